@@ -1,0 +1,32 @@
+//! What can go wrong in a store.
+use crate::model::Revision;
+use std::path::PathBuf;
+
+/// Why a store call failed. Nothing was written unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("revision {requested} has been compacted; the oldest readable one is {oldest}")]
+    Compacted { requested: Revision, oldest: Revision },
+    #[error("revision {requested} lies in the future; the store is at {current}")]
+    FutureRevision { requested: Revision, current: Revision },
+    #[error("no lease {0:x}")]
+    LeaseNotFound(i64),
+    #[error("the store at {path} is in use by another process ({holder}); stop it or use another --root")]
+    Locked { path: PathBuf, holder: String },
+    #[error("the disk under {path} is full: nothing was written; reads go on. Free some space, then retry")]
+    DiskFull { path: PathBuf },
+    #[error("the store at {path} failed: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("the store at {path} is damaged: {reason}")]
+    Damaged { path: PathBuf, reason: String },
+    #[error("the store at {path} has format {found}; this orlop reads up to {supported}. Use a newer orlop")]
+    NewerFormat {
+        path: PathBuf,
+        found: u32,
+        supported: u32,
+    },
+    #[error("the value of {key} has {size} bytes; the limit is {limit}")]
+    TooLarge { key: String, size: usize, limit: usize },
+    #[error("the store is closed")]
+    Closed,
+}

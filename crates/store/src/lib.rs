@@ -1,0 +1,94 @@
+//! A versioned key-value store: the one place where cluster state becomes durable.
+//!
+//! The contract is that of etcd v3, in our words, and both implementations pass the same tests:
+//!
+//! - *Completed means durable.* A [`Store::txn`] that answered survives `kill -9` and power loss.
+//! - *Reads are durable too.* No read or watch ever shows a write that could still be lost.
+//! - *Strictly serializable.* Every write gets one [`Revision`]; revisions only grow, by one per
+//!   successful writing transaction, and order all writes of the store.
+//! - *Watches* are ordered, unique, reliable, atomic and resumable: from a revision on, every change
+//!   is delivered exactly once, all changes of one revision together, or the watch ends with
+//!   [`StoreError::Compacted`]; it never skips silently.
+//!
+//! What this crate deliberately does not know: Kubernetes objects, JSON, HTTP.
+mod error;
+mod model;
+
+pub use error::StoreError;
+pub use model::*;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+/// A live watch: batches of events, each batch holding whole revisions in order.
+///
+/// The channel ends with one `Err` when the store gives the watch up (for instance because it fell
+/// behind compaction). Dropping the receiver cancels the watch.
+pub type WatchStream = mpsc::Receiver<Result<WatchBatch, StoreError>>;
+
+/// A versioned store. See the crate documentation for the guarantees.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Reads keys in `[start, end)` as of a revision, in key order.
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError>;
+
+    /// Compares, then applies one of two lists of operations atomically. Durable when it answers.
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError>;
+
+    /// Streams changes in `[start, end)`, beginning with revision `from`.
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError>;
+
+    /// Creates a lease of `ttl_seconds`; keys attached to it are deleted when it ends.
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError>;
+
+    /// Restarts a lease's clock; answers its full time to live in seconds.
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError>;
+
+    /// Ends a lease now and deletes its keys.
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Forgets history below `revision`; reads and watches below it fail with `Compacted`.
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+
+    /// The last durable revision, and the oldest one that can still be read.
+    async fn status(&self) -> Result<StoreStatus, StoreError>;
+}
+
+impl dyn Store {
+    /// Writes `key` only if it does not exist. `Ok(None)` when it does.
+    pub async fn create(
+        &self,
+        key: &str,
+        value: bytes::Bytes,
+        lease: Option<LeaseId>,
+    ) -> Result<Option<Revision>, StoreError> {
+        let txn = Txn::when(Compare::mod_revision(key, Revision(0))).then(Op::put(key, value, lease));
+        let answer = self.txn(txn).await?;
+        Ok(answer.succeeded.then_some(answer.revision))
+    }
+
+    /// Replaces `key` only if it was last modified at `expected`. `Ok(None)` when it was not.
+    pub async fn update(
+        &self,
+        key: &str,
+        value: bytes::Bytes,
+        expected: Revision,
+        lease: Option<LeaseId>,
+    ) -> Result<Option<Revision>, StoreError> {
+        let txn = Txn::when(Compare::mod_revision(key, expected)).then(Op::put(key, value, lease));
+        let answer = self.txn(txn).await?;
+        Ok(answer.succeeded.then_some(answer.revision))
+    }
+
+    /// Deletes `key` only if it was last modified at `expected`. `Ok(None)` when it was not.
+    pub async fn delete(&self, key: &str, expected: Revision) -> Result<Option<Revision>, StoreError> {
+        let txn = Txn::when(Compare::mod_revision(key, expected)).then(Op::delete(key));
+        let answer = self.txn(txn).await?;
+        Ok(answer.succeeded.then_some(answer.revision))
+    }
+
+    /// Reads one key, now.
+    pub async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
+        Ok(self.range(RangeRequest::key(key)).await?.kvs.into_iter().next())
+    }
+}

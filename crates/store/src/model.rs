@@ -1,0 +1,250 @@
+//! The words of the store: keys with their versions, ranges, transactions, events.
+use bytes::Bytes;
+
+/// A point in the store's history. 0 means "does not exist" in compares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names a lease; 0 is never used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub i64);
+
+/// One key as of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    pub key: String,
+    pub value: Bytes,
+    /// Revision of the write that created the key.
+    pub create_revision: Revision,
+    /// Revision of the last write to the key.
+    pub mod_revision: Revision,
+    /// Number of writes since the key was created, from 1.
+    pub version: u64,
+    pub lease: Option<LeaseId>,
+}
+
+/// Which keys to read. An `end` of `None` reads the single key `start`.
+#[derive(Clone, Debug, Default)]
+pub struct RangeRequest {
+    pub start: String,
+    /// Exclusive; see [`prefix_end`].
+    pub end: Option<String>,
+    /// At most this many keys; 0 means all.
+    pub limit: usize,
+    /// As of this revision; `None` means now.
+    pub revision: Option<Revision>,
+    /// Only count, return no keys.
+    pub count_only: bool,
+}
+
+impl RangeRequest {
+    /// The single key `key`, now.
+    pub fn key(key: &str) -> Self {
+        Self {
+            start: key.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Every key that begins with `prefix`, now.
+    pub fn prefix(prefix: &str) -> Self {
+        Self {
+            start: prefix.to_owned(),
+            end: Some(prefix_end(prefix)),
+            ..Self::default()
+        }
+    }
+}
+
+/// The smallest string greater than every string that begins with `prefix` (ASCII keys).
+pub fn prefix_end(prefix: &str) -> String {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        if last < '\x7f' {
+            end.push(char::from(last as u8 + 1));
+            return end;
+        }
+    }
+    // Every key sorts below this: keys are ASCII.
+    "\u{10ffff}".to_owned()
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct RangeResponse {
+    pub kvs: Vec<KeyValue>,
+    /// More keys lie behind the limit.
+    pub more: bool,
+    /// Number of keys in the range, whatever the limit.
+    pub count: usize,
+    /// The store's revision when the range was read.
+    pub revision: Revision,
+}
+
+/// What a compare looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CompareTarget {
+    ModRevision(Revision),
+    CreateRevision(Revision),
+    Version(u64),
+    Value(Bytes),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareResult {
+    Equal,
+    NotEqual,
+    Greater,
+    Less,
+}
+
+/// One condition of a transaction: `key`'s target compared with the given value.
+#[derive(Clone, Debug)]
+pub struct Compare {
+    pub key: String,
+    pub target: CompareTarget,
+    pub result: CompareResult,
+}
+
+impl Compare {
+    /// True when `key` was last modified at `revision` (0: does not exist).
+    pub fn mod_revision(key: &str, revision: Revision) -> Self {
+        Self {
+            key: key.to_owned(),
+            target: CompareTarget::ModRevision(revision),
+            result: CompareResult::Equal,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Put {
+        key: String,
+        value: Bytes,
+        lease: Option<LeaseId>,
+    },
+    /// Deletes `[start, end)`, or the single key when `end` is `None`.
+    Delete {
+        start: String,
+        end: Option<String>,
+    },
+    Range(RangeRequest),
+}
+
+impl Op {
+    pub fn put(key: &str, value: Bytes, lease: Option<LeaseId>) -> Self {
+        Self::Put {
+            key: key.to_owned(),
+            value,
+            lease,
+        }
+    }
+
+    pub fn delete(key: &str) -> Self {
+        Self::Delete {
+            start: key.to_owned(),
+            end: None,
+        }
+    }
+}
+
+/// If all of `compare` hold, `success` is applied, else `failure`.
+#[derive(Clone, Debug, Default)]
+pub struct Txn {
+    pub compare: Vec<Compare>,
+    pub success: Vec<Op>,
+    pub failure: Vec<Op>,
+}
+
+impl Txn {
+    pub fn when(compare: Compare) -> Self {
+        Self {
+            compare: vec![compare],
+            ..Self::default()
+        }
+    }
+
+    pub fn then(mut self, op: Op) -> Self {
+        self.success.push(op);
+        self
+    }
+
+    pub fn otherwise(mut self, op: Op) -> Self {
+        self.failure.push(op);
+        self
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct TxnResponse {
+    pub succeeded: bool,
+    /// The revision of this transaction's writes, or the current one if it wrote nothing.
+    pub revision: Revision,
+    /// One per operation that was applied, in order.
+    pub responses: Vec<OpResponse>,
+}
+
+#[derive(Clone, Debug)]
+pub enum OpResponse {
+    Put { previous: Option<KeyValue> },
+    Delete { previous: Vec<KeyValue> },
+    Range(RangeResponse),
+}
+
+#[derive(Clone, Debug)]
+pub struct WatchRequest {
+    pub start: String,
+    pub end: Option<String>,
+    /// First revision to deliver; `None`: changes after now.
+    pub from: Option<Revision>,
+}
+
+impl WatchRequest {
+    /// Changes to keys that begin with `prefix`, from `revision` on (inclusive).
+    pub fn prefix(prefix: &str, from: Option<Revision>) -> Self {
+        Self {
+            start: prefix.to_owned(),
+            end: Some(prefix_end(prefix)),
+            from,
+        }
+    }
+}
+
+/// Changes of whole revisions, in order. An empty `events` is a progress mark: everything up to
+/// `revision` has been delivered.
+#[derive(Clone, Debug)]
+pub struct WatchBatch {
+    pub events: Vec<Event>,
+    pub revision: Revision,
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub kind: EventKind,
+    /// For a delete, `value` is empty and `mod_revision` is the revision of the delete.
+    pub kv: KeyValue,
+    /// The key before this change, if it existed and has not been compacted away.
+    pub previous: Option<KeyValue>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Put,
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreStatus {
+    pub revision: Revision,
+    /// Reads and watches below this revision fail.
+    pub compacted: Revision,
+    /// Bytes on disk.
+    pub size: u64,
+    pub keys: u64,
+}
