@@ -1,1 +1,7 @@
-//! placeholder
+//! What Kubernetes objects *mean*: quantities, names, defaults, selectors, taints, placement, static-pod
+//! manifests and validation, as pure functions over `k8s-openapi` types.
+//!
+//! No tasks, no I/O, no clocks: everything here is a function of its arguments, so the kubelet, the
+//! controllers, the scheduler and the API server agree by construction. `patch`, `table` and `wire` (the API
+//! server's view of bytes) live here for the same reason.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
