@@ -1,1 +1,22 @@
-//! placeholder
+//! Certificates and kubeconfigs: the node's own certificate authority and everything it signs.
+//!
+//! Files follow kubeadm's layout under the PKI directory (`ca.crt`, `ca.key`, `apiserver.crt`, …),
+//! so that other tools find them. Nothing here talks to the network; there are no tasks. Keys are
+//! ECDSA P-256 and are written with mode 0600 before they are used.
+mod authority;
+mod error;
+mod files;
+mod kubeconfig;
+mod tls;
+
+pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
+pub use error::PkiError;
+pub use kubeconfig::Kubeconfig;
+pub use tls::{server_config, subject_of};
+
+/// Serving certificates and client identities are signed for this many days, as kubeadm does.
+pub const LEAF_VALIDITY_DAYS: i32 = 365;
+/// The authority itself is valid for ten years.
+pub const AUTHORITY_VALIDITY_YEARS: i16 = 10;
+/// A leaf that ends within this many days is replaced at the next start.
+pub const RENEW_BEFORE_DAYS: i64 = 90;

@@ -1,0 +1,375 @@
+//! The certificate authority of a cluster, and the leaves it signs.
+use crate::files::{self, Secrecy};
+use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS};
+use jiff::{ToSpan, civil::Date, tz::TimeZone};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Who a client certificate speaks for: its common name and organisations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub user: String,
+    pub groups: Vec<String>,
+}
+
+impl Identity {
+    pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
+        Self {
+            user: user.into(),
+            groups: groups.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What a leaf may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    Client,
+    Server,
+    /// Both, as etcd's peers need.
+    ServerAndClient,
+}
+
+/// A leaf to be signed.
+#[derive(Clone, Debug)]
+pub struct LeafRequest {
+    pub identity: Identity,
+    pub usage: Usage,
+    pub dns_names: Vec<String>,
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A signed certificate with its key, both PEM.
+#[derive(Clone)]
+pub struct Leaf {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// A certificate authority: `<name>.crt` and `<name>.key` of a PKI directory.
+pub struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+    der: Vec<u8>,
+    directory: PathBuf,
+}
+
+impl Authority {
+    /// Reads the authority from `directory`, or makes it there if neither file exists.
+    ///
+    /// # Errors
+    /// A certificate without its key (or the reverse) is never replaced: everything that trusts it
+    /// would stop working.
+    pub fn ensure(directory: &Path, name: &str, common_name: &str) -> Result<Self, PkiError> {
+        let certificate_path = directory.join(format!("{name}.crt"));
+        let key_path = directory.join(format!("{name}.key"));
+        let stored = (
+            files::read_optional(&certificate_path)?,
+            files::read_optional(&key_path)?,
+        );
+        let (certificate, key) = match stored {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (None, None) => {
+                let (certificate, key) = create(common_name)?;
+                files::write(&key_path, key.as_bytes(), Secrecy::Private)?;
+                files::write(&certificate_path, certificate.as_bytes(), Secrecy::Public)?;
+                (certificate, key)
+            }
+            (Some(_), None) => return Err(half(&key_path, &certificate_path)),
+            (None, Some(_)) => return Err(half(&certificate_path, &key_path)),
+        };
+        let unusable = |path: &Path| {
+            let path = path.to_path_buf();
+            move |reason: rcgen::Error| PkiError::Unusable {
+                path,
+                reason: reason.to_string(),
+            }
+        };
+        let key = KeyPair::from_pem(&key).map_err(unusable(&key_path))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(&certificate_path))?;
+        let der = first_der(&certificate, &certificate_path)?;
+        Ok(Self {
+            certificate,
+            issuer,
+            der,
+            directory: directory.to_path_buf(),
+        })
+    }
+
+    /// The authority's certificate, PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Signs a leaf without storing it.
+    pub fn sign(&self, request: &LeafRequest) -> Result<Leaf, PkiError> {
+        let fail = |reason: rcgen::Error| PkiError::Signing {
+            name: request.identity.user.clone(),
+            reason: reason.to_string(),
+        };
+        if request.identity.groups.len() > 1 {
+            // The certificate library keeps one organisation; dropping a group silently would
+            // sign away rights or give too few.
+            return Err(PkiError::Signing {
+                name: request.identity.user.clone(),
+                reason: "at most one group can be put into a certificate".to_owned(),
+            });
+        }
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished_name(&request.identity);
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
+        params.extended_key_usages = match request.usage {
+            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+            Usage::ServerAndClient => {
+                vec![
+                    ExtendedKeyUsagePurpose::ServerAuth,
+                    ExtendedKeyUsagePurpose::ClientAuth,
+                ]
+            }
+        };
+        for name in &request.dns_names {
+            params
+                .subject_alt_names
+                .push(SanType::DnsName(name.as_str().try_into().map_err(fail)?));
+        }
+        params
+            .subject_alt_names
+            .extend(request.addresses.iter().copied().map(SanType::IpAddress));
+        params.use_authority_key_identifier_extension = true;
+        let today = today();
+        set_validity(
+            &mut params,
+            today,
+            today.saturating_add(LEAF_VALIDITY_DAYS.days()),
+        );
+        let key = KeyPair::generate().map_err(fail)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(fail)?;
+        Ok(Leaf {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+
+    /// The leaf `<name>.crt`/`<name>.key` of the authority's directory, signed anew if it is
+    /// missing, was signed by another authority, ends soon, or doesn't cover the request.
+    pub fn ensure_leaf(&self, name: &str, request: &LeafRequest) -> Result<Leaf, PkiError> {
+        self.ensure_leaf_in(&self.directory, name, request)
+    }
+
+    /// As [`Self::ensure_leaf`], in another directory.
+    pub fn ensure_leaf_in(
+        &self,
+        directory: &Path,
+        name: &str,
+        request: &LeafRequest,
+    ) -> Result<Leaf, PkiError> {
+        let certificate_path = directory.join(format!("{name}.crt"));
+        let key_path = directory.join(format!("{name}.key"));
+        if let (Some(certificate), Some(key)) = (
+            files::read_optional(&certificate_path)?,
+            files::read_optional(&key_path)?,
+        ) && self.still_good(&certificate, &key, request)
+        {
+            return Ok(Leaf { certificate, key });
+        }
+        let leaf = self.sign(request)?;
+        files::write(&key_path, leaf.key.as_bytes(), Secrecy::Private)?;
+        files::write(&certificate_path, leaf.certificate.as_bytes(), Secrecy::Public)?;
+        Ok(leaf)
+    }
+
+    /// Whether a stored leaf can go on being used for `request`.
+    pub fn still_good(&self, certificate: &str, key: &str, request: &LeafRequest) -> bool {
+        let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else {
+            return false;
+        };
+        let Ok(parsed) = pem.parse_x509() else {
+            return false;
+        };
+        let Ok(key) = KeyPair::from_pem(key) else {
+            return false;
+        };
+        let Ok((_, authority)) = x509_parser::parse_x509_certificate(&self.der) else {
+            return false;
+        };
+        let now = jiff::Timestamp::now().as_second();
+        let until = parsed.validity().not_after.timestamp();
+        parsed.verify_signature(Some(authority.public_key())).is_ok()
+            && parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw()
+            && until - now > RENEW_BEFORE_DAYS * 86_400
+            && crate::tls::subject_of(&pem.contents).as_ref() == Some(&request.identity)
+            && covers(&parsed, request)
+    }
+}
+
+fn covers(certificate: &x509_parser::certificate::X509Certificate<'_>, request: &LeafRequest) -> bool {
+    use x509_parser::extensions::GeneralName;
+    let names = match certificate.subject_alternative_name() {
+        Ok(Some(extension)) => extension.value.general_names.as_slice(),
+        _ => &[],
+    };
+    let has_name = |wanted: &String| {
+        names
+            .iter()
+            .any(|name| matches!(name, GeneralName::DNSName(found) if found == wanted))
+    };
+    let has_address = |wanted: &IpAddr| {
+        let octets = match wanted {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        names
+            .iter()
+            .any(|name| matches!(name, GeneralName::IPAddress(found) if *found == octets))
+    };
+    request.dns_names.iter().all(has_name) && request.addresses.iter().all(has_address)
+}
+
+fn half(missing: &Path, present: &Path) -> PkiError {
+    PkiError::Unusable {
+        path: present.to_path_buf(),
+        reason: format!("{} is missing beside it", missing.display()),
+    }
+}
+
+fn first_der(certificate: &str, path: &Path) -> Result<Vec<u8>, PkiError> {
+    match x509_parser::pem::parse_x509_pem(certificate.as_bytes()) {
+        Ok((_, pem)) => Ok(pem.contents),
+        Err(reason) => Err(PkiError::Unusable {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+        }),
+    }
+}
+
+fn create(common_name: &str) -> Result<(String, String), PkiError> {
+    let fail = |reason: rcgen::Error| PkiError::Signing {
+        name: common_name.to_owned(),
+        reason: reason.to_string(),
+    };
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+        KeyUsagePurpose::KeyCertSign,
+    ];
+    params.subject_alt_names = vec![SanType::DnsName(common_name.try_into().map_err(fail)?)];
+    let today = today();
+    set_validity(
+        &mut params,
+        today,
+        today.saturating_add(i32::from(AUTHORITY_VALIDITY_YEARS).years()),
+    );
+    let key = KeyPair::generate().map_err(fail)?;
+    let certificate = params.self_signed(&key).map_err(fail)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn distinguished_name(identity: &Identity) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    for group in &identity.groups {
+        name.push(DnType::OrganizationName, group.as_str());
+    }
+    name.push(DnType::CommonName, identity.user.as_str());
+    name
+}
+
+fn today() -> Date {
+    jiff::Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+/// Valid from the day before `from`: clocks of joining machines may lag a little.
+fn set_validity(params: &mut CertificateParams, from: Date, until: Date) {
+    let moment = |date: Date| {
+        rcgen::date_time_ymd(
+            i32::from(date.year()),
+            date.month().unsigned_abs(),
+            date.day().unsigned_abs(),
+        )
+    };
+    params.not_before = moment(from.saturating_sub(1.day()));
+    params.not_after = moment(until);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> LeafRequest {
+        LeafRequest {
+            identity: Identity::new("kube-apiserver", &[]),
+            usage: Usage::Server,
+            dns_names: vec!["localhost".into(), "kubernetes".into()],
+            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+        }
+    }
+
+    #[test]
+    fn authority_and_leaf_survive_a_second_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        let leaf = first.ensure_leaf("apiserver", &server()).unwrap();
+        let second = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        assert_eq!(first.certificate(), second.certificate());
+        assert_eq!(
+            leaf.certificate,
+            second.ensure_leaf("apiserver", &server()).unwrap().certificate
+        );
+    }
+
+    #[test]
+    fn leaf_is_signed_anew_when_an_address_is_added() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        let old = authority.ensure_leaf("apiserver", &server()).unwrap();
+        let mut wider = server();
+        wider.addresses.push(IpAddr::from([10, 0, 0, 7]));
+        let new = authority.ensure_leaf("apiserver", &wider).unwrap();
+        assert_ne!(old.certificate, new.certificate);
+        assert!(authority.still_good(&new.certificate, &new.key, &wider));
+    }
+
+    #[test]
+    fn leaf_of_another_authority_is_not_good() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ours = Authority::ensure(here.path(), "ca", "kubernetes").unwrap();
+        let theirs = Authority::ensure(there.path(), "ca", "kubernetes").unwrap();
+        let leaf = theirs.sign(&server()).unwrap();
+        assert!(!ours.still_good(&leaf.certificate, &leaf.key, &server()));
+    }
+
+    #[test]
+    fn authority_without_its_key_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        std::fs::remove_file(dir.path().join("ca.key")).unwrap();
+        let error = Authority::ensure(dir.path(), "ca", "kubernetes")
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.contains("ca.key is missing"), "{error}");
+    }
+
+    #[test]
+    fn keys_are_readable_by_the_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        let mode = std::fs::metadata(dir.path().join("ca.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,19 @@
+//! What can go wrong with certificates.
+use std::path::PathBuf;
+
+/// Why a certificate or kubeconfig could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{path} is not a usable certificate or key: {reason}. Move it away to have it made anew")]
+    Unusable { path: PathBuf, reason: String },
+    #[error("cannot sign a certificate for {name}: {reason}")]
+    Signing { name: String, reason: String },
+    #[error("cannot set up TLS with {what}: {reason}")]
+    Tls { what: &'static str, reason: String },
+}

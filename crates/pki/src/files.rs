@@ -1,0 +1,54 @@
+//! Reading and atomically writing the files of the PKI directory.
+use crate::PkiError;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Who may read a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Mode 0644.
+    Public,
+    /// Mode 0600.
+    Private,
+}
+
+/// The file's text, or `None` if there is no such file.
+pub fn read_optional(path: &Path) -> Result<Option<String>, PkiError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PkiError::File {
+            action: "read",
+            path: path.into(),
+            source,
+        }),
+    }
+}
+
+/// Replaces `path` by `content` in one step: a reader sees the old file or the new one, whole.
+pub fn write(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiError> {
+    let fail = |action: &'static str, at: &Path| {
+        let path = at.to_path_buf();
+        move |source| PkiError::File { action, path, source }
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(fail("create the directory", parent))?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let fresh = path.with_file_name(name);
+    // A leftover of an interrupted write may have another mode: start from nothing.
+    let _ = std::fs::remove_file(&fresh);
+    let mode = if secrecy == Secrecy::Private { 0o600 } else { 0o644 };
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&fresh)
+        .map_err(fail("create", &fresh))?;
+    file.write_all(content)
+        .and_then(|()| file.sync_all())
+        .map_err(fail("write", &fresh))?;
+    std::fs::rename(&fresh, path).map_err(fail("replace", path))
+}

@@ -1,0 +1,77 @@
+//! TLS server settings, and the identity behind a client certificate.
+use crate::{Identity, PkiError};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::server::WebPkiClientVerifier;
+use std::sync::Arc;
+
+/// Settings for a server with a PEM certificate and key that asks for, but doesn't require, client
+/// certificates signed by `client_ca` (PEM). Speaks HTTP/2 and HTTP/1.1 by ALPN.
+pub fn server_config(
+    certificate: &str,
+    key: &str,
+    client_ca: &str,
+) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    let bad = |what: &'static str| move |reason: String| PkiError::Tls { what, reason };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
+        let root = root.map_err(|e| bad("the client CA")(e.to_string()))?;
+        roots.add(root).map_err(|e| bad("the client CA")(e.to_string()))?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| bad("the client CA")(e.to_string()))?;
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad("the serving certificate")(e.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("the serving key")(e.to_string()))?;
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad("the protocol versions")(e.to_string()))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(|e| bad("the serving certificate")(e.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The user (common name) and groups (organisations) of a DER certificate; `None` if it has no
+/// common name or can't be read. The caller has verified the chain.
+pub fn subject_of(der: &[u8]) -> Option<Identity> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let subject = certificate.subject();
+    let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let groups = subject
+        .iter_organization()
+        .filter_map(|o| o.as_str().ok())
+        .map(str::to_owned)
+        .collect();
+    Some(Identity { user, groups })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Authority, LeafRequest, Usage};
+
+    #[test]
+    fn client_certificate_s01_names_user_and_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        let identity = Identity::new("alice", &["devs"]);
+        let leaf = authority
+            .sign(&LeafRequest {
+                identity: identity.clone(),
+                usage: Usage::Client,
+                dns_names: vec![],
+                addresses: vec![],
+            })
+            .unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(leaf.certificate.as_bytes()).unwrap();
+        assert_eq!(subject_of(&pem.contents), Some(identity));
+        server_config(&leaf.certificate, &leaf.key, authority.certificate()).unwrap();
+    }
+}
