@@ -1,1 +1,23 @@
-//! placeholder
+//! The one way Orlop's parts talk to an API server, over HTTPS or inside the process, and the
+//! machinery every controller is made of. Nothing here knows which of the two transports it has.
+//!
+//! # Map
+//! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service.
+//! - [`informer`]: one list+watch a kind into an indexed store of trimmed projections. Its task reads
+//!   the watch and calls the registered handlers, which only enqueue keys.
+//! - [`workqueue`]: what handlers enqueue into and workers take from: deduplicated, delayed, backed off.
+//! - [`events`]: [`events::Recorder`] is the handle; its task reads a bounded queue, folds repeats
+//!   and writes Event objects.
+//! - [`leader`]: a Lease decides which of several copies acts.
+//!
+//! # What it doesn't do
+//! It keeps no full objects, it retries no writes (callers requeue), and it holds no global state.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod connect;
+pub mod events;
+pub mod informer;
+pub mod leader;
+pub mod workqueue;
+
+pub use connect::{ConnectError, connect, in_process};

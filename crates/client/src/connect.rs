@@ -1,0 +1,86 @@
+//! A client from a kubeconfig file, or around a service living in this process.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tower::{BoxError, Service};
+
+/// Why no client could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The file is missing or isn't a kubeconfig.
+    #[error("cannot use kubeconfig {path}: {source}; check the path, or write one with `orlop up`")]
+    Kubeconfig {
+        /// The file that was tried.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: kube::config::KubeconfigError,
+    },
+    /// The kubeconfig is readable, but its certificates or addresses can't be used.
+    #[error("cannot make a client from kubeconfig {path}: {source}")]
+    Client {
+        /// The file that was tried.
+        path: PathBuf,
+        /// What is wrong with its contents.
+        source: Box<kube::Error>,
+    },
+}
+
+/// A client for the API server named by the current context of `kubeconfig`.
+///
+/// Nothing is sent yet: an unreachable server shows at the first request.
+pub async fn connect(kubeconfig: &Path) -> Result<kube::Client, ConnectError> {
+    let unusable = |source| ConnectError::Kubeconfig {
+        path: kubeconfig.to_owned(),
+        source,
+    };
+    let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .map_err(unusable)?;
+    kube::Client::try_from(config).map_err(|source| ConnectError::Client {
+        path: kubeconfig.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// A client around an API server in this process. Same type, same behaviour, no socket.
+///
+/// Must be called within a tokio runtime: the client keeps one small task that serialises requests
+/// into `service`.
+pub fn in_process<S, B>(service: S) -> kube::Client
+where
+    S: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    kube::Client::new(service, "default")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_missing_kubeconfig_is_named_in_the_error() {
+        let error = connect(Path::new("/nonexistent/admin.conf")).await.err().unwrap();
+        assert!(error.to_string().contains("/nonexistent/admin.conf"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_in_process_service_answers_requests() {
+        let service = tower::service_fn(|request: Request<Body>| async move {
+            assert_eq!(request.uri().path(), "/version");
+            let body = serde_json::json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "gitCommit": "",
+                "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": ""});
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(body.to_string().into_bytes())))
+        });
+        let version = in_process(service).apiserver_version().await.unwrap();
+        assert_eq!(version.minor, "36");
+    }
+}

@@ -1,0 +1,313 @@
+//! Of several copies of a component, one leads: the holder of a Lease in `kube-system`.
+//!
+//! A candidate takes over once the Lease has not changed for its duration *by the candidate's own
+//! clock*, so clocks need not agree. A leader that cannot renew for [`RENEW_DEADLINE`] stops.
+
+use std::future::Future;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Api;
+use kube::api::PostParams;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::events::{EventType, Recorder, reference};
+
+/// How long a Lease is respected after its last change.
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A leader that couldn't renew for this long must stop working.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Pause between attempts to acquire or renew.
+pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// Candidates spread their attempts by up to this fraction of the period.
+const JITTER: f64 = 1.2;
+const NAMESPACE: &str = "kube-system";
+
+/// Who wants to lead, and over what.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Name of the Lease, such as `kube-scheduler`.
+    pub lease: String,
+    /// Unique to this process: `<hostname>_<uuid>`.
+    pub identity: String,
+    /// Whether to empty the Lease on a clean exit so that the next leader needn't wait.
+    pub release_on_exit: bool,
+}
+
+impl Candidate {
+    /// A candidate called `<hostname>_<uuid>`.
+    pub fn new(lease: &str, hostname: &str, release_on_exit: bool) -> Self {
+        Self {
+            lease: lease.to_owned(),
+            identity: format!("{hostname}_{}", uuid::Uuid::new_v4()),
+            release_on_exit,
+        }
+    }
+}
+
+/// What a look at the Lease leads to.
+#[derive(Debug, PartialEq)]
+enum Step {
+    /// It is ours: move renewTime.
+    Renew(LeaseSpec),
+    /// It is free or was abandoned: put our name on it.
+    TakeOver(LeaseSpec),
+    /// Somebody else holds it.
+    Wait,
+}
+
+fn decide(spec: &LeaseSpec, identity: &str, unchanged_for: Duration, now: Timestamp) -> Step {
+    let duration = spec
+        .lease_duration_seconds
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    let duration = duration.map_or(LEASE_DURATION, Duration::from_secs);
+    let holder = spec.holder_identity.as_deref().unwrap_or_default();
+    let renewed = LeaseSpec {
+        holder_identity: Some(identity.to_owned()),
+        lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+        renew_time: Some(MicroTime(now)),
+        ..spec.clone()
+    };
+    if holder == identity {
+        Step::Renew(renewed)
+    } else if holder.is_empty() || unchanged_for >= duration {
+        let transitions = spec.lease_transitions.unwrap_or(0).saturating_add(1);
+        Step::TakeOver(LeaseSpec {
+            acquire_time: Some(MicroTime(now)),
+            lease_transitions: Some(transitions),
+            ..renewed
+        })
+    } else {
+        Step::Wait
+    }
+}
+
+/// What is known of the Lease, and since when it hasn't changed.
+struct Observed {
+    lease: Lease,
+    since: Instant,
+}
+
+struct Election<'a> {
+    api: Api<Lease>,
+    candidate: &'a Candidate,
+    observed: Option<Observed>,
+}
+
+impl Election<'_> {
+    /// One attempt; whether we hold the Lease now.
+    async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        let Some(lease) = self.api.get_opt(&self.candidate.lease).await? else {
+            let now = MicroTime(Timestamp::now());
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(self.candidate.lease.clone()),
+                    ..ObjectMeta::default()
+                },
+                spec: Some(LeaseSpec {
+                    holder_identity: Some(self.candidate.identity.clone()),
+                    lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+                    acquire_time: Some(now.clone()),
+                    renew_time: Some(now),
+                    lease_transitions: Some(0),
+                    ..LeaseSpec::default()
+                }),
+            };
+            let lease = self.api.create(&PostParams::default(), &lease).await?;
+            self.observe(lease);
+            return Ok(true);
+        };
+        let since = self.observe(lease.clone());
+        let spec = lease.spec.clone().unwrap_or_default();
+        match decide(&spec, &self.candidate.identity, since.elapsed(), Timestamp::now()) {
+            Step::Wait => Ok(false),
+            Step::Renew(spec) | Step::TakeOver(spec) => {
+                let lease = Lease {
+                    spec: Some(spec),
+                    ..lease
+                };
+                let lease = self
+                    .api
+                    .replace(&self.candidate.lease, &PostParams::default(), &lease)
+                    .await?;
+                self.observe(lease);
+                Ok(true)
+            }
+        }
+    }
+
+    fn observe(&mut self, lease: Lease) -> Instant {
+        match &self.observed {
+            Some(observed) if observed.lease.spec == lease.spec => observed.since,
+            _ => {
+                let since = Instant::now();
+                self.observed = Some(Observed { lease, since });
+                since
+            }
+        }
+    }
+
+    async fn acquire(&mut self, shutdown: &CancellationToken) -> bool {
+        loop {
+            match self.attempt().await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(lease = self.candidate.lease, %error, "cannot acquire the lease yet")
+                }
+            }
+            let pause = RETRY_PERIOD.mul_f64(1.0 + rand::random::<f64>() * JITTER);
+            tokio::select! {
+                () = shutdown.cancelled() => return false,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Renews until that failed for [`RENEW_DEADLINE`].
+    async fn keep(&mut self) {
+        let mut renewed = Instant::now();
+        while renewed.elapsed() < RENEW_DEADLINE {
+            tokio::time::sleep(RETRY_PERIOD).await;
+            match tokio::time::timeout(RENEW_DEADLINE.saturating_sub(renewed.elapsed()), self.attempt()).await
+            {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = self.candidate.lease, %error, "cannot renew the lease")
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn release(&mut self) {
+        let Some(Observed { lease, .. }) = self.observed.take() else {
+            return;
+        };
+        let now = MicroTime(Timestamp::now());
+        let spec = LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            ..lease.spec.clone().unwrap_or_default()
+        };
+        let lease = Lease {
+            spec: Some(spec),
+            ..lease
+        };
+        if let Err(error) = self
+            .api
+            .replace(&self.candidate.lease, &PostParams::default(), &lease)
+            .await
+        {
+            tracing::debug!(lease = self.candidate.lease, %error, "lease not released, the next leader waits it out");
+        }
+    }
+}
+
+/// How leading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// `shutdown` was cancelled, or the work ended by itself.
+    Finished,
+    /// The Lease was lost. The work was told to stop; the process should exit or stand again.
+    Lost,
+}
+
+/// Waits to become leader, then runs `work` until it ends, the Lease is lost or `shutdown` comes.
+/// `work` gets a token that is cancelled when it has to stop.
+pub async fn lead<W, F>(
+    client: kube::Client,
+    candidate: &Candidate,
+    shutdown: CancellationToken,
+    work: W,
+) -> Ended
+where
+    W: FnOnce(CancellationToken) -> F,
+    F: Future<Output = ()>,
+{
+    let recorder = Recorder::new(client.clone(), &candidate.lease, None);
+    let mut election = Election {
+        api: Api::namespaced(client, NAMESPACE),
+        candidate,
+        observed: None,
+    };
+    if !election.acquire(&shutdown).await {
+        return Ended::Finished;
+    }
+    tracing::info!(
+        lease = candidate.lease,
+        identity = candidate.identity,
+        "became leader"
+    );
+    let tell = |election: &Election<'_>, what: &str| {
+        if let Some(observed) = &election.observed {
+            let message = format!("{} {what}", candidate.identity);
+            recorder.event(
+                &reference(&observed.lease),
+                EventType::Normal,
+                "LeaderElection",
+                message,
+            );
+        }
+    };
+    tell(&election, "became leader");
+    let leading = shutdown.child_token();
+    let mut work = std::pin::pin!(work(leading.clone()));
+    let ended = tokio::select! {
+        () = &mut work => Ended::Finished,
+        () = election.keep() => {
+            leading.cancel();
+            work.await;
+            Ended::Lost
+        }
+    };
+    tracing::info!(lease = candidate.lease, ?ended, "stopped leading");
+    tell(&election, "stopped leading");
+    if ended == Ended::Finished && candidate.release_on_exit {
+        election.release().await;
+    }
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_by(holder: &str) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.into()),
+            lease_duration_seconds: Some(15),
+            lease_transitions: Some(4),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn s12_a_lease_is_taken_over_when_free_or_unchanged_for_its_duration() {
+        let now = Timestamp::from_second(1000).unwrap();
+        let step = |holder, seconds| decide(&held_by(holder), "me", Duration::from_secs(seconds), now);
+        assert_eq!(step("other", 14), Step::Wait);
+        let Step::TakeOver(taken) = step("other", 15) else {
+            panic!("abandoned lease not taken")
+        };
+        assert_eq!(
+            (taken.holder_identity.as_deref(), taken.lease_transitions),
+            (Some("me"), Some(5))
+        );
+        assert_eq!(taken.acquire_time, Some(MicroTime(now)));
+        assert!(matches!(step("", 0), Step::TakeOver(_)));
+        let Step::Renew(renewed) = step("me", 0) else {
+            panic!("own lease not renewed")
+        };
+        assert_eq!(
+            (renewed.lease_transitions, renewed.renew_time),
+            (Some(4), Some(MicroTime(now)))
+        );
+    }
+}
