@@ -5,3 +5,15 @@
 //! controllers, the scheduler and the API server agree by construction. `patch`, `table` and `wire` (the API
 //! server's view of bytes) live here for the same reason.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod age;
+pub mod annotations;
+pub mod defaults;
+pub mod expand;
+pub mod fnv;
+pub mod names;
+pub mod placement;
+pub mod pod;
+pub mod quantity;
+pub mod selector;
+pub mod taints;

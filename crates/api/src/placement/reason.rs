@@ -1,0 +1,112 @@
+//! Why a pod may not run on a node.
+
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Taint;
+
+use crate::taints;
+
+/// One reason; its `Display` is the scheduler's text, which users and tools match on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// Cordoned.
+    NodeUnschedulable,
+    /// `spec.nodeName` names another node.
+    NodeName,
+    /// The taint nothing tolerates.
+    TaintToleration { taint: Taint },
+    /// nodeSelector or required node affinity.
+    NodeAffinity,
+    /// A host port is taken.
+    NodePorts,
+    /// The node's `pods` are used up.
+    TooManyPods { used: i64, capacity: i64 },
+    /// Not enough left (`cpu` in thousandths, all else in units).
+    Insufficient {
+        resource: String,
+        requested: i64,
+        used: i64,
+        capacity: i64,
+    },
+}
+
+impl Reason {
+    /// Could evicting other pods help?
+    pub fn preemption_helps(&self) -> bool {
+        match self {
+            Reason::NodePorts => true,
+            Reason::TooManyPods { capacity, .. } => *capacity > 0,
+            Reason::Insufficient {
+                requested, capacity, ..
+            } => requested <= capacity,
+            _ => false,
+        }
+    }
+
+    /// Is it a shortage of something countable (what a critical pod may preempt for)?
+    pub fn is_resource(&self) -> bool {
+        matches!(self, Reason::TooManyPods { .. } | Reason::Insufficient { .. })
+    }
+
+    /// The filter's name.
+    pub fn filter(&self) -> &'static str {
+        match self {
+            Reason::NodeUnschedulable => "NodeUnschedulable",
+            Reason::NodeName => "NodeName",
+            Reason::TaintToleration { .. } => "TaintToleration",
+            Reason::NodeAffinity => "NodeAffinity",
+            Reason::NodePorts => "NodePorts",
+            Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
+        }
+    }
+
+    /// `status.reason` of a pod the kubelet rejects for it.
+    pub fn admission_reason(&self) -> String {
+        match self {
+            Reason::TooManyPods { .. } => "OutOfpods".to_owned(),
+            Reason::Insufficient { resource, .. } => format!("OutOf{resource}"),
+            other => other.filter().to_owned(),
+        }
+    }
+
+    /// The kubelet's rejection message (without the prefix `Pod was rejected: `).
+    pub fn admission_message(&self) -> String {
+        let shortage = |resource: &str, requested: i64, used: i64, capacity: i64| {
+            format!(
+                "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+            )
+        };
+        match self {
+            Reason::TooManyPods { used, capacity } => shortage("pods", 1, *used, *capacity),
+            Reason::Insufficient {
+                resource,
+                requested,
+                used,
+                capacity,
+            } => shortage(resource, *requested, *used, *capacity),
+            other => format!("Predicate {} failed: {other}", other.filter()),
+        }
+    }
+
+    /// More than the scheduler says: names the taint.
+    pub fn detail(&self) -> String {
+        match self {
+            Reason::TaintToleration { taint } => format!("untolerated taint {}", taints::display(taint)),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::NodeUnschedulable => f.write_str("node(s) were unschedulable"),
+            Reason::NodeName => f.write_str("node(s) didn't match the requested node name"),
+            Reason::TaintToleration { .. } => f.write_str("node(s) had untolerated taint(s)"),
+            Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
+            Reason::TooManyPods { .. } => f.write_str("Too many pods"),
+            Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+        }
+    }
+}

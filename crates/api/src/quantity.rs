@@ -1,0 +1,524 @@
+//! Resource quantities (`100m`, `1.5Gi`, `12e6`): exact decimal arithmetic and the canonical spelling.
+//!
+//! A value is kept as a whole number of nano units in an `i128`, so nothing is ever rounded except where
+//! Kubernetes itself rounds: below a nano, and when asked for whole units.
+
+use std::fmt;
+use std::str::FromStr;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use thiserror::Error;
+
+const NANO: i128 = 1_000_000_000;
+/// Largest magnitude an exact decimal may have before it is cut (contract: quantities are capped, not refused).
+const CAP_UNITS: i128 = i64::MAX as i128;
+/// Up to this many significant digits upstream keeps a decimal exponent beyond the cap (`100E` is legal).
+const FAST_DIGITS: usize = 18;
+/// No meaningful quantity is longer; guards against megabytes of digits.
+const TEXT_LIMIT_BYTES: usize = 256;
+
+/// The family of suffix a quantity was written with; kept when it is written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `n u m "" k M G T P E`
+    DecimalSi,
+    /// `Ki Mi Gi Ti Pi Ei`
+    BinarySi,
+    /// `e3`, `E-6`
+    DecimalExponent,
+}
+
+/// Why a text is no quantity. The texts are upstream's, since users search for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum QuantityError {
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    Malformed,
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+}
+
+/// An exact amount of something, in nano units, and how it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Amount {
+    nanos: i128,
+    format: Format,
+}
+
+impl Default for Amount {
+    fn default() -> Self {
+        Amount::ZERO
+    }
+}
+
+impl PartialOrd for Amount {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Amount {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.nanos
+            .cmp(&other.nanos)
+            .then((self.format as u8).cmp(&(other.format as u8)))
+    }
+}
+
+impl Amount {
+    /// Nothing of it, written `0`.
+    pub const ZERO: Amount = Amount {
+        nanos: 0,
+        format: Format::DecimalSi,
+    };
+
+    /// `units` whole units in the decimal family.
+    pub fn from_units(units: i64) -> Amount {
+        Amount {
+            nanos: i128::from(units) * NANO,
+            format: Format::DecimalSi,
+        }
+    }
+
+    /// `units` whole units (bytes, usually) in the binary family.
+    pub fn from_bytes(units: i64) -> Amount {
+        Amount {
+            nanos: i128::from(units) * NANO,
+            format: Format::BinarySi,
+        }
+    }
+
+    /// `milli` thousandths.
+    pub fn from_milli(milli: i64) -> Amount {
+        Amount {
+            nanos: i128::from(milli) * (NANO / 1000),
+            format: Format::DecimalSi,
+        }
+    }
+
+    /// The amount in nano units.
+    pub fn nanos(self) -> i128 {
+        self.nanos
+    }
+
+    /// The suffix family.
+    pub fn format(self) -> Format {
+        self.format
+    }
+
+    /// Whole units, rounded away from zero, cut to `i64`.
+    pub fn value(self) -> i64 {
+        clamp_i64(div_away(self.nanos, NANO))
+    }
+
+    /// Thousandths, rounded away from zero, cut to `i64`.
+    pub fn milli_value(self) -> i64 {
+        clamp_i64(div_away(self.nanos, NANO / 1000))
+    }
+
+    /// True for every spelling of nothing.
+    pub fn is_zero(self) -> bool {
+        self.nanos == 0
+    }
+
+    /// True below zero.
+    pub fn is_negative(self) -> bool {
+        self.nanos < 0
+    }
+
+    /// True if it is a whole number of units.
+    pub fn is_whole(self) -> bool {
+        self.nanos % NANO == 0
+    }
+
+    /// Compares the amounts whatever way they were written.
+    pub fn compare(self, other: Amount) -> std::cmp::Ordering {
+        self.nanos.cmp(&other.nanos)
+    }
+
+    /// Sum; keeps the format of the first non-zero operand, as upstream does.
+    #[must_use]
+    pub fn plus(self, other: Amount) -> Amount {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Amount {
+            nanos: self.nanos.saturating_add(other.nanos),
+            format,
+        }
+    }
+
+    /// Difference; keeps the format of the first non-zero operand.
+    #[must_use]
+    pub fn minus(self, other: Amount) -> Amount {
+        let format = if self.is_zero() { other.format } else { self.format };
+        Amount {
+            nanos: self.nanos.saturating_sub(other.nanos),
+            format,
+        }
+    }
+
+    /// The larger of both by amount.
+    #[must_use]
+    pub fn at_least(self, other: Amount) -> Amount {
+        if other.nanos > self.nanos { other } else { self }
+    }
+
+    /// The object field that says this amount, canonically.
+    pub fn to_quantity(self) -> Quantity {
+        Quantity(self.to_string())
+    }
+}
+
+impl From<Amount> for Quantity {
+    fn from(amount: Amount) -> Self {
+        amount.to_quantity()
+    }
+}
+
+impl FromStr for Amount {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse(text)
+    }
+}
+
+impl fmt::Display for Amount {
+    /// The canonical form: no fraction, and the largest suffix of the family that loses nothing.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.nanos == 0 {
+            return f.write_str("0");
+        }
+        match self.format {
+            Format::BinarySi if self.nanos.abs() >= 1024 * NANO => {
+                let mut units = div_away(self.nanos, NANO);
+                let mut power = 0;
+                while units % 1024 == 0 && power < BINARY.len() - 1 {
+                    units /= 1024;
+                    power += 1;
+                }
+                write!(f, "{units}{}", BINARY[power])
+            }
+            Format::DecimalExponent => {
+                let (mantissa, exponent) = thousands(self.nanos, i32::MAX);
+                match exponent {
+                    0 => write!(f, "{mantissa}"),
+                    e => write!(f, "{mantissa}e{e}"),
+                }
+            }
+            Format::DecimalSi | Format::BinarySi => {
+                let (mantissa, exponent) = thousands(self.nanos, 18);
+                write!(f, "{mantissa}{}", decimal_suffix(exponent))
+            }
+        }
+    }
+}
+
+const BINARY: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+const DECIMAL: [(&str, i32); 10] = [
+    ("n", -9),
+    ("u", -6),
+    ("m", -3),
+    ("", 0),
+    ("k", 3),
+    ("M", 6),
+    ("G", 9),
+    ("T", 12),
+    ("P", 15),
+    ("E", 18),
+];
+
+fn decimal_suffix(exponent: i32) -> &'static str {
+    DECIMAL
+        .iter()
+        .find(|(_, e)| *e == exponent)
+        .map_or("", |(s, _)| s)
+}
+
+/// Splits nanos into mantissa and the largest multiple-of-three exponent not above `limit`.
+fn thousands(nanos: i128, limit: i32) -> (i128, i32) {
+    let (mut mantissa, mut exponent) = (nanos, -9);
+    while mantissa % 1000 == 0 && exponent + 3 <= limit && mantissa != 0 {
+        mantissa /= 1000;
+        exponent += 3;
+    }
+    (mantissa, exponent)
+}
+
+fn div_away(n: i128, d: i128) -> i128 {
+    let q = n / d;
+    if n % d == 0 { q } else { q + n.signum() }
+}
+
+fn clamp_i64(n: i128) -> i64 {
+    i64::try_from(n).unwrap_or(if n < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Reads a quantity.
+pub fn parse(text: &str) -> Result<Amount, QuantityError> {
+    if text.is_empty() || text.len() > TEXT_LIMIT_BYTES {
+        return Err(QuantityError::Malformed);
+    }
+    let (negative, rest) = match text.as_bytes()[0] {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let number_end = rest
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(rest.len());
+    let (number, suffix) = rest.split_at(number_end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
+        return Err(QuantityError::Malformed);
+    }
+    let (format, scale) = read_suffix(suffix)?;
+    let nanos = to_nanos(
+        whole.trim_start_matches('0'),
+        fraction.trim_end_matches('0'),
+        scale,
+    );
+    Ok(Amount {
+        nanos: if negative { -nanos } else { nanos },
+        format,
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Scale {
+    Ten(i32),
+    Two(u32),
+}
+
+fn read_suffix(suffix: &str) -> Result<(Format, Scale), QuantityError> {
+    if let Some((_, exponent)) = DECIMAL.iter().find(|(s, _)| *s == suffix) {
+        return Ok((Format::DecimalSi, Scale::Ten(*exponent)));
+    }
+    if let Some(power) = BINARY.iter().position(|s| *s == suffix) {
+        return Ok((Format::BinarySi, Scale::Two(10 * power as u32)));
+    }
+    if let Some(digits) = suffix.strip_prefix(['e', 'E']) {
+        let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
+        if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
+            // Beyond any i32 the value is zero or capped anyway.
+            let exponent =
+                digits
+                    .parse::<i32>()
+                    .unwrap_or(if digits.starts_with('-') { -1000 } else { 1000 });
+            return Ok((Format::DecimalExponent, Scale::Ten(exponent.clamp(-1000, 1000))));
+        }
+    }
+    let alphabet = |c: char| "eEinumkKMGTP+-".contains(c) || c.is_ascii_digit();
+    Err(if suffix.chars().all(alphabet) {
+        QuantityError::Suffix
+    } else {
+        QuantityError::Malformed
+    })
+}
+
+/// Magnitude in nano units, rounded up, capped.
+fn to_nanos(whole: &str, fraction: &str, scale: Scale) -> i128 {
+    let digits = whole.len() + fraction.len();
+    // A binary scale multiplies by up to 2^60 more, which must still fit.
+    let fraction_max = match scale {
+        Scale::Ten(_) => i128::MAX / 100,
+        Scale::Two(_) => 10_000_000_000_000_000_000,
+    };
+    let mut mantissa: i128 = 0;
+    for b in whole.bytes() {
+        match mantissa
+            .checked_mul(10)
+            .and_then(|m| m.checked_add(i128::from(b - b'0')))
+        {
+            Some(m) => mantissa = m,
+            None => return CAP_UNITS * NANO,
+        }
+    }
+    let mut places: i32 = 0;
+    let mut lost = false;
+    for b in fraction.bytes() {
+        if lost || mantissa >= fraction_max {
+            lost |= b != b'0';
+            continue;
+        }
+        mantissa = mantissa * 10 + i128::from(b - b'0');
+        places += 1;
+    }
+    if mantissa == 0 && !lost {
+        return 0;
+    }
+    let cap = CAP_UNITS * NANO;
+    match scale {
+        Scale::Ten(exponent) => {
+            let shift = exponent.saturating_add(9).saturating_sub(places);
+            let nanos = if shift >= 0 {
+                pow10(shift).and_then(|p| mantissa.checked_mul(p))
+            } else {
+                Some(match pow10(-shift) {
+                    Some(p) => mantissa / p + i128::from(mantissa % p != 0 || lost),
+                    None => 1,
+                })
+            };
+            match nanos {
+                None => cap,
+                Some(n) if digits > FAST_DIGITS => n.min(cap),
+                Some(n) => n,
+            }
+        }
+        Scale::Two(power) => {
+            let Some(scaled) = mantissa.checked_mul(1i128 << power) else {
+                return cap;
+            };
+            let shift = 9 - places;
+            let nanos = if shift >= 0 {
+                pow10(shift).and_then(|p| scaled.checked_mul(p))
+            } else {
+                Some(match pow10(-shift) {
+                    Some(p) => scaled / p + i128::from(scaled % p != 0 || lost),
+                    None => 1,
+                })
+            };
+            nanos.unwrap_or(cap).min(cap)
+        }
+    }
+}
+
+fn pow10(exponent: i32) -> Option<i128> {
+    u32::try_from(exponent).ok().and_then(|e| 10i128.checked_pow(e))
+}
+
+/// The canonical spelling of a quantity (`0.1` → `100m`, `1024Mi` → `1Gi`).
+pub fn canonical(text: &str) -> Result<String, QuantityError> {
+    parse(text).map(|amount| amount.to_string())
+}
+
+/// Canonicalises a quantity in place; a text that is none stays as it is for validation to report.
+pub fn canonicalize(quantity: &mut Quantity) {
+    if let Ok(text) = canonical(&quantity.0) {
+        quantity.0 = text;
+    }
+}
+
+/// The amount of a field; what does not parse counts as nothing (validation refuses it earlier).
+pub fn amount(quantity: &Quantity) -> Amount {
+    parse(&quantity.0).unwrap_or(Amount::ZERO)
+}
+
+/// Thousandths of a quantity, rounded up; 0 if it does not parse.
+pub fn milli_value(quantity: &Quantity) -> i64 {
+    amount(quantity).milli_value()
+}
+
+/// Whole units of a quantity, rounded up; 0 if it does not parse.
+pub fn value(quantity: &Quantity) -> i64 {
+    amount(quantity).value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn canonical_forms_follow_the_contract() {
+        for (given, want) in [
+            ("0.1", "100m"),
+            ("1000m", "1"),
+            ("1024Mi", "1Gi"),
+            ("128974848", "128974848"),
+            ("0", "0"),
+            ("0Gi", "0"),
+            ("-0", "0"),
+            ("00.500", "500m"),
+            ("1.", "1"),
+            (".5", "500m"),
+            ("+3", "3"),
+            ("-3m", "-3m"),
+            ("1500m", "1500m"),
+            ("1.5Gi", "1536Mi"),
+            ("1.5Ki", "1536"),
+            ("0.5Ki", "512"),
+            ("0.1Ki", "102400m"),
+            ("1023", "1023"),
+            ("1000k", "1M"),
+            ("1e3", "1e3"),
+            ("1E3", "1e3"),
+            ("12e6", "12e6"),
+            ("1200e4", "12e6"),
+            ("1e-3", "1e-3"),
+            ("100E", "100E"),
+            ("1000E", "1000E"),
+            ("1n", "1n"),
+            ("0.1n", "1n"),
+            ("0.0000000001", "1n"),
+            ("16Ei", "9223372036854775807"),
+            ("9223372036854775808", "9223372036854775807"),
+            ("1e1000", "9223372036854775807e0"),
+        ] {
+            let got = canonical(given).unwrap();
+            let want = want.trim_end_matches("e0");
+            assert_eq!(got, want, "{given}");
+        }
+    }
+
+    #[test]
+    fn malformed_texts_are_refused() {
+        for bad in [
+            "", " ", "a", "-", "+", ".", "1.1.1", "1+1", "1 ", " 1", "0x10", "1e", "1E+", "Ki", "1\u{0}", "é",
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(parse("1KiB"), Err(QuantityError::Malformed));
+        assert_eq!(parse("1mi"), Err(QuantityError::Suffix));
+        assert_eq!(parse("1K"), Err(QuantityError::Suffix));
+    }
+
+    #[test]
+    fn values_round_away_from_zero() {
+        let q = |s: &str| Quantity(s.into());
+        assert_eq!(milli_value(&q("100m")), 100);
+        assert_eq!(milli_value(&q("0.0001")), 1);
+        assert_eq!(milli_value(&q("-0.0001")), -1);
+        assert_eq!(value(&q("1m")), 1);
+        assert_eq!(value(&q("1Gi")), 1 << 30);
+        assert_eq!(value(&q("1000E")), i64::MAX);
+        assert_eq!(value(&q("nonsense")), 0);
+    }
+
+    #[test]
+    fn sums_keep_the_first_spelling() {
+        let a = parse("1Gi").unwrap().plus(parse("1000").unwrap());
+        assert_eq!(a.to_string(), "1073742824");
+        assert_eq!(a.format(), Format::BinarySi);
+        assert_eq!(Amount::ZERO.plus(parse("1Ki").unwrap()).to_string(), "1Ki");
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_is_a_fixed_point_and_keeps_the_amount(
+            whole in 0u64..10_000_000_000, frac in "[0-9]{0,6}",
+            suffix in prop::sample::select(vec!["n","u","m","","k","M","G","T","Ki","Mi","Gi","e3","E-3","e0"]),
+            sign in prop::sample::select(vec!["", "-", "+"]),
+        ) {
+            let text = format!("{sign}{whole}.{frac}{suffix}");
+            let first = parse(&text).unwrap();
+            let spelled = first.to_string();
+            let again = parse(&spelled).unwrap();
+            prop_assert_eq!(again.to_string(), spelled.clone());
+            // Only binary amounts of 1024 and more are rounded (up, to whole units).
+            if first.format() != Format::BinarySi {
+                prop_assert_eq!(again.nanos(), first.nanos());
+            } else {
+                prop_assert!((again.nanos() - first.nanos()).abs() < NANO);
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".*") {
+            let _ = canonical(&text);
+        }
+
+        #[test]
+        fn parsing_long_numbers_never_panics(text in "[+-]?[0-9.]{0,80}[eEinumkKMGTP]{0,2}[-+]?[0-9]{0,12}") {
+            let _ = canonical(&text);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A label selector that has been read: a conjunction of requirements.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+
+use super::SelectorError;
+
+/// How a label is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    In,
+    NotIn,
+    /// `=` and `==`
+    Equals,
+    NotEquals,
+    Exists,
+    DoesNotExist,
+    GreaterThan,
+    LessThan,
+}
+
+/// One condition on one label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    pub key: String,
+    pub operator: Operator,
+    pub values: Vec<String>,
+}
+
+impl Requirement {
+    /// Does the label set satisfy it? Negative operators hold for an absent label.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let label = labels.get(&self.key);
+        match self.operator {
+            Operator::Exists => label.is_some(),
+            Operator::DoesNotExist => label.is_none(),
+            Operator::In | Operator::Equals => label.is_some_and(|l| self.values.contains(l)),
+            Operator::NotIn | Operator::NotEquals => label.is_none_or(|l| !self.values.contains(l)),
+            Operator::GreaterThan | Operator::LessThan => {
+                let number = |s: Option<&String>| s.and_then(|s| s.parse::<i64>().ok());
+                match (number(label), number(self.values.first())) {
+                    (Some(have), Some(want)) if self.operator == Operator::GreaterThan => have > want,
+                    (Some(have), Some(want)) => have < want,
+                    _ => false,
+                }
+            }
+        }
+    }
+}
+
+/// All requirements must hold; none at all selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    pub requirements: Vec<Requirement>,
+    nothing: bool,
+}
+
+impl LabelSelector {
+    /// Selects everything.
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// Selects nothing (the meaning of an absent object-form selector).
+    pub fn nothing() -> Self {
+        LabelSelector {
+            requirements: Vec::new(),
+            nothing: true,
+        }
+    }
+
+    pub(super) fn of(mut requirements: Vec<Requirement>) -> Self {
+        requirements.sort_by(|a, b| a.key.cmp(&b.key));
+        LabelSelector {
+            requirements,
+            nothing: false,
+        }
+    }
+
+    /// True if it has no requirement, so that every object matches.
+    pub fn is_everything(&self) -> bool {
+        self.requirements.is_empty() && !self.nothing
+    }
+
+    /// Reads the query form: `a=b,c in (x,y),!d,e>5`.
+    pub fn parse(text: &str) -> Result<Self, SelectorError> {
+        super::label_parse::parse(text)
+    }
+
+    /// Reads the object form. Validation (`validation::label_selector`) reports more than this does.
+    pub fn from_meta(selector: &meta::LabelSelector) -> Result<Self, SelectorError> {
+        let mut requirements = Vec::new();
+        for (key, value) in selector.match_labels.iter().flatten() {
+            requirements.push(Requirement {
+                key: key.clone(),
+                operator: Operator::In,
+                values: vec![value.clone()],
+            });
+        }
+        for r in selector.match_expressions.iter().flatten() {
+            let values = r.values.clone().unwrap_or_default();
+            let operator = match r.operator.as_str() {
+                "In" => Operator::In,
+                "NotIn" => Operator::NotIn,
+                "Exists" => Operator::Exists,
+                "DoesNotExist" => Operator::DoesNotExist,
+                other => {
+                    return Err(SelectorError(format!(
+                        "{other:?} is not a valid label selector operator"
+                    )));
+                }
+            };
+            match operator {
+                Operator::In | Operator::NotIn if values.is_empty() => {
+                    return Err(SelectorError(
+                        "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+                            .into(),
+                    ));
+                }
+                Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
+                    return Err(SelectorError(
+                        "values: Invalid value: values set must be empty for exists and does not exist"
+                            .into(),
+                    ));
+                }
+                _ => {}
+            }
+            requirements.push(Requirement {
+                key: r.key.clone(),
+                operator,
+                values,
+            });
+        }
+        Ok(Self::of(requirements))
+    }
+
+    /// Does a label set satisfy every requirement?
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.nothing && self.requirements.iter().all(|r| r.matches(labels))
+    }
+
+    /// As [`Self::matches`], for metadata that may have no labels.
+    pub fn matches_meta(&self, metadata: &meta::ObjectMeta) -> bool {
+        match &metadata.labels {
+            Some(labels) => self.matches(labels),
+            None => self.matches(&BTreeMap::new()),
+        }
+    }
+}
+
+impl fmt::Display for LabelSelector {
+    /// The query form; parses back to the same selector.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, r) in self.requirements.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            let first = r.values.first().map_or("", String::as_str);
+            let mut sorted = r.values.clone();
+            sorted.sort();
+            let list = sorted.join(",");
+            match r.operator {
+                Operator::Exists => write!(f, "{}", r.key)?,
+                Operator::DoesNotExist => write!(f, "!{}", r.key)?,
+                Operator::Equals => write!(f, "{}={first}", r.key)?,
+                Operator::NotEquals => write!(f, "{}!={first}", r.key)?,
+                Operator::GreaterThan => write!(f, "{}>{first}", r.key)?,
+                Operator::LessThan => write!(f, "{}<{first}", r.key)?,
+                Operator::In => write!(f, "{} in ({list})", r.key)?,
+                Operator::NotIn => write!(f, "{} notin ({list})", r.key)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn object_form() {
+        let read = |v: serde_json::Value| LabelSelector::from_meta(&serde_json::from_value(v).unwrap());
+        let labels: BTreeMap<String, String> = [("a".to_owned(), "1".to_owned())].into();
+        for (value, want) in [
+            (json!({}), true),
+            (json!({"matchLabels": {"a": "1"}}), true),
+            (json!({"matchLabels": {"a": "1", "b": "1"}}), false),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["1", "2"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "b", "operator": "NotIn", "values": ["1"]}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
+                true,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
+                false,
+            ),
+        ] {
+            assert_eq!(read(value.clone()).unwrap().matches(&labels), want, "{value}");
+        }
+        assert!(read(json!({"matchExpressions": [{"key": "a", "operator": "in"}]})).is_err());
+        assert!(read(json!({"matchExpressions": [{"key": "a", "operator": "In"}]})).is_err());
+        assert!(!LabelSelector::nothing().matches(&labels));
+    }
+}
