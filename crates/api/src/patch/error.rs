@@ -1,0 +1,64 @@
+//! Why a patch could not be applied, with the status the contract gives each cause (§9).
+
+use super::JSON_PATCH_OPERATIONS_MAX;
+
+/// Why a patch could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The body isn't a patch of its type.
+    #[error("error decoding patch: {0}")]
+    Malformed(String),
+    /// More operations than one request may carry.
+    #[error(
+        "Request entity too large: The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {0}"
+    )]
+    TooManyOperations(usize),
+    /// `copy` operations that add up to more than a request may hold.
+    #[error("Request entity too large: the copies of a JSON patch add up to more than {0} bytes")]
+    CopiesTooLarge(usize),
+    /// A `test` failed, or a path isn't there. The cause is for the log; users see upstream's sentence.
+    #[error("the server rejected our request due to an error in our request")]
+    NotApplicable { operation: usize, cause: String },
+    /// An element of a keyed list lacks the key.
+    #[error("map: {element} does not contain declared merge key: {key}")]
+    MissingMergeKey { element: String, key: &'static str },
+    /// A `$patch` value that isn't delete, replace or merge.
+    #[error("unknown patch type: {directive} in map: {element}")]
+    UnknownDirective { directive: String, element: String },
+    /// A directive that is known but malformed or out of place.
+    #[error("invalid patch format of {directive}: {cause}")]
+    BadDirective { directive: String, cause: String },
+    /// Strategic merge needs to know the kind's lists.
+    #[error(
+        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
+    )]
+    UnknownKind(String),
+}
+
+impl PatchError {
+    /// The HTTP status.
+    pub fn code(&self) -> u16 {
+        match self {
+            PatchError::Malformed(_) => 400,
+            PatchError::TooManyOperations(_) | PatchError::CopiesTooLarge(_) => 413,
+            PatchError::NotApplicable { .. } => 422,
+            PatchError::MissingMergeKey { .. }
+            | PatchError::UnknownDirective { .. }
+            | PatchError::BadDirective { .. } => 500,
+            PatchError::UnknownKind(_) => 415,
+        }
+    }
+
+    /// The Status reason; empty where upstream's is.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            PatchError::Malformed(_) => "BadRequest",
+            PatchError::TooManyOperations(_) | PatchError::CopiesTooLarge(_) => "RequestEntityTooLarge",
+            PatchError::NotApplicable { .. } => "Invalid",
+            PatchError::MissingMergeKey { .. }
+            | PatchError::UnknownDirective { .. }
+            | PatchError::BadDirective { .. } => "",
+            PatchError::UnknownKind(_) => "UnsupportedMediaType",
+        }
+    }
+}
