@@ -2,7 +2,8 @@
 use crate::model::Revision;
 use std::path::PathBuf;
 
-/// Why a store call failed. Nothing was written unless the variant says otherwise.
+/// Why a store call failed. Nothing was written, except that after [`StoreError::Io`] and
+/// [`StoreError::Closed`] the outcome of a write is unknown: read before you try again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("revision {requested} has been compacted; the oldest readable one is {oldest}")]
@@ -27,6 +28,8 @@ pub enum StoreError {
     },
     #[error("the value of {key} has {size} bytes; the limit is {limit}")]
     TooLarge { key: String, size: usize, limit: usize },
+    #[error("the request is not valid: {0}")]
+    Invalid(String),
     #[error("the store is closed")]
     Closed,
 }

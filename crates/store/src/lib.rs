@@ -10,9 +10,21 @@
 //!   is delivered exactly once, all changes of one revision together, or the watch ends with
 //!   [`StoreError::Compacted`]; it never skips silently.
 //!
+//! Long-lived tasks (all of them in [`embedded`]):
+//!
+//! - *the writer*, one thread a store: takes commands from a bounded queue, commits what waits as one
+//!   batch with one data sync, publishes the new revisions to the tail, then answers. It also ends
+//!   leases and forgets old history, woken by the nearest deadline.
+//! - *a watcher*, one task a watch: woken when the durable revision moves; takes events from the
+//!   tail, or from the database when it has fallen behind, and gives them to its bounded channel.
+//!
 //! What this crate deliberately does not know: Kubernetes objects, JSON, HTTP.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod embedded;
 mod error;
 mod model;
+mod validate;
 
 pub use error::StoreError;
 pub use model::*;

@@ -1,0 +1,270 @@
+//! A batch in the making: transactions applied one after the other to one database transaction.
+//! Nothing of it is visible to anyone before its commit.
+use super::fault::Fault;
+use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
+use super::read::{self, NOW};
+use crate::{
+    Event, EventKind, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn, TxnResponse,
+};
+use bytes::Bytes;
+use redb::{ReadableTable, Table, WriteTransaction};
+
+/// All changes of one revision.
+#[derive(Debug)]
+pub(super) struct Committed {
+    pub revision: u64,
+    pub events: Vec<Event>,
+    pub bytes: usize,
+}
+
+pub(super) struct Batch<'t> {
+    meta: Table<'t, &'static str, Raw>,
+    pub(super) keys: Table<'t, Raw, Raw>,
+    pub(super) log: Table<'t, Raw, Raw>,
+    leases: Table<'t, i64, u64>,
+    lease_keys: Table<'t, Raw, ()>,
+    /// The counters with everything in the batch applied.
+    pub(super) state: State,
+    before: State,
+    committed: Vec<Committed>,
+    /// Rows were changed that the counters don't show.
+    touched: bool,
+    /// Changes of the revision in the making.
+    pending: Vec<Event>,
+}
+
+impl<'t> Batch<'t> {
+    pub(super) fn begin(txn: &'t WriteTransaction) -> Result<Self, Fault> {
+        let meta = txn.open_table(META)?;
+        let state = read::state_in(&meta)?;
+        Ok(Self {
+            meta,
+            keys: txn.open_table(KEYS)?,
+            log: txn.open_table(LOG)?,
+            leases: txn.open_table(LEASES)?,
+            lease_keys: txn.open_table(LEASE_KEYS)?,
+            before: state.clone(),
+            state,
+            committed: Vec::new(),
+            touched: false,
+            pending: Vec::new(),
+        })
+    }
+
+    /// Writes the counters. `None`: the batch changed nothing and needs no commit.
+    pub(super) fn finish(mut self) -> Result<Option<(State, Vec<Committed>)>, Fault> {
+        if !self.touched && self.state == self.before {
+            return Ok(None);
+        }
+        self.meta.insert(STATE_ROW, self.state.encode().as_slice())?;
+        Ok(Some((self.state, self.committed)))
+    }
+
+    /// Writes the counters again, so that there is something to commit.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// Applies one transaction, which has passed validation. After `Refused` nothing of it is there.
+    pub(super) fn txn(&mut self, txn: &Txn) -> Result<TxnResponse, Fault> {
+        let succeeded = read::holds(&self.keys, &txn.compare)?;
+        let ops = if succeeded { &txn.success } else { &txn.failure };
+        self.check(ops)?;
+        let revision = self.state.revision + 1;
+        let mut responses = Vec::with_capacity(ops.len());
+        for op in ops {
+            responses.push(match op {
+                Op::Put { key, value, lease } => OpResponse::Put {
+                    previous: self.put(key, value, *lease, revision)?,
+                },
+                Op::Delete { start, end } => OpResponse::Delete {
+                    previous: self.delete(start, end.as_deref(), revision)?,
+                },
+                Op::Range(request) => OpResponse::Range(read::range(&self.keys, &self.state, request)?),
+            });
+        }
+        self.end_revision(revision)?;
+        for response in &mut responses {
+            if let OpResponse::Range(range) = response {
+                range.revision = Revision(self.state.revision);
+            }
+        }
+        Ok(TxnResponse {
+            succeeded,
+            revision: Revision(self.state.revision),
+            responses,
+        })
+    }
+
+    /// Refuses what could fail halfway, before the first write.
+    fn check(&self, ops: &[Op]) -> Result<(), Fault> {
+        for op in ops {
+            match op {
+                Op::Put {
+                    lease: Some(lease), ..
+                } => self.check_lease(*lease)?,
+                Op::Range(RangeRequest {
+                    revision: Some(revision),
+                    ..
+                }) if revision.0 != 0 => read::check_revision(*revision, &self.state)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_lease(&self, lease: LeaseId) -> Result<(), Fault> {
+        match self.leases.get(lease.0)? {
+            Some(_) => Ok(()),
+            None => Err(StoreError::LeaseNotFound(lease.0).into()),
+        }
+    }
+
+    fn put(
+        &mut self,
+        key: &str,
+        value: &Bytes,
+        lease: Option<LeaseId>,
+        revision: u64,
+    ) -> Result<Option<KeyValue>, Fault> {
+        let previous = read::version_at(&self.keys, key, NOW)?;
+        let kv = KeyValue {
+            key: key.to_owned(),
+            value: value.clone(),
+            create_revision: previous
+                .as_ref()
+                .map_or(Revision(revision), |kv| kv.create_revision),
+            mod_revision: Revision(revision),
+            version: previous.as_ref().map_or(0, |kv| kv.version) + 1,
+            lease,
+        };
+        self.move_lease(key, previous.as_ref().and_then(|kv| kv.lease), lease)?;
+        if previous.is_none() {
+            self.state.keys += 1;
+        }
+        self.change(EventKind::Put, kv, previous.clone())?;
+        Ok(previous)
+    }
+
+    fn delete(&mut self, start: &str, end: Option<&str>, revision: u64) -> Result<Vec<KeyValue>, Fault> {
+        let request = RangeRequest {
+            start: start.to_owned(),
+            end: end.map(str::to_owned),
+            ..RangeRequest::default()
+        };
+        let previous = read::range(&self.keys, &self.state, &request)?.kvs;
+        for kv in &previous {
+            self.move_lease(&kv.key, kv.lease, None)?;
+            self.state.keys -= 1;
+            let deleted = KeyValue {
+                key: kv.key.clone(),
+                value: Bytes::new(),
+                create_revision: Revision(0),
+                mod_revision: Revision(revision),
+                version: 0,
+                lease: None,
+            };
+            self.change(EventKind::Delete, deleted, Some(kv.clone()))?;
+        }
+        Ok(previous)
+    }
+
+    fn change(&mut self, kind: EventKind, kv: KeyValue, previous: Option<KeyValue>) -> Result<(), Fault> {
+        let revision = kv.mod_revision.0;
+        let row = format::versioned_key(&kv.key, revision);
+        let record = Record {
+            kind,
+            create_revision: kv.create_revision.0,
+            version: kv.version,
+            lease: kv.lease.map_or(0, |lease| lease.0),
+            value: &kv.value,
+        }
+        .encode(&row);
+        self.keys.insert(row.as_slice(), record.as_slice())?;
+        let index = u32::try_from(self.pending.len())
+            .map_err(|_| StoreError::Invalid("one transaction changes too many keys".to_owned()))?;
+        let position = format::log_position(revision, index);
+        let entry = LogEntry {
+            kind,
+            previous: previous.as_ref().map_or(0, |kv| kv.mod_revision.0),
+            key: &kv.key,
+        }
+        .encode(&position);
+        self.log.insert(position.as_slice(), entry.as_slice())?;
+        self.state.record_bytes += (row.len() + record.len() + position.len() + entry.len()) as u64;
+        self.pending.push(Event { kind, kv, previous });
+        Ok(())
+    }
+
+    fn end_revision(&mut self, revision: u64) -> Result<(), Fault> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.state.revision = revision;
+        let events = std::mem::take(&mut self.pending);
+        self.committed.push(Committed {
+            revision,
+            bytes: events.iter().map(read::event_bytes).sum(),
+            events,
+        });
+        Ok(())
+    }
+
+    fn move_lease(&mut self, key: &str, from: Option<LeaseId>, to: Option<LeaseId>) -> Result<(), Fault> {
+        if from == to {
+            return Ok(());
+        }
+        if let Some(lease) = from {
+            self.lease_keys
+                .remove(format::lease_key(lease.0, key).as_slice())?;
+        }
+        if let Some(lease) = to {
+            self.lease_keys
+                .insert(format::lease_key(lease.0, key).as_slice(), ())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn grant(&mut self, ttl_seconds: u64) -> Result<LeaseId, Fault> {
+        self.state.last_lease += 1;
+        let lease = self.state.last_lease;
+        self.leases.insert(lease, ttl_seconds)?;
+        Ok(LeaseId(lease))
+    }
+
+    /// Ends a lease; its keys go in one revision.
+    pub(super) fn revoke(&mut self, lease: LeaseId) -> Result<(), Fault> {
+        self.check_lease(lease)?;
+        self.leases.remove(lease.0)?;
+        self.touched = true;
+        let mut keys = Vec::new();
+        {
+            let first = format::lease_key(lease.0, "");
+            for row in self.lease_keys.range(first.as_slice()..)? {
+                let (row, _) = row?;
+                let Some(key) = row.value().strip_prefix(first.as_slice()) else {
+                    break;
+                };
+                keys.push(
+                    String::from_utf8(key.to_vec())
+                        .map_err(|_| Fault::Rotten(format!("a key of lease {:x}", lease.0)))?,
+                );
+            }
+        }
+        let revision = self.state.revision + 1;
+        for key in keys {
+            self.delete(&key, None, revision)?;
+        }
+        self.end_revision(revision)
+    }
+
+    /// Makes `revision` the oldest readable one. What lies below is taken away by `forget`.
+    pub(super) fn compact(&mut self, revision: Revision) -> Result<(), Fault> {
+        if revision.0 == self.state.compacted {
+            return Ok(());
+        }
+        read::check_revision(revision, &self.state)?;
+        self.state.compacted = revision.0;
+        Ok(())
+    }
+}

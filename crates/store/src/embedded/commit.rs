@@ -1,0 +1,155 @@
+//! From a batch of commands to one commit, and to the truth about a commit that failed.
+use super::batch::{Batch, Committed};
+use super::commands::Command;
+use super::database::Db;
+use super::fault::Fault;
+use super::forget::STEP_ENTRIES;
+use super::format::State;
+use crate::{LeaseId, Revision, StoreError, TxnResponse};
+
+/// What one batch has to do besides the commands.
+#[derive(Default)]
+pub(super) struct Chores {
+    pub ended: Vec<LeaseId>,
+    pub compact: Option<u64>,
+    pub forget: bool,
+}
+
+/// What a batch has come to, if its commit goes through.
+pub(super) struct Outcome {
+    pub answers: Vec<Answer>,
+    pub change: Option<(State, Vec<Committed>)>,
+    pub forgotten: bool,
+}
+
+/// The answer to the command at the same place of the batch.
+pub(super) enum Answer {
+    Txn(Result<TxnResponse, StoreError>),
+    Grant(Result<LeaseId, StoreError>),
+    Revoke(Result<(), StoreError>),
+    Compact(Result<(), StoreError>),
+    /// Answered after the commit, from memory.
+    Later,
+}
+
+/// A batch that was not committed, or of which it is not known.
+struct Failure {
+    fault: Fault,
+    /// The opening of the database it happened to.
+    generation: u64,
+    /// What the batch has come to if the commit reached the file nevertheless.
+    attempted: Option<Outcome>,
+}
+
+/// Applies and commits. After an I/O error it opens the database anew and finds out what has become
+/// of the commit.
+pub(super) fn run(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, StoreError> {
+    let mut echoes = 0;
+    loop {
+        let failure = match try_once(db, commands, chores) {
+            Ok(outcome) => return Ok(outcome),
+            Err(failure) => *failure,
+        };
+        if !failure.fault.is_io() {
+            return Err(db.error(failure.fault));
+        }
+        if let Err(error) = db.recover(failure.generation) {
+            return Err(match (error, &failure.attempted) {
+                // "Nothing was written" is more than is known now.
+                (StoreError::DiskFull { path }, Some(_)) => StoreError::Io {
+                    path,
+                    source: std::io::ErrorKind::StorageFull.into(),
+                },
+                (error, _) => error,
+            });
+        }
+        if let Some(outcome) = failure.attempted
+            && let Some((state, _)) = &outcome.change
+            && db.state()? == *state
+        {
+            // The commit has reached the file, but perhaps not the disk.
+            confirm(db).map_err(|fault| db.error(fault))?;
+            return Ok(outcome);
+        }
+        if !failure.fault.is_echo() || echoes == 1 {
+            return Err(db.error(failure.fault));
+        }
+        // A reader met the error, not we: the same batch deserves a try of its own.
+        echoes += 1;
+    }
+}
+
+fn try_once(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, Box<Failure>> {
+    let (txn, generation) = db.begin_write().map_err(|(fault, generation)| Failure {
+        fault,
+        generation,
+        attempted: None,
+    })?;
+    let failure = |fault, attempted| {
+        Box::new(Failure {
+            fault,
+            generation,
+            attempted,
+        })
+    };
+    let outcome = Batch::begin(&txn)
+        .and_then(|batch| apply(batch, commands, chores))
+        .map_err(|fault| failure(fault, None))?;
+    let ended = if outcome.change.is_some() {
+        txn.commit().map_err(Fault::from)
+    } else {
+        txn.abort().map_err(Fault::from)
+    };
+    match ended {
+        Ok(()) => Ok(outcome),
+        Err(fault) => Err(failure(fault, Some(outcome))),
+    }
+}
+
+/// Applies everything of one batch, in order.
+fn apply(mut batch: Batch<'_>, commands: &[Command], chores: &Chores) -> Result<Outcome, Fault> {
+    for lease in &chores.ended {
+        refused(batch.revoke(*lease))?.ok();
+    }
+    let mut answers = Vec::with_capacity(commands.len());
+    for command in commands {
+        answers.push(match command {
+            Command::Txn { txn, .. } => Answer::Txn(refused(batch.txn(txn))?),
+            Command::Grant { ttl_seconds, .. } => Answer::Grant(refused(batch.grant(*ttl_seconds))?),
+            Command::Revoke { lease, .. } => Answer::Revoke(refused(batch.revoke(*lease))?),
+            Command::Compact { revision, .. } => Answer::Compact(refused(batch.compact(*revision))?),
+            Command::KeepAlive { .. } | Command::Defragment { .. } | Command::Close { .. } => Answer::Later,
+        });
+    }
+    if let Some(revision) = chores.compact {
+        // Someone may have compacted further by hand.
+        refused(batch.compact(Revision(revision)))?.ok();
+    }
+    let forgotten = chores.forget && batch.forget(STEP_ENTRIES)?;
+    Ok(Outcome {
+        answers,
+        change: batch.finish()?,
+        forgotten,
+    })
+}
+
+/// Splits what is wrong with one request from what is wrong with the store.
+fn refused<T>(result: Result<T, Fault>) -> Result<Result<T, StoreError>, Fault> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(Fault::Refused(error)) => Ok(Err(error)),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Makes a commit durable of which it is not known whether it is.
+fn confirm(db: &Db) -> Result<(), Fault> {
+    let (txn, _) = db.begin_write().map_err(|(fault, _)| fault)?;
+    {
+        let mut batch = Batch::begin(&txn)?;
+        batch.touch();
+        batch.finish()?;
+    }
+    txn.commit()?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Where the bytes live. A [`Disk`] can be opened again after a failure and finds the same bytes.
+pub use redb::StorageBackend;
+
+use parking_lot::Mutex;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A place for one database, real, in memory or simulated.
+pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
+    /// Opens the bytes, creating them empty if need be. The store never uses two backends of one
+    /// disk at the same time.
+    fn open(&self) -> io::Result<Arc<dyn StorageBackend>>;
+
+    /// What errors call this disk.
+    fn path(&self) -> &Path;
+}
+
+/// One file of the file system.
+#[derive(Debug)]
+pub struct FileDisk {
+    path: PathBuf,
+}
+
+impl FileDisk {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+}
+
+impl Disk for FileDisk {
+    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
+        let created = !self.path.exists();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&self.path)?;
+        if created && let Some(directory) = self.path.parent() {
+            // Else a power cut could take the file's name with it.
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(Arc::new(OpenFile(file)))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[derive(Debug)]
+struct OpenFile(File);
+
+impl StorageBackend for OpenFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let current = self.len()?;
+        if len > current {
+            // Reserve the blocks now: a full disk then shows here, not in the middle of a commit.
+            match rustix::fs::fallocate(
+                &self.0,
+                rustix::fs::FallocateFlags::empty(),
+                current,
+                len - current,
+            ) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+                Err(errno) => {
+                    // What was reserved so far must not stay: the disk is full.
+                    self.0.set_len(current)?;
+                    return Err(errno.into());
+                }
+            }
+        }
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+}
+
+/// Bytes in memory that live as long as the disk.
+#[derive(Debug, Default)]
+pub struct MemoryDisk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Disk for MemoryDisk {
+    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(OpenMemory(self.bytes.clone())))
+    }
+
+    fn path(&self) -> &Path {
+        Path::new("(memory)")
+    }
+}
+
+#[derive(Debug)]
+struct OpenMemory(Arc<Mutex<Vec<u8>>>);
+
+impl StorageBackend for OpenMemory {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = self.0.lock();
+        let from = offset as usize;
+        let found = bytes
+            .get(from..from + out.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut bytes = self.0.lock();
+        let from = offset as usize;
+        bytes
+            .get_mut(from..from + data.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?
+            .copy_from_slice(data);
+        Ok(())
+    }
+}

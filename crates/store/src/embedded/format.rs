@@ -1,0 +1,312 @@
+//! What is in the file: five tables, and how keys and records are written in them.
+//!
+//! - `meta`: `format` (the version of all this), `state` ([`State`]).
+//! - `keys`: every version of every key, `key ++ revision` → record. The newest version of a key is
+//!   the last of its neighbours, so a range now and a range in the past are the same walk.
+//! - `log`: what each revision changed, `revision ++ position` → kind, revision before, key. It
+//!   holds no values: a watcher that catches up fetches them from `keys`.
+//! - `leases`: lease → time to live; `lease_keys`: `lease ++ key`.
+//!
+//! Every record carries its own checksum beside those of redb's pages, which are only verified when
+//! a database was not closed properly: a rotten block is noticed by the read that meets it.
+use super::crc::crc32c;
+use super::fault::Fault;
+use crate::{EventKind, KeyValue, LeaseId, Revision};
+use bytes::Bytes;
+use redb::TableDefinition;
+
+/// The newest format this code reads and the one it writes.
+pub(super) const FORMAT: u32 = 1;
+
+pub(super) type Raw = &'static [u8];
+
+pub(super) const META: TableDefinition<&str, Raw> = TableDefinition::new("meta");
+pub(super) const KEYS: TableDefinition<Raw, Raw> = TableDefinition::new("keys");
+pub(super) const LOG: TableDefinition<Raw, Raw> = TableDefinition::new("log");
+pub(super) const LEASES: TableDefinition<i64, u64> = TableDefinition::new("leases");
+pub(super) const LEASE_KEYS: TableDefinition<Raw, ()> = TableDefinition::new("lease_keys");
+
+pub(super) const FORMAT_ROW: &str = "format";
+pub(super) const STATE_ROW: &str = "state";
+
+/// The store's counters, written with every batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    pub revision: u64,
+    /// The oldest readable revision.
+    pub compacted: u64,
+    /// Keys that exist now.
+    pub keys: u64,
+    /// Bytes of all records in `keys` and `log`: what the file would need at the least.
+    pub record_bytes: u64,
+    pub last_lease: i64,
+}
+
+impl State {
+    /// An empty store. Like etcd's it stands at revision 1: Kubernetes gives 0 a meaning of its own.
+    pub(super) fn empty() -> Self {
+        Self {
+            revision: 1,
+            compacted: 1,
+            keys: 0,
+            record_bytes: 0,
+            last_lease: 0,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut row = vec![0; 4];
+        for number in [
+            self.revision,
+            self.compacted,
+            self.keys,
+            self.record_bytes,
+            self.last_lease as u64,
+        ] {
+            row.extend(number.to_le_bytes());
+        }
+        seal(STATE_ROW.as_bytes(), row)
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let mut fields = open(STATE_ROW.as_bytes(), row)?;
+        Ok(Self {
+            revision: fields.number()?,
+            compacted: fields.number()?,
+            keys: fields.number()?,
+            record_bytes: fields.number()?,
+            last_lease: fields.number()? as i64,
+        })
+    }
+}
+
+/// One version of a key as it is stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub kind: EventKind,
+    pub create_revision: u64,
+    pub version: u64,
+    pub lease: i64,
+    pub value: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn encode(&self, versioned_key: &[u8]) -> Vec<u8> {
+        let mut row = Vec::with_capacity(29 + self.value.len());
+        row.extend([0; 4]);
+        row.push(kind_byte(self.kind));
+        row.extend(self.create_revision.to_le_bytes());
+        row.extend(self.version.to_le_bytes());
+        row.extend(self.lease.to_le_bytes());
+        row.extend(self.value);
+        seal(versioned_key, row)
+    }
+
+    pub(super) fn decode(versioned_key: &[u8], row: &'a [u8]) -> Result<Self, Fault> {
+        let mut fields = open(versioned_key, row)?;
+        Ok(Self {
+            kind: fields.kind()?,
+            create_revision: fields.number()?,
+            version: fields.number()?,
+            lease: fields.number()? as i64,
+            value: fields.rest,
+        })
+    }
+
+    /// Whether the row is a deletion, without looking at the rest of it.
+    pub(super) fn is_deletion(row: &[u8]) -> bool {
+        row.get(4) == Some(&kind_byte(EventKind::Delete))
+    }
+
+    pub(super) fn to_key_value(&self, key: String, mod_revision: u64) -> KeyValue {
+        KeyValue {
+            key,
+            value: Bytes::copy_from_slice(self.value),
+            create_revision: Revision(self.create_revision),
+            mod_revision: Revision(mod_revision),
+            version: self.version,
+            lease: (self.lease != 0).then_some(LeaseId(self.lease)),
+        }
+    }
+}
+
+/// One change of one revision as it is logged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LogEntry<'a> {
+    pub kind: EventKind,
+    /// Revision of the version before; 0: there was none.
+    pub previous: u64,
+    pub key: &'a str,
+}
+
+impl<'a> LogEntry<'a> {
+    pub(super) fn encode(&self, position: &[u8]) -> Vec<u8> {
+        let mut row = vec![0; 4];
+        row.push(kind_byte(self.kind));
+        row.extend(self.previous.to_le_bytes());
+        row.extend(self.key.as_bytes());
+        seal(position, row)
+    }
+
+    pub(super) fn decode(position: &[u8], row: &'a [u8]) -> Result<Self, Fault> {
+        let mut fields = open(position, row)?;
+        Ok(Self {
+            kind: fields.kind()?,
+            previous: fields.number()?,
+            key: std::str::from_utf8(fields.rest).map_err(|_| rotten(position))?,
+        })
+    }
+}
+
+/// Where the `index`th change of `revision` is logged.
+pub(super) fn log_position(revision: u64, index: u32) -> Vec<u8> {
+    [&revision.to_be_bytes()[..], &index.to_be_bytes()[..]].concat()
+}
+
+/// The revision of a log position.
+pub(super) fn log_revision(position: &[u8]) -> Result<u64, Fault> {
+    position
+        .first_chunk()
+        .map(|bytes| u64::from_be_bytes(*bytes))
+        .ok_or_else(|| rotten(position))
+}
+
+/// Everything stored for `key` sorts at or after this, everything for smaller keys before it.
+/// A NUL in the key is escaped so that the end mark stays unique and order is kept.
+pub(super) fn key_bound(key: &str) -> Vec<u8> {
+    let mut bound = Vec::with_capacity(key.len() + 10);
+    for byte in key.bytes() {
+        bound.push(byte);
+        if byte == 0 {
+            bound.push(0xff);
+        }
+    }
+    bound.extend([0, 1]);
+    bound
+}
+
+/// The row of `key` as of `revision`.
+pub(super) fn versioned_key(key: &str, revision: u64) -> Vec<u8> {
+    let mut row = key_bound(key);
+    row.extend(revision.to_be_bytes());
+    row
+}
+
+/// Splits a row's key into what all versions share, and the revision.
+pub(super) fn split_version(row: &[u8]) -> Result<(&[u8], u64), Fault> {
+    row.split_last_chunk()
+        .map(|(bound, revision)| (bound, u64::from_be_bytes(*revision)))
+        .ok_or_else(|| rotten(row))
+}
+
+/// The key that [`key_bound`] made this of.
+pub(super) fn key_of_bound(bound: &[u8]) -> Result<String, Fault> {
+    let escaped = bound.strip_suffix(&[0, 1]).ok_or_else(|| rotten(bound))?;
+    let mut key = Vec::with_capacity(escaped.len());
+    let mut bytes = escaped.iter();
+    while let Some(byte) = bytes.next() {
+        key.push(*byte);
+        if *byte == 0 {
+            bytes.next();
+        }
+    }
+    String::from_utf8(key).map_err(|_| rotten(bound))
+}
+
+/// The row that ties `key` to `lease`.
+pub(super) fn lease_key(lease: i64, key: &str) -> Vec<u8> {
+    [&lease.to_be_bytes()[..], key.as_bytes()].concat()
+}
+
+fn kind_byte(kind: EventKind) -> u8 {
+    match kind {
+        EventKind::Put => 0,
+        EventKind::Delete => 1,
+    }
+}
+
+/// Writes the checksum of row and key into the row's first four bytes.
+fn seal(key: &[u8], mut row: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32c(&[key, &row[4..]]);
+    row[..4].copy_from_slice(&checksum.to_le_bytes());
+    row
+}
+
+fn open<'k, 'a>(key: &'k [u8], row: &'a [u8]) -> Result<Fields<'k, 'a>, Fault> {
+    let (checksum, rest) = row.split_first_chunk().ok_or_else(|| rotten(key))?;
+    if u32::from_le_bytes(*checksum) != crc32c(&[key, rest]) {
+        return Err(rotten(key));
+    }
+    Ok(Fields { key, rest })
+}
+
+fn rotten(key: &[u8]) -> Fault {
+    Fault::Rotten(format!(
+        "the record of {} does not match its checksum",
+        key.escape_ascii()
+    ))
+}
+
+struct Fields<'k, 'a> {
+    key: &'k [u8],
+    rest: &'a [u8],
+}
+
+impl Fields<'_, '_> {
+    fn number(&mut self) -> Result<u64, Fault> {
+        let (number, rest) = self.rest.split_first_chunk().ok_or_else(|| rotten(self.key))?;
+        self.rest = rest;
+        Ok(u64::from_le_bytes(*number))
+    }
+
+    fn kind(&mut self) -> Result<EventKind, Fault> {
+        let (kind, rest) = self.rest.split_first().ok_or_else(|| rotten(self.key))?;
+        self.rest = rest;
+        match kind {
+            0 => Ok(EventKind::Put),
+            1 => Ok(EventKind::Delete),
+            _ => Err(rotten(self.key)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_flipped_bit_is_found() {
+        let key = versioned_key("a", 7);
+        let record = Record {
+            kind: EventKind::Put,
+            create_revision: 5,
+            version: 2,
+            lease: 0,
+            value: b"value",
+        };
+        let row = record.encode(&key);
+        assert_eq!(Record::decode(&key, &row).unwrap(), record);
+        assert!(Record::decode(&versioned_key("a", 8), &row).is_err());
+        for bit in 0..row.len() * 8 {
+            let mut bad = row.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(&key, &bad).is_err(), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_sort_as_keys_then_revisions(
+            a in "[\0ab\u{e9}]{0,4}", b in "[\0ab\u{e9}]{0,4}", at: u64, then: u64,
+        ) {
+            let rows = versioned_key(&a, at).cmp(&versioned_key(&b, then));
+            prop_assert_eq!(rows, (a.as_str(), at).cmp(&(b.as_str(), then)));
+            prop_assert_eq!(key_bound(&b) <= versioned_key(&a, at), b <= a);
+            let row = versioned_key(&a, at);
+            let (bound, revision) = split_version(&row).unwrap();
+            prop_assert_eq!(revision, at);
+            prop_assert_eq!(key_of_bound(bound).unwrap(), a);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! One process, one store: a lock file that says who holds it.
+use crate::StoreError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Held as long as it lives; the kernel lets go when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct LockFile {
+    _file: File,
+}
+
+impl LockFile {
+    /// Takes the lock of the store in `directory`, or says which process has it.
+    pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join("LOCK");
+        let io_error = |source| StoreError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error)?;
+        match file.try_lock() {
+            Ok(()) => {
+                // The name of the holder is a courtesy: a full disk must not stop the store.
+                if let Err(error) = write_pid(&mut file) {
+                    tracing::warn!(path = %path.display(), %error, "cannot note the holder of the store's lock");
+                }
+                Ok(Self { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let holder = match file.read_to_string(&mut pid) {
+                    Ok(_) if !pid.trim().is_empty() => format!("pid {}", pid.trim()),
+                    _ => "pid unknown".to_owned(),
+                };
+                Err(StoreError::Locked {
+                    path: directory.to_owned(),
+                    holder,
+                })
+            }
+            Err(TryLockError::Error(source)) => Err(io_error(source)),
+        }
+    }
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

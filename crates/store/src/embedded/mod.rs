@@ -1,0 +1,311 @@
+//! The store in the process: one file, one writer, any number of readers and watchers.
+//!
+//! The engine is redb: a copy-on-write B-tree with checksums in one file, in Rust, that needs one
+//! data sync a commit and nothing at all when idle. This module adds revisions, history, watches,
+//! leases and group commit. The way of a write: [`EmbeddedStore`] → queue → `writer` → `batch` →
+//! `database` → `tail` → `watch`.
+mod batch;
+mod clock;
+mod commands;
+mod commit;
+mod crc;
+mod database;
+mod disk;
+mod fault;
+mod forget;
+mod format;
+mod history;
+mod leases;
+mod lock;
+mod options;
+mod read;
+mod tail;
+mod watch;
+mod writer;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{Disk, FileDisk, MemoryDisk, StorageBackend};
+pub use options::Options;
+
+use crate::{
+    LeaseId, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus, Txn,
+    TxnResponse, WatchRequest, WatchStream, validate,
+};
+use async_trait::async_trait;
+use commands::{Command, Reply};
+use database::Db;
+use fault::Fault;
+use format::KEYS;
+use lock::LockFile;
+use parking_lot::Mutex;
+use redb::ReadTransaction;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tail::Tail;
+use tokio::sync::{mpsc, oneshot};
+use watch::Watcher;
+use writer::Writer;
+
+/// What handles, writer and watchers share.
+#[derive(Debug)]
+struct Shared {
+    db: Db,
+    tail: Tail,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    lock: Mutex<Option<LockFile>>,
+}
+
+impl Shared {
+    /// Ends everything and lets another process in.
+    fn shut(&self) {
+        self.tail.close();
+        self.db.close();
+        self.lock.lock().take();
+    }
+}
+
+/// A store in a file of this process. See the crate documentation for what it guarantees.
+///
+/// Dropping it closes it, and waits for the writes under way.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    commands: Option<mpsc::Sender<Command>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `directory`, which is made if it is not there.
+    pub fn open(directory: &Path, options: Options) -> Result<Arc<Self>, StoreError> {
+        let io_error = |source| fault::from_io(source, directory);
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(io_error)?;
+        let lock = LockFile::take(directory)?;
+        let disk = Arc::new(FileDisk::new(directory.join("orlop.redb")));
+        Self::start(disk, Arc::new(SystemClock::default()), options, Some(lock))
+    }
+
+    /// Opens the store on any disk and clock. The caller sees to it that it is opened only once.
+    pub fn with_disk(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+    ) -> Result<Arc<Self>, StoreError> {
+        Self::start(disk, clock, options, None)
+    }
+
+    /// A store that forgets everything with the process.
+    pub fn in_memory() -> Result<Arc<Self>, StoreError> {
+        Self::with_disk(
+            Arc::new(MemoryDisk::default()),
+            Arc::new(SystemClock::default()),
+            Options::default(),
+        )
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: Options,
+        lock: Option<LockFile>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let db = Db::open(disk, options.cache_bytes)?;
+        let state = db.state()?;
+        let (commands, queue) = mpsc::channel(options.queue_len);
+        let shared = Arc::new(Shared {
+            tail: Tail::new(state.revision, options.tail_bytes),
+            db,
+            clock,
+            options,
+            lock: Mutex::new(lock),
+        });
+        tracing::debug!(
+            path = %shared.db.path().display(),
+            revision = state.revision, keys = state.keys, "opened the store"
+        );
+        let writer = Writer::new(shared.clone(), queue)?;
+        let spawn_error = |source| StoreError::Io {
+            path: shared.db.path(),
+            source,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(spawn_error)?;
+        let thread = std::thread::Builder::new()
+            .name("orlop-store".to_owned())
+            .spawn(move || runtime.block_on(writer.run()))
+            .map_err(spawn_error)?;
+        Ok(Arc::new(Self {
+            shared,
+            commands: Some(commands),
+            writer: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// Finishes the writes under way, closes the file and lets another process open it.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if let Some(commands) = &self.commands
+            && commands.send(Command::Close { reply }).await.is_ok()
+        {
+            // An error says that the writer has ended already.
+            let _ = closed.await;
+        }
+    }
+
+    /// Moves free space to the end of the file and cuts it off. Reads and writes wait meanwhile.
+    pub async fn defragment(&self) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Defragment { reply }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let commands = self.commands.as_ref().ok_or(StoreError::Closed)?;
+        commands
+            .send(command(reply))
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.commands.take();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+            self.shared.shut();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        let shared = self.shared.clone();
+        let cheap = is_point(&request);
+        let read = move || shared.db.read(|snapshot| range(snapshot, &request));
+        // A single key is a handful of pages, mostly cached: not worth another thread.
+        if cheap { read() } else { off_reactor(read).await }
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        validate::txn(&txn, self.shared.options.value_limit_bytes)?;
+        if validate::is_read_only(&txn) {
+            let shared = self.shared.clone();
+            return off_reactor(move || shared.db.read(|snapshot| read_txn(snapshot, &txn))).await;
+        }
+        self.ask(|reply| Command::Txn { txn, reply }).await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
+        let durable = self.shared.tail.subscribe();
+        let now = self.shared.tail.durable();
+        if now.closed {
+            return Err(StoreError::Closed);
+        }
+        let next = match request.from {
+            // Like etcd, 0 asks for now.
+            None | Some(Revision(0)) => now.revision + 1,
+            Some(from) => {
+                let compacted = self.shared.db.state()?.compacted;
+                if from.0 < compacted {
+                    return Err(StoreError::Compacted {
+                        requested: from,
+                        oldest: Revision(compacted),
+                    });
+                }
+                from.0
+            }
+        };
+        let (sender, receiver) = mpsc::channel(watch::CHANNEL_BATCHES);
+        let watcher = Watcher {
+            shared: self.shared.clone(),
+            request,
+            durable,
+            next,
+            sender,
+        };
+        tokio::spawn(watcher.run());
+        Ok(receiver)
+    }
+
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
+        if ttl_seconds == 0 {
+            return Err(StoreError::Invalid(
+                "a lease needs a time to live of a second at least".to_owned(),
+            ));
+        }
+        self.ask(|reply| Command::Grant { ttl_seconds, reply }).await
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::KeepAlive { lease, reply }).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Revoke { lease, reply }).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Compact { revision, reply }).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, StoreError> {
+        let state = self.shared.db.state()?;
+        Ok(StoreStatus {
+            revision: Revision(state.revision),
+            compacted: Revision(state.compacted),
+            size: self.shared.db.size()?,
+            keys: state.keys,
+        })
+    }
+}
+
+fn range(snapshot: &ReadTransaction, request: &RangeRequest) -> Result<RangeResponse, Fault> {
+    let state = read::state(snapshot)?;
+    read::range(&snapshot.open_table(KEYS)?, &state, request)
+}
+
+/// A transaction that cannot write, on a snapshot.
+fn read_txn(snapshot: &ReadTransaction, txn: &Txn) -> Result<TxnResponse, Fault> {
+    let state = read::state(snapshot)?;
+    let keys = snapshot.open_table(KEYS)?;
+    let succeeded = read::holds(&keys, &txn.compare)?;
+    let ops = if succeeded { &txn.success } else { &txn.failure };
+    let mut responses = Vec::with_capacity(ops.len());
+    for op in ops {
+        if let crate::Op::Range(request) = op {
+            responses.push(OpResponse::Range(read::range(&keys, &state, request)?));
+        }
+    }
+    Ok(TxnResponse {
+        succeeded,
+        revision: Revision(state.revision),
+        responses,
+    })
+}
+
+fn is_point(request: &RangeRequest) -> bool {
+    request.end.is_none()
+}
+
+/// Runs what may read much, or wait for the disk, where it holds nobody up.
+async fn off_reactor<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(answer) => answer,
+        // The runtime is shutting down, or the read panicked, which its own thread has logged.
+        Err(_) => Err(StoreError::Closed),
+    }
+}

@@ -1,0 +1,39 @@
+//! What a store's owner may choose, with the limits' reasons.
+use std::time::Duration;
+
+/// Settings of an embedded store; the defaults fit a single node.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Memory for pages of the database. Small: the operating system's page cache holds the file
+    /// anyway, and the whole node process has 40 MB.
+    pub cache_bytes: usize,
+    /// Changes stay readable and watchable for at least this long; then they are forgotten.
+    pub history: Duration,
+    /// Largest value. etcd's request limit, which Kubernetes clients already live with.
+    pub value_limit_bytes: usize,
+    /// Writes that may wait for the writer; further callers wait for a place.
+    pub queue_len: usize,
+    /// Writes committed together at most: bounds what one failed commit takes with it.
+    pub batch_len: usize,
+    /// Bytes committed together at most: bounds memory during a commit.
+    pub batch_bytes: usize,
+    /// Memory for recent events, shared by all watchers; who falls further behind reads the file.
+    pub tail_bytes: usize,
+    /// How long after a change that a watcher did not ask for it learns that time has moved on.
+    pub progress_interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 4 << 20,
+            history: Duration::from_secs(5 * 60),
+            value_limit_bytes: 3 << 19,
+            queue_len: 1024,
+            batch_len: 1024,
+            batch_bytes: 4 << 20,
+            tail_bytes: 1 << 20,
+            progress_interval: Duration::from_secs(1),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Reading: the same walks over a durable snapshot and over a transaction that is being made.
+use super::fault::Fault;
+use super::format::{self, LogEntry, META, Raw, Record, STATE_ROW, State};
+use crate::{
+    Compare, CompareResult, CompareTarget, Event, KeyValue, RangeRequest, RangeResponse, Revision,
+    StoreError, validate,
+};
+use redb::{AccessGuard, ReadTransaction, ReadableTable};
+
+/// Stands for "now" where a revision is asked for.
+pub(super) const NOW: u64 = u64::MAX;
+
+/// The counters as of a snapshot.
+pub(super) fn state(snapshot: &ReadTransaction) -> Result<State, Fault> {
+    state_in(&snapshot.open_table(META)?)
+}
+
+pub(super) fn state_in(meta: &impl ReadableTable<&'static str, Raw>) -> Result<State, Fault> {
+    match meta.get(STATE_ROW)? {
+        Some(row) => State::decode(row.value()),
+        None => Err(Fault::Rotten("its counters are missing".to_owned())),
+    }
+}
+
+/// One key as of `revision`; `None` when it did not exist then.
+pub(super) fn version_at(
+    keys: &impl ReadableTable<Raw, Raw>,
+    key: &str,
+    revision: u64,
+) -> Result<Option<KeyValue>, Fault> {
+    let first = format::versioned_key(key, 0);
+    let last = format::versioned_key(key, revision);
+    let Some(row) = keys.range(first.as_slice()..=last.as_slice())?.next_back() else {
+        return Ok(None);
+    };
+    let (at, record) = row?;
+    let record_value = record.value();
+    if Record::is_deletion(record_value) {
+        return Ok(None);
+    }
+    let at = at.value();
+    let (_, mod_revision) = format::split_version(at)?;
+    let record = Record::decode(at, record_value)?;
+    Ok(Some(record.to_key_value(key.to_owned(), mod_revision)))
+}
+
+/// Answers a range request of a store that stands at `state`.
+pub(super) fn range(
+    keys: &impl ReadableTable<Raw, Raw>,
+    state: &State,
+    request: &RangeRequest,
+) -> Result<RangeResponse, Fault> {
+    let at = match request.revision {
+        // Like etcd, 0 asks for now.
+        None | Some(Revision(0)) => NOW,
+        Some(requested) => {
+            check_revision(requested, state)?;
+            requested.0
+        }
+    };
+    let mut response = RangeResponse {
+        revision: Revision(state.revision),
+        ..RangeResponse::default()
+    };
+    let limit = if request.limit == 0 {
+        usize::MAX
+    } else {
+        request.limit
+    };
+    let Some(end) = &request.end else {
+        if let Some(kv) = version_at(keys, &request.start, at)? {
+            response.count = 1;
+            if !request.count_only {
+                response.kvs.push(kv);
+            }
+        }
+        return Ok(response);
+    };
+    let mut take = |row: &AccessGuard<'_, Raw>, record: &AccessGuard<'_, Raw>| {
+        if Record::is_deletion(record.value()) {
+            return Ok(());
+        }
+        response.count += 1;
+        if request.count_only {
+            return Ok(());
+        }
+        if response.kvs.len() == limit {
+            response.more = true;
+            return Ok(());
+        }
+        let row = row.value();
+        let (bound, mod_revision) = format::split_version(row)?;
+        let record = Record::decode(row, record.value())?;
+        let key = format::key_of_bound(bound)?;
+        response.kvs.push(record.to_key_value(key, mod_revision));
+        Ok::<_, Fault>(())
+    };
+    if request.start >= *end {
+        return Ok(response);
+    }
+    let first = format::key_bound(&request.start);
+    let behind = format::key_bound(end);
+    // The newest version so far of the key the walk is in.
+    let mut newest: Option<(AccessGuard<'_, Raw>, AccessGuard<'_, Raw>)> = None;
+    for entry in keys.range(first.as_slice()..behind.as_slice())? {
+        let (row, record) = entry?;
+        let (bound, revision) = format::split_version(row.value())?;
+        if revision > at {
+            continue;
+        }
+        if let Some((kept_row, kept)) = &newest
+            && format::split_version(kept_row.value())?.0 != bound
+        {
+            take(kept_row, kept)?;
+        }
+        newest = Some((row, record));
+    }
+    if let Some((row, record)) = &newest {
+        take(row, record)?;
+    }
+    Ok(response)
+}
+
+/// Refuses revisions that are not readable any more, or not yet.
+pub(super) fn check_revision(requested: Revision, state: &State) -> Result<(), StoreError> {
+    if requested.0 < state.compacted {
+        return Err(StoreError::Compacted {
+            requested,
+            oldest: Revision(state.compacted),
+        });
+    }
+    if requested.0 > state.revision {
+        return Err(StoreError::FutureRevision {
+            requested,
+            current: Revision(state.revision),
+        });
+    }
+    Ok(())
+}
+
+/// Whether all compares of a transaction hold.
+pub(super) fn holds(keys: &impl ReadableTable<Raw, Raw>, compares: &[Compare]) -> Result<bool, Fault> {
+    for compare in compares {
+        let kv = version_at(keys, &compare.key, NOW)?;
+        if !compare_holds(compare, kv.as_ref()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn compare_holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
+    let ordering = match &compare.target {
+        CompareTarget::ModRevision(wanted) => kv.map_or(Revision(0), |kv| kv.mod_revision).cmp(wanted),
+        CompareTarget::CreateRevision(wanted) => kv.map_or(Revision(0), |kv| kv.create_revision).cmp(wanted),
+        CompareTarget::Version(wanted) => kv.map_or(0, |kv| kv.version).cmp(wanted),
+        // Like etcd: a key that does not exist has no value that anything could be said about.
+        CompareTarget::Value(wanted) => match kv {
+            Some(kv) => kv.value.cmp(wanted),
+            None => return false,
+        },
+    };
+    match compare.result {
+        CompareResult::Equal => ordering.is_eq(),
+        CompareResult::NotEqual => ordering.is_ne(),
+        CompareResult::Greater => ordering.is_gt(),
+        CompareResult::Less => ordering.is_lt(),
+    }
+}
+
+/// Which changes to read, and how much at once.
+#[derive(Clone, Debug)]
+pub(super) struct Changes {
+    pub start: String,
+    pub end: Option<String>,
+    /// First revision to look at.
+    pub from: u64,
+    /// Stop after the revision with which this many bytes of events are reached.
+    pub bytes_max: usize,
+    /// Stop after the revision with which this many log entries have been looked at.
+    pub entries_max: usize,
+}
+
+/// Reads history: the events, and the last revision that was looked at in full.
+pub(super) fn changes(
+    keys: &impl ReadableTable<Raw, Raw>,
+    log: &impl ReadableTable<Raw, Raw>,
+    state: &State,
+    wanted: &Changes,
+) -> Result<(Vec<Event>, u64), Fault> {
+    if wanted.from < state.compacted {
+        return Err(Fault::Refused(StoreError::Compacted {
+            requested: Revision(wanted.from),
+            oldest: Revision(state.compacted),
+        }));
+    }
+    let first = format::log_position(wanted.from, 0);
+    let mut events = Vec::new();
+    let (mut bytes, mut entries, mut in_revision) = (0, 0, wanted.from);
+    for entry in log.range(first.as_slice()..)? {
+        let (position, row) = entry?;
+        let revision = format::log_revision(position.value())?;
+        if revision != in_revision {
+            if bytes >= wanted.bytes_max || entries >= wanted.entries_max {
+                return Ok((events, revision - 1));
+            }
+            in_revision = revision;
+        }
+        entries += 1;
+        let logged = LogEntry::decode(position.value(), row.value())?;
+        if !validate::contains(&wanted.start, wanted.end.as_deref(), logged.key) {
+            continue;
+        }
+        let versioned = format::versioned_key(logged.key, revision);
+        let Some(record) = keys.get(versioned.as_slice())? else {
+            return Err(Fault::Rotten(format!(
+                "the version of {} at revision {revision} is missing",
+                logged.key
+            )));
+        };
+        let kv = Record::decode(&versioned, record.value())?.to_key_value(logged.key.to_owned(), revision);
+        let previous = match logged.previous {
+            0 => None,
+            // It may have been compacted away.
+            before => {
+                version_at(keys, logged.key, before)?.filter(|previous| previous.mod_revision.0 == before)
+            }
+        };
+        let event = Event {
+            kind: logged.kind,
+            kv,
+            previous,
+        };
+        bytes += event_bytes(&event);
+        events.push(event);
+    }
+    Ok((events, state.revision))
+}
+
+/// About how much memory an event holds.
+pub(super) fn event_bytes(event: &Event) -> usize {
+    let key_value = |kv: &KeyValue| size_of::<KeyValue>() + kv.key.len() + kv.value.len();
+    key_value(&event.kv) + event.previous.as_ref().map_or(0, key_value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn compares_of_missing_keys_follow_etcd() {
+        use CompareResult::*;
+        let kv = KeyValue {
+            key: "a".into(),
+            value: Bytes::from_static(b"m"),
+            create_revision: Revision(3),
+            mod_revision: Revision(5),
+            version: 2,
+            lease: None,
+        };
+        let value = |value: &'static str| CompareTarget::Value(Bytes::from_static(value.as_bytes()));
+        let cases = [
+            (CompareTarget::ModRevision(Revision(0)), Equal, false, true),
+            (CompareTarget::ModRevision(Revision(5)), Equal, true, false),
+            (CompareTarget::ModRevision(Revision(4)), Greater, true, false),
+            (CompareTarget::ModRevision(Revision(6)), Less, true, true),
+            (CompareTarget::CreateRevision(Revision(3)), NotEqual, false, true),
+            (CompareTarget::Version(2), Equal, true, false),
+            (CompareTarget::Version(0), Equal, false, true),
+            (value("m"), Equal, true, false),
+            (value("n"), Less, true, false),
+            (value("n"), NotEqual, true, false),
+        ];
+        for (target, result, with, without) in cases {
+            let compare = Compare {
+                key: "a".into(),
+                target,
+                result,
+            };
+            assert_eq!(compare_holds(&compare, Some(&kv)), with, "{compare:?}");
+            assert_eq!(compare_holds(&compare, None), without, "{compare:?}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+use crate::common::*;
+use bytes::Bytes;
+use orlop_store::*;
+use std::sync::Arc;
+
+pub async fn every_writing_transaction_gets_the_next_revision(store: Arc<dyn Store>) {
+    let start = store.status().await.unwrap().revision.0;
+    assert!(start > 0, "0 means that a key does not exist");
+    assert_eq!(put(&*store, "a", "1").await.0, start + 1);
+    assert_eq!(
+        put(&*store, "a", "1").await.0,
+        start + 2,
+        "even without a difference"
+    );
+    assert_eq!(remove(&*store, "a").await.0, start + 3);
+    assert_eq!(remove(&*store, "a").await.0, start + 3, "nothing to delete");
+    assert_eq!(store.status().await.unwrap().revision.0, start + 3);
+}
+
+pub async fn create_writes_only_what_is_not_there(store: Arc<dyn Store>) {
+    let first = store.create("a", value("1"), None).await.unwrap().unwrap();
+    assert_eq!(store.create("a", value("2"), None).await.unwrap(), None);
+    let kv = store.get("a").await.unwrap().unwrap();
+    assert_eq!((describe(&kv).as_str(), kv.mod_revision), ("a=1", first));
+    store.delete("a", first).await.unwrap().unwrap();
+    assert!(store.create("a", value("3"), None).await.unwrap() > Some(first));
+}
+
+pub async fn update_and_delete_need_the_expected_revision(store: Arc<dyn Store>) {
+    let first = put(&*store, "a", "1").await;
+    let second = store.update("a", value("2"), first, None).await.unwrap().unwrap();
+    assert_eq!(store.update("a", value("3"), first, None).await.unwrap(), None);
+    assert_eq!(store.delete("a", first).await.unwrap(), None);
+    assert_eq!(store.update("b", value("3"), first, None).await.unwrap(), None);
+    assert_eq!(list_at(&*store, "", None).await, ["a=2"]);
+    store.delete("a", second).await.unwrap().unwrap();
+    assert_eq!(store.get("a").await.unwrap(), None);
+}
+
+pub async fn a_transaction_is_all_or_nothing(store: Arc<dyn Store>) {
+    put(&*store, "a", "1").await;
+    let before = store.status().await.unwrap().revision;
+    let txn = Txn::default()
+        .then(Op::delete("a"))
+        .then(Op::put("b", value("2"), Some(LeaseId(0x7777))));
+    let error = store.txn(txn).await.unwrap_err();
+    assert!(matches!(error, StoreError::LeaseNotFound(0x7777)), "{error}");
+    assert_eq!(list_at(&*store, "", None).await, ["a=1"]);
+    let txn = Txn::default()
+        .then(Op::Delete {
+            start: "a".into(),
+            end: Some("b".into()),
+        })
+        .then(Op::put("b", value("2"), None))
+        .then(Op::put("c", value("3"), None));
+    let answer = store.txn(txn).await.unwrap();
+    assert_eq!(answer.revision.0, before.0 + 1);
+    let OpResponse::Delete { previous } = &answer.responses[0] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(previous.iter().map(describe).collect::<Vec<_>>(), ["a=1"]);
+    assert_eq!(list_at(&*store, "", None).await, ["b=2", "c=3"]);
+}
+
+pub async fn a_failed_compare_applies_the_other_branch(store: Arc<dyn Store>) {
+    put(&*store, "a", "1").await;
+    let txn = Txn::when(Compare::mod_revision("a", Revision(0)))
+        .then(Op::put("a", value("2"), None))
+        .otherwise(Op::Range(RangeRequest::key("a")));
+    let answer = store.txn(txn).await.unwrap();
+    assert!(!answer.succeeded);
+    let OpResponse::Range(range) = &answer.responses[0] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(describe(&range.kvs[0]), "a=1");
+    assert_eq!(answer.revision, range.revision);
+    let by_value = |text| Compare {
+        key: "a".into(),
+        target: CompareTarget::Value(value(text)),
+        result: CompareResult::Equal,
+    };
+    for (text, holds) in [("1", true), ("2", false)] {
+        let read = Txn::when(by_value(text)).then(Op::Range(RangeRequest::key("a")));
+        assert_eq!(store.txn(read).await.unwrap().succeeded, holds);
+    }
+}
+
+pub async fn a_range_in_a_transaction_sees_its_earlier_writes(store: Arc<dyn Store>) {
+    let txn = Txn::default()
+        .then(Op::put("a", value("1"), None))
+        .then(Op::Range(RangeRequest::key("a")));
+    let answer = store.txn(txn).await.unwrap();
+    let OpResponse::Range(range) = &answer.responses[1] else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(range.kvs[0].mod_revision, answer.revision);
+    assert_eq!(range.revision, answer.revision);
+}
+
+pub async fn writes_without_one_meaning_are_refused(store: Arc<dyn Store>) {
+    let twice = Txn::default()
+        .then(Op::put("a", value("1"), None))
+        .then(Op::put("a", value("2"), None));
+    let no_key = Txn::default().then(Op::put("", value("1"), None));
+    for txn in [twice, no_key] {
+        let error = store.txn(txn).await.unwrap_err();
+        assert!(matches!(error, StoreError::Invalid(_)), "{error}");
+    }
+    assert_eq!(store.status().await.unwrap().keys, 0);
+}
+
+pub async fn values_up_to_the_limit_are_kept_whole(store: Arc<dyn Store>) {
+    let limit = 3 << 19;
+    let largest: Bytes = (0..limit).map(|at| (at % 251) as u8).collect();
+    for round in 0..3 {
+        let txn = Txn::default().then(Op::put("a", largest.clone(), None));
+        store.txn(txn).await.unwrap();
+        let kv = store.get("a").await.unwrap().unwrap();
+        assert_eq!((kv.version, kv.value == largest), (round + 1, true));
+    }
+    let larger = Bytes::from(vec![0; limit + 1]);
+    let txn = Txn::default().then(Op::put("b", larger, None));
+    let error = store.txn(txn).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::TooLarge { size, limit, .. } if size == limit + 1),
+        "{error}"
+    );
+    let empty = Txn::default().then(Op::put("c", Bytes::new(), None));
+    store.txn(empty).await.unwrap();
+    assert_eq!(list_at(&*store, "c", None).await, ["c="]);
+}
