@@ -1,0 +1,287 @@
+//! JSON bodies: read with findings, written in upstream's field order with upstream's escapes.
+
+use std::io::{self, Write};
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::{Map, Value};
+
+use super::error::DecodeError;
+use super::findings::{self, Finding};
+use super::schema::{Field, Message, MessageId, Schema, Shape, Type};
+
+/// Decodes a JSON body. Of two values for one key the last counts.
+pub fn decode(body: &[u8]) -> Result<Value, DecodeError> {
+    findings::decode(body, None).map(|(value, _)| value)
+}
+
+/// Decodes a JSON body of a built-in kind together with its unknown and duplicate fields.
+pub fn decode_with_findings(
+    api_version: &str,
+    kind: &str,
+    body: &[u8],
+) -> Result<(Value, Vec<Finding>), DecodeError> {
+    findings::decode(body, Schema::builtin().kind(api_version, kind))
+}
+
+/// Writes an object the way upstream writes it: compact, fields in upstream's order, `<`, `>` and `&` escaped.
+/// Objects of unknown kinds and keys the tables don't know follow in alphabetical order.
+pub fn encode(object: &Value) -> Vec<u8> {
+    write(object, Place::Top, CompactFormatter)
+}
+
+/// The same, indented by two.
+pub fn encode_pretty(object: &Value) -> Vec<u8> {
+    write(object, Place::Top, PrettyFormatter::new())
+}
+
+/// The same as [`encode`] for an object that doesn't carry its kind, such as an item of a list.
+pub fn encode_as(api_version: &str, kind: &str, object: &Value) -> Vec<u8> {
+    let place = Schema::builtin()
+        .kind(api_version, kind)
+        .map_or(Place::Top, Place::Message);
+    write(object, place, CompactFormatter)
+}
+
+/// JSON inside an object, whose keys are in alphabetical order whatever it claims to be.
+pub(super) fn encode_raw(value: &Value) -> Vec<u8> {
+    write(value, Place::Free, CompactFormatter)
+}
+
+fn write<F: Formatter>(object: &Value, place: Place, formatter: F) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, GoEscapes(formatter));
+    // Neither a Vec nor a Value can fail; a cut body would be refused by every client's parser.
+    let _ = Ordered { value: object, place }.serialize(&mut serializer);
+    out
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    /// The kind is looked up in the value itself.
+    Top,
+    Message(MessageId),
+    Field(&'static Field),
+    Free,
+}
+
+impl Place {
+    fn of(field: &'static Field) -> Place {
+        match field.shape {
+            Shape::One => Place::of_type(field.ty),
+            _ => Place::Field(field),
+        }
+    }
+
+    fn of_type(ty: Type) -> Place {
+        match ty {
+            Type::Message(id) => Place::Message(id),
+            _ => Place::Free,
+        }
+    }
+
+    fn item(self) -> Place {
+        match self {
+            Place::Field(field) => Place::of_type(field.ty),
+            _ => Place::Free,
+        }
+    }
+}
+
+struct Ordered<'a> {
+    value: &'a Value,
+    place: Place,
+}
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.value {
+            Value::Object(object) => match self.place {
+                Place::Top => top(object, serializer),
+                Place::Message(id) => message(Schema::builtin().message(id), object, serializer),
+                place => plain(object, place.item(), serializer),
+            },
+            Value::Array(items) => list(items, self.place.item(), serializer),
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+fn list<S: Serializer>(items: &[Value], place: Place, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut seq = serializer.serialize_seq(Some(items.len()))?;
+    for value in items {
+        seq.serialize_element(&Ordered { value, place })?;
+    }
+    seq.end()
+}
+
+fn plain<S: Serializer>(object: &Map<String, Value>, place: Place, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(object.len()))?;
+    for (key, value) in object {
+        map.serialize_entry(key, &Ordered { value, place })?;
+    }
+    map.end()
+}
+
+fn message<S: Serializer>(
+    message: &'static Message,
+    object: &Map<String, Value>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(object.len()))?;
+    let meta = ["kind", "apiVersion"];
+    for key in meta {
+        if let Some(value) = object.get(key).filter(|_| message.is_kind) {
+            map.serialize_entry(
+                key,
+                &Ordered {
+                    value,
+                    place: Place::Free,
+                },
+            )?;
+        }
+    }
+    for field in message.json_fields() {
+        if let Some(value) = object.get(field.name) {
+            map.serialize_entry(
+                field.name,
+                &Ordered {
+                    value,
+                    place: Place::of(field),
+                },
+            )?;
+        }
+    }
+    for (key, value) in object {
+        if message.field(key).is_none() && !(message.is_kind && meta.contains(&key.as_str())) {
+            map.serialize_entry(
+                key,
+                &Ordered {
+                    value,
+                    place: Place::Free,
+                },
+            )?;
+        }
+    }
+    map.end()
+}
+
+/// An object that names its kind; lists hand theirs on to their items.
+fn top<S: Serializer>(object: &Map<String, Value>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let schema = Schema::builtin();
+    if let Some(id) = schema.kind(api_version, kind) {
+        return message(schema.message(id), object, serializer);
+    }
+    let item = kind
+        .strip_suffix("List")
+        .and_then(|kind| schema.kind(api_version, kind));
+    let mut map = serializer.serialize_map(Some(object.len()))?;
+    let first = ["kind", "apiVersion", "type", "metadata"];
+    for key in first {
+        if let Some(value) = object.get(key) {
+            map.serialize_entry(
+                key,
+                &Ordered {
+                    value,
+                    place: Place::Free,
+                },
+            )?;
+        }
+    }
+    for (key, value) in object.iter().filter(|(key, _)| !first.contains(&key.as_str())) {
+        match (key.as_str(), value) {
+            ("items", Value::Array(items)) => {
+                let place = item.map_or(Place::Top, Place::Message);
+                map.serialize_entry(key, &Items { items, place })?;
+            }
+            // The object of a watch event carries its kind.
+            ("object", _) => map.serialize_entry(
+                key,
+                &Ordered {
+                    value,
+                    place: Place::Top,
+                },
+            )?,
+            _ => map.serialize_entry(
+                key,
+                &Ordered {
+                    value,
+                    place: Place::Free,
+                },
+            )?,
+        }
+    }
+    map.end()
+}
+
+struct Items<'a> {
+    items: &'a [Value],
+    place: Place,
+}
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        list(self.items, self.place, serializer)
+    }
+}
+
+/// Escapes what Go's encoder escapes. ControllerRevisions depend on it: their bytes are compared.
+struct GoEscapes<F>(F);
+
+impl<F: Formatter> Formatter for GoEscapes<F> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            let mut chars = from.chars();
+            if let Some(c) = chars.next() {
+                write!(writer, "\\u{:04x}", c as u32)?;
+            }
+            rest = chars.as_str();
+        }
+        writer.write_all(rest.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        self.0.write_char_escape(writer, escape)
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
