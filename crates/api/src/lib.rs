@@ -17,5 +17,6 @@ pub mod placement;
 pub mod pod;
 pub mod quantity;
 pub mod selector;
+pub mod table;
 pub mod taints;
 pub mod wire;
