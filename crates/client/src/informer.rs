@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -69,9 +70,9 @@ pub trait Projection: Sized + Send + Sync + 'static {
     /// Cuts the projection out of the object, which is dropped afterwards.
     fn project(object: Self::Object) -> Self;
 
-    /// Tells under which values this object is found: `add(index number, value)`.
-    fn index(&self, add: &mut dyn FnMut(usize, &str)) {
-        let _ = add;
+    /// Tells under which values the object of that key is found: `add(index number, value)`.
+    fn index(&self, key: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
+        let _ = (key, add);
     }
 }
 
@@ -289,7 +290,7 @@ impl<P: Projection> Default for Store<P> {
 impl<P: Projection> Contents<P> {
     fn index(&mut self, object: &Cached<P>) {
         let indexes = &mut self.indexes;
-        object.object.index(&mut |number, value| {
+        object.object.index(&object.key, &mut |number, value| {
             if let Some(index) = indexes.get_mut(number) {
                 match index.get_mut(value) {
                     Some(keys) => keys.insert(object.key.clone()),
@@ -301,7 +302,7 @@ impl<P: Projection> Contents<P> {
 
     fn unindex(&mut self, object: &Cached<P>) {
         let indexes = &mut self.indexes;
-        object.object.index(&mut |number, value| {
+        object.object.index(&object.key, &mut |number, value| {
             if let Some(index) = indexes.get_mut(number)
                 && let Some(keys) = index.get_mut(value)
             {
@@ -323,12 +324,26 @@ fn version_of<K: Resource>(object: &K) -> u64 {
         .unwrap_or(0)
 }
 
+/// What happened to an object, told from its metadata before the rest is dropped.
+#[derive(Debug)]
+pub enum MetadataEvent<'a> {
+    /// It is there, with this metadata.
+    Applied(&'a ObjectMeta),
+    /// The object with this uid is gone.
+    Deleted {
+        /// Its uid.
+        uid: &'a str,
+    },
+}
+
+type MetadataHandler = Box<dyn Fn(&MetadataEvent<'_>) + Send + Sync>;
 type Handler<P> = Box<dyn Fn(&Change<P>) + Send + Sync>;
 
 /// Watches one kind. Register handlers, then [`run`](Informer::run) it in a task of its own.
 pub struct Informer<P: Projection> {
     store: Arc<Store<P>>,
     handlers: RwLock<Vec<Handler<P>>>,
+    metadata_handlers: RwLock<Vec<MetadataHandler>>,
     synced: watch::Sender<bool>,
     started: OnceLock<()>,
 }
@@ -345,6 +360,7 @@ impl<P: Projection> Informer<P> {
         Self {
             store: Arc::new(Store::new()),
             handlers: RwLock::new(Vec::new()),
+            metadata_handlers: RwLock::new(Vec::new()),
             synced: watch::Sender::new(false),
             started: OnceLock::new(),
         }
@@ -360,6 +376,16 @@ impl<P: Projection> Informer<P> {
     pub fn on_change(&self, handler: impl Fn(&Change<P>) + Send + Sync + 'static) {
         debug_assert!(self.started.get().is_none(), "register handlers before run()");
         self.handlers
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(handler));
+    }
+
+    /// Calls `handler` with the metadata of every object the watch brings, changed or not. For
+    /// readers of what no projection keeps. Register before [`run`](Self::run).
+    pub fn on_metadata(&self, handler: impl Fn(&MetadataEvent<'_>) + Send + Sync + 'static) {
+        debug_assert!(self.started.get().is_none(), "register handlers before run()");
+        self.metadata_handlers
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Box::new(handler));
@@ -407,6 +433,7 @@ impl<P: Projection> Informer<P> {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => {
                 listed.insert(ObjectKey::of(&object));
+                self.tell_metadata(&MetadataEvent::Applied(object.meta()));
                 self.tell(self.store.put(object, true));
             }
             watcher::Event::InitDone => {
@@ -414,7 +441,10 @@ impl<P: Projection> Informer<P> {
                 *listed = HashSet::new();
                 self.synced.send_replace(true);
             }
-            watcher::Event::Apply(object) => self.tell(self.store.put(object, false)),
+            watcher::Event::Apply(object) => {
+                self.tell_metadata(&MetadataEvent::Applied(object.meta()));
+                self.tell(self.store.put(object, false));
+            }
             watcher::Event::Delete(object) => {
                 let change = self.store.remove(&ObjectKey::of(&object), version_of(&object));
                 self.tell(change);
@@ -425,8 +455,21 @@ impl<P: Projection> Informer<P> {
     fn tell(&self, changes: impl IntoIterator<Item = Change<P>>) {
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
+            if change.new.is_none() {
+                self.tell_metadata(&MetadataEvent::Deleted {
+                    uid: &change.latest().uid,
+                });
+            }
             handlers.iter().for_each(|handler| handler(&change));
         }
+    }
+
+    fn tell_metadata(&self, event: &MetadataEvent<'_>) {
+        let handlers = self
+            .metadata_handlers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        handlers.iter().for_each(|handler| handler(event));
     }
 }
 
@@ -445,7 +488,7 @@ mod tests {
         fn project(object: Pod) -> Self {
             Self(object.spec.and_then(|spec| spec.node_name))
         }
-        fn index(&self, add: &mut dyn FnMut(usize, &str)) {
+        fn index(&self, _: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
             if let Some(node) = &self.0 {
                 add(0, node);
             }

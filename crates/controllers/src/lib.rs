@@ -1,1 +1,36 @@
-//! placeholder
+//! The loops that make a cluster converge: each compares what is with what should be and writes the
+//! difference to the API server. One folder a controller: pure decisions with their cases beside
+//! them, and a thin async shell.
+//!
+//! # Tasks
+//! - one informer a kind ([`cache`]): watch → store, then the handlers the controllers registered,
+//!   which only enqueue keys;
+//! - `daemonset`: two workers take DaemonSets from a queue; writes pods, revisions and status;
+//! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
+//!   conditions and its pods'; sleeps until the next node could expire;
+//! - `taint_eviction`: deletes pods whose node has a NoExecute taint they don't tolerate;
+//! - `garbage_collector`: a watch a kind for metadata only; deletes what lost its owners;
+//! - `namespace`: empties and finalises namespaces that are being deleted;
+//! - `pod_gc`: every 20 s, if there is anything to collect;
+//! - `namespace_defaults`: the default ServiceAccount and the root CA in every namespace.
+//!
+//! # What it doesn't do
+//! It binds no pods (scheduler), starts none (node agent), and knows nothing of the API server but
+//! its API. On an idle cluster it does nothing.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod api_error;
+pub mod cache;
+mod daemonset;
+mod disruption;
+mod garbage_collector;
+mod namespace;
+mod namespace_defaults;
+mod node_lifecycle;
+mod pod_gc;
+mod resources;
+mod run;
+mod taint_eviction;
+mod workers;
+
+pub use run::{ControllersConfig, ControllersError, run};

@@ -1,0 +1,44 @@
+//! Answers of the API server that mean something to controllers.
+
+/// Whether the object isn't there.
+pub fn is_not_found(error: &kube::Error) -> bool {
+    code(error) == Some(404)
+}
+
+/// Whether somebody else was faster, or the name is taken.
+pub fn is_conflict(error: &kube::Error) -> bool {
+    code(error) == Some(409)
+}
+
+/// Whether the object didn't pass validation, such as a patch whose preconditions no longer hold.
+pub fn is_invalid(error: &kube::Error) -> bool {
+    code(error) == Some(422)
+}
+
+/// Whether nothing can be created any more because the namespace is going away.
+pub fn is_namespace_terminating(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.details.as_ref().is_some_and(|details| {
+            details
+                .causes
+                .iter()
+                .any(|cause| cause.reason == "NamespaceTerminating")
+        }),
+        _ => false,
+    }
+}
+
+/// The server's own words, without the client's wrapping.
+pub fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}

@@ -1,0 +1,22 @@
+//! A node's heartbeat.
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use orlop_client::informer::Projection;
+
+/// What is remembered of a Lease in `kube-node-lease`.
+#[derive(Debug, Clone)]
+pub struct LeaseView {
+    /// spec.renewTime.
+    pub renewed: Option<Timestamp>,
+}
+
+impl Projection for LeaseView {
+    type Object = Lease;
+
+    fn project(lease: Lease) -> Self {
+        Self {
+            renewed: lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A pod, as far as controllers care.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{Timestamp, ToSpan};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use orlop_api::placement::daemon;
+use orlop_client::informer::{ObjectKey, Projection};
+
+/// Index: pods by `spec.nodeName`.
+pub const BY_NODE: usize = 0;
+/// Index: pods by the uid of their controlling owner.
+pub const BY_CONTROLLER: usize = 1;
+/// Index: pods without a controlling owner, by namespace.
+pub const ORPHANS_BY_NAMESPACE: usize = 2;
+
+/// `status.phase`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Accepted, not all containers made yet; also what an empty phase means.
+    Pending,
+    /// At least one container runs.
+    Running,
+    /// All containers ended well.
+    Succeeded,
+    /// All containers ended, at least one badly.
+    Failed,
+}
+
+/// Condition Ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// No such condition.
+    Absent,
+    /// Not True.
+    No,
+    /// True, since when if known.
+    Since(Option<Timestamp>),
+}
+
+/// The owner that manages an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControllerRef {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its uid.
+    pub uid: Arc<str>,
+}
+
+/// The controlling owner among `references`.
+pub(super) fn controller_of(references: Option<&Vec<OwnerReference>>) -> Option<ControllerRef> {
+    let owner = references?.iter().find(|owner| owner.controller == Some(true))?;
+    Some(ControllerRef {
+        kind: owner.kind.clone(),
+        name: owner.name.as_str().into(),
+        uid: owner.uid.as_str().into(),
+    })
+}
+
+/// What is remembered of a pod.
+#[derive(Debug, Clone)]
+pub struct PodView {
+    /// metadata.labels.
+    pub labels: BTreeMap<String, String>,
+    /// Who manages it.
+    pub controller: Option<ControllerRef>,
+    /// spec.nodeName, if it is bound.
+    pub node: Option<Arc<str>>,
+    /// The node it is bound or pinned to.
+    pub target: Option<Arc<str>>,
+    /// status.phase.
+    pub phase: Phase,
+    /// metadata.deletionTimestamp is set.
+    pub terminating: bool,
+    /// metadata.creationTimestamp.
+    pub created: Option<Timestamp>,
+    /// Condition Ready.
+    pub ready: Ready,
+    /// status.reason is `Evicted`.
+    pub evicted: bool,
+    /// spec.tolerations.
+    pub tolerations: Box<[Toleration]>,
+}
+
+impl PodView {
+    /// Whether it will never run again.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.phase, Phase::Succeeded | Phase::Failed)
+    }
+
+    /// Whether condition Ready is True.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.ready, Ready::Since(_))
+    }
+
+    /// Whether it has been ready for `min_ready_seconds` at `now`.
+    pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
+        match self.ready {
+            Ready::Since(_) if min_ready_seconds == 0 => true,
+            Ready::Since(Some(since)) => since
+                .checked_add(min_ready_seconds.seconds())
+                .is_ok_and(|available| available <= now),
+            _ => false,
+        }
+    }
+}
+
+impl Projection for PodView {
+    type Object = core::Pod;
+    const INDEXES: usize = 3;
+
+    fn project(pod: core::Pod) -> Self {
+        let target = daemon::node_of(&pod).map(Arc::from);
+        let metadata = pod.metadata;
+        let status = pod.status.unwrap_or_default();
+        let spec = pod.spec.unwrap_or_default();
+        let node: Option<Arc<str>> = spec.node_name.filter(|name| !name.is_empty()).map(Arc::from);
+        let ready = match status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "Ready")
+        {
+            None => Ready::Absent,
+            Some(condition) if condition.status == "True" => {
+                Ready::Since(condition.last_transition_time.as_ref().map(|time| time.0))
+            }
+            Some(_) => Ready::No,
+        };
+        Self {
+            controller: controller_of(metadata.owner_references.as_ref()),
+            labels: metadata.labels.unwrap_or_default(),
+            // One allocation for both when the pod is bound.
+            target: node.clone().or(target),
+            node,
+            phase: match status.phase.as_deref() {
+                Some("Running") => Phase::Running,
+                Some("Succeeded") => Phase::Succeeded,
+                Some("Failed") => Phase::Failed,
+                _ => Phase::Pending,
+            },
+            terminating: metadata.deletion_timestamp.is_some(),
+            created: metadata.creation_timestamp.map(|time| time.0),
+            ready,
+            evicted: status.reason.as_deref() == Some("Evicted"),
+            tolerations: spec.tolerations.unwrap_or_default().into_boxed_slice(),
+        }
+    }
+
+    fn index(&self, key: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
+        if let Some(node) = &self.node {
+            add(BY_NODE, node);
+        }
+        match &self.controller {
+            Some(controller) => add(BY_CONTROLLER, &controller.uid),
+            None => add(ORPHANS_BY_NAMESPACE, &key.namespace),
+        }
+    }
+}

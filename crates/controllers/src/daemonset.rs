@@ -1,0 +1,34 @@
+//! One pod on every node that should have one.
+//!
+//! `controller` listens to the informers and enqueues DaemonSets; `sync` takes one at a time,
+//! snapshots what is known of it and asks the pure parts what to do:
+//!
+//! | question | answered by |
+//! |---|---|
+//! | which pods and revisions are ours | `ownership` |
+//! | on which nodes to create, which pods to delete | `manage` |
+//! | which old pods may go for new ones now | `rolling` |
+//! | which revision is current, what to prune | `history`, `revision_bytes` |
+//! | what the status says | `status` |
+//!
+//! and carries the answers out (`write`). It never binds pods: each is pinned to its node by
+//! affinity and the scheduler does the rest.
+
+mod backoff;
+mod controller;
+mod expectations;
+mod grouping;
+mod history;
+mod manage;
+mod ownership;
+pub(crate) mod revision_bytes;
+mod revisions;
+mod rolling;
+mod status;
+mod strategy;
+mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
+mod write;
+
+pub use controller::DaemonSets;

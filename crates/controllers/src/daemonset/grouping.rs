@@ -1,0 +1,91 @@
+//! A DaemonSet's pods by the node they are on or pinned to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cache::Pod;
+
+/// Where a DaemonSet's pod should be, as placement decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeChoice {
+    /// The node.
+    pub name: Arc<str>,
+    /// A missing pod is created.
+    pub run: bool,
+    /// A pod that is there may go on.
+    pub keep: bool,
+}
+
+/// Pods by target node. Pods that are terminal **and** terminating are left out: a finished pod
+/// held by a finalizer must not block its replacement. So are pods without a derivable target.
+#[derive(Debug, Default)]
+pub struct PodsByNode {
+    pods: BTreeMap<Arc<str>, Vec<Pod>>,
+}
+
+impl PodsByNode {
+    /// Groups `pods`; within a node they come in [`first`](Self::first)'s order.
+    pub fn new(pods: &[Pod]) -> Self {
+        let mut by_node: BTreeMap<Arc<str>, Vec<Pod>> = BTreeMap::new();
+        for pod in pods {
+            if let Some(target) = &pod.target
+                && !(pod.is_terminal() && pod.terminating)
+            {
+                by_node.entry(target.clone()).or_default().push(pod.clone());
+            }
+        }
+        for pods in by_node.values_mut() {
+            sort(pods);
+        }
+        Self { pods: by_node }
+    }
+
+    /// The pods of `node`, best first: bound before unbound, older before younger, then by name.
+    pub fn on(&self, node: &str) -> &[Pod] {
+        self.pods.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// The pod that counts for `node` in the status.
+    pub fn first(&self, node: &str) -> Option<&Pod> {
+        self.on(node).first()
+    }
+
+    /// All nodes with pods, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, &[Pod])> {
+        self.pods.iter().map(|(node, pods)| (node, pods.as_slice()))
+    }
+}
+
+fn sort(pods: &mut [Pod]) {
+    pods.sort_by(|a, b| {
+        let key = |pod: &Pod| (pod.node.is_none(), pod.created);
+        key(a).cmp(&key(b)).then_with(|| a.key.name.cmp(&b.key.name))
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::pod;
+    use super::*;
+
+    #[test]
+    fn c02_bound_pods_win_over_unbound_and_older_over_younger() {
+        let pods = [
+            pod("young").on("n").age(1).build(),
+            pod("unbound").pinned("n").age(9).build(),
+            pod("old").on("n").age(5).build(),
+        ];
+        let grouped = PodsByNode::new(&pods);
+        let names: Vec<&str> = grouped.on("n").iter().map(|pod| &*pod.key.name).collect();
+        assert_eq!(names, ["old", "young", "unbound"]);
+    }
+
+    #[test]
+    fn a_finished_pod_held_by_a_finalizer_blocks_nothing() {
+        let pods = [
+            pod("done").on("n").failed().terminating().build(),
+            pod("lost").build(),
+        ];
+        assert!(PodsByNode::new(&pods).nodes().next().is_none());
+    }
+}

@@ -1,0 +1,375 @@
+//! One sync of one DaemonSet (contract §3.2): snapshot, ask the pure parts, write.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use orlop_api::placement;
+use orlop_client::events::{EventType, reference};
+use orlop_client::informer::ObjectKey;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::DaemonSets;
+use super::grouping::{NodeChoice, PodsByNode};
+use super::manage::{Circumstances, manage};
+use super::ownership::{Claim, Owner};
+use super::rolling::{self, Current};
+use super::strategy::Strategy;
+use super::{status, write};
+use crate::api_error;
+use crate::cache::{BY_CONTROLLER, DaemonSet, ORPHANS_BY_NAMESPACE, Phase, Pod};
+
+/// How long a sync waits for the cache to show own writes before it trusts the cache anyway: a
+/// relist may have skipped the version that was written.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// Why a sync must be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The cache is older than what this controller wrote itself.
+    #[error("the cache has not caught up with own writes yet")]
+    Behind,
+    /// A revision of that name holds another template.
+    #[error("revision {name} holds another template; trying the next name")]
+    HashCollision {
+        /// The taken name.
+        name: String,
+    },
+    /// The server refused or didn't answer.
+    #[error("{}", api_error::message(.0))]
+    Api(#[from] kube::Error),
+    /// The template can't be serialised.
+    #[error("cannot serialise the pod template: {0}")]
+    Serialise(#[from] serde_json::Error),
+    /// A request couldn't be built.
+    #[error("cannot build a request: {0}")]
+    Request(String),
+}
+
+/// The versions of own writes that the cache must show before pods are counted again.
+#[derive(Debug)]
+pub struct OwnWrites {
+    pods: u64,
+    sets: u64,
+    since: Instant,
+}
+
+impl DaemonSets {
+    /// Brings the DaemonSet of that key one step closer to what it asks for.
+    pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
+        let Some(set) = self.cache.daemon_sets.store().get(key) else {
+            return Ok(());
+        };
+        if !self.caught_up(&set.uid) {
+            return Err(SyncError::Behind);
+        }
+        if set.is_terminating() || set.selector.is_everything() {
+            return Ok(());
+        }
+        let current = self.current_revision(&set).await?;
+        let nodes = self.choose_nodes(&set);
+        if !self.expectations.satisfied(&set.uid) {
+            let pods = self.owned_pods(&set);
+            return self
+                .write_status(&set, &current.hash, &nodes, &pods, set.observed_generation())
+                .await;
+        }
+        let mut created = Vec::new();
+        let progress = self.progress(&set, &current, &nodes, &mut created).await;
+        let mut pods = self.owned_pods(&set);
+        for pod in created {
+            // The status must not lag behind what this very sync did.
+            if !pods.iter().any(|known| known.key == pod.key) {
+                pods.push(pod);
+            }
+        }
+        let status = self
+            .write_status(&set, &current.hash, &nodes, &pods, set.generation())
+            .await;
+        progress.and(status)
+    }
+
+    /// Manage pass, rolling update, pruning.
+    async fn progress(
+        &self,
+        set: &DaemonSet,
+        current: &super::revisions::CurrentRevision,
+        nodes: &[NodeChoice],
+        created: &mut Vec<Pod>,
+    ) -> Result<(), SyncError> {
+        let claimed = self.claim_pods(set).await?;
+        let pods = PodsByNode::new(&claimed);
+        let strategy = Strategy::of(&set.set);
+        let now = Timestamp::now();
+        let circumstances = Circumstances {
+            set: &set.uid,
+            observed_generation: set.observed_generation(),
+            hash: &current.hash,
+            surge: strategy.allows_surge(),
+            min_ready_seconds: set.min_ready_seconds(),
+            now,
+        };
+        let changes = {
+            let mut backoff = self
+                .backoff
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            manage(&circumstances, nodes, &pods, &mut backoff)
+        };
+        if let Some(wait) = changes.look_again {
+            self.queue.add_after(set.key.clone(), to_std(wait));
+        }
+        for (pod, node) in &changes.finished {
+            self.tell_finished(set, pod, node);
+        }
+        self.write_pods(set, &current.hash, changes.create, changes.delete, created)
+            .await?;
+        if self.expectations.satisfied(&set.uid) && strategy != Strategy::OnDelete {
+            let desired = nodes.iter().filter(|node| node.run).count();
+            let limits = strategy.limits(desired);
+            let generation = set.template_generation();
+            let template = Current {
+                hash: &current.hash,
+                generation: generation.as_deref(),
+                min_ready_seconds: set.min_ready_seconds(),
+                now,
+            };
+            let replacements = if limits.max_surge > 0 {
+                rolling::with_surge(&template, limits, desired, nodes, &pods)
+            } else {
+                rolling::without_surge(&template, limits, nodes, &pods)
+            };
+            self.write_pods(
+                set,
+                &current.hash,
+                replacements.create,
+                replacements.delete,
+                created,
+            )
+            .await?;
+        }
+        self.prune(set, &current.history, &claimed).await
+    }
+
+    async fn write_pods(
+        &self,
+        set: &DaemonSet,
+        hash: &str,
+        create: Vec<std::sync::Arc<str>>,
+        delete: Vec<Pod>,
+        created: &mut Vec<Pod>,
+    ) -> Result<(), SyncError> {
+        let written = write::write(
+            &self.client,
+            &self.recorder,
+            &self.expectations,
+            set,
+            hash,
+            create,
+            delete,
+        )
+        .await;
+        self.wrote(&set.uid, written.resource_version, 0);
+        created.extend(written.created);
+        written.error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn tell_finished(&self, set: &DaemonSet, pod: &Pod, node: &str) {
+        let pod_key = &pod.key;
+        let (event_type, reason, message) = if pod.phase == Phase::Failed {
+            let message = format!("Found failed daemon pod {pod_key} on node {node}, will try to kill it");
+            (EventType::Warning, "FailedDaemonPod", message)
+        } else {
+            let message =
+                format!("Found succeeded daemon pod {pod_key} on node {node}, will try to delete it");
+            (EventType::Normal, "SucceededDaemonPod", message)
+        };
+        self.recorder
+            .event(&reference(&set.set), event_type, reason, message);
+    }
+
+    /// Where the pods of `set` belong, by node name.
+    fn choose_nodes(&self, set: &DaemonSet) -> Vec<NodeChoice> {
+        let store = self.cache.nodes.store();
+        let mut nodes = Vec::with_capacity(store.len());
+        store.for_each(|node| {
+            let placement = placement::should_run(&set.placed, &node.node);
+            nodes.push(NodeChoice {
+                name: node.key.name.clone(),
+                run: placement.run,
+                keep: placement.run || placement.continue_,
+            });
+        });
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// The pods that are ours already.
+    fn owned_pods(&self, set: &DaemonSet) -> Vec<Pod> {
+        let mut pods = self.cache.pods.store().by_index(BY_CONTROLLER, &set.uid);
+        pods.retain(|pod| set.selector.matches(&pod.labels));
+        pods
+    }
+
+    /// The pods that are ours, after adopting and releasing.
+    pub(super) async fn claim_pods(&self, set: &DaemonSet) -> Result<Vec<Pod>, SyncError> {
+        let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &set.key.namespace);
+        let store = self.cache.pods.store();
+        let mut candidates = store.by_index(BY_CONTROLLER, &set.uid);
+        candidates.extend(store.by_index(ORPHANS_BY_NAMESPACE, &set.key.namespace));
+        let owner = Owner {
+            uid: &set.uid,
+            selector: &set.selector,
+            terminating: set.is_terminating(),
+        };
+        let mut claimed = Vec::with_capacity(candidates.len());
+        let mut may_adopt = false;
+        for pod in candidates {
+            match owner.claim(pod.controller.as_ref(), &pod.labels, pod.terminating) {
+                Claim::Keep => claimed.push(pod),
+                Claim::Ignore => {}
+                Claim::Adopt => {
+                    if !may_adopt && !self.may_adopt(set).await? {
+                        continue;
+                    }
+                    may_adopt = true;
+                    let patch = Patch::Strategic(adopt_patch(&pod.uid, set));
+                    api.patch(&pod.key.name, &PatchParams::default(), &patch).await?;
+                    tracing::info!(daemonset = %set.key, pod = %pod.key, "adopted a pod");
+                    claimed.push(pod);
+                }
+                Claim::Release => {
+                    let patch = Patch::Strategic(release_patch(&pod.uid, &set.uid));
+                    match api.patch(&pod.key.name, &PatchParams::default(), &patch).await {
+                        Err(error) if api_error::is_not_found(&error) || api_error::is_invalid(&error) => {}
+                        result => {
+                            result?;
+                            tracing::info!(daemonset = %set.key, pod = %pod.key, "released a pod");
+                        }
+                    }
+                }
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// Asks the server itself whether the set may still take on pods: the cache may be late.
+    pub(super) async fn may_adopt(&self, set: &DaemonSet) -> Result<bool, SyncError> {
+        let api: Api<apps::DaemonSet> = Api::namespaced(self.client.clone(), &set.key.namespace);
+        let live = api.get_opt(&set.key.name).await?;
+        Ok(live.is_some_and(|live| {
+            live.metadata.uid.as_deref() == Some(&*set.uid) && live.metadata.deletion_timestamp.is_none()
+        }))
+    }
+
+    async fn write_status(
+        &self,
+        set: &DaemonSet,
+        hash: &str,
+        nodes: &[NodeChoice],
+        pods: &[Pod],
+        observed_generation: i64,
+    ) -> Result<(), SyncError> {
+        let generation = set.template_generation();
+        let current = Current {
+            hash,
+            generation: generation.as_deref(),
+            min_ready_seconds: set.min_ready_seconds(),
+            now: Timestamp::now(),
+        };
+        let mut counted = status::count(&current, nodes, &PodsByNode::new(pods));
+        counted.observed_generation = Some(observed_generation);
+        if set.min_ready_seconds() > 0 && counted.number_ready != counted.number_available.unwrap_or(0) {
+            let wait = u64::try_from(set.min_ready_seconds()).unwrap_or(0);
+            self.queue.add_after(set.key.clone(), Duration::from_secs(wait));
+        }
+        let mut object = set.set.clone();
+        let old = object.status.clone().unwrap_or_default();
+        if status::says_the_same(&old, &counted) {
+            return Ok(());
+        }
+        let api: Api<apps::DaemonSet> = Api::namespaced(self.client.clone(), &set.key.namespace);
+        object.status = Some(status::to_write(&old, &counted));
+        let answer = api
+            .replace_status(&set.key.name, &PostParams::default(), &object)
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) if api_error::is_not_found(&error) => return Ok(()),
+            // One more attempt on what is there now; then the key is requeued.
+            Err(_) => {
+                let Some(mut live) = api.get_opt(&set.key.name).await? else {
+                    return Ok(());
+                };
+                if live.metadata.uid.as_deref() != Some(&*set.uid) {
+                    return Ok(());
+                }
+                live.status = Some(status::to_write(
+                    &live.status.clone().unwrap_or_default(),
+                    &counted,
+                ));
+                api.replace_status(&set.key.name, &PostParams::default(), &live)
+                    .await?
+            }
+        };
+        let version = answer
+            .metadata
+            .resource_version
+            .and_then(|version| version.parse().ok());
+        self.wrote(&set.uid, 0, version.unwrap_or(0));
+        Ok(())
+    }
+
+    /// Remembers versions that the cache has to show before the next sync.
+    fn wrote(&self, set: &str, pods: u64, sets: u64) {
+        if pods == 0 && sets == 0 {
+            return;
+        }
+        let mut writes = self
+            .own_writes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let own = writes.entry(set.into()).or_insert(OwnWrites {
+            pods: 0,
+            sets: 0,
+            since: Instant::now(),
+        });
+        own.pods = own.pods.max(pods);
+        own.sets = own.sets.max(sets);
+        own.since = Instant::now();
+    }
+
+    fn caught_up(&self, set: &str) -> bool {
+        let mut writes = self
+            .own_writes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(own) = writes.get(set) else { return true };
+        let seen = self.cache.pods.store().resource_version() >= own.pods
+            && self.cache.daemon_sets.store().resource_version() >= own.sets;
+        let caught_up = seen || own.since.elapsed() > CATCH_UP_MAX;
+        if caught_up {
+            writes.remove(set);
+        }
+        caught_up
+    }
+}
+
+/// Makes an object ours; refused if it is another object of that name by now.
+pub(super) fn adopt_patch(uid: &str, set: &DaemonSet) -> Value {
+    let owner = placement::daemon::owner_reference(&set.set);
+    json!({"metadata": {"uid": uid, "ownerReferences": [owner]}})
+}
+
+/// Makes an object nobody's.
+pub(super) fn release_patch(uid: &str, set: &str) -> Value {
+    json!({"metadata": {"uid": uid, "ownerReferences": [{"$patch": "delete", "uid": set}]}})
+}
+
+fn to_std(wait: SignedDuration) -> Duration {
+    Duration::try_from(wait).unwrap_or_default()
+}

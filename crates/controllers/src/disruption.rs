@@ -1,0 +1,41 @@
+//! Marks a pod that is about to be deleted through no fault of its own.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+/// Reason and message of condition DisruptionTarget.
+#[derive(Debug, Clone, Copy)]
+pub struct Why {
+    /// One word.
+    pub reason: &'static str,
+    /// One sentence.
+    pub message: &'static str,
+}
+
+/// Sets condition DisruptionTarget, and the phase if one is given, on the pod with that uid.
+pub async fn mark(
+    api: &Api<core::Pod>,
+    name: &str,
+    uid: &str,
+    why: Why,
+    phase: Option<&str>,
+) -> Result<(), kube::Error> {
+    let condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": why.reason,
+        "message": why.message,
+        "lastTransitionTime": Time(Timestamp::now()),
+    });
+    let mut patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+    if let Some(phase) = phase {
+        patch["status"]["phase"] = json!(phase);
+    }
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+        .map(drop)
+}

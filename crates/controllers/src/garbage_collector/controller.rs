@@ -1,0 +1,387 @@
+//! Feeds the graph from the metadata of every kind, and carries verdicts out.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::runtime::watcher;
+use orlop_client::events::{EventType, Recorder};
+use orlop_client::informer::{Informer, MetadataEvent, Projection};
+use orlop_client::workqueue::WorkQueue;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::graph::{FOREGROUND, Graph, ORPHAN, Place, Task, Uid};
+use super::verdict::{OwnerIs, Verdict, judge};
+use crate::api_error;
+use crate::cache::Cache;
+use crate::resources::{self, Existence, MetadataOnly, Served};
+use crate::workers::work_off;
+
+/// Objects looked at the same time.
+const WORKERS: usize = 20;
+/// Pause before asking again which kinds there are, when the server didn't say.
+const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
+
+/// The garbage collector.
+pub struct GarbageCollector {
+    client: kube::Client,
+    cache: Arc<Cache>,
+    recorder: Recorder,
+    queue: Arc<WorkQueue<Task>>,
+    graph: Arc<Mutex<Graph>>,
+    kinds: OnceLock<Vec<Served>>,
+}
+
+/// The kinds watched by the shared cache already, in the order of the first kind numbers.
+const SHARED: [(&str, &str); 5] = [
+    ("", "Pod"),
+    ("", "Node"),
+    ("apps", "DaemonSet"),
+    ("apps", "ControllerRevision"),
+    ("", "Namespace"),
+];
+
+fn shared_number(served: &Served) -> Option<usize> {
+    let resource = &served.resource;
+    SHARED
+        .iter()
+        .position(|(group, kind)| *group == resource.group && *kind == resource.kind)
+}
+
+impl GarbageCollector {
+    /// Registers the handlers at `cache`, which must not have been started yet.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let this = Arc::new(Self {
+            recorder: Recorder::new(client.clone(), "garbage-collector-controller", None),
+            client,
+            cache: cache.clone(),
+            queue: Arc::new(WorkQueue::new()),
+            graph: Arc::default(),
+            kinds: OnceLock::new(),
+        });
+        this.listen(0, &cache.pods);
+        this.listen(1, &cache.nodes);
+        this.listen(2, &cache.daemon_sets);
+        this.listen(3, &cache.revisions);
+        this.listen(4, &cache.namespaces);
+        this
+    }
+
+    fn listen<P: Projection>(&self, kind: usize, informer: &Informer<P>) {
+        let (graph, queue) = (self.graph.clone(), self.queue.clone());
+        informer.on_metadata(move |event| {
+            let tasks = {
+                let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
+                match event {
+                    MetadataEvent::Applied(metadata) => graph.applied(kind, metadata),
+                    MetadataEvent::Deleted { uid } => graph.deleted(uid),
+                }
+            };
+            tasks.into_iter().for_each(|task| queue.add(task));
+        });
+    }
+
+    /// Starts watches for the kinds that the cache doesn't watch, then the workers.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.clone().run());
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut tasks = JoinSet::new();
+        let kinds = self.kinds().await;
+        let mut informers = Vec::new();
+        for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
+            if !served.watchable {
+                continue;
+            }
+            let informer = Arc::new(Informer::<Existence>::new());
+            self.listen(number, &informer);
+            informers.push(informer.clone());
+            let api = served.api(&self.client, "");
+            tasks.spawn(async move { informer.run(api, watcher::Config::default()).await });
+        }
+        let _ = self.kinds.set(kinds);
+        for informer in &informers {
+            informer.synced().await;
+        }
+        self.cache.synced().await;
+        for _ in 0..WORKERS {
+            let this = self.clone();
+            tasks.spawn(work_off(
+                "garbage_collector",
+                self.queue.clone(),
+                move |task: Task| {
+                    let this = this.clone();
+                    async move { this.look(&task).await }
+                },
+                // Somebody else changed the object; its next version says how.
+                api_error::is_conflict,
+            ));
+        }
+        // Ends only by a panic, which must not go unseen.
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+    }
+
+    /// The kinds, those of the shared cache first.
+    async fn kinds(&self) -> Vec<Served> {
+        loop {
+            match resources::discover(&self.client).await {
+                Ok(found) => {
+                    let (shared, others): (Vec<Served>, Vec<Served>) = found
+                        .into_iter()
+                        .filter(|served| !resources::is_event(served))
+                        .partition(|served| shared_number(served).is_some());
+                    if shared.len() == SHARED.len() {
+                        let mut kinds = shared;
+                        kinds.sort_by_key(shared_number);
+                        kinds.extend(others);
+                        return kinds;
+                    }
+                    tracing::warn!("the server doesn't serve all kinds yet, garbage collection waits");
+                }
+                Err(error) => tracing::debug!(%error, "cannot discover the server's kinds yet"),
+            }
+            tokio::time::sleep(DISCOVERY_RETRY).await;
+        }
+    }
+
+    fn graph(&self) -> MutexGuard<'_, Graph> {
+        self.graph.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn served(&self, kind: usize) -> Option<&Served> {
+        self.kinds.get()?.get(kind)
+    }
+
+    async fn look(&self, task: &Task) -> Result<(), kube::Error> {
+        let (Task::Check(uid) | Task::Foreground(uid) | Task::Orphan(uid)) = task;
+        let place = self.graph().place(uid);
+        let Some(place) = place else { return Ok(()) };
+        let Some(served) = self.served(place.kind) else {
+            return Ok(());
+        };
+        let api = served.api(&self.client, &place.namespace);
+        let Some(live) = api.get_opt(&place.name).await? else {
+            return self.vanished(uid);
+        };
+        if live.metadata.uid.as_deref() != Some(&**uid) {
+            return self.vanished(uid);
+        }
+        match task {
+            Task::Check(_) => self.check(served, &place, &live).await,
+            Task::Foreground(_) => {
+                let blocking = self.graph().blocking(uid);
+                if blocking.is_empty() {
+                    self.remove_finalizer(served, &place, &live, FOREGROUND).await
+                } else {
+                    blocking
+                        .into_iter()
+                        .for_each(|dependent| self.queue.add(Task::Check(dependent)));
+                    Ok(())
+                }
+            }
+            Task::Orphan(_) => {
+                let dependents = self.graph().dependents_of(uid);
+                for dependent in dependents {
+                    self.strip(&dependent, std::slice::from_ref(&uid.to_string()))
+                        .await?;
+                }
+                self.remove_finalizer(served, &place, &live, ORPHAN).await
+            }
+        }
+    }
+
+    /// The server doesn't have it any more though no watch said so yet.
+    fn vanished(&self, uid: &Uid) -> Result<(), kube::Error> {
+        let tasks = self.graph().deleted(uid);
+        tasks.into_iter().for_each(|task| self.queue.add(task));
+        Ok(())
+    }
+
+    async fn check(&self, served: &Served, place: &Place, live: &MetadataOnly) -> Result<(), kube::Error> {
+        let metadata = &live.metadata;
+        if metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        let mut owners = Vec::new();
+        for owner in metadata.owner_references.iter().flatten() {
+            match self.owner_is(owner, place, served, live).await? {
+                Some(state) => owners.push((owner.uid.clone(), state)),
+                // Of a kind or in a place we cannot judge: hands off.
+                None => return Ok(()),
+            }
+        }
+        let has_dependents = self.graph().has_dependents(uid);
+        let policy = match judge(&owners, has_dependents) {
+            Verdict::Keep => return Ok(()),
+            Verdict::Strip(gone) => return self.strip(&Uid::from(uid), &gone).await,
+            Verdict::DeleteForeground => PropagationPolicy::Foreground,
+            Verdict::Delete => {
+                let own = |finalizer: &str| metadata.finalizers.iter().flatten().any(|own| own == finalizer);
+                if own(ORPHAN) {
+                    PropagationPolicy::Orphan
+                } else if own(FOREGROUND) {
+                    PropagationPolicy::Foreground
+                } else {
+                    PropagationPolicy::Background
+                }
+            }
+        };
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(Preconditions {
+                uid: metadata.uid.clone(),
+                resource_version: metadata.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        match served
+            .api(&self.client, &place.namespace)
+            .delete(&place.name, &params)
+            .await
+        {
+            Err(error) if api_error::is_not_found(&error) => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let kind = &served.resource.kind;
+                tracing::info!(%kind, namespace = %place.namespace, name = %place.name, uid, "owners are gone, deleted");
+                Ok(())
+            }
+        }
+    }
+
+    /// How an owner is; `None` if that can't be told.
+    async fn owner_is(
+        &self,
+        owner: &OwnerReference,
+        place: &Place,
+        served: &Served,
+        dependent: &MetadataOnly,
+    ) -> Result<Option<OwnerIs>, kube::Error> {
+        if self.graph().is_alive(&owner.uid) && !self.is_waiting(&owner.uid) {
+            return Ok(Some(OwnerIs::Solid));
+        }
+        let (group, _) = owner
+            .api_version
+            .split_once('/')
+            .unwrap_or(("", &owner.api_version));
+        let kinds = self.kinds.get().map(Vec::as_slice).unwrap_or_default();
+        let Some(kind) = kinds
+            .iter()
+            .find(|kind| kind.resource.group == group && kind.resource.kind == owner.kind)
+        else {
+            return Ok(None);
+        };
+        if kind.namespaced && place.namespace.is_empty() {
+            let reference = dependent.object_ref(&served.resource);
+            let message = format!(
+                "ownerRef [{}/{}, namespace: , name: {}, uid: {}] does not exist in namespace \"\"",
+                owner.api_version, owner.kind, owner.name, owner.uid
+            );
+            self.tell_invalid(&reference, message);
+            return Ok(None);
+        }
+        let live = kind
+            .api(&self.client, &place.namespace)
+            .get_opt(&owner.name)
+            .await?;
+        let Some(live) = live.filter(|live| live.metadata.uid.as_ref() == Some(&owner.uid)) else {
+            return Ok(Some(OwnerIs::Gone));
+        };
+        let waiting = live.metadata.deletion_timestamp.is_some()
+            && live
+                .metadata
+                .finalizers
+                .iter()
+                .flatten()
+                .any(|finalizer| finalizer == FOREGROUND);
+        if waiting {
+            return Ok(Some(OwnerIs::Waiting));
+        }
+        if kind.watchable {
+            self.graph().found_alive(&owner.uid);
+        }
+        Ok(Some(OwnerIs::Solid))
+    }
+
+    fn is_waiting(&self, uid: &str) -> bool {
+        self.graph().is_foreground(uid)
+    }
+
+    fn tell_invalid(&self, reference: &ObjectReference, message: String) {
+        self.recorder
+            .event(reference, EventType::Warning, "OwnerRefInvalidNamespace", message);
+    }
+
+    /// Strips references to `owners` from the object `uid`.
+    async fn strip(&self, uid: &Uid, owners: &[String]) -> Result<(), kube::Error> {
+        let place = self.graph().place(uid);
+        let Some(place) = place else { return Ok(()) };
+        let Some(served) = self.served(place.kind) else {
+            return Ok(());
+        };
+        let api = served.api(&self.client, &place.namespace);
+        let owners: HashSet<&str> = owners.iter().map(String::as_str).collect();
+        // Read and replace the list as a whole: not every kind merges it by uid.
+        let Some(live) = api.get_opt(&place.name).await? else {
+            return Ok(());
+        };
+        if live.metadata.uid.as_deref() != Some(&**uid) {
+            return Ok(());
+        }
+        let mut left = live.metadata.owner_references.unwrap_or_default();
+        left.retain(|owner| !owners.contains(owner.uid.as_str()));
+        let patch = json!({"metadata": {
+            "uid": **uid,
+            "resourceVersion": live.metadata.resource_version,
+            "ownerReferences": if left.is_empty() { json!(null) } else { json!(left) },
+        }});
+        match api
+            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+        {
+            Err(error) if api_error::is_not_found(&error) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    async fn remove_finalizer(
+        &self,
+        served: &Served,
+        place: &Place,
+        live: &MetadataOnly,
+        finalizer: &str,
+    ) -> Result<(), kube::Error> {
+        let mut left = live.metadata.finalizers.clone().unwrap_or_default();
+        let before = left.len();
+        left.retain(|found| found != finalizer);
+        if left.len() == before {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {
+            "uid": live.metadata.uid,
+            "resourceVersion": live.metadata.resource_version,
+            "finalizers": if left.is_empty() { json!(null) } else { json!(left) },
+        }});
+        let api = served.api(&self.client, &place.namespace);
+        match api
+            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+        {
+            Err(error) if api_error::is_not_found(&error) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+}

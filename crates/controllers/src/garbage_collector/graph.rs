@@ -1,0 +1,284 @@
+//! Who depends on whom. Only objects that have owners, or that are being deleted in a way that
+//! concerns their dependents, are remembered.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// Finalizer of an owner that waits for its dependents to go.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer of an owner whose dependents shall stay.
+pub const ORPHAN: &str = "orphan";
+/// Deletions remembered, so that a look that started before one isn't believed after it.
+const RECENTLY_DELETED_MAX: usize = 4096;
+
+/// An object's uid.
+pub type Uid = Arc<str>;
+
+/// Something to look at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Does it still have an owner?
+    Check(Uid),
+    /// Are its blocking dependents gone, so that it may go?
+    Foreground(Uid),
+    /// Let its dependents go, then itself.
+    Orphan(Uid),
+}
+
+/// Where to find an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Index of its kind in the collector's table.
+    pub kind: usize,
+    /// Empty for cluster-scoped objects.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    place: Place,
+    /// Owner uid, and whether the owner's foreground deletion waits for us.
+    owners: Vec<(Uid, bool)>,
+    foreground: bool,
+}
+
+/// The graph.
+#[derive(Debug, Default)]
+pub struct Graph {
+    entries: HashMap<Uid, Entry>,
+    dependents: HashMap<Uid, HashSet<Uid>>,
+    /// Owners seen alive, so that not every dependent has to ask. Only of kinds whose deletion we see.
+    alive: HashSet<Uid>,
+    deleted: HashSet<Uid>,
+    deleted_order: VecDeque<Uid>,
+}
+
+fn has(finalizers: Option<&Vec<String>>, finalizer: &str) -> bool {
+    finalizers.into_iter().flatten().any(|found| found == finalizer)
+}
+
+fn blocks(owner: &OwnerReference) -> bool {
+    owner.block_owner_deletion == Some(true)
+}
+
+impl Graph {
+    /// An object was seen; what to look at now.
+    pub fn applied(&mut self, kind: usize, metadata: &ObjectMeta) -> Vec<Task> {
+        let Some(uid) = metadata.uid.as_deref().map(Uid::from) else {
+            return Vec::new();
+        };
+        let terminating = metadata.deletion_timestamp.is_some();
+        let finalizers = metadata.finalizers.as_ref();
+        let foreground = terminating && has(finalizers, FOREGROUND);
+        let orphan = terminating && has(finalizers, ORPHAN);
+        let references = metadata.owner_references.as_deref().unwrap_or_default();
+        let mut tasks = Vec::new();
+        if references.is_empty() && !foreground && !orphan {
+            tasks.extend(self.unlink(&uid));
+            return tasks;
+        }
+        let owners: Vec<(Uid, bool)> = references
+            .iter()
+            .map(|owner| (owner.uid.as_str().into(), blocks(owner)))
+            .collect();
+        let known = self.entries.get(&uid);
+        let same = known.is_some_and(|entry| entry.owners == owners);
+        if !same {
+            tasks.extend(self.unlink(&uid));
+            for (owner, _) in &owners {
+                self.dependents
+                    .entry(owner.clone())
+                    .or_default()
+                    .insert(uid.clone());
+            }
+        }
+        let was_foreground = self.entries.get(&uid).is_some_and(|entry| entry.foreground);
+        let place = Place {
+            kind,
+            namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
+            name: metadata.name.as_deref().unwrap_or_default().into(),
+        };
+        if !same && !terminating && owners.iter().any(|(owner, _)| !self.alive.contains(owner)) {
+            tasks.push(Task::Check(uid.clone()));
+        }
+        self.entries.insert(
+            uid.clone(),
+            Entry {
+                place,
+                owners,
+                foreground,
+            },
+        );
+        if orphan {
+            tasks.push(Task::Orphan(uid));
+        } else if foreground && !was_foreground {
+            tasks.push(Task::Foreground(uid.clone()));
+            tasks.extend(self.dependents_of(&uid).into_iter().map(Task::Check));
+        }
+        tasks
+    }
+
+    /// An object is gone; what to look at now.
+    pub fn deleted(&mut self, uid: &str) -> Vec<Task> {
+        let uid = Uid::from(uid);
+        let mut tasks: Vec<Task> = self.dependents_of(&uid).into_iter().map(Task::Check).collect();
+        tasks.extend(self.unlink(&uid));
+        self.alive.remove(&uid);
+        // Of objects that own and owe nothing nobody asks.
+        if !tasks.is_empty() || self.dependents.contains_key(&uid) {
+            if self.deleted_order.len() >= RECENTLY_DELETED_MAX
+                && let Some(oldest) = self.deleted_order.pop_front()
+            {
+                self.deleted.remove(&oldest);
+            }
+            if self.deleted.insert(uid.clone()) {
+                self.deleted_order.push_back(uid);
+            }
+        }
+        tasks
+    }
+
+    /// Forgets `uid`; owners that waited for it are to be looked at.
+    fn unlink(&mut self, uid: &Uid) -> Vec<Task> {
+        let Some(entry) = self.entries.remove(uid) else {
+            return Vec::new();
+        };
+        let mut tasks = Vec::new();
+        for (owner, _) in entry.owners {
+            if let Some(dependents) = self.dependents.get_mut(&owner) {
+                dependents.remove(uid);
+                if dependents.is_empty() {
+                    self.dependents.remove(&owner);
+                }
+            }
+            if self.entries.get(&owner).is_some_and(|owner| owner.foreground) {
+                tasks.push(Task::Foreground(owner));
+            }
+        }
+        tasks
+    }
+
+    /// Where `uid` is, if it is remembered.
+    pub fn place(&self, uid: &str) -> Option<Place> {
+        self.entries.get(uid).map(|entry| entry.place.clone())
+    }
+
+    /// Everything that names `uid` as an owner.
+    pub fn dependents_of(&self, uid: &str) -> Vec<Uid> {
+        self.dependents.get(uid).into_iter().flatten().cloned().collect()
+    }
+
+    /// Whether anything names `uid` as an owner.
+    pub fn has_dependents(&self, uid: &str) -> bool {
+        self.dependents.contains_key(uid)
+    }
+
+    /// The dependents that `uid`'s foreground deletion waits for.
+    pub fn blocking(&self, uid: &str) -> Vec<Uid> {
+        let blocks = |dependent: &Uid| {
+            self.entries.get(dependent).is_some_and(|entry| {
+                entry
+                    .owners
+                    .iter()
+                    .any(|(owner, blocks)| **owner == *uid && *blocks)
+            })
+        };
+        self.dependents_of(uid).into_iter().filter(blocks).collect()
+    }
+
+    /// Whether `uid` is being deleted and waits for its dependents.
+    pub fn is_foreground(&self, uid: &str) -> bool {
+        self.entries.get(uid).is_some_and(|entry| entry.foreground)
+    }
+
+    /// Whether the owner was seen alive and not deleted since.
+    pub fn is_alive(&self, uid: &str) -> bool {
+        self.alive.contains(uid)
+    }
+
+    /// A live look found the owner, of a kind whose deletion we would see.
+    pub fn found_alive(&mut self, uid: &str) {
+        if !self.deleted.contains(uid) {
+            self.alive.insert(uid.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(uid: &str, owners: &[&str], finalizers: &[&str], terminating: bool) -> ObjectMeta {
+        let owner = |uid: &&str| json!({"apiVersion": "v1", "kind": "K", "name": uid, "uid": uid, "blockOwnerDeletion": true});
+        let mut meta = json!({"name": uid, "uid": uid, "finalizers": finalizers,
+            "ownerReferences": owners.iter().map(owner).collect::<Vec<_>>()});
+        if terminating {
+            meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        serde_json::from_value(meta).unwrap()
+    }
+
+    fn check(uid: &str) -> Task {
+        Task::Check(uid.into())
+    }
+
+    #[test]
+    fn s11_dependents_are_checked_when_their_owner_goes() {
+        let mut graph = Graph::default();
+        assert_eq!(
+            graph.applied(0, &object("pod", &["ds"], &[], false)),
+            [check("pod")],
+            "is there such an owner?"
+        );
+        graph.found_alive("ds");
+        assert!(
+            graph.applied(0, &object("pod2", &["ds"], &[], false)).is_empty(),
+            "it is known to be alive"
+        );
+        let mut tasks = graph.deleted("ds");
+        tasks.sort_by_key(|task| format!("{task:?}"));
+        assert_eq!(tasks, [check("pod"), check("pod2")]);
+        assert!(!graph.is_alive("ds"));
+        graph.found_alive("ds");
+        assert!(
+            !graph.is_alive("ds"),
+            "a look that began before the deletion isn't believed"
+        );
+    }
+
+    #[test]
+    fn u22_a_foreground_deleted_owner_waits_for_blocking_dependents() {
+        let mut graph = Graph::default();
+        graph.applied(0, &object("pod", &["ds"], &[], false));
+        let tasks = graph.applied(1, &object("ds", &[], &[FOREGROUND], true));
+        assert_eq!(tasks, [Task::Foreground("ds".into()), check("pod")]);
+        assert_eq!(graph.blocking("ds"), ["pod".into()]);
+        assert_eq!(graph.deleted("pod"), [Task::Foreground("ds".into())]);
+        assert!(graph.blocking("ds").is_empty());
+    }
+
+    #[test]
+    fn u21_an_orphaning_owner_lets_its_dependents_go() {
+        let mut graph = Graph::default();
+        graph.applied(0, &object("pod", &["ds"], &[], false));
+        assert_eq!(
+            graph.applied(1, &object("ds", &[], &[ORPHAN], true)),
+            [Task::Orphan("ds".into())]
+        );
+        graph.applied(0, &object("pod", &[], &[], false));
+        assert!(!graph.has_dependents("ds"));
+    }
+
+    #[test]
+    fn objects_without_owners_are_not_remembered() {
+        let mut graph = Graph::default();
+        assert!(graph.applied(0, &object("alone", &[], &[], false)).is_empty());
+        assert!(graph.deleted("alone").is_empty());
+        assert!(graph.entries.is_empty() && graph.deleted.is_empty());
+    }
+}

@@ -1,0 +1,6 @@
+//! Empties namespaces that are being deleted, pods first, then lets them go (contract §7).
+
+mod conditions;
+mod controller;
+
+pub use controller::Namespaces;

@@ -1,0 +1,380 @@
+//! Listens to nodes and leases, sleeps until the next node could expire, writes taints and verdicts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use orlop_client::events::{EventType, Recorder};
+use orlop_client::informer::{Change, ObjectKey};
+use orlop_client::workqueue::WorkQueue;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::health::{self, GRACE, Health};
+use super::taints::{self, Eviction};
+use super::zones::{self, NodeInZone, Turns, ZoneState};
+use crate::api_error;
+use crate::cache::{BY_NODE, Cache, LeaseView, Node, NodeView, Pod, Ready};
+use crate::workers::work_off;
+
+/// Nodes worked on at the same time.
+const WORKERS: usize = 2;
+/// Pause after a verdict could not be written.
+const MONITOR_RETRY: Duration = Duration::from_secs(5);
+const OS: (&str, &str) = ("kubernetes.io/os", "beta.kubernetes.io/os");
+const ARCH: (&str, &str) = ("kubernetes.io/arch", "beta.kubernetes.io/arch");
+const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
+
+/// The node lifecycle controller.
+pub struct NodeLifecycle {
+    client: kube::Client,
+    cache: Weak<Cache>,
+    recorder: Recorder,
+    queue: Arc<WorkQueue<ObjectKey>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    health: HashMap<Arc<str>, Health>,
+    turns: HashMap<String, Turns>,
+    all_down: bool,
+}
+
+impl NodeLifecycle {
+    /// Registers the handlers at `cache`, which must not have been started yet.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let this = Arc::new(Self {
+            recorder: Recorder::new(client.clone(), "node-controller", None),
+            client,
+            cache: Arc::downgrade(cache),
+            queue: Arc::new(WorkQueue::new()),
+            state: Mutex::default(),
+        });
+        let on = Arc::downgrade(&this);
+        cache.nodes.on_change(move |change| {
+            if let Some(this) = on.upgrade() {
+                this.node(change);
+            }
+        });
+        let on = Arc::downgrade(&this);
+        cache.leases.on_change(move |change: &Change<LeaseView>| {
+            if let (Some(this), Some(lease)) = (on.upgrade(), &change.new)
+                && let Some(health) = this.state().health.get_mut(&lease.key.name)
+            {
+                health.lease_seen(lease.renewed, Instant::now());
+            }
+        });
+        this
+    }
+
+    /// Starts the workers and the monitor. The cache must be synced.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        for _ in 0..WORKERS {
+            let this = self.clone();
+            tasks.spawn(work_off(
+                "node_lifecycle",
+                self.queue.clone(),
+                move |key: ObjectKey| {
+                    let this = this.clone();
+                    async move { this.sync(&key).await }
+                },
+                // The kubelet posted meanwhile; the next version is on its way.
+                api_error::is_conflict,
+            ));
+        }
+        tasks.spawn(self.clone().monitor());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn node(&self, change: &Change<NodeView>) {
+        let name = change.latest().key.name.clone();
+        let Some(node) = &change.new else {
+            self.state().health.remove(&name);
+            self.tell(
+                change.latest(),
+                "RemovingNode",
+                format!("Removing Node {name} from Controller"),
+            );
+            return self.look_at_zones();
+        };
+        {
+            let mut state = self.state();
+            let now = Instant::now();
+            let health = state
+                .health
+                .entry(name.clone())
+                .or_insert_with(|| Health::new(now));
+            health.node_seen(node.condition("Ready"), now);
+        }
+        if change.old.is_none() {
+            self.tell(
+                node,
+                "RegisteredNode",
+                format!("Registered Node {name} in Controller"),
+            );
+        }
+        if change
+            .old
+            .as_ref()
+            .is_none_or(|old| old.is_ready() != node.is_ready())
+        {
+            self.look_at_zones();
+        }
+        self.queue.add(node.key.clone());
+    }
+
+    fn tell(&self, node: &Node, reason: &str, what: String) {
+        let message = format!("Node {} event: {what}", node.key.name);
+        self.recorder
+            .event(&node_reference(node), EventType::Normal, reason, message);
+    }
+
+    /// Enters or leaves the state in which no node is given up because all seem down.
+    fn look_at_zones(&self) {
+        let Some(cache) = self.cache.upgrade() else { return };
+        let all_down = zones::all_down(&zone_states(&cache));
+        let mut state = self.state();
+        if std::mem::replace(&mut state.all_down, all_down) == all_down {
+            return;
+        }
+        if !all_down {
+            // We heard nothing of anybody; nobody can be blamed for that.
+            let now = Instant::now();
+            state.health.values_mut().for_each(|health| health.heard = now);
+        }
+        drop(state);
+        tracing::debug!(all_down, "whether any node of the cluster is ready has changed");
+        cache
+            .nodes
+            .store()
+            .for_each(|node| self.queue.add(node.key.clone()));
+    }
+
+    /// Sleeps until the next node could expire. Signs of life only ever move that moment further
+    /// away, and a new node doesn't expire sooner than the longest sleep lasts: nothing has to wake it.
+    async fn monitor(self: Arc<Self>) {
+        loop {
+            let now = Instant::now();
+            let (expired, next) = {
+                let state = self.state();
+                let expired: Vec<Arc<str>> = state
+                    .health
+                    .iter()
+                    .filter(|(_, health)| health.expires() <= now)
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                let later = state
+                    .health
+                    .values()
+                    .map(Health::expires)
+                    .filter(|expires| *expires > now);
+                (expired, later.min())
+            };
+            let mut failed = false;
+            for name in expired {
+                if let Err(error) = self.give_up(&name).await {
+                    failed = !api_error::is_not_found(&error);
+                    tracing::warn!(node = %name, %error, "cannot mark a silent node");
+                }
+            }
+            let wake = if failed {
+                now + MONITOR_RETRY
+            } else {
+                next.unwrap_or(now + GRACE).min(now + GRACE)
+            };
+            tokio::time::sleep_until(wake).await;
+        }
+    }
+
+    /// Writes the verdict over a silent node, and over its pods if it had been ready.
+    async fn give_up(&self, name: &Arc<str>) -> Result<(), kube::Error> {
+        let Some(cache) = self.cache.upgrade() else {
+            return Ok(());
+        };
+        let Some(node) = cache.nodes.store().get(&ObjectKey::new("", name.clone())) else {
+            return Ok(());
+        };
+        let now = Timestamp::now();
+        let Some(conditions) = health::silent(&node.conditions, node.created, now) else {
+            return Ok(());
+        };
+        let api: Api<core::Node> = Api::all(self.client.clone());
+        let patch = json!({"status": {"conditions": conditions}});
+        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await?;
+        tracing::warn!(node = %name, "node stopped posting its status");
+        if !node.is_ready() {
+            return Ok(());
+        }
+        let message = format!("Node {name} status is now: NodeNotReady");
+        self.recorder
+            .event(&node_reference(&node), EventType::Normal, "NodeNotReady", message);
+        for pod in cache.pods.store().by_index(BY_NODE, name) {
+            if let Err(error) = self.mark_not_ready(&pod, now).await
+                && !api_error::is_not_found(&error)
+            {
+                tracing::warn!(pod = %pod.key, %error, "cannot mark a pod of a silent node");
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark_not_ready(&self, pod: &Pod, now: Timestamp) -> Result<(), kube::Error> {
+        if pod.ready == Ready::Absent {
+            return Ok(());
+        }
+        if pod.is_ready() {
+            let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &pod.key.namespace);
+            // Reason and message stay: the patch merges by type.
+            let ready = json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(now)});
+            let patch = json!({"metadata": {"uid": *pod.uid}, "status": {"conditions": [ready]}});
+            api.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await?;
+        }
+        let reference = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(pod.key.name.to_string()),
+            namespace: Some(pod.key.namespace.to_string()),
+            uid: Some(pod.uid.to_string()),
+            ..ObjectReference::default()
+        };
+        self.recorder.event(
+            &reference,
+            EventType::Warning,
+            "NodeNotReady",
+            "Node is not ready".to_owned(),
+        );
+        Ok(())
+    }
+
+    /// Brings taints and legacy labels of one node up to date.
+    async fn sync(&self, key: &ObjectKey) -> Result<(), kube::Error> {
+        let Some(cache) = self.cache.upgrade() else {
+            return Ok(());
+        };
+        let Some(node) = cache.nodes.store().get(key) else {
+            return Ok(());
+        };
+        let eviction = self.eviction(&cache, &node);
+        let unschedulable = node.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+        let wanted = taints::wanted(
+            &node.conditions,
+            unschedulable,
+            node.taints(),
+            eviction,
+            Timestamp::now(),
+        );
+        let mut patch = json!({"metadata": {"resourceVersion": node.resource_version.to_string()}});
+        let mut changes = false;
+        if let Some(wanted) = wanted {
+            let list: Vec<String> = wanted.iter().map(orlop_api::taints::display).collect();
+            tracing::info!(node = %key.name, taints = ?list, "node taints changed");
+            patch["spec"] = json!({"taints": wanted});
+            changes = true;
+        }
+        for (stable, legacy) in [OS, ARCH] {
+            if let Some(value) = node.label(stable)
+                && node.label(legacy) != Some(value)
+            {
+                patch["metadata"]["labels"][legacy] = json!(value);
+                changes = true;
+            }
+        }
+        if changes {
+            let api: Api<core::Node> = Api::all(self.client.clone());
+            match api
+                .patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+            {
+                Err(error) if api_error::is_not_found(&error) => {}
+                result => drop(result?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the node may be tainted NoExecute now; if not, asks again when its turn could come.
+    fn eviction(&self, cache: &Cache, node: &Node) -> Eviction {
+        let mut state = self.state();
+        if state.all_down {
+            return Eviction::Stopped;
+        }
+        if !taints::wants_eviction(&node.conditions, node.taints()) {
+            return Eviction::Queued;
+        }
+        let zone = zone_of(node);
+        let zone_state = zone_states(cache)
+            .get(&zone)
+            .copied()
+            .unwrap_or(ZoneState::Normal);
+        let now = Instant::now();
+        match state
+            .turns
+            .entry(zone)
+            .or_insert_with(|| Turns::new(now))
+            .take(zone_state, now)
+        {
+            Ok(()) => Eviction::Allowed,
+            Err(wait) => {
+                // A zone that is partly down changes with its nodes; look again as a monitor would.
+                self.queue.add_after(node.key.clone(), wait.unwrap_or(GRACE));
+                Eviction::Queued
+            }
+        }
+    }
+}
+
+/// Region and zone; nodes without either share one zone.
+fn zone_of(node: &Node) -> String {
+    let label = |legacy: &str, stable: &str| {
+        node.label(legacy)
+            .or_else(|| node.label(stable))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let region = label(
+        "failure-domain.beta.kubernetes.io/region",
+        "topology.kubernetes.io/region",
+    );
+    let zone = label(
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/zone",
+    );
+    if region.is_empty() && zone.is_empty() {
+        String::new()
+    } else {
+        format!("{region}:\0:{zone}")
+    }
+}
+
+fn zone_states(cache: &Cache) -> HashMap<String, ZoneState> {
+    let mut nodes = Vec::new();
+    cache.nodes.store().for_each(|node| {
+        if node.label(EXCLUDED).is_none() {
+            nodes.push(NodeInZone {
+                zone: zone_of(node),
+                ready: node.is_ready(),
+            });
+        }
+    });
+    zones::states(nodes)
+}
+
+fn node_reference(node: &Node) -> ObjectReference {
+    ObjectReference {
+        uid: Some(node.uid.to_string()),
+        ..orlop_client::events::node_reference(&node.key.name)
+    }
+}

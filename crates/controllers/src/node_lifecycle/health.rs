@@ -1,0 +1,161 @@
+//! When a node counts as silent, and what is written about it then.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::NodeCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
+
+/// A node that was heard of is given up after this long.
+pub const GRACE: Duration = Duration::from_secs(50);
+/// A node that never posted its status is given up after this long.
+pub const STARTUP_GRACE: Duration = Duration::from_secs(60);
+/// What a node posts about itself and what becomes Unknown with it.
+const POSTED_CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+
+/// Signs of life of one node. Ages are measured with our own clock: its clock may be wrong.
+#[derive(Debug, Clone)]
+pub struct Health {
+    heartbeat: Option<Timestamp>,
+    renewed: Option<Timestamp>,
+    /// Since when nothing new was heard.
+    pub heard: Instant,
+    /// Whether it ever posted condition Ready.
+    posted: bool,
+}
+
+impl Health {
+    /// A node seen for the first time.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            heartbeat: None,
+            renewed: None,
+            heard: now,
+            posted: false,
+        }
+    }
+
+    /// The node was seen with this Ready condition.
+    pub fn node_seen(&mut self, ready: Option<&NodeCondition>, now: Instant) {
+        let Some(ready) = ready else { return };
+        // Our own verdict about a node that never posted is no post.
+        if ready.reason.as_deref() == Some("NodeStatusNeverUpdated") {
+            return;
+        }
+        // Our own verdict about one that did carries its old heartbeat, which is no sign of life.
+        let heartbeat = ready.last_heartbeat_time.as_ref().map(|time| time.0);
+        if !self.posted || heartbeat != self.heartbeat {
+            self.posted = true;
+            self.heartbeat = heartbeat;
+            self.heard = now;
+        }
+    }
+
+    /// Its Lease was seen with this renewal.
+    pub fn lease_seen(&mut self, renewed: Option<Timestamp>, now: Instant) {
+        if renewed > self.renewed {
+            self.renewed = renewed;
+            self.heard = now;
+        }
+    }
+
+    /// When it is given up unless it is heard of.
+    pub fn expires(&self) -> Instant {
+        self.heard + if self.posted { GRACE } else { STARTUP_GRACE }
+    }
+}
+
+/// The conditions of a node that fell silent, or `None` if they say so already. Conditions of
+/// others, such as NetworkUnavailable, are never touched.
+pub fn silent(
+    conditions: &[NodeCondition],
+    created: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Vec<NodeCondition>> {
+    let mut changed = Vec::new();
+    for posted in POSTED_CONDITIONS {
+        match conditions.iter().find(|condition| condition.type_ == posted) {
+            None => changed.push(NodeCondition {
+                type_: posted.to_owned(),
+                status: "Unknown".to_owned(),
+                reason: Some("NodeStatusNeverUpdated".to_owned()),
+                message: Some("Kubelet never posted node status.".to_owned()),
+                last_heartbeat_time: created.map(Time),
+                last_transition_time: Some(Time(now)),
+            }),
+            Some(condition) if condition.status != "Unknown" => changed.push(NodeCondition {
+                status: "Unknown".to_owned(),
+                reason: Some("NodeStatusUnknown".to_owned()),
+                message: Some("Kubelet stopped posting node status.".to_owned()),
+                last_transition_time: Some(Time(now)),
+                ..condition.clone()
+            }),
+            Some(_) => {}
+        }
+    }
+    (!changed.is_empty()).then_some(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(type_: &str, status: &str, heartbeat: i64) -> NodeCondition {
+        NodeCondition {
+            type_: type_.into(),
+            status: status.into(),
+            last_heartbeat_time: Some(Time(Timestamp::from_second(heartbeat).unwrap())),
+            ..NodeCondition::default()
+        }
+    }
+
+    #[test]
+    fn n03_a_node_lives_by_heartbeats_and_lease_renewals_and_is_given_up_after_fifty_seconds() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut health = Health::new(start);
+        assert_eq!(health.expires(), at(60), "it never posted anything");
+        health.node_seen(Some(&condition("Ready", "True", 1)), at(10));
+        assert_eq!(health.expires(), at(60));
+        health.lease_seen(Timestamp::from_second(5).ok(), at(20));
+        assert_eq!(health.expires(), at(70));
+        health.lease_seen(Timestamp::from_second(4).ok(), at(30));
+        health.node_seen(Some(&condition("Ready", "Unknown", 1)), at(30));
+        assert_eq!(
+            health.expires(),
+            at(70),
+            "an old renewal and our own verdict are no signs of life"
+        );
+        health.node_seen(Some(&condition("Ready", "True", 2)), at(40));
+        assert_eq!(health.expires(), at(90));
+    }
+
+    #[test]
+    fn n03_a_silent_nodes_conditions_become_unknown_once() {
+        let now = Timestamp::from_second(100).unwrap();
+        let posted = [
+            condition("Ready", "True", 1),
+            condition("NetworkUnavailable", "True", 1),
+        ];
+        let changed = silent(&posted, Timestamp::from_second(7).ok(), now).unwrap();
+        let reasons: Vec<_> = changed
+            .iter()
+            .map(|c| (c.type_.as_str(), c.reason.as_deref().unwrap_or_default()))
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                ("Ready", "NodeStatusUnknown"),
+                ("MemoryPressure", "NodeStatusNeverUpdated"),
+                ("DiskPressure", "NodeStatusNeverUpdated"),
+                ("PIDPressure", "NodeStatusNeverUpdated")
+            ]
+        );
+        assert_eq!(
+            changed[0].message.as_deref(),
+            Some("Kubelet stopped posting node status.")
+        );
+        assert!(silent(&changed, None, now).is_none());
+    }
+}

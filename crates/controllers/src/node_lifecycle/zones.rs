@@ -1,0 +1,148 @@
+//! How fast the nodes of a zone may be given up: slower when many fail together, because then the
+//! fault is likelier in between.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Nodes a second that may be tainted NoExecute in a zone.
+const RATE: f64 = 0.1;
+/// The same in a large zone that is partly down.
+const DEGRADED_RATE: f64 = 0.01;
+/// A zone with more nodes than this is large; a small one that is partly down isn't touched.
+const LARGE_ZONE_NODES: usize = 50;
+/// A zone is partly down from this fraction of not-ready nodes …
+const UNHEALTHY_FRACTION: f64 = 0.55;
+/// … and at least this many of them.
+const UNHEALTHY_NODES_MIN: usize = 3;
+
+/// How a zone is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneState {
+    /// Most nodes are ready.
+    Normal,
+    /// Partly down, with this many nodes.
+    Partial {
+        /// All nodes of the zone.
+        nodes: usize,
+    },
+    /// No node is ready.
+    Full,
+}
+
+/// What counts of a node.
+#[derive(Debug, Clone)]
+pub struct NodeInZone {
+    /// Its zone, empty for the shared one.
+    pub zone: String,
+    /// Condition Ready is True.
+    pub ready: bool,
+}
+
+/// The state of every zone.
+pub fn states(nodes: impl IntoIterator<Item = NodeInZone>) -> HashMap<String, ZoneState> {
+    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+    for node in nodes {
+        let (ready, not_ready) = counts.entry(node.zone).or_default();
+        *if node.ready { ready } else { not_ready } += 1;
+    }
+    counts
+        .into_iter()
+        .map(|(zone, (ready, not_ready))| (zone, state(ready, not_ready)))
+        .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of nodes are far below 2^52")]
+fn state(ready: usize, not_ready: usize) -> ZoneState {
+    let nodes = ready + not_ready;
+    if ready == 0 && not_ready > 0 {
+        ZoneState::Full
+    } else if not_ready >= UNHEALTHY_NODES_MIN && not_ready as f64 / nodes as f64 >= UNHEALTHY_FRACTION {
+        ZoneState::Partial { nodes }
+    } else {
+        ZoneState::Normal
+    }
+}
+
+/// Whether every zone is down: then rather we are cut off than all of them.
+pub fn all_down(states: &HashMap<String, ZoneState>) -> bool {
+    !states.is_empty() && states.values().all(|state| *state == ZoneState::Full)
+}
+
+/// Hands out turns in one zone: a burst of one, then at the zone's rate.
+#[derive(Debug, Clone, Copy)]
+pub struct Turns {
+    next: Instant,
+}
+
+impl Turns {
+    /// A zone without history.
+    pub fn new(now: Instant) -> Self {
+        Self { next: now }
+    }
+
+    /// Takes a turn, or says when to ask again; `None` inside means not before the zone changes.
+    pub fn take(&mut self, state: ZoneState, now: Instant) -> Result<(), Option<Duration>> {
+        let rate = match state {
+            ZoneState::Normal | ZoneState::Full => RATE,
+            ZoneState::Partial { nodes } if nodes > LARGE_ZONE_NODES => DEGRADED_RATE,
+            ZoneState::Partial { .. } => return Err(None),
+        };
+        if now < self.next {
+            return Err(Some(self.next - now));
+        }
+        self.next = now + Duration::from_secs_f64(1.0 / rate);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_normal_partly_or_fully_down() {
+        for (ready, not_ready, want) in [
+            (0, 1, ZoneState::Full),
+            (1, 0, ZoneState::Normal),
+            (1, 2, ZoneState::Normal),
+            (2, 3, ZoneState::Partial { nodes: 5 }),
+            (3, 3, ZoneState::Normal),
+            (10, 90, ZoneState::Partial { nodes: 100 }),
+        ] {
+            assert_eq!(state(ready, not_ready), want, "{ready} ready, {not_ready} not");
+        }
+    }
+
+    #[test]
+    fn n05_a_single_node_cluster_is_all_down_when_its_node_is() {
+        let node = |zone: &str, ready| NodeInZone {
+            zone: zone.into(),
+            ready,
+        };
+        assert!(all_down(&states([node("", false)])));
+        assert!(!all_down(&states([node("a", false), node("b", true)])));
+        assert!(!all_down(&states([])));
+    }
+
+    #[test]
+    fn one_node_at_once_then_one_in_ten_seconds_and_slower_where_many_fail() {
+        let now = Instant::now();
+        let mut turns = Turns::new(now);
+        assert_eq!(turns.take(ZoneState::Normal, now), Ok(()));
+        assert_eq!(
+            turns.take(ZoneState::Normal, now),
+            Err(Some(Duration::from_secs(10)))
+        );
+        assert_eq!(
+            turns.take(ZoneState::Partial { nodes: 60 }, now + Duration::from_secs(10)),
+            Ok(())
+        );
+        assert_eq!(
+            turns.take(ZoneState::Normal, now + Duration::from_secs(10)),
+            Err(Some(Duration::from_secs(100)))
+        );
+        assert_eq!(turns.take(ZoneState::Partial { nodes: 50 }, now), Err(None));
+    }
+}

@@ -1,0 +1,188 @@
+//! Looks every 20 s while there is something to collect or to wait for; otherwise sleeps.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use orlop_client::informer::{Change, ObjectKey};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::plan::{self, NodeIs, TERMINAL_PODS_MAX, Why};
+use crate::api_error;
+use crate::cache::{Cache, NodeView, Pod, PodView};
+use crate::disruption;
+
+/// Pause between two looks.
+const PERIOD: Duration = Duration::from_secs(20);
+/// How long a node must be missing before its pods are collected: it may only be re-registering.
+const QUARANTINE: Duration = Duration::from_secs(40);
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+/// The pod garbage collector.
+pub struct PodGc {
+    client: kube::Client,
+    cache: Arc<Cache>,
+    /// Something happened that may leave a pod to collect.
+    suspicious: Arc<Notify>,
+}
+
+impl PodGc {
+    /// Registers the handlers at `cache`, which must not have been started yet.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let suspicious = Arc::new(Notify::new());
+        let notify = suspicious.clone();
+        cache.nodes.on_change(move |change: &Change<NodeView>| {
+            let broken = |node: &NodeView| node.taints().iter().any(|taint| taint.key == OUT_OF_SERVICE);
+            if change.new.as_ref().is_none_or(|node| broken(node)) {
+                notify.notify_one();
+            }
+        });
+        let notify = suspicious.clone();
+        let weak = Arc::downgrade(cache);
+        let terminal = AtomicUsize::new(0);
+        cache.pods.on_change(move |change: &Change<PodView>| {
+            let is_terminal = |pod: &Option<Pod>| pod.as_ref().is_some_and(|pod| pod.is_terminal());
+            match (is_terminal(&change.old), is_terminal(&change.new)) {
+                (false, true) if terminal.fetch_add(1, Ordering::Relaxed) >= TERMINAL_PODS_MAX => {
+                    notify.notify_one();
+                }
+                (true, false) => drop(terminal.fetch_sub(1, Ordering::Relaxed)),
+                _ => {}
+            }
+            let Some(pod) = &change.new else { return };
+            let lost = match &pod.node {
+                None => pod.terminating,
+                // Only when it was just bound: later the node's own events tell.
+                Some(node) if change.old.as_ref().is_none_or(|old| old.node.is_none()) => {
+                    weak.upgrade().is_some_and(|cache| {
+                        cache
+                            .nodes
+                            .store()
+                            .get(&ObjectKey::new("", node.clone()))
+                            .is_none()
+                    })
+                }
+                Some(_) => false,
+            };
+            if lost {
+                notify.notify_one();
+            }
+        });
+        Arc::new(Self {
+            client,
+            cache: cache.clone(),
+            suspicious,
+        })
+    }
+
+    /// Starts the loop. The cache must be synced.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.clone().run());
+    }
+
+    async fn run(self: Arc<Self>) {
+        let mut missing: HashMap<Arc<str>, Instant> = HashMap::new();
+        loop {
+            if self.look(&mut missing).await {
+                tokio::time::sleep(PERIOD).await;
+            } else {
+                self.suspicious.notified().await;
+            }
+        }
+    }
+
+    /// One look; whether another one is needed without anything new happening.
+    async fn look(&self, missing: &mut HashMap<Arc<str>, Instant>) -> bool {
+        let mut candidates = Vec::new();
+        let mut finished = Vec::new();
+        let nodes = self.cache.nodes.store();
+        self.cache.pods.store().for_each(|pod| {
+            if let Some(why) = plan::collect(pod, |name| self.node_is(name)) {
+                candidates.push((pod.clone(), why));
+            } else if pod.is_terminal() {
+                finished.push(pod.clone());
+            }
+        });
+        missing.retain(|name, _| nodes.get(&ObjectKey::new("", name.clone())).is_none());
+        let surplus = plan::surplus(finished, TERMINAL_PODS_MAX);
+        candidates.extend(surplus.into_iter().map(|pod| (pod, Why::Surplus)));
+        let again = !candidates.is_empty();
+        let mut gone: HashSet<Arc<str>> = HashSet::new();
+        for (pod, why) in candidates {
+            if why == Why::Orphaned
+                && let Some(node) = &pod.node
+                && !gone.contains(node)
+            {
+                let since = *missing.entry(node.clone()).or_insert_with(Instant::now);
+                if since.elapsed() < QUARANTINE || !self.is_really_gone(node).await {
+                    continue;
+                }
+                gone.insert(node.clone());
+            }
+            if let Err(error) = self.collect(&pod, why).await
+                && !api_error::is_not_found(&error)
+            {
+                tracing::warn!(pod = %pod.key, %error, "cannot collect a pod, retrying");
+            }
+        }
+        if !again {
+            missing.clear();
+        }
+        again
+    }
+
+    fn node_is(&self, name: &str) -> NodeIs {
+        match self.cache.nodes.store().get(&ObjectKey::new("", name)) {
+            None => NodeIs::Missing,
+            Some(node)
+                if !node.is_ready() && node.taints().iter().any(|taint| taint.key == OUT_OF_SERVICE) =>
+            {
+                NodeIs::OutOfService
+            }
+            Some(_) => NodeIs::Present,
+        }
+    }
+
+    async fn is_really_gone(&self, node: &str) -> bool {
+        let api: Api<core::Node> = Api::all(self.client.clone());
+        matches!(api.get_opt(node).await, Ok(None))
+    }
+
+    async fn collect(&self, pod: &Pod, why: Why) -> Result<(), kube::Error> {
+        let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &pod.key.namespace);
+        let name = &pod.key.name;
+        match why {
+            Why::Surplus => {}
+            _ if pod.is_terminal() => {}
+            Why::Orphaned => {
+                let why = disruption::Why {
+                    reason: "DeletionByPodGC",
+                    message: "PodGC: node no longer exists",
+                };
+                disruption::mark(&api, name, &pod.uid, why, Some("Failed")).await?;
+            }
+            Why::NeverBound | Why::OutOfService => {
+                let patch = json!({"metadata": {"uid": *pod.uid}, "status": {"phase": "Failed"}});
+                api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+                    .await?;
+            }
+        }
+        api.delete(
+            name,
+            &DeleteParams {
+                grace_period_seconds: Some(0),
+                ..DeleteParams::default()
+            },
+        )
+        .await?;
+        tracing::info!(pod = %pod.key, uid = %pod.uid, ?why, "pod collected");
+        Ok(())
+    }
+}

@@ -1,0 +1,76 @@
+//! Wires the controllers to one cache and runs them until shutdown.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Cache;
+use crate::daemonset::DaemonSets;
+use crate::garbage_collector::GarbageCollector;
+use crate::namespace::Namespaces;
+use crate::namespace_defaults::NamespaceDefaults;
+use crate::node_lifecycle::NodeLifecycle;
+use crate::pod_gc::PodGc;
+use crate::taint_eviction::TaintEviction;
+
+/// What the controllers have to be told.
+#[derive(Debug, Clone, Default)]
+pub struct ControllersConfig {
+    /// The cluster's CA in PEM, published as ConfigMap `kube-root-ca.crt` in every namespace;
+    /// without it none is published.
+    pub root_ca: Option<String>,
+}
+
+/// Why the controllers stopped although nobody asked them to.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllersError {
+    /// A bug: one of the tasks panicked. The others were stopped.
+    #[error("a controller panicked: {0}; please report it with the log above")]
+    Panicked(String),
+    /// A task that runs for ever came to its end.
+    #[error("a controller stopped by itself; please report it with the log above")]
+    Ended,
+}
+
+/// Runs all controllers until `shutdown` is cancelled. Needs a tokio runtime; an API server that
+/// can't be reached yet is waited for.
+pub async fn run(
+    client: kube::Client,
+    config: ControllersConfig,
+    shutdown: CancellationToken,
+) -> Result<(), ControllersError> {
+    let cache = Arc::new(Cache::default());
+    // Dropped, and so aborted, on every way out.
+    let mut tasks = JoinSet::new();
+
+    let daemon_sets = DaemonSets::new(client.clone(), &cache);
+    let node_lifecycle = NodeLifecycle::new(client.clone(), &cache);
+    let taint_eviction = TaintEviction::new(client.clone(), &cache);
+    let pod_gc = PodGc::new(client.clone(), &cache);
+    let namespaces = Namespaces::new(client.clone(), &cache);
+    let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
+    let garbage_collector = GarbageCollector::new(client.clone(), &cache);
+
+    cache.start(&client, &mut tasks);
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        () = cache.synced() => {}
+    }
+    tracing::info!("controllers started");
+    daemon_sets.start(&mut tasks);
+    node_lifecycle.start(&mut tasks);
+    taint_eviction.start(&mut tasks);
+    pod_gc.start(&mut tasks);
+    namespaces.start(&mut tasks);
+    defaults.start(&mut tasks);
+    garbage_collector.start(&mut tasks);
+
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = tasks.join_next() => match ended {
+            Some(Err(error)) if error.is_panic() => Err(ControllersError::Panicked(error.to_string())),
+            _ => Err(ControllersError::Ended),
+        },
+    }
+}
