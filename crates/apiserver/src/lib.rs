@@ -1,1 +1,51 @@
-//! placeholder
+//! The Kubernetes API over a versioned store.
+//!
+//! Folders follow a request's way:
+//!
+//! | folder | does |
+//! |---|---|
+//! | `http` | connections (TLS or in-process), the pipeline every request takes, response bodies |
+//! | `authn`, `request`, `authz` | who asks; what is asked; may they |
+//! | `health`, `discovery`, `openapi` | answers that are about the server itself |
+//! | `registry` | the verbs, one a file |
+//! | `resources` | what each kind is and its particular rules: one declaration each, one table |
+//! | `admission` | rules between kinds, one a file |
+//! | `cache` | every object's bytes once, and the recent past |
+//! | `kubelet` | reading from node agents |
+//! | `bootstrap` | objects that exist from the start |
+//! | `status` | refusals |
+//!
+//! Long-lived tasks: `cache::run` (one; listens to the store's watch, is the cache's only writer, wakes
+//! watchers) and one task per connection. There is no other: an idle server does nothing but send the
+//! bookmarks that watchers asked for.
+//!
+//! A write goes to the store first and is answered once the cache has seen it, so that every client
+//! reads its own writes. Reads without a version first ask the store how far it is and wait for the
+//! cache to be there.
+//!
+//! Deliberately absent: managed fields and server-side apply (refused with 415), stored RBAC (a built-in
+//! policy decides), webhooks, custom resources, bearer tokens.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admission;
+mod authn;
+mod authz;
+mod bootstrap;
+mod cache;
+mod discovery;
+mod encode;
+mod event_leases;
+mod health;
+mod http;
+mod kubelet;
+mod openapi;
+mod pending;
+mod registry;
+mod request;
+mod resources;
+mod server;
+mod status;
+
+pub use authn::UserInfo;
+pub use http::{Body, InProcess, ServeError};
+pub use server::{ApiServer, Config, KubeletClientTls, StartError};

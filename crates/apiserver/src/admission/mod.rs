@@ -1,0 +1,63 @@
+//! Rules about who may write what where, one a file, applied in upstream's order (contract §17).
+mod default_tolerations;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod taint_nodes;
+
+use crate::ApiServer;
+use crate::authn::UserInfo;
+use crate::resources::Resource;
+use crate::status::ApiError;
+use serde_json::Value;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+/// One write, as admission sees it.
+pub struct Attempt<'a> {
+    pub server: &'a ApiServer,
+    pub user: &'a UserInfo,
+    pub operation: Operation,
+    pub resource: &'static Resource,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    /// Empty when the name is still to be generated.
+    pub name: &'a str,
+    /// What is to be stored; plugins may change it.
+    pub object: Option<&'a mut Value>,
+    pub old: Option<&'a Value>,
+}
+
+impl Attempt<'_> {
+    /// Whether this is about `plural`, with this subresource.
+    fn is(&self, plural: &str, subresource: &str) -> bool {
+        self.resource.group.is_empty() && self.resource.plural == plural && self.subresource == subresource
+    }
+
+    fn forbidden(&self, why: &str) -> ApiError {
+        ApiError::forbidden(self.resource.group, self.resource.plural, self.name, why)
+    }
+}
+
+/// A plugin: changes the attempt or refuses it.
+type Plugin = fn(&mut Attempt<'_>) -> Result<(), ApiError>;
+
+static PLUGINS: &[Plugin] = &[
+    namespace_lifecycle::admit,
+    service_account::admit,
+    node_restriction::admit,
+    taint_nodes::admit,
+    priority::admit,
+    default_tolerations::admit,
+];
+
+/// Passes an attempt through every plugin.
+pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+    PLUGINS.iter().try_for_each(|plugin| plugin(attempt))
+}

@@ -1,0 +1,37 @@
+//! Nothing is created in a namespace that is missing or going; three namespaces never go.
+use super::{Attempt, Operation};
+use crate::resources;
+use crate::status::{ApiError, Cause};
+
+const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
+
+pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+    if attempt.is("namespaces", "") {
+        if attempt.operation == Operation::Delete && PROTECTED.contains(&attempt.name) {
+            return Err(attempt.forbidden("this namespace may not be deleted"));
+        }
+        return Ok(());
+    }
+    if !attempt.resource.namespaced || attempt.operation != Operation::Create {
+        return Ok(());
+    }
+    let namespaces = resources::find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
+    let cache = &attempt.server.cache;
+    let namespace = cache
+        .storage(namespaces)
+        .and_then(|id| cache.get(id, attempt.namespace))
+        .ok_or_else(|| ApiError::not_found(namespaces, attempt.namespace))?;
+    if namespaces.field(&namespace, "status.phase") != Some("Terminating") {
+        return Ok(());
+    }
+    let name = attempt.namespace;
+    Err(attempt
+        .forbidden(&format!(
+            "unable to create new content in namespace {name} because it is being terminated"
+        ))
+        .with_causes(vec![Cause::new(
+            "NamespaceTerminating",
+            "metadata.namespace",
+            format!("namespace {name} is being terminated"),
+        )]))
+}

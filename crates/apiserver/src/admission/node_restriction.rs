@@ -1,0 +1,243 @@
+//! A node writes itself and its own pods, nothing else (contract §17, static-and-mirror-pods §5).
+use super::{Attempt, Operation};
+use crate::authz::references;
+use crate::resources;
+use crate::status::ApiError;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Labels in Kubernetes' own domains that a node may set on itself.
+const OWN_LABELS: &[&str] = &[
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "kubernetes.io/instance-type",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+];
+const OWN_PREFIXES: &[&str] = &["kubelet.kubernetes.io/", "node.kubernetes.io/"];
+const RESTRICTED_PREFIX: &str = "node-restriction.kubernetes.io";
+
+pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+    let user = attempt.user;
+    let Some(node) = user.node_name() else {
+        return Ok(());
+    };
+    match (
+        attempt.resource.group,
+        attempt.resource.plural,
+        attempt.subresource,
+    ) {
+        ("", "pods", "") => pods(attempt, node),
+        ("", "pods", "status") => pod_status(attempt, node),
+        ("", "pods", "eviction") => own_pod(attempt, node),
+        ("", "pods", subresource) => {
+            Err(attempt.forbidden(&format!("unexpected pod subresource {subresource:?}")))
+        }
+        ("", "nodes", _) => nodes(attempt, node),
+        ("coordination.k8s.io", "leases", _) => named_after_node(attempt, node, "kube-node-lease"),
+        ("storage.k8s.io", "csinodes", _) => named_after_node(attempt, node, ""),
+        _ => Ok(()),
+    }
+}
+
+fn named_after_node(attempt: &Attempt<'_>, node: &str, namespace: &str) -> Result<(), ApiError> {
+    if attempt.name == node && attempt.namespace == namespace {
+        return Ok(());
+    }
+    Err(attempt.forbidden("can only access node lease with the same name as the requesting node"))
+}
+
+fn pods(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    match (attempt.operation, attempt.object.as_deref()) {
+        (Operation::Create, Some(pod)) => create_pod(attempt, node, pod),
+        (Operation::Delete, _) => own_pod(attempt, node),
+        _ => Err(attempt.forbidden(&format!("unexpected operation {:?}", "UPDATE"))),
+    }
+}
+
+fn own_pod(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    if attempt.old.is_some_and(|pod| pod["spec"]["nodeName"] == node) {
+        return Ok(());
+    }
+    Err(attempt.forbidden(&format!(
+        "node {node:?} can only delete pods with spec.nodeName set to itself"
+    )))
+}
+
+fn pod_status(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    let (Some(new), Some(old)) = (attempt.object.as_deref(), attempt.old) else {
+        return Ok(());
+    };
+    if old["spec"]["nodeName"] != node {
+        return Err(attempt.forbidden(&format!(
+            "node {node:?} can only update pod status for pods with spec.nodeName set to itself"
+        )));
+    }
+    if new["metadata"]["labels"] != old["metadata"]["labels"] {
+        return Err(attempt.forbidden(&format!("node {node:?} cannot update labels through pod status")));
+    }
+    if new["status"]["resourceClaimStatuses"] != old["status"]["resourceClaimStatuses"] {
+        return Err(attempt.forbidden(&format!("node {node:?} cannot update resource claim statuses")));
+    }
+    Ok(())
+}
+
+fn create_pod(attempt: &Attempt<'_>, node: &str, pod: &Value) -> Result<(), ApiError> {
+    let refuse = |why: String| Err(attempt.forbidden(&why));
+    if !resources::is_mirror(pod) {
+        return refuse(format!(
+            "pod does not have \"kubernetes.io/config.mirror\" annotation, node {node:?} can only create mirror pods"
+        ));
+    }
+    if pod["spec"]["nodeName"] != node {
+        return refuse(format!(
+            "node {node:?} can only create pods with spec.nodeName set to itself"
+        ));
+    }
+    let owners = pod["metadata"]["ownerReferences"]
+        .as_array()
+        .map_or(&[][..], |o| o.as_slice());
+    let [owner] = owners else {
+        return refuse(format!(
+            "node {node:?} can only create pods with a single owner reference set to itself"
+        ));
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return refuse(format!(
+            "node {node:?} can only create pods with an owner reference set to itself"
+        ));
+    }
+    if owner["controller"] != true {
+        return refuse(format!(
+            "node {node:?} can only create pods with a controller owner reference set to itself"
+        ));
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return refuse(format!(
+            "node {node:?} must not set blockOwnerDeletion on an owner reference"
+        ));
+    }
+    let nodes = resources::find("", "v1", "nodes").ok_or_else(ApiError::no_such_resource)?;
+    let cache = &attempt.server.cache;
+    let live = cache
+        .storage(nodes)
+        .and_then(|id| cache.get(id, node))
+        .ok_or_else(|| ApiError::not_found(nodes, node))?
+        .value();
+    if owner["uid"] != live["metadata"]["uid"] {
+        return refuse(format!(
+            "node {node} UID mismatch: expected {} got {}",
+            live["metadata"]["uid"], owner["uid"]
+        ));
+    }
+    if let Some((kind, _)) = references(pod).first() {
+        return refuse(format!(
+            "node {node:?} can not create pods that reference {}",
+            kind.plural()
+        ));
+    }
+    Ok(())
+}
+
+fn nodes(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    let name = match attempt.object.as_deref() {
+        Some(object) if attempt.name.is_empty() => object["metadata"]["name"].as_str().unwrap_or_default(),
+        _ => attempt.name,
+    };
+    if name != node {
+        return Err(attempt.forbidden(&format!("node {node:?} is not allowed to modify node {name:?}")));
+    }
+    let Some(new) = attempt.object.as_deref() else {
+        return Ok(());
+    };
+    let Some(old) = attempt.old else {
+        let bad = restricted(labels(new));
+        if bad.is_empty() {
+            return Ok(());
+        }
+        return Err(attempt.forbidden(&format!(
+            "node {node:?} is not allowed to set the following labels: {}",
+            bad.join(", ")
+        )));
+    };
+    if new["spec"]["configSource"] != old["spec"]["configSource"] {
+        return Err(attempt.forbidden(&format!("node {node:?} is not allowed to update configSource")));
+    }
+    if new["spec"]["taints"] != old["spec"]["taints"] {
+        return Err(attempt.forbidden(&format!("node {node:?} is not allowed to modify taints")));
+    }
+    if new["metadata"]["ownerReferences"] != old["metadata"]["ownerReferences"] {
+        return Err(attempt.forbidden(&format!("node {node:?} is not allowed to modify ownerReferences")));
+    }
+    let changed = labels(new).symmetric_difference(&labels(old)).cloned().collect();
+    let bad = restricted(changed);
+    if bad.is_empty() {
+        return Ok(());
+    }
+    Err(attempt.forbidden(&format!("is not allowed to modify labels: {}", bad.join(", "))))
+}
+
+/// Labels with their values, so that a changed value counts as a change.
+fn labels(node: &Value) -> BTreeSet<(String, String)> {
+    node["metadata"]["labels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.to_string()))
+        .collect()
+}
+
+fn restricted(labels: BTreeSet<(String, String)>) -> Vec<String> {
+    let mut keys: Vec<String> = labels
+        .into_iter()
+        .map(|(key, _)| key)
+        .filter(|key| is_restricted(key))
+        .collect();
+    keys.dedup();
+    keys
+}
+
+fn is_restricted(key: &str) -> bool {
+    let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+    let below = |parent: &str| domain == parent || domain.ends_with(&format!(".{parent}"));
+    if below(RESTRICTED_PREFIX) {
+        return true;
+    }
+    if !below("kubernetes.io") && !below("k8s.io") {
+        return false;
+    }
+    let prefixed = OWN_PREFIXES.iter().any(|prefix| {
+        let parent = prefix.trim_end_matches('/');
+        below(parent)
+    });
+    !prefixed && !OWN_LABELS.contains(&key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S12
+    #[test]
+    fn a_node_may_only_label_itself_with_what_is_its_own() {
+        assert!(is_restricted("node-restriction.kubernetes.io/x"));
+        assert!(is_restricted("foo.kubernetes.io/x"));
+        assert!(is_restricted("node-role.kubernetes.io/control-plane"));
+        for own in [
+            "kubernetes.io/hostname",
+            "node.kubernetes.io/x",
+            "example.com/y",
+            "plain",
+            "beta.kubernetes.io/os",
+        ] {
+            assert!(!is_restricted(own), "{own}");
+        }
+    }
+}

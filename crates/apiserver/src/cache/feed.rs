@@ -1,0 +1,118 @@
+//! The task that keeps the cache equal to the store.
+//!
+//! Listens to one watch over every key, applies whole revisions, and so also knows how far the store
+//! is when other keys change. When the watch ends it reads everything again and goes on.
+use super::state::Applied;
+use super::{Cache, Object, StorageId};
+use crate::resources;
+use orlop_store::{
+    EventKind, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream, prefix_end,
+};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Pause before the store is asked again after it failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// The store closed the feed for good.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Reads everything, and opens the watch that continues from there.
+pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
+    let all = store.range(RangeRequest::prefix(resources::ROOT)).await?;
+    let objects: Vec<(StorageId, Object)> = all
+        .kvs
+        .iter()
+        .filter_map(|kv| {
+            let (id, resource, key) = cache.locate(&kv.key)?;
+            let created = kv.create_revision == kv.mod_revision;
+            match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
+                Ok(object) => Some((id, object)),
+                Err(error) => {
+                    tracing::error!(key = kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
+                    None
+                }
+            }
+        })
+        .collect();
+    let watch = store
+        .watch(WatchRequest {
+            // Every key: consistent reads compare the store's revision with the cache's, and that
+            // moves with any write. ("\0" is the first key there can be.)
+            start: "\0".to_owned(),
+            end: Some(prefix_end("")),
+            from: Some(Revision(all.revision.0 + 1)),
+        })
+        .await?;
+    cache.load(objects, all.revision.0);
+    Ok(watch)
+}
+
+/// Applies the watch's batches until `shutdown`.
+pub async fn run(
+    cache: Arc<Cache>,
+    store: Arc<dyn Store>,
+    mut watch: WatchStream,
+    shutdown: CancellationToken,
+) -> Gone {
+    loop {
+        let batch = tokio::select! {
+            batch = watch.recv() => batch,
+            () = shutdown.cancelled() => return Gone,
+        };
+        match batch {
+            Some(Ok(batch)) => apply(&cache, batch),
+            ended => {
+                match ended {
+                    Some(Err(StoreError::Closed)) => return Gone,
+                    Some(Err(error)) => {
+                        tracing::warn!(%error, "the store's watch ended; reading everything again")
+                    }
+                    _ => tracing::debug!("the store's watch was closed; reading everything again"),
+                }
+                watch = loop {
+                    match fill(&cache, &store).await {
+                        Ok(watch) => break watch,
+                        Err(StoreError::Closed) => return Gone,
+                        Err(error) => tracing::warn!(%error, "the store cannot be read; trying again"),
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(RETRY_PAUSE) => {}
+                        () = shutdown.cancelled() => return Gone,
+                    }
+                };
+            }
+        }
+    }
+}
+
+fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
+    let mut changes = Vec::with_capacity(batch.events.len());
+    for event in batch.events {
+        let Some((id, resource, key)) = cache.locate(&event.kv.key) else {
+            continue;
+        };
+        let kv = &event.kv;
+        match event.kind {
+            EventKind::Delete => changes.push((
+                id,
+                Applied::Deleted {
+                    key: key.into(),
+                    revision: kv.mod_revision.0,
+                },
+            )),
+            EventKind::Put => {
+                let created = kv.create_revision == kv.mod_revision;
+                match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
+                    Ok(object) => changes.push((id, Applied::Put(object))),
+                    Err(error) => {
+                        tracing::error!(key = kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
+                    }
+                }
+            }
+        }
+    }
+    cache.apply(changes, batch.revision.0);
+}

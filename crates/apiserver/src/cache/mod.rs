@@ -1,0 +1,15 @@
+//! The watch cache: every object's bytes once, and the recent past of every resource.
+//!
+//! One task ([`feed`]) listens to the store and is the only writer. Readers take snapshots of shared
+//! pointers; watchers pull from a ring at their own pace, so a slow one delays nobody: it is told 410
+//! when the ring has moved past it.
+mod feed;
+mod object;
+mod ring;
+mod state;
+
+pub use feed::{Gone, fill, run};
+pub use object::Object;
+pub(crate) use object::{ADDED, DELETED, MODIFIED};
+pub use ring::{Change, ChangeKind, Expired};
+pub use state::{Cache, Snapshot, StorageId};

@@ -1,0 +1,234 @@
+//! One object as of one revision: a single buffer that serves GETs, lists and watch events.
+use crate::encode;
+use crate::resources::Resource;
+use bytes::Bytes;
+use serde_json::Value;
+use std::sync::Arc;
+
+pub(crate) const ADDED: &[u8] = br#"{"type":"ADDED","object":"#;
+pub(crate) const MODIFIED: &[u8] = br#"{"type":"MODIFIED","object":"#;
+pub(crate) const DELETED: &[u8] = br#"{"type":"DELETED","object":"#;
+pub(crate) const EVENT_END: &[u8] = b"}\n";
+
+/// An immutable object version.
+///
+/// The buffer is the whole watch line of the change that made this version,
+/// `{"type":"MODIFIED","object":{"kind":…,"apiVersion":…,"metadata":{"resourceVersion":"7",…}}\n`;
+/// the object alone and the object as a list item are slices of it.
+#[derive(Debug)]
+pub struct Object {
+    line: Bytes,
+    /// Where the object begins in `line`.
+    start: u32,
+    /// Where the object's members after `kind` and `apiVersion` begin.
+    item: u32,
+    /// Where the members after `resourceVersion` begin.
+    tail: u32,
+    pub revision: u64,
+    /// `namespace/name`, or `name`.
+    pub key: Arc<str>,
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// Values of the resource's field selectors, in the order it declares them.
+    pub fields: Box<[Box<str>]>,
+    /// False when the last write was a create.
+    modified: bool,
+}
+
+/// Bytes of a stored value could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored value of {key} is not an object: {reason}")]
+pub struct Unreadable {
+    pub key: String,
+    pub reason: String,
+}
+
+impl Object {
+    /// Reads a stored value. `created`: this version is the first of its object.
+    pub fn from_stored(
+        resource: &Resource,
+        key: Arc<str>,
+        stored: &[u8],
+        revision: u64,
+        created: bool,
+    ) -> Result<Self, Unreadable> {
+        let unreadable = |reason: String| Unreadable {
+            key: key.to_string(),
+            reason,
+        };
+        let value: Value = serde_json::from_slice(stored).map_err(|e| unreadable(e.to_string()))?;
+        let head = encode::head(resource);
+        let canonical;
+        let stored = if stored.starts_with(head.as_bytes()) && stored.get(head.len()) == Some(&b'"') {
+            stored
+        } else {
+            if value.pointer("/metadata/name").is_none() {
+                return Err(unreadable("it has no metadata.name".to_owned()));
+            }
+            canonical = encode::stored(resource, &value);
+            canonical.as_ref()
+        };
+        let labels = value
+            .pointer("/metadata/labels")
+            .and_then(Value::as_object)
+            .map(|labels| {
+                labels
+                    .iter()
+                    .map(|(k, v)| (k.as_str().into(), v.as_str().unwrap_or_default().into()))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let fields = resource.read_fields(&value);
+        let kind = if created { ADDED } else { MODIFIED };
+        let (line, tail) = assemble(kind, &head, revision, &stored[head.len()..]);
+        Ok(Self {
+            line,
+            start: kind.len() as u32,
+            item: (kind.len() + head.len() - METADATA.len()) as u32,
+            tail,
+            revision,
+            key,
+            labels,
+            fields,
+            modified: !created,
+        })
+    }
+
+    /// The same object as of another revision: what a deletion shows.
+    pub fn at_revision(&self, resource: &Resource, revision: u64) -> Self {
+        let head = encode::head(resource);
+        let end = self.line.len() - EVENT_END.len();
+        let (line, tail) = assemble(MODIFIED, &head, revision, &self.line[self.tail as usize..end]);
+        Self {
+            line,
+            start: MODIFIED.len() as u32,
+            item: (MODIFIED.len() + head.len() - METADATA.len()) as u32,
+            tail,
+            revision,
+            key: self.key.clone(),
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+            modified: true,
+        }
+    }
+
+    /// The object as JSON, with kind, apiVersion and resourceVersion.
+    pub fn json(&self) -> Bytes {
+        self.line
+            .slice(self.start as usize..self.line.len() - EVENT_END.len())
+    }
+
+    /// The object's members without `kind` and `apiVersion`, and its closing brace: put `{` before it.
+    pub fn item(&self) -> &[u8] {
+        &self.line[self.item as usize..self.line.len() - EVENT_END.len()]
+    }
+
+    /// The frames of a watch event; one shared buffer when the event is the change that made this version.
+    pub fn event(&self, kind: &'static [u8]) -> [Bytes; 2] {
+        let own = if self.modified { MODIFIED } else { ADDED };
+        if std::ptr::eq(kind, own) || kind == own {
+            return [self.line.clone(), Bytes::new()];
+        }
+        [Bytes::from_static(kind), self.line.slice(self.start as usize..)]
+    }
+
+    /// True when storing `stored` would change nothing.
+    pub fn is_stored_as(&self, resource: &Resource, stored: &[u8]) -> bool {
+        let head = encode::head(resource);
+        stored.len() > head.len()
+            && stored.starts_with(head.as_bytes())
+            && self.line[self.tail as usize..self.line.len() - EVENT_END.len()] == stored[head.len()..]
+    }
+
+    /// The object as a tree.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.line[self.start as usize..self.line.len() - EVENT_END.len()])
+            .unwrap_or_else(|error| {
+                // The buffer was made from a parsed value; this cannot happen.
+                tracing::error!(key = %self.key, %error, "a cached object is not JSON");
+                Value::Null
+            })
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.key.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
+    pub fn name(&self) -> &str {
+        self.key.split_once('/').map_or(&self.key, |(_, name)| name)
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.iter().find(|(k, _)| &**k == key).map(|(_, v)| &**v)
+    }
+
+    /// Bytes this version keeps alive.
+    pub fn size(&self) -> usize {
+        self.line.len() + 128
+    }
+}
+
+const METADATA: &str = r#""metadata":{"#;
+
+/// Builds the watch line; answers it and the offset just behind the resourceVersion member.
+fn assemble(kind: &[u8], head: &str, revision: u64, rest: &[u8]) -> (Bytes, u32) {
+    let version = format!(r#""resourceVersion":"{revision}","#);
+    let size = kind.len() + head.len() + version.len() + rest.len() + EVENT_END.len();
+    let mut line = Vec::with_capacity(size);
+    line.extend_from_slice(kind);
+    line.extend_from_slice(head.as_bytes());
+    line.extend_from_slice(version.as_bytes());
+    let tail = line.len() as u32;
+    line.extend_from_slice(rest);
+    line.extend_from_slice(EVENT_END);
+    (Bytes::from(line), tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources;
+
+    fn object(created: bool) -> Object {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let stored = br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c","namespace":"d"},"data":{"a":"b"}}"#;
+        Object::from_stored(resource, "d/c".into(), stored, 7, created).unwrap()
+    }
+
+    #[test]
+    fn one_buffer_serves_get_list_and_watch() {
+        let object = object(true);
+        let json = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7","name":"c","namespace":"d"},"data":{"a":"b"}}"#;
+        assert_eq!(object.json(), json);
+        assert_eq!(
+            std::str::from_utf8(object.item()).unwrap(),
+            r#""metadata":{"resourceVersion":"7","name":"c","namespace":"d"},"data":{"a":"b"}}"#
+        );
+        let [line, rest] = object.event(ADDED);
+        assert_eq!(line, format!("{{\"type\":\"ADDED\",\"object\":{json}}}\n"));
+        assert!(rest.is_empty());
+        let [kind, rest] = object.event(DELETED);
+        assert_eq!(
+            [kind, rest].concat(),
+            format!("{{\"type\":\"DELETED\",\"object\":{json}}}\n").as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_deletion_shows_the_last_state_at_its_own_revision() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let deleted = object(false).at_revision(resource, 12);
+        assert_eq!(deleted.value()["metadata"]["resourceVersion"], "12");
+        assert_eq!(deleted.value()["data"]["a"], "b");
+    }
+
+    #[test]
+    fn equal_bytes_are_no_change() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let object = object(false);
+        let same = encode::stored(resource, &object.value());
+        assert!(object.is_stored_as(resource, &same));
+        let mut other = object.value();
+        other["data"]["a"] = "c".into();
+        assert!(!object.is_stored_as(resource, &encode::stored(resource, &other)));
+    }
+}

@@ -1,0 +1,315 @@
+//! What the cache holds, and how it is read.
+use super::ring::Ring;
+use super::{Change, ChangeKind, Expired, Object};
+use crate::resources::{self, Resource};
+use parking_lot::RwLock;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a read waits for a revision the server has not reached (upstream's 3 s).
+const FUTURE_WAIT: Duration = Duration::from_secs(3);
+
+/// Names the storage of one resource inside the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageId(pub(super) usize);
+
+/// Objects of one resource at one revision.
+pub struct Snapshot {
+    pub objects: Vec<Arc<Object>>,
+    pub revision: u64,
+}
+
+struct Storage {
+    resource: &'static Resource,
+    objects: BTreeMap<Arc<str>, Arc<Object>>,
+    /// Pods by `spec.nodeName`: what every node agent lists and watches by.
+    by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
+    ring: Ring,
+}
+
+struct State {
+    revision: u64,
+    storages: Vec<Storage>,
+}
+
+/// See the crate's `cache` module.
+pub struct Cache {
+    state: RwLock<State>,
+    by_prefix: HashMap<&'static str, StorageId>,
+    /// The store's revision that has been applied.
+    revision: watch::Sender<u64>,
+    /// Per storage: bumped on each change, to wake its watchers only.
+    changed: Vec<watch::Sender<u64>>,
+}
+
+impl Cache {
+    pub fn new() -> Self {
+        let mut by_prefix = HashMap::new();
+        let mut storages = Vec::new();
+        let mut changed = Vec::new();
+        for resource in resources::all().iter().filter(|r| r.owns_storage()) {
+            by_prefix.insert(resource.storage, StorageId(storages.len()));
+            changed.push(watch::Sender::new(0));
+            storages.push(Storage {
+                resource,
+                objects: BTreeMap::new(),
+                by_node: HashMap::new(),
+                ring: Ring::default(),
+            });
+        }
+        Self {
+            state: RwLock::new(State {
+                revision: 0,
+                storages,
+            }),
+            by_prefix,
+            revision: watch::Sender::new(0),
+            changed,
+        }
+    }
+
+    /// The storage of a resource; resources that are views of another share it.
+    pub fn storage(&self, resource: &Resource) -> Option<StorageId> {
+        self.by_prefix.get(resource.storage).copied()
+    }
+
+    /// Splits a store key into its storage and the key below it.
+    pub(super) fn locate<'k>(&self, key: &'k str) -> Option<(StorageId, &'static Resource, &'k str)> {
+        let rest = key.strip_prefix(resources::ROOT)?;
+        // Some prefixes have two parts (`services/specs`); none is the beginning of another.
+        let one = rest.find('/')?;
+        let two = rest[one + 1..].find('/').map(|at| one + 1 + at);
+        for end in [Some(one), two].into_iter().flatten() {
+            if let Some(id) = self.by_prefix.get(&rest[..end]) {
+                let resource = self.state.read().storages[id.0].resource;
+                return Some((*id, resource, &rest[end + 1..]));
+            }
+        }
+        None
+    }
+
+    /// The resource whose form a storage's objects have.
+    pub fn resource(&self, id: StorageId) -> &'static Resource {
+        self.state.read().storages[id.0].resource
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.state.read().revision
+    }
+
+    /// Waits until everything up to `revision` has been applied.
+    pub async fn reach(&self, revision: u64) {
+        let mut applied = self.revision.subscribe();
+        // The sender lives as long as the cache.
+        let _ = applied.wait_for(|seen| *seen >= revision).await;
+    }
+
+    /// Waits for a revision a client named, which may never come: `Err` holds the current one.
+    pub async fn reach_soon(&self, revision: u64) -> Result<(), u64> {
+        tokio::time::timeout(FUTURE_WAIT, self.reach(revision))
+            .await
+            .map_err(|_| self.revision())
+    }
+
+    pub fn get(&self, id: StorageId, key: &str) -> Option<Arc<Object>> {
+        self.state.read().storages[id.0].objects.get(key).cloned()
+    }
+
+    /// Objects of a namespace (`""`: all), and the revision they were seen at.
+    pub fn snapshot(&self, id: StorageId, namespace: &str) -> Snapshot {
+        let state = self.state.read();
+        Snapshot {
+            objects: state.storages[id.0].under(namespace),
+            revision: state.revision,
+        }
+    }
+
+    /// One object, as a snapshot.
+    pub fn snapshot_of_key(&self, id: StorageId, key: &str) -> Snapshot {
+        let state = self.state.read();
+        Snapshot {
+            objects: state.storages[id.0]
+                .objects
+                .get(key)
+                .cloned()
+                .into_iter()
+                .collect(),
+            revision: state.revision,
+        }
+    }
+
+    /// Pods bound to a node, by the index.
+    pub fn snapshot_of_node(&self, id: StorageId, namespace: &str, node: &str) -> Snapshot {
+        let state = self.state.read();
+        let storage = &state.storages[id.0];
+        let keys = storage.by_node.get(node).into_iter().flatten();
+        let objects = keys
+            .filter_map(|key| storage.objects.get(key))
+            .filter(|o| namespace.is_empty() || o.namespace() == namespace)
+            .cloned()
+            .collect();
+        Snapshot {
+            objects,
+            revision: state.revision,
+        }
+    }
+
+    /// Objects now, with the position from which changes follow without a gap.
+    pub fn snapshot_and_position(&self, id: StorageId, namespace: &str) -> (Snapshot, u64) {
+        let state = self.state.read();
+        let storage = &state.storages[id.0];
+        let snapshot = Snapshot {
+            objects: storage.under(namespace),
+            revision: state.revision,
+        };
+        (snapshot, storage.ring.end())
+    }
+
+    /// Where a watch that has seen `revision` continues.
+    pub fn position_after(&self, id: StorageId, revision: u64) -> Result<u64, Expired> {
+        self.state.read().storages[id.0].ring.position_after(revision)
+    }
+
+    /// A batch of changes from `position`, and the revision the cache had when they were read.
+    pub fn changes(&self, id: StorageId, position: u64) -> Result<(Vec<Arc<Change>>, u64), Expired> {
+        let state = self.state.read();
+        Ok((state.storages[id.0].ring.read(position)?, state.revision))
+    }
+
+    /// The revision of a resource's last change.
+    pub fn last_change(&self, id: StorageId) -> u64 {
+        self.state.read().storages[id.0].ring.newest()
+    }
+
+    /// Wakes on changes of one resource.
+    pub fn subscribe(&self, id: StorageId) -> watch::Receiver<u64> {
+        self.changed[id.0].subscribe()
+    }
+
+    /// Sets the state read at start.
+    pub(super) fn load(&self, objects: Vec<(StorageId, Object)>, revision: u64) {
+        let mut state = self.state.write();
+        state.revision = revision;
+        for storage in &mut state.storages {
+            storage.objects.clear();
+            storage.by_node.clear();
+            storage.ring.restart(revision);
+        }
+        for (id, object) in objects {
+            state.storages[id.0].put(Arc::new(object));
+        }
+        drop(state);
+        self.revision.send_replace(revision);
+        for changed in &self.changed {
+            changed.send_replace(revision);
+        }
+    }
+
+    /// Applies all changes up to `revision` at once.
+    pub(super) fn apply(&self, changes: Vec<(StorageId, Applied)>, revision: u64) {
+        let mut touched = BTreeSet::new();
+        {
+            let mut state = self.state.write();
+            state.revision = state.revision.max(revision);
+            for (id, change) in changes {
+                if state.storages[id.0].change(change) {
+                    touched.insert(id.0);
+                }
+            }
+        }
+        self.revision.send_if_modified(|seen| {
+            let grew = revision > *seen;
+            *seen = revision.max(*seen);
+            grew
+        });
+        for id in touched {
+            self.changed[id].send_replace(revision);
+        }
+    }
+}
+
+/// A change on its way into the cache.
+pub(super) enum Applied {
+    Put(Object),
+    Deleted { key: Arc<str>, revision: u64 },
+}
+
+impl Storage {
+    fn under(&self, namespace: &str) -> Vec<Arc<Object>> {
+        if namespace.is_empty() {
+            return self.objects.values().cloned().collect();
+        }
+        let from = format!("{namespace}/");
+        // '0' is the character after '/'.
+        let to = format!("{namespace}0");
+        self.objects
+            .range::<str, _>((Bound::Included(from.as_str()), Bound::Excluded(to.as_str())))
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+
+    fn node_of(&self, object: &Object) -> Option<Box<str>> {
+        if self.resource.storage != "pods" {
+            return None;
+        }
+        let node = self.resource.field(object, "spec.nodeName")?;
+        (!node.is_empty()).then(|| node.into())
+    }
+
+    fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let node = self.node_of(&object);
+        let previous = self.objects.insert(object.key.clone(), object.clone());
+        if let Some(node) = node {
+            self.by_node.entry(node).or_default().insert(object.key.clone());
+        }
+        previous
+    }
+
+    fn forget(&mut self, object: &Object) {
+        if let Some(node) = self.node_of(object)
+            && let Some(keys) = self.by_node.get_mut(&node)
+        {
+            keys.remove(&object.key);
+            if keys.is_empty() {
+                self.by_node.remove(&node);
+            }
+        }
+    }
+
+    /// Answers whether anything changed.
+    fn change(&mut self, change: Applied) -> bool {
+        match change {
+            Applied::Put(object) => {
+                let object = Arc::new(object);
+                let previous = self.put(object.clone());
+                let kind = if previous.is_some() {
+                    ChangeKind::Modified
+                } else {
+                    ChangeKind::Added
+                };
+                self.ring.push(Change {
+                    kind,
+                    object,
+                    previous,
+                });
+                true
+            }
+            Applied::Deleted { key, revision } => {
+                let Some(last) = self.objects.remove(&key) else {
+                    return false;
+                };
+                self.forget(&last);
+                let object = Arc::new(last.at_revision(self.resource, revision));
+                self.ring.push(Change {
+                    kind: ChangeKind::Deleted,
+                    object,
+                    previous: Some(last),
+                });
+                true
+            }
+        }
+    }
+}

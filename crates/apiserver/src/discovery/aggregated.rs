@@ -1,0 +1,129 @@
+//! All of discovery in two documents, as current clients ask first (contract §4.3).
+use crate::http::{Answer, Body, response};
+use crate::request::accepted;
+use crate::resources::{self, Resource};
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+use std::sync::LazyLock;
+
+const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+struct Document {
+    bytes: Vec<u8>,
+    etag: String,
+}
+
+static CORE: LazyLock<Document> = LazyLock::new(|| {
+    let mut list = group_list("", "v1");
+    list["metadata"] = json!({});
+    document(vec![list])
+});
+
+static NAMED: LazyLock<Document> = LazyLock::new(|| {
+    document(
+        resources::groups()
+            .iter()
+            .map(|(g, v)| group_list(g, v))
+            .collect(),
+    )
+});
+
+/// Whether the client prefers this form over plain JSON.
+pub fn wanted(headers: &HeaderMap) -> bool {
+    accepted(headers)
+        .iter()
+        .find_map(|range| match range.parameter("as") {
+            Some("APIGroupDiscoveryList") => (range.media == "application/json"
+                && range.parameter("v") == Some("v2")
+                && range.parameter("g") == Some("apidiscovery.k8s.io"))
+            .then_some(true),
+            Some(_) => None,
+            None => matches!(range.media, "application/json" | "application/*" | "*/*").then_some(false),
+        })
+        .unwrap_or(false)
+}
+
+pub fn answer(headers: &HeaderMap, core: bool) -> Answer {
+    let document = if core { &*CORE } else { &*NAMED };
+    let known = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .any(|tag| tag.trim() == document.etag);
+    let mut answer = if known {
+        response(StatusCode::NOT_MODIFIED, CONTENT_TYPE, Body::Empty)
+    } else {
+        response(StatusCode::OK, CONTENT_TYPE, Body::from(document.bytes.clone()))
+    };
+    let headers = answer.headers_mut();
+    if let Ok(etag) = HeaderValue::from_str(&document.etag) {
+        headers.insert(ETAG, etag);
+    }
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    Answer::Raw(answer)
+}
+
+fn document(items: Vec<Value>) -> Document {
+    let list = json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    });
+    let bytes = list.to_string().into_bytes();
+    let hash: String = Sha512::digest(&bytes)
+        .iter()
+        .map(|b| format!("{b:02X}"))
+        .collect();
+    Document {
+        bytes,
+        etag: format!("\"{hash}\""),
+    }
+}
+
+fn group_list(group: &str, version: &str) -> Value {
+    let resources: Vec<Value> = resources::all()
+        .iter()
+        .filter(|r| r.group == group && r.version == version)
+        .map(resource)
+        .collect();
+    json!({
+        "metadata": {"name": group},
+        "versions": [{"version": version, "freshness": "Current", "resources": resources}],
+    })
+}
+
+fn resource(resource: &Resource) -> Value {
+    let mut value = json!({
+        "resource": resource.plural,
+        "responseKind": {"group": "", "version": "", "kind": resource.kind},
+        "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": resource.singular,
+        "verbs": resource.verbs,
+    });
+    if !resource.short_names.is_empty() {
+        value["shortNames"] = json!(resource.short_names);
+    }
+    if !resource.categories.is_empty() {
+        value["categories"] = json!(resource.categories);
+    }
+    if !resource.subresources.is_empty() {
+        value["subresources"] = resource
+            .subresources
+            .iter()
+            .map(|sub| {
+                let (group, version, kind) = sub.kind.unwrap_or(("", "", resource.kind));
+                json!({
+                    "subresource": sub.name,
+                    "responseKind": {"group": group, "version": version, "kind": kind},
+                    "verbs": sub.verbs,
+                })
+            })
+            .collect();
+    }
+    value
+}

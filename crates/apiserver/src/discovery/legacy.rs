@@ -1,0 +1,155 @@
+//! Discovery one document at a time.
+use crate::ApiServer;
+use crate::resources::{self, Resource, Subresource};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+pub fn versions(server: &ApiServer) -> Value {
+    json!({
+        "kind": "APIVersions",
+        "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server.advertise().to_string()}],
+    })
+}
+
+pub fn groups() -> Value {
+    let groups: Vec<Value> = resources::groups()
+        .iter()
+        .map(|(g, v)| group_value(g, v))
+        .collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// `/apis/{group}`.
+pub fn group(path: &str) -> Option<Value> {
+    let name = path.trim_end_matches('/').strip_prefix("/apis/")?;
+    let (group, version) = resources::groups().into_iter().find(|(g, _)| *g == name)?;
+    let mut value = group_value(group, version);
+    value["kind"] = json!("APIGroup");
+    value["apiVersion"] = json!("v1");
+    Some(value)
+}
+
+fn group_value(group: &str, version: &str) -> Value {
+    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    json!({"name": group, "versions": [version], "preferredVersion": version})
+}
+
+/// `/api/v1` or `/apis/{group}/{version}`, if served.
+pub fn group_version(path: &str) -> Option<(&'static str, &'static str)> {
+    let path = path.trim_end_matches('/');
+    if path == "/api/v1" {
+        return Some(("", "v1"));
+    }
+    let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
+    resources::groups()
+        .into_iter()
+        .find(|(g, v)| *g == group && *v == version)
+}
+
+pub fn resources_of(group: &str, version: &str) -> Value {
+    let mut list = Vec::new();
+    let mut served: Vec<&Resource> = resources::all()
+        .iter()
+        .filter(|r| r.group == group && r.version == version)
+        .collect();
+    served.sort_by_key(|r| r.plural);
+    for resource in served {
+        list.push(resource_value(resource));
+        list.extend(
+            resource
+                .subresources
+                .iter()
+                .map(|s| subresource_value(resource, s)),
+        );
+    }
+    let mut value = json!({
+        "kind": "APIResourceList",
+        "groupVersion": resources::api_version(group, version),
+        "resources": list,
+    });
+    if !group.is_empty() {
+        value["apiVersion"] = json!("v1");
+    }
+    value
+}
+
+fn resource_value(resource: &Resource) -> Value {
+    let mut value = json!({
+        "name": resource.plural,
+        "singularName": resource.singular,
+        "namespaced": resource.namespaced,
+        "kind": resource.kind,
+        "verbs": resource.verbs,
+    });
+    if !resource.short_names.is_empty() {
+        value["shortNames"] = json!(resource.short_names);
+    }
+    if !resource.categories.is_empty() {
+        value["categories"] = json!(resource.categories);
+    }
+    if !resource.storage.is_empty() {
+        value["storageVersionHash"] = json!(storage_version_hash(resource));
+    }
+    value
+}
+
+fn subresource_value(resource: &Resource, subresource: &Subresource) -> Value {
+    let mut value = json!({
+        "name": format!("{}/{}", resource.plural, subresource.name),
+        "singularName": "",
+        "namespaced": resource.namespaced,
+        "kind": subresource.kind.map_or(resource.kind, |(_, _, kind)| kind),
+        "verbs": subresource.verbs,
+    });
+    if let Some((group, version, _)) = subresource
+        .kind
+        .filter(|(g, v, _)| (*g, *v) != (resource.group, resource.version))
+    {
+        if !group.is_empty() {
+            value["group"] = json!(group);
+        }
+        value["version"] = json!(version);
+    }
+    value
+}
+
+/// Base64 of the first eight bytes of SHA-256 of `group/version/Kind` as stored.
+fn storage_version_hash(resource: &Resource) -> String {
+    let group = if resource.view.is_some() {
+        ""
+    } else {
+        resource.group
+    };
+    let text = format!("{group}/{}/{}", resource.version, resource.kind);
+    STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contract §4.2: the two hashes it names.
+    #[test]
+    fn storage_version_hashes_are_upstreams() {
+        let hash = |group, plural| storage_version_hash(resources::find(group, "v1", plural).unwrap());
+        assert_eq!(hash("", "pods"), "xPOwRZ+Yhw8=");
+        assert_eq!(hash("apps", "daemonsets"), "dd7pWHUlMKQ=");
+    }
+
+    /// D04
+    #[test]
+    fn daemonsets_are_described() {
+        let apps = resources_of("apps", "v1");
+        let list = apps["resources"].as_array().unwrap();
+        let named = |name: &str| list.iter().find(|r| r["name"] == name);
+        let sets = named("daemonsets").unwrap();
+        assert_eq!(sets["shortNames"], json!(["ds"]));
+        assert_eq!(sets["categories"], json!(["all"]));
+        assert_eq!(sets["verbs"].as_array().unwrap().len(), 8);
+        assert!(named("daemonsets/status").is_some());
+        assert!(named("daemonsets/scale").is_none());
+    }
+}

@@ -1,0 +1,76 @@
+//! What is served: version, groups and resources, one by one and all at once (contract §4.1 to §4.3).
+mod aggregated;
+mod legacy;
+mod version;
+
+use crate::ApiServer;
+use crate::http::Answer;
+use crate::request::Output;
+use crate::resources;
+use crate::status::ApiError;
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+
+/// Whether a GET on this path would be answered.
+pub fn knows(path: &str) -> bool {
+    matches!(path.trim_end_matches('/'), "" | "/version" | "/api" | "/apis")
+        || legacy::group_version(path).is_some()
+        || legacy::group(path).is_some()
+}
+
+/// Answers a GET on a discovery path.
+pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Answer, ApiError> {
+    let value = match path.trim_end_matches('/') {
+        "" => json!({"paths": paths()}),
+        "/version" => version::version(),
+        root @ ("/api" | "/apis") => {
+            if aggregated::wanted(headers) {
+                return Ok(aggregated::answer(headers, root == "/api"));
+            }
+            if root == "/api" {
+                legacy::versions(server)
+            } else {
+                legacy::groups()
+            }
+        }
+        path => {
+            if let Some((group, version)) = legacy::group_version(path) {
+                legacy::resources_of(group, version)
+            } else if let Some(group) = legacy::group(path) {
+                group
+            } else {
+                return Err(ApiError::page_not_found());
+            }
+        }
+    };
+    let output =
+        crate::request::negotiate(headers, &crate::request::Query::default()).unwrap_or(Output::JSON);
+    let output = Output {
+        shape: crate::request::Shape::Object,
+        ..output
+    };
+    Ok(Answer::Raw(
+        Answer::Value(StatusCode::OK, value).into_response(&output),
+    ))
+}
+
+fn paths() -> Vec<String> {
+    let mut paths: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (group, version) in resources::groups() {
+        paths.push(format!("/apis/{group}"));
+        paths.push(format!("/apis/{group}/{version}"));
+    }
+    paths.sort();
+    paths
+}

@@ -1,0 +1,116 @@
+//! `/livez`, `/readyz`, `/healthz` and their checks (contract §4.4).
+use crate::ApiServer;
+use crate::http::Answer;
+use crate::request::Query;
+use crate::status::ApiError;
+use http::StatusCode;
+
+/// In all three.
+const ALWAYS: &[&str] = &["ping", "log", "etcd"];
+/// Only readiness.
+const READY_ONLY: &[&str] = &["etcd-readiness", "informer-sync", "shutdown"];
+/// Upstream's names for steps of the start; all are done when we are ready.
+const START_STEPS: &[&str] = &[
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-service-ip-repair-controllers",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/start-cluster-authentication-info-controller",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
+];
+
+/// Whether a GET on this path would be answered.
+pub fn knows(path: &str) -> bool {
+    split(path).is_some()
+}
+
+/// `(endpoint, check)`.
+fn split(path: &str) -> Option<(&'static str, &str)> {
+    ["livez", "readyz", "healthz"].into_iter().find_map(|endpoint| {
+        let rest = path.strip_prefix('/')?.strip_prefix(endpoint)?;
+        if rest.is_empty() {
+            return Some((endpoint, ""));
+        }
+        rest.strip_prefix('/').map(|check| (endpoint, check))
+    })
+}
+
+/// Answers if the path is one of health.
+pub fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
+    let (endpoint, check) = split(path)?;
+    let names = checks(endpoint);
+    if !check.is_empty() {
+        if !names.contains(&check) {
+            return Some(Err(ApiError::page_not_found()));
+        }
+        return Some(Ok(match passes(server, check) {
+            true => Answer::text(StatusCode::OK, "ok"),
+            false => Answer::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal server error: reason withheld\n",
+            ),
+        }));
+    }
+    let excluded: Vec<&str> = query.all("exclude").collect();
+    let mut text = String::new();
+    let mut failed = false;
+    for name in &names {
+        if excluded.contains(name) {
+            text.push_str(&format!("[+]{name} excluded: ok\n"));
+        } else if passes(server, name) {
+            text.push_str(&format!("[+]{name} ok\n"));
+        } else {
+            failed = true;
+            text.push_str(&format!("[-]{name} failed: reason withheld\n"));
+        }
+    }
+    let unknown: Vec<String> = excluded
+        .iter()
+        .filter(|name| !names.contains(name))
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if !unknown.is_empty() {
+        text.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {}\n",
+            unknown.join(", ")
+        ));
+    }
+    if failed {
+        text.push_str(&format!("{endpoint} check failed\n"));
+        return Some(Ok(Answer::text(StatusCode::INTERNAL_SERVER_ERROR, text)));
+    }
+    if query.has("verbose") {
+        text.push_str(&format!("{endpoint} check passed\n"));
+        return Some(Ok(Answer::text(StatusCode::OK, text)));
+    }
+    Some(Ok(Answer::text(StatusCode::OK, "ok")))
+}
+
+fn checks(endpoint: &str) -> Vec<&'static str> {
+    let mut names = ALWAYS.to_vec();
+    if endpoint == "readyz" {
+        names.extend(READY_ONLY);
+    }
+    names.extend(START_STEPS);
+    names
+}
+
+fn passes(server: &ApiServer, check: &str) -> bool {
+    match check {
+        "etcd" | "etcd-readiness" => server.is_fed(),
+        "shutdown" => !server.shutdown.is_cancelled(),
+        _ => true,
+    }
+}

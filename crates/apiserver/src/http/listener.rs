@@ -1,0 +1,110 @@
+//! The secure port: TLS connections, each with the identity its client certificate proves.
+use super::pipeline::{Caller, collect, handle};
+use crate::ApiServer;
+use crate::authn;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// A client that does not finish its handshake in this time is dropped.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Streams of one HTTP/2 connection at a time (upstream's limit).
+const STREAMS_MAX: u32 = 250;
+/// What is still being answered at shutdown gets this long.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// Pause after the system refuses a connection (it is out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The secure port could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the listening socket has no address: {0}")]
+    Address(#[source] std::io::Error),
+}
+
+/// Accepts connections until `shutdown`, then lets requests finish.
+pub async fn serve(
+    server: Arc<ApiServer>,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Address)?;
+    tracing::info!(%address, "the API is served");
+    let acceptor = TlsAcceptor::from(tls);
+    let connections = tokio_util::task::TaskTracker::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = shutdown.cancelled() => break,
+        };
+        let _ = stream.set_nodelay(true);
+        let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
+        connections.spawn(async move {
+            if let Err(error) = connection(server, acceptor, stream, shutdown).await {
+                tracing::debug!(%peer, %error, "a connection ended");
+            }
+        });
+    }
+    connections.close();
+    let _ = tokio::time::timeout(DRAIN_TIME, connections.wait()).await;
+    Ok(())
+}
+
+type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn connection(
+    server: Arc<ApiServer>,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    shutdown: CancellationToken,
+) -> Result<(), ConnectionError> {
+    let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first())
+        .map(|certificate| certificate.to_vec());
+    let identity = authn::from_connection(certificate.as_deref());
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (server, identity) = (server.clone(), identity.clone());
+        async move {
+            let (parts, body) = request.into_parts();
+            let user = match authn::authenticate(&identity, &parts.headers) {
+                Ok(user) => user,
+                Err(error) => return Ok(super::error_response(&error, &crate::request::Output::JSON)),
+            };
+            let body = collect(body).await;
+            Ok::<_, Infallible>(handle(server, Caller { user }, parts, body).await)
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The way in and out: TLS connections, the in-process service, and the pipeline both feed.
+mod body;
+mod listener;
+mod pipeline;
+mod respond;
+mod service;
+
+pub use body::{Body, ListBody};
+pub use listener::{ServeError, serve};
+pub use respond::{Answer, error_response, response};
+pub use service::InProcess;
+
+pub(crate) use pipeline::Call;

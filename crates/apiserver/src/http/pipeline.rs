@@ -1,0 +1,241 @@
+//! Every request's way, in the contract's order (§1): identify, parse, authorize, route, answer.
+use super::Body;
+use super::respond::{Answer, add_warning, error_response};
+use crate::authn::UserInfo;
+use crate::authz;
+use crate::request::{self, BODY_BYTES_MAX, Output, Query, RequestInfo};
+use crate::resources::Resource;
+use crate::status::ApiError;
+use crate::{ApiServer, discovery, health, openapi, registry};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Response, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest time a request may take that is not long-running.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Who is calling.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub user: Arc<UserInfo>,
+}
+
+/// One authorized request for a resource.
+pub(crate) struct Call {
+    pub server: Arc<ApiServer>,
+    pub user: Arc<UserInfo>,
+    pub info: RequestInfo,
+    pub resource: &'static Resource,
+    pub method: Method,
+    pub headers: HeaderMap,
+    pub query: Query,
+    pub output: Output,
+    pub body: Bytes,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    /// The same call about another resource: a subresource that writes elsewhere.
+    pub fn with_resource(&self, resource: &'static Resource) -> Self {
+        Self {
+            server: self.server.clone(),
+            user: self.user.clone(),
+            info: self.info.clone(),
+            resource,
+            method: self.method.clone(),
+            headers: self.headers.clone(),
+            query: self.query.clone(),
+            output: self.output,
+            body: self.body.clone(),
+            warnings: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Tells the caller something although the request goes on.
+    pub fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+}
+
+/// Reads a request body, up to the limit.
+pub(crate) async fn collect<B>(body: B) -> Result<Bytes, ApiError>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiError::too_large(format!("limit is {BODY_BYTES_MAX}")))
+        }
+        Err(error) => Err(ApiError::bad_request(format!(
+            "the request body could not be read: {error}"
+        ))),
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn handle(
+    server: Arc<ApiServer>,
+    caller: Caller,
+    parts: Parts,
+    body: Result<Bytes, ApiError>,
+) -> Response<Body> {
+    let audit_id = parts
+        .headers
+        .get(AUDIT_ID)
+        .cloned()
+        .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
+    let mut response = answer(server, caller, parts, body).await;
+    let headers = response.headers_mut();
+    if let Some(id) = audit_id {
+        headers.insert(AUDIT_ID, id);
+    }
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    }
+    response
+}
+
+async fn answer(
+    server: Arc<ApiServer>,
+    caller: Caller,
+    parts: Parts,
+    body: Result<Bytes, ApiError>,
+) -> Response<Body> {
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let path = parts.uri.path();
+    let name_selector = query
+        .get("fieldSelector")
+        .and_then(|s| s.split(',').find_map(|t| t.strip_prefix("metadata.name=")))
+        .map(|name| name.trim_start_matches('=').to_owned());
+    let info = request::parse(&parts.method, path, query.flag("watch"), name_selector);
+
+    if let Err(error) = authz::check(&server, &caller.user, &info, &query) {
+        return error_response(&error, &Output::JSON);
+    }
+    if !info.is_resource {
+        return match non_resource(&server, &parts, &query) {
+            Ok(answer) => answer.into_response(&Output::JSON),
+            Err(error) => error_response(&error, &Output::JSON),
+        };
+    }
+    let output = match request::negotiate(&parts.headers, &query) {
+        Ok(output) => output,
+        Err(error) => return error_response(&error, &Output::JSON),
+    };
+    let resource = match route(&info) {
+        Ok(resource) => resource,
+        Err(error) => return error_response(&error, &output),
+    };
+    let deadline = match deadline(&query) {
+        Ok(deadline) => deadline,
+        Err(error) => return error_response(&error, &output),
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return error_response(&error, &output),
+    };
+    let long_running = info.verb == "watch" || info.subresource == "log";
+    let call = Arc::new(Call {
+        server,
+        user: caller.user,
+        info,
+        resource,
+        method: parts.method,
+        headers: parts.headers,
+        query,
+        output,
+        body,
+        warnings: Mutex::new(Vec::new()),
+    });
+    // A task of its own: what was begun is finished, and a panic costs one answer, not the connection.
+    let work = tokio::spawn(registry::dispatch(call.clone()));
+    let result = if long_running {
+        work.await
+    } else {
+        match tokio::time::timeout(deadline, work).await {
+            Ok(result) => result,
+            Err(_) => Ok(Err(ApiError::timeout(
+                "request did not complete within the allotted timeout",
+            ))),
+        }
+    };
+    let mut response = match result {
+        Ok(Ok(answer)) => answer.into_response(&output),
+        Ok(Err(error)) => error_response(
+            &error,
+            &Output {
+                shape: request::Shape::Object,
+                ..output
+            },
+        ),
+        Err(join) => {
+            tracing::error!(path = %call.info.path, %join, "a request handler failed");
+            error_response(
+                &ApiError::internal("the request handler failed unexpectedly"),
+                &output,
+            )
+        }
+    };
+    for warning in call.warnings.lock().iter() {
+        add_warning(&mut response, warning);
+    }
+    response
+}
+
+fn route(info: &RequestInfo) -> Result<&'static Resource, ApiError> {
+    if !crate::resources::serves(&info.group, &info.version) {
+        return Err(ApiError::page_not_found());
+    }
+    let resource = crate::resources::find(&info.group, &info.version, &info.resource)
+        .ok_or_else(ApiError::no_such_resource)?;
+    let own_namespace = info.resource == "namespaces";
+    if !resource.namespaced && !info.namespace.is_empty() && !own_namespace {
+        return Err(ApiError::no_such_resource());
+    }
+    Ok(resource)
+}
+
+/// `?timeout=` (contract §1): unreadable is refused, everything odd means the maximum.
+fn deadline(query: &Query) -> Result<Duration, ApiError> {
+    let Some(text) = query.get("timeout") else {
+        return Ok(REQUEST_TIME_MAX);
+    };
+    let asked = request::parse_go_duration(text).ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+        ))
+    })?;
+    if asked.is_zero() || asked > REQUEST_TIME_MAX {
+        return Ok(REQUEST_TIME_MAX);
+    }
+    Ok(asked)
+}
+
+fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answer, ApiError> {
+    let path = parts.uri.path();
+    if parts.method != Method::GET {
+        return Err(if discovery::knows(path) || health::knows(path) {
+            ApiError::method_not_allowed()
+        } else {
+            ApiError::page_not_found()
+        });
+    }
+    if let Some(answer) = health::answer(server, path, query) {
+        return answer;
+    }
+    if let Some(answer) = openapi::answer(&parts.headers, path, query) {
+        return answer;
+    }
+    discovery::answer(server, &parts.headers, path)
+}

@@ -1,0 +1,176 @@
+//! The server as a client of node agents: one HTTPS request per call, with the server's certificate.
+use crate::http::Body;
+use crate::resources;
+use crate::server::KubeletClientTls;
+use crate::status::ApiError;
+use crate::{ApiServer, StartError};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Port of an agent whose Node does not say.
+const PORT: u16 = 10250;
+/// Which of a node's addresses is tried, in this order.
+const ADDRESS_TYPES: &[&str] = &[
+    "Hostname",
+    "InternalDNS",
+    "InternalIP",
+    "ExternalDNS",
+    "ExternalIP",
+];
+/// An agent that does not take a connection in this time is reported as unreachable.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of an agent's error text that are passed on.
+const ERROR_BYTES_MAX: usize = 64 * 1024;
+
+/// TLS towards node agents.
+pub struct KubeletClient {
+    connector: TlsConnector,
+}
+
+impl KubeletClient {
+    pub fn new(tls: &KubeletClientTls) -> Result<Self, StartError> {
+        let bad = |what: &'static str| move |reason: String| StartError::KubeletTls { what, reason };
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(tls.ca.as_bytes()) {
+            let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
+            roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
+        }
+        let chain = CertificateDer::pem_slice_iter(tls.certificate.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| bad("certificate")(e.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| bad("protocol versions")(e.to_string()))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .map_err(|e| bad("certificate")(e.to_string()))?;
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+        })
+    }
+}
+
+/// GETs a path from the agent of a node.
+pub async fn get(server: &ApiServer, node: &str, path: &str) -> Result<Response<Incoming>, ApiError> {
+    let client = server
+        .kubelets
+        .as_ref()
+        .ok_or_else(|| ApiError::internal("this server has no client certificate for node agents"))?;
+    let nodes = resources::find("", "v1", "nodes").ok_or_else(ApiError::no_such_resource)?;
+    let object = server
+        .cache
+        .storage(nodes)
+        .and_then(|id| server.cache.get(id, node))
+        .ok_or_else(|| ApiError::not_found(nodes, node))?
+        .value();
+    let (host, port) = address(&object).ok_or_else(|| {
+        ApiError::internal(format!(
+            "no preferred addresses found; known addresses of node {node}: []"
+        ))
+    })?;
+    let call = request(client, &host, port, path);
+    match tokio::time::timeout(CONNECT_TIME_MAX, call).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(ApiError::internal(format!(
+            "Get \"https://{host}:{port}{path}\": {error}"
+        ))),
+        Err(_) => Err(ApiError::internal(format!(
+            "Get \"https://{host}:{port}{path}\": no answer within {} s",
+            CONNECT_TIME_MAX.as_secs()
+        ))),
+    }
+}
+
+type RequestError = Box<dyn std::error::Error + Send + Sync>;
+
+async fn request(
+    client: &KubeletClient,
+    host: &str,
+    port: u16,
+    path: &str,
+) -> Result<Response<Incoming>, RequestError> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(host.to_owned())?;
+    let stream = client.connector.connect(name, stream).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the response body.
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection to a node agent ended");
+        }
+    });
+    let request = Request::get(path)
+        .header(http::header::HOST, format!("{host}:{port}"))
+        .body(Empty::<Bytes>::new())?;
+    Ok(sender.send_request(request).await?)
+}
+
+/// The first address of the most preferred type, and the agent's port.
+fn address(node: &Value) -> Option<(String, u16)> {
+    let addresses = node["status"]["addresses"].as_array()?;
+    let host = ADDRESS_TYPES.iter().find_map(|kind| {
+        addresses
+            .iter()
+            .find(|a| a["type"] == *kind)
+            .and_then(|a| a["address"].as_str())
+    })?;
+    let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+        .as_u64()
+        .and_then(|p| u16::try_from(p).ok())
+        .filter(|p| *p > 0)
+        .unwrap_or(PORT);
+    Some((host.to_owned(), port))
+}
+
+/// An agent's answer, passed on as it comes.
+pub fn stream(response: Response<Incoming>) -> Body {
+    let frames = http_body_util::BodyStream::new(response.into_body());
+    Body::from_stream(futures::StreamExt::filter_map(frames, |frame| async move {
+        match frame {
+            Ok(frame) => frame.into_data().ok().map(Ok),
+            Err(error) => Some(Err(std::io::Error::other(error))),
+        }
+    }))
+}
+
+/// An agent's error text.
+pub async fn text(response: Response<Incoming>) -> String {
+    match Limited::new(response.into_body(), ERROR_BYTES_MAX)
+        .collect()
+        .await
+    {
+        Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        Err(error) => format!("the node agent's answer could not be read: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_preferred_address_is_used() {
+        let node = json!({"status": {
+            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": "n1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 10260}},
+        }});
+        assert_eq!(address(&node), Some(("n1".to_owned(), 10260)));
+        let bare = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
+        assert_eq!(address(&bare), Some(("10.0.0.1".to_owned(), PORT)));
+        assert_eq!(address(&json!({"status": {}})), None);
+    }
+}

@@ -1,0 +1,423 @@
+//! What every write to an existing object shares: restore what the part may not touch, admit, validate,
+//! write only what differs, and only over the version that was read (contract §6, §7.3).
+use super::{get, identity};
+use crate::admission::{self, Attempt, Operation};
+use crate::cache::{Object, StorageId};
+use crate::encode;
+use crate::http::Call;
+use crate::resources::Resource;
+use crate::status::{ApiError, cause};
+use orlop_store::{Compare, Op, Revision, Txn};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Attempts against concurrent writers before the client is told of the conflict. Of N writers at once
+/// one wins each round, so this is also how many may collide without anybody noticing.
+const ATTEMPTS_MAX: usize = 32;
+
+/// Which part of an object a request writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Main,
+    Status,
+    /// `spec.finalizers` of a namespace.
+    Finalize,
+    /// Conditions of a certificate signing request.
+    Approval,
+    EphemeralContainers,
+    /// `spec.replicas`, through a Scale.
+    Scale,
+    /// `spec.nodeName`, through a Binding.
+    Binding,
+}
+
+impl Part {
+    pub fn subresource(self) -> &'static str {
+        match self {
+            Self::Main => "",
+            Self::Status => "status",
+            Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Scale => "scale",
+            Self::Binding => "binding",
+        }
+    }
+}
+
+/// One change to an existing object.
+pub struct Change<'c> {
+    pub call: &'c Call,
+    pub part: Part,
+    pub name: &'c str,
+    pub dry_run: bool,
+    /// PUTs name a foreign uid as a conflict, patches as an invalid value.
+    pub is_put: bool,
+}
+
+/// What a change came to.
+pub enum Outcome {
+    /// The object as it is now.
+    Stored(Arc<Object>),
+    /// What it would be, had this not been a dry run.
+    Would(Value),
+}
+
+impl Change<'_> {
+    /// Applies `make` to the present object until it could be written. `Ok(None)`: there is no object.
+    pub async fn apply(
+        &self,
+        make: impl Fn(&Value) -> Result<Value, ApiError>,
+    ) -> Result<Option<Outcome>, ApiError> {
+        let server = &self.call.server;
+        let storage = get::storage(self.call)?;
+        let stored_as = server.cache.resource(storage);
+        let namespace = if stored_as.namespaced {
+            &self.call.info.namespace
+        } else {
+            ""
+        };
+        let key = stored_as.key(namespace, self.name);
+        let store_key = stored_as.store_key(&key);
+        for _ in 0..ATTEMPTS_MAX {
+            let Some(current) = server.cache.get(storage, &key) else {
+                return Ok(None);
+            };
+            let old = current.value();
+            let new = self.prepare(make(&old)?, &old, &current)?;
+            let bytes = encode::stored(stored_as, &new);
+            if self.dry_run {
+                return Ok(Some(Outcome::Would(new)));
+            }
+            let gone = is_finished(self.call.resource, &new);
+            if !gone && current.is_stored_as(stored_as, &bytes) {
+                return Ok(Some(Outcome::Stored(current)));
+            }
+            let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
+            let txn = if gone {
+                when.then(Op::delete(&store_key))
+            } else {
+                let lease = server.lease_for(stored_as).await?;
+                when.then(Op::put(&store_key, bytes.clone(), lease))
+            };
+            let answer = server.store.txn(txn).await?;
+            server.cache.reach(answer.revision.0).await;
+            if !answer.succeeded {
+                // Somebody else wrote meanwhile; a version the client named fails in `prepare`.
+                continue;
+            }
+            let object = written(
+                self.call,
+                storage,
+                stored_as,
+                &key,
+                &bytes,
+                answer.revision.0,
+                false,
+            )?;
+            return Ok(Some(Outcome::Stored(object)));
+        }
+        Err(ApiError::stale(self.call.resource, self.name))
+    }
+
+    fn prepare(&self, mut new: Value, old: &Value, current: &Object) -> Result<Value, ApiError> {
+        let resource = self.call.resource;
+        let rules = &resource.rules;
+        let version = identity::text(&new, "resourceVersion");
+        if !version.is_empty() && version != "0" {
+            let version: u64 = version.parse().map_err(|_| {
+                ApiError::untyped(format!("strconv.ParseUint: parsing {version:?}: invalid syntax"))
+            })?;
+            if version != current.revision {
+                return Err(ApiError::stale(resource, self.name));
+            }
+        }
+        self.check_uid(&new, old)?;
+        restore_metadata(&mut new, old);
+        if let Some(warning) = identity::single_owners(&mut new) {
+            self.call.warn(warning);
+        }
+        self.restore_parts(&mut new, old);
+        admission::admit(&mut Attempt {
+            server: &self.call.server,
+            user: &self.call.user,
+            operation: Operation::Update,
+            resource,
+            subresource: self.part.subresource(),
+            namespace: &self.call.info.namespace,
+            name: self.name,
+            object: Some(&mut new),
+            old: Some(old),
+        })?;
+        match self.part {
+            Part::Main => (rules.prepare_update)(&mut new, old),
+            Part::Status => (rules.prepare_status)(&mut new, old),
+            _ => {}
+        }
+        if rules.generation && self.part != Part::Status && spec_differs(&new, old) {
+            let generation = old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
+            new["metadata"]["generation"] = json!(generation);
+        }
+        let mut causes = identity::validate_change(resource, &new, old);
+        causes.extend(match self.part {
+            Part::Main | Part::Scale => (rules.validate_update)(&new, old),
+            Part::Status => (rules.validate_status)(&new, old),
+            Part::EphemeralContainers => ephemeral_causes(&new, old),
+            Part::Finalize | Part::Approval | Part::Binding => Vec::new(),
+        });
+        if self.part == Part::Main {
+            for warning in (rules.warnings)(&new) {
+                self.call.warn(warning);
+            }
+        }
+        if !causes.is_empty() {
+            return Err(ApiError::invalid(resource, self.name, causes));
+        }
+        Ok(new)
+    }
+
+    fn check_uid(&self, new: &Value, old: &Value) -> Result<(), ApiError> {
+        let (given, stored) = (identity::text(new, "uid"), identity::text(old, "uid"));
+        if given.is_empty() || given == stored {
+            return Ok(());
+        }
+        let resource = self.call.resource;
+        if self.is_put {
+            return Err(ApiError::conflict(
+                resource.group,
+                resource.plural,
+                self.name,
+                &format!("Precondition failed: UID in precondition: {given}, UID in object meta: {stored}"),
+            ));
+        }
+        Err(ApiError::invalid(
+            resource,
+            self.name,
+            vec![cause::invalid(
+                "metadata.uid",
+                &json!(given),
+                "field is immutable",
+            )],
+        ))
+    }
+
+    /// Puts back everything the written part does not include.
+    fn restore_parts(&self, new: &mut Value, old: &Value) {
+        match self.part {
+            Part::Main => {
+                if self.call.resource.has_status() {
+                    put(new, "status", old.get("status"));
+                }
+            }
+            Part::Scale | Part::Binding => {}
+            Part::Status => keep_only(new, old, &["status"]),
+            Part::Finalize => {
+                let finalizers = new["spec"]["finalizers"].clone();
+                keep_only(new, old, &[]);
+                new["spec"]["finalizers"] = finalizers;
+            }
+            Part::Approval => {
+                let conditions = new["status"]["conditions"].clone();
+                keep_only(new, old, &[]);
+                if !conditions.is_null() {
+                    new["status"]["conditions"] = conditions;
+                }
+            }
+            Part::EphemeralContainers => {
+                let containers = new["spec"]["ephemeralContainers"].clone();
+                *new = old.clone();
+                if !containers.is_null() {
+                    new["spec"]["ephemeralContainers"] = containers;
+                }
+            }
+        }
+    }
+}
+
+/// The old object with the new one's metadata and the named members.
+fn keep_only(new: &mut Value, old: &Value, members: &[&str]) {
+    let mut kept = old.clone();
+    kept["metadata"] = new["metadata"].clone();
+    for member in members {
+        put(&mut kept, member, new.get(member));
+    }
+    *new = kept;
+}
+
+fn put(object: &mut Value, key: &str, value: Option<&Value>) {
+    let Some(object) = object.as_object_mut() else {
+        return;
+    };
+    match value {
+        Some(value) => {
+            object.insert(key.to_owned(), value.clone());
+        }
+        None => {
+            object.remove(key);
+        }
+    }
+}
+
+/// What only the server sets comes from the stored object; a deletion under way may be repeated or left out.
+fn restore_metadata(new: &mut Value, old: &Value) {
+    let stored = &old["metadata"];
+    let metadata = identity::metadata(new);
+    for key in [
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "namespace",
+        "name",
+        "generateName",
+        "resourceVersion",
+    ] {
+        match stored.get(key) {
+            Some(value) => {
+                metadata.insert(key.to_owned(), value.clone());
+            }
+            None => {
+                metadata.remove(key);
+            }
+        }
+    }
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+        if let (Some(value), None) = (stored.get(key), metadata.get(key)) {
+            metadata.insert(key.to_owned(), value.clone());
+        }
+    }
+    metadata.remove("selfLink");
+    metadata.remove("managedFields");
+}
+
+fn spec_differs(new: &Value, old: &Value) -> bool {
+    let other = |key: &&String| !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion");
+    let keys = |value: &Value| -> Vec<String> {
+        value
+            .as_object()
+            .map(|o| o.keys().filter(other).cloned().collect())
+            .unwrap_or_default()
+    };
+    let mut all = keys(new);
+    all.extend(keys(old));
+    all.iter().any(|key| new[key.as_str()] != old[key.as_str()])
+}
+
+/// A deletion that waited for finalizers is done when none is left.
+fn is_finished(resource: &Resource, object: &Value) -> bool {
+    if object["metadata"]["deletionTimestamp"].is_null() || !identity::finalizers(object).is_empty() {
+        return false;
+    }
+    let held_by_spec = resource.plural == "namespaces"
+        && object["spec"]["finalizers"]
+            .as_array()
+            .is_some_and(|f| !f.is_empty());
+    object["metadata"]["deletionGracePeriodSeconds"]
+        .as_i64()
+        .unwrap_or_default()
+        == 0
+        && !held_by_spec
+}
+
+fn ephemeral_causes(new: &Value, old: &Value) -> Vec<crate::status::Cause> {
+    const PATH: &str = "spec.ephemeralContainers";
+    if crate::resources::is_mirror(old) {
+        return vec![cause::forbidden(
+            PATH,
+            "static pods do not support ephemeral containers",
+        )];
+    }
+    let list = |value: &Value| {
+        value["spec"]["ephemeralContainers"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (new, old) = (list(new), list(old));
+    let mut causes = Vec::new();
+    for container in &old {
+        match new.iter().find(|c| c["name"] == container["name"]) {
+            None => causes.push(cause::forbidden(
+                PATH,
+                &format!(
+                    "existing ephemeral containers {} may not be removed\n",
+                    container["name"]
+                ),
+            )),
+            Some(same) if same != container => causes.push(cause::forbidden(
+                PATH,
+                &format!(
+                    "existing ephemeral containers {} may not be changed\n",
+                    container["name"]
+                ),
+            )),
+            Some(_) => {}
+        }
+    }
+    for (index, container) in new.iter().enumerate() {
+        for field in [
+            "ports",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ] {
+            if !container[field].is_null() {
+                causes.push(cause::forbidden(
+                    &format!("{PATH}[{index}].{field}"),
+                    "cannot be set for an Ephemeral Container",
+                ));
+            }
+        }
+        if container["name"].as_str().unwrap_or_default().is_empty() {
+            causes.push(cause::required(&format!("{PATH}[{index}].name"), ""));
+        }
+        if container["image"].as_str().unwrap_or_default().is_empty() {
+            causes.push(cause::required(&format!("{PATH}[{index}].image"), ""));
+        }
+    }
+    causes
+}
+
+/// The version a write made: the cache's own buffer when it is still the newest.
+pub fn written(
+    call: &Call,
+    storage: StorageId,
+    resource: &'static Resource,
+    key: &str,
+    stored: &[u8],
+    revision: u64,
+    created: bool,
+) -> Result<Arc<Object>, ApiError> {
+    match call.server.cache.get(storage, key) {
+        Some(object) if object.revision == revision => Ok(object),
+        _ => Object::from_stored(resource, key.into(), stored, revision, created)
+            .map(Arc::new)
+            .map_err(ApiError::internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_other_members_than_metadata_and_status_are_the_spec() {
+        let old = json!({"metadata": {"a": 1}, "spec": {"x": 1}, "status": {"s": 1}});
+        let mut new = json!({"metadata": {"a": 2}, "spec": {"x": 1}, "status": {"s": 2}});
+        assert!(!spec_differs(&new, &old));
+        new["spec"]["x"] = json!(2);
+        assert!(spec_differs(&new, &old));
+    }
+
+    /// O08: a status write takes the status and leaves the spec.
+    #[test]
+    fn a_status_write_keeps_the_spec() {
+        let old = json!({"metadata": {}, "spec": {"x": 1}, "status": {"s": 1}});
+        let mut new = json!({"metadata": {"labels": {"l": "1"}}, "spec": {"x": 2}, "status": {"s": 2}});
+        keep_only(&mut new, &old, &["status"]);
+        assert_eq!(
+            new,
+            json!({"metadata": {"labels": {"l": "1"}}, "spec": {"x": 1}, "status": {"s": 2}})
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! POST on a collection, and PUT where it may create (contract §7.1).
+use super::{identity, present};
+use crate::admission::{self, Attempt, Operation};
+use crate::cache::Object;
+use crate::encode;
+use crate::http::{Answer, Call};
+use crate::request::{self, WriteOptions};
+use crate::status::ApiError;
+use http::StatusCode;
+use orlop_store::{Compare, Op, Txn};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Generated names are tried this often before the client is told that all were taken.
+const NAME_ATTEMPTS_MAX: usize = 8;
+
+pub async fn create(call: &Call) -> Result<Answer, ApiError> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let object = decode(call, &options)?;
+    create_object(call, object, &options).await
+}
+
+/// The request's body in stored form, defaulted, with warnings noted.
+pub fn decode(call: &Call, options: &WriteOptions) -> Result<Value, ApiError> {
+    let decoded = request::decode_object(call.resource, &call.headers, &call.body, options.validation)?;
+    for finding in decoded.findings {
+        call.warn(finding);
+    }
+    let mut object = decoded.object;
+    if let Some(view) = &call.resource.view {
+        (view.to_stored)(&mut object);
+    }
+    (call.resource.rules.default)(&mut object);
+    Ok(object)
+}
+
+/// Creates a decoded object.
+pub async fn create_object(
+    call: &Call,
+    mut object: Value,
+    options: &WriteOptions,
+) -> Result<Answer, ApiError> {
+    let resource = call.resource;
+    let rules = &resource.rules;
+    identity::settle_namespace(resource, &mut object, &call.info.namespace)?;
+    identity::forget_server_fields(&mut object)?;
+    if let Some(warning) = identity::single_owners(&mut object) {
+        call.warn(warning);
+    }
+    let given_name = identity::text(&object, "name").to_owned();
+    admission::admit(&mut Attempt {
+        server: &call.server,
+        user: &call.user,
+        operation: Operation::Create,
+        resource,
+        subresource: "",
+        namespace: &call.info.namespace,
+        name: &given_name,
+        object: Some(&mut object),
+        old: None,
+    })?;
+    if resource.has_status()
+        && !rules.keeps_status_on_create
+        && let Some(object) = object.as_object_mut()
+    {
+        object.remove("status");
+    }
+    (rules.prepare_create)(&mut object);
+    for attempt in 1.. {
+        let mut object = object.clone();
+        identity::assign(resource, &mut object);
+        if attempt == 1 {
+            (rules.default)(&mut object);
+            validate(call, &object)?;
+        }
+        if options.dry_run {
+            return dry_run(call, object);
+        }
+        match insert(call, &object).await? {
+            Some(stored) => return present::object(call, StatusCode::CREATED, stored),
+            None => {
+                let name = identity::text(&object, "name");
+                if !given_name.is_empty() {
+                    return Err(ApiError::already_exists(resource, name));
+                }
+                if attempt >= NAME_ATTEMPTS_MAX {
+                    return Err(ApiError::names_exhausted(resource, name));
+                }
+            }
+        }
+    }
+    Err(ApiError::internal("no attempt to create the object was made"))
+}
+
+fn validate(call: &Call, object: &Value) -> Result<(), ApiError> {
+    let rules = &call.resource.rules;
+    let mut causes = identity::validate(call.resource, object);
+    causes.extend((rules.validate_create)(object));
+    for warning in (rules.warnings)(object) {
+        call.warn(warning);
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::invalid(
+        call.resource,
+        identity::text(object, "name"),
+        causes,
+    ))
+}
+
+fn dry_run(call: &Call, mut object: Value) -> Result<Answer, ApiError> {
+    let name = identity::text(&object, "name").to_owned();
+    let key = call.resource.key(&call.info.namespace, &name);
+    let storage = super::get::storage(call)?;
+    if call.server.cache.get(storage, &key).is_some() {
+        return Err(ApiError::already_exists(call.resource, &name));
+    }
+    if let Some(view) = &call.resource.view {
+        (view.from_stored)(&mut object);
+    }
+    present::value(call, StatusCode::CREATED, object)
+}
+
+/// Writes a new object; `None` when its key is taken.
+async fn insert(call: &Call, object: &Value) -> Result<Option<Arc<Object>>, ApiError> {
+    let storage = super::get::storage(call)?;
+    let resource = call.server.cache.resource(storage);
+    let namespace = if resource.namespaced {
+        &call.info.namespace
+    } else {
+        ""
+    };
+    let key = resource.key(namespace, identity::text(object, "name"));
+    let lease = call.server.lease_for(resource).await?;
+    let store_key = resource.store_key(&key);
+    let value = encode::stored(resource, object);
+    let txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
+        &store_key,
+        value.clone(),
+        lease,
+    ));
+    let written = call.server.store.txn(txn).await?;
+    // Read your writes: the next read of this client comes from the cache.
+    call.server.cache.reach(written.revision.0).await;
+    if !written.succeeded {
+        return Ok(None);
+    }
+    super::change::written(call, storage, resource, &key, &value, written.revision.0, true).map(Some)
+}

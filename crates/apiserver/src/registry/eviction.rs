@@ -1,0 +1,150 @@
+//! Eviction: a deletion that respects disruption budgets (contract §12.5).
+use super::change::{Change, Part};
+use super::{binding, delete, get, identity};
+use crate::http::{Answer, Call};
+use crate::request::{self, DeleteOptions, Expected, WriteOptions};
+use crate::resources;
+use crate::status::{ApiError, Cause};
+use orlop_api::selector::LabelSelector;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// When a budget has not been looked at yet, come back after so many seconds.
+const RETRY_SECONDS: u32 = 10;
+
+pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let expected = Expected {
+        group: "policy",
+        version: if call.body.windows(14).any(|w| w == b"policy/v1beta1") {
+            "v1beta1"
+        } else {
+            "v1"
+        },
+        kind: "Eviction",
+    };
+    let eviction = request::decode_object(expected, &call.headers, &call.body, options.validation)?.object;
+    let name = call.info.name.as_str();
+    let given = identity::text(&eviction, "name");
+    if !given.is_empty() && given != name {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
+    let mut deletion = DeleteOptions::parse(&call.query, eviction.get("deleteOptions"))?;
+    deletion.dry_run |= options.dry_run;
+    let pod = get::find(call, name)?.value();
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    let ungoverned = matches!(phase, "Pending" | "Succeeded" | "Failed")
+        || !pod["metadata"]["deletionTimestamp"].is_null();
+    if !ungoverned {
+        take_budget(call, &pod, deletion.dry_run).await?;
+        if !deletion.dry_run {
+            mark_target(call, name).await?;
+        }
+    }
+    delete::delete_object(call, name, &deletion).await?;
+    Ok(binding::created())
+}
+
+/// Uses up one allowed disruption of the pod's budget, if it has one.
+async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
+    let budgets =
+        resources::find("policy", "v1", "poddisruptionbudgets").ok_or_else(ApiError::no_such_resource)?;
+    let storage = call
+        .server
+        .cache
+        .storage(budgets)
+        .ok_or_else(ApiError::no_such_resource)?;
+    let snapshot = call.server.cache.snapshot(storage, &call.info.namespace);
+    let governing: Vec<Value> = snapshot
+        .objects
+        .iter()
+        .map(|o| o.value())
+        .filter(|budget| selects(budget, pod))
+        .collect();
+    let budget = match governing.as_slice() {
+        [] => return Ok(()),
+        [budget] => budget,
+        _ => {
+            return Err(ApiError::untyped(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
+        }
+    };
+    let budget_name = identity::text(budget, "name").to_owned();
+    let pod_name = identity::text(pod, "name").to_owned();
+    let now = identity::now();
+    let on_budgets = call.with_resource(budgets);
+    Change {
+        call: &on_budgets,
+        part: Part::Status,
+        name: &budget_name,
+        dry_run,
+        is_put: false,
+    }
+    .apply(|budget| {
+        let status = &budget["status"];
+        let generation = budget["metadata"]["generation"].as_i64().unwrap_or_default();
+        if status["observedGeneration"].as_i64().unwrap_or_default() < generation {
+            return Err(blocked(format!(
+                "The disruption budget {budget_name} is still being processed by the server."
+            ))
+            .with_retry_after(RETRY_SECONDS));
+        }
+        let allowed = status["disruptionsAllowed"].as_i64().unwrap_or_default();
+        if allowed <= 0 {
+            return Err(blocked(format!(
+                "The disruption budget {budget_name} needs {} healthy pods and has {} currently",
+                status["desiredHealthy"].as_i64().unwrap_or_default(),
+                status["currentHealthy"].as_i64().unwrap_or_default()
+            )));
+        }
+        let mut new = budget.clone();
+        new["status"]["disruptionsAllowed"] = json!(allowed - 1);
+        new["status"]["disruptedPods"][&pod_name] = json!(now);
+        Ok(new)
+    })
+    .await?;
+    Ok(())
+}
+
+fn blocked(cause: String) -> ApiError {
+    ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.")
+        .with_causes(vec![Cause::new("DisruptionBudget", "", cause)])
+}
+
+fn selects(budget: &Value, pod: &Value) -> bool {
+    let Ok(selector) = serde_json::from_value(budget["spec"]["selector"].clone()) else {
+        return false;
+    };
+    let labels: BTreeMap<String, String> =
+        serde_json::from_value(pod["metadata"]["labels"].clone()).unwrap_or_default();
+    LabelSelector::from_meta(&selector).is_ok_and(|s| s.matches(&labels))
+}
+
+async fn mark_target(call: &Call, name: &str) -> Result<(), ApiError> {
+    let now = identity::now();
+    Change {
+        call,
+        part: Part::Binding,
+        name,
+        dry_run: false,
+        is_put: false,
+    }
+    .apply(|old| {
+        let mut pod = old.clone();
+        let target = json!({
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "lastProbeTime": null,
+            "lastTransitionTime": now,
+        });
+        binding::set_condition(&mut pod, target);
+        Ok(pod)
+    })
+    .await?;
+    Ok(())
+}

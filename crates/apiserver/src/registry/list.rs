@@ -1,0 +1,314 @@
+//! Collections: from the cache now, or from the store's history for exact and continued lists
+//! (contract §8.1 to §8.3).
+use super::{get, present};
+use crate::cache::{Object, Snapshot};
+use crate::http::{Answer, Body, Call, ListBody};
+use crate::request::{Filter, ListOptions, Shape, VersionMatch};
+use crate::resources::ROOT;
+use crate::status::ApiError;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use orlop_store::{RangeRequest, Revision, StoreError, prefix_end};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The objects of one answer, and where the next continues.
+pub struct Page {
+    pub objects: Vec<Arc<Object>>,
+    pub revision: u64,
+    pub next: Option<String>,
+    pub remaining: Option<usize>,
+}
+
+pub async fn list(call: &Call) -> Result<Answer, ApiError> {
+    if call.output.shape == Shape::Metadata {
+        return Err(ApiError::not_acceptable(format!(
+            "you requested PartialObjectMetadata, but the requested object is a list ({}List)",
+            call.resource.kind
+        )));
+    }
+    let options = ListOptions::parse(&call.query, false)?;
+    let filter = Filter::parse(call.resource, namespace(call), &call.query)?;
+    let page = page(call, &options, &filter).await?;
+    answer(call, page)
+}
+
+/// The namespace a collection request is limited to.
+pub fn namespace(call: &Call) -> &str {
+    if call.resource.namespaced {
+        &call.info.namespace
+    } else {
+        ""
+    }
+}
+
+/// Reads what a list (or deletecollection) asks for.
+pub async fn page(call: &Call, options: &ListOptions, filter: &Filter) -> Result<Page, ApiError> {
+    if let Some(token) = &options.continue_token {
+        let token = Token::parse(token)?;
+        if token.revision > 0 {
+            return from_history(call, filter, token.revision, &token.start, options.limit).await;
+        }
+        call.server.reach_now().await?;
+        let snapshot = current(call, filter)?;
+        return Ok(cut(snapshot, filter, &token.start, options.limit));
+    }
+    let exact = options.version_match == Some(VersionMatch::Exact)
+        || (options.limit > 0 && options.version_match.is_none());
+    let mut limit = options.limit;
+    match options.resource_version {
+        None => call.server.reach_now().await?,
+        // Whatever the cache has, all of it.
+        Some(0) => limit = 0,
+        Some(revision) => {
+            call.server
+                .cache
+                .reach_soon(revision)
+                .await
+                .map_err(|current| ApiError::future_version(revision, current))?;
+            if exact {
+                return from_history(call, filter, revision, "", limit).await;
+            }
+        }
+    }
+    Ok(cut(current(call, filter)?, filter, "", limit))
+}
+
+fn current(call: &Call, filter: &Filter) -> Result<Snapshot, ApiError> {
+    let storage = get::storage(call)?;
+    let cache = &call.server.cache;
+    // Selecting one node's pods, or one name, must not cost a walk over all objects.
+    if call.resource.plural == "pods"
+        && let Some(node) = filter.required(call.resource, "spec.nodeName")
+        && !node.is_empty()
+    {
+        return Ok(cache.snapshot_of_node(storage, &filter.namespace, node));
+    }
+    if let Some(name) = filter.required(call.resource, "metadata.name")
+        && (!call.resource.namespaced || !filter.namespace.is_empty())
+    {
+        return Ok(cache.snapshot_of_key(storage, &call.resource.key(&filter.namespace, name)));
+    }
+    Ok(cache.snapshot(storage, &filter.namespace))
+}
+
+/// Filters, skips to `start` and cuts at `limit`.
+fn cut(snapshot: Snapshot, filter: &Filter, start: &str, limit: usize) -> Page {
+    let Snapshot {
+        mut objects,
+        revision,
+    } = snapshot;
+    objects.retain(|o| &*o.key >= start && filter.matches(o));
+    page_of(objects, revision, filter, limit)
+}
+
+fn page_of(mut objects: Vec<Arc<Object>>, revision: u64, filter: &Filter, limit: usize) -> Page {
+    let total = objects.len();
+    if limit == 0 || total <= limit {
+        return Page {
+            objects,
+            revision,
+            next: None,
+            remaining: None,
+        };
+    }
+    objects.truncate(limit);
+    let last = objects.last().map(|o| o.key.to_string()).unwrap_or_default();
+    Page {
+        objects,
+        revision,
+        next: Some(
+            Token {
+                revision,
+                start: format!("{last}\0"),
+            }
+            .render(),
+        ),
+        remaining: filter.is_plain().then_some(total - limit),
+    }
+}
+
+/// The collection as it was at `revision`.
+async fn from_history(
+    call: &Call,
+    filter: &Filter,
+    revision: u64,
+    start: &str,
+    limit: usize,
+) -> Result<Page, ApiError> {
+    let storage = get::storage(call)?;
+    // Nothing changed since: the cache is that past.
+    let now = current(call, filter)?;
+    if call.server.cache.last_change(storage) <= revision && now.revision >= revision {
+        return Ok(cut(Snapshot { revision, ..now }, filter, start, limit));
+    }
+    let prefix = format!("{ROOT}{}/", call.resource.storage);
+    let request = RangeRequest {
+        start: format!("{prefix}{start}"),
+        end: Some(prefix_end(&prefix)),
+        revision: Some(Revision(revision)),
+        ..RangeRequest::default()
+    };
+    let past = call
+        .server
+        .store
+        .range(request)
+        .await
+        .map_err(|error| match error {
+            StoreError::Compacted { .. } if !start.is_empty() => expired_token(revision, start),
+            other => ApiError::from(other),
+        })?;
+    let resource = call.server.cache.resource(storage);
+    let objects = past
+        .kvs
+        .iter()
+        .filter_map(|kv| {
+            let key = kv.key.strip_prefix(&prefix)?;
+            let created = kv.create_revision == kv.mod_revision;
+            Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created).ok()
+        })
+        .filter(|object| filter.matches(object))
+        .map(Arc::new)
+        .collect();
+    Ok(page_of(objects, revision, filter, limit))
+}
+
+fn expired_token(revision: u64, start: &str) -> ApiError {
+    let mut error = ApiError::expired(format!(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list. (revision {revision})"
+    ));
+    let token = Token {
+        revision: 0,
+        start: start.to_owned(),
+    };
+    error.continue_token = Some(token.render());
+    error
+}
+
+/// Where a chunked list goes on. Revision 0 (written `-1`): at the present, inconsistently.
+struct Token {
+    revision: u64,
+    start: String,
+}
+
+impl Token {
+    fn render(&self) -> String {
+        let revision = if self.revision == 0 {
+            -1
+        } else {
+            self.revision as i64
+        };
+        let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("/{}", self.start)});
+        URL_SAFE_NO_PAD.encode(token.to_string())
+    }
+
+    fn parse(text: &str) -> Result<Self, ApiError> {
+        let bad = |why: &str| {
+            ApiError::bad_request(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        };
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|e| bad(&e.to_string()))?;
+        let token: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+        if token["v"] != "meta.k8s.io/v1" {
+            return Err(bad("server does not recognize this encoded version"));
+        }
+        let start = token["start"]
+            .as_str()
+            .and_then(|s| s.strip_prefix('/'))
+            .filter(|s| !s.is_empty())
+            .ok_or_else(|| bad("encoded continue token is missing start"))?;
+        Ok(Self {
+            revision: token["rv"].as_i64().unwrap_or_default().max(0) as u64,
+            start: start.to_owned(),
+        })
+    }
+}
+
+/// The page as a list, a table, or metadata.
+pub fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
+    let mut metadata = Map::new();
+    metadata.insert("resourceVersion".into(), json!(page.revision.to_string()));
+    if let Some(token) = &page.next {
+        metadata.insert("continue".into(), json!(token));
+    }
+    if let Some(remaining) = page.remaining {
+        metadata.insert("remainingItemCount".into(), json!(remaining));
+    }
+    let resource = call.resource;
+    if call.output.shape == Shape::Table {
+        let tables = present::Tables::of(call)?;
+        let rows = page
+            .objects
+            .iter()
+            .map(|o| tables.row(&present::shown(resource, o)))
+            .collect();
+        return Ok(Answer::Value(StatusCode::OK, tables.table(metadata, rows, true)));
+    }
+    let list = |kind: String, api_version: String, items: Vec<Value>| json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
+    if call.output.shape == Shape::MetadataList {
+        let items = page
+            .objects
+            .iter()
+            .map(|o| present::metadata_of(&o.value()))
+            .collect();
+        let list = list(
+            "PartialObjectMetadataList".to_owned(),
+            "meta.k8s.io/v1".to_owned(),
+            items,
+        );
+        return Ok(Answer::Value(StatusCode::OK, list));
+    }
+    let (kind, api_version) = (format!("{}List", resource.kind), resource.api_version());
+    if resource.view.is_some() || call.output.yaml || call.output.pretty {
+        let items = page
+            .objects
+            .iter()
+            .map(|o| {
+                let mut value = present::shown(resource, o);
+                if let Some(value) = value.as_object_mut() {
+                    value.remove("kind");
+                    value.remove("apiVersion");
+                }
+                value
+            })
+            .collect();
+        return Ok(Answer::Value(StatusCode::OK, list(kind, api_version, items)));
+    }
+    let head = format!(
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{},"items":["#,
+        Value::Object(metadata)
+    );
+    let body = Body::List(ListBody::new(head.into_bytes(), page.objects));
+    Ok(Answer::Raw(crate::http::response(
+        StatusCode::OK,
+        "application/json",
+        body,
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contract §8.3: upstream's form of the token.
+    #[test]
+    fn tokens_are_upstreams() {
+        let token = Token {
+            revision: 311,
+            start: "l1\0".to_owned(),
+        };
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token.render()).unwrap()).unwrap();
+        let parsed: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            parsed,
+            json!({"v": "meta.k8s.io/v1", "rv": 311, "start": "/l1\u{0}"})
+        );
+        let back = Token::parse(&token.render()).unwrap();
+        assert_eq!((back.revision, back.start.as_str()), (311, "l1\0"));
+        assert_eq!(Token::parse("nonsense!").map(|_| ()).unwrap_err().code, 400);
+    }
+}

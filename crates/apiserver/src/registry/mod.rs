@@ -1,0 +1,102 @@
+//! The verbs, one a file. `dispatch` sends a routed request to its verb; `change` holds what all
+//! writes to an existing object share.
+mod binding;
+mod change;
+mod create;
+mod delete;
+mod deletecollection;
+mod eviction;
+mod get;
+mod identity;
+mod list;
+mod log;
+mod patch;
+mod present;
+mod reviews;
+mod scale;
+mod update;
+mod watch;
+
+pub(crate) use change::Part;
+pub(crate) use identity::{assign, text};
+
+use crate::http::{Answer, Call};
+use crate::resources::Subresource;
+use crate::status::ApiError;
+use http::Method;
+use std::sync::Arc;
+
+/// Answers one request for a resource.
+pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
+    let info = &call.info;
+    // `name` of a collection request may come from a selector; the path decides.
+    let collection = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection")
+        || (info.verb == "create" && info.name.is_empty());
+    if !info.subresource.is_empty() {
+        let Some(subresource) = call.resource.subresource(&info.subresource) else {
+            return Err(ApiError::no_such_resource());
+        };
+        return dispatch_part(&call, subresource).await;
+    }
+    if call.resource.storage.is_empty() {
+        return match (&call.method, call.resource.plural) {
+            (&Method::POST, "bindings") => binding::bind_legacy(&call).await,
+            (&Method::POST, _) => reviews::answer(&call),
+            _ => Err(ApiError::method_not_allowed()),
+        };
+    }
+    if !info.verb.is_empty() && !call.resource.verbs.contains(&info.verb.as_str()) {
+        return Err(ApiError::method_not_allowed());
+    }
+    // Objects are created and removed in bulk inside a namespace only.
+    let everywhere = call.resource.namespaced && info.namespace.is_empty();
+    if everywhere && !matches!(info.verb.as_str(), "list" | "watch") {
+        return Err(if collection {
+            ApiError::method_not_allowed()
+        } else {
+            ApiError::no_such_resource()
+        });
+    }
+    match (info.verb.as_str(), collection) {
+        ("list", _) => list::list(&call).await,
+        ("watch", _) => watch::watch(&call).await,
+        ("create", true) => create::create(&call).await,
+        ("deletecollection", _) => deletecollection::delete_collection(&call).await,
+        ("get", false) => get::get(&call).await,
+        ("update", false) if !info.name.is_empty() => update::update(&call, Part::Main).await,
+        ("patch", false) if !info.name.is_empty() => patch::patch(&call, Part::Main).await,
+        ("delete", false) => delete::delete(&call).await,
+        _ => Err(ApiError::method_not_allowed()),
+    }
+}
+
+async fn dispatch_part(call: &Call, subresource: &Subresource) -> Result<Answer, ApiError> {
+    let verb = call.info.verb.as_str();
+    if !subresource.verbs.contains(&verb) {
+        return Err(ApiError::method_not_allowed());
+    }
+    if call.resource.namespaced && call.info.namespace.is_empty() {
+        return Err(ApiError::no_such_resource());
+    }
+    match (subresource.name, verb) {
+        ("binding", _) => binding::bind(call).await,
+        ("eviction", _) => eviction::evict(call).await,
+        ("log", _) => log::log(call).await,
+        ("scale", "get") => scale::get(call).await,
+        ("scale", _) => scale::write(call).await,
+        (name, verb) => {
+            let part = match name {
+                "status" => Part::Status,
+                "finalize" => Part::Finalize,
+                "approval" => Part::Approval,
+                "ephemeralcontainers" => Part::EphemeralContainers,
+                _ => return Err(ApiError::no_such_resource()),
+            };
+            match verb {
+                "get" => get::get(call).await,
+                "update" => update::update(call, part).await,
+                _ => patch::patch(call, part).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Objects in the shape the client asked for: whole, as a table row, or metadata only (contract §11).
+use crate::cache::Object;
+use crate::http::{Answer, Call};
+use crate::request::Shape;
+use crate::resources::Resource;
+use crate::status::{ApiError, cause};
+use http::StatusCode;
+use jiff::Timestamp;
+use orlop_api::table::{self, TableSpec};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// An object of the request's resource.
+pub fn object(call: &Call, code: StatusCode, object: Arc<Object>) -> Result<Answer, ApiError> {
+    if call.output.shape == Shape::Object && call.resource.view.is_none() {
+        return Ok(Answer::Object(code, object));
+    }
+    value(call, code, shown(call.resource, &object))
+}
+
+/// A tree of the request's resource that is not (or not as such) in the cache.
+pub fn value(call: &Call, code: StatusCode, object: Value) -> Result<Answer, ApiError> {
+    let shaped = match call.output.shape {
+        Shape::Object => object,
+        Shape::Metadata => metadata_of(&object),
+        Shape::MetadataList => {
+            return Err(ApiError::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
+                call.resource.kind
+            )));
+        }
+        Shape::Table => {
+            let tables = Tables::of(call)?;
+            let version = object["metadata"]["resourceVersion"].clone();
+            let mut metadata = Map::new();
+            if version.is_string() {
+                metadata.insert("resourceVersion".into(), version);
+            }
+            tables.table(metadata, vec![tables.row(&object)], true)
+        }
+    };
+    Ok(Answer::Value(code, shaped))
+}
+
+/// A cached object as its resource shows it.
+pub fn shown(resource: &Resource, object: &Object) -> Value {
+    let mut value = object.value();
+    if let Some(view) = &resource.view {
+        (view.from_stored)(&mut value);
+    }
+    value
+}
+
+/// `PartialObjectMetadata` of an object.
+pub fn metadata_of(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": object["metadata"],
+    })
+}
+
+/// What a row carries beside its cells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+/// Tables of one request.
+pub struct Tables {
+    spec: &'static TableSpec,
+    include: Include,
+    now: Timestamp,
+}
+
+impl Tables {
+    pub fn of(call: &Call) -> Result<Self, ApiError> {
+        let include = match call.query.get("includeObject") {
+            None | Some("Metadata") => Include::Metadata,
+            Some("Object") => Include::Object,
+            Some("None") => Include::None,
+            Some(other) => {
+                let why = cause::invalid(
+                    "includeObject",
+                    &json!(other),
+                    "must be 'Metadata', 'Object', 'None', or empty",
+                );
+                return Err(ApiError::bad_request(format!(
+                    "Unable to convert to Table as requested: {}: {}",
+                    why.field, why.message
+                )));
+            }
+        };
+        Ok(Self {
+            spec: table::table_for(call.resource.kind, call.resource.group)
+                .unwrap_or_else(table::default_table),
+            include,
+            now: Timestamp::now(),
+        })
+    }
+
+    /// A whole table; `with_columns` is false for all but the first event of a watch.
+    pub fn table(&self, metadata: Map<String, Value>, rows: Vec<Value>, with_columns: bool) -> Value {
+        let columns = if with_columns {
+            self.spec.column_definitions()
+        } else {
+            Value::Null
+        };
+        json!({
+            "kind": "Table",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": metadata,
+            "columnDefinitions": columns,
+            "rows": rows,
+        })
+    }
+
+    pub fn row(&self, object: &Value) -> Value {
+        let mut row = self.spec.row_value(object, self.now);
+        row["object"] = match self.include {
+            Include::None => Value::Null,
+            Include::Metadata => metadata_of(object),
+            Include::Object => object.clone(),
+        };
+        row
+    }
+
+    /// The row of a bookmark: nothing but a version.
+    pub fn bookmark(&self, object: &Value) -> Value {
+        json!({"cells": self.spec.row(object, self.now), "object": metadata_of(object)})
+    }
+}

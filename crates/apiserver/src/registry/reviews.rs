@@ -1,0 +1,102 @@
+//! Questions about the caller, answered and forgotten (contract §15.5, §16).
+use super::identity;
+use crate::authn::UserInfo;
+use crate::authz::{self, Attributes, Decision};
+use crate::http::{Answer, Call};
+use crate::request::{self, WriteOptions};
+use crate::status::{ApiError, cause};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+pub fn answer(call: &Call) -> Result<Answer, ApiError> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let decoded = request::decode_object(call.resource, &call.headers, &call.body, options.validation)?;
+    let mut review = decoded.object;
+    match call.resource.kind {
+        "SelfSubjectReview" => {
+            review["metadata"] = json!({"creationTimestamp": identity::now()});
+            review["status"] = json!({"userInfo": call.user.to_value()});
+        }
+        "SelfSubjectAccessReview" => {
+            review["status"] = access(call, &review, &call.user)?;
+        }
+        "SubjectAccessReview" => {
+            let user = subject(call, &review)?;
+            review["status"] = access(call, &review, &user)?;
+        }
+        "SelfSubjectRulesReview" => {
+            let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
+            if namespace.is_empty() {
+                return Err(ApiError::bad_request("no namespace on request"));
+            }
+            review["status"] = authz::rules_of(&call.user);
+        }
+        _ => return Err(ApiError::no_such_resource()),
+    }
+    if review["metadata"].is_null() {
+        review["metadata"] = json!({});
+    }
+    Ok(Answer::Value(StatusCode::CREATED, review))
+}
+
+fn subject(call: &Call, review: &Value) -> Result<UserInfo, ApiError> {
+    let spec = &review["spec"];
+    let groups: Vec<String> = serde_json::from_value(spec["groups"].clone()).unwrap_or_default();
+    let name = spec["user"].as_str().unwrap_or_default();
+    if name.is_empty() && groups.is_empty() {
+        return Err(ApiError::invalid(
+            call.resource,
+            "",
+            vec![cause::invalid(
+                "spec.user",
+                &json!(""),
+                "at least one of user or group must be specified",
+            )],
+        ));
+    }
+    Ok(UserInfo {
+        name: name.to_owned(),
+        groups,
+        ..UserInfo::default()
+    })
+}
+
+fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, ApiError> {
+    let spec = &review["spec"];
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    if resource.is_object() == path.is_object() {
+        return Err(ApiError::invalid(
+            call.resource,
+            "",
+            vec![cause::invalid(
+                "spec.resourceAttributes",
+                resource,
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            )],
+        ));
+    }
+    let text = |value: &'_ Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let attributes = if resource.is_object() {
+        Attributes {
+            is_resource: true,
+            verb: text(resource, "verb"),
+            group: text(resource, "group"),
+            resource: text(resource, "resource"),
+            subresource: text(resource, "subresource"),
+            namespace: text(resource, "namespace"),
+            name: text(resource, "name"),
+            ..Attributes::default()
+        }
+    } else {
+        Attributes {
+            verb: text(path, "verb"),
+            path: text(path, "path"),
+            ..Attributes::default()
+        }
+    };
+    Ok(match authz::decide(&call.server, user, &attributes) {
+        Decision::Allow => json!({"allowed": true}),
+        Decision::Deny(reason) if reason.is_empty() => json!({"allowed": false}),
+        Decision::Deny(reason) => json!({"allowed": false, "reason": reason}),
+    })
+}

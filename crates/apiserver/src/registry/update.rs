@@ -1,0 +1,74 @@
+//! PUT (contract §7.3).
+use super::change::{Change, Outcome, Part};
+use super::{create, identity, present};
+use crate::http::{Answer, Call};
+use crate::request::WriteOptions;
+use crate::status::{ApiError, cause};
+use http::StatusCode;
+use serde_json::json;
+
+pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
+    let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+    let resource = call.resource;
+    let mut body = create::decode(call, &options)?;
+    let name = call.info.name.as_str();
+    match identity::text(&body, "name") {
+        "" => {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        given if given != name => {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    identity::settle_namespace(resource, &mut body, &call.info.namespace)?;
+    let versioned = !matches!(identity::text(&body, "resourceVersion"), "" | "0");
+    let change = Change {
+        call,
+        part,
+        name,
+        dry_run: options.dry_run,
+        is_put: true,
+    };
+    let outcome = change
+        .apply(|_| {
+            if !versioned && !resource.rules.unconditional_update {
+                return Err(ApiError::invalid(
+                    resource,
+                    name,
+                    vec![cause::invalid(
+                        "metadata.resourceVersion",
+                        &json!(0),
+                        "must be specified for an update",
+                    )],
+                ));
+            }
+            Ok(body.clone())
+        })
+        .await?;
+    match outcome {
+        Some(outcome) => answer(call, outcome),
+        None if resource.rules.create_on_update && part == Part::Main => {
+            identity::metadata(&mut body).remove("resourceVersion");
+            create::create_object(call, body, &options).await
+        }
+        None => Err(ApiError::not_found(resource, name)),
+    }
+}
+
+/// 200 with the object, stored or not.
+pub fn answer(call: &Call, outcome: Outcome) -> Result<Answer, ApiError> {
+    match outcome {
+        Outcome::Stored(object) => present::object(call, StatusCode::OK, object),
+        Outcome::Would(mut value) => {
+            if let Some(view) = &call.resource.view {
+                (view.from_stored)(&mut value);
+            }
+            present::value(call, StatusCode::OK, value)
+        }
+    }
+}

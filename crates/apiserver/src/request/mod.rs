@@ -1,0 +1,17 @@
+//! What a client asked: path, verb, options, formats and body, parsed once at the door.
+mod body;
+mod duration;
+mod negotiate;
+mod options;
+mod path;
+mod query;
+mod selector;
+
+pub use body::{BODY_BYTES_MAX, Expected, decode_object, decode_options, typed};
+pub use duration::parse_go_duration;
+pub(crate) use negotiate::accepted;
+pub use negotiate::{Output, Shape, negotiate};
+pub use options::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions};
+pub use path::{RequestInfo, parse};
+pub use query::{Query, escape};
+pub use selector::Filter;

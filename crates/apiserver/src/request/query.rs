@@ -1,0 +1,103 @@
+//! Query parameters, and percent encoding.
+
+/// The decoded parameters of a URL, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(query: &str) -> Self {
+        Self(
+            query
+                .split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (unescape(key, true), unescape(value, true))
+                })
+                .collect(),
+        )
+    }
+
+    /// The first value of a parameter that is given and not empty.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
+            .filter(|v| !v.is_empty())
+    }
+
+    pub fn all<'q>(&'q self, key: &'q str) -> impl Iterator<Item = &'q str> {
+        self.0
+            .iter()
+            .filter(move |(k, _)| k == key)
+            .map(|(_, v)| v.as_str())
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(k, _)| k == key)
+    }
+
+    /// `true` and `1` mean yes.
+    pub fn flag(&self, key: &str) -> bool {
+        matches!(self.get(key), Some("true" | "1" | "True" | "TRUE" | "t" | "T"))
+    }
+}
+
+/// Decodes one path segment.
+pub fn unescape_path(segment: &str) -> String {
+    unescape(segment, false)
+}
+
+/// Encodes a query value.
+pub fn escape(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn unescape(text: &str, plus_is_space: bool) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = || {
+            let pair = bytes.get(at + 1..at + 3)?;
+            u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
+        };
+        match bytes[at] {
+            b'%' => match hex() {
+                Some(byte) => {
+                    out.push(byte);
+                    at += 3;
+                    continue;
+                }
+                None => out.push(b'%'),
+            },
+            b'+' if plus_is_space => out.push(b' '),
+            byte => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        let query = Query::parse("labelSelector=a%3Db%2Cc+in+%28x%29&watch=1&empty=");
+        assert_eq!(query.get("labelSelector"), Some("a=b,c in (x)"));
+        assert!(query.flag("watch"));
+        assert_eq!(query.get("empty"), None);
+        assert_eq!(escape("a=b c"), "a%3Db%20c");
+    }
+}

@@ -1,0 +1,250 @@
+//! What a resource is: data that discovery, routing, storage and the verbs all read.
+use super::rules::Rules;
+use crate::cache::Object;
+use serde_json::Value;
+
+/// The verbs of a full resource, in discovery's order.
+pub const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+/// The verbs of a subresource that shows part of its object.
+pub const PART_VERBS: &[&str] = &["get", "patch", "update"];
+/// The verbs of a resource that is only ever asked.
+pub const CREATE_ONLY: &[&str] = &["create"];
+
+/// One served resource of one version. Everything here is `'static` data.
+#[derive(Clone, Copy, Debug)]
+pub struct Resource {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub kind: &'static str,
+    pub namespaced: bool,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub verbs: &'static [&'static str],
+    pub subresources: &'static [Subresource],
+    /// Selectable fields beyond `metadata.name` and `metadata.namespace`.
+    pub fields: &'static [Field],
+    /// Key prefix below [`super::ROOT`]; empty when nothing is stored.
+    pub storage: &'static str,
+    /// Set when the objects are stored as another resource and only shown as this one.
+    pub view: Option<View>,
+    pub rules: Rules,
+}
+
+/// A part of an object with a path of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Subresource {
+    pub name: &'static str,
+    pub verbs: &'static [&'static str],
+    /// Group, version and kind of the body, when it is not the resource's own.
+    pub kind: Option<(&'static str, &'static str, &'static str)>,
+}
+
+/// The commonest subresource.
+pub const STATUS: Subresource = Subresource {
+    name: "status",
+    verbs: PART_VERBS,
+    kind: None,
+};
+
+/// Replica counts as `autoscaling/v1` Scale.
+pub const SCALE: Subresource = Subresource {
+    name: "scale",
+    verbs: PART_VERBS,
+    kind: Some(("autoscaling", "v1", "Scale")),
+};
+
+/// A field that field selectors may name.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    pub name: &'static str,
+    pub read: Read,
+}
+
+/// How a field's value is found in an object.
+#[derive(Clone, Copy, Debug)]
+pub enum Read {
+    /// JSON pointer to a string; absent is empty.
+    Text(&'static str),
+    /// JSON pointer to a boolean; absent is false.
+    Bool(&'static str),
+    /// JSON pointer to a number; absent is 0.
+    Number(&'static str),
+    /// The first of these that is a non-empty string.
+    FirstOf(&'static [&'static str]),
+}
+
+/// Two-way conversion between the stored form and this one, in place.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    pub from_stored: fn(&mut Value),
+    pub to_stored: fn(&mut Value),
+}
+
+impl Resource {
+    /// A namespaced resource of the full set of verbs, without status.
+    pub const fn new(
+        group: &'static str,
+        plural: &'static str,
+        singular: &'static str,
+        kind: &'static str,
+    ) -> Self {
+        Self {
+            group,
+            version: "v1",
+            plural,
+            singular,
+            kind,
+            namespaced: true,
+            short_names: &[],
+            categories: &[],
+            verbs: ALL_VERBS,
+            subresources: &[],
+            fields: &[],
+            storage: plural,
+            view: None,
+            rules: Rules::GENERIC,
+        }
+    }
+
+    /// A kind that is only posted and answered, never stored.
+    pub const fn review(
+        group: &'static str,
+        plural: &'static str,
+        singular: &'static str,
+        kind: &'static str,
+    ) -> Self {
+        Self {
+            verbs: CREATE_ONLY,
+            storage: "",
+            namespaced: false,
+            ..Self::new(group, plural, singular, kind)
+        }
+    }
+
+    pub const fn cluster_scoped(self) -> Self {
+        Self {
+            namespaced: false,
+            ..self
+        }
+    }
+
+    pub const fn short(self, short_names: &'static [&'static str]) -> Self {
+        Self { short_names, ..self }
+    }
+
+    /// Listed by `kubectl get all`.
+    pub const fn in_all(self) -> Self {
+        Self {
+            categories: &["all"],
+            ..self
+        }
+    }
+
+    pub const fn with_subresources(self, subresources: &'static [Subresource]) -> Self {
+        Self { subresources, ..self }
+    }
+
+    pub const fn with_fields(self, fields: &'static [Field]) -> Self {
+        Self { fields, ..self }
+    }
+
+    pub const fn stored_under(self, storage: &'static str) -> Self {
+        Self { storage, ..self }
+    }
+
+    pub const fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// `v1` or `group/version`.
+    pub fn api_version(&self) -> String {
+        api_version(self.group, self.version)
+    }
+
+    pub fn owns_storage(&self) -> bool {
+        !self.storage.is_empty() && self.view.is_none()
+    }
+
+    pub fn has_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// The key below the storage prefix.
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if self.namespaced {
+            format!("{namespace}/{name}")
+        } else {
+            name.to_owned()
+        }
+    }
+
+    /// The whole key in the store.
+    pub fn store_key(&self, key: &str) -> String {
+        format!("{}{}/{key}", super::ROOT, self.storage)
+    }
+
+    /// Values of the selectable fields, in declaration order.
+    pub fn read_fields(&self, object: &Value) -> Box<[Box<str>]> {
+        self.fields.iter().map(|f| f.read.of(object).into()).collect()
+    }
+
+    /// A selectable field of a cached object.
+    pub fn field<'o>(&self, object: &'o Object, name: &str) -> Option<&'o str> {
+        let index = self.fields.iter().position(|f| f.name == name)?;
+        object.fields.get(index).map(|v| &**v)
+    }
+}
+
+impl Read {
+    fn of(&self, object: &Value) -> String {
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        match self {
+            Self::Text(pointer) => text(pointer),
+            Self::Bool(pointer) => object
+                .pointer(pointer)
+                .and_then(Value::as_bool)
+                .unwrap_or_default()
+                .to_string(),
+            Self::Number(pointer) => object
+                .pointer(pointer)
+                .and_then(Value::as_i64)
+                .unwrap_or_default()
+                .to_string(),
+            Self::FirstOf(pointers) => pointers
+                .iter()
+                .map(|p| text(p))
+                .find(|t| !t.is_empty())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// `v1` or `group/version`.
+pub fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
+}

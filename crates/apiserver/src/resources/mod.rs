@@ -1,0 +1,158 @@
+//! The resources this server knows: one declaration each, one table that lists them.
+//!
+//! Kinds with rules of their own have a file of their own; kinds that are only stored share a file per
+//! API group. To add a resource: declare it and add it to [`TABLE`].
+mod definition;
+mod meaning;
+mod rules;
+
+mod apps;
+mod batch;
+mod certificates;
+mod configmaps;
+mod controllerrevisions;
+mod core;
+mod daemonsets;
+mod discovery;
+mod events;
+mod leases;
+mod namespaces;
+mod networking;
+mod node;
+mod nodes;
+mod pods;
+mod policy;
+mod priorityclasses;
+mod rbac;
+mod reviews;
+mod secrets;
+mod storage;
+
+pub use definition::{Resource, Subresource, api_version};
+pub use rules::NameRule;
+
+pub(crate) use nodes::NOT_READY_TAINT;
+pub(crate) use pods::is_mirror;
+
+/// Every key begins with this.
+pub const ROOT: &str = "/registry/";
+
+/// Everything served, in the order discovery prefers kinds.
+pub static TABLE: &[Resource] = &[
+    core::BINDINGS,
+    configmaps::CONFIGMAPS,
+    core::ENDPOINTS,
+    events::EVENTS,
+    core::LIMITRANGES,
+    namespaces::NAMESPACES,
+    nodes::NODES,
+    core::PERSISTENTVOLUMECLAIMS,
+    core::PERSISTENTVOLUMES,
+    pods::PODS,
+    core::PODTEMPLATES,
+    core::REPLICATIONCONTROLLERS,
+    core::RESOURCEQUOTAS,
+    secrets::SECRETS,
+    core::SERVICEACCOUNTS,
+    core::SERVICES,
+    controllerrevisions::CONTROLLERREVISIONS,
+    daemonsets::DAEMONSETS,
+    apps::DEPLOYMENTS,
+    apps::REPLICASETS,
+    apps::STATEFULSETS,
+    events::EVENTS_V1,
+    reviews::SELFSUBJECTREVIEWS,
+    reviews::SELFSUBJECTACCESSREVIEWS,
+    reviews::SELFSUBJECTRULESREVIEWS,
+    reviews::SUBJECTACCESSREVIEWS,
+    batch::CRONJOBS,
+    batch::JOBS,
+    certificates::CERTIFICATESIGNINGREQUESTS,
+    networking::INGRESSCLASSES,
+    networking::INGRESSES,
+    networking::NETWORKPOLICIES,
+    policy::PODDISRUPTIONBUDGETS,
+    rbac::CLUSTERROLEBINDINGS,
+    rbac::CLUSTERROLES,
+    rbac::ROLEBINDINGS,
+    rbac::ROLES,
+    storage::CSIDRIVERS,
+    storage::CSINODES,
+    storage::STORAGECLASSES,
+    storage::VOLUMEATTACHMENTS,
+    priorityclasses::PRIORITYCLASSES,
+    leases::LEASES,
+    node::RUNTIMECLASSES,
+    discovery::ENDPOINTSLICES,
+];
+
+/// Every served resource.
+pub fn all() -> &'static [Resource] {
+    TABLE
+}
+
+/// The resource of a path.
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    TABLE
+        .iter()
+        .find(|r| r.plural == plural && r.group == group && r.version == version)
+}
+
+/// Whether any resource of this group-version is served.
+pub fn serves(group: &str, version: &str) -> bool {
+    TABLE.iter().any(|r| r.group == group && r.version == version)
+}
+
+/// Served named groups, in order of preference, each with its versions (all have one).
+pub fn groups() -> Vec<(&'static str, &'static str)> {
+    let mut groups: Vec<(&str, &str)> = Vec::new();
+    for resource in TABLE.iter().filter(|r| !r.group.is_empty()) {
+        if !groups.iter().any(|(g, _)| *g == resource.group) {
+            groups.push((resource.group, resource.version));
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_path_and_no_storage_is_declared_twice() {
+        let mut paths = HashSet::new();
+        let mut prefixes = HashSet::new();
+        for resource in TABLE {
+            assert!(paths.insert((resource.group, resource.version, resource.plural)));
+            if resource.owns_storage() {
+                assert!(prefixes.insert(resource.storage), "{}", resource.storage);
+            }
+        }
+    }
+
+    /// Contract §4.3: the order that decides which kind a short name means.
+    #[test]
+    fn groups_come_in_upstreams_order() {
+        let names: Vec<&str> = groups().iter().map(|(g, _)| *g).collect();
+        assert_eq!(
+            names,
+            [
+                "apps",
+                "events.k8s.io",
+                "authentication.k8s.io",
+                "authorization.k8s.io",
+                "batch",
+                "certificates.k8s.io",
+                "networking.k8s.io",
+                "policy",
+                "rbac.authorization.k8s.io",
+                "storage.k8s.io",
+                "scheduling.k8s.io",
+                "coordination.k8s.io",
+                "node.k8s.io",
+                "discovery.k8s.io",
+            ]
+        );
+    }
+}

@@ -1,0 +1,140 @@
+//! Pod: defaults, phases of its end, subresources (contract §7.5, §12).
+use super::definition::{CREATE_ONLY, Field, PART_VERBS, Read, Resource, STATUS, Subresource};
+use super::meaning;
+use super::rules::Rules;
+use k8s_openapi::api::core::v1::Pod;
+use orlop_api::defaults;
+use serde_json::{Value, json};
+
+const fn text(name: &'static str, pointer: &'static str) -> Field {
+    Field {
+        name,
+        read: Read::Text(pointer),
+    }
+}
+
+pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
+    .short(&["po"])
+    .in_all()
+    .with_subresources(&[
+        Subresource {
+            name: "binding",
+            verbs: CREATE_ONLY,
+            kind: Some(("", "v1", "Binding")),
+        },
+        Subresource {
+            name: "ephemeralcontainers",
+            verbs: PART_VERBS,
+            kind: None,
+        },
+        Subresource {
+            name: "eviction",
+            verbs: CREATE_ONLY,
+            kind: Some(("policy", "v1", "Eviction")),
+        },
+        Subresource {
+            name: "log",
+            verbs: &["get"],
+            kind: None,
+        },
+        STATUS,
+    ])
+    .with_fields(&[
+        text("spec.nodeName", "/spec/nodeName"),
+        text("status.phase", "/status/phase"),
+        text("spec.restartPolicy", "/spec/restartPolicy"),
+        text("spec.schedulerName", "/spec/schedulerName"),
+        text("spec.serviceAccountName", "/spec/serviceAccountName"),
+        Field {
+            name: "spec.hostNetwork",
+            read: Read::Bool("/spec/hostNetwork"),
+        },
+        text("status.podIP", "/status/podIPs/0/ip"),
+        text("status.nominatedNodeName", "/status/nominatedNodeName"),
+    ])
+    .with_rules(Rules {
+        delete_answers_object: true,
+        default: |pod| meaning::edit::<Pod>(pod, defaults::pod),
+        prepare_create,
+        prepare_status,
+        validate_create: |pod| meaning::check::<Pod>(pod, |_| Vec::new()),
+        validate_update: |new, old| meaning::check_change::<Pod>(new, old, |_, _| Vec::new()),
+        grace_period: Some(grace_period),
+        ..Rules::WITH_GENERATION
+    });
+
+/// Copies of static pods carry this annotation.
+pub(crate) fn is_mirror(pod: &Value) -> bool {
+    pod.pointer("/metadata/annotations")
+        .is_some_and(|a| a.get(orlop_api::annotations::CONFIG_MIRROR).is_some())
+}
+
+fn prepare_create(pod: &mut Value) {
+    let qos = meaning::read::<Pod, _>(pod, |pod| orlop_api::pod::qos_class(pod).to_string());
+    let mut status = json!({"phase": "Pending"});
+    if let Some(qos) = qos {
+        status["qosClass"] = json!(qos);
+    }
+    if pod["spec"]["schedulingGates"]
+        .as_array()
+        .is_some_and(|gates| !gates.is_empty())
+    {
+        status["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+            "lastProbeTime": null,
+            "lastTransitionTime": null,
+        }]);
+    }
+    pod["status"] = status;
+}
+
+fn prepare_status(new: &mut Value, old: &Value) {
+    match old["metadata"].get("ownerReferences") {
+        Some(owners) => new["metadata"]["ownerReferences"] = owners.clone(),
+        None => {
+            if let Some(metadata) = new["metadata"].as_object_mut() {
+                metadata.remove("ownerReferences");
+            }
+        }
+    }
+    if new["status"]["qosClass"].as_str().unwrap_or_default().is_empty()
+        && !old["status"]["qosClass"].is_null()
+    {
+        new["status"]["qosClass"] = old["status"]["qosClass"].clone();
+    }
+}
+
+/// Contract §7.5: what was asked, else the spec's; at once for a pod that nobody runs.
+fn grace_period(pod: &Value, asked: Option<i64>) -> i64 {
+    let bound = !pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty();
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    if !bound || ended {
+        return 0;
+    }
+    let period = asked
+        .or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64())
+        .unwrap_or(30);
+    if period < 0 { 1 } else { period }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// X01, X04: the table of §7.5.
+    #[test]
+    fn grace_is_asked_or_specified_or_nothing() {
+        let bound = json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 7}, "status": {"phase": "Running"}});
+        assert_eq!(grace_period(&bound, None), 7);
+        assert_eq!(grace_period(&bound, Some(3)), 3);
+        assert_eq!(grace_period(&bound, Some(0)), 0);
+        assert_eq!(grace_period(&bound, Some(-4)), 1);
+        let unbound = json!({"spec": {}, "status": {"phase": "Pending"}});
+        assert_eq!(grace_period(&unbound, Some(30)), 0);
+        let failed = json!({"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}});
+        assert_eq!(grace_period(&failed, Some(30)), 0);
+    }
+}

@@ -1,0 +1,136 @@
+//! The server's parts and their life.
+use crate::authn::UserInfo;
+use crate::bootstrap;
+use crate::cache::{self, Cache};
+use crate::event_leases::EventLeases;
+use crate::http::{InProcess, ServeError};
+use crate::kubelet::KubeletClient;
+use crate::resources::Resource;
+use crate::status::ApiError;
+use orlop_store::{LeaseId, Store, StoreError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio_util::sync::CancellationToken;
+
+/// How the server presents itself to node agents, all PEM.
+#[derive(Clone, Debug)]
+pub struct KubeletClientTls {
+    /// Signs the agents' serving certificates.
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+/// What the server needs to know beforehand.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address clients are told.
+    pub advertise: SocketAddr,
+    /// Without it, logs cannot be read.
+    pub kubelet_client: Option<KubeletClientTls>,
+    /// Ends the server: watches are closed, the cache stops.
+    pub shutdown: CancellationToken,
+}
+
+impl Config {
+    pub fn new(advertise: SocketAddr) -> Self {
+        Self {
+            advertise,
+            kubelet_client: None,
+            shutdown: CancellationToken::new(),
+        }
+    }
+}
+
+/// The server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    #[error("the {what} for talking to node agents is unusable: {reason}")]
+    KubeletTls { what: &'static str, reason: String },
+}
+
+/// The API over one store. See the crate's documentation.
+pub struct ApiServer {
+    config: Config,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) kubelets: Option<KubeletClient>,
+    pub(crate) shutdown: CancellationToken,
+    event_leases: EventLeases,
+    fed: Arc<AtomicBool>,
+}
+
+impl ApiServer {
+    /// Fills the cache, writes the objects every cluster has, and is ready.
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, StartError> {
+        let kubelets = config
+            .kubelet_client
+            .as_ref()
+            .map(KubeletClient::new)
+            .transpose()?;
+        let cache = Arc::new(Cache::new());
+        let watch = cache::fill(&cache, &store).await?;
+        let fed = Arc::new(AtomicBool::new(true));
+        let shutdown = config.shutdown.clone();
+        tokio::spawn({
+            let (cache, store, shutdown, fed) = (cache.clone(), store.clone(), shutdown.clone(), fed.clone());
+            async move {
+                let _: cache::Gone = cache::run(cache, store, watch, shutdown).await;
+                fed.store(false, Ordering::Relaxed);
+            }
+        });
+        let server = Arc::new(Self {
+            config,
+            store,
+            cache,
+            kubelets,
+            shutdown,
+            event_leases: EventLeases::default(),
+            fed,
+        });
+        bootstrap::ensure(&server).await?;
+        Ok(server)
+    }
+
+    /// The API as a service inside this process, for one user.
+    pub fn in_process(self: &Arc<Self>, user: UserInfo) -> InProcess {
+        InProcess::new(self.clone(), user)
+    }
+
+    /// Serves HTTPS until `shutdown`.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: tokio::net::TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: CancellationToken,
+    ) -> Result<(), ServeError> {
+        crate::http::serve(self, listener, tls, shutdown).await
+    }
+
+    pub(crate) fn advertise(&self) -> SocketAddr {
+        self.config.advertise
+    }
+
+    /// Whether the cache still follows the store.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.fed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the cache holds everything written before now: a consistent read follows.
+    pub(crate) async fn reach_now(&self) -> Result<(), ApiError> {
+        let now = self.store.status().await?.revision;
+        self.cache.reach(now.0).await;
+        Ok(())
+    }
+
+    /// The lease objects of this kind are stored under, if they end by themselves.
+    pub(crate) async fn lease_for(&self, resource: &Resource) -> Result<Option<LeaseId>, ApiError> {
+        if !resource.rules.expires {
+            return Ok(None);
+        }
+        Ok(Some(self.event_leases.current(&self.store).await?))
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole server without sockets, over a store in memory. Test names cite the contract's cases.
+#![allow(clippy::unwrap_used)]
+
+mod create;
+mod delete;
+mod list;
+mod patch;
+mod pods;
+mod support;
+mod transport;
+mod watch;

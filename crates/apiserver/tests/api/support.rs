@@ -1,0 +1,219 @@
+//! A server and a small client for tests.
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use orlop_apiserver::{ApiServer, Body, Config, InProcess, UserInfo};
+use orlop_store::embedded::EmbeddedStore;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tower::ServiceExt;
+
+pub struct Cluster {
+    pub server: Arc<ApiServer>,
+}
+
+/// One answer, read to its end.
+pub struct Reply {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    pub fn ok(self) -> Value {
+        assert!(self.code < 300, "{}: {}", self.code, self.text);
+        self.json()
+    }
+
+    /// Expects a refusal; answers its message.
+    pub fn refused(self, code: u16) -> String {
+        assert_eq!(self.code, code, "{}", self.text);
+        self.json()["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn warnings(&self) -> Vec<String> {
+        self.headers
+            .get_all("warning")
+            .iter()
+            .map(|v| v.to_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let store = EmbeddedStore::in_memory().unwrap();
+        let config = Config::new("127.0.0.1:6443".parse().unwrap());
+        Self {
+            server: ApiServer::start(config, store).await.unwrap(),
+        }
+    }
+
+    pub fn admin(&self) -> Client {
+        self.user(UserInfo::admin("admin"))
+    }
+
+    pub fn user(&self, user: UserInfo) -> Client {
+        Client {
+            service: self.server.in_process(user),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub struct Client {
+    service: InProcess,
+}
+
+impl Client {
+    pub async fn raw(&self, request: Request<Full<Bytes>>) -> http::Response<Body> {
+        self.service.clone().oneshot(request).await.unwrap()
+    }
+
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.raw(request.body(Full::new(body.into())).unwrap()).await;
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        Reply {
+            code,
+            headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    pub async fn table(&self, path: &str) -> Reply {
+        let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+        self.send(Method::GET, path, &[("accept", accept)], "").await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.send(
+            Method::POST,
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        self.send(
+            Method::PUT,
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
+    }
+
+    pub async fn delete(&self, path: &str, body: Value) -> Reply {
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        self.send(Method::DELETE, path, &[], body).await
+    }
+
+    /// `kind`: `json`, `merge` or `strategic-merge`.
+    pub async fn patch(&self, path: &str, kind: &str, body: Value) -> Reply {
+        let content_type = format!("application/{kind}-patch+json");
+        self.send(
+            Method::PATCH,
+            path,
+            &[("content-type", &content_type)],
+            body.to_string(),
+        )
+        .await
+    }
+
+    /// Opens a watch.
+    pub async fn watch(&self, path: &str) -> Watch {
+        self.watch_as(path, "application/json").await
+    }
+
+    pub async fn watch_as(&self, path: &str, accept: &str) -> Watch {
+        let request = Request::get(path)
+            .header("accept", accept)
+            .body(Full::default())
+            .unwrap();
+        let response = self.raw(request).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Watch {
+            body: response.into_body(),
+            buffer: Vec::new(),
+        }
+    }
+}
+
+pub struct Watch {
+    body: Body,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// The next event; `None` when the stream ended.
+    pub async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(end) = self.buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+                return Some(serde_json::from_slice(&line).unwrap());
+            }
+            let frame = self.body.frame().await?.unwrap();
+            self.buffer.extend_from_slice(frame.data_ref().unwrap());
+        }
+    }
+
+    /// Type and name of the next event.
+    pub async fn event(&mut self) -> (String, String) {
+        let event = tokio::time::timeout(std::time::Duration::from_secs(5), self.next())
+            .await
+            .expect("an event within 5 s")
+            .expect("an event, not the end");
+        (
+            event["type"].as_str().unwrap().to_owned(),
+            event["object"]["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    }
+}
+
+pub const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub const PODS: &str = "/api/v1/namespaces/default/pods";
+
+pub fn configmap(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": value}})
+}
+
+pub fn pod(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}]}})
+}
+
+pub fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap()
+}

@@ -1,0 +1,179 @@
+//! watch: cases W01 to W12.
+use crate::support::{CONFIGMAPS, Cluster, configmap, version};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[tokio::test]
+async fn w01_w02_changes_arrive_in_order() {
+    let admin = Cluster::start().await.admin();
+    let mut watch = admin.watch(&format!("{CONFIGMAPS}?watch=true")).await;
+    let first = admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    let path = format!("{CONFIGMAPS}/c");
+    let second = admin.put(&path, configmap("c", "2")).await.ok();
+    admin.delete(&path, Value::Null).await.ok();
+    let mut last = 0;
+    for kind in ["ADDED", "MODIFIED", "DELETED"] {
+        let event = watch.next().await.unwrap();
+        assert_eq!(event["type"], kind);
+        assert_eq!(event["object"]["kind"], "ConfigMap");
+        assert!(version(&event["object"]) > last);
+        last = version(&event["object"]);
+    }
+    assert!(last > version(&second));
+    let mut later = admin
+        .watch(&format!(
+            "{CONFIGMAPS}?watch=1&resourceVersion={}",
+            version(&first)
+        ))
+        .await;
+    assert_eq!(later.event().await.0, "MODIFIED");
+    assert_eq!(later.event().await.0, "DELETED");
+}
+
+#[tokio::test]
+async fn w01_existing_objects_come_first() {
+    let admin = Cluster::start().await.admin();
+    admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    admin
+        .put(&format!("{CONFIGMAPS}/c"), configmap("c", "2"))
+        .await
+        .ok();
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=true&resourceVersion=0"))
+        .await;
+    assert_eq!(watch.event().await, ("ADDED".into(), "c".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn w04_a_watch_ends_when_asked() {
+    let admin = Cluster::start().await.admin();
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=true&timeoutSeconds=1"))
+        .await;
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn w06_bookmarks_come_only_when_allowed() {
+    let admin = Cluster::start().await.admin();
+    let mut silent = admin.watch(&format!("{CONFIGMAPS}?watch=true")).await;
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=true&allowWatchBookmarks=true"))
+        .await;
+    let bookmark = tokio::time::timeout(Duration::from_secs(70), watch.next())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(bookmark["type"], "BOOKMARK");
+    assert_eq!(bookmark["object"]["kind"], "ConfigMap");
+    assert!(version(&bookmark["object"]) > 0);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(70), silent.next())
+            .await
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn w07_too_old_versions_are_told() {
+    let admin = Cluster::start().await.admin();
+    // The history begins with the server.
+    for n in 0..3 {
+        admin
+            .post(CONFIGMAPS, configmap(&format!("c{n}"), "1"))
+            .await
+            .ok();
+    }
+    for n in 0..1100 {
+        admin
+            .put(&format!("{CONFIGMAPS}/c0"), configmap("c0", &n.to_string()))
+            .await
+            .ok();
+    }
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=true&resourceVersion=2"))
+        .await;
+    let event = watch.next().await.unwrap();
+    assert_eq!(event["type"], "ERROR");
+    assert_eq!(
+        (
+            event["object"]["code"].as_u64(),
+            event["object"]["reason"].as_str()
+        ),
+        (Some(410), Some("Expired"))
+    );
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn w08_streaming_lists_end_with_a_bookmark() {
+    let admin = Cluster::start().await.admin();
+    for name in ["a", "b"] {
+        admin.post(CONFIGMAPS, configmap(name, "1")).await.ok();
+    }
+    let path = format!(
+        "{CONFIGMAPS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let mut watch = admin.watch(&path).await;
+    assert_eq!(watch.event().await, ("ADDED".into(), "a".into()));
+    assert_eq!(watch.event().await, ("ADDED".into(), "b".into()));
+    let end = watch.next().await.unwrap();
+    assert_eq!(end["type"], "BOOKMARK");
+    assert_eq!(
+        end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+    admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    assert_eq!(watch.event().await, ("ADDED".into(), "c".into()));
+    let reply = admin
+        .get(&format!("{CONFIGMAPS}?watch=true&sendInitialEvents=true"))
+        .await;
+    assert!(
+        reply
+            .refused(422)
+            .contains("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn w12_a_streaming_list_of_the_future_is_told() {
+    let admin = Cluster::start().await.admin();
+    let path = format!(
+        "{CONFIGMAPS}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=99999"
+    );
+    let event = admin.watch(&path).await.next().await.unwrap();
+    assert_eq!(event["type"], "ERROR");
+    assert_eq!(event["object"]["code"], 504);
+}
+
+#[tokio::test]
+async fn objects_enter_and_leave_a_selection() {
+    let admin = Cluster::start().await.admin();
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=true&labelSelector=app%3Dx"))
+        .await;
+    admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    let path = format!("{CONFIGMAPS}/c");
+    let labelled = |value: Value| json!({"metadata": {"labels": {"app": value}}});
+    admin.patch(&path, "merge", labelled(json!("x"))).await.ok();
+    let left = admin.patch(&path, "merge", labelled(Value::Null)).await.ok();
+    assert_eq!(watch.event().await, ("ADDED".into(), "c".into()));
+    let gone = watch.next().await.unwrap();
+    assert_eq!(gone["type"], "DELETED");
+    assert_eq!(gone["object"]["metadata"]["labels"]["app"], "x");
+    assert_eq!(version(&gone["object"]), version(&left));
+}
+
+#[tokio::test]
+async fn b04_tables_name_their_columns_once() {
+    let admin = Cluster::start().await.admin();
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let mut watch = admin.watch_as(&format!("{CONFIGMAPS}?watch=true"), accept).await;
+    admin.post(CONFIGMAPS, configmap("a", "1")).await.ok();
+    admin.post(CONFIGMAPS, configmap("b", "1")).await.ok();
+    let first = watch.next().await.unwrap();
+    assert!(first["object"]["columnDefinitions"].is_array());
+    assert_eq!(first["object"]["rows"][0]["cells"][0], "a");
+    let second = watch.next().await.unwrap();
+    assert_eq!(second["object"]["columnDefinitions"], Value::Null);
+}

@@ -1,1 +1,0 @@
-//! The pod's cgroup and the resources of its containers.

@@ -1,1 +1,0 @@
-//! What a container sees around it: variables, hosts and resolver configuration.

@@ -1,1 +1,0 @@
-//! The agent's HTTP face: 10250 and 10248.

@@ -1,1 +1,0 @@
-//! What a pod mounts: set up, handed to containers, and taken down.
