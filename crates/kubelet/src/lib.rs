@@ -1,1 +1,34 @@
-//! placeholder
+//! The node agent: it keeps the pods of its manifests and of the API server running on one node, through a CRI runtime,
+//! and tells what became of them.
+//!
+//! ```text
+//!  manifests ── sources/file ─┐                                  ┌─ runtime/ ── CRI
+//!                             ├─ pods/manager ── pods/worker ────┼─ volumes/, cgroups/, environment/
+//!  API watch ── sources/api ──┘       ▲           (decide, act)  ├─ probes/
+//!  runtime events ── runtime/events ──┘                          └─ status/, mirror/ ── API
+//! ```
+//!
+//! | long-lived task | listens to | emits |
+//! |---|---|---|
+//! | `sources::file` | inotify, a slow rescan as a safety net | snapshots of static pods, faults in manifests |
+//! | `sources::api` | watch of this node's pods | snapshots of API pods and mirrors |
+//! | `runtime::events` | the runtime's events | which pod changed |
+//! | `pods::manager` | all of the above, reports of workers | orders to workers, mirror and status jobs |
+//! | `pods::worker`, one a pod | orders, probe results, timers | CRI calls, reports |
+//! | `mirror`, `status` | statuses and mirrors to write | API requests, off everybody's way |
+//! | `node` | runtime, API | Node object, lease |
+//! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
+//!
+//! It remembers nothing that the runtime, the manifests or the API server could not tell it again: after `kill -9` it
+//! finds its containers by their labels. It never waits for the API server before running a pod.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cgroups;
+pub mod config;
+pub mod environment;
+pub mod node;
+pub mod pods;
+pub mod probes;
+pub mod server;
+pub mod sources;
+pub mod volumes;

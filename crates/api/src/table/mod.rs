@@ -107,6 +107,11 @@ impl TableSpec {
         (self.cells)(object, now)
     }
 
+    /// Cells of an object without content: a watch's bookmark is a row like any other.
+    pub fn blank(&self) -> Vec<Value> {
+        self.row(&Value::Null, Timestamp::UNIX_EPOCH)
+    }
+
     /// The row's `conditions`, where it has any.
     pub fn conditions(&self, object: &Value) -> Option<Value> {
         (self.conditions)(object)

@@ -48,6 +48,23 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// What is wrong, without saying again which kind could not be handled as which: what follows
+    /// `cannot be handled as a Pod: `, and what a patch's `Invalid value` ends with.
+    pub fn cause(&self) -> String {
+        match self {
+            DecodeError::Field { cause, .. } => cause.clone(),
+            DecodeError::NotAnObject { found, go, .. } => {
+                format!("json: cannot unmarshal {found} into Go value of type {go}")
+            }
+            DecodeError::WrongKind {
+                wanted_go, found_go, ..
+            } => {
+                format!("converting ({found_go}) to ({wanted_go}): unknown conversion")
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// The HTTP status.
     pub fn code(&self) -> u16 {
         match self {

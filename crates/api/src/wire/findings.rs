@@ -38,6 +38,25 @@ pub fn findings(api_version: &str, kind: &str, body: &[u8]) -> Vec<Finding> {
         .unwrap_or_default()
 }
 
+/// The unknown fields of an object that is already a tree, such as the result of a patch.
+pub fn unknown_fields(api_version: &str, kind: &str, object: &Value) -> Vec<Finding> {
+    let Some(id) = Schema::builtin().kind(api_version, kind) else {
+        return Vec::new();
+    };
+    let mut scan = Scan {
+        unknown: Vec::new(),
+        duplicate: Vec::new(),
+        path: Vec::new(),
+    };
+    // Reading a tree cannot fail.
+    let _ = Seed {
+        scan: &mut scan,
+        place: Place::Message(id),
+    }
+    .deserialize(object);
+    scan.unknown
+}
+
 /// Decodes JSON (of two values for one key the last counts) and collects the findings on the way.
 pub(super) fn decode(body: &[u8], message: Option<MessageId>) -> Result<(Value, Vec<Finding>), DecodeError> {
     let mut scan = Scan {

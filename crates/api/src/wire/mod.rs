@@ -19,7 +19,7 @@ mod tests;
 mod yaml;
 
 pub use error::DecodeError;
-pub use findings::{Finding, findings};
+pub use findings::{Finding, findings, unknown_fields};
 pub use normalize::normalize;
 pub use yaml::{from_yaml, to_yaml};
 

@@ -21,7 +21,7 @@ pub fn normalize(api_version: &str, kind: &str, object: Value) -> Result<Value, 
     let Value::Object(object) = object else {
         return Err(DecodeError::NotAnObject {
             kind: kind.to_owned(),
-            version: api_version.to_owned(),
+            version: short(api_version).to_owned(),
             found: scalar::found(&object),
             go: schema.message(id).go_name(),
         });
@@ -40,7 +40,7 @@ pub fn normalize(api_version: &str, kind: &str, object: Value) -> Result<Value, 
         }
         Err(cause) => Err(DecodeError::Field {
             kind: kind.to_owned(),
-            version: api_version.to_owned(),
+            version: short(api_version).to_owned(),
             cause: cause.0,
         }),
     }
@@ -55,18 +55,23 @@ fn check_kind(api_version: &str, kind: &str, object: &Map<String, Value>) -> Res
     if found_version == api_version && found == kind {
         return Ok(());
     }
-    let version = |av: &str| av.rsplit('/').next().unwrap_or(av).to_owned();
+    let found_version = short(&found_version);
     let group = match api_version.split_once('/') {
         Some((group, _)) => group.split('.').next().unwrap_or(group).to_owned(),
         None => "core".to_owned(),
     };
     Err(DecodeError::WrongKind {
-        found_go: format!("{}.{found}", version(&found_version)),
+        found_go: format!("{found_version}.{found}"),
         wanted_go: format!("{group}.{kind}"),
         wanted: kind.to_owned(),
         found,
-        found_version,
+        found_version: found_version.to_owned(),
     })
+}
+
+/// The version of an apiVersion, without its group.
+fn short(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
 }
 
 /// What is wrong with a field; the path is in the text already.
@@ -119,7 +124,7 @@ impl Walk {
     fn field(&mut self, owner: &Message, field: &Field, value: Value) -> Result<Option<Value>, Wrong> {
         match (field.shape, value) {
             (Shape::One, Value::Null) => self.absent(field),
-            (_, Value::Null) => Ok(field.always.then_some(Value::Null)),
+            (_, Value::Null) => Ok(empty(field)),
             (Shape::One, value) => {
                 let value = self.single(owner, field, value)?;
                 if value.is_null() {
@@ -134,14 +139,22 @@ impl Walk {
                 for item in items {
                     list.push(self.item(owner, field, item)?);
                 }
-                Ok((field.always || !list.is_empty()).then_some(Value::Array(list)))
+                Ok(if list.is_empty() {
+                    empty(field)
+                } else {
+                    Some(Value::Array(list))
+                })
             }
             (Shape::Map, Value::Object(entries)) => {
                 let mut map = Map::new();
                 for (key, item) in entries {
                     map.insert(key, self.item(owner, field, item)?);
                 }
-                Ok((field.always || !map.is_empty()).then_some(Value::Object(map)))
+                Ok(if map.is_empty() {
+                    empty(field)
+                } else {
+                    Some(Value::Object(map))
+                })
             }
             (_, other) => Err(self.mismatch(owner, field, scalar::found(&other), self.go_type(field))),
         }
@@ -238,6 +251,11 @@ impl Walk {
             Type::Message(id) => self.schema.message(id).go_name(),
         }
     }
+}
+
+/// What is written for a list or map without entries: storing can't tell it from none at all, so neither do we.
+fn empty(field: &Field) -> Option<Value> {
+    field.always.then_some(Value::Null)
 }
 
 /// Left out where the type has no presence: what Go's `omitempty` leaves out.

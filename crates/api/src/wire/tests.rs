@@ -244,6 +244,39 @@ fn unknown_and_duplicate_fields_are_found_with_their_paths() {
 }
 
 #[test]
+fn unknown_fields_of_a_tree() {
+    let pod = j!({"spec": {"containers": [{"name": "a", "bogus": 1}]}, "more": {}});
+    assert_eq!(
+        super::unknown_fields("v1", "Pod", &pod),
+        [
+            Finding::Unknown("more".to_owned()),
+            Finding::Unknown("spec.containers[0].bogus".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn errors_name_the_version_without_its_group_and_the_cause_alone() {
+    let error = normalize("apps/v1", "DaemonSet", j!({"spec": 1})).unwrap_err();
+    let cause = "json: cannot unmarshal number into Go struct field DaemonSet.spec of type v1.DaemonSetSpec";
+    assert_eq!(
+        error.to_string(),
+        format!("DaemonSet in version \"v1\" cannot be handled as a DaemonSet: {cause}")
+    );
+    assert_eq!(error.cause(), cause);
+}
+
+#[test]
+fn options_belong_to_every_group() {
+    let options = j!({"apiVersion": "policy/v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
+    assert_eq!(normal("policy/v1", "DeleteOptions", options.clone()), options);
+    assert_eq!(
+        normal("v1", "DeleteOptions", j!({"dryRun": ["All"]}))["dryRun"],
+        j!(["All"])
+    );
+}
+
+#[test]
 fn nulls_empty_values_and_embedded_json_are_no_findings() {
     let body = br#"{"kind":"ControllerRevision","apiVersion":"apps/v1","metadata":{"name":"","labels":null},"data":{"x":1,"y":{"x":2}}}"#;
     assert_eq!(findings("apps/v1", "ControllerRevision", body), []);
@@ -301,4 +334,101 @@ fn yaml_modes_are_octal() {
     }
     assert!(super::from_yaml(b"a: [").is_err());
     assert!(super::from_yaml(b"\xff").is_err());
+}
+
+mod any_object {
+    use proptest::prelude::*;
+    use serde_json::{Value, json as j};
+
+    use super::super::schema::{Field, MessageId, Schema, Shape, Type};
+    use super::super::{findings, json, normalize, protobuf};
+
+    /// An object of the message with about half its fields set, some of them to their zero.
+    fn object(id: MessageId, depth: usize, seed: &mut impl FnMut() -> u8) -> Value {
+        let mut object = serde_json::Map::new();
+        for field in Schema::builtin().message(id).json_fields() {
+            if seed() % 3 == 0 && depth < 12 {
+                object.insert(field.name.to_owned(), value(field, depth, seed));
+            }
+        }
+        Value::Object(object)
+    }
+
+    fn value(field: &Field, depth: usize, seed: &mut impl FnMut() -> u8) -> Value {
+        match field.shape {
+            Shape::One => single(field, depth, seed),
+            Shape::List => (0..seed() % 3).map(|_| single(field, depth, seed)).collect(),
+            Shape::Map => (0..seed() % 3)
+                .map(|i| (format!("k{i}"), single(field, depth, seed)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+
+    fn single(field: &Field, depth: usize, seed: &mut impl FnMut() -> u8) -> Value {
+        let n = seed();
+        match field.ty {
+            Type::String => {
+                if n % 2 == 0 {
+                    j!("")
+                } else {
+                    j!(format!("s{n}<"))
+                }
+            }
+            Type::Bytes => {
+                if n % 2 == 0 {
+                    j!("")
+                } else {
+                    j!("eQ==")
+                }
+            }
+            Type::Int32 | Type::Int64 => j!(i64::from(n % 4) - 1),
+            Type::Bool => j!(n % 2 == 0),
+            Type::Time => j!(["2026-01-02T03:04:05Z", "0001-01-01T00:00:00Z"][usize::from(n % 2)]),
+            Type::MicroTime => j!("2026-01-02T03:04:05.000006Z"),
+            Type::Quantity => j!(["0", "1500m", "1024Mi"][usize::from(n % 3)]),
+            Type::IntOrString => {
+                if n % 2 == 0 {
+                    j!(0)
+                } else {
+                    j!("10%")
+                }
+            }
+            Type::Raw => j!({"a": {"$patch": n}}),
+            Type::Strings => j!(["x"]),
+            Type::Message(id) => object(id, depth + 1, seed),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        /// The normal form is a fixed point, has no findings, and survives JSON and protobuf unchanged.
+        #[test]
+        fn survives_both_encodings(which in any::<prop::sample::Index>(), bytes in prop::collection::vec(any::<u8>(), 1..400)) {
+            let kinds: Vec<_> = super::super::kinds().collect();
+            let kind = which.get(&kinds);
+            let (api_version, kind) = (kind.api_version, kind.kind);
+            let mut at = 0;
+            let mut seed = || { at += 1; bytes[at % bytes.len()].wrapping_add((at / bytes.len()) as u8) };
+            let id = Schema::builtin().kind(api_version, kind).unwrap();
+            let normal = normalize(api_version, kind, object(id, 0, &mut seed)).unwrap();
+            prop_assert_eq!(&normalize(api_version, kind, normal.clone()).unwrap(), &normal);
+            let text = json::encode(&normal);
+            prop_assert_eq!(findings(api_version, kind, &text), vec![]);
+            prop_assert_eq!(&json::decode(&text).unwrap(), &normal);
+            let decoded = protobuf::decode(&protobuf::encode(&normal).unwrap()).unwrap();
+            prop_assert_eq!(&normalize(api_version, kind, decoded).unwrap(), &normal);
+        }
+
+        #[test]
+        fn no_json_makes_it_panic(which in any::<prop::sample::Index>(), text in "[\\[\\]{}\":,a-z0-9 ]{0,60}") {
+            let kinds: Vec<_> = super::super::kinds().collect();
+            let kind = which.get(&kinds);
+            if let Ok(object) = json::decode(text.as_bytes()) {
+                let _ = normalize(kind.api_version, kind.kind, object);
+            }
+            let _ = super::super::from_yaml(text.as_bytes());
+        }
+    }
 }

@@ -52,8 +52,30 @@ impl Disk for FileDisk {
     }
 }
 
+/// Growth by up to this much is written out: the data sync of a commit into blocks that were only
+/// reserved has to wait for the file system's journal, too, which costs half as much again. More
+/// would hold up the writer for seconds on a memory card.
+const TOUCH_BYTES_MAX: u64 = 4 << 20;
+
 #[derive(Debug)]
 struct OpenFile(File);
+
+impl OpenFile {
+    /// Writes zeros to blocks that were reserved and read as zeros already.
+    fn touch(&self, from: u64, to: u64) -> io::Result<()> {
+        if to - from > TOUCH_BYTES_MAX {
+            return Ok(());
+        }
+        let zeros = vec![0; 64 << 10];
+        let mut at = from;
+        while at < to {
+            let chunk = (to - at).min(zeros.len() as u64);
+            self.0.write_all_at(&zeros[..chunk as usize], at)?;
+            at += chunk;
+        }
+        Ok(())
+    }
+}
 
 impl StorageBackend for OpenFile {
     fn len(&self) -> io::Result<u64> {
@@ -74,7 +96,7 @@ impl StorageBackend for OpenFile {
                 current,
                 len - current,
             ) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.touch(current, len),
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
                 Err(errno) => {
                     // What was reserved so far must not stay: the disk is full.

@@ -22,10 +22,8 @@ pub const MAGIC: &[u8; 4] = b"k8s\0";
 pub fn decode(body: &[u8]) -> Result<Value, DecodeError> {
     let envelope = decode::envelope(body)?;
     let schema = Schema::builtin();
-    // Options of a request are sent under the version of the resource they are about.
     let id = schema
         .kind(&envelope.api_version, &envelope.kind)
-        .or_else(|| schema.kind("meta.k8s.io/v1", &envelope.kind))
         .ok_or(DecodeError::NoProtobuf)?;
     let mut object =
         decode::message(schema.message(id), envelope.raw).map_err(|cause| DecodeError::Protobuf {
@@ -42,10 +40,7 @@ pub fn encode(object: &Value) -> Result<Vec<u8>, DecodeError> {
     let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let schema = Schema::builtin();
-    let id = schema
-        .kind(api_version, kind)
-        .or_else(|| schema.kind("meta.k8s.io/v1", kind))
-        .ok_or(DecodeError::NoProtobuf)?;
+    let id = schema.kind(api_version, kind).ok_or(DecodeError::NoProtobuf)?;
     let Value::Object(fields) = object else {
         return Err(DecodeError::NoProtobuf);
     };

@@ -153,3 +153,34 @@ proptest! {
         }
     }
 }
+
+/// What kubectl 1.32 sends, byte for byte.
+#[test]
+fn bodies_of_kubectl() {
+    for (body, object) in [
+        // kubectl create configmap a --from-literal=k=v
+        (
+            "6b3873000a0f0a0276311209436f6e6669674d6170121b0a110a016112001a0022002a0032003800420012060a016b1201761a002200",
+            r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"data":{"k":"v"}}"#,
+        ),
+        // kubectl create deployment d --image=i --port=80 --replicas=0
+        (
+            "6b3873000a150a07617070732f7631120a4465706c6f796d656e7412a7010a1b0a016412001a0022002a003200380042005a080a03617070120164127a0800120a0a080a036170701201641a620a1a0a0012001a0022002a003200380042005a080a03617070120164124412260a01691201692a00320a0a001000185022002a0042006a007200800100880100900100a201001a00320042004a0052005800600068008201008a01009a0100c2010022020a00280038001a0c0800100018002000280038001a002200",
+            r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"d","labels":{"app":"d"}},"spec":{"replicas":0,"selector":{"matchLabels":{"app":"d"}},"template":{"metadata":{"labels":{"app":"d"}},"spec":{"containers":[{"name":"i","image":"i","ports":[{"containerPort":80}],"resources":{}}]}},"strategy":{}},"status":{}}"#,
+        ),
+        // kubectl create token sa --duration=10m
+        (
+            "6b3873000a280a1861757468656e7469636174696f6e2e6b38732e696f2f7631120c546f6b656e52657175657374121d0a100a0012001a0022002a00320038004200120320d8041a040a0012001a002200",
+            r#"{"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{},"spec":{"audiences":null,"expirationSeconds":600},"status":{"token":"","expirationTimestamp":null}}"#,
+        ),
+    ] {
+        let bytes: Vec<u8> = (0..body.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&body[i..i + 2], 16).unwrap())
+            .collect();
+        let decoded = decode(&bytes).unwrap();
+        let (api_version, kind) = supported(&decoded).unwrap();
+        let normal = normalize(&api_version, &kind, decoded).unwrap();
+        assert_eq!(String::from_utf8(json::encode(&normal)).unwrap(), object);
+    }
+}

@@ -151,7 +151,8 @@ impl Schema {
         &SCHEMA
     }
 
-    /// The message of a kind, by the apiVersion and kind a body declares.
+    /// The message of a kind, by the apiVersion and kind a body declares. Kinds that belong to no group (DeleteOptions,
+    /// Status) are sent as `v1`, options also under the version of the resource they are about.
     pub fn kind(&self, api_version: &str, kind: &str) -> Option<MessageId> {
         // HashMap keys are 'static; a scan over some sixty kinds would do as well, this keeps the lookup by hash.
         fn shorten<'a>(
@@ -160,7 +161,14 @@ impl Schema {
         ) -> Option<&'a MessageId> {
             map.get(&key)
         }
-        shorten(&self.kinds, (api_version, kind)).copied()
+        let found = shorten(&self.kinds, (api_version, kind));
+        let shared = || {
+            let anywhere = api_version == "v1" || kind == "DeleteOptions";
+            anywhere
+                .then(|| shorten(&self.kinds, ("meta.k8s.io/v1", kind)))
+                .flatten()
+        };
+        found.or_else(shared).copied()
     }
 
     /// The message of a kind whose group isn't known: the first section that has it.

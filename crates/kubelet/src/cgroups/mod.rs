@@ -1,0 +1,1 @@
+//! The pod's cgroup and the resources of its containers.

@@ -1,0 +1,423 @@
+//! The fields of KubeletConfiguration that mean something here, with upstream's names and defaults. Fields not listed
+//! are accepted and shown in `/configz` as they were given.
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A duration in Go's notation: `1m30s`, `0s`, `100ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GoDuration(pub Duration);
+
+/// `authentication`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authentication {
+    pub x509: X509,
+    pub webhook: WebhookAuthentication,
+    pub anonymous: Anonymous,
+}
+
+/// `authentication.x509`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct X509 {
+    #[serde(rename = "clientCAFile", skip_serializing_if = "String::is_empty")]
+    pub client_ca_file: String,
+}
+
+/// `authentication.webhook`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WebhookAuthentication {
+    pub enabled: bool,
+    #[serde(rename = "cacheTTL")]
+    pub cache_ttl: GoDuration,
+}
+
+/// `authentication.anonymous`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Anonymous {
+    pub enabled: bool,
+}
+
+/// `authorization`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Authorization {
+    pub mode: String,
+    pub webhook: WebhookAuthorization,
+}
+
+/// `authorization.webhook`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebhookAuthorization {
+    #[serde(rename = "cacheAuthorizedTTL")]
+    pub cache_authorized_ttl: GoDuration,
+    #[serde(rename = "cacheUnauthorizedTTL")]
+    pub cache_unauthorized_ttl: GoDuration,
+}
+
+/// `crashLoopBackOff`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CrashLoopBackOff {
+    pub max_container_restart_period: GoDuration,
+}
+
+/// KubeletConfiguration, `kubelet.config.k8s.io/v1beta1`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct KubeletConfiguration {
+    // Sources.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub static_pod_path: String,
+    #[serde(rename = "staticPodURL", skip_serializing_if = "String::is_empty")]
+    pub static_pod_url: String,
+    #[serde(rename = "staticPodURLHeader", skip_serializing_if = "BTreeMap::is_empty")]
+    pub static_pod_url_header: BTreeMap<String, Vec<String>>,
+    pub sync_frequency: GoDuration,
+    pub file_check_frequency: GoDuration,
+    pub http_check_frequency: GoDuration,
+    // Server.
+    pub enable_server: bool,
+    pub address: String,
+    pub port: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub read_only_port: u16,
+    pub healthz_bind_address: String,
+    pub healthz_port: u16,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tls_cert_file: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tls_private_key_file: String,
+    pub rotate_certificates: bool,
+    #[serde(rename = "serverTLSBootstrap", skip_serializing_if = "std::ops::Not::not")]
+    pub server_tls_bootstrap: bool,
+    pub authentication: Authentication,
+    pub authorization: Authorization,
+    pub enable_debugging_handlers: bool,
+    pub streaming_connection_idle_timeout: GoDuration,
+    // Node.
+    pub register_node: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub register_with_taints: Vec<k8s_openapi::api::core::v1::Taint>,
+    pub node_status_update_frequency: GoDuration,
+    pub node_status_report_frequency: GoDuration,
+    pub node_lease_duration_seconds: i32,
+    pub node_status_max_images: i32,
+    pub max_pods: i32,
+    pub pods_per_core: i32,
+    #[serde(rename = "podCIDR", skip_serializing_if = "String::is_empty")]
+    pub pod_cidr: String,
+    #[serde(rename = "providerID", skip_serializing_if = "String::is_empty")]
+    pub provider_id: String,
+    #[serde(rename = "clusterDNS", skip_serializing_if = "Vec::is_empty")]
+    pub cluster_dns: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cluster_domain: String,
+    pub resolv_conf: String,
+    // Runtime.
+    pub container_runtime_endpoint: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_service_endpoint: String,
+    pub runtime_request_timeout: GoDuration,
+    pub serialize_image_pulls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parallel_image_pulls: Option<i32>,
+    pub seccomp_default: bool,
+    // Logs.
+    pub pod_logs_dir: String,
+    pub container_log_max_size: String,
+    pub container_log_max_files: i32,
+    pub container_log_monitor_interval: GoDuration,
+    // Resources.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub cgroup_root: String,
+    pub cgroup_driver: String,
+    #[serde(rename = "cgroupsPerQOS")]
+    pub cgroups_per_qos: bool,
+    pub enforce_node_allocatable: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub system_reserved: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kube_reserved: BTreeMap<String, String>,
+    pub pod_pids_limit: i64,
+    #[serde(rename = "cpuCFSQuota")]
+    pub cpu_cfs_quota: bool,
+    #[serde(rename = "cpuCFSQuotaPeriod")]
+    pub cpu_cfs_quota_period: GoDuration,
+    pub fail_swap_on: bool,
+    #[serde(rename = "failCgroupV1")]
+    pub fail_cgroup_v1: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "singleProcessOOMKill")]
+    pub single_process_oom_kill: Option<bool>,
+    pub oom_score_adj: i32,
+    pub max_open_files: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_unsafe_sysctls: Vec<String>,
+    // Eviction and garbage collection.
+    pub eviction_hard: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_default_eviction_settings: Option<bool>,
+    #[serde(rename = "imageMinimumGCAge")]
+    pub image_minimum_gc_age: GoDuration,
+    #[serde(rename = "imageGCHighThresholdPercent")]
+    pub image_gc_high_threshold_percent: i32,
+    #[serde(rename = "imageGCLowThresholdPercent")]
+    pub image_gc_low_threshold_percent: i32,
+    // Lifecycle.
+    pub shutdown_grace_period: GoDuration,
+    pub shutdown_grace_period_critical_pods: GoDuration,
+    pub crash_loop_back_off: CrashLoopBackOff,
+    /// Everything else that was given.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+fn is_zero(port: &u16) -> bool {
+    *port == 0
+}
+
+const fn seconds(seconds: u64) -> GoDuration {
+    GoDuration(Duration::from_secs(seconds))
+}
+
+impl Default for Authentication {
+    fn default() -> Self {
+        Self {
+            x509: X509::default(),
+            webhook: WebhookAuthentication::default(),
+            anonymous: Anonymous::default(),
+        }
+    }
+}
+
+impl Default for WebhookAuthentication {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            cache_ttl: seconds(120),
+        }
+    }
+}
+
+impl Default for Authorization {
+    fn default() -> Self {
+        Self {
+            mode: "Webhook".into(),
+            webhook: WebhookAuthorization::default(),
+        }
+    }
+}
+
+impl Default for WebhookAuthorization {
+    fn default() -> Self {
+        Self {
+            cache_authorized_ttl: seconds(300),
+            cache_unauthorized_ttl: seconds(30),
+        }
+    }
+}
+
+impl Default for CrashLoopBackOff {
+    fn default() -> Self {
+        Self {
+            max_container_restart_period: seconds(300),
+        }
+    }
+}
+
+impl Default for KubeletConfiguration {
+    fn default() -> Self {
+        Self {
+            static_pod_path: String::new(),
+            static_pod_url: String::new(),
+            static_pod_url_header: BTreeMap::new(),
+            sync_frequency: seconds(60),
+            file_check_frequency: seconds(20),
+            http_check_frequency: seconds(20),
+            enable_server: true,
+            address: "0.0.0.0".into(),
+            port: 10250,
+            read_only_port: 0,
+            healthz_bind_address: "127.0.0.1".into(),
+            healthz_port: 10248,
+            tls_cert_file: String::new(),
+            tls_private_key_file: String::new(),
+            rotate_certificates: false,
+            server_tls_bootstrap: false,
+            authentication: Authentication::default(),
+            authorization: Authorization::default(),
+            enable_debugging_handlers: true,
+            streaming_connection_idle_timeout: seconds(4 * 3600),
+            register_node: true,
+            register_with_taints: Vec::new(),
+            node_status_update_frequency: seconds(10),
+            node_status_report_frequency: seconds(300),
+            node_lease_duration_seconds: 40,
+            node_status_max_images: 50,
+            max_pods: 110,
+            pods_per_core: 0,
+            pod_cidr: String::new(),
+            provider_id: String::new(),
+            cluster_dns: Vec::new(),
+            cluster_domain: String::new(),
+            resolv_conf: "/etc/resolv.conf".into(),
+            container_runtime_endpoint: "unix:///run/containerd/containerd.sock".into(),
+            image_service_endpoint: String::new(),
+            runtime_request_timeout: seconds(120),
+            serialize_image_pulls: true,
+            max_parallel_image_pulls: None,
+            seccomp_default: false,
+            pod_logs_dir: "/var/log/pods".into(),
+            container_log_max_size: "10Mi".into(),
+            container_log_max_files: 5,
+            container_log_monitor_interval: seconds(10),
+            cgroup_root: String::new(),
+            cgroup_driver: "cgroupfs".into(),
+            cgroups_per_qos: true,
+            enforce_node_allocatable: vec!["pods".into()],
+            system_reserved: BTreeMap::new(),
+            kube_reserved: BTreeMap::new(),
+            pod_pids_limit: -1,
+            cpu_cfs_quota: true,
+            cpu_cfs_quota_period: GoDuration(Duration::from_millis(100)),
+            fail_swap_on: true,
+            fail_cgroup_v1: true,
+            single_process_oom_kill: None,
+            oom_score_adj: -999,
+            max_open_files: 1_000_000,
+            allowed_unsafe_sysctls: Vec::new(),
+            eviction_hard: default_eviction_hard(),
+            merge_default_eviction_settings: None,
+            image_minimum_gc_age: seconds(120),
+            image_gc_high_threshold_percent: 85,
+            image_gc_low_threshold_percent: 80,
+            shutdown_grace_period: seconds(0),
+            shutdown_grace_period_critical_pods: seconds(0),
+            crash_loop_back_off: CrashLoopBackOff::default(),
+            other: Map::new(),
+        }
+    }
+}
+
+/// The thresholds used when none is given.
+pub fn default_eviction_hard() -> BTreeMap<String, String> {
+    let pairs = [
+        ("memory.available", "100Mi"),
+        ("nodefs.available", "10%"),
+        ("nodefs.inodesFree", "5%"),
+        ("imagefs.available", "15%"),
+        ("imagefs.inodesFree", "5%"),
+    ];
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+impl GoDuration {
+    /// Reads Go's notation. Negative durations mean nothing to this configuration.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bad = || format!("invalid duration {text:?}: expected a form such as 30s, 1m30s or 100ms");
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let (mut rest, mut nanoseconds) = (text, 0f64);
+        while !rest.is_empty() {
+            let digits = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .ok_or_else(bad)?;
+            let number: f64 = rest[..digits].parse().map_err(|_| bad())?;
+            rest = &rest[digits..];
+            let end = rest
+                .find(|c: char| c.is_ascii_digit() || c == '.')
+                .unwrap_or(rest.len());
+            let unit = match &rest[..end] {
+                "ns" => 1f64,
+                "us" | "µs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                _ => return Err(bad()),
+            };
+            nanoseconds += number * unit;
+            rest = &rest[end..];
+        }
+        if text.is_empty() || !nanoseconds.is_finite() || nanoseconds > i64::MAX as f64 {
+            return Err(bad());
+        }
+        Ok(Self(Duration::from_nanos(nanoseconds.round() as u64)))
+    }
+}
+
+impl std::fmt::Display for GoDuration {
+    /// Go's canonical form: `1m0s`, `1.5s`, `100ms`, `0s`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let nanoseconds = self.0.as_nanos();
+        let fraction = |value: u128, unit: u128| {
+            let (whole, part) = (value / unit, value % unit);
+            if part == 0 {
+                return whole.to_string();
+            }
+            let width = unit.ilog10() as usize;
+            format!("{whole}.{}", format!("{part:0width$}").trim_end_matches('0'))
+        };
+        match nanoseconds {
+            0 => write!(f, "0s"),
+            n if n < 1_000 => write!(f, "{n}ns"),
+            n if n < 1_000_000 => write!(f, "{}µs", fraction(n, 1_000)),
+            n if n < 1_000_000_000 => write!(f, "{}ms", fraction(n, 1_000_000)),
+            n => {
+                let (hours, minutes) = (n / 3_600_000_000_000, n / 60_000_000_000 % 60);
+                if hours > 0 {
+                    write!(f, "{hours}h")?;
+                }
+                if hours > 0 || minutes > 0 {
+                    write!(f, "{minutes}m")?;
+                }
+                write!(f, "{}s", fraction(n % 60_000_000_000, 1_000_000_000))
+            }
+        }
+    }
+}
+
+impl Serialize for GoDuration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for GoDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written_as_go_does() {
+        for (given, written) in [
+            ("60s", "1m0s"),
+            ("1h", "1h0m0s"),
+            ("1m30s", "1m30s"),
+            ("100ms", "100ms"),
+            ("1.5s", "1.5s"),
+            ("0", "0s"),
+            ("2us", "2µs"),
+        ] {
+            assert_eq!(GoDuration::parse(given).unwrap().to_string(), written, "{given}");
+        }
+        for bad in ["", "5", "1x", "s", "-1s"] {
+            assert!(GoDuration::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

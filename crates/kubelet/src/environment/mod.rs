@@ -1,0 +1,1 @@
+//! What a container sees around it: variables, hosts and resolver configuration.

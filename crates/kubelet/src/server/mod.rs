@@ -1,0 +1,1 @@
+//! The agent's HTTP face: 10250 and 10248.

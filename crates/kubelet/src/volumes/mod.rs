@@ -1,0 +1,1 @@
+//! What a pod mounts: set up, handed to containers, and taken down.

@@ -1,0 +1,153 @@
+//! Power cuts: whatever was acknowledged is there, whatever is there is whole, and it opens.
+use crate::common::*;
+use crate::disk::{Faults, SimulatedDisk};
+use crate::open;
+use orlop_store::*;
+use std::collections::BTreeMap;
+
+const WRITES: u64 = 20;
+
+/// What the store holds at each revision when the trace runs undisturbed.
+fn expected() -> Vec<Vec<String>> {
+    let mut keys = BTreeMap::new();
+    let mut states = vec![Vec::new(), Vec::new()];
+    for number in 0..WRITES {
+        let (key, text) = step(number);
+        match text {
+            Some(text) => keys.insert(key, text),
+            None => keys.remove(&key),
+        };
+        states.push(keys.iter().map(|(key, text)| format!("{key}={text}")).collect());
+    }
+    states
+}
+
+/// One write of the trace: few keys, some deletions, values from tiny to several pages.
+fn step(number: u64) -> (String, Option<String>) {
+    if number % 7 == 6 {
+        return (format!("/{}", (number - 1) % 5), None);
+    }
+    let size = if number.is_multiple_of(4) { 9000 } else { 20 };
+    (
+        format!("/{}", number % 5),
+        Some(format!("{number}{}", "x".repeat(size))),
+    )
+}
+
+/// Runs the trace until the disk has no more power; answers the last acknowledged revision.
+async fn run_trace(store: &dyn Store) -> u64 {
+    let mut acknowledged = 0;
+    for number in 0..WRITES {
+        let (key, text) = step(number);
+        let op = match &text {
+            Some(text) => Op::put(&key, value(text), None),
+            None => Op::delete(&key),
+        };
+        match store.txn(Txn::default().then(op)).await {
+            Ok(answer) => acknowledged = answer.revision.0,
+            Err(_) => break,
+        }
+    }
+    acknowledged
+}
+
+async fn check(disk: &SimulatedDisk, acknowledged: u64, what: &str) {
+    let store = open(disk);
+    let store: &dyn Store = &*store;
+    let status = store.status().await.unwrap();
+    let revision = status.revision.0;
+    assert!(
+        (acknowledged..=acknowledged.max(1) + 1).contains(&revision),
+        "{what}: acknowledged {acknowledged}, found {revision}"
+    );
+    let expected = expected();
+    for at in 1..=revision {
+        let found = list_at(store, "", Some(Revision(at))).await;
+        assert!(found == expected[at as usize], "{what}: wrong at revision {at}");
+    }
+    assert_eq!(status.keys as usize, expected[revision as usize].len(), "{what}");
+    if revision > 1 {
+        let mut stream = store
+            .watch(WatchRequest::prefix("", Some(Revision(2))))
+            .await
+            .unwrap();
+        let seen = events(&mut stream, revision as usize - 1).await;
+        assert_eq!(seen.last().unwrap().kv.mod_revision.0, revision, "{what}");
+    }
+    assert_eq!(put(store, "/new", "1").await.0, revision + 1, "{what}: goes on");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_may_go_at_every_call() {
+    let disk = SimulatedDisk::default();
+    let calls = {
+        let store = open(&disk);
+        assert_eq!(run_trace(&*store).await, 1 + WRITES);
+        store.close().await;
+        disk.calls()
+    };
+    for cut in 0..=calls {
+        let disk = SimulatedDisk::default();
+        disk.set_faults(Faults {
+            power_cut_at: Some(cut),
+            ..Faults::default()
+        });
+        let opened = orlop_store::embedded::EmbeddedStore::with_disk(
+            std::sync::Arc::new(disk.clone()),
+            std::sync::Arc::new(orlop_store::embedded::SystemClock::default()),
+            orlop_store::embedded::Options::default(),
+        );
+        let acknowledged = match opened {
+            Ok(store) => run_trace(&*store).await,
+            Err(_) => 0,
+        };
+        for round in 0..2 {
+            let seed = cut as u64 * 31 + round;
+            let what = format!("power cut at call {cut}, seed {seed}");
+            check(&disk.after_power_cut(seed), acknowledged, &what).await;
+        }
+        check(&disk.after_kill(), acknowledged, &format!("killed at call {cut}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writes_that_answered_survive() {
+    for seed in 0..20 {
+        let disk = SimulatedDisk::default();
+        let acknowledged = {
+            let store = open(&disk);
+            disk.set_faults(Faults {
+                power_cut_at: Some(disk.calls() + 40 + seed as usize * 11),
+                ..Faults::default()
+            });
+            let mut tasks = tokio::task::JoinSet::new();
+            for writer in 0..8 {
+                let store = store.clone();
+                tasks.spawn(async move {
+                    let store: &dyn Store = &*store;
+                    let mut done = Vec::new();
+                    for number in 0..200 {
+                        let key = format!("/{writer}/{number}");
+                        match store.create(&key, value(&key), None).await {
+                            Ok(revision) => done.push((key, revision.unwrap())),
+                            Err(_) => break,
+                        }
+                    }
+                    done
+                });
+            }
+            tasks.join_all().await.concat()
+        };
+        let disk = disk.after_power_cut(seed);
+        let store = open(&disk);
+        let store: &dyn Store = &*store;
+        for (key, revision) in acknowledged {
+            let kv = store
+                .get(&key)
+                .await
+                .unwrap()
+                .unwrap_or_else(|| panic!("seed {seed}: {key} is lost"));
+            assert_eq!(kv.mod_revision, revision, "seed {seed}");
+        }
+    }
+}

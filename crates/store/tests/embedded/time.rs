@@ -1,0 +1,75 @@
+//! Time: leases and history by a clock that the test turns.
+use crate::common::*;
+use crate::disk::SimulatedDisk;
+use crate::{everything, open_with_clock};
+use orlop_store::embedded::ManualClock;
+use orlop_store::*;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_end_together_and_not_before() {
+    let clock = Arc::new(ManualClock::default());
+    let disk = SimulatedDisk::default();
+    let store = open_with_clock(&disk, clock.clone());
+    let short = store.lease_grant(10).await.unwrap();
+    let kept = store.lease_grant(10).await.unwrap();
+    for (key, lease) in [("a", short), ("b", kept), ("c", short)] {
+        put_leased(&*store, key, "1", Some(lease)).await;
+    }
+    let mut stream = store.watch(WatchRequest::prefix("", None)).await.unwrap();
+    clock.advance(Duration::from_secs(9));
+    assert_eq!(store.lease_keep_alive(kept).await.unwrap(), 10);
+    assert_eq!(everything(&store).await.len(), 3);
+    clock.advance(Duration::from_secs(1));
+    let batch = next_batch(&mut stream).await.unwrap();
+    let keys: Vec<_> = batch.events.iter().map(|event| event.kv.key.as_str()).collect();
+    assert_eq!(keys, ["a", "c"]);
+    clock.advance(Duration::from_secs(9));
+    assert_eq!(events(&mut stream, 1).await[0].kv.key, "b");
+    assert_eq!(everything(&store).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_gives_leases_their_full_time_again() {
+    let clock = Arc::new(ManualClock::default());
+    let disk = SimulatedDisk::default();
+    let store = open_with_clock(&disk, clock.clone());
+    let lease = store.lease_grant(10).await.unwrap();
+    put_leased(&*store, "a", "1", Some(lease)).await;
+    clock.advance(Duration::from_secs(8));
+    drop(store);
+    let store = open_with_clock(&disk, clock.clone());
+    let mut stream = store.watch(WatchRequest::prefix("", None)).await.unwrap();
+    clock.advance(Duration::from_secs(8));
+    put(&*store, "b", "1").await;
+    assert_eq!(everything(&store).await, ["a=1", "b=1"]);
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(events(&mut stream, 2).await[1].kv.key, "a");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_is_kept_for_five_minutes_then_forgotten() {
+    let clock = Arc::new(ManualClock::default());
+    let disk = SimulatedDisk::default();
+    let store = open_with_clock(&disk, clock.clone());
+    let one = put(&*store, "a", "1").await;
+    let mut last = one;
+    for number in 0..299 {
+        clock.advance(Duration::from_secs(1));
+        last = put(&*store, "a", &number.to_string()).await;
+    }
+    assert_eq!(list_at(&*store, "", Some(one)).await, ["a=1"], "299 s old");
+    // Behind every advance a write waits its turn, and with it for what the clock has brought.
+    clock.advance(Duration::from_secs(400));
+    put(&*store, "b", "1").await;
+    put(&*store, "b", "2").await;
+    let status = store.status().await.unwrap();
+    assert_eq!(status.compacted, last);
+    let mut old = RangeRequest::key("a");
+    old.revision = Some(one);
+    let error = store.range(old).await.unwrap_err();
+    assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
+    let mut stream = store.watch(WatchRequest::prefix("", Some(last))).await.unwrap();
+    assert_eq!(events(&mut stream, 3).await.len(), 3);
+}
