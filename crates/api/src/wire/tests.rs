@@ -347,7 +347,7 @@ mod any_object {
     fn object(id: MessageId, depth: usize, seed: &mut impl FnMut() -> u8) -> Value {
         let mut object = serde_json::Map::new();
         for field in Schema::builtin().message(id).json_fields() {
-            if seed() % 3 == 0 && depth < 12 {
+            if seed().is_multiple_of(3) && depth < 12 {
                 object.insert(field.name.to_owned(), value(field, depth, seed));
             }
         }
@@ -369,26 +369,26 @@ mod any_object {
         let n = seed();
         match field.ty {
             Type::String => {
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     j!("")
                 } else {
                     j!(format!("s{n}<"))
                 }
             }
             Type::Bytes => {
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     j!("")
                 } else {
                     j!("eQ==")
                 }
             }
             Type::Int32 | Type::Int64 => j!(i64::from(n % 4) - 1),
-            Type::Bool => j!(n % 2 == 0),
+            Type::Bool => j!(n.is_multiple_of(2)),
             Type::Time => j!(["2026-01-02T03:04:05Z", "0001-01-01T00:00:00Z"][usize::from(n % 2)]),
             Type::MicroTime => j!("2026-01-02T03:04:05.000006Z"),
             Type::Quantity => j!(["0", "1500m", "1024Mi"][usize::from(n % 3)]),
             Type::IntOrString => {
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     j!(0)
                 } else {
                     j!("10%")
