@@ -1,1 +1,27 @@
-//! placeholder
+//! Binds pods to nodes. Which nodes are feasible is decided by `orlop_api::placement`, whose reasons
+//! become the event and the condition of a pod that fits nowhere.
+//!
+//! # Tasks
+//! - two informers (pods, nodes) feed [`cluster`] (who is where, what is free) and [`queue`] (who
+//!   waits, and for what);
+//! - the scheduling loop (`run`) takes the pod with the highest priority, asks [`decide`], assumes
+//!   the result at once and goes on;
+//! - short tasks write: bindings ([`write`]), conditions and events.
+//!
+//! # What it doesn't do
+//! It starts nothing, evicts only what it must for a higher priority, and never looks twice at a pod
+//! for which nothing relevant has changed.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod cluster;
+mod decide;
+mod message;
+mod preempt;
+mod queue;
+mod run;
+#[cfg(test)]
+mod testing;
+mod view;
+mod write;
+
+pub use run::{SchedulerError, run};

@@ -1,0 +1,178 @@
+//! What the scheduler remembers of pods and nodes.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, ObjectReference, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orlop_api::pod::{self, HostPort, Resources};
+use orlop_client::events;
+use orlop_client::informer::Projection;
+
+/// The schedulerName of pods that are ours.
+pub const NAME: &str = "default-scheduler";
+
+/// What a pod takes of its node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Takes {
+    /// Requests.
+    pub requested: Resources,
+    /// Host ports.
+    pub ports: Vec<HostPort>,
+}
+
+/// A pod that waits for a node.
+#[derive(Debug)]
+pub struct Pending {
+    /// What placement reads of its spec.
+    pub spec: PodSpec,
+    /// For events.
+    pub reference: ObjectReference,
+    /// The nodes its affinity names; `None` for any.
+    pub confined_to: Option<Vec<Arc<str>>>,
+    /// The node where room is being made for it.
+    pub nominated: Option<Arc<str>>,
+    /// Reason and message of condition PodScheduled, if it is False.
+    pub told: Option<(String, String)>,
+}
+
+/// What is remembered of a pod.
+#[derive(Debug)]
+pub enum PodView {
+    /// It waits for us.
+    Pending(Box<Pending>),
+    /// It holds a part of a node.
+    Bound {
+        /// The node.
+        node: Arc<str>,
+        /// spec.priority.
+        priority: i32,
+        /// It is on its way out.
+        terminating: bool,
+        /// What it takes.
+        takes: Takes,
+    },
+    /// It neither waits nor holds anything: finished, gated, of another scheduler, or going unbound.
+    Other,
+}
+
+impl Projection for PodView {
+    type Object = core::Pod;
+
+    fn project(object: core::Pod) -> Self {
+        if pod::is_terminal(&object) {
+            return Self::Other;
+        }
+        let reference = events::reference(&object);
+        let terminating = object.metadata.deletion_timestamp.is_some();
+        let Some(mut spec) = object.spec else {
+            return Self::Other;
+        };
+        if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
+            return Self::Bound {
+                node: node.into(),
+                priority: spec.priority.unwrap_or(0),
+                terminating,
+                takes: Takes {
+                    requested: pod::resource_requests(&spec),
+                    ports: pod::host_ports(&spec),
+                },
+            };
+        }
+        let gated = spec
+            .scheduling_gates
+            .as_ref()
+            .is_some_and(|gates| !gates.is_empty());
+        let ours = spec
+            .scheduler_name
+            .as_deref()
+            .is_none_or(|name| name.is_empty() || name == NAME);
+        if terminating || gated || !ours {
+            return Self::Other;
+        }
+        let confined_to = orlop_api::placement::affinity::confined_to(&spec)
+            .map(|names| names.into_iter().map(Arc::from).collect());
+        let status = object.status.unwrap_or_default();
+        let nominated = status
+            .nominated_node_name
+            .filter(|name| !name.is_empty())
+            .map(Arc::from);
+        let conditions = status.conditions.unwrap_or_default();
+        let told = conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+            .map(|condition| {
+                (
+                    condition.reason.unwrap_or_default(),
+                    condition.message.unwrap_or_default(),
+                )
+            });
+        trim(&mut spec);
+        Self::Pending(Box::new(Pending {
+            spec,
+            reference,
+            confined_to,
+            nominated,
+            told,
+        }))
+    }
+}
+
+/// Drops what no filter reads.
+fn trim(spec: &mut PodSpec) {
+    spec.volumes = None;
+    spec.ephemeral_containers = None;
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
+        *container = core::Container {
+            name: std::mem::take(&mut container.name),
+            ports: container.ports.take(),
+            resources: container.resources.take(),
+            restart_policy: container.restart_policy.take(),
+            ..core::Container::default()
+        };
+    }
+}
+
+/// What is remembered of a node: labels, taints, `unschedulable` and allocatable.
+#[derive(Debug)]
+pub struct NodeView {
+    /// The node without the rest.
+    pub node: core::Node,
+}
+
+impl NodeView {
+    /// Whether a pod that didn't fit on `old` may fit now.
+    pub fn may_fit_differently(&self, old: &Self) -> bool {
+        self.node != old.node
+    }
+}
+
+impl Projection for NodeView {
+    type Object = core::Node;
+
+    fn project(node: core::Node) -> Self {
+        let spec = node.spec.unwrap_or_default();
+        Self {
+            node: core::Node {
+                metadata: ObjectMeta {
+                    name: node.metadata.name,
+                    labels: node.metadata.labels,
+                    ..ObjectMeta::default()
+                },
+                spec: Some(NodeSpec {
+                    taints: spec.taints,
+                    unschedulable: spec.unschedulable,
+                    ..NodeSpec::default()
+                }),
+                status: Some(NodeStatus {
+                    allocatable: node.status.and_then(|status| status.allocatable),
+                    ..NodeStatus::default()
+                }),
+            },
+        }
+    }
+}

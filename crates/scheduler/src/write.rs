@@ -1,0 +1,135 @@
+//! What the scheduler writes: bindings, conditions, events.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::core::v1::{Binding, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
+use orlop_client::events::{ActionRecorder, EventType};
+use orlop_client::informer::ObjectKey;
+use serde_json::json;
+
+use crate::view::NAME;
+
+/// Binds the pod to `node`; refused if it is another pod of that name by now.
+pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), kube::Error> {
+    let binding = Binding {
+        metadata: ObjectMeta {
+            name: Some(pod.name.to_string()),
+            namespace: Some(pod.namespace.to_string()),
+            uid: Some(uid.to_owned()),
+            ..ObjectMeta::default()
+        },
+        target: ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(node.to_owned()),
+            ..ObjectReference::default()
+        },
+    };
+    let api: Api<core::Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    let _: Status = api
+        .create_subresource("binding", &pod.name, &PostParams::default(), &binding)
+        .await?;
+    Ok(())
+}
+
+/// Says why the pod isn't scheduled.
+pub async fn condition(
+    client: &kube::Client,
+    pod: &ObjectKey,
+    uid: &str,
+    reason: &str,
+    message: &str,
+) -> Result<(), kube::Error> {
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": reason,
+        "message": message,
+        "lastProbeTime": null,
+        "lastTransitionTime": Time(Timestamp::now()),
+    });
+    let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+    let api: Api<core::Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+        .map(drop)
+}
+
+/// Deletes a pod to make room, after saying so in its status.
+pub async fn evict(client: &kube::Client, pod: &ObjectKey, uid: &str) -> Result<(), kube::Error> {
+    let condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
+        "lastTransitionTime": Time(Timestamp::now()),
+    });
+    let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});
+    let api: Api<core::Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch))
+        .await?;
+    let preconditions = Preconditions {
+        uid: Some(uid.to_owned()),
+        resource_version: None,
+    };
+    let params = DeleteParams {
+        preconditions: Some(preconditions),
+        ..DeleteParams::default()
+    };
+    api.delete(&pod.name, &params).await.map(drop)
+}
+
+/// Notes where room is being made for the pod.
+pub async fn nominate(
+    client: &kube::Client,
+    pod: &ObjectKey,
+    uid: &str,
+    node: &str,
+) -> Result<(), kube::Error> {
+    let patch = json!({"metadata": {"uid": uid}, "status": {"nominatedNodeName": node}});
+    let api: Api<core::Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(patch))
+        .await
+        .map(drop)
+}
+
+/// Tells a victim for whom it went.
+pub fn tell_preempted(recorder: &ActionRecorder, victim: &ObjectKey, victim_uid: &str, by: &str, node: &str) {
+    let reference = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(victim.name.to_string()),
+        namespace: Some(victim.namespace.to_string()),
+        uid: Some(victim_uid.to_owned()),
+        ..ObjectReference::default()
+    };
+    let note = format!("Preempted by pod {by} on node {node}");
+    recorder.event(&reference, EventType::Normal, "Preempted", "Preempting", &note);
+}
+
+/// Tells that the pod got its node.
+pub fn tell_scheduled(
+    recorder: &ActionRecorder,
+    reference: &ObjectReference,
+    pod: &ObjectKey,
+    node: &Arc<str>,
+) {
+    let note = format!("Successfully assigned {pod} to {node}");
+    recorder.event(reference, EventType::Normal, "Scheduled", "Binding", &note);
+}
+
+/// Tells that no node will do.
+pub fn tell_failed(recorder: &ActionRecorder, reference: &ObjectReference, message: &str) {
+    recorder.event(
+        reference,
+        EventType::Warning,
+        "FailedScheduling",
+        "Scheduling",
+        message,
+    );
+}
