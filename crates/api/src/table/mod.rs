@@ -158,7 +158,7 @@ pub fn table_for(kind: &str, group: &str) -> Option<&'static TableSpec> {
         ("apps", "DaemonSet") => &workloads::DAEMON_SETS,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISIONS,
         ("apps", "Deployment") => &workloads::DEPLOYMENTS,
-        ("apps", "ReplicaSet") => &workloads::REPLICA_SETS,
+        ("apps", "ReplicaSet") | ("", "ReplicationController") => &workloads::REPLICA_SETS,
         ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
         ("autoscaling", "Scale") => &workloads::SCALES,
         ("coordination.k8s.io", "Lease") => &cluster::LEASES,

@@ -421,6 +421,14 @@ fn the_rest() {
     );
     let deployment = j!({"spec": {"replicas": 3}, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}});
     assert_eq!(shown("Deployment", "apps", deployment)[1..4], ["2/3", "3", "1"]);
+    let set =
+        j!({"spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}}, "status": {"replicas": 1}});
+    assert_eq!(
+        shown("ReplicaSet", "apps", set)[1..],
+        ["2", "1", "0", "<unknown>", "", "", "a=b"]
+    );
+    let controller = j!({"spec": {"replicas": 2, "selector": {"a": "b"}}});
+    assert_eq!(shown("ReplicationController", "", controller)[7], "a=b");
     let binding = j!({"roleRef": {"kind": "ClusterRole", "name": "admin"}, "subjects": [
         {"kind": "User", "name": "u"}, {"kind": "User", "name": "v"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
     let row = shown("RoleBinding", "rbac.authorization.k8s.io", binding);

@@ -130,10 +130,21 @@ pub(super) static REPLICA_SETS: TableSpec = TableSpec::new(
             age(set, now),
             names.into(),
             images.into(),
-            selector(set, "/spec/selector").into(),
+            replicated(set).into(),
         ]
     },
 );
+
+/// A replication controller's selector is a plain map, a replica set's a label selector.
+fn replicated(set: &Value) -> String {
+    let labelled = ["matchLabels", "matchExpressions"];
+    match set.pointer("/spec/selector") {
+        Some(Value::Object(map)) if !labelled.iter().any(|key| map.contains_key(*key)) => {
+            pairs(set, "/spec/selector")
+        }
+        _ => selector(set, "/spec/selector"),
+    }
+}
 
 pub(super) static STATEFUL_SETS: TableSpec = TableSpec::new(
     &[
