@@ -1,0 +1,246 @@
+use super::process::{self, Listener, Process};
+use super::ready::{self, SocketWatch};
+use super::{ContainerdConfig, ContainerdError, Facts, file, log_file};
+use crate::images::Importer;
+use crate::{Endpoint, Remote, cni};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// What containerd gets to end by itself. It only closes its files: containers don't end with it.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Waits before starting it again, doubled while it keeps dying.
+const RESTART_FIRST: Duration = Duration::from_millis(100);
+const RESTART_MAX: Duration = Duration::from_secs(30);
+/// Having run this long, its next death counts as the first.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
+/// How often its log's size is looked at. containerd can't be told to reopen it, and an event for each line written
+/// would cost more than this look.
+const LOG_CHECK: Duration = Duration::from_secs(600);
+
+/// A containerd that serves, started or adopted by us.
+pub struct Managed {
+    config: ContainerdConfig,
+    remote: Remote,
+    /// Held by the supervisor for as long as it watches.
+    process: Mutex<Process>,
+    pid: AtomicI32,
+    was_adopted: bool,
+    is_stopping: AtomicBool,
+}
+
+impl Managed {
+    /// A serving containerd with the sandbox image: the one that runs on the socket already if it is ours and has this
+    /// configuration, else a new one. An own one with another configuration is restarted; its containers stay.
+    pub async fn ensure(config: ContainerdConfig) -> Result<Self, ContainerdError> {
+        process::check_socket_path(&config.socket)?;
+        let bin_dir = cni::plugin_dir(&config.cni_bin_dirs)?.to_owned();
+        for directory in [&config.root, &config.state] {
+            make_directory(directory)?;
+        }
+        for path in [&config.socket, &config.config_file, &config.log_file] {
+            path.parent().map_or(Ok(()), make_directory)?;
+        }
+        match &config.network {
+            Some(network) => {
+                if let cni::Conflist::Written(path) = cni::ensure_conflist(&config.cni_conf_dir, network)? {
+                    tracing::info!(file = %path.display(), bridge = network.bridge, subnet = network.subnet, "pod network configured");
+                }
+            }
+            None => make_directory(&config.cni_conf_dir)?,
+        }
+        let text = file::render(&config, &bin_dir, Facts::gather());
+        let is_unchanged = std::fs::read_to_string(&config.config_file).is_ok_and(|present| present == text);
+
+        let running = match Listener::of(&config.socket).await {
+            Some(listener) if !listener.is_ours(&config) => {
+                return Err(ContainerdError::Foreign {
+                    socket: config.socket.clone(),
+                    pid: listener.pid,
+                    command: listener.command_line(),
+                });
+            }
+            Some(listener) => watch(&config, listener.pid, false)?,
+            None => None,
+        };
+        let (process, remote, was_adopted) = match running {
+            Some(process) if is_unchanged => {
+                let socket = SocketWatch::new(&config)?;
+                let remote = ready::wait(&config, &process, socket).await?;
+                tracing::info!(pid = process.pid(), socket = %config.socket.display(), "containerd adopted");
+                (process, remote, true)
+            }
+            running => {
+                if let Some(process) = running {
+                    tracing::info!(
+                        pid = process.pid(),
+                        "containerd restarted with a new configuration"
+                    );
+                    process.stop(STOP_PATIENCE).await;
+                }
+                write_whole(&config.config_file, &text)?;
+                let (process, remote) = start(&config).await?;
+                (process, remote, false)
+            }
+        };
+        Importer::new(&remote)
+            .map_err(ContainerdError::Pause)?
+            .import_pause()
+            .await
+            .map_err(ContainerdError::Pause)?;
+        Ok(Self {
+            config,
+            remote,
+            pid: AtomicI32::new(process.pid()),
+            process: Mutex::new(process),
+            was_adopted,
+            is_stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> Endpoint {
+        self.config.endpoint()
+    }
+
+    /// The connection made at the start; it survives restarts.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &ContainerdConfig {
+        &self.config
+    }
+
+    /// It was running already.
+    pub fn was_adopted(&self) -> bool {
+        self.was_adopted
+    }
+
+    /// Its process id now.
+    pub fn pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Starts it again whenever it dies and keeps its log short, until `shutdown` (which leaves it running) or
+    /// [`Managed::stop`].
+    pub async fn supervise(&self, shutdown: CancellationToken) {
+        let keep_log_short = async {
+            loop {
+                tokio::time::sleep(LOG_CHECK).await;
+                if let Err(error) = log_file::cut(&self.config.log_file) {
+                    tracing::warn!(file = %self.config.log_file.display(), %error, "containerd's log can't be cut");
+                }
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = self.keep_running() => {}
+            () = keep_log_short => {}
+        }
+    }
+
+    async fn keep_running(&self) {
+        let mut delay = RESTART_FIRST;
+        loop {
+            let mut process = self.process.lock().await;
+            let since = Instant::now();
+            let status = process.ended().await;
+            if self.is_stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            if since.elapsed() >= STABLE_AFTER {
+                delay = RESTART_FIRST;
+            }
+            tracing::warn!(pid = process.pid(), status, retry_in = ?delay, "containerd died and is started again; its containers run on");
+            loop {
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(RESTART_MAX);
+                match start(&self.config).await {
+                    Ok((started, _)) => {
+                        self.pid.store(started.pid(), Ordering::Relaxed);
+                        *process = started;
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, retry_in = ?delay, "containerd can't be started");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends containerd. Its containers live on; remove them first ([`crate::sweep`]) if they shouldn't.
+    pub async fn stop(&self) {
+        self.is_stopping.store(true, Ordering::SeqCst);
+        // The supervisor holds the process; so it is looked up anew.
+        if let Some(listener) = Listener::of(&self.config.socket).await
+            && listener.is_ours(&self.config)
+            && let Ok(Some(process)) = watch(&self.config, listener.pid, true)
+        {
+            process.stop(STOP_PATIENCE).await;
+            tracing::info!(pid = process.pid(), "containerd stopped");
+        }
+    }
+}
+
+/// Ends the managed containerd of a configuration, if one runs: `make down` needs no connection to it.
+pub async fn stop(config: &ContainerdConfig) -> Result<bool, ContainerdError> {
+    let Some(listener) = Listener::of(&config.socket).await else {
+        return Ok(false);
+    };
+    if !listener.is_ours(config) {
+        return Err(ContainerdError::Foreign {
+            socket: config.socket.clone(),
+            pid: listener.pid,
+            command: listener.command_line(),
+        });
+    }
+    if let Some(process) = watch(config, listener.pid, false)? {
+        process.stop(STOP_PATIENCE).await;
+    }
+    Ok(true)
+}
+
+async fn start(config: &ContainerdConfig) -> Result<(Process, Remote), ContainerdError> {
+    let socket = SocketWatch::new(config)?;
+    let pid = process::start(config)?;
+    let Some(process) = watch(config, pid, true)? else {
+        return Err(ContainerdError::Ended {
+            status: "ended".to_owned(),
+            path: config.log_file.clone(),
+            log: log_file::last_words(&config.log_file),
+        });
+    };
+    let remote = match ready::wait(config, &process, socket).await {
+        Ok(remote) => remote,
+        Err(error) => {
+            // One that doesn't serve would only be in the next one's way.
+            process.stop(STOP_PATIENCE).await;
+            return Err(error);
+        }
+    };
+    tracing::info!(pid, socket = %config.socket.display(), version = remote.runtime_version(), "containerd started");
+    Ok((process, remote))
+}
+
+fn watch(config: &ContainerdConfig, pid: i32, is_child: bool) -> Result<Option<Process>, ContainerdError> {
+    Process::watch(pid, is_child).map_err(ContainerdError::file(
+        "watching containerd of",
+        &config.config_file,
+    ))
+}
+
+fn make_directory(path: &Path) -> Result<(), ContainerdError> {
+    std::fs::create_dir_all(path).map_err(ContainerdError::file("making the directory", path))
+}
+
+fn write_whole(path: &Path, text: &str) -> Result<(), ContainerdError> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, text).map_err(ContainerdError::file("writing", &partial))?;
+    std::fs::rename(&partial, path).map_err(ContainerdError::file("writing", path))
+}

@@ -1,0 +1,40 @@
+use super::RuntimeEvent;
+use crate::{RuntimeService, v1};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Waits between looks at the runtime's status, doubled each time. The runtime writes the exit down within a few
+/// milliseconds of telling it and sends nothing more when it has.
+const LOOK_FIRST: Duration = Duration::from_millis(1);
+/// Looks in all: about two seconds. After that the event is told anyway.
+const LOOKS_MAX: u32 = 11;
+
+/// Gives the event back when the runtime's status agrees that the container (or sandbox) ended.
+pub(super) async fn exit(runtime: Arc<dyn RuntimeService>, event: RuntimeEvent) -> RuntimeEvent {
+    let mut wait = LOOK_FIRST;
+    for _ in 0..LOOKS_MAX {
+        if has_ended(runtime.as_ref(), &event.container_id).await {
+            break;
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+    event
+}
+
+async fn has_ended(runtime: &dyn RuntimeService, id: &str) -> bool {
+    match runtime.container_status(id, false).await {
+        Ok(answer) => answer.status.is_none_or(|status| {
+            status.state != v1::ContainerState::ContainerRunning as i32
+                && status.state != v1::ContainerState::ContainerCreated as i32
+        }),
+        Err(error) if error.is_not_found() => match runtime.pod_sandbox_status(id, false).await {
+            Ok(answer) => answer
+                .status
+                .is_none_or(|status| status.state != v1::PodSandboxState::SandboxReady as i32),
+            Err(_) => true,
+        },
+        // The runtime is in trouble; the agent will see that for itself.
+        Err(_) => true,
+    }
+}

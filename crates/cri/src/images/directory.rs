@@ -1,0 +1,151 @@
+//! A directory of archives: what lies in it is imported, and what is dropped in later.
+
+use super::{ImportError, Importer};
+use futures::StreamExt;
+use inotify::{EventMask, Inotify, WatchMask};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// One read of inotify: room for some dozens of file names.
+const EVENT_BUFFER_SIZE: usize = 4096;
+
+/// A watched images directory.
+pub struct Directory {
+    importer: Arc<Importer>,
+    path: PathBuf,
+    inotify: Inotify,
+}
+
+impl Directory {
+    /// Makes the directory if it isn't there and watches it from now on, so that nothing dropped in is missed.
+    pub fn open(importer: Arc<Importer>, path: &Path) -> Result<Self, ImportError> {
+        let failed = |source| ImportError::Directory {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::create_dir_all(path).map_err(failed)?;
+        let inotify = Inotify::init().map_err(failed)?;
+        inotify
+            .watches()
+            .add(
+                path,
+                WatchMask::CLOSE_WRITE | WatchMask::MOVED_TO | WatchMask::ONLYDIR,
+            )
+            .map_err(failed)?;
+        Ok(Self {
+            importer,
+            path: path.to_owned(),
+            inotify,
+        })
+    }
+
+    /// Imports the archives that lie there, in the order of their names; how many images are present afterwards. A bad
+    /// archive costs a log line, no more.
+    pub async fn import_existing(&self) -> usize {
+        let mut archives: Vec<PathBuf> = match std::fs::read_dir(&self.path) {
+            Ok(entries) => entries
+                .flatten()
+                .map(|entry| entry.path())
+                .filter(|path| path.file_name().is_some_and(is_archive) && path.is_file())
+                .collect(),
+            Err(error) => {
+                tracing::error!(directory = %self.path.display(), %error, "images directory can't be read");
+                return 0;
+            }
+        };
+        archives.sort();
+        let mut count = 0;
+        for archive in archives {
+            count += import_and_tell(&self.importer, &archive).await;
+        }
+        count
+    }
+
+    /// Imports what is dropped in, until `shutdown`.
+    pub async fn watch(self, shutdown: CancellationToken) {
+        let path = self.path;
+        let mut events = match self.inotify.into_event_stream([0; EVENT_BUFFER_SIZE]) {
+            Ok(events) => events,
+            Err(error) => {
+                tracing::error!(directory = %path.display(), %error, "images directory can't be watched");
+                return;
+            }
+        };
+        loop {
+            let event = tokio::select! {
+                () = shutdown.cancelled() => return,
+                event = events.next() => event,
+            };
+            match event {
+                Some(Ok(event)) if event.mask.contains(EventMask::IGNORED) => {
+                    tracing::warn!(directory = %path.display(), "images directory is gone; archives are imported again after a restart");
+                    return;
+                }
+                Some(Ok(event)) => {
+                    if let Some(name) = event.name.filter(|name| is_archive(name)) {
+                        import_and_tell(&self.importer, &path.join(name)).await;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::error!(directory = %path.display(), %error, "images directory can't be watched any more");
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+}
+
+/// Imports all archives of a directory and those that come later, until `shutdown`.
+pub async fn watch_directory(
+    importer: Arc<Importer>,
+    path: &Path,
+    shutdown: CancellationToken,
+) -> Result<(), ImportError> {
+    let directory = Directory::open(importer, path)?;
+    directory.import_existing().await;
+    directory.watch(shutdown).await;
+    Ok(())
+}
+
+/// One log line an archive: what was imported, or why not.
+async fn import_and_tell(importer: &Importer, archive: &Path) -> usize {
+    match importer.import_file(archive).await {
+        Ok(images) => {
+            for image in images.iter().filter(|image| !image.was_present) {
+                tracing::info!(image = image.name, digest = image.digest, archive = %archive.display(), "image imported");
+            }
+            images.len()
+        }
+        Err(error) => {
+            tracing::error!(archive = %archive.display(), %error, "image archive not imported");
+            0
+        }
+    }
+}
+
+/// `*.tar`, but no dot files: tools write those before renaming.
+fn is_archive(name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| !name.starts_with('.') && name.ends_with(".tar"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tar_files_count_and_no_half_written_ones() {
+        for (name, counts) in [
+            ("etcd.tar", true),
+            ("etcd.tar.partial", false),
+            (".etcd.tar", false),
+            ("etcd.tgz", false),
+            ("tar", false),
+        ] {
+            assert_eq!(is_archive(OsStr::new(name)), counts, "{name}");
+        }
+    }
+}

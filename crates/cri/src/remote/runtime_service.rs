@@ -1,0 +1,330 @@
+use super::{Remote, deadlines};
+use crate::{CriError, ExecOutcome, RuntimeService, v1};
+use async_trait::async_trait;
+use deadlines::{DEFAULT, call};
+use std::time::Duration;
+
+/// One call with the default deadline (or the one given): method name, client, gRPC method, request.
+macro_rules! send {
+    ($name:literal, $client:expr, $method:ident, $request:expr) => {
+        send!($name, $client, $method, $request, Some(DEFAULT))
+    };
+    ($name:literal, $client:expr, $method:ident, $request:expr, $deadline:expr) => {{
+        let mut client = $client;
+        call($name, $deadline, $request, async |request| {
+            client.$method(request).await
+        })
+        .await
+    }};
+}
+
+#[async_trait]
+impl RuntimeService for Remote {
+    async fn version(&self) -> Result<v1::VersionResponse, CriError> {
+        let request = v1::VersionRequest {
+            version: "0.1.0".to_owned(),
+        };
+        send!("Version", self.runtime(), version, request)
+    }
+
+    async fn status(&self, verbose: bool) -> Result<v1::StatusResponse, CriError> {
+        send!("Status", self.runtime(), status, v1::StatusRequest { verbose })
+    }
+
+    async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse, CriError> {
+        send!(
+            "RuntimeConfig",
+            self.runtime(),
+            runtime_config,
+            v1::RuntimeConfigRequest {}
+        )
+    }
+
+    async fn update_runtime_config(&self, pod_cidr: &str) -> Result<(), CriError> {
+        let request = v1::UpdateRuntimeConfigRequest {
+            runtime_config: Some(v1::RuntimeConfig {
+                network_config: Some(v1::NetworkConfig {
+                    pod_cidr: pod_cidr.to_owned(),
+                }),
+            }),
+        };
+        send!(
+            "UpdateRuntimeConfig",
+            self.runtime(),
+            update_runtime_config,
+            request
+        )
+        .map(drop)
+    }
+
+    async fn run_pod_sandbox(
+        &self,
+        config: v1::PodSandboxConfig,
+        runtime_handler: &str,
+    ) -> Result<String, CriError> {
+        let request = v1::RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: runtime_handler.to_owned(),
+        };
+        let deadline = Some(deadlines::RUN_POD_SANDBOX);
+        send!(
+            "RunPodSandbox",
+            self.runtime(),
+            run_pod_sandbox,
+            request,
+            deadline
+        )
+        .map(|answer| answer.pod_sandbox_id)
+    }
+
+    async fn stop_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::StopPodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        send!("StopPodSandbox", self.runtime(), stop_pod_sandbox, request).map(drop)
+    }
+
+    async fn remove_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::RemovePodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
+        send!("RemovePodSandbox", self.runtime(), remove_pod_sandbox, request).map(drop)
+    }
+
+    async fn pod_sandbox_status(
+        &self,
+        id: &str,
+        verbose: bool,
+    ) -> Result<v1::PodSandboxStatusResponse, CriError> {
+        let request = v1::PodSandboxStatusRequest {
+            pod_sandbox_id: id.to_owned(),
+            verbose,
+        };
+        send!("PodSandboxStatus", self.runtime(), pod_sandbox_status, request)
+    }
+
+    async fn list_pod_sandboxes(
+        &self,
+        filter: Option<v1::PodSandboxFilter>,
+    ) -> Result<Vec<v1::PodSandbox>, CriError> {
+        let request = v1::ListPodSandboxRequest { filter };
+        send!("ListPodSandbox", self.runtime(), list_pod_sandbox, request).map(|answer| answer.items)
+    }
+
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+    ) -> Result<String, CriError> {
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox_id.to_owned(),
+            config: Some(config),
+            sandbox_config: Some(sandbox_config),
+        };
+        send!("CreateContainer", self.runtime(), create_container, request).map(|answer| answer.container_id)
+    }
+
+    async fn start_container(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::StartContainerRequest {
+            container_id: id.to_owned(),
+        };
+        send!("StartContainer", self.runtime(), start_container, request).map(drop)
+    }
+
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
+        let request = v1::StopContainerRequest {
+            container_id: id.to_owned(),
+            timeout: seconds(grace),
+        };
+        let deadline = Some(deadlines::stop_container(grace));
+        send!("StopContainer", self.runtime(), stop_container, request, deadline).map(drop)
+    }
+
+    async fn remove_container(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::RemoveContainerRequest {
+            container_id: id.to_owned(),
+        };
+        send!("RemoveContainer", self.runtime(), remove_container, request).map(drop)
+    }
+
+    async fn list_containers(
+        &self,
+        filter: Option<v1::ContainerFilter>,
+    ) -> Result<Vec<v1::Container>, CriError> {
+        let request = v1::ListContainersRequest { filter };
+        send!("ListContainers", self.runtime(), list_containers, request).map(|answer| answer.containers)
+    }
+
+    async fn container_status(
+        &self,
+        id: &str,
+        verbose: bool,
+    ) -> Result<v1::ContainerStatusResponse, CriError> {
+        let request = v1::ContainerStatusRequest {
+            container_id: id.to_owned(),
+            verbose,
+        };
+        send!("ContainerStatus", self.runtime(), container_status, request)
+    }
+
+    async fn update_container_resources(
+        &self,
+        request: v1::UpdateContainerResourcesRequest,
+    ) -> Result<(), CriError> {
+        send!(
+            "UpdateContainerResources",
+            self.runtime(),
+            update_container_resources,
+            request
+        )
+        .map(drop)
+    }
+
+    async fn reopen_container_log(&self, id: &str) -> Result<(), CriError> {
+        let request = v1::ReopenContainerLogRequest {
+            container_id: id.to_owned(),
+        };
+        send!(
+            "ReopenContainerLog",
+            self.runtime(),
+            reopen_container_log,
+            request
+        )
+        .map(drop)
+    }
+
+    async fn exec_sync(
+        &self,
+        id: &str,
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> Result<ExecOutcome, CriError> {
+        let request = v1::ExecSyncRequest {
+            container_id: id.to_owned(),
+            cmd: command,
+            timeout: seconds(timeout),
+        };
+        let deadline = deadlines::exec_sync(timeout);
+        send!("ExecSync", self.runtime(), exec_sync, request, deadline).map(|answer| ExecOutcome {
+            stdout: answer.stdout,
+            stderr: answer.stderr,
+            exit_code: answer.exit_code,
+        })
+    }
+
+    async fn exec(&self, request: v1::ExecRequest) -> Result<String, CriError> {
+        send!("Exec", self.runtime(), exec, request).map(|answer| answer.url)
+    }
+
+    async fn attach(&self, request: v1::AttachRequest) -> Result<String, CriError> {
+        send!("Attach", self.runtime(), attach, request).map(|answer| answer.url)
+    }
+
+    async fn port_forward(&self, request: v1::PortForwardRequest) -> Result<String, CriError> {
+        send!("PortForward", self.runtime(), port_forward, request).map(|answer| answer.url)
+    }
+
+    async fn container_stats(&self, id: &str) -> Result<Option<v1::ContainerStats>, CriError> {
+        let request = v1::ContainerStatsRequest {
+            container_id: id.to_owned(),
+        };
+        send!("ContainerStats", self.runtime(), container_stats, request).map(|answer| answer.stats)
+    }
+
+    async fn list_container_stats(
+        &self,
+        filter: Option<v1::ContainerStatsFilter>,
+    ) -> Result<Vec<v1::ContainerStats>, CriError> {
+        let request = v1::ListContainerStatsRequest { filter };
+        send!(
+            "ListContainerStats",
+            self.runtime(),
+            list_container_stats,
+            request
+        )
+        .map(|answer| answer.stats)
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        filter: Option<v1::PodSandboxStatsFilter>,
+    ) -> Result<Vec<v1::PodSandboxStats>, CriError> {
+        let request = v1::ListPodSandboxStatsRequest { filter };
+        send!(
+            "ListPodSandboxStats",
+            self.runtime(),
+            list_pod_sandbox_stats,
+            request
+        )
+        .map(|answer| answer.stats)
+    }
+
+    async fn list_images(&self, filter: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>, CriError> {
+        let request = v1::ListImagesRequest { filter };
+        send!("ListImages", self.images(), list_images, request).map(|answer| answer.images)
+    }
+
+    async fn image_status(&self, image: &str) -> Result<Option<v1::Image>, CriError> {
+        let request = v1::ImageStatusRequest {
+            image: Some(image_spec(image)),
+            verbose: false,
+        };
+        send!("ImageStatus", self.images(), image_status, request).map(|answer| answer.image)
+    }
+
+    async fn pull_image(
+        &self,
+        image: v1::ImageSpec,
+        auth: Option<v1::AuthConfig>,
+        sandbox_config: Option<v1::PodSandboxConfig>,
+    ) -> Result<String, CriError> {
+        let request = v1::PullImageRequest {
+            image: Some(image),
+            auth,
+            sandbox_config,
+        };
+        send!("PullImage", self.images(), pull_image, request, None).map(|answer| answer.image_ref)
+    }
+
+    async fn remove_image(&self, image: &str) -> Result<(), CriError> {
+        let request = v1::RemoveImageRequest {
+            image: Some(image_spec(image)),
+        };
+        send!("RemoveImage", self.images(), remove_image, request).map(drop)
+    }
+
+    async fn image_fs_info(&self) -> Result<v1::ImageFsInfoResponse, CriError> {
+        send!(
+            "ImageFsInfo",
+            self.images(),
+            image_fs_info,
+            v1::ImageFsInfoRequest {}
+        )
+    }
+}
+
+/// CRI counts whole seconds; a started second counts, so that a short timeout doesn't become "none".
+fn seconds(duration: Duration) -> i64 {
+    let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i64::try_from(whole).unwrap_or(i64::MAX)
+}
+
+fn image_spec(image: &str) -> v1::ImageSpec {
+    v1::ImageSpec {
+        image: image.to_owned(),
+        ..v1::ImageSpec::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn started_seconds_count() {
+        assert_eq!(seconds(Duration::ZERO), 0);
+        assert_eq!(seconds(Duration::from_millis(1)), 1);
+        assert_eq!(seconds(Duration::from_secs(30)), 30);
+    }
+}

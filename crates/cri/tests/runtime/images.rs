@@ -1,0 +1,115 @@
+use crate::node::{self, BUSYBOX, Node};
+use orlop_cri::images::{Directory, Importer};
+use orlop_cri::{RuntimeService, pause};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+fn archive(name: &str, content: &str) -> Vec<u8> {
+    orlop_oci::ImageBuilder::new(name)
+        .unwrap()
+        .file("/content", content, 0o644)
+        .unwrap()
+        .entrypoint(["/content"])
+        .user("1234")
+        .to_archive()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imported_images_are_seen_through_cri_and_skipped_when_present() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    assert!(node.remote().image_status(pause::IMAGE).await.unwrap().is_some());
+    node.import_busybox().await;
+    let image = node.remote().image_status(BUSYBOX).await.unwrap().unwrap();
+    assert_eq!(image.repo_tags, [BUSYBOX]);
+    assert_eq!(image.repo_digests.len(), 1, "{image:?}");
+
+    let importer = Importer::new(node.remote()).unwrap();
+    let first = importer
+        .import_bytes(archive("orlop.local/x:1", "one"))
+        .await
+        .unwrap();
+    assert!(!first[0].was_present);
+    let image = node
+        .remote()
+        .image_status("orlop.local/x:1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(image.uid.unwrap().value, 1234);
+
+    let start = Instant::now();
+    let again = importer
+        .import_bytes(archive("orlop.local/x:1", "one"))
+        .await
+        .unwrap();
+    println!("skipped in {:?}", start.elapsed());
+    assert!(again[0].was_present);
+
+    let other = importer
+        .import_bytes(archive("orlop.local/x:1", "two"))
+        .await
+        .unwrap();
+    assert!(!other[0].was_present);
+    assert_ne!(other[0].digest, first[0].digest);
+    let moved = node
+        .remote()
+        .image_status("orlop.local/x:1")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(
+        moved
+            .repo_digests
+            .iter()
+            .any(|digest| digest.ends_with(&other[0].digest)),
+        "{moved:?}"
+    );
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_in_the_directory_and_dropped_in_later_are_imported_past_a_bad_one() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    let path = node.dir.path().join("images");
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("a-bad.tar"), "no tar at all").unwrap();
+    std::fs::write(path.join("b-good.tar"), archive("orlop.local/there:1", "x")).unwrap();
+    let importer = Arc::new(Importer::new(node.remote()).unwrap());
+    let directory = Directory::open(importer, &path).unwrap();
+    assert_eq!(directory.import_existing().await, 1);
+    assert!(
+        node.remote()
+            .image_status("orlop.local/there:1")
+            .await
+            .unwrap()
+            .is_some()
+    );
+
+    let shutdown = CancellationToken::new();
+    let watching = tokio::spawn(directory.watch(shutdown.clone()));
+    let partial = path.join("c.tar.partial");
+    std::fs::write(&partial, archive("orlop.local/dropped:1", "y")).unwrap();
+    std::fs::rename(&partial, path.join("c.tar")).unwrap();
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while node
+        .remote()
+        .image_status("orlop.local/dropped:1")
+        .await
+        .unwrap()
+        .is_none()
+    {
+        assert!(Instant::now() < give_up, "dropped archive not imported");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    shutdown.cancel();
+    watching.await.unwrap();
+    node.finish().await;
+}

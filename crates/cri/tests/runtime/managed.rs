@@ -1,0 +1,122 @@
+use crate::node::{self, Node};
+use futures::StreamExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use orlop_cri::containerd::{ContainerdConfig, ContainerdError, Managed};
+use orlop_cri::events::{self, Notice};
+use orlop_cri::{RuntimeService, v1};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_containerd_is_started_again_and_its_containers_run_on() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let (_, id) = node.run("survivor", true, "echo $$; sleep 1000").await;
+    let before = node.state(&id).await;
+    let mut notices = events::subscribe(node.remote());
+    notices.next().await.unwrap();
+
+    let node = Arc::new(node);
+    let shutdown = CancellationToken::new();
+    let supervisor = tokio::spawn({
+        let (node, shutdown) = (node.clone(), shutdown.clone());
+        async move { node.managed.supervise(shutdown).await }
+    });
+    let old = node.managed.pid();
+    kill(Pid::from_raw(old), Signal::SIGKILL).unwrap();
+    let lost_and_back = async {
+        assert!(matches!(notices.next().await, Some(Notice::Lost { .. })));
+        assert!(matches!(notices.next().await, Some(Notice::Subscribed(_))));
+    };
+    tokio::time::timeout(Duration::from_secs(20), lost_and_back)
+        .await
+        .unwrap();
+    // The event service is up before CRI is.
+    let give_up = Instant::now() + Duration::from_secs(20);
+    let after = loop {
+        match node.remote().container_status(&id, false).await {
+            Ok(answer) => break answer.status.unwrap(),
+            Err(error) => assert!(Instant::now() < give_up, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(after.state, v1::ContainerState::ContainerRunning as i32);
+    assert_eq!(after.started_at, before.started_at);
+    assert_ne!(node.managed.pid(), old);
+    let outcome = node
+        .remote()
+        .exec_sync(&id, ["true"].map(str::to_owned).to_vec(), Duration::from_secs(5))
+        .await
+        .unwrap();
+    assert_eq!(outcome.exit_code, 0);
+    shutdown.cancel();
+    supervisor.await.unwrap();
+    drop(notices);
+    Arc::into_inner(node).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_one_is_adopted_and_a_changed_configuration_restarts_it() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    assert!(!node.managed.was_adopted());
+    let start = Instant::now();
+    let second = Managed::ensure(ContainerdConfig::of_root(node.dir.path()))
+        .await
+        .unwrap();
+    println!("adopted in {:?}", start.elapsed());
+    assert!(second.was_adopted());
+    assert_eq!(second.pid(), node.managed.pid());
+
+    let mut changed = ContainerdConfig::of_root(node.dir.path());
+    changed.registry_dir = node.dir.path().join("registries");
+    let start = Instant::now();
+    let third = Managed::ensure(changed).await.unwrap();
+    println!("restarted in {:?}", start.elapsed());
+    assert!(!third.was_adopted());
+    assert_ne!(third.pid(), node.managed.pid());
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_is_told_with_its_cause() {
+    if !node::is_possible() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = ContainerdConfig::of_root(dir.path());
+    config.program = "no-such-containerd".into();
+    let error = Managed::ensure(config).await.err().unwrap();
+    assert!(matches!(error, ContainerdError::ProgramMissing { .. }), "{error}");
+
+    // Somebody else listens on the socket.
+    let config = ContainerdConfig::of_root(dir.path());
+    std::fs::create_dir_all(config.socket.parent().unwrap()).unwrap();
+    let listener = tokio::net::UnixListener::bind(&config.socket).unwrap();
+    let error = Managed::ensure(config).await.err().unwrap();
+    assert!(matches!(error, ContainerdError::Foreign { .. }), "{error}");
+    drop(listener);
+
+    // containerd comes up without its CRI half: its database is a file where a directory should be.
+    let dir = tempfile::tempdir().unwrap();
+    let config = ContainerdConfig::of_root(dir.path());
+    std::fs::create_dir_all(&config.root).unwrap();
+    std::fs::write(config.root.join("io.containerd.metadata.v1.bolt"), "").unwrap();
+    let start = Instant::now();
+    let error = Managed::ensure(config).await.err().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(matches!(error, ContainerdError::NoCri { .. }), "{error}");
+    assert!(
+        error.to_string().contains("io.containerd.metadata.v1.bolt"),
+        "{error}"
+    );
+    let left = node::processes_with(&dir.path().display().to_string());
+    assert!(left.is_empty(), "{left:?}");
+}
