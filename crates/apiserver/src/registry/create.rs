@@ -22,6 +22,13 @@ pub async fn create(call: &Call) -> Result<Answer, ApiError> {
 
 /// The request's body in stored form, defaulted, with warnings noted.
 pub fn decode(call: &Call, options: &WriteOptions) -> Result<Value, ApiError> {
+    let mut object = decode_plain(call, options)?;
+    (call.resource.rules.default)(&mut object);
+    Ok(object)
+}
+
+/// The same without defaults: enough for a status write, which keeps the stored spec.
+pub fn decode_plain(call: &Call, options: &WriteOptions) -> Result<Value, ApiError> {
     let decoded = request::decode_object(call.resource, &call.headers, &call.body, options.validation)?;
     for finding in decoded.findings {
         call.warn(finding);
@@ -30,7 +37,6 @@ pub fn decode(call: &Call, options: &WriteOptions) -> Result<Value, ApiError> {
     if let Some(view) = &call.resource.view {
         (view.to_stored)(&mut object);
     }
-    (call.resource.rules.default)(&mut object);
     Ok(object)
 }
 

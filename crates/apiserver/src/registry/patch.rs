@@ -6,7 +6,7 @@ use crate::request::{self, Expected, FieldValidation, WriteOptions};
 use crate::status::{ApiError, Cause};
 use http::header::CONTENT_TYPE;
 use orlop_api::patch::{self, PatchError};
-use orlop_api::wire::{self, DecodeError};
+use orlop_api::wire;
 use serde_json::{Value, json};
 
 /// The forms of a patch.
@@ -24,8 +24,8 @@ pub struct Patch {
 }
 
 pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
-    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let patch = Patch::read(call)?;
+    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let name = call.info.name.as_str();
     if patch.form == Form::Json {
         patch.check_operations(call, options.validation)?;
@@ -45,11 +45,14 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
         }
         let patched = patch.apply(resource.kind, &shown)?;
         check_name(&patched, name)?;
-        let mut object = typed(call, patched, options.validation)?;
+        let mut object = typed(call, &patch, patched, options.validation)?;
         if let Some(view) = &resource.view {
             (view.to_stored)(&mut object);
         }
-        (resource.rules.default)(&mut object);
+        // A status write keeps the stored spec, which has its defaults.
+        if part != Part::Status {
+            (resource.rules.default)(&mut object);
+        }
         Ok(object)
     })
     .await?;
@@ -105,7 +108,7 @@ impl Patch {
             .iter()
             .map(|path| format!("json patch unknown field {path:?}"))
             .collect();
-        report(call, findings, validation, &self.body.to_string())
+        report(call, findings, validation, &self.body)
     }
 }
 
@@ -138,31 +141,27 @@ fn check_name(patched: &Value, name: &str) -> Result<(), ApiError> {
 }
 
 /// The patched tree in the form of its kind; unknown fields are findings about the patch.
-fn typed(call: &Call, patched: Value, validation: FieldValidation) -> Result<Value, ApiError> {
+fn typed(call: &Call, patch: &Patch, patched: Value, validation: FieldValidation) -> Result<Value, ApiError> {
     let expected = Expected::from(call.resource);
-    let text = patched.to_string();
     if validation != FieldValidation::Ignore {
         let version = call.resource.api_version();
-        let findings = wire::findings(&version, call.resource.kind, text.as_bytes())
+        let findings = wire::unknown_fields(&version, call.resource.kind, &patched)
             .iter()
             .map(ToString::to_string)
             .collect();
-        report(call, findings, validation, &text)?;
+        report(call, findings, validation, &patch.body)?;
     }
     request::typed(&expected, patched).map_err(|error| {
-        let why = match error {
-            DecodeError::Field { cause, .. } => cause,
-            other => other.to_string(),
-        };
+        let message = format!(
+            "Invalid value: {}: {}",
+            json!(patch.body.to_string()),
+            error.cause()
+        );
         ApiError::invalid_kind(
             "",
             "",
             "",
-            vec![Cause::new(
-                "FieldValueInvalid",
-                "patch",
-                format!("Invalid value: {text:?}: {why}"),
-            )],
+            vec![Cause::new("FieldValueInvalid", "patch", message)],
         )
     })
 }
@@ -171,7 +170,7 @@ fn report(
     call: &Call,
     findings: Vec<String>,
     validation: FieldValidation,
-    subject: &str,
+    subject: &Value,
 ) -> Result<(), ApiError> {
     if findings.is_empty() {
         return Ok(());
@@ -185,7 +184,7 @@ fn report(
                 "patch",
                 format!(
                     "Invalid value: {}: strict decoding error: {}",
-                    json!(subject),
+                    json!(subject.to_string()),
                     findings.join(", ")
                 ),
             )],

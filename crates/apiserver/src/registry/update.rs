@@ -10,7 +10,11 @@ use serde_json::json;
 pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let resource = call.resource;
-    let mut body = create::decode(call, &options)?;
+    let mut body = if part == Part::Status {
+        create::decode_plain(call, &options)?
+    } else {
+        create::decode(call, &options)?
+    };
     let name = call.info.name.as_str();
     match identity::text(&body, "name") {
         "" => {

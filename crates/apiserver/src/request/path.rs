@@ -63,9 +63,9 @@ pub fn parse(method: &Method, path: &str, watch: bool, name_selector: Option<Str
     let collection = info.name.is_empty();
     info.verb = match *method {
         Method::POST => "create",
-        Method::GET | Method::HEAD if info.watch_path || (collection && watch) => "watch",
-        Method::GET | Method::HEAD if collection => "list",
-        Method::GET | Method::HEAD => "get",
+        Method::GET if info.watch_path || (collection && watch) => "watch",
+        Method::GET if collection => "list",
+        Method::GET => "get",
         Method::PUT => "update",
         Method::PATCH => "patch",
         Method::DELETE if collection => "deletecollection",

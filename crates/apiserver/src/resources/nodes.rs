@@ -19,6 +19,7 @@ pub const NODES: Resource = Resource::new("", "nodes", "node", "Node")
     .with_rules(Rules {
         keeps_status_on_create: true,
         default,
+        prepare_status: |node, _| default(node),
         validate_create: validate,
         validate_update,
         ..Rules::GENERIC

@@ -6,6 +6,7 @@ mod delete;
 mod list;
 mod patch;
 mod pods;
+mod secure;
 mod support;
 mod transport;
 mod watch;
