@@ -1,0 +1,310 @@
+//! A cluster for a test: API server, store, controllers, scheduler and hollow nodes.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use orlop_apiserver::{ApiServer, Config, UserInfo};
+use orlop_controllers::ControllersConfig;
+use orlop_store::embedded::{EmbeddedStore, Options};
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long something may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Cluster {
+    pub client: kube::Client,
+    server: Arc<ApiServer>,
+    _stop: DropGuard,
+    stop: CancellationToken,
+    _store: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// A server with nothing running against it.
+    pub async fn bare() -> Self {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
+        let directory = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(directory.path(), Options::default()).unwrap();
+        let stop = CancellationToken::new();
+        let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
+        config.shutdown = stop.clone();
+        let server = ApiServer::start(config, store).await.unwrap();
+        let client = orlop_client::in_process(server.in_process(UserInfo::admin("test")));
+        Self {
+            client,
+            server,
+            _stop: stop.clone().drop_guard(),
+            stop,
+            _store: directory,
+        }
+    }
+
+    /// A server with controllers, scheduler and hollow node agents.
+    pub async fn start() -> Self {
+        let cluster = Self::bare().await;
+        cluster.run_controllers();
+        cluster.run_scheduler();
+        cluster.run_agents();
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
+            Api::namespaced(cluster.client.clone(), "default");
+        eventually("the default account", || async {
+            accounts.get_opt("default").await.unwrap()
+        })
+        .await;
+        cluster
+    }
+
+    fn client_as(&self, user: &str) -> kube::Client {
+        let groups: [String; 0] = [];
+        orlop_client::in_process(self.server.in_process(UserInfo::new(user, groups)))
+    }
+
+    pub fn run_controllers(&self) -> CancellationToken {
+        let stop = self.stop.child_token();
+        let config = ControllersConfig {
+            root_ca: Some("the CA".to_owned()),
+        };
+        let run = orlop_controllers::run(
+            self.client_as("system:kube-controller-manager"),
+            config,
+            stop.clone(),
+        );
+        tokio::spawn(async move { run.await.unwrap() });
+        stop
+    }
+
+    pub fn run_scheduler(&self) {
+        let run = orlop_scheduler::run(self.client_as("system:kube-scheduler"), self.stop.child_token());
+        tokio::spawn(async move { run.await.unwrap() });
+    }
+
+    /// Plays the node agents of all nodes: bound pods run and are ready, deleted ones go.
+    pub fn run_agents(&self) {
+        let client = self.client.clone();
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
+                .default_backoff()
+                .applied_objects();
+            let each = pods.for_each_concurrent(16, |pod| {
+                let client = client.clone();
+                async move {
+                    if let Ok(pod) = pod {
+                        agent(&client, pod).await;
+                    }
+                }
+            });
+            tokio::select! { () = each => {}, () = stop.cancelled() => {} }
+        });
+    }
+
+    /// A node that is ready.
+    pub async fn add_node(&self, name: &str, labels: Value) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = json!({
+            "metadata": {"name": name, "labels": labels},
+            "status": {
+                "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+                "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady",
+                    "lastHeartbeatTime": jiff::Timestamp::now().to_string()}],
+            },
+        });
+        nodes
+            .create(&PostParams::default(), &serde_json::from_value(node).unwrap())
+            .await
+            .unwrap();
+    }
+
+    pub async fn patch_node(&self, name: &str, patch: Value) {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    pub async fn set_ready(&self, node: &str, status: &str) {
+        let patch = json!({"status": {"conditions": [{"type": "Ready", "status": status,
+            "lastHeartbeatTime": jiff::Timestamp::now().to_string()}]}});
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes
+            .patch_status(node, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+            .unwrap();
+    }
+
+    pub fn sets(&self) -> Api<DaemonSet> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), "default")
+    }
+
+    pub async fn create_set(&self, name: &str, spec: Value) {
+        let set = daemon_set(name, spec);
+        self.sets().create(&PostParams::default(), &set).await.unwrap();
+    }
+
+    pub async fn patch_set(&self, name: &str, patch: Value) {
+        self.sets()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    /// The pods of a DaemonSet that aren't terminating, as `node image ready` lines.
+    pub async fn running(&self, set: &str) -> Vec<String> {
+        let params = ListParams::default().labels(&format!("app={set}"));
+        let mut lines: Vec<String> = self
+            .pods()
+            .list(&params)
+            .await
+            .unwrap()
+            .items
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .map(|pod| {
+                let spec = pod.spec.as_ref().unwrap();
+                let node = spec.node_name.as_deref().unwrap_or("-");
+                let image = spec.containers[0].image.as_deref().unwrap_or_default();
+                format!(
+                    "{node} {image} {}",
+                    if orlop_api::pod::is_ready(pod) {
+                        "ready"
+                    } else {
+                        "waiting"
+                    }
+                )
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until the set's pods are exactly these.
+    pub async fn expect_running<const N: usize>(&self, set: &str, want: [&str; N]) {
+        let mut last = Vec::new();
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            last = self.running(set).await;
+            if last == want {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("pods of {set} are {last:#?}, not {want:#?}");
+    }
+
+    /// desired, current, ready, updated, available, misscheduled.
+    pub async fn expect_status(&self, set: &str, want: [i32; 6]) {
+        let mut last = [0; 6];
+        for _ in 0..PATIENCE.as_millis() / 20 {
+            let status = self.sets().get(set).await.unwrap().status.unwrap_or_default();
+            last = [
+                status.desired_number_scheduled,
+                status.current_number_scheduled,
+                status.number_ready,
+                status.updated_number_scheduled.unwrap_or(0),
+                status.number_available.unwrap_or(0),
+                status.number_misscheduled,
+            ];
+            if last == want {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("status of {set} is {last:?}, not {want:?}");
+    }
+}
+
+/// Waits until `look` finds something.
+pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let found = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// A DaemonSet of one container with image `img:1`; `spec` is merged over its spec.
+pub fn daemon_set(name: &str, spec: Value) -> DaemonSet {
+    let mut set = json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "c", "image": "img:1"}], "terminationGracePeriodSeconds": 1},
+            },
+        },
+    });
+    orlop_api::patch::merge(&mut set["spec"], &spec);
+    serde_json::from_value(set).unwrap()
+}
+
+pub fn image(image: &str) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
+}
+
+async fn agent(client: &kube::Client, pod: Pod) {
+    let namespace = pod.metadata.namespace.clone().unwrap();
+    let name = pod.metadata.name.clone().unwrap();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let spec = pod.spec.as_ref().unwrap();
+    if spec.node_name.is_none() {
+        return;
+    }
+    if pod.metadata.deletion_timestamp.is_some() {
+        let now = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::default()
+        };
+        ignore(pods.delete(&name, &now).await);
+    } else if !orlop_api::pod::is_terminal(&pod) && !orlop_api::pod::is_ready(&pod) {
+        // Images called `broken…` never become ready.
+        let ready = !spec.containers[0]
+            .image
+            .as_deref()
+            .unwrap_or_default()
+            .starts_with("broken");
+        if orlop_api::pod::phase(&pod) == "Running" && !ready {
+            return;
+        }
+        let patch = json!({"status": {"phase": "Running", "conditions": [
+            {"type": "Ready", "status": if ready { "True" } else { "False" },
+             "lastTransitionTime": jiff::Timestamp::now().to_string()}]}});
+        ignore(
+            pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await,
+        );
+    }
+}
+
+/// The pod may be gone meanwhile.
+fn ignore<T: Debug>(result: Result<T, kube::Error>) {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+        result => drop(result.unwrap()),
+    }
+}

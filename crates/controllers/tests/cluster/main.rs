@@ -1,0 +1,9 @@
+//! The controllers and the scheduler against a real API server on a real store, all in one
+//! process; only the node agents are hollow. Each test has a cluster of its own.
+#![allow(clippy::unwrap_used)]
+
+mod daemon_sets;
+mod deletion;
+mod harness;
+mod nodes;
+mod scheduling;
