@@ -75,22 +75,20 @@ pub async fn get(server: &ApiServer, node: &str, path: &str) -> Result<Response<
         .and_then(|id| server.cache.get(id, node))
         .ok_or_else(|| ApiError::not_found(nodes, node))?
         .value();
-    let (host, port) = address(&object).ok_or_else(|| {
-        ApiError::internal(format!(
-            "no preferred addresses found; known addresses of node {node}: []"
-        ))
-    })?;
-    let call = request(client, &host, port, path);
-    match tokio::time::timeout(CONNECT_TIME_MAX, call).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) => Err(ApiError::internal(format!(
-            "Get \"https://{host}:{port}{path}\": {error}"
-        ))),
-        Err(_) => Err(ApiError::internal(format!(
-            "Get \"https://{host}:{port}{path}\": no answer within {} s",
-            CONNECT_TIME_MAX.as_secs()
-        ))),
+    let (hosts, port) = addresses(&object);
+    let mut failure = format!("no preferred addresses found; known addresses of node {node}: []");
+    // A node's own name often resolves nowhere else: the next kind of address may do.
+    for host in hosts {
+        match tokio::time::timeout(CONNECT_TIME_MAX, request(client, &host, port, path)).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(error)) => failure = format!("Get \"https://{host}:{port}{path}\": {error}"),
+            Err(_) => {
+                let seconds = CONNECT_TIME_MAX.as_secs();
+                failure = format!("Get \"https://{host}:{port}{path}\": no answer within {seconds} s");
+            }
+        }
     }
+    Err(ApiError::internal(failure))
 }
 
 type RequestError = Box<dyn std::error::Error + Send + Sync>;
@@ -118,21 +116,22 @@ async fn request(
     Ok(sender.send_request(request).await?)
 }
 
-/// The first address of the most preferred type, and the agent's port.
-fn address(node: &Value) -> Option<(String, u16)> {
-    let addresses = node["status"]["addresses"].as_array()?;
-    let host = ADDRESS_TYPES.iter().find_map(|kind| {
-        addresses
-            .iter()
-            .find(|a| a["type"] == *kind)
-            .and_then(|a| a["address"].as_str())
-    })?;
+/// The first address of each type, the preferred ones first, and the agent's port.
+fn addresses(node: &Value) -> (Vec<String>, u16) {
+    let addresses = node["status"]["addresses"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let hosts = ADDRESS_TYPES
+        .iter()
+        .filter_map(|kind| addresses.iter().find(|a| a["type"] == *kind)?["address"].as_str())
+        .map(str::to_owned)
+        .collect();
     let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
         .as_u64()
         .and_then(|p| u16::try_from(p).ok())
         .filter(|p| *p > 0)
         .unwrap_or(PORT);
-    Some((host.to_owned(), port))
+    (hosts, port)
 }
 
 /// An agent's answer, passed on as it comes.
@@ -163,14 +162,15 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_preferred_address_is_used() {
+    fn addresses_come_in_order_of_preference() {
         let node = json!({"status": {
             "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": "n1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10260}},
         }});
-        assert_eq!(address(&node), Some(("n1".to_owned(), 10260)));
-        let bare = json!({"status": {"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}});
-        assert_eq!(address(&bare), Some(("10.0.0.1".to_owned(), PORT)));
-        assert_eq!(address(&json!({"status": {}})), None);
+        assert_eq!(
+            addresses(&node),
+            (vec!["n1".to_owned(), "10.0.0.1".to_owned()], 10260)
+        );
+        assert_eq!(addresses(&json!({"status": {}})), (vec![], PORT));
     }
 }

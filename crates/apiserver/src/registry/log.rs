@@ -21,10 +21,10 @@ pub async fn log(call: &Call) -> Result<Answer, ApiError> {
             Body::Empty,
         )));
     }
-    let path = format!(
-        "/containerLogs/{}/{name}/{container}?{options}",
-        call.info.namespace
-    );
+    let mut path = format!("/containerLogs/{}/{name}/{container}", call.info.namespace);
+    if !options.is_empty() {
+        path = format!("{path}?{options}");
+    }
     let answer = kubelet::get(&call.server, node, &path).await?;
     let status = answer.status();
     if status.is_success() {

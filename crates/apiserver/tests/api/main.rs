@@ -3,10 +3,12 @@
 
 mod create;
 mod delete;
+mod kinds;
 mod list;
 mod patch;
 mod pods;
 mod secure;
+mod store;
 mod support;
 mod transport;
 mod watch;

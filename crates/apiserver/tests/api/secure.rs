@@ -225,7 +225,7 @@ async fn o13_o14_logs_come_from_the_nodes_agent() {
     let admin = secure.client("admin", &["system:masters"]).await;
     let nodes: Api<Node> = Api::all(admin.clone());
     let node = json!({"metadata": {"name": "n1"}, "status": {
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "addresses": [{"type": "Hostname", "address": "n1.invalid"}, {"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
     nodes
         .create(&PostParams::default(), &serde_json::from_value(node).unwrap())

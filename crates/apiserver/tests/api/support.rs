@@ -46,7 +46,10 @@ impl Reply {
 
 impl Cluster {
     pub async fn start() -> Self {
-        let store = EmbeddedStore::in_memory().unwrap();
+        Self::over(EmbeddedStore::in_memory().unwrap()).await
+    }
+
+    pub async fn over(store: Arc<EmbeddedStore>) -> Self {
         let config = Config::new("127.0.0.1:6443".parse().unwrap());
         Self {
             server: ApiServer::start(config, store).await.unwrap(),
