@@ -59,6 +59,7 @@ impl ImageBuilder {
             .directory("/tmp", 0o1777)?
             .directory("/var/tmp", 0o1777)?
             .directory("/root", 0o700)?
+            .directory("/run", 0o755)?
             .directory("/proc", 0o555)?
             .directory("/sys", 0o555)?
             .directory("/dev", 0o755)?

@@ -27,6 +27,14 @@ pub enum CniError {
         /// Where they were looked for.
         dirs: Vec<PathBuf>,
     },
+    /// The bridge interface.
+    #[error("network interface {bridge} can't be removed: {reason}; try `ip link delete {bridge}`")]
+    Bridge {
+        /// Its name.
+        bridge: String,
+        /// What `ip` said.
+        reason: String,
+    },
     /// A file or directory.
     #[error("CNI configuration {}: {source}", path.display())]
     File {
@@ -96,6 +104,28 @@ pub fn ensure_conflist(conf_dir: &Path, network: &Network) -> Result<Conflist, C
     std::fs::write(&partial, text).map_err(failed(&partial))?;
     std::fs::rename(&partial, &ours).map_err(failed(&ours))?;
     Ok(Conflist::Written(ours))
+}
+
+/// Takes the bridge interface away; harmless when there is none. For when the node's state goes too: the network plugin
+/// makes it again for the next pod.
+pub fn remove_bridge(network: &Network) -> Result<(), CniError> {
+    let interface = Path::new("/sys/class/net").join(&network.bridge);
+    if !interface.exists() {
+        return Ok(());
+    }
+    let output = std::process::Command::new("ip")
+        .args(["link", "delete", &network.bridge])
+        .output()
+        .map_err(|error| error.to_string());
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Err(error),
+    }
+    .map_err(|reason| CniError::Bridge {
+        bridge: network.bridge.clone(),
+        reason,
+    })
 }
 
 fn is_configuration(path: &Path) -> bool {

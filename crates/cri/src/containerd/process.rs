@@ -4,6 +4,7 @@ use super::{ContainerdConfig, ContainerdError, log_file};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, setsid};
 use std::ffi::OsStr;
@@ -26,7 +27,7 @@ const SECOND_SOCKET_SUFFIX: &str = ".ttrpc";
 /// Directories that hold what containerd runs (runc, its shim, iptables), also when our own search path is short.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Who listens on a socket.
+/// Who listens on a socket, or is about to.
 pub(super) struct Listener {
     pub(super) pid: i32,
     pub(super) command: Vec<Vec<u8>>,
@@ -37,6 +38,10 @@ impl Listener {
     pub(super) async fn of(socket: &Path) -> Option<Self> {
         let stream = UnixStream::connect(socket).await.ok()?;
         let pid = stream.peer_cred().ok()?.pid()?;
+        Self::of_pid(pid)
+    }
+
+    fn of_pid(pid: i32) -> Option<Self> {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         Some(Self {
             pid,
@@ -64,6 +69,22 @@ impl Listener {
             .collect();
         words.join(" ")
     }
+}
+
+/// The process a start noted down, if it lives and is ours: one that has not come as far as its socket.
+pub(super) fn starting(config: &ContainerdConfig) -> Option<Listener> {
+    let pid = std::fs::read_to_string(pid_file(config))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    let listener = Listener::of_pid(pid)?;
+    listener.is_ours(config).then_some(listener)
+}
+
+/// Beside the socket; gone with a reboot.
+fn pid_file(config: &ContainerdConfig) -> PathBuf {
+    config.socket.with_extension("pid")
 }
 
 /// A process watched through a file descriptor: no polling, and no mistaking a reused pid for it.
@@ -193,10 +214,11 @@ pub(super) fn start(config: &ContainerdConfig) -> Result<i32, ContainerdError> {
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors);
-    // SAFETY: only calls that are allowed between fork and exec: setsid, getrlimit and setrlimit.
+    // SAFETY: only calls that are allowed between fork and exec: setsid, umask, getrlimit and setrlimit.
     unsafe {
         command.pre_exec(|| {
             setsid()?;
+            umask(Mode::from_bits_truncate(0o022));
             raise_limits();
             Ok(())
         });
@@ -204,6 +226,9 @@ pub(super) fn start(config: &ContainerdConfig) -> Result<i32, ContainerdError> {
     let child = command
         .spawn()
         .map_err(ContainerdError::file("starting", program))?;
+    let pid_file = pid_file(config);
+    std::fs::write(&pid_file, format!("{}\n", child.id()))
+        .map_err(ContainerdError::file("writing", pid_file))?;
     // The pid is a pid_t in the kernel; the standard library widens it.
     Ok(i32::try_from(child.id()).unwrap_or_default())
 }

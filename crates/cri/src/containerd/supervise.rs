@@ -63,7 +63,11 @@ impl Managed {
                 });
             }
             Some(listener) => watch(&config, listener.pid, false)?,
-            None => None,
+            // One started just now by an orlop that was killed: a second one would fight it over the same files.
+            None => match process::starting(&config) {
+                Some(listener) => watch(&config, listener.pid, false)?,
+                None => None,
+            },
         };
         let (process, remote, was_adopted) = match running {
             Some(process) if is_unchanged => {

@@ -70,9 +70,28 @@ impl Importer {
         self.import(joined(opened)?).await
     }
 
-    /// Imports our sandbox image.
+    /// Imports our sandbox image under our name.
     pub async fn import_pause(&self) -> Result<Vec<Imported>, ImportError> {
         self.import_bytes(pause::archive()?).await
+    }
+
+    /// Sees to it that the runtime has the sandbox image it is configured to use. Where that is missing, our program goes
+    /// in under its name: a runtime that somebody else configured then works without a registry too.
+    pub async fn ensure_sandbox_image(&self) -> Result<(), ImportError> {
+        let status = self.remote.status(true).await?;
+        let Some(name) = status
+            .info
+            .get("config")
+            .and_then(|config| sandbox_image_of(config))
+        else {
+            return Ok(());
+        };
+        if self.remote.image_status(&name).await?.is_some() {
+            return Ok(());
+        }
+        self.import_bytes(pause::archive_as(&name)?).await?;
+        tracing::info!(image = name, "sandbox image was missing; our own took its name");
+        Ok(())
     }
 
     async fn import(
@@ -235,6 +254,16 @@ impl Importer {
     }
 }
 
+/// Out of the configuration that containerd shows in its verbose status: 1.x and 2.x have it in different places.
+fn sandbox_image_of(config: &str) -> Option<String> {
+    let config: serde_json::Value = serde_json::from_str(config).ok()?;
+    ["/sandboxImage", "/pinnedImages/sandbox"]
+        .into_iter()
+        .find_map(|path| config.pointer(path)?.as_str())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+}
+
 fn read(archive: Archive) -> Result<(Archive, Vec<ArchivedImage>), ImportError> {
     let images = archive.images()?;
     Ok((archive, images))
@@ -252,5 +281,27 @@ fn descriptor(descriptor: &spec::Descriptor) -> Descriptor {
         digest: descriptor.digest.clone(),
         size: i64::try_from(descriptor.size).unwrap_or(i64::MAX),
         ..Descriptor::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sandbox_image_is_read_from_either_form_of_the_configuration() {
+        let cases = [
+            (r#"{"sandboxImage":"a.b/pause:1"}"#, Some("a.b/pause:1")),
+            (
+                r#"{"pinnedImages":{"sandbox":"a.b/pause:2"}}"#,
+                Some("a.b/pause:2"),
+            ),
+            (r#"{"sandboxImage":""}"#, None),
+            ("{}", None),
+            ("no json", None),
+        ];
+        for (config, want) in cases {
+            assert_eq!(sandbox_image_of(config).as_deref(), want, "{config}");
+        }
     }
 }

@@ -10,7 +10,12 @@ pub const IMAGE: &str = concat!("orlop.local/pause:", env!("CARGO_PKG_VERSION"))
 
 /// The image as an archive, ready for [`crate::images::Importer`].
 pub fn archive() -> Result<Vec<u8>, OciError> {
-    ImageBuilder::new(IMAGE)?
+    archive_as(IMAGE)
+}
+
+/// The same under another name: the one a runtime that isn't ours is configured to use.
+pub fn archive_as(name: &str) -> Result<Vec<u8>, OciError> {
+    ImageBuilder::new(name)?
         .file("/pause", PROGRAM, 0o755)?
         .entrypoint(["/pause"])
         .to_archive()

@@ -33,6 +33,7 @@ async fn a_container_starts_runs_commands_logs_and_stops_with_the_host_network()
     }
     let node = Node::start().await;
     node.import_busybox().await;
+    let start = std::time::Instant::now();
     let (sandbox, id) = node
         .run(
             "host",
@@ -40,6 +41,7 @@ async fn a_container_starts_runs_commands_logs_and_stops_with_the_host_network()
             "trap 'exit 3' TERM; echo hello; while :; do sleep 0.1; done",
         )
         .await;
+    println!("sandbox, container, start: {:?}", start.elapsed());
 
     let outcome = node
         .remote()

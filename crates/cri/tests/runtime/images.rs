@@ -73,6 +73,23 @@ async fn imported_images_are_seen_through_cri_and_skipped_when_present() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_configured_for_a_sandbox_image_it_lacks_gets_ours_under_that_name() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start_with(|config| {
+        config.sandbox_image = "registry.k8s.io/pause:3.6".to_owned();
+    })
+    .await;
+    node.import_busybox().await;
+    let importer = Importer::new(node.remote()).unwrap();
+    importer.ensure_sandbox_image().await.unwrap();
+    importer.ensure_sandbox_image().await.unwrap();
+    node.run("foreign", true, "sleep 1000").await;
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn archives_in_the_directory_and_dropped_in_later_are_imported_past_a_bad_one() {
     if !node::is_possible() {
         return;
@@ -111,5 +128,41 @@ async fn archives_in_the_directory_and_dropped_in_later_are_imported_past_a_bad_
     }
     shutdown.cancel();
     watching.await.unwrap();
+    node.finish().await;
+}
+
+/// The example's image in small: a dynamically linked program of this machine with the libraries it needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_of_this_machine_runs_from_an_image_with_its_libraries() {
+    let etcd = std::path::Path::new("/usr/bin/etcd");
+    if !node::is_possible() || !etcd.exists() {
+        return;
+    }
+    let node = Node::start().await;
+    let archive = orlop_oci::ImageBuilder::new(BUSYBOX)
+        .unwrap()
+        .base()
+        .unwrap()
+        .host_file(etcd, "/usr/bin/etcd")
+        .unwrap()
+        .host_file(std::path::Path::new("/bin/busybox"), "/bin/sh")
+        .unwrap()
+        .to_archive()
+        .unwrap();
+    let path = node.dir.path().join("etcd.tar");
+    std::fs::write(&path, archive).unwrap();
+    let start = Instant::now();
+    Importer::new(node.remote())
+        .unwrap()
+        .import_file(&path)
+        .await
+        .unwrap();
+    println!("imported in {:?}", start.elapsed());
+    node.run("etcd", true, "etcd --version; sleep 1000").await;
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while !node.log("etcd").contains("etcd Version:") {
+        assert!(Instant::now() < give_up, "{}", node.log("etcd"));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     node.finish().await;
 }

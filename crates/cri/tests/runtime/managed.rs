@@ -85,6 +85,30 @@ async fn a_running_one_is_adopted_and_a_changed_configuration_restarts_it() {
     node.finish().await;
 }
 
+/// As after a kill of orlop in the middle of its start: the pid file is there, the socket isn't yet.
+#[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::zombie_processes, reason = "stopping the node reaps it")]
+async fn one_that_is_still_starting_is_waited_for_and_not_doubled() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.managed.stop().await;
+    let config = ContainerdConfig::of_root(node.dir.path());
+    let child = std::process::Command::new("containerd")
+        .arg("--config")
+        .arg(&config.config_file)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::fs::write(config.socket.with_extension("pid"), format!("{}\n", child.id())).unwrap();
+    let again = Managed::ensure(config).await.unwrap();
+    assert!(again.was_adopted());
+    assert_eq!(again.pid(), i32::try_from(child.id()).unwrap());
+    drop(again);
+    node.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn trouble_is_told_with_its_cause() {
     if !node::is_possible() {

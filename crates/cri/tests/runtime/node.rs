@@ -5,7 +5,6 @@ use orlop_cri::images::Importer;
 use orlop_cri::{Remote, RuntimeService, sweep, v1};
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 pub const BUSYBOX: &str = "orlop.local/busybox:test";
@@ -42,14 +41,18 @@ pub struct Node {
 
 impl Node {
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut ContainerdConfig)) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter("orlop_cri=debug")
             .with_test_writer()
             .try_init();
         let dir = tempfile::Builder::new().prefix("orlop-cri-").tempdir().unwrap();
-        let managed = Managed::ensure(ContainerdConfig::of_root(dir.path()))
-            .await
-            .unwrap();
+        let mut config = ContainerdConfig::of_root(dir.path());
+        change(&mut config);
+        let managed = Managed::ensure(config).await.unwrap();
         let cgroup = format!("/{}", dir.path().file_name().unwrap().to_str().unwrap());
         Self { dir, managed, cgroup }
     }
@@ -174,7 +177,7 @@ impl Node {
         self.managed.stop().await;
         let root = self.dir.path().display().to_string();
         if let Some(network) = &self.managed.config().network {
-            let _ = Command::new("ip").args(["link", "del", &network.bridge]).output();
+            orlop_cri::cni::remove_bridge(network).unwrap();
         }
         remove_cgroups(&self.cgroup);
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
