@@ -4,7 +4,7 @@
 //! ```text
 //!  manifests ── sources/file ─┐                                  ┌─ runtime/ ── CRI
 //!                             ├─ pods/manager ── pods/worker ────┼─ volumes/, cgroups/, environment/
-//!  API watch ── sources/api ──┘       ▲           (decide, act)  ├─ probes/
+//!  API watch ── sources/api ──┘       ▲        (decide, act)     ├─ images/, probes/
 //!  runtime events ── runtime/events ──┘                          └─ status/, mirror/ ── API
 //! ```
 //!
@@ -13,22 +13,31 @@
 //! | `sources::file` | inotify, a slow rescan as a safety net | snapshots of static pods, faults in manifests |
 //! | `sources::api` | watch of this node's pods | snapshots of API pods and mirrors |
 //! | `runtime::events` | the runtime's events | which pod changed |
-//! | `pods::manager` | all of the above, reports of workers | orders to workers, mirror and status jobs |
-//! | `pods::worker`, one a pod | orders, probe results, timers | CRI calls, reports |
-//! | `mirror`, `status` | statuses and mirrors to write | API requests, off everybody's way |
+//! | `pods::manager` | all of the above, workers' ends | workers, and mail for them |
+//! | `pods::worker`, one a pod | its mailbox, timers | CRI calls, statuses on the board |
+//! | `status::publisher` | the board | mirrors, statuses and deletions in the API, off everybody's way |
 //! | `node` | runtime, API | Node object, lease |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
 //! It remembers nothing that the runtime, the manifests or the API server could not tell it again: after `kill -9` it
-//! finds its containers by their labels. It never waits for the API server before running a pod.
+//! finds its containers by their labels. It never waits for the API server before running a static pod.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod agent;
 pub mod cgroups;
 pub mod config;
 pub mod environment;
+mod images;
+mod mirror;
 pub mod node;
 pub mod pods;
 pub mod probes;
+mod probes_view;
+pub mod runtime;
 pub mod server;
 pub mod sources;
+mod status;
 pub mod volumes;
+
+pub use agent::{Config, KubeletError, run_with};
+pub use probes_view::{ProbeKind, ProbeNews, ProbeView};

@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::placement::daemon;
-use orlop_api::taints::NO_EXECUTE;
 use orlop_client::informer::{ObjectKey, Projection};
 
 /// Index: pods by `spec.nodeName`.
@@ -84,7 +83,7 @@ pub struct PodView {
     pub ready: Ready,
     /// status.reason is `Evicted`.
     pub evicted: bool,
-    /// Those of spec.tolerations that matter to a pod that runs already: for effect NoExecute or any.
+    /// spec.tolerations.
     pub tolerations: Box<[Toleration]>,
 }
 
@@ -149,12 +148,7 @@ impl Projection for PodView {
             created: metadata.creation_timestamp.map(|time| time.0),
             ready,
             evicted: status.reason.as_deref() == Some("Evicted"),
-            tolerations: spec
-                .tolerations
-                .into_iter()
-                .flatten()
-                .filter(|toleration| matches!(toleration.effect.as_deref(), None | Some("" | NO_EXECUTE)))
-                .collect(),
+            tolerations: spec.tolerations.unwrap_or_default().into_boxed_slice(),
         }
     }
 

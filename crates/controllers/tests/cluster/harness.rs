@@ -24,7 +24,6 @@ pub struct Cluster {
     server: Arc<ApiServer>,
     _stop: DropGuard,
     stop: CancellationToken,
-    agents: CancellationToken,
     _store: tempfile::TempDir,
 }
 
@@ -46,7 +45,6 @@ impl Cluster {
             client,
             server,
             _stop: stop.clone().drop_guard(),
-            agents: stop.child_token(),
             stop,
             _store: directory,
         }
@@ -94,7 +92,7 @@ impl Cluster {
     /// Plays the node agents of all nodes: bound pods run and are ready, deleted ones go.
     pub fn run_agents(&self) {
         let client = self.client.clone();
-        let stop = self.agents.clone();
+        let stop = self.stop.clone();
         tokio::spawn(async move {
             let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
                 .default_backoff()
@@ -109,11 +107,6 @@ impl Cluster {
             });
             tokio::select! { () = each => {}, () = stop.cancelled() => {} }
         });
-    }
-
-    /// From now on no node agent does anything.
-    pub fn stop_agents(&self) {
-        self.agents.cancel();
     }
 
     /// A node that is ready.

@@ -6,5 +6,4 @@ mod daemon_sets;
 mod deletion;
 mod harness;
 mod nodes;
-mod scale;
 mod scheduling;

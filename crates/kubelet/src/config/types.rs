@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct GoDuration(pub Duration);
 
 /// `authentication`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Authentication {
     pub x509: X509,
@@ -184,16 +184,6 @@ fn is_zero(port: &u16) -> bool {
 
 const fn seconds(seconds: u64) -> GoDuration {
     GoDuration(Duration::from_secs(seconds))
-}
-
-impl Default for Authentication {
-    fn default() -> Self {
-        Self {
-            x509: X509::default(),
-            webhook: WebhookAuthentication::default(),
-            anonymous: Anonymous::default(),
-        }
-    }
 }
 
 impl Default for WebhookAuthentication {

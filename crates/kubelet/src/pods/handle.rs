@@ -62,6 +62,21 @@ impl PodsHandle {
         self.0.write().pods.insert(uid, Arc::new(record));
     }
 
+    /// Notes a new version of a pod; the status stays the agent's own.
+    pub fn update(&self, pod: Arc<Pod>) {
+        let mut table = self.0.write();
+        let Some(record) = table.pods.get_mut(orlop_api::pod::uid(&pod)) else {
+            return;
+        };
+        let mut pod = Pod::clone(&pod);
+        pod.status = record.pod.status.clone();
+        *record = Arc::new(PodRecord {
+            pod: Arc::new(pod),
+            uid: record.uid.clone(),
+            source: record.source,
+        });
+    }
+
     /// Notes a new status of a pod that is still wanted.
     pub fn set_status(&self, uid: &str, status: &PodStatus) {
         let mut table = self.0.write();

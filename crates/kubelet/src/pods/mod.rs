@@ -1,4 +1,20 @@
 //! Pods on this node: who is known, one worker each, and what the workers decide.
+//!
+//! [`decide`] says what a pod needs next, [`status`] what is to be told of it; both are pure. A [`worker`] carries it
+//! out with the help of `start` and `stop`. The [`manager`] owns the workers.
+pub mod admission;
+pub mod agent;
+pub mod backoff;
+pub mod decide;
 mod handle;
+mod hooks;
+pub mod mailbox;
+pub mod manager;
+pub mod owners;
+mod start;
+pub mod status;
+mod stop;
+pub mod surroundings;
+pub mod worker;
 
 pub use handle::{PodRecord, PodsHandle};

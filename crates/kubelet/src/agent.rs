@@ -1,0 +1,242 @@
+//! Puts the agent's tasks together.
+use crate::config::KubeletConfiguration;
+use crate::node;
+use crate::pods::PodsHandle;
+use crate::pods::admission::node_of_machine;
+use crate::pods::agent::{Agent, Settings};
+use crate::pods::manager::{Inputs, Manager};
+use crate::pods::owners::Owners;
+use crate::pods::surroundings::Surroundings;
+use crate::runtime::{events, read::read_all};
+use crate::sources::{self, SNAPSHOTS_WAITING_MAX, Source, file};
+use crate::status::{self, Board};
+use futures::stream::BoxStream;
+use jiff::{SignedDuration, Timestamp};
+use orlop_client::events::{EventType, Recorder, node_reference};
+use orlop_cri::events::Notice;
+use orlop_cri::{CriError, RuntimeService};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Faults of manifests that may wait for the log: reading stops until they are told.
+const FAULTS_WAITING_MAX: usize = 16;
+/// Wait before the runtime is asked again that did not answer at start.
+const RUNTIME_RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Attempts before the start is given up: five seconds, after which somebody should look at the runtime.
+const RUNTIME_TRIES_MAX: usize = 25;
+
+/// What an agent is started with.
+pub struct Config {
+    /// This node's name: lower case.
+    pub node_name: String,
+    /// KubeletConfiguration, paths resolved.
+    pub configuration: KubeletConfiguration,
+    /// The API server; `None`: standalone.
+    pub client: Option<kube::Client>,
+    /// The runtime.
+    pub runtime: Arc<dyn RuntimeService>,
+    /// Its name for itself (`containerd`), the scheme of container ids.
+    pub runtime_name: String,
+    /// What it tells ([`orlop_cri::events::subscribe`]).
+    pub notices: BoxStream<'static, Notice>,
+    /// `--root-dir`, `/var/lib/kubelet`.
+    pub root_dir: PathBuf,
+    /// `/var/log/containers`.
+    pub container_logs_dir: PathBuf,
+    /// `--node-labels`.
+    pub node_labels: BTreeMap<String, String>,
+    /// The node's addresses, the preferred one first.
+    pub node_ips: Vec<std::net::IpAddr>,
+}
+
+/// Why the agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeletError {
+    /// The runtime doesn't list its pods.
+    #[error(
+        "the container runtime does not answer ({0}): check that it runs and that its CRI plugin is enabled"
+    )]
+    Runtime(#[source] CriError),
+    /// A directory can't be made.
+    #[error("cannot create {}: {source}", directory.display())]
+    Directory {
+        /// Which.
+        directory: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Runs an agent whose pods get what they need besides the runtime from `surroundings`, until `shutdown`. Containers
+/// go on running.
+pub async fn run_with(
+    config: Config,
+    surroundings: Arc<dyn Surroundings>,
+    pods: PodsHandle,
+    node: node::Snapshot,
+    shutdown: CancellationToken,
+) -> Result<(), KubeletError> {
+    let Config {
+        node_name,
+        configuration,
+        client,
+        runtime,
+        runtime_name,
+        notices,
+        ..
+    } = config;
+    make_directory(&config.root_dir)?;
+    let recorder = match &client {
+        Some(client) => Recorder::new(client.clone(), "kubelet", Some(&node_name)),
+        None => Recorder::disabled(),
+    };
+    let pulls = if configuration.serialize_image_pulls {
+        1
+    } else {
+        Semaphore::MAX_PERMITS
+    };
+    let pulls = configuration
+        .max_parallel_image_pulls
+        .map_or(pulls, |pulls| usize::try_from(pulls.max(1)).unwrap_or(1));
+    let (ended, workers_ended) = mpsc::unbounded_channel();
+    let board = Board::new(client.is_some());
+    board.set_node(node.borrow().clone());
+    let host_ips = config.node_ips.iter().map(ToString::to_string);
+    let agent = Arc::new(Agent {
+        runtime: runtime.clone(),
+        runtime_name,
+        settings: Settings {
+            node_name: node_name.clone(),
+            root: config.root_dir.clone(),
+            pod_logs: PathBuf::from(&configuration.pod_logs_dir),
+            container_logs: config.container_logs_dir,
+            seccomp_default: configuration.seccomp_default,
+            restart_backoff_max: signed(configuration.crash_loop_back_off.max_container_restart_period.0),
+            sync_frequency: signed(configuration.sync_frequency.0),
+            // Without an API server nothing fills in the node's addresses (contract, static pods §8.2).
+            host_ips: if client.is_some() {
+                host_ips.collect()
+            } else {
+                Vec::new()
+            },
+            began: Timestamp::now(),
+        },
+        recorder: recorder.clone(),
+        surroundings,
+        pods: pods.clone(),
+        board: board.clone(),
+        owners: Owners::default(),
+        pulls: Semaphore::new(pulls),
+        ended,
+    });
+    let seen = first_listing(&*runtime).await?;
+    let tasks = TaskTracker::new();
+    let spawn = |work: BoxedWork| {
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            shutdown.run_until_cancelled(work).await;
+        });
+    };
+    let (news, told) = mpsc::channel(events::NEWS_WAITING_MAX);
+    spawn(Box::pin(events::run(
+        notices,
+        runtime,
+        agent.owners.clone(),
+        news,
+    )));
+    let (snapshots, received) = mpsc::channel(SNAPSHOTS_WAITING_MAX);
+    let mut expected = Vec::new();
+    if !configuration.static_pod_path.is_empty() {
+        expected.push(Source::File);
+        let (faults, found) = mpsc::channel(FAULTS_WAITING_MAX);
+        let source = file::FileSource {
+            path: PathBuf::from(configuration.static_pod_path.trim_end_matches('/')),
+            node_name: node_name.clone(),
+            rescan: configuration.file_check_frequency.0,
+        };
+        spawn(Box::pin(source.run(snapshots.clone(), faults)));
+        spawn(Box::pin(tell_faults(found, recorder, node_name.clone())));
+    }
+    if let Some(client) = client {
+        expected.push(Source::Api);
+        spawn(Box::pin(watch_api(
+            client.clone(),
+            node_name.clone(),
+            node.clone(),
+            snapshots,
+        )));
+        spawn(Box::pin(status::run(client, board, pods, shutdown.clone())));
+    }
+    let machine = node_of_machine(&node_name, &config.node_labels, configuration.max_pods);
+    let inputs = Inputs {
+        snapshots: received,
+        news: told,
+        ended: workers_ended,
+        node,
+    };
+    Manager::run(agent, machine, expected, seen, inputs, shutdown.clone()).await;
+    tasks.close();
+    tasks.wait().await;
+    Ok(())
+}
+
+type BoxedWork = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+fn make_directory(directory: &std::path::Path) -> Result<(), KubeletError> {
+    std::fs::create_dir_all(directory).map_err(|source| KubeletError::Directory {
+        directory: directory.to_path_buf(),
+        source,
+    })
+}
+
+/// What the runtime has at start; it may still be starting itself.
+async fn first_listing(
+    runtime: &dyn RuntimeService,
+) -> Result<std::collections::HashMap<String, crate::runtime::seen::SeenPod>, KubeletError> {
+    let mut tries = 0;
+    loop {
+        match read_all(runtime).await {
+            Ok(all) => return Ok(all),
+            Err(error) if tries >= RUNTIME_TRIES_MAX => return Err(KubeletError::Runtime(error)),
+            Err(error) => {
+                tracing::debug!(%error, "the runtime does not list its pods yet");
+                tries += 1;
+                tokio::time::sleep(RUNTIME_RETRY_AFTER).await;
+            }
+        }
+    }
+}
+
+/// Pods of the API are let in by the Node's labels and room: they are watched once it is known.
+async fn watch_api(
+    client: kube::Client,
+    node_name: String,
+    mut node: node::Snapshot,
+    snapshots: mpsc::Sender<sources::Snapshot>,
+) {
+    if node.wait_for(Option::is_some).await.is_ok() {
+        sources::api::run(client, node_name, snapshots).await;
+    }
+}
+
+/// One clear line in the log and an event on the Node for each manifest that can't be used.
+async fn tell_faults(mut faults: mpsc::Receiver<file::Fault>, recorder: Recorder, node_name: String) {
+    while let Some(fault) = faults.recv().await {
+        tracing::error!(file = %fault.file.display(), keeps_running = fault.keeps_running, "{fault}");
+        recorder.event(
+            &node_reference(&node_name),
+            EventType::Warning,
+            "FailedStaticPodManifest",
+            fault.to_string(),
+        );
+    }
+}

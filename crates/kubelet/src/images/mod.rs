@@ -1,0 +1,237 @@
+//! Having a container's image on the node (contract, node agent §9).
+use crate::pods::agent::Agent;
+use crate::pods::backoff::Backoff;
+use crate::pods::decide::Waiting;
+use crate::runtime::container::ImageUser;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use orlop_client::events::EventType;
+use orlop_cri::{CriError, v1};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// An image that containers can be made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Present {
+    /// What the runtime calls it.
+    pub reference: String,
+    /// The user it wants to run as.
+    pub user: ImageUser,
+}
+
+/// When to ask the registry. The API server and the manifest pipeline have defaulted the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// At each start.
+    Always,
+    /// When it is missing.
+    IfNotPresent,
+    /// Never.
+    Never,
+}
+
+/// The policy of a container.
+pub fn policy(container: &Container) -> Policy {
+    match container.image_pull_policy.as_deref() {
+        Some("Never") => Policy::Never,
+        Some("Always") => Policy::Always,
+        _ => Policy::IfNotPresent,
+    }
+}
+
+/// `nginx` → `nginx:latest`; a tag or a digest is kept. `None`: not an image's name.
+pub fn with_default_tag(image: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@+".contains(c);
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let repository = image.split_once('@').map_or(image, |(front, _)| front);
+    let path = repository.strip_suffix(last).unwrap_or_default();
+    let name = last.split([':', '@']).next().unwrap_or_default();
+    let host_may_shout = path
+        .split('/')
+        .skip(1)
+        .chain([name])
+        .any(|part| part.chars().any(|c| c.is_ascii_uppercase()));
+    if name.is_empty() || !image.chars().all(plain) || host_may_shout || image.starts_with('/') {
+        return None;
+    }
+    Some(if last.contains(':') || last.contains('@') {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    })
+}
+
+/// What the runtime says of an image before it is needed; asked while the sandbox is made.
+pub type Look = Result<Option<v1::Image>, CriError>;
+
+/// Asks the runtime for the image, if the answer can spare a pull.
+pub async fn look(agent: &Agent, container: &Container) -> Option<Look> {
+    let image = with_default_tag(container.image.as_deref().unwrap_or_default())?;
+    if policy(container) == Policy::Always {
+        return None;
+    }
+    Some(agent.runtime.image_status(&image).await)
+}
+
+/// Where a wanted image is told about.
+pub struct Wanted<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Its container.
+    pub container: &'a Container,
+    /// The field path of events.
+    pub path: &'a str,
+    /// The pod is being stopped: no more waiting for a pull.
+    pub stopping: &'a CancellationToken,
+}
+
+/// Finds or pulls the image; on failure, why the container waits.
+pub async fn ensure(
+    agent: &Agent,
+    wanted: &Wanted<'_>,
+    looked: Option<Look>,
+    pulls: &mut Backoff,
+) -> Result<Present, Waiting> {
+    let given = wanted.container.image.as_deref().unwrap_or_default();
+    let tell = |kind, reason: &str, message: String| {
+        agent.container_event(wanted.pod, wanted.path, kind, reason, message);
+    };
+    let Some(image) = with_default_tag(given) else {
+        let message = format!(
+            "Failed to apply default image tag \"{given}\": couldn't parse image name \"{given}\": invalid reference format"
+        );
+        tell(EventType::Warning, "InspectFailed", message.clone());
+        tell(EventType::Warning, "Failed", "Error: InvalidImageName".into());
+        return Err(Waiting::new("InvalidImageName", message));
+    };
+    let policy = policy(wanted.container);
+    if policy != Policy::Always {
+        let looked = match looked {
+            Some(looked) => looked,
+            None => agent.runtime.image_status(&image).await,
+        };
+        match looked {
+            Ok(Some(found)) => {
+                let message = format!(
+                    "Container image \"{image}\" already present on machine and can be accessed by the pod"
+                );
+                tell(EventType::Normal, "Pulled", message);
+                return Ok(present(found));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let message = format!("Failed to inspect image \"{image}\": {error}");
+                tell(EventType::Warning, "InspectFailed", message.clone());
+                tell(EventType::Warning, "Failed", "Error: ImageInspectError".into());
+                return Err(Waiting::new("ImageInspectError", message));
+            }
+        }
+        if policy == Policy::Never {
+            let message = format!("Container image \"{image}\" is not present with pull policy of Never");
+            tell(EventType::Warning, "ErrImageNeverPull", message.clone());
+            tell(EventType::Warning, "Failed", "Error: ErrImageNeverPull".into());
+            return Err(Waiting::new("ErrImageNeverPull", message));
+        }
+    }
+    if let Some((last, _)) = pulls.holds(&image, Timestamp::now()) {
+        tell(
+            EventType::Normal,
+            "BackOff",
+            format!("Back-off pulling image \"{image}\""),
+        );
+        tell(EventType::Warning, "Failed", "Error: ImagePullBackOff".into());
+        let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {last}");
+        return Err(Waiting::new("ImagePullBackOff", message));
+    }
+    let pulled = tokio::select! {
+        pulled = pull(agent, wanted, &image) => pulled,
+        () = wanted.stopping.cancelled() => return Err(Waiting::new("ErrImagePull", "pull cancelled: the pod is being stopped")),
+    };
+    match pulled {
+        Ok(present) => Ok(present),
+        Err(error) => {
+            tell(
+                EventType::Warning,
+                "Failed",
+                format!("Failed to pull image \"{image}\": {error}"),
+            );
+            tell(EventType::Warning, "Failed", "Error: ErrImagePull".to_owned());
+            pulls.failed(&image, error.clone(), Timestamp::now());
+            Err(Waiting::new("ErrImagePull", error))
+        }
+    }
+}
+
+async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present, String> {
+    let tell = |reason: &str, message: String| {
+        agent.container_event(wanted.pod, wanted.path, EventType::Normal, reason, message);
+    };
+    tell("Pulling", format!("Pulling image \"{image}\""));
+    let queued = Instant::now();
+    // The semaphore is never closed.
+    let _turn = agent.pulls.acquire().await.map_err(|error| error.to_string())?;
+    let began = Instant::now();
+    let spec = v1::ImageSpec {
+        image: image.to_owned(),
+        ..v1::ImageSpec::default()
+    };
+    agent
+        .runtime
+        .pull_image(spec, None, None)
+        .await
+        .map_err(|error| error.to_string())?;
+    let (took, in_all) = (began.elapsed(), queued.elapsed());
+    let found = agent
+        .runtime
+        .image_status(image)
+        .await
+        .map_err(|error| error.to_string())?;
+    let found = found.ok_or_else(|| format!("image \"{image}\" vanished after it was pulled"))?;
+    tell(
+        "Pulled",
+        format!(
+            "Successfully pulled image \"{image}\" in {} ({} including waiting). Image size: {} bytes.",
+            milliseconds(took),
+            milliseconds(in_all),
+            found.size
+        ),
+    );
+    Ok(present(found))
+}
+
+fn milliseconds(duration: std::time::Duration) -> crate::config::GoDuration {
+    crate::config::GoDuration(std::time::Duration::from_millis(duration.as_millis() as u64))
+}
+
+fn present(image: v1::Image) -> Present {
+    let uid = image.uid.map(|uid| uid.value);
+    Present {
+        reference: image.id,
+        user: ImageUser {
+            uid,
+            name: image.username,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_without_tag_or_digest_is_latest() {
+        for (given, full) in [
+            ("nginx", Some("nginx:latest")),
+            ("nginx:1", Some("nginx:1")),
+            ("host:5000/x", Some("host:5000/x:latest")),
+            ("Host:5000/x", Some("Host:5000/x:latest")),
+            ("x@sha256:ab", Some("x@sha256:ab")),
+            ("Upper", None),
+            ("host/Upper:1", None),
+            ("a b", None),
+            ("", None),
+        ] {
+            assert_eq!(with_default_tag(given).as_deref(), full, "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Whether a pod may run on this node (contract, node agent §18.1). Pure, but for the machine's own measures.
+use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use orlop_api::annotations::{NODE_ARCH_LABEL, NODE_HOSTNAME_LABEL, NODE_OS_LABEL};
+use orlop_api::placement::{NodeUsage, Reason, admission_failures};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Why a pod is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// `status.reason` and the event's reason.
+    pub reason: String,
+    /// What is told.
+    pub message: String,
+}
+
+/// Lets a pod in beside those that are `active`, or says why not.
+pub fn admit(pod: &Pod, is_static: bool, node: &Node, active: &[Arc<Pod>]) -> Result<(), Rejection> {
+    let Some(spec) = pod.spec.as_ref() else {
+        return Ok(());
+    };
+    if let Some(os) = spec.os.as_ref().filter(|os| os.name != "linux") {
+        return Err(Rejection {
+            reason: "PodOSNotSupported".into(),
+            message: format!(
+                "Failed to admit pod as the OS field doesn't match node OS: {} is not linux",
+                os.name
+            ),
+        });
+    }
+    let usage = NodeUsage::of(active.iter().map(AsRef::as_ref));
+    let mut failures = admission_failures(spec, is_static, node, &usage);
+    // A critical pod's shortage of resources matters only when nothing else is in its way.
+    if orlop_api::pod::is_critical(pod) && failures.iter().any(|failure| !failure.is_resource()) {
+        failures.retain(|failure| !failure.is_resource());
+    }
+    match failures.first() {
+        None => Ok(()),
+        Some(failure) => Err(rejection(failure)),
+    }
+}
+
+fn rejection(failure: &Reason) -> Rejection {
+    Rejection {
+        reason: failure.admission_reason(),
+        message: failure.admission_message(),
+    }
+}
+
+/// The node as this machine is, for as long as there is no Node object.
+pub fn node_of_machine(name: &str, labels: &BTreeMap<String, String>, max_pods: i32) -> Node {
+    let mut all = BTreeMap::from([
+        (NODE_HOSTNAME_LABEL.to_owned(), name.to_owned()),
+        (NODE_OS_LABEL.to_owned(), "linux".to_owned()),
+        (NODE_ARCH_LABEL.to_owned(), architecture().to_owned()),
+    ]);
+    all.extend(labels.clone());
+    let mut node = Node {
+        status: Some(NodeStatus::default()),
+        ..Node::default()
+    };
+    node.metadata.name = Some(name.to_owned());
+    node.metadata.labels = Some(all);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let resources = BTreeMap::from([
+        ("cpu".to_owned(), Quantity(cores.to_string())),
+        (
+            "memory".to_owned(),
+            Quantity(format!("{}Ki", memory_kib().unwrap_or(0))),
+        ),
+        ("pods".to_owned(), Quantity(max_pods.to_string())),
+        ("ephemeral-storage".to_owned(), Quantity(disk_bytes().to_string())),
+    ]);
+    node.status = Some(NodeStatus {
+        allocatable: Some(resources.clone()),
+        capacity: Some(resources),
+        ..NodeStatus::default()
+    });
+    node
+}
+
+/// The Node object, with the machine's measures where it has none yet.
+pub fn with_measures(node: &Node, machine: &Node) -> Node {
+    let mut node = node.clone();
+    let status = node.status.get_or_insert_default();
+    let measures = machine.status.clone().unwrap_or_default();
+    if status.allocatable.as_ref().is_none_or(BTreeMap::is_empty) {
+        status.allocatable = measures.allocatable;
+        status.capacity = measures.capacity;
+    }
+    node
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn memory_kib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn disk_bytes() -> u64 {
+    rustix::fs::statvfs("/")
+        .map(|disk| disk.f_blocks * disk.f_frsize)
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    fn node() -> Node {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "n1", "labels": {"kubernetes.io/os": "linux"}},
+            "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn p23_a31_pods_that_do_not_fit_are_rejected_with_the_reason() {
+        let big = serde_json::json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]});
+        let other_os = serde_json::json!({"os": {"name": "windows"}, "containers": []});
+        let selector = serde_json::json!({"nodeSelector": {"disk": "ssd"}, "containers": []});
+        let port = serde_json::json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
+        let active = [Arc::new(pod(port.clone()))];
+        for (spec, reason) in [
+            (big, "OutOfcpu"),
+            (other_os, "PodOSNotSupported"),
+            (selector, "NodeAffinity"),
+            (port, "NodePorts"),
+        ] {
+            assert_eq!(
+                admit(&pod(spec), false, &node(), &active).unwrap_err().reason,
+                reason
+            );
+        }
+        assert_eq!(
+            admit(
+                &pod(serde_json::json!({"containers": []})),
+                false,
+                &node(),
+                &active
+            ),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn machine_stands_in_for_a_node_that_is_not_registered_yet() {
+        let machine = node_of_machine("n1", &BTreeMap::from([("team".into(), "a".into())]), 110);
+        let spec = serde_json::json!({"nodeSelector": {"team": "a", "kubernetes.io/hostname": "n1"}, "containers":
+            [{"name": "c", "resources": {"requests": {"cpu": "10m", "memory": "1Mi"}}}]});
+        assert_eq!(admit(&pod(spec.clone()), true, &machine, &[]), Ok(()));
+        let mut bare = machine.clone();
+        bare.status = None;
+        assert_eq!(
+            admit(&pod(spec), true, &with_measures(&bare, &machine), &[]),
+            Ok(())
+        );
+    }
+}

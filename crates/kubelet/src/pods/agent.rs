@@ -1,0 +1,98 @@
+//! What all workers share: the runtime, the node's settings, and the handles of the other parts.
+use super::PodsHandle;
+use super::owners::Owners;
+use super::surroundings::Surroundings;
+use crate::status::Board;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use orlop_api::pod::{name, namespace, uid};
+use orlop_client::events::{EventType, Recorder};
+use orlop_cri::RuntimeService;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc};
+
+/// Node-wide settings that pods depend on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node.
+    pub node_name: String,
+    /// `/var/lib/kubelet`.
+    pub root: PathBuf,
+    /// `/var/log/pods`.
+    pub pod_logs: PathBuf,
+    /// `/var/log/containers`, where log collectors look.
+    pub container_logs: PathBuf,
+    /// `seccompDefault`.
+    pub seccomp_default: bool,
+    /// `crashLoopBackOff.maxContainerRestartPeriod`.
+    pub restart_backoff_max: SignedDuration,
+    /// `syncFrequency`.
+    pub sync_frequency: SignedDuration,
+    /// The node's addresses; empty without an API server.
+    pub host_ips: Vec<String>,
+    /// When this agent began: containers older than it are taken over.
+    pub began: Timestamp,
+}
+
+/// Shared by all workers; nothing in it is locked across a CRI call.
+pub struct Agent {
+    /// The runtime.
+    pub runtime: Arc<dyn RuntimeService>,
+    /// `containerd`: the scheme of container ids in statuses.
+    pub runtime_name: String,
+    /// Settings.
+    pub settings: Settings,
+    /// Events.
+    pub recorder: Recorder,
+    /// Cgroups, volumes, environment, probes.
+    pub surroundings: Arc<dyn Surroundings>,
+    /// What the rest of the agent sees.
+    pub pods: PodsHandle,
+    /// What is to be told to the API server.
+    pub board: Board,
+    /// Which pod a container belongs to.
+    pub owners: Owners,
+    /// Pulls at a time (`serializeImagePulls`, `maxParallelImagePulls`).
+    pub pulls: Semaphore,
+    /// Workers that have ended, for the manager.
+    pub ended: mpsc::UnboundedSender<String>,
+}
+
+impl Agent {
+    /// Tells what happened to a pod.
+    pub fn event(&self, pod: &Pod, kind: EventType, reason: &str, message: impl Into<String>) {
+        self.recorder
+            .event(&reference(pod, None), kind, reason, message.into());
+    }
+
+    /// Tells what happened to a container; `field_path` such as `spec.containers{c}`.
+    pub fn container_event(
+        &self,
+        pod: &Pod,
+        field_path: &str,
+        kind: EventType,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
+        self.recorder.event(
+            &reference(pod, Some(field_path.to_owned())),
+            kind,
+            reason,
+            message.into(),
+        );
+    }
+}
+
+/// How events name a pod: a static pod by its own UID, which `kubectl describe` finds through the mirror's annotation.
+fn reference(pod: &Pod, field_path: Option<String>) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        name: Some(name(pod).to_owned()),
+        namespace: Some(namespace(pod).to_owned()),
+        uid: Some(uid(pod).to_owned()),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path,
+    }
+}

@@ -1,0 +1,141 @@
+//! Waiting before a container is started again: at once, then 10 s, doubling to five minutes.
+use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
+
+/// First wait between crashes.
+pub const INITIAL: SignedDuration = SignedDuration::from_secs(10);
+/// A run that ended so long after the last restart was decided starts the series anew.
+pub const FORGET_AFTER: SignedDuration = SignedDuration::from_secs(600);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    wait: SignedDuration,
+    updated: Timestamp,
+    /// What went wrong, where somebody wants to be told.
+    error: String,
+}
+
+/// The back-offs of one pod's containers, by container name and definition hash.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    entries: HashMap<String, Entry>,
+    longest: SignedDuration,
+}
+
+impl Backoff {
+    /// `longest` is `crashLoopBackOff.maxContainerRestartPeriod`, 300 s by default.
+    pub fn new(longest: SignedDuration) -> Self {
+        Self {
+            entries: HashMap::new(),
+            longest,
+        }
+    }
+
+    /// When the container that ended at `ended` may start again, if not yet; with the whole wait.
+    pub fn waiting(
+        &self,
+        key: &str,
+        ended: Timestamp,
+        now: Timestamp,
+    ) -> Option<(Timestamp, SignedDuration)> {
+        let entry = self
+            .entries
+            .get(key)
+            .filter(|entry| !self.is_over(entry, ended))?;
+        let until = ended.saturating_add(entry.wait).unwrap_or(Timestamp::MAX);
+        (now < until).then_some((until, entry.wait))
+    }
+
+    /// Notes that the container that ended at `ended` is started again now.
+    pub fn restarted(&mut self, key: &str, ended: Timestamp, now: Timestamp) {
+        let next = match self.entries.get(key) {
+            Some(entry) if !self.is_over(entry, ended) => (entry.wait * 2).min(self.longest),
+            _ => INITIAL.min(self.longest),
+        };
+        self.entries.insert(
+            key.to_owned(),
+            Entry {
+                wait: next,
+                updated: now,
+                error: String::new(),
+            },
+        );
+    }
+
+    /// Notes a failed attempt at something that is tried again after a growing wait.
+    pub fn failed(&mut self, key: &str, error: String, now: Timestamp) {
+        let next = match self.entries.get(key) {
+            Some(entry) if !self.is_over(entry, now) => (entry.wait * 2).min(self.longest),
+            _ => INITIAL.min(self.longest),
+        };
+        self.entries.insert(
+            key.to_owned(),
+            Entry {
+                wait: next,
+                updated: now,
+                error,
+            },
+        );
+    }
+
+    /// The last error and the end of the wait, while it lasts.
+    pub fn holds(&self, key: &str, now: Timestamp) -> Option<(&str, Timestamp)> {
+        let entry = self.entries.get(key)?;
+        let until = entry.updated.saturating_add(entry.wait).unwrap_or(Timestamp::MAX);
+        (now < until).then_some((entry.error.as_str(), until))
+    }
+
+    fn is_over(&self, entry: &Entry, ended: Timestamp) -> bool {
+        ended.duration_since(entry.updated) > FORGET_AFTER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(s: i64) -> Timestamp {
+        Timestamp::from_second(s).unwrap()
+    }
+
+    /// B01: a container that dies at once restarts at 0, 10, 30, 70, 150, 310, 610 s.
+    #[test]
+    fn b01_restarts_of_a_crashing_container_are_spaced_out_up_to_five_minutes() {
+        let mut backoff = Backoff::new(SignedDuration::from_secs(300));
+        let (mut now, mut starts) = (second(0), Vec::new());
+        for _ in 0..7 {
+            let ended = now;
+            if let Some((until, _)) = backoff.waiting("c", ended, now) {
+                now = until;
+            }
+            backoff.restarted("c", ended, now);
+            starts.push(now.as_second());
+        }
+        assert_eq!(starts, [0, 10, 30, 70, 150, 310, 610]);
+    }
+
+    #[test]
+    fn b02_another_definition_starts_the_series_anew() {
+        let mut backoff = Backoff::new(SignedDuration::from_secs(300));
+        backoff.restarted("c/1", second(0), second(0));
+        assert!(backoff.waiting("c/1", second(1), second(2)).is_some());
+        assert!(backoff.waiting("c/2", second(1), second(2)).is_none());
+    }
+
+    #[test]
+    fn b03_failed_pulls_are_spaced_out_and_say_why() {
+        let mut pulls = Backoff::new(SignedDuration::from_secs(300));
+        pulls.failed("i", "no route".into(), second(0));
+        assert_eq!(pulls.holds("i", second(9)), Some(("no route", second(10))));
+        assert_eq!(pulls.holds("i", second(10)), None);
+        pulls.failed("i", "no route".into(), second(10));
+        assert_eq!(pulls.holds("i", second(11)).unwrap().1, second(30));
+    }
+
+    #[test]
+    fn run_of_more_than_ten_minutes_is_forgiven() {
+        let mut backoff = Backoff::new(SignedDuration::from_secs(300));
+        backoff.restarted("c", second(0), second(0));
+        assert!(backoff.waiting("c", second(601), second(602)).is_none());
+    }
+}

@@ -1,0 +1,551 @@
+//! Owns the workers: which pod has one, which waits for its predecessor, what is left over. It never waits for
+//! anything but its inputs; whatever takes time is a task of its own.
+use super::admission::{admit, with_measures};
+use super::agent::Agent;
+use super::mailbox::{Mailbox, Stop, StopReason};
+use super::status::rejected;
+use super::stop::stop_orphan;
+use super::worker::Worker;
+use crate::node;
+use crate::runtime::events::News;
+use crate::runtime::read::read_all;
+use crate::runtime::seen::SeenPod;
+use crate::runtime::{gc, links};
+use crate::sources::merge::{Change, changes};
+use crate::sources::{Snapshot, Source};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use orlop_api::pod::{full_name, is_mirror, is_terminal, is_terminating, name, namespace, uid};
+use orlop_client::events::EventType;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Dead containers are looked for this often (contract, static pods §1); the same listing finds what no event told.
+const GC_PERIOD: Duration = Duration::from_secs(60);
+/// Between tries to stop or clean up what nobody knows.
+const ORPHAN_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// What the manager listens to.
+pub struct Inputs {
+    /// Of the sources.
+    pub snapshots: mpsc::Receiver<Snapshot>,
+    /// Of the runtime.
+    pub news: mpsc::Receiver<News>,
+    /// Workers that have ended; each says so once.
+    pub ended: mpsc::UnboundedReceiver<String>,
+    /// The Node object.
+    pub node: node::Snapshot,
+}
+
+/// What a wanted pod is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Its worker is at work, or still stopping an earlier life of the same UID.
+    Due,
+    /// It runs.
+    Running,
+    /// It came to its end, or was rejected: it stays so.
+    Over,
+}
+
+struct Wanted {
+    pod: Arc<Pod>,
+    source: Source,
+    stage: Stage,
+}
+
+struct Working {
+    mailbox: Mailbox,
+    full_name: String,
+    is_static: bool,
+}
+
+/// The pod manager.
+pub struct Manager {
+    agent: Arc<Agent>,
+    machine: Node,
+    /// Sources that must have spoken before anything is taken away.
+    expected: Vec<Source>,
+    spoken: HashSet<Source>,
+    /// What each source last said, by UID.
+    said: HashMap<Source, HashMap<String, Arc<Pod>>>,
+    wanted: HashMap<String, Wanted>,
+    workers: HashMap<String, Working>,
+    orphans: HashSet<String>,
+    /// What the runtime had when it was last listed, for pods that have no worker yet.
+    seen: HashMap<String, SeenPod>,
+    listing: bool,
+    relist: bool,
+    listed: mpsc::Sender<HashMap<String, SeenPod>>,
+    cleaned: mpsc::Sender<String>,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Manager {
+    /// A manager for pods of the `expected` sources; `seen` is what the runtime has now. Runs until `shutdown`.
+    pub async fn run(
+        agent: Arc<Agent>,
+        machine: Node,
+        expected: Vec<Source>,
+        seen: HashMap<String, SeenPod>,
+        mut inputs: Inputs,
+        shutdown: CancellationToken,
+    ) {
+        // One listing runs at a time; an orphan's end is told once: small channels never fill up for long.
+        let (listed, mut listings) = mpsc::channel(1);
+        let (cleaned, mut cleanings) = mpsc::channel(16);
+        let mut manager = Self {
+            agent,
+            machine,
+            expected,
+            spoken: HashSet::new(),
+            said: HashMap::new(),
+            wanted: HashMap::new(),
+            workers: HashMap::new(),
+            orphans: HashSet::new(),
+            seen,
+            listing: false,
+            relist: false,
+            listed,
+            cleaned,
+            tasks: TaskTracker::new(),
+            shutdown: shutdown.clone(),
+        };
+        let mut collect = tokio::time::interval(GC_PERIOD);
+        collect.reset();
+        let mut node_known = true;
+        if manager.is_ready() {
+            manager.became_ready();
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(uid) = inputs.ended.recv() => manager.worker_ended(&uid),
+                Some(snapshot) = inputs.snapshots.recv() => {
+                    let node = inputs.node.borrow().clone();
+                    manager.take(snapshot, node.as_deref());
+                }
+                Some(news) = inputs.news.recv() => manager.runtime_changed(&news),
+                Some(all) = listings.recv() => manager.reconcile(all),
+                Some(uid) = cleanings.recv() => {
+                    manager.orphans.remove(&uid);
+                    let node = inputs.node.borrow().clone();
+                    manager.start_due(node.as_deref());
+                    continue;
+                }
+                changed = inputs.node.changed(), if node_known => {
+                    node_known = changed.is_ok();
+                    let node = inputs.node.borrow_and_update().clone();
+                    manager.agent.board.set_node(node);
+                }
+                _ = collect.tick() => manager.list(),
+            }
+            let node = inputs.node.borrow().clone();
+            manager.start_due(node.as_deref());
+        }
+        // Workers are left off wherever they are: containers stay as they are, and the next agent finds them.
+        manager.tasks.close();
+        manager.tasks.wait().await;
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            shutdown.run_until_cancelled(work).await;
+        });
+    }
+
+    fn is_ready(&self) -> bool {
+        self.expected.iter().all(|source| self.spoken.contains(source))
+    }
+
+    fn became_ready(&mut self) {
+        tracing::info!("all pod sources have spoken");
+        self.agent.board.set_ready();
+        self.list();
+    }
+
+    /// Takes over what a source says now.
+    fn take(&mut self, snapshot: Snapshot, node: Option<&Node>) {
+        let source = snapshot.source;
+        let before = self.said.remove(&source).unwrap_or_default();
+        for change in changes(&before, &snapshot.pods) {
+            match change {
+                Change::Add(pod) => self.add(source, pod),
+                Change::Update(pod) => self.update(source, pod),
+                Change::Reconcile(pod) => {
+                    if source == Source::Api {
+                        self.agent.board.set_object(pod);
+                    }
+                }
+                Change::Remove(pod) => self.remove(source, &pod),
+            }
+        }
+        self.said.insert(
+            source,
+            snapshot
+                .pods
+                .into_iter()
+                .map(|pod| (uid(&pod).to_owned(), pod))
+                .collect(),
+        );
+        self.start_due(node);
+        let was_ready = self.is_ready();
+        self.spoken.insert(source);
+        if !was_ready && self.is_ready() {
+            self.became_ready();
+        }
+    }
+
+    fn add(&mut self, source: Source, pod: Arc<Pod>) {
+        if source == Source::Api {
+            self.agent.board.set_object(pod.clone());
+            if is_mirror(&pod) {
+                return;
+            }
+        } else if is_mirror(&pod) {
+            tracing::warn!(
+                pod = name(&pod),
+                namespace = namespace(&pod),
+                "a manifest of a mirror pod is not run"
+            );
+            return;
+        }
+        self.agent.pods.put(pod.clone(), source);
+        self.wanted.insert(
+            uid(&pod).to_owned(),
+            Wanted {
+                pod,
+                source,
+                stage: Stage::Due,
+            },
+        );
+    }
+
+    fn update(&mut self, source: Source, pod: Arc<Pod>) {
+        if source == Source::Api {
+            self.agent.board.set_object(pod.clone());
+            if is_mirror(&pod) {
+                return;
+            }
+        }
+        let id = uid(&pod).to_owned();
+        let Some(wanted) = self.wanted.get_mut(&id) else {
+            return;
+        };
+        wanted.pod = pod.clone();
+        let is_over = wanted.stage == Stage::Over;
+        self.agent.pods.update(pod.clone());
+        if let Some(working) = self.workers.get(&id).filter(|_| !is_over) {
+            if source == Source::Api && (is_terminating(&pod) || is_terminal(&pod)) {
+                let grace = pod.metadata.deletion_grace_period_seconds;
+                let why = if is_terminating(&pod) {
+                    StopReason::Deleted
+                } else {
+                    StopReason::Finished
+                };
+                working.mailbox.post(|mail| mail.pod = Some(pod.clone()));
+                working.mailbox.stop(Stop { grace, why });
+            } else {
+                working.mailbox.post(|mail| mail.pod = Some(pod.clone()));
+            }
+        }
+    }
+
+    fn remove(&mut self, source: Source, pod: &Arc<Pod>) {
+        let id = uid(pod);
+        if source == Source::Api {
+            self.agent.board.remove_object(pod);
+        }
+        let owned = self.wanted.get(id).is_some_and(|wanted| wanted.source == source);
+        if !owned {
+            return;
+        }
+        self.wanted.remove(id);
+        self.agent.pods.remove(id);
+        match self.workers.get(id) {
+            Some(working) => {
+                self.agent.board.retire(id);
+                if self.is_ready() {
+                    working.mailbox.stop(Stop {
+                        grace: None,
+                        why: StopReason::Removed,
+                    });
+                }
+                // Otherwise it is stopped as soon as every source has spoken: see `stop_unwanted`.
+            }
+            None => {
+                self.agent.board.forget(id);
+                // Its last containers were kept for as long as it was wanted.
+                self.list();
+            }
+        }
+    }
+
+    /// Stops pods that were removed before all sources had spoken.
+    fn stop_unwanted(&self) {
+        for (id, working) in &self.workers {
+            if !self.wanted.contains_key(id) && !working.mailbox.stopping().is_cancelled() {
+                working.mailbox.stop(Stop {
+                    grace: None,
+                    why: StopReason::Removed,
+                });
+            }
+        }
+    }
+
+    /// Starts every wanted pod that has no worker and nothing in its way.
+    fn start_due(&mut self, node: Option<&Node>) {
+        let mut due: Vec<Arc<Pod>> = self
+            .wanted
+            .values()
+            .filter(|wanted| wanted.stage == Stage::Due)
+            .map(|wanted| wanted.pod.clone())
+            .collect();
+        due.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        for pod in due {
+            let id = uid(&pod);
+            let Some(source) = self.wanted.get(id).map(|wanted| wanted.source) else {
+                continue;
+            };
+            let same_name = |working: &Working| working.is_static && working.full_name == full_name(&pod);
+            let waits = self.workers.contains_key(id)
+                || self.orphans.contains(id)
+                || (source != Source::Api && self.workers.values().any(same_name));
+            if !waits {
+                self.start(source, pod, node);
+            }
+        }
+    }
+
+    fn start(&mut self, source: Source, pod: Arc<Pod>, node: Option<&Node>) {
+        let id = uid(&pod).to_owned();
+        let is_static = source != Source::Api;
+        let seen = self.seen.remove(&id).unwrap_or_default();
+        self.agent.board.start(&pod, is_static);
+        let finished = !is_static && (is_terminal(&pod) || is_terminating(&pod));
+        if finished && !seen.is_alive() {
+            return self.conclude(&pod);
+        }
+        if !finished && let Err(rejection) = self.admit(&pod, is_static, node) {
+            tracing::warn!(
+                pod = name(&pod),
+                namespace = namespace(&pod),
+                uid = id,
+                reason = rejection.reason,
+                message = rejection.message,
+                "pod rejected"
+            );
+            self.agent.event(
+                &pod,
+                EventType::Warning,
+                &rejection.reason,
+                rejection.message.clone(),
+            );
+            let status = rejected(&pod, &rejection.reason, &rejection.message, Timestamp::now());
+            self.set_stage(&id, Stage::Over);
+            self.agent.pods.set_status(&id, &status);
+            self.agent.board.set_status(&pod, Arc::new(status), true);
+            if seen.is_alive() {
+                self.clean_up(id, seen);
+            }
+            return;
+        }
+        tracing::info!(
+            pod = name(&pod),
+            namespace = namespace(&pod),
+            uid = id,
+            source = source.as_str(),
+            taken_over = seen.is_alive(),
+            "pod starts"
+        );
+        let mailbox = Mailbox::default();
+        if finished {
+            let grace = pod.metadata.deletion_grace_period_seconds;
+            let why = if is_terminating(&pod) {
+                StopReason::Deleted
+            } else {
+                StopReason::Finished
+            };
+            mailbox.stop(Stop { grace, why });
+        }
+        let working = Working {
+            mailbox: mailbox.clone(),
+            full_name: full_name(&pod),
+            is_static,
+        };
+        self.workers.insert(id.clone(), working);
+        self.set_stage(&id, Stage::Running);
+        self.spawn(Worker::new(self.agent.clone(), pod, seen, mailbox).run());
+    }
+
+    /// An API pod that holds nothing on this node any more and never will: only its object is left to be settled.
+    fn conclude(&mut self, pod: &Arc<Pod>) {
+        let mut status = pod.status.clone().unwrap_or_default();
+        if !is_terminal(pod) {
+            status.phase = Some("Failed".into());
+        }
+        self.set_stage(uid(pod), Stage::Over);
+        self.agent.board.set_status(pod, Arc::new(status), true);
+    }
+
+    fn set_stage(&mut self, id: &str, stage: Stage) {
+        if let Some(wanted) = self.wanted.get_mut(id) {
+            wanted.stage = stage;
+        }
+    }
+
+    fn admit(
+        &self,
+        pod: &Pod,
+        is_static: bool,
+        node: Option<&Node>,
+    ) -> Result<(), super::admission::Rejection> {
+        let known = node.map(|node| with_measures(node, &self.machine));
+        let active: Vec<Arc<Pod>> = self
+            .wanted
+            .values()
+            .filter(|other| other.stage == Stage::Running && uid(&other.pod) != uid(pod))
+            .map(|other| other.pod.clone())
+            .collect();
+        admit(pod, is_static, known.as_ref().unwrap_or(&self.machine), &active)
+    }
+
+    fn worker_ended(&mut self, id: &str) {
+        self.workers.remove(id);
+        match self.wanted.get_mut(id) {
+            // Removed and wanted again while it was being stopped: it has a new life before it.
+            Some(wanted) if wanted.stage == Stage::Due => {}
+            Some(wanted) => wanted.stage = Stage::Over,
+            None => self.agent.board.forget(id),
+        }
+    }
+
+    fn runtime_changed(&mut self, news: &News) {
+        match news {
+            News::Pod(id) => match self.workers.get(&**id) {
+                Some(working) => working.mailbox.post(|mail| mail.runtime_changed = true),
+                None => tracing::debug!(uid = &**id, "something of a pod without a worker changed"),
+            },
+            News::All => {
+                for working in self.workers.values() {
+                    working.mailbox.post(|mail| mail.runtime_changed = true);
+                }
+                self.list();
+            }
+        }
+    }
+
+    /// Lists the runtime, unless that is being done; then once more afterwards.
+    fn list(&mut self) {
+        if self.listing {
+            self.relist = true;
+            return;
+        }
+        self.listing = true;
+        let (agent, listed) = (self.agent.clone(), self.listed.clone());
+        self.spawn(async move {
+            let all = loop {
+                match read_all(&*agent.runtime).await {
+                    Ok(all) => break all,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot list the runtime's pods");
+                        tokio::time::sleep(ORPHAN_RETRY_AFTER).await;
+                    }
+                }
+            };
+            // The manager goes only when the whole agent does.
+            let _ = listed.send(all).await;
+        });
+    }
+
+    /// Compares what the runtime has with what is wanted: dead containers go, pods nobody knows are stopped.
+    fn reconcile(&mut self, all: HashMap<String, SeenPod>) {
+        self.listing = false;
+        if std::mem::take(&mut self.relist) {
+            return self.list();
+        }
+        if !self.is_ready() {
+            return;
+        }
+        self.stop_unwanted();
+        let known: HashSet<String> = self
+            .wanted
+            .keys()
+            .chain(self.workers.keys())
+            .chain(&self.orphans)
+            .cloned()
+            .collect();
+        let mut wanted_garbage = Vec::new();
+        for (id, seen) in &all {
+            if known.contains(id) {
+                wanted_garbage.push(gc::garbage(seen, true));
+            } else {
+                tracing::info!(
+                    uid = id,
+                    running = seen.running().count(),
+                    "cleaning up a pod that nobody knows"
+                );
+                self.clean_up(id.clone(), seen.clone());
+            }
+        }
+        for id in self.agent.surroundings.leftovers() {
+            if !known.contains(&id) && !all.contains_key(&id) && !self.orphans.contains(&id) {
+                self.clean_up(id, SeenPod::default());
+            }
+        }
+        let agent = self.agent.clone();
+        let mut with_logs = known;
+        with_logs.extend(all.into_keys());
+        self.spawn(async move {
+            for garbage in wanted_garbage {
+                gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+            }
+            links::sweep(
+                &agent.settings.pod_logs,
+                &agent.settings.container_logs,
+                &with_logs,
+            );
+        });
+    }
+
+    /// Stops and removes what the runtime and the node have of a pod that nobody wants.
+    fn clean_up(&mut self, id: String, seen: SeenPod) {
+        if !self.orphans.insert(id.clone()) {
+            return;
+        }
+        let (agent, cleaned) = (self.agent.clone(), self.cleaned.clone());
+        self.spawn(async move {
+            let outcome = match stop_orphan(&agent, &seen).await {
+                Ok(()) => agent.surroundings.release(&id).await,
+                failed => failed,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(uid = id, error, "cannot clean up a pod that nobody knows");
+                tokio::time::sleep(ORPHAN_RETRY_AFTER).await;
+            } else {
+                let mut stopped = seen;
+                stopped
+                    .sandboxes
+                    .iter_mut()
+                    .for_each(|sandbox| sandbox.ready = false);
+                stopped
+                    .containers
+                    .iter_mut()
+                    .filter(|container| container.is_running())
+                    .for_each(|container| {
+                        container.state = crate::runtime::seen::SeenState::Unknown;
+                    });
+                gc::remove(&*agent.runtime, &agent.owners, &gc::garbage(&stopped, false)).await;
+            }
+            // The next listing finds it again if anything is left.
+            let _ = cleaned.send(id).await;
+        });
+    }
+}

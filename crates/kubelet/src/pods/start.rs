@@ -1,0 +1,300 @@
+//! Makes sandboxes and starts containers, as a plan says. No decisions here.
+use super::agent::Agent;
+use super::decide::{Waiting, Which};
+use super::hooks;
+use super::stop::{Ending, stop_container};
+use super::surroundings::Addresses;
+use crate::images::Present;
+use crate::runtime::container::{Prepared, Security, container_config, non_root_violation};
+use crate::runtime::links;
+use crate::runtime::read::sandbox_ips;
+use crate::runtime::sandbox::{SandboxSettings, log_directory, sandbox_config};
+use crate::runtime::seen::{SeenPod, SeenSandbox};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use orlop_api::pod::{is_host_network, name, namespace, uid};
+use orlop_client::events::EventType;
+use orlop_cri::{CriError, v1};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
+
+/// The sandbox that containers are started in.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// The runtime's id.
+    pub id: String,
+    /// The request it was, or would be, made from; `CreateContainer` wants to see it again.
+    pub config: v1::PodSandboxConfig,
+    /// The pod's addresses.
+    pub ips: Vec<String>,
+}
+
+/// Why a sandbox was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The log directory.
+    #[error("cannot create the log directory {}: {source}", directory.display())]
+    Logs {
+        /// Which.
+        directory: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The runtime said no.
+    #[error(transparent)]
+    Runtime(#[from] CriError),
+}
+
+/// The request for a pod's sandbox.
+pub fn request(agent: &Agent, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
+    let settings = SandboxSettings {
+        pod_logs: &agent.settings.pod_logs,
+        dns: agent.surroundings.dns(pod),
+        cgroup_parent: agent.surroundings.cgroup_parent(pod),
+        resources: agent.surroundings.pod_resources(pod),
+    };
+    sandbox_config(pod, attempt, settings)
+}
+
+/// Makes a new sandbox.
+pub async fn create_sandbox(
+    agent: &Agent,
+    pod: &Pod,
+    attempt: u32,
+) -> Result<(Sandbox, SeenSandbox), SandboxError> {
+    let directory = log_directory(&agent.settings.pod_logs, pod);
+    std::fs::create_dir_all(&directory).map_err(|source| SandboxError::Logs { directory, source })?;
+    let config = request(agent, pod, attempt);
+    let id = agent.runtime.run_pod_sandbox(config.clone(), "").await?;
+    agent.owners.note(uid(pod), [id.as_str()]);
+    let host_network = pod.spec.as_ref().is_some_and(is_host_network);
+    let own_ips = if host_network {
+        Vec::new()
+    } else {
+        sandbox_ips(&*agent.runtime, &id).await?
+    };
+    let seen = SeenSandbox {
+        id: id.clone(),
+        attempt,
+        ready: true,
+        created_at: Timestamp::now(),
+        ips: own_ips.clone(),
+    };
+    let ips = if host_network {
+        agent.settings.host_ips.clone()
+    } else {
+        own_ips
+    };
+    Ok((Sandbox { id, config, ips }, seen))
+}
+
+/// What a container start needs beside the container.
+pub struct Start<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Where it is started.
+    pub sandbox: &'a Sandbox,
+    /// What the runtime had of the pod.
+    pub seen: &'a SeenPod,
+    /// Which container.
+    pub which: Which,
+    /// Its image.
+    pub image: Present,
+    /// Cancelled when the pod is to be stopped.
+    pub stopping: &'a CancellationToken,
+}
+
+/// Creates and starts one container and runs its postStart hook; on failure, why it waits.
+pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String, Waiting> {
+    let Start {
+        pod,
+        sandbox,
+        seen,
+        which,
+        image,
+        ..
+    } = start;
+    let container = which
+        .of(pod)
+        .ok_or_else(|| Waiting::new("CreateContainerError", "no such container"))?;
+    let path = which.field_path(&container.name);
+    let fail = |reason: &str, message: String| {
+        agent.container_event(
+            pod,
+            &path,
+            EventType::Warning,
+            "Failed",
+            format!("Error: {message}"),
+        );
+        Waiting::new(reason, message)
+    };
+    let config_error = |message: String| fail("CreateContainerConfigError", message);
+    let spec = pod.spec.clone().unwrap_or_default();
+    if let Some(violation) = non_root_violation(&spec, container, &image.user) {
+        return Err(config_error(violation));
+    }
+    let restart_count = match seen.newest(&container.name) {
+        Some(newest) => newest.attempt + 1,
+        None => links::next_log_number(&agent.settings.pod_logs, pod, container),
+    };
+    let addresses = Addresses {
+        pod: sandbox.ips.clone(),
+        host: agent.settings.host_ips.clone(),
+    };
+    let mut setting = agent
+        .surroundings
+        .container(pod, container, &addresses)
+        .await
+        .map_err(config_error)?;
+    setting
+        .mounts
+        .extend(last_words(agent, pod, container).map_err(config_error)?);
+    let prepared = Prepared {
+        image: v1::ImageSpec {
+            image: image.reference.clone(),
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..v1::ImageSpec::default()
+        },
+        restart_count,
+        env: setting.env,
+        mounts: setting.mounts,
+        resources: setting.resources,
+        image_user: image.user.clone(),
+    };
+    let security = Security {
+        seccomp_directory: &agent.settings.root.join("seccomp"),
+        seccomp_default: agent.settings.seccomp_default,
+    };
+    let config = container_config(pod, container, prepared, &security);
+    let logs = PathBuf::from(&sandbox.config.log_directory).join(&container.name);
+    if let Err(error) = std::fs::create_dir_all(&logs) {
+        return Err(fail(
+            "CreateContainerError",
+            format!("cannot create {}: {error}", logs.display()),
+        ));
+    }
+    let id = agent
+        .runtime
+        .create_container(&sandbox.id, config, sandbox.config.clone())
+        .await
+        .map_err(|error| fail("CreateContainerError", error.to_string()))?;
+    agent.owners.note(uid(pod), [id.as_str()]);
+    agent.container_event(pod, &path, EventType::Normal, "Created", "Container created");
+    agent.runtime.start_container(&id).await.map_err(|error| {
+        fail(
+            "RunContainerError",
+            error.to_string().replace(&id, &container.name),
+        )
+    })?;
+    agent.container_event(pod, &path, EventType::Normal, "Started", "Container started");
+    tracing::info!(
+        pod = name(pod),
+        namespace = namespace(pod),
+        uid = uid(pod),
+        container = container.name,
+        id,
+        restarts = restart_count,
+        "container started"
+    );
+    links::link_log(
+        &agent.settings.container_logs,
+        pod,
+        container,
+        &id,
+        &logs.join(format!("{restart_count}.log")),
+    );
+    post_start(agent, start, container, &path, &id).await?;
+    Ok(id)
+}
+
+async fn post_start(
+    agent: &Agent,
+    start: &Start<'_>,
+    container: &Container,
+    path: &str,
+    id: &str,
+) -> Result<(), Waiting> {
+    let Some(hook) = container
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.post_start.as_ref())
+    else {
+        return Ok(());
+    };
+    let ip = start.sandbox.ips.first().map(String::as_str);
+    let outcome = tokio::select! {
+        outcome = hooks::run(agent, id, container, hook, ip, None) => outcome,
+        // The container is stopped with the pod.
+        () = start.stopping.cancelled() => return Ok(()),
+    };
+    let Err(error) = outcome else { return Ok(()) };
+    tracing::warn!(
+        pod = name(start.pod),
+        container = container.name,
+        error,
+        "postStart failed"
+    );
+    agent.container_event(
+        start.pod,
+        path,
+        EventType::Warning,
+        "FailedPostStartHook",
+        "PostStartHook failed",
+    );
+    let ending = Ending {
+        id,
+        which: start.which,
+        grace: super::stop::grace_of(start.pod),
+        ip,
+    };
+    agent.container_event(
+        start.pod,
+        path,
+        EventType::Normal,
+        "Killing",
+        "FailedPostStartHook",
+    );
+    if let Err(error) = stop_container(agent, start.pod, &ending).await {
+        tracing::warn!(
+            pod = name(start.pod),
+            container = container.name,
+            error,
+            "cannot stop the container"
+        );
+    }
+    Err(Waiting::new("PostStartHookError", error))
+}
+
+/// The file a container leaves its termination message in.
+fn last_words(agent: &Agent, pod: &Pod, container: &Container) -> Result<Option<v1::Mount>, String> {
+    let inside = container.termination_message_path.as_deref().unwrap_or_default();
+    if inside.is_empty() {
+        return Ok(None);
+    }
+    let directory = agent
+        .settings
+        .root
+        .join("pods")
+        .join(uid(pod))
+        .join("containers")
+        .join(&container.name);
+    let file = directory.join(format!("{:08x}", rand::random::<u32>()));
+    let make = || {
+        std::fs::create_dir_all(&directory)?;
+        std::fs::write(&file, "")?;
+        // Whatever user the container runs as may write here.
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666))
+    };
+    make().map_err(|error| {
+        format!(
+            "cannot create the termination message file {}: {error}",
+            file.display()
+        )
+    })?;
+    Ok(Some(v1::Mount {
+        container_path: inside.to_owned(),
+        host_path: file.display().to_string(),
+        ..v1::Mount::default()
+    }))
+}

@@ -1,0 +1,93 @@
+//! What a pod needs from the node besides its runtime: cgroup, volumes, environment, probes. Workers know it as a
+//! trait, so that they can be tested without a machine to change.
+use super::mailbox::Mailbox;
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use orlop_cri::v1;
+use std::sync::Arc;
+
+/// Something of a pod's surroundings that could not be had, with the event that tells of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Lacking {
+    /// `FailedMount`, `FailedCreatePodContainer`, ...
+    pub reason: &'static str,
+    /// What to tell.
+    pub message: String,
+}
+
+/// The addresses a container may ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// The pod's; on the host's network the node's.
+    pub pod: Vec<String>,
+    /// The node's.
+    pub host: Vec<String>,
+}
+
+/// What one container is made with.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerSetting {
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+    /// Volumes and the hosts file.
+    pub mounts: Vec<v1::Mount>,
+    /// Limits.
+    pub resources: v1::LinuxContainerResources,
+}
+
+/// A container whose probes begin.
+#[derive(Clone)]
+pub struct Probed {
+    /// Its pod.
+    pub pod: Arc<Pod>,
+    /// Its name.
+    pub container: String,
+    /// The runtime's id.
+    pub id: String,
+    /// The pod's first address.
+    pub pod_ip: Option<String>,
+    /// It ran before this agent did and counts as started.
+    pub adopted: bool,
+    /// Where verdicts go.
+    pub mailbox: Mailbox,
+}
+
+/// The node around the pods.
+#[async_trait]
+pub trait Surroundings: Send + Sync + 'static {
+    /// Makes what must be there before the sandbox: the pod's cgroup and its volumes. Harmless when done already.
+    async fn prepare(&self, pod: &Pod) -> Result<(), Lacking>;
+
+    /// The cgroup that the sandbox goes into.
+    fn cgroup_parent(&self, pod: &Pod) -> String;
+
+    /// The pod's own limits, for runtimes that want to know them.
+    fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources;
+
+    /// The pod's resolver configuration.
+    fn dns(&self, pod: &Pod) -> v1::DnsConfig;
+
+    /// What a container is made with; the error is the message of `CreateContainerConfigError`.
+    async fn container(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        addresses: &Addresses,
+    ) -> Result<ContainerSetting, String>;
+
+    /// Gives volumes, directories and cgroup of a pod back. Harmless when done already.
+    async fn release(&self, uid: &str) -> Result<(), String>;
+
+    /// Begins the probes of a container.
+    fn start_probes(&self, probed: Probed);
+
+    /// Ends liveness and startup probes of a pod that is being stopped.
+    fn stop_liveness_and_startup(&self, uid: &str);
+
+    /// Ends all probes of a pod.
+    fn stop_probes(&self, uid: &str);
+
+    /// UIDs of pods that have directories on this node, to be released when nobody knows them any more.
+    fn leftovers(&self) -> Vec<String>;
+}

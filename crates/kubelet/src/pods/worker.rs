@@ -1,0 +1,724 @@
+//! One pod's worker: everything about one pod happens here, one thing after another; other pods' workers go on
+//! meanwhile.
+//!
+//! ```text
+//! mailbox ─┐
+//! timer ───┼─> sync: read the runtime → decide → act → publish status
+//! acts ────┘   end: stop containers → release volumes and cgroup → last status
+//! ```
+use super::agent::Agent;
+use super::backoff::Backoff;
+use super::decide::{Plan, Situation, Waiting, Which, decide};
+use super::mailbox::{Mail, Mailbox, Stop, StopReason};
+use super::start::{self, Sandbox, SandboxError, Start};
+use super::status::{Facts, Verdict, pod_status};
+use super::stop;
+use super::surroundings::Probed;
+use crate::images::{self, Look};
+use crate::probes_view::ProbeView;
+use crate::runtime::gc;
+use crate::runtime::read::read_pod;
+use crate::runtime::seen::{SeenPod, SeenState};
+use futures::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use orlop_api::pod::{init_containers, is_host_network, name, namespace, uid};
+use orlop_client::events::EventType;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After a failed sync. What can heal by an event (a container that ends, a new version of the pod) wakes the worker
+/// at once anyway.
+const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(10);
+/// While the network isn't ready: the runtime does not tell when it is.
+const NETWORK_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
+/// A pull that failed is called back-off from here on; and an image that was imported meanwhile is found, for which
+/// there is no event.
+const PULL_LOOK_AFTER: SignedDuration = SignedDuration::from_secs(3);
+/// Between tries to stop a pod or to release what it holds.
+const STOP_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Plans carried out in one go before the worker looks at its mail again: a pod has few containers, a worker that
+/// needs more plans than this is going in circles.
+const STEPS_MAX: usize = 64;
+/// A container that has run so long before this agent began keeps its readiness while its probes start anew.
+const ADOPTED_AGE: SignedDuration = SignedDuration::from_secs(10);
+
+/// The worker of one pod.
+pub struct Worker {
+    agent: Arc<Agent>,
+    mailbox: Mailbox,
+    pod: Arc<Pod>,
+    seen: SeenPod,
+    /// The runtime has been read since the last thing that could have changed it.
+    fresh: bool,
+    status: PodStatus,
+    waiting: BTreeMap<String, Waiting>,
+    probes: HashMap<String, ProbeView>,
+    restarts: Backoff,
+    pulls: Backoff,
+    prepared: bool,
+    sandbox: Option<Sandbox>,
+    stop: Option<Stop>,
+    verdict: Option<Verdict>,
+}
+
+enum Next {
+    At(Timestamp),
+    Stop(Stop),
+}
+
+/// What could not be done is tried again after this.
+struct Again(SignedDuration);
+
+impl Worker {
+    /// A worker for a pod of which the runtime had `seen` when the agent last looked.
+    pub fn new(agent: Arc<Agent>, pod: Arc<Pod>, seen: SeenPod, mailbox: Mailbox) -> Self {
+        let longest = agent.settings.restart_backoff_max;
+        Self {
+            status: pod.status.clone().unwrap_or_default(),
+            restarts: Backoff::new(longest),
+            pulls: Backoff::new(SignedDuration::from_secs(300)),
+            agent,
+            mailbox,
+            pod,
+            seen,
+            fresh: true,
+            waiting: BTreeMap::new(),
+            probes: HashMap::new(),
+            prepared: false,
+            sandbox: None,
+            stop: None,
+            verdict: None,
+        }
+    }
+
+    /// Runs until the pod holds nothing on the node any more.
+    pub async fn run(mut self) {
+        self.agent.owners.note(uid(&self.pod), self.seen.ids());
+        self.adopt();
+        let stop = loop {
+            self.take_mail();
+            if let Some(stop) = self.stop.take() {
+                break stop;
+            }
+            let next = match self.sync().await {
+                Next::Stop(stop) => break stop,
+                Next::At(at) => at,
+            };
+            self.wait_until(next).await;
+        };
+        self.end(stop).await;
+    }
+
+    /// Takes over containers that run already: they keep their readiness, their probes start anew.
+    fn adopt(&mut self) {
+        let status = &self.status;
+        let before = |name: &str| {
+            let regular = status.container_statuses.iter().flatten();
+            regular
+                .chain(status.init_container_statuses.iter().flatten())
+                .find(|known| known.name == name)
+        };
+        let mut adopted = Vec::new();
+        for container in self.seen.running() {
+            let SeenState::Running { started_at } = container.state else {
+                continue;
+            };
+            if self.agent.settings.began.duration_since(started_at) < ADOPTED_AGE {
+                adopted.push((container.name.clone(), container.id.clone(), false));
+                continue;
+            }
+            let known = before(&container.name);
+            let started = known.and_then(|known| known.started).unwrap_or(true);
+            let ready = known.is_none_or(|known| known.ready);
+            let view = ProbeView {
+                started: Some(started),
+                ready: Some(ready),
+                ..ProbeView::default()
+            };
+            self.probes.insert(container.id.clone(), view);
+            adopted.push((container.name.clone(), container.id.clone(), started));
+        }
+        let ip = self.addresses().first().cloned();
+        for (container, id, adopted) in adopted {
+            self.start_probes(container, id, ip.clone(), adopted);
+        }
+    }
+
+    fn start_probes(&self, container: String, id: String, pod_ip: Option<String>, adopted: bool) {
+        let (pod, mailbox) = (self.pod.clone(), self.mailbox.clone());
+        self.agent.surroundings.start_probes(Probed {
+            pod,
+            container,
+            id,
+            pod_ip,
+            adopted,
+            mailbox,
+        });
+    }
+
+    fn is_host_network(&self) -> bool {
+        self.pod.spec.as_ref().is_some_and(is_host_network)
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        if self.is_host_network() {
+            return self.agent.settings.host_ips.clone();
+        }
+        self.seen
+            .sandbox()
+            .map(|sandbox| sandbox.ips.clone())
+            .unwrap_or_default()
+    }
+
+    /// Waits for mail or for the time.
+    async fn wait_until(&mut self, at: Timestamp) {
+        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+        match tokio::time::timeout(left, self.mailbox.next()).await {
+            Ok(mail) => self.read_mail(mail),
+            Err(_) => self.fresh = false,
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let mail = self.mailbox.take();
+        self.read_mail(mail);
+    }
+
+    fn read_mail(&mut self, mail: Mail) {
+        if let Some(pod) = mail.pod {
+            self.pod = pod;
+        }
+        if let Some(stop) = mail.stop {
+            self.stop = Some(self.stop.map_or(stop, |earlier| earlier.and_then(stop)));
+        }
+        if mail.runtime_changed {
+            self.fresh = false;
+        }
+        for news in mail.probes {
+            self.probes
+                .entry(news.container_id.clone())
+                .or_default()
+                .take(&news);
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), String> {
+        if self.fresh {
+            return Ok(());
+        }
+        let seen = read_pod(&*self.agent.runtime, uid(&self.pod), &self.seen)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.probes
+            .retain(|id, _| seen.containers.iter().any(|container| container.id == *id));
+        self.agent.owners.note(uid(&self.pod), seen.ids());
+        self.seen = seen;
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// Brings the pod as far as it can be brought now.
+    async fn sync(&mut self) -> Next {
+        for _ in 0..STEPS_MAX {
+            if let Err(error) = self.read().await {
+                tracing::warn!(
+                    pod = name(&self.pod),
+                    namespace = namespace(&self.pod),
+                    uid = uid(&self.pod),
+                    error,
+                    "cannot read the pod from the runtime"
+                );
+                return self.retry(RETRY_AFTER);
+            }
+            let plan = decide(&Situation {
+                pod: &self.pod,
+                seen: &self.seen,
+                probes: &self.probes,
+                backoff: &self.restarts,
+                now: Timestamp::now(),
+            });
+            // A container held back is told of once; what could not be created keeps its reason until it is tried again.
+            self.tell_backoff(&plan);
+            self.waiting
+                .retain(|name, why| why.reason != "CrashLoopBackOff" || plan.waiting.contains_key(name));
+            self.waiting.extend(plan.waiting.clone());
+            self.publish(false);
+            if let Some(stop) = self.past_deadline() {
+                return Next::Stop(stop);
+            }
+            if plan.finish {
+                return Next::Stop(Stop {
+                    grace: None,
+                    why: StopReason::Finished,
+                });
+            }
+            if plan.is_idle() {
+                let resync = later(self.resync_after());
+                return Next::At(
+                    plan.again_at
+                        .into_iter()
+                        .chain(self.deadline())
+                        .fold(resync, Timestamp::min),
+                );
+            }
+            let outcome = self.carry_out(plan).await;
+            self.fresh = false;
+            self.take_mail();
+            if let Err(Again(after)) = outcome {
+                if self.read().await.is_ok() {
+                    self.publish(false);
+                }
+                return self.retry(after);
+            }
+            if self.stop.is_some() {
+                return Next::At(Timestamp::now());
+            }
+        }
+        tracing::warn!(
+            pod = name(&self.pod),
+            namespace = namespace(&self.pod),
+            "the pod does not settle: pausing"
+        );
+        self.retry(RETRY_AFTER)
+    }
+
+    /// The safety net: a pod is looked at so often even if nothing happens, pods apart from each other.
+    fn resync_after(&self) -> SignedDuration {
+        let period = self.agent.settings.sync_frequency;
+        let apart = period.as_millis() as f64 * rand::random::<f64>() / 2.0;
+        period + SignedDuration::from_millis(apart as i64)
+    }
+
+    fn retry(&mut self, after: SignedDuration) -> Next {
+        self.fresh = false;
+        Next::At(later(after))
+    }
+
+    fn tell_backoff(&self, plan: &Plan) {
+        let held = |name: &&String| {
+            self.waiting
+                .get(*name)
+                .is_none_or(|why| why.reason != "CrashLoopBackOff")
+        };
+        for container in plan.waiting.keys().filter(held) {
+            let message = format!(
+                "Back-off restarting failed container {container} in pod {}({})",
+                orlop_api::pod::full_name(&self.pod),
+                uid(&self.pod)
+            );
+            let spec = self.pod.spec.as_ref();
+            let is_init = spec.is_some_and(|spec| init_containers(spec).iter().any(|c| c.name == *container));
+            let which = if is_init {
+                Which::Init(0)
+            } else {
+                Which::Regular(0)
+            };
+            self.agent.container_event(
+                &self.pod,
+                &which.field_path(container),
+                EventType::Warning,
+                "BackOff",
+                message,
+            );
+        }
+    }
+
+    /// Does what the plan says.
+    async fn carry_out(&mut self, plan: Plan) -> Result<(), Again> {
+        let (agent, pod) = (self.agent.clone(), self.pod.clone());
+        let ip = self.addresses().first().cloned();
+        let kills = plan
+            .kill
+            .iter()
+            .map(|kill| stop::kill_container(&agent, &pod, kill, ip.as_deref()));
+        if let Some(error) = join_all(kills).await.into_iter().find_map(Result::err) {
+            tracing::warn!(
+                pod = name(&pod),
+                namespace = namespace(&pod),
+                error,
+                "cannot kill a container"
+            );
+            agent.event(
+                &pod,
+                EventType::Warning,
+                "FailedKillPod",
+                format!("error killing pod: {error}"),
+            );
+            return Err(Again(RETRY_AFTER));
+        }
+        if plan.sandbox.is_none() && plan.start.is_empty() {
+            return Ok(());
+        }
+        self.prepare().await?;
+        let mut looked = HashMap::new();
+        if let Some(attempt) = plan.sandbox {
+            // Images are looked for while the sandbox is made.
+            let wanted: Vec<Which> = plan.start.clone();
+            let look = async {
+                let asks = wanted.iter().filter_map(|which| Some((*which, which.of(&pod)?)));
+                let looks = asks.map(|(which, container)| {
+                    let agent = &agent;
+                    async move { images::look(agent, container).await.map(|look| (which, look)) }
+                });
+                join_all(looks)
+                    .await
+                    .into_iter()
+                    .flatten()
+                    .collect::<HashMap<Which, Look>>()
+            };
+            let (made, found) = tokio::join!(self.new_sandbox(attempt), look);
+            made?;
+            looked = found;
+            // Told before any pull begins.
+            self.publish(false);
+        }
+        let Some(sandbox) = self.current_sandbox() else {
+            return Ok(());
+        };
+        let mut again: Option<SignedDuration> = None;
+        for which in plan.start {
+            if self.mailbox.stopping().is_cancelled() {
+                return Ok(());
+            }
+            let looked = looked.remove(&which);
+            if let Err(after) = self.start(which, &sandbox, looked).await {
+                again = Some(again.map_or(after, |earlier| earlier.min(after)));
+            }
+        }
+        again.map_or(Ok(()), |after| Err(Again(after)))
+    }
+
+    async fn start(
+        &mut self,
+        which: Which,
+        sandbox: &Sandbox,
+        looked: Option<Look>,
+    ) -> Result<(), SignedDuration> {
+        let (agent, pod, mailbox) = (self.agent.clone(), self.pod.clone(), self.mailbox.clone());
+        let Some(container) = which.of(&pod) else {
+            return Ok(());
+        };
+        let path = which.field_path(&container.name);
+        let wanted = images::Wanted {
+            pod: &pod,
+            container,
+            path: &path,
+            stopping: mailbox.stopping(),
+        };
+        let outcome = match images::ensure(&agent, &wanted, looked, &mut self.pulls).await {
+            Ok(image) => {
+                let (pod, seen, stopping) = (&*pod, &self.seen, mailbox.stopping());
+                start::start_container(
+                    &agent,
+                    &Start {
+                        pod,
+                        sandbox,
+                        seen,
+                        which,
+                        image,
+                        stopping,
+                    },
+                )
+                .await
+            }
+            Err(why) => Err(why),
+        };
+        match outcome {
+            Ok(id) => {
+                if let Some(exit) = self.seen.newest(&container.name).and_then(|seen| seen.exit()) {
+                    let key = super::decide::backoff_key(container);
+                    self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
+                }
+                self.waiting.remove(&container.name);
+                self.probes.insert(id.clone(), ProbeView::default());
+                self.start_probes(container.name.clone(), id, sandbox.ips.first().cloned(), false);
+                Ok(())
+            }
+            Err(why) => {
+                let after = if why.reason.contains("Pull") {
+                    PULL_LOOK_AFTER
+                } else {
+                    RETRY_AFTER
+                };
+                if self.waiting.get(&container.name) != Some(&why) {
+                    tracing::warn!(
+                        pod = name(&pod),
+                        namespace = namespace(&pod),
+                        uid = uid(&pod),
+                        container = container.name,
+                        reason = why.reason,
+                        message = why.message,
+                        "container not started"
+                    );
+                }
+                self.waiting.insert(container.name.clone(), why);
+                Err(after)
+            }
+        }
+    }
+
+    /// Makes a sandbox; what stood before is stopped first.
+    async fn new_sandbox(&mut self, attempt: u32) -> Result<(), Again> {
+        let (agent, pod) = (self.agent.clone(), self.pod.clone());
+        if self.seen.sandbox().is_some() {
+            let message = "Pod sandbox changed, it will be killed and re-created.";
+            agent.event(&pod, EventType::Normal, "SandboxChanged", message);
+            let begun = Mutex::default();
+            if let Err(error) = stop::stop_pod(&agent, &pod, &self.seen, stop::grace_of(&pod), &begun).await {
+                tracing::warn!(
+                    pod = name(&pod),
+                    namespace = namespace(&pod),
+                    error,
+                    "cannot stop the old sandbox"
+                );
+                return Err(Again(RETRY_AFTER));
+            }
+        }
+        match start::create_sandbox(&agent, &pod, attempt).await {
+            Ok((sandbox, seen)) => {
+                tracing::info!(
+                    pod = name(&pod),
+                    namespace = namespace(&pod),
+                    uid = uid(&pod),
+                    sandbox = sandbox.id,
+                    "sandbox started"
+                );
+                self.sandbox = Some(sandbox);
+                self.seen.sandboxes.insert(0, seen);
+                Ok(())
+            }
+            Err(error) => Err(self.tell_no_sandbox(&error).await),
+        }
+    }
+
+    /// Why there is no sandbox: the network, which comes up by itself, or something worth a warning.
+    async fn tell_no_sandbox(&self, error: &SandboxError) -> Again {
+        let (agent, pod) = (&self.agent, &self.pod);
+        if !self.is_host_network()
+            && let Some(why) = network_trouble(agent).await
+        {
+            agent.event(
+                pod,
+                EventType::Warning,
+                "NetworkNotReady",
+                format!("network is not ready: {why}"),
+            );
+            return Again(NETWORK_RETRY_AFTER);
+        }
+        tracing::warn!(pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "no sandbox");
+        let message = format!("Failed to create pod sandbox: {error}");
+        agent.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+        Again(RETRY_AFTER)
+    }
+
+    /// The sandbox that stands, with the request it was (or would be) made from.
+    fn current_sandbox(&mut self) -> Option<Sandbox> {
+        let newest = self.seen.sandbox().filter(|sandbox| sandbox.ready)?;
+        if let Some(made) = self.sandbox.as_ref().filter(|made| made.id == newest.id) {
+            return Some(made.clone());
+        }
+        let config = start::request(&self.agent, &self.pod, newest.attempt);
+        let sandbox = Sandbox {
+            id: newest.id.clone(),
+            config,
+            ips: self.addresses(),
+        };
+        self.sandbox = Some(sandbox.clone());
+        Some(sandbox)
+    }
+
+    /// Cgroup and volumes, which every sandbox and container needs.
+    async fn prepare(&mut self) -> Result<(), Again> {
+        if self.prepared {
+            return Ok(());
+        }
+        match self.agent.surroundings.prepare(&self.pod).await {
+            Ok(()) => {
+                self.prepared = true;
+                Ok(())
+            }
+            Err(lacking) => {
+                tracing::warn!(
+                    pod = name(&self.pod),
+                    namespace = namespace(&self.pod),
+                    uid = uid(&self.pod),
+                    reason = lacking.reason,
+                    message = lacking.message,
+                    "the pod cannot start yet"
+                );
+                self.agent
+                    .event(&self.pod, EventType::Warning, lacking.reason, lacking.message);
+                Err(Again(RETRY_AFTER))
+            }
+        }
+    }
+
+    /// When `activeDeadlineSeconds` end.
+    fn deadline(&self) -> Option<Timestamp> {
+        let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
+        self.status
+            .start_time
+            .as_ref()?
+            .0
+            .checked_add(SignedDuration::from_secs(seconds))
+            .ok()
+    }
+
+    fn past_deadline(&mut self) -> Option<Stop> {
+        if Timestamp::now() < self.deadline()? {
+            return None;
+        }
+        let message = "Pod was active on the node longer than the specified deadline";
+        self.verdict = Some(Verdict {
+            reason: "DeadlineExceeded".into(),
+            message: message.into(),
+        });
+        self.agent
+            .event(&self.pod, EventType::Normal, "DeadlineExceeded", message);
+        Some(Stop {
+            grace: None,
+            why: StopReason::DeadlineExceeded,
+        })
+    }
+
+    /// Makes the status known, if it is another than before.
+    fn publish(&mut self, ended: bool) {
+        let status = pod_status(&Facts {
+            pod: &self.pod,
+            previous: &self.status,
+            seen: &self.seen,
+            probes: &self.probes,
+            waiting: &self.waiting,
+            host_ips: &self.agent.settings.host_ips,
+            runtime_name: &self.agent.runtime_name,
+            now: Timestamp::now(),
+            terminating: ended,
+            verdict: self.verdict.as_ref(),
+        });
+        if status == self.status && !ended {
+            return;
+        }
+        self.status = status.clone();
+        self.agent.pods.set_status(uid(&self.pod), &status);
+        self.agent.board.set_status(&self.pod, Arc::new(status), ended);
+    }
+
+    /// Stops the pod for good.
+    async fn end(mut self, mut stop: Stop) {
+        let agent = self.agent.clone();
+        tracing::info!(
+            pod = name(&self.pod), namespace = namespace(&self.pod), uid = uid(&self.pod), why = ?stop.why, "stopping pod"
+        );
+        agent.surroundings.stop_liveness_and_startup(uid(&self.pod));
+        let begun = Mutex::default();
+        loop {
+            self.fresh = false;
+            let outcome = match self.read().await {
+                Ok(()) if !self.seen.is_alive() => break,
+                Ok(()) => self.stop_once(&mut stop, &begun).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                agent.event(
+                    &self.pod,
+                    EventType::Warning,
+                    "FailedKillPod",
+                    format!("error killing pod: {error}"),
+                );
+                tracing::warn!(
+                    pod = name(&self.pod),
+                    namespace = namespace(&self.pod),
+                    error,
+                    "cannot stop the pod"
+                );
+                tokio::time::sleep(STOP_RETRY_AFTER).await;
+            }
+        }
+        agent.surroundings.stop_probes(uid(&self.pod));
+        self.waiting.clear();
+        self.release(&mut stop).await;
+        self.publish(true);
+        tracing::info!(
+            pod = name(&self.pod),
+            namespace = namespace(&self.pod),
+            uid = uid(&self.pod),
+            "pod stopped"
+        );
+        // The manager goes only when the whole agent does.
+        let _ = agent.ended.send(uid(&self.pod).to_owned());
+    }
+
+    /// One attempt to stop what runs; mail goes on being read, so that readiness and exits show meanwhile.
+    async fn stop_once(&mut self, stop: &mut Stop, begun: &Mutex<HashSet<String>>) -> Result<(), String> {
+        let grace = stop.grace.unwrap_or_else(|| stop::grace_of(&self.pod)).max(1);
+        let (agent, pod, seen, mailbox) = (
+            self.agent.clone(),
+            self.pod.clone(),
+            self.seen.clone(),
+            self.mailbox.clone(),
+        );
+        let mut work = std::pin::pin!(stop::stop_pod(&agent, &pod, &seen, grace, begun));
+        loop {
+            let mail = tokio::select! {
+                outcome = &mut work => return outcome,
+                mail = mailbox.next() => mail,
+            };
+            self.read_mail(mail);
+            if let Some(again) = self.stop.take() {
+                let shorter = again.grace.is_some_and(|seconds| seconds < grace);
+                *stop = stop.and_then(again);
+                if shorter {
+                    // What is left running is stopped anew, with less time.
+                    return Ok(());
+                }
+            }
+            if self.read().await.is_ok() {
+                self.publish(false);
+            }
+        }
+    }
+
+    /// Gives back volumes and cgroup; tried until it works, since a successor waits for it.
+    async fn release(&mut self, stop: &mut Stop) {
+        while let Err(error) = self.agent.surroundings.release(uid(&self.pod)).await {
+            tracing::warn!(
+                pod = name(&self.pod),
+                namespace = namespace(&self.pod),
+                uid = uid(&self.pod),
+                error,
+                "cannot clean up after the pod yet"
+            );
+            tokio::time::sleep(STOP_RETRY_AFTER).await;
+        }
+        self.take_mail();
+        if let Some(again) = self.stop.take() {
+            *stop = stop.and_then(again);
+        }
+        // A pod that is wanted still has its last containers to be asked about; of others nothing is kept.
+        if matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
+            let garbage = gc::garbage(&self.seen, false);
+            gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
+        }
+    }
+}
+
+fn later(after: SignedDuration) -> Timestamp {
+    Timestamp::now().saturating_add(after).unwrap_or(Timestamp::MAX)
+}
+
+/// What the runtime says of its network while it isn't ready.
+async fn network_trouble(agent: &Agent) -> Option<String> {
+    let conditions = agent.runtime.status(false).await.ok()?.status?.conditions;
+    let network = conditions
+        .into_iter()
+        .find(|condition| condition.r#type == "NetworkReady")?;
+    (!network.status).then(|| {
+        format!(
+            "container runtime network not ready: NetworkReady=false reason:{} message:{}",
+            network.reason, network.message
+        )
+    })
+}

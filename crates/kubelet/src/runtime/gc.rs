@@ -1,0 +1,98 @@
+//! Which dead containers and sandboxes go (contract, node agent §19), and their going.
+use super::seen::SeenPod;
+use crate::pods::owners::Owners;
+use orlop_cri::RuntimeService;
+use std::collections::HashSet;
+
+/// What is removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// Container ids.
+    pub containers: Vec<String>,
+    /// Sandbox ids.
+    pub sandboxes: Vec<String>,
+}
+
+/// Of a pod that is wanted, the newest record of each container and the newest sandbox stay; of another nothing does.
+pub fn garbage(seen: &SeenPod, wanted: bool) -> Garbage {
+    let mut names = HashSet::new();
+    let mut garbage = Garbage::default();
+    let mut kept_in = HashSet::new();
+    for container in &seen.containers {
+        let newest = names.insert(container.name.as_str());
+        if container.is_running() || (wanted && newest) {
+            kept_in.insert(container.sandbox_id.as_str());
+        } else {
+            garbage.containers.push(container.id.clone());
+        }
+    }
+    for (index, sandbox) in seen.sandboxes.iter().enumerate() {
+        let stays = sandbox.ready || (wanted && index == 0) || kept_in.contains(sandbox.id.as_str());
+        if !stays {
+            garbage.sandboxes.push(sandbox.id.clone());
+        }
+    }
+    garbage
+}
+
+/// Removes it. What fails is tried again at the next round.
+pub async fn remove(runtime: &dyn RuntimeService, owners: &Owners, garbage: &Garbage) {
+    for id in &garbage.containers {
+        match runtime.remove_container(id).await {
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(container = id, %error, "cannot remove a dead container")
+            }
+            _ => owners.forget(id),
+        }
+    }
+    for id in &garbage.sandboxes {
+        // A sandbox that is not ready may still hold its network.
+        let stopped = runtime.stop_pod_sandbox(id).await;
+        let removed = match stopped {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => runtime.remove_pod_sandbox(id).await,
+        };
+        match removed {
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(sandbox = id, %error, "cannot remove a sandbox")
+            }
+            _ => owners.forget(id),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::seen::testing::{container, exited, running, sandbox};
+
+    fn pod() -> SeenPod {
+        SeenPod {
+            sandboxes: vec![sandbox("s2", 1, true), sandbox("s1", 0, false)],
+            containers: vec![
+                container("c3", "c", "s2", 2, running()),
+                container("c2", "c", "s2", 1, exited(1, 20)),
+                container("i1", "i", "s2", 0, exited(0, 5)),
+                container("c1", "c", "s1", 0, exited(1, 10)),
+            ],
+        }
+    }
+
+    #[test]
+    fn a24_newest_record_of_each_container_stays_with_its_sandbox() {
+        let want = Garbage {
+            containers: vec!["c2".into(), "c1".into()],
+            sandboxes: vec!["s1".into()],
+        };
+        assert_eq!(garbage(&pod(), true), want);
+    }
+
+    #[test]
+    fn a25_nothing_stays_of_a_pod_that_is_gone() {
+        let mut stopped = pod();
+        stopped.sandboxes[0].ready = false;
+        stopped.containers[0].state = exited(0, 30);
+        let found = garbage(&stopped, false);
+        assert_eq!((found.containers.len(), found.sandboxes.len()), (4, 2));
+    }
+}

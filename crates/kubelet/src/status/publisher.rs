@@ -1,0 +1,172 @@
+//! Brings the API server to what is on the board.
+use super::board::{Board, Local, Page, Sent};
+use super::patch::patch;
+use crate::mirror::{self, Upkeep, View, decide};
+use crate::pods::PodsHandle;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use orlop_api::pod::{
+    config_hash, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
+};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Requests under way at a time: a handful hides the API server's latency and does not crowd it.
+const PUBLISHERS: usize = 4;
+/// A status that somebody keeps overwriting is restored no more often than this (contract, static pods §1).
+const RESTORE_PERIOD: Duration = Duration::from_secs(10);
+/// First wait after a failed request, and the longest one: an API server that is back is told soon.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`.
+pub async fn run(client: kube::Client, board: Board, pods: PodsHandle, shutdown: CancellationToken) {
+    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, &pods));
+    shutdown
+        .run_until_cancelled(futures::future::join_all(work))
+        .await;
+}
+
+async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle) {
+    let mut failing: std::collections::HashMap<String, Duration> = std::collections::HashMap::new();
+    while let Some(full_name) = board.queue().next().await {
+        match settle(client, board, &full_name).await {
+            Ok(()) => drop(failing.remove(&full_name)),
+            Err(error) => {
+                let wait = failing
+                    .get(&full_name)
+                    .map_or(RETRY_MIN, |wait| (*wait * 2).min(RETRY_MAX));
+                // One line when it begins; an API server that is down would fill the log otherwise.
+                if failing.insert(full_name.clone(), wait).is_none() {
+                    tracing::warn!(pod = full_name, %error, "cannot tell the API server about the pod: trying on");
+                }
+                board.queue().add_after(full_name.clone(), wait);
+            }
+        }
+        pods.set_mirrors(board.mirrors());
+        board.queue().done(&full_name);
+    }
+}
+
+/// One pass over one full name: mirror, status, last step of a deletion.
+async fn settle(client: &kube::Client, board: &Board, full_name: &str) -> Result<(), kube::Error> {
+    let page = board.page(full_name);
+    if keep_mirror(client, board, &page).await? {
+        // The object is another now.
+        return settle_status(client, board, full_name, &board.page(full_name)).await;
+    }
+    settle_status(client, board, full_name, &page).await
+}
+
+/// Whether the mirror is another afterwards.
+async fn keep_mirror(client: &kube::Client, board: &Board, page: &Page) -> Result<bool, kube::Error> {
+    let upkeep = decide(&View {
+        static_pod: page.static_pod.as_ref().map(|local| &*local.pod),
+        is_wanted: page.static_pod.as_ref().is_some_and(|local| local.is_wanted),
+        object: page.object.as_deref(),
+        node: page.node.as_deref(),
+        sources_ready: page.is_ready,
+    });
+    if upkeep == Upkeep::Keep {
+        return Ok(false);
+    }
+    if let (Upkeep::Delete | Upkeep::Replace, Some(object)) = (upkeep, &page.object) {
+        let is_gone = mirror::delete(client, object).await?;
+        tracing::info!(
+            pod = name(object),
+            namespace = namespace(object),
+            uid = uid(object),
+            is_gone,
+            "mirror pod deleted"
+        );
+        if !is_gone {
+            // The watch tells what is there instead.
+            return Ok(false);
+        }
+        board.remove_object(object);
+    }
+    if upkeep == Upkeep::Delete {
+        return Ok(false);
+    }
+    if let (Some(local), Some(node)) = (&page.static_pod, &page.node)
+        && let Some(created) = mirror::create(client, &local.pod, node).await?
+    {
+        board.set_object(Arc::new(created));
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// The local pod an object tells of.
+fn local_of<'a>(page: &'a Page, object: &Pod) -> Option<&'a Local> {
+    if is_mirror(object) {
+        page.static_pod
+            .as_ref()
+            .filter(|local| config_hash(&local.pod) == mirror_hash(object))
+    } else {
+        page.api_pod.as_ref()
+    }
+}
+
+async fn settle_status(
+    client: &kube::Client,
+    board: &Board,
+    full_name: &str,
+    page: &Page,
+) -> Result<(), kube::Error> {
+    let Some(object) = page.object.as_ref() else {
+        return Ok(());
+    };
+    let Some(local) = local_of(page, object) else {
+        return Ok(());
+    };
+    let Some(status) = &local.status else {
+        return Ok(());
+    };
+    let mut current = object.clone();
+    let known = object.status.clone().unwrap_or_default();
+    if let Some(patch) = patch(uid(object), &known, status) {
+        if let Some(sent) = &page.sent
+            && sent.uid == uid(object)
+            && sent.status == *status
+            && sent.at.elapsed() < RESTORE_PERIOD
+        {
+            board
+                .queue()
+                .add_after(full_name.to_owned(), RESTORE_PERIOD - sent.at.elapsed());
+            return Ok(());
+        }
+        let api: Api<Pod> = Api::namespaced(client.clone(), namespace(object));
+        match api
+            .patch_status(name(object), &PatchParams::default(), &Patch::Strategic(&patch))
+            .await
+        {
+            Ok(patched) => current = Arc::new(patched),
+            // Gone, or another one by now: the watch tells.
+            Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        board.note_sent(
+            full_name,
+            Sent {
+                uid: uid(object).to_owned(),
+                status: status.clone(),
+                at: Instant::now(),
+            },
+        );
+        board.set_object(current.clone());
+    }
+    // The handshake: the object goes when nothing of the pod is left and the API server shows so.
+    if !is_mirror(&current) && local.has_ended && is_terminating(&current) && is_terminal(&current) {
+        mirror::delete(client, &current).await?;
+        tracing::info!(
+            pod = name(&current),
+            namespace = namespace(&current),
+            uid = uid(&current),
+            "pod deleted"
+        );
+    }
+    Ok(())
+}
