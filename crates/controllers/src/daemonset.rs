@@ -21,6 +21,7 @@ mod grouping;
 mod history;
 mod manage;
 mod ownership;
+mod pacing;
 pub(crate) mod revision_bytes;
 mod revisions;
 mod rolling;

@@ -7,6 +7,8 @@ use orlop_api::placement::daemon;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::Projection;
 
+use crate::daemonset::revision_bytes;
+
 /// What is remembered of a DaemonSet.
 #[derive(Debug, Clone)]
 pub struct DaemonSetView {
@@ -16,6 +18,8 @@ pub struct DaemonSetView {
     pub selector: LabelSelector,
     /// The template as pods get it, with the automatic tolerations: what placement decides from.
     pub placed: PodTemplateSpec,
+    /// The patch that restores the template, as revisions store it; `None` if it can't be serialised.
+    pub revision_bytes: Option<Box<str>>,
 }
 
 impl DaemonSetView {
@@ -71,6 +75,9 @@ impl Projection for DaemonSetView {
         set.metadata.managed_fields = None;
         let spec = set.spec.as_ref();
         let selector = spec.map(|spec| LabelSelector::from_meta(&spec.selector));
+        let revision_bytes = spec
+            .and_then(|spec| revision_bytes::of_template(&spec.template).ok())
+            .map(String::into_boxed_str);
         let mut placed = spec.map(|spec| spec.template.clone()).unwrap_or_default();
         if let Some(spec) = &mut placed.spec {
             // Placement reads labels, names, affinity and tolerations; the rest would be kept twice.
@@ -85,6 +92,7 @@ impl Projection for DaemonSetView {
                 .unwrap_or_else(LabelSelector::nothing),
             set,
             placed,
+            revision_bytes,
         }
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::placement::daemon;
+use orlop_api::taints::NO_EXECUTE;
 use orlop_client::informer::{ObjectKey, Projection};
 
 /// Index: pods by `spec.nodeName`.
@@ -83,7 +84,7 @@ pub struct PodView {
     pub ready: Ready,
     /// status.reason is `Evicted`.
     pub evicted: bool,
-    /// spec.tolerations.
+    /// Those of spec.tolerations that matter to a pod that runs already: for effect NoExecute or any.
     pub tolerations: Box<[Toleration]>,
 }
 
@@ -148,7 +149,12 @@ impl Projection for PodView {
             created: metadata.creation_timestamp.map(|time| time.0),
             ready,
             evicted: status.reason.as_deref() == Some("Evicted"),
-            tolerations: spec.tolerations.unwrap_or_default().into_boxed_slice(),
+            tolerations: spec
+                .tolerations
+                .into_iter()
+                .flatten()
+                .filter(|toleration| matches!(toleration.effect.as_deref(), None | Some("" | NO_EXECUTE)))
+                .collect(),
         }
     }
 

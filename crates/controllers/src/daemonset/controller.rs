@@ -9,10 +9,12 @@ use orlop_client::events::Recorder;
 use orlop_client::informer::{Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::backoff::FailedPodBackoff;
 use super::expectations::Expectations;
-use super::sync::{OwnWrites, SyncError};
+use super::pacing::OwnWrites;
+use super::sync::SyncError;
 use crate::cache::{
     BY_NODE, Cache, ControllerRef, DaemonSet, DaemonSetView, Node, NodeView, Pod, PodView, RevisionView,
 };
@@ -29,8 +31,9 @@ pub struct DaemonSets {
     pub(super) expectations: Arc<Expectations>,
     pub(super) recorder: Recorder,
     pub(super) backoff: Mutex<FailedPodBackoff>,
-    /// By DaemonSet uid.
-    pub(super) own_writes: Mutex<HashMap<Arc<str>, OwnWrites>>,
+    pub(super) own_writes: Mutex<HashMap<ObjectKey, OwnWrites>>,
+    /// When each may be looked at again.
+    pub(super) paced: Mutex<HashMap<ObjectKey, Instant>>,
 }
 
 impl DaemonSets {
@@ -59,6 +62,7 @@ impl DaemonSets {
             expectations,
             backoff: Mutex::default(),
             own_writes: Mutex::default(),
+            paced: Mutex::default(),
         })
     }
 
@@ -73,7 +77,7 @@ impl DaemonSets {
                     let this = this.clone();
                     async move { this.sync(&key).await }
                 },
-                |error| matches!(error, SyncError::Behind),
+                |_: &SyncError| false,
             ));
         }
     }

@@ -33,16 +33,10 @@ impl DaemonSets {
     /// Makes sure that exactly one revision has the template of `set` and the highest number.
     pub(super) async fn current_revision(&self, set: &DaemonSet) -> Result<CurrentRevision, SyncError> {
         let api: Api<ControllerRevision> = Api::namespaced(self.client.clone(), &set.key.namespace);
-        let template = set
-            .set
-            .spec
-            .as_ref()
-            .map(|spec| spec.template.clone())
-            .unwrap_or_default();
-        let bytes = revision_bytes::of_template(&template)?;
-        let history = History::new(self.claim_revisions(&api, set).await?, &bytes);
+        let bytes = set.revision_bytes.as_deref().ok_or(SyncError::Template)?;
+        let history = History::new(self.claim_revisions(&api, set).await?, bytes);
         let Some(current) = &history.current else {
-            let hash = self.create_revision(&api, set, &bytes, history.next).await?;
+            let hash = self.create_revision(&api, set, bytes, history.next).await?;
             return Ok(CurrentRevision { hash, history });
         };
         let hash = hash_of(current);

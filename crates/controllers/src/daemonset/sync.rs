@@ -11,28 +11,21 @@ use orlop_api::placement;
 use orlop_client::events::{EventType, reference};
 use orlop_client::informer::ObjectKey;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::DaemonSets;
 use super::grouping::{NodeChoice, PodsByNode};
 use super::manage::{Circumstances, manage};
 use super::ownership::{Claim, Owner};
+use super::pacing::{BEHIND_RETRY, lock};
 use super::rolling::{self, Current};
 use super::strategy::Strategy;
 use super::{status, write};
 use crate::api_error;
 use crate::cache::{BY_CONTROLLER, DaemonSet, ORPHANS_BY_NAMESPACE, Phase, Pod};
 
-/// How long a sync waits for the cache to show own writes before it trusts the cache anyway: a
-/// relist may have skipped the version that was written.
-const CATCH_UP_MAX: Duration = Duration::from_secs(5);
-
 /// Why a sync must be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// The cache is older than what this controller wrote itself.
-    #[error("the cache has not caught up with own writes yet")]
-    Behind,
     /// A revision of that name holds another template.
     #[error("revision {name} holds another template; trying the next name")]
     HashCollision {
@@ -42,32 +35,34 @@ pub enum SyncError {
     /// The server refused or didn't answer.
     #[error("{}", api_error::message(.0))]
     Api(#[from] kube::Error),
-    /// The template can't be serialised.
-    #[error("cannot serialise the pod template: {0}")]
+    /// The pod template can't be serialised.
+    #[error("the pod template cannot be serialised")]
+    Template,
+    /// A request can't be serialised.
+    #[error("cannot serialise a request: {0}")]
     Serialise(#[from] serde_json::Error),
     /// A request couldn't be built.
     #[error("cannot build a request: {0}")]
     Request(String),
 }
 
-/// The versions of own writes that the cache must show before pods are counted again.
-#[derive(Debug)]
-pub struct OwnWrites {
-    pods: u64,
-    sets: u64,
-    since: Instant,
-}
-
 impl DaemonSets {
     /// Brings the DaemonSet of that key one step closer to what it asks for.
     pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(set) = self.cache.daemon_sets.store().get(key) else {
+            lock(&self.own_writes).remove(key);
+            lock(&self.paced).remove(key);
             return Ok(());
         };
-        if !self.caught_up(&set.uid) {
-            return Err(SyncError::Behind);
-        }
         if set.is_terminating() || set.selector.is_everything() {
+            return Ok(());
+        }
+        if let Some(wait) = self.pace(key) {
+            self.queue.add_after(key.clone(), wait);
+            return Ok(());
+        }
+        if !self.caught_up(key) {
+            self.queue.add_after(key.clone(), BEHIND_RETRY);
             return Ok(());
         }
         let current = self.current_revision(&set).await?;
@@ -114,10 +109,7 @@ impl DaemonSets {
             now,
         };
         let changes = {
-            let mut backoff = self
-                .backoff
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut backoff = lock(&self.backoff);
             manage(&circumstances, nodes, &pods, &mut backoff)
         };
         if let Some(wait) = changes.look_again {
@@ -173,7 +165,7 @@ impl DaemonSets {
             delete,
         )
         .await;
-        self.wrote(&set.uid, written.resource_version, 0);
+        self.wrote(&set.key, written.resource_version, 0);
         created.extend(written.created);
         written.error.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -320,42 +312,8 @@ impl DaemonSets {
             .metadata
             .resource_version
             .and_then(|version| version.parse().ok());
-        self.wrote(&set.uid, 0, version.unwrap_or(0));
+        self.wrote(&set.key, 0, version.unwrap_or(0));
         Ok(())
-    }
-
-    /// Remembers versions that the cache has to show before the next sync.
-    fn wrote(&self, set: &str, pods: u64, sets: u64) {
-        if pods == 0 && sets == 0 {
-            return;
-        }
-        let mut writes = self
-            .own_writes
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let own = writes.entry(set.into()).or_insert(OwnWrites {
-            pods: 0,
-            sets: 0,
-            since: Instant::now(),
-        });
-        own.pods = own.pods.max(pods);
-        own.sets = own.sets.max(sets);
-        own.since = Instant::now();
-    }
-
-    fn caught_up(&self, set: &str) -> bool {
-        let mut writes = self
-            .own_writes
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(own) = writes.get(set) else { return true };
-        let seen = self.cache.pods.store().resource_version() >= own.pods
-            && self.cache.daemon_sets.store().resource_version() >= own.sets;
-        let caught_up = seen || own.since.elapsed() > CATCH_UP_MAX;
-        if caught_up {
-            writes.remove(set);
-        }
-        caught_up
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Cluster {
     server: Arc<ApiServer>,
     _stop: DropGuard,
     stop: CancellationToken,
+    agents: CancellationToken,
     _store: tempfile::TempDir,
 }
 
@@ -45,6 +46,7 @@ impl Cluster {
             client,
             server,
             _stop: stop.clone().drop_guard(),
+            agents: stop.child_token(),
             stop,
             _store: directory,
         }
@@ -92,7 +94,7 @@ impl Cluster {
     /// Plays the node agents of all nodes: bound pods run and are ready, deleted ones go.
     pub fn run_agents(&self) {
         let client = self.client.clone();
-        let stop = self.stop.clone();
+        let stop = self.agents.clone();
         tokio::spawn(async move {
             let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
                 .default_backoff()
@@ -107,6 +109,11 @@ impl Cluster {
             });
             tokio::select! { () = each => {}, () = stop.cancelled() => {} }
         });
+    }
+
+    /// From now on no node agent does anything.
+    pub fn stop_agents(&self) {
+        self.agents.cancel();
     }
 
     /// A node that is ready.

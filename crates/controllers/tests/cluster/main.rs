@@ -6,4 +6,5 @@ mod daemon_sets;
 mod deletion;
 mod harness;
 mod nodes;
+mod scale;
 mod scheduling;

@@ -119,7 +119,47 @@ async fn events_of_a_container_arrive_and_its_status_agrees_with_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pods_on_the_bridge_have_addresses_reach_each_other_and_share_a_reaping_pause() {
+async fn a_container_above_its_memory_limit_is_told_as_oom() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let mut notices = events::subscribe(node.remote());
+    let sandbox = node.sandbox("greedy", true);
+    let sandbox_id = node.remote().run_pod_sandbox(sandbox.clone(), "").await.unwrap();
+    let mut container = node.container("greedy", "");
+    container.command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"]
+        .map(str::to_owned)
+        .to_vec();
+    container.linux.as_mut().unwrap().resources = Some(v1::LinuxContainerResources {
+        memory_limit_in_bytes: 32 << 20,
+        ..v1::LinuxContainerResources::default()
+    });
+    let id = node
+        .remote()
+        .create_container(&sandbox_id, container, sandbox)
+        .await
+        .unwrap();
+    node.remote().start_container(&id).await.unwrap();
+    next_event(&mut notices, &id, EventKind::Oom).await;
+    // The two may come in either order; the status settles it.
+    let give_up = std::time::Instant::now() + PATIENCE;
+    let status = loop {
+        let status = node.state(&id).await;
+        if status.state == v1::ContainerState::ContainerExited as i32 {
+            break status;
+        }
+        assert!(std::time::Instant::now() < give_up, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.exit_code, 137);
+    assert_eq!(status.reason, "OOMKilled");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_on_the_bridge_have_addresses_reach_each_other() {
     if !node::is_possible() {
         return;
     }

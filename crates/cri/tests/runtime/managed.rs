@@ -98,10 +98,18 @@ async fn one_that_is_still_starting_is_waited_for_and_not_doubled() {
     let child = std::process::Command::new("containerd")
         .arg("--config")
         .arg(&config.config_file)
+        .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
     std::fs::write(config.socket.with_extension("pid"), format!("{}\n", child.id())).unwrap();
+    // The kernel shows a new process before its arguments.
+    while std::fs::read(format!("/proc/{}/cmdline", child.id()))
+        .unwrap()
+        .is_empty()
+    {
+        std::thread::yield_now();
+    }
     let again = Managed::ensure(config).await.unwrap();
     assert!(again.was_adopted());
     assert_eq!(again.pid(), i32::try_from(child.id()).unwrap());

@@ -1,5 +1,7 @@
 //! A containerd of its own below a temporary directory, and the traces it must not leave.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use orlop_cri::containerd::{ContainerdConfig, Managed};
 use orlop_cri::images::Importer;
 use orlop_cri::{Remote, RuntimeService, sweep, v1};
@@ -188,15 +190,28 @@ impl Node {
     }
 }
 
-/// Command lines that name this directory.
-pub fn processes_with(text: &str) -> Vec<String> {
+/// A failed test must not leave a containerd that holds the output open; its pods it may, for people to look at.
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (pid, _) in processes_with(&self.managed.config().config_file.display().to_string()) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Processes whose command lines have this text.
+pub fn processes_with(text: &str) -> Vec<(i32, String)> {
     std::fs::read_dir("/proc")
         .unwrap()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().parse::<i32>().is_ok())
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(text))
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+        })
+        .filter(|(_, line)| line.contains(text))
         .collect()
 }
 
