@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Response, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest time a request may take that is not long-running.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
@@ -95,7 +95,13 @@ pub(crate) async fn handle(
         .get(AUDIT_ID)
         .cloned()
         .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
+    let began = Instant::now();
+    let (method, uri, user) = (parts.method.clone(), parts.uri.clone(), caller.user.clone());
     let mut response = answer(server, caller, parts, body).await;
+    tracing::debug!(
+        %method, %uri, user = user.name, code = response.status().as_u16(), elapsed = ?began.elapsed(),
+        "answered"
+    );
     let headers = response.headers_mut();
     if let Some(id) = audit_id {
         headers.insert(AUDIT_ID, id);
