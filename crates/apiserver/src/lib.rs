@@ -39,7 +39,6 @@ mod health;
 mod http;
 mod kubelet;
 mod openapi;
-mod pending;
 mod registry;
 mod request;
 mod resources;

@@ -158,7 +158,7 @@ impl Change<'_> {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
             new["metadata"]["generation"] = json!(generation);
         }
-        let mut causes = identity::validate_change(resource, &new, old);
+        let mut causes = identity::validate_change(&new, old);
         causes.extend(match self.part {
             Part::Main | Part::Scale => (rules.validate_update)(&new, old),
             Part::Status => (rules.validate_status)(&new, old),

@@ -1,6 +1,5 @@
 //! What the server decides about an object's metadata: names, versions, ages (contract §6).
-use crate::pending::validation;
-use crate::resources::{NameRule, Resource};
+use crate::resources::{NameRule, Resource, validate_metadata};
 use crate::status::{ApiError, Cause, cause};
 use jiff::Timestamp;
 use orlop_api::names;
@@ -147,7 +146,7 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
                 .map(|why| cause::invalid("metadata.name", &json!(name), &why)),
         );
     }
-    causes.extend(validate_common(resource, object));
+    causes.extend(validate_common(object));
     causes
 }
 
@@ -159,14 +158,14 @@ fn check_name(rule: NameRule, name: &str) -> Vec<String> {
     }
 }
 
-fn validate_common(resource: &Resource, object: &Value) -> Vec<Cause> {
+fn validate_common(object: &Value) -> Vec<Cause> {
     // Names were checked by the kind's own rule.
-    validation::metadata_value(&object["metadata"], resource.kind)
+    validate_metadata(&object["metadata"])
 }
 
 /// Checks metadata of a change.
-pub fn validate_change(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = validate_common(resource, new);
+pub fn validate_change(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = validate_common(new);
     if !old["metadata"]["deletionTimestamp"].is_null() {
         let before = finalizers(old);
         let added: Vec<String> = finalizers(new)

@@ -2,6 +2,7 @@
 use super::definition::{Resource, STATUS};
 use super::meaning;
 use super::rules::Rules;
+use super::validation;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use orlop_api::defaults;
 use serde_json::{Value, json};
@@ -27,10 +28,10 @@ pub const DAEMONSETS: Resource = Resource::new("apps", "daemonsets", "daemonset"
         },
         prepare_create,
         prepare_update,
-        validate_create: |set| meaning::check::<DaemonSet>(set, |_| Vec::new()),
-        validate_update: |new, old| meaning::check_change::<DaemonSet>(new, old, |_, _| Vec::new()),
         prepare_status: |set, _| counters(set),
-        validate_status: |new, old| meaning::check_change::<DaemonSet>(new, old, |_, _| Vec::new()),
+        validate_create: validation::daemon_set_create,
+        validate_update: validation::daemon_set_update,
+        validate_status: validation::daemon_set_status_update,
         ..Rules::WITH_GENERATION
     });
 

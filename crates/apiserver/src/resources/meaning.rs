@@ -1,5 +1,4 @@
 //! From JSON trees to typed objects and back, where a rule needs types.
-use crate::status::Cause;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -20,23 +19,6 @@ pub fn edit<T: Serialize + DeserializeOwned>(value: &mut Value, change: impl FnO
 /// Reads something from a tree through its type.
 pub fn read<T: DeserializeOwned, R>(value: &Value, look: impl FnOnce(&T) -> R) -> Option<R> {
     typed::<T>(value).as_ref().map(look)
-}
-
-/// Validates a new object.
-pub fn check<T: DeserializeOwned>(value: &Value, rules: impl FnOnce(&T) -> Vec<Cause>) -> Vec<Cause> {
-    typed::<T>(value).map(|object| rules(&object)).unwrap_or_default()
-}
-
-/// Validates a change.
-pub fn check_change<T: DeserializeOwned>(
-    new: &Value,
-    old: &Value,
-    rules: impl FnOnce(&T, &T) -> Vec<Cause>,
-) -> Vec<Cause> {
-    match (typed::<T>(new), typed::<T>(old)) {
-        (Some(new), Some(old)) => rules(&new, &old),
-        _ => Vec::new(),
-    }
 }
 
 fn typed<T: DeserializeOwned>(value: &Value) -> Option<T> {

@@ -27,9 +27,11 @@ mod rbac;
 mod reviews;
 mod secrets;
 mod storage;
+mod validation;
 
 pub use definition::{Resource, Subresource, api_version};
 pub use rules::NameRule;
+pub(crate) use validation::metadata as validate_metadata;
 
 pub(crate) use nodes::NOT_READY_TAINT;
 pub(crate) use pods::is_mirror;

@@ -2,6 +2,7 @@
 use super::definition::{CREATE_ONLY, Field, PART_VERBS, Read, Resource, STATUS, Subresource};
 use super::meaning;
 use super::rules::Rules;
+use super::validation;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::defaults;
 use serde_json::{Value, json};
@@ -57,8 +58,8 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
         default: |pod| meaning::edit::<Pod>(pod, defaults::pod),
         prepare_create,
         prepare_status,
-        validate_create: |pod| meaning::check::<Pod>(pod, |_| Vec::new()),
-        validate_update: |new, old| meaning::check_change::<Pod>(new, old, |_, _| Vec::new()),
+        validate_create: validation::pod_create,
+        validate_update: validation::pod_update,
         grace_period: Some(grace_period),
         ..Rules::WITH_GENERATION
     });

@@ -21,7 +21,6 @@ async fn o01_pods_are_defaulted() {
     );
 }
 
-#[ignore = "needs orlop_api::validation"]
 #[tokio::test]
 async fn o05_o07_pods_change_little() {
     let admin = Cluster::start().await.admin();
@@ -216,7 +215,6 @@ async fn s11_a_node_creates_only_mirrors_of_its_own() {
     );
 }
 
-#[ignore = "needs orlop_api::validation"]
 #[tokio::test]
 async fn a08_a12_n11_daemonset_generations() {
     let admin = Cluster::start().await.admin();

@@ -1,0 +1,273 @@
+//! DaemonSets (contract daemonsets §2.5).
+use super::pod::pod_spec;
+use super::{list, metadata, not_negative, text};
+use crate::status::{Cause, cause};
+use orlop_api::selector::LabelSelector;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const COUNTERS: &[&str] = &[
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+];
+
+/// Checks a new DaemonSet.
+pub fn daemon_set_create(set: &Value) -> Vec<Cause> {
+    let spec = &set["spec"];
+    let template = &spec["template"];
+    let mut causes = selector(spec);
+    causes.extend(metadata::labels(
+        &template["metadata"]["labels"],
+        "spec.template.labels",
+    ));
+    causes.extend(metadata::annotations(
+        &template["metadata"]["annotations"],
+        "spec.template.annotations",
+    ));
+    causes.extend(pod_spec(&template["spec"], "spec.template.spec"));
+    let pod = &template["spec"];
+    let policy = text(pod, "restartPolicy");
+    if policy != "Always" {
+        let field = "spec.template.spec.restartPolicy";
+        causes.retain(|c| c.field != field);
+        causes.push(cause::unsupported(field, policy, &["Always"]));
+    }
+    if !pod["activeDeadlineSeconds"].is_null() {
+        causes.push(cause::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            "activeDeadlineSeconds in DaemonSet is not Supported",
+        ));
+    }
+    if !list(pod, "ephemeralContainers").is_empty() {
+        causes.push(cause::forbidden(
+            "spec.template.spec.ephemeralContainers",
+            "ephemeral containers not allowed in pod template",
+        ));
+    }
+    for key in ["minReadySeconds", "revisionHistoryLimit"] {
+        causes.extend(not_negative(spec, key, &format!("spec.{key}")));
+    }
+    causes.extend(strategy(&spec["updateStrategy"]));
+    causes
+}
+
+/// Checks a change of the main resource.
+pub fn daemon_set_update(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = daemon_set_create(new);
+    if normal_selector(&new["spec"]["selector"]) != normal_selector(&old["spec"]["selector"]) {
+        causes.push(cause::invalid(
+            "spec.selector",
+            &new["spec"]["selector"],
+            "field is immutable",
+        ));
+    }
+    causes
+}
+
+/// Checks a change of the status.
+pub fn daemon_set_status_update(new: &Value, old: &Value) -> Vec<Cause> {
+    let status = &new["status"];
+    let mut causes: Vec<Cause> = COUNTERS
+        .iter()
+        .filter_map(|counter| not_negative(status, counter, &format!("status.{counter}")))
+        .collect();
+    let collisions = |set: &Value| set["status"]["collisionCount"].as_i64().unwrap_or_default();
+    if collisions(new) < collisions(old) {
+        causes.push(cause::invalid(
+            "status.collisionCount",
+            &status["collisionCount"],
+            "cannot be decremented",
+        ));
+    }
+    causes
+}
+
+/// Absent and empty parts are the same.
+fn normal_selector(selector: &Value) -> Value {
+    let mut normal = json!({});
+    for key in ["matchLabels", "matchExpressions"] {
+        let empty = match &selector[key] {
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            _ => true,
+        };
+        if !empty {
+            normal[key] = selector[key].clone();
+        }
+    }
+    normal
+}
+
+fn selector(spec: &Value) -> Vec<Cause> {
+    let value = &spec["selector"];
+    let mut causes = Vec::new();
+    if value.is_object() && normal_selector(value) == json!({}) {
+        causes.push(cause::invalid(
+            "spec.selector",
+            value,
+            "empty selector is invalid for daemonset",
+        ));
+    }
+    let labels: BTreeMap<String, String> =
+        serde_json::from_value(spec["template"]["metadata"]["labels"].clone()).unwrap_or_default();
+    let parsed = serde_json::from_value(value.clone()).map_err(|e| e.to_string());
+    match parsed.and_then(|s| LabelSelector::from_meta(&s).map_err(|e| e.to_string())) {
+        Err(why) if value.is_object() => causes.push(cause::invalid("spec.selector", value, &why)),
+        Ok(selector) if normal_selector(value) != json!({}) && selector.matches(&labels) => {}
+        _ => causes.push(cause::invalid(
+            "spec.template.metadata.labels",
+            &spec["template"]["metadata"]["labels"],
+            "`selector` does not match template `labels`",
+        )),
+    }
+    causes
+}
+
+fn strategy(strategy: &Value) -> Vec<Cause> {
+    match text(strategy, "type") {
+        "OnDelete" => return Vec::new(),
+        "RollingUpdate" => {}
+        other => {
+            return vec![cause::unsupported(
+                "spec.updateStrategy",
+                other,
+                &["RollingUpdate", "OnDelete"],
+            )];
+        }
+    }
+    let rolling = &strategy["rollingUpdate"];
+    let path = "spec.updateStrategy.rollingUpdate";
+    let mut causes = Vec::new();
+    let mut amounts = [0, 0];
+    for (index, key) in ["maxUnavailable", "maxSurge"].into_iter().enumerate() {
+        match amount(&rolling[key]) {
+            Ok(amount) => amounts[index] = amount,
+            Err(why) => causes.push(cause::invalid(&format!("{path}.{key}"), &rolling[key], why)),
+        }
+    }
+    if !causes.is_empty() {
+        return causes;
+    }
+    match amounts {
+        [0, 0] => causes.push(cause::required(
+            &format!("{path}.maxUnavailable"),
+            "cannot be 0 when maxSurge is 0",
+        )),
+        [unavailable, surge] if unavailable != 0 && surge != 0 => causes.push(cause::invalid(
+            &format!("{path}.maxSurge"),
+            &rolling["maxSurge"],
+            "may not be set when maxUnavailable is non-zero",
+        )),
+        _ => {}
+    }
+    causes
+}
+
+/// A count, or the number of a percentage.
+fn amount(value: &Value) -> Result<i64, &'static str> {
+    match value {
+        Value::Null => Ok(0),
+        Value::Number(number) => number
+            .as_i64()
+            .filter(|n| *n >= 0)
+            .ok_or("must be greater than or equal to 0"),
+        Value::String(text) => {
+            let percent: i64 = text
+                .strip_suffix('%')
+                .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+                .and_then(|digits| digits.parse().ok())
+                .ok_or("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')")?;
+            if percent > 100 {
+                return Err("must not be greater than 100%");
+            }
+            Ok(percent)
+        }
+        _ => Err("must be an integer or percentage (e.g '5%')"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(change: impl Fn(&mut Value)) -> Value {
+        let mut set = json!({"spec": {
+            "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}},
+                "spec": {"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]}},
+            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
+        }});
+        change(&mut set);
+        set
+    }
+
+    /// A02 to A07
+    #[test]
+    fn daemonset_rules() {
+        let fields = |change: &dyn Fn(&mut Value)| -> Vec<String> {
+            daemon_set_create(&set(change))
+                .into_iter()
+                .map(|c| c.field)
+                .collect()
+        };
+        let nothing: [String; 0] = [];
+        assert_eq!(fields(&|_| {}), nothing);
+        assert_eq!(
+            fields(&|s| s["spec"]["template"]["metadata"]["labels"] = json!({"a": "c"})),
+            ["spec.template.metadata.labels"]
+        );
+        assert_eq!(fields(&|s| s["spec"]["selector"] = json!({}))[0], "spec.selector");
+        assert_eq!(
+            fields(&|s| s["spec"]["template"]["spec"]["restartPolicy"] = json!("OnFailure")),
+            ["spec.template.spec.restartPolicy"]
+        );
+        assert_eq!(
+            fields(&|s| s["spec"]["template"]["spec"]["activeDeadlineSeconds"] = json!(5)),
+            ["spec.template.spec.activeDeadlineSeconds"]
+        );
+        let rolling = |unavailable: Value, surge: Value| {
+            fields(&|s| {
+                s["spec"]["updateStrategy"]["rollingUpdate"] =
+                    json!({"maxUnavailable": unavailable, "maxSurge": surge});
+            })
+        };
+        let path = |key: &str| [format!("spec.updateStrategy.rollingUpdate.{key}")];
+        assert_eq!(rolling(json!(1), json!(1)), path("maxSurge"));
+        assert_eq!(rolling(json!(0), json!(1)), nothing);
+        assert_eq!(rolling(json!("0%"), json!(0)), path("maxUnavailable"));
+        assert_eq!(rolling(json!("101%"), json!(0)), path("maxUnavailable"));
+        assert_eq!(
+            fields(&|s| s["spec"]["updateStrategy"]["type"] = json!("Foo")),
+            ["spec.updateStrategy"]
+        );
+        let moved = set(|s| s["spec"]["selector"]["matchLabels"]["a"] = json!("c"));
+        let causes = daemon_set_update(&moved, &set(|_| {}));
+        assert!(
+            causes
+                .iter()
+                .any(|c| c.field == "spec.selector" && c.message.ends_with("field is immutable"))
+        );
+    }
+
+    /// A11
+    #[test]
+    fn status_counters_do_not_shrink_below_sense() {
+        let status = |value: Value| json!({"status": value});
+        let old = status(json!({"collisionCount": 2}));
+        assert_eq!(
+            daemon_set_status_update(&status(json!({"collisionCount": 1})), &old).len(),
+            1
+        );
+        assert_eq!(
+            daemon_set_status_update(&status(json!({"collisionCount": 2, "numberReady": -1})), &old).len(),
+            1
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! What is refused with 422 for metadata, pods and daemonsets, read from the objects' JSON.
+//!
+//! These rules belong in `orlop_api::validation`, where the node agent can share them; they are here
+//! only until it has them, and each function then becomes one call.
+mod daemonset;
+mod metadata;
+mod pod;
+mod pod_update;
+
+pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
+pub use metadata::metadata;
+pub use pod::pod_create;
+pub use pod_update::pod_update;
+
+use crate::status::{Cause, cause};
+use serde_json::Value;
+
+/// A string member, empty when absent.
+fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// A list member, empty when absent.
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Each reason as an invalid value of `field`.
+fn invalid_all(field: &str, value: &Value, reasons: Vec<String>) -> impl Iterator<Item = Cause> {
+    reasons
+        .into_iter()
+        .map(move |why| cause::invalid(field, value, &why))
+}
+
+/// A number that may not be negative.
+fn not_negative(object: &Value, key: &str, field: &str) -> Option<Cause> {
+    object[key]
+        .as_i64()
+        .is_some_and(|n| n < 0)
+        .then(|| cause::invalid(field, &object[key], "must be greater than or equal to 0"))
+}
+
+/// Another one with the same name.
+fn duplicate(field: &str, value: &Value) -> Cause {
+    Cause::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
+}
