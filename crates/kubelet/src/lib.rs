@@ -37,6 +37,8 @@ pub mod runtime;
 pub mod server;
 pub mod sources;
 mod status;
+#[cfg(test)]
+mod testing;
 pub mod volumes;
 
 pub use agent::{Config, KubeletError, run_with};

@@ -475,3 +475,6 @@ fn start_or_hold(
         None => plan.start.push(which),
     }
 }
+
+#[cfg(test)]
+mod tests;

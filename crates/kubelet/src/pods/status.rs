@@ -629,3 +629,6 @@ fn ready(facts: &Facts<'_>, containers_ready: &PodCondition) -> PodCondition {
         condition(facts, "Ready", Err(("ReadinessGatesNotReady", closed.join(", "))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -722,3 +722,6 @@ async fn network_trouble(agent: &Agent) -> Option<String> {
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

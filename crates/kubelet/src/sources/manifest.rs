@@ -109,7 +109,10 @@ fn decode(text: &str) -> Result<Pod, ManifestError> {
 /// Parsers like to draw the place; a log line has one line.
 fn one_line(text: &str) -> String {
     let first = text.lines().next().unwrap_or(text).trim();
-    first.trim_end_matches(':').to_owned()
+    first
+        .trim_start_matches("error: ")
+        .trim_end_matches(':')
+        .to_owned()
 }
 
 /// The same content, path and node always give the same digits.

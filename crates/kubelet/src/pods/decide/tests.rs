@@ -1,0 +1,331 @@
+use super::*;
+use crate::runtime::seen::testing::{container, exited, running, sandbox};
+use jiff::SignedDuration;
+use serde_json::json;
+
+fn pod(spec: serde_json::Value) -> Pod {
+    let mut pod: Pod = serde_json::from_value(
+        json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": spec}),
+    )
+    .unwrap();
+    let spec = pod.spec.get_or_insert_default();
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
+        container.image.get_or_insert("i:1".into());
+    }
+    pod
+}
+
+struct Case {
+    pod: Pod,
+    seen: SeenPod,
+    probes: HashMap<String, ProbeView>,
+    backoff: Backoff,
+    now: i64,
+}
+
+impl Case {
+    fn new(pod: Pod, containers: Vec<SeenContainer>) -> Self {
+        let seen = SeenPod {
+            sandboxes: vec![sandbox("s", 0, true)],
+            containers,
+        };
+        let backoff = Backoff::new(SignedDuration::from_secs(300));
+        Self {
+            pod,
+            seen,
+            probes: HashMap::new(),
+            backoff,
+            now: 1000,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let now = Timestamp::from_second(self.now).unwrap();
+        decide(&Situation {
+            pod: &self.pod,
+            seen: &self.seen,
+            probes: &self.probes,
+            backoff: &self.backoff,
+            now,
+        })
+    }
+
+    fn with_probe(mut self, id: &str, view: ProbeView) -> Self {
+        self.probes.insert(id.into(), view);
+        self
+    }
+}
+
+fn start(which: &[Which]) -> Plan {
+    Plan {
+        start: which.to_vec(),
+        ..Plan::default()
+    }
+}
+
+fn finish() -> Plan {
+    Plan {
+        finish: true,
+        ..Plan::default()
+    }
+}
+
+const R0: Which = Which::Regular(0);
+const R1: Which = Which::Regular(1);
+const I0: Which = Which::Init(0);
+const I1: Which = Which::Init(1);
+
+fn one(policy: &str) -> Pod {
+    pod(json!({"restartPolicy": policy, "containers": [{"name": "c"}]}))
+}
+
+fn two() -> Pod {
+    pod(json!({"containers": [{"name": "a"}, {"name": "b"}]}))
+}
+
+#[test]
+fn new_pod_gets_a_sandbox_and_its_containers_in_order() {
+    let mut case = Case::new(two(), vec![]);
+    case.seen.sandboxes.clear();
+    assert_eq!(
+        case.plan(),
+        Plan {
+            sandbox: Some(0),
+            start: vec![R0, R1],
+            ..Plan::default()
+        }
+    );
+    case.pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "c"}]}));
+    assert_eq!(
+        case.plan(),
+        Plan {
+            sandbox: Some(0),
+            start: vec![I0],
+            ..Plan::default()
+        }
+    );
+}
+
+#[test]
+fn a23_i23_what_runs_is_left_alone() {
+    let case = Case::new(
+        two(),
+        vec![
+            container("1", "a", "s", 0, running()),
+            container("2", "b", "s", 0, running()),
+        ],
+    );
+    assert_eq!(case.plan(), Plan::default());
+}
+
+#[test]
+fn p05_ended_container_restarts_by_policy_and_exit_code() {
+    for (policy, code, want) in [
+        ("Always", 0, start(&[R0])),
+        ("Always", 1, start(&[R0])),
+        ("OnFailure", 1, start(&[R0])),
+        ("OnFailure", 0, finish()),
+        ("Never", 1, finish()),
+        ("Never", 0, finish()),
+    ] {
+        let case = Case::new(one(policy), vec![container("1", "c", "s", 0, exited(code, 900))]);
+        assert_eq!(case.plan(), want, "{policy} {code}");
+    }
+}
+
+#[test]
+fn i24_i25_rules_and_policies_of_a_container_come_first() {
+    let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}});
+    let ruled = json!({"restartPolicy": "Never", "containers":
+        [{"name": "c", "restartPolicy": "Never", "restartPolicyRules": [rule]}]});
+    for (spec, code, want) in [
+        (ruled.clone(), 42, start(&[R0])),
+        (ruled, 1, finish()),
+        (
+            json!({"restartPolicy": "Never", "containers": [{"name": "c", "restartPolicy": "Always"}]}),
+            0,
+            start(&[R0]),
+        ),
+    ] {
+        let case = Case::new(pod(spec), vec![container("1", "c", "s", 0, exited(code, 900))]);
+        assert_eq!(case.plan(), want, "exit {code}");
+    }
+}
+
+#[test]
+fn b01_crashing_container_is_held_back_with_reason_and_time() {
+    let mut case = Case::new(one("Always"), vec![container("1", "c", "s", 1, exited(1, 995))]);
+    let key = backoff_key(&case.pod.spec.as_ref().unwrap().containers[0]);
+    let at = |second| Timestamp::from_second(second).unwrap();
+    case.backoff.restarted(&key, at(990), at(990));
+    let plan = case.plan();
+    assert_eq!(plan.start, []);
+    assert_eq!(plan.again_at, Some(at(1005)));
+    assert_eq!(
+        plan.waiting["c"],
+        Waiting::new(
+            "CrashLoopBackOff",
+            "back-off 10s restarting failed container=c pod=p_d(u)"
+        )
+    );
+    case.now = 1005;
+    assert_eq!(case.plan(), start(&[R0]));
+    // B02: another image starts the series anew.
+    case.now = 1000;
+    case.pod.spec.as_mut().unwrap().containers[0].image = Some("i:2".into());
+    assert_eq!(case.plan(), start(&[R0]));
+}
+
+#[test]
+fn p15_changed_image_restarts_only_that_container_under_every_policy() {
+    for policy in ["Always", "Never"] {
+        let mut spec =
+            json!({"restartPolicy": policy, "containers": [{"name": "a"}, {"name": "b", "image": "i:2"}]});
+        let both = vec![
+            container("1", "a", "s", 0, running()),
+            container("2", "b", "s", 0, running()),
+        ];
+        let mut case = Case::new(pod(spec.take()), both);
+        let plan = case.plan();
+        assert_eq!(plan.kill.len(), 1, "{policy}");
+        assert_eq!(
+            plan.kill[0].message,
+            "Container b definition changed, will be restarted"
+        );
+        assert_eq!((plan.kill[0].id.as_str(), plan.kill[0].which), ("2", R1));
+        case.seen.containers[1].state = exited(137, 990);
+        assert_eq!(case.plan(), start(&[R1]), "{policy}");
+    }
+}
+
+#[test]
+fn t10_failed_probes_kill_and_say_whether_a_restart_follows() {
+    let failed = ProbeView {
+        liveness_failed: true,
+        ..ProbeView::default()
+    };
+    for (policy, message) in [
+        ("Always", "Container c failed liveness probe, will be restarted"),
+        ("Never", "Container c failed liveness probe"),
+    ] {
+        let case =
+            Case::new(one(policy), vec![container("1", "c", "s", 0, running())]).with_probe("1", failed);
+        let plan = case.plan();
+        if policy == "Never" {
+            assert!(plan.kill.iter().all(|kill| kill.message == message) || plan.finish);
+            continue;
+        }
+        assert_eq!(plan.kill[0].message, message);
+        assert_eq!(plan.kill[0].probe, Some(FailedProbe::Liveness));
+    }
+}
+
+#[test]
+fn i01_init_containers_run_one_after_another() {
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "x"}, {"name": "y"}],
+        "containers": [{"name": "c"}]});
+    let x = |state| container("x", "x", "s", 0, state);
+    let y = |state| container("y", "y", "s", 0, state);
+    for (seen, want) in [
+        (vec![], start(&[I0])),
+        (vec![x(running())], Plan::default()),
+        (vec![x(exited(0, 5))], start(&[I1])),
+        (vec![x(exited(1, 5))], finish()),
+        (vec![y(running()), x(exited(0, 5))], Plan::default()),
+        (vec![y(exited(0, 6)), x(exited(0, 5))], start(&[R0])),
+        // The first one's record is gone.
+        (vec![y(exited(0, 6))], start(&[R0])),
+    ] {
+        let case = Case::new(pod(spec.clone()), seen.clone());
+        assert_eq!(case.plan(), want, "{seen:#?}");
+    }
+}
+
+#[test]
+fn i02_i03_p16_failed_init_is_repeated_and_done_init_is_not() {
+    let spec = json!({"initContainers": [{"name": "x"}], "containers": [{"name": "c"}]});
+    let failed = Case::new(pod(spec.clone()), vec![container("x", "x", "s", 0, exited(1, 5))]);
+    assert_eq!(failed.plan(), start(&[I0]));
+    let crashed = vec![
+        container("c", "c", "s", 0, exited(1, 9)),
+        container("x", "x", "s", 0, exited(0, 5)),
+    ];
+    assert_eq!(Case::new(pod(spec.clone()), crashed).plan(), start(&[R0]));
+    // A24: its record is gone, the pod runs.
+    assert_eq!(
+        Case::new(pod(spec), vec![container("c", "c", "s", 0, running())]).plan(),
+        Plan::default()
+    );
+    let other = json!({"initContainers": [{"name": "x", "image": "i:2"}], "containers": [{"name": "c"}]});
+    let done = vec![
+        container("c", "c", "s", 0, running()),
+        container("x", "x", "s", 0, exited(0, 5)),
+    ];
+    assert_eq!(Case::new(pod(other), done).plan(), Plan::default());
+}
+
+#[test]
+fn i07_i08_i09_sidecars_start_in_order_and_are_kept_running() {
+    let probed = json!({"name": "s1", "restartPolicy": "Always", "startupProbe": {}});
+    let plain = json!({"name": "s2", "restartPolicy": "Always"});
+    let spec =
+        json!({"restartPolicy": "Never", "initContainers": [probed, plain], "containers": [{"name": "c"}]});
+    let s1 = |state| container("1", "s1", "s", 0, state);
+    let s2 = |state| container("2", "s2", "s", 0, state);
+    let c = |state| container("3", "c", "s", 0, state);
+    let started = ProbeView {
+        started: Some(true),
+        ..ProbeView::default()
+    };
+    assert_eq!(
+        Case::new(pod(spec.clone()), vec![s1(running())]).plan(),
+        Plan::default(),
+        "not started yet"
+    );
+    let up = |seen| Case::new(pod(spec.clone()), seen).with_probe("1", started);
+    assert_eq!(up(vec![s1(running())]).plan(), start(&[I1]));
+    assert_eq!(up(vec![s1(running()), s2(running())]).plan(), start(&[R0]));
+    let all = up(vec![s1(running()), s2(exited(0, 5)), c(running())]);
+    assert_eq!(all.plan(), start(&[I1]), "restarted even in a Never pod");
+    let over = up(vec![s1(running()), s2(running()), c(exited(0, 5))]);
+    assert_eq!(over.plan(), finish(), "sidecars don't keep a pod alive");
+}
+
+#[test]
+fn a29_i22_lost_sandbox_begins_anew_with_init() {
+    let spec = json!({"initContainers": [{"name": "x"}], "containers": [{"name": "c"}]});
+    let seen = vec![
+        container("c", "c", "s", 0, exited(137, 9)),
+        container("x", "x", "s", 0, exited(0, 5)),
+    ];
+    let mut case = Case::new(pod(spec), seen);
+    case.seen.sandboxes[0].ready = false;
+    assert_eq!(
+        case.plan(),
+        Plan {
+            sandbox: Some(1),
+            start: vec![I0],
+            ..Plan::default()
+        }
+    );
+    case.pod = one("Never");
+    assert_eq!(case.plan(), finish());
+    case.pod = one("OnFailure");
+    case.seen.containers = vec![container("c", "c", "s", 0, exited(0, 9))];
+    assert_eq!(case.plan(), finish(), "what succeeded is not repeated");
+}
+
+#[test]
+fn sandbox_without_an_address_or_beside_another_is_replaced() {
+    let mut case = Case::new(one("Always"), vec![container("c", "c", "s", 0, running())]);
+    case.seen.sandboxes[0].ips.clear();
+    assert_eq!(case.plan().sandbox, Some(1));
+    case.pod.spec.as_mut().unwrap().host_network = Some(true);
+    assert_eq!(case.plan(), Plan::default());
+    case.seen.sandboxes.insert(0, sandbox("t", 1, true));
+    assert_eq!(case.plan().sandbox, Some(2));
+}

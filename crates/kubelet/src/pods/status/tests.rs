@@ -1,0 +1,301 @@
+use super::*;
+use crate::runtime::seen::testing::{container, exited, running, sandbox};
+use serde_json::json;
+
+struct Case {
+    pod: Pod,
+    previous: PodStatus,
+    seen: SeenPod,
+    probes: HashMap<String, ProbeView>,
+    waiting: BTreeMap<String, Waiting>,
+    terminating: bool,
+    verdict: Option<Verdict>,
+}
+
+impl Case {
+    fn new(spec: serde_json::Value, containers: Vec<SeenContainer>) -> Self {
+        let object = json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": spec});
+        Self {
+            pod: serde_json::from_value(object).unwrap(),
+            previous: PodStatus::default(),
+            seen: SeenPod {
+                sandboxes: vec![sandbox("s", 0, true)],
+                containers,
+            },
+            probes: HashMap::new(),
+            waiting: BTreeMap::new(),
+            terminating: false,
+            verdict: None,
+        }
+    }
+
+    fn terminating(mut self) -> Self {
+        self.terminating = true;
+        self
+    }
+
+    fn of_file(mut self) -> Self {
+        let source = ("kubernetes.io/config.source".to_owned(), "file".to_owned());
+        self.pod.metadata.annotations = Some([source].into());
+        self
+    }
+
+    fn status(&self) -> PodStatus {
+        pod_status(&Facts {
+            pod: &self.pod,
+            previous: &self.previous,
+            seen: &self.seen,
+            probes: &self.probes,
+            waiting: &self.waiting,
+            host_ips: &["192.0.2.1".to_owned()],
+            runtime_name: "containerd",
+            now: Timestamp::from_millisecond(1_000_500).unwrap(),
+            terminating: self.terminating,
+            verdict: self.verdict.as_ref(),
+        })
+    }
+
+    fn phase(&self) -> String {
+        self.status().phase.unwrap()
+    }
+}
+
+fn one(policy: &str) -> serde_json::Value {
+    json!({"restartPolicy": policy, "containers": [{"name": "c", "image": "i:1"}]})
+}
+
+fn c(state: SeenState) -> SeenContainer {
+    container("c1", "c", "s", 0, state)
+}
+
+fn condition<'a>(status: &'a PodStatus, kind: &str) -> &'a PodCondition {
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == kind)
+        .unwrap()
+}
+
+#[test]
+fn p04_running_pod_has_addresses_times_class_and_all_conditions() {
+    let status = Case::new(one("Always"), vec![c(running())]).status();
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    assert_eq!(
+        (status.host_ip.as_deref(), status.pod_ip.as_deref()),
+        (Some("192.0.2.1"), Some("10.0.0.5"))
+    );
+    assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
+    assert_eq!(
+        status.start_time.as_ref().unwrap().0.as_millisecond(),
+        1_000_000,
+        "whole seconds"
+    );
+    for kind in [
+        "PodReadyToStartContainers",
+        "Initialized",
+        "Ready",
+        "ContainersReady",
+        "PodScheduled",
+    ] {
+        assert_eq!(condition(&status, kind).status, "True", "{kind}");
+    }
+    let container = &status.container_statuses.unwrap()[0];
+    assert_eq!(container.container_id.as_deref(), Some("containerd://c1"));
+    assert!(container.ready && container.started == Some(true));
+}
+
+#[test]
+fn p05_phase_follows_exit_codes_and_policy() {
+    for (policy, code, phase) in [
+        ("Always", 0, "Running"),
+        ("Always", 1, "Running"),
+        ("OnFailure", 1, "Running"),
+        ("OnFailure", 0, "Succeeded"),
+        ("Never", 0, "Succeeded"),
+        ("Never", 1, "Failed"),
+    ] {
+        assert_eq!(
+            Case::new(one(policy), vec![c(exited(code, 9))]).phase(),
+            phase,
+            "{policy} {code}"
+        );
+    }
+}
+
+#[test]
+fn p12_p13_a22_stopped_for_good_is_terminal_unless_static() {
+    for (seen, phase) in [
+        (vec![], "Failed"),
+        (vec![c(exited(7, 9))], "Failed"),
+        (vec![c(exited(0, 9))], "Succeeded"),
+    ] {
+        assert_eq!(Case::new(one("Always"), seen).terminating().phase(), phase);
+    }
+    assert_eq!(
+        Case::new(one("Always"), vec![c(exited(137, 9))])
+            .of_file()
+            .terminating()
+            .phase(),
+        "Running"
+    );
+}
+
+#[test]
+fn p22_waiting_containers_say_what_for() {
+    let reason = |case: &Case| {
+        let state = case.status().container_statuses.unwrap().remove(0).state.unwrap();
+        state.waiting.unwrap().reason.unwrap()
+    };
+    let plain = Case::new(one("Always"), vec![]);
+    assert_eq!(
+        (reason(&plain).as_str(), plain.phase().as_str()),
+        ("ContainerCreating", "Pending")
+    );
+    let mut spec = one("Always");
+    spec["initContainers"] = json!([{"name": "i"}]);
+    let with_init = Case::new(spec, vec![container("i1", "i", "s", 0, running())]);
+    assert_eq!(reason(&with_init), "PodInitializing");
+    let initialized = with_init.status();
+    let initialized = condition(&initialized, "Initialized");
+    assert_eq!(initialized.reason.as_deref(), Some("ContainersNotInitialized"));
+    assert_eq!(
+        initialized.message.as_deref(),
+        Some("containers with incomplete status: [i]")
+    );
+}
+
+#[test]
+fn p02_b01_crash_loop_shows_why_it_waits_and_how_it_ended() {
+    let mut case = Case::new(one("Always"), vec![c(exited(1, 9))]);
+    case.waiting
+        .insert("c".into(), Waiting::new("CrashLoopBackOff", "back-off 10s"));
+    let status = case.status();
+    let container = &status.container_statuses.as_ref().unwrap()[0];
+    let state = container.state.as_ref().unwrap().waiting.as_ref().unwrap();
+    assert_eq!(
+        (state.reason.as_deref(), state.message.as_deref()),
+        (Some("CrashLoopBackOff"), Some("back-off 10s"))
+    );
+    let last = container
+        .last_state
+        .as_ref()
+        .unwrap()
+        .terminated
+        .as_ref()
+        .unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref()), (1, Some("Error")));
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    let ready = condition(&status, "Ready");
+    assert_eq!(ready.reason.as_deref(), Some("ContainersNotReady"));
+    assert_eq!(
+        ready.message.as_deref(),
+        Some("containers with unready status: [c]")
+    );
+}
+
+#[test]
+fn a24_i23_done_init_container_without_a_record_counts_as_completed() {
+    let mut spec = one("Always");
+    spec["initContainers"] = json!([{"name": "i"}]);
+    let status = Case::new(spec, vec![c(running())]).status();
+    assert_eq!(status.phase.as_deref(), Some("Running"));
+    let state = status
+        .init_container_statuses
+        .unwrap()
+        .remove(0)
+        .state
+        .unwrap()
+        .terminated
+        .unwrap();
+    assert_eq!((state.exit_code, state.reason.as_deref()), (0, Some("Completed")));
+    assert!(
+        state
+            .message
+            .unwrap()
+            .contains("Unable to get init container status")
+    );
+}
+
+#[test]
+fn i10_i16_exit_codes_of_sidecars_never_matter() {
+    let mut spec = one("Never");
+    spec["initContainers"] = json!([{"name": "x", "restartPolicy": "Always"}]);
+    let ended = vec![c(exited(0, 9)), container("x1", "x", "s", 0, exited(1, 10))];
+    assert_eq!(Case::new(spec.clone(), ended).phase(), "Succeeded");
+    let still = vec![c(exited(0, 9)), container("x1", "x", "s", 0, running())];
+    assert_eq!(
+        Case::new(spec, still).phase(),
+        "Running",
+        "no terminal phase while anything runs"
+    );
+}
+
+#[test]
+fn p11_readiness_gates_hold_a_ready_pod_back() {
+    let mut spec = one("Always");
+    spec["readinessGates"] = json!([{"conditionType": "x/y"}]);
+    let mut case = Case::new(spec, vec![c(running())]);
+    let ready = case.status();
+    assert_eq!(
+        condition(&ready, "Ready").reason.as_deref(),
+        Some("ReadinessGatesNotReady")
+    );
+    assert_eq!(condition(&ready, "ContainersReady").status, "True");
+    case.pod.status =
+        serde_json::from_value(json!({"conditions": [{"type": "x/y", "status": "True"}]})).unwrap();
+    assert_eq!(condition(&case.status(), "Ready").status, "True");
+}
+
+#[test]
+fn p14_deadline_ends_a_pod_as_failed_only_when_nothing_runs() {
+    let mut case = Case::new(one("Always"), vec![c(running())]);
+    case.verdict = Some(Verdict {
+        reason: "DeadlineExceeded".into(),
+        message: "too long".into(),
+    });
+    assert_eq!(case.phase(), "Running");
+    case.seen.containers[0].state = exited(143, 9);
+    let status = case.terminating().status();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Failed"), Some("DeadlineExceeded"))
+    );
+    let reason = condition(&status, "ContainersReady").reason.clone();
+    assert_eq!(reason.as_deref(), Some("PodFailed"));
+}
+
+#[test]
+fn transition_times_move_only_with_the_value() {
+    let mut case = Case::new(one("Always"), vec![c(running())]);
+    let earlier: Time = serde_json::from_value(json!("1970-01-01T00:00:07Z")).unwrap();
+    case.previous = case.status();
+    case.previous
+        .conditions
+        .iter_mut()
+        .flatten()
+        .for_each(|c| c.last_transition_time = Some(earlier.clone()));
+    assert_eq!(
+        condition(&case.status(), "Ready").last_transition_time,
+        Some(earlier.clone())
+    );
+    case.seen.containers[0].state = exited(1, 9);
+    assert_ne!(
+        condition(&case.status(), "Ready").last_transition_time,
+        Some(earlier)
+    );
+}
+
+#[test]
+fn container_that_vanished_is_told_of_as_unknown() {
+    let mut case = Case::new(one("Always"), vec![c(running())]);
+    case.previous = case.status();
+    case.seen.containers.clear();
+    let container = case.status().container_statuses.unwrap().remove(0);
+    assert_eq!(container.restart_count, 1);
+    let last = container.last_state.unwrap().terminated.unwrap();
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref()),
+        (137, Some("ContainerStatusUnknown"))
+    );
+}

@@ -1,0 +1,246 @@
+use super::*;
+use crate::pods::mailbox::Stop;
+use crate::sources::Source;
+use crate::testing::{FakeRuntime, Plain, agent};
+use orlop_cri::RuntimeService;
+use serde_json::json;
+
+struct Bench {
+    runtime: Arc<FakeRuntime>,
+    surroundings: Arc<Plain>,
+    agent: Arc<Agent>,
+    ends: tokio::sync::mpsc::UnboundedReceiver<String>,
+    mailbox: Mailbox,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (runtime, surroundings) = (Arc::<FakeRuntime>::default(), Arc::<Plain>::default());
+        let (agent, ends) = agent(runtime.clone(), surroundings.clone(), dir.path());
+        Self {
+            runtime,
+            surroundings,
+            agent,
+            ends,
+            mailbox: Mailbox::default(),
+            _dir: dir,
+        }
+    }
+
+    fn run(&self, pod: &Arc<Pod>, seen: SeenPod) -> tokio::task::JoinHandle<()> {
+        self.agent.pods.put(pod.clone(), Source::File);
+        self.agent.board.start(pod, true);
+        tokio::spawn(Worker::new(self.agent.clone(), pod.clone(), seen, self.mailbox.clone()).run())
+    }
+
+    fn changed(&self) {
+        self.mailbox.post(|mail| mail.runtime_changed = true);
+    }
+
+    async fn ended(&mut self) {
+        let ended = tokio::time::timeout(Duration::from_secs(20), self.ends.recv()).await;
+        assert!(
+            ended.is_ok(),
+            "the worker did not end: {:#?}",
+            self.runtime.calls()
+        );
+    }
+
+    fn phase(&self) -> String {
+        let record = self.agent.pods.by_uid("u").unwrap();
+        record
+            .pod
+            .status
+            .clone()
+            .and_then(|status| status.phase)
+            .unwrap_or_default()
+    }
+}
+
+fn pod(spec: serde_json::Value) -> Arc<Pod> {
+    let mut pod: Pod = serde_json::from_value(
+        json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": spec}),
+    )
+    .unwrap();
+    orlop_api::defaults::pod(&mut pod);
+    Arc::new(pod)
+}
+
+fn stop(grace: Option<i64>) -> Stop {
+    Stop {
+        grace,
+        why: StopReason::Removed,
+    }
+}
+
+#[tokio::test]
+async fn new_pod_runs_and_is_stopped_and_released() {
+    let mut bench = Bench::new();
+    bench.run(
+        &pod(json!({"containers": [{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StartContainer b").await;
+    let want = [
+        "RunPodSandbox u",
+        "CreateContainer a 0",
+        "StartContainer a",
+        "CreateContainer b 0",
+        "StartContainer b",
+    ];
+    assert_eq!(bench.runtime.calls(), want);
+    bench.mailbox.stop(stop(None));
+    bench.ended().await;
+    assert!(bench.runtime.calls().contains(&"StopContainer a 30".to_owned()));
+    assert_eq!(
+        bench.runtime.calls().last().map(String::as_str),
+        Some("StopPodSandbox u")
+    );
+    assert_eq!(*bench.surroundings.released.lock(), ["u"]);
+    assert!(
+        bench.runtime.list_containers(None).await.unwrap().is_empty(),
+        "records of a removed pod go"
+    );
+}
+
+#[tokio::test]
+async fn a19_grace_of_zero_is_two_for_the_runtime() {
+    let mut bench = Bench::new();
+    let spec = json!({"terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "i:1"}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.mailbox.stop(stop(None));
+    bench.ended().await;
+    assert!(
+        bench.runtime.calls().contains(&"StopContainer c 2".to_owned()),
+        "{:?}",
+        bench.runtime.calls()
+    );
+}
+
+#[tokio::test]
+async fn i06_ended_container_is_restarted_at_once_with_a_higher_count() {
+    let bench = Bench::new();
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.exit("c", 1);
+    bench.changed();
+    bench.runtime.until("CreateContainer c 1").await;
+}
+
+#[tokio::test]
+async fn finished_pod_ends_with_its_phase_and_keeps_its_records() {
+    let mut bench = Bench::new();
+    let spec = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.exit("c", 0);
+    bench.changed();
+    bench.ended().await;
+    assert_eq!(bench.phase(), "Succeeded");
+    assert_eq!(bench.runtime.list_containers(None).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a23_restarted_agent_leaves_running_containers_untouched() {
+    let bench = Bench::new();
+    let pod = pod(json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    let first = bench.run(&pod, SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    first.abort();
+    let (before, calls) = (bench.runtime.running(), bench.runtime.calls().len());
+    let seen = read_pod(&*bench.runtime, "u", &SeenPod::default()).await.unwrap();
+    bench.run(&pod, seen);
+    bench.changed();
+    for _ in 0..200 {
+        if bench.phase() == "Running" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(bench.phase(), "Running");
+    assert_eq!(
+        (bench.runtime.running(), bench.runtime.calls().len()),
+        (before, calls)
+    );
+}
+
+#[tokio::test]
+async fn a20_t06_hooks_run_around_a_containers_life() {
+    let mut bench = Bench::new();
+    let lifecycle =
+        json!({"postStart": {"exec": {"command": ["up"]}}, "preStop": {"exec": {"command": ["down"]}}});
+    let spec = json!({"containers": [{"name": "c", "image": "i:1", "lifecycle": lifecycle}, {"name": "d", "image": "i:1"}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer d").await;
+    let calls = bench.runtime.calls();
+    let at = |call: &str| calls.iter().position(|made| made == call);
+    assert!(
+        at("ExecSync c up") < at("CreateContainer d 0"),
+        "I05: postStart holds back what follows: {calls:?}"
+    );
+    bench.mailbox.stop(stop(None));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    let at = |call: &str| calls.iter().position(|made| made == call);
+    assert!(
+        at("ExecSync c down").is_some() && at("ExecSync c down") < at("StopContainer c 30"),
+        "{calls:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_second_delete_shortens_the_grace_and_runs_no_hook_twice() {
+    let mut bench = Bench::new();
+    let lifecycle = json!({"preStop": {"exec": {"command": ["down"]}}});
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1", "lifecycle": lifecycle}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.stubborn.lock().push("c".into());
+    bench.mailbox.stop(stop(Some(600)));
+    bench.runtime.until("StopContainer c 600").await;
+    bench.mailbox.stop(stop(Some(1)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    assert!(calls.contains(&"StopContainer c 2".to_owned()), "{calls:?}");
+    assert_eq!(calls.iter().filter(|call| *call == "ExecSync c down").count(), 1);
+}
+
+#[tokio::test]
+async fn i14_sidecars_end_after_what_they_serve() {
+    let mut bench = Bench::new();
+    let spec = json!({
+        "initContainers": [{"name": "s1", "image": "i:1", "restartPolicy": "Always"},
+            {"name": "s2", "image": "i:1", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i:1"}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.stubborn.lock().push("c".into());
+    bench.mailbox.stop(stop(Some(2)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    let stopped: Vec<&String> = calls.iter().filter(|call| call.starts_with("stopped")).collect();
+    assert_eq!(stopped, ["stopped c", "stopped s2", "stopped s1"], "{calls:#?}");
+}
+
+#[tokio::test]
+async fn sandbox_that_fails_is_tried_again() {
+    let bench = Bench::new();
+    bench.runtime.failing.lock().push("RunPodSandbox".into());
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("RunPodSandbox u").await;
+    bench.runtime.failing.lock().clear();
+    // Anything that happens to the pod is a reason to try at once.
+    bench.changed();
+    bench.runtime.until("StartContainer c").await;
+}

@@ -1,0 +1,424 @@
+//! A runtime and surroundings made of maps, for tests of workers and the manager.
+use crate::pods::PodsHandle;
+use crate::pods::agent::{Agent, Settings};
+use crate::pods::owners::Owners;
+use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
+use crate::status::Board;
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use orlop_client::events::Recorder;
+use orlop_cri::{Code, CriError, ExecOutcome, RuntimeService, v1};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+#[derive(Default)]
+struct State {
+    sandboxes: Vec<v1::PodSandbox>,
+    containers: Vec<v1::ContainerStatus>,
+    sandbox_of: HashMap<String, String>,
+    calls: Vec<String>,
+    next: i64,
+}
+
+/// Containers exist as soon as they are created, run when started and end when stopped.
+#[derive(Default)]
+pub struct FakeRuntime {
+    state: Mutex<State>,
+    changed: Notify,
+    /// Container names that ignore the stop signal until their grace is over.
+    pub stubborn: Mutex<Vec<String>>,
+    /// Calls that fail.
+    pub failing: Mutex<Vec<String>>,
+}
+
+impl FakeRuntime {
+    fn call(&self, call: String) -> Result<(), CriError> {
+        let method = call.split(' ').next().unwrap_or_default().to_owned();
+        self.state.lock().calls.push(call);
+        self.changed.notify_waiters();
+        if self.failing.lock().contains(&method) {
+            return Err(CriError::new("call", Code::Unknown, "made to fail"));
+        }
+        Ok(())
+    }
+
+    /// Calls that changed something, with names instead of ids.
+    pub fn calls(&self) -> Vec<String> {
+        self.state.lock().calls.clone()
+    }
+
+    /// Waits until a call was made.
+    pub async fn until(&self, call: &str) {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.calls().iter().any(|made| made == call) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(done.is_ok(), "no call {call:?} in {:#?}", self.calls());
+    }
+
+    /// Ends a container by itself; its pod's UID.
+    pub fn exit(&self, name: &str, code: i32) {
+        let mut state = self.state.lock();
+        let running = v1::ContainerState::ContainerRunning as i32;
+        let found = state
+            .containers
+            .iter_mut()
+            .find(|c| c.state == running && name_of(c) == name);
+        end(found.unwrap(), code);
+    }
+
+    /// Ids of running containers.
+    pub fn running(&self) -> Vec<String> {
+        let running = v1::ContainerState::ContainerRunning as i32;
+        self.state
+            .lock()
+            .containers
+            .iter()
+            .filter(|c| c.state == running)
+            .map(|c| c.id.clone())
+            .collect()
+    }
+}
+
+fn name_of(status: &v1::ContainerStatus) -> &str {
+    status
+        .metadata
+        .as_ref()
+        .map(|metadata| metadata.name.as_str())
+        .unwrap_or_default()
+}
+
+fn nanoseconds() -> i64 {
+    i64::try_from(Timestamp::now().as_nanosecond()).unwrap()
+}
+
+fn end(status: &mut v1::ContainerStatus, code: i32) {
+    status.state = v1::ContainerState::ContainerExited as i32;
+    status.exit_code = code;
+    status.reason = if code == 0 { "Completed" } else { "Error" }.to_owned();
+    status.finished_at = nanoseconds();
+}
+
+fn fits(labels: &HashMap<String, String>, selector: &HashMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn unimplemented<T>(call: &'static str) -> Result<T, CriError> {
+    Err(CriError::new(call, Code::Unimplemented, "not in this runtime"))
+}
+
+#[async_trait]
+impl RuntimeService for FakeRuntime {
+    async fn version(&self) -> Result<v1::VersionResponse, CriError> {
+        Ok(v1::VersionResponse::default())
+    }
+    async fn status(&self, _: bool) -> Result<v1::StatusResponse, CriError> {
+        Ok(v1::StatusResponse::default())
+    }
+    async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse, CriError> {
+        unimplemented("RuntimeConfig")
+    }
+    async fn update_runtime_config(&self, _: &str) -> Result<(), CriError> {
+        Ok(())
+    }
+    async fn run_pod_sandbox(&self, config: v1::PodSandboxConfig, _: &str) -> Result<String, CriError> {
+        let metadata = config.metadata.unwrap_or_default();
+        self.call(format!("RunPodSandbox {}", metadata.uid))?;
+        let mut state = self.state.lock();
+        state.next += 1;
+        let id = format!("sandbox{}", state.next);
+        state.sandboxes.push(v1::PodSandbox {
+            id: id.clone(),
+            metadata: Some(metadata),
+            state: v1::PodSandboxState::SandboxReady as i32,
+            created_at: nanoseconds(),
+            labels: config.labels,
+            ..v1::PodSandbox::default()
+        });
+        Ok(id)
+    }
+    async fn stop_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
+        let uid = self
+            .state
+            .lock()
+            .sandboxes
+            .iter()
+            .find(|s| s.id == id)
+            .and_then(|s| s.metadata.clone());
+        self.call(format!("StopPodSandbox {}", uid.unwrap_or_default().uid))?;
+        let mut state = self.state.lock();
+        for sandbox in state.sandboxes.iter_mut().filter(|s| s.id == id) {
+            sandbox.state = v1::PodSandboxState::SandboxNotready as i32;
+        }
+        Ok(())
+    }
+    async fn remove_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
+        self.state.lock().sandboxes.retain(|s| s.id != id);
+        Ok(())
+    }
+    async fn pod_sandbox_status(&self, _: &str, _: bool) -> Result<v1::PodSandboxStatusResponse, CriError> {
+        let network = v1::PodSandboxNetworkStatus {
+            ip: "10.0.0.5".into(),
+            ..Default::default()
+        };
+        let status = v1::PodSandboxStatus {
+            network: Some(network),
+            ..Default::default()
+        };
+        Ok(v1::PodSandboxStatusResponse {
+            status: Some(status),
+            ..Default::default()
+        })
+    }
+    async fn list_pod_sandboxes(
+        &self,
+        filter: Option<v1::PodSandboxFilter>,
+    ) -> Result<Vec<v1::PodSandbox>, CriError> {
+        let selector = filter.unwrap_or_default().label_selector;
+        Ok(self
+            .state
+            .lock()
+            .sandboxes
+            .iter()
+            .filter(|s| fits(&s.labels, &selector))
+            .cloned()
+            .collect())
+    }
+    async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: v1::ContainerConfig,
+        _: v1::PodSandboxConfig,
+    ) -> Result<String, CriError> {
+        let metadata = config.metadata.unwrap_or_default();
+        self.call(format!("CreateContainer {} {}", metadata.name, metadata.attempt))?;
+        let mut state = self.state.lock();
+        state.next += 1;
+        let id = format!("container{}", state.next);
+        state.sandbox_of.insert(id.clone(), sandbox_id.to_owned());
+        state.containers.push(v1::ContainerStatus {
+            id: id.clone(),
+            metadata: Some(metadata),
+            state: v1::ContainerState::ContainerCreated as i32,
+            created_at: nanoseconds(),
+            image: config.image,
+            labels: config.labels,
+            annotations: config.annotations,
+            mounts: config.mounts,
+            ..v1::ContainerStatus::default()
+        });
+        Ok(id)
+    }
+    async fn start_container(&self, id: &str) -> Result<(), CriError> {
+        let name = {
+            let mut state = self.state.lock();
+            let container = state.containers.iter_mut().find(|c| c.id == id).unwrap();
+            container.state = v1::ContainerState::ContainerRunning as i32;
+            container.started_at = nanoseconds();
+            name_of(container).to_owned()
+        };
+        self.call(format!("StartContainer {name}"))
+    }
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
+        let name = self
+            .state
+            .lock()
+            .containers
+            .iter()
+            .find(|c| c.id == id)
+            .map(|c| name_of(c).to_owned());
+        let name = name.unwrap_or_default();
+        self.call(format!("StopContainer {name} {}", grace.as_secs()))?;
+        let is_stubborn = self.stubborn.lock().contains(&name);
+        if is_stubborn {
+            tokio::time::sleep(grace).await;
+        }
+        let mut state = self.state.lock();
+        for container in state.containers.iter_mut().filter(|c| c.id == id) {
+            end(container, if is_stubborn { 137 } else { 0 });
+        }
+        drop(state);
+        self.call(format!("stopped {name}"))
+    }
+    async fn remove_container(&self, id: &str) -> Result<(), CriError> {
+        self.state.lock().containers.retain(|c| c.id != id);
+        Ok(())
+    }
+    async fn list_containers(
+        &self,
+        filter: Option<v1::ContainerFilter>,
+    ) -> Result<Vec<v1::Container>, CriError> {
+        let selector = filter.unwrap_or_default().label_selector;
+        let state = self.state.lock();
+        let found = state.containers.iter().filter(|c| fits(&c.labels, &selector));
+        Ok(found
+            .map(|c| v1::Container {
+                id: c.id.clone(),
+                pod_sandbox_id: state.sandbox_of.get(&c.id).cloned().unwrap_or_default(),
+                metadata: c.metadata.clone(),
+                state: c.state,
+                created_at: c.created_at,
+                labels: c.labels.clone(),
+                ..v1::Container::default()
+            })
+            .collect())
+    }
+    async fn container_status(&self, id: &str, _: bool) -> Result<v1::ContainerStatusResponse, CriError> {
+        let status = self.state.lock().containers.iter().find(|c| c.id == id).cloned();
+        let status = status.ok_or_else(|| CriError::new("ContainerStatus", Code::NotFound, "not found"))?;
+        Ok(v1::ContainerStatusResponse {
+            status: Some(status),
+            ..Default::default()
+        })
+    }
+    async fn update_container_resources(
+        &self,
+        _: v1::UpdateContainerResourcesRequest,
+    ) -> Result<(), CriError> {
+        unimplemented("UpdateContainerResources")
+    }
+    async fn reopen_container_log(&self, _: &str) -> Result<(), CriError> {
+        unimplemented("ReopenContainerLog")
+    }
+    async fn exec_sync(&self, id: &str, command: Vec<String>, _: Duration) -> Result<ExecOutcome, CriError> {
+        let name = self
+            .state
+            .lock()
+            .containers
+            .iter()
+            .find(|c| c.id == id)
+            .map(|c| name_of(c).to_owned());
+        self.call(format!(
+            "ExecSync {} {}",
+            name.unwrap_or_default(),
+            command.join(" ")
+        ))?;
+        Ok(ExecOutcome::default())
+    }
+    async fn exec(&self, _: v1::ExecRequest) -> Result<String, CriError> {
+        unimplemented("Exec")
+    }
+    async fn attach(&self, _: v1::AttachRequest) -> Result<String, CriError> {
+        unimplemented("Attach")
+    }
+    async fn port_forward(&self, _: v1::PortForwardRequest) -> Result<String, CriError> {
+        unimplemented("PortForward")
+    }
+    async fn container_stats(&self, _: &str) -> Result<Option<v1::ContainerStats>, CriError> {
+        Ok(None)
+    }
+    async fn list_container_stats(
+        &self,
+        _: Option<v1::ContainerStatsFilter>,
+    ) -> Result<Vec<v1::ContainerStats>, CriError> {
+        Ok(Vec::new())
+    }
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: Option<v1::PodSandboxStatsFilter>,
+    ) -> Result<Vec<v1::PodSandboxStats>, CriError> {
+        Ok(Vec::new())
+    }
+    async fn list_images(&self, _: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>, CriError> {
+        Ok(Vec::new())
+    }
+    async fn image_status(&self, image: &str) -> Result<Option<v1::Image>, CriError> {
+        Ok(Some(v1::Image {
+            id: format!("sha256:{image}"),
+            ..v1::Image::default()
+        }))
+    }
+    async fn pull_image(
+        &self,
+        _: v1::ImageSpec,
+        _: Option<v1::AuthConfig>,
+        _: Option<v1::PodSandboxConfig>,
+    ) -> Result<String, CriError> {
+        unimplemented("PullImage")
+    }
+    async fn remove_image(&self, _: &str) -> Result<(), CriError> {
+        Ok(())
+    }
+    async fn image_fs_info(&self) -> Result<v1::ImageFsInfoResponse, CriError> {
+        unimplemented("ImageFsInfo")
+    }
+}
+
+/// Surroundings that lack nothing.
+#[derive(Default)]
+pub struct Plain {
+    /// UIDs that were released.
+    pub released: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Surroundings for Plain {
+    async fn prepare(&self, _: &Pod) -> Result<(), Lacking> {
+        Ok(())
+    }
+    fn cgroup_parent(&self, pod: &Pod) -> String {
+        format!("/kubepods/pod{}", orlop_api::pod::uid(pod))
+    }
+    fn pod_resources(&self, _: &Pod) -> v1::LinuxContainerResources {
+        v1::LinuxContainerResources::default()
+    }
+    fn dns(&self, _: &Pod) -> v1::DnsConfig {
+        v1::DnsConfig::default()
+    }
+    async fn container(&self, _: &Pod, _: &Container, _: &Addresses) -> Result<ContainerSetting, String> {
+        Ok(ContainerSetting::default())
+    }
+    async fn release(&self, uid: &str) -> Result<(), String> {
+        self.released.lock().push(uid.to_owned());
+        Ok(())
+    }
+    fn start_probes(&self, _: Probed) {}
+    fn stop_liveness_and_startup(&self, _: &str) {}
+    fn stop_probes(&self, _: &str) {}
+    fn leftovers(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// An agent below `root`, and the channel that tells of workers' ends.
+pub fn agent(
+    runtime: Arc<FakeRuntime>,
+    surroundings: Arc<Plain>,
+    root: &Path,
+) -> (Arc<Agent>, mpsc::UnboundedReceiver<String>) {
+    let (ended, ends) = mpsc::unbounded_channel();
+    let agent = Agent {
+        runtime,
+        runtime_name: "fake".into(),
+        settings: Settings {
+            node_name: "n1".into(),
+            root: root.join("kubelet"),
+            pod_logs: root.join("pods"),
+            container_logs: root.join("containers"),
+            seccomp_default: false,
+            restart_backoff_max: SignedDuration::from_secs(300),
+            sync_frequency: SignedDuration::from_secs(60),
+            host_ips: Vec::new(),
+            began: Timestamp::now(),
+        },
+        recorder: Recorder::disabled(),
+        surroundings,
+        pods: PodsHandle::default(),
+        board: Board::new(true),
+        owners: Owners::default(),
+        pulls: Semaphore::new(1),
+        ended,
+    };
+    (Arc::new(agent), ends)
+}
