@@ -240,3 +240,6 @@ async fn tell_faults(mut faults: mpsc::Receiver<file::Fault>, recorder: Recorder
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
