@@ -1,1 +1,170 @@
-//! The pod's cgroup and the resources of its containers.
+//! The pod's cgroup and the resources of its containers: where it lies ([`tree`]), which numbers it gets ([`limits`],
+//! [`resources`]), and making and removing it on cgroup v1 and v2 ([`fs`]). With the systemd driver only names are made
+//! here; systemd makes the slices when the runtime asks for them.
+//!
+//! Limits must never keep a pod from running: what a machine has no controller for is said once and left out.
+mod fs;
+mod limits;
+pub mod resources;
+mod tree;
+
+use crate::config::KubeletConfiguration;
+use fs::Hierarchy;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use limits::{Limits, class_shares, shares};
+use orlop_api::pod::{QosClass, qos_class, uid};
+use orlop_cri::v1;
+use parking_lot::Mutex;
+use resources::NodeLimits;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use tree::{CLASSES, Driver, class_path, pod_path};
+
+/// Where the kernel shows cgroups.
+pub const MOUNT_POINT: &str = "/sys/fs/cgroup";
+
+/// A cgroup that could not be removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot remove the cgroup {}: {source}; a process of the pod may still run in it", path.display())]
+pub struct RemoveError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+/// What pods may use of the machine together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Thousandths of a core.
+    pub milli_cpu: i64,
+    /// Bytes.
+    pub memory: i64,
+}
+
+/// The node's cgroups.
+pub struct Cgroups {
+    root: String,
+    driver: Driver,
+    hierarchy: Hierarchy,
+    node: NodeLimits,
+    /// Thousandths of a core that burstable pods asked for, by UID.
+    burstable: Mutex<BTreeMap<String, i64>>,
+}
+
+impl Cgroups {
+    /// `driver` as the runtime says or the configuration names it; the kernel's files at `mount_point`.
+    pub fn new(configuration: &KubeletConfiguration, driver: &str, mount_point: &Path, memory: i64) -> Self {
+        let hierarchy = Hierarchy::at(mount_point);
+        let unified = hierarchy.is_unified();
+        let node = NodeLimits {
+            memory_capacity: memory,
+            cpu_quota: configuration.cpu_cfs_quota,
+            cpu_period: configuration.cpu_cfs_quota_period.0,
+            pids_per_pod: configuration.pod_pids_limit,
+            unified,
+            single_process_oom_kill: configuration.single_process_oom_kill.unwrap_or(!unified),
+            limits_swap: hierarchy.limits_swap(),
+            huge_pages: hierarchy.huge_pages(Path::new("/sys/kernel/mm/hugepages")),
+        };
+        Self {
+            root: configuration.cgroup_root.trim_end_matches('/').to_owned(),
+            driver: if driver == "systemd" {
+                Driver::Systemd
+            } else {
+                Driver::Cgroupfs
+            },
+            hierarchy,
+            node,
+            burstable: Mutex::default(),
+        }
+    }
+
+    /// Cgroup v1 or v2.
+    pub fn is_unified(&self) -> bool {
+        self.node.unified
+    }
+
+    /// Makes the cgroups that all pods lie in. `pods` is what they may use together; `None` where that isn't enforced.
+    pub fn ensure_node(&self, pods: Option<Share>) {
+        if self.driver == Driver::Systemd {
+            return;
+        }
+        let all = pods.map_or(Limits::default(), |pods| Limits {
+            shares: Some(shares(pods.milli_cpu)),
+            memory: Some(pods.memory),
+            ..Limits::default()
+        });
+        self.make(&class_path(&self.root, self.driver, QosClass::Guaranteed), &all);
+        for class in [QosClass::Burstable, QosClass::BestEffort] {
+            self.share_out(class);
+        }
+    }
+
+    /// The `cgroup_parent` of a pod's sandbox.
+    pub fn parent_of(&self, pod: &Pod) -> String {
+        pod_path(&self.root, self.driver, qos_class(pod), uid(pod))
+    }
+
+    /// Limits of one container.
+    pub fn container_resources(&self, pod: &Pod, container: &Container) -> v1::LinuxContainerResources {
+        resources::linux(pod, container, &self.node)
+    }
+
+    /// Limits of the pod, for the sandbox's request.
+    pub fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources {
+        resources::of_sandbox(pod, &self.node)
+    }
+
+    /// Makes the pod's cgroup with its limits.
+    pub fn ensure_pod(&self, pod: &Pod) {
+        if self.driver == Driver::Systemd {
+            return;
+        }
+        self.make(&self.parent_of(pod), &resources::of_pod(pod, &self.node));
+        if qos_class(pod) == QosClass::Burstable {
+            let asked = resources::milli_cpu(pod);
+            let before = self.burstable.lock().insert(uid(pod).to_owned(), asked);
+            if before != Some(asked) {
+                self.share_out(QosClass::Burstable);
+            }
+        }
+    }
+
+    /// Removes the pod's cgroup with what the runtime left in it; harmless when it is gone.
+    pub fn remove_pod(&self, uid: &str) -> Result<(), RemoveError> {
+        if self.driver == Driver::Cgroupfs && !uid.is_empty() {
+            for class in CLASSES {
+                self.hierarchy
+                    .remove(&pod_path(&self.root, self.driver, class, uid))?;
+            }
+        }
+        if self.burstable.lock().remove(uid).is_some() {
+            self.share_out(QosClass::Burstable);
+        }
+        Ok(())
+    }
+
+    /// Shares of a class among the others.
+    fn share_out(&self, class: QosClass) {
+        if self.driver == Driver::Systemd {
+            return;
+        }
+        let shares = class_shares(class, &self.burstable.lock());
+        let limits = Limits {
+            shares: Some(shares),
+            ..Limits::default()
+        };
+        self.make(&class_path(&self.root, self.driver, class), &limits);
+    }
+
+    fn make(&self, path: &str, limits: &Limits) {
+        self.hierarchy.make(path);
+        for (controller, file, value) in limits::files(limits, self.node.unified) {
+            self.hierarchy.write(controller, path, file, &value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! The kernel's numbers for requests and limits, and the files they go into (contract, node agent §11.5, §17.1). Pure.
+use orlop_api::pod::QosClass;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const SHARES_MIN: i64 = 2;
+const SHARES_MAX: i64 = 262_144;
+/// Microseconds; the kernel takes no less.
+const QUOTA_MIN: i64 = 1_000;
+
+/// CPU shares of a request in thousandths of a core.
+pub fn shares(milli_cpu: i64) -> i64 {
+    (milli_cpu.saturating_mul(1024) / 1000).clamp(SHARES_MIN, SHARES_MAX)
+}
+
+/// The v2 weight of v1 shares.
+pub fn weight(shares: i64) -> i64 {
+    1 + ((shares - SHARES_MIN) * 9999) / 262_142
+}
+
+/// Microseconds of a scheduling period.
+pub fn period_us(period: Duration) -> i64 {
+    i64::try_from(period.as_micros()).unwrap_or(100_000)
+}
+
+/// CPU time per period of a limit in thousandths of a core, microseconds.
+pub fn quota_us(milli_cpu: i64, period: Duration) -> i64 {
+    (milli_cpu.saturating_mul(period_us(period)) / 1000).max(QUOTA_MIN)
+}
+
+/// Limits of a cgroup that holds others; what is `None` stays unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU shares, v1 style.
+    pub shares: Option<i64>,
+    /// Microseconds of CPU time per period, and the period.
+    pub quota: Option<(i64, i64)>,
+    /// Bytes.
+    pub memory: Option<i64>,
+    /// Processes.
+    pub pids: Option<i64>,
+}
+
+/// The files of a cgroup and what to write into them; on v1 with the hierarchy that has them.
+pub fn files(limits: &Limits, unified: bool) -> Vec<(&'static str, &'static str, String)> {
+    let mut files = Vec::new();
+    let mut add = |controller, v1: &'static str, v2: &'static str, value: String| {
+        files.push((controller, if unified { v2 } else { v1 }, value));
+    };
+    if let Some(shares) = limits.shares {
+        let value = if unified { weight(shares) } else { shares };
+        add("cpu", "cpu.shares", "cpu.weight", value.to_string());
+    }
+    if let Some((quota, period)) = limits.quota {
+        if unified {
+            add("cpu", "", "cpu.max", format!("{quota} {period}"));
+        } else {
+            add("cpu", "cpu.cfs_period_us", "", period.to_string());
+            add("cpu", "cpu.cfs_quota_us", "", quota.to_string());
+        }
+    }
+    if let Some(memory) = limits.memory {
+        add(
+            "memory",
+            "memory.limit_in_bytes",
+            "memory.max",
+            memory.to_string(),
+        );
+    }
+    if let Some(pids) = limits.pids {
+        add("pids", "pids.max", "pids.max", pids.to_string());
+    }
+    files
+}
+
+/// Shares of all pods of a class together; that of guaranteed pods is the one of all pods, which is not this.
+pub fn class_shares(class: QosClass, milli_cpu_of_pods: &BTreeMap<String, i64>) -> i64 {
+    match class {
+        QosClass::Burstable => shares(milli_cpu_of_pods.values().sum()),
+        QosClass::BestEffort | QosClass::Guaranteed => SHARES_MIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn s07_shares_weight_and_quota() {
+        for (milli, expected_shares, expected_weight) in [
+            (0, 2, 1),
+            (1, 2, 1),
+            (2, 2, 1),
+            (100, 102, 4),
+            (250, 256, 10),
+            (1000, 1024, 39),
+            (2000, 2048, 79),
+            (1_000_000, 262_144, 10_000),
+        ] {
+            assert_eq!(shares(milli), expected_shares, "{milli}");
+            assert_eq!(weight(shares(milli)), expected_weight, "{milli}");
+        }
+        for (milli, period, expected) in [
+            (500, PERIOD, 50_000),
+            (2000, PERIOD, 200_000),
+            (1, PERIOD, 1_000),
+            (500, Duration::from_millis(10), 5_000),
+        ] {
+            assert_eq!(quota_us(milli, period), expected, "{milli} in {period:?}");
+        }
+    }
+
+    #[test]
+    fn s07_s08_files_of_both_versions() {
+        let limits = Limits {
+            shares: Some(1024),
+            quota: Some((50_000, 100_000)),
+            memory: Some(64 << 20),
+            pids: Some(1024),
+        };
+        let text = |unified| {
+            let files = files(&limits, unified);
+            let lines = files
+                .iter()
+                .map(|(controller, file, value)| format!("{controller} {file}={value}"));
+            lines.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            text(false),
+            [
+                "cpu cpu.shares=1024",
+                "cpu cpu.cfs_period_us=100000",
+                "cpu cpu.cfs_quota_us=50000",
+                "memory memory.limit_in_bytes=67108864",
+                "pids pids.max=1024",
+            ]
+        );
+        assert_eq!(
+            text(true),
+            [
+                "cpu cpu.weight=39",
+                "cpu cpu.max=50000 100000",
+                "memory memory.max=67108864",
+                "pids pids.max=1024"
+            ]
+        );
+        assert!(files(&Limits::default(), true).is_empty());
+    }
+
+    #[test]
+    fn burstable_pods_share_what_they_asked_for_together() {
+        let pods = BTreeMap::from([("a".to_owned(), 250), ("b".to_owned(), 750)]);
+        assert_eq!(class_shares(QosClass::Burstable, &pods), 1024);
+        assert_eq!(class_shares(QosClass::Burstable, &BTreeMap::new()), 2);
+        assert_eq!(class_shares(QosClass::BestEffort, &pods), 2);
+    }
+}

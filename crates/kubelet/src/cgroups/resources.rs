@@ -1,0 +1,334 @@
+//! What containers and pods may use, from their requests and limits (contract, node agent §11.5, §17). Pure.
+use super::limits::{Limits, period_us, quota_us, shares};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use orlop_api::annotations::SYSTEM_NODE_CRITICAL_PRIORITY;
+use orlop_api::pod::resources::every_container_limits;
+use orlop_api::pod::{QosClass, init_containers, is_sidecar, qos_class, resource_limits, resource_requests};
+use orlop_api::quantity::{milli_value, value};
+use orlop_cri::v1;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// `oom_score_adj` of guaranteed and node-critical pods, and of those that asked for nothing.
+const OOM_GUARANTEED: i64 = -997;
+const OOM_BEST_EFFORT: i64 = 1000;
+/// Everybody between: never as safe as the former, never as exposed as the latter.
+const OOM_BURSTABLE: std::ops::RangeInclusive<i64> = 3..=999;
+
+/// What of the node and its configuration limits depend on.
+#[derive(Clone, Debug)]
+pub struct NodeLimits {
+    /// The machine's memory, bytes.
+    pub memory_capacity: i64,
+    /// `cpuCFSQuota`.
+    pub cpu_quota: bool,
+    /// `cpuCFSQuotaPeriod`.
+    pub cpu_period: Duration,
+    /// `podPidsLimit`; not positive: unlimited.
+    pub pids_per_pod: i64,
+    /// cgroup v2.
+    pub unified: bool,
+    /// `singleProcessOOMKill`: one process out of memory doesn't take its container along.
+    pub single_process_oom_kill: bool,
+    /// v2 with a swap controller: pods get no swap.
+    pub limits_swap: bool,
+    /// Huge page sizes as the runtime names them: `2MB`, `1GB`, with the API's `2Mi`, `1Gi`.
+    pub huge_pages: Vec<(String, String)>,
+}
+
+fn amount<'a>(list: &'a Option<BTreeMap<String, Quantity>>, name: &str) -> Option<&'a Quantity> {
+    list.as_ref()?.get(name)
+}
+
+fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    amount(&container.resources.as_ref()?.limits, name)
+}
+
+/// What is asked for; the limit stands in for a missing request.
+fn request<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    let requests = container.resources.as_ref().map(|resources| &resources.requests);
+    requests
+        .and_then(|requests| amount(requests, name))
+        .or_else(|| limit(container, name))
+}
+
+/// Limits of one container.
+pub fn linux(pod: &Pod, container: &Container, node: &NodeLimits) -> v1::LinuxContainerResources {
+    let mut resources = v1::LinuxContainerResources {
+        cpu_shares: shares(request(container, "cpu").map_or(0, milli_value)),
+        memory_limit_in_bytes: limit(container, "memory").map_or(0, value),
+        oom_score_adj: oom_score_adj(pod, container, node.memory_capacity),
+        ..v1::LinuxContainerResources::default()
+    };
+    let cpu = limit(container, "cpu").map_or(0, milli_value);
+    if cpu > 0 && node.cpu_quota {
+        resources.cpu_period = period_us(node.cpu_period);
+        resources.cpu_quota = quota_us(cpu, node.cpu_period);
+    }
+    let huge_pages = node.huge_pages.iter().map(|(runtime, api)| v1::HugepageLimit {
+        page_size: runtime.clone(),
+        limit: limit(container, &format!("hugepages-{api}"))
+            .map_or(0, value)
+            .unsigned_abs(),
+    });
+    resources.hugepage_limits = huge_pages.collect();
+    if node.unified {
+        let mut unified = vec![];
+        if !node.single_process_oom_kill {
+            unified.push(("memory.oom.group", "1"));
+        }
+        if node.limits_swap {
+            unified.push(("memory.swap.max", "0"));
+        }
+        let owned = unified
+            .into_iter()
+            .map(|(file, value)| (file.to_owned(), value.to_owned()));
+        resources.unified = owned.collect();
+    }
+    resources
+}
+
+/// How readily the kernel kills a container when memory runs out (§17.3).
+pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
+    let Some(spec) = pod.spec.as_ref() else {
+        return OOM_BEST_EFFORT;
+    };
+    if spec
+        .priority
+        .is_some_and(|priority| priority >= SYSTEM_NODE_CRITICAL_PRIORITY)
+    {
+        return OOM_GUARANTEED;
+    }
+    let burstable = |container: &Container| {
+        let asked = request(container, "memory").map_or(0, value);
+        let share = i128::from(asked) * 1000 / i128::from(capacity.max(1));
+        let score = 1000 - i64::try_from(share).unwrap_or(i64::MAX);
+        score.clamp(*OOM_BURSTABLE.start(), *OOM_BURSTABLE.end())
+    };
+    match qos_class(pod) {
+        QosClass::Guaranteed => OOM_GUARANTEED,
+        QosClass::BestEffort => OOM_BEST_EFFORT,
+        QosClass::Burstable => {
+            let own = burstable(container);
+            let mut init = init_containers(spec).iter();
+            if !init.any(|init| init.name == container.name && is_sidecar(init)) {
+                return own;
+            }
+            // A sidecar must not die before those it serves.
+            let lowest = spec.containers.iter().map(burstable).min();
+            lowest.map_or(own, |lowest| own.min(lowest))
+        }
+    }
+}
+
+/// Limits of a whole pod: shares for all it asked for, and a limit only where every container has one.
+pub fn of_pod(pod: &Pod, node: &NodeLimits) -> Limits {
+    let pids = (node.pids_per_pod > 0).then_some(node.pids_per_pod);
+    let Some(spec) = pod.spec.as_ref() else {
+        return Limits {
+            pids,
+            ..Limits::default()
+        };
+    };
+    let limits = resource_limits(spec);
+    let for_pod = |name: &str| {
+        let limited = every_container_limits(spec, name);
+        limited.then(|| limits.get(name).copied()).flatten()
+    };
+    let quota = for_pod("cpu").filter(|_| node.cpu_quota).map(|cpu| {
+        let period = period_us(node.cpu_period);
+        (quota_us(cpu.milli_value(), node.cpu_period), period)
+    });
+    Limits {
+        shares: Some(shares(milli_cpu(pod))),
+        quota,
+        memory: for_pod("memory").map(|memory| memory.value()),
+        pids,
+    }
+}
+
+/// Thousandths of a core that a pod asked for.
+pub fn milli_cpu(pod: &Pod) -> i64 {
+    let requests = pod.spec.as_ref().map(resource_requests).unwrap_or_default();
+    requests.get("cpu").map_or(0, |cpu| cpu.milli_value())
+}
+
+/// The same as [`of_pod`] for the sandbox's request, for runtimes that want to know.
+pub fn of_sandbox(pod: &Pod, node: &NodeLimits) -> v1::LinuxContainerResources {
+    let limits = of_pod(pod, node);
+    let (cpu_quota, cpu_period) = limits.quota.unwrap_or_default();
+    v1::LinuxContainerResources {
+        cpu_shares: limits.shares.unwrap_or_default(),
+        cpu_period,
+        cpu_quota,
+        memory_limit_in_bytes: limits.memory.unwrap_or_default(),
+        ..v1::LinuxContainerResources::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn node() -> NodeLimits {
+        NodeLimits {
+            memory_capacity: 1 << 30,
+            cpu_quota: true,
+            cpu_period: Duration::from_millis(100),
+            pids_per_pod: -1,
+            unified: false,
+            single_process_oom_kill: true,
+            limits_swap: false,
+            huge_pages: Vec::new(),
+        }
+    }
+
+    fn pod(containers: Value) -> Pod {
+        let object = json!({"metadata": {"name": "p", "uid": "u"}, "spec": {"containers": containers}});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn one(resources: Value) -> Pod {
+        pod(json!([{"name": "c", "resources": resources}]))
+    }
+
+    fn settings(pod: &Pod, node: &NodeLimits) -> v1::LinuxContainerResources {
+        linux(pod, &pod.spec.as_ref().unwrap().containers[0], node)
+    }
+
+    #[test]
+    fn s07_container_limits_follow_its_requests_and_limits() {
+        // Resources, then shares, quota, memory.
+        let cases = [
+            (json!({}), (2, 0, 0)),
+            (
+                json!({"requests": {"cpu": "100m", "memory": "100Mi"}}),
+                (102, 0, 0),
+            ),
+            (
+                json!({"limits": {"cpu": "500m", "memory": "64Mi"}}),
+                (512, 50_000, 64 << 20),
+            ),
+            (
+                json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "2"}}),
+                (256, 200_000, 0),
+            ),
+        ];
+        for (resources, expected) in cases {
+            let made = settings(&one(resources.clone()), &node());
+            let got = (made.cpu_shares, made.cpu_quota, made.memory_limit_in_bytes);
+            assert_eq!(got, expected, "{resources}");
+            assert_eq!(made.cpu_period, if made.cpu_quota > 0 { 100_000 } else { 0 });
+            assert!(made.unified.is_empty() && made.hugepage_limits.is_empty());
+        }
+        let without = NodeLimits {
+            cpu_quota: false,
+            ..node()
+        };
+        assert_eq!(
+            settings(&one(json!({"limits": {"cpu": "1"}})), &without).cpu_quota,
+            0
+        );
+    }
+
+    #[test]
+    fn p21_v2_files_follow_the_configuration() {
+        for (single, swap, expected) in [
+            (false, false, vec![("memory.oom.group", "1")]),
+            (true, false, vec![]),
+            (true, true, vec![("memory.swap.max", "0")]),
+        ] {
+            let node = NodeLimits {
+                unified: true,
+                single_process_oom_kill: single,
+                limits_swap: swap,
+                ..node()
+            };
+            let unified = settings(&one(json!({})), &node).unified;
+            let expected = expected
+                .into_iter()
+                .map(|(file, value)| (file.to_owned(), value.to_owned()));
+            assert_eq!(unified, expected.collect());
+        }
+    }
+
+    #[test]
+    fn huge_pages_are_limited_in_every_size_of_the_node() {
+        let node = NodeLimits {
+            huge_pages: vec![("2MB".into(), "2Mi".into()), ("1GB".into(), "1Gi".into())],
+            ..node()
+        };
+        let made = settings(
+            &one(json!({"limits": {"hugepages-2Mi": "4Mi", "memory": "1Mi"}})),
+            &node,
+        );
+        let limits: Vec<_> = made
+            .hugepage_limits
+            .iter()
+            .map(|l| (l.page_size.as_str(), l.limit))
+            .collect();
+        assert_eq!(limits, [("2MB", 4 << 20), ("1GB", 0)]);
+    }
+
+    #[test]
+    fn s09_oom_score_follows_class_priority_and_request() {
+        let all = json!({"cpu": "1", "memory": "1Gi"});
+        let cases = [
+            (json!({}), None, 1000),
+            (json!({"requests": all, "limits": all}), None, -997),
+            (json!({"requests": {"memory": "256Mi"}}), None, 750),
+            (json!({"requests": {"memory": "1Mi"}}), None, 999),
+            (json!({"requests": {"cpu": "1"}}), None, 999),
+            (json!({"requests": {"memory": "8Gi"}}), None, 3),
+            (json!({}), Some(2_000_001_000), -997),
+            (json!({}), Some(2_000_000_000), 1000),
+        ];
+        for (resources, priority, expected) in cases {
+            let mut pod = one(resources.clone());
+            pod.spec.as_mut().unwrap().priority = priority;
+            assert_eq!(
+                settings(&pod, &node()).oom_score_adj,
+                expected,
+                "{resources} {priority:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn s09_sidecar_is_no_readier_to_die_than_those_it_serves() {
+        let object = json!({"metadata": {"uid": "u"}, "spec": {
+            "initContainers": [{"name": "s", "restartPolicy": "Always"}, {"name": "i"}],
+            "containers": [{"name": "c", "resources": {"requests": {"memory": "512Mi"}}}]}});
+        let pod: Pod = serde_json::from_value(object).unwrap();
+        let init = pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap();
+        assert_eq!(oom_score_adj(&pod, &init[0], 1 << 30), 500);
+        assert_eq!(oom_score_adj(&pod, &init[1], 1 << 30), 999);
+    }
+
+    #[test]
+    fn s07_s08_pod_is_limited_only_where_every_container_is() {
+        let limited = json!({"name": "c", "resources":
+            {"limits": {"memory": "64Mi", "cpu": "500m"}, "requests": {"cpu": "500m"}}});
+        let half = json!({"name": "d", "resources": {"limits": {"memory": "64Mi"}}});
+        let alone = of_pod(&pod(json!([limited])), &node());
+        assert_eq!(alone.quota, Some((50_000, 100_000)));
+        assert_eq!(
+            (alone.shares, alone.memory, alone.pids),
+            (Some(512), Some(64 << 20), None)
+        );
+        let both = of_pod(
+            &pod(json!([limited, half])),
+            &NodeLimits {
+                pids_per_pod: 1024,
+                ..node()
+            },
+        );
+        assert_eq!(
+            (both.quota, both.memory, both.pids),
+            (None, Some(128 << 20), Some(1024))
+        );
+        assert_eq!(of_sandbox(&pod(json!([limited])), &node()).cpu_quota, 50_000);
+    }
+}
