@@ -1,1 +1,300 @@
-//! What a pod mounts: set up, handed to containers, and taken down.
+//! What a pod mounts: set up, handed to containers, and taken down (contract, node agent §13.1, §15).
+//!
+//! | part | job |
+//! |---|---|
+//! | `host_path`, `empty_dir`, `config_map`, `secret`, `downward_api`, `projected` | one type of volume each |
+//! | `atomic` | a volume's files, swapped as a whole |
+//! | `watched` | tells when a configMap or secret in use changes |
+//! | `token` | service account tokens and their renewal |
+//! | `mounts`, `sub_path` | what a container gets of it |
+//! | `table` | what is mounted, and unmounting it |
+//!
+//! Nothing of it is remembered on purpose: paths follow from the pod's uid, and what is mounted is read from the kernel.
+mod atomic;
+mod config_map;
+mod directory;
+mod downward_api;
+mod empty_dir;
+#[cfg(test)]
+pub(crate) mod fake_api;
+mod host_path;
+mod keys;
+mod mounts;
+mod objects;
+mod ownership;
+mod projected;
+mod secret;
+mod sub_path;
+mod table;
+#[cfg(test)]
+mod tests;
+mod token;
+mod watched;
+
+use crate::environment::objects::FetchError;
+use directory::Plugin;
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use objects::Objects;
+use orlop_api::pod::{name, namespace, uid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use token::Tokens;
+use tokio::sync::mpsc;
+use watched::Watched;
+
+/// Why a pod's volumes are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
+    SetUp { volume: String, reason: Fault },
+    #[error("cannot find volume \"{volume}\" to mount into container \"{container}\"")]
+    Unknown { volume: String, container: String },
+    #[error("missing value for \"{0}\"")]
+    MissingValue(String),
+    #[error("subPath \"{0}\" of a volumeMount must be a relative path without '..'")]
+    BadSubPath(String),
+    #[error("failed to create subPath directory for volumeMount \"{volume}\" of container \"{container}\"")]
+    SubPathDirectory { volume: String, container: String },
+    #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
+    SubPath { volume: String, container: String },
+    #[error(
+        "volumeMount \"{volume}\" of container \"{container}\": recursiveReadOnly is not supported by this node"
+    )]
+    RecursiveReadOnly { volume: String, container: String },
+    #[error("cannot tear down {path}: {source}")]
+    TearDown { path: PathBuf, source: std::io::Error },
+    #[error("pod uid {0:?} is not a file name")]
+    BadUid(String),
+}
+
+/// Why one volume cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Object(#[from] FetchError),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("cannot get a token of service account \"{name}\": {reason}")]
+    Token { name: String, reason: String },
+    #[error("{what} {path}: {source}")]
+    Io {
+        what: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("volume type {0} is not supported by this node agent")]
+    Unsupported(String),
+}
+
+impl Fault {
+    fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
+        move |source| Self::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// The API server did not say no, it said nothing.
+    fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Object(FetchError::Unavailable { .. }) | Self::Token { .. }
+        )
+    }
+}
+
+/// A volume that is ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mounted {
+    path: PathBuf,
+    read_only: bool,
+}
+
+/// Where the volumes of a pod are; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeMap(Arc<BTreeMap<String, Mounted>>);
+
+/// Sets volumes up and takes them down.
+pub struct Volumes {
+    root: PathBuf,
+    client: Option<kube::Client>,
+    watched: Watched,
+    tokens: Tokens,
+}
+
+impl Volumes {
+    /// `root` is `/var/lib/kubelet`; uids of pods whose volumes have to be set up again go to `changes`.
+    pub fn new(root: PathBuf, client: Option<kube::Client>, changes: mpsc::Sender<String>) -> Self {
+        let watched = Watched::new(client.clone(), changes.clone());
+        let tokens = Tokens::new(client.clone(), changes);
+        Self {
+            root,
+            client,
+            watched,
+            tokens,
+        }
+    }
+
+    /// Sets up what the pod's containers mount, and brings it up to date.
+    pub async fn setup(&self, pod: &Pod) -> Result<VolumeMap, VolumeError> {
+        let Some(spec) = pod.spec.as_ref() else {
+            return Ok(VolumeMap::default());
+        };
+        check_uid(uid(pod))?;
+        let used: BTreeSet<&str> = spec
+            .containers
+            .iter()
+            .chain(spec.init_containers.iter().flatten())
+            .flat_map(|container| container.volume_mounts.iter().flatten())
+            .chain(
+                spec.ephemeral_containers
+                    .iter()
+                    .flatten()
+                    .flat_map(|c| c.volume_mounts.iter().flatten()),
+            )
+            .map(|mount| mount.name.as_str())
+            .collect();
+        let mut ready = BTreeMap::new();
+        for volume in spec
+            .volumes
+            .iter()
+            .flatten()
+            .filter(|volume| used.contains(volume.name.as_str()))
+        {
+            let mounted = self
+                .setup_one(pod, volume)
+                .await
+                .map_err(|reason| VolumeError::SetUp {
+                    volume: volume.name.clone(),
+                    reason,
+                })?;
+            ready.insert(volume.name.clone(), mounted);
+        }
+        Ok(VolumeMap(Arc::new(ready)))
+    }
+
+    async fn setup_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
+        if let Some(source) = &volume.host_path {
+            host_path::check(source)?;
+            return Ok(Mounted {
+                path: PathBuf::from(&source.path),
+                read_only: false,
+            });
+        }
+        let directory = self.pod_directory(uid(pod));
+        if let Some(source) = &volume.empty_dir {
+            let path = empty_dir::setup(pod, &volume.name, source, &directory)?;
+            return Ok(Mounted {
+                path,
+                read_only: false,
+            });
+        }
+        let objects = Objects {
+            client: self.client.as_ref(),
+            watched: &self.watched,
+            uid: uid(pod),
+            namespace: namespace(pod),
+        };
+        let (plugin, files) = if let Some(source) = &volume.config_map {
+            (Plugin::ConfigMap, config_map::files(source, &objects).await)
+        } else if let Some(source) = &volume.secret {
+            (Plugin::Secret, secret::files(source, &objects).await)
+        } else if let Some(source) = &volume.downward_api {
+            (Plugin::DownwardApi, downward_api::files(source, pod))
+        } else if let Some(source) = &volume.projected {
+            (
+                Plugin::Projected,
+                projected::files(source, pod, &volume.name, &objects, &self.tokens).await,
+            )
+        } else {
+            return Err(Fault::Unsupported(type_of(volume)));
+        };
+        let path = directory::wrapped(&directory, plugin, &volume.name, ownership::FsGroup::of(pod))?;
+        match files {
+            Ok(files) => {
+                let owner = ownership::FsGroup::of(pod);
+                if atomic::write(&path, &files, owner).map_err(Fault::io("cannot write", &path))? {
+                    tracing::info!(
+                        pod = name(pod),
+                        namespace = namespace(pod),
+                        uid = uid(pod),
+                        volume = volume.name,
+                        "volume written"
+                    );
+                }
+            }
+            // A pod keeps what it has while the API server is away.
+            Err(fault) if fault.is_unreachable() && atomic::is_written(&path) => {
+                tracing::warn!(pod = name(pod), namespace = namespace(pod), volume = volume.name, %fault, "volume kept as it is");
+                self.tokens.remind(uid(pod), token::RETRY_AFTER);
+            }
+            Err(fault) => return Err(fault),
+        }
+        Ok(Mounted {
+            path,
+            read_only: true,
+        })
+    }
+
+    /// What a container mounts of the pod's volumes, with `env` for `subPathExpr`.
+    pub fn mounts(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        volumes: &VolumeMap,
+        env: &[(String, String)],
+    ) -> Result<Vec<orlop_cri::v1::Mount>, VolumeError> {
+        check_uid(uid(pod))?;
+        mounts::of_container(&self.pod_directory(uid(pod)), container, volumes, env)
+    }
+
+    /// Unmounts and removes everything of a pod; fine when nothing is there.
+    pub async fn teardown(&self, uid: &str) -> Result<(), VolumeError> {
+        check_uid(uid)?;
+        self.watched.forget(uid);
+        self.tokens.forget(uid);
+        let directory = self.pod_directory(uid);
+        // Removing what a pod wrote takes as long as it wrote much.
+        let work = tokio::task::spawn_blocking(move || {
+            for part in ["volume-subpaths", "volumes", "plugins"] {
+                table::remove(&directory.join(part))?;
+            }
+            Ok(())
+        });
+        work.await.unwrap_or_else(|error| {
+            let source = std::io::Error::other(error);
+            Err(VolumeError::TearDown {
+                path: self.pod_directory(uid),
+                source,
+            })
+        })
+    }
+
+    fn pod_directory(&self, uid: &str) -> PathBuf {
+        self.root.join("pods").join(uid)
+    }
+}
+
+/// The uid becomes part of paths that are removed: it must not lead elsewhere.
+fn check_uid(uid: &str) -> Result<(), VolumeError> {
+    match uid {
+        "" | "." | ".." => Err(VolumeError::BadUid(uid.to_owned())),
+        _ if uid.contains('/') => Err(VolumeError::BadUid(uid.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// The name of the field that says what a volume is.
+fn type_of(volume: &Volume) -> String {
+    let value = serde_json::to_value(volume).unwrap_or_default();
+    let fields = value
+        .as_object()
+        .map(|map| map.keys().cloned().collect::<Vec<_>>())
+        .unwrap_or_default();
+    fields
+        .into_iter()
+        .find(|field| field != "name")
+        .unwrap_or_else(|| "(none given)".to_owned())
+}

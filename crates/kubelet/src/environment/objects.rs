@@ -1,0 +1,135 @@
+//! Reading the configMaps and secrets that pods refer to.
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A read that takes longer counts as failed; the pod's next sync tries again.
+const READ_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKind {
+    ConfigMap,
+    Secret,
+}
+
+impl ObjectKind {
+    /// As messages about missing objects name it.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmap",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// As messages about missing keys name it.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+}
+
+/// What is in a configMap or secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    pub data: BTreeMap<String, Vec<u8>>,
+    pub resource_version: Option<String>,
+    pub immutable: bool,
+}
+
+/// Why an object cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error("{resource} \"{name}\" not found")]
+    NotFound { resource: &'static str, name: String },
+    #[error("cannot read {resource} \"{name}\": {reason}")]
+    Unavailable {
+        resource: &'static str,
+        name: String,
+        reason: String,
+    },
+    #[error("cannot read {resource} \"{name}\": the agent runs without an API server")]
+    Standalone { resource: &'static str, name: String },
+}
+
+impl FetchError {
+    /// The object does not exist, as far as this node can ever know.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Standalone { .. })
+    }
+}
+
+/// Reads one object.
+pub async fn fetch(
+    client: Option<&Client>,
+    kind: ObjectKind,
+    namespace: &str,
+    name: &str,
+) -> Result<Content, FetchError> {
+    let resource = kind.resource();
+    let Some(client) = client else {
+        return Err(FetchError::Standalone {
+            resource,
+            name: name.to_owned(),
+        });
+    };
+    let read = async {
+        match kind {
+            ObjectKind::ConfigMap => Api::<ConfigMap>::namespaced(client.clone(), namespace)
+                .get(name)
+                .await
+                .map(of_config_map),
+            ObjectKind::Secret => Api::<Secret>::namespaced(client.clone(), namespace)
+                .get(name)
+                .await
+                .map(of_secret),
+        }
+    };
+    let unavailable = |reason: String| FetchError::Unavailable {
+        resource,
+        name: name.to_owned(),
+        reason,
+    };
+    match tokio::time::timeout(READ_MAX, read).await {
+        Ok(Ok(content)) => Ok(content),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(FetchError::NotFound {
+            resource,
+            name: name.to_owned(),
+        }),
+        Ok(Err(error)) => Err(unavailable(error.to_string())),
+        Err(_) => Err(unavailable(format!("no answer within {} s", READ_MAX.as_secs()))),
+    }
+}
+
+fn of_config_map(object: ConfigMap) -> Content {
+    let text = object
+        .data
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key, value.into_bytes()));
+    let binary = object
+        .binary_data
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key, value.0));
+    Content {
+        data: text.chain(binary).collect(),
+        resource_version: object.metadata.resource_version,
+        immutable: object.immutable == Some(true),
+    }
+}
+
+fn of_secret(object: Secret) -> Content {
+    Content {
+        data: object
+            .data
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key, value.0))
+            .collect(),
+        resource_version: object.metadata.resource_version,
+        immutable: object.immutable == Some(true),
+    }
+}

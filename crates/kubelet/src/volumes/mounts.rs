@@ -1,0 +1,95 @@
+//! What a container mounts of its pod's volumes.
+use super::{VolumeError, VolumeMap, sub_path};
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use orlop_api::expand::expand;
+use orlop_cri::v1;
+use std::cell::RefCell;
+use std::path::Path;
+
+/// The mounts of one container; `pod` is the pod's directory.
+pub fn of_container(
+    pod: &Path,
+    container: &Container,
+    volumes: &VolumeMap,
+    env: &[(String, String)],
+) -> Result<Vec<v1::Mount>, VolumeError> {
+    let wanted = container.volume_mounts.iter().flatten().enumerate();
+    wanted
+        .map(|(index, mount)| one(pod, container, index, mount, volumes, env))
+        .collect()
+}
+
+fn one(
+    pod: &Path,
+    container: &Container,
+    index: usize,
+    mount: &VolumeMount,
+    volumes: &VolumeMap,
+    env: &[(String, String)],
+) -> Result<v1::Mount, VolumeError> {
+    let names = || (mount.name.clone(), container.name.clone());
+    let Some(mounted) = volumes.0.get(&mount.name) else {
+        let (volume, container) = names();
+        return Err(VolumeError::Unknown { volume, container });
+    };
+    if mount.recursive_read_only.as_deref() == Some("Enabled") {
+        let (volume, container) = names();
+        return Err(VolumeError::RecursiveReadOnly { volume, container });
+    }
+    let path = match sub_path_of(mount, env)? {
+        None => mounted.path.clone(),
+        Some(wanted) => {
+            sub_path::check(&wanted)?;
+            let at = pod
+                .join("volume-subpaths")
+                .join(&mount.name)
+                .join(&container.name)
+                .join(index.to_string());
+            sub_path::bind(&mounted.path, &wanted, &at).map_err(|error| {
+                let (volume, container) = names();
+                tracing::warn!(volume, container, sub_path = wanted, %error, "no subPath");
+                match error {
+                    sub_path::SubPathError::Create(_) => VolumeError::SubPathDirectory { volume, container },
+                    _ => VolumeError::SubPath { volume, container },
+                }
+            })?
+        }
+    };
+    let propagation = match mount.mount_propagation.as_deref() {
+        Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
+        Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
+        _ => v1::MountPropagation::PropagationPrivate,
+    };
+    Ok(v1::Mount {
+        container_path: Path::new("/").join(&mount.mount_path).display().to_string(),
+        host_path: path.display().to_string(),
+        readonly: mounted.read_only || mount.read_only == Some(true),
+        propagation: propagation as i32,
+        ..v1::Mount::default()
+    })
+}
+
+/// `subPath`, or `subPathExpr` with all its variables.
+fn sub_path_of(mount: &VolumeMount, env: &[(String, String)]) -> Result<Option<String>, VolumeError> {
+    if let Some(path) = mount.sub_path.clone().filter(|path| !path.is_empty()) {
+        return Ok(Some(path));
+    }
+    let Some(expression) = mount.sub_path_expr.as_deref().filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let missing = RefCell::new(None);
+    let path = expand(expression, |name| {
+        let found = env
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.clone());
+        if found.is_none() {
+            missing.borrow_mut().get_or_insert_with(|| name.to_owned());
+        }
+        found
+    });
+    match missing.into_inner() {
+        Some(name) => Err(VolumeError::MissingValue(name)),
+        None => Ok(Some(path)),
+    }
+}

@@ -1,0 +1,370 @@
+//! Volumes of whole pods, in temporary directories and with real mounts.
+use super::fake_api::FakeApi;
+use super::*;
+use serde_json::{Value, json};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::Duration;
+
+const CONFIG: &str = "/api/v1/namespaces/ns/configmaps/cm";
+const SECRET: &str = "/api/v1/namespaces/ns/secrets/s";
+
+struct Bench {
+    root: tempfile::TempDir,
+    volumes: Volumes,
+    changes: mpsc::Receiver<String>,
+    api: FakeApi,
+}
+
+fn bench() -> Bench {
+    let root = tempfile::tempdir().unwrap();
+    let api = FakeApi::new();
+    api.put(CONFIG, json!({"data": {"k": "v1", "other": "o"}}));
+    api.put(SECRET, json!({"data": {"pw": "c2VjcmV0", "two": "Mg=="}}));
+    let (sender, changes) = mpsc::channel(16);
+    let volumes = Volumes::new(root.path().to_owned(), Some(api.client()), sender);
+    Bench {
+        root,
+        volumes,
+        changes,
+        api,
+    }
+}
+
+impl Bench {
+    fn at(&self, rest: &str) -> PathBuf {
+        self.root.path().join("pods/u").join(rest)
+    }
+
+    async fn end(self) {
+        self.volumes.teardown("u").await.unwrap();
+        assert!(!self.at("volumes").exists());
+        assert!(!self.at("volume-subpaths").exists());
+        assert_eq!(self.volumes.watched.count(), 0);
+        // Tearing down what is gone is fine.
+        self.volumes.teardown("u").await.unwrap();
+    }
+
+    fn mounts(
+        &self,
+        pod: &Pod,
+        map: &VolumeMap,
+        env: &[(&str, &str)],
+    ) -> Result<Vec<orlop_cri::v1::Mount>, String> {
+        let env: Vec<(String, String)> = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        self.volumes
+            .mounts(pod, container, map, &env)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// One container that mounts every volume at its name, unless `mounts` says otherwise.
+fn pod(volumes: Value, mounts: Option<Value>, security: Value) -> Pod {
+    let all = volumes.as_array().unwrap().iter();
+    let all: Vec<Value> = all
+        .map(|v| json!({"name": v["name"], "mountPath": format!("/{}", v["name"].as_str().unwrap())}))
+        .collect();
+    serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"app": "web"}},
+        "spec": {"serviceAccountName": "sa", "securityContext": security, "volumes": volumes,
+            "containers": [{"name": "c", "volumeMounts": mounts.unwrap_or(json!(all))}]}}))
+    .unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn read(path: PathBuf) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+async fn fails(bench: &Bench, volume: Value) -> String {
+    bench
+        .volumes
+        .setup(&pod(json!([volume]), None, json!({})))
+        .await
+        .unwrap_err()
+        .to_string()
+}
+
+#[tokio::test]
+async fn e09_e10_empty_dirs_live_through_setups() {
+    let bench = bench();
+    let volumes = json!([{"name": "disk", "emptyDir": {}}, {"name": "mem", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}}]);
+    let pod = pod(volumes, None, json!({}));
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    let (disk, mem) = (
+        bench.at("volumes/kubernetes.io~empty-dir/disk"),
+        bench.at("volumes/kubernetes.io~empty-dir/mem"),
+    );
+    assert_eq!((mode(&disk), mode(&mem)), (0o777, 0o777));
+    assert!(table::is_mount_point(&mem) && !table::is_mount_point(&disk));
+    let size = rustix::fs::statvfs(&mem).unwrap();
+    assert_eq!(size.f_blocks * size.f_frsize, 64 << 20);
+    assert!(bench.at("plugins/kubernetes.io~empty-dir/mem/ready").exists());
+    std::fs::write(disk.join("f"), "kept").unwrap();
+    std::fs::write(mem.join("f"), "kept").unwrap();
+    assert_eq!(bench.volumes.setup(&pod).await.unwrap().0, map.0);
+    assert_eq!(
+        (read(disk.join("f")), read(mem.join("f"))),
+        ("kept".to_owned(), "kept".to_owned())
+    );
+    let mounts = bench.mounts(&pod, &map, &[]).unwrap();
+    assert_eq!(mounts[0].host_path, disk.display().to_string());
+    assert_eq!(
+        (mounts[0].container_path.as_str(), mounts[0].readonly),
+        ("/disk", false)
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn e12_config_map_changes_are_told_and_swapped_in() {
+    let mut bench = bench();
+    let mounts = json!([{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/k", "subPath": "k"}]);
+    let pod = pod(
+        json!([{"name": "v", "configMap": {"name": "cm"}}]),
+        Some(mounts),
+        json!({}),
+    );
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    let file = bench.at("volumes/kubernetes.io~configmap/v/k");
+    assert_eq!((read(file.clone()), mode(&file)), ("v1".to_owned(), 0o644));
+    let mounts = bench.mounts(&pod, &map, &[]).unwrap();
+    assert!(mounts.iter().all(|mount| mount.readonly));
+    let sub = PathBuf::from(&mounts[1].host_path);
+    assert_eq!(sub, bench.at("volume-subpaths/v/c/1"));
+    assert_eq!(read(sub.clone()), "v1");
+    // The watch may begin before or after the change: it must be told either way.
+    bench.api.put(CONFIG, json!({"data": {"k": "v2"}}));
+    let told = tokio::time::timeout(Duration::from_secs(5), bench.changes.recv())
+        .await
+        .unwrap();
+    assert_eq!(told.as_deref(), Some("u"));
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    assert_eq!(read(file), "v2");
+    assert!(!bench.at("volumes/kubernetes.io~configmap/v/other").exists());
+    assert_eq!(read(sub.clone()), "v1", "subPath mounts never see updates");
+    bench.mounts(&pod, &map, &[]).unwrap();
+    assert_eq!(read(sub), "v2", "but the next container does");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn missing_objects_are_named_and_told_of_when_they_appear() {
+    let mut bench = bench();
+    let text = fails(&bench, json!({"name": "v", "configMap": {"name": "x"}})).await;
+    assert_eq!(
+        text,
+        "MountVolume.SetUp failed for volume \"v\" : configmap \"x\" not found"
+    );
+    let text = fails(&bench, json!({"name": "v", "secret": {"secretName": "x"}})).await;
+    assert_eq!(
+        text,
+        "MountVolume.SetUp failed for volume \"v\" : secret \"x\" not found"
+    );
+    bench
+        .api
+        .put("/api/v1/namespaces/ns/configmaps/x", json!({"data": {"a": "b"}}));
+    let told = tokio::time::timeout(Duration::from_secs(5), bench.changes.recv())
+        .await
+        .unwrap();
+    assert_eq!(told.as_deref(), Some("u"));
+    let optional = pod(
+        json!([{"name": "o", "secret": {"secretName": "y", "optional": true}}]),
+        None,
+        json!({}),
+    );
+    bench.volumes.setup(&optional).await.unwrap();
+    assert_eq!(
+        std::fs::read_dir(bench.at("volumes/kubernetes.io~secret/o"))
+            .unwrap()
+            .count(),
+        2
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn e13_secret_modes_and_group() {
+    let bench = bench();
+    let items = json!([{"key": "pw", "path": "pw"}, {"key": "two", "path": "d/two", "mode": 0o440}]);
+    let source = json!({"secretName": "s", "defaultMode": 0o400, "items": items});
+    let volumes = json!([{"name": "v", "secret": source}]);
+    bench
+        .volumes
+        .setup(&pod(volumes.clone(), None, json!({})))
+        .await
+        .unwrap();
+    let volume = bench.at("volumes/kubernetes.io~secret/v");
+    assert!(table::is_mount_point(&volume), "secrets never touch a disk");
+    assert_eq!(
+        (mode(&volume.join("pw")), mode(&volume.join("d/two"))),
+        (0o400, 0o440)
+    );
+    bench.volumes.teardown("u").await.unwrap();
+    bench
+        .volumes
+        .setup(&pod(volumes, None, json!({"runAsUser": 1000, "fsGroup": 1001})))
+        .await
+        .unwrap();
+    let file = std::fs::metadata(volume.join("pw")).unwrap();
+    assert_eq!((file.gid(), file.mode() & 0o777), (1001, 0o440));
+    assert_eq!(std::fs::metadata(&volume).unwrap().mode() & 0o2000, 0o2000);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn e14_e15_projected_sources() {
+    let bench = bench();
+    let volumes = json!([{"name": "v", "projected": {"sources": [
+        {"configMap": {"name": "cm", "items": [{"key": "k", "path": "cm"}]}},
+        {"secret": {"name": "s"}},
+        {"downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+        {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 600}}]}}]);
+    let mut pod = pod(volumes, None, json!({}));
+    bench.volumes.setup(&pod).await.unwrap();
+    let volume = bench.at("volumes/kubernetes.io~projected/v");
+    for (name, want) in [
+        ("cm", "v1"),
+        ("pw", "secret"),
+        ("labels", "app=\"web\""),
+        ("token", "token-1"),
+    ] {
+        assert_eq!(read(volume.join(name)), want);
+    }
+    let request = bench.api.token_requests().remove(0);
+    assert_eq!(request["spec"]["audiences"], json!(["vault"]));
+    assert_eq!(
+        request["spec"]["boundObjectRef"],
+        json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"})
+    );
+    assert_eq!(request["spec"]["expirationSeconds"], 600);
+    pod.metadata.labels = Some([("app".to_owned(), "new".to_owned())].into());
+    bench.volumes.setup(&pod).await.unwrap();
+    assert_eq!(
+        (read(volume.join("labels")), read(volume.join("token"))),
+        ("app=\"new\"".into(), "token-1".into())
+    );
+    // An agent that starts while the API server is away keeps what the pod has.
+    bench.api.set_down(true);
+    let (sender, _changes) = mpsc::channel(1);
+    let again = Volumes::new(bench.root.path().to_owned(), Some(bench.api.client()), sender);
+    again.setup(&pod).await.unwrap();
+    assert_eq!(read(volume.join("token")), "token-1");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn e07_sub_path_expressions() {
+    let bench = bench();
+    let with = |mount: Value| {
+        pod(
+            json!([{"name": "v", "emptyDir": {}}]),
+            Some(json!([mount])),
+            json!({}),
+        )
+    };
+    let expression = |text: &str| with(json!({"name": "v", "mountPath": "/v", "subPathExpr": text}));
+    let pod = expression("logs/$(POD_NAME)");
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    let mounts = bench.mounts(&pod, &map, &[("POD_NAME", "p")]).unwrap();
+    std::fs::write(Path::new(&mounts[0].host_path).join("f"), "through").unwrap();
+    let volume = bench.at("volumes/kubernetes.io~empty-dir/v");
+    assert_eq!(read(volume.join("logs/p/f")), "through");
+    assert_eq!(mode(&volume.join("logs")), 0o777, "as the volume's root");
+    bench.mounts(&pod, &map, &[("POD_NAME", "p")]).unwrap();
+    let points = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert_eq!(
+        points
+            .lines()
+            .filter(|line| line.contains(&mounts[0].host_path))
+            .count(),
+        1,
+        "bound once"
+    );
+    assert_eq!(
+        bench.mounts(&pod, &map, &[]).unwrap_err(),
+        "missing value for \"POD_NAME\""
+    );
+    for bad in ["/abs", "a/../../b"] {
+        assert!(
+            bench
+                .mounts(&expression("$(X)"), &map, &[("X", bad)])
+                .unwrap_err()
+                .contains(bad)
+        );
+    }
+    std::os::unix::fs::symlink("/etc", volume.join("out")).unwrap();
+    std::os::unix::fs::symlink("logs", volume.join("inside")).unwrap();
+    let escape = with(json!({"name": "v", "mountPath": "/v", "subPath": "out"}));
+    assert_eq!(
+        bench.mounts(&escape, &map, &[]).unwrap_err(),
+        "failed to prepare subPath for volumeMount \"v\" of container \"c\""
+    );
+    let inside = with(json!({"name": "v", "mountPath": "/v", "subPath": "inside/p"}));
+    assert_eq!(
+        read(Path::new(&bench.mounts(&inside, &map, &[]).unwrap()[0].host_path).join("f")),
+        "through"
+    );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn e11_host_paths_and_what_is_not_supported() {
+    let bench = bench();
+    let text = fails(
+        &bench,
+        json!({"name": "v", "hostPath": {"path": "/nowhere/x", "type": "Directory"}}),
+    )
+    .await;
+    assert_eq!(
+        text,
+        "MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: /nowhere/x is not a directory"
+    );
+    let text = fails(
+        &bench,
+        json!({"name": "v", "persistentVolumeClaim": {"claimName": "x"}}),
+    )
+    .await;
+    assert!(
+        text.contains("volume type persistentVolumeClaim is not supported"),
+        "{text}"
+    );
+    let mount = json!([{"name": "gone", "mountPath": "/v"}]);
+    let pod = pod(
+        json!([{"name": "v", "hostPath": {"path": "/etc"}}]),
+        Some(mount),
+        json!({}),
+    );
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    let text = bench.mounts(&pod, &map, &[]).unwrap_err();
+    assert_eq!(text, "cannot find volume \"gone\" to mount into container \"c\"");
+    for bad in ["", "..", "a/b"] {
+        assert!(bench.volumes.teardown(bad).await.is_err());
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn teardown_never_reaches_through_a_mount() {
+    let bench = bench();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("precious"), "").unwrap();
+    let inside = bench.at("volumes/kubernetes.io~empty-dir/v/deep");
+    std::fs::create_dir_all(&inside).unwrap();
+    nix::mount::mount(
+        Some(outside.path()),
+        &inside,
+        None::<&str>,
+        nix::mount::MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .unwrap();
+    bench.end().await;
+    assert!(outside.path().join("precious").exists());
+}

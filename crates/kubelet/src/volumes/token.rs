@@ -1,0 +1,250 @@
+//! Service account tokens of pods: requested, kept, renewed in time.
+use super::atomic::File;
+use super::ownership::FsGroup;
+use super::{Fault, keys};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use orlop_api::pod::{name, namespace, uid};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const LIFETIME_DEFAULT: i64 = 3600;
+/// Tokens are renewed at the latest after this.
+const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
+/// After a renewal that failed.
+pub const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// A request that takes longer counts as failed.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
+
+type Key = (String, String, String);
+
+/// The tokens pods have.
+pub struct Tokens {
+    client: Option<Client>,
+    changes: mpsc::Sender<String>,
+    kept: Mutex<HashMap<Key, Kept>>,
+}
+
+struct Kept {
+    token: String,
+    expires: Timestamp,
+    renew: Timestamp,
+    /// Tells the pod when to renew.
+    timer: tokio::task::AbortHandle,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.timer.abort();
+    }
+}
+
+/// The token that a volume wants.
+pub struct Wanted<'a> {
+    pub volume: &'a str,
+    pub projection: &'a ServiceAccountTokenProjection,
+}
+
+impl Tokens {
+    pub fn new(client: Option<Client>, changes: mpsc::Sender<String>) -> Self {
+        Self {
+            client,
+            changes,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The token, new if it is time; the old one while it is valid and no new one is to be had.
+    pub async fn token(&self, pod: &Pod, wanted: &Wanted<'_>) -> Result<String, Fault> {
+        let key = (
+            uid(pod).to_owned(),
+            wanted.volume.to_owned(),
+            wanted.projection.path.clone(),
+        );
+        let now = Timestamp::now();
+        if let Some(kept) = self.kept.lock().get(&key).filter(|kept| now < kept.renew) {
+            return Ok(kept.token.clone());
+        }
+        match self.request(pod, wanted.projection).await {
+            Ok((token, expires)) => {
+                let renew = renewal(now, expires);
+                let wait = Duration::try_from(renew.duration_since(now)).unwrap_or(RETRY_AFTER);
+                let timer = self.remind(uid(pod), wait);
+                self.kept.lock().insert(
+                    key,
+                    Kept {
+                        token: token.clone(),
+                        expires,
+                        renew,
+                        timer,
+                    },
+                );
+                Ok(token)
+            }
+            Err(fault) => {
+                let mut kept = self.kept.lock();
+                let Some(old) = kept.get_mut(&key).filter(|kept| now < kept.expires) else {
+                    return Err(fault);
+                };
+                tracing::warn!(pod = name(pod), namespace = namespace(pod), uid = uid(pod), %fault, "token not renewed");
+                old.timer = self.remind(uid(pod), RETRY_AFTER);
+                Ok(old.token.clone())
+            }
+        }
+    }
+
+    /// The pod is gone.
+    pub fn forget(&self, uid: &str) {
+        self.kept.lock().retain(|(of, _, _), _| of != uid);
+    }
+
+    /// Has the pod's volumes set up again after a while.
+    pub fn remind(&self, uid: &str, wait: Duration) -> tokio::task::AbortHandle {
+        let (uid, changes) = (uid.to_owned(), self.changes.clone());
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            // Nobody reads any more when the agent goes.
+            let _ = changes.send(uid).await;
+        });
+        timer.abort_handle()
+    }
+
+    async fn request(
+        &self,
+        pod: &Pod,
+        wanted: &ServiceAccountTokenProjection,
+    ) -> Result<(String, Timestamp), Fault> {
+        let account = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.as_deref());
+        let account = account.filter(|account| !account.is_empty()).unwrap_or("default");
+        let fault = |reason: String| Fault::Token {
+            name: account.to_owned(),
+            reason,
+        };
+        let Some(client) = self.client.clone() else {
+            return Err(fault("the agent runs without an API server".to_owned()));
+        };
+        let lifetime = wanted.expiration_seconds.unwrap_or(LIFETIME_DEFAULT);
+        let audiences = wanted
+            .audience
+            .clone()
+            .filter(|audience| !audience.is_empty())
+            .into_iter()
+            .collect();
+        let bound = BoundObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(name(pod).to_owned()),
+            uid: Some(uid(pod).to_owned()),
+        };
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                audiences: Some(audiences),
+                bound_object_ref: Some(bound),
+                expiration_seconds: Some(lifetime),
+            }),
+            ..TokenRequest::default()
+        };
+        let api = Api::<ServiceAccount>::namespaced(client, namespace(pod));
+        let parameters = PostParams::default();
+        let answer = api.create_token_request(account, &parameters, &request);
+        let answer = tokio::time::timeout(REQUEST_MAX, answer)
+            .await
+            .map_err(|_| fault(format!("no answer within {} s", REQUEST_MAX.as_secs())))?
+            .map_err(|error| fault(error.to_string()))?;
+        let status = answer.status.unwrap_or_default();
+        let token = status
+            .token
+            .ok_or_else(|| fault("the answer holds no token".to_owned()))?;
+        let until = status.expiration_timestamp.map(|time| time.0);
+        Ok((
+            token,
+            until.unwrap_or_else(|| Timestamp::now() + SignedDuration::from_secs(lifetime)),
+        ))
+    }
+}
+
+/// After four fifths of its life, a day at most.
+fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
+    let life = expires.duration_since(now);
+    now + (life * 4 / 5).min(AGE_MAX)
+}
+
+/// The token's file: only for whom it is meant, if the pod says who that is.
+pub fn file(pod: &Pod, token: String, default_mode: Option<i32>) -> File {
+    let user = common_user(pod);
+    let mode = if user.is_some() || FsGroup::of(pod).is_some() {
+        0o600
+    } else {
+        default_mode.unwrap_or(keys::MODE_DEFAULT)
+    };
+    File {
+        owner: user,
+        ..keys::file(token.into_bytes(), mode)
+    }
+}
+
+/// The user that all containers run as.
+fn common_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let of_pod = spec
+        .security_context
+        .as_ref()
+        .and_then(|context| context.run_as_user);
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let users: BTreeSet<Option<i64>> = containers
+        .map(|container| {
+            container
+                .security_context
+                .as_ref()
+                .and_then(|context| context.run_as_user)
+                .or(of_pod)
+        })
+        .collect();
+    match (users.len(), users.into_iter().next()) {
+        (1, Some(Some(user))) => u32::try_from(user).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn e14_renewal_time() {
+        let now = Timestamp::UNIX_EPOCH;
+        for (life, want) in [(3600, 2880), (600, 480), (86_400 * 365, 86_400)] {
+            let renew = renewal(now, now + SignedDuration::from_secs(life));
+            assert_eq!(renew.as_second(), want);
+        }
+    }
+
+    #[test]
+    fn e14_who_may_read_the_token() {
+        for (context, container, mode, owner) in [
+            (json!({}), json!({}), 0o644, None),
+            (json!({"runAsUser": 1000}), json!({}), 0o600, Some(1000)),
+            (json!({}), json!({"runAsUser": 7}), 0o600, Some(7)),
+            (json!({"fsGroup": 5}), json!({}), 0o600, None),
+        ] {
+            let pod: Pod =
+                serde_json::from_value(json!({"metadata": {}, "spec": {"securityContext": context,
+                "containers": [{"name": "c", "securityContext": container}]}}))
+                .unwrap();
+            let file = file(&pod, "t".into(), None);
+            assert_eq!((file.mode, file.owner), (mode, owner));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Tells when a configMap or secret that pods use changes.
+//!
+//! One watch per object, begun with the first pod that uses it and ended with the last; uids of pods go to a bounded
+//! channel, whose reader sets their volumes up again.
+use crate::environment::objects::ObjectKind;
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+type Key = (ObjectKind, String, String);
+
+/// The watches there are.
+pub struct Watched {
+    client: Option<Client>,
+    changes: mpsc::Sender<String>,
+    entries: Arc<Mutex<HashMap<Key, Entry>>>,
+}
+
+struct Entry {
+    uids: BTreeSet<String>,
+    /// The version that all of them have seen; `None`: not there.
+    seen: Option<String>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Watched {
+    pub fn new(client: Option<Client>, changes: mpsc::Sender<String>) -> Self {
+        Self {
+            client,
+            changes,
+            entries: Arc::default(),
+        }
+    }
+
+    /// Watches an object for a pod that has just read version `seen` of it.
+    pub fn watch(&self, uid: &str, kind: ObjectKind, namespace: &str, name: &str, seen: Option<String>) {
+        let Some(client) = self.client.clone() else { return };
+        let key = (kind, namespace.to_owned(), name.to_owned());
+        let mut entries = self.entries.lock();
+        if let Some(entry) = entries.get_mut(&key) {
+            let new = entry.uids.insert(uid.to_owned());
+            // Between its read and now the others may have been told of a change.
+            if new && entry.seen != seen {
+                // Full: the reader is behind, and what it has to do includes reading anew.
+                let _ = self.changes.try_send(uid.to_owned());
+            }
+            return;
+        }
+        let (entries_of_task, changes) = (self.entries.clone(), self.changes.clone());
+        let of_task = key.clone();
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        let task = match kind {
+            ObjectKind::ConfigMap => {
+                let api = Api::<ConfigMap>::namespaced(client, namespace);
+                tokio::spawn(follow(api, config, of_task, entries_of_task, changes))
+            }
+            ObjectKind::Secret => {
+                let api = Api::<Secret>::namespaced(client, namespace);
+                tokio::spawn(follow(api, config, of_task, entries_of_task, changes))
+            }
+        };
+        entries.insert(
+            key,
+            Entry {
+                uids: BTreeSet::from([uid.to_owned()]),
+                seen,
+                task: task.abort_handle(),
+            },
+        );
+    }
+
+    /// The pod is gone; watches that nobody needs any more end.
+    pub fn forget(&self, uid: &str) {
+        self.entries.lock().retain(|_, entry| {
+            entry.uids.remove(uid);
+            if entry.uids.is_empty() {
+                entry.task.abort();
+            }
+            !entry.uids.is_empty()
+        });
+    }
+
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.entries.lock().len()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        for entry in self.entries.lock().values() {
+            entry.task.abort();
+        }
+    }
+}
+
+async fn follow<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    key: Key,
+    entries: Arc<Mutex<HashMap<Key, Entry>>>,
+    changes: mpsc::Sender<String>,
+) where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let mut events = watcher(api, config).default_backoff().boxed();
+    let mut listed = false;
+    loop {
+        let now = match events.try_next().await {
+            Ok(Some(watcher::Event::Apply(object))) => object.resource_version(),
+            Ok(Some(watcher::Event::InitApply(object))) => {
+                listed = true;
+                object.resource_version()
+            }
+            Ok(Some(watcher::Event::Delete(_))) => None,
+            Ok(Some(watcher::Event::Init)) => {
+                listed = false;
+                continue;
+            }
+            Ok(Some(watcher::Event::InitDone)) if listed => continue,
+            Ok(Some(watcher::Event::InitDone)) => None,
+            Ok(None) => return,
+            Err(error) => {
+                // The watcher waits and tries again by itself.
+                tracing::debug!(kind = key.0.resource(), namespace = key.1, name = key.2, %error, "watch interrupted");
+                continue;
+            }
+        };
+        for uid in changed(&key, &entries, now) {
+            if changes.send(uid).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Notes the version; whom to tell of it.
+fn changed(key: &Key, entries: &Mutex<HashMap<Key, Entry>>, now: Option<String>) -> Vec<String> {
+    let mut entries = entries.lock();
+    let Some(entry) = entries.get_mut(key).filter(|entry| entry.seen != now) else {
+        return Vec::new();
+    };
+    tracing::info!(
+        kind = key.0.resource(),
+        namespace = key.1,
+        name = key.2,
+        pods = entry.uids.len(),
+        "changed"
+    );
+    entry.seen = now;
+    entry.uids.iter().cloned().collect()
+}
