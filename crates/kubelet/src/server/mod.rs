@@ -1,1 +1,181 @@
-//! The agent's HTTP face: 10250 and 10248.
+//! The agent's HTTP face: HTTPS on 10250 for the API server and scrapers, plain `/healthz` on 10248.
+//!
+//! | file | answers |
+//! |---|---|
+//! | [`serve`] | connections and TLS |
+//! | [`access`] | who may ask |
+//! | [`routes`] | which answer a path gets |
+//! | [`lists`] | `/pods`, `/runningpods/`, `/metrics` |
+//! | [`logs`] | `/containerLogs` |
+mod access;
+mod body;
+mod lists;
+mod logs;
+mod routes;
+mod serve;
+
+use crate::config::KubeletConfiguration;
+use crate::pods::PodsHandle;
+use http::{Request, Response};
+use orlop_cri::RuntimeService;
+use orlop_pki::Identity;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// What answers are made from.
+pub struct ServerContext {
+    pub node_name: String,
+    pub pods: PodsHandle,
+    pub runtime: Arc<dyn RuntimeService>,
+    /// Asked whether callers are allowed; `None`: alone, without an API server.
+    pub client: Option<kube::Client>,
+    /// What `/configz` shows.
+    pub configz: serde_json::Value,
+}
+
+/// The context, and the settings that answers depend on.
+struct State {
+    context: ServerContext,
+    pod_logs: PathBuf,
+    /// `enableDebuggingHandlers`.
+    debugging: bool,
+}
+
+/// Why the agent cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(
+        "the node agent cannot listen on {address}: {source}. Stop what has the port, or set another `{field}` in the \
+         kubelet configuration"
+    )]
+    Bind {
+        address: String,
+        field: &'static str,
+        source: io::Error,
+    },
+    #[error("{address:?} is no IP address to listen on: correct `{field}` in the kubelet configuration")]
+    Address { address: String, field: &'static str },
+}
+
+/// A server that has its ports.
+pub struct Serving {
+    secure: Option<(TcpListener, TlsAcceptor)>,
+    health: Option<TcpListener>,
+    state: Arc<State>,
+}
+
+/// An address and a port of the configuration, with the names of their fields.
+struct Place<'a> {
+    address: (&'static str, &'a str),
+    port: (&'static str, u16),
+}
+
+async fn listen(place: Place<'_>) -> Result<TcpListener, ServeError> {
+    let (address_field, address) = place.address;
+    let (field, port) = place.port;
+    let ip: IpAddr = address.parse().map_err(|_| ServeError::Address {
+        address: address.to_owned(),
+        field: address_field,
+    })?;
+    let address = SocketAddr::new(ip, port);
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind {
+            address: address.to_string(),
+            field,
+            source,
+        })
+}
+
+/// Takes the ports: a port that is taken must end the agent before it touches a pod.
+pub async fn bind(
+    configuration: &KubeletConfiguration,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    context: ServerContext,
+) -> Result<Serving, ServeError> {
+    let secure = match tls.filter(|_| configuration.enable_server && configuration.port != 0) {
+        Some(tls) => {
+            let place = Place {
+                address: ("address", &configuration.address),
+                port: ("port", configuration.port),
+            };
+            Some((listen(place).await?, TlsAcceptor::from(tls)))
+        }
+        None => None,
+    };
+    let health = match configuration.healthz_port {
+        0 => None,
+        port => {
+            let address = ("healthzBindAddress", configuration.healthz_bind_address.as_str());
+            Some(
+                listen(Place {
+                    address,
+                    port: ("healthzPort", port),
+                })
+                .await?,
+            )
+        }
+    };
+    let state = State {
+        context,
+        pod_logs: PathBuf::from(&configuration.pod_logs_dir),
+        debugging: configuration.enable_debugging_handlers,
+    };
+    Ok(Serving {
+        secure,
+        health,
+        state: Arc::new(state),
+    })
+}
+
+impl Serving {
+    /// Answers until shutdown, which also ends the answers under way.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ServeError> {
+        let Self {
+            secure,
+            health,
+            state,
+        } = self;
+        let health = async {
+            if let Some(listener) = health {
+                serve::accept(listener, shutdown.clone(), serve::healthz).await;
+            }
+        };
+        let secure = async {
+            let Some((listener, acceptor)) = secure else {
+                return;
+            };
+            serve::accept(listener, shutdown.clone(), |stream| {
+                let state = state.clone();
+                serve::secure(stream, acceptor.clone(), move |caller, request| {
+                    answer(state.clone(), caller, request)
+                })
+            })
+            .await;
+        };
+        tokio::join!(health, secure, shutdown.cancelled());
+        Ok(())
+    }
+}
+
+async fn answer<B>(
+    state: Arc<State>,
+    caller: Option<Arc<Identity>>,
+    request: Request<B>,
+) -> Response<body::Body> {
+    let context = &state.context;
+    let client = context.client.as_ref();
+    let (method, path) = (request.method(), request.uri().path());
+    match access::check(client, &context.node_name, caller.as_deref(), method, path).await {
+        Ok(()) => routes::answer(&state, &request).await,
+        Err(refusal) => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests;

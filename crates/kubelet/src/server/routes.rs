@@ -1,0 +1,131 @@
+//! Which answer a path gets.
+use super::State;
+use super::body::{Body, json, text};
+use super::lists;
+use super::logs::{self, Target};
+use http::{Method, Request, Response, StatusCode};
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Health,
+    Pods,
+    RunningPods,
+    Configz,
+    Metrics,
+    ContainerLogs(Target<'a>),
+    /// exec, attach, portForward, run.
+    Streaming,
+    /// Switched off by `enableDebuggingHandlers`.
+    Disabled,
+    MethodNotAllowed,
+    Unknown,
+}
+
+impl<'a> Route<'a> {
+    fn of(method: &Method, path: &'a str, debugging: bool) -> Self {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let route = match parts[..] {
+            ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => Self::Health,
+            ["pods"] => Self::Pods,
+            ["runningpods"] if debugging => Self::RunningPods,
+            ["configz"] => Self::Configz,
+            ["metrics"] => Self::Metrics,
+            ["containerLogs", namespace, pod, container] if debugging => Self::ContainerLogs(Target {
+                namespace,
+                pod,
+                container,
+            }),
+            ["exec" | "attach" | "portForward" | "run", _, ..] if debugging => return Self::Streaming,
+            [
+                "exec" | "attach" | "portForward" | "run" | "containerLogs" | "runningpods",
+                ..,
+            ] if !debugging => {
+                return Self::Disabled;
+            }
+            _ => return Self::Unknown,
+        };
+        if matches!(*method, Method::GET | Method::HEAD) {
+            route
+        } else {
+            Self::MethodNotAllowed
+        }
+    }
+}
+
+/// The answer to an authorised request.
+pub async fn answer<B>(state: &State, request: &Request<B>) -> Response<Body> {
+    let context = &state.context;
+    match Route::of(request.method(), request.uri().path(), state.debugging) {
+        Route::Health => text(StatusCode::OK, "ok"),
+        Route::Pods => json(&lists::pods(&context.pods.list())),
+        Route::RunningPods => match context.runtime.list_containers(None).await {
+            Ok(containers) => json(&lists::running(&containers)),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        },
+        Route::Configz => json(&context.configz),
+        Route::Metrics => text(
+            StatusCode::OK,
+            lists::metrics(&context.pods.list(), &context.node_name),
+        ),
+        Route::ContainerLogs(target) => {
+            let query = request.uri().query().unwrap_or_default();
+            logs::answer(&context.pods, &context.runtime, &state.pod_logs, target, query)
+        }
+        Route::Streaming => text(
+            StatusCode::NOT_IMPLEMENTED,
+            "exec is not available in this version",
+        ),
+        Route::Disabled => text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled."),
+        Route::MethodNotAllowed => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+        Route::Unknown => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_their_answers() {
+        let logs = || {
+            Route::ContainerLogs(Target {
+                namespace: "a",
+                pod: "b",
+                container: "c",
+            })
+        };
+        for (method, path, expected) in [
+            (Method::GET, "/healthz", Route::Health),
+            (Method::GET, "/healthz/ping", Route::Health),
+            (Method::GET, "/pods", Route::Pods),
+            (Method::GET, "/runningpods/", Route::RunningPods),
+            (Method::GET, "/configz", Route::Configz),
+            (Method::GET, "/metrics", Route::Metrics),
+            (Method::GET, "/containerLogs/a/b/c", logs()),
+            (Method::GET, "/containerLogs/a/b", Route::Unknown),
+            (Method::POST, "/containerLogs/a/b/c", Route::MethodNotAllowed),
+            (Method::POST, "/exec/a/b/c", Route::Streaming),
+            (Method::GET, "/attach/a/b/u/c", Route::Streaming),
+            (Method::POST, "/portForward/a/b", Route::Streaming),
+            (Method::POST, "/run/a/b/c", Route::Streaming),
+            (Method::GET, "/", Route::Unknown),
+            (Method::GET, "/podsx", Route::Unknown),
+        ] {
+            assert_eq!(Route::of(&method, path, true), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn debugging_handlers_can_be_switched_off() {
+        for path in [
+            "/exec/a/b/c",
+            "/run/a/b/c",
+            "/containerLogs/a/b/c",
+            "/runningpods/",
+        ] {
+            assert_eq!(Route::of(&Method::GET, path, false), Route::Disabled, "{path}");
+        }
+        assert_eq!(Route::of(&Method::GET, "/pods", false), Route::Pods);
+    }
+}

@@ -1,0 +1,105 @@
+//! Connections: accepting them, TLS, and ending them with the agent.
+use super::body::{Body, text};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use orlop_pki::Identity;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// A client must have said who it is, and then what it wants, within this time each.
+const GREETING_MAX: Duration = Duration::from_secs(10);
+/// Connections at once on a port; more wait to be accepted. The API server and a few scrapers need a
+/// handful, followed logs over HTTP/1.1 one each.
+const CONNECTIONS_MAX: usize = 512;
+/// Out of file descriptors, most likely: connections get this long to end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Hands every connection to a task of its own; all end when `shutdown` does.
+pub async fn accept<F>(listener: TcpListener, shutdown: CancellationToken, handle: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = shutdown.cancelled() => return,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (connection, shutdown) = (handle(stream), shutdown.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    shutdown.run_until_cancelled(connection).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Plain `/healthz`.
+pub async fn healthz(stream: TcpStream) {
+    serve(stream, |request| async move {
+        match request.uri().path() {
+            "/healthz" => text(StatusCode::OK, "ok"),
+            _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        }
+    })
+    .await;
+}
+
+/// Answers over TLS; the answer may depend on whose certificate the caller has shown.
+pub async fn secure<H, F>(stream: TcpStream, acceptor: TlsAcceptor, answer: H)
+where
+    H: Fn(Option<Arc<Identity>>, Request<Incoming>) -> F,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let stream = match tokio::time::timeout(GREETING_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a caller's TLS handshake failed"),
+        Err(_) => return,
+    };
+    // The acceptor has verified the chain; a certificate that names nobody speaks for nobody.
+    let leaf = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(|chain| chain.first());
+    let caller = leaf.and_then(|leaf| orlop_pki::subject_of(leaf)).map(Arc::new);
+    serve(stream, |request| answer(caller.clone(), request)).await;
+}
+
+async fn serve<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(GREETING_MAX);
+    // A caller that hangs up is no news.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}

@@ -1,0 +1,148 @@
+//! Ports, TLS and callers, over real sockets.
+use super::body::text;
+use super::*;
+use http::StatusCode;
+use orlop_pki::{Authority, LeafRequest, Usage};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+async fn local() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn get<S: AsyncReadExt + AsyncWriteExt + Unpin>(mut stream: S, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn taken_port_and_bad_address_name_what_to_change() {
+    let (_held, address) = local().await;
+    let place = |address, port| Place {
+        address: ("healthzBindAddress", address),
+        port: ("healthzPort", port),
+    };
+    let error = listen(place("127.0.0.1", address.port()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(&address.to_string()) && error.contains("`healthzPort`"),
+        "{error}"
+    );
+    let error = listen(place("localhost", 1)).await.unwrap_err().to_string();
+    assert!(
+        error.contains("\"localhost\"") && error.contains("`healthzBindAddress`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn healthz_says_ok_and_shutdown_ends_open_connections() {
+    let (listener, address) = local().await;
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(serve::accept(listener, shutdown.clone(), serve::healthz));
+    let answer = get(TcpStream::connect(address).await.unwrap(), "/healthz").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"),
+        "{answer}"
+    );
+    let answer = get(TcpStream::connect(address).await.unwrap(), "/pods").await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+    shutdown.cancel();
+    task.await.unwrap();
+    // Closed or reset, but not left hanging.
+    let _ = open.read(&mut [0; 1]).await;
+}
+
+/// Asks over TLS, with a client certificate for `identity`, who the server takes the caller for.
+async fn seen_as(identity: Option<Identity>) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+    let sign = |identity, usage| {
+        let addresses = vec!["127.0.0.1".parse().unwrap()];
+        authority
+            .sign(&LeafRequest {
+                identity,
+                usage,
+                dns_names: vec![],
+                addresses,
+            })
+            .unwrap()
+    };
+    let leaf = sign(Identity::new("system:node:n1", &["system:nodes"]), Usage::Server);
+    let tls = orlop_pki::server_config(&leaf.certificate, &leaf.key, authority.certificate()).unwrap();
+    let acceptor = TlsAcceptor::from(tls);
+    let (listener, address) = local().await;
+    let shutdown = CancellationToken::new();
+    let _end = shutdown.clone().drop_guard();
+    tokio::spawn(serve::accept(listener, shutdown, move |stream| {
+        serve::secure(
+            stream,
+            acceptor.clone(),
+            |caller, request: Request<_>| async move {
+                let (method, path) = (request.method(), request.uri().path());
+                match access::check(None, "n1", caller.as_deref(), method, path).await {
+                    Ok(()) => text(
+                        StatusCode::OK,
+                        caller.map_or(String::new(), |caller| caller.user.clone()),
+                    ),
+                    Err(refusal) => refusal,
+                }
+            },
+        )
+    }));
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let client = match identity {
+        Some(identity) => {
+            let leaf = sign(identity, Usage::Client);
+            let chain = vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()];
+            builder
+                .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap())
+                .unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let stream = connector
+        .connect(ServerName::try_from("127.0.0.1").unwrap(), stream)
+        .await
+        .unwrap();
+    get(stream, "/pods").await
+}
+
+#[tokio::test]
+async fn n10_caller_is_whom_its_certificate_names() {
+    let answer = seen_as(Some(Identity::new("kube-apiserver-kubelet-client", &[]))).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("kube-apiserver-kubelet-client"),
+        "{answer}"
+    );
+    let answer = seen_as(Some(Identity::new("eve", &["devs"]))).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 403") && answer.contains("user=eve"),
+        "{answer}"
+    );
+    let answer = seen_as(None).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 401") && answer.ends_with("Unauthorized"),
+        "{answer}"
+    );
+}
