@@ -33,13 +33,16 @@ pub mod node;
 pub mod pods;
 pub mod probes;
 mod probes_view;
+mod run;
 pub mod runtime;
 pub mod server;
 pub mod sources;
 mod status;
+mod surroundings;
 #[cfg(test)]
 mod testing;
 pub mod volumes;
 
 pub use agent::{Config, KubeletError, run_with};
 pub use probes_view::{ProbeKind, ProbeNews, ProbeView};
+pub use run::{RunError, run};

@@ -34,6 +34,8 @@ pub struct FakeRuntime {
     pub stubborn: Mutex<Vec<String>>,
     /// Calls that fail.
     pub failing: Mutex<Vec<String>>,
+    /// The network is not there.
+    pub no_network: Mutex<bool>,
 }
 
 impl FakeRuntime {
@@ -124,7 +126,21 @@ impl RuntimeService for FakeRuntime {
         Ok(v1::VersionResponse::default())
     }
     async fn status(&self, _: bool) -> Result<v1::StatusResponse, CriError> {
-        Ok(v1::StatusResponse::default())
+        let condition = |kind: &str, status| v1::RuntimeCondition {
+            r#type: kind.into(),
+            status,
+            ..v1::RuntimeCondition::default()
+        };
+        let network = !*self.no_network.lock();
+        Ok(v1::StatusResponse {
+            status: Some(v1::RuntimeStatus {
+                conditions: vec![
+                    condition("RuntimeReady", true),
+                    condition("NetworkReady", network),
+                ],
+            }),
+            ..v1::StatusResponse::default()
+        })
     }
     async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse, CriError> {
         unimplemented("RuntimeConfig")

@@ -1,7 +1,363 @@
-//! The node's own object: registration, status and lease.
-use k8s_openapi::api::core::v1::Node;
+//! The node's own object: registration ([`register`]), status ([`status`], pure), lease ([`lease`]), and what the machine
+//! ([`machine`]) and its runtime ([`runtime`]) are.
+//!
+//! | task | listens to | emits |
+//! |---|---|---|
+//! | status | the own Node, a check of machine and runtime every 10 s | registration, status patches, node events |
+//! | own Node | watch of the Node by name | [`Snapshot`] |
+//! | lease | a 10 s clock, which is the lease's meaning | lease renewals |
+mod lease;
+mod machine;
+mod register;
+mod runtime;
+mod status;
+
+pub use machine::{addresses, memory_capacity};
+pub use status::KUBELET_VERSION;
+
+use crate::cgroups::Share;
+use crate::config::KubeletConfiguration;
+use futures::{StreamExt, pin_mut};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
+use kube::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event};
+use machine::{Machine, Measures};
+use orlop_api::quantity::Amount;
+use orlop_client::events::{EventType, Recorder, node_reference};
+use orlop_cri::{RuntimeService, v1};
+use runtime::RuntimeHealth;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// The own Node object as last seen; `None` until it is known (always, without an API server).
 pub type Snapshot = watch::Receiver<Option<Arc<Node>>>;
+
+/// First and longest wait before another try to register or to post.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(7);
+/// A node that comes up is looked at so often, for so long: readiness is what people wait for.
+const STARTING_CHECK: Duration = Duration::from_millis(100);
+const STARTING_MAX: Duration = Duration::from_secs(120);
+/// Later, one that isn't ready is. Neither the runtime nor its network tells when it comes back.
+const UNREADY_CHECK: Duration = Duration::from_secs(5);
+/// Nodes that were started together must not report together.
+const JITTER: f64 = 0.04;
+/// Images come and go seldom, and listing them is the dearest part of a check.
+const IMAGES_EVERY: Duration = Duration::from_secs(30);
+
+/// What the node tasks work with.
+pub struct NodeContext {
+    /// The API server.
+    pub client: kube::Client,
+    /// The runtime.
+    pub runtime: Arc<dyn RuntimeService>,
+    /// Events.
+    pub recorder: Recorder,
+    /// This node.
+    pub node_name: String,
+    /// KubeletConfiguration.
+    pub configuration: KubeletConfiguration,
+    /// The agent's directory, whose disk is the node's.
+    pub root: PathBuf,
+    /// The node's addresses, the preferred one first.
+    pub node_ips: Vec<IpAddr>,
+    /// `--node-labels`.
+    pub labels: BTreeMap<String, String>,
+    /// Cgroup v1, which is told of.
+    pub cgroup_v1: bool,
+    /// Where the own Node is shown.
+    pub own_node: watch::Sender<Option<Arc<Node>>>,
+}
+
+/// What pods may use together: the machine less what is reserved. Hard eviction thresholds are not taken off: eviction
+/// must come before the kernel's own choice of whom to kill.
+pub fn share_of_pods(configuration: &KubeletConfiguration) -> Share {
+    let reserved = status::reserved(configuration);
+    let taken = |name: &str| reserved.get(name).copied().unwrap_or(Amount::ZERO);
+    let cores = Machine::read().cores;
+    Share {
+        milli_cpu: (cores * 1000 - taken("cpu").milli_value()).max(0),
+        memory: (memory_capacity() - taken("memory").value()).max(0),
+    }
+}
+
+/// Keeps the Node object true until shutdown.
+pub async fn run(context: NodeContext, shutdown: CancellationToken) {
+    let watching = watch_own(&context);
+    let leasing = lease::run(
+        context.client.clone(),
+        context.node_name.clone(),
+        context.configuration.node_lease_duration_seconds,
+        context.own_node.subscribe(),
+    );
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = watching => {}
+        () = leasing => {}
+        () = Keeper::new(&context).run() => {}
+    }
+}
+
+/// Posts the node's status whenever it changed.
+struct Keeper<'a> {
+    context: &'a NodeContext,
+    began: Instant,
+    machine: Machine,
+    /// `containerd://1.6.20`, once it has said so.
+    runtime_version: String,
+    health: RuntimeHealth,
+    runtime_handlers: Vec<v1::RuntimeHandler>,
+    images: Vec<ContainerImage>,
+    images_at: Option<Instant>,
+    /// As last posted, and when.
+    posted: Option<(NodeStatus, Instant)>,
+    unschedulable: bool,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(context: &'a NodeContext) -> Self {
+        Self {
+            context,
+            began: Instant::now(),
+            machine: Machine::read(),
+            runtime_version: String::new(),
+            health: RuntimeHealth::default(),
+            runtime_handlers: Vec::new(),
+            images: Vec::new(),
+            images_at: None,
+            posted: None,
+            unschedulable: false,
+        }
+    }
+
+    async fn run(mut self) {
+        self.tell(EventType::Normal, "Starting", "Starting kubelet.".into());
+        if self.context.cgroup_v1 {
+            let message = "cgroup v1 support is in maintenance mode, please migrate to cgroup v2";
+            self.tell(EventType::Warning, "CgroupV1", message.into());
+        }
+        let mut own = self.context.own_node.subscribe();
+        let mut retry = RETRY_FIRST;
+        loop {
+            match self.pass().await {
+                Ok(()) => retry = RETRY_FIRST,
+                Err(error) => {
+                    tracing::warn!(node = self.context.node_name, %error, "node status not posted, trying again");
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(RETRY_MAX);
+                    continue;
+                }
+            }
+            // The machine tells nobody that its disk fills up: it has to be looked at.
+            let check = tokio::time::sleep(self.check_after());
+            pin_mut!(check);
+            loop {
+                let changed = tokio::select! {
+                    () = &mut check => break,
+                    changed = own.changed() => changed,
+                };
+                let node = own.borrow_and_update().clone();
+                // The sender is this very context's.
+                if changed.is_err() || self.own_changed(node.as_deref()).await {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn check_after(&self) -> Duration {
+        let usual = self.context.configuration.node_status_update_frequency.0;
+        let ready = self
+            .posted
+            .as_ref()
+            .is_some_and(|(status, _)| status::is_ready(status));
+        if ready {
+            return usual.mul_f64(1.0 + rand::random::<f64>() * JITTER);
+        }
+        if self.began.elapsed() < STARTING_MAX {
+            STARTING_CHECK
+        } else {
+            UNREADY_CHECK.min(usual)
+        }
+    }
+
+    /// Somebody changed the Node; whether a pass is due at once.
+    async fn own_changed(&mut self, node: Option<&Node>) -> bool {
+        let Some(node) = node else {
+            if self.posted.take().is_some() {
+                tracing::warn!(
+                    node = self.context.node_name,
+                    "the Node object was deleted: registering again"
+                );
+            }
+            return true;
+        };
+        let unschedulable = node
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false);
+        if unschedulable != self.unschedulable {
+            self.unschedulable = unschedulable;
+            let reason = if unschedulable {
+                "NodeNotSchedulable"
+            } else {
+                "NodeSchedulable"
+            };
+            self.tell_status(reason);
+        }
+        if register::is_mislabelled(node)
+            && let Err(error) = register::mend(self.context, node).await
+        {
+            tracing::warn!(node = self.context.node_name, %error, "cannot put the node's labels right");
+        }
+        false
+    }
+
+    /// Looks at everything once, and posts what is to be posted.
+    async fn pass(&mut self) -> Result<(), kube::Error> {
+        self.look_at_runtime().await;
+        let context = self.context;
+        let own = context.own_node.borrow().clone();
+        let facts = status::Facts {
+            node_name: &context.node_name,
+            configuration: &context.configuration,
+            addresses: &context.node_ips,
+            machine: &self.machine,
+            measures: Measures::take(&context.root),
+            runtime_version: &self.runtime_version,
+            runtime_handlers: &self.runtime_handlers,
+            images: &self.images,
+            troubles: self.health.troubles(Instant::now()),
+        };
+        let last = self.posted.as_ref().map(|(status, _)| status);
+        let previous = last.or(own.as_ref().and_then(|node| node.status.as_ref()));
+        let wanted = status::node_status(&facts, previous, Timestamp::now());
+        let report = context.configuration.node_status_report_frequency.0;
+        match &self.posted {
+            None => {
+                let Some((before, node)) = register::register(context, &wanted).await? else {
+                    return Ok(());
+                };
+                self.tell_reboot(before.as_ref());
+                self.unschedulable = node
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.unschedulable)
+                    .unwrap_or(false);
+                // The watch may be ahead; it is not told older news.
+                context.own_node.send_if_modified(|own| {
+                    let new = own
+                        .as_ref()
+                        .is_none_or(|own| own.metadata.uid != node.metadata.uid);
+                    if new {
+                        *own = Some(Arc::new(node));
+                    }
+                    new
+                });
+            }
+            Some((posted, at)) if !status::differs(posted, &wanted) && at.elapsed() < report => return Ok(()),
+            Some(_) => match register::patch_status(context, &wanted).await {
+                // It is registered again, when the watch has told.
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                outcome => drop(outcome?),
+            },
+        }
+        let before = self.posted.replace((wanted.clone(), Instant::now()));
+        for reason in status::transitions(before.as_ref().map(|(status, _)| status), &wanted) {
+            self.tell_status(reason);
+        }
+        Ok(())
+    }
+
+    async fn look_at_runtime(&mut self) {
+        let runtime = &self.context.runtime;
+        let answer = runtime.status(false).await;
+        if let Err(error) = &answer {
+            tracing::debug!(%error, "the runtime gives no status");
+        }
+        let answer = answer.ok();
+        let status = answer
+            .as_ref()
+            .map(|answer| answer.status.clone().unwrap_or_default());
+        self.health.note(Instant::now(), status.as_ref());
+        let Some(answer) = answer else {
+            // It may come back as another version.
+            self.runtime_version.clear();
+            return;
+        };
+        if self.runtime_version.is_empty()
+            && let Ok(version) = runtime.version().await
+        {
+            self.runtime_version = format!("{}://{}", version.runtime_name, version.runtime_version);
+        }
+        self.runtime_handlers = answer.runtime_handlers;
+        let fresh = self.images_at.is_some_and(|at| at.elapsed() < IMAGES_EVERY);
+        if !fresh && let Ok(images) = runtime.list_images(None).await {
+            self.images = status::images(images, self.context.configuration.node_status_max_images);
+            self.images_at = Some(Instant::now());
+        }
+    }
+
+    fn tell_reboot(&self, before: Option<&Node>) {
+        let info = before.and_then(|node| node.status.as_ref()?.node_info.as_ref());
+        let (Some(info), now) = (info, &self.machine.boot_id) else {
+            return;
+        };
+        if !info.boot_id.is_empty() && info.boot_id != *now {
+            let name = &self.context.node_name;
+            let message = format!("Node {name} has been rebooted, boot id: {now}");
+            self.tell(EventType::Warning, "Rebooted", message);
+        }
+    }
+
+    fn tell_status(&self, reason: &'static str) {
+        let name = &self.context.node_name;
+        tracing::info!(node = name, status = reason, "node");
+        self.tell(
+            EventType::Normal,
+            reason,
+            format!("Node {name} status is now: {reason}"),
+        );
+    }
+
+    fn tell(&self, kind: EventType, reason: &str, message: String) {
+        let node = node_reference(&self.context.node_name);
+        self.context.recorder.event(&node, kind, reason, message);
+    }
+}
+
+/// Follows the own Node object.
+async fn watch_own(context: &NodeContext) {
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let only = watcher::Config::default().fields(&format!("metadata.name={}", context.node_name));
+    let events = watcher::watcher(nodes, only).default_backoff();
+    pin_mut!(events);
+    let mut found = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => found = false,
+            Ok(Event::InitApply(node) | Event::Apply(node)) => {
+                found = true;
+                context.own_node.send_replace(Some(Arc::new(node)));
+            }
+            Ok(Event::InitDone) if found => {}
+            // Before it is registered there is nothing to be told of.
+            Ok(Event::InitDone | Event::Delete(_)) => {
+                context.own_node.send_if_modified(|own| own.take().is_some());
+            }
+            // The watcher waits and tries again by itself.
+            Err(error) => tracing::debug!(%error, "watch of the own Node interrupted"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

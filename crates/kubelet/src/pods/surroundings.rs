@@ -59,6 +59,10 @@ pub trait Surroundings: Send + Sync + 'static {
     /// Makes what must be there before the sandbox: the pod's cgroup and its volumes. Harmless when done already.
     async fn prepare(&self, pod: &Pod) -> Result<(), Lacking>;
 
+    /// A pod that runs already has changed, or was found running: brings what follows its definition up to date, in the
+    /// background.
+    fn refresh(&self, _pod: &Arc<Pod>) {}
+
     /// The cgroup that the sandbox goes into.
     fn cgroup_parent(&self, pod: &Pod) -> String;
 

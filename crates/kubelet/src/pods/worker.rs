@@ -141,6 +141,9 @@ impl Worker {
             self.probes.insert(container.id.clone(), view);
             adopted.push((container.name.clone(), container.id.clone(), started));
         }
+        if self.seen.is_alive() {
+            self.agent.surroundings.refresh(&self.pod);
+        }
         let ip = self.addresses().first().cloned();
         for (container, id, adopted) in adopted {
             self.start_probes(container, id, ip.clone(), adopted);
@@ -190,6 +193,9 @@ impl Worker {
     fn read_mail(&mut self, mail: Mail) {
         if let Some(pod) = mail.pod {
             self.pod = pod;
+            if self.prepared || self.seen.is_alive() {
+                self.agent.surroundings.refresh(&self.pod);
+            }
         }
         if let Some(stop) = mail.stop {
             self.stop = Some(self.stop.map_or(stop, |earlier| earlier.and_then(stop)));
@@ -613,6 +619,8 @@ impl Worker {
             pod = name(&self.pod), namespace = namespace(&self.pod), uid = uid(&self.pod), why = ?stop.why, "stopping pod"
         );
         agent.surroundings.stop_liveness_and_startup(uid(&self.pod));
+        // From now on nothing is made for it any more.
+        self.prepared = false;
         let begun = Mutex::default();
         loop {
             self.fresh = false;

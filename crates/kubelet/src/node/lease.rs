@@ -1,0 +1,112 @@
+//! The node's heartbeat: a Lease renewed every quarter of its duration (contract, node agent §20.3).
+use super::Snapshot;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use kube::Api;
+use kube::api::PostParams;
+use std::time::Duration;
+
+const NAMESPACE: &str = "kube-node-lease";
+/// Tries in a row before it waits longer than the shortest time.
+const TRIES: u32 = 5;
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(7);
+/// Nodes that were started together must not renew together.
+const JITTER: f64 = 0.04;
+/// An API server that hangs must not swallow the next renewals.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Renews for ever. The lease is made once the Node is known, so that it is owned by it.
+pub async fn run(client: kube::Client, node_name: String, duration_seconds: i32, mut node: Snapshot) {
+    let leases: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let period = Duration::from_secs(u64::from(duration_seconds.max(4).unsigned_abs())) / 4;
+    let mut known: Option<Lease> = None;
+    let mut failed: u32 = 0;
+    loop {
+        let owner = match node.wait_for(Option::is_some).await {
+            Ok(node) => node.as_deref().and_then(owner),
+            Err(_) => return,
+        };
+        let renewal = renew(&leases, &node_name, duration_seconds, owner, known.take());
+        let error = match tokio::time::timeout(CALL_TIMEOUT, renewal).await {
+            Ok(Ok(lease)) => {
+                if failed > 0 {
+                    tracing::info!(node = node_name, "node lease renewed again");
+                }
+                (known, failed) = (Some(lease), 0);
+                let apart = rand::random::<f64>() * JITTER;
+                tokio::time::sleep(period.mul_f64(1.0 + apart)).await;
+                continue;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the API server does not answer".to_owned(),
+        };
+        if failed == 0 {
+            tracing::warn!(node = node_name, error, "node lease not renewed, trying again");
+        }
+        failed += 1;
+        let doublings = failed.saturating_sub(TRIES).min(16);
+        tokio::time::sleep((RETRY_FIRST * (1 << doublings)).min(RETRY_MAX)).await;
+    }
+}
+
+fn owner(node: &Node) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        api_version: "v1".into(),
+        kind: "Node".into(),
+        name: node.metadata.name.clone()?,
+        uid: node.metadata.uid.clone()?,
+        ..OwnerReference::default()
+    })
+}
+
+/// Replaces the lease as last seen; reads or creates it first where that fails.
+async fn renew(
+    leases: &Api<Lease>,
+    node_name: &str,
+    duration_seconds: i32,
+    owner: Option<OwnerReference>,
+    known: Option<Lease>,
+) -> Result<Lease, kube::Error> {
+    let fill = |mut lease: Lease| {
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(node_name.to_owned());
+        spec.lease_duration_seconds = Some(duration_seconds);
+        spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));
+        lease.metadata.owner_references = owner.clone().map(|owner| vec![owner]);
+        lease
+    };
+    if let Some(lease) = known {
+        match leases
+            .replace(node_name, &PostParams::default(), &fill(lease))
+            .await
+        {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            outcome => return outcome,
+        }
+    }
+    match leases.get_opt(node_name).await? {
+        Some(lease) => {
+            leases
+                .replace(node_name, &PostParams::default(), &fill(lease))
+                .await
+        }
+        None => {
+            let metadata = ObjectMeta {
+                name: Some(node_name.to_owned()),
+                namespace: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            };
+            leases
+                .create(
+                    &PostParams::default(),
+                    &fill(Lease {
+                        metadata,
+                        ..Lease::default()
+                    }),
+                )
+                .await
+        }
+    }
+}

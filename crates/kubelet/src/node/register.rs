@@ -1,0 +1,151 @@
+//! Makes sure the Node object exists, with the labels every agent vouches for (contract, node agent §20.1).
+use super::NodeContext;
+use super::status;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use orlop_api::annotations::{NODE_ARCH_LABEL, NODE_HOSTNAME_LABEL, NODE_OS_LABEL};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const ATTACH_DETACH: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
+
+/// Go's name of this machine's architecture.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Labels that are put right at every start.
+fn default_labels(node_name: &str) -> BTreeMap<String, String> {
+    let arch = architecture();
+    [
+        (NODE_HOSTNAME_LABEL, node_name),
+        (NODE_OS_LABEL, "linux"),
+        (NODE_ARCH_LABEL, arch),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", arch),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// The Node as it is first registered.
+fn fresh(context: &NodeContext, status: &NodeStatus) -> Node {
+    let configuration = &context.configuration;
+    let mut labels = default_labels(&context.node_name);
+    labels.extend(context.labels.clone());
+    let taints = configuration.register_with_taints.clone();
+    let given = |text: &String| (!text.is_empty()).then(|| text.clone());
+    Node {
+        metadata: ObjectMeta {
+            name: Some(context.node_name.clone()),
+            labels: Some(labels),
+            annotations: Some([(ATTACH_DETACH.to_owned(), "true".to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            taints: (!taints.is_empty()).then_some(taints),
+            provider_id: given(&configuration.provider_id),
+            ..NodeSpec::default()
+        }),
+        status: Some(status.clone()),
+    }
+}
+
+/// The patch that puts default labels and the annotation right; `None` if they are. Labels of `--node-labels` were for
+/// the first registration only: an administrator may have removed them.
+fn repair(node: &Node, node_name: &str) -> Option<Value> {
+    let labels = default_labels(node_name);
+    let have = node.metadata.labels.clone().unwrap_or_default();
+    let annotations = node.metadata.annotations.as_ref();
+    let annotated = annotations.is_some_and(|all| all.contains_key(ATTACH_DETACH));
+    let labelled = labels.iter().all(|(key, value)| have.get(key) == Some(value));
+    let patch = json!({"metadata": {"labels": labels, "annotations": {ATTACH_DETACH: "true"}}});
+    (!annotated || !labelled).then_some(patch)
+}
+
+/// Whether the labels that schedulers go by are someone else's.
+pub fn is_mislabelled(node: &Node) -> bool {
+    let have = node.metadata.labels.as_ref();
+    let is = |key: &str, value: &str| {
+        have.and_then(|labels| labels.get(key))
+            .is_some_and(|have| have == value)
+    };
+    !is(NODE_OS_LABEL, "linux") || !is(NODE_ARCH_LABEL, architecture())
+}
+
+/// Creates the Node, or puts right the one that exists, and posts the status. The object before that, if there was one,
+/// and as it is now; `None` if this agent is not to register its node and nobody else has.
+pub async fn register(
+    context: &NodeContext,
+    status: &NodeStatus,
+) -> Result<Option<(Option<Node>, Node)>, kube::Error> {
+    let name = &context.node_name;
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let Some(node) = nodes.get_opt(name).await? else {
+        if !context.configuration.register_node {
+            return Ok(None);
+        }
+        let created = nodes
+            .create(&PostParams::default(), &fresh(context, status))
+            .await?;
+        tracing::info!(node = name, "node registered");
+        return Ok(Some((None, created)));
+    };
+    mend(context, &node).await?;
+    let now = patch_status(context, status).await?;
+    Ok(Some((Some(node), now)))
+}
+
+/// Puts labels right, if they aren't.
+pub async fn mend(context: &NodeContext, node: &Node) -> Result<(), kube::Error> {
+    let Some(patch) = repair(node, &context.node_name) else {
+        return Ok(());
+    };
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    tracing::info!(node = context.node_name, "putting the node's labels right");
+    let patch = Patch::Strategic(patch);
+    nodes
+        .patch(&context.node_name, &PatchParams::default(), &patch)
+        .await
+        .map(drop)
+}
+
+/// Posts a status.
+pub async fn patch_status(context: &NodeContext, wanted: &NodeStatus) -> Result<Node, kube::Error> {
+    let nodes: Api<Node> = Api::all(context.client.clone());
+    let patch = Patch::Strategic(status::patch(wanted));
+    nodes
+        .patch_status(&context.node_name, &PatchParams::default(), &patch)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(metadata: Value) -> Node {
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn n02_default_labels_are_put_right_and_others_left_alone() {
+        let mut labels = default_labels("n1");
+        labels.insert("team".into(), "a".into());
+        let good = node(json!({"labels": labels, "annotations": {ATTACH_DETACH: "false"}}));
+        assert_eq!(repair(&good, "n1"), None);
+        assert!(!is_mislabelled(&good));
+        labels.insert(NODE_OS_LABEL.into(), "plan9".into());
+        let edited = node(json!({"labels": labels, "annotations": {ATTACH_DETACH: "true"}}));
+        assert!(is_mislabelled(&edited));
+        let patch = repair(&edited, "n1").unwrap();
+        assert_eq!(patch["metadata"]["labels"][NODE_OS_LABEL], "linux");
+        assert_eq!(patch["metadata"]["labels"]["team"], Value::Null);
+        assert!(repair(&node(json!({})), "n1").is_some());
+    }
+}

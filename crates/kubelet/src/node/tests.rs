@@ -1,0 +1,179 @@
+//! The node's own object against the real API server, on a made-up runtime.
+use super::*;
+use crate::testing::FakeRuntime;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Event as CoreEvent;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use orlop_apiserver::{ApiServer, UserInfo};
+use orlop_store::embedded::{EmbeddedStore, Options};
+use serde_json::{Value, json};
+
+struct Bench {
+    runtime: Arc<FakeRuntime>,
+    admin: kube::Client,
+    nodes: Api<Node>,
+    snapshot: Snapshot,
+    began: Instant,
+    stop: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Bench {
+    async fn start(no_network: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(&dir.path().join("store"), Options::default()).unwrap();
+        let config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
+        let server = ApiServer::start(config, store).await.unwrap();
+        let admin = orlop_client::in_process(server.in_process(UserInfo::admin("test")));
+        let own = UserInfo::new("system:node:n1", ["system:nodes"]);
+        let client = orlop_client::in_process(server.in_process(own));
+        let runtime = Arc::<FakeRuntime>::default();
+        *runtime.no_network.lock() = no_network;
+        let (own_node, snapshot) = watch::channel(None);
+        let taint = json!({"key": "team", "value": "a", "effect": "PreferNoSchedule"});
+        let context = NodeContext {
+            recorder: Recorder::new(client.clone(), "kubelet", Some("n1")),
+            client,
+            runtime: runtime.clone(),
+            node_name: "n1".into(),
+            configuration: KubeletConfiguration {
+                register_with_taints: vec![serde_json::from_value(taint).unwrap()],
+                ..KubeletConfiguration::default()
+            },
+            root: dir.path().to_owned(),
+            node_ips: vec!["10.0.0.7".parse().unwrap()],
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            cgroup_v1: true,
+            own_node,
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(run(context, stop.clone()));
+        Self {
+            runtime,
+            nodes: Api::all(admin.clone()),
+            admin,
+            snapshot,
+            began: Instant::now(),
+            stop,
+            _dir: dir,
+        }
+    }
+
+    /// Waits until the own node, as this agent shows it, is as `check` wants it.
+    async fn until(&self, what: &str, check: impl Fn(&Node) -> bool) -> Arc<Node> {
+        let mut snapshot = self.snapshot.clone();
+        let shown = snapshot.wait_for(|node| node.as_deref().is_some_and(&check));
+        match tokio::time::timeout(Duration::from_secs(20), shown).await {
+            Ok(node) => node.unwrap().clone().unwrap(),
+            Err(_) => panic!("waited in vain for {what}: {:#?}", self.snapshot.borrow()),
+        }
+    }
+
+    async fn patch(&self, patch: Value) {
+        let patch = Patch::Merge(patch);
+        self.nodes
+            .patch("n1", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Waits until events on the node have been told, in whatever order.
+    async fn until_events(&self, reasons: &[&str]) {
+        let events: Api<CoreEvent> = Api::namespaced(self.admin.clone(), "default");
+        let wait = async {
+            loop {
+                let all = events.list(&ListParams::default()).await.unwrap();
+                let told: Vec<_> = all.iter().filter_map(|event| event.reason.as_deref()).collect();
+                if reasons.iter().all(|reason| told.contains(reason)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(told.is_ok(), "not all of {reasons:?} were told");
+    }
+}
+
+fn ready(node: &Node) -> bool {
+    node.status.as_ref().is_some_and(status::is_ready)
+}
+
+fn labels(node: &Node) -> BTreeMap<String, String> {
+    node.metadata.labels.clone().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n01_node_is_ready_within_a_second_and_renews_its_lease() {
+    let bench = Bench::start(false).await;
+    let node = bench.until("readiness", ready).await;
+    let took = bench.began.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert_eq!(labels(&node)["team"], "a");
+    assert_eq!(labels(&node)["kubernetes.io/hostname"], "n1");
+    let taints = node.spec.as_ref().unwrap().taints.clone().unwrap_or_default();
+    assert!(taints.iter().any(|taint| taint.key == "team"));
+    let told = ["Starting", "CgroupV1", "NodeHasSufficientMemory", "NodeReady"];
+    bench.until_events(&told).await;
+    let leases: Api<Lease> = Api::namespaced(bench.admin.clone(), "kube-node-lease");
+    let lease = loop {
+        if let Some(lease) = leases.get_opt("n1").await.unwrap() {
+            break lease;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let spec = lease.spec.unwrap();
+    assert_eq!(spec.holder_identity.as_deref(), Some("n1"));
+    assert_eq!(spec.lease_duration_seconds, Some(40));
+    let owners = lease.metadata.owner_references.unwrap();
+    assert_eq!(Some(&owners[0].uid), node.metadata.uid.as_ref());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n02_default_labels_come_back_and_given_ones_do_not() {
+    let bench = Bench::start(false).await;
+    bench.until("readiness", ready).await;
+    bench
+        .patch(json!({"metadata": {"labels": {"kubernetes.io/os": "plan9", "team": null}}}))
+        .await;
+    let mended = |node: &Node| {
+        let labels = labels(node);
+        labels.get("kubernetes.io/os").is_some_and(|os| os == "linux") && !labels.contains_key("team")
+    };
+    bench.until("the label", mended).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn n03_node_without_network_is_not_ready_until_there_is_one() {
+    let bench = Bench::start(true).await;
+    let node = bench.until("its status", |node| node.status.is_some()).await;
+    let status = node.status.clone().unwrap();
+    let last = status.conditions.as_ref().unwrap().last().unwrap().clone();
+    assert!(
+        last.message
+            .unwrap()
+            .starts_with("container runtime network not ready: NetworkReady=false")
+    );
+    *bench.runtime.no_network.lock() = false;
+    bench.until("readiness", ready).await;
+    bench.until_events(&["NodeNotReady", "NodeReady"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_node_is_registered_again_and_cordoning_is_told() {
+    let bench = Bench::start(false).await;
+    let first = bench.until("readiness", ready).await;
+    bench.nodes.delete("n1", &DeleteParams::default()).await.unwrap();
+    let other = |node: &Node| node.metadata.uid != first.metadata.uid && ready(node);
+    bench.until("another node", other).await;
+    bench.patch(json!({"spec": {"unschedulable": true}})).await;
+    bench.until_events(&["NodeNotSchedulable"]).await;
+    bench.patch(json!({"spec": {"unschedulable": null}})).await;
+    bench.until_events(&["NodeSchedulable"]).await;
+}

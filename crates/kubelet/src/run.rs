@@ -1,0 +1,136 @@
+//! An agent with all that is around it: the pods' surroundings, the Node object and the server.
+use crate::agent::{Config, KubeletError, run_with};
+use crate::cgroups::{Cgroups, MOUNT_POINT};
+use crate::config::configz;
+use crate::environment;
+use crate::node::{self, NodeContext};
+use crate::pods::PodsHandle;
+use crate::probes::Probes;
+use crate::server::{self, ServeError, ServerContext};
+use crate::surroundings::{NodeSurroundings, Parts};
+use orlop_client::events::{EventType, Recorder, node_reference};
+use orlop_cri::{RuntimeService, v1};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long the end may wait for events that are still to be written.
+const EVENTS_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// Why an agent ended that was not told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A port is taken, or not a place to listen on.
+    #[error(transparent)]
+    Server(#[from] ServeError),
+    /// The agent itself.
+    #[error(transparent)]
+    Agent(#[from] KubeletError),
+}
+
+/// Runs an agent until `shutdown`; `tls` is its server's certificate and whom it trusts, without which nobody is answered
+/// on the secure port. Containers go on running.
+pub async fn run(
+    mut config: Config,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let pods = PodsHandle::default();
+    let configuration = config.configuration.clone();
+    config.node_ips = node::addresses(&config.node_ips, &config.node_name);
+    // The ports first: one that is taken must end the agent before it touches a pod.
+    let context = ServerContext {
+        node_name: config.node_name.clone(),
+        pods: pods.clone(),
+        runtime: config.runtime.clone(),
+        client: config.client.clone(),
+        configz: configz(&configuration),
+    };
+    let serving = server::bind(&configuration, tls, context).await?;
+    // A task of its own ends with whichever of the others ends first.
+    let shutdown = shutdown.child_token();
+    let _end = shutdown.clone().drop_guard();
+    let recorder = match &config.client {
+        Some(client) => Recorder::new(client.clone(), "kubelet", Some(&config.node_name)),
+        None => Recorder::disabled(),
+    };
+    let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver).await;
+    let memory = node::memory_capacity();
+    let cgroups = Arc::new(Cgroups::new(
+        &configuration,
+        &driver,
+        Path::new(MOUNT_POINT),
+        memory,
+    ));
+    let enforced = configuration
+        .enforce_node_allocatable
+        .iter()
+        .any(|what| what == "pods");
+    cgroups.ensure_node(enforced.then(|| node::share_of_pods(&configuration)));
+    if enforced && config.client.is_some() {
+        recorder.event(
+            &node_reference(&config.node_name),
+            EventType::Normal,
+            "NodeAllocatableEnforced",
+            "Updated Node Allocatable limit across pods".into(),
+        );
+    }
+    let surroundings = NodeSurroundings::new(Parts {
+        cgroups: cgroups.clone(),
+        probes: Probes::new(config.runtime.clone(), recorder.clone(), pods.clone()),
+        settings: environment::Settings {
+            root: config.root_dir.clone(),
+            cluster_dns: configuration.cluster_dns.clone(),
+            cluster_domain: configuration.cluster_domain.clone(),
+            resolv_conf: PathBuf::from(&configuration.resolv_conf),
+        },
+        client: config.client.clone(),
+        recorder: recorder.clone(),
+        pods: pods.clone(),
+    });
+    let tasks = TaskTracker::new();
+    tasks.spawn(serving.run(shutdown.clone()));
+    let (own_node, snapshot) = watch::channel(None);
+    if let Some(client) = config.client.clone() {
+        let context = NodeContext {
+            client,
+            runtime: config.runtime.clone(),
+            recorder: recorder.clone(),
+            node_name: config.node_name.clone(),
+            root: config.root_dir.clone(),
+            node_ips: config.node_ips.clone(),
+            labels: config.node_labels.clone(),
+            cgroup_v1: !cgroups.is_unified(),
+            configuration,
+            own_node,
+        };
+        tasks.spawn(node::run(context, shutdown.clone()));
+    }
+    let outcome = run_with(config, surroundings, pods, snapshot, shutdown.clone()).await;
+    shutdown.cancel();
+    tasks.close();
+    tasks.wait().await;
+    recorder.flush(EVENTS_FLUSH_MAX).await;
+    Ok(outcome?)
+}
+
+/// Who makes cgroups: the runtime's word goes before the configuration's.
+async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str) -> String {
+    match runtime.runtime_config().await {
+        Ok(answer) => {
+            let linux = answer.linux.unwrap_or_default();
+            let is_systemd = linux.cgroup_driver() == v1::CgroupDriver::Systemd;
+            if is_systemd { "systemd" } else { "cgroupfs" }.to_owned()
+        }
+        // containerd 1.6 doesn't know the question.
+        Err(error) => {
+            if !error.is_unimplemented() {
+                tracing::warn!(%error, configured, "the runtime does not name its cgroup driver");
+            }
+            configured.to_owned()
+        }
+    }
+}

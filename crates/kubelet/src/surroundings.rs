@@ -1,0 +1,263 @@
+//! What pods have around them on this node: their cgroup, volumes, environment and probes, behind the trait that workers
+//! know. The one task here listens for objects that volumes show and that have changed.
+use crate::cgroups::Cgroups;
+use crate::environment::{self, EnvContext, container_env, dns, hosts};
+use crate::pods::PodsHandle;
+use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
+use crate::probes::Probes;
+use crate::volumes::{VolumeError, VolumeMap, Volumes};
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use orlop_api::pod::{name, namespace, uid};
+use orlop_client::events::{EventType, Recorder, reference};
+use orlop_cri::v1;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use tokio::sync::mpsc;
+
+/// Pods whose volumes show something that changed, and that wait to be set up again; more make the watches wait.
+const CHANGES_WAITING_MAX: usize = 64;
+
+/// One at a time: a pod's volumes are not set up while they are taken down.
+type Turn = Arc<tokio::sync::Mutex<VolumeMap>>;
+
+/// The surroundings of pods on a real node.
+pub struct NodeSurroundings {
+    cgroups: Arc<Cgroups>,
+    volumes: Volumes,
+    probes: Probes,
+    settings: environment::Settings,
+    client: Option<kube::Client>,
+    recorder: Recorder,
+    pods: PodsHandle,
+    /// By UID, pods whose volumes are set up.
+    set_up: Mutex<HashMap<String, Turn>>,
+    /// For work in the background.
+    this: Weak<Self>,
+}
+
+/// What they are made of.
+pub struct Parts {
+    pub cgroups: Arc<Cgroups>,
+    pub probes: Probes,
+    pub settings: environment::Settings,
+    pub client: Option<kube::Client>,
+    pub recorder: Recorder,
+    pub pods: PodsHandle,
+}
+
+impl NodeSurroundings {
+    /// Starts a task, so it must be called within a tokio runtime.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let (changes, changed) = mpsc::channel(CHANGES_WAITING_MAX);
+        let surroundings = Arc::new_cyclic(|this| Self {
+            volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes),
+            cgroups: parts.cgroups,
+            probes: parts.probes,
+            settings: parts.settings,
+            client: parts.client,
+            recorder: parts.recorder,
+            pods: parts.pods,
+            set_up: Mutex::default(),
+            this: this.clone(),
+        });
+        tokio::spawn(follow(changed, Arc::downgrade(&surroundings)));
+        surroundings
+    }
+
+    fn pod_directories(&self) -> PathBuf {
+        self.settings.root.join("pods")
+    }
+
+    fn turn(&self, uid: &str) -> Turn {
+        self.set_up.lock().entry(uid.to_owned()).or_default().clone()
+    }
+
+    async fn set_up(&self, pod: &Pod) -> Result<(), VolumeError> {
+        let turn = self.turn(uid(pod));
+        let mut volumes = turn.lock().await;
+        *volumes = self.volumes.setup(pod).await?;
+        Ok(())
+    }
+
+    /// Sets the volumes of a pod that runs up again, unless it was released meanwhile.
+    async fn set_up_again(&self, pod: &Pod) {
+        let Some(turn) = self.set_up.lock().get(uid(pod)).cloned() else {
+            return;
+        };
+        let mut volumes = turn.lock().await;
+        let current = self
+            .set_up
+            .lock()
+            .get(uid(pod))
+            .is_some_and(|now| Arc::ptr_eq(now, &turn));
+        if !current {
+            return;
+        }
+        match self.volumes.setup(pod).await {
+            Ok(fresh) => *volumes = fresh,
+            Err(error) => {
+                tracing::warn!(
+                    pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "volumes not brought up to date"
+                );
+                self.tell(pod, "FailedMount", error.to_string());
+            }
+        }
+    }
+
+    fn tell(&self, pod: &Pod, reason: &str, message: String) {
+        self.recorder
+            .event(&reference(pod), EventType::Warning, reason, message);
+    }
+
+    /// What is left of the pod's directory: hosts file and termination messages.
+    fn remove_directory(&self, uid: &str) -> Result<(), String> {
+        let directory = self.pod_directories().join(uid);
+        let remove = || {
+            for part in ["containers", "volumeDevices"] {
+                gone(std::fs::remove_dir_all(directory.join(part)))?;
+            }
+            gone(std::fs::remove_file(directory.join("etc-hosts")))?;
+            // Not recursive: what nobody here has made is nobody's here to remove.
+            gone(std::fs::remove_dir(&directory))
+        };
+        remove().map_err(|error| format!("cannot remove {}: {error}", directory.display()))
+    }
+}
+
+fn gone(outcome: std::io::Result<()>) -> std::io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Whether a volume shows something that may change.
+fn is_shown(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
+/// Sets volumes up again whose objects have changed.
+async fn follow(mut changed: mpsc::Receiver<String>, surroundings: Weak<NodeSurroundings>) {
+    while let Some(uid) = changed.recv().await {
+        let Some(surroundings) = surroundings.upgrade() else {
+            return;
+        };
+        if let Some(record) = surroundings.pods.by_uid(&uid) {
+            surroundings.set_up_again(&record.pod).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Surroundings for NodeSurroundings {
+    async fn prepare(&self, pod: &Pod) -> Result<(), Lacking> {
+        self.cgroups.ensure_pod(pod);
+        self.set_up(pod).await.map_err(|error| Lacking {
+            reason: "FailedMount",
+            message: error.to_string(),
+        })
+    }
+
+    fn refresh(&self, pod: &Arc<Pod>) {
+        let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        if !volumes.any(is_shown) {
+            return;
+        }
+        // A pod that was found running is set up now, as far as this agent knows.
+        self.turn(uid(pod));
+        let pod = pod.clone();
+        let Some(surroundings) = self.this.upgrade() else {
+            return;
+        };
+        tokio::spawn(async move { surroundings.set_up_again(&pod).await });
+    }
+
+    fn cgroup_parent(&self, pod: &Pod) -> String {
+        self.cgroups.parent_of(pod)
+    }
+
+    fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources {
+        self.cgroups.pod_resources(pod)
+    }
+
+    fn dns(&self, pod: &Pod) -> v1::DnsConfig {
+        let (config, notices) = dns::config(pod, &self.settings);
+        for notice in notices {
+            self.tell(pod, notice.reason, notice.message);
+        }
+        config
+    }
+
+    async fn container(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        addresses: &Addresses,
+    ) -> Result<ContainerSetting, String> {
+        let context = EnvContext {
+            pod_ips: &addresses.pod,
+            host_ips: &addresses.host,
+            client: self.client.as_ref(),
+        };
+        let env = container_env(pod, container, &context).await;
+        let env = env.map_err(|error| error.to_string())?;
+        let volumes = self.turn(uid(pod)).lock().await.clone();
+        let mounts = self.volumes.mounts(pod, container, &volumes, &env);
+        let mut mounts = mounts.map_err(|error| error.to_string())?;
+        let hosts = hosts::mount(&self.settings, pod, container, &addresses.pod);
+        mounts.extend(hosts.map_err(|error| error.to_string())?);
+        Ok(ContainerSetting {
+            env,
+            mounts,
+            resources: self.cgroups.container_resources(pod, container),
+        })
+    }
+
+    async fn release(&self, uid: &str) -> Result<(), String> {
+        self.probes.stop(uid);
+        let turn = self.turn(uid);
+        let held = turn.lock().await;
+        self.volumes
+            .teardown(uid)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.set_up.lock().remove(uid);
+        drop(held);
+        self.cgroups.remove_pod(uid).map_err(|error| error.to_string())?;
+        // A pod that has finished is still asked what its containers said last.
+        match self.pods.by_uid(uid) {
+            Some(_) => Ok(()),
+            None => self.remove_directory(uid),
+        }
+    }
+
+    fn start_probes(&self, probed: Probed) {
+        self.probes.start(probed);
+    }
+
+    fn stop_liveness_and_startup(&self, uid: &str) {
+        self.probes.stop_liveness_and_startup(uid);
+    }
+
+    fn stop_probes(&self, uid: &str) {
+        self.probes.stop(uid);
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.pod_directories()) else {
+            return Vec::new();
+        };
+        let names = entries.flatten().map(|entry| entry.file_name().into_string());
+        names.filter_map(Result::ok).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
