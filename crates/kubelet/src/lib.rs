@@ -16,7 +16,9 @@
 //! | `pods::manager` | all of the above, workers' ends | workers, and mail for them |
 //! | `pods::worker`, one a pod | its mailbox, timers | CRI calls, statuses on the board |
 //! | `status::publisher` | the board | mirrors, statuses and deletions in the API, off everybody's way |
-//! | `node` | runtime, API | Node object, lease |
+//! | `surroundings` | changes of objects that volumes show | volumes written anew, workers woken |
+//! | `probes`, one a container and probe | its period | verdicts in workers' mailboxes, events |
+//! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
 //! It remembers nothing that the runtime, the manifests or the API server could not tell it again: after `kill -9` it

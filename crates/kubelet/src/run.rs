@@ -134,3 +134,38 @@ async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str) -> String
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KubeletConfiguration;
+    use crate::testing::FakeRuntime;
+    use futures::StreamExt;
+
+    #[tokio::test]
+    async fn taken_port_ends_the_agent_before_it_touches_anything() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = held.local_addr().unwrap().port();
+        let config = Config {
+            node_name: "n1".into(),
+            configuration: KubeletConfiguration {
+                healthz_port: port,
+                ..KubeletConfiguration::default()
+            },
+            client: None,
+            runtime: Arc::<FakeRuntime>::default(),
+            runtime_name: "fake".into(),
+            notices: futures::stream::pending().boxed(),
+            root_dir: dir.path().join("kubelet"),
+            container_logs_dir: dir.path().join("containers"),
+            node_labels: Default::default(),
+            node_ips: Vec::new(),
+        };
+        let ended = run(config, None, CancellationToken::new()).await;
+        let error = ended.unwrap_err().to_string();
+        assert!(error.contains(&format!("127.0.0.1:{port}")), "{error}");
+        assert!(error.contains("`healthzPort`"), "{error}");
+        assert!(!dir.path().join("kubelet").exists());
+    }
+}

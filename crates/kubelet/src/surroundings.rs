@@ -3,6 +3,7 @@
 use crate::cgroups::Cgroups;
 use crate::environment::{self, EnvContext, container_env, dns, hosts};
 use crate::pods::PodsHandle;
+use crate::pods::mailbox::Mailbox;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
 use crate::probes::Probes;
 use crate::volumes::{VolumeError, VolumeMap, Volumes};
@@ -21,8 +22,17 @@ use tokio::sync::mpsc;
 /// Pods whose volumes show something that changed, and that wait to be set up again; more make the watches wait.
 const CHANGES_WAITING_MAX: usize = 64;
 
+/// The volumes of one pod.
+#[derive(Default)]
+struct PodVolumes {
+    /// As last set up.
+    ready: VolumeMap,
+    /// They are not: who waits for them.
+    waiting: Option<Mailbox>,
+}
+
 /// One at a time: a pod's volumes are not set up while they are taken down.
-type Turn = Arc<tokio::sync::Mutex<VolumeMap>>;
+type Turn = Arc<tokio::sync::Mutex<PodVolumes>>;
 
 /// The surroundings of pods on a real node.
 pub struct NodeSurroundings {
@@ -79,7 +89,9 @@ impl NodeSurroundings {
     async fn set_up(&self, pod: &Pod) -> Result<(), VolumeError> {
         let turn = self.turn(uid(pod));
         let mut volumes = turn.lock().await;
-        *volumes = self.volumes.setup(pod).await?;
+        let outcome = self.volumes.setup(pod).await;
+        *volumes = PodVolumes::default();
+        volumes.ready = outcome?;
         Ok(())
     }
 
@@ -98,7 +110,10 @@ impl NodeSurroundings {
             return;
         }
         match self.volumes.setup(pod).await {
-            Ok(fresh) => *volumes = fresh,
+            Ok(fresh) => {
+                volumes.ready = fresh;
+                wake(volumes.waiting.take());
+            }
             Err(error) => {
                 tracing::warn!(
                     pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "volumes not brought up to date"
@@ -125,6 +140,13 @@ impl NodeSurroundings {
             gone(std::fs::remove_dir(&directory))
         };
         remove().map_err(|error| format!("cannot remove {}: {error}", directory.display()))
+    }
+}
+
+/// Has a pod's worker look again.
+fn wake(waiting: Option<Mailbox>) {
+    if let Some(mailbox) = waiting {
+        mailbox.post(|mail| mail.runtime_changed = true);
     }
 }
 
@@ -163,6 +185,15 @@ impl Surroundings for NodeSurroundings {
             reason: "FailedMount",
             message: error.to_string(),
         })
+    }
+
+    fn call_back(&self, uid: &str, mailbox: &Mailbox) {
+        let (turn, mailbox) = (self.turn(uid), mailbox.clone());
+        // Held only while volumes are being set up; then the outcome is not this pod's any more, and it looks again.
+        match turn.try_lock() {
+            Ok(mut volumes) => volumes.waiting = Some(mailbox),
+            Err(_) => wake(Some(mailbox)),
+        }
     }
 
     fn refresh(&self, pod: &Arc<Pod>) {
@@ -208,7 +239,7 @@ impl Surroundings for NodeSurroundings {
         };
         let env = container_env(pod, container, &context).await;
         let env = env.map_err(|error| error.to_string())?;
-        let volumes = self.turn(uid(pod)).lock().await.clone();
+        let volumes = self.turn(uid(pod)).lock().await.ready.clone();
         let mounts = self.volumes.mounts(pod, container, &volumes, &env);
         let mut mounts = mounts.map_err(|error| error.to_string())?;
         let hosts = hosts::mount(&self.settings, pod, container, &addresses.pod);

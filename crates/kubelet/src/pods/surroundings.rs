@@ -59,6 +59,9 @@ pub trait Surroundings: Send + Sync + 'static {
     /// Makes what must be there before the sandbox: the pod's cgroup and its volumes. Harmless when done already.
     async fn prepare(&self, pod: &Pod) -> Result<(), Lacking>;
 
+    /// After [`Self::prepare`] failed: wakes the pod's worker when what was lacking may be there.
+    fn call_back(&self, _uid: &str, _mailbox: &Mailbox) {}
+
     /// A pod that runs already has changed, or was found running: brings what follows its definition up to date, in the
     /// background.
     fn refresh(&self, _pod: &Arc<Pod>) {}

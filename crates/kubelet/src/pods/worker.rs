@@ -557,6 +557,7 @@ impl Worker {
                 );
                 self.agent
                     .event(&self.pod, EventType::Warning, lacking.reason, lacking.message);
+                self.agent.surroundings.call_back(uid(&self.pod), &self.mailbox);
                 Err(Again(RETRY_AFTER))
             }
         }

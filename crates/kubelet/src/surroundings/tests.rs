@@ -126,17 +126,50 @@ async fn until(what: &str, check: impl Fn() -> bool) {
     assert!(done.is_ok(), "waited in vain for {what}");
 }
 
-#[tokio::test]
-async fn e12_config_map_of_a_pod_found_running_is_followed() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&dir.path().join("store"), Options::default()).unwrap();
+/// A client of a server of its own.
+async fn api(dir: &Path) -> kube::Client {
+    let store = EmbeddedStore::open(&dir.join("store"), Options::default()).unwrap();
     let config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
     let server = ApiServer::start(config, store).await.unwrap();
-    let client = orlop_client::in_process(server.in_process(UserInfo::admin("test")));
-    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    orlop_client::in_process(server.in_process(UserInfo::admin("test")))
+}
+
+async fn create_map(maps: &Api<ConfigMap>) {
     let map = json!({"metadata": {"name": "m"}, "data": {"key": "old"}});
     let map: ConfigMap = serde_json::from_value(map).unwrap();
     maps.create(&PostParams::default(), &map).await.unwrap();
+}
+
+#[tokio::test]
+async fn p09_worker_is_woken_when_the_missing_map_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = api(dir.path()).await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let surroundings = surroundings(dir.path(), Some(client));
+    let pod = pod(
+        json!([{"name": "v", "configMap": {"name": "m"}}]),
+        json!([{"name": "v", "mountPath": "/v"}]),
+    );
+    surroundings.pods.put(pod.clone(), Source::Api);
+    let lacking = surroundings.prepare(&pod).await.unwrap_err();
+    assert_eq!(
+        lacking.message,
+        "MountVolume.SetUp failed for volume \"v\" : configmap \"m\" not found"
+    );
+    let mailbox = Mailbox::default();
+    surroundings.call_back("u", &mailbox);
+    create_map(&maps).await;
+    let woken = tokio::time::timeout(Duration::from_secs(20), mailbox.next()).await;
+    assert!(woken.unwrap().runtime_changed);
+    surroundings.prepare(&pod).await.unwrap();
+}
+
+#[tokio::test]
+async fn e12_config_map_of_a_pod_found_running_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = api(dir.path()).await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    create_map(&maps).await;
     let surroundings = surroundings(dir.path(), Some(client));
     let pod = pod(
         json!([{"name": "v", "configMap": {"name": "m"}}]),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod node;
+mod whole;
 
 use node::Node;
 use orlop_cri::{RuntimeService, v1};

@@ -8,7 +8,7 @@ use orlop_cri::{Remote, RuntimeService, events, sweep, v1};
 use orlop_kubelet::config::{GoDuration, KubeletConfiguration};
 use orlop_kubelet::pods::PodsHandle;
 use orlop_kubelet::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
-use orlop_kubelet::{Config, run_with};
+use orlop_kubelet::{Config, RunError, run, run_with};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -111,29 +111,16 @@ impl Node {
         self.managed.remote()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     pub async fn agent(&self) -> Agent {
         let configuration = KubeletConfiguration {
-            static_pod_path: self.path("manifests").display().to_string(),
-            pod_logs_dir: self.path("logs").display().to_string(),
             file_check_frequency: GoDuration(Duration::from_secs(1)),
             ..KubeletConfiguration::default()
         };
-        let config = Config {
-            node_name: "n1".into(),
-            configuration,
-            client: None,
-            runtime: Arc::new(self.remote().clone()),
-            runtime_name: self.remote().runtime_name().to_owned(),
-            notices: events::subscribe(self.remote()).boxed(),
-            root_dir: self.path("kubelet"),
-            container_logs_dir: self.path("container-logs"),
-            node_labels: Default::default(),
-            node_ips: Vec::new(),
-        };
+        let config = self.config(configuration, None);
         let (pods, shutdown) = (PodsHandle::default(), CancellationToken::new());
         let surroundings = Arc::new(Bare(self.cgroup.clone()));
         let (_, snapshot) = watch::channel(None);
@@ -145,6 +132,53 @@ impl Node {
             shutdown.clone(),
         ));
         Agent { pods, shutdown, task }
+    }
+
+    /// An agent with everything it has in a release.
+    pub async fn whole_agent(
+        &self,
+        configuration: KubeletConfiguration,
+        client: Option<kube::Client>,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> WholeAgent {
+        let configuration = KubeletConfiguration {
+            cgroup_root: self.cgroup.clone(),
+            ..configuration
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(run(self.config(configuration, client), tls, shutdown.clone()));
+        WholeAgent { shutdown, task }
+    }
+
+    fn config(&self, configuration: KubeletConfiguration, client: Option<kube::Client>) -> Config {
+        Config {
+            node_name: "n1".into(),
+            configuration: KubeletConfiguration {
+                static_pod_path: self.path("manifests").display().to_string(),
+                pod_logs_dir: self.path("logs").display().to_string(),
+                ..configuration
+            },
+            client,
+            runtime: Arc::new(self.remote().clone()),
+            runtime_name: self.remote().runtime_name().to_owned(),
+            notices: events::subscribe(self.remote()).boxed(),
+            root_dir: self.path("kubelet"),
+            container_logs_dir: self.path("container-logs"),
+            node_labels: Default::default(),
+            node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+        }
+    }
+
+    /// The cgroup directory of something below this node's, in a hierarchy.
+    pub fn cgroup(&self, controller: &str, below: &str) -> PathBuf {
+        let mount_point = Path::new("/sys/fs/cgroup");
+        let unified = mount_point.join("cgroup.controllers").exists();
+        let hierarchy = if unified {
+            mount_point.to_owned()
+        } else {
+            mount_point.join(controller)
+        };
+        hierarchy.join(self.cgroup.trim_start_matches('/')).join(below)
     }
 
     /// As users are told to: written beside, renamed into place.
@@ -240,6 +274,19 @@ fn remove_cgroups(directory: &Path) {
         }
     }
     let _ = std::fs::remove_dir(directory);
+}
+
+pub struct WholeAgent {
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), RunError>>,
+}
+
+impl WholeAgent {
+    /// As if the process ended: containers stay.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
 }
 
 pub struct Agent {
