@@ -24,7 +24,7 @@ impl ExampleImages {
 /// Debian's etcd, in a name of its own: it is not upstream's image of that version.
 fn etcd() -> anyhow::Result<ImageBuilder> {
     let version = debian::upstream_version("etcd-server")?;
-    let mut image = ImageBuilder::new(&format!("registry.k8s.io/etcd:{version}-orlop"))?
+    let mut image = ImageBuilder::new("orlop.local/etcd:debian")?
         .base()?
         .directory("/var/lib/etcd", 0o700)?
         .label("org.opencontainers.image.version", &version)
@@ -44,7 +44,7 @@ fn etcd() -> anyhow::Result<ImageBuilder> {
 
 fn busybox() -> anyhow::Result<ImageBuilder> {
     let version = debian::upstream_version("busybox-static")?;
-    Ok(ImageBuilder::new(&format!("orlop.local/busybox:{version}"))?
+    Ok(ImageBuilder::new("orlop.local/busybox:debian")?
         .base()?
         .host_file(Path::new(BUSYBOX), BUSYBOX)?
         .busybox_applets(Path::new(BUSYBOX))?

@@ -1,1 +1,19 @@
-//! placeholder
+//! The harness of the end-to-end tests: a real node under a root of its own, driven by the real
+//! kubectl, on a real containerd.
+//!
+//! Every [`Node`] has its own directory, ports, network bridge and containerd, so that tests run
+//! beside each other and beside the machine's own node, and it takes all of it down when dropped.
+//! Nothing here knows how orlop works inside: it runs the binary and reads what users read.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+mod binaries;
+mod cleanup;
+mod containerd;
+mod kubectl;
+mod node;
+mod wait;
+
+pub use binaries::{images, orlop};
+pub use containerd::SeparateContainerd;
+pub use kubectl::Kubectl;
+pub use node::{Node, NodeOptions, free_port};
+pub use wait::{STEP_TIMEOUT, eventually};

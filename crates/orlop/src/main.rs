@@ -1,1 +1,71 @@
-fn main() {}
+//! The `orlop` binary: command line, multi-call names, and the wiring of the parts. Everything that
+//! decides anything lives in the crates below it.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+mod cli;
+mod commands;
+mod detach;
+mod health;
+mod lock;
+mod logging;
+mod node_identity;
+mod paths;
+mod show;
+mod signals;
+
+use anyhow::Result;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain on one line: what failed, why, and what to do.
+            eprintln!("orlop: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut cli::command(), "orlop", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Ps(arguments) => runtime(0)?.block_on(commands::listings::ps(&arguments)),
+        Command::Pods(arguments) => runtime(0)?.block_on(commands::listings::pods(&arguments)),
+        Command::Down(arguments) => runtime(0)?.block_on(commands::down::down(arguments)),
+        Command::Up(arguments) if arguments.detach => {
+            detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)
+        }
+        Command::Up(arguments) => runtime(arguments.log.verbosity)?.block_on(commands::up::up(arguments)),
+        Command::Kubelet(arguments) => {
+            runtime(arguments.log.verbosity)?.block_on(commands::kubelet::kubelet(arguments))
+        }
+        Command::Apiserver(arguments) => {
+            runtime(arguments.log.verbosity)?.block_on(commands::apiserver::apiserver(arguments))
+        }
+        Command::ControllerManager(arguments) => {
+            runtime(arguments.log.verbosity)?.block_on(commands::led::controller_manager(arguments))
+        }
+        Command::Scheduler(arguments) => {
+            runtime(arguments.log.verbosity)?.block_on(commands::led::scheduler(arguments))
+        }
+    }
+}
+
+/// The one tokio runtime of the process. Two workers: everything here waits far more than it
+/// computes, and every worker costs memory.
+fn runtime(verbosity: u8) -> Result<tokio::runtime::Runtime> {
+    const WORKERS: usize = 2;
+    logging::init(verbosity);
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()?)
+}

@@ -100,6 +100,24 @@ impl Authority {
         })
     }
 
+    /// An authority that lives in memory only.
+    pub fn ephemeral(common_name: &str) -> Result<Self, PkiError> {
+        let fail = |reason: rcgen::Error| PkiError::Signing {
+            name: common_name.to_owned(),
+            reason: reason.to_string(),
+        };
+        let (certificate, key) = create(common_name)?;
+        let key = KeyPair::from_pem(&key).map_err(fail)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(fail)?;
+        let der = first_der(&certificate, Path::new("(in memory)"))?;
+        Ok(Self {
+            certificate,
+            issuer,
+            der,
+            directory: PathBuf::new(),
+        })
+    }
+
     /// The authority's certificate, PEM.
     pub fn certificate(&self) -> &str {
         &self.certificate

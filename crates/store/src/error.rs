@@ -30,6 +30,8 @@ pub enum StoreError {
     TooLarge { key: String, size: usize, limit: usize },
     #[error("the request is not valid: {0}")]
     Invalid(String),
+    #[error("etcd at {endpoints}: {reason}")]
+    Remote { endpoints: String, reason: String },
     #[error("the store is closed")]
     Closed,
 }

@@ -23,6 +23,7 @@
 
 pub mod embedded;
 mod error;
+pub mod etcd;
 mod model;
 mod validate;
 

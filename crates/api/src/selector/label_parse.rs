@@ -136,13 +136,11 @@ impl<'a> Parser<'a> {
                         .into(),
                 );
             }
-            Operator::GreaterThan | Operator::LessThan => {
-                if values[0].parse::<i64>().is_err() {
-                    return Err(format!(
-                        "values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer",
-                        values[0]
-                    ));
-                }
+            Operator::GreaterThan | Operator::LessThan if values[0].parse::<i64>().is_err() => {
+                return Err(format!(
+                    "values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer",
+                    values[0]
+                ));
             }
             _ => {}
         }

@@ -73,6 +73,10 @@ impl StoreError {
                 requested: *requested,
                 current: *current,
             },
+            Self::Remote { endpoints, reason } => Self::Remote {
+                endpoints: endpoints.clone(),
+                reason: reason.clone(),
+            },
             Self::LeaseNotFound(lease) => Self::LeaseNotFound(*lease),
             Self::Locked { path, holder } => Self::Locked {
                 path: path.clone(),

@@ -1,0 +1,57 @@
+# The developer's commands; CI calls the same ones. `make help` lists them.
+CARGO ?= cargo
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+ORLOP := $(CARGO_TARGET_DIR)/release/orlop
+IMAGES := $(CARGO_TARGET_DIR)/images
+# Prefix of every path of the node; empty means the machine's own node.
+ROOT ?=
+ROOT_FLAG := $(if $(ROOT),--root $(ROOT))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## Install the Debian packages that are missing
+	@scripts/install-deps.sh
+
+.PHONY: build
+build: deps ## Build the release binary
+	$(CARGO) build --release --locked --bin orlop
+
+.PHONY: images
+images: deps ## Build the example's images from Debian packages
+	$(CARGO) run --quiet --locked --package xtask -- example-images --out $(IMAGES)
+
+.PHONY: up
+up: build images ## Start a node, play the example, print its listings
+	@mkdir -p $(ROOT)/var/lib/orlop/images
+	@cp $(IMAGES)/*.tar $(ROOT)/var/lib/orlop/images/
+	$(ORLOP) up --detach $(ROOT_FLAG)
+	@scripts/play-example.sh $(ORLOP) $(ROOT)
+
+.PHONY: down
+down: ## Stop the node and its pods
+	@if [ -x $(ORLOP) ]; then $(ORLOP) down $(ROOT_FLAG); else echo "$(ORLOP) is not built: nothing to stop"; fi
+
+.PHONY: clean-node
+clean-node: down ## Remove the node's state
+	rm -rf $(ROOT)/var/lib/orlop $(ROOT)/run/orlop $(ROOT)/var/lib/kubelet $(ROOT)/var/log/pods \
+	  $(ROOT)/var/log/containers $(ROOT)/etc/kubernetes $(ROOT)/var/lib/etcd
+
+.PHONY: test
+test: deps ## Run all tests, end-to-end ones included
+	$(CARGO) build --locked --bin orlop --bin xtask
+	$(CARGO) test --locked --workspace
+
+.PHONY: bench
+bench: build images ## Print each figure beside its reference
+	$(CARGO) run --release --locked --package orlop-bench -- --orlop $(ORLOP) --images $(IMAGES)
+
+.PHONY: lint
+lint: deps ## Formatting, clippy, licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo "cargo-deny is not installed: licences not checked"; fi

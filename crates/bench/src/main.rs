@@ -1,0 +1,46 @@
+//! Figures, each beside its reference in the same run. The machine is noisy: compare the two
+//! columns, don't take either alone.
+//!
+//! `--manifests` and `--runtime-endpoint` put the same load on another node agent; `--kubeconfig`
+//! points the API figures at another server.
+mod machine;
+mod marker;
+mod report;
+mod static_pod;
+mod whole_node;
+
+use anyhow::Result;
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Print Orlop's figures beside their references.
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// The orlop binary to measure.
+    #[arg(long)]
+    orlop: PathBuf,
+    /// Directory of the example's OCI archives.
+    #[arg(long)]
+    images: PathBuf,
+    /// Counted rounds of each figure.
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Measure a node agent that runs already: its manifests directory …
+    #[arg(long, requires = "runtime_endpoint")]
+    manifests: Option<PathBuf>,
+    /// … and its CRI socket.
+    #[arg(long, requires = "manifests")]
+    runtime_endpoint: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    report::header();
+    if let (Some(manifests), Some(endpoint)) = (&options.manifests, &options.runtime_endpoint) {
+        return static_pod::measure(manifests, endpoint, options.rounds).await;
+    }
+    let mut node = machine::Node::start(&options.orlop, &options.images).await?;
+    static_pod::measure(&node.manifests(), &node.runtime_endpoint(), options.rounds).await?;
+    whole_node::measure(&mut node, options.rounds.min(7)).await
+}

@@ -1,0 +1,43 @@
+//! The table that `make bench` prints.
+use std::time::Duration;
+
+/// Prints the columns' names.
+pub fn header() {
+    println!(
+        "{:<52} {:>12} {:>12} {:>8}  {}",
+        "figure", "orlop", "reference", "ratio", "bar"
+    );
+}
+
+/// One figure measured beside a reference measured in the same run.
+pub fn ratio(what: &str, ours: &[Duration], reference: &[Duration], bar: f64) {
+    let (ours, reference) = (median(ours), median(reference));
+    let ratio = ours.as_secs_f64() / reference.as_secs_f64();
+    let verdict = if ratio <= bar { "met" } else { "MISSED" };
+    println!(
+        "{what:<52} {:>12} {:>12} {ratio:>7.2}x  <= {bar}x {verdict}",
+        milliseconds(ours),
+        milliseconds(reference)
+    );
+}
+
+/// One figure against a fixed bar; `reference` is a published figure, for orientation.
+pub fn bar(what: &str, ours: f64, unit: &str, reference: &str, bar: f64) {
+    let verdict = if ours <= bar { "met" } else { "MISSED" };
+    let ours = format!("{ours:.1} {unit}");
+    println!(
+        "{what:<52} {ours:>12} {reference:>12} {:>8}  <= {bar} {unit} {verdict}",
+        ""
+    );
+}
+
+/// The middle of the samples.
+pub fn median(samples: &[Duration]) -> Duration {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable();
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}

@@ -1,0 +1,127 @@
+//! Flags of upstream's programs that are accepted without effect, so that a kubeadm command line
+//! runs unchanged. What each asks for is either always so here or not yet built; which of the two
+//! is said in the log at start.
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// Why a flag has no effect.
+#[derive(Clone, Copy)]
+enum Why {
+    /// What it asks for is how this program always behaves.
+    Always,
+    /// The feature behind it is not built yet.
+    NotYet,
+}
+use Why::{Always, NotYet};
+
+const APISERVER: &[(&str, Why)] = &[
+    ("allow-privileged", Always),
+    ("authorization-mode", NotYet),
+    ("enable-admission-plugins", Always),
+    ("disable-admission-plugins", NotYet),
+    ("enable-bootstrap-token-auth", NotYet),
+    ("kubelet-preferred-address-types", Always),
+    ("proxy-client-cert-file", NotYet),
+    ("proxy-client-key-file", NotYet),
+    ("requestheader-allowed-names", NotYet),
+    ("requestheader-client-ca-file", NotYet),
+    ("requestheader-extra-headers-prefix", NotYet),
+    ("requestheader-group-headers", NotYet),
+    ("requestheader-username-headers", NotYet),
+    ("runtime-config", NotYet),
+    ("service-account-issuer", NotYet),
+    ("service-account-key-file", NotYet),
+    ("service-account-signing-key-file", NotYet),
+    ("service-cluster-ip-range", NotYet),
+    ("feature-gates", NotYet),
+];
+
+const CONTROLLER_MANAGER: &[(&str, Why)] = &[
+    ("allocate-node-cidrs", NotYet),
+    ("authentication-kubeconfig", NotYet),
+    ("authorization-kubeconfig", NotYet),
+    ("client-ca-file", NotYet),
+    ("cluster-cidr", NotYet),
+    ("cluster-name", Always),
+    ("cluster-signing-cert-file", NotYet),
+    ("cluster-signing-key-file", NotYet),
+    ("controllers", NotYet),
+    ("requestheader-client-ca-file", NotYet),
+    ("service-account-private-key-file", NotYet),
+    ("service-cluster-ip-range", NotYet),
+    ("use-service-account-credentials", NotYet),
+    ("feature-gates", NotYet),
+];
+
+const SCHEDULER: &[(&str, Why)] = &[
+    ("authentication-kubeconfig", NotYet),
+    ("authorization-kubeconfig", NotYet),
+    ("feature-gates", NotYet),
+];
+
+const KUBELET: &[(&str, Why)] = &[
+    ("bootstrap-kubeconfig", NotYet),
+    ("pod-infra-container-image", Always),
+    ("runtime-cgroups", NotYet),
+    ("cloud-provider", NotYet),
+    ("feature-gates", NotYet),
+];
+
+const PARTS: &[(&str, &[(&str, Why)])] = &[
+    ("apiserver", APISERVER),
+    ("controller-manager", CONTROLLER_MANAGER),
+    ("scheduler", SCHEDULER),
+    ("kubelet", KUBELET),
+];
+
+/// Adds the inert flags to each part's subcommand, hidden from help.
+pub fn accept(command: Command) -> Command {
+    PARTS.iter().fold(command, |command, (part, flags)| {
+        command.mut_subcommand(*part, |part| {
+            part.args(flags.iter().map(|(flag, _)| {
+                Arg::new(*flag)
+                    .long(*flag)
+                    .hide(true)
+                    .action(ArgAction::Append)
+                    .num_args(0..=1)
+                    .default_missing_value("true")
+            }))
+        })
+    })
+}
+
+/// The line to log about inert flags that were given, if any asks for something not built yet.
+pub fn notice(matches: &ArgMatches) -> Option<String> {
+    let (part, given) = matches.subcommand()?;
+    let (_, flags) = PARTS.iter().find(|(name, _)| *name == part)?;
+    let ignored: Vec<String> = flags
+        .iter()
+        .filter(|(flag, why)| matches!(why, NotYet) && given.contains_id(flag))
+        .map(|(flag, _)| format!("--{flag}"))
+        .collect();
+    (!ignored.is_empty()).then(|| format!("accepted without effect in this version: {}", ignored.join(", ")))
+}
+
+/// Prints the notice to standard error: the log isn't set up before the flags are known.
+pub fn mention(matches: &ArgMatches) {
+    if let Some(notice) = notice(matches) {
+        eprintln!("orlop: {notice}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn flag_without_effect_is_named_in_the_notice() {
+        let command = accept(crate::cli::Cli::command());
+        let matches = command
+            .try_get_matches_from(["orlop", "scheduler", "--kubeconfig=/x", "--feature-gates=A=true"])
+            .unwrap();
+        assert_eq!(
+            notice(&matches).as_deref(),
+            Some("accepted without effect in this version: --feature-gates")
+        );
+    }
+}

@@ -1,0 +1,237 @@
+//! The command line: what users type, and nothing of what it does.
+mod inert;
+mod parts;
+
+pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Kubernetes for what runs on every node: static pods, mirror pods and DaemonSets in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "orlop", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole node: API server, controllers, scheduler and node agent in one process.
+    Up(UpArgs),
+    /// Stop the node that runs under a root, and its pods.
+    Down(DownArgs),
+    /// Run the node agent alone, with or without an API server.
+    Kubelet(KubeletArgs),
+    /// Run the API server alone.
+    Apiserver(ApiServerArgs),
+    /// Run the controllers alone.
+    ControllerManager(ControllerManagerArgs),
+    /// Run the scheduler alone.
+    Scheduler(SchedulerArgs),
+    /// List containers, in the columns of `crictl ps`.
+    Ps(PsArgs),
+    /// List pods of the runtime, in the columns of `crictl pods`.
+    Pods(PodsArgs),
+    /// Print a completion script for a shell.
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Which node of this machine a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct RootArg {
+    /// Directory that prefixes every default path, so that several nodes live side by side.
+    #[arg(long, value_name = "DIR", env = "ORLOP_ROOT")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Name of the Node object [default: the host name in lower case].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address that the API server listens on.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Port that the API server listens on.
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub secure_port: u16,
+    /// KubeletConfiguration of the node agent [default: /var/lib/kubelet/config.yaml if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// CRI socket of a runtime to use instead of the managed containerd.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub container_runtime_endpoint: Option<String>,
+    /// Directory of OCI archives (`*.tar`) to import [default: /var/lib/orlop/images].
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Start in the background and return when the node serves.
+    #[arg(long)]
+    pub detach: bool,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct DownArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Leave the pods and the runtime running; stop only orlop itself.
+    #[arg(long)]
+    pub keep_pods: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct LogArgs {
+    /// Log verbosity, as upstream's: 0 warnings, 2 decisions, 4 details, 6 everything.
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 2)]
+    pub verbosity: u8,
+}
+
+#[derive(Debug, Args)]
+pub struct RuntimeArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// CRI socket to ask [default: that of the node under --root].
+    #[arg(
+        short = 'r',
+        long,
+        value_name = "ENDPOINT",
+        env = "CONTAINER_RUNTIME_ENDPOINT"
+    )]
+    pub runtime_endpoint: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PsArgs {
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Show all containers, not only running ones.
+    #[arg(short, long)]
+    pub all: bool,
+    /// Print container ids only.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Don't shorten ids.
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PodsArgs {
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Print pod ids only.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Don't shorten ids.
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// The name that this binary answers to as one of upstream's programs, if `program` is one.
+fn part_of(program: &str) -> Option<&'static str> {
+    match program {
+        "kubelet" => Some("kubelet"),
+        "kube-apiserver" => Some("apiserver"),
+        "kube-controller-manager" => Some("controller-manager"),
+        "kube-scheduler" => Some("scheduler"),
+        _ => None,
+    }
+}
+
+/// The command with every accepted flag, for parsing and completions.
+pub fn command() -> clap::Command {
+    inert::accept(Cli::command())
+}
+
+/// Parses a command line. Through a link named like one of upstream's programs, the rest of the
+/// line are that program's flags.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let program = arguments
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    if let Some(part) = part_of(&program) {
+        arguments.insert(1, part.into());
+    }
+    let matches = command().try_get_matches_from(arguments)?;
+    inert::mention(&matches);
+    Cli::from_arg_matches(&matches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn link_named_kubelet_behaves_as_that_part() {
+        let cli = parse_words("/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml --v=4").unwrap();
+        let Command::Kubelet(kubelet) = cli.command else {
+            panic!("{cli:?}")
+        };
+        assert_eq!(
+            kubelet.config.as_deref(),
+            Some(Path::new("/var/lib/kubelet/config.yaml"))
+        );
+        assert_eq!(kubelet.log.verbosity, 4);
+    }
+
+    #[test]
+    fn kubeadm_commands_of_the_control_plane_are_accepted() {
+        for line in [
+            "kube-controller-manager --allocate-node-cidrs=true --authentication-kubeconfig=/etc/kubernetes/controller-manager.conf \
+             --authorization-kubeconfig=/etc/kubernetes/controller-manager.conf --bind-address=127.0.0.1 \
+             --client-ca-file=/etc/kubernetes/pki/ca.crt --cluster-cidr=10.244.0.0/16 --cluster-name=kubernetes \
+             --cluster-signing-cert-file=/etc/kubernetes/pki/ca.crt --cluster-signing-key-file=/etc/kubernetes/pki/ca.key \
+             --controllers=*,bootstrapsigner,tokencleaner --kubeconfig=/etc/kubernetes/controller-manager.conf \
+             --leader-elect=true --requestheader-client-ca-file=/etc/kubernetes/pki/front-proxy-ca.crt \
+             --root-ca-file=/etc/kubernetes/pki/ca.crt --service-account-private-key-file=/etc/kubernetes/pki/sa.key \
+             --service-cluster-ip-range=10.96.0.0/12 --use-service-account-credentials=true",
+            "kube-scheduler --authentication-kubeconfig=/etc/kubernetes/scheduler.conf \
+             --authorization-kubeconfig=/etc/kubernetes/scheduler.conf --bind-address=127.0.0.1 \
+             --kubeconfig=/etc/kubernetes/scheduler.conf --leader-elect=true",
+            "kube-apiserver --advertise-address=10.0.0.1 --allow-privileged=true --authorization-mode=Node,RBAC \
+             --client-ca-file=/etc/kubernetes/pki/ca.crt --enable-admission-plugins=NodeRestriction \
+             --enable-bootstrap-token-auth=true --etcd-cafile=/etc/kubernetes/pki/etcd/ca.crt \
+             --etcd-certfile=/etc/kubernetes/pki/apiserver-etcd-client.crt --etcd-keyfile=/etc/kubernetes/pki/apiserver-etcd-client.key \
+             --etcd-servers=https://127.0.0.1:2379 --kubelet-client-certificate=/etc/kubernetes/pki/apiserver-kubelet-client.crt \
+             --kubelet-client-key=/etc/kubernetes/pki/apiserver-kubelet-client.key \
+             --kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname \
+             --proxy-client-cert-file=/etc/kubernetes/pki/front-proxy-client.crt --proxy-client-key-file=/etc/kubernetes/pki/front-proxy-client.key \
+             --requestheader-allowed-names=front-proxy-client --requestheader-client-ca-file=/etc/kubernetes/pki/front-proxy-ca.crt \
+             --requestheader-extra-headers-prefix=X-Remote-Extra- --requestheader-group-headers=X-Remote-Group \
+             --requestheader-username-headers=X-Remote-User --secure-port=6443 \
+             --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file=/etc/kubernetes/pki/sa.pub \
+             --service-account-signing-key-file=/etc/kubernetes/pki/sa.key --service-cluster-ip-range=10.96.0.0/12 \
+             --tls-cert-file=/etc/kubernetes/pki/apiserver.crt --tls-private-key-file=/etc/kubernetes/pki/apiserver.key",
+            "kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf \
+             --config=/var/lib/kubelet/config.yaml --container-runtime-endpoint=unix:///run/containerd/containerd.sock \
+             --pod-infra-container-image=registry.k8s.io/pause:3.9 --hostname-override=master-01",
+        ] {
+            parse_words(line).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
+    fn unknown_flag_is_refused_with_a_hint() {
+        let error = parse_words("orlop up --node-nam x").unwrap_err().to_string();
+        assert!(error.contains("--node-name"), "{error}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Flags of the parts that run alone, under upstream's names.
+use super::{LogArgs, RootArg};
+use clap::Args;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct KubeletArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// KubeletConfiguration [default: /var/lib/kubelet/config.yaml if it is there].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Kubeconfig of the API server; without it the agent runs alone.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Name of the Node object [default: the host name in lower case].
+    #[arg(long, value_name = "NAME")]
+    pub hostname_override: Option<String>,
+    /// Address of the node [default: that of the default route].
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels of the Node object at its creation, as `key=value,…`.
+    #[arg(long, value_name = "LABELS", value_delimiter = ',')]
+    pub node_labels: Vec<String>,
+    /// Taints of the Node object at its creation, as `key=value:effect,…`.
+    #[arg(long, value_name = "TAINTS", value_delimiter = ',')]
+    pub register_with_taints: Vec<String>,
+    /// CRI socket of the runtime [default: containerd's].
+    #[arg(long, value_name = "ENDPOINT")]
+    pub container_runtime_endpoint: Option<String>,
+    /// Directory or file of static pods (overrides the configuration's staticPodPath).
+    #[arg(long, value_name = "PATH")]
+    pub pod_manifest_path: Option<PathBuf>,
+    /// The agent's own directory.
+    #[arg(long, value_name = "DIR")]
+    pub root_dir: Option<PathBuf>,
+    /// Directory of the agent's certificates.
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ApiServerArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Keep everything in memory: for tests of controllers.
+    #[arg(long)]
+    pub ephemeral: bool,
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub secure_port: u16,
+    /// Address under which others reach this server [default: the bind address, or loopback].
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// Authority whose client certificates are trusted [default: /etc/kubernetes/pki/ca.crt].
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "kubelet_client_certificate")]
+    pub kubelet_client_key: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Servers of etcd, comma-separated [default: the embedded store].
+    #[arg(long, value_name = "URLS", value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cafile: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub etcd_certfile: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub etcd_keyfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ControllerManagerArgs {
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    /// Authority that is published to pods as `kube-root-ca.crt`.
+    #[arg(long, value_name = "FILE")]
+    pub root_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub leader: LeaderArgs,
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Port of `/healthz`; 0 turns it off.
+    #[arg(long, value_name = "PORT", default_value_t = 10257)]
+    pub secure_port: u16,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SchedulerArgs {
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+    #[command(flatten)]
+    pub leader: LeaderArgs,
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Port of `/healthz`; 0 turns it off.
+    #[arg(long, value_name = "PORT", default_value_t = 10259)]
+    pub secure_port: u16,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct LeaderArgs {
+    /// Work only while holding the part's Lease in kube-system.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub leader_elect: bool,
+}

@@ -1,0 +1,120 @@
+//! `orlop apiserver`: the API server alone, on the embedded store, in memory, or on etcd.
+use crate::cli::ApiServerArgs;
+use crate::detach::notify_ready;
+use crate::node_identity::advertised;
+use crate::paths::Root;
+use crate::signals;
+use anyhow::{Context, Result};
+use orlop_apiserver::{ApiServer, Config, KubeletClientTls};
+use orlop_pki::{Authority, Identity, LeafRequest, Usage, server_config};
+use orlop_store::Store;
+use orlop_store::embedded::{EmbeddedStore, Options};
+use orlop_store::etcd::{EtcdStore, EtcdTls};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let shutdown = signals::shutdown_token()?;
+    let address = SocketAddr::new(arguments.bind_address, arguments.secure_port);
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
+    })?;
+    let advertise = match arguments.advertise_address {
+        Some(ip) => SocketAddr::new(ip, address.port()),
+        None => advertised(address),
+    };
+    let tls = serving_tls(&arguments, &root, advertise.ip())?;
+    let store = open_store(&arguments, &root).await?;
+    let mut config = Config::new(advertise);
+    config.shutdown = shutdown.clone();
+    config.kubelet_client = kubelet_client(&arguments)?;
+    let server = ApiServer::start(config, store).await?;
+    tracing::info!(%address, "API server answers");
+    notify_ready();
+    server
+        .serve(listener, tls, shutdown)
+        .await
+        .context("the API server stopped")
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read_given(path: Option<&PathBuf>) -> Result<Option<Vec<u8>>> {
+    path.map(|path| read(path).map(String::into_bytes)).transpose()
+}
+
+async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn Store>> {
+    if arguments.ephemeral {
+        return Ok(EmbeddedStore::in_memory()?);
+    }
+    if arguments.etcd_servers.is_empty() {
+        let path = root.store();
+        let store =
+            tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, Options::default())).await??;
+        return Ok(store);
+    }
+    let identity =
+        read_given(arguments.etcd_certfile.as_ref())?.zip(read_given(arguments.etcd_keyfile.as_ref())?);
+    let tls = EtcdTls {
+        authority: read_given(arguments.etcd_cafile.as_ref())?,
+        identity,
+    };
+    Ok(Arc::new(EtcdStore::connect(&arguments.etcd_servers, tls).await?))
+}
+
+/// The given serving certificate, or one signed by the authority of the PKI directory.
+fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc<rustls::ServerConfig>> {
+    let own = || Authority::ensure(&root.pki(), "ca", "kubernetes");
+    let client_ca = match &arguments.client_ca_file {
+        Some(path) => read(path)?,
+        None => own()?.certificate().to_owned(),
+    };
+    let (certificate, key) = match (&arguments.tls_cert_file, &arguments.tls_private_key_file) {
+        (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
+        _ => {
+            let request = LeafRequest {
+                identity: Identity::new("kube-apiserver", &[]),
+                usage: Usage::Server,
+                dns_names: [
+                    "kubernetes",
+                    "kubernetes.default",
+                    "kubernetes.default.svc",
+                    "localhost",
+                ]
+                .map(str::to_owned)
+                .to_vec(),
+                addresses: vec![ip, IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            };
+            let leaf = own()?.ensure_leaf("apiserver", &request)?;
+            (leaf.certificate, leaf.key)
+        }
+    };
+    Ok(server_config(&certificate, &key, &client_ca)?)
+}
+
+/// How to present oneself to node agents, as far as it was given.
+fn kubelet_client(arguments: &ApiServerArgs) -> Result<Option<KubeletClientTls>> {
+    let (Some(certificate), Some(key)) = (
+        &arguments.kubelet_client_certificate,
+        &arguments.kubelet_client_key,
+    ) else {
+        return Ok(None);
+    };
+    let ca = match arguments
+        .kubelet_certificate_authority
+        .as_ref()
+        .or(arguments.client_ca_file.as_ref())
+    {
+        Some(path) => read(path)?,
+        None => return Ok(None),
+    };
+    Ok(Some(KubeletClientTls {
+        ca,
+        certificate: read(certificate)?,
+        key: read(key)?,
+    }))
+}

@@ -1,0 +1,75 @@
+//! `orlop down`: stop a node and its pods.
+use super::listings::recorded_endpoint;
+use crate::cli::DownArgs;
+use crate::lock::NodeLock;
+use crate::paths::Root;
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use orlop_cri::containerd::ContainerdConfig;
+use orlop_cri::{Endpoint, Remote};
+use std::time::Duration;
+
+/// Grace of pods that have no say in it any more: the node is going.
+const POD_GRACE: Duration = Duration::from_secs(10);
+/// A runtime that doesn't answer has no pods that could be stopped.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
+/// How long orlop itself may take to end before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub async fn down(arguments: DownArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    stop_orlop(&root).await?;
+    if arguments.keep_pods {
+        return Ok(());
+    }
+    let Some(endpoint) = recorded_endpoint(&root)? else {
+        println!("no node has been started under {}", root.as_path().display());
+        return Ok(());
+    };
+    let endpoint = Endpoint::parse(&endpoint)?;
+    if endpoint.socket().exists() {
+        let runtime = Remote::connect_within(&endpoint, RUNTIME_PATIENCE).await?;
+        let stopped = orlop_cri::sweep::remove_all_pods(&runtime, POD_GRACE).await?;
+        println!("{stopped} pods stopped");
+    }
+    stop_containerd(&root).await
+}
+
+/// Ends the orlop process that holds the root's lock and waits until it is gone.
+async fn stop_orlop(root: &Root) -> Result<()> {
+    let lock = root.pid_file();
+    let Some(pid) = NodeLock::holder(&lock)?.filter(|pid| *pid > 0) else {
+        return Ok(());
+    };
+    let pid = Pid::from_raw(pid);
+    signal(pid, Signal::SIGTERM)?;
+    let path = lock.clone();
+    let released = tokio::task::spawn_blocking(move || NodeLock::wait_released(&path));
+    match tokio::time::timeout(STOP_TIMEOUT, released).await {
+        Ok(done) => done??,
+        Err(_) => {
+            eprintln!("orlop (pid {pid}) does not end: killing it");
+            signal(pid, Signal::SIGKILL)?;
+            tokio::task::spawn_blocking(move || NodeLock::wait_released(&lock)).await??;
+        }
+    }
+    println!("orlop (pid {pid}) stopped");
+    Ok(())
+}
+
+fn signal(pid: Pid, signal: Signal) -> Result<()> {
+    match kill(pid, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).with_context(|| format!("cannot stop orlop (pid {pid})")),
+    }
+}
+
+/// Ends the managed containerd of the root, if it runs.
+async fn stop_containerd(root: &Root) -> Result<()> {
+    if orlop_cri::containerd::stop(&ContainerdConfig::of_root(root.as_path())).await? {
+        println!("containerd stopped");
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! `orlop controller-manager` and `orlop scheduler`: a part alone, behind a Lease.
+use crate::cli::{ControllerManagerArgs, LeaderArgs, SchedulerArgs};
+use crate::health;
+use crate::signals;
+use anyhow::{Context, Result, bail};
+use orlop_client::leader::{Candidate, Ended, lead};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use tokio_util::sync::CancellationToken;
+
+pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> {
+    let root_ca = match &arguments.root_ca_file {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read --root-ca-file {}", path.display()))?,
+        ),
+        None => None,
+    };
+    let config = orlop_controllers::ControllersConfig {
+        root_ca,
+        ..Default::default()
+    };
+    let part = Part {
+        name: "kube-controller-manager",
+        // A clean stop leaves the lease to run out, as upstream's does.
+        release_on_exit: false,
+        bind: (arguments.bind_address, arguments.secure_port),
+    };
+    part.run(
+        &arguments.kubeconfig,
+        &arguments.leader,
+        |client, shutdown| async move {
+            orlop_controllers::run(client, config, shutdown)
+                .await
+                .map_err(anyhow::Error::from)
+        },
+    )
+    .await
+}
+
+pub async fn scheduler(arguments: SchedulerArgs) -> Result<()> {
+    let part = Part {
+        name: "kube-scheduler",
+        release_on_exit: true,
+        bind: (arguments.bind_address, arguments.secure_port),
+    };
+    part.run(
+        &arguments.kubeconfig,
+        &arguments.leader,
+        |client, shutdown| async move {
+            orlop_scheduler::run(client, shutdown)
+                .await
+                .map_err(anyhow::Error::from)
+        },
+    )
+    .await
+}
+
+/// A part that works while it leads.
+struct Part {
+    /// Name of its Lease, and of the program it stands in for.
+    name: &'static str,
+    release_on_exit: bool,
+    bind: (IpAddr, u16),
+}
+
+impl Part {
+    async fn run<W, F>(&self, kubeconfig: &Path, leader: &LeaderArgs, work: W) -> Result<()>
+    where
+        W: FnOnce(kube::Client, CancellationToken) -> F,
+        F: Future<Output = Result<()>>,
+    {
+        let shutdown = signals::shutdown_token()?;
+        let client = orlop_client::connect(kubeconfig).await?;
+        let address = SocketAddr::from(self.bind);
+        let probes = async {
+            match address.port() {
+                0 => std::future::pending().await,
+                _ => health::serve(self.name, address, shutdown.clone()).await,
+            }
+        };
+        let working = async {
+            if !leader.leader_elect {
+                return work(client, shutdown.clone()).await;
+            }
+            let host = gethostname::gethostname().to_string_lossy().into_owned();
+            let candidate = Candidate::new(self.name, &host, self.release_on_exit);
+            let mut outcome = Ok(());
+            let ended = lead(client.clone(), &candidate, shutdown.clone(), |leading| async {
+                outcome = work(client, leading).await;
+            })
+            .await;
+            outcome?;
+            match ended {
+                Ended::Finished => Ok(()),
+                Ended::Lost => bail!("{} lost its lease: another copy leads now", self.name),
+            }
+        };
+        tokio::select! {
+            done = working => done,
+            // Ends only by an error: on shutdown the work is waited for.
+            Err(error) = probes => Err(error),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! One file a command: each takes its arguments and does the job, in terms of the parts.
+pub mod agent;
+pub mod apiserver;
+pub mod down;
+pub mod kubelet;
+pub mod led;
+pub mod listings;
+pub mod up;

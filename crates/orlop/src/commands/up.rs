@@ -1,0 +1,216 @@
+//! `orlop up`: a whole node in one process. Composition only: every part talks to the API server
+//! through the same client type that otherwise goes over HTTPS.
+//!
+//! The API server comes first and answers before the runtime is looked at; the agent begins when
+//! both are there.
+use crate::cli::UpArgs;
+use crate::commands::agent::{self, AgentOptions};
+use crate::detach::notify_ready;
+use crate::lock::NodeLock;
+use crate::node_identity::NodeIdentity;
+use crate::paths::Root;
+use crate::signals;
+use anyhow::{Context, Result, bail};
+use orlop_apiserver::{ApiServer, Config, KubeletClientTls, UserInfo};
+use orlop_client::in_process;
+use orlop_controllers::ControllersConfig;
+use orlop_cri::containerd::{ContainerdConfig, Managed};
+use orlop_cri::images::{Directory, Importer};
+use orlop_cri::{Endpoint, Remote};
+use orlop_store::Store;
+use orlop_store::embedded::{EmbeddedStore, Options};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A runtime that somebody else runs must be there: the node says so rather than wait in silence.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the parts may take to end in order.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub async fn up(arguments: UpArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let _lock = NodeLock::take(&root.pid_file())?;
+    let shutdown = signals::shutdown_token()?;
+    let address = SocketAddr::new(arguments.bind_address, arguments.secure_port);
+    // A port that is taken is found out before anything is written.
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
+    })?;
+    let configuration = agent::configuration(&root, arguments.config.as_deref())?;
+    let node_name = agent::node_name(arguments.node_name.as_deref());
+    let identity = NodeIdentity::ensure(&root, &node_name, address)?;
+
+    let mut parts = JoinSet::new();
+    let (server, store) = start_api_server(&root, &identity, address, &shutdown).await?;
+    parts.spawn({
+        let (server, tls, shutdown) = (server.clone(), identity.apiserver_tls()?, shutdown.clone());
+        async move {
+            server
+                .serve(listener, tls, shutdown)
+                .await
+                .context("the API server stopped")
+        }
+    });
+    tracing::info!(%address, "API server answers");
+
+    let client = |user: &str| in_process(server.in_process(UserInfo::new(user, Vec::<String>::new())));
+    parts.spawn({
+        let client = client("system:kube-controller-manager");
+        let config = ControllersConfig {
+            root_ca: Some(identity.authority().to_owned()),
+        };
+        let shutdown = shutdown.clone();
+        async move {
+            orlop_controllers::run(client, config, shutdown)
+                .await
+                .context("the controllers stopped")
+        }
+    });
+    parts.spawn({
+        let (client, shutdown) = (client("system:kube-scheduler"), shutdown.clone());
+        async move {
+            orlop_scheduler::run(client, shutdown)
+                .await
+                .context("the scheduler stopped")
+        }
+    });
+
+    let images = arguments.images.clone().unwrap_or_else(|| root.images());
+    let remote = start_runtime(
+        &root,
+        arguments.container_runtime_endpoint.as_deref(),
+        &images,
+        &mut parts,
+        &shutdown,
+    )
+    .await?;
+    let options = AgentOptions {
+        node_name: node_name.clone(),
+        configuration,
+        client: Some(in_process(server.in_process(UserInfo::node(&node_name)))),
+        remote,
+        tls: Some(identity.kubelet_tls()?),
+        node_ip: None,
+        node_labels: Vec::new(),
+        kubelet_root: root.kubelet(),
+        container_logs: root.container_logs(),
+    };
+    parts.spawn(agent::run(options, shutdown.clone()));
+    notify_ready();
+
+    let outcome = first_failure(&mut parts, &shutdown).await;
+    shutdown.cancel();
+    let ending = async { while parts.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_TIMEOUT, ending).await.is_err() {
+        tracing::warn!("not every part ended within {STOP_TIMEOUT:?}");
+    }
+    store.close().await;
+    outcome
+}
+
+/// Waits for shutdown, or for a part that ends before.
+async fn first_failure(parts: &mut JoinSet<Result<()>>, shutdown: &CancellationToken) -> Result<()> {
+    loop {
+        let ended = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            ended = parts.join_next() => ended,
+        };
+        match ended {
+            None => return Ok(()),
+            Some(Ok(Ok(()))) if shutdown.is_cancelled() => return Ok(()),
+            // A part that has nothing (more) to do.
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => return Err(error),
+            Some(Err(panic)) => bail!("a part of orlop panicked: {panic}"),
+        }
+    }
+}
+
+async fn start_api_server(
+    root: &Root,
+    identity: &NodeIdentity,
+    address: SocketAddr,
+    shutdown: &CancellationToken,
+) -> Result<(Arc<ApiServer>, Arc<EmbeddedStore>)> {
+    let path = root.store();
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, Options::default())).await??;
+    let mut config = Config::new(crate::node_identity::advertised(address));
+    config.shutdown = shutdown.clone();
+    config.kubelet_client = Some(KubeletClientTls {
+        ca: identity.authority().to_owned(),
+        certificate: identity.kubelet_client().certificate.clone(),
+        key: identity.kubelet_client().key.clone(),
+    });
+    let as_store: Arc<dyn Store> = store.clone();
+    Ok((ApiServer::start(config, as_store).await?, store))
+}
+
+/// Connects to the given runtime, or brings the managed containerd up, and imports images.
+async fn start_runtime(
+    root: &Root,
+    endpoint: Option<&str>,
+    images: &Path,
+    parts: &mut JoinSet<Result<()>>,
+    shutdown: &CancellationToken,
+) -> Result<Remote> {
+    let remote = match endpoint {
+        Some(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
+        None => {
+            let managed = Managed::ensure(ContainerdConfig::of_root(root.as_path())).await?;
+            tracing::info!(
+                pid = managed.pid(),
+                adopted = managed.was_adopted(),
+                "containerd runs"
+            );
+            let remote = managed.remote().clone();
+            let shutdown = shutdown.clone();
+            parts.spawn(async move {
+                managed.supervise(shutdown).await;
+                Ok(())
+            });
+            remote
+        }
+    };
+    let record = root.runtime_endpoint_file();
+    std::fs::write(&record, remote.endpoint().to_string())
+        .with_context(|| format!("cannot write {}", record.display()))?;
+    import_images(&remote, images.to_path_buf(), parts, shutdown).await;
+    Ok(remote)
+}
+
+/// Imports the sandbox image and what lies in the directory, then watches it.
+async fn import_images(
+    remote: &Remote,
+    directory: PathBuf,
+    parts: &mut JoinSet<Result<()>>,
+    shutdown: &CancellationToken,
+) {
+    let importer = match Importer::new(remote) {
+        Ok(importer) => Arc::new(importer),
+        Err(error) => {
+            tracing::warn!(%error, "images are not imported: the runtime must have them");
+            return;
+        }
+    };
+    if let Err(error) = importer.ensure_sandbox_image().await {
+        tracing::warn!(%error, "the sandbox image is not imported: the runtime must have its own");
+    }
+    let watched = match Directory::open(importer, &directory) {
+        Ok(watched) => watched,
+        Err(error) => {
+            tracing::warn!(directory = %directory.display(), %error, "no images are imported");
+            return;
+        }
+    };
+    // Before pods start: one that came too early would wait out its pull back-off.
+    watched.import_existing().await;
+    let shutdown = shutdown.clone();
+    parts.spawn(async move {
+        watched.watch(shutdown).await;
+        Ok(())
+    });
+}

@@ -1,0 +1,26 @@
+//! The process's log: one line per decision that changes something, on standard error.
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// Sets the log up for upstream's `-v` levels; `ORLOP_LOG` overrides with a filter of its own.
+pub fn init(verbosity: u8) {
+    let level = match verbosity {
+        0 => "warn",
+        1..=3 => "info",
+        4..=5 => "debug",
+        _ => "trace",
+    };
+    // What lies below our own crates speaks up only when asked, or when something is wrong.
+    let default = format!(
+        "warn,orlop={level},orlop_api={level},orlop_apiserver={level},orlop_client={level},\
+         orlop_controllers={level},orlop_cri={level},orlop_kubelet={level},orlop_pki={level},\
+         orlop_scheduler={level},orlop_store={level}"
+    );
+    let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // A second start in one process (tests) keeps the first log.
+    let _ = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .try_init();
+}

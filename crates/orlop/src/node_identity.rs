@@ -1,0 +1,127 @@
+//! The certificates and kubeconfigs of a node that is its own cluster, in kubeadm's layout.
+use crate::paths::Root;
+use anyhow::{Context, Result};
+use orlop_pki::{Authority, Identity, Kubeconfig, Leaf, LeafRequest, Usage, server_config};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+const CLUSTER: &str = "kubernetes";
+/// First address of the default service range: the `kubernetes` Service.
+const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+
+/// Everything a single-process node presents and trusts.
+pub struct NodeIdentity {
+    authority: Authority,
+    apiserver: Leaf,
+    kubelet: Leaf,
+    kubelet_client: Leaf,
+}
+
+/// The address under which clients reach a server bound to `bound`.
+pub fn advertised(bound: SocketAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound.port())
+    } else {
+        bound
+    }
+}
+
+impl NodeIdentity {
+    /// Makes what is missing, renews what ends soon, and writes the kubeconfigs.
+    pub fn ensure(root: &Root, node_name: &str, bound: SocketAddr) -> Result<Self> {
+        let authority = Authority::ensure(&root.pki(), "ca", CLUSTER)?;
+        let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(SERVICE_ADDRESS)];
+        if bound.ip().is_unspecified() {
+            addresses.extend(orlop_kubelet::node::addresses(&[], node_name));
+        } else {
+            addresses.push(bound.ip());
+        }
+        addresses.sort();
+        addresses.dedup();
+        let names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+        ];
+        let mut dns_names: Vec<String> = names.map(str::to_owned).to_vec();
+        dns_names.push(node_name.to_owned());
+        let server = |identity: Identity, dns_names: Vec<String>, addresses: Vec<IpAddr>| LeafRequest {
+            identity,
+            usage: Usage::Server,
+            dns_names,
+            addresses,
+        };
+        let request = server(Identity::new("kube-apiserver", &[]), dns_names, addresses.clone());
+        let apiserver = authority.ensure_leaf("apiserver", &request)?;
+        let client = LeafRequest {
+            identity: Identity::new("kube-apiserver-kubelet-client", &["system:masters"]),
+            usage: Usage::Client,
+            dns_names: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let kubelet_client = authority.ensure_leaf("apiserver-kubelet-client", &client)?;
+        addresses.extend(orlop_kubelet::node::addresses(&[], node_name));
+        addresses.sort();
+        addresses.dedup();
+        let request = server(
+            Identity::new(format!("system:node:{node_name}"), &["system:nodes"]),
+            vec![node_name.to_owned(), "localhost".to_owned()],
+            addresses,
+        );
+        let kubelet = authority.ensure_leaf_in(&root.kubelet().join("pki"), "kubelet", &request)?;
+        let url = format!("https://{}", advertised(bound));
+        for (file, identity) in [
+            ("admin", Identity::new("kubernetes-admin", &["system:masters"])),
+            (
+                "kubelet",
+                Identity::new(format!("system:node:{node_name}"), &["system:nodes"]),
+            ),
+            (
+                "controller-manager",
+                Identity::new("system:kube-controller-manager", &[]),
+            ),
+            ("scheduler", Identity::new("system:kube-scheduler", &[])),
+        ] {
+            let config = Kubeconfig {
+                server: &url,
+                cluster: CLUSTER,
+                identity,
+            };
+            config.ensure(&root.kubeconfig(file), &authority)?;
+        }
+        Ok(Self {
+            authority,
+            apiserver,
+            kubelet,
+            kubelet_client,
+        })
+    }
+
+    /// The authority's certificate, PEM.
+    pub fn authority(&self) -> &str {
+        self.authority.certificate()
+    }
+
+    /// How the API server presents itself to node agents.
+    pub fn kubelet_client(&self) -> &Leaf {
+        &self.kubelet_client
+    }
+
+    pub fn apiserver_tls(&self) -> Result<Arc<rustls::ServerConfig>> {
+        self.tls(&self.apiserver).context("the API server's certificate")
+    }
+
+    pub fn kubelet_tls(&self) -> Result<Arc<rustls::ServerConfig>> {
+        self.tls(&self.kubelet).context("the node agent's certificate")
+    }
+
+    fn tls(&self, leaf: &Leaf) -> Result<Arc<rustls::ServerConfig>> {
+        Ok(server_config(
+            &leaf.certificate,
+            &leaf.key,
+            self.authority.certificate(),
+        )?)
+    }
+}

@@ -1,0 +1,7 @@
+//! What `orlop ps` and `orlop pods` print: the runtime's view, in crictl's columns.
+mod columns;
+mod pods;
+mod ps;
+
+pub use pods::{Options as PodsOptions, pods};
+pub use ps::{Options as PsOptions, ps};

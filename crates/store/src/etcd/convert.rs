@@ -1,0 +1,144 @@
+//! Between the store's words and etcd's.
+use crate::{
+    Compare, CompareResult, CompareTarget, KeyValue, LeaseId, Op, OpResponse, RangeRequest, RangeResponse,
+    Revision, StoreError, Txn, TxnResponse,
+};
+use bytes::Bytes;
+use etcd_client::{
+    Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, GetResponse, PutOptions, Txn as EtcdTxn,
+    TxnOp, TxnOpResponse, TxnResponse as EtcdTxnResponse,
+};
+
+fn number(revision: u64) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+pub fn revision(number: i64) -> Revision {
+    Revision(u64::try_from(number).unwrap_or(0))
+}
+
+pub fn key_value(kv: &etcd_client::KeyValue) -> KeyValue {
+    KeyValue {
+        key: String::from_utf8_lossy(kv.key()).into_owned(),
+        value: Bytes::copy_from_slice(kv.value()),
+        create_revision: revision(kv.create_revision()),
+        mod_revision: revision(kv.mod_revision()),
+        version: u64::try_from(kv.version()).unwrap_or(0),
+        lease: (kv.lease() != 0).then(|| LeaseId(kv.lease())),
+    }
+}
+
+pub fn get(request: &RangeRequest) -> (Vec<u8>, GetOptions) {
+    let mut options = GetOptions::new().with_limit(number(request.limit as u64));
+    if let Some(end) = &request.end {
+        options = options.with_range(end.as_bytes());
+    }
+    if let Some(Revision(at)) = request.revision {
+        options = options.with_revision(number(at));
+    }
+    if request.count_only {
+        options = options.with_count_only();
+    }
+    (request.start.as_bytes().to_vec(), options)
+}
+
+pub fn range_response(answer: GetResponse) -> Result<RangeResponse, StoreError> {
+    Ok(RangeResponse {
+        kvs: answer.kvs().iter().map(key_value).collect(),
+        more: answer.more(),
+        count: usize::try_from(answer.count()).unwrap_or(0),
+        revision: revision(answer.header().ok_or(StoreError::Closed)?.revision()),
+    })
+}
+
+fn compare(compare: Compare) -> EtcdCompare {
+    let result = match compare.result {
+        CompareResult::Equal => CompareOp::Equal,
+        CompareResult::NotEqual => CompareOp::NotEqual,
+        CompareResult::Greater => CompareOp::Greater,
+        CompareResult::Less => CompareOp::Less,
+    };
+    match compare.target {
+        CompareTarget::ModRevision(at) => EtcdCompare::mod_revision(compare.key, result, number(at.0)),
+        CompareTarget::CreateRevision(at) => EtcdCompare::create_revision(compare.key, result, number(at.0)),
+        CompareTarget::Version(version) => EtcdCompare::version(compare.key, result, number(version)),
+        CompareTarget::Value(value) => EtcdCompare::value(compare.key, result, value.to_vec()),
+    }
+}
+
+fn operation(op: Op) -> TxnOp {
+    match op {
+        Op::Put { key, value, lease } => {
+            let mut options = PutOptions::new().with_prev_key();
+            if let Some(LeaseId(lease)) = lease {
+                options = options.with_lease(lease);
+            }
+            TxnOp::put(key, value.to_vec(), Some(options))
+        }
+        Op::Delete { start, end } => {
+            let mut options = DeleteOptions::new().with_prev_key();
+            if let Some(end) = end {
+                options = options.with_range(end);
+            }
+            TxnOp::delete(start, Some(options))
+        }
+        Op::Range(request) => {
+            let (key, options) = get(&request);
+            TxnOp::get(key, Some(options))
+        }
+    }
+}
+
+pub fn txn(txn: Txn) -> EtcdTxn {
+    let operations = |ops: Vec<Op>| ops.into_iter().map(operation).collect::<Vec<_>>();
+    EtcdTxn::new()
+        .when(txn.compare.into_iter().map(compare).collect::<Vec<_>>())
+        .and_then(operations(txn.success))
+        .or_else(operations(txn.failure))
+}
+
+pub fn txn_response(answer: EtcdTxnResponse) -> Result<TxnResponse, StoreError> {
+    let responses = answer
+        .op_responses()
+        .into_iter()
+        .map(|response| match response {
+            TxnOpResponse::Put(put) => Ok(OpResponse::Put {
+                previous: put.prev_key().map(key_value),
+            }),
+            TxnOpResponse::Delete(delete) => Ok(OpResponse::Delete {
+                previous: delete.prev_kvs().iter().map(key_value).collect(),
+            }),
+            TxnOpResponse::Get(get) => range_response(get).map(OpResponse::Range),
+            // Never asked for: the store's transactions don't nest.
+            TxnOpResponse::Txn(_) => Err(StoreError::Closed),
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(TxnResponse {
+        succeeded: answer.succeeded(),
+        revision: revision(answer.header().ok_or(StoreError::Closed)?.revision()),
+        responses,
+    })
+}
+
+/// etcd's errors in the store's terms. etcd doesn't name the revisions of its refusals.
+pub fn error(endpoints: &str, error: etcd_client::Error) -> StoreError {
+    if let etcd_client::Error::GRpcStatus(status) = &error {
+        let message = status.message();
+        if message.contains("required revision has been compacted") {
+            return StoreError::Compacted {
+                requested: Revision(0),
+                oldest: Revision(0),
+            };
+        }
+        if message.contains("required revision is a future revision") {
+            return StoreError::FutureRevision {
+                requested: Revision(0),
+                current: Revision(0),
+            };
+        }
+    }
+    StoreError::Remote {
+        endpoints: endpoints.to_owned(),
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,170 @@
+//! The store on a real etcd: the same guarantees, kept by etcd.
+//!
+//! The only task is one per watch: it reads etcd's stream into the watch's bounded channel and ends
+//! with the stream or when the receiver is dropped.
+mod convert;
+mod watch;
+
+use crate::{
+    LeaseId, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus, Txn, TxnResponse,
+    WatchRequest, WatchStream,
+};
+use async_trait::async_trait;
+use etcd_client::{Certificate, Client, CompactionOptions, ConnectOptions, Identity, TlsOptions};
+use std::time::Duration;
+
+/// A call that etcd hasn't answered for so long has failed: longer than an election takes.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Notices a dead connection while nothing else is said on it, as a watch on a quiet store.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Client certificates for etcd, all PEM.
+#[derive(Clone, Default)]
+pub struct EtcdTls {
+    pub authority: Option<Vec<u8>>,
+    /// Certificate and key.
+    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A store on etcd. Cheap to clone; all clones share one connection.
+#[derive(Clone)]
+pub struct EtcdStore {
+    client: Client,
+    endpoints: String,
+}
+
+impl EtcdStore {
+    /// Connects to the members at `endpoints` (`https://host:port`).
+    ///
+    /// # Errors
+    /// [`StoreError::Remote`] if no member answers.
+    pub async fn connect(endpoints: &[String], tls: EtcdTls) -> Result<Self, StoreError> {
+        let names = endpoints.join(",");
+        let mut options = ConnectOptions::new()
+            .with_timeout(CALL_TIMEOUT)
+            .with_connect_timeout(CONNECT_TIMEOUT)
+            .with_keep_alive(KEEP_ALIVE, CALL_TIMEOUT)
+            .with_keep_alive_while_idle(true);
+        if tls.authority.is_some() || tls.identity.is_some() {
+            let mut settings = TlsOptions::new();
+            if let Some(authority) = tls.authority {
+                settings = settings.ca_certificate(Certificate::from_pem(authority));
+            }
+            if let Some((certificate, key)) = tls.identity {
+                settings = settings.identity(Identity::from_pem(certificate, key));
+            }
+            options = options.with_tls(settings);
+        }
+        let fail = |error| convert::error(&names, error);
+        let client = Client::connect(endpoints, Some(options)).await.map_err(fail)?;
+        let store = Self {
+            client,
+            endpoints: names,
+        };
+        // The client connects when it is first used: find out now whether anybody is there.
+        store.status().await?;
+        Ok(store)
+    }
+
+    fn fail(&self, error: etcd_client::Error) -> StoreError {
+        convert::error(&self.endpoints, error)
+    }
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        let (key, options) = convert::get(&request);
+        let answer = self
+            .client
+            .kv_client()
+            .get(key, Some(options))
+            .await
+            .map_err(|e| self.fail(e))?;
+        convert::range_response(answer)
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        let answer = self
+            .client
+            .kv_client()
+            .txn(convert::txn(txn))
+            .await
+            .map_err(|e| self.fail(e))?;
+        convert::txn_response(answer)
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
+        watch::start(self.client.watch_client(), request, self.endpoints.clone()).await
+    }
+
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
+        let ttl = i64::try_from(ttl_seconds).unwrap_or(i64::MAX);
+        let answer = self
+            .client
+            .lease_client()
+            .grant(ttl, None)
+            .await
+            .map_err(|e| self.fail(e))?;
+        Ok(LeaseId(answer.id()))
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        let mut leases = self.client.lease_client();
+        let (mut keeper, mut answers) = leases.keep_alive(lease.0).await.map_err(|e| self.fail(e))?;
+        keeper.keep_alive().await.map_err(|e| self.fail(e))?;
+        let answer = answers
+            .message()
+            .await
+            .map_err(|e| self.fail(e))?
+            .ok_or(StoreError::Closed)?;
+        // etcd answers a renewal of an unknown lease with a time to live of zero.
+        match u64::try_from(answer.ttl()) {
+            Ok(ttl) if ttl > 0 => Ok(ttl),
+            _ => Err(StoreError::LeaseNotFound(lease.0)),
+        }
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        match self.client.lease_client().revoke(lease.0).await {
+            Ok(_) => Ok(()),
+            Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::NotFound => {
+                Err(StoreError::LeaseNotFound(lease.0))
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        let to = i64::try_from(revision.0).unwrap_or(i64::MAX);
+        let options = CompactionOptions::new().with_physical();
+        self.client
+            .kv_client()
+            .compact(to, Some(options))
+            .await
+            .map_err(|e| self.fail(e))?;
+        Ok(())
+    }
+
+    async fn status(&self) -> Result<StoreStatus, StoreError> {
+        // etcd tells nobody the compacted revision but who asks for too old a one: 0 means unknown.
+        let status = self
+            .client
+            .maintenance_client()
+            .status()
+            .await
+            .map_err(|e| self.fail(e))?;
+        let everything = RangeRequest {
+            count_only: true,
+            ..RangeRequest::prefix("/")
+        };
+        let counted = self.range(everything).await?;
+        Ok(StoreStatus {
+            revision: counted.revision,
+            compacted: Revision(0),
+            size: u64::try_from(status.db_size()).unwrap_or(0),
+            keys: counted.count as u64,
+        })
+    }
+}
