@@ -3,7 +3,7 @@
 use crate::marker::Markers;
 use crate::report;
 use anyhow::{Context, Result};
-use orlop_cri::{Endpoint, Remote, RuntimeService, v1};
+use orlop_cri::{Remote, RuntimeService, v1};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ const IMAGE: &str = "orlop.local/busybox:debian";
 
 /// Measures `rounds` pods each way, in turn, after one uncounted round.
 pub async fn measure(manifests: &Path, endpoint: &str, rounds: usize) -> Result<()> {
-    let runtime = Remote::connect(&Endpoint::parse(endpoint)?).await?;
+    let runtime = Remote::connect(endpoint).await?;
     let markers = Markers::new()?;
     let (mut ours, mut bare) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
