@@ -4,8 +4,8 @@ use std::time::Duration;
 /// Prints the columns' names.
 pub fn header() {
     println!(
-        "{:<52} {:>12} {:>12} {:>8}  {}",
-        "figure", "orlop", "reference", "ratio", "bar"
+        "{:<52} {:>12} {:>12} {:>8}  bar",
+        "figure", "orlop", "reference", "ratio"
     );
 }
 
