@@ -16,10 +16,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         ),
         None => None,
     };
-    let config = orlop_controllers::ControllersConfig {
-        root_ca,
-        ..Default::default()
-    };
+    let config = orlop_controllers::ControllersConfig { root_ca };
     let part = Part {
         name: "kube-controller-manager",
         // A clean stop leaves the lease to run out, as upstream's does.
