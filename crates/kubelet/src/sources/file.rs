@@ -2,12 +2,12 @@
 //!
 //! Where upstream lets a bad edit take the running pod down at the next rescan, here the last good version of a file
 //! stays in force until the file is mended or removed; the fault is told once per version of the file.
-use super::manifest::static_pod;
 use super::{Snapshot, Source, seen_now};
 use futures::{FutureExt, StreamExt};
 use inotify::{EventMask, Inotify, WatchMask};
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::annotations::{CONFIG_SEEN, CONFIG_SOURCE};
+use orlop_api::manifest::{self, MANIFEST_BYTES_MAX, StaticOrigin};
 use orlop_api::pod::full_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// A manifest this large is an error (contract, static pods §1).
-const MANIFEST_BYTES_MAX: u64 = 10 * 1024 * 1024;
 /// Until inotify works again, or a missing directory is looked for again.
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 /// Room for a burst of events; what does not fit is read in the next turn.
@@ -296,18 +294,22 @@ impl Files {
 fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
-        .take(MANIFEST_BYTES_MAX)
+        .take(MANIFEST_BYTES_MAX as u64)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn parse(bytes: &[u8], path: &Path, node_name: &str) -> Result<Pod, String> {
-    if bytes.len() as u64 >= MANIFEST_BYTES_MAX {
+    if bytes.len() >= MANIFEST_BYTES_MAX {
         return Err(format!(
             "the file has {MANIFEST_BYTES_MAX} bytes or more: a manifest must be smaller"
         ));
     }
-    let mut pod = static_pod(bytes, node_name, path).map_err(|error| error.to_string())?;
+    let origin = StaticOrigin {
+        node_name: node_name.to_owned(),
+        source: manifest::Source::File(path.to_path_buf()),
+    };
+    let mut pod = manifest::static_pod(bytes, &origin).map_err(|error| error.to_string())?;
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(CONFIG_SOURCE.to_owned(), Source::File.as_str().to_owned());
     annotations.insert(CONFIG_SEEN.to_owned(), seen_now());
@@ -453,7 +455,7 @@ mod tests {
     fn a07_file_of_ten_mebibytes_is_a_fault() {
         let dir = tempfile::tempdir().unwrap();
         let text = POD.replace("NAME", "a");
-        let padding = |bytes: u64| format!("{text}#{}", " ".repeat(bytes as usize - text.len() - 1));
+        let padding = |bytes: usize| format!("{text}#{}", " ".repeat(bytes - text.len() - 1));
         write(dir.path(), "big.yaml", &padding(MANIFEST_BYTES_MAX));
         let mut files = Files::default();
         assert_eq!(files.read(&source(dir.path()), &Scope::All).1.len(), 1);

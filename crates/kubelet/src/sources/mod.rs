@@ -2,7 +2,6 @@
 //! changed is found by [`merge`].
 pub mod api;
 pub mod file;
-mod manifest;
 pub mod merge;
 
 use k8s_openapi::api::core::v1::Pod;

@@ -1,0 +1,200 @@
+use super::*;
+use proptest::prelude::*;
+
+const POD: &str = "apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {app: web}
+spec:
+  containers:
+  - name: c
+    image: i:1
+    ports:
+    - containerPort: 80
+";
+
+fn origin(path: &str, node: &str) -> StaticOrigin {
+    StaticOrigin {
+        node_name: node.into(),
+        source: Source::File(path.into()),
+    }
+}
+
+fn pod(text: &str) -> Result<Pod, ManifestError> {
+    static_pod(text.as_bytes(), &origin("/m/a.yaml", "node-a"))
+}
+
+fn uid(text: &str, path: &str, node: &str) -> String {
+    static_pod(text.as_bytes(), &origin(path, node))
+        .unwrap()
+        .metadata
+        .uid
+        .unwrap()
+}
+
+#[test]
+fn a03_manifest_becomes_a_named_identified_pod() {
+    let pod = pod(POD).unwrap();
+    let metadata = &pod.metadata;
+    assert_eq!(metadata.name.as_deref(), Some("web-node-a"));
+    assert_eq!(metadata.namespace.as_deref(), Some("default"));
+    let uid = metadata.uid.as_deref().unwrap();
+    assert!(
+        uid.len() == 32
+            && uid
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)),
+        "{uid}"
+    );
+    assert_eq!(metadata.annotations.as_ref().unwrap()[CONFIG_HASH], uid);
+    let spec = pod.spec.as_ref().unwrap();
+    assert_eq!(spec.node_name.as_deref(), Some("node-a"));
+    let blanket = &spec.tolerations.as_ref().unwrap()[0];
+    assert_eq!(
+        (
+            blanket.operator.as_deref(),
+            blanket.effect.as_deref(),
+            &blanket.key
+        ),
+        (Some("Exists"), Some("NoExecute"), &None)
+    );
+    assert_eq!(pod.status.unwrap().phase.as_deref(), Some("Pending"));
+}
+
+#[test]
+fn a04_comments_key_order_and_spelt_out_defaults_keep_the_uid() {
+    let same = "# why\nkind: Pod\napiVersion: v1\nspec:\n  restartPolicy: Always\n  containers:\n  - image: \"i:1\"\n    name: c\n    \
+                ports: [{containerPort: 80, protocol: TCP}]\nmetadata: {labels: {app: web}, name: web}\n";
+    assert_eq!(uid(POD, "/m/a.yaml", "n"), uid(same, "/m/a.yaml", "n"));
+}
+
+#[test]
+fn a09_path_node_and_meaning_change_the_uid() {
+    let base = uid(POD, "/m/a.yaml", "n");
+    assert_ne!(base, uid(POD, "/m/b.yaml", "n"));
+    assert_ne!(base, uid(POD, "/m/a.yaml", "m"));
+    assert_ne!(base, uid(&POD.replace("i:1", "i:2"), "/m/a.yaml", "n"));
+    assert_ne!(base, uid(&POD.replace("app: web", "app: x"), "/m/a.yaml", "n"));
+}
+
+#[test]
+fn a12_url_pods_share_a_uid_across_nodes_and_get_no_toleration() {
+    let http = |node: &str| {
+        let origin = StaticOrigin {
+            node_name: node.into(),
+            source: Source::Http("http://x".into()),
+        };
+        static_pod(POD.as_bytes(), &origin).unwrap()
+    };
+    assert_eq!(http("a").metadata.uid, http("b").metadata.uid);
+    assert!(http("a").spec.unwrap().tolerations.is_none());
+}
+
+#[test]
+fn a21_uid_in_the_manifest_is_kept() {
+    let fixed = POD.replace("  name: web\n", "  name: web\n  uid: fixed\n");
+    assert_eq!(uid(&fixed, "/m/a.yaml", "n"), "fixed");
+}
+
+#[test]
+fn wrong_type_is_told_with_line_column_and_field() {
+    let error = pod(&POD.replace("containerPort: 80", "containerPort: many")).unwrap_err();
+    assert_eq!(
+        (error.line, error.field.as_deref()),
+        (Some(11), Some("spec.containers[0].ports[0].containerPort"))
+    );
+    assert!(error.column.is_some());
+}
+
+#[test]
+fn missing_name_kind_and_image_are_told_with_their_place() {
+    let error = pod(&POD.replace("  name: web\n", "")).unwrap_err();
+    assert_eq!(error.field.as_deref(), Some("metadata.name"));
+    assert!(error.line.is_some());
+    assert_eq!(
+        pod(&POD.replace("kind: Pod\n", "")).unwrap_err().field.as_deref(),
+        Some("kind")
+    );
+    let error = pod(&POD.replace("    image: i:1\n", "")).unwrap_err();
+    assert_eq!(
+        error.to_string().split(": ").nth(1),
+        Some("spec.containers[0].image")
+    );
+    assert!(error.reason.starts_with("Required value"));
+}
+
+#[test]
+fn a06_api_objects_are_refused_by_name() {
+    let with = |spec: &str| format!("{POD}{spec}");
+    for (text, field) in [
+        (with("  serviceAccountName: x\n"), "spec.serviceAccountName"),
+        (
+            with("  imagePullSecrets: [{name: s}]\n"),
+            "spec.imagePullSecrets[0]",
+        ),
+        (
+            with("  volumes: [{name: v, configMap: {name: x}}]\n"),
+            "spec.volumes[0].configMap",
+        ),
+        (
+            with("  volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]\n"),
+            "spec.volumes[0].persistentVolumeClaim",
+        ),
+        (
+            POD.replace(
+                "    ports:",
+                "    env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n    ports:",
+            ),
+            "spec.containers[0].env[0].valueFrom.secretKeyRef",
+        ),
+    ] {
+        let error = pod(&text).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some(field), "{error}");
+        assert!(error.line.is_some(), "{error}");
+        assert!(
+            error.reason.contains("a static pod cannot use API objects"),
+            "{error}"
+        );
+    }
+    assert!(pod(&with("  ephemeralContainers: [{name: e, image: i}]\n")).is_err());
+}
+
+#[test]
+fn a07_size_limit_is_exclusive() {
+    let padded = |size: usize| format!("{POD}{}", "#".repeat(size - POD.len()));
+    assert!(pod(&padded(MANIFEST_BYTES_MAX - 1)).is_ok());
+    assert!(
+        pod(&padded(MANIFEST_BYTES_MAX))
+            .unwrap_err()
+            .reason
+            .contains("too large")
+    );
+}
+
+#[test]
+fn a08_first_document_counts_and_lists_do_not() {
+    let two = format!("{POD}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: other}}\n");
+    assert_eq!(pod(&two).unwrap().metadata.name.as_deref(), Some("web-node-a"));
+    assert!(pod("apiVersion: v1\nkind: PodList\nitems: []\n").is_err());
+}
+
+#[test]
+fn json_is_read_as_well() {
+    let text = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web"},"spec":{"containers":[{"name":"c","image":"i:1"}]}}"#;
+    assert_eq!(pod(text).unwrap().metadata.name.as_deref(), Some("web-node-a"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = static_pod(&bytes, &origin("/m/a.yaml", "n"));
+    }
+
+    #[test]
+    fn damaged_manifests_never_panic(cut in 0usize..200, junk in "[ -~\n]{0,20}") {
+        let cut = cut.min(POD.len());
+        let text = format!("{}{junk}{}", &POD[..cut], &POD[cut..]);
+        let _ = pod(&text);
+    }
+}
