@@ -226,8 +226,8 @@ fn decode(
     if let Value::Object(fields) = &mut value {
         fields.retain(|_, value| !value.is_null());
     }
-    let mut configuration: KubeletConfiguration =
-        serde_json::from_value(value).map_err(|error| invalid(error.to_string()))?;
+    let mut configuration: KubeletConfiguration = serde_json::from_value(value.clone())
+        .map_err(|error| invalid(wrong_field(&value).unwrap_or_else(|| error.to_string())))?;
     let unknown: Vec<String> = configuration
         .other
         .keys()
@@ -254,6 +254,15 @@ fn decode(
     }
     validate(&configuration).map_err(invalid)?;
     Ok(configuration)
+}
+
+/// The top-level field that cannot be read, and why: the decoder of the whole doesn't tell which it was at.
+fn wrong_field(value: &Value) -> Option<String> {
+    value.as_object()?.iter().find_map(|(key, value)| {
+        let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+        let error = serde_json::from_value::<KubeletConfiguration>(alone).err()?;
+        Some(format!("{key}: {error}"))
+    })
 }
 
 /// Unknown fields of the few structures below the top level.
