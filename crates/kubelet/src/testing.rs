@@ -25,6 +25,9 @@ struct State {
     next: i64,
 }
 
+/// What a slow container takes to end: enough to be overtaken by what doesn't wait for it.
+const SLOW_END: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// Containers exist as soon as they are created, run when started and end when stopped.
 #[derive(Default)]
 pub struct FakeRuntime {
@@ -32,6 +35,8 @@ pub struct FakeRuntime {
     changed: Notify,
     /// Container names that ignore the stop signal until their grace is over.
     pub stubborn: Mutex<Vec<String>>,
+    /// Containers that take a moment to end, well within any grace.
+    pub slow: Mutex<Vec<String>>,
     /// Calls that fail.
     pub failing: Mutex<Vec<String>>,
     /// The network is not there.
@@ -257,6 +262,9 @@ impl RuntimeService for FakeRuntime {
         let name = name.unwrap_or_default();
         self.call(format!("StopContainer {name} {}", grace.as_secs()))?;
         let is_stubborn = self.stubborn.lock().contains(&name);
+        if self.slow.lock().contains(&name) {
+            tokio::time::sleep(SLOW_END).await;
+        }
         if is_stubborn {
             tokio::time::sleep(grace).await;
         }

@@ -222,8 +222,8 @@ async fn i14_sidecars_end_after_what_they_serve() {
         "containers": [{"name": "c", "image": "i:1"}]});
     bench.run(&pod(spec), SeenPod::default());
     bench.runtime.until("StartContainer c").await;
-    bench.runtime.stubborn.lock().push("c".into());
-    bench.mailbox.stop(stop(Some(2)));
+    bench.runtime.slow.lock().push("c".into());
+    bench.mailbox.stop(stop(Some(30)));
     bench.ended().await;
     let calls = bench.runtime.calls();
     let stopped: Vec<&String> = calls.iter().filter(|call| call.starts_with("stopped")).collect();
