@@ -66,10 +66,14 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
-/// Ends the managed containerd of the root, if it runs.
+/// Ends the managed containerd of the root, if it runs, and takes its bridge away.
 async fn stop_containerd(root: &Root) -> Result<()> {
-    if orlop_cri::containerd::stop(&ContainerdConfig::of_root(root.as_path())).await? {
+    let config = ContainerdConfig::of_root(root.as_path());
+    if orlop_cri::containerd::stop(&config).await? {
         println!("containerd stopped");
+    }
+    if let Some(network) = &config.network {
+        orlop_cri::cni::remove_bridge(network)?;
     }
     Ok(())
 }
