@@ -174,9 +174,20 @@ pub fn static_pod(bytes: &[u8], origin: &StaticOrigin) -> Result<Pod, ManifestEr
         return Err(error);
     }
     if let Some((field, reason)) = references::first(&pod) {
+        let field = as_written(field, &tree);
         return Err(ManifestError::at(tree.locate(&field), field, reason));
     }
     Ok(pod)
+}
+
+/// Defaults copy the old name of the account's field to the new one: the error names what the file has.
+fn as_written(field: String, tree: &Node) -> String {
+    let old = "serviceAccount";
+    let given = |name: &str| tree.get("spec").is_some_and(|spec| spec.get(name).is_some());
+    if field == "spec.serviceAccountName" && !given("serviceAccountName") && given(old) {
+        return format!("spec.{old}");
+    }
+    field
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 mod error;
 mod meta;
 mod pod;
+mod scheduling;
 
 pub use error::{FieldError, FieldErrorKind};
 pub use meta::{NameRule, label_selector, labels, object_meta, object_meta_update};
-pub use pod::pod_create;
+pub use pod::{pod_create, pod_spec};

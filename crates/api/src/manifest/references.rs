@@ -79,7 +79,14 @@ fn in_container(container: &Container) -> Option<(String, String)> {
     None
 }
 
-fn in_volume(volume: &Volume) -> Option<(&'static str, String)> {
+fn in_volume(volume: &Volume) -> Option<(String, String)> {
+    if let Some(found) = in_projection(volume) {
+        return Some(found);
+    }
+    in_plain_volume(volume).map(|(field, what)| (field.to_owned(), what))
+}
+
+fn in_plain_volume(volume: &Volume) -> Option<(&'static str, String)> {
     if let Some(map) = &volume.config_map {
         return Some(("configMap", format!("ConfigMap {:?}", map.name)));
     }
@@ -94,21 +101,6 @@ fn in_volume(volume: &Volume) -> Option<(&'static str, String)> {
             "persistentVolumeClaim",
             format!("PersistentVolumeClaim {:?}", claim.claim_name),
         ));
-    }
-    let projects = volume
-        .projected
-        .iter()
-        .flat_map(|projected| projected.sources.iter().flatten());
-    for source in projects {
-        let what = match source {
-            source if source.config_map.is_some() => "a projected ConfigMap",
-            source if source.secret.is_some() => "a projected Secret",
-            source if source.service_account_token.is_some() => "a service account token",
-            source if source.cluster_trust_bundle.is_some() => "a ClusterTrustBundle",
-            source if source.pod_certificate.is_some() => "a pod certificate",
-            _ => continue,
-        };
-        return Some(("projected", what.to_owned()));
     }
     let secret_of =
         |kind: &'static str, has_secret: bool| has_secret.then(|| (kind, format!("a Secret for {kind}")));
@@ -153,5 +145,27 @@ fn in_volume(volume: &Volume) -> Option<(&'static str, String)> {
             "storageos",
             volume.storageos.as_ref().is_some_and(|v| v.secret_ref.is_some()),
         )
+    })
+}
+
+fn in_projection(volume: &Volume) -> Option<(String, String)> {
+    let sources = volume.projected.as_ref()?.sources.as_ref()?;
+    sources.iter().enumerate().find_map(|(index, source)| {
+        let (kind, what) = if let Some(map) = &source.config_map {
+            ("configMap", format!("ConfigMap {:?}", map.name))
+        } else if let Some(secret) = &source.secret {
+            ("secret", format!("Secret {:?}", secret.name))
+        } else if source.service_account_token.is_some() {
+            ("serviceAccountToken", "a service account token".to_owned())
+        } else if let Some(bundle) = &source.cluster_trust_bundle {
+            let name = bundle.name.as_ref().or(bundle.signer_name.as_ref());
+            let name = name.map(String::as_str).unwrap_or_default();
+            ("clusterTrustBundle", format!("ClusterTrustBundle {name:?}"))
+        } else if source.pod_certificate.is_some() {
+            ("podCertificate", "a pod certificate".to_owned())
+        } else {
+            return None;
+        };
+        Some((format!("projected.sources[{index}].{kind}"), what))
     })
 }

@@ -69,6 +69,50 @@ fn a04_comments_key_order_and_spelt_out_defaults_keep_the_uid() {
     assert_eq!(uid(POD, "/m/a.yaml", "n"), uid(same, "/m/a.yaml", "n"));
 }
 
+/// §2.4: what `kubectl run --dry-run` writes out says nothing new.
+#[test]
+fn a04_saying_nothing_at_length_keeps_the_uid() {
+    let long =
+        POD.replace(
+            "metadata:\n",
+            "metadata:\n  creationTimestamp: null\n  annotations: {}\n",
+        )
+        .replace(
+            "    image: i:1\n",
+            "    image: i:1\n    resources: {}\n    tty: false\n    args: []\n    env:\n",
+        )
+        .replace(
+            "  containers:\n",
+            "  hostNetwork: false\n  nodeSelector: {}\n  hostname: \"\"\n  containers:\n",
+        ) + "status: {}\n";
+    assert_eq!(uid(POD, "/m/a.yaml", "n"), uid(&long, "/m/a.yaml", "n"));
+}
+
+#[test]
+fn a09_what_looks_empty_but_means_something_changes_the_uid() {
+    let base = uid(POD, "/m/a.yaml", "n");
+    for (from, to) in [
+        ("labels: {app: web}", "labels: {app: web, empty: \"\"}"),
+        (
+            "labels: {app: web}",
+            "labels: {app: web}\n  annotations: {x: \"\"}",
+        ),
+        ("  containers:\n", "  hostUsers: false\n  containers:\n"),
+        ("  containers:\n", "  enableServiceLinks: false\n  containers:\n"),
+        (
+            "  containers:\n",
+            "  terminationGracePeriodSeconds: 0\n  containers:\n",
+        ),
+        ("    image: i:1\n", "    image: i:1\n    args: [\"\"]\n"),
+        (
+            "    image: i:1\n",
+            "    image: i:1\n    securityContext: {allowPrivilegeEscalation: false}\n",
+        ),
+    ] {
+        assert_ne!(base, uid(&POD.replace(from, to), "/m/a.yaml", "n"), "{to}");
+    }
+}
+
 #[test]
 fn a09_path_node_and_meaning_change_the_uid() {
     let base = uid(POD, "/m/a.yaml", "n");
@@ -126,38 +170,153 @@ fn missing_name_kind_and_image_are_told_with_their_place() {
 
 #[test]
 fn a06_api_objects_are_refused_by_name() {
-    let with = |spec: &str| format!("{POD}{spec}");
-    for (text, field) in [
-        (with("  serviceAccountName: x\n"), "spec.serviceAccountName"),
+    let with = |spec: &str| format!("{POD}  {spec}\n");
+    let volume = |source: &str| with(&format!("volumes: [{{name: v, {source}}}]"));
+    let container = |field: &str| POD.replace("    ports:", &format!("    {field}\n    ports:"));
+    let env = |from: &str| container(&format!("env: [{{name: A, valueFrom: {{{from}}}}}]"));
+    let projected = |source: &str| {
+        volume(&format!(
+            "projected: {{sources: [{{downwardAPI: {{items: []}}}}, {{{source}}}]}}"
+        ))
+    };
+    for (text, field, object) in [
         (
-            with("  imagePullSecrets: [{name: s}]\n"),
-            "spec.imagePullSecrets[0]",
+            with("serviceAccountName: x"),
+            "serviceAccountName",
+            "ServiceAccount \"x\"",
         ),
         (
-            with("  volumes: [{name: v, configMap: {name: x}}]\n"),
-            "spec.volumes[0].configMap",
+            with("serviceAccount: x"),
+            "serviceAccount",
+            "ServiceAccount \"x\"",
         ),
         (
-            with("  volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]\n"),
-            "spec.volumes[0].persistentVolumeClaim",
+            with("imagePullSecrets: [{name: s}]"),
+            "imagePullSecrets[0]",
+            "Secret \"s\"",
         ),
         (
-            POD.replace(
-                "    ports:",
-                "    env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n    ports:",
-            ),
-            "spec.containers[0].env[0].valueFrom.secretKeyRef",
+            with("resourceClaims: [{name: r, resourceClaimName: x}]"),
+            "resourceClaims",
+            "ResourceClaims",
+        ),
+        (
+            env("secretKeyRef: {name: s, key: k}"),
+            "containers[0].env[0].valueFrom.secretKeyRef",
+            "Secret \"s\"",
+        ),
+        (
+            env("configMapKeyRef: {name: m, key: k}"),
+            "containers[0].env[0].valueFrom.configMapKeyRef",
+            "ConfigMap \"m\"",
+        ),
+        (
+            container("envFrom: [{secretRef: {name: s}}]"),
+            "containers[0].envFrom[0].secretRef",
+            "Secret \"s\"",
+        ),
+        (
+            container("envFrom: [{configMapRef: {name: m}}]"),
+            "containers[0].envFrom[0].configMapRef",
+            "ConfigMap \"m\"",
+        ),
+        (
+            volume("configMap: {name: x}"),
+            "volumes[0].configMap",
+            "ConfigMap \"x\"",
+        ),
+        (
+            volume("secret: {secretName: x}"),
+            "volumes[0].secret",
+            "Secret \"x\"",
+        ),
+        (
+            volume("persistentVolumeClaim: {claimName: x}"),
+            "volumes[0].persistentVolumeClaim",
+            "PersistentVolumeClaim \"x\"",
+        ),
+        (
+            projected("configMap: {name: x}"),
+            "volumes[0].projected.sources[1].configMap",
+            "ConfigMap \"x\"",
+        ),
+        (
+            projected("secret: {name: x}"),
+            "volumes[0].projected.sources[1].secret",
+            "Secret \"x\"",
+        ),
+        (
+            projected("serviceAccountToken: {path: t}"),
+            "volumes[0].projected.sources[1].serviceAccountToken",
+            "token",
+        ),
+        (
+            projected("clusterTrustBundle: {name: b, path: t}"),
+            "volumes[0].projected.sources[1].clusterTrustBundle",
+            "ClusterTrustBundle \"b\"",
+        ),
+        (
+            projected("podCertificate: {signerName: b, keyType: RSA3072}"),
+            "volumes[0].projected.sources[1].podCertificate",
+            "certificate",
+        ),
+        (volume("csi: {driver: d}"), "volumes[0].csi", "csi"),
+        (
+            volume("glusterfs: {endpoints: e, path: p}"),
+            "volumes[0].glusterfs",
+            "glusterfs",
+        ),
+        (
+            volume("azureFile: {secretName: s, shareName: p}"),
+            "volumes[0].azureFile",
+            "azureFile",
+        ),
+        (
+            volume("ephemeral: {volumeClaimTemplate: {spec: {}}}"),
+            "volumes[0].ephemeral",
+            "ephemeral",
+        ),
+        (
+            volume("iscsi: {targetPortal: t, iqn: q, lun: 0, secretRef: {name: s}}"),
+            "volumes[0].iscsi",
+            "Secret",
         ),
     ] {
         let error = pod(&text).unwrap_err();
-        assert_eq!(error.field.as_deref(), Some(field), "{error}");
-        assert!(error.line.is_some(), "{error}");
+        let field = format!("spec.{field}");
+        assert_eq!(error.field.as_deref(), Some(field.as_str()), "{error}");
+        assert!(error.line.is_some() && error.column.is_some(), "{error}");
         assert!(
-            error.reason.contains("a static pod cannot use API objects"),
+            error.reason.starts_with("a static pod cannot use API objects"),
             "{error}"
         );
+        assert!(error.reason.contains(object), "{error}");
     }
-    assert!(pod(&with("  ephemeralContainers: [{name: e, image: i}]\n")).is_err());
+}
+
+/// §2.5: what needs no API object, and references that name nothing.
+#[test]
+fn references_to_nothing_and_the_nodes_own_volumes_are_allowed() {
+    let spec = "  imagePullSecrets: [{name: \"\"}]\n  volumes:\n  - {name: a, hostPath: {path: /x}}\n  - {name: b, emptyDir: {}}\n  \
+                - {name: c, downwardAPI: {items: []}}\n  - {name: d, nfs: {server: s, path: /}}\n  \
+                - {name: e, projected: {sources: [{downwardAPI: {items: []}}]}}\n  \
+                - {name: f, iscsi: {targetPortal: t, iqn: q, lun: 0}}\n";
+    pod(&format!("{POD}{spec}")).unwrap();
+}
+
+/// §2.3.9: neither makes sense for a pod that a node already runs.
+#[test]
+fn a06_ephemeral_containers_and_gates_are_invalid() {
+    for (spec, field) in [
+        (
+            "  ephemeralContainers: [{name: e, image: i}]\n",
+            "spec.ephemeralContainers",
+        ),
+        ("  schedulingGates: [{name: x.y/z}]\n", "spec.nodeName"),
+    ] {
+        let error = pod(&format!("{POD}{spec}")).unwrap_err();
+        assert_eq!(error.field.as_deref(), Some(field), "{error}");
+    }
 }
 
 #[test]

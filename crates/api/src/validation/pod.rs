@@ -1,5 +1,5 @@
 //! Pods on create: the rules a manifest or a request runs into (contract, API server §12.3).
-use super::{FieldError, NameRule, object_meta};
+use super::{FieldError, NameRule, object_meta, scheduling};
 use crate::annotations::CONFIG_MIRROR;
 use crate::names::{check_dns_label, check_dns_subdomain, check_env_name, check_port_name};
 use crate::quantity::amount;
@@ -28,7 +28,42 @@ pub fn pod_create(pod: &Pod) -> Vec<FieldError> {
             "must set spec.nodeName if mirror pod annotation is set",
         ));
     }
+    if mirror
+        && spec
+            .resource_claims
+            .as_ref()
+            .is_some_and(|claims| !claims.is_empty())
+    {
+        let hint = "static pods do not support resource claims";
+        errors.push(FieldError::forbidden("spec.resourceClaims", hint));
+    }
+    errors.extend(pod_spec(spec));
+    let gated = spec
+        .scheduling_gates
+        .as_ref()
+        .is_some_and(|gates| !gates.is_empty());
+    if gated && !spec.node_name.as_deref().unwrap_or_default().is_empty() {
+        let hint = "cannot be set until all schedulingGates have been cleared";
+        errors.push(FieldError::forbidden("spec.nodeName", hint));
+    }
+    if spec
+        .ephemeral_containers
+        .as_ref()
+        .is_some_and(|list| !list.is_empty())
+    {
+        errors.push(FieldError::forbidden(
+            "spec.ephemeralContainers",
+            "cannot be set on create",
+        ));
+    }
+    errors
+}
+
+/// What any pod's spec must obey, in a pod or in a template; fields start at `spec`.
+pub fn pod_spec(spec: &PodSpec) -> Vec<FieldError> {
+    let mut errors = Vec::new();
     check_spec(spec, &mut errors);
+    errors.extend(scheduling::check(spec));
     errors
 }
 
@@ -87,16 +122,6 @@ fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
             "spec.terminationGracePeriodSeconds",
             spec.termination_grace_period_seconds,
             hint,
-        ));
-    }
-    if spec
-        .ephemeral_containers
-        .as_ref()
-        .is_some_and(|list| !list.is_empty())
-    {
-        errors.push(FieldError::forbidden(
-            "spec.ephemeralContainers",
-            "cannot be set on create",
         ));
     }
 }
