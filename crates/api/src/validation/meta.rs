@@ -343,8 +343,10 @@ mod tests {
             ),
         ] {
             let got = object_meta(&meta(value.clone()), true, NameRule::DnsSubdomain);
-            let want: Vec<String> = want.iter().map(|s| s.chars().take(70).collect()).collect();
-            assert_eq!(texts(&got), want, "{value}");
+            let got = texts(&got);
+            let begins =
+                got.len() == want.len() && got.iter().zip(&want).all(|(got, want)| got.starts_with(want));
+            assert!(begins, "{value}: {got:?}");
         }
     }
 
@@ -367,9 +369,11 @@ mod tests {
         );
         let mut new = old.clone();
         new.finalizers = Some(vec!["x/y".into()]);
-        assert_eq!(
-            texts(&object_meta_update(&new, &old)),
-            ["metadata.finalizers: Forbidden: no new finalizers can be added if the o"[..70].to_owned()]
+        let refused = texts(&object_meta_update(&new, &old));
+        assert_eq!(refused.len(), 1);
+        assert!(
+            refused[0].starts_with("metadata.finalizers: Forbidden: no new finalizers can be added if the"),
+            "{refused:?}"
         );
         new.finalizers = None;
         assert!(object_meta_update(&new, &old).is_empty());
