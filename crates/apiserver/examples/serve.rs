@@ -59,7 +59,7 @@ async fn main() -> Result<(), Failure> {
     let store = EmbeddedStore::open(&directory.join("store"), Options::default())?;
     let mut config = Config::new(address);
     config.kubelet_client = Some(KubeletClientTls {
-        ca: authority.certificate().to_owned(),
+        ca: Some(authority.certificate().to_owned()),
         certificate: kubelet_client.certificate,
         key: kubelet_client.key,
     });

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 /// How the server presents itself to node agents, all PEM.
 #[derive(Clone, Debug)]
 pub struct KubeletClientTls {
-    /// Signs the agents' serving certificates.
-    pub ca: String,
+    /// Signs the agents' serving certificates. `None`: any is taken, since agents may sign their own.
+    pub ca: Option<String>,
     pub certificate: String,
     pub key: String,
 }

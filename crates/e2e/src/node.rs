@@ -179,6 +179,15 @@ impl Node {
             .expect("orlop ended");
     }
 
+    /// Waits for orlop's process, which somebody else has told to end.
+    pub fn ended(&mut self) {
+        self.process
+            .take()
+            .expect("the node ran")
+            .wait()
+            .expect("orlop ended");
+    }
+
     /// Runs one of orlop's own commands against this node.
     pub fn orlop(&self, line: &str) -> Output {
         Command::new(orlop())

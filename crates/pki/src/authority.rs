@@ -204,6 +204,19 @@ impl Authority {
         Ok(leaf)
     }
 
+    /// Whether this authority signed a PEM certificate.
+    pub fn has_signed(&self, certificate: &str) -> bool {
+        let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else {
+            return false;
+        };
+        let (Ok(leaf), Ok((_, authority))) =
+            (pem.parse_x509(), x509_parser::parse_x509_certificate(&self.der))
+        else {
+            return false;
+        };
+        leaf.verify_signature(Some(authority.public_key())).is_ok()
+    }
+
     /// Whether a stored leaf can go on being used for `request`.
     pub fn still_good(&self, certificate: &str, key: &str, request: &LeafRequest) -> bool {
         let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else {
@@ -365,6 +378,7 @@ mod tests {
         let theirs = Authority::ensure(there.path(), "ca", "kubernetes").unwrap();
         let leaf = theirs.sign(&server()).unwrap();
         assert!(!ours.still_good(&leaf.certificate, &leaf.key, &server()));
+        assert!(theirs.has_signed(&leaf.certificate) && !ours.has_signed(&leaf.certificate));
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Files follow kubeadm's layout under the PKI directory (`ca.crt`, `ca.key`, `apiserver.crt`, …),
 //! so that other tools find them. Nothing here talks to the network; there are no tasks. Keys are
 //! ECDSA P-256 and are written with mode 0600 before they are used.
+mod any_certificate;
 mod authority;
 mod error;
 mod files;
 mod kubeconfig;
 mod tls;
 
+pub use any_certificate::any_certificate;
 pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
 pub use error::PkiError;
 pub use kubeconfig::Kubeconfig;

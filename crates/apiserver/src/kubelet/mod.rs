@@ -40,20 +40,28 @@ pub struct KubeletClient {
 impl KubeletClient {
     pub fn new(tls: &KubeletClientTls) -> Result<Self, StartError> {
         let bad = |what: &'static str| move |reason: String| StartError::KubeletTls { what, reason };
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(tls.ca.as_bytes()) {
-            let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
-            roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
-        }
         let chain = CertificateDer::pem_slice_iter(tls.certificate.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| bad("certificate")(e.to_string()))?;
         let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|e| bad("protocol versions")(e.to_string()))?
-            .with_root_certificates(roots)
+            .map_err(|e| bad("protocol versions")(e.to_string()))?;
+        let builder = match &tls.ca {
+            Some(ca) => {
+                let mut roots = rustls::RootCertStore::empty();
+                for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+                    let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
+                    roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
+                }
+                builder.with_root_certificates(roots)
+            }
+            None => builder
+                .dangerous()
+                .with_custom_certificate_verifier(orlop_pki::any_certificate()),
+        };
+        let config = builder
             .with_client_auth_cert(chain, key)
             .map_err(|e| bad("certificate")(e.to_string()))?;
         Ok(Self {

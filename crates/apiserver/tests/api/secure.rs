@@ -53,7 +53,7 @@ impl Secure {
         let address = listener.local_addr().unwrap();
         let mut config = ServerConfig::new(address);
         config.kubelet_client = Some(KubeletClientTls {
-            ca: authority.certificate().to_owned(),
+            ca: Some(authority.certificate().to_owned()),
             certificate: agent_client.certificate,
             key: agent_client.key,
         });

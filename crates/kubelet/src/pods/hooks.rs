@@ -1,12 +1,10 @@
 //! Lifecycle handlers: exec, httpGet, sleep (contract, node agent §10.8).
 use super::agent::Agent;
+use crate::probes::{port_of, tls};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -74,15 +72,10 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&st
     if !secure {
         return request(stream, get, host, port, &path).await;
     }
-    let config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-            .with_no_client_auth();
+    // Hooks talk to the pod itself: its certificate says nothing that the address did not.
+    let config = tls::unverified().map_err(|error| error.to_string())?;
     let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    match tokio_rustls::TlsConnector::from(Arc::new(config))
+    match tokio_rustls::TlsConnector::from(config)
         .connect(name, stream)
         .await
     {
@@ -132,62 +125,4 @@ async fn request(
     };
     driver.abort();
     outcome
-}
-
-fn port_of(port: &IntOrString, container: &Container) -> Option<u16> {
-    match port {
-        IntOrString::Int(number) => u16::try_from(*number).ok(),
-        IntOrString::String(name) => {
-            let named = container
-                .ports
-                .iter()
-                .flatten()
-                .find(|port| port.name.as_deref() == Some(name));
-            named
-                .map(|port| port.container_port)
-                .and_then(|port| u16::try_from(port).ok())
-                .or_else(|| name.parse().ok())
-        }
-    }
-}
-
-/// Hooks talk to the pod itself: its certificate says nothing that the address did not.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

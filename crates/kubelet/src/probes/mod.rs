@@ -3,11 +3,12 @@
 //! One small task per container and probe: it sleeps for the period, runs the check ([`check`]), and puts a verdict that
 //! flips into the mailbox of the pod's worker. When a check runs and what its result means is in [`decide`].
 mod check;
+pub(crate) use check::port_of;
 mod decide;
 mod grpc;
 mod http;
 mod task;
-mod tls;
+pub(crate) mod tls;
 
 use crate::pods::PodsHandle;
 use crate::pods::surroundings::Probed;

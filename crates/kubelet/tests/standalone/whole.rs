@@ -180,7 +180,7 @@ async fn api_pod_sees_its_objects_and_is_seen() {
     let store = EmbeddedStore::open(&node.path("store"), Options::default()).unwrap();
     let mut config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
     config.kubelet_client = Some(KubeletClientTls {
-        ca: authority.certificate().to_owned(),
+        ca: Some(authority.certificate().to_owned()),
         certificate: caller.certificate.clone(),
         key: caller.key.clone(),
     });

@@ -104,14 +104,11 @@ fn kubelet_client(arguments: &ApiServerArgs) -> Result<Option<KubeletClientTls>>
     ) else {
         return Ok(None);
     };
-    let ca = match arguments
+    let ca = arguments
         .kubelet_certificate_authority
-        .as_ref()
-        .or(arguments.client_ca_file.as_ref())
-    {
-        Some(path) => read(path)?,
-        None => return Ok(None),
-    };
+        .as_deref()
+        .map(read)
+        .transpose()?;
     Ok(Some(KubeletClientTls {
         ca,
         certificate: read(certificate)?,

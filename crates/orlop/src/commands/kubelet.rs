@@ -45,7 +45,12 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         .clone()
         .unwrap_or_else(|| kubelet_root.join("pki"));
     let options = AgentOptions {
-        tls: Some(serving_tls(&configuration, &cert_dir, &node_name)?),
+        tls: Some(serving_tls(
+            &configuration,
+            &cert_dir,
+            &root.pki().join("ca.crt"),
+            &node_name,
+        )?),
         node_name,
         configuration,
         client,
@@ -63,16 +68,36 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
 fn serving_tls(
     configuration: &orlop_kubelet::config::KubeletConfiguration,
     cert_dir: &Path,
+    cluster_ca: &Path,
     node_name: &str,
 ) -> Result<Arc<rustls::ServerConfig>> {
     let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
     let own = Authority::ensure(cert_dir, "kubelet-ca", node_name)?;
     let client_ca = match configuration.authentication.x509.client_ca_file.as_str() {
+        "" if cluster_ca.is_file() => read(&cluster_ca.display().to_string())?,
         // Nobody is trusted but who the agent itself signed: nobody.
         "" => own.certificate().to_owned(),
         path => read(path)?,
     };
-    let (certificate, key) = if configuration.tls_cert_file.is_empty() {
+    let (stored, stored_key) = (cert_dir.join("kubelet.crt"), cert_dir.join("kubelet.key"));
+    let given = match configuration.tls_cert_file.is_empty() {
+        false => Some((
+            read(&configuration.tls_cert_file)?,
+            read(&configuration.tls_private_key_file)?,
+        )),
+        true if stored.is_file() && stored_key.is_file() => {
+            let certificate = read(&stored.display().to_string())?;
+            // One that somebody else signed is kept as it is; the agent's own is renewed below.
+            match own.has_signed(&certificate) {
+                true => None,
+                false => Some((certificate, read(&stored_key.display().to_string())?)),
+            }
+        }
+        true => None,
+    };
+    let (certificate, key) = if let Some(given) = given {
+        given
+    } else {
         let leaf = own.ensure_leaf(
             "kubelet",
             &LeafRequest {
@@ -83,11 +108,6 @@ fn serving_tls(
             },
         )?;
         (leaf.certificate, leaf.key)
-    } else {
-        (
-            read(&configuration.tls_cert_file)?,
-            read(&configuration.tls_private_key_file)?,
-        )
     };
     Ok(server_config(&certificate, &key, &client_ca)?)
 }

@@ -141,7 +141,7 @@ async fn start_api_server(
     let mut config = Config::new(crate::node_identity::advertised(address));
     config.shutdown = shutdown.clone();
     config.kubelet_client = Some(KubeletClientTls {
-        ca: identity.authority().to_owned(),
+        ca: Some(identity.authority().to_owned()),
         certificate: identity.kubelet_client().certificate.clone(),
         key: identity.kubelet_client().key.clone(),
     });
