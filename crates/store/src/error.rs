@@ -1,4 +1,5 @@
 //! What can go wrong in a store.
+use crate::key::Key;
 use crate::model::Revision;
 use std::path::PathBuf;
 
@@ -27,7 +28,7 @@ pub enum StoreError {
         supported: u32,
     },
     #[error("the value of {key} has {size} bytes; the limit is {limit}")]
-    TooLarge { key: String, size: usize, limit: usize },
+    TooLarge { key: Key, size: usize, limit: usize },
     #[error("the request is not valid: {0}")]
     Invalid(String),
     #[error("etcd at {endpoints}: {reason}")]

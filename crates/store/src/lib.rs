@@ -24,10 +24,12 @@
 pub mod embedded;
 mod error;
 pub mod etcd;
+mod key;
 mod model;
 mod validate;
 
 pub use error::StoreError;
+pub use key::{Key, prefix_end};
 pub use model::*;
 
 use async_trait::async_trait;
@@ -71,11 +73,12 @@ impl dyn Store {
     /// Writes `key` only if it does not exist. `Ok(None)` when it does.
     pub async fn create(
         &self,
-        key: &str,
+        key: impl Into<Key>,
         value: bytes::Bytes,
         lease: Option<LeaseId>,
     ) -> Result<Option<Revision>, StoreError> {
-        let txn = Txn::when(Compare::mod_revision(key, Revision(0))).then(Op::put(key, value, lease));
+        let key = key.into();
+        let txn = Txn::when(Compare::mod_revision(key.clone(), Revision(0))).then(Op::put(key, value, lease));
         let answer = self.txn(txn).await?;
         Ok(answer.succeeded.then_some(answer.revision))
     }
@@ -83,25 +86,31 @@ impl dyn Store {
     /// Replaces `key` only if it was last modified at `expected`. `Ok(None)` when it was not.
     pub async fn update(
         &self,
-        key: &str,
+        key: impl Into<Key>,
         value: bytes::Bytes,
         expected: Revision,
         lease: Option<LeaseId>,
     ) -> Result<Option<Revision>, StoreError> {
-        let txn = Txn::when(Compare::mod_revision(key, expected)).then(Op::put(key, value, lease));
+        let key = key.into();
+        let txn = Txn::when(Compare::mod_revision(key.clone(), expected)).then(Op::put(key, value, lease));
         let answer = self.txn(txn).await?;
         Ok(answer.succeeded.then_some(answer.revision))
     }
 
     /// Deletes `key` only if it was last modified at `expected`. `Ok(None)` when it was not.
-    pub async fn delete(&self, key: &str, expected: Revision) -> Result<Option<Revision>, StoreError> {
-        let txn = Txn::when(Compare::mod_revision(key, expected)).then(Op::delete(key));
+    pub async fn delete(
+        &self,
+        key: impl Into<Key>,
+        expected: Revision,
+    ) -> Result<Option<Revision>, StoreError> {
+        let key = key.into();
+        let txn = Txn::when(Compare::mod_revision(key.clone(), expected)).then(Op::delete(key));
         let answer = self.txn(txn).await?;
         Ok(answer.succeeded.then_some(answer.revision))
     }
 
     /// Reads one key, now.
-    pub async fn get(&self, key: &str) -> Result<Option<KeyValue>, StoreError> {
+    pub async fn get(&self, key: impl Into<Key>) -> Result<Option<KeyValue>, StoreError> {
         Ok(self.range(RangeRequest::key(key)).await?.kvs.into_iter().next())
     }
 }

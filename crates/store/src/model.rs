@@ -1,4 +1,5 @@
 //! The words of the store: keys with their versions, ranges, transactions, events.
+use crate::key::{Key, prefix_end};
 use bytes::Bytes;
 
 /// A point in the store's history. 0 means "does not exist" in compares.
@@ -18,7 +19,7 @@ pub struct LeaseId(pub i64);
 /// One key as of one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyValue {
-    pub key: String,
+    pub key: Key,
     pub value: Bytes,
     /// Revision of the write that created the key.
     pub create_revision: Revision,
@@ -32,9 +33,9 @@ pub struct KeyValue {
 /// Which keys to read. An `end` of `None` reads the single key `start`.
 #[derive(Clone, Debug, Default)]
 pub struct RangeRequest {
-    pub start: String,
-    /// Exclusive; see [`prefix_end`].
-    pub end: Option<String>,
+    pub start: Key,
+    /// Exclusive, or [`Key::UNBOUNDED`]; see [`prefix_end`].
+    pub end: Option<Key>,
     /// At most this many keys; 0 means all.
     pub limit: usize,
     /// As of this revision; `None` means now.
@@ -45,34 +46,22 @@ pub struct RangeRequest {
 
 impl RangeRequest {
     /// The single key `key`, now.
-    pub fn key(key: &str) -> Self {
+    pub fn key(key: impl Into<Key>) -> Self {
         Self {
-            start: key.to_owned(),
+            start: key.into(),
             ..Self::default()
         }
     }
 
     /// Every key that begins with `prefix`, now.
-    pub fn prefix(prefix: &str) -> Self {
+    pub fn prefix(prefix: impl Into<Key>) -> Self {
+        let start = prefix.into();
         Self {
-            start: prefix.to_owned(),
-            end: Some(prefix_end(prefix)),
+            end: Some(prefix_end(&start)),
+            start,
             ..Self::default()
         }
     }
-}
-
-/// The smallest string greater than every string that begins with `prefix` (ASCII keys).
-pub fn prefix_end(prefix: &str) -> String {
-    let mut end = prefix.to_owned();
-    while let Some(last) = end.pop() {
-        if last < '\x7f' {
-            end.push(char::from(last as u8 + 1));
-            return end;
-        }
-    }
-    // Every key sorts below this: keys are ASCII.
-    "\u{10ffff}".to_owned()
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,16 +95,16 @@ pub enum CompareResult {
 /// One condition of a transaction: `key`'s target compared with the given value.
 #[derive(Clone, Debug)]
 pub struct Compare {
-    pub key: String,
+    pub key: Key,
     pub target: CompareTarget,
     pub result: CompareResult,
 }
 
 impl Compare {
     /// True when `key` was last modified at `revision` (0: does not exist).
-    pub fn mod_revision(key: &str, revision: Revision) -> Self {
+    pub fn mod_revision(key: impl Into<Key>, revision: Revision) -> Self {
         Self {
-            key: key.to_owned(),
+            key: key.into(),
             target: CompareTarget::ModRevision(revision),
             result: CompareResult::Equal,
         }
@@ -125,30 +114,30 @@ impl Compare {
 #[derive(Clone, Debug)]
 pub enum Op {
     Put {
-        key: String,
+        key: Key,
         value: Bytes,
         lease: Option<LeaseId>,
     },
     /// Deletes `[start, end)`, or the single key when `end` is `None`.
     Delete {
-        start: String,
-        end: Option<String>,
+        start: Key,
+        end: Option<Key>,
     },
     Range(RangeRequest),
 }
 
 impl Op {
-    pub fn put(key: &str, value: Bytes, lease: Option<LeaseId>) -> Self {
+    pub fn put(key: impl Into<Key>, value: Bytes, lease: Option<LeaseId>) -> Self {
         Self::Put {
-            key: key.to_owned(),
+            key: key.into(),
             value,
             lease,
         }
     }
 
-    pub fn delete(key: &str) -> Self {
+    pub fn delete(key: impl Into<Key>) -> Self {
         Self::Delete {
-            start: key.to_owned(),
+            start: key.into(),
             end: None,
         }
     }
@@ -199,18 +188,19 @@ pub enum OpResponse {
 
 #[derive(Clone, Debug)]
 pub struct WatchRequest {
-    pub start: String,
-    pub end: Option<String>,
+    pub start: Key,
+    pub end: Option<Key>,
     /// First revision to deliver; `None`: changes after now.
     pub from: Option<Revision>,
 }
 
 impl WatchRequest {
     /// Changes to keys that begin with `prefix`, from `revision` on (inclusive).
-    pub fn prefix(prefix: &str, from: Option<Revision>) -> Self {
+    pub fn prefix(prefix: impl Into<Key>, from: Option<Revision>) -> Self {
+        let start = prefix.into();
         Self {
-            start: prefix.to_owned(),
-            end: Some(prefix_end(prefix)),
+            end: Some(prefix_end(&start)),
+            start,
             from,
         }
     }
@@ -242,8 +232,8 @@ pub enum EventKind {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoreStatus {
     pub revision: Revision,
-    /// Reads and watches below this revision fail.
-    pub compacted: Revision,
+    /// Reads and watches below this revision fail. `None`: the store doesn't tell.
+    pub compacted: Option<Revision>,
     /// Bytes on disk.
     pub size: u64,
     pub keys: u64,

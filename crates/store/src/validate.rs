@@ -1,5 +1,5 @@
 //! Which requests a store refuses before it looks at its keys. Pure; the same for every store.
-use crate::{Op, RangeRequest, StoreError, Txn};
+use crate::{Key, Op, RangeRequest, StoreError, Txn};
 use std::collections::BTreeSet;
 
 /// Refuses transactions whose meaning would depend on the order of their own writes, empty keys and
@@ -21,9 +21,9 @@ pub(crate) fn is_read_only(txn: &Txn) -> bool {
 }
 
 /// True when `key` lies in `[start, end)`, or is `start` when there is no end.
-pub(crate) fn contains(start: &str, end: Option<&str>, key: &str) -> bool {
+pub(crate) fn contains(start: &[u8], end: Option<&Key>, key: &[u8]) -> bool {
     match end {
-        Some(end) => start <= key && key < end,
+        Some(end) => start <= key && (*end == Key::UNBOUNDED || key < &**end),
         None => start == key,
     }
 }
@@ -43,7 +43,7 @@ fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
                         limit: value_limit,
                     });
                 }
-                if !puts.insert(key.as_str()) {
+                if !puts.insert(key) {
                     return Err(StoreError::Invalid(format!("one transaction puts {key} twice")));
                 }
             }
@@ -60,7 +60,7 @@ fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
         let Op::Delete { start, end } = op else {
             continue;
         };
-        if let Some(key) = puts.iter().find(|key| contains(start, end.as_deref(), key)) {
+        if let Some(key) = puts.iter().find(|key| contains(start, end.as_ref(), key)) {
             return Err(StoreError::Invalid(format!(
                 "one transaction puts and deletes {key}"
             )));

@@ -5,9 +5,7 @@
 use super::state::Applied;
 use super::{Cache, Object, StorageId};
 use crate::resources;
-use orlop_store::{
-    EventKind, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream, prefix_end,
-};
+use orlop_store::{EventKind, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -26,25 +24,21 @@ pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, 
         .kvs
         .iter()
         .filter_map(|kv| {
-            let (id, resource, key) = cache.locate(&kv.key)?;
+            let (id, resource, key) = cache.locate(kv.key.as_str()?)?;
             let created = kv.create_revision == kv.mod_revision;
             match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
                 Ok(object) => Some((id, object)),
                 Err(error) => {
-                    tracing::error!(key = kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
+                    tracing::error!(key = %kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
                     None
                 }
             }
         })
         .collect();
     let watch = store
-        .watch(WatchRequest {
-            // Every key: consistent reads compare the store's revision with the cache's, and that
-            // moves with any write. ("\0" is the first key there can be.)
-            start: "\0".to_owned(),
-            end: Some(prefix_end("")),
-            from: Some(Revision(all.revision.0 + 1)),
-        })
+        // Every key: consistent reads compare the store's revision with the cache's, and that moves
+        // with any write.
+        .watch(WatchRequest::prefix("", Some(Revision(all.revision.0 + 1))))
         .await?;
     cache.load(objects, all.revision.0);
     Ok(watch)
@@ -91,7 +85,7 @@ pub async fn run(
 fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
     let mut changes = Vec::with_capacity(batch.events.len());
     for event in batch.events {
-        let Some((id, resource, key)) = cache.locate(&event.kv.key) else {
+        let Some((id, resource, key)) = event.kv.key.as_str().and_then(|key| cache.locate(key)) else {
             continue;
         };
         let kv = &event.kv;
@@ -108,7 +102,7 @@ fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
                 match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
                     Ok(object) => changes.push((id, Applied::Put(object))),
                     Err(error) => {
-                        tracing::error!(key = kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
+                        tracing::error!(key = %kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
                     }
                 }
             }

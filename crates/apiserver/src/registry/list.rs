@@ -145,7 +145,7 @@ async fn from_history(
     }
     let prefix = format!("{ROOT}{}/", call.resource.storage);
     let request = RangeRequest {
-        start: format!("{prefix}{start}"),
+        start: format!("{prefix}{start}").into(),
         end: Some(prefix_end(&prefix)),
         revision: Some(Revision(revision)),
         ..RangeRequest::default()
@@ -164,7 +164,7 @@ async fn from_history(
         .kvs
         .iter()
         .filter_map(|kv| {
-            let key = kv.key.strip_prefix(&prefix)?;
+            let key = kv.key.as_str()?.strip_prefix(&prefix)?;
             let created = kv.create_revision == kv.mod_revision;
             Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created).ok()
         })

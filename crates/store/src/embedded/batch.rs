@@ -4,7 +4,8 @@ use super::fault::Fault;
 use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
 use super::read::{self, NOW};
 use crate::{
-    Event, EventKind, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn, TxnResponse,
+    Event, EventKind, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn,
+    TxnResponse,
 };
 use bytes::Bytes;
 use redb::{ReadableTable, Table, WriteTransaction};
@@ -78,7 +79,7 @@ impl<'t> Batch<'t> {
                     previous: self.put(key, value, *lease, revision)?,
                 },
                 Op::Delete { start, end } => OpResponse::Delete {
-                    previous: self.delete(start, end.as_deref(), revision)?,
+                    previous: self.delete(start, end.as_ref(), revision)?,
                 },
                 Op::Range(request) => OpResponse::Range(read::range(&self.keys, &self.state, request)?),
             });
@@ -122,14 +123,14 @@ impl<'t> Batch<'t> {
 
     fn put(
         &mut self,
-        key: &str,
+        key: &Key,
         value: &Bytes,
         lease: Option<LeaseId>,
         revision: u64,
     ) -> Result<Option<KeyValue>, Fault> {
         let previous = read::version_at(&self.keys, key, NOW)?;
         let kv = KeyValue {
-            key: key.to_owned(),
+            key: key.clone(),
             value: value.clone(),
             create_revision: previous
                 .as_ref()
@@ -146,10 +147,10 @@ impl<'t> Batch<'t> {
         Ok(previous)
     }
 
-    fn delete(&mut self, start: &str, end: Option<&str>, revision: u64) -> Result<Vec<KeyValue>, Fault> {
+    fn delete(&mut self, start: &Key, end: Option<&Key>, revision: u64) -> Result<Vec<KeyValue>, Fault> {
         let request = RangeRequest {
-            start: start.to_owned(),
-            end: end.map(str::to_owned),
+            start: start.clone(),
+            end: end.cloned(),
             ..RangeRequest::default()
         };
         let previous = read::range(&self.keys, &self.state, &request)?.kvs;
@@ -210,7 +211,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn move_lease(&mut self, key: &str, from: Option<LeaseId>, to: Option<LeaseId>) -> Result<(), Fault> {
+    fn move_lease(&mut self, key: &[u8], from: Option<LeaseId>, to: Option<LeaseId>) -> Result<(), Fault> {
         if from == to {
             return Ok(());
         }
@@ -239,16 +240,13 @@ impl<'t> Batch<'t> {
         self.touched = true;
         let mut keys = Vec::new();
         {
-            let first = format::lease_key(lease.0, "");
+            let first = format::lease_key(lease.0, b"");
             for row in self.lease_keys.range(first.as_slice()..)? {
                 let (row, _) = row?;
                 let Some(key) = row.value().strip_prefix(first.as_slice()) else {
                     break;
                 };
-                keys.push(
-                    String::from_utf8(key.to_vec())
-                        .map_err(|_| Fault::Rotten(format!("a key of lease {:x}", lease.0)))?,
-                );
+                keys.push(Key::from(key));
             }
         }
         let revision = self.state.revision + 1;

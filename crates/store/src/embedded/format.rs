@@ -11,7 +11,7 @@
 //! a database was not closed properly: a rotten block is noticed by the read that meets it.
 use super::crc::crc32c;
 use super::fault::Fault;
-use crate::{EventKind, KeyValue, LeaseId, Revision};
+use crate::{EventKind, Key, KeyValue, LeaseId, Revision};
 use bytes::Bytes;
 use redb::TableDefinition;
 
@@ -118,7 +118,7 @@ impl<'a> Record<'a> {
         row.get(4) == Some(&kind_byte(EventKind::Delete))
     }
 
-    pub(super) fn to_key_value(&self, key: String, mod_revision: u64) -> KeyValue {
+    pub(super) fn to_key_value(&self, key: Key, mod_revision: u64) -> KeyValue {
         KeyValue {
             key,
             value: Bytes::copy_from_slice(self.value),
@@ -136,7 +136,7 @@ pub(super) struct LogEntry<'a> {
     pub kind: EventKind,
     /// Revision of the version before; 0: there was none.
     pub previous: u64,
-    pub key: &'a str,
+    pub key: &'a [u8],
 }
 
 impl<'a> LogEntry<'a> {
@@ -144,7 +144,7 @@ impl<'a> LogEntry<'a> {
         let mut row = vec![0; 4];
         row.push(kind_byte(self.kind));
         row.extend(self.previous.to_le_bytes());
-        row.extend(self.key.as_bytes());
+        row.extend(self.key);
         seal(position, row)
     }
 
@@ -153,7 +153,7 @@ impl<'a> LogEntry<'a> {
         Ok(Self {
             kind: fields.kind()?,
             previous: fields.number()?,
-            key: std::str::from_utf8(fields.rest).map_err(|_| rotten(position))?,
+            key: fields.rest,
         })
     }
 }
@@ -173,11 +173,11 @@ pub(super) fn log_revision(position: &[u8]) -> Result<u64, Fault> {
 
 /// Everything stored for `key` sorts at or after this, everything for smaller keys before it.
 /// A NUL in the key is escaped so that the end mark stays unique and order is kept.
-pub(super) fn key_bound(key: &str) -> Vec<u8> {
+pub(super) fn key_bound(key: &[u8]) -> Vec<u8> {
     let mut bound = Vec::with_capacity(key.len() + 10);
-    for byte in key.bytes() {
-        bound.push(byte);
-        if byte == 0 {
+    for byte in key {
+        bound.push(*byte);
+        if *byte == 0 {
             bound.push(0xff);
         }
     }
@@ -186,7 +186,7 @@ pub(super) fn key_bound(key: &str) -> Vec<u8> {
 }
 
 /// The row of `key` as of `revision`.
-pub(super) fn versioned_key(key: &str, revision: u64) -> Vec<u8> {
+pub(super) fn versioned_key(key: &[u8], revision: u64) -> Vec<u8> {
     let mut row = key_bound(key);
     row.extend(revision.to_be_bytes());
     row
@@ -200,7 +200,7 @@ pub(super) fn split_version(row: &[u8]) -> Result<(&[u8], u64), Fault> {
 }
 
 /// The key that [`key_bound`] made this of.
-pub(super) fn key_of_bound(bound: &[u8]) -> Result<String, Fault> {
+pub(super) fn key_of_bound(bound: &[u8]) -> Result<Key, Fault> {
     let escaped = bound.strip_suffix(&[0, 1]).ok_or_else(|| rotten(bound))?;
     let mut key = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
@@ -210,12 +210,12 @@ pub(super) fn key_of_bound(bound: &[u8]) -> Result<String, Fault> {
             bytes.next();
         }
     }
-    String::from_utf8(key).map_err(|_| rotten(bound))
+    Ok(key.into())
 }
 
 /// The row that ties `key` to `lease`.
-pub(super) fn lease_key(lease: i64, key: &str) -> Vec<u8> {
-    [&lease.to_be_bytes()[..], key.as_bytes()].concat()
+pub(super) fn lease_key(lease: i64, key: &[u8]) -> Vec<u8> {
+    [&lease.to_be_bytes()[..], key].concat()
 }
 
 fn kind_byte(kind: EventKind) -> u8 {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_is_found() {
-        let key = versioned_key("a", 7);
+        let key = versioned_key(b"a", 7);
         let record = Record {
             kind: EventKind::Put,
             create_revision: 5,
@@ -287,7 +287,7 @@ mod tests {
         };
         let row = record.encode(&key);
         assert_eq!(Record::decode(&key, &row).unwrap(), record);
-        assert!(Record::decode(&versioned_key("a", 8), &row).is_err());
+        assert!(Record::decode(&versioned_key(b"a", 8), &row).is_err());
         for bit in 0..row.len() * 8 {
             let mut bad = row.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -298,15 +298,17 @@ mod tests {
     proptest! {
         #[test]
         fn rows_sort_as_keys_then_revisions(
-            a in "[\0ab\u{e9}]{0,4}", b in "[\0ab\u{e9}]{0,4}", at: u64, then: u64,
+            a in proptest::collection::vec(proptest::sample::select(vec![0, 1, 2, b'a', 0xfe, 0xff]), 0..5),
+            b in proptest::collection::vec(proptest::sample::select(vec![0, 1, 2, b'a', 0xfe, 0xff]), 0..5),
+            at: u64, then: u64,
         ) {
             let rows = versioned_key(&a, at).cmp(&versioned_key(&b, then));
-            prop_assert_eq!(rows, (a.as_str(), at).cmp(&(b.as_str(), then)));
+            prop_assert_eq!(rows, (&a, at).cmp(&(&b, then)));
             prop_assert_eq!(key_bound(&b) <= versioned_key(&a, at), b <= a);
             let row = versioned_key(&a, at);
             let (bound, revision) = split_version(&row).unwrap();
             prop_assert_eq!(revision, at);
-            prop_assert_eq!(key_of_bound(bound).unwrap(), a);
+            prop_assert_eq!(&*key_of_bound(bound).unwrap(), a);
         }
     }
 }

@@ -264,7 +264,7 @@ impl Store for EmbeddedStore {
         let state = self.shared.db.state()?;
         Ok(StoreStatus {
             revision: Revision(state.revision),
-            compacted: Revision(state.compacted),
+            compacted: Some(Revision(state.compacted)),
             size: self.shared.db.size()?,
             keys: state.keys,
         })

@@ -2,10 +2,11 @@
 use super::fault::Fault;
 use super::format::{self, LogEntry, META, Raw, Record, STATE_ROW, State};
 use crate::{
-    Compare, CompareResult, CompareTarget, Event, KeyValue, RangeRequest, RangeResponse, Revision,
+    Compare, CompareResult, CompareTarget, Event, Key, KeyValue, RangeRequest, RangeResponse, Revision,
     StoreError, validate,
 };
 use redb::{AccessGuard, ReadTransaction, ReadableTable};
+use std::ops::Bound;
 
 /// Stands for "now" where a revision is asked for.
 pub(super) const NOW: u64 = u64::MAX;
@@ -25,7 +26,7 @@ pub(super) fn state_in(meta: &impl ReadableTable<&'static str, Raw>) -> Result<S
 /// One key as of `revision`; `None` when it did not exist then.
 pub(super) fn version_at(
     keys: &impl ReadableTable<Raw, Raw>,
-    key: &str,
+    key: &[u8],
     revision: u64,
 ) -> Result<Option<KeyValue>, Fault> {
     let first = format::versioned_key(key, 0);
@@ -41,7 +42,7 @@ pub(super) fn version_at(
     let at = at.value();
     let (_, mod_revision) = format::split_version(at)?;
     let record = Record::decode(at, record_value)?;
-    Ok(Some(record.to_key_value(key.to_owned(), mod_revision)))
+    Ok(Some(record.to_key_value(key.into(), mod_revision)))
 }
 
 /// Answers a range request of a store that stands at `state`.
@@ -95,14 +96,18 @@ pub(super) fn range(
         response.kvs.push(record.to_key_value(key, mod_revision));
         Ok::<_, Fault>(())
     };
-    if request.start >= *end {
-        return Ok(response);
-    }
     let first = format::key_bound(&request.start);
     let behind = format::key_bound(end);
+    let behind = if *end == Key::UNBOUNDED {
+        Bound::Unbounded
+    } else if request.start < *end {
+        Bound::Excluded(behind.as_slice())
+    } else {
+        return Ok(response);
+    };
     // The newest version so far of the key the walk is in.
     let mut newest: Option<(AccessGuard<'_, Raw>, AccessGuard<'_, Raw>)> = None;
-    for entry in keys.range(first.as_slice()..behind.as_slice())? {
+    for entry in keys.range::<&[u8]>((Bound::Included(first.as_slice()), behind))? {
         let (row, record) = entry?;
         let (bound, revision) = format::split_version(row.value())?;
         if revision > at {
@@ -171,8 +176,8 @@ fn compare_holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
 /// Which changes to read, and how much at once.
 #[derive(Clone, Debug)]
 pub(super) struct Changes {
-    pub start: String,
-    pub end: Option<String>,
+    pub start: Key,
+    pub end: Option<Key>,
     /// First revision to look at.
     pub from: u64,
     /// Stop after the revision with which this many bytes of events are reached.
@@ -208,17 +213,17 @@ pub(super) fn changes(
         }
         entries += 1;
         let logged = LogEntry::decode(position.value(), row.value())?;
-        if !validate::contains(&wanted.start, wanted.end.as_deref(), logged.key) {
+        if !validate::contains(&wanted.start, wanted.end.as_ref(), logged.key) {
             continue;
         }
         let versioned = format::versioned_key(logged.key, revision);
         let Some(record) = keys.get(versioned.as_slice())? else {
             return Err(Fault::Rotten(format!(
                 "the version of {} at revision {revision} is missing",
-                logged.key
+                logged.key.escape_ascii()
             )));
         };
-        let kv = Record::decode(&versioned, record.value())?.to_key_value(logged.key.to_owned(), revision);
+        let kv = Record::decode(&versioned, record.value())?.to_key_value(logged.key.into(), revision);
         let previous = match logged.previous {
             0 => None,
             // It may have been compacted away.

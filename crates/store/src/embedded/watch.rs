@@ -82,7 +82,7 @@ impl Watcher {
 
     /// The next events for this watch, and the revision up to which there are no others.
     async fn collect(&self) -> Result<(Vec<Event>, u64), StoreError> {
-        let end = self.request.end.as_deref();
+        let end = self.request.end.as_ref();
         if let Some(recent) = self.shared.tail.since(self.next) {
             let through = recent.last().map_or(self.next, |last| last.revision);
             let events = recent

@@ -1,7 +1,7 @@
 //! Between the store's words and etcd's.
 use crate::{
-    Compare, CompareResult, CompareTarget, KeyValue, LeaseId, Op, OpResponse, RangeRequest, RangeResponse,
-    Revision, StoreError, Txn, TxnResponse,
+    Compare, CompareResult, CompareTarget, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest,
+    RangeResponse, Revision, StoreError, Txn, TxnResponse,
 };
 use bytes::Bytes;
 use etcd_client::{
@@ -19,7 +19,7 @@ pub fn revision(number: i64) -> Revision {
 
 pub fn key_value(kv: &etcd_client::KeyValue) -> KeyValue {
     KeyValue {
-        key: String::from_utf8_lossy(kv.key()).into_owned(),
+        key: kv.key().into(),
         value: Bytes::copy_from_slice(kv.value()),
         create_revision: revision(kv.create_revision()),
         mod_revision: revision(kv.mod_revision()),
@@ -28,10 +28,31 @@ pub fn key_value(kv: &etcd_client::KeyValue) -> KeyValue {
     }
 }
 
+/// etcd wants a key where the store takes an empty beginning of a range.
+pub fn beginning(start: &Key) -> Vec<u8> {
+    if start.is_empty() { vec![0] } else { start.to_vec() }
+}
+
+/// The lease that a transaction attaches keys to.
+pub fn first_lease(txn: &Txn) -> Option<LeaseId> {
+    txn.success.iter().chain(&txn.failure).find_map(|op| match op {
+        Op::Put { lease, .. } => *lease,
+        _ => None,
+    })
+}
+
+pub fn is_unknown_lease(error: &etcd_client::Error) -> bool {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => status.message().contains("requested lease not found"),
+        etcd_client::Error::LeaseKeepAliveError(message) => message.contains("lease not found"),
+        _ => false,
+    }
+}
+
 pub fn get(request: &RangeRequest) -> (Vec<u8>, GetOptions) {
     let mut options = GetOptions::new().with_limit(number(request.limit as u64));
     if let Some(end) = &request.end {
-        options = options.with_range(end.as_bytes());
+        options = options.with_range(&**end);
     }
     if let Some(Revision(at)) = request.revision {
         options = options.with_revision(number(at));
@@ -39,7 +60,7 @@ pub fn get(request: &RangeRequest) -> (Vec<u8>, GetOptions) {
     if request.count_only {
         options = options.with_count_only();
     }
-    (request.start.as_bytes().to_vec(), options)
+    (beginning(&request.start), options)
 }
 
 pub fn range_response(answer: GetResponse) -> Result<RangeResponse, StoreError> {
@@ -80,7 +101,7 @@ fn operation(op: Op) -> TxnOp {
             if let Some(end) = end {
                 options = options.with_range(end);
             }
-            TxnOp::delete(start, Some(options))
+            TxnOp::delete(beginning(&start), Some(options))
         }
         Op::Range(request) => {
             let (key, options) = get(&request);

@@ -7,7 +7,7 @@ mod watch;
 
 use crate::{
     LeaseId, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus, Txn, TxnResponse,
-    WatchRequest, WatchStream,
+    WatchRequest, WatchStream, validate,
 };
 use async_trait::async_trait;
 use etcd_client::{Certificate, Client, CompactionOptions, ConnectOptions, Identity, TlsOptions};
@@ -18,6 +18,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Notices a dead connection while nothing else is said on it, as a watch on a quiet store.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Bytes of a value: etcd's own limit for a whole request, so that both stores take the same.
+const VALUE_BYTES_MAX: usize = 3 << 19;
 
 /// Client certificates for etcd, all PEM.
 #[derive(Clone, Default)]
@@ -70,29 +73,64 @@ impl EtcdStore {
     fn fail(&self, error: etcd_client::Error) -> StoreError {
         convert::error(&self.endpoints, error)
     }
+
+    /// The oldest readable revision. etcd tells it only to a watch that asks for an older one.
+    async fn oldest(&self, requested: Revision) -> Result<Revision, StoreError> {
+        let from = Some(Revision(requested.0.max(1)));
+        let refusal = match self.watch(WatchRequest::prefix("", from)).await {
+            Err(refusal) => Err(refusal),
+            Ok(mut stream) => stream.recv().await.unwrap_or(Err(StoreError::Closed)),
+        };
+        match refusal {
+            Err(StoreError::Compacted { oldest, .. }) => Ok(oldest),
+            Err(error) => Err(error),
+            // It was not compacted after all.
+            Ok(_) => Ok(requested),
+        }
+    }
+
+    /// Fills in what etcd leaves out of a refusal.
+    async fn explain(&self, error: StoreError, requested: Revision) -> StoreError {
+        let explained = match error {
+            StoreError::Compacted { .. } => self
+                .oldest(requested)
+                .await
+                .map(|oldest| StoreError::Compacted { requested, oldest }),
+            StoreError::FutureRevision { .. } => {
+                self.status().await.map(|status| StoreError::FutureRevision {
+                    requested,
+                    current: status.revision,
+                })
+            }
+            other => Ok(other),
+        };
+        explained.unwrap_or_else(|failure| failure)
+    }
 }
 
 #[async_trait]
 impl Store for EtcdStore {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
         let (key, options) = convert::get(&request);
-        let answer = self
-            .client
-            .kv_client()
-            .get(key, Some(options))
-            .await
-            .map_err(|e| self.fail(e))?;
-        convert::range_response(answer)
+        match self.client.kv_client().get(key, Some(options)).await {
+            Ok(answer) => convert::range_response(answer),
+            Err(error) => Err(self
+                .explain(self.fail(error), request.revision.unwrap_or_default())
+                .await),
+        }
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
-        let answer = self
-            .client
-            .kv_client()
-            .txn(convert::txn(txn))
-            .await
-            .map_err(|e| self.fail(e))?;
-        convert::txn_response(answer)
+        // What etcd would refuse in other words, and what it would take but the embedded store not.
+        validate::txn(&txn, VALUE_BYTES_MAX)?;
+        let lease = convert::first_lease(&txn);
+        match self.client.kv_client().txn(convert::txn(txn)).await {
+            Ok(answer) => convert::txn_response(answer),
+            Err(error) if convert::is_unknown_lease(&error) => {
+                Err(StoreError::LeaseNotFound(lease.map_or(0, |lease| lease.0)))
+            }
+            Err(error) => Err(self.fail(error)),
+        }
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
@@ -111,15 +149,21 @@ impl Store for EtcdStore {
     }
 
     async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
-        let mut leases = self.client.lease_client();
-        let (mut keeper, mut answers) = leases.keep_alive(lease.0).await.map_err(|e| self.fail(e))?;
+        // Opening the stream renews once, and is refused for a lease that isn't there; only a later
+        // answer tells the time to live.
+        let (mut keeper, mut answers) = match self.client.lease_client().keep_alive(lease.0).await {
+            Ok(stream) => stream,
+            Err(error) if convert::is_unknown_lease(&error) => {
+                return Err(StoreError::LeaseNotFound(lease.0));
+            }
+            Err(error) => return Err(self.fail(error)),
+        };
         keeper.keep_alive().await.map_err(|e| self.fail(e))?;
         let answer = answers
             .message()
             .await
             .map_err(|e| self.fail(e))?
             .ok_or(StoreError::Closed)?;
-        // etcd answers a renewal of an unknown lease with a time to live of zero.
         match u64::try_from(answer.ttl()) {
             Ok(ttl) if ttl > 0 => Ok(ttl),
             _ => Err(StoreError::LeaseNotFound(lease.0)),
@@ -129,9 +173,7 @@ impl Store for EtcdStore {
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         match self.client.lease_client().revoke(lease.0).await {
             Ok(_) => Ok(()),
-            Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::NotFound => {
-                Err(StoreError::LeaseNotFound(lease.0))
-            }
+            Err(error) if convert::is_unknown_lease(&error) => Err(StoreError::LeaseNotFound(lease.0)),
             Err(error) => Err(self.fail(error)),
         }
     }
@@ -139,16 +181,17 @@ impl Store for EtcdStore {
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         let to = i64::try_from(revision.0).unwrap_or(i64::MAX);
         let options = CompactionOptions::new().with_physical();
-        self.client
-            .kv_client()
-            .compact(to, Some(options))
-            .await
-            .map_err(|e| self.fail(e))?;
-        Ok(())
+        let Err(error) = self.client.kv_client().compact(to, Some(options)).await else {
+            return Ok(());
+        };
+        match self.explain(self.fail(error), revision).await {
+            // Done before: nothing is left to do.
+            StoreError::Compacted { oldest, .. } if oldest == revision => Ok(()),
+            error => Err(error),
+        }
     }
 
     async fn status(&self) -> Result<StoreStatus, StoreError> {
-        // etcd tells nobody the compacted revision but who asks for too old a one: 0 means unknown.
         let status = self
             .client
             .maintenance_client()
@@ -157,12 +200,12 @@ impl Store for EtcdStore {
             .map_err(|e| self.fail(e))?;
         let everything = RangeRequest {
             count_only: true,
-            ..RangeRequest::prefix("/")
+            ..RangeRequest::prefix("")
         };
         let counted = self.range(everything).await?;
         Ok(StoreStatus {
             revision: counted.revision,
-            compacted: Revision(0),
+            compacted: None,
             size: u64::try_from(status.db_size()).unwrap_or(0),
             keys: counted.count as u64,
         })

@@ -3,8 +3,11 @@ use super::convert;
 use crate::{Event, EventKind, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
 use bytes::Bytes;
 use etcd_client::{EventType, WatchClient, WatchOptions, WatchResponse};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How often etcd is asked how far it is: by itself it tells that every ten minutes only.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Batches that may wait for a slow receiver before etcd's own flow control takes over.
 const BATCHES_WAITING_MAX: usize = 64;
 
@@ -17,23 +20,29 @@ pub async fn start(
     let fail = |error| convert::error(&endpoints, error);
     let mut options = WatchOptions::new().with_prev_key().with_progress_notify();
     if let Some(end) = &request.end {
-        options = options.with_range(end.as_bytes());
+        options = options.with_range(&**end);
     }
     if let Some(Revision(from)) = request.from {
         options = options.with_start_revision(i64::try_from(from).unwrap_or(i64::MAX));
     }
     let mut stream = client
-        .watch(request.start.as_bytes(), Some(options))
+        .watch(convert::beginning(&request.start), Some(options))
         .await
         .map_err(fail)?;
     let first = stream.message().await.map_err(fail)?.ok_or(StoreError::Closed)?;
     refused(&first, request.from)?;
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
     tokio::spawn(async move {
+        let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
+        progress.reset();
         loop {
             let next = tokio::select! {
                 () = sender.closed() => return,
                 next = stream.message() => next,
+                _ = progress.tick() => match stream.request_progress().await {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
             };
             let item = match next {
                 Ok(Some(response)) => refused(&response, request.from).and_then(|()| batch(&response)),

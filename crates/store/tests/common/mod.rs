@@ -54,6 +54,20 @@ pub async fn next_batch(stream: &mut WatchStream) -> Result<WatchBatch, StoreErr
 
 /// The next `count` events; checks that batches hold whole revisions in order.
 pub async fn events(stream: &mut WatchStream, count: usize) -> Vec<Event> {
+    // Progress marks alone must not keep a test waiting.
+    let collected = collect(stream, count);
+    let events = tokio::time::timeout(NEVER, collected)
+        .await
+        .expect("the watch delivers too little");
+    assert!(
+        events.is_sorted_by_key(|event| event.kv.mod_revision),
+        "events out of order"
+    );
+    assert_eq!(events.len(), count, "more events than expected");
+    events
+}
+
+async fn collect(stream: &mut WatchStream, count: usize) -> Vec<Event> {
     let mut events: Vec<Event> = Vec::new();
     while events.len() < count {
         let batch = next_batch(stream).await.unwrap();
@@ -68,11 +82,6 @@ pub async fn events(stream: &mut WatchStream, count: usize) -> Vec<Event> {
         }
         events.extend(batch.events);
     }
-    assert!(
-        events.is_sorted_by_key(|event| event.kv.mod_revision),
-        "events out of order"
-    );
-    assert_eq!(events.len(), count, "more events than expected");
     events
 }
 

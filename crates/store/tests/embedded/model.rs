@@ -67,7 +67,7 @@ impl Model {
             changed |= text.is_some() || before.is_some();
             if let Some(text) = text {
                 let kv = KeyValue {
-                    key: key.clone(),
+                    key: key.into(),
                     value: value(text),
                     create_revision: before.as_ref().map_or(revision, |kv| kv.create_revision),
                     mod_revision: revision,
@@ -131,8 +131,8 @@ async fn play(store: &dyn Store, actions: &[Action], tail_bytes: usize) {
             }
             Action::Delete(start, end) => {
                 let op = Op::Delete {
-                    start: start.clone(),
-                    end: end.clone(),
+                    start: start.into(),
+                    end: end.as_ref().map(Key::from),
                 };
                 store.txn(Txn::default().then(op)).await.unwrap();
                 model.apply(&model.in_range(start, end.as_deref()));
@@ -215,7 +215,7 @@ fn compare(mut seen: Vec<Event>, expected: &[Expected]) {
     for (event, expected) in seen.iter().zip(expected) {
         assert_eq!(
             (event.kv.mod_revision.0, &event.kv.key),
-            (expected.at, &expected.key)
+            (expected.at, &Key::from(&expected.key))
         );
         match &expected.after {
             Some(kv) => assert_eq!((event.kind, &event.kv), (EventKind::Put, kv)),

@@ -48,7 +48,9 @@ pub async fn what_exists_survives_compaction(store: Arc<dyn Store>) {
     assert_eq!(list_at(&*store, "", Some(at)).await, expected);
     assert_eq!(list_at(&*store, "/5", None).await, ["/5=new"]);
     let status = store.status().await.unwrap();
-    assert_eq!((status.keys, status.compacted), (6, at));
+    assert_eq!(status.keys, 6);
+    // etcd tells only those who ask for too old a revision.
+    assert!(status.compacted.is_none_or(|compacted| compacted == at));
     let kv = store.get("/5").await.unwrap().unwrap();
     assert_eq!(kv.version, 6, "versions are counted on");
     store.compact(status.revision).await.unwrap();
@@ -57,11 +59,11 @@ pub async fn what_exists_survives_compaction(store: Arc<dyn Store>) {
 
 pub async fn a_watch_may_begin_exactly_at_the_compacted_revision(store: Arc<dyn Store>) {
     put(&*store, "a", "1").await;
-    let two = remove(&*store, "a").await;
+    let two = put(&*store, "a", "2").await;
     store.compact(two).await.unwrap();
-    let three = put(&*store, "a", "3").await;
+    let three = remove(&*store, "a").await;
     let mut stream = store.watch(WatchRequest::prefix("", Some(two))).await.unwrap();
-    let expected = [format!("{two} -a"), format!("{three} +a=3")];
+    let expected = [format!("{two} +a=2"), format!("{three} -a")];
     assert_eq!(described_events(&mut stream, 2).await, expected);
 }
 

@@ -6,6 +6,7 @@ mod common;
 
 mod compaction;
 mod concurrency;
+mod etcd;
 mod leases;
 mod ranges;
 mod transactions;
@@ -22,6 +23,16 @@ macro_rules! on_every_store {
                     let directory = tempfile::tempdir().unwrap();
                     let store = super::super::embedded_store(directory.path());
                     crate::$topic::$case(store).await;
+                }
+            )*}
+        )*}
+
+        mod on_etcd {$(
+            mod $topic {$(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let etcd = crate::etcd::Etcd::start();
+                    crate::$topic::$case(etcd.store().await).await;
                 }
             )*}
         )*}
@@ -50,6 +61,7 @@ on_every_store! {
         a_prefix_holds_its_keys_and_no_others,
         a_limit_says_that_there_is_more,
         a_page_continues_behind_the_last_key,
+        keys_may_be_any_bytes,
         the_past_can_be_read_as_it_was,
         the_future_cannot_be_read,
         versions_count_from_creation;

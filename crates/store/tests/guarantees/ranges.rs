@@ -57,7 +57,7 @@ pub async fn a_page_continues_behind_the_last_key(store: Arc<dyn Store>) {
         put(&*store, &format!("/k{}x", keys.len()), "new").await;
         keys.extend(page.kvs.iter().map(describe));
         let last = page.kvs.last().unwrap();
-        request.start = format!("{}\0", last.key);
+        request.start = format!("{}\0", last.key).into();
         assert_eq!(page.count, 10 - (keys.len() - page.kvs.len()));
         if !page.more {
             break;
@@ -115,4 +115,31 @@ pub async fn versions_count_from_creation(store: Arc<dyn Store>) {
     let four = put(&*store, "a", "4").await;
     let kv = store.get("a").await.unwrap().unwrap();
     assert_eq!((kv.version, kv.create_revision, kv.mod_revision), (1, four, four));
+}
+
+pub async fn keys_may_be_any_bytes(store: Arc<dyn Store>) {
+    let keys: [&[u8]; 6] = [b"\0", b"\0\0", b"\0\x01", b"a\0b", b"\xfe\xff", b"\xff\xff"];
+    for key in keys.iter().rev() {
+        let txn = Txn::default().then(Op::put(*key, value("1"), None));
+        store.txn(txn).await.unwrap();
+    }
+    let all = store.range(RangeRequest::prefix("")).await.unwrap();
+    let found: Vec<&[u8]> = all.kvs.iter().map(|kv| &*kv.key).collect();
+    assert_eq!(found, keys);
+    let highest = store
+        .range(RangeRequest::prefix(b"\xff".as_slice()))
+        .await
+        .unwrap();
+    assert_eq!(highest.count, 1);
+    let below = store
+        .range(RangeRequest::prefix(b"\xfe".as_slice()))
+        .await
+        .unwrap();
+    assert_eq!(&*below.kvs[0].key, b"\xfe\xff");
+    let all = Op::Delete {
+        start: Key::default(),
+        end: Some(Key::UNBOUNDED),
+    };
+    store.txn(Txn::default().then(all)).await.unwrap();
+    assert_eq!(store.range(RangeRequest::prefix("")).await.unwrap().count, 0);
 }

@@ -38,7 +38,11 @@ pub async fn changes_of_one_revision_come_together(store: Arc<dyn Store>) {
         .unwrap();
     for stream in [&mut live, &mut replay] {
         let batch = next_batch(stream).await.unwrap();
-        let mut keys: Vec<_> = batch.events.iter().map(|event| event.kv.key.as_str()).collect();
+        let mut keys: Vec<_> = batch
+            .events
+            .iter()
+            .map(|event| event.kv.key.to_string())
+            .collect();
         keys.sort_unstable();
         assert_eq!(keys, ["/a", "/b", "/c"]);
         assert!(
