@@ -132,7 +132,7 @@ async fn space_is_given_back() {
     let store = open(directory.path()).unwrap();
     for number in 0..24 {
         let value = Bytes::from(vec![number; 1 << 20]);
-        let txn = Txn::default().then(Op::put(&format!("/{}", number % 2), value, None));
+        let txn = Txn::default().then(Op::put(format!("/{}", number % 2), value, None));
         store.txn(txn).await.unwrap();
     }
     put(&*store, "stays", "1").await;

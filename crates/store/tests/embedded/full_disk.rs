@@ -9,8 +9,8 @@ async fn fill(store: &EmbeddedStore) -> (usize, StoreError) {
     let large = "x".repeat(10_000);
     for number in 0.. {
         let txn = Txn::default()
-            .then(Op::put(&format!("/{number}/a"), value(&large), None))
-            .then(Op::put(&format!("/{number}/b"), value(&large), None));
+            .then(Op::put(format!("/{number}/a"), value(&large), None))
+            .then(Op::put(format!("/{number}/b"), value(&large), None));
         if let Err(error) = store.txn(txn).await {
             return (number, error);
         }
