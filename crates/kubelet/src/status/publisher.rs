@@ -20,6 +20,10 @@ const RESTORE_PERIOD: Duration = Duration::from_secs(10);
 /// First wait after a failed request, and the longest one: an API server that is back is told soon.
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How long a name stays free between a mirror and the next. Who waits for the end of the old one, as
+/// `kubectl delete` does, looks at the name first and then at its changes; if the next mirror appeared
+/// between the two, it would wait forever.
+const REAPPEAR_AFTER: Duration = Duration::from_millis(200);
 
 /// Runs until `shutdown`.
 pub async fn run(client: kube::Client, board: Board, pods: PodsHandle, shutdown: CancellationToken) {
@@ -86,6 +90,9 @@ async fn keep_mirror(client: &kube::Client, board: &Board, page: &Page) -> Resul
             return Ok(false);
         }
         board.remove_object(object);
+        if upkeep == Upkeep::Replace {
+            tokio::time::sleep(REAPPEAR_AFTER).await;
+        }
     }
     if upkeep == Upkeep::Delete {
         return Ok(false);
