@@ -13,6 +13,12 @@ pub enum StoreError {
     FutureRevision { requested: Revision, current: Revision },
     #[error("no lease {0:x}")]
     LeaseNotFound(i64),
+    #[error("lease {0:x} exists already")]
+    LeaseExists(i64),
+    #[error("{0} does not exist, so there is nothing of it to keep")]
+    KeyNotFound(Key),
+    #[error("one transaction changes {0} twice")]
+    DuplicateKey(Key),
     #[error("the store at {path} is in use by another process ({holder}); stop it or use another --root")]
     Locked { path: PathBuf, holder: String },
     #[error("the disk under {path} is full: nothing was written; reads go on. Free some space, then retry")]

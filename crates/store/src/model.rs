@@ -82,6 +82,8 @@ pub enum CompareTarget {
     CreateRevision(Revision),
     Version(u64),
     Value(Bytes),
+    /// The lease the key is attached to; 0 means none.
+    Lease(LeaseId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,9 @@ pub enum CompareResult {
 #[derive(Clone, Debug)]
 pub struct Compare {
     pub key: Key,
+    /// With an end, every key in `[key, end)` must compare so; where there is none, a key that does
+    /// not exist is compared.
+    pub end: Option<Key>,
     pub target: CompareTarget,
     pub result: CompareResult,
 }
@@ -105,6 +110,7 @@ impl Compare {
     pub fn mod_revision(key: impl Into<Key>, revision: Revision) -> Self {
         Self {
             key: key.into(),
+            end: None,
             target: CompareTarget::ModRevision(revision),
             result: CompareResult::Equal,
         }
@@ -117,6 +123,8 @@ pub enum Op {
         key: Key,
         value: Bytes,
         lease: Option<LeaseId>,
+        /// What the key has already and is not given here.
+        keep: Keep,
     },
     /// Deletes `[start, end)`, or the single key when `end` is `None`.
     Delete {
@@ -126,12 +134,20 @@ pub enum Op {
     Range(RangeRequest),
 }
 
+/// What a put leaves as it is. The key has to exist then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    pub value: bool,
+    pub lease: bool,
+}
+
 impl Op {
     pub fn put(key: impl Into<Key>, value: Bytes, lease: Option<LeaseId>) -> Self {
         Self::Put {
             key: key.into(),
             value,
             lease,
+            keep: Keep::default(),
         }
     }
 
@@ -227,6 +243,17 @@ pub struct Event {
 pub enum EventKind {
     Put,
     Delete,
+}
+
+/// A lease as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Full time to live.
+    pub ttl_seconds: u64,
+    /// What is left of it if nobody renews the lease, rounded down.
+    pub remaining_seconds: u64,
+    /// Keys that go with the lease, in order.
+    pub keys: Vec<Key>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -44,7 +44,7 @@ fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
                     });
                 }
                 if !puts.insert(key) {
-                    return Err(StoreError::Invalid(format!("one transaction puts {key} twice")));
+                    return Err(StoreError::DuplicateKey(key.clone()));
                 }
             }
             Op::Delete { start, end: None } if start.is_empty() => {
@@ -61,9 +61,7 @@ fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
             continue;
         };
         if let Some(key) = puts.iter().find(|key| contains(start, end.as_ref(), key)) {
-            return Err(StoreError::Invalid(format!(
-                "one transaction puts and deletes {key}"
-            )));
+            return Err(StoreError::DuplicateKey((*key).clone()));
         }
     }
     Ok(())

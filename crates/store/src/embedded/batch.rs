@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
 use super::read::{self, NOW};
 use crate::{
-    Event, EventKind, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn,
+    Event, EventKind, Keep, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn,
     TxnResponse,
 };
 use bytes::Bytes;
@@ -75,8 +75,13 @@ impl<'t> Batch<'t> {
         let mut responses = Vec::with_capacity(ops.len());
         for op in ops {
             responses.push(match op {
-                Op::Put { key, value, lease } => OpResponse::Put {
-                    previous: self.put(key, value, *lease, revision)?,
+                Op::Put {
+                    key,
+                    value,
+                    lease,
+                    keep,
+                } => OpResponse::Put {
+                    previous: self.put(key, value, *lease, *keep, revision)?,
                 },
                 Op::Delete { start, end } => OpResponse::Delete {
                     previous: self.delete(start, end.as_ref(), revision)?,
@@ -101,9 +106,14 @@ impl<'t> Batch<'t> {
     fn check(&self, ops: &[Op]) -> Result<(), Fault> {
         for op in ops {
             match op {
-                Op::Put {
-                    lease: Some(lease), ..
-                } => self.check_lease(*lease)?,
+                Op::Put { key, lease, keep, .. } => {
+                    if let Some(lease) = lease {
+                        self.check_lease(*lease)?;
+                    }
+                    if *keep != Keep::default() && read::version_at(&self.keys, key, NOW)?.is_none() {
+                        return Err(StoreError::KeyNotFound(key.clone()).into());
+                    }
+                }
                 Op::Range(RangeRequest {
                     revision: Some(revision),
                     ..
@@ -126,9 +136,18 @@ impl<'t> Batch<'t> {
         key: &Key,
         value: &Bytes,
         lease: Option<LeaseId>,
+        keep: Keep,
         revision: u64,
     ) -> Result<Option<KeyValue>, Fault> {
         let previous = read::version_at(&self.keys, key, NOW)?;
+        let lease = match &previous {
+            Some(previous) if keep.lease => previous.lease,
+            _ => lease,
+        };
+        let value = match &previous {
+            Some(previous) if keep.value => &previous.value,
+            _ => value,
+        };
         let kv = KeyValue {
             key: key.clone(),
             value: value.clone(),
@@ -226,9 +245,23 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    pub(super) fn grant(&mut self, ttl_seconds: u64) -> Result<LeaseId, Fault> {
-        self.state.last_lease += 1;
-        let lease = self.state.last_lease;
+    /// Makes a lease, under the id its owner has chosen or the next free one.
+    pub(super) fn grant(&mut self, ttl_seconds: u64, chosen: Option<LeaseId>) -> Result<LeaseId, Fault> {
+        let lease = match chosen {
+            Some(lease) if self.leases.get(lease.0)?.is_some() => {
+                return Err(StoreError::LeaseExists(lease.0).into());
+            }
+            Some(lease) => {
+                self.touched = true;
+                lease.0
+            }
+            None => loop {
+                self.state.last_lease += 1;
+                if self.leases.get(self.state.last_lease)?.is_none() {
+                    break self.state.last_lease;
+                }
+            },
+        };
         self.leases.insert(lease, ttl_seconds)?;
         Ok(LeaseId(lease))
     }
@@ -238,17 +271,7 @@ impl<'t> Batch<'t> {
         self.check_lease(lease)?;
         self.leases.remove(lease.0)?;
         self.touched = true;
-        let mut keys = Vec::new();
-        {
-            let first = format::lease_key(lease.0, b"");
-            for row in self.lease_keys.range(first.as_slice()..)? {
-                let (row, _) = row?;
-                let Some(key) = row.value().strip_prefix(first.as_slice()) else {
-                    break;
-                };
-                keys.push(Key::from(key));
-            }
-        }
+        let keys = read::lease_keys(&self.lease_keys, lease)?;
         let revision = self.state.revision + 1;
         for key in keys {
             self.delete(&key, None, revision)?;

@@ -6,13 +6,38 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Txn { txn: Txn, reply: Reply<TxnResponse> },
-    Grant { ttl_seconds: u64, reply: Reply<LeaseId> },
-    KeepAlive { lease: LeaseId, reply: Reply<u64> },
-    Revoke { lease: LeaseId, reply: Reply<()> },
-    Compact { revision: Revision, reply: Reply<()> },
-    Defragment { reply: Reply<()> },
-    Close { reply: oneshot::Sender<()> },
+    Txn {
+        txn: Txn,
+        reply: Reply<TxnResponse>,
+    },
+    Grant {
+        ttl_seconds: u64,
+        chosen: Option<LeaseId>,
+        reply: Reply<LeaseId>,
+    },
+    /// Full and remaining time to live, in seconds.
+    TimeToLive {
+        lease: LeaseId,
+        reply: Reply<(u64, u64)>,
+    },
+    KeepAlive {
+        lease: LeaseId,
+        reply: Reply<u64>,
+    },
+    Revoke {
+        lease: LeaseId,
+        reply: Reply<()>,
+    },
+    Compact {
+        revision: Revision,
+        reply: Reply<()>,
+    },
+    Defragment {
+        reply: Reply<()>,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl Command {
@@ -33,7 +58,10 @@ impl Command {
     pub(super) fn writes(&self) -> bool {
         match self {
             Self::Txn { .. } | Self::Grant { .. } | Self::Revoke { .. } | Self::Compact { .. } => true,
-            Self::KeepAlive { .. } | Self::Defragment { .. } | Self::Close { .. } => false,
+            Self::KeepAlive { .. }
+            | Self::TimeToLive { .. }
+            | Self::Defragment { .. }
+            | Self::Close { .. } => false,
         }
     }
 }

@@ -115,10 +115,15 @@ fn apply(mut batch: Batch<'_>, commands: &[Command], chores: &Chores) -> Result<
     for command in commands {
         answers.push(match command {
             Command::Txn { txn, .. } => Answer::Txn(refused(batch.txn(txn))?),
-            Command::Grant { ttl_seconds, .. } => Answer::Grant(refused(batch.grant(*ttl_seconds))?),
+            Command::Grant {
+                ttl_seconds, chosen, ..
+            } => Answer::Grant(refused(batch.grant(*ttl_seconds, *chosen))?),
             Command::Revoke { lease, .. } => Answer::Revoke(refused(batch.revoke(*lease))?),
             Command::Compact { revision, .. } => Answer::Compact(refused(batch.compact(*revision))?),
-            Command::KeepAlive { .. } | Command::Defragment { .. } | Command::Close { .. } => Answer::Later,
+            Command::KeepAlive { .. }
+            | Command::TimeToLive { .. }
+            | Command::Defragment { .. }
+            | Command::Close { .. } => Answer::Later,
         });
     }
     if let Some(revision) = chores.compact {

@@ -78,6 +78,9 @@ impl StoreError {
                 reason: reason.clone(),
             },
             Self::LeaseNotFound(lease) => Self::LeaseNotFound(*lease),
+            Self::LeaseExists(lease) => Self::LeaseExists(*lease),
+            Self::KeyNotFound(key) => Self::KeyNotFound(key.clone()),
+            Self::DuplicateKey(key) => Self::DuplicateKey(key.clone()),
             Self::Locked { path, holder } => Self::Locked {
                 path: path.clone(),
                 holder: holder.clone(),

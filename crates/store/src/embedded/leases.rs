@@ -32,6 +32,12 @@ impl Leases {
         Some(ttl_seconds)
     }
 
+    /// Full and remaining time to live, in seconds.
+    pub(super) fn time_to_live(&self, id: LeaseId, now: Duration) -> Option<(u64, u64)> {
+        let lease = self.by_id.get(&id)?;
+        Some((lease.ttl_seconds, lease.end.saturating_sub(now).as_secs()))
+    }
+
     pub(super) fn forget(&mut self, id: LeaseId) {
         if let Some(lease) = self.by_id.remove(&id) {
             self.by_end.remove(&(lease.end, id));
@@ -73,6 +79,7 @@ mod tests {
         leases.start(LeaseId(2), 5, at(0));
         assert_eq!(leases.next_end(), Some(at(5)));
         assert_eq!(leases.keep_alive(LeaseId(2), at(4)), Some(5));
+        assert_eq!(leases.time_to_live(LeaseId(2), at(6)), Some((5, 3)));
         assert_eq!(leases.ended(at(8)), []);
         assert_eq!(leases.ended(at(10)), [LeaseId(2), LeaseId(1)]);
         leases.postpone(LeaseId(2), at(20));

@@ -28,8 +28,8 @@ pub use disk::{Disk, FileDisk, MemoryDisk, StorageBackend};
 pub use options::Options;
 
 use crate::{
-    LeaseId, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus, Txn,
-    TxnResponse, WatchRequest, WatchStream, validate,
+    LeaseId, LeaseInfo, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus,
+    Txn, TxnResponse, WatchRequest, WatchStream, validate,
 };
 use async_trait::async_trait;
 use commands::{Command, Reply};
@@ -38,13 +38,13 @@ use fault::Fault;
 use format::KEYS;
 use lock::LockFile;
 use parking_lot::Mutex;
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTable};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tail::Tail;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch as watch_channel};
 use watch::Watcher;
 use writer::Writer;
 
@@ -165,6 +165,97 @@ impl EmbeddedStore {
         self.ask(|reply| Command::Defragment { reply }).await
     }
 
+    /// Like [`Store::lease_grant`], under an id of the caller's choice if there is one.
+    pub async fn lease_grant_as(
+        &self,
+        chosen: Option<LeaseId>,
+        ttl_seconds: u64,
+    ) -> Result<LeaseId, StoreError> {
+        if ttl_seconds == 0 {
+            return Err(StoreError::Invalid(
+                "a lease needs a time to live of a second at least".to_owned(),
+            ));
+        }
+        self.ask(|reply| Command::Grant {
+            ttl_seconds,
+            chosen,
+            reply,
+        })
+        .await
+    }
+
+    /// How a lease stands, and which keys go with it.
+    pub async fn lease_info(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        let (ttl_seconds, remaining_seconds) = self.ask(|reply| Command::TimeToLive { lease, reply }).await?;
+        let shared = self.shared.clone();
+        let keys = off_reactor(move || {
+            shared.db.read(|snapshot| {
+                let rows = snapshot.open_table(format::LEASE_KEYS)?;
+                read::lease_keys(&rows, lease)
+            })
+        })
+        .await?;
+        Ok(LeaseInfo {
+            ttl_seconds,
+            remaining_seconds,
+            keys,
+        })
+    }
+
+    /// All leases, in the order of their ids.
+    pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        let shared = self.shared.clone();
+        off_reactor(move || {
+            shared.db.read(|snapshot| {
+                let mut leases = Vec::new();
+                for row in snapshot.open_table(format::LEASES)?.iter()? {
+                    leases.push(LeaseId(row?.0.value()));
+                }
+                Ok(leases)
+            })
+        })
+        .await
+    }
+
+    /// Like [`Store::watch`], with the revision up to which everything has been put into the stream:
+    /// it moves with every change of the store, wanted by this watch or not.
+    pub async fn watch_with_progress(
+        &self,
+        request: WatchRequest,
+    ) -> Result<(WatchStream, watch_channel::Receiver<u64>), StoreError> {
+        let durable = self.shared.tail.subscribe();
+        let now = self.shared.tail.durable();
+        if now.closed {
+            return Err(StoreError::Closed);
+        }
+        let next = match request.from {
+            // Like etcd, 0 asks for now.
+            None | Some(Revision(0)) => now.revision + 1,
+            Some(from) => {
+                let compacted = self.shared.db.state()?.compacted;
+                if from.0 < compacted {
+                    return Err(StoreError::Compacted {
+                        requested: from,
+                        oldest: Revision(compacted),
+                    });
+                }
+                from.0
+            }
+        };
+        let (sender, receiver) = mpsc::channel(watch::CHANNEL_BATCHES);
+        let (delivered, progress) = watch_channel::channel(next - 1);
+        let watcher = Watcher {
+            shared: self.shared.clone(),
+            request,
+            durable,
+            next,
+            sender,
+            delivered,
+        };
+        tokio::spawn(watcher.run());
+        Ok((receiver, progress))
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or(StoreError::Closed)?;
@@ -208,44 +299,11 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
-        let durable = self.shared.tail.subscribe();
-        let now = self.shared.tail.durable();
-        if now.closed {
-            return Err(StoreError::Closed);
-        }
-        let next = match request.from {
-            // Like etcd, 0 asks for now.
-            None | Some(Revision(0)) => now.revision + 1,
-            Some(from) => {
-                let compacted = self.shared.db.state()?.compacted;
-                if from.0 < compacted {
-                    return Err(StoreError::Compacted {
-                        requested: from,
-                        oldest: Revision(compacted),
-                    });
-                }
-                from.0
-            }
-        };
-        let (sender, receiver) = mpsc::channel(watch::CHANNEL_BATCHES);
-        let watcher = Watcher {
-            shared: self.shared.clone(),
-            request,
-            durable,
-            next,
-            sender,
-        };
-        tokio::spawn(watcher.run());
-        Ok(receiver)
+        Ok(self.watch_with_progress(request).await?.0)
     }
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
-        if ttl_seconds == 0 {
-            return Err(StoreError::Invalid(
-                "a lease needs a time to live of a second at least".to_owned(),
-            ));
-        }
-        self.ask(|reply| Command::Grant { ttl_seconds, reply }).await
+        self.lease_grant_as(None, ttl_seconds).await
     }
 
     async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {

@@ -2,8 +2,8 @@
 use super::fault::Fault;
 use super::format::{self, LogEntry, META, Raw, Record, STATE_ROW, State};
 use crate::{
-    Compare, CompareResult, CompareTarget, Event, Key, KeyValue, RangeRequest, RangeResponse, Revision,
-    StoreError, validate,
+    Compare, CompareResult, CompareTarget, Event, Key, KeyValue, LeaseId, RangeRequest, RangeResponse,
+    Revision, StoreError, validate,
 };
 use redb::{AccessGuard, ReadTransaction, ReadableTable};
 use std::ops::Bound;
@@ -146,12 +146,32 @@ pub(super) fn check_revision(requested: Revision, state: &State) -> Result<(), S
 /// Whether all compares of a transaction hold.
 pub(super) fn holds(keys: &impl ReadableTable<Raw, Raw>, compares: &[Compare]) -> Result<bool, Fault> {
     for compare in compares {
-        let kv = version_at(keys, &compare.key, NOW)?;
-        if !compare_holds(compare, kv.as_ref()) {
+        let holds = match &compare.end {
+            None => compare_holds(compare, version_at(keys, &compare.key, NOW)?.as_ref()),
+            Some(end) => {
+                let kvs = current(keys, &compare.key, end)?;
+                match kvs.as_slice() {
+                    [] => compare_holds(compare, None),
+                    kvs => kvs.iter().all(|kv| compare_holds(compare, Some(kv))),
+                }
+            }
+        };
+        if !holds {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Everything in `[start, end)`, now.
+fn current(keys: &impl ReadableTable<Raw, Raw>, start: &Key, end: &Key) -> Result<Vec<KeyValue>, Fault> {
+    let request = RangeRequest {
+        start: start.clone(),
+        end: Some(end.clone()),
+        ..RangeRequest::default()
+    };
+    // Of the counters only the revision is used, for the answer's header.
+    Ok(range(keys, &State::empty(), &request)?.kvs)
 }
 
 fn compare_holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
@@ -159,6 +179,7 @@ fn compare_holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
         CompareTarget::ModRevision(wanted) => kv.map_or(Revision(0), |kv| kv.mod_revision).cmp(wanted),
         CompareTarget::CreateRevision(wanted) => kv.map_or(Revision(0), |kv| kv.create_revision).cmp(wanted),
         CompareTarget::Version(wanted) => kv.map_or(0, |kv| kv.version).cmp(wanted),
+        CompareTarget::Lease(wanted) => kv.and_then(|kv| kv.lease).unwrap_or(LeaseId(0)).cmp(wanted),
         // Like etcd: a key that does not exist has no value that anything could be said about.
         CompareTarget::Value(wanted) => match kv {
             Some(kv) => kv.value.cmp(wanted),
@@ -171,6 +192,20 @@ fn compare_holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
         CompareResult::Greater => ordering.is_gt(),
         CompareResult::Less => ordering.is_lt(),
     }
+}
+
+/// The keys that go with a lease.
+pub(super) fn lease_keys(rows: &impl ReadableTable<Raw, ()>, lease: LeaseId) -> Result<Vec<Key>, Fault> {
+    let first = format::lease_key(lease.0, b"");
+    let mut keys = Vec::new();
+    for row in rows.range(first.as_slice()..)? {
+        let (row, _) = row?;
+        let Some(key) = row.value().strip_prefix(first.as_slice()) else {
+            break;
+        };
+        keys.push(Key::from(key));
+    }
+    Ok(keys)
 }
 
 /// Which changes to read, and how much at once.
@@ -280,6 +315,7 @@ mod tests {
         for (target, result, with, without) in cases {
             let compare = Compare {
                 key: "a".into(),
+                end: None,
                 target,
                 result,
             };

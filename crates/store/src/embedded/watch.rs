@@ -25,6 +25,8 @@ pub(super) struct Watcher {
     /// Next revision to deliver.
     pub next: u64,
     pub sender: mpsc::Sender<Result<WatchBatch, StoreError>>,
+    /// The revision up to which everything is in the channel.
+    pub delivered: watch::Sender<u64>,
 }
 
 impl Watcher {
@@ -57,6 +59,7 @@ impl Watcher {
                         return Ok(());
                     }
                 }
+                self.delivered.send_replace(through);
                 continue;
             }
             let mark_due = async {

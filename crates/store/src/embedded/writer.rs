@@ -216,9 +216,10 @@ impl Writer {
                 Command::Grant { .. } => Answer::Grant(Err(error.again())),
                 Command::Revoke { .. } => Answer::Revoke(Err(error.again())),
                 Command::Compact { .. } => Answer::Compact(Err(error.again())),
-                Command::KeepAlive { .. } | Command::Defragment { .. } | Command::Close { .. } => {
-                    Answer::Later
-                }
+                Command::KeepAlive { .. }
+                | Command::TimeToLive { .. }
+                | Command::Defragment { .. }
+                | Command::Close { .. } => Answer::Later,
             })
             .collect();
         tracing::error!(%error, writes = commands.len(), "the store could not write");
@@ -233,7 +234,12 @@ impl Writer {
                 (Command::Txn { reply, .. }, Answer::Txn(answer)) => {
                     let _ = reply.send(answer);
                 }
-                (Command::Grant { ttl_seconds, reply }, Answer::Grant(answer)) => {
+                (
+                    Command::Grant {
+                        ttl_seconds, reply, ..
+                    },
+                    Answer::Grant(answer),
+                ) => {
                     if let Ok(lease) = answer {
                         self.leases.start(lease, ttl_seconds, now);
                     }
@@ -258,6 +264,13 @@ impl Writer {
                     let answer = self
                         .leases
                         .keep_alive(lease, now)
+                        .ok_or(StoreError::LeaseNotFound(lease.0));
+                    let _ = reply.send(answer);
+                }
+                (Command::TimeToLive { lease, reply }, _) => {
+                    let answer = self
+                        .leases
+                        .time_to_live(lease, now)
                         .ok_or(StoreError::LeaseNotFound(lease.0));
                     let _ = reply.send(answer);
                 }

@@ -1,6 +1,6 @@
 //! Between the store's words and etcd's.
 use crate::{
-    Compare, CompareResult, CompareTarget, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest,
+    Compare, CompareResult, CompareTarget, Keep, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest,
     RangeResponse, Revision, StoreError, Txn, TxnResponse,
 };
 use bytes::Bytes;
@@ -41,6 +41,18 @@ pub fn first_lease(txn: &Txn) -> Option<LeaseId> {
     })
 }
 
+/// The key of which a transaction keeps something.
+pub fn first_kept(txn: &Txn) -> Option<Key> {
+    txn.success.iter().chain(&txn.failure).find_map(|op| match op {
+        Op::Put { key, keep, .. } if *keep != Keep::default() => Some(key.clone()),
+        _ => None,
+    })
+}
+
+pub fn is_unknown_key(error: &etcd_client::Error) -> bool {
+    matches!(error, etcd_client::Error::GRpcStatus(status) if status.message().contains("key not found"))
+}
+
 pub fn is_unknown_lease(error: &etcd_client::Error) -> bool {
     match error {
         etcd_client::Error::GRpcStatus(status) => status.message().contains("requested lease not found"),
@@ -79,18 +91,34 @@ fn compare(compare: Compare) -> EtcdCompare {
         CompareResult::Greater => CompareOp::Greater,
         CompareResult::Less => CompareOp::Less,
     };
-    match compare.target {
+    let made = match compare.target {
         CompareTarget::ModRevision(at) => EtcdCompare::mod_revision(compare.key, result, number(at.0)),
         CompareTarget::CreateRevision(at) => EtcdCompare::create_revision(compare.key, result, number(at.0)),
         CompareTarget::Version(version) => EtcdCompare::version(compare.key, result, number(version)),
         CompareTarget::Value(value) => EtcdCompare::value(compare.key, result, value.to_vec()),
+        CompareTarget::Lease(LeaseId(lease)) => EtcdCompare::lease(compare.key, result, lease),
+    };
+    match compare.end {
+        Some(end) => made.with_range(end),
+        None => made,
     }
 }
 
 fn operation(op: Op) -> TxnOp {
     match op {
-        Op::Put { key, value, lease } => {
+        Op::Put {
+            key,
+            value,
+            lease,
+            keep,
+        } => {
             let mut options = PutOptions::new().with_prev_key();
+            if keep.value {
+                options = options.with_ignore_value();
+            }
+            if keep.lease {
+                options = options.with_ignore_lease();
+            }
             if let Some(LeaseId(lease)) = lease {
                 options = options.with_lease(lease);
             }

@@ -124,12 +124,16 @@ impl Store for EtcdStore {
         // What etcd would refuse in other words, and what it would take but the embedded store not.
         validate::txn(&txn, VALUE_BYTES_MAX)?;
         let lease = convert::first_lease(&txn);
+        let kept = convert::first_kept(&txn);
         match self.client.kv_client().txn(convert::txn(txn)).await {
             Ok(answer) => convert::txn_response(answer),
             Err(error) if convert::is_unknown_lease(&error) => {
                 Err(StoreError::LeaseNotFound(lease.map_or(0, |lease| lease.0)))
             }
-            Err(error) => Err(self.fail(error)),
+            Err(error) => match kept {
+                Some(key) if convert::is_unknown_key(&error) => Err(StoreError::KeyNotFound(key)),
+                _ => Err(self.fail(error)),
+            },
         }
     }
 

@@ -56,6 +56,8 @@ on_every_store! {
         a_failed_compare_applies_the_other_branch,
         a_range_in_a_transaction_sees_its_earlier_writes,
         writes_without_one_meaning_are_refused,
+        a_compare_may_look_at_leases_and_at_ranges,
+        a_put_may_keep_what_is_there,
         values_up_to_the_limit_are_kept_whole;
     ranges:
         a_prefix_holds_its_keys_and_no_others,

@@ -76,6 +76,7 @@ pub async fn a_failed_compare_applies_the_other_branch(store: Arc<dyn Store>) {
     assert_eq!(answer.revision, range.revision);
     let by_value = |text| Compare {
         key: "a".into(),
+        end: None,
         target: CompareTarget::Value(value(text)),
         result: CompareResult::Equal,
     };
@@ -102,10 +103,18 @@ pub async fn writes_without_one_meaning_are_refused(store: Arc<dyn Store>) {
         .then(Op::put("a", value("1"), None))
         .then(Op::put("a", value("2"), None));
     let no_key = Txn::default().then(Op::put("", value("1"), None));
-    for txn in [twice, no_key] {
+    let put_and_deleted = Txn::default()
+        .then(Op::put("a", value("1"), None))
+        .then(Op::delete("a"));
+    for txn in [twice, put_and_deleted] {
         let error = store.txn(txn).await.unwrap_err();
-        assert!(matches!(error, StoreError::Invalid(_)), "{error}");
+        assert!(
+            matches!(&error, StoreError::DuplicateKey(key) if *key == "a"),
+            "{error}"
+        );
     }
+    let error = store.txn(no_key).await.unwrap_err();
+    assert!(matches!(error, StoreError::Invalid(_)), "{error}");
     assert_eq!(store.status().await.unwrap().keys, 0);
 }
 
@@ -128,4 +137,72 @@ pub async fn values_up_to_the_limit_are_kept_whole(store: Arc<dyn Store>) {
     let empty = Txn::default().then(Op::put("c", Bytes::new(), None));
     store.txn(empty).await.unwrap();
     assert_eq!(list_at(&*store, "c", None).await, ["c="]);
+}
+
+pub async fn a_compare_may_look_at_leases_and_at_ranges(store: Arc<dyn Store>) {
+    let lease = store.lease_grant(600).await.unwrap();
+    put_leased(&*store, "/a", "1", Some(lease)).await;
+    put(&*store, "/b", "1").await;
+    let held = |key: &str, end: Option<&str>, lease| Compare {
+        key: key.into(),
+        end: end.map(Key::from),
+        target: CompareTarget::Lease(lease),
+        result: CompareResult::Equal,
+    };
+    let none = LeaseId(0);
+    let cases = [
+        (held("/a", None, lease), true),
+        (held("/b", None, lease), false),
+        (held("/b", None, none), true),
+        (held("/a", Some("/c"), lease), false),
+        (held("/a", Some("/b"), lease), true),
+        (held("/x", Some("/z"), none), true),
+    ];
+    for (compare, expected) in cases {
+        let txn = Txn::when(compare.clone()).then(Op::Range(RangeRequest::key("/a")));
+        assert_eq!(store.txn(txn).await.unwrap().succeeded, expected, "{compare:?}");
+    }
+}
+
+pub async fn a_put_may_keep_what_is_there(store: Arc<dyn Store>) {
+    let lease = store.lease_grant(600).await.unwrap();
+    put_leased(&*store, "a", "1", Some(lease)).await;
+    let keep = |text: &str, keep| Op::Put {
+        key: "a".into(),
+        value: value(text),
+        lease: None,
+        keep,
+    };
+    let only_value = Keep {
+        value: true,
+        lease: false,
+    };
+    let only_lease = Keep {
+        value: false,
+        lease: true,
+    };
+    store
+        .txn(Txn::default().then(keep("2", only_lease)))
+        .await
+        .unwrap();
+    let kv = store.get("a").await.unwrap().unwrap();
+    assert_eq!(
+        (describe(&kv).as_str(), kv.lease, kv.version),
+        ("a=2", Some(lease), 2)
+    );
+    store
+        .txn(Txn::default().then(keep("", only_value)))
+        .await
+        .unwrap();
+    let kv = store.get("a").await.unwrap().unwrap();
+    assert_eq!((describe(&kv).as_str(), kv.lease, kv.version), ("a=2", None, 3));
+    remove(&*store, "a").await;
+    let error = store
+        .txn(Txn::default().then(keep("", only_value)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, StoreError::KeyNotFound(key) if *key == "a"),
+        "{error}"
+    );
 }
