@@ -39,6 +39,7 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Ps(arguments) => runtime(0)?.block_on(commands::listings::ps(&arguments)),
         Command::Pods(arguments) => runtime(0)?.block_on(commands::listings::pods(&arguments)),
+        Command::Store(arguments) => runtime(0)?.block_on(commands::store::store(arguments)),
         Command::Down(arguments) => runtime(0)?.block_on(commands::down::down(arguments)),
         Command::Up(arguments) if arguments.detach => {
             detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)

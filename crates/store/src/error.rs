@@ -21,6 +21,8 @@ pub enum StoreError {
     DuplicateKey(Key),
     #[error("the store at {path} is in use by another process ({holder}); stop it or use another --root")]
     Locked { path: PathBuf, holder: String },
+    #[error("there is no store in {path}")]
+    NoStore { path: PathBuf },
     #[error("the disk under {path} is full: nothing was written; reads go on. Free some space, then retry")]
     DiskFull { path: PathBuf },
     #[error("the store at {path} failed: {source}")]

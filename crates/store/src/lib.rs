@@ -26,6 +26,7 @@ mod error;
 pub mod etcd;
 mod key;
 mod model;
+pub mod snapshot;
 mod validate;
 
 pub use error::StoreError;

@@ -1,8 +1,10 @@
 //! The command line: what users type, and nothing of what it does.
 mod inert;
 mod parts;
+mod store;
 
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
+pub use store::{BackupArgs, EtcdTlsArgs, RestoreArgs, StoreArgs, StoreCommand, StoreDirArgs};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -35,6 +37,8 @@ pub enum Command {
     Ps(PsArgs),
     /// List pods of the runtime, in the columns of `crictl pods`.
     Pods(PodsArgs),
+    /// Look after the store of a node: back it up, restore it.
+    Store(StoreArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }

@@ -5,4 +5,5 @@ pub mod down;
 pub mod kubelet;
 pub mod led;
 pub mod listings;
+pub mod store;
 pub mod up;

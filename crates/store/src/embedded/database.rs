@@ -103,6 +103,19 @@ impl Db {
         }
     }
 
+    /// A picture of what is durable now, for a walk that takes its time: nothing waits for it to end,
+    /// and it fails if the database has to be opened anew meanwhile.
+    pub(super) fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
+        let inner = self.inner.read();
+        match &inner.open {
+            Some(open) => open
+                .database
+                .begin_read()
+                .map_err(|error| self.error(error.into())),
+            None => Err(StoreError::Closed),
+        }
+    }
+
     /// Begins a write; only the writer calls this. The number names this opening of the database.
     pub(super) fn begin_write(&self) -> Result<(WriteTransaction, u64), (Fault, u64)> {
         let inner = self.inner.read();

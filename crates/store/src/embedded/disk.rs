@@ -118,9 +118,26 @@ impl StorageBackend for OpenFile {
 }
 
 /// Bytes in memory that live as long as the disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryDisk {
+    path: PathBuf,
     bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl MemoryDisk {
+    /// Begins with `bytes`, which errors call `path`.
+    pub fn new(path: PathBuf, bytes: Vec<u8>) -> Self {
+        Self {
+            path,
+            bytes: Arc::new(Mutex::new(bytes)),
+        }
+    }
+}
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new("(memory)".into(), Vec::new())
+    }
 }
 
 impl Disk for MemoryDisk {
@@ -129,7 +146,7 @@ impl Disk for MemoryDisk {
     }
 
     fn path(&self) -> &Path {
-        Path::new("(memory)")
+        &self.path
     }
 }
 

@@ -85,6 +85,7 @@ impl StoreError {
                 path: path.clone(),
                 holder: holder.clone(),
             },
+            Self::NoStore { path } => Self::NoStore { path: path.clone() },
             Self::DiskFull { path } => Self::DiskFull { path: path.clone() },
             Self::Io { path, source } => Self::Io {
                 path: path.clone(),

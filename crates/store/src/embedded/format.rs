@@ -171,6 +171,14 @@ pub(super) fn log_revision(position: &[u8]) -> Result<u64, Fault> {
         .ok_or_else(|| rotten(position))
 }
 
+/// Which change of its revision is logged there.
+pub(super) fn log_index(position: &[u8]) -> Result<u64, Fault> {
+    position
+        .last_chunk()
+        .map(|bytes| u64::from(u32::from_be_bytes(*bytes)))
+        .ok_or_else(|| rotten(position))
+}
+
 /// Everything stored for `key` sorts at or after this, everything for smaller keys before it.
 /// A NUL in the key is escaped so that the end mark stays unique and order is kept.
 pub(super) fn key_bound(key: &[u8]) -> Vec<u8> {

@@ -15,17 +15,21 @@ mod fault;
 mod forget;
 mod format;
 mod history;
+mod image;
 mod leases;
 mod lock;
 mod options;
 mod read;
+mod snapshot;
 mod tail;
 mod watch;
 mod writer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, FileDisk, MemoryDisk, StorageBackend};
+pub use image::Image;
 pub use options::Options;
+pub use snapshot::Restored;
 
 use crate::{
     LeaseId, LeaseInfo, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus,
@@ -47,6 +51,9 @@ use tail::Tail;
 use tokio::sync::{mpsc, oneshot, watch as watch_channel};
 use watch::Watcher;
 use writer::Writer;
+
+/// The database, in the store's directory.
+const DATABASE_FILE: &str = "orlop.redb";
 
 /// What handles, writer and watchers share.
 #[derive(Debug)]
@@ -81,13 +88,9 @@ impl EmbeddedStore {
     /// Opens the store in `directory`, which is made if it is not there.
     pub fn open(directory: &Path, options: Options) -> Result<Arc<Self>, StoreError> {
         let io_error = |source| fault::from_io(source, directory);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(io_error)?;
+        make_private(directory).map_err(io_error)?;
         let lock = LockFile::take(directory)?;
-        let disk = Arc::new(FileDisk::new(directory.join("orlop.redb")));
+        let disk = Arc::new(FileDisk::new(directory.join(DATABASE_FILE)));
         Self::start(disk, Arc::new(SystemClock::default()), options, Some(lock))
     }
 
@@ -327,6 +330,14 @@ impl Store for EmbeddedStore {
             keys: state.keys,
         })
     }
+}
+
+/// Makes a directory that only its owner looks into.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
 }
 
 fn range(snapshot: &ReadTransaction, request: &RangeRequest) -> Result<RangeResponse, Fault> {

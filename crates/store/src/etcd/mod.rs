@@ -3,6 +3,7 @@
 //! The only task is one per watch: it reads etcd's stream into the watch's bounded channel and ends
 //! with the stream or when the receiver is dropped.
 mod convert;
+mod snapshot;
 mod watch;
 
 use crate::{

@@ -2,6 +2,7 @@
 use orlop_store::Store;
 use orlop_store::etcd::{EtcdStore, EtcdTls};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ const START_MAX: Duration = Duration::from_secs(30);
 pub struct Etcd {
     process: Child,
     url: String,
-    _data: tempfile::TempDir,
+    _data: Option<tempfile::TempDir>,
 }
 
 fn free_port() -> u16 {
@@ -27,6 +28,13 @@ fn free_port() -> u16 {
 impl Etcd {
     pub fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
+        let mut etcd = Self::start_on(data.path());
+        etcd._data = Some(data);
+        etcd
+    }
+
+    /// Starts on a data directory, which may hold something already, and leaves it there.
+    pub fn start_on(data: &Path) -> Self {
         let (url, peer) = (
             format!("http://127.0.0.1:{}", free_port()),
             format!("http://127.0.0.1:{}", free_port()),
@@ -34,7 +42,7 @@ impl Etcd {
         let process = Command::new("etcd")
             .arg("--max-request-bytes=2097152")
             .arg("--data-dir")
-            .arg(data.path())
+            .arg(data)
             .arg(format!("--listen-client-urls={url}"))
             .arg(format!("--advertise-client-urls={url}"))
             .arg(format!("--listen-peer-urls={peer}"))
@@ -48,8 +56,16 @@ impl Etcd {
         Self {
             process,
             url,
-            _data: data,
+            _data: None,
         }
+    }
+
+    #[allow(
+        dead_code,
+        reason = "not every test that starts an etcd talks to it otherwise"
+    )]
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     pub async fn store(&self) -> Arc<dyn Store> {

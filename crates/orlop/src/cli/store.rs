@@ -1,0 +1,63 @@
+//! Flags of `orlop store`: tools for the store of a node.
+use super::RootArg;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Save a snapshot in etcd's format, which `restore` and `etcdctl snapshot restore` read.
+    Backup(BackupArgs),
+    /// Make a new store of a snapshot, one of ours or one of etcd's.
+    Restore(RestoreArgs),
+}
+
+/// Which store a command is about.
+#[derive(Clone, Debug, Args)]
+pub struct StoreDirArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Directory of the store [default: /var/lib/orlop/store].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// How to present oneself to etcd; flags as etcdctl's.
+#[derive(Clone, Debug, Args)]
+pub struct EtcdTlsArgs {
+    /// Authority that signed the server's certificate.
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    #[command(flatten)]
+    pub store: StoreDirArgs,
+    /// File to write; one that is there already is replaced when the new one is complete.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Take the snapshot from whoever serves etcd's API here, instead of from a directory.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data_dir", "root"])]
+    pub endpoint: Option<String>,
+    #[command(flatten)]
+    pub tls: EtcdTlsArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub store: StoreDirArgs,
+    /// Snapshot to read.
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+}

@@ -1,0 +1,248 @@
+//! From etcd's buckets to a new store.
+use super::super::database::Db;
+use super::super::disk::FileDisk;
+use super::super::fault::Fault;
+use super::super::format::{
+    self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State,
+};
+use super::super::read::{self, NOW};
+use super::super::{DATABASE_FILE, Options};
+use crate::snapshot::records::{self, RevisionKey, StoredKeyValue, StoredLease};
+use crate::snapshot::{SnapshotError, check};
+use crate::{EventKind, LeaseId, Revision, StoreError};
+use orlop_bolt::{BoltFile, ReadError};
+use prost::Message;
+use redb::{Table, WriteTransaction};
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// etcd makes names of leases up to the last number there is; ours count on from what is below this.
+const CHOSEN_LEASES: i64 = 1 << 32;
+
+/// What a restored store holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored {
+    pub revision: Revision,
+    pub keys: u64,
+    pub leases: u64,
+    /// False: the file was a bare database of etcd, without a checksum of its own.
+    pub verified: bool,
+}
+
+pub(super) fn restore(from: &Path, directory: &Path, options: &Options) -> Result<Restored, SnapshotError> {
+    let io_error = |path: &Path| {
+        let path = path.to_owned();
+        move |source| SnapshotError::Io { path, source }
+    };
+    let verified = check::checksum(from)?;
+    if std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(SnapshotError::TargetExists {
+            path: directory.to_owned(),
+        });
+    }
+    let directory = std::path::absolute(directory).map_err(io_error(directory))?;
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
+        return Err(SnapshotError::TargetExists { path: directory });
+    };
+    std::fs::create_dir_all(parent).map_err(io_error(parent))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".restoring-{}", std::process::id()));
+    let unfinished = Unfinished(parent.join(hidden));
+    super::super::make_private(&unfinished.0).map_err(io_error(&unfinished.0))?;
+    let restored = fill(from, &unfinished.0, options, verified)?;
+    let sync = |path: &Path| {
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .map_err(io_error(path))
+    };
+    sync(&unfinished.0)?;
+    // An empty directory gives way.
+    std::fs::rename(&unfinished.0, &directory).map_err(io_error(&directory))?;
+    sync(parent)?;
+    Ok(restored)
+}
+
+/// A directory that goes away unless it has been given its name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn fill(from: &Path, directory: &Path, options: &Options, verified: bool) -> Result<Restored, SnapshotError> {
+    let file = File::open(from).map_err(|source| SnapshotError::Io {
+        path: from.to_owned(),
+        source,
+    })?;
+    let told = |error: ImportError| match error {
+        ImportError::Store(error) => SnapshotError::Store(error),
+        ImportError::Read(ReadError::Io(source)) => SnapshotError::Io {
+            path: from.to_owned(),
+            source,
+        },
+        ImportError::Read(error) => SnapshotError::NotASnapshot {
+            path: from.to_owned(),
+            reason: error.to_string(),
+        },
+        ImportError::Content(reason) => SnapshotError::NotASnapshot {
+            path: from.to_owned(),
+            reason,
+        },
+    };
+    let bolt = BoltFile::open(&file).map_err(|error| told(error.into()))?;
+    let db = Db::open(
+        Arc::new(FileDisk::new(directory.join(DATABASE_FILE))),
+        options.cache_bytes,
+    )?;
+    let fault = |fault: Fault| ImportError::Store(db.error(fault));
+    let (txn, _) = db.begin_write().map_err(|(error, _)| told(fault(error)))?;
+    let (state, leases) = Import::begin(&txn)
+        .map_err(fault)
+        .and_then(|import| import.run(&bolt, &fault))
+        .map_err(told)?;
+    txn.commit().map_err(|error| told(fault(error.into())))?;
+    db.close();
+    Ok(Restored {
+        revision: Revision(state.revision),
+        keys: state.keys,
+        leases,
+        verified,
+    })
+}
+
+enum ImportError {
+    Store(StoreError),
+    Read(ReadError),
+    /// What the file says makes no sense.
+    Content(String),
+}
+
+impl From<ReadError> for ImportError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+struct Import<'t> {
+    meta: Table<'t, &'static str, Raw>,
+    keys: Table<'t, Raw, Raw>,
+    log: Table<'t, Raw, Raw>,
+    leases: Table<'t, i64, u64>,
+    lease_keys: Table<'t, Raw, ()>,
+    known_leases: HashSet<i64>,
+    state: State,
+}
+
+impl<'t> Import<'t> {
+    fn begin(txn: &'t WriteTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            meta: txn.open_table(META)?,
+            keys: txn.open_table(KEYS)?,
+            log: txn.open_table(LOG)?,
+            leases: txn.open_table(LEASES)?,
+            lease_keys: txn.open_table(LEASE_KEYS)?,
+            known_leases: HashSet::new(),
+            state: State::empty(),
+        })
+    }
+
+    fn run(
+        mut self,
+        bolt: &BoltFile<'_, File>,
+        fault: &impl Fn(Fault) -> ImportError,
+    ) -> Result<(State, u64), ImportError> {
+        let message = |error: prost::DecodeError| ImportError::Content(error.to_string());
+        bolt.for_each(records::LEASES, |_, value| {
+            let lease = StoredLease::decode(value).map_err(message)?;
+            self.lease(&lease).map_err(fault)
+        })?;
+        bolt.for_each(records::META, |key, value| {
+            let compaction = [records::FINISHED_COMPACTION, records::SCHEDULED_COMPACTION];
+            if compaction.iter().any(|name| name.as_bytes() == key)
+                && let Some(at) = RevisionKey::decode(value)
+            {
+                self.state.compacted = self.state.compacted.max(at.revision);
+            }
+            Ok::<_, ImportError>(())
+        })?;
+        let found = bolt.for_each(records::KEYS, |key, value| {
+            let at = RevisionKey::decode(key)
+                .ok_or_else(|| ImportError::Content(format!("{} is no revision", key.escape_ascii())))?;
+            let kv = StoredKeyValue::decode(value).map_err(message)?;
+            self.version(at, &kv).map_err(fault)
+        })?;
+        if !found {
+            return Err(ImportError::Content(format!(
+                "it has no bucket called {:?}",
+                records::KEYS
+            )));
+        }
+        // What was compacted last may have been the end of history.
+        self.state.revision = self.state.revision.max(self.state.compacted);
+        self.meta
+            .insert(STATE_ROW, self.state.encode().as_slice())
+            .map_err(|error| fault(error.into()))?;
+        Ok((self.state, self.known_leases.len() as u64))
+    }
+
+    fn lease(&mut self, lease: &StoredLease) -> Result<(), Fault> {
+        self.leases
+            .insert(lease.id, u64::try_from(lease.ttl_seconds).unwrap_or(1).max(1))?;
+        if lease.id < CHOSEN_LEASES {
+            self.state.last_lease = self.state.last_lease.max(lease.id);
+        }
+        self.known_leases.insert(lease.id);
+        Ok(())
+    }
+
+    /// The next change of history.
+    fn version(&mut self, at: RevisionKey, kv: &StoredKeyValue) -> Result<(), Fault> {
+        let kind = if at.is_deletion {
+            EventKind::Delete
+        } else {
+            EventKind::Put
+        };
+        let previous = read::version_at(&self.keys, &kv.key, NOW)?;
+        match (&previous, kind) {
+            (None, EventKind::Put) => self.state.keys += 1,
+            (Some(_), EventKind::Delete) => self.state.keys -= 1,
+            (Some(_), EventKind::Put) | (None, EventKind::Delete) => {}
+        }
+        let (before, after) = (previous.as_ref().and_then(|kv| kv.lease), LeaseId(kv.lease));
+        if let Some(before) = before {
+            self.lease_keys
+                .remove(format::lease_key(before.0, &kv.key).as_slice())?;
+        }
+        if self.known_leases.contains(&after.0) {
+            self.lease_keys
+                .insert(format::lease_key(after.0, &kv.key).as_slice(), ())?;
+        }
+        let row = format::versioned_key(&kv.key, at.revision);
+        let record = Record {
+            kind,
+            create_revision: kv.create_revision as u64,
+            version: kv.version as u64,
+            lease: kv.lease,
+            value: &kv.value,
+        }
+        .encode(&row);
+        self.keys.insert(row.as_slice(), record.as_slice())?;
+        let index = u32::try_from(at.index).unwrap_or(u32::MAX);
+        let position = format::log_position(at.revision, index);
+        let entry = LogEntry {
+            kind,
+            previous: previous.map_or(0, |kv| kv.mod_revision.0),
+            key: &kv.key,
+        }
+        .encode(&position);
+        self.log.insert(position.as_slice(), entry.as_slice())?;
+        self.state.record_bytes += (row.len() + record.len() + position.len() + entry.len()) as u64;
+        self.state.revision = self.state.revision.max(at.revision);
+        Ok(())
+    }
+}

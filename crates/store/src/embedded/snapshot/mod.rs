@@ -1,0 +1,138 @@
+//! The embedded store as a snapshot of etcd, and back.
+mod export;
+mod import;
+
+use super::database::Db;
+use super::{EmbeddedStore, Options};
+use crate::StoreError;
+use crate::snapshot::{CHECKSUM_BYTES, Snapshot, SnapshotError};
+use bytes::{Bytes, BytesMut};
+use export::Export;
+use sha2::{Digest, Sha256};
+use std::io::{self, Write};
+use std::path::Path;
+use tokio::sync::mpsc;
+
+pub use import::Restored;
+
+/// Size of a chunk on its way out.
+const CHUNK_BYTES: usize = 32 << 10;
+/// Chunks made ahead of who takes them.
+const CHUNKS_AHEAD: usize = 4;
+
+impl EmbeddedStore {
+    /// A consistent picture of the store as of now. Writes go on meanwhile; the space of what they
+    /// replace comes free when the snapshot is done.
+    pub async fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let shared = self.shared.clone();
+        let planned = tokio::task::spawn_blocking(move || plan(&shared.db)).await;
+        let export = planned.map_err(|_| StoreError::Closed)??;
+        let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+        let bytes = export.bytes() + CHECKSUM_BYTES;
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut out = Chunks {
+                sender,
+                chunk: BytesMut::new(),
+            };
+            // Why nobody takes the chunks any more is known to who has gone away.
+            if let Err(error) = write(export, &shared.db, &mut out) {
+                let _ = out.sender.blocking_send(Err(error));
+            }
+        });
+        Ok(Snapshot { bytes, chunks })
+    }
+
+    /// Writes a consistent picture of the store to `out`, in the form of etcd's snapshots. Blocks.
+    pub fn backup(&self, out: impl Write) -> Result<(), SnapshotError> {
+        save(&self.shared.db, out)
+    }
+
+    /// Makes a new store in `directory` of a snapshot, whole or not at all. Blocks.
+    pub fn restore(snapshot: &Path, directory: &Path, options: &Options) -> Result<Restored, SnapshotError> {
+        import::restore(snapshot, directory, options)
+    }
+}
+
+/// Writes what is durable now.
+pub(super) fn save(db: &Db, out: impl Write) -> Result<(), SnapshotError> {
+    write(plan(db)?, db, out)
+}
+
+fn plan(db: &Db) -> Result<Export, SnapshotError> {
+    Export::plan(db.snapshot()?).map_err(|fault| db.error(fault).into())
+}
+
+fn write(export: Export, db: &Db, out: impl Write) -> Result<(), SnapshotError> {
+    let mut out = export
+        .write(Hashing {
+            out,
+            hash: Sha256::new(),
+        })
+        .map_err(|error| match error {
+            export::ExportError::Fault(fault) => db.error(fault).into(),
+            export::ExportError::Write(orlop_bolt::WriteError::Io(source)) => SnapshotError::Io {
+                path: "the snapshot".into(),
+                source,
+            },
+            export::ExportError::Write(error) => SnapshotError::Unwritable(error.to_string()),
+        })?;
+    let hash = out.hash.finalize();
+    out.out
+        .write_all(&hash)
+        .and_then(|()| out.out.flush())
+        .map_err(|source| SnapshotError::Io {
+            path: "the snapshot".into(),
+            source,
+        })
+}
+
+/// Computes the checksum of what goes through.
+struct Hashing<W> {
+    out: W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Cuts what is written into chunks and waits until they are taken.
+struct Chunks {
+    sender: mpsc::Sender<Result<Bytes, SnapshotError>>,
+    chunk: BytesMut,
+}
+
+impl Chunks {
+    fn send(&mut self, bytes: usize) -> io::Result<()> {
+        let chunk = self.chunk.split_to(bytes).freeze();
+        self.sender
+            .blocking_send(Ok(chunk))
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for &mut Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        while self.chunk.len() >= CHUNK_BYTES {
+            self.send(CHUNK_BYTES)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.chunk.len() {
+            0 => Ok(()),
+            rest => self.send(rest),
+        }
+    }
+}

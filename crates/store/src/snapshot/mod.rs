@@ -1,0 +1,60 @@
+//! etcd's snapshots: a bbolt file of buckets, followed by the SHA-256 of its bytes. Both stores'
+//! backups have this form, so that what one has saved the other can restore.
+//!
+//! - [`records`]: what the buckets hold.
+//! - [`check`]: whether a file is a whole snapshot.
+//! - [`SnapshotFile`]: one on its way into a file.
+//! - [`Snapshot`]: one on its way out of a running store.
+//!
+//! How the embedded store writes and reads them is in `embedded/snapshot/`.
+pub mod check;
+mod file;
+pub mod records;
+
+pub use file::SnapshotFile;
+
+use crate::StoreError;
+use bytes::Bytes;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+
+/// Length of the checksum behind the database.
+pub const CHECKSUM_BYTES: u64 = 32;
+
+/// A snapshot that is being made, in chunks, the checksum at the end included.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) bytes: u64,
+    pub(crate) chunks: mpsc::Receiver<Result<Bytes, SnapshotError>>,
+}
+
+impl Snapshot {
+    /// Length of all chunks together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next chunk; `None` when that was all.
+    pub async fn next(&mut self) -> Option<Result<Bytes, SnapshotError>> {
+        self.chunks.recv().await
+    }
+}
+
+/// Why a snapshot could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot read or write {path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{path} is no snapshot of etcd: {reason}")]
+    NotASnapshot { path: PathBuf, reason: String },
+    #[error("{path} does not match its checksum: the file was changed or cut short. Use another backup")]
+    Checksum { path: PathBuf },
+    #[error("{path} exists already and is not empty: restore into a new directory")]
+    TargetExists { path: PathBuf },
+    #[error("the store cannot be written as a snapshot: {0}")]
+    Unwritable(String),
+    #[error("the reader of the snapshot went away")]
+    Abandoned,
+}
