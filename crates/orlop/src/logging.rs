@@ -12,7 +12,7 @@ pub fn init(verbosity: u8) {
     // What lies below our own crates speaks up only when asked, or when something is wrong.
     let default = format!(
         "warn,orlop={level},orlop_api={level},orlop_apiserver={level},orlop_client={level},\
-         orlop_controllers={level},orlop_cri={level},orlop_kubelet={level},orlop_pki={level},\
+         orlop_controllers={level},orlop_cri={level},orlop_etcd={level},orlop_kubelet={level},orlop_pki={level},\
          orlop_scheduler={level},orlop_store={level}"
     );
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));

@@ -37,9 +37,14 @@ fn run(cli: Cli) -> Result<()> {
             clap_complete::generate(shell, &mut cli::command(), "orlop", &mut std::io::stdout());
             Ok(())
         }
+        Command::Etcd(arguments) => {
+            runtime(arguments.log.verbosity)?.block_on(commands::etcd::etcd(arguments))
+        }
         Command::Ps(arguments) => runtime(0)?.block_on(commands::listings::ps(&arguments)),
         Command::Pods(arguments) => runtime(0)?.block_on(commands::listings::pods(&arguments)),
-        Command::Store(arguments) => runtime(0)?.block_on(commands::store::store(arguments)),
+        Command::Store(arguments) => {
+            runtime(arguments.command.verbosity())?.block_on(commands::store::store(arguments))
+        }
         Command::Down(arguments) => runtime(0)?.block_on(commands::down::down(arguments)),
         Command::Up(arguments) if arguments.detach => {
             detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)

@@ -66,11 +66,42 @@ const KUBELET: &[(&str, Why)] = &[
     ("feature-gates", NotYet),
 ];
 
+const ETCD: &[(&str, Why)] = &[
+    ("auto-compaction-mode", NotYet),
+    ("auto-compaction-retention", NotYet),
+    ("election-timeout", Always),
+    ("enable-pprof", NotYet),
+    ("enable-v2", NotYet),
+    ("experimental-compact-hash-check-enabled", Always),
+    ("experimental-initial-corrupt-check", Always),
+    ("experimental-watch-progress-notify-interval", Always),
+    ("feature-gates", NotYet),
+    ("heartbeat-interval", Always),
+    ("initial-cluster-state", Always),
+    ("initial-cluster-token", Always),
+    ("listen-peer-urls", Always),
+    ("log-level", NotYet),
+    ("log-outputs", NotYet),
+    ("logger", NotYet),
+    ("max-txn-ops", NotYet),
+    ("metrics", Always),
+    ("peer-cert-file", Always),
+    ("peer-client-cert-auth", Always),
+    ("peer-key-file", Always),
+    ("peer-trusted-ca-file", Always),
+    ("quota-backend-bytes", NotYet),
+    ("snapshot-count", Always),
+    ("strict-reconfig-check", Always),
+    ("unsafe-no-fsync", NotYet),
+    ("watch-progress-notify-interval", Always),
+];
+
 const PARTS: &[(&str, &[(&str, Why)])] = &[
     ("apiserver", APISERVER),
     ("controller-manager", CONTROLLER_MANAGER),
     ("scheduler", SCHEDULER),
     ("kubelet", KUBELET),
+    ("etcd", ETCD),
 ];
 
 /// Adds the inert flags to each part's subcommand, hidden from help.

@@ -1,10 +1,12 @@
 //! The command line: what users type, and nothing of what it does.
+mod etcd;
 mod inert;
 mod parts;
 mod store;
 
+pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
-pub use store::{BackupArgs, EtcdTlsArgs, RestoreArgs, StoreArgs, StoreCommand, StoreDirArgs};
+pub use store::{BackupArgs, EtcdTlsArgs, RestoreArgs, ServeArgs, StoreArgs, StoreCommand, StoreDirArgs};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -33,6 +35,8 @@ pub enum Command {
     ControllerManager(ControllerManagerArgs),
     /// Run the scheduler alone.
     Scheduler(SchedulerArgs),
+    /// Serve the embedded store in etcd's protocol, with etcd's flags.
+    Etcd(EtcdArgs),
     /// List containers, in the columns of `crictl ps`.
     Ps(PsArgs),
     /// List pods of the runtime, in the columns of `crictl pods`.
@@ -144,6 +148,7 @@ fn part_of(program: &str) -> Option<&'static str> {
         "kube-apiserver" => Some("apiserver"),
         "kube-controller-manager" => Some("controller-manager"),
         "kube-scheduler" => Some("scheduler"),
+        "etcd" => Some("etcd"),
         _ => None,
     }
 }
@@ -225,12 +230,37 @@ mod tests {
              --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file=/etc/kubernetes/pki/sa.pub \
              --service-account-signing-key-file=/etc/kubernetes/pki/sa.key --service-cluster-ip-range=10.96.0.0/12 \
              --tls-cert-file=/etc/kubernetes/pki/apiserver.crt --tls-private-key-file=/etc/kubernetes/pki/apiserver.key",
+            "etcd --advertise-client-urls=https://10.0.0.1:2379 --cert-file=/etc/kubernetes/pki/etcd/server.crt \
+             --client-cert-auth=true --data-dir=/var/lib/etcd --experimental-initial-corrupt-check=true \
+             --experimental-watch-progress-notify-interval=5s --feature-gates=InitialCorruptCheck=true \
+             --initial-advertise-peer-urls=https://10.0.0.1:2380 --initial-cluster=master-01=https://10.0.0.1:2380 \
+             --key-file=/etc/kubernetes/pki/etcd/server.key \
+             --listen-client-urls=https://127.0.0.1:2379,https://10.0.0.1:2379 --listen-metrics-urls=http://127.0.0.1:2381 \
+             --listen-peer-urls=https://10.0.0.1:2380 --name=master-01 --peer-cert-file=/etc/kubernetes/pki/etcd/peer.crt \
+             --peer-client-cert-auth=true --peer-key-file=/etc/kubernetes/pki/etcd/peer.key \
+             --peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt --snapshot-count=10000 \
+             --trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt",
             "kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf \
              --config=/var/lib/kubelet/config.yaml --container-runtime-endpoint=unix:///run/containerd/containerd.sock \
              --pod-infra-container-image=registry.k8s.io/pause:3.9 --hostname-override=master-01",
         ] {
             parse_words(line).unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    #[test]
+    fn etcd_of_several_members_is_refused() {
+        let check = |line: &str| match parse_words(line).unwrap().command {
+            Command::Etcd(arguments) => arguments.check(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check("etcd"), Ok(()));
+        assert_eq!(
+            check("etcd --name a --initial-cluster a=http://x:1,a=http://y:1"),
+            Ok(())
+        );
+        assert!(check("etcd --name a --initial-cluster a=http://x:1,b=http://y:1").is_err());
+        assert!(check("etcd --name a --initial-cluster b=http://y:1").is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Flags of `orlop store`: tools for the store of a node.
-use super::RootArg;
+use super::{LogArgs, RootArg, ServingTlsArgs};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -11,10 +11,22 @@ pub struct StoreArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
+    /// Serve the store in etcd's protocol.
+    Serve(ServeArgs),
     /// Save a snapshot in etcd's format, which `restore` and `etcdctl snapshot restore` read.
     Backup(BackupArgs),
     /// Make a new store of a snapshot, one of ours or one of etcd's.
     Restore(RestoreArgs),
+}
+
+impl StoreCommand {
+    /// How much the command logs.
+    pub fn verbosity(&self) -> u8 {
+        match self {
+            Self::Serve(arguments) => arguments.log.verbosity,
+            _ => 0,
+        }
+    }
 }
 
 /// Which store a command is about.
@@ -37,6 +49,19 @@ pub struct EtcdTlsArgs {
     pub cert: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub store: StoreDirArgs,
+    /// URLs to listen on, comma-separated: unix:///PATH, http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, value_name = "URLS", required = true, value_delimiter = ',')]
+    pub listen: Vec<String>,
+    #[command(flatten)]
+    pub tls: ServingTlsArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 #[derive(Debug, Args)]

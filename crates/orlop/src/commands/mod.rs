@@ -2,6 +2,7 @@
 pub mod agent;
 pub mod apiserver;
 pub mod down;
+pub mod etcd;
 pub mod kubelet;
 pub mod led;
 pub mod listings;

@@ -205,6 +205,11 @@ impl EmbeddedStore {
         })
     }
 
+    /// The last revision that is durable.
+    pub fn durable_revision(&self) -> Revision {
+        Revision(self.shared.tail.durable().revision)
+    }
+
     /// All leases, in the order of their ids.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
         let shared = self.shared.clone();

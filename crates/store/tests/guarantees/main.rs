@@ -7,6 +7,7 @@ mod common;
 mod compaction;
 mod concurrency;
 mod etcd;
+mod face;
 mod leases;
 mod ranges;
 mod transactions;
@@ -23,6 +24,17 @@ macro_rules! on_every_store {
                     let directory = tempfile::tempdir().unwrap();
                     let store = super::super::embedded_store(directory.path());
                     crate::$topic::$case(store).await;
+                }
+            )*}
+        )*}
+
+        // What etcd's clients see of the embedded store.
+        mod embedded_as_etcd {$(
+            mod $topic {$(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let face = crate::face::Face::start().await;
+                    crate::$topic::$case(face.store().await).await;
                 }
             )*}
         )*}

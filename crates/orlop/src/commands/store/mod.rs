@@ -1,6 +1,7 @@
 //! `orlop store`: tools for the store of a node. One file a verb.
 mod backup;
 mod restore;
+mod serve;
 
 use crate::cli::{EtcdTlsArgs, StoreArgs, StoreCommand, StoreDirArgs};
 use crate::paths::Root;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub async fn store(arguments: StoreArgs) -> Result<()> {
     match arguments.command {
+        StoreCommand::Serve(arguments) => serve::serve(arguments).await,
         StoreCommand::Backup(arguments) => backup::backup(arguments).await,
         StoreCommand::Restore(arguments) => restore::restore(&arguments),
     }

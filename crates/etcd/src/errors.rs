@@ -1,0 +1,66 @@
+//! What went wrong, in etcd's codes and texts: its clients compare them.
+use orlop_store::StoreError;
+use tonic::{Code, Status};
+
+pub fn empty_key() -> Status {
+    Status::invalid_argument("etcdserver: key is not provided")
+}
+
+pub fn value_provided() -> Status {
+    Status::invalid_argument("etcdserver: value is provided")
+}
+
+pub fn lease_provided() -> Status {
+    Status::invalid_argument("etcdserver: lease is provided")
+}
+
+pub fn too_many_operations() -> Status {
+    Status::invalid_argument("etcdserver: too many operations in txn request")
+}
+
+pub fn too_large() -> Status {
+    Status::invalid_argument("etcdserver: request is too large")
+}
+
+pub fn compacted() -> Status {
+    Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
+}
+
+pub fn lease_ttl_too_large() -> Status {
+    Status::out_of_range("etcdserver: too large lease TTL")
+}
+
+/// What a single member cannot do.
+pub fn single_member(what: &str) -> Status {
+    Status::unimplemented(format!(
+        "orlop serves a single member and cannot {what}; for a cluster use etcd (orlop store migrate)"
+    ))
+}
+
+/// The status that etcd would answer with.
+pub fn status(error: StoreError) -> Status {
+    let (code, text) = match &error {
+        StoreError::Compacted { .. } => return compacted(),
+        StoreError::FutureRevision { .. } => (
+            Code::OutOfRange,
+            "etcdserver: mvcc: required revision is a future revision",
+        ),
+        StoreError::LeaseNotFound(_) => (Code::NotFound, "etcdserver: requested lease not found"),
+        StoreError::LeaseExists(_) => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+        StoreError::KeyNotFound(_) => (Code::InvalidArgument, "etcdserver: key not found"),
+        StoreError::DuplicateKey(_) => (
+            Code::InvalidArgument,
+            "etcdserver: duplicate key given in txn request",
+        ),
+        StoreError::TooLarge { .. } => return too_large(),
+        StoreError::DiskFull { .. } => (
+            Code::ResourceExhausted,
+            "etcdserver: mvcc: database space exceeded",
+        ),
+        StoreError::Closed => (Code::Unavailable, "etcdserver: server stopped"),
+        StoreError::Invalid(reason) => return Status::invalid_argument(format!("etcdserver: {reason}")),
+        StoreError::Damaged { .. } => return Status::data_loss(format!("etcdserver: {error}")),
+        _ => return Status::unavailable(format!("etcdserver: {error}")),
+    };
+    Status::new(code, text)
+}

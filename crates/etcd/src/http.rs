@@ -1,0 +1,257 @@
+//! Connections: gRPC by its services, and the few plain paths that etcd's users probe.
+use crate::listen::{Listener, Socket};
+use crate::{ETCD_VERSION, Face, auth};
+use bytes::Bytes;
+use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use orlop_store::Store;
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+/// A client that does not finish its handshake in this time is dropped.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Pause after the system refuses a connection (it is out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// What is still being answered at shutdown gets this long.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// What a message from a client may have above the limit for requests, in bytes, as with etcd: those
+/// in between are refused by name.
+const MESSAGE_BYTES_MORE: usize = 1 << 19;
+/// Flow control of a stream and of a connection, in bytes: room for answers of thousands of keys.
+const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Accepts connections until `shutdown`, then lets requests finish for a moment.
+pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) {
+    let Listener { socket, endpoint } = listener;
+    tracing::info!(%endpoint, "etcd's protocol is served");
+    let connections = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&socket) => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%endpoint, %error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let (face, shutdown) = (face.clone(), shutdown.clone());
+        connections.spawn(async move {
+            let ended = match accepted {
+                Accepted::Unix(stream) => connection(face, stream, shutdown).await,
+                Accepted::Tcp(stream) => connection(face, stream, shutdown).await,
+                Accepted::Tls(stream, acceptor) => {
+                    let shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
+                    match shaken {
+                        Ok(Ok(stream)) => connection(face, stream, shutdown).await,
+                        Ok(Err(error)) => Err(error.into()),
+                        Err(late) => Err(late.into()),
+                    }
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error, "a connection ended");
+            }
+        });
+    }
+    connections.close();
+    let _ = tokio::time::timeout(DRAIN_TIME, connections.wait()).await;
+    if let crate::Endpoint::Unix(path) = &endpoint {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+enum Accepted {
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream),
+    Tls(tokio::net::TcpStream, tokio_rustls::TlsAcceptor),
+}
+
+async fn accept(socket: &Socket) -> std::io::Result<Accepted> {
+    match socket {
+        Socket::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        Socket::Tcp(listener) => {
+            let stream = listener.accept().await?.0;
+            stream.set_nodelay(true)?;
+            Ok(Accepted::Tcp(stream))
+        }
+        Socket::Tls(listener, acceptor) => {
+            let stream = listener.accept().await?.0;
+            stream.set_nodelay(true)?;
+            Ok(Accepted::Tls(stream, acceptor.clone()))
+        }
+    }
+}
+
+async fn connection(
+    face: Face,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    shutdown: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let services = Services::new(face);
+    let service = service_fn(move |request| {
+        let services = services.clone();
+        async move { Ok::<_, Infallible>(services.answer(request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        // A client's watches each may have a stream of their own.
+        .max_concurrent_streams(None);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
+
+/// The services of one connection.
+#[derive(Clone)]
+struct Services {
+    face: Face,
+    kv: PbKvServer<Face>,
+    watch: PbWatchServer<Face>,
+    lease: PbLeaseServer<Face>,
+    cluster: PbClusterServer<Face>,
+    maintenance: PbMaintenanceServer<Face>,
+}
+
+impl Services {
+    fn new(face: Face) -> Self {
+        Self {
+            kv: PbKvServer::new(face.clone())
+                .max_decoding_message_size(face.request_bytes_max + MESSAGE_BYTES_MORE),
+            watch: PbWatchServer::new(face.clone()),
+            lease: PbLeaseServer::new(face.clone()),
+            cluster: PbClusterServer::new(face.clone()),
+            maintenance: PbMaintenanceServer::new(face.clone()),
+            face,
+        }
+    }
+
+    async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        let answered = match path.split_once("/etcdserverpb.") {
+            Some(("", method)) => match method.split_once('/') {
+                Some(("KV", _)) => self.kv.call(request).await,
+                Some(("Watch", _)) => self.watch.call(request).await,
+                Some(("Lease", _)) => self.lease.call(request).await,
+                Some(("Cluster", _)) => self.cluster.call(request).await,
+                Some(("Maintenance", _)) => self.maintenance.call(request).await,
+                Some(("Auth", method)) => Ok(auth::answer(method, self.face.header())),
+                _ => Ok(Status::unimplemented(format!("unknown service {method}")).into_http()),
+            },
+            _ => Ok(self.plain(&request).await),
+        };
+        let Ok(response) = answered;
+        response
+    }
+
+    /// What is asked without gRPC.
+    async fn plain(&self, request: &Request<Incoming>) -> Response<Body> {
+        let is_grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        if is_grpc {
+            return Status::unimplemented(format!("unknown service {}", request.uri().path())).into_http();
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "text/plain",
+                "Method Not Allowed\n".to_owned(),
+            );
+        }
+        const JSON: &str = "application/json";
+        match request.uri().path() {
+            "/health" => match self.face.store.status().await {
+                Ok(_) => text(
+                    StatusCode::OK,
+                    JSON,
+                    r#"{"health":"true","reason":""}"#.to_owned(),
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, "the store is not well");
+                    text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        JSON,
+                        r#"{"health":"false","reason":"STORE ERROR"}"#.to_owned(),
+                    )
+                }
+            },
+            "/livez" | "/readyz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
+            "/version" => text(
+                StatusCode::OK,
+                JSON,
+                format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"3.5.0"}}"#),
+            ),
+            "/metrics" => self.metrics().await,
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "404 page not found\n".to_owned(),
+            ),
+        }
+    }
+
+    async fn metrics(&self) -> Response<Body> {
+        let status = match self.face.store.status().await {
+            Ok(status) => status,
+            Err(error) => {
+                return text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "text/plain",
+                    format!("{error}\n"),
+                );
+            }
+        };
+        let gauges = [
+            ("etcd_server_has_leader", 1),
+            ("etcd_server_is_leader", 1),
+            ("etcd_mvcc_db_total_size_in_bytes", status.size),
+            ("etcd_debugging_mvcc_keys_total", status.keys),
+            ("etcd_debugging_mvcc_current_revision", status.revision.0),
+            (
+                "etcd_debugging_mvcc_compact_revision",
+                status.compacted.unwrap_or_default().0,
+            ),
+        ];
+        let lines = gauges.map(|(name, value)| format!("# TYPE {name} gauge\n{name} {value}\n"));
+        text(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            lines.concat(),
+        )
+    }
+}
+
+fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    response
+}

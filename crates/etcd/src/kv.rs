@@ -1,0 +1,223 @@
+//! The KV service.
+use crate::range::{self, Shape};
+use crate::{Face, convert, errors};
+use etcd_client::proto::{
+    PbCompactionRequest, PbCompactionResponse, PbDeleteRequest, PbDeleteResponse, PbKvService, PbPutRequest,
+    PbPutResponse, PbRangeRequest, PbRangeResponse, PbRangeStreamResponse, PbResponseHeader, PbResponseOp,
+    PbTxnOpRequest, PbTxnOpResponse, PbTxnRequest, PbTxnRequestOp, PbTxnResponse,
+};
+use futures::stream::Empty;
+use orlop_store::{Op, OpResponse, Store, Txn};
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+/// etcd's limit for each list of a transaction.
+const OPERATIONS_MAX: usize = 128;
+
+/// What is left of an operation when the store has it: how its answer is to look.
+enum Wanted {
+    Range(Shape),
+    Put { previous: bool },
+    Delete { previous: bool },
+}
+
+#[tonic::async_trait]
+impl PbKvService for Face {
+    async fn range(&self, request: Request<PbRangeRequest>) -> Result<Response<PbRangeResponse>, Status> {
+        let (asked, shape) = range::split(request.into_inner())?;
+        let answer = self.store.range(asked).await.map_err(errors::status)?;
+        let header = self.header_at(answer.revision);
+        Ok(Response::new(range::join(answer, &shape, header)))
+    }
+
+    type RangeStreamStream = Empty<Result<PbRangeStreamResponse, Status>>;
+
+    async fn range_stream(
+        &self,
+        _: Request<PbRangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        // What etcd of the announced version says of a method it does not know.
+        Err(Status::unimplemented(
+            "unknown method RangeStream for service etcdserverpb.KV",
+        ))
+    }
+
+    async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
+        let request = request.into_inner();
+        self.limit(&request)?;
+        let wanted = [Wanted::Put {
+            previous: request.prev_kv,
+        }];
+        let op = convert::put(request)?;
+        match self.apply(Txn::default().then(op), &wanted).await?.only() {
+            Some(PbTxnOpResponse::ResponsePut(answer)) => Ok(Response::new(answer)),
+            _ => Err(no_answer()),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<PbDeleteRequest>,
+    ) -> Result<Response<PbDeleteResponse>, Status> {
+        let request = request.into_inner();
+        let wanted = [Wanted::Delete {
+            previous: request.prev_kv,
+        }];
+        let op = convert::delete(request)?;
+        match self.apply(Txn::default().then(op), &wanted).await?.only() {
+            Some(PbTxnOpResponse::ResponseDeleteRange(answer)) => Ok(Response::new(answer)),
+            _ => Err(no_answer()),
+        }
+    }
+
+    async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
+        let request = request.into_inner();
+        self.limit(&request)?;
+        let longest = request
+            .compare
+            .len()
+            .max(request.success.len())
+            .max(request.failure.len());
+        if longest > OPERATIONS_MAX {
+            return Err(errors::too_many_operations());
+        }
+        let compare = request
+            .compare
+            .into_iter()
+            .map(convert::compare)
+            .collect::<Result<_, _>>()?;
+        let (success, on_success) = operations(request.success)?;
+        let (failure, on_failure) = operations(request.failure)?;
+        let txn = Txn {
+            compare,
+            success,
+            failure,
+        };
+        let answer = self.store.txn(txn).await.map_err(errors::status)?;
+        let wanted = if answer.succeeded {
+            &on_success
+        } else {
+            &on_failure
+        };
+        // As with etcd, the parts only tell the revision.
+        let inner = PbResponseHeader {
+            revision: convert::number(answer.revision.0),
+            ..PbResponseHeader::default()
+        };
+        Ok(Response::new(PbTxnResponse {
+            succeeded: answer.succeeded,
+            responses: responses(answer.responses, wanted, inner),
+            header: Some(self.header_at(answer.revision)),
+        }))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<PbCompactionRequest>,
+    ) -> Result<Response<PbCompactionResponse>, Status> {
+        let to = convert::revision(request.into_inner().revision).unwrap_or_default();
+        let status = self.store.status().await.map_err(errors::status)?;
+        // The store takes what was compacted before as done; etcd's clients learn by the error that
+        // somebody else was faster.
+        if status
+            .compacted
+            .is_some_and(|compacted| to <= compacted && compacted.0 > 1)
+        {
+            return Err(errors::compacted());
+        }
+        self.store.compact(to).await.map_err(errors::status)?;
+        Ok(Response::new(PbCompactionResponse {
+            header: Some(self.header()),
+        }))
+    }
+}
+
+impl Face {
+    fn limit(&self, request: &impl Message) -> Result<(), Status> {
+        if request.encoded_len() > self.request_bytes_max {
+            return Err(errors::too_large());
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, txn: Txn, wanted: &[Wanted]) -> Result<Answers, Status> {
+        let answer = self.store.txn(txn).await.map_err(errors::status)?;
+        let header = self.header_at(answer.revision);
+        Ok(Answers(responses(answer.responses, wanted, header)))
+    }
+}
+
+struct Answers(Vec<PbResponseOp>);
+
+impl Answers {
+    fn only(self) -> Option<PbTxnOpResponse> {
+        self.0.into_iter().next()?.response
+    }
+}
+
+fn no_answer() -> Status {
+    Status::internal("the store gave no answer to an operation")
+}
+
+fn operations(requests: Vec<PbTxnRequestOp>) -> Result<(Vec<Op>, Vec<Wanted>), Status> {
+    let mut ops = Vec::with_capacity(requests.len());
+    let mut wanted = Vec::with_capacity(requests.len());
+    for request in requests {
+        let (op, want) = match request.request {
+            Some(PbTxnOpRequest::RequestRange(range)) => {
+                let (asked, shape) = range::split(range)?;
+                (Op::Range(asked), Wanted::Range(shape))
+            }
+            Some(PbTxnOpRequest::RequestPut(put)) => {
+                let previous = put.prev_kv;
+                (convert::put(put)?, Wanted::Put { previous })
+            }
+            Some(PbTxnOpRequest::RequestDeleteRange(delete)) => {
+                let previous = delete.prev_kv;
+                (convert::delete(delete)?, Wanted::Delete { previous })
+            }
+            Some(PbTxnOpRequest::RequestTxn(_)) => {
+                return Err(Status::unimplemented(
+                    "transactions within transactions are not served",
+                ));
+            }
+            None => return Err(Status::invalid_argument("etcdserver: an operation is empty")),
+        };
+        ops.push(op);
+        wanted.push(want);
+    }
+    Ok((ops, wanted))
+}
+
+fn responses(answers: Vec<OpResponse>, wanted: &[Wanted], header: PbResponseHeader) -> Vec<PbResponseOp> {
+    let one = |(answer, wanted): (OpResponse, &Wanted)| {
+        let response = match (answer, wanted) {
+            (OpResponse::Put { previous }, Wanted::Put { previous: shown }) => {
+                PbTxnOpResponse::ResponsePut(PbPutResponse {
+                    header: Some(header),
+                    prev_kv: previous.filter(|_| *shown).map(convert::key_value),
+                })
+            }
+            (OpResponse::Delete { previous }, Wanted::Delete { previous: shown }) => {
+                PbTxnOpResponse::ResponseDeleteRange(PbDeleteResponse {
+                    header: Some(header),
+                    deleted: previous.len() as i64,
+                    prev_kvs: if *shown {
+                        previous.into_iter().map(convert::key_value).collect()
+                    } else {
+                        Vec::new()
+                    },
+                })
+            }
+            (OpResponse::Range(range), Wanted::Range(shape)) => {
+                PbTxnOpResponse::ResponseRange(range::join(range, shape, header))
+            }
+            // The store answers in the order of the operations.
+            _ => return PbResponseOp { response: None },
+        };
+        PbResponseOp {
+            response: Some(response),
+        }
+    };
+    answers.into_iter().zip(wanted).map(one).collect()
+}

@@ -1,0 +1,381 @@
+//! The Watch service: many watches on one stream, each with its own task.
+mod shape;
+
+use crate::{Face, convert};
+use etcd_client::proto::{PbEvent, PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
+use orlop_store::{Event, EventKind, Key, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Responses that may wait for a slow client before its watches wait.
+const RESPONSES_WAITING_MAX: usize = 64;
+/// How often a watch with `progress_notify` is told how far it is. Kubernetes' servers, which ask for
+/// it, want to know within seconds.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// A response that belongs to no watch.
+const NO_WATCH: i64 = -1;
+
+type Responses = mpsc::Sender<Result<PbWatchResponse, Status>>;
+
+#[tonic::async_trait]
+impl PbWatchService for Face {
+    type WatchStream = ReceiverStream<Result<PbWatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<PbWatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let (responses, stream) = mpsc::channel(RESPONSES_WAITING_MAX);
+        let session = Session {
+            face: self.clone(),
+            responses,
+            watches: HashMap::new(),
+            next_id: 0,
+        };
+        tokio::spawn(session.run(request.into_inner()));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// One stream of requests.
+struct Session {
+    face: Face,
+    responses: Responses,
+    /// Running watches. Dropping an entry ends its task.
+    watches: HashMap<i64, mpsc::UnboundedSender<Reach>>,
+    next_id: i64,
+}
+
+/// Asks a watch to say when it has sent everything up to a revision.
+struct Reach {
+    revision: u64,
+    reached: oneshot::Sender<()>,
+}
+
+impl Session {
+    async fn run(mut self, mut requests: Streaming<PbWatchRequest>) {
+        loop {
+            let request = tokio::select! {
+                request = requests.message() => request,
+                () = self.responses.closed() => return,
+            };
+            let Ok(Some(request)) = request else {
+                // The client has said all; its watches go on until it leaves.
+                self.responses.closed().await;
+                return;
+            };
+            let alive = match request.request_union {
+                Some(PbWatchRequestUnion::CreateRequest(create)) => {
+                    let kinds = Kinds {
+                        puts: !create.filters.contains(&0),
+                        deletes: !create.filters.contains(&1),
+                    };
+                    let wanted = Wanted {
+                        start: if create.key.is_empty() {
+                            vec![0].into()
+                        } else {
+                            create.key.into()
+                        },
+                        end: convert::end(create.range_end),
+                        from: convert::revision(create.start_revision),
+                        id: create.watch_id,
+                        sending: Sending {
+                            kinds,
+                            previous: create.prev_kv,
+                            fragments: create.fragment,
+                            progress: create.progress_notify,
+                        },
+                    };
+                    self.create(wanted).await
+                }
+                Some(PbWatchRequestUnion::CancelRequest(cancel)) => self.cancel(cancel.watch_id).await,
+                Some(PbWatchRequestUnion::ProgressRequest(_)) => {
+                    self.progress();
+                    true
+                }
+                None => true,
+            };
+            if !alive {
+                return;
+            }
+        }
+    }
+
+    fn response(&self) -> PbWatchResponse {
+        PbWatchResponse {
+            header: Some(self.face.header()),
+            ..PbWatchResponse::default()
+        }
+    }
+
+    /// Whether the client is still there.
+    async fn send(&self, response: PbWatchResponse) -> bool {
+        self.responses.send(Ok(response)).await.is_ok()
+    }
+
+    async fn create(&mut self, wanted: Wanted) -> bool {
+        // A watch that the store gave up keeps its id until the client cancels it, as with etcd.
+        if wanted.id != 0 && self.watches.contains_key(&wanted.id) {
+            let response = PbWatchResponse {
+                watch_id: NO_WATCH,
+                created: true,
+                canceled: true,
+                cancel_reason: "mvcc: duplicate watch ID provided on the WatchStream".to_owned(),
+                ..self.response()
+            };
+            return self.send(response).await;
+        }
+        let id = match wanted.id {
+            0 => self.free_id(),
+            id => id,
+        };
+        let created = PbWatchResponse {
+            watch_id: id,
+            created: true,
+            ..self.response()
+        };
+        let request = WatchRequest {
+            start: wanted.start,
+            end: wanted.end,
+            from: wanted.from,
+        };
+        let opened = self.face.store.watch_with_progress(request).await;
+        if !self.send(created).await {
+            return false;
+        }
+        let (stream, progress) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let end = shape::ended(
+                    error,
+                    PbWatchResponse {
+                        watch_id: id,
+                        ..self.response()
+                    },
+                );
+                return self.send(end).await;
+            }
+        };
+        let (commands, asked) = mpsc::unbounded_channel();
+        self.watches.insert(id, commands);
+        let watch = Watch {
+            face: self.face.clone(),
+            id,
+            sending: wanted.sending,
+            stream,
+            progress,
+            responses: self.responses.clone(),
+            asked,
+        };
+        tokio::spawn(watch.run());
+        true
+    }
+
+    async fn cancel(&mut self, watch_id: i64) -> bool {
+        if self.watches.remove(&watch_id).is_none() {
+            return true;
+        }
+        let response = PbWatchResponse {
+            watch_id,
+            canceled: true,
+            ..self.response()
+        };
+        self.send(response).await
+    }
+
+    fn free_id(&mut self) -> i64 {
+        while self.watches.contains_key(&self.next_id) {
+            self.next_id += 1;
+        }
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Tells the client, when all its watches have got that far, which revision that is.
+    fn progress(&self) {
+        let revision = self.face.store.durable_revision();
+        let mut waiting = Vec::with_capacity(self.watches.len());
+        for watch in self.watches.values() {
+            let (reached, wait) = oneshot::channel();
+            let asked = Reach {
+                revision: revision.0,
+                reached,
+            };
+            if watch.send(asked).is_ok() {
+                waiting.push(wait);
+            }
+        }
+        let response = PbWatchResponse {
+            header: Some(self.face.header_at(revision)),
+            watch_id: NO_WATCH,
+            ..PbWatchResponse::default()
+        };
+        let responses = self.responses.clone();
+        tokio::spawn(async move {
+            // A watch that ends meanwhile has nothing more to send.
+            futures::future::join_all(waiting).await;
+            let _ = responses.send(Ok(response)).await;
+        });
+    }
+}
+
+/// A watch as it was asked for.
+struct Wanted {
+    start: Key,
+    end: Option<Key>,
+    from: Option<Revision>,
+    /// 0: the server chooses.
+    id: i64,
+    sending: Sending,
+}
+
+/// What a client wants to be sent of a watch.
+#[derive(Clone, Copy)]
+struct Sending {
+    kinds: Kinds,
+    previous: bool,
+    fragments: bool,
+    progress: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Kinds {
+    puts: bool,
+    deletes: bool,
+}
+
+impl Kinds {
+    fn hold(self, event: &Event) -> bool {
+        match event.kind {
+            EventKind::Put => self.puts,
+            EventKind::Delete => self.deletes,
+        }
+    }
+}
+
+struct Watch {
+    face: Face,
+    id: i64,
+    sending: Sending,
+    stream: WatchStream,
+    progress: watch::Receiver<u64>,
+    responses: Responses,
+    asked: mpsc::UnboundedReceiver<Reach>,
+}
+
+impl Watch {
+    /// Runs until it is cancelled, the client has gone, or the store gives the watch up.
+    async fn run(mut self) {
+        let mut pending: Vec<Reach> = Vec::new();
+        let mut told = *self.progress.borrow();
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+        ticks.reset();
+        loop {
+            tokio::select! {
+                batch = self.stream.recv() => match batch {
+                    Some(Ok(batch)) => {
+                        told = batch.revision.0;
+                        if !self.send(&batch).await {
+                            return;
+                        }
+                    }
+                    Some(Err(error)) => return self.give_up(error).await,
+                    None => return self.give_up(StoreError::Closed).await,
+                },
+                asked = self.asked.recv() => match asked {
+                    Some(asked) => pending.push(asked),
+                    None => return,
+                },
+                changed = self.progress.changed(), if !pending.is_empty() => if changed.is_err() {
+                    // The stream says why.
+                    pending.clear();
+                },
+                _ = ticks.tick(), if self.sending.progress => {
+                    let delivered = *self.progress.borrow();
+                    if self.stream.is_empty() && delivered > told {
+                        told = delivered;
+                        if !self.tell(delivered).await {
+                            return;
+                        }
+                    }
+                }
+            }
+            if !self.answer(&mut pending).await {
+                return;
+            }
+        }
+    }
+
+    /// Answers those who waited for a revision that is reached. What has been delivered lies in the
+    /// stream already, so it is sent first.
+    async fn answer(&mut self, pending: &mut Vec<Reach>) -> bool {
+        let delivered = *self.progress.borrow();
+        if pending.iter().all(|asked| asked.revision > delivered) {
+            return true;
+        }
+        while let Ok(Ok(batch)) = self.stream.try_recv() {
+            if !self.send(&batch).await {
+                return false;
+            }
+        }
+        for asked in pending.extract_if(.., |asked| asked.revision <= delivered) {
+            // The session may have ended.
+            let _ = asked.reached.send(());
+        }
+        true
+    }
+
+    async fn tell(&self, revision: u64) -> bool {
+        let response = PbWatchResponse {
+            header: Some(self.face.header_at(Revision(revision))),
+            watch_id: self.id,
+            ..PbWatchResponse::default()
+        };
+        self.responses.send(Ok(response)).await.is_ok()
+    }
+
+    async fn give_up(&self, error: StoreError) {
+        let response = PbWatchResponse {
+            header: Some(self.face.header()),
+            watch_id: self.id,
+            ..PbWatchResponse::default()
+        };
+        let _ = self.responses.send(Ok(shape::ended(error, response))).await;
+    }
+
+    async fn send(&self, batch: &WatchBatch) -> bool {
+        let sending = self.sending;
+        let events: Vec<PbEvent> = batch
+            .events
+            .iter()
+            .filter(|event| sending.kinds.hold(event))
+            .map(|event| convert::event(event, sending.previous))
+            .collect();
+        if events.is_empty() {
+            return true;
+        }
+        let header = self.face.header_at(batch.revision);
+        let parts = if sending.fragments {
+            shape::fragments(events)
+        } else {
+            vec![events]
+        };
+        let last = parts.len() - 1;
+        for (number, events) in parts.into_iter().enumerate() {
+            let response = PbWatchResponse {
+                header: Some(header),
+                watch_id: self.id,
+                fragment: number < last,
+                events,
+                ..PbWatchResponse::default()
+            };
+            if self.responses.send(Ok(response)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,56 @@
+//! The embedded store behind its etcd face, for one test, seen through a client of etcd.
+use orlop_etcd::{Endpoint, Face as Served, Listener, Member};
+use orlop_store::Store;
+use orlop_store::embedded::{EmbeddedStore, Options};
+use orlop_store::etcd::{EtcdStore, EtcdTls};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// As with the etcd of these tests: room for the largest value and its envelope.
+const REQUEST_BYTES_MAX: usize = 2 << 20;
+
+/// Ended, and its data removed, when dropped.
+pub struct Face {
+    url: String,
+    _shutdown: DropGuard,
+    _data: tempfile::TempDir,
+}
+
+impl Face {
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let url = format!("http://127.0.0.1:{}", crate::etcd::free_port());
+        let options = Options {
+            history: Duration::MAX,
+            ..Options::default()
+        };
+        let store = EmbeddedStore::open(data.path(), options).unwrap();
+        let member = Member {
+            name: "default".to_owned(),
+            client_urls: vec![url.clone()],
+            peer_urls: Vec::new(),
+        };
+        let endpoint: Endpoint = url.parse().unwrap();
+        let listener = Listener::bind(endpoint, None).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let (face, stop) = (
+            Served::new(store, member).with_request_limit(REQUEST_BYTES_MAX),
+            shutdown.clone(),
+        );
+        tokio::spawn(async move { face.serve(vec![listener], stop).await });
+        Self {
+            url,
+            _shutdown: shutdown.drop_guard(),
+            _data: data,
+        }
+    }
+
+    pub async fn store(&self) -> Arc<dyn Store> {
+        Arc::new(
+            EtcdStore::connect(std::slice::from_ref(&self.url), EtcdTls::default())
+                .await
+                .unwrap(),
+        )
+    }
+}
