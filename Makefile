@@ -49,6 +49,15 @@ test: deps ## Run all tests, end-to-end ones included
 bench: build images ## Print each figure beside its reference
 	$(CARGO) run --release --locked --package orlop-bench -- --orlop $(ORLOP) --images $(IMAGES)
 
+.PHONY: bench-store
+bench-store: build images ## Print the store's figures beside etcd's
+	$(CARGO) run --release --locked --package orlop-bench -- --part store --orlop $(ORLOP) --images $(IMAGES)
+
+.PHONY: torture
+torture: deps ## Power cuts at every call, 10,000 seeds, 200 rounds of kill -9 (some minutes)
+	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture
+	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-etcd --test kill -- --nocapture
+
 .PHONY: lint
 lint: deps ## Formatting, clippy, licences
 	$(CARGO) fmt --all --check

@@ -7,6 +7,7 @@ mod machine;
 mod marker;
 mod report;
 mod static_pod;
+mod store;
 mod whole_node;
 
 use anyhow::Result;
@@ -22,6 +23,9 @@ pub struct Options {
     /// Directory of the example's OCI archives.
     #[arg(long)]
     images: PathBuf,
+    /// What to measure.
+    #[arg(long, value_enum, default_value_t = Part::All)]
+    part: Part,
     /// Counted rounds of each figure.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -33,12 +37,27 @@ pub struct Options {
     runtime_endpoint: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    All,
+    /// The node agent and the whole node.
+    Node,
+    /// The store, beside etcd.
+    Store,
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let options = Options::parse();
     report::header();
     if let (Some(manifests), Some(endpoint)) = (&options.manifests, &options.runtime_endpoint) {
         return static_pod::measure(manifests, endpoint, options.rounds).await;
+    }
+    if options.part != Part::Node {
+        store::measure(&options.orlop).await?;
+    }
+    if options.part == Part::Store {
+        return Ok(());
     }
     let mut node = machine::Node::start(&options.orlop, &options.images).await?;
     static_pod::measure(&node.manifests(), &node.runtime_endpoint(), options.rounds).await?;

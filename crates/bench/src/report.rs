@@ -31,6 +31,54 @@ pub fn bar(what: &str, ours: f64, unit: &str, reference: &str, bar: f64) {
     );
 }
 
+/// A latency beside what it rests on; the bar is for what comes on top.
+pub fn above(what: &str, ours: &[Duration], reference: &[Duration], bar: Duration) {
+    let (ours, reference) = (median(ours), median(reference));
+    let more = ours.saturating_sub(reference);
+    let verdict = if more <= bar { "met" } else { "MISSED" };
+    println!(
+        "{what:<52} {:>12} {:>12} {:>8}  <= {} us more {verdict}",
+        microseconds(ours),
+        microseconds(reference),
+        format!("+{}", more.as_micros()),
+        bar.as_micros(),
+    );
+}
+
+/// Rates, summed over `rounds`; more is better.
+pub fn rate(what: &str, ours: f64, reference: f64, rounds: usize, bar: f64) {
+    let ratio = ours / reference;
+    let verdict = if ratio >= bar { "met" } else { "MISSED" };
+    let each = |sum: f64| format!("{:.0} /s", sum / rounds as f64);
+    println!(
+        "{what:<52} {:>12} {:>12} {ratio:>7.2}x  >= {bar}x {verdict}",
+        each(ours),
+        each(reference)
+    );
+}
+
+/// The 99th percentiles of two sets of samples; the bar is for ours.
+pub fn percentile(what: &str, ours: &[Duration], reference: &[Duration], bar: Duration) {
+    let p99 = |samples: &[Duration]| {
+        let mut sorted = samples.to_vec();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() * 99 / 100).copied().unwrap_or_default()
+    };
+    let (ours, reference) = (p99(ours), p99(reference));
+    let verdict = if ours <= bar { "met" } else { "MISSED" };
+    println!(
+        "{what:<52} {:>12} {:>12} {:>8}  <= {} ms {verdict}",
+        milliseconds(ours),
+        milliseconds(reference),
+        "",
+        bar.as_millis(),
+    );
+}
+
+fn microseconds(duration: Duration) -> String {
+    format!("{} us", duration.as_micros())
+}
+
 /// The middle of the samples.
 pub fn median(samples: &[Duration]) -> Duration {
     let mut sorted = samples.to_vec();

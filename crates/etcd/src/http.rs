@@ -102,7 +102,7 @@ async fn connection(
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let services = Services::new(face);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let services = services.clone();
         async move { Ok::<_, Infallible>(services.answer(request).await) }
     });
@@ -150,7 +150,11 @@ impl Services {
         }
     }
 
-    async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer<B>(mut self, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
         let path = request.uri().path();
         let answered = match path.split_once("/etcdserverpb.") {
             Some(("", method)) => match method.split_once('/') {
@@ -162,14 +166,17 @@ impl Services {
                 Some(("Auth", method)) => Ok(auth::answer(method, self.face.header())),
                 _ => Ok(Status::unimplemented(format!("unknown service {method}")).into_http()),
             },
-            _ => Ok(self.plain(&request).await),
+            _ => {
+                let plain = self.plain(&request).await;
+                Ok(plain)
+            }
         };
         let Ok(response) = answered;
         response
     }
 
     /// What is asked without gRPC.
-    async fn plain(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn plain<B>(&self, request: &Request<B>) -> Response<Body> {
         let is_grpc = request
             .headers()
             .get(header::CONTENT_TYPE)
@@ -254,4 +261,68 @@ fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Body> 
         .headers_mut()
         .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Member;
+    use http_body_util::BodyExt;
+    use orlop_store::embedded::EmbeddedStore;
+    use proptest::prelude::*;
+
+    const METHODS: [&str; 12] = [
+        "KV/Range",
+        "KV/Put",
+        "KV/DeleteRange",
+        "KV/Txn",
+        "KV/Compact",
+        "Lease/LeaseGrant",
+        "Lease/LeaseTimeToLive",
+        "Cluster/MemberList",
+        "Maintenance/HashKV",
+        "Auth/UserAdd",
+        "Watch/Nothing",
+        "Nothing/Nothing",
+    ];
+
+    fn request(method: &str, frame: Vec<u8>) -> Request<Full<Bytes>> {
+        Request::builder()
+            .method("POST")
+            .uri(format!("/etcdserverpb.{method}"))
+            .header("content-type", "application/grpc")
+            .body(Full::new(frame.into()))
+            .unwrap()
+    }
+
+    proptest! {
+        /// Whatever a client sends, it gets an answer, and the next one gets the right one.
+        #[test]
+        fn any_bytes_are_answered(
+            method in 0..METHODS.len(),
+            message in proptest::collection::vec(any::<u8>(), 0..80),
+            framed in any::<bool>(),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let member = Member { name: "m".into(), client_urls: Vec::new(), peer_urls: Vec::new() };
+                let services = Services::new(Face::new(EmbeddedStore::in_memory().unwrap(), member));
+                let mut frame = Vec::new();
+                if framed {
+                    frame.push(0);
+                    frame.extend((message.len() as u32).to_be_bytes());
+                }
+                frame.extend(message);
+                let answer = services.clone().answer(request(METHODS[method], frame)).await;
+                prop_assert_eq!(answer.status(), StatusCode::OK);
+                // The status of a failure is in the headers or behind the body.
+                let _ = answer.into_body().collect().await;
+                let put = [0, 0, 0, 0, 6, 0x0a, 1, b'k', 0x12, 1, b'v'].to_vec();
+                let answer = services.answer(request("KV/Put", put)).await;
+                let body = answer.into_body().collect().await.unwrap();
+                prop_assert_eq!(body.trailers().unwrap().get("grpc-status").unwrap(), "0");
+                Ok(())
+            })?;
+        }
+    }
 }

@@ -28,9 +28,56 @@ struct Platter {
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+pub enum Change {
     Length(usize),
     Bytes(usize, Vec<u8>),
+}
+
+impl Change {
+    /// What a sync makes certain.
+    pub fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Length(length) => bytes.resize(*length, 0),
+            Self::Bytes(offset, data) => bytes[*offset..*offset + data.len()].copy_from_slice(data),
+        }
+    }
+}
+
+/// What is on the disk after a power cut: of what was not synced, a part, torn and in any order.
+pub fn survivors(mut bytes: Vec<u8>, mut unsynced: Vec<Change>, seed: u64) -> SimulatedDisk {
+    let mut random = StdRng::seed_from_u64(seed);
+    match random.random_range(0..4) {
+        0 => unsynced.clear(),
+        1 => {
+            let kept = random.random_range(0..=unsynced.len());
+            unsynced.truncate(kept);
+        }
+        2 => {}
+        _ => unsynced.shuffle(&mut random),
+    }
+    let lossy = random.random_bool(0.5);
+    for change in unsynced {
+        if lossy && random.random_bool(0.3) {
+            continue;
+        }
+        match change {
+            Change::Length(length) => bytes.resize(length, 0),
+            Change::Bytes(offset, data) => {
+                let torn = random.random_bool(0.2);
+                for (index, sector) in data.chunks(SECTOR).enumerate() {
+                    if torn && random.random_bool(0.5) {
+                        continue;
+                    }
+                    let from = offset + index * SECTOR;
+                    // The length may not have been kept: then neither is this.
+                    if let Some(place) = bytes.get_mut(from..from + sector.len()) {
+                        place.copy_from_slice(sector);
+                    }
+                }
+            }
+        }
+    }
+    SimulatedDisk::of(bytes)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,42 +116,8 @@ impl SimulatedDisk {
 
     /// What the next boot finds: everything synced, and of the rest whatever the seed says.
     pub fn after_power_cut(&self, seed: u64) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
         let platter = self.0.lock();
-        let mut bytes = platter.durable.clone();
-        let mut unsynced = platter.unsynced.clone();
-        match random.random_range(0..4) {
-            0 => unsynced.clear(),
-            1 => {
-                let kept = random.random_range(0..=unsynced.len());
-                unsynced.truncate(kept);
-            }
-            2 => {}
-            _ => unsynced.shuffle(&mut random),
-        }
-        let lossy = random.random_bool(0.5);
-        for change in unsynced {
-            if lossy && random.random_bool(0.3) {
-                continue;
-            }
-            match change {
-                Change::Length(length) => bytes.resize(length, 0),
-                Change::Bytes(offset, data) => {
-                    let torn = random.random_bool(0.2);
-                    for (index, sector) in data.chunks(SECTOR).enumerate() {
-                        if torn && random.random_bool(0.5) {
-                            continue;
-                        }
-                        let from = offset + index * SECTOR;
-                        // The length may not have been kept: then neither is this.
-                        if let Some(place) = bytes.get_mut(from..from + sector.len()) {
-                            place.copy_from_slice(sector);
-                        }
-                    }
-                }
-            }
-        }
-        Self::of(bytes)
+        survivors(platter.durable.clone(), platter.unsynced.clone(), seed)
     }
 
     /// What another process finds after this one was killed.

@@ -11,6 +11,7 @@ mod idle;
 mod model;
 mod power;
 mod time;
+mod torture;
 
 use orlop_store::Store;
 use orlop_store::embedded::{Clock, EmbeddedStore, Options, SystemClock};
