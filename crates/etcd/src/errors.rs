@@ -59,7 +59,10 @@ pub fn status(error: StoreError) -> Status {
         ),
         StoreError::Closed => (Code::Unavailable, "etcdserver: server stopped"),
         StoreError::Invalid(reason) => return Status::invalid_argument(format!("etcdserver: {reason}")),
-        StoreError::Damaged { .. } => return Status::data_loss(format!("etcdserver: {error}")),
+        // Not "unavailable": clients would ask a hundred times.
+        StoreError::Damaged { .. } | StoreError::ReadOnly { .. } | StoreError::Lost { .. } => {
+            return Status::data_loss(format!("etcdserver: {error}"));
+        }
         _ => return Status::unavailable(format!("etcdserver: {error}")),
     };
     Status::new(code, text)

@@ -29,6 +29,16 @@ pub enum StoreError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("the store at {path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
+    #[error(
+        "the store at {path} is damaged and takes no writes; {reason}. Go back to a backup with `orlop store restore`, \
+         or go on without what is lost with `orlop store repair`"
+    )]
+    ReadOnly { path: PathBuf, reason: String },
+    #[error(
+        "the store at {path} is damaged and has lost {keys}. Go back to a backup with `orlop store restore`, or go on \
+         without them with `orlop store repair --drop-damaged`"
+    )]
+    Lost { path: PathBuf, keys: String },
     #[error("the store at {path} has format {found}; this orlop reads up to {supported}. Use a newer orlop")]
     NewerFormat {
         path: PathBuf,

@@ -6,7 +6,10 @@ mod store;
 
 pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
-pub use store::{BackupArgs, EtcdTlsArgs, RestoreArgs, ServeArgs, StoreArgs, StoreCommand, StoreDirArgs};
+pub use store::{
+    BackupArgs, CompactArgs, EtcdTlsArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs, StoreCommand,
+    StoreDirArgs,
+};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -41,7 +44,7 @@ pub enum Command {
     Ps(PsArgs),
     /// List pods of the runtime, in the columns of `crictl pods`.
     Pods(PodsArgs),
-    /// Look after the store of a node: back it up, restore it.
+    /// Look after the store of a node: check it, back it up, restore it.
     Store(StoreArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },

@@ -13,6 +13,14 @@ pub struct StoreArgs {
 pub enum StoreCommand {
     /// Serve the store in etcd's protocol.
     Serve(ServeArgs),
+    /// Check every page and every record; exit code 1 if anything is wrong.
+    Verify(StoreDirArgs),
+    /// Put what can be saved of a damaged store into its place; the damaged file is kept beside it.
+    Repair(RepairArgs),
+    /// Count what the store holds, resource by resource.
+    Stats(StoreDirArgs),
+    /// Forget history and give the space of the file back.
+    Compact(CompactArgs),
     /// Save a snapshot in etcd's format, which `restore` and `etcdctl snapshot restore` read.
     Backup(BackupArgs),
     /// Make a new store of a snapshot, one of ours or one of etcd's.
@@ -85,4 +93,22 @@ pub struct RestoreArgs {
     /// Snapshot to read.
     #[arg(long, value_name = "FILE")]
     pub from: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    #[command(flatten)]
+    pub store: StoreDirArgs,
+    /// Agree to lose the keys that cannot be read any more.
+    #[arg(long)]
+    pub drop_damaged: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    #[command(flatten)]
+    pub store: StoreDirArgs,
+    /// Oldest revision that stays readable [default: the last one].
+    #[arg(long, value_name = "N")]
+    pub revision: Option<u64>,
 }

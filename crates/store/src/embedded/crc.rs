@@ -2,7 +2,7 @@
 
 const POLYNOMIAL: u32 = 0x82f6_3b78;
 
-const TABLES: [[u32; 256]; 8] = tables();
+static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0; 256]; 8];

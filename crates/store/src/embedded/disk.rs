@@ -134,6 +134,13 @@ impl MemoryDisk {
     }
 }
 
+impl MemoryDisk {
+    /// A disk of its own with the same bytes.
+    pub(super) fn fork(&self) -> Self {
+        Self::new(self.path.clone(), self.bytes.lock().clone())
+    }
+}
+
 impl Default for MemoryDisk {
     fn default() -> Self {
         Self::new("(memory)".into(), Vec::new())

@@ -95,6 +95,14 @@ impl StoreError {
                 path: path.clone(),
                 reason: reason.clone(),
             },
+            Self::ReadOnly { path, reason } => Self::ReadOnly {
+                path: path.clone(),
+                reason: reason.clone(),
+            },
+            Self::Lost { path, keys } => Self::Lost {
+                path: path.clone(),
+                keys: keys.clone(),
+            },
             Self::NewerFormat {
                 path,
                 found,

@@ -1,8 +1,9 @@
 //! Looking at a store without touching it, even while another process holds it.
+use super::damage::{self, Damage, Verified};
 use super::database::Db;
 use super::disk::MemoryDisk;
 use super::lock::LockFile;
-use super::{DATABASE_FILE, Options, fault};
+use super::{DATABASE_FILE, Options, Stats, fault};
 use crate::StoreError;
 use crate::snapshot::SnapshotError;
 use std::io::Write;
@@ -21,6 +22,7 @@ pub struct Image {
     disk: Arc<MemoryDisk>,
     /// Another process has the store.
     pub in_use: bool,
+    bytes: u64,
 }
 
 impl Image {
@@ -56,22 +58,42 @@ impl Image {
             },
             _ => fault::from_io(error, &path),
         })?;
-        let disk = Arc::new(MemoryDisk::new(path, bytes));
-        Ok(Self { disk, in_use })
+        Ok(Self {
+            in_use,
+            bytes: bytes.len() as u64,
+            disk: Arc::new(MemoryDisk::new(path, bytes)),
+        })
     }
 
     fn open(&self) -> Result<Db, StoreError> {
-        let open = || {
-            let db = Db::open(self.disk.clone(), Options::default().cache_bytes)?;
-            db.state()?;
-            Ok(db)
-        };
+        match self.examine()? {
+            (db, None) => Ok(db),
+            (db, Some(damage)) => Err(damage.read_only(&db.path())),
+        }
+    }
+
+    fn examine(&self) -> Result<(Db, Option<Damage>), StoreError> {
+        let open = || damage::open(self.disk.clone(), Options::default().cache_bytes);
         if self.in_use {
             // It is no news then that the copy was not closed.
             tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), open)
         } else {
             open()
         }
+    }
+
+    /// Checks everything that can be checked.
+    pub fn verify(&self) -> Result<Verified, StoreError> {
+        match self.examine()? {
+            (db, None) => db.read(damage::records),
+            (_, Some(damage)) => Ok(Verified::damaged(&damage)),
+        }
+    }
+
+    /// Counts what the store holds.
+    pub fn stats(&self) -> Result<Stats, StoreError> {
+        self.open()?
+            .read(|snapshot| super::stats::stats(snapshot, self.bytes))
     }
 
     /// Writes the store to `out` as a snapshot of etcd.

@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod commit;
 mod crc;
+mod damage;
 mod database;
 mod disk;
 mod fault;
@@ -21,19 +22,22 @@ mod lock;
 mod options;
 mod read;
 mod snapshot;
+mod stats;
 mod tail;
 mod watch;
 mod writer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use damage::{Damage, LostKeys, Repaired, Verified, repair};
 pub use disk::{Disk, FileDisk, MemoryDisk, StorageBackend};
 pub use image::Image;
 pub use options::Options;
 pub use snapshot::Restored;
+pub use stats::{PrefixStats, Stats};
 
 use crate::{
-    LeaseId, LeaseInfo, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus,
-    Txn, TxnResponse, WatchRequest, WatchStream, validate,
+    Key, LeaseId, LeaseInfo, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError,
+    StoreStatus, Txn, TxnResponse, WatchRequest, WatchStream, validate,
 };
 use async_trait::async_trait;
 use commands::{Command, Reply};
@@ -63,9 +67,31 @@ struct Shared {
     clock: Arc<dyn Clock>,
     options: Options,
     lock: Mutex<Option<LockFile>>,
+    /// What the store lacks; it then takes no writes.
+    damage: Option<Damage>,
 }
 
 impl Shared {
+    /// Refuses a read of what a damaged store has lost.
+    fn check_read(&self, start: &[u8], end: Option<&Key>) -> Result<(), StoreError> {
+        match &self.damage {
+            None => Ok(()),
+            Some(damage) => damage.check_read(&self.db.path(), start, end),
+        }
+    }
+
+    fn check_reads(&self, txn: &Txn) -> Result<(), StoreError> {
+        for compare in &txn.compare {
+            self.check_read(&compare.key, compare.end.as_ref())?;
+        }
+        for op in txn.success.iter().chain(&txn.failure) {
+            if let crate::Op::Range(request) = op {
+                self.check_read(&request.start, request.end.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends everything and lets another process in.
     fn shut(&self) {
         self.tail.close();
@@ -118,7 +144,15 @@ impl EmbeddedStore {
         options: Options,
         lock: Option<LockFile>,
     ) -> Result<Arc<Self>, StoreError> {
-        let db = Db::open(disk, options.cache_bytes)?;
+        let (db, damage) = damage::open(disk, options.cache_bytes)?;
+        if let Some(damage) = &damage {
+            tracing::error!(
+                path = %db.path().display(), found = damage.found.join(", "),
+                "the store is damaged; {}. The rest is served read-only: `orlop store verify` tells more, `orlop \
+                 store restore` goes back to a backup, `orlop store repair` goes on with what is left",
+                damage.losses()
+            );
+        }
         let state = db.state()?;
         let (commands, queue) = mpsc::channel(options.queue_len);
         let shared = Arc::new(Shared {
@@ -127,11 +161,19 @@ impl EmbeddedStore {
             clock,
             options,
             lock: Mutex::new(lock),
+            damage,
         });
         tracing::debug!(
             path = %shared.db.path().display(),
             revision = state.revision, keys = state.keys, "opened the store"
         );
+        if shared.damage.is_some() {
+            return Ok(Arc::new(Self {
+                shared,
+                commands: None,
+                writer: Mutex::new(None),
+            }));
+        }
         let writer = Writer::new(shared.clone(), queue)?;
         let spawn_error = |source| StoreError::Io {
             path: shared.db.path(),
@@ -154,6 +196,9 @@ impl EmbeddedStore {
 
     /// Finishes the writes under way, closes the file and lets another process open it.
     pub async fn close(&self) {
+        if self.shared.damage.is_some() {
+            self.shared.shut();
+        }
         let (reply, closed) = oneshot::channel();
         if let Some(commands) = &self.commands
             && commands.send(Command::Close { reply }).await.is_ok()
@@ -231,6 +276,7 @@ impl EmbeddedStore {
         &self,
         request: WatchRequest,
     ) -> Result<(WatchStream, watch_channel::Receiver<u64>), StoreError> {
+        self.shared.check_read(&request.start, request.end.as_ref())?;
         let durable = self.shared.tail.subscribe();
         let now = self.shared.tail.durable();
         if now.closed {
@@ -264,7 +310,15 @@ impl EmbeddedStore {
         Ok((receiver, progress))
     }
 
+    /// What is damaged, of a store that therefore takes no writes.
+    pub fn damage(&self) -> Option<&Damage> {
+        self.shared.damage.as_ref()
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, StoreError> {
+        if let Some(damage) = &self.shared.damage {
+            return Err(damage.read_only(&self.shared.db.path()));
+        }
         let (reply, answer) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or(StoreError::Closed)?;
         commands
@@ -290,6 +344,7 @@ impl Drop for EmbeddedStore {
 #[async_trait]
 impl Store for EmbeddedStore {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        self.shared.check_read(&request.start, request.end.as_ref())?;
         let shared = self.shared.clone();
         let cheap = is_point(&request);
         let read = move || shared.db.read(|snapshot| range(snapshot, &request));
@@ -300,6 +355,7 @@ impl Store for EmbeddedStore {
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
         validate::txn(&txn, self.shared.options.value_limit_bytes)?;
         if validate::is_read_only(&txn) {
+            self.shared.check_reads(&txn)?;
             let shared = self.shared.clone();
             return off_reactor(move || shared.db.read(|snapshot| read_txn(snapshot, &txn))).await;
         }

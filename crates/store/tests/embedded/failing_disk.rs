@@ -83,7 +83,7 @@ async fn a_rotten_value_is_named_not_served() {
     let store = open(&disk);
     assert_eq!(list_at(&*store, "/good", None).await, ["/good=as it was"]);
     let error = store.range(RangeRequest::key("/rotten")).await.unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    assert!(matches!(error, StoreError::Lost { .. }), "{error}");
     assert!(error.to_string().contains("/rotten"), "{error}");
 }
 

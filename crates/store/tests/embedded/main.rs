@@ -10,6 +10,7 @@ mod full_disk;
 mod idle;
 mod model;
 mod power;
+mod rot;
 mod time;
 mod torture;
 

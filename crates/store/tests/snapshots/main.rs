@@ -95,6 +95,11 @@ fn restore(from: &Path, to: &Path) -> Result<(), SnapshotError> {
     EmbeddedStore::restore(from, to, &Options::default()).map(|_| ())
 }
 
+fn assert_sound(directory: &Path) {
+    let verified = Image::take(directory).unwrap().verify().unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
+}
+
 fn etcdctl(arguments: &[&str]) -> String {
     let output = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
@@ -152,6 +157,7 @@ async fn a_snapshot_of_etcd_becomes_a_store() {
         file.to_str().unwrap(),
     ]);
     restore(&file, &place.at("store")).unwrap();
+    assert_sound(&place.at("store"));
     let restored = open(&place.at("store"));
     assert_same(&*store, &*restored, OLDEST, lease).await;
     put(&*restored, "goes on", "1").await;
@@ -178,8 +184,12 @@ async fn a_store_in_use_is_saved_from_outside() {
     let place = Place::new();
     let store = open(&place.at("one"));
     let lease = live(&*store).await;
+    assert_sound(&place.at("one"));
     let image = Image::take(&place.at("one")).unwrap();
     assert!(image.in_use);
+    let stats = image.stats().unwrap();
+    assert_eq!(stats.keys, store.status().await.unwrap().keys);
+    assert_eq!(stats.leases, 1);
     image.backup(File::create(place.at("backup")).unwrap()).unwrap();
     restore(&place.at("backup"), &place.at("two")).unwrap();
     assert_same(&*store, &*open(&place.at("two")), OLDEST, lease).await;

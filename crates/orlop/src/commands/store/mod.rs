@@ -1,7 +1,11 @@
 //! `orlop store`: tools for the store of a node. One file a verb.
 mod backup;
+mod compact;
+mod repair;
 mod restore;
 mod serve;
+mod stats;
+mod verify;
 
 use crate::cli::{EtcdTlsArgs, StoreArgs, StoreCommand, StoreDirArgs};
 use crate::paths::Root;
@@ -12,6 +16,10 @@ use std::path::{Path, PathBuf};
 pub async fn store(arguments: StoreArgs) -> Result<()> {
     match arguments.command {
         StoreCommand::Serve(arguments) => serve::serve(arguments).await,
+        StoreCommand::Verify(arguments) => verify::verify(&arguments),
+        StoreCommand::Repair(arguments) => repair::repair(&arguments),
+        StoreCommand::Stats(arguments) => stats::stats(&arguments),
+        StoreCommand::Compact(arguments) => compact::compact(arguments).await,
         StoreCommand::Backup(arguments) => backup::backup(arguments).await,
         StoreCommand::Restore(arguments) => restore::restore(&arguments),
     }

@@ -1,0 +1,234 @@
+//! Bytes of the file change by themselves: what is served then is right, or says that it is not there.
+use crate::common::*;
+use orlop_store::embedded::{EmbeddedStore, Image, MemoryDisk, Options, Repaired, SystemClock, repair};
+use orlop_store::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use redb::ReadableTable;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Rounds of one test,
+const ROUNDS: u64 = 40;
+/// and how many of them repair what is damaged, which takes longer.
+const REPAIRS: u64 = 8;
+
+fn open(directory: &Path) -> Result<Arc<EmbeddedStore>, StoreError> {
+    EmbeddedStore::open(directory, Options::default())
+}
+
+/// The key that is put last.
+const LAST: &str = "/registry/last";
+
+type Content = BTreeMap<Key, KeyValue>;
+
+async fn content(store: &EmbeddedStore) -> Content {
+    let kvs = store.range(RangeRequest::prefix("")).await.unwrap().kvs;
+    kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect()
+}
+
+/// Some history over a few hundred keys, and what is there at the end.
+async fn live(store: &EmbeddedStore) -> Content {
+    let lease = store.lease_grant(600).await.unwrap();
+    for round in 0..30 {
+        let mut txn = Txn::default();
+        for index in 0..20 {
+            let number = round * 13 + index;
+            let text = "v".repeat(number * 7 % 1500);
+            let lease = (number % 10 == 0).then_some(lease);
+            txn = txn.then(Op::put(
+                format!("/registry/{}/{number:03}", number % 4),
+                value(&text),
+                lease,
+            ));
+        }
+        store.txn(txn).await.unwrap();
+        remove(store, &format!("/registry/{}/{:03}", round % 4, round * 9)).await;
+    }
+    content(store).await
+}
+
+/// Changes a few bytes, one in five times in the header.
+fn rot(bytes: &mut [u8], random: &mut StdRng) {
+    for _ in 0..random.random_range(1..4) {
+        let end = if random.random_bool(0.2) { 320 } else { bytes.len() };
+        let at = random.random_range(0..end);
+        bytes[at] ^= random.random_range(1..=255u8);
+    }
+}
+
+/// What was there when the store was last written to, as far as the file knows: the last commit of one
+/// that was not closed may be taken for one that was cut short.
+async fn told<'c>(store: &EmbeddedStore, contents: &'c [Content]) -> &'c Content {
+    let store: &dyn Store = store;
+    match store.get(LAST).await {
+        Ok(None) => contents.last().unwrap(),
+        Ok(Some(_)) | Err(_) => &contents[0],
+    }
+}
+
+/// Checks what a damaged store says of each key; answers those it has lost.
+async fn check_damaged(store: &EmbeddedStore, expected: &Content, seed: u64) -> Vec<Key> {
+    let dynamic: &dyn Store = store;
+    let mut lost = Vec::new();
+    for (key, kv) in expected {
+        match dynamic.get(key.clone()).await {
+            Ok(found) => assert_eq!(found.as_ref(), Some(kv), "seed {seed}"),
+            Err(StoreError::Lost { .. }) => lost.push(key.clone()),
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+    }
+    match store.range(RangeRequest::prefix("/registry/")).await {
+        Ok(found) => assert!(found.kvs.iter().eq(expected.values()), "seed {seed}"),
+        Err(error) => assert!(matches!(error, StoreError::Lost { .. }), "seed {seed}: {error}"),
+    }
+    let txn = Txn::default().then(Op::put("new", value("1"), None));
+    let error = store.txn(txn).await.unwrap_err();
+    assert!(
+        matches!(error, StoreError::ReadOnly { .. }),
+        "seed {seed}: {error}"
+    );
+    assert!(error.to_string().contains("orlop store repair"), "{error}");
+    lost
+}
+
+/// After a repair everything is there that was not lost, and the store goes on.
+async fn check_repaired(directory: &Path, expected: &Content, lost: &[Key], revision: u64, seed: u64) {
+    let verified = Image::take(directory).unwrap().verify().unwrap();
+    assert!(!verified.is_sound(), "seed {seed}");
+    let refused = matches!(repair(directory, false).unwrap(), Repaired::Refused(_));
+    if !lost.is_empty() {
+        assert!(refused, "seed {seed}");
+    }
+    if refused {
+        let done = repair(directory, true).unwrap();
+        assert!(matches!(done, Repaired::Done { .. }), "seed {seed}: {done:?}");
+    }
+    let verified = Image::take(directory).unwrap().verify().unwrap();
+    assert!(verified.is_sound(), "seed {seed}: {verified:?}");
+    let store = open(directory).unwrap();
+    assert!(store.damage().is_none(), "seed {seed}");
+    let found = content(&store).await;
+    for (key, kv) in expected {
+        if lost.contains(key) {
+            continue;
+        }
+        let mut found = found
+            .get(key)
+            .cloned()
+            .unwrap_or_else(|| panic!("seed {seed}: {key} is gone"));
+        // A lost lease doesn't hold its keys any more.
+        found.lease = kv.lease;
+        assert_eq!(&found, kv, "seed {seed}");
+    }
+    assert!(found.keys().all(|key| expected.contains_key(key)), "seed {seed}");
+    assert!(put(&*store, "new", "1").await.0 >= revision, "seed {seed}");
+}
+
+async fn survives(bytes: &[u8], contents: &[Content], revision: u64, refusals_min: u64) {
+    let [mut untouched, mut damaged, mut refused] = [0; 3];
+    for seed in 0..ROUNDS {
+        let mut random = StdRng::seed_from_u64(seed);
+        let directory = tempfile::tempdir().unwrap();
+        let mut rotten = bytes.to_vec();
+        rot(&mut rotten, &mut random);
+        let disk = MemoryDisk::new("rotten".into(), rotten.clone());
+        match EmbeddedStore::with_disk(
+            Arc::new(disk),
+            Arc::new(SystemClock::default()),
+            Options::default(),
+        ) {
+            Ok(store) if store.damage().is_none() => {
+                untouched += 1;
+                let found = content(&store).await;
+                assert!(contents.contains(&found), "seed {seed}");
+            }
+            Ok(store) => {
+                damaged += 1;
+                let content = told(&store, contents).await;
+                let lost = check_damaged(&store, content, seed).await;
+                if seed < REPAIRS {
+                    std::fs::write(directory.path().join("orlop.redb"), &rotten).unwrap();
+                    check_repaired(directory.path(), content, &lost, revision, seed).await;
+                }
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(
+                    matches!(error, StoreError::Damaged { .. }),
+                    "seed {seed}: {error}"
+                );
+                assert!(!error.to_string().contains('\n'), "seed {seed}: {error}");
+            }
+        }
+    }
+    // The seeds are fixed: if one of them never happens, the test tests less than it says.
+    assert!(
+        untouched > 0 && damaged > 0 && refused >= refusals_min,
+        "{untouched} {damaged} {refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_file_that_rots_is_never_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    live(&store).await;
+    put(&*store, LAST, "1").await;
+    let content = content(&store).await;
+    let revision = store.status().await.unwrap().revision.0;
+    store.close().await;
+    let bytes = std::fs::read(directory.path().join("orlop.redb")).unwrap();
+    survives(&bytes, &[content], revision, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_rots_after_a_power_cut_falls_back_by_one_commit_at_most() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let before = live(&store).await;
+    put(&*store, LAST, "1").await;
+    let after = content(&store).await;
+    let revision = store.status().await.unwrap().revision.0;
+    let bytes = std::fs::read(directory.path().join("orlop.redb")).unwrap();
+    survives(&bytes, &[after, before], revision, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_was_changed_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    let content = live(&store).await;
+    store.close().await;
+    let path = directory.path().join("orlop.redb");
+    let victim = content.keys().nth(7).unwrap();
+    {
+        // With the page's own checksum in order.
+        let keys = redb::TableDefinition::<&[u8], &[u8]>::new("keys");
+        let database = redb::Database::open(&path).unwrap();
+        let txn = database.begin_write().unwrap();
+        {
+            let mut keys = txn.open_table(keys).unwrap();
+            let mut row = victim.to_vec();
+            row.extend([0, 1]);
+            row.extend(content[victim].mod_revision.0.to_be_bytes());
+            let mut record = keys.get(row.as_slice()).unwrap().unwrap().value().to_vec();
+            *record.last_mut().unwrap() ^= 1;
+            keys.insert(row.as_slice(), record.as_slice()).unwrap();
+        }
+        txn.commit().unwrap();
+    }
+    let verified = Image::take(directory.path()).unwrap().verify().unwrap();
+    assert!(verified.faults[0].contains(&victim.to_string()), "{verified:?}");
+    let Repaired::Refused(damage) = repair(directory.path(), false).unwrap() else {
+        panic!("repaired without a word")
+    };
+    assert_eq!(damage.named, std::slice::from_ref(victim));
+    let Repaired::Done { keys, kept, .. } = repair(directory.path(), true).unwrap() else {
+        panic!("not repaired")
+    };
+    assert_eq!(keys, content.len() - 1);
+    assert!(kept.exists());
+    assert_eq!(self::content(&open(directory.path()).unwrap()).await.len(), keys);
+}
