@@ -25,6 +25,7 @@ pub mod embedded;
 mod error;
 pub mod etcd;
 mod key;
+pub mod migrate;
 mod model;
 pub mod snapshot;
 mod validate;

@@ -7,8 +7,8 @@ mod store;
 pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
-    BackupArgs, CompactArgs, EtcdTlsArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs, StoreCommand,
-    StoreDirArgs,
+    BackupArgs, CompactArgs, EtcdTlsArgs, MigrateArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs,
+    StoreCommand, StoreDirArgs,
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};

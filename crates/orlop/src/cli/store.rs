@@ -23,6 +23,8 @@ pub enum StoreCommand {
     Compact(CompactArgs),
     /// Save a snapshot in etcd's format, which `restore` and `etcdctl snapshot restore` read.
     Backup(BackupArgs),
+    /// Move what a store has into a running etcd, or what an etcd has into a new store.
+    Migrate(MigrateArgs),
     /// Make a new store of a snapshot, one of ours or one of etcd's.
     Restore(RestoreArgs),
 }
@@ -111,4 +113,20 @@ pub struct CompactArgs {
     /// Oldest revision that stays readable [default: the last one].
     #[arg(long, value_name = "N")]
     pub revision: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("direction").required(true))]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub store: StoreDirArgs,
+    /// etcd to write to, which has to be empty. It counts revisions anew: `backup` and then `etcdctl
+    /// snapshot restore` keep them.
+    #[arg(long, value_name = "URL", group = "direction")]
+    pub to: Option<String>,
+    /// etcd to read from, into a directory that is new; revisions are kept.
+    #[arg(long, value_name = "URL", group = "direction")]
+    pub from: Option<String>,
+    #[command(flatten)]
+    pub tls: EtcdTlsArgs,
 }

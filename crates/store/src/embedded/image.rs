@@ -3,7 +3,7 @@ use super::damage::{self, Damage, Verified};
 use super::database::Db;
 use super::disk::MemoryDisk;
 use super::lock::LockFile;
-use super::{DATABASE_FILE, Options, Stats, fault};
+use super::{DATABASE_FILE, EmbeddedStore, Options, Stats, SystemClock, fault};
 use crate::StoreError;
 use crate::snapshot::SnapshotError;
 use std::io::Write;
@@ -94,6 +94,12 @@ impl Image {
     pub fn stats(&self) -> Result<Stats, StoreError> {
         self.open()?
             .read(|snapshot| super::stats::stats(snapshot, self.bytes))
+    }
+
+    /// Opens the copy as a store of its own.
+    pub fn store(&self) -> Result<Arc<EmbeddedStore>, StoreError> {
+        let clock = Arc::new(SystemClock::default());
+        EmbeddedStore::with_disk(self.disk.clone(), clock, Options::default())
     }
 
     /// Writes the store to `out` as a snapshot of etcd.

@@ -11,7 +11,9 @@ use crate::{
     WatchRequest, WatchStream, validate,
 };
 use async_trait::async_trait;
-use etcd_client::{Certificate, Client, CompactionOptions, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{
+    Certificate, Client, CompactionOptions, ConnectOptions, Identity, LeaseGrantOptions, TlsOptions,
+};
 use std::time::Duration;
 
 /// A call that etcd hasn't answered for so long has failed: longer than an election takes.
@@ -69,6 +71,14 @@ impl EtcdStore {
         // The client connects when it is first used: find out now whether anybody is there.
         store.status().await?;
         Ok(store)
+    }
+
+    /// Creates a lease with a name of the caller's choice.
+    pub async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<(), StoreError> {
+        let ttl = i64::try_from(ttl_seconds).unwrap_or(i64::MAX);
+        let options = LeaseGrantOptions::new().with_id(lease.0);
+        let granted = self.client.lease_client().grant(ttl, Some(options)).await;
+        granted.map(|_| ()).map_err(|error| self.fail(error))
     }
 
     fn fail(&self, error: etcd_client::Error) -> StoreError {

@@ -10,6 +10,7 @@ use common::*;
 use etcd::Etcd;
 use orlop_store::embedded::{EmbeddedStore, Image, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
+use orlop_store::migrate::to_etcd;
 use orlop_store::snapshot::{SnapshotError, SnapshotFile};
 use orlop_store::*;
 use std::fs::File;
@@ -276,4 +277,31 @@ async fn nothing_is_restored_by_halves() {
     std::fs::create_dir(place.at("two")).unwrap();
     restore(&file, &place.at("two")).unwrap();
     assert_eq!(list_at(&*open(&place.at("two")), "", None).await, ["a=1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_moves_into_an_empty_etcd() {
+    let place = Place::new();
+    let store = open(&place.at("one"));
+    let lease = live(&*store).await;
+    let expected = kvs(&*store, Revision(0)).await;
+    store.close().await;
+    let etcd = Etcd::start();
+    etcd.store().await;
+    let target = EtcdStore::connect(&[etcd.url().to_owned()], EtcdTls::default())
+        .await
+        .unwrap();
+    let image = Image::take(&place.at("one")).unwrap();
+    let moved = to_etcd(&image, &target).await.unwrap();
+    assert_eq!((moved.keys, moved.leases), (expected.len(), 1));
+    let found = kvs(&target, Revision(0)).await;
+    let content = |kvs: &[KeyValue]| -> Vec<_> {
+        kvs.iter()
+            .map(|kv| (kv.key.clone(), kv.value.clone(), kv.lease))
+            .collect()
+    };
+    assert_eq!(content(&found), content(&expected));
+    assert_eq!(target.lease_keep_alive(lease).await.unwrap(), 600);
+    let error = to_etcd(&image, &target).await.unwrap_err();
+    assert!(matches!(error, StoreError::Invalid(_)), "{error}");
 }

@@ -1,6 +1,7 @@
 //! `orlop store`: tools for the store of a node. One file a verb.
 mod backup;
 mod compact;
+mod migrate;
 mod repair;
 mod restore;
 mod serve;
@@ -21,6 +22,7 @@ pub async fn store(arguments: StoreArgs) -> Result<()> {
         StoreCommand::Stats(arguments) => stats::stats(&arguments),
         StoreCommand::Compact(arguments) => compact::compact(arguments).await,
         StoreCommand::Backup(arguments) => backup::backup(arguments).await,
+        StoreCommand::Migrate(arguments) => migrate::migrate(arguments).await,
         StoreCommand::Restore(arguments) => restore::restore(&arguments),
     }
 }

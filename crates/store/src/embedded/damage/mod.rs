@@ -5,6 +5,7 @@
 //! what can still be trusted of the store's present, the store serves that, and nothing that could be
 //! lost, and takes no writes. `orlop store repair` writes the same into a new file.
 mod health;
+mod leaf;
 mod open;
 mod pages;
 mod repair;
