@@ -11,7 +11,7 @@
 //! | `resources` | what each kind is and its particular rules: one declaration each, one table |
 //! | `admission` | rules between kinds, one a file |
 //! | `cache` | every object's bytes once, and the recent past |
-//! | `kubelet` | reading from node agents |
+//! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `bootstrap` | objects that exist from the start |
 //! | `status` | refusals |
 //!

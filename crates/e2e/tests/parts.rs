@@ -96,6 +96,10 @@ fn parts_alone_run_a_daemon_set() {
         logs.contains(&format!("kube-proxy-like on node {}", node.name)),
         "{logs}"
     );
+    let executed = node
+        .kubectl
+        .ok("exec -n kube-system daemonset/kube-proxy -- echo through the parts");
+    assert_eq!(executed, "through the parts\n");
     let leases = node.kubectl.ok("get leases -n kube-system");
     for lease in ["kube-controller-manager", "kube-scheduler"] {
         assert!(leases.contains(lease), "{leases}");

@@ -11,12 +11,15 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest time a request may take that is not long-running.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+/// Subresources that answer as long as their caller listens.
+const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward"];
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Who is calling.
@@ -36,6 +39,8 @@ pub(crate) struct Call {
     pub query: Query,
     pub output: Output,
     pub body: Bytes,
+    /// The connection itself, for calls that switch protocols.
+    pub upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -52,6 +57,7 @@ impl Call {
             query: self.query.clone(),
             output: self.output,
             body: self.body.clone(),
+            upgrade: Mutex::new(None),
             warnings: Mutex::new(Vec::new()),
         }
     }
@@ -115,9 +121,10 @@ pub(crate) async fn handle(
 async fn answer(
     server: Arc<ApiServer>,
     caller: Caller,
-    parts: Parts,
+    mut parts: Parts,
     body: Result<Bytes, ApiError>,
 ) -> Response<Body> {
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path();
     let name_selector = query
@@ -151,7 +158,7 @@ async fn answer(
         Ok(body) => body,
         Err(error) => return error_response(&error, &output),
     };
-    let long_running = info.verb == "watch" || info.subresource == "log";
+    let long_running = info.verb == "watch" || LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
     let call = Arc::new(Call {
         server,
         user: caller.user,
@@ -162,6 +169,7 @@ async fn answer(
         query,
         output,
         body,
+        upgrade: Mutex::new(upgrade),
         warnings: Mutex::new(Vec::new()),
     });
     // A task of its own: what was begun is finished, and a panic costs one answer, not the connection.

@@ -1,14 +1,15 @@
-//! The server as a client of node agents: one HTTPS request per call, with the server's certificate.
+//! The server as a client of node agents: one HTTPS connection per call, with the server's certificate.
 use crate::http::Body;
 use crate::resources;
 use crate::server::KubeletClientTls;
 use crate::status::ApiError;
 use crate::{ApiServer, StartError};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use orlop_streaming::{Backend, dial};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Port of an agent whose Node does not say.
 const PORT: u16 = 10250;
@@ -72,6 +74,29 @@ impl KubeletClient {
 
 /// GETs a path from the agent of a node.
 pub async fn get(server: &ApiServer, node: &str, path: &str) -> Result<Response<Incoming>, ApiError> {
+    let (stream, authority) = connect(server, node).await?;
+    let failed =
+        |error: RequestError| ApiError::internal(format!("Get \"https://{authority}{path}\": {error}"));
+    request(stream, &authority, path).await.map_err(failed)
+}
+
+/// Asks the agent of a node to switch to SPDY/3.1 on `path`.
+pub async fn upgrade(
+    server: &ApiServer,
+    node: &str,
+    path: &str,
+    versions: &[HeaderValue],
+) -> Result<Backend, ApiError> {
+    let (stream, authority) = connect(server, node).await?;
+    dial(stream, &authority, path, versions)
+        .await
+        .map_err(ApiError::internal)
+}
+
+type RequestError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection to the agent of a node, and what to call it in requests.
+async fn connect(server: &ApiServer, node: &str) -> Result<(TlsStream<TcpStream>, String), ApiError> {
     let client = server
         .kubelets
         .as_ref()
@@ -87,30 +112,34 @@ pub async fn get(server: &ApiServer, node: &str, path: &str) -> Result<Response<
     let mut failure = format!("no preferred addresses found; known addresses of node {node}: []");
     // A node's own name often resolves nowhere else: the next kind of address may do.
     for host in hosts {
-        match tokio::time::timeout(CONNECT_TIME_MAX, request(client, &host, port, path)).await {
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => failure = format!("Get \"https://{host}:{port}{path}\": {error}"),
+        let authority = match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        };
+        match tokio::time::timeout(CONNECT_TIME_MAX, secure(client, &host, port)).await {
+            Ok(Ok(stream)) => return Ok((stream, authority)),
+            Ok(Err(error)) => failure = format!("the agent of node {node} at {authority}: {error}"),
             Err(_) => {
                 let seconds = CONNECT_TIME_MAX.as_secs();
-                failure = format!("Get \"https://{host}:{port}{path}\": no answer within {seconds} s");
+                failure = format!("the agent of node {node} at {authority}: no answer within {seconds} s");
             }
         }
     }
     Err(ApiError::internal(failure))
 }
 
-type RequestError = Box<dyn std::error::Error + Send + Sync>;
-
-async fn request(
-    client: &KubeletClient,
-    host: &str,
-    port: u16,
-    path: &str,
-) -> Result<Response<Incoming>, RequestError> {
+async fn secure(client: &KubeletClient, host: &str, port: u16) -> Result<TlsStream<TcpStream>, RequestError> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned())?;
-    let stream = client.connector.connect(name, stream).await?;
+    Ok(client.connector.connect(name, stream).await?)
+}
+
+async fn request(
+    stream: TlsStream<TcpStream>,
+    authority: &str,
+    path: &str,
+) -> Result<Response<Incoming>, RequestError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the response body.
     tokio::spawn(async move {
@@ -119,9 +148,10 @@ async fn request(
         }
     });
     let request = Request::get(path)
-        .header(http::header::HOST, format!("{host}:{port}"))
+        .header(http::header::HOST, authority)
         .body(Empty::<Bytes>::new())?;
-    Ok(sender.send_request(request).await?)
+    let answer = tokio::time::timeout(CONNECT_TIME_MAX, sender.send_request(request)).await;
+    Ok(answer.map_err(|_| "no answer in time")??)
 }
 
 /// The first address of each type, the preferred ones first, and the agent's port.

@@ -92,8 +92,8 @@ fn options(call: &Call) -> Result<String, ApiError> {
     ))
 }
 
-/// The container to read: the named one if it exists, else the only one.
-fn container<'p>(pod: &'p Value, name: &str, asked: Option<&str>) -> Result<&'p str, ApiError> {
+/// The container that is meant: the named one if it exists, else the only one.
+pub fn container<'p>(pod: &'p Value, name: &str, asked: Option<&str>) -> Result<&'p str, ApiError> {
     let names = |list: &str| -> Vec<&'p str> {
         pod["spec"][list]
             .as_array()

@@ -2,6 +2,7 @@
 //! writes to an existing object share.
 mod binding;
 mod change;
+mod connect;
 mod create;
 mod delete;
 mod deletecollection;
@@ -81,6 +82,7 @@ async fn dispatch_part(call: &Call, subresource: &Subresource) -> Result<Answer,
     match (subresource.name, verb) {
         ("binding", _) => binding::bind(call).await,
         ("eviction", _) => eviction::evict(call).await,
+        ("attach" | "exec" | "portforward", _) => connect::connect(call).await,
         ("log", _) => log::log(call).await,
         ("scale", "get") => scale::get(call).await,
         ("scale", _) => scale::write(call).await,

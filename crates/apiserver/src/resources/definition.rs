@@ -18,6 +18,8 @@ pub const ALL_VERBS: &[&str] = &[
 pub const PART_VERBS: &[&str] = &["get", "patch", "update"];
 /// The verbs of a resource that is only ever asked.
 pub const CREATE_ONLY: &[&str] = &["create"];
+/// The verbs of a subresource that switches protocols: SPDY clients POST, WebSocket clients GET.
+pub const CONNECT_VERBS: &[&str] = &["create", "get"];
 
 /// One served resource of one version. Everything here is `'static` data.
 #[derive(Clone, Copy, Debug)]

@@ -1,5 +1,5 @@
 //! Pod: defaults, phases of its end, subresources (contract §7.5, §12).
-use super::definition::{CREATE_ONLY, Field, PART_VERBS, Read, Resource, STATUS, Subresource};
+use super::definition::{CONNECT_VERBS, CREATE_ONLY, Field, PART_VERBS, Read, Resource, STATUS, Subresource};
 use super::meaning;
 use super::rules::Rules;
 use super::validation;
@@ -19,6 +19,11 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
     .in_all()
     .with_subresources(&[
         Subresource {
+            name: "attach",
+            verbs: CONNECT_VERBS,
+            kind: Some(("", "v1", "PodAttachOptions")),
+        },
+        Subresource {
             name: "binding",
             verbs: CREATE_ONLY,
             kind: Some(("", "v1", "Binding")),
@@ -34,9 +39,19 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
             kind: Some(("policy", "v1", "Eviction")),
         },
         Subresource {
+            name: "exec",
+            verbs: CONNECT_VERBS,
+            kind: Some(("", "v1", "PodExecOptions")),
+        },
+        Subresource {
             name: "log",
             verbs: &["get"],
             kind: None,
+        },
+        Subresource {
+            name: "portforward",
+            verbs: CONNECT_VERBS,
+            kind: Some(("", "v1", "PodPortForwardOptions")),
         },
         STATUS,
     ])

@@ -7,12 +7,15 @@
 //! | [`routes`] | which answer a path gets |
 //! | [`lists`] | `/pods`, `/runningpods/`, `/metrics` |
 //! | [`logs`] | `/containerLogs` |
+//! | [`streams`] | `/exec`, `/attach`, `/portForward`, `/run` |
 mod access;
 mod body;
 mod lists;
 mod logs;
+mod query;
 mod routes;
 mod serve;
+mod streams;
 
 use crate::config::KubeletConfiguration;
 use crate::pods::PodsHandle;
@@ -24,6 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +48,14 @@ struct State {
     pod_logs: PathBuf,
     /// `enableDebuggingHandlers`.
     debugging: bool,
+    /// Places for streams.
+    streams: Arc<Semaphore>,
+    /// Ends what outlives its request.
+    ending: CancellationToken,
 }
+
+/// Open exec, attach and port-forward streams. Each holds two sockets and some 100 KiB of buffers.
+const STREAMS_MAX: usize = 256;
 
 /// Why the agent cannot be asked.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +136,8 @@ pub async fn bind(
         context,
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
         debugging: configuration.enable_debugging_handlers,
+        streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        ending: CancellationToken::new(),
     };
     Ok(Serving {
         secure,
@@ -141,6 +154,7 @@ impl Serving {
             health,
             state,
         } = self;
+        let _end = state.ending.clone().drop_guard();
         let health = async {
             if let Some(listener) = health {
                 serve::accept(listener, shutdown.clone(), serve::healthz).await;
@@ -172,7 +186,7 @@ async fn answer<B>(
     let client = context.client.as_ref();
     let (method, path) = (request.method(), request.uri().path());
     match access::check(client, &context.node_name, caller.as_deref(), method, path).await {
-        Ok(()) => routes::answer(&state, &request).await,
+        Ok(()) => routes::answer(&state, request).await,
         Err(refusal) => refusal,
     }
 }

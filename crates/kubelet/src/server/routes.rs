@@ -3,7 +3,9 @@ use super::State;
 use super::body::{Body, json, text};
 use super::lists;
 use super::logs::{self, Target};
+use super::streams::{self, Ask};
 use http::{Method, Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,8 +16,7 @@ enum Route<'a> {
     Configz,
     Metrics,
     ContainerLogs(Target<'a>),
-    /// exec, attach, portForward, run.
-    Streaming,
+    Streaming(Ask<'a>),
     /// Switched off by `enableDebuggingHandlers`.
     Disabled,
     MethodNotAllowed,
@@ -36,7 +37,14 @@ impl<'a> Route<'a> {
                 pod,
                 container,
             }),
-            ["exec" | "attach" | "portForward" | "run", _, ..] if debugging => return Self::Streaming,
+            ["exec" | "attach" | "portForward" | "run", ..] if debugging => {
+                return match (Ask::of(&parts), method) {
+                    (None, _) => Self::Unknown,
+                    (Some(Ask::Run(..)), &Method::GET) => Self::MethodNotAllowed,
+                    (Some(ask), &Method::GET | &Method::POST) => Self::Streaming(ask),
+                    _ => Self::MethodNotAllowed,
+                };
+            }
             [
                 "exec" | "attach" | "portForward" | "run" | "containerLogs" | "runningpods",
                 ..,
@@ -54,7 +62,8 @@ impl<'a> Route<'a> {
 }
 
 /// The answer to an authorised request.
-pub async fn answer<B>(state: &State, request: &Request<B>) -> Response<Body> {
+pub async fn answer<B>(state: &State, mut request: Request<B>) -> Response<Body> {
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let context = &state.context;
     match Route::of(request.method(), request.uri().path(), state.debugging) {
         Route::Health => text(StatusCode::OK, "ok"),
@@ -72,10 +81,10 @@ pub async fn answer<B>(state: &State, request: &Request<B>) -> Response<Body> {
             let query = request.uri().query().unwrap_or_default();
             logs::answer(&context.pods, &context.runtime, &state.pod_logs, target, query)
         }
-        Route::Streaming => text(
-            StatusCode::NOT_IMPLEMENTED,
-            "exec is not available in this version",
-        ),
+        Route::Streaming(ask) => {
+            let query = request.uri().query().unwrap_or_default();
+            streams::answer(state, ask, query, request.headers(), upgrade).await
+        }
         Route::Disabled => text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled."),
         Route::MethodNotAllowed => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
         Route::Unknown => text(StatusCode::NOT_FOUND, "404 page not found\n"),
@@ -88,6 +97,10 @@ mod tests {
 
     #[test]
     fn paths_lead_to_their_answers() {
+        let stream = |path: &'static str| {
+            let parts: Vec<&str> = path.split('/').collect();
+            Route::Streaming(Ask::of(&parts).unwrap())
+        };
         let logs = || {
             Route::ContainerLogs(Target {
                 namespace: "a",
@@ -105,10 +118,13 @@ mod tests {
             (Method::GET, "/containerLogs/a/b/c", logs()),
             (Method::GET, "/containerLogs/a/b", Route::Unknown),
             (Method::POST, "/containerLogs/a/b/c", Route::MethodNotAllowed),
-            (Method::POST, "/exec/a/b/c", Route::Streaming),
-            (Method::GET, "/attach/a/b/u/c", Route::Streaming),
-            (Method::POST, "/portForward/a/b", Route::Streaming),
-            (Method::POST, "/run/a/b/c", Route::Streaming),
+            (Method::POST, "/exec/a/b/c", stream("exec/a/b/c")),
+            (Method::GET, "/attach/a/b/u/c", stream("attach/a/b/u/c")),
+            (Method::POST, "/portForward/a/b", stream("portForward/a/b")),
+            (Method::POST, "/run/a/b/c", stream("run/a/b/c")),
+            (Method::GET, "/run/a/b/c", Route::MethodNotAllowed),
+            (Method::PUT, "/exec/a/b/c", Route::MethodNotAllowed),
+            (Method::POST, "/exec/a/b", Route::Unknown),
             (Method::GET, "/", Route::Unknown),
             (Method::GET, "/podsx", Route::Unknown),
         ] {

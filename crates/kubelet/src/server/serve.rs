@@ -88,7 +88,7 @@ where
 
 async fn serve<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let service = service_fn(|request| {
@@ -101,5 +101,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(GREETING_MAX);
     // A caller that hangs up is no news.
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    let _ = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
 }

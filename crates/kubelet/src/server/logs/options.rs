@@ -1,4 +1,5 @@
 //! What of a log is wanted: the query parameters.
+use crate::server::query::pairs;
 use http::StatusCode;
 use jiff::Timestamp;
 
@@ -32,17 +33,13 @@ impl Options {
         };
         let mut options = Self::default();
         let mut since_time = false;
-        for (key, value) in query
-            .split('&')
-            .filter_map(|pair| pair.split_once('=').or(Some((pair, ""))))
-        {
-            let value = unescape(value);
+        for (key, value) in pairs(query) {
             let number = || {
                 value
                     .parse::<i64>()
                     .map_err(|error| bad(format!("{key}: {error}")))
             };
-            match key {
+            match &*key {
                 "follow" => options.follow = flag(&value).map_err(bad)?,
                 "previous" => options.previous = flag(&value).map_err(bad)?,
                 "timestamps" => options.timestamps = flag(&value).map_err(bad)?,
@@ -85,29 +82,6 @@ impl Options {
         }
         Ok(options)
     }
-}
-
-/// `%3A` and `+` as in query strings.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let hex = |rest: &std::str::Bytes<'_>| {
-            let digits: Vec<u8> = rest.clone().take(2).collect();
-            u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16)
-                .ok()
-                .filter(|_| digits.len() == 2)
-        };
-        match byte {
-            b'%' if let Some(decoded) = hex(&rest) => {
-                bytes.push(decoded);
-                rest.nth(1);
-            }
-            b'+' => bytes.push(b' '),
-            other => bytes.push(other),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

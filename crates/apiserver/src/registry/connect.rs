@@ -1,0 +1,115 @@
+//! `pods/exec`, `pods/attach` and `pods/portforward`: checked here, carried on to the node's agent (contract §14).
+use super::get;
+use super::log::container;
+use crate::authz;
+use crate::http::{Answer, Body, Call};
+use crate::kubelet;
+use crate::request::{Query, RequestInfo, escape};
+use crate::status::ApiError;
+use orlop_streaming::{Client, Purpose, Refusal, Streams, relay};
+
+pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
+    // A WebSocket client comes with GET, but is no reader: it needs the right to create.
+    let info = RequestInfo {
+        verb: "create".to_owned(),
+        ..call.info.clone()
+    };
+    authz::check(&call.server, &call.user, &info, &call.query)?;
+    get::fresh_enough(call, None).await?;
+    let name = call.info.name.as_str();
+    let pod = get::find(call, name)?.value();
+    let part = call.info.subresource.as_str();
+    let namespace = &call.info.namespace;
+    let wanted = wanted(&call.query, part);
+    let (path, purpose) = match part {
+        "portforward" => (format!("/portForward/{namespace}/{name}"), Purpose::PortForward),
+        _ => {
+            let container = container(&pod, name, call.query.get("container"))?;
+            let query = query(&call.query, wanted);
+            (
+                format!("/{part}/{namespace}/{name}/{container}?{query}"),
+                Purpose::Command,
+            )
+        }
+    };
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "pod {name} does not have a host assigned"
+        )));
+    }
+    let refuse = |error: Refusal| ApiError::bad_request(error.to_string());
+    let client = Client::of(&call.headers, purpose).map_err(refuse)?;
+    let upgrade = call
+        .upgrade
+        .lock()
+        .take()
+        .ok_or_else(|| refuse(Refusal::NoUpgrade))?;
+    let backend = kubelet::upgrade(&call.server, node, &path, &client.stream_protocols()).await?;
+    let answer = client.switching::<Body>(backend.agreed.as_ref());
+    let shutdown = call.server.shutdown.clone();
+    tokio::spawn(async move {
+        let relay = relay(upgrade, client, backend, wanted);
+        if let Some(Err(error)) = shutdown.run_until_cancelled(relay).await {
+            tracing::debug!(%error, "a stream ended");
+        }
+    });
+    Ok(Answer::Raw(answer))
+}
+
+/// The streams that are asked for. Attaching shows output unless told otherwise; a terminal has one output only.
+fn wanted(query: &Query, part: &str) -> Streams {
+    let shown = |key| query.flag(key) || (part == "attach" && query.get(key).is_none());
+    let tty = query.flag("tty");
+    Streams {
+        stdin: query.flag("stdin"),
+        stdout: shown("stdout"),
+        stderr: shown("stderr") && !tty,
+        tty,
+    }
+}
+
+/// The agent's query: flags have other names there.
+fn query(query: &Query, wanted: Streams) -> String {
+    let command = query
+        .all("command")
+        .map(|word| format!("command={}", escape(word)));
+    let flags = [
+        (wanted.stdin, "input=1"),
+        (wanted.stdout, "output=1"),
+        (wanted.stderr, "error=1"),
+        (wanted.tty, "tty=1"),
+    ];
+    let flags = flags
+        .iter()
+        .filter(|(set, _)| *set)
+        .map(|(_, flag)| (*flag).to_owned());
+    command.chain(flags).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o15_agents_are_asked_in_their_own_words() {
+        for (part, asked, expected) in [
+            (
+                "exec",
+                "command=sh&command=-c&command=echo+a%3B%20b&stdout=true&stderr=true&container=c",
+                "command=sh&command=-c&command=echo%20a%3B%20b&output=1&error=1",
+            ),
+            (
+                "exec",
+                "command=sh&stdin=1&tty=true&stdout=1&stderr=1",
+                "command=sh&input=1&output=1&tty=1",
+            ),
+            ("exec", "command=sh", "command=sh"),
+            ("attach", "stdin=true&stderr=false", "input=1&output=1"),
+            ("attach", "tty=true", "output=1&tty=1"),
+        ] {
+            let parsed = Query::parse(asked);
+            assert_eq!(query(&parsed, wanted(&parsed, part)), expected, "{asked}");
+        }
+    }
+}
