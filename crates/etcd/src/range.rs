@@ -1,6 +1,6 @@
 //! Ranges: what etcd's requests ask beyond the store's (order, filters), on top of what it answers.
 use crate::{convert, errors};
-use etcd_client::proto::{PbKeyValue, PbRangeRequest, PbRangeResponse, PbResponseHeader};
+use etcd_client::proto::{PbRangeRequest, PbRangeResponse, PbResponseHeader};
 use orlop_store::{KeyValue, RangeRequest, RangeResponse};
 use std::cmp::Ordering;
 use tonic::Status;
@@ -109,16 +109,11 @@ pub fn join(answer: RangeResponse, shape: &Shape, header: PbResponseHeader) -> P
         kvs.truncate(shape.limit);
         more = true;
     }
-    let shown = |kv: KeyValue| PbKeyValue {
-        value: if shape.keys_only {
-            Vec::new()
-        } else {
-            kv.value.to_vec()
-        },
-        ..convert::key_value(KeyValue {
-            value: bytes::Bytes::new(),
-            ..kv
-        })
+    let shown = |mut kv: KeyValue| {
+        if shape.keys_only {
+            kv.value.clear();
+        }
+        convert::key_value(kv)
     };
     PbRangeResponse {
         header: Some(header),
