@@ -24,11 +24,23 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The whole chain on one line: what failed, why, and what to do.
-            eprintln!("orlop: {error:#}");
+            eprintln!("orlop: {}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What failed, why, and what to do. Some errors tell their cause themselves.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 fn run(cli: Cli) -> Result<()> {
@@ -74,4 +86,18 @@ fn runtime(verbosity: u8) -> Result<tokio::runtime::Runtime> {
         .worker_threads(WORKERS)
         .enable_all()
         .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let disk = anyhow::anyhow!("disk on fire").context("cannot read a: disk on fire");
+        let error = disk.context("no start");
+        assert_eq!(in_one_line(&error), "no start: cannot read a: disk on fire");
+        let error = anyhow::anyhow!("why").context("what");
+        assert_eq!(in_one_line(&error), "what: why");
+    }
 }

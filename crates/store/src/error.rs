@@ -27,6 +27,10 @@ pub enum StoreError {
     DiskFull { path: PathBuf },
     #[error("the store at {path} failed: {source}")]
     Io { path: PathBuf, source: std::io::Error },
+    #[error(
+        "the store at {path} cannot be used: {reason}. Mount it read-write, or give it to the user of orlop"
+    )]
+    NotWritable { path: PathBuf, reason: String },
     #[error("the store at {path} is damaged: {reason}")]
     Damaged { path: PathBuf, reason: String },
     #[error(

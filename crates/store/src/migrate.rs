@@ -18,21 +18,28 @@ pub struct Migrated {
     pub leases: usize,
 }
 
+/// Refuses an etcd that has something already.
+pub async fn check_empty(target: &EtcdStore) -> Result<(), StoreError> {
+    match count(target).await? {
+        0 => Ok(()),
+        there => Err(StoreError::Invalid(format!(
+            "the etcd to migrate to has {there} keys already: give an empty one"
+        ))),
+    }
+}
+
+async fn count(target: &EtcdStore) -> Result<usize, StoreError> {
+    let request = RangeRequest {
+        count_only: true,
+        ..RangeRequest::prefix("")
+    };
+    Ok(target.range(request).await?.count)
+}
+
 /// Writes everything that exists in the store now to an etcd that has nothing yet.
 pub async fn to_etcd(source: &Image, target: &EtcdStore) -> Result<Migrated, StoreError> {
-    let everything = RangeRequest::prefix("");
-    let there = target.range(RangeRequest {
-        count_only: true,
-        ..everything.clone()
-    });
-    let there = there.await?.count;
-    if there > 0 {
-        return Err(StoreError::Invalid(format!(
-            "the etcd to migrate to has {there} keys already: give an empty one"
-        )));
-    }
     let source = source.store()?;
-    let mut kvs = source.range(everything.clone()).await?.kvs;
+    let mut kvs = source.range(RangeRequest::prefix("")).await?.kvs;
     let leases = leases(&source).await?;
     for (lease, ttl_seconds) in &leases {
         target.lease_grant_as(*lease, *ttl_seconds).await?;
@@ -49,11 +56,7 @@ pub async fn to_etcd(source: &Image, target: &EtcdStore) -> Result<Migrated, Sto
         }
         target.txn(txn).await?;
     }
-    let arrived = target.range(RangeRequest {
-        count_only: true,
-        ..everything
-    });
-    let arrived = arrived.await?.count;
+    let arrived = count(target).await?;
     if arrived != keys {
         return Err(StoreError::Invalid(format!(
             "{keys} keys were written to etcd, but it has {arrived}: somebody else writes to it"

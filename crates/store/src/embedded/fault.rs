@@ -53,6 +53,10 @@ pub(super) fn from_io(source: io::Error, path: &Path) -> StoreError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull { path },
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => StoreError::NotWritable {
+            path,
+            reason: source.to_string(),
+        },
         io::ErrorKind::InvalidData => StoreError::Damaged {
             path,
             reason: source.to_string(),
@@ -90,6 +94,10 @@ impl StoreError {
             Self::Io { path, source } => Self::Io {
                 path: path.clone(),
                 source: io::Error::new(source.kind(), source.to_string()),
+            },
+            Self::NotWritable { path, reason } => Self::NotWritable {
+                path: path.clone(),
+                reason: reason.clone(),
             },
             Self::Damaged { path, reason } => Self::Damaged {
                 path: path.clone(),
@@ -146,3 +154,23 @@ from_engine!(
     redb::CompactionError,
     redb::DatabaseError
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_system_says_what_to_do() {
+        let cases = [
+            (io::ErrorKind::ReadOnlyFilesystem, "Mount it read-write"),
+            (io::ErrorKind::PermissionDenied, "give it to the user of orlop"),
+            (io::ErrorKind::StorageFull, "Free some space"),
+            (io::ErrorKind::TimedOut, "/store failed"),
+        ];
+        for (kind, advice) in cases {
+            let error = from_io(kind.into(), Path::new("/store"));
+            assert!(error.to_string().contains(advice), "{error}");
+            assert_eq!(error.again().to_string(), error.to_string());
+        }
+    }
+}

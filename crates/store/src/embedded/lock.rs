@@ -1,4 +1,5 @@
 //! One process, one store: a lock file that says who holds it.
+use super::fault::from_io;
 use crate::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -17,10 +18,6 @@ impl LockFile {
     /// Takes the lock of the store in `directory`, or says which process has it.
     pub(super) fn take(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(LOCK_FILE);
-        let io_error = |source| StoreError::Io {
-            path: path.clone(),
-            source,
-        };
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -28,7 +25,7 @@ impl LockFile {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .map_err(io_error)?;
+            .map_err(|error| from_io(error, directory))?;
         let locked = Self::lock(file, directory, &path)?;
         // The name of the holder is a courtesy: a full disk must not stop the store.
         if let Err(error) = write_pid(&locked.file) {

@@ -10,7 +10,7 @@ use common::*;
 use etcd::Etcd;
 use orlop_store::embedded::{EmbeddedStore, Image, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
-use orlop_store::migrate::to_etcd;
+use orlop_store::migrate::{check_empty, to_etcd};
 use orlop_store::snapshot::{SnapshotError, SnapshotFile};
 use orlop_store::*;
 use std::fs::File;
@@ -292,6 +292,7 @@ async fn a_store_moves_into_an_empty_etcd() {
         .await
         .unwrap();
     let image = Image::take(&place.at("one")).unwrap();
+    check_empty(&target).await.unwrap();
     let moved = to_etcd(&image, &target).await.unwrap();
     assert_eq!((moved.keys, moved.leases), (expected.len(), 1));
     let found = kvs(&target, Revision(0)).await;
@@ -302,6 +303,6 @@ async fn a_store_moves_into_an_empty_etcd() {
     };
     assert_eq!(content(&found), content(&expected));
     assert_eq!(target.lease_keep_alive(lease).await.unwrap(), 600);
-    let error = to_etcd(&image, &target).await.unwrap_err();
+    let error = check_empty(&target).await.unwrap_err();
     assert!(matches!(error, StoreError::Invalid(_)), "{error}");
 }

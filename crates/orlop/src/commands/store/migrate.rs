@@ -3,7 +3,7 @@ use super::{connect, directory};
 use crate::cli::MigrateArgs;
 use anyhow::{Context, Result, bail};
 use orlop_store::embedded::{EmbeddedStore, Image, Options};
-use orlop_store::migrate::to_etcd;
+use orlop_store::migrate::{check_empty, to_etcd};
 use orlop_store::snapshot::SnapshotFile;
 use std::path::Path;
 
@@ -25,6 +25,7 @@ async fn to(arguments: &MigrateArgs, directory: &Path, url: &str) -> Result<()> 
         );
     }
     let etcd = connect(url, &arguments.tls).await?;
+    check_empty(&etcd).await?;
     let moved = to_etcd(&image, &etcd)
         .await
         .with_context(|| format!("{url} may have a part of the keys now: empty it before another try"))?;
