@@ -3,6 +3,7 @@
 //! redb refuses all work on a database that has met an I/O error. A full disk is such an error and
 //! must not stop the reads, so the database is then closed without another byte written and opened
 //! anew, which finds the last state that was committed in full.
+use super::damage;
 use super::disk::{Disk, StorageBackend};
 use super::fault::{Fault, from_io};
 use super::format::{self, FORMAT, FORMAT_ROW, META, STATE_ROW, State};
@@ -161,12 +162,13 @@ impl Db {
             // From here on not a byte of the old database reaches the file.
             open.fence.shut();
         }
-        inner.open = Some(self.open_once()?);
+        inner.open = Some(self.open_once(inner.generation == 0)?);
         inner.generation += 1;
         Ok(())
     }
 
-    fn open_once(&self) -> Result<Open, StoreError> {
+    /// `first`: the file comes from an earlier process.
+    fn open_once(&self, first: bool) -> Result<Open, StoreError> {
         let file = self.disk.open().map_err(|error| from_io(error, &self.path()))?;
         let fence = Arc::new(Fence {
             file,
@@ -180,6 +182,8 @@ impl Db {
         let seen = unclean.clone();
         let database = redb::Builder::new()
             .set_cache_size(self.cache_bytes)
+            // Left to itself the engine believes a file that was closed once and not written to since.
+            .set_check_integrity_on_open(first && damage::was_left_open(&*fence.file))
             .set_repair_callback(move |_| seen.store(true, Ordering::Relaxed))
             .create_with_backend(Fenced(fence.clone()))
             .map_err(|error| self.open_error(error))?;

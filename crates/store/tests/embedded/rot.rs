@@ -196,6 +196,20 @@ async fn a_file_that_rots_after_a_power_cut_falls_back_by_one_commit_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_rots_after_a_power_cut_before_its_first_write_is_never_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path()).unwrap();
+    live(&store).await;
+    put(&*store, LAST, "1").await;
+    store.close().await;
+    let store = open(directory.path()).unwrap();
+    let content = content(&store).await;
+    let revision = store.status().await.unwrap().revision.0;
+    let bytes = std::fs::read(directory.path().join("orlop.redb")).unwrap();
+    survives(&bytes, &[content], revision, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_that_was_changed_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path()).unwrap();

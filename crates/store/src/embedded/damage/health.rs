@@ -15,6 +15,11 @@ pub(in crate::embedded) enum Health {
     Damaged(Vec<String>),
 }
 
+/// Whether the process that had the file last did not close it.
+pub(in crate::embedded) fn was_left_open(file: &dyn StorageBackend) -> bool {
+    matches!(Pages::open(file), Ok(Some(pages)) if pages.unclean)
+}
+
 /// Looks at every page in use.
 pub(in crate::embedded) fn examine(file: &dyn StorageBackend) -> io::Result<Health> {
     let Some(pages) = Pages::open(file)? else {

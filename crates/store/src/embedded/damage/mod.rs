@@ -12,6 +12,7 @@ mod repair;
 mod salvage;
 mod verify;
 
+pub(super) use health::was_left_open;
 pub(super) use open::open;
 pub use repair::{Repaired, repair};
 pub use verify::Verified;
