@@ -1,5 +1,6 @@
 //! The server's parts and their life.
 use crate::authn::UserInfo;
+use crate::authz::{Grants, Rbac};
 use crate::bootstrap;
 use crate::cache::{self, Cache};
 use crate::event_leases::EventLeases;
@@ -60,6 +61,7 @@ pub struct ApiServer {
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) shutdown: CancellationToken,
     event_leases: EventLeases,
+    rbac: Rbac,
     fed: Arc<AtomicBool>,
 }
 
@@ -89,6 +91,7 @@ impl ApiServer {
             kubelets,
             shutdown,
             event_leases: EventLeases::default(),
+            rbac: Rbac::default(),
             fed,
         });
         bootstrap::ensure(&server).await?;
@@ -112,6 +115,11 @@ impl ApiServer {
 
     pub(crate) fn advertise(&self) -> SocketAddr {
         self.config.advertise
+    }
+
+    /// What stored roles and bindings allow now.
+    pub(crate) fn rbac(&self) -> Arc<Grants> {
+        self.rbac.grants(&self.cache)
     }
 
     /// Whether the cache still follows the store.

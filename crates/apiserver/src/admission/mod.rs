@@ -1,5 +1,6 @@
 //! Rules about who may write what where, one a file, applied in upstream's order (contract §17).
 mod default_tolerations;
+mod escalation;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
@@ -55,6 +56,7 @@ static PLUGINS: &[Plugin] = &[
     taint_nodes::admit,
     priority::admit,
     default_tolerations::admit,
+    escalation::admit,
 ];
 
 /// Passes an attempt through every plugin.

@@ -2,7 +2,7 @@
 mod certificate;
 mod user;
 
-pub use user::{AUTHENTICATED, UserInfo};
+pub use user::UserInfo;
 
 use crate::status::ApiError;
 use http::HeaderMap;

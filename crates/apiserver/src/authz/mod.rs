@@ -1,10 +1,12 @@
-//! Who may do what. A small built-in policy: administrators, node agents, the two control loops, and
-//! what everybody may read. Stored RBAC objects are not consulted yet.
+//! Who may do what: administrators everything, node agents what is theirs, everybody else (and they)
+//! what stored roles allow.
 mod node;
 mod policy;
+mod rbac;
 mod references;
 
-pub use policy::{Attributes, Decision, decide, rules_of};
+pub use policy::{Attributes, Decision, decide, rules_for, rules_of};
+pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule};
 pub(crate) use references::{Reference, references};
 
 use crate::ApiServer;
@@ -16,7 +18,7 @@ use crate::status::ApiError;
 pub fn check(server: &ApiServer, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
     let attributes = Attributes::of(info, query);
     match decide(server, user, &attributes) {
-        Decision::Allow => Ok(()),
+        Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) => Err(refusal(user, info, &reason)),
     }
 }

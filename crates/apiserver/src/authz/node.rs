@@ -12,7 +12,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
     let read = READ.contains(&verb);
     let allow_if = |allowed: bool, why: String| {
         if allowed {
-            Decision::Allow
+            Decision::Allow(None)
         } else {
             Decision::Deny(why)
         }
@@ -40,7 +40,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
             ),
             "get" => allow_if(is_bound(server, node, asked), no_relation()),
             // Which pods is decided by NodeRestriction, which sees the object.
-            "create" | "delete" => Decision::Allow,
+            "create" | "delete" => Decision::Allow(None),
             _ => Decision::Deny(String::new()),
         },
         ("", "pods/status") => plain(matches!(verb, "get" | "update" | "patch")),

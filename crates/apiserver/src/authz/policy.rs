@@ -1,10 +1,12 @@
-//! The built-in policy.
+//! The order of authorizers.
 use super::node;
+use super::rbac::Rule;
 use crate::ApiServer;
-use crate::authn::{AUTHENTICATED, UserInfo};
+use crate::authn::UserInfo;
 use crate::request::{Query, RequestInfo};
 use orlop_api::selector::FieldSelector;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -50,152 +52,54 @@ impl Attributes {
     }
 }
 
-/// The answer, with the reason of a refusal if there is more to say than "no".
+/// The answer, with its reason if there is more to say than yes or no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Allow,
+    Allow(Option<Arc<str>>),
     Deny(String),
 }
 
-/// What a rule covers. `*` is everything.
-struct Rule {
-    groups: &'static [&'static str],
-    resources: &'static [&'static str],
-    verbs: &'static [&'static str],
-}
+/// Everything is allowed to this group, whatever is stored.
+const MASTERS: &str = "system:masters";
 
-const READ: &[&str] = &["get", "list", "watch"];
-
-/// Everybody who proved who they are.
-const AUTHENTICATED_RULES: &[Rule] = &[
-    Rule {
-        groups: &["authentication.k8s.io"],
-        resources: &["selfsubjectreviews"],
-        verbs: &["create"],
-    },
-    Rule {
-        groups: &["authorization.k8s.io"],
-        resources: &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
-        verbs: &["create"],
-    },
-];
-
-/// The control loops touch every kind: collection of garbage and of namespaces does.
-const CONTROLLER_RULES: &[Rule] = &[Rule {
-    groups: &["*"],
-    resources: &["*"],
-    verbs: &["*"],
-}];
-
-const SCHEDULER_RULES: &[Rule] = &[
-    Rule {
-        groups: &["*"],
-        resources: &["*"],
-        verbs: READ,
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods"],
-        verbs: &["delete"],
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods/binding", "bindings"],
-        verbs: &["create"],
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods/status"],
-        verbs: &["patch", "update"],
-    },
-    Rule {
-        groups: &["", "events.k8s.io"],
-        resources: &["events"],
-        verbs: &["create", "patch", "update"],
-    },
-    Rule {
-        groups: &["coordination.k8s.io"],
-        resources: &["leases"],
-        verbs: &["create", "get", "list", "patch", "update", "watch"],
-    },
-];
-
-/// Read without credentials.
-const PUBLIC_PATHS: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
-/// Read by everybody who proved who they are.
-const DISCOVERY_PATHS: &[&str] = &["/api", "/apis", "/openapi"];
-
-/// Decides.
-pub fn decide(server: &ApiServer, user: &UserInfo, attributes: &Attributes) -> Decision {
-    if user.is_in("system:masters") {
-        return Decision::Allow;
+/// Decides: administrators first, then node agents by what is theirs, then stored roles.
+pub fn decide(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Decision {
+    if user.is_in(MASTERS) {
+        return Decision::Allow(None);
     }
-    let authenticated = user.is_in(AUTHENTICATED);
-    if !attributes.is_resource {
-        let below = |root: &str| {
-            attributes
-                .path
-                .strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let public = PUBLIC_PATHS.iter().any(|p| below(p));
-        let discovery = authenticated && (attributes.path == "/" || DISCOVERY_PATHS.iter().any(|p| below(p)));
-        let allowed = attributes.verb == "get" && (public || discovery);
-        return if allowed {
-            Decision::Allow
-        } else {
-            Decision::Deny(String::new())
-        };
+    let node = user.node_name().filter(|_| asked.is_resource);
+    let by_node = node.map(|node| node::decide(server, node, asked));
+    if let Some(Decision::Allow(why)) = by_node {
+        return Decision::Allow(why);
     }
-    if rules_for(user).iter().any(|rule| rule.covers(attributes)) {
-        return Decision::Allow;
-    }
-    match user.node_name() {
-        Some(node) => node::decide(server, node, attributes),
-        None => Decision::Deny(String::new()),
-    }
-}
-
-fn rules_for(user: &UserInfo) -> Vec<&'static Rule> {
-    let mut rules: Vec<&Rule> = Vec::new();
-    if user.is_in(AUTHENTICATED) {
-        rules.extend(AUTHENTICATED_RULES);
-        match user.name.as_str() {
-            "system:kube-controller-manager" => rules.extend(CONTROLLER_RULES),
-            "system:kube-scheduler" => rules.extend(SCHEDULER_RULES),
-            _ => {}
+    match (server.rbac().decide(user, asked), by_node) {
+        (Decision::Deny(by_role), Some(Decision::Deny(by_node))) if !by_node.is_empty() => {
+            Decision::Deny(match by_role.is_empty() {
+                true => by_node,
+                false => format!("{by_node}, {by_role}"),
+            })
         }
+        (decision, _) => decision,
     }
-    rules
 }
 
-impl Rule {
-    fn covers(&self, attributes: &Attributes) -> bool {
-        let any = |list: &[&str], value: &str| list.iter().any(|entry| *entry == "*" || *entry == value);
-        any(self.groups, &attributes.group)
-            && any(self.resources, &attributes.target())
-            && any(self.verbs, &attributes.verb)
+/// Every rule that holds for a user in a namespace.
+pub fn rules_for(server: &ApiServer, user: &UserInfo, namespace: &str) -> Vec<Rule> {
+    if user.is_in(MASTERS) {
+        return vec![Rule::all_resources(), Rule::all_paths()];
     }
+    server.rbac().rules_for(user, namespace)
 }
 
 /// The status of a SelfSubjectRulesReview.
-pub fn rules_of(user: &UserInfo) -> Value {
-    let all = || json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]});
-    let mut resources: Vec<Value> = rules_for(user)
-        .iter()
-        .map(|rule| json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources}))
-        .collect();
-    let mut paths = vec![json!({"verbs": ["get"], "nonResourceURLs": PUBLIC_PATHS})];
-    if user.is_in(AUTHENTICATED) {
-        paths.push(json!({"verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"]}));
-    }
-    if user.is_in("system:masters") {
-        resources.insert(0, all());
-        paths.insert(0, json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
-    }
+pub fn rules_of(server: &ApiServer, user: &UserInfo, namespace: &str) -> Value {
+    let (paths, resources): (Vec<Rule>, Vec<Rule>) = rules_for(server, user, namespace)
+        .into_iter()
+        .partition(|rule| !rule.non_resource_urls.is_empty());
     json!({
         "resourceRules": resources,
         "nonResourceRules": paths,
+        // What a node may read follows from its pods, which no rule says.
         "incomplete": user.node_name().is_some(),
     })
 }

@@ -24,12 +24,25 @@ pub fn answer(call: &Call) -> Result<Answer, ApiError> {
             let user = subject(call, &review)?;
             review["status"] = access(call, &review, &user)?;
         }
+        "LocalSubjectAccessReview" => {
+            let user = subject(call, &review)?;
+            let asked = review["spec"]["resourceAttributes"]["namespace"].as_str();
+            if asked != Some(&call.info.namespace) {
+                let causes = vec![cause::invalid(
+                    "spec.resourceAttributes.namespace",
+                    &json!(asked.unwrap_or_default()),
+                    "must match metadata.namespace",
+                )];
+                return Err(ApiError::invalid(call.resource, "", causes));
+            }
+            review["status"] = access(call, &review, &user)?;
+        }
         "SelfSubjectRulesReview" => {
             let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
             if namespace.is_empty() {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
-            review["status"] = authz::rules_of(&call.user);
+            review["status"] = authz::rules_of(&call.server, &call.user, namespace);
         }
         _ => return Err(ApiError::no_such_resource()),
     }
@@ -95,7 +108,8 @@ fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, ApiErro
         }
     };
     Ok(match authz::decide(&call.server, user, &attributes) {
-        Decision::Allow => json!({"allowed": true}),
+        Decision::Allow(None) => json!({"allowed": true}),
+        Decision::Allow(Some(reason)) => json!({"allowed": true, "reason": &*reason}),
         Decision::Deny(reason) if reason.is_empty() => json!({"allowed": false}),
         Decision::Deny(reason) => json!({"allowed": false, "reason": reason}),
     })

@@ -1,4 +1,4 @@
-//! `rbac.authorization.k8s.io`: stored and shown; the built-in policy of `authz` decides for now.
+//! `rbac.authorization.k8s.io`: what `authz::rbac` decides by.
 use super::definition::Resource;
 use super::rules::{NameRule, Rules};
 use crate::status::{Cause, cause};

@@ -22,6 +22,16 @@ pub const SELFSUBJECTRULESREVIEWS: Resource = Resource::review(
     "SelfSubjectRulesReview",
 );
 
+pub const LOCALSUBJECTACCESSREVIEWS: Resource = Resource {
+    namespaced: true,
+    ..Resource::review(
+        "authorization.k8s.io",
+        "localsubjectaccessreviews",
+        "localsubjectaccessreview",
+        "LocalSubjectAccessReview",
+    )
+};
+
 pub const SUBJECTACCESSREVIEWS: Resource = Resource::review(
     "authorization.k8s.io",
     "subjectaccessreviews",

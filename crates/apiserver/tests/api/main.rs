@@ -7,6 +7,7 @@ mod kinds;
 mod list;
 mod patch;
 mod pods;
+mod rbac;
 mod secure;
 mod store;
 mod support;

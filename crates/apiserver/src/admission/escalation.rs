@@ -1,0 +1,145 @@
+//! Nobody hands out rights that they don't hold: roles may only be written with rules, and bindings to
+//! roles, that the writer has already, or with the verbs `escalate` and `bind` (contract §16).
+use super::{Attempt, Operation};
+use crate::authz::{self, Attributes, Decision, RBAC_GROUP, Rule};
+use crate::status::ApiError;
+use serde_json::Value;
+
+pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+    if attempt.resource.group != RBAC_GROUP || attempt.operation == Operation::Delete {
+        return Ok(());
+    }
+    let Some(object) = attempt.object.as_deref() else {
+        return Ok(());
+    };
+    let (verb, plural, name, wanted) = match attempt.resource.kind {
+        "Role" | "ClusterRole" => {
+            if attempt
+                .old
+                .is_some_and(|old| same(old, object, &["rules", "aggregationRule"]))
+            {
+                return Ok(());
+            }
+            (
+                "escalate",
+                attempt.resource.plural,
+                attempt.name.to_owned(),
+                rules(object),
+            )
+        }
+        _ => {
+            if attempt
+                .old
+                .is_some_and(|old| same(old, object, &["roleRef", "subjects"]))
+            {
+                return Ok(());
+            }
+            let role = &object["roleRef"];
+            let kind = role["kind"].as_str().unwrap_or_default();
+            let name = role["name"].as_str().unwrap_or_default().to_owned();
+            let plural = if kind == "ClusterRole" {
+                "clusterroles"
+            } else {
+                "roles"
+            };
+            let bound = attempt
+                .server
+                .rbac()
+                .rules_of_role(kind, &name, attempt.namespace);
+            (
+                "bind",
+                plural,
+                name,
+                bound.map(|rules| rules.to_vec()).unwrap_or_default(),
+            )
+        }
+    };
+    let asked = Attributes {
+        is_resource: true,
+        verb: verb.to_owned(),
+        group: RBAC_GROUP.to_owned(),
+        resource: plural.to_owned(),
+        namespace: attempt.namespace.to_owned(),
+        name,
+        ..Attributes::default()
+    };
+    if matches!(
+        authz::decide(attempt.server, attempt.user, &asked),
+        Decision::Allow(_)
+    ) {
+        return Ok(());
+    }
+    // Whoever writes an aggregation hands out whatever it selects, now and later.
+    let wanted = if object.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
+        vec![Rule::all_resources(), Rule::all_paths()]
+    } else {
+        wanted
+    };
+    let owned = authz::rules_for(attempt.server, attempt.user, attempt.namespace);
+    let missing = missing(&wanted, &owned);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let groups: Vec<String> = attempt
+        .user
+        .groups
+        .iter()
+        .map(|group| format!("{group:?}"))
+        .collect();
+    let missing: Vec<String> = missing.iter().map(Rule::to_string).collect();
+    Err(attempt.forbidden(&format!(
+        "user {:?} (groups=[{}]) is attempting to grant RBAC permissions not currently held:\n{}",
+        attempt.user.name,
+        groups.join(" "),
+        missing.join("\n")
+    )))
+}
+
+fn same(old: &Value, new: &Value, members: &[&str]) -> bool {
+    members.iter().all(|member| old[*member] == new[*member])
+}
+
+fn rules(role: &Value) -> Vec<Rule> {
+    serde_json::from_value(role["rules"].clone()).unwrap_or_default()
+}
+
+/// What of the wanted rules is not covered by the owned ones; verbs on the same things together.
+fn missing(wanted: &[Rule], owned: &[Rule]) -> Vec<Rule> {
+    let mut missing: Vec<Rule> = Vec::new();
+    for part in wanted.iter().flat_map(Rule::parts) {
+        if owned.iter().any(|rule| rule.covers(&part)) {
+            continue;
+        }
+        let same_things = |rule: &&mut Rule| {
+            Rule {
+                verbs: part.verbs.clone(),
+                ..(**rule).clone()
+            } == part
+        };
+        match missing.iter_mut().find(same_things) {
+            Some(rule) => rule.verbs.extend(part.verbs),
+            None => missing.push(part),
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_is_not_held_is_named() {
+        let rules = |value: Value| rules(&json!({"rules": value}));
+        let wanted =
+            rules(json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "nodes"]}]));
+        let owned = rules(json!([{"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]}]));
+        let missing = missing(&wanted, &owned);
+        assert_eq!(missing.len(), 1);
+        assert_eq!(
+            missing[0].to_string(),
+            r#"{APIGroups:[""], Resources:["nodes"], Verbs:["get" "list"]}"#
+        );
+    }
+}
