@@ -23,8 +23,8 @@
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
 //! cache to be there.
 //!
-//! Deliberately absent: managed fields and server-side apply (refused with 415), stored RBAC (a built-in
-//! policy decides), webhooks, custom resources, bearer tokens.
+//! Deliberately absent: managed fields and server-side apply (refused with 415), webhooks, custom
+//! resources, static and bootstrap tokens.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
@@ -47,4 +47,4 @@ mod status;
 
 pub use authn::UserInfo;
 pub use http::{Body, InProcess, ServeError};
-pub use server::{ApiServer, Config, KubeletClientTls, StartError};
+pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};

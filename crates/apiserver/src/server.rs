@@ -1,5 +1,5 @@
 //! The server's parts and their life.
-use crate::authn::UserInfo;
+use crate::authn::{Accounts, UserInfo};
 use crate::authz::{Grants, Rbac};
 use crate::bootstrap;
 use crate::cache::{self, Cache};
@@ -23,13 +23,25 @@ pub struct KubeletClientTls {
     pub key: String,
 }
 
+/// How service account tokens are made and recognised.
+pub struct TokenConfig {
+    /// Names the issuer in tokens, a URL.
+    pub issuer: String,
+    /// What tokens are for if nothing else is asked; empty: the issuer.
+    pub audiences: Vec<String>,
+    pub signer: orlop_pki::TokenSigner,
+    /// Keys that are trusted besides the signer's.
+    pub keys: Vec<orlop_pki::TokenPublicKey>,
+}
+
 /// What the server needs to know beforehand.
-#[derive(Clone, Debug)]
 pub struct Config {
     /// Address clients are told.
     pub advertise: SocketAddr,
     /// Without it, logs cannot be read.
     pub kubelet_client: Option<KubeletClientTls>,
+    /// Without it, there are no service account tokens, in pods neither.
+    pub tokens: Option<TokenConfig>,
     /// Ends the server: watches are closed, the cache stops.
     pub shutdown: CancellationToken,
 }
@@ -39,6 +51,7 @@ impl Config {
         Self {
             advertise,
             kubelet_client: None,
+            tokens: None,
             shutdown: CancellationToken::new(),
         }
     }
@@ -55,10 +68,11 @@ pub enum StartError {
 
 /// The API over one store. See the crate's documentation.
 pub struct ApiServer {
-    config: Config,
+    advertise: SocketAddr,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) kubelets: Option<KubeletClient>,
+    pub(crate) accounts: Option<Accounts>,
     pub(crate) shutdown: CancellationToken,
     event_leases: EventLeases,
     rbac: Rbac,
@@ -85,10 +99,13 @@ impl ApiServer {
             }
         });
         let server = Arc::new(Self {
-            config,
+            advertise: config.advertise,
             store,
             cache,
             kubelets,
+            accounts: config
+                .tokens
+                .map(|tokens| Accounts::new(tokens.issuer, tokens.audiences, tokens.signer, tokens.keys)),
             shutdown,
             event_leases: EventLeases::default(),
             rbac: Rbac::default(),
@@ -114,7 +131,7 @@ impl ApiServer {
     }
 
     pub(crate) fn advertise(&self) -> SocketAddr {
-        self.config.advertise
+        self.advertise
     }
 
     /// What stored roles and bindings allow now.

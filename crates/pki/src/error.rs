@@ -14,6 +14,12 @@ pub enum PkiError {
     Unusable { path: PathBuf, reason: String },
     #[error("cannot sign a certificate for {name}: {reason}")]
     Signing { name: String, reason: String },
+    #[error("the key of service account tokens is unusable: {0}")]
+    TokenKey(String),
     #[error("cannot set up TLS with {what}: {reason}")]
     Tls { what: &'static str, reason: String },
+}
+
+pub(crate) fn token_key(reason: impl Into<String>) -> PkiError {
+    PkiError::TokenKey(reason.into())
 }

@@ -1,4 +1,5 @@
-//! Certificates and kubeconfigs: the node's own certificate authority and everything it signs.
+//! Certificates, kubeconfigs and tokens: the node's own certificate authority and everything it signs,
+//! and the key of service account tokens.
 //!
 //! Files follow kubeadm's layout under the PKI directory (`ca.crt`, `ca.key`, `apiserver.crt`, …),
 //! so that other tools find them. Nothing here talks to the network; there are no tasks. Keys are
@@ -9,12 +10,14 @@ mod error;
 mod files;
 mod kubeconfig;
 mod tls;
+mod token;
 
 pub use any_certificate::any_certificate;
 pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
 pub use error::PkiError;
 pub use kubeconfig::Kubeconfig;
 pub use tls::{server_config, subject_of};
+pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 
 /// Serving certificates and client identities are signed for this many days, as kubeadm does.
 pub const LEAF_VALIDITY_DAYS: i32 = 365;

@@ -1,13 +1,17 @@
-//! Pods run as an account. Mirror pods are copies of what a node runs anyway: they are left untouched
-//! and may not name accounts, secrets or tokens. (Token volumes are not injected yet: the server issues
-//! no tokens, and a pod must not wait for what nobody makes.)
+//! Pods run as an account, whose token and pull secrets they get (contract §12.2). Mirror pods are copies
+//! of what a node runs anyway: they are left untouched and may not name accounts, secrets or tokens. A
+//! server that issues no tokens asks for no account: a pod must not wait for what nobody makes.
 use super::{Attempt, Operation};
+use crate::authn::account_object;
 use crate::authz::{Reference, references};
+use crate::registry::generated_name;
 use crate::resources;
 use crate::status::ApiError;
 use serde_json::{Value, json};
 
 const DEFAULT_ACCOUNT: &str = "default";
+/// Where programs look for the token.
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if !attempt.is("pods", "") || attempt.operation != Operation::Create {
@@ -28,7 +32,70 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         pod["spec"]["serviceAccountName"] = json!(DEFAULT_ACCOUNT);
         pod["spec"]["serviceAccount"] = json!(DEFAULT_ACCOUNT);
     }
+    if attempt.server.accounts.is_none() {
+        return Ok(());
+    }
+    let (namespace, server) = (attempt.namespace, attempt.server);
+    let Some(pod) = attempt.object.as_deref_mut() else {
+        return Ok(());
+    };
+    let name = pod["spec"]["serviceAccountName"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let Some(account) = account_object(&server.cache, "serviceaccounts", namespace, &name) else {
+        return Err(attempt.forbidden(&format!(
+            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
+        )));
+    };
+    give(pod, &account.value(), &generated_name("kube-api-access-"));
     Ok(())
+}
+
+/// Gives a pod what its account has: pull secrets, and a volume with its token unless one of the two
+/// doesn't want it.
+fn give(pod: &mut Value, account: &Value, volume: &str) {
+    let spec = &mut pod["spec"];
+    let none = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
+    if none(&spec["imagePullSecrets"]) && !none(&account["imagePullSecrets"]) {
+        spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
+    }
+    let wish = |value: &Value| value["automountServiceAccountToken"].as_bool();
+    if !wish(spec).or(wish(account)).unwrap_or(true) {
+        return;
+    }
+    let mut mounted = false;
+    for kind in ["initContainers", "containers"] {
+        for container in spec[kind].as_array_mut().into_iter().flatten() {
+            let mounts = container["volumeMounts"].as_array();
+            if mounts
+                .into_iter()
+                .flatten()
+                .any(|mount| mount["mountPath"] == TOKEN_PATH)
+            {
+                continue;
+            }
+            let mount = json!({"name": volume, "readOnly": true, "mountPath": TOKEN_PATH});
+            match container["volumeMounts"].as_array_mut() {
+                Some(mounts) => mounts.push(mount),
+                None => container["volumeMounts"] = json!([mount]),
+            }
+            mounted = true;
+        }
+    }
+    if !mounted {
+        return;
+    }
+    let volume = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace",
+            "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}});
+    match spec["volumes"].as_array_mut() {
+        Some(volumes) => volumes.push(volume),
+        None => spec["volumes"] = json!([volume]),
+    }
 }
 
 fn mirror(pod: &Value) -> Option<&'static str> {
@@ -52,6 +119,55 @@ fn mirror(pod: &Value) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn containers_that_mount_the_path_themselves_and_pods_that_want_none_are_left_alone() {
+        let pod = || {
+            json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "volumeMounts": [
+                {"name": "own", "mountPath": TOKEN_PATH}]}], "initContainers": [{"name": "i"}]}})
+        };
+        let mut given = pod();
+        give(&mut given, &json!({"imagePullSecrets": [{"name": "s"}]}), "v");
+        assert_eq!(given["spec"]["imagePullSecrets"][0]["name"], "s");
+        assert_eq!(
+            given["spec"]["volumes"][0]["projected"]["sources"]
+                .as_array()
+                .unwrap()
+                .len(),
+            3
+        );
+        assert_eq!(given["spec"]["containers"][0]["volumeMounts"][0]["name"], "v");
+        assert_eq!(
+            given["spec"]["initContainers"][0]["volumeMounts"][0]["readOnly"],
+            true
+        );
+        assert_eq!(
+            given["spec"]["containers"][1]["volumeMounts"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+        for (in_pod, in_account, expected) in [
+            (None, Some(false), false),
+            (Some(true), Some(false), true),
+            (Some(false), None, false),
+        ] {
+            let (mut given, mut account) = (pod(), json!({}));
+            if let Some(wish) = in_pod {
+                given["spec"]["automountServiceAccountToken"] = json!(wish);
+            }
+            if let Some(wish) = in_account {
+                account["automountServiceAccountToken"] = json!(wish);
+            }
+            give(&mut given, &account, "v");
+            assert_eq!(
+                given["spec"]["volumes"].is_array(),
+                expected,
+                "{in_pod:?} {in_account:?}"
+            );
+        }
+    }
 
     #[test]
     fn mirror_pods_name_no_accounts_secrets_or_tokens() {

@@ -23,6 +23,18 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
     let value = match path.trim_end_matches('/') {
         "" => json!({"paths": paths()}),
         "/version" => version::version(),
+        "/openid/v1/jwks" | "/.well-known/openid-configuration" => {
+            let Some(accounts) = &server.accounts else {
+                return Err(ApiError::page_not_found());
+            };
+            let keys = path.starts_with("/openid");
+            let (kind, value) = if keys {
+                ("application/jwk-set+json", accounts.key_set())
+            } else {
+                ("application/json", accounts.discovery())
+            };
+            return Ok(Answer::document(kind, &value));
+        }
         root @ ("/api" | "/apis") => {
             if aggregated::wanted(headers) {
                 return Ok(aggregated::answer(headers, root == "/api"));

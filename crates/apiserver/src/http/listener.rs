@@ -84,7 +84,7 @@ async fn connection(
         let (server, identity) = (server.clone(), identity.clone());
         async move {
             let (parts, body) = request.into_parts();
-            let user = match authn::authenticate(&identity, &parts.headers) {
+            let user = match authn::authenticate(&server, &identity, &parts.headers) {
                 Ok(user) => user,
                 Err(error) => return Ok(super::error_response(&error, &crate::request::Output::JSON)),
             };

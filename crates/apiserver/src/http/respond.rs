@@ -27,6 +27,12 @@ impl Answer {
         Self::Raw(response(code, "text/plain; charset=utf-8", body))
     }
 
+    /// A document about the server itself.
+    pub fn document(content_type: &'static str, value: &Value) -> Self {
+        let body = Body::from(value.to_string().into_bytes());
+        Self::Raw(response(StatusCode::OK, content_type, body))
+    }
+
     /// Writes the answer.
     pub fn into_response(self, output: &Output) -> Response<Body> {
         match self {

@@ -15,11 +15,12 @@ mod patch;
 mod present;
 mod reviews;
 mod scale;
+mod token;
 mod update;
 mod watch;
 
 pub(crate) use change::Part;
-pub(crate) use identity::{assign, text};
+pub(crate) use identity::{assign, generated_name, text};
 
 use crate::http::{Answer, Call};
 use crate::resources::Subresource;
@@ -84,6 +85,7 @@ async fn dispatch_part(call: &Call, subresource: &Subresource) -> Result<Answer,
         ("eviction", _) => eviction::evict(call).await,
         ("attach" | "exec" | "portforward", _) => connect::connect(call).await,
         ("log", _) => log::log(call).await,
+        ("token", _) => token::request(call).await,
         ("scale", "get") => scale::get(call).await,
         ("scale", _) => scale::write(call).await,
         (name, verb) => {

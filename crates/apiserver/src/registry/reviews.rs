@@ -6,6 +6,7 @@ use crate::http::{Answer, Call};
 use crate::request::{self, WriteOptions};
 use crate::status::{ApiError, cause};
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub fn answer(call: &Call) -> Result<Answer, ApiError> {
@@ -16,6 +17,9 @@ pub fn answer(call: &Call) -> Result<Answer, ApiError> {
         "SelfSubjectReview" => {
             review["metadata"] = json!({"creationTimestamp": identity::now()});
             review["status"] = json!({"userInfo": call.user.to_value()});
+        }
+        "TokenReview" => {
+            review["status"] = token(call, &review)?;
         }
         "SelfSubjectAccessReview" => {
             review["status"] = access(call, &review, &call.user)?;
@@ -50,6 +54,31 @@ pub fn answer(call: &Call) -> Result<Answer, ApiError> {
         review["metadata"] = json!({});
     }
     Ok(Answer::Value(StatusCode::CREATED, review))
+}
+
+fn token(call: &Call, review: &Value) -> Result<Value, ApiError> {
+    let token = review["spec"]["token"].as_str().unwrap_or_default();
+    if token.is_empty() {
+        return Err(ApiError::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
+    }
+    let verified = call.server.accounts.as_ref().and_then(|accounts| {
+        let wanted: Vec<String> =
+            serde_json::from_value(review["spec"]["audiences"].clone()).unwrap_or_default();
+        let wanted = if wanted.is_empty() {
+            &accounts.audiences
+        } else {
+            &wanted
+        };
+        accounts.verify(token, wanted, &call.server.cache, Timestamp::now())
+    });
+    Ok(match verified {
+        Some(verified) => {
+            json!({"authenticated": true, "user": verified.user.to_value(), "audiences": verified.audiences})
+        }
+        None => json!({"user": {}, "error": "invalid bearer token"}),
+    })
 }
 
 fn subject(call: &Call, review: &Value) -> Result<UserInfo, ApiError> {

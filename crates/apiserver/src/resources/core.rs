@@ -1,5 +1,5 @@
 //! Core kinds that this server stores and shows but has no rules of its own for yet.
-use super::definition::{CREATE_ONLY, Field, Read, Resource, SCALE, STATUS};
+use super::definition::{CREATE_ONLY, Field, Read, Resource, SCALE, STATUS, Subresource};
 use super::rules::Rules;
 
 const DELETE_ANSWERS_OBJECT: Rules = Rules {
@@ -75,6 +75,11 @@ pub const RESOURCEQUOTAS: Resource = Resource::new("", "resourcequotas", "resour
 pub const SERVICEACCOUNTS: Resource =
     Resource::new("", "serviceaccounts", "serviceaccount", "ServiceAccount")
         .short(&["sa"])
+        .with_subresources(&[Subresource {
+            name: "token",
+            verbs: CREATE_ONLY,
+            kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+        }])
         .with_rules(DELETE_ANSWERS_OBJECT);
 
 pub const SERVICES: Resource = Resource::new("", "services", "service", "Service")

@@ -64,6 +64,7 @@ pub static TABLE: &[Resource] = &[
     apps::STATEFULSETS,
     events::EVENTS_V1,
     reviews::SELFSUBJECTREVIEWS,
+    reviews::TOKENREVIEWS,
     reviews::LOCALSUBJECTACCESSREVIEWS,
     reviews::SELFSUBJECTACCESSREVIEWS,
     reviews::SELFSUBJECTRULESREVIEWS,

@@ -1,6 +1,13 @@
 //! Kinds that are questions: posted, answered, never stored. The answers are in `registry::reviews`.
 use super::definition::Resource;
 
+pub const TOKENREVIEWS: Resource = Resource::review(
+    "authentication.k8s.io",
+    "tokenreviews",
+    "tokenreview",
+    "TokenReview",
+);
+
 pub const SELFSUBJECTREVIEWS: Resource = Resource::review(
     "authentication.k8s.io",
     "selfsubjectreviews",

@@ -11,5 +11,6 @@ mod rbac;
 mod secure;
 mod store;
 mod support;
+mod tokens;
 mod transport;
 mod watch;

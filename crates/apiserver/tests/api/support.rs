@@ -56,6 +56,16 @@ impl Cluster {
         }
     }
 
+    pub async fn with_tokens(tokens: orlop_apiserver::TokenConfig) -> Self {
+        let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
+        config.tokens = Some(tokens);
+        Self {
+            server: ApiServer::start(config, EmbeddedStore::in_memory().unwrap())
+                .await
+                .unwrap(),
+        }
+    }
+
     pub fn admin(&self) -> Client {
         self.user(UserInfo::admin("admin"))
     }

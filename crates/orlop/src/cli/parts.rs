@@ -69,6 +69,22 @@ pub struct ApiServerArgs {
     pub kubelet_client_key: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Name of the issuer of service account tokens.
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = crate::node_identity::SERVICE_ACCOUNT_ISSUER
+    )]
+    pub service_account_issuer: String,
+    /// Key that service account tokens are signed with [default: /etc/kubernetes/pki/sa.key].
+    #[arg(long, value_name = "FILE")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Further keys (public ones, PEM) by which service account tokens are recognised.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// What service account tokens are for, comma-separated [default: the issuer].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
     /// Servers of etcd, comma-separated [default: the embedded store].
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
     pub etcd_servers: Vec<String>,

@@ -5,8 +5,8 @@ use crate::node_identity::advertised;
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls};
-use orlop_pki::{Authority, Identity, LeafRequest, Usage, server_config};
+use orlop_apiserver::{ApiServer, Config, KubeletClientTls, TokenConfig};
+use orlop_pki::{Authority, Identity, LeafRequest, TokenPublicKey, TokenSigner, Usage, server_config};
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
@@ -30,6 +30,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.kubelet_client = kubelet_client(&arguments)?;
+    config.tokens = Some(tokens(&arguments, &root)?);
     let server = ApiServer::start(config, store).await?;
     tracing::info!(%address, "API server answers");
     notify_ready();
@@ -94,6 +95,32 @@ fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc
         }
     };
     Ok(server_config(&certificate, &key, &client_ca)?)
+}
+
+/// The keys of service account tokens, by default those of the PKI directory.
+fn tokens(arguments: &ApiServerArgs, root: &Root) -> Result<TokenConfig> {
+    let signer = match &arguments.service_account_signing_key_file {
+        Some(path) => TokenSigner::from_pem(&read(path)?).with_context(|| path.display().to_string())?,
+        None => TokenSigner::ensure(&root.pki())?,
+    };
+    let key = |path: &PathBuf| -> Result<TokenPublicKey> {
+        let pem = read(path)?;
+        // A private key names its public one.
+        let private = || TokenSigner::from_pem(&pem).map(|signer| signer.public().clone());
+        TokenPublicKey::from_pem(&pem)
+            .or_else(|error| private().map_err(|_| error))
+            .with_context(|| path.display().to_string())
+    };
+    Ok(TokenConfig {
+        issuer: arguments.service_account_issuer.clone(),
+        audiences: arguments.api_audiences.clone(),
+        signer,
+        keys: arguments
+            .service_account_key_file
+            .iter()
+            .map(key)
+            .collect::<Result<_>>()?,
+    })
 }
 
 /// How to present oneself to node agents, as far as it was given.

@@ -7,16 +7,17 @@ use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
 use crate::detach::notify_ready;
 use crate::lock::NodeLock;
-use crate::node_identity::NodeIdentity;
+use crate::node_identity::{NodeIdentity, SERVICE_ACCOUNT_ISSUER};
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls, UserInfo};
+use orlop_apiserver::{ApiServer, Config, KubeletClientTls, TokenConfig, UserInfo};
 use orlop_client::in_process;
 use orlop_controllers::ControllersConfig;
 use orlop_cri::containerd::{ContainerdConfig, Managed};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
+use orlop_pki::TokenSigner;
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use std::net::SocketAddr;
@@ -144,6 +145,12 @@ async fn start_api_server(
         ca: Some(identity.authority().to_owned()),
         certificate: identity.kubelet_client().certificate.clone(),
         key: identity.kubelet_client().key.clone(),
+    });
+    config.tokens = Some(TokenConfig {
+        issuer: SERVICE_ACCOUNT_ISSUER.to_owned(),
+        audiences: Vec::new(),
+        signer: TokenSigner::ensure(&root.pki())?,
+        keys: Vec::new(),
     });
     let as_store: Arc<dyn Store> = store.clone();
     Ok((ApiServer::start(config, as_store).await?, store))

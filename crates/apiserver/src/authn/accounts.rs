@@ -1,0 +1,212 @@
+//! Service account tokens: what they say, and whether that still holds (contract §15.4).
+use super::UserInfo;
+use crate::cache::{Cache, Object};
+use crate::resources;
+use jiff::Timestamp;
+use orlop_pki::{PkiError, TokenPublicKey, TokenSigner, verified_claims};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Prefix of every name.
+const PREFIX: &str = "system:serviceaccount:";
+/// A pod that has been asked to go for this long counts as gone, seconds.
+const GONE_AFTER: i64 = 60;
+/// Pods ask for 3607 s and are used to tokens that outlive a renewal that failed: they get a year, with
+/// a note when a new one is due.
+const POD_SECONDS: i64 = 3607;
+const POD_SECONDS_GRANTED: i64 = 365 * 24 * 3600;
+
+/// Makes and checks the tokens of service accounts.
+pub struct Accounts {
+    pub issuer: String,
+    /// What tokens are for if nothing else was asked.
+    pub audiences: Vec<String>,
+    signer: TokenSigner,
+    keys: Vec<TokenPublicKey>,
+}
+
+/// An object that a token ends with.
+pub struct Bound {
+    /// `Pod`, `Secret` or `Node`.
+    pub kind: &'static str,
+    pub name: String,
+    pub uid: String,
+    /// The node of a bound pod: name and uid.
+    pub node: Option<(String, String)>,
+}
+
+/// A token and when it ends, as its requester is told.
+pub struct Issued {
+    pub token: String,
+    pub expires: i64,
+}
+
+/// Whom a valid token speaks for, and which of the wanted audiences it is for.
+pub struct Verified {
+    pub user: UserInfo,
+    pub audiences: Vec<String>,
+}
+
+/// What a token is asked for.
+pub struct Wanted<'a> {
+    pub namespace: &'a str,
+    pub account: (&'a str, &'a str),
+    pub audiences: Vec<String>,
+    pub seconds: i64,
+    pub bound: Option<&'a Bound>,
+}
+
+impl Accounts {
+    /// `keys` are trusted besides the signer's own.
+    pub fn new(
+        issuer: String,
+        mut audiences: Vec<String>,
+        signer: TokenSigner,
+        keys: Vec<TokenPublicKey>,
+    ) -> Self {
+        if audiences.is_empty() {
+            audiences.push(issuer.clone());
+        }
+        let mut all = vec![signer.public().clone()];
+        all.extend(keys);
+        Self {
+            issuer,
+            audiences,
+            signer,
+            keys: all,
+        }
+    }
+
+    pub fn issue(&self, wanted: &Wanted<'_>, now: Timestamp) -> Result<Issued, PkiError> {
+        let now = now.as_second();
+        let pod = wanted.bound.is_some_and(|bound| bound.kind == "Pod");
+        let long = pod && wanted.seconds == POD_SECONDS && wanted.audiences == self.audiences;
+        let granted = if long { POD_SECONDS_GRANTED } else { wanted.seconds };
+        let (account, uid) = wanted.account;
+        let mut private = Map::new();
+        private.insert("namespace".into(), json!(wanted.namespace));
+        private.insert("serviceaccount".into(), json!({"name": account, "uid": uid}));
+        if let Some(bound) = wanted.bound {
+            private.insert(
+                bound.kind.to_ascii_lowercase(),
+                json!({"name": bound.name, "uid": bound.uid}),
+            );
+            if let Some((name, uid)) = &bound.node {
+                private.insert("node".into(), json!({"name": name, "uid": uid}));
+            }
+        }
+        if long {
+            private.insert("warnafter".into(), json!(now + wanted.seconds));
+        }
+        let claims = json!({
+            "iss": self.issuer, "sub": format!("{PREFIX}{}:{account}", wanted.namespace), "aud": wanted.audiences,
+            "exp": now + granted, "iat": now, "nbf": now, "jti": uuid::Uuid::new_v4().to_string(),
+            "kubernetes.io": private,
+        });
+        Ok(Issued {
+            token: self.signer.sign(&claims)?,
+            expires: now + wanted.seconds,
+        })
+    }
+
+    /// Whom a token speaks for, if it was issued here, is for one of these audiences, and everything
+    /// that it names is still there.
+    pub fn verify(
+        &self,
+        token: &str,
+        audiences: &[String],
+        cache: &Cache,
+        now: Timestamp,
+    ) -> Option<Verified> {
+        let claims = verified_claims(token, &self.keys)?;
+        let now = now.as_second();
+        if claims["iss"].as_str() != Some(&self.issuer)
+            || claims["exp"].as_i64()? <= now
+            || claims["nbf"].as_i64().is_some_and(|from| from > now)
+        {
+            return None;
+        }
+        let given = claims["aud"].as_array()?;
+        let audiences: Vec<String> = audiences
+            .iter()
+            .filter(|a| given.contains(&json!(a)))
+            .cloned()
+            .collect();
+        if audiences.is_empty() {
+            return None;
+        }
+        let private = &claims["kubernetes.io"];
+        let namespace = private["namespace"].as_str()?;
+        let account = &private["serviceaccount"];
+        let name = account["name"].as_str()?;
+        holds(cache, "serviceaccounts", namespace, account, now)?;
+        for (member, plural) in [("pod", "pods"), ("secret", "secrets")] {
+            if private[member].is_object() {
+                holds(cache, plural, namespace, &private[member], now)?;
+            }
+        }
+        let mut extra = BTreeMap::new();
+        let mut note = |key: &str, value: &Value| {
+            if let Some(value) = value.as_str() {
+                extra.insert(
+                    format!("authentication.kubernetes.io/{key}"),
+                    vec![value.to_owned()],
+                );
+            }
+        };
+        if let Some(id) = claims["jti"].as_str() {
+            note("credential-id", &json!(format!("JTI={id}")));
+        }
+        for member in ["pod", "node"] {
+            note(&format!("{member}-name"), &private[member]["name"]);
+            note(&format!("{member}-uid"), &private[member]["uid"]);
+        }
+        if private["pod"].is_null() && private["node"].is_object() {
+            holds(cache, "nodes", "", &private["node"], now)?;
+        }
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+        ];
+        let mut user = UserInfo::new(format!("{PREFIX}{namespace}:{name}"), groups);
+        user.uid = account["uid"].as_str().unwrap_or_default().to_owned();
+        user.extra = extra;
+        Some(Verified { user, audiences })
+    }
+
+    /// `/openid/v1/jwks`.
+    pub fn key_set(&self) -> Value {
+        let keys: Vec<Value> = self.keys.iter().filter_map(TokenPublicKey::jwk).collect();
+        json!({"keys": keys})
+    }
+
+    /// `/.well-known/openid-configuration`.
+    pub fn discovery(&self) -> Value {
+        json!({
+            "issuer": self.issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer.trim_end_matches('/')),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256", "RS256"],
+        })
+    }
+}
+
+/// The object of the core group, as the cache has it.
+pub fn object(cache: &Cache, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+    let resource = resources::find("", "v1", plural)?;
+    cache.get(cache.storage(resource)?, &resource.key(namespace, name))
+}
+
+/// `Some` while the object that a claim names is there, the same one, and not gone in all but name.
+fn holds(cache: &Cache, plural: &str, namespace: &str, claim: &Value, now: i64) -> Option<()> {
+    let stored = object(cache, plural, namespace, claim["name"].as_str()?)?.value();
+    let metadata = &stored["metadata"];
+    let leaving = metadata["deletionTimestamp"].as_str();
+    let gone = leaving.is_some_and(|at| {
+        at.parse::<Timestamp>()
+            .is_ok_and(|at| at.as_second() + GONE_AFTER < now)
+    });
+    (metadata["uid"] == claim["uid"] && !gone).then_some(())
+}

@@ -1,0 +1,186 @@
+//! Service account tokens. S02, S07–S09, O04.
+use crate::support::{Client, Cluster, PODS, pod};
+use http::Method;
+use orlop_apiserver::TokenConfig;
+use serde_json::{Value, json};
+
+const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+async fn cluster() -> Cluster {
+    let directory = tempfile::tempdir().unwrap();
+    Cluster::with_tokens(TokenConfig {
+        issuer: ISSUER.to_owned(),
+        audiences: Vec::new(),
+        signer: orlop_pki::TokenSigner::ensure(directory.path()).unwrap(),
+        keys: Vec::new(),
+    })
+    .await
+}
+
+async fn account(admin: &Client, name: &str) -> Value {
+    admin
+        .post(ACCOUNTS, json!({"metadata": {"name": name}}))
+        .await
+        .ok()
+}
+
+async fn token(admin: &Client, spec: Value) -> Value {
+    admin
+        .post(&format!("{ACCOUNTS}/robot/token"), json!({"spec": spec}))
+        .await
+        .ok()
+}
+
+fn claims(answer: &Value) -> Value {
+    use base64::Engine;
+    let token = answer["status"]["token"].as_str().unwrap();
+    let claims = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(claims)
+            .unwrap(),
+    )
+    .unwrap()
+}
+
+async fn review(admin: &Client, answer: &Value, audiences: &[&str]) -> Value {
+    let body = json!({"spec": {"token": answer["status"]["token"], "audiences": audiences}});
+    admin.post(REVIEWS, body).await.ok()["status"].clone()
+}
+
+#[tokio::test]
+async fn s07_a_token_bound_to_a_pod_has_its_claims_and_ends_with_the_pod() {
+    let cluster = cluster().await;
+    let admin = cluster.admin();
+    let (robot, _) = (account(&admin, "robot").await, account(&admin, "default").await);
+    let pod = admin.post(PODS, pod("p")).await.ok();
+    let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]});
+    let answer = token(
+        &admin,
+        json!({"boundObjectRef": bound, "expirationSeconds": 3607}),
+    )
+    .await;
+    let claims = claims(&answer);
+    assert_eq!(claims["iss"], ISSUER);
+    assert_eq!(claims["aud"], json!([ISSUER]));
+    assert_eq!(claims["sub"], "system:serviceaccount:default:robot");
+    let private = &claims["kubernetes.io"];
+    assert_eq!(private["namespace"], "default");
+    assert_eq!(private["serviceaccount"]["uid"], robot["metadata"]["uid"]);
+    assert_eq!(private["pod"]["uid"], pod["metadata"]["uid"]);
+    let from = claims["iat"].as_i64().unwrap();
+    assert_eq!(claims["exp"], json!(from + 365 * 24 * 3600));
+    assert_eq!(private["warnafter"], json!(from + 3607));
+
+    let status = review(&admin, &answer, &[]).await;
+    assert_eq!(status["authenticated"], true, "{status}");
+    assert_eq!(status["user"]["username"], "system:serviceaccount:default:robot");
+    assert_eq!(
+        status["user"]["groups"],
+        json!([
+            "system:serviceaccounts",
+            "system:serviceaccounts:default",
+            "system:authenticated"
+        ])
+    );
+    assert_eq!(
+        status["user"]["extra"]["authentication.kubernetes.io/pod-name"],
+        json!(["p"])
+    );
+    admin
+        .delete(&format!("{PODS}/p"), json!({"gracePeriodSeconds": 0}))
+        .await
+        .ok();
+    let status = review(&admin, &answer, &[]).await;
+    assert_eq!(status, json!({"user": {}, "error": "invalid bearer token"}));
+}
+
+#[tokio::test]
+async fn s07_an_account_made_anew_does_not_take_the_old_ones_tokens() {
+    let admin = cluster().await.admin();
+    account(&admin, "robot").await;
+    let answer = token(&admin, json!({})).await;
+    assert_eq!(review(&admin, &answer, &[]).await["authenticated"], true);
+    admin.delete(&format!("{ACCOUNTS}/robot"), Value::Null).await.ok();
+    account(&admin, "robot").await;
+    assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
+}
+
+#[tokio::test]
+async fn s08_less_than_ten_minutes_are_refused_and_so_are_foreign_objects() {
+    let admin = cluster().await.admin();
+    account(&admin, "robot").await;
+    let path = format!("{ACCOUNTS}/robot/token");
+    let refused = admin
+        .post(&path, json!({"spec": {"expirationSeconds": 5}}))
+        .await
+        .refused(422);
+    assert!(
+        refused.contains("may not specify a duration less than 10 minutes"),
+        "{refused}"
+    );
+    let bound = |kind: &str, name: &str, uid: &str| json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": name, "uid": uid}}});
+    let refused = admin.post(&path, bound("ConfigMap", "x", "")).await.refused(400);
+    assert_eq!(refused, "cannot bind token to object of type /v1, Kind=ConfigMap");
+    admin.post(&path, bound("Pod", "x", "")).await.refused(404);
+    account(&admin, "default").await;
+    admin.post(PODS, pod("lg1")).await.ok();
+    let refused = admin.post(&path, bound("Pod", "lg1", "xx")).await.refused(409);
+    assert!(
+        refused.starts_with("Operation cannot be fulfilled on Pod \"lg1\": the UID in the bound object reference (xx) does not match the UID in record."),
+        "{refused}"
+    );
+    admin
+        .post(&format!("{ACCOUNTS}/nobody/token"), json!({}))
+        .await
+        .refused(404);
+}
+
+#[tokio::test]
+async fn s09_a_foreign_audience_is_not_authenticated() {
+    let admin = cluster().await.admin();
+    account(&admin, "robot").await;
+    let answer = token(&admin, json!({"audiences": ["vault"]})).await;
+    assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
+    assert_eq!(
+        review(&admin, &answer, &["other"]).await["authenticated"],
+        Value::Null
+    );
+    let status = review(&admin, &answer, &["other", "vault"]).await;
+    assert_eq!(status["audiences"], json!(["vault"]));
+    admin.post(REVIEWS, json!({"spec": {}})).await.refused(400);
+}
+
+#[tokio::test]
+async fn o04_without_the_account_no_pod_and_with_it_a_token_volume() {
+    let admin = cluster().await.admin();
+    assert_eq!(
+        admin.post(PODS, pod("p1")).await.refused(403),
+        "pods \"p1\" is forbidden: error looking up service account default/default: serviceaccount \"default\" not found"
+    );
+    account(&admin, "default").await;
+    let made = admin.post(PODS, pod("p1")).await.ok();
+    let volume = &made["spec"]["volumes"][0];
+    let name = volume["name"].as_str().unwrap();
+    assert!(name.starts_with("kube-api-access-") && name.len() == 21, "{name}");
+    assert_eq!(
+        made["spec"]["containers"][0]["volumeMounts"],
+        json!([{"name": name, "readOnly": true, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}])
+    );
+    assert_eq!(made["spec"]["tolerations"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn the_issuer_is_described() {
+    let admin = cluster().await.admin();
+    let document = admin
+        .send(Method::GET, "/.well-known/openid-configuration", &[], "")
+        .await
+        .ok();
+    assert_eq!(document["jwks_uri"], format!("{ISSUER}/openid/v1/jwks"));
+    let keys = admin.get("/openid/v1/jwks").await;
+    assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
+    assert_eq!(keys.json()["keys"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,268 @@
+//! Service account tokens: JSON Web Tokens in compact form, signed with the cluster's `sa.key` and
+//! checked with public keys. ES256 and RS256, by the primitives that TLS uses here anyway; a token's own
+//! word about its algorithm counts only as far as the key that it names agrees.
+use crate::files::{self, Secrecy};
+use crate::{PkiError, error};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{KeyPair, PublicKeyData};
+use ring::digest::{SHA256, digest};
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
+use serde_json::{Value, json};
+use std::path::Path;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Algorithm {
+    Es256,
+    Rs256,
+}
+
+impl Algorithm {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+        }
+    }
+}
+
+/// A key that tokens are checked with.
+#[derive(Clone, Debug)]
+pub struct TokenPublicKey {
+    id: String,
+    algorithm: Algorithm,
+    /// An uncompressed point, or a PKCS#1 public key.
+    key: Vec<u8>,
+}
+
+enum Private {
+    Es256(EcdsaKeyPair),
+    Rs256(RsaKeyPair),
+}
+
+/// The key that tokens are signed with.
+pub struct TokenSigner {
+    private: Private,
+    public: TokenPublicKey,
+}
+
+fn encode(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+impl TokenPublicKey {
+    /// A `PUBLIC KEY` in PEM, as `sa.pub` is.
+    pub fn from_pem(pem: &str) -> Result<Self, PkiError> {
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| error::token_key(format!("it is no PEM public key ({error})")))?;
+        Self::from_der(&der)
+    }
+
+    fn from_der(der: &[u8]) -> Result<Self, PkiError> {
+        let (_, info) = SubjectPublicKeyInfo::from_der(der)
+            .map_err(|error| error::token_key(format!("it is no public key ({error})")))?;
+        let algorithm = match info.algorithm.algorithm.to_id_string().as_str() {
+            "1.2.840.10045.2.1" => Algorithm::Es256,
+            "1.2.840.113549.1.1.1" => Algorithm::Rs256,
+            other => {
+                return Err(error::token_key(format!(
+                    "algorithm {other} is neither ECDSA P-256 nor RSA"
+                )));
+            }
+        };
+        Ok(Self {
+            id: encode(digest(&SHA256, der)),
+            algorithm,
+            key: info.subject_public_key.data.to_vec(),
+        })
+    }
+
+    /// The key as an entry of a JSON Web Key Set.
+    pub fn jwk(&self) -> Option<Value> {
+        let mut jwk = json!({"use": "sig", "kid": self.id, "alg": self.algorithm.name()});
+        match self.algorithm {
+            Algorithm::Es256 => {
+                let point = self.key.get(1..).filter(|point| point.len() == 64)?;
+                jwk["kty"] = json!("EC");
+                jwk["crv"] = json!("P-256");
+                jwk["x"] = json!(encode(&point[..32]));
+                jwk["y"] = json!(encode(&point[32..]));
+            }
+            Algorithm::Rs256 => {
+                let info = x509_parser::public_key::RSAPublicKey::from_der(&self.key).ok()?.1;
+                let unsigned = |bytes: &[u8]| {
+                    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+                    encode(&bytes[zeros..])
+                };
+                jwk["kty"] = json!("RSA");
+                jwk["n"] = json!(unsigned(info.modulus));
+                jwk["e"] = json!(unsigned(info.exponent));
+            }
+        }
+        Some(jwk)
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self.algorithm {
+            Algorithm::Es256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key)
+                .verify(message, signature)
+                .is_ok(),
+            Algorithm::Rs256 => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.key)
+                .verify(message, signature)
+                .is_ok(),
+        }
+    }
+}
+
+impl TokenSigner {
+    /// `sa.key` and `sa.pub` of a PKI directory, made (ECDSA P-256) if they are missing.
+    pub fn ensure(directory: &Path) -> Result<Self, PkiError> {
+        let path = directory.join("sa.key");
+        let pem = match files::read_optional(&path)? {
+            Some(pem) => pem,
+            None => {
+                let key = KeyPair::generate().map_err(|error| error::token_key(error.to_string()))?;
+                let pem = key.serialize_pem();
+                files::write(&path, pem.as_bytes(), Secrecy::Private)?;
+                pem
+            }
+        };
+        let public = directory.join("sa.pub");
+        if files::read_optional(&public)?.is_none() {
+            let key = KeyPair::from_pem(&pem).map_err(|error| error::token_key(error.to_string()))?;
+            files::write(&public, key.public_key_pem().as_bytes(), Secrecy::Public)?;
+        }
+        Self::from_pem(&pem)
+    }
+
+    /// A private key in PEM: PKCS#8 (ECDSA P-256 or RSA), or PKCS#1 as kubeadm writes it.
+    pub fn from_pem(pem: &str) -> Result<Self, PkiError> {
+        let unusable = |error: &dyn std::fmt::Display| error::token_key(error.to_string());
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&error))?;
+        let random = SystemRandom::new();
+        let private = match &der {
+            PrivateKeyDer::Pkcs1(key) => Private::Rs256(
+                RsaKeyPair::from_der(key.secret_pkcs1_der()).map_err(|error| unusable(&error))?,
+            ),
+            PrivateKeyDer::Pkcs8(key) => {
+                let key = key.secret_pkcs8_der();
+                match EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key, &random) {
+                    Ok(key) => Private::Es256(key),
+                    Err(_) => Private::Rs256(RsaKeyPair::from_pkcs8(key).map_err(|error| unusable(&error))?),
+                }
+            }
+            _ => {
+                return Err(error::token_key(
+                    "it is in SEC1 form; convert it with `openssl pkcs8 -topk8 -nocrypt`",
+                ));
+            }
+        };
+        let info = KeyPair::try_from(&der)
+            .map_err(|error| unusable(&error))?
+            .subject_public_key_info();
+        Ok(Self {
+            private,
+            public: TokenPublicKey::from_der(&info)?,
+        })
+    }
+
+    pub fn public(&self) -> &TokenPublicKey {
+        &self.public
+    }
+
+    /// A token with these claims.
+    pub fn sign(&self, claims: &Value) -> Result<String, PkiError> {
+        let header = json!({"alg": self.public.algorithm.name(), "kid": self.public.id});
+        let mut token = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+        let random = SystemRandom::new();
+        let failed = |_| error::token_key("signing failed");
+        let signature = match &self.private {
+            Private::Es256(key) => key
+                .sign(&random, token.as_bytes())
+                .map_err(failed)?
+                .as_ref()
+                .to_vec(),
+            Private::Rs256(key) => {
+                let mut signature = vec![0; key.public().modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, token.as_bytes(), &mut signature)
+                    .map_err(failed)?;
+                signature
+            }
+        };
+        token.push('.');
+        token.push_str(&encode(signature));
+        Ok(token)
+    }
+}
+
+/// The claims of a token that one of the keys has signed; what they say is still to be checked.
+pub fn verified_claims(token: &str, keys: &[TokenPublicKey]) -> Option<Value> {
+    let (message, signature) = token.rsplit_once('.')?;
+    let (header, claims) = message.split_once('.')?;
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+    let header: Value = serde_json::from_slice(&decode(header)?).ok()?;
+    let signature = decode(signature)?;
+    keys.iter()
+        // Tokens of keys without an id are tried with every key.
+        .filter(|key| header["kid"].as_str().is_none_or(|id| id == key.id))
+        .filter(|key| header["alg"] == key.algorithm.name())
+        .find(|key| key.verifies(message.as_bytes(), &signature))?;
+    serde_json::from_slice(&decode(claims)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_verified_by_its_key_only_and_unchanged_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let signer = TokenSigner::ensure(directory.path()).unwrap();
+        let claims = json!({"sub": "someone", "n": 1});
+        let token = signer.sign(&claims).unwrap();
+        let again = TokenSigner::ensure(directory.path()).unwrap();
+        let stored = std::fs::read_to_string(directory.path().join("sa.pub")).unwrap();
+        let stored = TokenPublicKey::from_pem(&stored).unwrap();
+        assert_eq!(stored.id, again.public().id);
+        assert_eq!(
+            verified_claims(&token, std::slice::from_ref(&stored)),
+            Some(claims)
+        );
+        assert_eq!(verified_claims(&token, &[]), None);
+        let other = tempfile::tempdir().unwrap();
+        let other = TokenSigner::ensure(other.path()).unwrap();
+        assert_eq!(verified_claims(&token, &[other.public().clone()]), None);
+        let parts: Vec<&str> = token.split('.').collect();
+        let forged = encode(json!({"sub": "admin", "n": 1}).to_string());
+        assert_eq!(
+            verified_claims(
+                &format!("{}.{forged}.{}", parts[0], parts[2]),
+                std::slice::from_ref(&stored)
+            ),
+            None
+        );
+        let none = encode(json!({"alg": "none"}).to_string());
+        assert_eq!(verified_claims(&format!("{none}.{}.", parts[1]), &[stored]), None);
+        assert_eq!(verified_claims("", &[signer.public().clone()]), None);
+    }
+
+    #[test]
+    fn the_key_set_has_the_point() {
+        let directory = tempfile::tempdir().unwrap();
+        let jwk = TokenSigner::ensure(directory.path())
+            .unwrap()
+            .public()
+            .jwk()
+            .unwrap();
+        assert_eq!((&jwk["kty"], &jwk["alg"]), (&json!("EC"), &json!("ES256")));
+        assert_eq!(jwk["x"].as_str().unwrap().len(), 43);
+    }
+}
