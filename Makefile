@@ -49,6 +49,10 @@ test: deps ## Run all tests, end-to-end ones included
 bench: build images ## Print each figure beside its reference
 	$(CARGO) run --release --locked --package orlop-bench -- --orlop $(ORLOP) --images $(IMAGES)
 
+.PHONY: bench-api
+bench-api: build images ## Print the API server's figures beside upstream's
+	$(CARGO) run --release --locked --package orlop-bench -- --part api --orlop $(ORLOP) --images $(IMAGES)
+
 .PHONY: bench-store
 bench-store: build images ## Print the store's figures beside etcd's
 	$(CARGO) run --release --locked --package orlop-bench -- --part store --orlop $(ORLOP) --images $(IMAGES)

@@ -1,8 +1,9 @@
 //! Figures, each beside its reference in the same run. The machine is noisy: compare the two
 //! columns, don't take either alone.
 //!
-//! `--manifests` and `--runtime-endpoint` put the same load on another node agent; `--kubeconfig`
-//! points the API figures at another server.
+//! `--manifests` and `--runtime-endpoint` put the same load on another node agent; `--reference`
+//! puts the API server's on a second one.
+mod api;
 mod machine;
 mod marker;
 mod report;
@@ -29,6 +30,9 @@ pub struct Options {
     /// Counted rounds of each figure.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
+    /// Kubeconfig of a second API server, put under the same load for comparison.
+    #[arg(long, value_name = "KUBECONFIG")]
+    reference: Option<PathBuf>,
     /// Measure a node agent that runs already: its manifests directory …
     #[arg(long, requires = "runtime_endpoint")]
     manifests: Option<PathBuf>,
@@ -44,6 +48,8 @@ enum Part {
     Node,
     /// The store, beside etcd.
     Store,
+    /// The API server, over TLS.
+    Api,
 }
 
 #[tokio::main]
@@ -53,10 +59,13 @@ async fn main() -> Result<()> {
     if let (Some(manifests), Some(endpoint)) = (&options.manifests, &options.runtime_endpoint) {
         return static_pod::measure(manifests, endpoint, options.rounds).await;
     }
-    if options.part != Part::Node {
+    if matches!(options.part, Part::All | Part::Store) {
         store::measure(&options.orlop).await?;
     }
-    if options.part == Part::Store {
+    if matches!(options.part, Part::All | Part::Api) {
+        api::measure(&options.orlop, options.reference.as_deref()).await?;
+    }
+    if !matches!(options.part, Part::All | Part::Node) {
         return Ok(());
     }
     let mut node = machine::Node::start(&options.orlop, &options.images).await?;

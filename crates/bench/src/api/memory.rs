@@ -1,0 +1,120 @@
+//! What objects cost in memory, and what happens when everybody lists them at once.
+use super::connection::Connection;
+use super::{load, objects};
+use anyhow::Result;
+use http::Method;
+use serde_json::json;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const WRITERS: usize = 32;
+const MAPS_PATH: &str = "/api/v1/namespaces/default/configmaps";
+const PODS_PATH: &str = "/api/v1/namespaces/default/pods";
+const SECRETS_PATH: &str = "/api/v1/namespaces/default/secrets";
+const SECRETS: usize = 400;
+const SECRET_BYTES: usize = 1 << 20;
+const LISTERS: usize = 16;
+
+/// Time for freed memory to be given back.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Resident bytes, idle and with 1,000 nodes and 1,000 pods.
+pub async fn of_a_cluster(program: &Path) -> Result<(u64, u64)> {
+    let own = super::ready(program).await?;
+    let idle = own.memory("VmRSS")?;
+    let target = own.target()?;
+    load::creates(&target, WRITERS, 1000, "/api/v1/nodes", objects::node).await?;
+    load::creates(&target, WRITERS, 1000, PODS_PATH, objects::pod).await?;
+    tokio::time::sleep(SETTLE).await;
+    Ok((idle, own.memory("VmRSS")?))
+}
+
+/// Resident bytes per byte of JSON, for 10,000 pods; and the time to start on them again.
+pub async fn per_object(program: &Path) -> Result<(f64, Duration)> {
+    let mut own = super::ready(program).await?;
+    let target = own.target()?;
+    let before = own.memory("VmRSS")?;
+    load::creates(&target, WRITERS, 10_000, PODS_PATH, objects::pod).await?;
+    let json = Connection::open(&target)
+        .await?
+        .count(Method::GET, PODS_PATH, None)
+        .await?;
+    tokio::time::sleep(SETTLE).await;
+    let more = own.memory("VmRSS")?.saturating_sub(before);
+    let restart = own.restart().await?;
+    Ok((more as f64 / json as f64, restart))
+}
+
+/// The same for 1,000 objects of 100 KiB.
+pub async fn per_large_object(program: &Path) -> Result<f64> {
+    let own = super::ready(program).await?;
+    let target = own.target()?;
+    let before = own.memory("VmRSS")?;
+    load::creates(&target, WRITERS, 1000, MAPS_PATH, |number| {
+        objects::config_map(number, 100 << 10, &json!({}))
+    })
+    .await?;
+    tokio::time::sleep(SETTLE).await;
+    let more = own.memory("VmRSS")?.saturating_sub(before);
+    Ok(more as f64 / f64::from(1000 * (100 << 10)))
+}
+
+/// Sixteen clients list 400 Secrets of 1 MB at once: peak memory beyond the data, and how long other
+/// calls take meanwhile.
+pub async fn of_large_lists(program: &Path) -> Result<(u64, Vec<Duration>)> {
+    let own = super::ready(program).await?;
+    let target = own.target()?;
+    load::creates(&target, 4, SECRETS, SECRETS_PATH, |number| {
+        objects::secret(number, SECRET_BYTES)
+    })
+    .await?;
+    tokio::time::sleep(SETTLE).await;
+    own.reset_peak()?;
+    let mut listers = Vec::with_capacity(LISTERS);
+    for _ in 0..LISTERS {
+        let mut connection = Connection::open(&target).await?;
+        listers.push(tokio::spawn(async move {
+            connection.count(Method::GET, SECRETS_PATH, None).await
+        }));
+    }
+    let mut other = Connection::open(&target).await?;
+    let mut lasted = Vec::new();
+    while listers.iter().any(|lister| !lister.is_finished()) {
+        let start = Instant::now();
+        other
+            .count(Method::GET, "/api/v1/namespaces/default", None)
+            .await?;
+        lasted.push(start.elapsed());
+        // A bystander, not a load of its own.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for lister in listers {
+        lister.await??;
+    }
+    let data = (SECRETS * SECRET_BYTES) as u64;
+    Ok((own.memory("VmHWM")?.saturating_sub(data), lasted))
+}
+
+/// How long it takes to list 10 of 300,000 ConfigMaps by a label.
+pub async fn selected_of_many(program: &Path) -> Result<Vec<Duration>> {
+    let own = super::ready(program).await?;
+    let target = own.target()?;
+    load::creates(&target, 64, 300_000, MAPS_PATH, |number| {
+        let pick = if number.is_multiple_of(30_000) {
+            "yes"
+        } else {
+            "no"
+        };
+        objects::config_map(number, 100, &json!({"pick": pick}))
+    })
+    .await?;
+    let mut connection = Connection::open(&target).await?;
+    let mut lasted = Vec::new();
+    for _ in 0..11 {
+        let start = Instant::now();
+        let path = format!("{MAPS_PATH}?labelSelector=pick%3Dyes");
+        connection.count(Method::GET, &path, None).await?;
+        lasted.push(start.elapsed());
+    }
+    Ok(lasted)
+}
