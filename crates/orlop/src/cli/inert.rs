@@ -28,9 +28,6 @@ const APISERVER: &[(&str, Why)] = &[
     ("requestheader-group-headers", NotYet),
     ("requestheader-username-headers", NotYet),
     ("runtime-config", NotYet),
-    ("service-account-issuer", NotYet),
-    ("service-account-key-file", NotYet),
-    ("service-account-signing-key-file", NotYet),
     ("service-cluster-ip-range", NotYet),
     ("feature-gates", NotYet),
 ];
