@@ -1,9 +1,11 @@
 //! Who is calling: the connection's client certificate, a bearer token, or nobody (contract §15.1, §15.2).
 mod accounts;
 mod certificate;
+mod impersonation;
 mod user;
 
 pub use accounts::{Accounts, Bound, Wanted, object as account_object};
+pub use impersonation::requested as requested_impersonation;
 pub use user::UserInfo;
 
 use crate::ApiServer;

@@ -133,7 +133,11 @@ async fn answer(
         .map(|name| name.trim_start_matches('=').to_owned());
     let info = request::parse(&parts.method, path, query.flag("watch"), name_selector);
 
-    if let Err(error) = authz::check(&server, &caller.user, &info, &query) {
+    let user = match authz::acting_user(&server, caller.user, &parts.headers) {
+        Ok(user) => user,
+        Err(error) => return error_response(&error, &Output::JSON),
+    };
+    if let Err(error) = authz::check(&server, &user, &info, &query) {
         return error_response(&error, &Output::JSON);
     }
     if !info.is_resource {
@@ -161,7 +165,7 @@ async fn answer(
     let long_running = info.verb == "watch" || LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
     let call = Arc::new(Call {
         server,
-        user: caller.user,
+        user,
         info,
         resource,
         method: parts.method,

@@ -13,5 +13,5 @@ pub(crate) use negotiate::accepted;
 pub use negotiate::{Output, Shape, negotiate};
 pub use options::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions};
 pub use path::{RequestInfo, parse};
-pub use query::{Query, escape};
+pub use query::{Query, decode_percent, escape};
 pub use selector::Filter;

@@ -62,6 +62,11 @@ pub fn escape(value: &str) -> String {
     out
 }
 
+/// Text without its percent encoding.
+pub fn decode_percent(text: &str) -> String {
+    unescape(text, false)
+}
+
 fn unescape(text: &str, plus_is_space: bool) -> String {
     let mut out = Vec::with_capacity(text.len());
     let bytes = text.as_bytes();

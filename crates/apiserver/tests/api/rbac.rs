@@ -239,3 +239,43 @@ async fn s14_the_rules_of_the_caller() {
         assert_eq!(status["incomplete"], false);
     }
 }
+
+#[tokio::test]
+async fn acting_as_somebody_needs_the_right_to_and_gives_theirs() {
+    let cluster = Cluster::start().await;
+    let (admin, alice) = (cluster.admin(), alice(&cluster));
+    let as_bob = [("impersonate-user", "bob")];
+    let list = |client: Client| async move { client.send(http::Method::GET, PODS, &as_bob, "").await };
+    let refused = list(admin.clone()).await.refused(403);
+    assert!(refused.contains("User \"bob\" cannot list"), "{refused}");
+    assert_eq!(
+        list(alice.clone()).await.refused(403),
+        "users \"bob\" is forbidden: User \"alice\" cannot impersonate resource \"users\" in API group \"\" at \
+         the cluster scope"
+    );
+    admin
+        .post(CLUSTER_ROLES, role("act", &["impersonate"], "users"))
+        .await
+        .ok();
+    admin
+        .post(CLUSTER_ROLE_BINDINGS, binding("act", "ClusterRole", "act"))
+        .await
+        .ok();
+    let mut bobs = binding("bob", "ClusterRole", "view");
+    bobs["subjects"][0]["name"] = json!("bob");
+    admin.post(ROLE_BINDINGS, bobs).await.ok();
+    list(alice.clone()).await.ok();
+    let with_group = [
+        ("impersonate-user", "bob"),
+        ("impersonate-group", "system:masters"),
+    ];
+    alice
+        .send(http::Method::GET, PODS, &with_group, "")
+        .await
+        .refused(403);
+    let group_only = [("impersonate-group", "devs")];
+    alice
+        .send(http::Method::GET, PODS, &group_only, "")
+        .await
+        .refused(400);
+}
