@@ -5,12 +5,13 @@ use crate::files::{self, Secrecy};
 use crate::{PkiError, error};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rcgen::{KeyPair, PublicKeyData};
+use pem::Pem;
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, SignatureAlgorithm};
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
@@ -46,6 +47,23 @@ pub struct TokenPublicKey {
 enum Private {
     Es256(EcdsaKeyPair),
     Rs256(RsaKeyPair),
+}
+
+/// Encodes the public key; what the certificate library reads itself leaves out PKCS#1.
+impl PublicKeyData for Private {
+    fn der_bytes(&self) -> &[u8] {
+        match self {
+            Self::Es256(key) => key.public_key().as_ref(),
+            Self::Rs256(key) => key.public_key().as_ref(),
+        }
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self {
+            Self::Es256(_) => &PKCS_ECDSA_P256_SHA256,
+            Self::Rs256(_) => &PKCS_RSA_SHA256,
+        }
+    }
 }
 
 /// The key that tokens are signed with.
@@ -111,14 +129,13 @@ impl TokenPublicKey {
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match self.algorithm {
-            Algorithm::Es256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.key)
-                .verify(message, signature)
-                .is_ok(),
-            Algorithm::Rs256 => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &self.key)
-                .verify(message, signature)
-                .is_ok(),
-        }
+        let algorithm: &dyn VerificationAlgorithm = match self.algorithm {
+            Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,
+            Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
+        };
+        UnparsedPublicKey::new(algorithm, &self.key)
+            .verify(message, signature)
+            .is_ok()
     }
 }
 
@@ -135,12 +152,13 @@ impl TokenSigner {
                 pem
             }
         };
+        let signer = Self::from_pem(&pem)?;
         let public = directory.join("sa.pub");
         if files::read_optional(&public)?.is_none() {
-            let key = KeyPair::from_pem(&pem).map_err(|error| error::token_key(error.to_string()))?;
-            files::write(&public, key.public_key_pem().as_bytes(), Secrecy::Public)?;
+            let pem = pem::encode(&Pem::new("PUBLIC KEY", signer.private.subject_public_key_info()));
+            files::write(&public, pem.as_bytes(), Secrecy::Public)?;
         }
-        Self::from_pem(&pem)
+        Ok(signer)
     }
 
     /// A private key in PEM: PKCS#8 (ECDSA P-256 or RSA), or PKCS#1 as kubeadm writes it.
@@ -165,13 +183,8 @@ impl TokenSigner {
                 ));
             }
         };
-        let info = KeyPair::try_from(&der)
-            .map_err(|error| unusable(&error))?
-            .subject_public_key_info();
-        Ok(Self {
-            private,
-            public: TokenPublicKey::from_der(&info)?,
-        })
+        let public = TokenPublicKey::from_der(&private.subject_public_key_info())?;
+        Ok(Self { private, public })
     }
 
     pub fn public(&self) -> &TokenPublicKey {
@@ -252,6 +265,25 @@ mod tests {
         let none = encode(json!({"alg": "none"}).to_string());
         assert_eq!(verified_claims(&format!("{none}.{}.", parts[1]), &[stored]), None);
         assert_eq!(verified_claims("", &[signer.public().clone()]), None);
+    }
+
+    /// kubeadm writes `sa.key` in PKCS#1.
+    #[test]
+    fn the_key_of_kubeadm_is_taken_and_its_public_one_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let pem = include_str!("testdata/rsa-pkcs1.key");
+        std::fs::write(directory.path().join("sa.key"), pem).unwrap();
+        let signer = TokenSigner::ensure(directory.path()).unwrap();
+        let stored = std::fs::read_to_string(directory.path().join("sa.pub")).unwrap();
+        let stored = TokenPublicKey::from_pem(&stored).unwrap();
+        let claims = json!({"sub": "someone"});
+        let token = signer.sign(&claims).unwrap();
+        let jwk = stored.jwk().unwrap();
+        assert_eq!(
+            (&jwk["kty"], &jwk["alg"], &jwk["e"]),
+            (&json!("RSA"), &json!("RS256"), &json!("AQAB"))
+        );
+        assert_eq!(verified_claims(&token, &[stored]), Some(claims));
     }
 
     #[test]
