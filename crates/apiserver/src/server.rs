@@ -101,14 +101,12 @@ impl ApiServer {
         let server = Arc::new(Self {
             advertise: config.advertise,
             store,
+            rbac: Rbac::new(cache.clone()),
             cache,
             kubelets,
-            accounts: config
-                .tokens
-                .map(|tokens| Accounts::new(tokens.issuer, tokens.audiences, tokens.signer, tokens.keys)),
+            accounts: config.tokens.map(Accounts::new),
             shutdown,
             event_leases: EventLeases::default(),
-            rbac: Rbac::default(),
             fed,
         });
         bootstrap::ensure(&server).await?;
@@ -136,7 +134,7 @@ impl ApiServer {
 
     /// What stored roles and bindings allow now.
     pub(crate) fn rbac(&self) -> Arc<Grants> {
-        self.rbac.grants(&self.cache)
+        self.rbac.grants()
     }
 
     /// Whether the cache still follows the store.

@@ -1,9 +1,8 @@
 //! Nobody hands out rights that they don't hold: roles may only be written with rules, and bindings to
 //! roles, that the writer has already, or with the verbs `escalate` and `bind` (contract §16).
 use super::{Attempt, Operation};
-use crate::authz::{self, Attributes, Decision, RBAC_GROUP, Rule};
+use crate::authz::{self, Attributes, Decision, RBAC_GROUP, Rule, rules_of};
 use crate::status::ApiError;
-use serde_json::Value;
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if attempt.resource.group != RBAC_GROUP || attempt.operation == Operation::Delete {
@@ -12,47 +11,23 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     let Some(object) = attempt.object.as_deref() else {
         return Ok(());
     };
-    let (verb, plural, name, wanted) = match attempt.resource.kind {
-        "Role" | "ClusterRole" => {
-            if attempt
-                .old
-                .is_some_and(|old| same(old, object, &["rules", "aggregationRule"]))
-            {
-                return Ok(());
-            }
-            (
-                "escalate",
-                attempt.resource.plural,
-                attempt.name.to_owned(),
-                rules(object),
-            )
-        }
-        _ => {
-            if attempt
-                .old
-                .is_some_and(|old| same(old, object, &["roleRef", "subjects"]))
-            {
-                return Ok(());
-            }
-            let role = &object["roleRef"];
-            let kind = role["kind"].as_str().unwrap_or_default();
-            let name = role["name"].as_str().unwrap_or_default().to_owned();
-            let plural = if kind == "ClusterRole" {
-                "clusterroles"
-            } else {
-                "roles"
-            };
-            let bound = attempt
-                .server
-                .rbac()
-                .rules_of_role(kind, &name, attempt.namespace);
-            (
-                "bind",
-                plural,
-                name,
-                bound.map(|rules| rules.to_vec()).unwrap_or_default(),
-            )
-        }
+    let is_role = matches!(attempt.resource.kind, "Role" | "ClusterRole");
+    let handed_out = if is_role {
+        ["rules", "aggregationRule"]
+    } else {
+        ["roleRef", "subjects"]
+    };
+    if attempt
+        .old
+        .is_some_and(|old| handed_out.iter().all(|member| old[*member] == object[*member]))
+    {
+        return Ok(());
+    }
+    let bound = |member: &str| object["roleRef"][member].as_str().unwrap_or_default();
+    let (verb, plural, name) = match (is_role, bound("kind")) {
+        (true, _) => ("escalate", attempt.resource.plural, attempt.name),
+        (false, "ClusterRole") => ("bind", "clusterroles", bound("name")),
+        (false, _) => ("bind", "roles", bound("name")),
     };
     let asked = Attributes {
         is_resource: true,
@@ -60,20 +35,22 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         group: RBAC_GROUP.to_owned(),
         resource: plural.to_owned(),
         namespace: attempt.namespace.to_owned(),
-        name,
+        name: name.to_owned(),
         ..Attributes::default()
     };
-    if matches!(
-        authz::decide(attempt.server, attempt.user, &asked),
-        Decision::Allow(_)
-    ) {
+    let decision = authz::decide(attempt.server, attempt.user, &asked);
+    if matches!(decision, Decision::Allow(_)) {
         return Ok(());
     }
-    // Whoever writes an aggregation hands out whatever it selects, now and later.
-    let wanted = if object.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
-        vec![Rule::all_resources(), Rule::all_paths()]
+    let wanted = if !is_role {
+        let grants = attempt.server.rbac();
+        let rules = grants.rules_of_role(bound("kind"), name, attempt.namespace);
+        rules.map(|rules| rules.to_vec()).unwrap_or_default()
+    } else if object["aggregationRule"].is_null() {
+        rules_of(object)
     } else {
-        wanted
+        // Whoever writes an aggregation hands out whatever it selects, now and later.
+        vec![Rule::all_resources(), Rule::all_paths()]
     };
     let owned = authz::rules_for(attempt.server, attempt.user, attempt.namespace);
     let missing = missing(&wanted, &owned);
@@ -93,14 +70,6 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         groups.join(" "),
         missing.join("\n")
     )))
-}
-
-fn same(old: &Value, new: &Value, members: &[&str]) -> bool {
-    members.iter().all(|member| old[*member] == new[*member])
-}
-
-fn rules(role: &Value) -> Vec<Rule> {
-    serde_json::from_value(role["rules"].clone()).unwrap_or_default()
 }
 
 /// What of the wanted rules is not covered by the owned ones; verbs on the same things together.
@@ -127,11 +96,11 @@ fn missing(wanted: &[Rule], owned: &[Rule]) -> Vec<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn only_what_is_not_held_is_named() {
-        let rules = |value: Value| rules(&json!({"rules": value}));
+        let rules = |value: Value| rules_of(&json!({"rules": value}));
         let wanted =
             rules(json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "nodes"]}]));
         let owned = rules(json!([{"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]}]));

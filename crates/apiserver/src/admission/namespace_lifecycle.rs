@@ -16,10 +16,10 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         return Ok(());
     }
     let namespaces = resources::find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
-    let cache = &attempt.server.cache;
-    let namespace = cache
-        .storage(namespaces)
-        .and_then(|id| cache.get(id, attempt.namespace))
+    let namespace = attempt
+        .server
+        .cache
+        .object(namespaces, "", attempt.namespace)
         .ok_or_else(|| ApiError::not_found(namespaces, attempt.namespace))?;
     if namespaces.field(&namespace, "status.phase") != Some("Terminating") {
         return Ok(());

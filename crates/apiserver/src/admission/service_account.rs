@@ -2,7 +2,6 @@
 //! of what a node runs anyway: they are left untouched and may not name accounts, secrets or tokens. A
 //! server that issues no tokens asks for no account: a pod must not wait for what nobody makes.
 use super::{Attempt, Operation};
-use crate::authn::account_object;
 use crate::authz::{Reference, references};
 use crate::registry::generated_name;
 use crate::resources;
@@ -23,39 +22,40 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if resources::is_mirror(pod) {
         return mirror(pod).map_or(Ok(()), |why| Err(attempt.forbidden(why)));
     }
-    if pod["spec"]["serviceAccountName"]
-        .as_str()
-        .unwrap_or_default()
-        .is_empty()
-        && let Some(pod) = attempt.object.as_deref_mut()
-    {
-        pod["spec"]["serviceAccountName"] = json!(DEFAULT_ACCOUNT);
-        pod["spec"]["serviceAccount"] = json!(DEFAULT_ACCOUNT);
-    }
-    if attempt.server.accounts.is_none() {
-        return Ok(());
-    }
-    let (namespace, server) = (attempt.namespace, attempt.server);
+    let server = attempt.server;
     let Some(pod) = attempt.object.as_deref_mut() else {
         return Ok(());
     };
-    let name = pod["spec"]["serviceAccountName"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let Some(account) = account_object(&server.cache, "serviceaccounts", namespace, &name) else {
-        return Err(attempt.forbidden(&format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-        )));
-    };
-    give(pod, &account.value(), &generated_name("kube-api-access-"));
-    Ok(())
+    let spec = &mut pod["spec"];
+    if spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {
+        spec["serviceAccountName"] = json!(DEFAULT_ACCOUNT);
+        spec["serviceAccount"] = json!(DEFAULT_ACCOUNT);
+    }
+    if server.accounts.is_none() {
+        return Ok(());
+    }
+    let name = spec["serviceAccountName"].as_str().unwrap_or_default();
+    match server
+        .cache
+        .core_object("serviceaccounts", attempt.namespace, name)
+    {
+        Some(account) => {
+            give(spec, &account.value(), &generated_name("kube-api-access-"));
+            Ok(())
+        }
+        None => {
+            let why = format!(
+                "error looking up service account {}/{name}: serviceaccount {name:?} not found",
+                attempt.namespace
+            );
+            Err(attempt.forbidden(&why))
+        }
+    }
 }
 
-/// Gives a pod what its account has: pull secrets, and a volume with its token unless one of the two
+/// Gives a pod's spec what its account has: pull secrets, and a volume with its token unless one of the two
 /// doesn't want it.
-fn give(pod: &mut Value, account: &Value, volume: &str) {
-    let spec = &mut pod["spec"];
+fn give(spec: &mut Value, account: &Value, volume: &str) {
     let none = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
     if none(&spec["imagePullSecrets"]) && !none(&account["imagePullSecrets"]) {
         spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
@@ -127,7 +127,11 @@ mod tests {
                 {"name": "own", "mountPath": TOKEN_PATH}]}], "initContainers": [{"name": "i"}]}})
         };
         let mut given = pod();
-        give(&mut given, &json!({"imagePullSecrets": [{"name": "s"}]}), "v");
+        give(
+            &mut given["spec"],
+            &json!({"imagePullSecrets": [{"name": "s"}]}),
+            "v",
+        );
         assert_eq!(given["spec"]["imagePullSecrets"][0]["name"], "s");
         assert_eq!(
             given["spec"]["volumes"][0]["projected"]["sources"]
@@ -160,7 +164,7 @@ mod tests {
             if let Some(wish) = in_account {
                 account["automountServiceAccountToken"] = json!(wish);
             }
-            give(&mut given, &account, "v");
+            give(&mut given["spec"], &account, "v");
             assert_eq!(
                 given["spec"]["volumes"].is_array(),
                 expected,

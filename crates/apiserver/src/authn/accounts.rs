@@ -1,12 +1,11 @@
 //! Service account tokens: what they say, and whether that still holds (contract §15.4).
 use super::UserInfo;
-use crate::cache::{Cache, Object};
-use crate::resources;
+use crate::TokenConfig;
+use crate::cache::Cache;
 use jiff::Timestamp;
 use orlop_pki::{PkiError, TokenPublicKey, TokenSigner, verified_claims};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Prefix of every name.
 const PREFIX: &str = "system:serviceaccount:";
@@ -19,7 +18,7 @@ const POD_SECONDS_GRANTED: i64 = 365 * 24 * 3600;
 
 /// Makes and checks the tokens of service accounts.
 pub struct Accounts {
-    pub issuer: String,
+    issuer: String,
     /// What tokens are for if nothing else was asked.
     pub audiences: Vec<String>,
     signer: TokenSigner,
@@ -58,23 +57,22 @@ pub struct Wanted<'a> {
 }
 
 impl Accounts {
-    /// `keys` are trusted besides the signer's own.
-    pub fn new(
-        issuer: String,
-        mut audiences: Vec<String>,
-        signer: TokenSigner,
-        keys: Vec<TokenPublicKey>,
-    ) -> Self {
+    pub fn new(config: TokenConfig) -> Self {
+        let TokenConfig {
+            issuer,
+            mut audiences,
+            signer,
+            mut keys,
+        } = config;
         if audiences.is_empty() {
             audiences.push(issuer.clone());
         }
-        let mut all = vec![signer.public().clone()];
-        all.extend(keys);
+        keys.insert(0, signer.public().clone());
         Self {
             issuer,
             audiences,
             signer,
-            keys: all,
+            keys,
         }
     }
 
@@ -146,6 +144,10 @@ impl Accounts {
                 holds(cache, plural, namespace, &private[member], now)?;
             }
         }
+        // With a pod, the node is only told.
+        if private["pod"].is_null() && private["node"].is_object() {
+            holds(cache, "nodes", "", &private["node"], now)?;
+        }
         let mut extra = BTreeMap::new();
         let mut note = |key: &str, value: &Value| {
             if let Some(value) = value.as_str() {
@@ -161,9 +163,6 @@ impl Accounts {
         for member in ["pod", "node"] {
             note(&format!("{member}-name"), &private[member]["name"]);
             note(&format!("{member}-uid"), &private[member]["uid"]);
-        }
-        if private["pod"].is_null() && private["node"].is_object() {
-            holds(cache, "nodes", "", &private["node"], now)?;
         }
         let groups = [
             "system:serviceaccounts".to_owned(),
@@ -193,15 +192,11 @@ impl Accounts {
     }
 }
 
-/// The object of the core group, as the cache has it.
-pub fn object(cache: &Cache, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
-    let resource = resources::find("", "v1", plural)?;
-    cache.get(cache.storage(resource)?, &resource.key(namespace, name))
-}
-
 /// `Some` while the object that a claim names is there, the same one, and not gone in all but name.
 fn holds(cache: &Cache, plural: &str, namespace: &str, claim: &Value, now: i64) -> Option<()> {
-    let stored = object(cache, plural, namespace, claim["name"].as_str()?)?.value();
+    let stored = cache
+        .core_object(plural, namespace, claim["name"].as_str()?)?
+        .value();
     let metadata = &stored["metadata"];
     let leaving = metadata["deletionTimestamp"].as_str();
     let gone = leaving.is_some_and(|at| {

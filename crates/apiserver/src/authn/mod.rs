@@ -4,7 +4,7 @@ mod certificate;
 mod impersonation;
 mod user;
 
-pub use accounts::{Accounts, Bound, Wanted, object as account_object};
+pub use accounts::{Accounts, Bound, Wanted};
 pub use impersonation::requested as requested_impersonation;
 pub use user::UserInfo;
 

@@ -5,8 +5,8 @@ mod policy;
 mod rbac;
 mod references;
 
-pub use policy::{Attributes, Decision, decide, rules_for, rules_of};
-pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule};
+pub use policy::{Attributes, Decision, decide, rules_for, rules_review};
+pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule, rules_of};
 pub(crate) use references::{Reference, references};
 
 use crate::ApiServer;

@@ -97,8 +97,7 @@ fn is_bound(server: &ApiServer, node: &str, asked: &Attributes) -> bool {
     };
     server
         .cache
-        .storage(pods)
-        .and_then(|id| server.cache.get(id, &pods.key(&asked.namespace, &asked.name)))
+        .object(pods, &asked.namespace, &asked.name)
         .is_some_and(|pod| pods.field(&pod, "spec.nodeName") == Some(node))
 }
 

@@ -92,7 +92,7 @@ pub fn rules_for(server: &ApiServer, user: &UserInfo, namespace: &str) -> Vec<Ru
 }
 
 /// The status of a SelfSubjectRulesReview.
-pub fn rules_of(server: &ApiServer, user: &UserInfo, namespace: &str) -> Value {
+pub fn rules_review(server: &ApiServer, user: &UserInfo, namespace: &str) -> Value {
     let (paths, resources): (Vec<Rule>, Vec<Rule>) = rules_for(server, user, namespace)
         .into_iter()
         .partition(|rule| !rule.non_resource_urls.is_empty());

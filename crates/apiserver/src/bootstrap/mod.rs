@@ -4,13 +4,11 @@ mod roles;
 
 use crate::ApiServer;
 use crate::authz::RBAC_GROUP;
-use crate::cache::Object;
 use crate::encode;
 use crate::registry::{assign, text};
-use crate::resources::{self, Resource};
+use crate::resources;
 use orlop_store::{Compare, Op, Revision, StoreError, Txn};
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -46,13 +44,10 @@ pub async fn ensure(server: &ApiServer) -> Result<(), StoreError> {
 /// What has to be written, each with the condition that nobody did meanwhile.
 fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
     let mut writes = Vec::new();
+    let mut want =
+        |plural: &str, group: &str, object: Value| writes.extend(write(server, plural, group, object));
     for name in NAMESPACES {
-        writes.extend(create(
-            server,
-            "namespaces",
-            "",
-            json!({"metadata": {"name": name}}),
-        ));
+        want("namespaces", "", json!({"metadata": {"name": name}}));
     }
     for (name, value, description) in [
         (
@@ -68,51 +63,30 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
     ] {
         let class = json!({"metadata": {"name": name}, "value": value, "description": description,
             "preemptionPolicy": "PreemptLowerPriority"});
-        writes.extend(create(server, "priorityclasses", "scheduling.k8s.io", class));
+        want("priorityclasses", "scheduling.k8s.io", class);
     }
     for wanted in roles::all() {
-        let Some((resource, key, stored)) = stored(server, wanted.plural, RBAC_GROUP, &wanted.object) else {
-            continue;
-        };
-        match stored {
-            None => writes.extend(create(server, wanted.plural, RBAC_GROUP, wanted.object)),
-            Some(stored) => {
-                if let Some(object) = roles::completed(&stored.value(), &wanted.object) {
-                    writes.push((
-                        Compare::mod_revision(&key, Revision(stored.revision)),
-                        Op::put(&key, encode::stored(resource, &object), None),
-                    ));
-                }
-            }
-        }
+        want(wanted.plural, RBAC_GROUP, wanted.object);
     }
     writes
 }
 
-/// The resource of a plural, the key of an object of it, and what is stored there.
-fn stored(
-    server: &ApiServer,
-    plural: &str,
-    group: &str,
-    object: &Value,
-) -> Option<(&'static Resource, String, Option<Arc<Object>>)> {
+/// The write that creates an object, or gives the stored one what it lacks; `None` if it lacks nothing.
+fn write(server: &ApiServer, plural: &str, group: &str, mut object: Value) -> Option<(Compare, Op)> {
     let resource = resources::find(group, "v1", plural)?;
-    let key = resource.key(text(object, "namespace"), text(object, "name"));
-    let stored = server.cache.get(server.cache.storage(resource)?, &key);
-    Some((resource, resource.store_key(&key), stored))
-}
-
-/// The write that creates an object, if it isn't there.
-fn create(server: &ApiServer, plural: &str, group: &str, mut object: Value) -> Option<(Compare, Op)> {
-    let (resource, key, stored) = stored(server, plural, group, &object)?;
-    if stored.is_some() {
-        return None;
-    }
-    object["kind"] = json!(resource.kind);
-    object["apiVersion"] = json!(resource.api_version());
-    (resource.rules.default)(&mut object);
-    (resource.rules.prepare_create)(&mut object);
-    assign(resource, &mut object);
+    let (namespace, name) = (text(&object, "namespace"), text(&object, "name"));
+    let key = resource.store_key(&resource.key(namespace, name));
+    let (object, revision) = match server.cache.object(resource, namespace, name) {
+        Some(stored) => (roles::completed(&stored.value(), &object)?, stored.revision),
+        None => {
+            object["kind"] = json!(resource.kind);
+            object["apiVersion"] = json!(resource.api_version());
+            (resource.rules.default)(&mut object);
+            (resource.rules.prepare_create)(&mut object);
+            assign(resource, &mut object);
+            (object, 0)
+        }
+    };
     let put = Op::put(&key, encode::stored(resource, &object), None);
-    Some((Compare::mod_revision(&key, Revision(0)), put))
+    Some((Compare::mod_revision(&key, Revision(revision)), put))
 }

@@ -118,6 +118,16 @@ impl Cache {
         self.state.read().storages[id.0].objects.get(key).cloned()
     }
 
+    /// One object of a resource; `namespace` counts only where the resource has one.
+    pub fn object(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.get(self.storage(resource)?, &resource.key(namespace, name))
+    }
+
+    /// One object of the core group.
+    pub fn core_object(&self, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.object(resources::find("", "v1", plural)?, namespace, name)
+    }
+
     /// Objects of a namespace (`""`: all), and the revision they were seen at.
     pub fn snapshot(&self, id: StorageId, namespace: &str) -> Snapshot {
         let state = self.state.read();

@@ -4,6 +4,7 @@ mod legacy;
 mod version;
 
 use crate::ApiServer;
+use crate::authn::Accounts;
 use crate::http::Answer;
 use crate::request::Output;
 use crate::resources;
@@ -23,17 +24,12 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
     let value = match path.trim_end_matches('/') {
         "" => json!({"paths": paths()}),
         "/version" => version::version(),
-        "/openid/v1/jwks" | "/.well-known/openid-configuration" => {
-            let Some(accounts) = &server.accounts else {
-                return Err(ApiError::page_not_found());
-            };
-            let keys = path.starts_with("/openid");
-            let (kind, value) = if keys {
-                ("application/jwk-set+json", accounts.key_set())
-            } else {
-                ("application/json", accounts.discovery())
-            };
-            return Ok(Answer::document(kind, &value));
+        "/openid/v1/jwks" => {
+            let keys = issuer(server)?.key_set();
+            return Ok(Answer::document("application/jwk-set+json", &keys));
+        }
+        "/.well-known/openid-configuration" => {
+            return Ok(Answer::document("application/json", &issuer(server)?.discovery()));
         }
         root @ ("/api" | "/apis") => {
             if aggregated::wanted(headers) {
@@ -64,6 +60,11 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
     Ok(Answer::Raw(
         Answer::Value(StatusCode::OK, value).into_response(&output),
     ))
+}
+
+/// Who issues service account tokens here, if anybody.
+fn issuer(server: &ApiServer) -> Result<&Accounts, ApiError> {
+    server.accounts.as_ref().ok_or_else(ApiError::page_not_found)
 }
 
 fn paths() -> Vec<String> {

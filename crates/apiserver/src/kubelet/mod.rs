@@ -104,8 +104,7 @@ async fn connect(server: &ApiServer, node: &str) -> Result<(TlsStream<TcpStream>
     let nodes = resources::find("", "v1", "nodes").ok_or_else(ApiError::no_such_resource)?;
     let object = server
         .cache
-        .storage(nodes)
-        .and_then(|id| server.cache.get(id, node))
+        .object(nodes, "", node)
         .ok_or_else(|| ApiError::not_found(nodes, node))?
         .value();
     let (hosts, port) = addresses(&object);

@@ -46,7 +46,7 @@ pub fn answer(call: &Call) -> Result<Answer, ApiError> {
             if namespace.is_empty() {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
-            review["status"] = authz::rules_of(&call.server, &call.user, namespace);
+            review["status"] = authz::rules_review(&call.server, &call.user, namespace);
         }
         _ => return Err(ApiError::no_such_resource()),
     }

@@ -1,6 +1,6 @@
 //! POST `serviceaccounts/{name}/token`: a token for an account (contract §15.4).
 use super::{get, identity};
-use crate::authn::{Accounts, Bound, Wanted, account_object};
+use crate::authn::{Accounts, Bound, Wanted};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, cause};
@@ -114,7 +114,8 @@ fn bound(call: &Call, reference: &Value) -> Result<Option<Bound>, ApiError> {
         }
     };
     let cache = &call.server.cache;
-    let stored = account_object(cache, plural, namespace, name)
+    let stored = cache
+        .core_object(plural, namespace, name)
         .ok_or_else(|| ApiError::not_found_in("", plural, name))?
         .value();
     let own = identity::text(&stored, "uid");
@@ -133,7 +134,7 @@ fn bound(call: &Call, reference: &Value) -> Result<Option<Bound>, ApiError> {
         .as_str()
         .filter(|name| kind == "Pod" && !name.is_empty());
     let node = node.map(|name| {
-        let node = account_object(cache, "nodes", "", name).map(|node| node.value());
+        let node = cache.core_object("nodes", "", name).map(|node| node.value());
         let uid = node.as_ref().map(|node| identity::text(node, "uid").to_owned());
         (name.to_owned(), uid.unwrap_or_default())
     });

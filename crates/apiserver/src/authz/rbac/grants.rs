@@ -1,5 +1,5 @@
 //! Stored roles and bindings, compiled for looking up what a user may do. No I/O, no clock.
-use super::rule::Rule;
+use super::rule::{Rule, rules_of};
 use crate::authn::UserInfo;
 use crate::authz::{Attributes, Decision};
 use orlop_api::selector::LabelSelector;
@@ -26,17 +26,12 @@ struct Grant {
     reason: Arc<str>,
 }
 
-/// Who a binding can name. Service accounts are users by their full name.
-#[derive(PartialEq, Eq, Hash)]
-enum Subject {
-    User(Box<str>),
-    Group(Box<str>),
-}
-
 /// See the module.
 #[derive(Default)]
 pub struct Grants {
-    by_subject: HashMap<Subject, Vec<Arc<Grant>>>,
+    /// By name. Service accounts are users by their full name.
+    users: HashMap<Box<str>, Vec<Grant>>,
+    groups: HashMap<Box<str>, Vec<Grant>>,
     roles: HashMap<RoleKey, Arc<[Rule]>>,
 }
 
@@ -47,13 +42,6 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn rules(role: &Value) -> Vec<Rule> {
-    // A rule that isn't one allows nothing.
-    let each = role["rules"].as_array().into_iter().flatten();
-    each.filter_map(|rule| serde_json::from_value(rule.clone()).ok())
-        .collect()
-}
-
 impl Grants {
     pub fn compile(objects: &Objects) -> Self {
         let mut grants = Self::default();
@@ -62,7 +50,7 @@ impl Grants {
                 text(role, "/metadata/namespace").into(),
                 text(role, "/metadata/name").into(),
             );
-            grants.roles.insert(key, rules(role).into());
+            grants.roles.insert(key, rules_of(role).into());
         }
         for role in &objects.cluster_roles {
             let key = ("".into(), text(role, "/metadata/name").into());
@@ -96,16 +84,16 @@ impl Grants {
         };
         for subject in binding["subjects"].as_array().into_iter().flatten() {
             let (who, called) = (text(subject, "/kind"), text(subject, "/name"));
-            let (key, shown) = match who {
-                "User" => (Subject::User(called.into()), called.to_owned()),
-                "Group" => (Subject::Group(called.into()), called.to_owned()),
+            let (by_name, key, shown) = match who {
+                "User" => (&mut self.users, called.to_owned(), called.to_owned()),
+                "Group" => (&mut self.groups, called.to_owned(), called.to_owned()),
                 "ServiceAccount" => {
                     let home = match text(subject, "/namespace") {
                         "" => namespace.unwrap_or_default(),
                         home => home,
                     };
                     let full = format!("system:serviceaccount:{home}:{called}");
-                    (Subject::User(full.into()), format!("{called}/{home}"))
+                    (&mut self.users, full, format!("{called}/{home}"))
                 }
                 _ => continue,
             };
@@ -114,7 +102,7 @@ impl Grants {
                 rules: rules.clone(),
                 reason: format!("RBAC: allowed by {title} of {kind} {name:?} to {who} {shown:?}").into(),
             };
-            self.by_subject.entry(key).or_default().push(Arc::new(grant));
+            by_name.entry(key.into()).or_default().push(grant);
         }
     }
 
@@ -124,19 +112,12 @@ impl Grants {
         self.roles.get(&(home.into(), name.into())).cloned()
     }
 
-    fn of_user<'g>(&'g self, user: &UserInfo, namespace: &str) -> impl Iterator<Item = &'g Grant> {
-        let mut subjects = vec![Subject::User(user.name.as_str().into())];
-        subjects.extend(
-            user.groups
-                .iter()
-                .map(|group| Subject::Group(group.as_str().into())),
-        );
-        let namespace = namespace.to_owned();
-        subjects
-            .into_iter()
-            .filter_map(|subject| self.by_subject.get(&subject))
+    fn of_user<'g>(&'g self, user: &'g UserInfo, namespace: &'g str) -> impl Iterator<Item = &'g Grant> {
+        let own = self.users.get(&*user.name);
+        let shared = user.groups.iter().filter_map(|group| self.groups.get(&**group));
+        own.into_iter()
+            .chain(shared)
             .flatten()
-            .map(|grant| &**grant)
             .filter(move |grant| grant.namespace.as_deref().is_none_or(|home| home == namespace))
     }
 
@@ -170,7 +151,7 @@ impl Grants {
 
 /// A ClusterRole's rules with those of the roles that its `aggregationRule` selects.
 fn whole(role: &Value, all: &[Value]) -> Vec<Rule> {
-    let mut found = rules(role);
+    let mut found = rules_of(role);
     let selectors = role.pointer("/aggregationRule/clusterRoleSelectors");
     for selector in selectors.and_then(Value::as_array).into_iter().flatten() {
         // A selector that isn't one selects nothing.
@@ -182,7 +163,7 @@ fn whole(role: &Value, all: &[Value]) -> Vec<Rule> {
             let labels = other.pointer("/metadata/labels").cloned().unwrap_or_default();
             let labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap_or_default();
             if selector.matches(&labels) {
-                for rule in rules(other) {
+                for rule in rules_of(other) {
                     if !found.contains(&rule) {
                         found.push(rule);
                     }

@@ -6,9 +6,9 @@ mod grants;
 mod rule;
 
 pub use grants::Grants;
-pub use rule::Rule;
+pub use rule::{Rule, rules_of};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, StorageId};
 use crate::resources;
 use grants::Objects;
 use parking_lot::RwLock;
@@ -19,18 +19,28 @@ use std::sync::Arc;
 pub const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// The grants that hold now.
-#[derive(Default)]
 pub struct Rbac {
+    cache: Arc<Cache>,
+    /// Roles, cluster roles, and the bindings of each.
+    storages: [Option<StorageId>; 4],
     /// With the revision of the last change they include.
     compiled: RwLock<(u64, Arc<Grants>)>,
 }
 
 impl Rbac {
-    pub fn grants(&self, cache: &Cache) -> Arc<Grants> {
+    pub fn new(cache: Arc<Cache>) -> Self {
         let kinds = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
-        let storages =
-            kinds.map(|plural| resources::find(GROUP, "v1", plural).and_then(|r| cache.storage(r)));
-        let newest = storages.iter().flatten().map(|id| cache.last_change(*id)).max();
+        Self {
+            storages: kinds
+                .map(|plural| resources::find(GROUP, "v1", plural).and_then(|kind| cache.storage(kind))),
+            cache,
+            compiled: RwLock::default(),
+        }
+    }
+
+    pub fn grants(&self) -> Arc<Grants> {
+        let changes = self.storages.iter().flatten();
+        let newest = changes.map(|id| self.cache.last_change(*id)).max();
         // Never 0, which nothing compiled yet has.
         let newest = newest.unwrap_or_default().max(1);
         {
@@ -39,21 +49,23 @@ impl Rbac {
                 return compiled.1.clone();
             }
         }
-        let mut objects = storages.map(|id| -> Vec<Value> {
-            let found = id.map(|id| cache.snapshot(id, "").objects).unwrap_or_default();
-            found.iter().map(|object| object.value()).collect()
-        });
-        let [roles, cluster_roles, role_bindings, cluster_role_bindings] = &mut objects;
+        let [roles, cluster_roles, role_bindings, cluster_role_bindings] =
+            self.storages.map(|id| self.values(id));
         let grants = Arc::new(Grants::compile(&Objects {
-            roles: std::mem::take(roles),
-            cluster_roles: std::mem::take(cluster_roles),
-            role_bindings: std::mem::take(role_bindings),
-            cluster_role_bindings: std::mem::take(cluster_role_bindings),
+            roles,
+            cluster_roles,
+            role_bindings,
+            cluster_role_bindings,
         }));
         let mut compiled = self.compiled.write();
         if compiled.0 < newest {
             *compiled = (newest, grants.clone());
         }
         grants
+    }
+
+    fn values(&self, storage: Option<StorageId>) -> Vec<Value> {
+        let found = storage.map(|id| self.cache.snapshot(id, "").objects);
+        found.iter().flatten().map(|object| object.value()).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! One rule of a Role or ClusterRole (`rules[]`): what it allows, and what it covers of another.
 use crate::authz::Attributes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt;
 
 /// `rules[]` of a Role or ClusterRole. Either the resource fields or `nonResourceURLs` are used.
@@ -26,6 +27,12 @@ pub struct Rule {
 /// A list, of which `null` is the empty one.
 fn list<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The rules of a role as stored. One that can't be read is left out: it allows nothing.
+pub fn rules_of(role: &Value) -> Vec<Rule> {
+    let each = role["rules"].as_array().into_iter().flatten();
+    each.filter_map(|rule| Rule::deserialize(rule).ok()).collect()
 }
 
 fn any(list: &[String], value: &str) -> bool {

@@ -1,9 +1,7 @@
 //! What upstream's control loops are given: each runs as the service account of its name in
 //! kube-system.
-use super::Grant::{self, Named, On, Paths};
-use super::{READ, Role};
-
-const EVENTS: Grant = On("core events.k8s.io", "events", "create patch update");
+use super::Grant::{Named, On, Paths};
+use super::{EVENTS, READ, Role};
 
 macro_rules! roles {
     ($($name:literal: [$($grant:expr),* $(,)?]),* $(,)?) => {

@@ -24,6 +24,7 @@ struct Role {
 }
 
 const READ: &str = "get list watch";
+const EVENTS: Grant = Grant::On("core events.k8s.io", "events", "create patch update");
 
 /// Who is bound to a ClusterRole.
 enum Who {
@@ -84,11 +85,20 @@ fn subject(who: &Who) -> Value {
     }
 }
 
-fn cluster_role(role: &Role) -> Wanted {
+/// A ClusterRole, or with a namespace a Role.
+fn role(name: &str, namespace: &str, rules: &[Value]) -> Wanted {
     Wanted {
-        plural: "clusterroles",
-        object: json!({"metadata": metadata(role.name, ""), "rules": rules(role.grants)}),
+        plural: if namespace.is_empty() {
+            "clusterroles"
+        } else {
+            "roles"
+        },
+        object: json!({"metadata": metadata(name, namespace), "rules": rules}),
     }
+}
+
+fn cluster_role(of: &Role) -> Wanted {
+    role(of.name, "", &rules(of.grants))
 }
 
 fn binding(name: &str, namespace: &str, kind: &str, role: &str, subjects: &[Who]) -> Wanted {
@@ -114,18 +124,14 @@ pub fn all() -> Vec<Wanted> {
     wanted.extend(system::ROLES.iter().map(cluster_role));
     wanted.extend(controllers::ROLES.iter().map(cluster_role));
     for (name, namespace, grants) in system::NAMESPACED {
-        let object = json!({"metadata": metadata(name, namespace), "rules": rules(grants)});
-        wanted.push(Wanted {
-            plural: "roles",
-            object,
-        });
+        wanted.push(role(name, namespace, &rules(grants)));
     }
-    for (name, role, subjects) in system::BINDINGS {
-        wanted.push(binding(name, "", "ClusterRole", role, subjects));
+    for (name, bound, subjects) in system::BINDINGS {
+        wanted.push(binding(name, "", "ClusterRole", bound, subjects));
     }
-    for role in controllers::ROLES {
-        let account = Who::ServiceAccount(role.name.trim_start_matches("system:controller:"));
-        wanted.push(binding(role.name, "", "ClusterRole", role.name, &[account]));
+    for of in controllers::ROLES {
+        let account = Who::ServiceAccount(of.name.trim_start_matches("system:controller:"));
+        wanted.push(binding(of.name, "", "ClusterRole", of.name, &[account]));
     }
     for (name, namespace, subjects) in system::NAMESPACED_BINDINGS {
         wanted.push(binding(name, namespace, "Role", name, subjects));

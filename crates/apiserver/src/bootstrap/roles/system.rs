@@ -1,8 +1,6 @@
 //! What the parts of a cluster are given, and what everybody is.
-use super::{Grant, READ, Role, Who};
+use super::{EVENTS, Grant, READ, Role, Who};
 use Grant::{Named, On, Paths};
-
-const EVENTS: Grant = On("core events.k8s.io", "events", "create patch update");
 
 pub const ROLES: &[Role] = &[
     Role {

@@ -1,6 +1,6 @@
 //! What people are given: `cluster-admin`, and `admin` ⊃ `edit` ⊃ `view`, each put together from every
 //! ClusterRole that carries its label.
-use super::{Grant, READ, Wanted, metadata, rules};
+use super::{Grant, READ, Wanted, role, rules};
 use Grant::{On, Paths};
 use serde_json::json;
 
@@ -91,32 +91,29 @@ const ADMIN: &[Grant] = &[
 
 /// Each aggregated role holds its rules from the first start on; the parts say what belongs where.
 pub fn cluster_roles() -> Vec<Wanted> {
-    let role = |name: &str, grants: &[&[Grant]]| {
+    let whole = |name: &str, grants: &[&[Grant]]| {
         let rules: Vec<_> = grants.iter().flat_map(|grants| rules(grants)).collect();
-        json!({"metadata": metadata(name, ""), "rules": rules})
+        role(name, "", &rules)
     };
     let label = |step: &str| format!("rbac.authorization.k8s.io/aggregate-to-{step}");
-    let mut objects = vec![role("cluster-admin", &[CLUSTER_ADMIN])];
-    for (name, whole, goes_into) in [
+    let mut wanted = vec![whole("cluster-admin", &[CLUSTER_ADMIN])];
+    for (name, grants, goes_into) in [
         ("admin", &[ADMIN, EDIT, VIEW][..], None),
         ("edit", &[EDIT, VIEW], Some("admin")),
         ("view", &[VIEW], Some("edit")),
     ] {
-        let mut object = role(name, whole);
-        object["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {label(name): "true"}}]});
+        let mut role = whole(name, grants);
+        role.object["aggregationRule"] =
+            json!({"clusterRoleSelectors": [{"matchLabels": {label(name): "true"}}]});
         if let Some(step) = goes_into {
-            object["metadata"]["labels"][label(step)] = json!("true");
+            role.object["metadata"]["labels"][label(step)] = json!("true");
         }
-        objects.push(object);
+        wanted.push(role);
     }
     for (step, grants) in [("admin", ADMIN), ("edit", EDIT), ("view", VIEW)] {
-        let mut object = role(&format!("system:aggregate-to-{step}"), &[grants]);
-        object["metadata"]["labels"][label(step)] = json!("true");
-        objects.push(object);
+        let mut role = whole(&format!("system:aggregate-to-{step}"), &[grants]);
+        role.object["metadata"]["labels"][label(step)] = json!("true");
+        wanted.push(role);
     }
-    let wanted = |object| Wanted {
-        plural: "clusterroles",
-        object,
-    };
-    objects.into_iter().map(wanted).collect()
+    wanted
 }
