@@ -37,8 +37,6 @@ down: ## Stop the node and its pods
 
 .PHONY: clean-node
 clean-node: down ## Remove the node's state
-	@awk -v below="$(abspath $(ROOT)/var/lib/kubelet)/" 'index($$2, below) == 1 {print $$2}' /proc/self/mounts \
-	  | sort -r | xargs -r umount
 	rm -rf $(ROOT)/var/lib/orlop $(ROOT)/run/orlop $(ROOT)/var/lib/kubelet $(ROOT)/var/log/pods \
 	  $(ROOT)/var/log/containers $(ROOT)/etc/kubernetes $(ROOT)/var/lib/etcd
 

@@ -1,18 +1,22 @@
 //! Taking down what a killed node may have left.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Unmounts everything below a directory, deepest first, so that it can be removed.
-pub fn unmount_below(directory: &Path) {
-    let Ok(table) = std::fs::read_to_string("/proc/self/mounts") else {
-        return;
-    };
-    let mut points: Vec<&str> = table
+/// What is mounted below a directory, deepest first.
+pub fn mounted_below(directory: &Path) -> Vec<PathBuf> {
+    let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut points: Vec<PathBuf> = table
         .lines()
         .filter_map(|line| line.split_whitespace().nth(1))
-        .filter(|point| Path::new(point).starts_with(directory))
+        .map(PathBuf::from)
+        .filter(|point| point.starts_with(directory))
         .collect();
-    points.sort_unstable_by_key(|point| std::cmp::Reverse(point.len()));
-    for point in points {
-        let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+    points.sort_unstable_by_key(|point| std::cmp::Reverse(point.as_os_str().len()));
+    points
+}
+
+/// Unmounts everything below a directory, so that it can be removed.
+pub fn unmount_below(directory: &Path) {
+    for point in mounted_below(directory) {
+        let _ = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH);
     }
 }

@@ -13,6 +13,7 @@ mod node;
 mod wait;
 
 pub use binaries::{images, orlop};
+pub use cleanup::mounted_below;
 pub use containerd::SeparateContainerd;
 pub use kubectl::Kubectl;
 pub use node::{Node, NodeOptions, free_port};

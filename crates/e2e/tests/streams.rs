@@ -1,6 +1,6 @@
 //! Streams into containers with the real kubectl: exec, cp, attach, port-forward and logs.
 #![allow(clippy::unwrap_used)]
-use orlop_e2e::{Node, NodeOptions, eventually, free_port};
+use orlop_e2e::{Node, NodeOptions, eventually, free_port, mounted_below};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
@@ -113,6 +113,35 @@ fn kubectl_reaches_into_containers() {
     logs_are_cut_as_asked(&node);
     // Main processes that ignore SIGTERM would hold up the node's end.
     node.kubectl.ok("delete pod s --now");
+}
+
+#[test]
+fn down_unmounts_the_volumes_of_pods_that_ran() {
+    let mut node = Node::start(NodeOptions::default());
+    let pod = format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: t}}
+spec:
+  nodeName: {}
+  hostNetwork: true
+  containers:
+  - name: c
+    image: orlop.local/busybox:debian
+    command: [sh, -c, "trap exit TERM; while :; do sleep 60 & wait; done"]
+"#,
+        node.name
+    );
+    node.kubectl.feed("apply", &pod);
+    node.kubectl.ok("wait --for=condition=Ready --timeout=60s pod/t");
+    let kubelet = node.root().join("var/lib/kubelet");
+    assert_ne!(mounted_below(&kubelet).len(), 0, "the pod's token lies in memory");
+
+    let down = node.orlop("down");
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    node.ended();
+    assert_eq!(mounted_below(&kubelet), Vec::<std::path::PathBuf>::new());
 }
 
 /// N08, O15: over WebSocket and over SPDY.

@@ -33,6 +33,8 @@ mod watched;
 
 use crate::environment::objects::FetchError;
 use directory::Plugin;
+pub use table::unmount_all;
+
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use objects::Objects;
 use orlop_api::pod::{name, namespace, uid};

@@ -24,9 +24,7 @@ pub fn remove(directory: &Path) -> Result<(), VolumeError> {
             });
         }
     };
-    for point in below(&read(), &real).into_iter().rev() {
-        unmount(&point).map_err(|source| VolumeError::TearDown { path: point, source })?;
-    }
+    unmount_below(&real)?;
     if let Some(left) = below(&read(), &real).pop() {
         // Removing through a mount would remove what isn't the pod's.
         let source = io::Error::other("still mounted");
@@ -37,6 +35,25 @@ pub fn remove(directory: &Path) -> Result<(), VolumeError> {
             Err(VolumeError::TearDown { path: real, source })
         }
         _ => Ok(()),
+    }
+}
+
+/// Unmounts what is mounted at or below `directory`, which has no links in it, the last first.
+fn unmount_below(directory: &Path) -> Result<(), VolumeError> {
+    for point in below(&read(), directory).into_iter().rev() {
+        unmount(&point).map_err(|source| VolumeError::TearDown { path: point, source })?;
+    }
+    Ok(())
+}
+
+/// Unmounts the volumes of every pod of a node that has been stopped: what lies in memory, such as
+/// tokens, goes with it. `kubelet_root` is `/var/lib/kubelet`; one that isn't there has none.
+pub fn unmount_all(kubelet_root: &Path) -> Result<(), VolumeError> {
+    let pods = kubelet_root.join("pods");
+    match std::fs::canonicalize(&pods) {
+        Ok(real) => unmount_below(&real),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(VolumeError::TearDown { path: pods, source }),
     }
 }
 

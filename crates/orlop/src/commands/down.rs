@@ -34,6 +34,7 @@ pub async fn down(arguments: DownArgs) -> Result<()> {
         let stopped = orlop_cri::sweep::remove_all_pods(&runtime, POD_GRACE).await?;
         println!("{stopped} pods stopped");
     }
+    orlop_kubelet::volumes::unmount_all(&root.kubelet())?;
     stop_containerd(&root).await
 }
 
