@@ -2,12 +2,13 @@
 //! manifests and validation, as pure functions over `k8s-openapi` types.
 //!
 //! No tasks, no I/O, no clocks: everything here is a function of its arguments, so the kubelet, the
-//! controllers, the scheduler and the API server agree by construction. `patch`, `table` and `wire` (the API
+//! controllers, the scheduler and the API server agree by construction. `apply`, `patch`, `table` and `wire` (the API
 //! server's view of bytes) live here for the same reason.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod age;
 pub mod annotations;
+pub mod apply;
 pub mod defaults;
 pub mod expand;
 pub mod fnv;

@@ -27,6 +27,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 mod parse;
+mod topology;
+
+pub use topology::{Topology, key_default};
 
 /// Index of a message in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +92,8 @@ pub struct Field {
     /// The fields of its message appear at this message's level in JSON.
     pub inline: bool,
     pub merge: Merge,
+    /// How server-side apply divides it.
+    pub topology: Topology,
 }
 
 /// One message (object type) of the API.
@@ -98,6 +103,8 @@ pub struct Message {
     pub name: &'static str,
     /// Can be the top of a body, and so carries `kind` and `apiVersion` in JSON.
     pub is_kind: bool,
+    /// Server-side apply owns it only as a whole.
+    pub atomic: bool,
     /// As protobuf has them.
     pub fields: Vec<Field>,
     /// As JSON has them: inlined messages dissolved, in the order they are written.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::topology::{self, Topology};
 use super::{Field, Merge, Message, MessageId, Schema, Shape, Type};
 
 /// The tables, in the order a bare kind name is looked up.
@@ -45,11 +46,13 @@ pub(super) fn parse(sources: &[&'static str]) -> Result<Schema, Broken> {
             api_version: draft.api_version,
             name: draft.name,
             is_kind: draft.is_kind,
+            atomic: topology::is_atomic(draft.api_version, draft.name),
             fields,
             json: Vec::new(),
             by_name: Vec::new(),
         });
     }
+    divide(&mut messages);
     for i in 0..messages.len() {
         let mut json = Vec::new();
         dissolve(&messages, i, &mut json, 0)?;
@@ -64,6 +67,17 @@ pub(super) fn parse(sources: &[&'static str]) -> Result<Schema, Broken> {
         .map(|d| (d.api_version, d.name));
     let kinds = kinds.filter_map(|k| ids.get(&k).map(|id| (k, *id))).collect();
     Ok(Schema { messages, kinds })
+}
+
+/// Tells every field how server-side apply divides it, now that all messages are known.
+fn divide(messages: &mut [Message]) {
+    let atomic: Vec<bool> = messages.iter().map(|m| m.atomic).collect();
+    for message in messages {
+        for field in &mut message.fields {
+            let whole = matches!(field.ty, Type::Message(id) if atomic.get(id.0 as usize) == Some(&true));
+            field.topology = topology::of(message.api_version, message.name, field, whole);
+        }
+    }
 }
 
 fn drafts(sources: &[&'static str]) -> Result<Vec<Draft>, Broken> {
@@ -164,6 +178,7 @@ fn field(
         presence,
         inline,
         merge,
+        topology: Topology::Granular,
     })
 }
 

@@ -1,0 +1,28 @@
+//! Server-side apply: who owns which field of an object, and what an applied configuration makes of it
+//! (contract api-server §9.5).
+//!
+//! | file | does |
+//! |---|---|
+//! | `set` | a set of fields, as `fieldsV1` writes it |
+//! | `form` | how a value of a type divides into fields |
+//! | `members` | the fields of a value; what a configuration may not hold |
+//! | `compare` | the fields that differ between two values |
+//! | `merge` | a configuration laid over an object; fields taken out of one |
+//! | `managed` | `metadata.managedFields` |
+//! | `ownership` | the rules: what an update takes over, what an apply merges, drops and refuses |
+//!
+//! All of it is a function of its arguments: the time is one of them.
+mod compare;
+mod form;
+mod managed;
+mod members;
+mod merge;
+mod ownership;
+mod set;
+#[cfg(test)]
+mod tests;
+
+pub use form::Type;
+pub use managed::{Entry, Managed, Operation};
+pub use ownership::{Applied, Conflict, Refused, Writer, apply, update};
+pub use set::FieldSet;

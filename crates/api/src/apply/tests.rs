@@ -1,0 +1,314 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn writer(manager: &str) -> Writer<'_> {
+    Writer {
+        manager,
+        api_version: "v1",
+        subresource: "",
+        ignored: &["status"],
+        now: "2026-01-01T00:00:00Z",
+    }
+}
+
+fn config_map() -> Type {
+    Type::of_kind("v1", "ConfigMap").unwrap()
+}
+
+fn pod() -> Type {
+    Type::of_kind("v1", "Pod").unwrap()
+}
+
+fn data(data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
+}
+
+fn create(config: &Value, ty: Type, manager: &str) -> Applied {
+    apply(
+        Managed::default(),
+        &json!({}),
+        false,
+        config,
+        ty,
+        &writer(manager),
+        false,
+    )
+    .unwrap()
+}
+
+fn again(on: &Applied, config: &Value, ty: Type, manager: &str, force: bool) -> Result<Applied, Refused> {
+    apply(
+        on.managed.clone(),
+        &on.object,
+        true,
+        config,
+        ty,
+        &writer(manager),
+        force,
+    )
+}
+
+fn fields(managed: &Managed, manager: &str) -> Value {
+    let entry = managed.entries.iter().find(|e| e.manager == manager);
+    entry.map_or(Value::Null, |e| e.fields.to_value())
+}
+
+/// P08: an Apply entry with the applied fields only.
+#[test]
+fn an_apply_owns_what_it_lists() {
+    let applied = create(&data(json!({"a": "1"})), config_map(), "m1");
+    assert_eq!(fields(&applied.managed, "m1"), json!({"f:data": {"f:a": {}}}));
+    let container = json!({"metadata": {"name": "p"}, "spec": {"containers": [
+        {"name": "c", "image": "i", "ports": [{"containerPort": 80}], "args": ["a", "b"], "resources": {}}]}});
+    let applied = create(&container, pod(), "m1");
+    assert_eq!(
+        fields(&applied.managed, "m1"),
+        json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {
+            ".": {}, "f:name": {}, "f:image": {}, "f:args": {}, "f:resources": {},
+            "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}}}}}})
+    );
+}
+
+/// P09: another's field is a conflict; force takes it; the same value is shared.
+#[test]
+fn conflicts_are_refused_and_forced() {
+    let first = create(&data(json!({"a": "1", "b": "1"})), config_map(), "m1");
+    let refused = again(&first, &data(json!({"a": "2"})), config_map(), "m2", false).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Apply failed with 1 conflict: conflict with \"m1\": .data.a"
+    );
+    let refused = again(
+        &first,
+        &data(json!({"a": "2", "b": "2"})),
+        config_map(),
+        "m2",
+        false,
+    )
+    .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .data.a\n- .data.b"
+    );
+    let forced = again(&first, &data(json!({"a": "2"})), config_map(), "m2", true).unwrap();
+    assert_eq!(forced.object["data"], json!({"a": "2", "b": "1"}));
+    assert_eq!(fields(&forced.managed, "m1"), json!({"f:data": {"f:b": {}}}));
+    assert_eq!(fields(&forced.managed, "m2"), json!({"f:data": {"f:a": {}}}));
+    let shared = again(&first, &data(json!({"a": "1"})), config_map(), "m2", false).unwrap();
+    assert_eq!(
+        fields(&shared.managed, "m1"),
+        json!({"f:data": {"f:a": {}, "f:b": {}}})
+    );
+}
+
+/// P10: what nobody lists any more goes; what another owns stays.
+#[test]
+fn fields_that_are_no_longer_listed_go() {
+    let first = create(&data(json!({"a": "1", "b": "1"})), config_map(), "m1");
+    let second = again(&first, &data(json!({"a": "1"})), config_map(), "m2", false).unwrap();
+    let third = again(&second, &data(json!({})), config_map(), "m1", false).unwrap();
+    assert_eq!(third.object["data"], json!({"a": "1"}));
+    assert_eq!(fields(&third.managed, "m1"), json!({"f:data": {}}));
+    let fourth = again(
+        &third,
+        &json!({"metadata": {"name": "c"}}),
+        config_map(),
+        "m2",
+        false,
+    )
+    .unwrap();
+    assert_eq!(fourth.object.get("data"), None);
+}
+
+/// An item of a keyed list goes with the defaults that were filled into it.
+#[test]
+fn a_container_that_is_no_longer_listed_goes_whole() {
+    let two = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]}});
+    let mut first = create(&two, pod(), "m1");
+    first.object["spec"]["containers"][1]["imagePullPolicy"] = json!("Always");
+    let one = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "i"}]}});
+    let second = again(&first, &one, pod(), "m1", false).unwrap();
+    assert_eq!(
+        second.object["spec"]["containers"],
+        json!([{"name": "a", "image": "i"}])
+    );
+}
+
+/// Lists of both sides keep their orders.
+#[test]
+fn merged_items_keep_both_orders() {
+    let names = |list: &[&str]| -> Value {
+        let env: Vec<Value> = list.iter().map(|n| json!({"name": n, "value": "v"})).collect();
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "env": env}]}})
+    };
+    for (live, config, merged) in [
+        (&["a", "b"][..], &["c"][..], &["a", "b", "c"][..]),
+        (&["a", "b", "c"], &["x", "b"], &["a", "x", "b", "c"]),
+        (&["a", "b"], &["b", "a"], &["b", "a"]),
+        (&["a", "k", "b"], &["b", "a"], &["b", "a", "k"]),
+    ] {
+        let first = create(&names(live), pod(), "m1");
+        let second = again(&first, &names(config), pod(), "m2", false).unwrap();
+        let env = second.object["spec"]["containers"][0]["env"].as_array().unwrap();
+        let got: Vec<&str> = env.iter().map(|e| e["name"].as_str().unwrap()).collect();
+        assert_eq!(got, merged, "{config:?} over {live:?}");
+    }
+}
+
+#[test]
+fn configurations_that_do_not_fit_are_refused_with_their_path() {
+    for (spec, text) in [
+        (json!({"bogus": 1}), ".spec.bogus: field not declared in schema"),
+        (
+            json!({"containers": [{"name": "c", "imag": "x"}]}),
+            ".spec.containers[name=\"c\"].imag: field not declared in schema",
+        ),
+        (
+            json!({"containers": [{"name": "c"}, {"name": "c"}]}),
+            ".spec.containers: duplicate entries for key [name=\"c\"]",
+        ),
+    ] {
+        let config = json!({"metadata": {"name": "p"}, "spec": spec});
+        let refused = apply(
+            Managed::default(),
+            &json!({}),
+            false,
+            &config,
+            pod(),
+            &writer("m"),
+            false,
+        )
+        .unwrap_err();
+        assert_eq!(refused.to_string(), text);
+    }
+    let keyless = json!({"spec": {"containers": [{"image": "c"}]}});
+    assert!(
+        apply(
+            Managed::default(),
+            &json!({}),
+            false,
+            &keyless,
+            pod(),
+            &writer("m"),
+            false
+        )
+        .is_err()
+    );
+}
+
+/// Updates own what they changed, maps and items they made included, and take fields without a conflict.
+#[test]
+fn updates_own_what_they_changed() {
+    let empty = json!({"metadata": {}, "spec": {}});
+    let old = json!({"metadata": {"name": "p", "labels": {"a": "1"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let made = update(Managed::default(), &empty, &old, pod(), &writer("m1"));
+    assert_eq!(
+        fields(&made, "m1"),
+        json!({"f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+            "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}, "f:image": {}}}}})
+    );
+    let mut new = old.clone();
+    new["spec"]["containers"][0]["image"] = json!("j");
+    new["metadata"]["labels"] = json!({});
+    let changed = update(made, &old, &new, pod(), &writer("m2"));
+    assert_eq!(
+        fields(&changed, "m2"),
+        json!({"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {"f:image": {}}}}})
+    );
+    assert_eq!(
+        fields(&changed, "m1"),
+        json!({"f:metadata": {"f:labels": {}}, "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}}}}})
+    );
+}
+
+/// P15
+#[test]
+fn the_oldest_updates_are_folded() {
+    let mut managed = Managed::default();
+    let mut object = data(json!({}));
+    for number in 0..11 {
+        let mut new = object.clone();
+        new["data"][format!("k{number}")] = json!("v");
+        let (manager, now) = (format!("m{number}"), format!("2026-01-01T00:00:{number:02}Z"));
+        let writer = Writer {
+            now: &now,
+            ..writer(&manager)
+        };
+        managed = update(managed, &object, &new, config_map(), &writer);
+        object = new;
+    }
+    assert_eq!(managed.entries.len(), 10);
+    assert_eq!(
+        fields(&managed, "ancient-changes"),
+        json!({"f:data": {"f:k0": {}, "f:k1": {}}})
+    );
+}
+
+#[test]
+fn what_was_there_before_the_first_apply_is_credited() {
+    let live = data(json!({"a": "1"}));
+    let refused = apply(
+        Managed::default(),
+        &live,
+        true,
+        &data(json!({"a": "2"})),
+        config_map(),
+        &writer("m"),
+        false,
+    );
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.a"
+    );
+}
+
+#[test]
+fn managed_fields_are_read_as_they_are_written() {
+    let applied = create(&data(json!({"a": "1"})), config_map(), "m1");
+    let list = applied.managed.to_value();
+    assert_eq!(Managed::parse(&list).unwrap(), applied.managed);
+    assert_eq!(
+        Managed::parse(&json!([{"operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": {"x:y": {}}}])),
+        None
+    );
+    assert!(Managed::is_reset(&json!([{}])) && Managed::is_reset(&json!([])));
+    assert!(!Managed::is_reset(&list));
+}
+
+fn any_data() -> impl Strategy<Value = Value> {
+    proptest::collection::btree_map("[a-e]", "[0-2]", 0..4).prop_map(|map| data(json!(map)))
+}
+
+proptest! {
+    /// Applying the same twice is applying it once.
+    #[test]
+    fn applying_again_changes_nothing(live in any_data(), config in any_data()) {
+        let first = create(&live, config_map(), "m1");
+        let once = again(&first, &config, config_map(), "m2", true).unwrap();
+        let twice = again(&once, &config, config_map(), "m2", false).unwrap();
+        prop_assert_eq!(&once.object, &twice.object);
+        prop_assert_eq!(once.managed.to_value(), twice.managed.to_value());
+    }
+
+    /// What is listed is there afterwards, and owned.
+    #[test]
+    fn what_is_applied_is_there(live in any_data(), config in any_data()) {
+        let first = create(&live, config_map(), "m1");
+        let applied = again(&first, &config, config_map(), "m2", true).unwrap();
+        for (key, value) in config["data"].as_object().unwrap() {
+            prop_assert_eq!(&applied.object["data"][key], value);
+        }
+    }
+
+    /// An unforced apply never changes what others own.
+    #[test]
+    fn without_force_nothing_of_others_changes(live in any_data(), config in any_data()) {
+        let first = create(&live, config_map(), "m1");
+        if let Ok(applied) = again(&first, &config, config_map(), "m2", false) {
+            for (key, value) in live["data"].as_object().unwrap() {
+                prop_assert_eq!(&applied.object["data"][key], value);
+            }
+        }
+    }
+}

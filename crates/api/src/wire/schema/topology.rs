@@ -1,0 +1,108 @@
+//! How server-side apply sees a field: which lists are keyed or sets, what is owned only as a whole (contract
+//! api-server §9.5). Most of it follows from the strategic merge marks; here is what differs from them.
+use super::{Field, Merge, Shape, Type};
+
+/// The parts in which a field can be owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topology {
+    /// Member by member; a scalar as itself.
+    Granular,
+    /// Only as a whole.
+    Atomic,
+    /// A list whose items are told apart by one or two of their fields.
+    Keyed(&'static str, Option<&'static str>),
+    /// A list of different scalars.
+    Set,
+}
+
+/// Messages that are owned as a whole, by apiVersion and name.
+const ATOMIC_MESSAGES: &[(&str, &str)] = &[
+    ("meta.k8s.io/v1", "LabelSelector"),
+    ("meta.k8s.io/v1", "OwnerReference"),
+    ("rbac.authorization.k8s.io/v1", "RoleRef"),
+    ("rbac.authorization.k8s.io/v1", "Subject"),
+    ("discovery.k8s.io/v1", "EndpointPort"),
+    ("v1", "ConfigMapKeySelector"),
+    ("v1", "EndpointAddress"),
+    ("v1", "EndpointPort"),
+    ("v1", "FileKeySelector"),
+    ("v1", "LocalObjectReference"),
+    ("v1", "NodeSelector"),
+    ("v1", "NodeSelectorTerm"),
+    ("v1", "ObjectFieldSelector"),
+    ("v1", "ObjectReference"),
+    ("v1", "ResourceFieldSelector"),
+    ("v1", "ScopeSelector"),
+    ("v1", "ScopedResourceSelectorRequirement"),
+    ("v1", "SecretKeySelector"),
+    ("v1", "SecretReference"),
+    ("v1", "TopologySelectorTerm"),
+    ("v1", "TypedLocalObjectReference"),
+];
+
+/// Fields that differ from what their merge mark says, by the message's apiVersion and name.
+const FIELDS: &[(&str, &str, &str, Topology)] = &[
+    ("v1", "Container", "ports", CONTAINER_PORTS),
+    ("v1", "EphemeralContainer", "ports", CONTAINER_PORTS),
+    ("v1", "EphemeralContainerCommon", "ports", CONTAINER_PORTS),
+    ("v1", "PodSpec", "nodeSelector", Topology::Atomic),
+    (
+        "v1",
+        "PodSpec",
+        "topologySpreadConstraints",
+        Topology::Keyed("topologyKey", Some("whenUnsatisfiable")),
+    ),
+    ("v1", "PodStatus", "hostIPs", Topology::Atomic),
+    ("v1", "ReplicationControllerSpec", "selector", Topology::Atomic),
+    (
+        "v1",
+        "ResourceRequirements",
+        "claims",
+        Topology::Keyed("name", None),
+    ),
+    (
+        "v1",
+        "ServiceSpec",
+        "ports",
+        Topology::Keyed("port", Some("protocol")),
+    ),
+    ("v1", "ServiceSpec", "selector", Topology::Atomic),
+    ("v1", "ServiceStatus", "conditions", Topology::Keyed("type", None)),
+    ("discovery.k8s.io/v1", "Endpoint", "addresses", Topology::Set),
+    ("node.k8s.io/v1", "Scheduling", "nodeSelector", Topology::Atomic),
+    (
+        "storage.k8s.io/v1",
+        "CSIDriverSpec",
+        "volumeLifecycleModes",
+        Topology::Set,
+    ),
+];
+
+const CONTAINER_PORTS: Topology = Topology::Keyed("containerPort", Some("protocol"));
+
+/// What an item's key field means when it is absent, for the keys that have a default.
+pub fn key_default(key: &str) -> Option<&'static str> {
+    (key == "protocol").then_some("TCP")
+}
+
+pub(super) fn is_atomic(api_version: &str, message: &str) -> bool {
+    ATOMIC_MESSAGES.contains(&(api_version, message))
+}
+
+/// The topology of a field of this message; `atomic` says whether the field's own message is.
+pub(super) fn of(api_version: &str, message: &str, field: &Field, atomic: bool) -> Topology {
+    let differs = FIELDS
+        .iter()
+        .find(|(v, m, f, _)| *v == api_version && *m == message && *f == field.name);
+    if let Some((.., topology)) = differs {
+        return *topology;
+    }
+    match (field.shape, field.merge) {
+        (Shape::List, Merge::Key(key)) => Topology::Keyed(key, None),
+        (Shape::List, Merge::Set) => Topology::Set,
+        (Shape::List, _) => Topology::Atomic,
+        (Shape::Map, _) => Topology::Granular,
+        (Shape::One, _) if field.ty == Type::Strings || atomic => Topology::Atomic,
+        (Shape::One, _) => Topology::Granular,
+    }
+}
