@@ -57,14 +57,14 @@ pub fn head(resource: &Resource) -> String {
     )
 }
 
-/// The bytes to store: no resourceVersion, no managedFields, no selfLink.
+/// The bytes to store: no resourceVersion, no selfLink.
 pub fn stored(resource: &Resource, object: &Value) -> Bytes {
     let mut out = head(resource).into_bytes();
     out.reserve(512);
     let mut first = true;
     if let Some(metadata) = object.get("metadata").and_then(Value::as_object) {
         for (key, value) in metadata {
-            if matches!(key.as_str(), "resourceVersion" | "managedFields" | "selfLink") {
+            if matches!(key.as_str(), "resourceVersion" | "selfLink") {
                 continue;
             }
             member(&mut out, &mut first, key, value);
@@ -128,7 +128,7 @@ mod tests {
     fn stored_bytes_begin_with_the_head_and_leave_the_version_out() {
         let resource = crate::resources::find("", "v1", "configmaps").unwrap();
         let object = json!({"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"},
-            "metadata":{"name":"c","resourceVersion":"7","managedFields":[]}});
+            "metadata":{"name":"c","resourceVersion":"7","selfLink":"/c"}});
         assert_eq!(
             stored(resource, &object),
             r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c"},"data":{"a":"b"}}"#

@@ -23,7 +23,7 @@
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
 //! cache to be there.
 //!
-//! Deliberately absent: managed fields and server-side apply (refused with 415), webhooks, custom
+//! Deliberately absent: webhooks, custom
 //! resources, static and bootstrap tokens.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

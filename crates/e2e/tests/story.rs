@@ -302,6 +302,16 @@ fn apply_says_configured_and_unchanged(node: &Node) {
         configured,
         "configmap/kube-proxy configured\ndaemonset.apps/kube-proxy unchanged\n"
     );
+    // P17: what was applied by the client passes to the server, its annotation too.
+    let on_the_server = node.kubectl.feed("apply --server-side", &changed);
+    assert_eq!(
+        on_the_server,
+        "configmap/kube-proxy serverside-applied\ndaemonset.apps/kube-proxy serverside-applied\n"
+    );
+    let managed = node
+        .kubectl
+        .ok("get configmap -n kube-system kube-proxy --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}");
+    assert_eq!(words(&managed), ["kubectl", "kubectl-last-applied"]);
 }
 
 /// The log and a Node event name file, line and field; the running pod is left alone.

@@ -30,6 +30,9 @@ impl Walk {
         if old == new {
             return;
         }
+        // Types that are always written are null when they are empty.
+        let standing = standing || old.is_some_and(Value::is_null) && new.is_some();
+        let (old, new) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
         let divided = match (old.map(|v| ty.form(v)), new.map(|v| ty.form(v))) {
             (None, None) => return,
             (Some(Form::Leaf), _) | (_, Some(Form::Leaf)) => false,

@@ -24,5 +24,5 @@ mod tests;
 
 pub use form::Type;
 pub use managed::{Entry, Managed, Operation};
-pub use ownership::{Applied, Conflict, Refused, Writer, apply, update};
+pub use ownership::{Applied, Conflict, Present, Refused, Writer, apply, update};
 pub use set::FieldSet;

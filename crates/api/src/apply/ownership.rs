@@ -36,6 +36,15 @@ pub struct Writer<'w> {
     pub now: &'w str,
 }
 
+/// What a configuration is applied to.
+#[derive(Debug)]
+pub struct Present<'o> {
+    /// An empty object of its kind if there is none.
+    pub object: &'o Value,
+    pub managed: Managed,
+    pub exists: bool,
+}
+
 /// An object with a configuration applied, and who owns it then.
 #[derive(Debug)]
 pub struct Applied {
@@ -118,20 +127,24 @@ pub fn update(mut managed: Managed, old: &Value, new: &Value, ty: Type, writer: 
     managed
 }
 
-/// Applies a configuration to an object: `live` with its `managed` fields, or an empty object of its kind and nothing
-/// managed if there is none (`exists`).
+/// Applies a configuration to what is there. `complete` gives the merged object its canonical form and its defaults: a
+/// value that means the same as the one that is there changes nothing and conflicts with nobody.
 ///
 /// # Errors
 /// The configuration doesn't fit the type, or would change what others own and `force` isn't set.
 pub fn apply(
-    mut managed: Managed,
-    live: &Value,
-    exists: bool,
+    present: Present<'_>,
     config: &Value,
     ty: Type,
     writer: &Writer<'_>,
     force: bool,
+    complete: impl FnOnce(Value) -> Result<Value, String>,
 ) -> Result<Applied, Refused> {
+    let Present {
+        object: live,
+        mut managed,
+        exists,
+    } = present;
     check(config, ty).map_err(Refused::Malformed)?;
     if exists && managed.is_empty() {
         let mut fields = members(live, ty);
@@ -164,7 +177,9 @@ pub fn apply(
         None => merged,
     };
 
-    let changes = writer.changes(live, &object, ty);
+    let mut changes = writer.changes(live, &object, ty);
+    let object = complete(object).map_err(Refused::Malformed)?;
+    changes.written = changes.written.common(&compare(live, &object, ty).written);
     if !force {
         let conflicts = conflicts(&managed, &changes);
         if !conflicts.is_empty() {

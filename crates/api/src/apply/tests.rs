@@ -24,6 +24,23 @@ fn data(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
 }
 
+fn apply(
+    managed: Managed,
+    live: &Value,
+    exists: bool,
+    config: &Value,
+    ty: Type,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Applied, Refused> {
+    let present = Present {
+        object: live,
+        managed,
+        exists,
+    };
+    super::apply(present, config, ty, writer, force, Ok)
+}
+
 fn create(config: &Value, ty: Type, manager: &str) -> Applied {
     apply(
         Managed::default(),
@@ -119,6 +136,29 @@ fn fields_that_are_no_longer_listed_go() {
     )
     .unwrap();
     assert_eq!(fourth.object.get("data"), None);
+}
+
+/// A default that was filled into something owned as a whole is no conflict with who applied it without.
+#[test]
+fn what_means_the_same_conflicts_with_nobody() {
+    let env = |field: Value| {
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "env": [
+            {"name": "N", "valueFrom": {"fieldRef": field}}]}]}})
+    };
+    let (short, long) = (
+        env(json!({"fieldPath": "f"})),
+        env(json!({"apiVersion": "v1", "fieldPath": "f"})),
+    );
+    let live = update(Managed::default(), &json!({}), &long, pod(), &writer("m1"));
+    assert!(apply(live.clone(), &long, true, &short, pod(), &writer("m2"), false).is_err());
+    let complete = |_| Ok(long.clone());
+    let present = Present {
+        object: &long,
+        managed: live,
+        exists: true,
+    };
+    let applied = super::apply(present, &short, pod(), &writer("m2"), false, complete).unwrap();
+    assert_eq!(applied.object, long);
 }
 
 /// An item of a keyed list goes with the defaults that were filled into it.

@@ -1,5 +1,5 @@
 //! Binding: a pod gets its node, once (contract §12.5).
-use super::change::{Change, Outcome, Part};
+use super::change::{Change, Outcome, Part, Tracking};
 use super::identity;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
@@ -53,6 +53,7 @@ async fn bind_pod(
         name,
         dry_run: options.dry_run,
         is_put: true,
+        tracking: Tracking::Update,
     }
     .apply(|old| {
         if !old["metadata"]["deletionTimestamp"].is_null() {

@@ -1,6 +1,6 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
-use super::{get, identity};
+use super::{get, identity, ownership};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::{Object, StorageId};
 use crate::encode;
@@ -45,6 +45,15 @@ impl Part {
     }
 }
 
+/// How a change tells who owns the fields it wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracking {
+    /// By comparing before and after.
+    Update,
+    /// The new object brings its managed fields.
+    Applied,
+}
+
 /// One change to an existing object.
 pub struct Change<'c> {
     pub call: &'c Call,
@@ -53,6 +62,7 @@ pub struct Change<'c> {
     pub dry_run: bool,
     /// PUTs name a foreign uid as a conflict, patches as an invalid value.
     pub is_put: bool,
+    pub tracking: Tracking,
 }
 
 /// What a change came to.
@@ -133,11 +143,21 @@ impl Change<'_> {
             }
         }
         self.check_uid(&new, old)?;
+        let managed = ownership::take(&mut new);
         restore_metadata(&mut new, old);
         if let Some(warning) = identity::single_owners(&mut new) {
             self.call.warn(warning);
         }
         self.restore_parts(&mut new, old);
+        match (self.tracking, managed) {
+            (Tracking::Update, given) => {
+                ownership::updated(self.call, self.part, given.as_ref(), old, &mut new);
+            }
+            (Tracking::Applied, Some(managed)) => {
+                identity::metadata(&mut new).insert("managedFields".to_owned(), managed);
+            }
+            (Tracking::Applied, None) => {}
+        }
         admission::admit(&mut Attempt {
             server: &self.call.server,
             user: &self.call.user,
@@ -226,6 +246,7 @@ impl Change<'_> {
             Part::EphemeralContainers => {
                 let containers = new["spec"]["ephemeralContainers"].clone();
                 *new = old.clone();
+                ownership::take(new);
                 if !containers.is_null() {
                     new["spec"]["ephemeralContainers"] = containers;
                 }
@@ -286,7 +307,6 @@ fn restore_metadata(new: &mut Value, old: &Value) {
         }
     }
     metadata.remove("selfLink");
-    metadata.remove("managedFields");
 }
 
 fn spec_differs(new: &Value, old: &Value) -> bool {

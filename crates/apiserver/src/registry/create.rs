@@ -1,5 +1,5 @@
 //! POST on a collection, and PUT where it may create (contract §7.1).
-use super::{identity, present};
+use super::{identity, ownership, present};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::Object;
 use crate::encode;
@@ -7,6 +7,7 @@ use crate::http::{Answer, Call};
 use crate::request::{self, WriteOptions};
 use crate::status::ApiError;
 use http::StatusCode;
+use orlop_api::apply::Managed;
 use orlop_store::{Compare, Op, Txn};
 use serde_json::Value;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ const NAME_ATTEMPTS_MAX: usize = 8;
 pub async fn create(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let object = decode(call, &options)?;
-    create_object(call, object, &options).await
+    create_object(call, object, &options, None).await
 }
 
 /// The request's body in stored form, defaulted, with warnings noted.
@@ -40,11 +41,12 @@ pub fn decode_plain(call: &Call, options: &WriteOptions) -> Result<Value, ApiErr
     Ok(object)
 }
 
-/// Creates a decoded object.
+/// Creates a decoded object. `managed`: who owns its fields, if that isn't simply the creator.
 pub async fn create_object(
     call: &Call,
     mut object: Value,
     options: &WriteOptions,
+    managed: Option<&Managed>,
 ) -> Result<Answer, ApiError> {
     let resource = call.resource;
     let rules = &resource.rules;
@@ -52,6 +54,10 @@ pub async fn create_object(
     identity::forget_server_fields(&mut object)?;
     if let Some(warning) = identity::single_owners(&mut object) {
         call.warn(warning);
+    }
+    match managed {
+        Some(managed) => ownership::put(&mut object, managed),
+        None => ownership::created(call, &mut object),
     }
     let given_name = identity::text(&object, "name").to_owned();
     admission::admit(&mut Attempt {

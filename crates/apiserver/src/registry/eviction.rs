@@ -1,5 +1,5 @@
 //! Eviction: a deletion that respects disruption budgets (contract §12.5).
-use super::change::{Change, Part};
+use super::change::{Change, Part, Tracking};
 use super::{binding, delete, get, identity};
 use crate::http::{Answer, Call};
 use crate::request::{self, DeleteOptions, Expected, WriteOptions};
@@ -82,6 +82,7 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), ApiE
         name: &budget_name,
         dry_run,
         is_put: false,
+        tracking: Tracking::Update,
     }
     .apply(|budget| {
         let status = &budget["status"];
@@ -131,6 +132,7 @@ async fn mark_target(call: &Call, name: &str) -> Result<(), ApiError> {
         name,
         dry_run: false,
         is_put: false,
+        tracking: Tracking::Update,
     }
     .apply(|old| {
         let mut pod = old.clone();

@@ -1,5 +1,6 @@
 //! The verbs, one a file. `dispatch` sends a routed request to its verb; `change` holds what all
 //! writes to an existing object share.
+mod apply;
 mod binding;
 mod change;
 mod connect;
@@ -11,6 +12,7 @@ mod get;
 mod identity;
 mod list;
 mod log;
+mod ownership;
 mod patch;
 mod present;
 mod reviews;

@@ -1,6 +1,6 @@
-//! PATCH in its three built-in forms; server-side apply is refused with 415 (contract §9).
-use super::change::{Change, Part};
-use super::update;
+//! PATCH in its three classic forms (contract §9); server-side apply has a file of its own.
+use super::change::{Change, Part, Tracking};
+use super::{apply, update};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, FieldValidation, WriteOptions};
 use crate::status::{ApiError, Cause};
@@ -8,6 +8,8 @@ use http::header::CONTENT_TYPE;
 use orlop_api::patch::{self, PatchError};
 use orlop_api::wire;
 use serde_json::{Value, json};
+
+const APPLY: &str = "application/apply-patch+yaml";
 
 /// The forms of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,9 @@ pub struct Patch {
 }
 
 pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
+    if media_type(call) == APPLY {
+        return apply::apply(call, part).await;
+    }
     let patch = Patch::read(call)?;
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let name = call.info.name.as_str();
@@ -37,6 +42,7 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
         name,
         dry_run: options.dry_run,
         is_put: false,
+        tracking: Tracking::Update,
     }
     .apply(|old| {
         let mut shown = old.clone();
@@ -62,22 +68,20 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
     }
 }
 
+fn media_type(call: &Call) -> &str {
+    let content_type = call.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    content_type
+        .and_then(|text| text.split(';').next())
+        .unwrap_or_default()
+        .trim()
+}
+
 impl Patch {
     pub fn read(call: &Call) -> Result<Self, ApiError> {
-        let content_type = call
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
-        let form = match content_type.split(';').next().unwrap_or_default().trim() {
+        let form = match media_type(call) {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,
             "application/strategic-merge-patch+json" => Form::Strategic,
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-                return Err(ApiError::unsupported_media_type(
-                    "415: Unsupported Media Type: this server does not offer server-side apply yet; use kubectl apply without --server-side",
-                ));
-            }
             _ => return Err(ApiError::unsupported_media_type("415: Unsupported Media Type")),
         };
         let body: Value = serde_json::from_slice(&call.body).map_err(|error| {

@@ -1,5 +1,5 @@
 //! Replica counts through `autoscaling/v1` Scale.
-use super::change::{Change, Outcome, Part};
+use super::change::{Change, Outcome, Part, Tracking};
 use super::patch::Patch;
 use super::{get, identity};
 use crate::http::{Answer, Call};
@@ -38,6 +38,7 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
         name,
         dry_run: options.dry_run,
         is_put,
+        tracking: Tracking::Update,
     }
     .apply(|old| {
         let scale = match (&body, &patch) {

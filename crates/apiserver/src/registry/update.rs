@@ -1,5 +1,5 @@
 //! PUT (contract §7.3).
-use super::change::{Change, Outcome, Part};
+use super::change::{Change, Outcome, Part, Tracking};
 use super::{create, identity, present};
 use crate::http::{Answer, Call};
 use crate::request::WriteOptions;
@@ -37,6 +37,7 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
         name,
         dry_run: options.dry_run,
         is_put: true,
+        tracking: Tracking::Update,
     };
     let outcome = change
         .apply(|_| {
@@ -58,7 +59,7 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
         Some(outcome) => answer(call, outcome),
         None if resource.rules.create_on_update && part == Part::Main => {
             identity::metadata(&mut body).remove("resourceVersion");
-            create::create_object(call, body, &options).await
+            create::create_object(call, body, &options, None).await
         }
         None => Err(ApiError::not_found(resource, name)),
     }

@@ -22,6 +22,25 @@ impl WriteOptions {
     /// `kind`: `CreateOptions`, `UpdateOptions` or `PatchOptions`, for the refusal.
     pub fn parse(query: &Query, kind: &str) -> Result<Self, ApiError> {
         let mut causes = Vec::new();
+        if kind == "PatchOptions" && query.has("force") {
+            causes.push(cause::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
+        }
+        Self::parse_common(query, kind, causes)
+    }
+
+    /// Options of a server-side apply, which must say who applies.
+    pub fn parse_apply(query: &Query) -> Result<Self, ApiError> {
+        let mut causes = Vec::new();
+        if query.get("fieldManager").is_none_or(str::is_empty) {
+            causes.push(cause::required("fieldManager", "is required for apply patch"));
+        }
+        Self::parse_common(query, "PatchOptions", causes)
+    }
+
+    fn parse_common(query: &Query, kind: &str, mut causes: Vec<Cause>) -> Result<Self, ApiError> {
         let dry_run = dry_run(query.all("dryRun"), &mut causes);
         let validation = match query.get("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
@@ -38,12 +57,6 @@ impl WriteOptions {
         };
         if query.get("fieldManager").is_some_and(|m| m.len() > 128) {
             causes.push(cause::too_long("fieldManager", 128));
-        }
-        if kind == "PatchOptions" && query.has("force") {
-            causes.push(cause::forbidden(
-                "force",
-                "may not be specified for non-apply patch",
-            ));
         }
         if !causes.is_empty() {
             return Err(ApiError::invalid_kind("meta.k8s.io", kind, "", causes));

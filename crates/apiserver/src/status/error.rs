@@ -188,6 +188,13 @@ impl ApiError {
         )
     }
 
+    /// 409 for a configuration that would change what others own.
+    pub fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
+        Self::new(409, "Conflict", message)
+            .about("", "", "")
+            .with_causes(causes)
+    }
+
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }

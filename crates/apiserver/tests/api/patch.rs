@@ -1,6 +1,5 @@
 //! patch: cases P01 to P07.
 use crate::support::{CONFIGMAPS, Cluster, PODS, configmap, version};
-use http::Method;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -75,14 +74,4 @@ async fn no_change_is_no_write() {
         .await
         .ok();
     assert_eq!(same, first);
-}
-
-#[tokio::test]
-async fn server_side_apply_is_refused_honestly() {
-    let admin = Cluster::start().await.admin();
-    let headers = [("content-type", "application/apply-patch+yaml")];
-    let reply = admin
-        .send(Method::PATCH, &format!("{CONFIGMAPS}/c"), &headers, "{}")
-        .await;
-    assert_eq!(reply.code, 415);
 }

@@ -158,6 +158,17 @@ impl Client {
         .await
     }
 
+    /// Server-side apply; `query` follows the path's `?`.
+    pub async fn apply(&self, path: &str, query: &str, body: Value) -> Reply {
+        self.send(
+            Method::PATCH,
+            &format!("{path}?{query}"),
+            &[("content-type", "application/apply-patch+yaml")],
+            body.to_string(),
+        )
+        .await
+    }
+
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Watch {
         self.watch_as(path, "application/json").await

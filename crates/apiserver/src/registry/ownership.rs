@@ -1,0 +1,102 @@
+//! Who owns the fields of what a request writes: `metadata.managedFields` (contract §9.5).
+use super::change::Part;
+use super::identity;
+use crate::http::Call;
+use crate::request::{self, Expected};
+use http::header::USER_AGENT;
+use orlop_api::apply::{self, Managed, Type, Writer};
+use serde_json::{Value, json};
+
+const MANAGED_FIELDS: &str = "managedFields";
+/// A client that says neither `fieldManager` nor what it is.
+const UNKNOWN_MANAGER: &str = "unknown";
+
+/// The name under which this request owns fields: `fieldManager`, or what the client calls itself.
+pub fn manager(call: &Call) -> &str {
+    let agent = || {
+        let agent = call.headers.get(USER_AGENT)?.to_str().ok()?;
+        agent.split('/').next()
+    };
+    call.query
+        .get("fieldManager")
+        .filter(|m| !m.is_empty())
+        .or_else(|| agent().filter(|m| !m.is_empty()))
+        .unwrap_or(UNKNOWN_MANAGER)
+}
+
+/// The type of the resource's objects.
+pub fn type_of(call: &Call) -> Option<Type> {
+    Type::of_kind(&call.resource.api_version(), call.resource.kind)
+}
+
+/// An empty object of the resource's kind: what a new one is compared with.
+pub fn blank(call: &Call) -> Value {
+    request::typed(&Expected::from(call.resource), json!({})).unwrap_or_default()
+}
+
+/// Calls `write` with who writes this part of the object in this request.
+pub fn with_writer<R>(call: &Call, part: Part, write: impl FnOnce(&Writer<'_>) -> R) -> R {
+    let ignored: &[&str] = match part {
+        Part::Status => &["spec"],
+        _ if call.resource.has_status() => &["status"],
+        _ => &[],
+    };
+    write(&Writer {
+        manager: manager(call),
+        api_version: &call.resource.api_version(),
+        subresource: part.subresource(),
+        ignored,
+        now: &identity::now(),
+    })
+}
+
+/// Takes the list out of an object.
+pub fn take(object: &mut Value) -> Option<Value> {
+    identity::metadata(object)
+        .remove(MANAGED_FIELDS)
+        .filter(|list| !list.is_null())
+}
+
+/// Puts the list into an object; an empty one is left out.
+pub fn put(object: &mut Value, managed: &Managed) {
+    let metadata = identity::metadata(object);
+    if managed.is_empty() {
+        metadata.remove(MANAGED_FIELDS);
+    } else {
+        metadata.insert(MANAGED_FIELDS.to_owned(), managed.to_value());
+    }
+}
+
+/// What is managed in a stored object. A list that cannot be read manages nothing.
+pub fn managed(object: &Value) -> Managed {
+    Managed::parse(&object["metadata"][MANAGED_FIELDS]).unwrap_or_default()
+}
+
+/// Credits the creator with a new object's fields.
+pub fn created(call: &Call, object: &mut Value) {
+    let Some(ty) = type_of(call).filter(|_| call.resource.view.is_none()) else {
+        return;
+    };
+    let managed = with_writer(call, Part::Main, |writer| {
+        apply::update(Managed::default(), &blank(call), object, ty, writer)
+    });
+    put(object, &managed);
+}
+
+/// Credits the writer with what differs between `old` and `new`. `given` is the list that the client sent: it counts
+/// if it can be read, and an empty one ends the keeping of lists for this object until the next apply.
+pub fn updated(call: &Call, part: Part, given: Option<&Value>, old: &Value, new: &mut Value) {
+    let base = match given {
+        Some(list) if Managed::is_reset(list) => Managed::default(),
+        Some(list) => Managed::parse(list).unwrap_or_else(|| managed(old)),
+        None => managed(old),
+    };
+    let followed = type_of(call).filter(|_| part != Part::Binding && call.resource.view.is_none());
+    let managed = match followed {
+        Some(ty) if !base.is_empty() => {
+            with_writer(call, part, |writer| apply::update(base, old, new, ty, writer))
+        }
+        _ => base,
+    };
+    put(new, &managed);
+}
