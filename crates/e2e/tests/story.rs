@@ -282,6 +282,21 @@ fn descriptions_logs_and_events_are_complete(node: &Node, mirror: &str) {
             .ok(&format!("logs -n kube-system {mirror} --tail=5"))
             .is_empty()
     );
+    // D10
+    let explained = node.kubectl.ok("explain pod.spec.nodeName");
+    for part in [
+        "KIND:       Pod",
+        "VERSION:    v1",
+        "FIELD: nodeName <string>",
+        "DESCRIPTION:",
+    ] {
+        assert!(explained.contains(part), "no {part:?} in\n{explained}");
+    }
+    let explained = node.kubectl.ok("explain ds.spec.updateStrategy");
+    assert!(
+        explained.contains("rollingUpdate\t<RollingUpdateDaemonSet>"),
+        "{explained}"
+    );
     let events = node.kubectl.ok("get events -A");
     for reason in ["Started", "SuccessfulCreate", "NodeReady", "Scheduled"] {
         assert!(events.contains(reason), "no {reason} in\n{events}");

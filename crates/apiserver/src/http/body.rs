@@ -1,4 +1,5 @@
 //! Response bodies: ready bytes, lists cut from shared objects, and streams.
+use super::compression::GzipBody;
 use crate::cache::Object;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
@@ -21,12 +22,29 @@ pub enum Body {
     Empty,
     Ready(VecDeque<Bytes>),
     List(ListBody),
+    Gzip(Box<GzipBody>),
     Stream(Frames),
 }
 
 impl Body {
     pub fn from_stream(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Self {
         Self::Stream(Box::pin(stream))
+    }
+
+    /// Its length, as far as it is known before it is sent; that of a list about.
+    pub fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Ready(frames) => Some(frames.iter().map(|f| f.len() as u64).sum()),
+            Self::List(list) => Some(
+                list.objects
+                    .as_slice()
+                    .iter()
+                    .map(|o| o.item().len() as u64)
+                    .sum(),
+            ),
+            Self::Gzip(_) | Self::Stream(_) => None,
+        }
     }
 
     pub fn frames(frames: impl IntoIterator<Item = Bytes>) -> Self {
@@ -96,6 +114,9 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Ready(frames) => Poll::Ready(frames.pop_front().map(|f| Ok(Frame::data(f)))),
             Self::List(list) => Poll::Ready(list.next_frame().map(|f| Ok(Frame::data(f)))),
+            Self::Gzip(body) => body
+                .poll_bytes(cx)
+                .map(|item| item.map(|bytes| bytes.map(Frame::data))),
             Self::Stream(stream) => stream
                 .as_mut()
                 .poll_next(cx)
@@ -108,6 +129,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Ready(frames) => frames.is_empty(),
             Self::List(list) => list.done,
+            Self::Gzip(body) => body.is_done(),
             Self::Stream(_) => false,
         }
     }

@@ -1,5 +1,6 @@
 //! The way in and out: TLS connections, the in-process service, and the pipeline both feed.
 mod body;
+mod compression;
 mod listener;
 mod pipeline;
 mod respond;

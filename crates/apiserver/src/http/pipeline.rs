@@ -1,5 +1,6 @@
 //! Every request's way, in the contract's order (§1): identify, parse, authorize, route, answer.
 use super::Body;
+use super::compression::{accepts_gzip, compress};
 use super::respond::{Answer, add_warning, error_response};
 use crate::authn::UserInfo;
 use crate::authz;
@@ -102,8 +103,9 @@ pub(crate) async fn handle(
         .cloned()
         .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
     let began = Instant::now();
+    let takes_gzip = accepts_gzip(&parts.headers);
     let (method, uri, user) = (parts.method.clone(), parts.uri.clone(), caller.user.clone());
-    let mut response = answer(server, caller, parts, body).await;
+    let mut response = compress(takes_gzip, answer(server, caller, parts, body).await);
     tracing::debug!(
         %method, %uri, user = user.name, code = response.status().as_u16(), elapsed = ?began.elapsed(),
         "answered"

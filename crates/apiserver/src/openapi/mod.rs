@@ -1,19 +1,31 @@
-//! The least OpenAPI that kubectl needs to leave validation to the server (contract §5): per
-//! group-version, the PATCH operations with their kind and `fieldValidation`. No schemas.
+//! OpenAPI v3: one document a group-version, with schemas for `kubectl explain` and the merge keys of patches, and
+//! with the operations by which clients find kinds and see that the server validates (contract §5).
+//!
+//! The schemas are made by the build and lie in the program compressed; a document is put together when it is asked
+//! for, which is rare: clients keep it under its hash.
 use crate::http::{Answer, Body, response};
 use crate::request::Query;
 use crate::resources::{self, Resource, api_version};
 use crate::status::ApiError;
+use flate2::read::GzDecoder;
 use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
+use std::io::Read;
 use std::sync::LazyLock;
 
+mod operations;
+
+/// Group, version and compressed schemas.
+static SCHEMAS: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
+
 struct Document {
+    group: &'static str,
+    version: &'static str,
     /// `api/v1` or `apis/{group}/{version}`.
     path: String,
-    bytes: Vec<u8>,
+    schemas: &'static [u8],
     hash: String,
 }
 
@@ -22,7 +34,7 @@ static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
     versions.extend(resources::groups());
     versions
         .into_iter()
-        .map(|(group, version)| document(group, version))
+        .map(|(group, version)| Document::new(group, version))
         .collect()
 });
 
@@ -51,7 +63,7 @@ pub fn answer(_headers: &HeaderMap, path: &str, query: &Query) -> Option<Result<
     let mut answer = response(
         StatusCode::OK,
         "application/json",
-        Body::from(document.bytes.clone()),
+        Body::from(document.text().into_bytes()),
     );
     let headers = answer.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
@@ -81,60 +93,57 @@ fn index() -> Value {
     json!({"paths": paths})
 }
 
-fn document(group: &str, version: &str) -> Document {
-    let path = if group.is_empty() {
-        format!("api/{version}")
-    } else {
-        format!("apis/{group}/{version}")
-    };
-    let mut paths = Map::new();
-    for resource in resources::all()
-        .iter()
-        .filter(|r| r.group == group && r.version == version)
-    {
-        if resource.verbs.contains(&"patch") {
-            paths.insert(item_path(&path, resource), operations(resource));
-        }
+impl Document {
+    fn new(group: &'static str, version: &'static str) -> Self {
+        let path = if group.is_empty() {
+            format!("api/{version}")
+        } else {
+            format!("apis/{group}/{version}")
+        };
+        let schemas = SCHEMAS
+            .iter()
+            .find(|(g, v, _)| *g == group && *v == version)
+            .map_or(&[][..], |(_, _, schemas)| schemas);
+        let mut document = Self {
+            group,
+            version,
+            path,
+            schemas,
+            hash: String::new(),
+        };
+        let mut digest = Sha512::new();
+        digest.update(document.paths().to_string());
+        digest.update(schemas);
+        document.hash = digest.finalize().iter().map(|b| format!("{b:02X}")).collect();
+        document
     }
-    let bytes = json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": api_version(group, version)},
-        "paths": paths,
-        "components": {},
-    })
-    .to_string()
-    .into_bytes();
-    let hash = Sha512::digest(&bytes)
-        .iter()
-        .map(|b| format!("{b:02X}"))
-        .collect();
-    Document { path, bytes, hash }
-}
 
-fn item_path(prefix: &str, resource: &Resource) -> String {
-    let namespace = if resource.namespaced {
-        "namespaces/{namespace}/"
-    } else {
-        ""
-    };
-    format!("/{prefix}/{namespace}{}/{{name}}", resource.plural)
-}
+    fn paths(&self) -> Value {
+        let own = |r: &&Resource| r.group == self.group && r.version == self.version;
+        let mut paths = Map::new();
+        for resource in resources::all().iter().filter(own) {
+            operations::add(&mut paths, &self.path, resource);
+        }
+        Value::Object(paths)
+    }
 
-fn operations(resource: &Resource) -> Value {
-    let text =
-        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
-    json!({
-        "patch": {
-            "parameters": [text("dryRun"), text("fieldManager"), text("fieldValidation")],
-            "responses": {"200": {"description": "OK"}},
-            "x-kubernetes-action": "patch",
-            "x-kubernetes-group-version-kind": {
-                "group": resource.group,
-                "version": resource.version,
-                "kind": resource.kind,
-            },
-        },
-    })
+    fn text(&self) -> String {
+        let mut text = json!({
+            "info": {"title": "Kubernetes", "version": api_version(self.group, self.version)},
+            "openapi": "3.0.0",
+            "paths": self.paths(),
+        })
+        .to_string();
+        text.pop();
+        text.push_str(",\"components\":{\"schemas\":");
+        // What the build has written can be read; a document without schemas still serves.
+        if let Err(error) = GzDecoder::new(self.schemas).read_to_string(&mut text) {
+            tracing::error!(%error, path = self.path, "the schemas cannot be read");
+            text.push_str("{}");
+        }
+        text.push_str("}}");
+        text
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +154,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_patch_with_field_validation() {
         let core = DOCUMENTS.iter().find(|d| d.path == "api/v1").unwrap();
-        let document: Value = serde_json::from_slice(&core.bytes).unwrap();
+        let document: Value = serde_json::from_str(&core.text()).unwrap();
         let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Pod");
         let named = |p: &Value| p["name"] == "fieldValidation" && p["in"] == "query";
@@ -161,5 +170,51 @@ mod tests {
             .as_str()
             .unwrap();
         assert!(apps.starts_with("/openapi/v3/apis/apps/v1?hash="));
+    }
+
+    /// Every reference leads somewhere, and the schemas carry what patches and applies need.
+    #[test]
+    fn documents_are_whole() {
+        fn references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+            match value {
+                Value::Array(items) => items.iter().for_each(|v| references(v, found)),
+                Value::Object(members) => {
+                    found.extend(members.get("$ref").and_then(Value::as_str));
+                    members.values().for_each(|v| references(v, found));
+                }
+                _ => {}
+            }
+        }
+        for document in DOCUMENTS.iter() {
+            let text: Value = serde_json::from_str(&document.text()).unwrap();
+            let mut found = Vec::new();
+            references(&text, &mut found);
+            assert!(!found.is_empty(), "{}", document.path);
+            for reference in found {
+                let name = reference.strip_prefix("#/components/schemas/").unwrap();
+                assert!(
+                    text["components"]["schemas"].get(name).is_some(),
+                    "{}: {name}",
+                    document.path
+                );
+            }
+        }
+        let core = DOCUMENTS.iter().find(|d| d.path == "api/v1").unwrap();
+        let core: Value = serde_json::from_str(&core.text()).unwrap();
+        let schemas = &core["components"]["schemas"];
+        let ports = &schemas["io.k8s.api.core.v1.Container"]["properties"]["ports"];
+        assert_eq!(ports["x-kubernetes-patch-merge-key"], "containerPort");
+        assert_eq!(
+            ports["x-kubernetes-list-map-keys"],
+            json!(["containerPort", "protocol"])
+        );
+        let volumes = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["volumes"];
+        assert_eq!(volumes["x-kubernetes-patch-strategy"], "merge,retainKeys");
+        assert_eq!(
+            schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"]["x-kubernetes-map-type"],
+            "atomic"
+        );
+        let gvk = &schemas["io.k8s.api.core.v1.Pod"]["x-kubernetes-group-version-kind"];
+        assert_eq!(*gvk, json!([{"group": "", "version": "v1", "kind": "Pod"}]));
     }
 }

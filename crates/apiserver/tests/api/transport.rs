@@ -159,3 +159,26 @@ async fn s01_s03_s04_who_may() {
         true
     );
 }
+
+#[tokio::test]
+async fn t15_large_answers_are_compressed_and_small_ones_not() {
+    let admin = Cluster::start().await.admin();
+    let text = "x".repeat(50_000);
+    for name in ["a", "b", "c"] {
+        admin.post(CONFIGMAPS, configmap(name, &text)).await.ok();
+    }
+    let ask = |path: String| {
+        let request = http::Request::get(path).header("accept-encoding", "gzip");
+        admin.raw(request.body(Default::default()).unwrap())
+    };
+    let list = ask(CONFIGMAPS.to_owned()).await;
+    assert_eq!(list.headers()["content-encoding"], "gzip");
+    let packed = http_body_util::BodyExt::collect(list.into_body())
+        .await
+        .unwrap()
+        .to_bytes();
+    let list: serde_json::Value = serde_json::from_reader(flate2::read::GzDecoder::new(&packed[..])).unwrap();
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    let one = ask(format!("{CONFIGMAPS}/a")).await;
+    assert!(!one.headers().contains_key("content-encoding"));
+}

@@ -92,6 +92,8 @@ pub struct Field {
     /// The fields of its message appear at this message's level in JSON.
     pub inline: bool,
     pub merge: Merge,
+    /// Strategic merge: `$retainKeys` is meaningful here.
+    pub retain_keys: bool,
     /// How server-side apply divides it.
     pub topology: Topology,
 }
@@ -184,6 +186,13 @@ impl Schema {
             .iter()
             .position(|m| m.is_kind && m.name == kind)
             .map(|i| MessageId(i as u16))
+    }
+
+    /// The message of that apiVersion and name.
+    pub fn named(&self, api_version: &str, name: &str) -> Option<&Message> {
+        self.messages
+            .iter()
+            .find(|m| m.api_version == api_version && m.name == name)
     }
 
     /// A message of the table.

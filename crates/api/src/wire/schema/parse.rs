@@ -139,7 +139,9 @@ fn field(
     ty = ty.trim_end_matches('*');
     let always = ty.ends_with('!');
     ty = ty.trim_end_matches('!');
-    let merge = match words.next() {
+    let mark = words.next();
+    let retain_keys = mark.is_some_and(|m| m.ends_with('~'));
+    let merge = match mark {
         None | Some("~") => Merge::Plain,
         Some("@") => Merge::Set,
         Some("=") => Merge::Replace,
@@ -178,6 +180,7 @@ fn field(
         presence,
         inline,
         merge,
+        retain_keys,
         topology: Topology::Granular,
     })
 }

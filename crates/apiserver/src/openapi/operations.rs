@@ -1,0 +1,135 @@
+//! The paths of a document: which verbs a resource answers, for which kind.
+use crate::resources::Resource;
+use serde_json::{Map, Value, json};
+
+/// Adds the paths of one resource; `prefix` is the document's path.
+pub fn add(paths: &mut Map<String, Value>, prefix: &str, resource: &Resource) {
+    let namespace = if resource.namespaced {
+        "namespaces/{namespace}/"
+    } else {
+        ""
+    };
+    let collection = format!("/{prefix}/{namespace}{}", resource.plural);
+    let item = format!("{collection}/{{name}}");
+    let mut put = |path: String, verbs: &[(&str, &str)]| {
+        let mut operations: Map<String, Value> = verbs
+            .iter()
+            .filter(|(_, verb)| resource.verbs.contains(verb))
+            .map(|(method, verb)| ((*method).to_owned(), operation(resource, verb)))
+            .collect();
+        if !operations.is_empty() {
+            operations.insert("parameters".to_owned(), path_parameters(&path));
+            paths.insert(path, Value::Object(operations));
+        }
+    };
+    put(
+        collection,
+        &[
+            ("get", "list"),
+            ("post", "create"),
+            ("delete", "deletecollection"),
+        ],
+    );
+    put(
+        item,
+        &[
+            ("get", "get"),
+            ("put", "update"),
+            ("patch", "patch"),
+            ("delete", "delete"),
+        ],
+    );
+    if resource.namespaced {
+        put(format!("/{prefix}/{}", resource.plural), &[("get", "list")]);
+    }
+}
+
+fn path_parameters(path: &str) -> Value {
+    let named = |name: &&&str| path.contains(&format!("{{{name}}}"));
+    ["name", "namespace"]
+        .iter()
+        .filter(named)
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "uniqueItems": true}}))
+        .collect()
+}
+
+fn operation(resource: &Resource, verb: &str) -> Value {
+    let kind = schema(resource);
+    let (action, parameters, answer): (&str, &[&str], String) = match verb {
+        "create" => (
+            "post",
+            &["dryRun", "fieldManager", "fieldValidation"],
+            kind.clone(),
+        ),
+        "update" => (
+            "put",
+            &["dryRun", "fieldManager", "fieldValidation"],
+            kind.clone(),
+        ),
+        "patch" => (
+            "patch",
+            &["dryRun", "fieldManager", "fieldValidation", "force"],
+            kind.clone(),
+        ),
+        "list" => (
+            "list",
+            &[
+                "continue",
+                "fieldSelector",
+                "labelSelector",
+                "limit",
+                "resourceVersion",
+                "watch",
+            ],
+            format!("{kind}List"),
+        ),
+        "get" => ("get", &[], kind.clone()),
+        other => (other, &["dryRun", "propagationPolicy"], meta("Status")),
+    };
+    let mut operation = json!({
+        "parameters": parameters.iter().map(|name| query(name)).collect::<Vec<_>>(),
+        "responses": {"200": {
+            "description": "OK",
+            "content": {"application/json": {"schema": reference(&answer)}},
+        }},
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": {
+            "group": resource.group,
+            "version": resource.version,
+            "kind": resource.kind,
+        },
+    });
+    if matches!(verb, "create" | "update") {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": {"application/json": {"schema": reference(&kind)}},
+        });
+    }
+    operation
+}
+
+fn query(name: &str) -> Value {
+    let kind = match name {
+        "force" | "watch" => "boolean",
+        "limit" => "integer",
+        _ => "string",
+    };
+    json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn meta(kind: &str) -> String {
+    format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")
+}
+
+/// The definition of the resource's kind.
+fn schema(resource: &Resource) -> String {
+    let group = match resource.group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    };
+    format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind)
+}
