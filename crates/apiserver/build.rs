@@ -9,6 +9,7 @@ use k8s_openapi::api::{
     apps, authentication, authorization, autoscaling, batch, certificates, coordination, core, discovery,
     events, networking, node, policy, rbac, scheduling, storage,
 };
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use orlop_api::wire::schema::{Field, Merge, Message, Schema, Shape, Topology};
 use schemars::generate::SchemaSettings;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 
 const DEFINITIONS: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// Names the types whose schemas a group-version publishes.
@@ -55,6 +57,11 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
             autoscaling::v1 { Scale }
             policy::v1 { Eviction }
         },
+    ),
+    (
+        "apiextensions.k8s.io",
+        "v1",
+        types! { apiextensions::v1 { CustomResourceDefinition } },
     ),
     (
         "apps",
@@ -184,6 +191,13 @@ fn place(name: &str) -> Option<(String, String, String)> {
     if let Some(kind) = name.strip_prefix(META) {
         return Some(("meta.k8s.io".to_owned(), "v1".to_owned(), kind.to_owned()));
     }
+    if let Some(kind) = name.strip_prefix(EXTENSIONS) {
+        return Some((
+            "apiextensions.k8s.io".to_owned(),
+            "v1".to_owned(),
+            kind.to_owned(),
+        ));
+    }
     let mut parts = name.strip_prefix("io.k8s.api.")?.split('.');
     let (short, version, kind) = (parts.next()?, parts.next()?, parts.next()?);
     let group = match short {
@@ -278,7 +292,10 @@ fn wrap_references(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(wrap_references),
         Value::Object(members) => {
-            if members.len() > 1
+            // A property may be called `$ref`, too; its value is no text.
+            let refers = members.get("$ref").is_some_and(Value::is_string);
+            if refers
+                && members.len() > 1
                 && let Some(reference) = members.remove("$ref")
             {
                 members.insert("allOf".to_owned(), json!([{"$ref": reference}]));

@@ -19,6 +19,7 @@ pub mod placement;
 pub mod pod;
 pub mod quantity;
 pub mod selector;
+pub mod structural;
 pub mod table;
 pub mod taints;
 pub mod validation;

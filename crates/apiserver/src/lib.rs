@@ -10,21 +10,22 @@
 //! | `registry` | the verbs, one a file |
 //! | `resources` | what each kind is and its particular rules: one declaration each, one table |
 //! | `admission` | rules between kinds, one a file |
+//! | `custom` | resources that CustomResourceDefinitions declare |
 //! | `cache` | every object's bytes once, and the recent past |
 //! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `bootstrap` | objects that exist from the start |
 //! | `status` | refusals |
 //!
 //! Long-lived tasks: `cache::run` (one; listens to the store's watch, is the cache's only writer, wakes
-//! watchers) and one task per connection. There is no other: an idle server does nothing but send the
+//! watchers), `custom::clean_up` (one; wakes when a definition changes) and one task per connection. There is no other: an idle server does nothing but send the
 //! bookmarks that watchers asked for.
 //!
 //! A write goes to the store first and is answered once the cache has seen it, so that every client
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
 //! cache to be there.
 //!
-//! Deliberately absent: webhooks, custom
-//! resources, static and bootstrap tokens.
+//! Deliberately absent: webhooks, static and
+//! bootstrap tokens; conversion webhooks and CEL rules of custom resources.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
@@ -32,6 +33,7 @@ mod authn;
 mod authz;
 mod bootstrap;
 mod cache;
+mod custom;
 mod discovery;
 mod encode;
 mod event_leases;

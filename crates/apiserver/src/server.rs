@@ -3,10 +3,11 @@ use crate::authn::{Accounts, UserInfo};
 use crate::authz::{Grants, Rbac};
 use crate::bootstrap;
 use crate::cache::{self, Cache};
+use crate::custom;
 use crate::event_leases::EventLeases;
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
-use crate::resources::Resource;
+use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
@@ -110,6 +111,7 @@ impl ApiServer {
             fed,
         });
         bootstrap::ensure(&server).await?;
+        tokio::spawn(custom::clean_up(Arc::downgrade(&server)));
         Ok(server)
     }
 
@@ -126,6 +128,17 @@ impl ApiServer {
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
         crate::http::serve(self, listener, tls, shutdown).await
+    }
+
+    /// A served resource.
+    pub(crate) fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+        resources::find(group, version, plural).or_else(|| self.cache.custom().find(group, version, plural))
+    }
+
+    /// Whether any resource of this group-version is served.
+    pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
+        let own = |r: &&'static Resource| r.group == group && r.version == version;
+        resources::serves(group, version) || self.cache.custom().all().iter().any(own)
     }
 
     pub(crate) fn advertise(&self) -> SocketAddr {

@@ -89,6 +89,7 @@ fn tell(options: NodeOptions) {
     etcd_answers(&ports);
     descriptions_logs_and_events_are_complete(&node, &mirror);
     apply_says_configured_and_unchanged(&node);
+    custom_resources_are_served(&node);
 
     // Deleting the mirror only makes it come back.
     let container = one_container(&node, "etcd");
@@ -327,6 +328,37 @@ fn apply_says_configured_and_unchanged(node: &Node) {
         .kubectl
         .ok("get configmap -n kube-system kube-proxy --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}");
     assert_eq!(words(&managed), ["kubectl", "kubectl-last-applied"]);
+}
+
+/// A definition is applied, its objects are listed, explained, scaled, checked and go with it.
+fn custom_resources_are_served(node: &Node) {
+    let kubectl = &node.kubectl;
+    kubectl.feed("apply", include_str!("crontab.yaml"));
+    kubectl.ok("wait --for=condition=Established --timeout=10s crd/crontabs.stable.example.com");
+    let object = "apiVersion: stable.example.com/v1\nkind: CronTab\nmetadata: {name: mine}\n\
+                  spec: {cronSpec: '@daily', replicas: 2}\n";
+    assert_eq!(
+        kubectl.feed("apply", object),
+        "crontab.stable.example.com/mine created\n"
+    );
+    assert_eq!(
+        kubectl.feed("apply", object),
+        "crontab.stable.example.com/mine unchanged\n"
+    );
+    let listing = kubectl.ok("get ct");
+    assert_eq!(
+        words(listing.lines().next().unwrap_or_default()),
+        ["NAME", "SPEC"]
+    );
+    assert_eq!(line_with(&listing, "mine"), ["mine", "@daily"]);
+    assert!(kubectl.ok("explain ct.spec.cronSpec").contains("When it runs."));
+    kubectl.ok("scale --replicas=5 ct/mine");
+    assert_eq!(kubectl.ok("get ct mine -o jsonpath={.spec.replicas}"), "5");
+    let refused = kubectl.run("scale --replicas=50 ct/mine");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("should be less than or equal to 10"), "{why}");
+    kubectl.ok("delete crd crontabs.stable.example.com --timeout=20s");
+    assert!(!kubectl.run("get ct").status.success());
 }
 
 /// The log and a Node event name file, line and field; the running pod is left alone.

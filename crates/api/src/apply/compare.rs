@@ -12,7 +12,7 @@ pub(super) struct Changes {
     pub removed: FieldSet,
 }
 
-pub(super) fn compare(old: &Value, new: &Value, ty: Type) -> Changes {
+pub(super) fn compare(old: &Value, new: &Value, ty: Type<'_>) -> Changes {
     let mut walk = Walk::default();
     walk.at(Some(old), Some(new), ty, true);
     walk.changes
@@ -26,7 +26,7 @@ struct Walk {
 
 impl Walk {
     /// `standing`: the place is there in either value, filled or not.
-    fn at(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type, standing: bool) {
+    fn at(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, standing: bool) {
         if old == new {
             return;
         }
@@ -59,7 +59,7 @@ impl Walk {
         }
     }
 
-    fn objects(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type) {
+    fn objects(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type<'_>) {
         let empty = serde_json::Map::new();
         let old_members = old.and_then(Value::as_object).unwrap_or(&empty);
         let new_members = new.and_then(Value::as_object).unwrap_or(&empty);
@@ -78,7 +78,7 @@ impl Walk {
         }
     }
 
-    fn lists(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type, items: Items) {
+    fn lists(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, items: Items<'_>) {
         let (old, new) = (by_element(old, items), by_element(new, items));
         let gone = old.keys().filter(|element| !new.contains_key(*element));
         for element in new.keys().chain(gone) {
@@ -103,7 +103,7 @@ impl Walk {
     }
 }
 
-fn by_element(list: Option<&Value>, items: Items) -> BTreeMap<String, Vec<&Value>> {
+fn by_element<'v>(list: Option<&'v Value>, items: Items<'_>) -> BTreeMap<String, Vec<&'v Value>> {
     let mut found: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for item in list.and_then(Value::as_array).into_iter().flatten() {
         found.entry(items.element(item)).or_default().push(item);

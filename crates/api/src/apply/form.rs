@@ -1,48 +1,56 @@
-//! How a value divides into fields: from the field tables, or from the value itself where there is no table.
+//! How a value divides into fields: from the field tables, from a custom resource's schema, or from the value itself
+//! where there is neither.
+use crate::structural::{Additional, Kind, ListType, Node};
 use crate::wire::schema::{Field, Message, Schema, Shape, Topology, Type as Scalar, key_default};
 use serde_json::{Map, Value};
 
 /// The type of a value somewhere in an object.
 #[derive(Clone, Copy, Debug)]
-pub enum Type {
+pub enum Type<'s> {
     /// An object as a whole, or a message inside one.
     Message(&'static Message),
     /// A field with all its items.
     Field(&'static Field),
     /// One item of a list or map.
     Item(&'static Field),
+    /// A custom object as a whole.
+    Custom(&'s Node),
+    /// A place in one.
+    Node(&'s Node),
     /// Anything: objects are divided by member, lists are not.
     Untyped,
 }
 
 /// What stands below a name in an object.
-pub(super) enum Child {
+pub(super) enum Child<'s> {
     /// A field that the type declares; `always`: it is there even when it is empty.
     Declared {
-        ty: Type,
+        ty: Type<'s>,
         always: bool,
     },
     /// An entry of a map.
-    Entry(Type),
+    Entry(Type<'s>),
     Undeclared,
 }
 
 /// How the items of a list are told apart.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Items {
+pub(super) enum Items<'s> {
     Keyed(&'static str, Option<&'static str>),
+    /// By the fields that a schema names.
+    Fields(&'s [String]),
     Set,
 }
 
 /// How a value divides.
-pub(super) enum Form<'v> {
+pub(super) enum Form<'v, 's> {
     /// Not at all: a scalar, or something that is owned as a whole.
     Leaf,
     Object(&'v Map<String, Value>),
-    List(&'v [Value], Items),
+    List(&'v [Value], Items<'s>),
 }
 
-impl Type {
+impl<'s> Type<'s> {
     /// The type of a built-in kind.
     pub fn of_kind(api_version: &str, kind: &str) -> Option<Self> {
         let schema = Schema::builtin();
@@ -54,7 +62,7 @@ impl Type {
             Self::Message(message) => return Some(message),
             Self::Field(field) if field.shape == Shape::One => field,
             Self::Item(field) => field,
-            Self::Field(_) | Self::Untyped => return None,
+            Self::Field(_) | Self::Custom(_) | Self::Node(_) | Self::Untyped => return None,
         };
         match field.ty {
             Scalar::Message(id) => Some(Schema::builtin().message(id)),
@@ -67,7 +75,8 @@ impl Type {
             Self::Untyped => true,
             Self::Field(field) => field.shape == Shape::One && field.ty == Scalar::Raw,
             Self::Item(field) => field.ty == Scalar::Raw,
-            Self::Message(_) => false,
+            Self::Node(node) => node.kind == Kind::Any,
+            Self::Message(_) | Self::Custom(_) => false,
         }
     }
 
@@ -77,16 +86,18 @@ impl Type {
 
     fn is_atomic(self) -> bool {
         match self {
-            Self::Message(_) | Self::Untyped => false,
+            Self::Message(_) | Self::Custom(_) | Self::Untyped => false,
+            Self::Node(node) => node.atomic,
             Self::Field(field) => field.topology == Topology::Atomic,
             Self::Item(_) => self.message().is_some_and(|m| m.atomic),
         }
     }
 
-    pub(super) fn form(self, value: &Value) -> Form<'_> {
+    pub(super) fn form<'v>(self, value: &'v Value) -> Form<'v, 's> {
         match value {
             Value::Object(members) => {
-                let divides = self.is_raw() || self.is_map() || self.message().is_some();
+                let schema = matches!(self, Self::Custom(_) | Self::Node(_));
+                let divides = schema || self.is_raw() || self.is_map() || self.message().is_some();
                 if divides && !self.is_atomic() {
                     Form::Object(members)
                 } else {
@@ -102,6 +113,11 @@ impl Type {
                     topology: Topology::Set,
                     ..
                 }) => Form::List(items, Items::Set),
+                Self::Node(node) => match &node.list_type {
+                    ListType::Map(keys) => Form::List(items, Items::Fields(keys)),
+                    ListType::Set => Form::List(items, Items::Set),
+                    ListType::Atomic => Form::Leaf,
+                },
                 _ => Form::Leaf,
             },
             _ => Form::Leaf,
@@ -109,12 +125,17 @@ impl Type {
     }
 
     /// What `name` is in an object of this type.
-    pub(super) fn child(self, name: &str) -> Child {
+    pub(super) fn child(self, name: &str) -> Child<'s> {
         if self.is_raw() {
             return Child::Entry(Self::Untyped);
         }
         if let (true, Self::Field(field)) = (self.is_map(), self) {
             return Child::Entry(Self::Item(field));
+        }
+        match self {
+            Self::Custom(node) => return custom_child(node, name, true),
+            Self::Node(node) => return custom_child(node, name, node.embedded),
+            _ => {}
         }
         let Some(message) = self.message() else {
             return Child::Undeclared;
@@ -136,14 +157,42 @@ impl Type {
     pub(super) fn item(self) -> Self {
         match self {
             Self::Field(field) => Self::Item(field),
+            Self::Node(node) => node.items.as_deref().map_or(Self::Untyped, Self::Node),
             other => other,
         }
     }
 }
 
-impl Child {
+/// `whole`: the node is an object of its own, with what every object has.
+fn custom_child<'s>(node: &'s Node, name: &str, whole: bool) -> Child<'s> {
+    if whole && matches!(name, "apiVersion" | "kind") {
+        return Child::Declared {
+            ty: Type::Untyped,
+            always: true,
+        };
+    }
+    if whole && name == "metadata" {
+        let metadata = Schema::builtin().named("meta.k8s.io/v1", "ObjectMeta");
+        return Child::Declared {
+            ty: metadata.map_or(Type::Untyped, Type::Message),
+            always: true,
+        };
+    }
+    match (node.properties.get(name), &node.additional) {
+        (Some(node), _) => Child::Declared {
+            ty: Type::Node(node),
+            always: false,
+        },
+        (None, Additional::Each(node)) => Child::Entry(Type::Node(node)),
+        (None, Additional::Anything) => Child::Entry(Type::Untyped),
+        (None, Additional::Unspecified) if node.preserve_unknown => Child::Entry(Type::Untyped),
+        (None, Additional::Unspecified) => Child::Undeclared,
+    }
+}
+
+impl<'s> Child<'s> {
     /// Its type; what isn't declared divides like anything else without a table.
-    pub(super) fn ty(&self) -> Type {
+    pub(super) fn ty(&self) -> Type<'s> {
         match self {
             Self::Declared { ty, .. } | Self::Entry(ty) => *ty,
             Self::Undeclared => Type::Untyped,
@@ -151,14 +200,14 @@ impl Child {
     }
 }
 
-impl Items {
+impl<'s> Items<'s> {
     /// The path element of an item.
     pub(super) fn element(self, item: &Value) -> String {
         match self {
             Self::Set => format!("v:{item}"),
-            Self::Keyed(first, second) => {
-                let keys: Map<String, Value> = std::iter::once(first)
-                    .chain(second)
+            _ => {
+                let keys: Map<String, Value> = self
+                    .keys()
                     .map(|key| (key.to_owned(), key_of(item, key)))
                     .collect();
                 format!("k:{}", Value::Object(keys))
@@ -167,13 +216,20 @@ impl Items {
     }
 
     /// A key field that the item lacks.
-    pub(super) fn missing(self, item: &Value) -> Option<&'static str> {
-        let Self::Keyed(first, second) = self else {
-            return None;
+    pub(super) fn missing(self, item: &Value) -> Option<&'s str> {
+        self.keys().find(|key| key_of(item, key).is_null())
+    }
+
+    fn keys(self) -> impl Iterator<Item = &'s str> {
+        let (first, second, fields): (_, _, &[String]) = match self {
+            Self::Keyed(first, second) => (Some(first), second, &[]),
+            Self::Fields(fields) => (None, None, fields),
+            Self::Set => (None, None, &[]),
         };
-        std::iter::once(first)
+        first
+            .into_iter()
             .chain(second)
-            .find(|key| key_of(item, key).is_null())
+            .chain(fields.iter().map(String::as_str))
     }
 }
 

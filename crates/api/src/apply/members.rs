@@ -5,13 +5,13 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Every field of a value: scalars and what is owned as a whole, items of lists and maps, empty objects.
-pub(super) fn members(value: &Value, ty: Type) -> FieldSet {
+pub(super) fn members(value: &Value, ty: Type<'_>) -> FieldSet {
     let mut set = FieldSet::default();
     walk(value, ty, &mut Vec::new(), &mut set);
     set
 }
 
-fn walk(value: &Value, ty: Type, path: &mut Vec<String>, set: &mut FieldSet) {
+fn walk(value: &Value, ty: Type<'_>, path: &mut Vec<String>, set: &mut FieldSet) {
     match ty.form(value) {
         Form::Leaf => {
             // A list that could be divided but isn't there has no fields.
@@ -41,7 +41,7 @@ fn walk(value: &Value, ty: Type, path: &mut Vec<String>, set: &mut FieldSet) {
 }
 
 /// The set with every declared field on the way to its members. Items and entries stand only for themselves.
-pub(super) fn with_parents(set: &FieldSet, ty: Type) -> FieldSet {
+pub(super) fn with_parents(set: &FieldSet, ty: Type<'_>) -> FieldSet {
     let below = set.below.iter().map(|(element, node)| {
         let (inner, declared) = match element.strip_prefix("f:") {
             Some(name) => {
@@ -62,11 +62,11 @@ pub(super) fn with_parents(set: &FieldSet, ty: Type) -> FieldSet {
 
 /// What is wrong with a configuration, the first thing: a field its type doesn't have, an item without its key, two
 /// items with the same.
-pub(super) fn check(config: &Value, ty: Type) -> Result<(), String> {
+pub(super) fn check(config: &Value, ty: Type<'_>) -> Result<(), String> {
     check_at(config, ty, &mut String::new())
 }
 
-fn check_at(value: &Value, ty: Type, path: &mut String) -> Result<(), String> {
+fn check_at(value: &Value, ty: Type<'_>, path: &mut String) -> Result<(), String> {
     let length = path.len();
     match ty.form(value) {
         Form::Leaf => {}

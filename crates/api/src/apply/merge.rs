@@ -4,7 +4,7 @@ use super::set::FieldSet;
 use serde_json::{Map, Value};
 
 /// `config` over `live`: what the configuration names wins, the rest stays.
-pub(super) fn merge(live: &Value, config: &Value, ty: Type) -> Value {
+pub(super) fn merge(live: &Value, config: &Value, ty: Type<'_>) -> Value {
     match (ty.form(live), ty.form(config)) {
         (Form::Object(live), Form::Object(config)) => {
             let mut merged = live.clone();
@@ -24,7 +24,7 @@ pub(super) fn merge(live: &Value, config: &Value, ty: Type) -> Value {
 
 /// Both orders are kept as far as they agree: the configuration's among its items, the object's among those
 /// that only it has.
-fn merge_lists(live: &[Value], config: &[Value], items: Items, ty: Type) -> Value {
+fn merge_lists(live: &[Value], config: &[Value], items: Items<'_>, ty: Type<'_>) -> Value {
     let wanted: Vec<String> = config.iter().map(|item| items.element(item)).collect();
     let present: Vec<String> = live.iter().map(|item| items.element(item)).collect();
     let mut merged = Vec::with_capacity(live.len() + config.len());
@@ -49,7 +49,7 @@ fn merge_lists(live: &[Value], config: &[Value], items: Items, ty: Type) -> Valu
     Value::Array(merged)
 }
 
-fn laid_over(item: &Value, element: &str, live: &[Value], present: &[String], ty: Type) -> Value {
+fn laid_over(item: &Value, element: &str, live: &[Value], present: &[String], ty: Type<'_>) -> Value {
     match present
         .iter()
         .position(|p| p == element)
@@ -61,7 +61,7 @@ fn laid_over(item: &Value, element: &str, live: &[Value], present: &[String], ty
 }
 
 /// The value without these fields; what becomes empty by that goes as well. `None`: nothing is left.
-pub(super) fn remove(value: &Value, doomed: &FieldSet, ty: Type) -> Option<Value> {
+pub(super) fn remove(value: &Value, doomed: &FieldSet, ty: Type<'_>) -> Option<Value> {
     if doomed.member {
         return None;
     }

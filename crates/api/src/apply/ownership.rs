@@ -101,7 +101,7 @@ impl Writer<'_> {
         }
     }
 
-    fn changes(&self, old: &Value, new: &Value, ty: Type) -> Changes {
+    fn changes(&self, old: &Value, new: &Value, ty: Type<'_>) -> Changes {
         let mut changes = compare(old, new, ty);
         self.track(&mut changes.written);
         self.track(&mut changes.removed);
@@ -111,7 +111,7 @@ impl Writer<'_> {
 
 /// Who owns what after `new` was written over `old` in any way but an apply. For a new object, `old` is an
 /// empty one of its kind.
-pub fn update(mut managed: Managed, old: &Value, new: &Value, ty: Type, writer: &Writer<'_>) -> Managed {
+pub fn update(mut managed: Managed, old: &Value, new: &Value, ty: Type<'_>, writer: &Writer<'_>) -> Managed {
     let changes = writer.changes(old, new, ty);
     let mut own = writer.entry(Operation::Update, FieldSet::default());
     let at = managed.entries.iter().position(|e| e.is_of(&own));
@@ -135,7 +135,7 @@ pub fn update(mut managed: Managed, old: &Value, new: &Value, ty: Type, writer: 
 pub fn apply(
     present: Present<'_>,
     config: &Value,
-    ty: Type,
+    ty: Type<'_>,
     writer: &Writer<'_>,
     force: bool,
     complete: impl FnOnce(Value) -> Result<Value, String>,

@@ -12,11 +12,11 @@ fn writer(manager: &str) -> Writer<'_> {
     }
 }
 
-fn config_map() -> Type {
+fn config_map() -> Type<'static> {
     Type::of_kind("v1", "ConfigMap").unwrap()
 }
 
-fn pod() -> Type {
+fn pod() -> Type<'static> {
     Type::of_kind("v1", "Pod").unwrap()
 }
 
@@ -29,7 +29,7 @@ fn apply(
     live: &Value,
     exists: bool,
     config: &Value,
-    ty: Type,
+    ty: Type<'_>,
     writer: &Writer<'_>,
     force: bool,
 ) -> Result<Applied, Refused> {
@@ -41,7 +41,7 @@ fn apply(
     super::apply(present, config, ty, writer, force, Ok)
 }
 
-fn create(config: &Value, ty: Type, manager: &str) -> Applied {
+fn create(config: &Value, ty: Type<'_>, manager: &str) -> Applied {
     apply(
         Managed::default(),
         &json!({}),
@@ -54,7 +54,7 @@ fn create(config: &Value, ty: Type, manager: &str) -> Applied {
     .unwrap()
 }
 
-fn again(on: &Applied, config: &Value, ty: Type, manager: &str, force: bool) -> Result<Applied, Refused> {
+fn again(on: &Applied, config: &Value, ty: Type<'_>, manager: &str, force: bool) -> Result<Applied, Refused> {
     apply(
         on.managed.clone(),
         &on.object,
@@ -235,6 +235,41 @@ fn configurations_that_do_not_fit_are_refused_with_their_path() {
         )
         .is_err()
     );
+}
+
+/// P12: a custom resource with a keyed list.
+#[test]
+fn items_of_a_custom_resource_merge_by_their_keys() {
+    let schema = crate::structural::compile(
+        &json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {"parts": {
+            "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "items": {"type": "object", "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}}}}}}),
+        "",
+    )
+    .unwrap();
+    let part =
+        |name: &str| json!({"metadata": {"name": "w"}, "spec": {"parts": [{"name": name, "size": 1}]}});
+    let first = create(&part("a"), Type::Custom(&schema), "m1");
+    let second = again(&first, &part("b"), Type::Custom(&schema), "m2", false).unwrap();
+    assert_eq!(
+        second.object["spec"]["parts"],
+        json!([{"name": "a", "size": 1}, {"name": "b", "size": 1}])
+    );
+    assert_eq!(
+        fields(&second.managed, "m2"),
+        json!({"f:spec": {"f:parts": {"k:{\"name\":\"b\"}": {".": {}, "f:name": {}, "f:size": {}}}}})
+    );
+    let third = again(
+        &second,
+        &json!({"metadata": {"name": "w"}}),
+        Type::Custom(&schema),
+        "m1",
+        false,
+    )
+    .unwrap();
+    assert_eq!(third.object["spec"]["parts"], json!([{"name": "b", "size": 1}]));
+    let unknown = json!({"spec": {"bogus": 1}});
+    assert!(again(&third, &unknown, Type::Custom(&schema), "m1", false).is_err());
 }
 
 /// Updates own what they changed, maps and items they made included, and take fields without a conflict.

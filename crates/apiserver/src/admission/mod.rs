@@ -1,4 +1,5 @@
 //! Rules about who may write what where, one a file, applied in upstream's order (contract §17).
+mod custom_names;
 mod default_tolerations;
 mod escalation;
 mod namespace_lifecycle;
@@ -57,6 +58,7 @@ static PLUGINS: &[Plugin] = &[
     priority::admit,
     default_tolerations::admit,
     escalation::admit,
+    custom_names::admit,
 ];
 
 /// Passes an attempt through every plugin.

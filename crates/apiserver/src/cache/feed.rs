@@ -4,7 +4,8 @@
 //! is when other keys change. When the watch ends it reads everything again and goes on.
 use super::state::Applied;
 use super::{Cache, Object, StorageId};
-use crate::resources;
+use crate::custom::DEFINITIONS;
+use crate::resources::ROOT;
 use orlop_store::{EventKind, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,13 @@ pub struct Gone;
 
 /// Reads everything, and opens the watch that continues from there.
 pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
-    let all = store.range(RangeRequest::prefix(resources::ROOT)).await?;
+    let all = store.range(RangeRequest::prefix(ROOT)).await?;
+    // Definitions first: they say where the objects of custom resources go.
+    for kv in &all.kvs {
+        if let Some(name) = kv.key.as_str().and_then(definition) {
+            follow(cache, name, Some(&kv.value));
+        }
+    }
     let objects: Vec<(StorageId, Object)> = all
         .kvs
         .iter()
@@ -82,6 +89,26 @@ pub async fn run(
     }
 }
 
+/// The name of the definition that is stored under this key, if it is one.
+fn definition(key: &str) -> Option<&str> {
+    key.strip_prefix(ROOT)?
+        .strip_prefix(DEFINITIONS)?
+        .strip_prefix('/')
+}
+
+/// Serves what a definition declares, before anything that relies on it is applied.
+fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) {
+    let Some(stored) = stored else {
+        return cache.custom().remove(name);
+    };
+    // One that cannot be read is reported where it is put into the cache.
+    if let Ok(crd) = serde_json::from_slice(stored)
+        && let Some(resource) = cache.custom().put(&crd)
+    {
+        cache.declare(resource);
+    }
+}
+
 fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
     let mut changes = Vec::with_capacity(batch.events.len());
     for event in batch.events {
@@ -89,6 +116,10 @@ fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
             continue;
         };
         let kv = &event.kv;
+        if let Some(name) = kv.key.as_str().and_then(definition) {
+            let is_put = event.kind == EventKind::Put;
+            follow(cache, name, is_put.then_some(&kv.value));
+        }
         match event.kind {
             EventKind::Delete => changes.push((
                 id,

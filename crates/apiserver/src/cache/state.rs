@@ -1,6 +1,8 @@
 //! What the cache holds, and how it is read.
 use super::ring::Ring;
 use super::{Change, ChangeKind, Expired, Object};
+use crate::custom::Registry;
+use crate::encode;
 use crate::resources::{self, Resource};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,52 +30,71 @@ struct Storage {
     /// Pods by `spec.nodeName`: what every node agent lists and watches by.
     by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
     ring: Ring,
+    /// Bumped on each change, to wake the watchers of this storage only.
+    changed: watch::Sender<u64>,
 }
 
 struct State {
     revision: u64,
     storages: Vec<Storage>,
+    by_prefix: HashMap<&'static str, StorageId>,
 }
 
 /// See the crate's `cache` module.
 pub struct Cache {
     state: RwLock<State>,
-    by_prefix: HashMap<&'static str, StorageId>,
     /// The store's revision that has been applied.
     revision: watch::Sender<u64>,
-    /// Per storage: bumped on each change, to wake its watchers only.
-    changed: Vec<watch::Sender<u64>>,
+    custom: Registry,
 }
 
 impl Cache {
     pub fn new() -> Self {
-        let mut by_prefix = HashMap::new();
-        let mut storages = Vec::new();
-        let mut changed = Vec::new();
-        for resource in resources::all().iter().filter(|r| r.owns_storage()) {
-            by_prefix.insert(resource.storage, StorageId(storages.len()));
-            changed.push(watch::Sender::new(0));
-            storages.push(Storage {
-                resource,
-                objects: BTreeMap::new(),
-                by_node: HashMap::new(),
-                ring: Ring::default(),
-            });
-        }
-        Self {
+        let cache = Self {
             state: RwLock::new(State {
                 revision: 0,
-                storages,
+                storages: Vec::new(),
+                by_prefix: HashMap::new(),
             }),
-            by_prefix,
             revision: watch::Sender::new(0),
-            changed,
+            custom: Registry::default(),
+        };
+        for resource in resources::all().iter().filter(|r| r.owns_storage()) {
+            cache.declare(resource);
         }
+        cache
+    }
+
+    /// The custom resources of the definitions in the cache.
+    pub fn custom(&self) -> &Registry {
+        &self.custom
+    }
+
+    /// Makes room for a resource's objects. If there is room under its prefix already, they take its form: that of
+    /// another version, for a custom resource.
+    pub(super) fn declare(&self, resource: &'static Resource) {
+        let mut state = self.state.write();
+        let revision = state.revision;
+        if let Some(id) = state.by_prefix.get(resource.storage).copied() {
+            state.storages[id.0].take_form(resource);
+            return;
+        }
+        let id = StorageId(state.storages.len());
+        let mut ring = Ring::default();
+        ring.restart(revision);
+        state.by_prefix.insert(resource.storage, id);
+        state.storages.push(Storage {
+            resource,
+            objects: BTreeMap::new(),
+            by_node: HashMap::new(),
+            ring,
+            changed: watch::Sender::new(revision),
+        });
     }
 
     /// The storage of a resource; resources that are views of another share it.
     pub fn storage(&self, resource: &Resource) -> Option<StorageId> {
-        self.by_prefix.get(resource.storage).copied()
+        self.state.read().by_prefix.get(resource.storage).copied()
     }
 
     /// Splits a store key into its storage and the key below it.
@@ -82,9 +103,10 @@ impl Cache {
         // Some prefixes have two parts (`services/specs`); none is the beginning of another.
         let one = rest.find('/')?;
         let two = rest[one + 1..].find('/').map(|at| one + 1 + at);
+        let state = self.state.read();
         for end in [Some(one), two].into_iter().flatten() {
-            if let Some(id) = self.by_prefix.get(&rest[..end]) {
-                let resource = self.state.read().storages[id.0].resource;
+            if let Some(id) = state.by_prefix.get(&rest[..end]) {
+                let resource = state.storages[id.0].resource;
                 return Some((*id, resource, &rest[end + 1..]));
             }
         }
@@ -196,7 +218,7 @@ impl Cache {
 
     /// Wakes on changes of one resource.
     pub fn subscribe(&self, id: StorageId) -> watch::Receiver<u64> {
-        self.changed[id.0].subscribe()
+        self.state.read().storages[id.0].changed.subscribe()
     }
 
     /// Sets the state read at start.
@@ -213,8 +235,8 @@ impl Cache {
         }
         drop(state);
         self.revision.send_replace(revision);
-        for changed in &self.changed {
-            changed.send_replace(revision);
+        for storage in &self.state.read().storages {
+            storage.changed.send_replace(revision);
         }
     }
 
@@ -235,8 +257,9 @@ impl Cache {
             *seen = revision.max(*seen);
             grew
         });
+        let state = self.state.read();
         for id in touched {
-            self.changed[id].send_replace(revision);
+            state.storages[id].changed.send_replace(revision);
         }
     }
 }
@@ -259,6 +282,22 @@ impl Storage {
             .range::<str, _>((Bound::Included(from.as_str()), Bound::Excluded(to.as_str())))
             .map(|(_, object)| object.clone())
             .collect()
+    }
+
+    /// Gives all objects the form of another resource that is stored in the same place.
+    fn take_form(&mut self, resource: &'static Resource) {
+        if std::ptr::eq(self.resource, resource) {
+            return;
+        }
+        self.resource = resource;
+        for object in self.objects.values_mut() {
+            let stored = encode::stored(resource, &object.value());
+            match Object::from_stored(resource, object.key.clone(), &stored, object.revision, false) {
+                Ok(changed) => *object = Arc::new(changed),
+                // It was read before in another form; this cannot happen.
+                Err(error) => tracing::error!(%error, "a cached object cannot take its new form"),
+            }
+        }
     }
 
     fn node_of(&self, object: &Object) -> Option<Box<str>> {

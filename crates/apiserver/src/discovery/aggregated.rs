@@ -1,4 +1,5 @@
 //! All of discovery in two documents, as current clients ask first (contract §4.3).
+use crate::ApiServer;
 use crate::http::{Answer, Body, response};
 use crate::request::accepted;
 use crate::resources::{self, Resource};
@@ -16,19 +17,39 @@ struct Document {
 }
 
 static CORE: LazyLock<Document> = LazyLock::new(|| {
-    let mut list = group_list("", "v1");
+    let own: Vec<&Resource> = resources::all().iter().filter(|r| r.group.is_empty()).collect();
+    let mut list = group_list("", &[("v1", own)]);
     list["metadata"] = json!({});
     document(vec![list])
 });
 
-static NAMED: LazyLock<Document> = LazyLock::new(|| {
+/// The groups of a server without custom resources.
+static BUILT_IN: LazyLock<Document> = LazyLock::new(|| {
     document(
         resources::groups()
-            .iter()
-            .map(|(g, v)| group_list(g, v))
+            .into_iter()
+            .map(|(group, version)| {
+                let own = |r: &&'static Resource| r.group == group && r.version == version;
+                group_list(group, &[(version, resources::all().iter().filter(own).collect())])
+            })
             .collect(),
     )
 });
+
+fn with_custom(server: &ApiServer) -> Document {
+    let groups = super::groups(server).into_iter();
+    document(
+        groups
+            .map(|(group, versions)| {
+                let versions: Vec<_> = versions
+                    .into_iter()
+                    .map(|version| (version, super::resources_of(server, group, version)))
+                    .collect();
+                group_list(group, &versions)
+            })
+            .collect(),
+    )
+}
 
 /// Whether the client prefers this form over plain JSON.
 pub fn wanted(headers: &HeaderMap) -> bool {
@@ -45,8 +66,16 @@ pub fn wanted(headers: &HeaderMap) -> bool {
         .unwrap_or(false)
 }
 
-pub fn answer(headers: &HeaderMap, core: bool) -> Answer {
-    let document = if core { &*CORE } else { &*NAMED };
+pub fn answer(server: &ApiServer, headers: &HeaderMap, core: bool) -> Answer {
+    let fresh;
+    let document = match core {
+        true => &*CORE,
+        false if server.cache.custom().is_empty() => &*BUILT_IN,
+        false => {
+            fresh = with_custom(server);
+            &fresh
+        }
+    };
     let known = headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -85,16 +114,15 @@ fn document(items: Vec<Value>) -> Document {
     }
 }
 
-fn group_list(group: &str, version: &str) -> Value {
-    let resources: Vec<Value> = resources::all()
+fn group_list(group: &str, versions: &[(&str, Vec<&Resource>)]) -> Value {
+    let versions: Vec<Value> = versions
         .iter()
-        .filter(|r| r.group == group && r.version == version)
-        .map(resource)
+        .map(|(version, resources)| {
+            let resources: Vec<Value> = resources.iter().map(|r| resource(r)).collect();
+            json!({"version": version, "freshness": "Current", "resources": resources})
+        })
         .collect();
-    json!({
-        "metadata": {"name": group},
-        "versions": [{"version": version, "freshness": "Current", "resources": resources}],
-    })
+    json!({"metadata": {"name": group}, "versions": versions})
 }
 
 fn resource(resource: &Resource) -> Value {

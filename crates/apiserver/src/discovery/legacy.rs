@@ -14,47 +14,48 @@ pub fn versions(server: &ApiServer) -> Value {
     })
 }
 
-pub fn groups() -> Value {
-    let groups: Vec<Value> = resources::groups()
+pub fn groups(server: &ApiServer) -> Value {
+    let groups: Vec<Value> = super::groups(server)
         .iter()
-        .map(|(g, v)| group_value(g, v))
+        .map(|(group, versions)| group_value(group, versions))
         .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/{group}`.
-pub fn group(path: &str) -> Option<Value> {
+pub fn group(server: &ApiServer, path: &str) -> Option<Value> {
     let name = path.trim_end_matches('/').strip_prefix("/apis/")?;
-    let (group, version) = resources::groups().into_iter().find(|(g, _)| *g == name)?;
-    let mut value = group_value(group, version);
+    let (group, versions) = super::groups(server).into_iter().find(|(g, _)| *g == name)?;
+    let mut value = group_value(group, &versions);
     value["kind"] = json!("APIGroup");
     value["apiVersion"] = json!("v1");
     Some(value)
 }
 
-fn group_value(group: &str, version: &str) -> Value {
-    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-    json!({"name": group, "versions": [version], "preferredVersion": version})
+fn group_value(group: &str, versions: &[&str]) -> Value {
+    let version = |v: &&str| json!({"groupVersion": format!("{group}/{v}"), "version": v});
+    let versions: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": group, "versions": versions, "preferredVersion": versions.first()})
 }
 
 /// `/api/v1` or `/apis/{group}/{version}`, if served.
-pub fn group_version(path: &str) -> Option<(&'static str, &'static str)> {
+pub fn group_version(server: &ApiServer, path: &str) -> Option<(&'static str, &'static str)> {
     let path = path.trim_end_matches('/');
     if path == "/api/v1" {
         return Some(("", "v1"));
     }
     let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;
-    resources::groups()
-        .into_iter()
-        .find(|(g, v)| *g == group && *v == version)
+    let (group, versions) = super::groups(server).into_iter().find(|(g, _)| *g == group)?;
+    let version = versions.into_iter().find(|v| *v == version)?;
+    Some((group, version))
 }
 
-pub fn resources_of(group: &str, version: &str) -> Value {
+pub fn resources_of(server: &ApiServer, group: &str, version: &str) -> Value {
+    describe(group, version, super::resources_of(server, group, version))
+}
+
+fn describe(group: &str, version: &str, mut served: Vec<&Resource>) -> Value {
     let mut list = Vec::new();
-    let mut served: Vec<&Resource> = resources::all()
-        .iter()
-        .filter(|r| r.group == group && r.version == version)
-        .collect();
     served.sort_by_key(|r| r.plural);
     for resource in served {
         list.push(resource_value(resource));
@@ -142,7 +143,8 @@ mod tests {
     /// D04
     #[test]
     fn daemonsets_are_described() {
-        let apps = resources_of("apps", "v1");
+        let served = resources::all().iter().filter(|r| r.group == "apps").collect();
+        let apps = describe("apps", "v1", served);
         let list = apps["resources"].as_array().unwrap();
         let named = |name: &str| list.iter().find(|r| r["name"] == name);
         let sets = named("daemonsets").unwrap();

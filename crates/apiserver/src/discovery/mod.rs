@@ -7,22 +7,22 @@ use crate::ApiServer;
 use crate::authn::Accounts;
 use crate::http::Answer;
 use crate::request::Output;
-use crate::resources;
+use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 /// Whether a GET on this path would be answered.
-pub fn knows(path: &str) -> bool {
+pub fn knows(server: &ApiServer, path: &str) -> bool {
     matches!(path.trim_end_matches('/'), "" | "/version" | "/api" | "/apis")
-        || legacy::group_version(path).is_some()
-        || legacy::group(path).is_some()
+        || legacy::group_version(server, path).is_some()
+        || legacy::group(server, path).is_some()
 }
 
 /// Answers a GET on a discovery path.
 pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Answer, ApiError> {
     let value = match path.trim_end_matches('/') {
-        "" => json!({"paths": paths()}),
+        "" => json!({"paths": paths(server)}),
         "/version" => version::version(),
         "/openid/v1/jwks" => {
             let keys = issuer(server)?.key_set();
@@ -33,18 +33,18 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
         }
         root @ ("/api" | "/apis") => {
             if aggregated::wanted(headers) {
-                return Ok(aggregated::answer(headers, root == "/api"));
+                return Ok(aggregated::answer(server, headers, root == "/api"));
             }
             if root == "/api" {
                 legacy::versions(server)
             } else {
-                legacy::groups()
+                legacy::groups(server)
             }
         }
         path => {
-            if let Some((group, version)) = legacy::group_version(path) {
-                legacy::resources_of(group, version)
-            } else if let Some(group) = legacy::group(path) {
+            if let Some((group, version)) = legacy::group_version(server, path) {
+                legacy::resources_of(server, group, version)
+            } else if let Some(group) = legacy::group(server, path) {
                 group
             } else {
                 return Err(ApiError::page_not_found());
@@ -62,12 +62,28 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
     ))
 }
 
+/// The served groups with their versions, the preferred one first: the built-in ones, then the custom ones.
+fn groups(server: &ApiServer) -> Vec<(&'static str, Vec<&'static str>)> {
+    let built_in = resources::groups().into_iter();
+    let mut groups: Vec<_> = built_in.map(|(group, version)| (group, vec![version])).collect();
+    groups.extend(server.cache.custom().groups());
+    groups
+}
+
+/// The served resources of a group-version.
+fn resources_of(server: &ApiServer, group: &str, version: &str) -> Vec<&'static Resource> {
+    let own = |r: &&'static Resource| r.group == group && r.version == version;
+    let mut found: Vec<&Resource> = resources::all().iter().filter(own).collect();
+    found.extend(server.cache.custom().all().into_iter().filter(own));
+    found
+}
+
 /// Who issues service account tokens here, if anybody.
 fn issuer(server: &ApiServer) -> Result<&Accounts, ApiError> {
     server.accounts.as_ref().ok_or_else(ApiError::page_not_found)
 }
 
-fn paths() -> Vec<String> {
+fn paths(server: &ApiServer) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/api",
         "/api/v1",
@@ -80,9 +96,9 @@ fn paths() -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    for (group, version) in resources::groups() {
+    for (group, versions) in groups(server) {
         paths.push(format!("/apis/{group}"));
-        paths.push(format!("/apis/{group}/{version}"));
+        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
     }
     paths.sort();
     paths

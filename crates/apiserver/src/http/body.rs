@@ -68,16 +68,19 @@ impl From<&'static str> for Body {
 pub struct ListBody {
     head: Vec<u8>,
     objects: std::vec::IntoIter<Arc<Object>>,
+    /// Items name their kind and apiVersion, as those of custom resources do.
+    named: bool,
     first: bool,
     done: bool,
 }
 
 impl ListBody {
     /// `head`: everything up to and including the bracket of `items`.
-    pub fn new(head: Vec<u8>, objects: Vec<Arc<Object>>) -> Self {
+    pub fn new(head: Vec<u8>, objects: Vec<Arc<Object>>, named: bool) -> Self {
         Self {
             head,
             objects: objects.into_iter(),
+            named,
             first: true,
             done: false,
         }
@@ -89,9 +92,15 @@ impl ListBody {
         }
         let mut frame = BytesMut::from(std::mem::take(&mut self.head).as_slice());
         for object in self.objects.by_ref() {
-            frame.extend_from_slice(if self.first { b"{" } else { b",{" });
-            self.first = false;
-            frame.extend_from_slice(object.item());
+            if !std::mem::take(&mut self.first) {
+                frame.extend_from_slice(b",");
+            }
+            if self.named {
+                frame.extend_from_slice(&object.json());
+            } else {
+                frame.extend_from_slice(b"{");
+                frame.extend_from_slice(object.item());
+            }
             if frame.len() >= LIST_FRAME_BYTES {
                 return Some(frame.freeze());
             }
@@ -160,7 +169,7 @@ mod tests {
                     .unwrap(),
             )
         });
-        let list = ListBody::new(br#"{"items":["#.to_vec(), objects.into());
+        let list = ListBody::new(br#"{"items":["#.to_vec(), objects.into(), false);
         let bytes = Body::List(list).collect().await.unwrap().to_bytes();
         assert_eq!(
             bytes,

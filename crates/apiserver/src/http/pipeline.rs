@@ -152,7 +152,7 @@ async fn answer(
         Ok(output) => output,
         Err(error) => return error_response(&error, &Output::JSON),
     };
-    let resource = match route(&info) {
+    let resource = match route(&server, &info) {
         Ok(resource) => resource,
         Err(error) => return error_response(&error, &output),
     };
@@ -213,11 +213,12 @@ async fn answer(
     response
 }
 
-fn route(info: &RequestInfo) -> Result<&'static Resource, ApiError> {
-    if !crate::resources::serves(&info.group, &info.version) {
+fn route(server: &ApiServer, info: &RequestInfo) -> Result<&'static Resource, ApiError> {
+    if !server.serves(&info.group, &info.version) {
         return Err(ApiError::page_not_found());
     }
-    let resource = crate::resources::find(&info.group, &info.version, &info.resource)
+    let resource = server
+        .resource(&info.group, &info.version, &info.resource)
         .ok_or_else(ApiError::no_such_resource)?;
     let own_namespace = info.resource == "namespaces";
     if !resource.namespaced && !info.namespace.is_empty() && !own_namespace {
@@ -245,7 +246,7 @@ fn deadline(query: &Query) -> Result<Duration, ApiError> {
 fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answer, ApiError> {
     let path = parts.uri.path();
     if parts.method != Method::GET {
-        return Err(if discovery::knows(path) || health::knows(path) {
+        return Err(if discovery::knows(server, path) || health::knows(path) {
             ApiError::method_not_allowed()
         } else {
             ApiError::page_not_found()
@@ -254,7 +255,7 @@ fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answ
     if let Some(answer) = health::answer(server, path, query) {
         return answer;
     }
-    if let Some(answer) = openapi::answer(&parts.headers, path, query) {
+    if let Some(answer) = openapi::answer(server, path, query) {
         return answer;
     }
     discovery::answer(server, &parts.headers, path)

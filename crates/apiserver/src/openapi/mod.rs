@@ -3,49 +3,77 @@
 //!
 //! The schemas are made by the build and lie in the program compressed; a document is put together when it is asked
 //! for, which is rare: clients keep it under its hash.
+use crate::ApiServer;
 use crate::http::{Answer, Body, response};
 use crate::request::Query;
 use crate::resources::{self, Resource, api_version};
 use crate::status::ApiError;
 use flate2::read::GzDecoder;
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, LOCATION};
-use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 use std::io::Read;
 use std::sync::LazyLock;
 
+mod custom;
 mod operations;
 
 /// Group, version and compressed schemas.
 static SCHEMAS: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
 
+#[derive(Clone)]
 struct Document {
     group: &'static str,
     version: &'static str,
     /// `api/v1` or `apis/{group}/{version}`.
     path: String,
-    schemas: &'static [u8],
+    resources: Vec<&'static Resource>,
+    schemas: Schemas,
     hash: String,
 }
 
-static DOCUMENTS: LazyLock<Vec<Document>> = LazyLock::new(|| {
+#[derive(Clone)]
+enum Schemas {
+    /// From the build.
+    Packed(&'static [u8]),
+    /// Of custom resources.
+    Text(String),
+}
+
+/// The documents of the built-in resources.
+static BUILT_IN: LazyLock<Vec<Document>> = LazyLock::new(|| {
     let mut versions = vec![("", "v1")];
     versions.extend(resources::groups());
     versions
         .into_iter()
-        .map(|(group, version)| Document::new(group, version))
+        .map(|(group, version)| {
+            let own = |r: &&'static Resource| r.group == group && r.version == version;
+            let packed = SCHEMAS.iter().find(|(g, v, _)| *g == group && *v == version);
+            Document::new(
+                group,
+                version,
+                resources::all().iter().filter(own).collect(),
+                Schemas::Packed(packed.map_or(&[], |(_, _, schemas)| schemas)),
+            )
+        })
         .collect()
 });
 
+fn documents(server: &ApiServer) -> Vec<Document> {
+    let mut documents = BUILT_IN.clone();
+    documents.extend(custom::documents(server));
+    documents
+}
+
 /// Answers if the path is one of OpenAPI.
-pub fn answer(_headers: &HeaderMap, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
+pub fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
     let rest = path.strip_prefix("/openapi/v3")?;
     let name = rest.trim_matches('/');
     if name.is_empty() {
-        return Some(Ok(Answer::Value(StatusCode::OK, index())));
+        return Some(Ok(Answer::Value(StatusCode::OK, index(&documents(server)))));
     }
-    let Some(document) = DOCUMENTS.iter().find(|d| d.path == name) else {
+    let Some(document) = documents(server).into_iter().find(|d| d.path == name) else {
         return Some(Ok(Answer::Raw(response(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -55,7 +83,7 @@ pub fn answer(_headers: &HeaderMap, path: &str, query: &Query) -> Option<Result<
     let asked = query.get("hash");
     if asked.is_some_and(|hash| hash != document.hash) {
         let mut moved = response(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::Empty);
-        if let Ok(location) = HeaderValue::from_str(&url(document)) {
+        if let Ok(location) = HeaderValue::from_str(&url(&document)) {
             moved.headers_mut().insert(LOCATION, location);
         }
         return Some(Ok(Answer::Raw(moved)));
@@ -85,8 +113,8 @@ fn url(document: &Document) -> String {
     format!("/openapi/v3/{}?hash={}", document.path, document.hash)
 }
 
-fn index() -> Value {
-    let paths: Map<String, Value> = DOCUMENTS
+fn index(documents: &[Document]) -> Value {
+    let paths: Map<String, Value> = documents
         .iter()
         .map(|d| (d.path.clone(), json!({"serverRelativeURL": url(d)})))
         .collect();
@@ -94,34 +122,38 @@ fn index() -> Value {
 }
 
 impl Document {
-    fn new(group: &'static str, version: &'static str) -> Self {
+    fn new(
+        group: &'static str,
+        version: &'static str,
+        resources: Vec<&'static Resource>,
+        schemas: Schemas,
+    ) -> Self {
         let path = if group.is_empty() {
             format!("api/{version}")
         } else {
             format!("apis/{group}/{version}")
         };
-        let schemas = SCHEMAS
-            .iter()
-            .find(|(g, v, _)| *g == group && *v == version)
-            .map_or(&[][..], |(_, _, schemas)| schemas);
         let mut document = Self {
             group,
             version,
             path,
+            resources,
             schemas,
             hash: String::new(),
         };
         let mut digest = Sha512::new();
         digest.update(document.paths().to_string());
-        digest.update(schemas);
+        digest.update(match &document.schemas {
+            Schemas::Packed(bytes) => bytes,
+            Schemas::Text(text) => text.as_bytes(),
+        });
         document.hash = digest.finalize().iter().map(|b| format!("{b:02X}")).collect();
         document
     }
 
     fn paths(&self) -> Value {
-        let own = |r: &&Resource| r.group == self.group && r.version == self.version;
         let mut paths = Map::new();
-        for resource in resources::all().iter().filter(own) {
+        for resource in &self.resources {
             operations::add(&mut paths, &self.path, resource);
         }
         Value::Object(paths)
@@ -136,10 +168,15 @@ impl Document {
         .to_string();
         text.pop();
         text.push_str(",\"components\":{\"schemas\":");
-        // What the build has written can be read; a document without schemas still serves.
-        if let Err(error) = GzDecoder::new(self.schemas).read_to_string(&mut text) {
-            tracing::error!(%error, path = self.path, "the schemas cannot be read");
-            text.push_str("{}");
+        match &self.schemas {
+            Schemas::Text(schemas) => text.push_str(schemas),
+            // What the build has written can be read; a document without schemas still serves.
+            Schemas::Packed(packed) => {
+                if let Err(error) = GzDecoder::new(*packed).read_to_string(&mut text) {
+                    tracing::error!(%error, path = self.path, "the schemas cannot be read");
+                    text.push_str("{}");
+                }
+            }
         }
         text.push_str("}}");
         text
@@ -153,7 +190,7 @@ mod tests {
     /// D07: what kubectl looks for before it lets the server validate.
     #[test]
     fn every_kind_has_a_patch_with_field_validation() {
-        let core = DOCUMENTS.iter().find(|d| d.path == "api/v1").unwrap();
+        let core = BUILT_IN.iter().find(|d| d.path == "api/v1").unwrap();
         let document: Value = serde_json::from_str(&core.text()).unwrap();
         let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Pod");
@@ -165,7 +202,7 @@ mod tests {
     /// D08
     #[test]
     fn the_index_names_each_document_with_its_hash() {
-        let index = index();
+        let index = index(&BUILT_IN);
         let apps = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
             .as_str()
             .unwrap();
@@ -185,11 +222,15 @@ mod tests {
                 _ => {}
             }
         }
-        for document in DOCUMENTS.iter() {
+        for document in BUILT_IN.iter() {
             let text: Value = serde_json::from_str(&document.text()).unwrap();
             let mut found = Vec::new();
             references(&text, &mut found);
             assert!(!found.is_empty(), "{}", document.path);
+            for (name, schema) in text["components"]["schemas"].as_object().unwrap() {
+                let mut properties = schema["properties"].as_object().into_iter().flatten();
+                assert!(properties.all(|(_, property)| property.is_object()), "{name}");
+            }
             for reference in found {
                 let name = reference.strip_prefix("#/components/schemas/").unwrap();
                 assert!(
@@ -199,7 +240,7 @@ mod tests {
                 );
             }
         }
-        let core = DOCUMENTS.iter().find(|d| d.path == "api/v1").unwrap();
+        let core = BUILT_IN.iter().find(|d| d.path == "api/v1").unwrap();
         let core: Value = serde_json::from_str(&core.text()).unwrap();
         let schemas = &core["components"]["schemas"];
         let ports = &schemas["io.k8s.api.core.v1.Container"]["properties"]["ports"];

@@ -117,16 +117,24 @@ fn query(name: &str) -> Value {
     json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
 }
 
-fn reference(name: &str) -> Value {
+pub fn reference(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
-fn meta(kind: &str) -> String {
+pub fn meta(kind: &str) -> String {
     format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")
 }
 
 /// The definition of the resource's kind.
-fn schema(resource: &Resource) -> String {
+pub fn schema(resource: &Resource) -> String {
+    if resource.custom.is_some() {
+        let reversed: Vec<&str> = resource.group.rsplit('.').collect();
+        return format!("{}.{}.{}", reversed.join("."), resource.version, resource.kind);
+    }
+    if resource.group == "apiextensions.k8s.io" {
+        let package = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions";
+        return format!("{package}.{}.{}", resource.version, resource.kind);
+    }
     let group = match resource.group {
         "" => "core",
         group => group.split('.').next().unwrap_or(group),

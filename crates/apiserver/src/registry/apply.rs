@@ -3,10 +3,11 @@
 use super::change::{Change, Part, Tracking};
 use super::{create, identity, ownership, update};
 use crate::authz;
+use crate::custom;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, Cause};
-use orlop_api::apply::{self, Applied, Managed, Present, Refused, Type};
+use orlop_api::apply::{self, Applied, Managed, Present, Refused};
 use orlop_api::wire;
 use serde_json::{Value, json};
 
@@ -15,13 +16,9 @@ const ATTEMPTS_MAX: usize = 5;
 
 pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse_apply(&call.query)?;
-    let Some(ty) = ownership::type_of(call) else {
-        return Err(ApiError::unsupported_media_type("415: Unsupported Media Type"));
-    };
     let configuration = Configuration {
         call,
         part,
-        ty,
         force: call.query.flag("force"),
         body: read(call)?,
     };
@@ -70,7 +67,6 @@ fn read(call: &Call) -> Result<Value, ApiError> {
 struct Configuration<'c> {
     call: &'c Call,
     part: Part,
-    ty: Type,
     force: bool,
     body: Value,
 }
@@ -81,9 +77,7 @@ impl Configuration<'_> {
         let resource = self.call.resource;
         let mut live = old.clone();
         ownership::take(&mut live);
-        if let Some(view) = &resource.view {
-            (view.from_stored)(&mut live);
-        }
+        resource.show(&mut live);
         let applied = self.apply(Present {
             object: &live,
             managed: ownership::managed(old),
@@ -97,9 +91,7 @@ impl Configuration<'_> {
             )));
         }
         let mut object = applied.object;
-        if let Some(view) = &resource.view {
-            (view.to_stored)(&mut object);
-        }
+        resource.store(&mut object);
         ownership::put(&mut object, &applied.managed);
         Ok(object)
     }
@@ -136,36 +128,38 @@ impl Configuration<'_> {
                 call.info.name
             )));
         }
-        if let Some(view) = &call.resource.view {
-            (view.to_stored)(&mut object);
-        }
+        call.resource.store(&mut object);
         create::create_object(call, object, options, Some(&applied.managed)).await
     }
 
     fn apply(&self, present: Present<'_>) -> Result<Applied, ApiError> {
-        ownership::with_writer(self.call, self.part, |writer| {
-            apply::apply(present, &self.body, self.ty, writer, self.force, |object| {
-                self.complete(object)
+        let applied = ownership::with_type(self.call, |ty| {
+            ownership::with_writer(self.call, self.part, |writer| {
+                apply::apply(present, &self.body, ty, writer, self.force, |object| {
+                    self.complete(object)
+                })
             })
-        })
-        .map_err(|refused| self.refusal(&refused))
+        });
+        applied
+            .ok_or_else(|| ApiError::unsupported_media_type("415: Unsupported Media Type"))?
+            .map_err(|refused| self.refusal(&refused))
     }
 
     /// A status write keeps the stored spec, which has its defaults.
     fn complete(&self, object: Value) -> Result<Value, String> {
         let resource = self.call.resource;
+        if let Some(custom) = resource.custom {
+            let (object, _) = custom::typed(resource, custom, object).map_err(|error| error.message)?;
+            return Ok(object);
+        }
         let mut object =
             request::typed(&Expected::from(resource), object).map_err(|error| error.to_string())?;
         if self.part == Part::Status {
             return Ok(object);
         }
-        if let Some(view) = &resource.view {
-            (view.to_stored)(&mut object);
-        }
+        resource.store(&mut object);
         (resource.rules.default)(&mut object);
-        if let Some(view) = &resource.view {
-            (view.from_stored)(&mut object);
-        }
+        resource.show(&mut object);
         Ok(object)
     }
 

@@ -3,6 +3,7 @@
 use super::{get, identity, ownership};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::{Object, StorageId};
+use crate::custom;
 use crate::encode;
 use crate::http::Call;
 use crate::resources::Resource;
@@ -185,6 +186,7 @@ impl Change<'_> {
             Part::EphemeralContainers => ephemeral_causes(&new, old),
             Part::Finalize | Part::Approval | Part::Binding => Vec::new(),
         });
+        causes.extend(custom::violations(resource, &new, Some(old)));
         if self.part == Part::Main {
             for warning in (rules.warnings)(&new) {
                 self.call.warn(warning);
@@ -230,7 +232,13 @@ impl Change<'_> {
                 }
             }
             Part::Scale | Part::Binding => {}
-            Part::Status => keep_only(new, old, &["status"]),
+            Part::Status => {
+                keep_only(new, old, &["status"]);
+                if self.call.resource.custom.is_some() {
+                    new["metadata"] = old["metadata"].clone();
+                    ownership::take(new);
+                }
+            }
             Part::Finalize => {
                 let finalizers = new["spec"]["finalizers"].clone();
                 keep_only(new, old, &[]);

@@ -2,6 +2,7 @@
 use super::{identity, ownership, present};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::Object;
+use crate::custom;
 use crate::encode;
 use crate::http::{Answer, Call};
 use crate::request::{self, WriteOptions};
@@ -30,14 +31,16 @@ pub fn decode(call: &Call, options: &WriteOptions) -> Result<Value, ApiError> {
 
 /// The same without defaults: enough for a status write, which keeps the stored spec.
 pub fn decode_plain(call: &Call, options: &WriteOptions) -> Result<Value, ApiError> {
-    let decoded = request::decode_object(call.resource, &call.headers, &call.body, options.validation)?;
+    let (resource, validation) = (call.resource, options.validation);
+    let decoded = match resource.custom {
+        Some(custom) => custom::decode(resource, custom, &call.headers, &call.body, validation)?,
+        None => request::decode_object(resource, &call.headers, &call.body, validation)?,
+    };
     for finding in decoded.findings {
         call.warn(finding);
     }
     let mut object = decoded.object;
-    if let Some(view) = &call.resource.view {
-        (view.to_stored)(&mut object);
-    }
+    call.resource.store(&mut object);
     Ok(object)
 }
 
@@ -50,6 +53,12 @@ pub async fn create_object(
 ) -> Result<Answer, ApiError> {
     let resource = call.resource;
     let rules = &resource.rules;
+    if resource
+        .custom
+        .is_some_and(|custom| custom.definition().terminating)
+    {
+        return Err(ApiError::method_not_allowed());
+    }
     identity::settle_namespace(resource, &mut object, &call.info.namespace)?;
     identity::forget_server_fields(&mut object)?;
     if let Some(warning) = identity::single_owners(&mut object) {
@@ -108,6 +117,7 @@ fn validate(call: &Call, object: &Value) -> Result<(), ApiError> {
     let rules = &call.resource.rules;
     let mut causes = identity::validate(call.resource, object);
     causes.extend((rules.validate_create)(object));
+    causes.extend(custom::violations(call.resource, object, None));
     for warning in (rules.warnings)(object) {
         call.warn(warning);
     }
@@ -128,9 +138,7 @@ fn dry_run(call: &Call, mut object: Value) -> Result<Answer, ApiError> {
     if call.server.cache.get(storage, &key).is_some() {
         return Err(ApiError::already_exists(call.resource, &name));
     }
-    if let Some(view) = &call.resource.view {
-        (view.from_stored)(&mut object);
-    }
+    call.resource.show(&mut object);
     present::value(call, StatusCode::CREATED, object)
 }
 

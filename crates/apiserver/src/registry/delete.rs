@@ -114,13 +114,16 @@ pub async fn delete_object(call: &Call, name: &str, options: &DeleteOptions) -> 
 fn decide(resource: &Resource, old: Value, options: &DeleteOptions, now: Timestamp) -> Decision {
     let mut new = old.clone();
     set_policy_finalizers(&mut new, options);
+    let was_deleting = !old["metadata"]["deletionTimestamp"].is_null();
+    if !was_deleting {
+        (resource.rules.prepare_delete)(&mut new);
+    }
     let is_namespace = resource.plural == "namespaces";
     let held = !identity::finalizers(&new).is_empty()
         || (is_namespace
             && new["spec"]["finalizers"]
                 .as_array()
                 .is_some_and(|f| !f.is_empty()));
-    let was_deleting = !old["metadata"]["deletionTimestamp"].is_null();
     let period = resource
         .rules
         .grace_period
@@ -209,9 +212,7 @@ fn preconditions(
 fn answer(call: &Call, outcome: Outcome, options: &DeleteOptions) -> Result<Answer, ApiError> {
     let resource = call.resource;
     let shown = |mut value: Value| {
-        if let Some(view) = &resource.view {
-            (view.from_stored)(&mut value);
-        }
+        resource.show(&mut value);
         value
     };
     match outcome {

@@ -269,7 +269,9 @@ pub fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
             .iter()
             .map(|o| {
                 let mut value = present::shown(resource, o);
-                if let Some(value) = value.as_object_mut() {
+                if resource.custom.is_none()
+                    && let Some(value) = value.as_object_mut()
+                {
                     value.remove("kind");
                     value.remove("apiVersion");
                 }
@@ -282,7 +284,11 @@ pub fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
         r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{},"items":["#,
         Value::Object(metadata)
     );
-    let body = Body::List(ListBody::new(head.into_bytes(), page.objects));
+    let body = Body::List(ListBody::new(
+        head.into_bytes(),
+        page.objects,
+        resource.custom.is_some(),
+    ));
     Ok(Answer::Raw(crate::http::response(
         StatusCode::OK,
         "application/json",

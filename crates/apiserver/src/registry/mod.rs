@@ -22,7 +22,7 @@ mod update;
 mod watch;
 
 pub(crate) use change::Part;
-pub(crate) use identity::{assign, generated_name, text};
+pub(crate) use identity::{assign, generated_name, now, text};
 
 use crate::http::{Answer, Call};
 use crate::resources::Subresource;

@@ -24,13 +24,19 @@ pub fn manager(call: &Call) -> &str {
         .unwrap_or(UNKNOWN_MANAGER)
 }
 
-/// The type of the resource's objects.
-pub fn type_of(call: &Call) -> Option<Type> {
-    Type::of_kind(&call.resource.api_version(), call.resource.kind)
+/// Calls `with` with the type of the resource's objects, if it is known.
+pub fn with_type<R>(call: &Call, with: impl FnOnce(Type<'_>) -> R) -> Option<R> {
+    match call.resource.custom {
+        Some(custom) => Some(with(Type::Custom(&custom.definition().schema))),
+        None => Type::of_kind(&call.resource.api_version(), call.resource.kind).map(with),
+    }
 }
 
 /// An empty object of the resource's kind: what a new one is compared with.
 pub fn blank(call: &Call) -> Value {
+    if call.resource.custom.is_some() {
+        return json!({"metadata": {}});
+    }
     request::typed(&Expected::from(call.resource), json!({})).unwrap_or_default()
 }
 
@@ -74,13 +80,17 @@ pub fn managed(object: &Value) -> Managed {
 
 /// Credits the creator with a new object's fields.
 pub fn created(call: &Call, object: &mut Value) {
-    let Some(ty) = type_of(call).filter(|_| call.resource.view.is_none()) else {
+    if call.resource.is_stored_otherwise() {
         return;
-    };
-    let managed = with_writer(call, Part::Main, |writer| {
-        apply::update(Managed::default(), &blank(call), object, ty, writer)
+    }
+    let managed = with_type(call, |ty| {
+        with_writer(call, Part::Main, |writer| {
+            apply::update(Managed::default(), &blank(call), object, ty, writer)
+        })
     });
-    put(object, &managed);
+    if let Some(managed) = managed {
+        put(object, &managed);
+    }
 }
 
 /// Credits the writer with what differs between `old` and `new`. `given` is the list that the client sent: it counts
@@ -91,12 +101,15 @@ pub fn updated(call: &Call, part: Part, given: Option<&Value>, old: &Value, new:
         Some(list) => Managed::parse(list).unwrap_or_else(|| managed(old)),
         None => managed(old),
     };
-    let followed = type_of(call).filter(|_| part != Part::Binding && call.resource.view.is_none());
-    let managed = match followed {
-        Some(ty) if !base.is_empty() => {
-            with_writer(call, part, |writer| apply::update(base, old, new, ty, writer))
-        }
-        _ => base,
+    let followed = part != Part::Binding && !call.resource.is_stored_otherwise() && !base.is_empty();
+    let compared = |ty: Type<'_>| {
+        with_writer(call, part, |writer| {
+            apply::update(base.clone(), old, new, ty, writer)
+        })
     };
+    let managed = followed
+        .then(|| with_type(call, compared))
+        .flatten()
+        .unwrap_or(base);
     put(new, &managed);
 }

@@ -1,6 +1,7 @@
 //! PATCH in its three classic forms (contract §9); server-side apply has a file of its own.
 use super::change::{Change, Part, Tracking};
 use super::{apply, update};
+use crate::custom;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, FieldValidation, WriteOptions};
 use crate::status::{ApiError, Cause};
@@ -9,6 +10,8 @@ use orlop_api::patch::{self, PatchError};
 use orlop_api::wire;
 use serde_json::{Value, json};
 
+/// Of custom resources, whose lists have no merge strategies.
+const CUSTOM_FORMS: &str = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 const APPLY: &str = "application/apply-patch+yaml";
 
 /// The forms of a patch.
@@ -46,15 +49,11 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
     }
     .apply(|old| {
         let mut shown = old.clone();
-        if let Some(view) = &resource.view {
-            (view.from_stored)(&mut shown);
-        }
+        resource.show(&mut shown);
         let patched = patch.apply(resource.kind, &shown)?;
         check_name(&patched, name)?;
         let mut object = typed(call, &patch, patched, options.validation)?;
-        if let Some(view) = &resource.view {
-            (view.to_stored)(&mut object);
-        }
+        resource.store(&mut object);
         // A status write keeps the stored spec, which has its defaults.
         if part != Part::Status {
             (resource.rules.default)(&mut object);
@@ -81,7 +80,10 @@ impl Patch {
         let form = match media_type(call) {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,
-            "application/strategic-merge-patch+json" => Form::Strategic,
+            "application/strategic-merge-patch+json" if call.resource.custom.is_none() => Form::Strategic,
+            _ if call.resource.custom.is_some() => {
+                return Err(ApiError::unsupported_media_type(CUSTOM_FORMS));
+            }
             _ => return Err(ApiError::unsupported_media_type("415: Unsupported Media Type")),
         };
         let body: Value = serde_json::from_slice(&call.body).map_err(|error| {
@@ -146,6 +148,13 @@ fn check_name(patched: &Value, name: &str) -> Result<(), ApiError> {
 
 /// The patched tree in the form of its kind; unknown fields are findings about the patch.
 fn typed(call: &Call, patch: &Patch, patched: Value, validation: FieldValidation) -> Result<Value, ApiError> {
+    if let Some(custom) = call.resource.custom {
+        let (object, findings) = custom::typed(call.resource, custom, patched)?;
+        if validation != FieldValidation::Ignore {
+            report(call, findings, validation, &patch.body)?;
+        }
+        return Ok(object);
+    }
     let expected = Expected::from(call.resource);
     if validation != FieldValidation::Ignore {
         let version = call.resource.api_version();

@@ -1,5 +1,6 @@
 //! Objects in the shape the client asked for: whole, as a table row, or metadata only (contract §11).
 use crate::cache::Object;
+use crate::custom::Definition;
 use crate::http::{Answer, Call};
 use crate::request::Shape;
 use crate::resources::Resource;
@@ -45,9 +46,7 @@ pub fn value(call: &Call, code: StatusCode, object: Value) -> Result<Answer, Api
 /// A cached object as its resource shows it.
 pub fn shown(resource: &Resource, object: &Object) -> Value {
     let mut value = object.value();
-    if let Some(view) = &resource.view {
-        (view.from_stored)(&mut value);
-    }
+    resource.show(&mut value);
     value
 }
 
@@ -68,9 +67,38 @@ enum Include {
     Object,
 }
 
+/// The columns of a table.
+enum Spec {
+    BuiltIn(&'static TableSpec),
+    Custom(Arc<Definition>),
+}
+
+impl Spec {
+    fn column_definitions(&self) -> Value {
+        match self {
+            Self::BuiltIn(spec) => spec.column_definitions(),
+            Self::Custom(definition) => definition.columns.definitions(),
+        }
+    }
+
+    fn cells(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        match self {
+            Self::BuiltIn(spec) => spec.row(object, now),
+            Self::Custom(definition) => definition.columns.row(object, now),
+        }
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Value {
+        match self {
+            Self::BuiltIn(spec) => spec.row_value(object, now),
+            Self::Custom(_) => json!({"cells": self.cells(object, now)}),
+        }
+    }
+}
+
 /// Tables of one request.
 pub struct Tables {
-    spec: &'static TableSpec,
+    spec: Spec,
     include: Include,
     now: Timestamp,
 }
@@ -94,8 +122,13 @@ impl Tables {
             }
         };
         Ok(Self {
-            spec: table::table_for(call.resource.kind, call.resource.group)
-                .unwrap_or_else(table::default_table),
+            spec: match call.resource.custom {
+                Some(custom) => Spec::Custom(custom.definition()),
+                None => Spec::BuiltIn(
+                    table::table_for(call.resource.kind, call.resource.group)
+                        .unwrap_or_else(table::default_table),
+                ),
+            },
             include,
             now: Timestamp::now(),
         })
@@ -118,7 +151,7 @@ impl Tables {
     }
 
     pub fn row(&self, object: &Value) -> Value {
-        let mut row = self.spec.row_value(object, self.now);
+        let mut row = self.spec.row(object, self.now);
         row["object"] = match self.include {
             Include::None => Value::Null,
             Include::Metadata => metadata_of(object),
@@ -129,6 +162,6 @@ impl Tables {
 
     /// The row of a bookmark: nothing but a version.
     pub fn bookmark(&self, object: &Value) -> Value {
-        json!({"cells": self.spec.row(object, self.now), "object": metadata_of(object)})
+        json!({"cells": self.spec.cells(object, self.now), "object": metadata_of(object)})
     }
 }

@@ -2,6 +2,7 @@
 use super::change::{Change, Outcome, Part, Tracking};
 use super::patch::Patch;
 use super::{get, identity};
+use crate::custom::Scale;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, cause};
@@ -18,7 +19,7 @@ const SCALE: Expected<'_> = Expected {
 pub async fn get(call: &Call) -> Result<Answer, ApiError> {
     get::fresh_enough(call, call.query.get("resourceVersion")).await?;
     let object = get::find(call, &call.info.name)?;
-    Ok(Answer::Value(StatusCode::OK, scale_of(&object.value())))
+    Ok(Answer::Value(StatusCode::OK, scale_of(call, &object.value())))
 }
 
 /// PUT or PATCH.
@@ -43,7 +44,7 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
     .apply(|old| {
         let scale = match (&body, &patch) {
             (Some(body), _) => body.clone(),
-            (None, Some(patch)) => patch.apply("Scale", &scale_of(old))?,
+            (None, Some(patch)) => patch.apply("Scale", &scale_of(call, old))?,
             (None, None) => return Err(ApiError::method_not_allowed()),
         };
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
@@ -60,7 +61,10 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
             ));
         }
         let mut new = old.clone();
-        new["spec"]["replicas"] = json!(replicas);
+        match places(call) {
+            Some(places) => set(&mut new, &places.replicas, json!(replicas)),
+            None => new["spec"]["replicas"] = json!(replicas),
+        }
         let version = identity::text(&scale, "resourceVersion");
         if !version.is_empty() {
             new["metadata"]["resourceVersion"] = json!(version);
@@ -69,27 +73,52 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
     })
     .await?;
     match outcome {
-        Some(Outcome::Stored(object)) => Ok(Answer::Value(StatusCode::OK, scale_of(&object.value()))),
-        Some(Outcome::Would(object)) => Ok(Answer::Value(StatusCode::OK, scale_of(&object))),
+        Some(Outcome::Stored(object)) => Ok(Answer::Value(StatusCode::OK, scale_of(call, &object.value()))),
+        Some(Outcome::Would(object)) => Ok(Answer::Value(StatusCode::OK, scale_of(call, &object))),
         None => Err(ApiError::not_found(call.resource, name)),
     }
 }
 
-fn scale_of(object: &Value) -> Value {
+/// Where a custom resource keeps its replicas.
+fn places(call: &Call) -> Option<Scale> {
+    call.resource.custom?.definition().scale.clone()
+}
+
+/// Sets a member of nested objects, which are made if they are not there.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let mut place = object;
+    for name in pointer.split('/').skip(1) {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[name];
+    }
+    *place = value;
+}
+
+fn scale_of(call: &Call, object: &Value) -> Value {
     let metadata = &object["metadata"];
-    let mut scale = json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {
-            "name": metadata["name"],
-            "namespace": metadata["namespace"],
-            "uid": metadata["uid"],
-            "resourceVersion": metadata["resourceVersion"],
-            "creationTimestamp": metadata["creationTimestamp"],
-        },
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(1)},
-        "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or_default()},
-    });
+    if let Some(places) = places(call) {
+        let number = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_i64)
+                .unwrap_or_default()
+        };
+        let mut scale = plain(
+            metadata,
+            number(&places.replicas),
+            number(&places.status_replicas),
+        );
+        let selector = places.selector.as_deref().and_then(|at| object.pointer(at));
+        if let Some(selector) = selector.and_then(Value::as_str) {
+            scale["status"]["selector"] = json!(selector);
+        }
+        return scale;
+    }
+    let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
+    let running = object["status"]["replicas"].as_i64().unwrap_or_default();
+    let mut scale = plain(metadata, replicas, running);
     let selector = &object["spec"]["selector"];
     // A replication controller's selector is a plain map.
     let meta = if selector["matchLabels"].is_object() || selector["matchExpressions"].is_array() {
@@ -109,4 +138,20 @@ fn scale_of(object: &Value) -> Value {
         scale["status"]["selector"] = json!(selector.to_string());
     }
     scale
+}
+
+fn plain(metadata: &Value, replicas: i64, running: i64) -> Value {
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+            "creationTimestamp": metadata["creationTimestamp"],
+        },
+        "spec": {"replicas": replicas},
+        "status": {"replicas": running},
+    })
 }

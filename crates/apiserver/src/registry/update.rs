@@ -70,9 +70,7 @@ pub fn answer(call: &Call, outcome: Outcome) -> Result<Answer, ApiError> {
     match outcome {
         Outcome::Stored(object) => present::object(call, StatusCode::OK, object),
         Outcome::Would(mut value) => {
-            if let Some(view) = &call.resource.view {
-                (view.from_stored)(&mut value);
-            }
+            call.resource.show(&mut value);
             present::value(call, StatusCode::OK, value)
         }
     }

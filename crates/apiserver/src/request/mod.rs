@@ -7,7 +7,7 @@ mod path;
 mod query;
 mod selector;
 
-pub use body::{BODY_BYTES_MAX, Expected, decode_object, decode_options, typed};
+pub use body::{BODY_BYTES_MAX, Decoded, Expected, decode_object, decode_options, typed};
 pub use duration::parse_go_duration;
 pub(crate) use negotiate::accepted;
 pub use negotiate::{Output, Shape, negotiate};

@@ -1,6 +1,7 @@
 //! What a resource is: data that discovery, routing, storage and the verbs all read.
 use super::rules::Rules;
 use crate::cache::Object;
+use crate::custom::Custom;
 use serde_json::Value;
 
 /// The verbs of a full resource, in discovery's order.
@@ -40,6 +41,8 @@ pub struct Resource {
     pub storage: &'static str,
     /// Set when the objects are stored as another resource and only shown as this one.
     pub view: Option<View>,
+    /// Set for a custom resource: its schema and what else its definition says.
+    pub custom: Option<&'static Custom>,
     pub rules: Rules,
 }
 
@@ -80,17 +83,24 @@ pub enum Read {
     Text(&'static str),
     /// JSON pointer to a boolean; absent is false.
     Bool(&'static str),
+    /// JSON pointer to a text, number or boolean; absent is empty.
+    Scalar(&'static str),
     /// JSON pointer to a number; absent is 0.
     Number(&'static str),
     /// The first of these that is a non-empty string.
     FirstOf(&'static [&'static str]),
 }
 
-/// Two-way conversion between the stored form and this one, in place.
+/// How the stored form and this one become each other, in place.
 #[derive(Clone, Copy, Debug)]
-pub struct View {
-    pub from_stored: fn(&mut Value),
-    pub to_stored: fn(&mut Value),
+pub enum View {
+    /// Another kind, with other fields.
+    Kind {
+        from_stored: fn(&mut Value),
+        to_stored: fn(&mut Value),
+    },
+    /// Another version of a custom resource, with the same fields.
+    Version,
 }
 
 impl Resource {
@@ -115,6 +125,7 @@ impl Resource {
             fields: &[],
             storage: plural,
             view: None,
+            custom: None,
             rules: Rules::GENERIC,
         }
     }
@@ -186,6 +197,27 @@ impl Resource {
         self.subresources.iter().find(|s| s.name == name)
     }
 
+    /// Gives a stored object the form of this resource.
+    pub fn show(&self, object: &mut Value) {
+        match self.view {
+            None => {}
+            Some(View::Kind { from_stored, .. }) => from_stored(object),
+            Some(View::Version) => object["apiVersion"] = self.api_version().into(),
+        }
+    }
+
+    /// Gives an object of this resource the form in which it is stored. Its version is set where it is written.
+    pub fn store(&self, object: &mut Value) {
+        if let Some(View::Kind { to_stored, .. }) = self.view {
+            to_stored(object);
+        }
+    }
+
+    /// Whether the stored form has other fields.
+    pub fn is_stored_otherwise(&self) -> bool {
+        matches!(self.view, Some(View::Kind { .. }))
+    }
+
     /// The key below the storage prefix.
     pub fn key(&self, namespace: &str, name: &str) -> String {
         if self.namespaced {
@@ -223,6 +255,11 @@ impl Read {
         };
         match self {
             Self::Text(pointer) => text(pointer),
+            Self::Scalar(pointer) => match object.pointer(pointer) {
+                Some(Value::String(text)) => text.clone(),
+                Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
+                _ => String::new(),
+            },
             Self::Bool(pointer) => object
                 .pointer(pointer)
                 .and_then(Value::as_bool)

@@ -12,6 +12,7 @@ mod certificates;
 mod configmaps;
 mod controllerrevisions;
 mod core;
+mod customresourcedefinitions;
 mod daemonsets;
 mod discovery;
 mod events;
@@ -29,8 +30,9 @@ mod secrets;
 mod storage;
 mod validation;
 
-pub use definition::{Resource, Subresource, api_version};
-pub use rules::NameRule;
+pub use customresourcedefinitions::FINALIZER;
+pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, View, api_version};
+pub use rules::{NameRule, Rules};
 pub(crate) use validation::metadata as validate_metadata;
 
 pub(crate) use nodes::NOT_READY_TAINT;
@@ -84,6 +86,7 @@ pub static TABLE: &[Resource] = &[
     storage::CSINODES,
     storage::STORAGECLASSES,
     storage::VOLUMEATTACHMENTS,
+    customresourcedefinitions::CUSTOMRESOURCEDEFINITIONS,
     priorityclasses::PRIORITYCLASSES,
     leases::LEASES,
     node::RUNTIMECLASSES,
@@ -152,6 +155,7 @@ mod tests {
                 "policy",
                 "rbac.authorization.k8s.io",
                 "storage.k8s.io",
+                "apiextensions.k8s.io",
                 "scheduling.k8s.io",
                 "coordination.k8s.io",
                 "node.k8s.io",

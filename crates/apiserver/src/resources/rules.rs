@@ -37,6 +37,8 @@ pub struct Rules {
     pub prepare_update: fn(&mut Value, &Value),
     /// `(new, old)` for writes of the status subresource, after the spec was restored.
     pub prepare_status: fn(&mut Value, &Value),
+    /// Before an object is marked as being deleted.
+    pub prepare_delete: fn(&mut Value),
     pub validate_create: fn(&Value) -> Vec<Cause>,
     /// `(new, old)`.
     pub validate_update: fn(&Value, &Value) -> Vec<Cause>,
@@ -60,6 +62,7 @@ impl Rules {
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_status: |_, _| {},
+        prepare_delete: |_| {},
         validate_create: |_| Vec::new(),
         validate_update: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),

@@ -3,6 +3,7 @@
 
 mod apply;
 mod create;
+mod custom;
 mod delete;
 mod kinds;
 mod list;

@@ -1,0 +1,100 @@
+//! Bodies of custom objects: checked against what they claim to be, pruned, defaulted.
+use super::Custom;
+use crate::request::{Decoded, FieldValidation};
+use crate::resources::Resource;
+use crate::status::ApiError;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use orlop_api::structural::{fill, prune};
+use orlop_api::wire;
+use serde_json::{Value, json};
+
+const ACCEPTED: &str = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
+const META: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadata");
+
+/// Decodes a body.
+pub fn decode(
+    resource: &Resource,
+    custom: &Custom,
+    headers: &HeaderMap,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let media = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    let unreadable = |why: String| {
+        ApiError::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why}",
+            resource.kind
+        ))
+    };
+    let (object, mut findings) = match media.trim() {
+        "" | "application/json" => {
+            let (object, findings) =
+                wire::json::decode_with_findings(&resource.api_version(), resource.kind, body)
+                    .map_err(|error| unreadable(error.to_string()))?;
+            (object, findings.iter().map(ToString::to_string).collect())
+        }
+        "application/yaml" => {
+            let object = wire::from_yaml(body).map_err(|error| unreadable(error.to_string()))?;
+            (object, Vec::new())
+        }
+        _ => return Err(ApiError::unsupported_media_type(ACCEPTED)),
+    };
+    for (key, name) in [("kind", "Kind"), ("apiVersion", "apiVersion")] {
+        if object[key].as_str().is_none_or(str::is_empty) {
+            return Err(unreadable(format!("Object '{name}' is missing in '{object}'")));
+        }
+    }
+    let (object, unknown) = typed(resource, custom, object)?;
+    findings.extend(unknown);
+    if validation == FieldValidation::Ignore {
+        findings.clear();
+    }
+    if validation == FieldValidation::Strict && !findings.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
+            resource.version,
+            findings.join(", "),
+            kind = resource.kind,
+        )));
+    }
+    Ok(Decoded { object, findings })
+}
+
+/// Gives a tree the form of the resource: metadata as every object has it, the rest pruned and defaulted. Answers
+/// what was not specified as well.
+pub fn typed(
+    resource: &Resource,
+    custom: &Custom,
+    mut object: Value,
+) -> Result<(Value, Vec<String>), ApiError> {
+    let (api_version, kind) = (resource.api_version(), resource.kind);
+    if !object.is_object() {
+        return Err(ApiError::bad_request(format!("a {kind} must be an object")));
+    }
+    for (key, expected) in [("apiVersion", api_version.as_str()), ("kind", kind)] {
+        let given = object[key].as_str().unwrap_or(expected);
+        if given != expected {
+            return Err(ApiError::bad_request(format!(
+                "the {key} in the data ({given}) does not match the expected one ({expected})"
+            )));
+        }
+        object[key] = json!(expected);
+    }
+    let metadata = json!({"metadata": object["metadata"].take()});
+    let unknown = wire::unknown_fields(META.0, META.1, &metadata);
+    let mut normal = wire::normalize(META.0, META.1, metadata)
+        .map_err(|error| ApiError::bad_request(error.to_string().replace(META.1, kind)))?;
+    object["metadata"] = normal["metadata"].take();
+    let mut findings: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    let definition = custom.definition();
+    let pruned = prune(&mut object, &definition.schema);
+    findings.extend(pruned.iter().map(|path| format!("unknown field \"{path}\"")));
+    fill(&mut object, &definition.schema);
+    Ok((object, findings))
+}

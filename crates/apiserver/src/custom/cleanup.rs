@@ -1,0 +1,164 @@
+//! Deletes the objects of a definition that is being deleted, then lets it go. Objects with finalizers are waited for.
+use super::registry::DEFINITIONS;
+use crate::ApiServer;
+use crate::authn::UserInfo;
+use crate::resources::{self, FINALIZER, Resource};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tower::ServiceExt;
+
+/// Pause before what failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Watches the definitions until the server shuts down.
+pub async fn run(server: Weak<ApiServer>) {
+    let Some((mut changed, shutdown)) = server.upgrade().and_then(|server| {
+        let storage = server.cache.storage(definitions()?)?;
+        Some((server.cache.subscribe(storage), server.shutdown.clone()))
+    }) else {
+        return;
+    };
+    let mut begun: HashSet<String> = HashSet::new();
+    loop {
+        changed.borrow_and_update();
+        let Some(server) = server.upgrade() else { return };
+        for crd in terminating(&server) {
+            if begun.insert(text(&crd, "uid")) {
+                tokio::spawn(clean_up(server.clone(), crd));
+            }
+        }
+        drop(server);
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+fn definitions() -> Option<&'static Resource> {
+    resources::all().iter().find(|r| r.storage == DEFINITIONS)
+}
+
+fn terminating(server: &ApiServer) -> Vec<Value> {
+    let Some(storage) = definitions().and_then(|r| server.cache.storage(r)) else {
+        return Vec::new();
+    };
+    let all = server.cache.snapshot(storage, "").objects;
+    all.iter()
+        .map(|object| object.value())
+        .filter(|crd| !crd["metadata"]["deletionTimestamp"].is_null() && has_finalizer(crd))
+        .collect()
+}
+
+fn has_finalizer(crd: &Value) -> bool {
+    let finalizers = crd["metadata"]["finalizers"].as_array();
+    finalizers.is_some_and(|f| f.iter().any(|f| f == FINALIZER))
+}
+
+fn text(object: &Value, key: &str) -> String {
+    object["metadata"][key].as_str().unwrap_or_default().to_owned()
+}
+
+async fn clean_up(server: Arc<ApiServer>, crd: Value) {
+    let (name, group) = (
+        text(&crd, "name"),
+        crd["spec"]["group"].as_str().unwrap_or_default(),
+    );
+    let plural = crd["spec"]["names"]["plural"].as_str().unwrap_or_default();
+    let served = server.cache.custom().all();
+    let resource = served
+        .into_iter()
+        .find(|r| r.group == group && r.plural == plural);
+    // Without a served version nobody could have made objects that can be deleted by name.
+    if let Some(resource) = resource {
+        delete_objects(&server, resource).await;
+    }
+    tracing::info!(crd = name, "the objects of a definition are gone, and so is it");
+    while !server.shutdown.is_cancelled() && !let_go(&server, &name).await {
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
+    let Some(storage) = server.cache.storage(resource) else {
+        return;
+    };
+    let mut changed = server.cache.subscribe(storage);
+    loop {
+        changed.borrow_and_update();
+        let objects = server.cache.snapshot(storage, "").objects;
+        if objects.is_empty() {
+            return;
+        }
+        for object in objects {
+            if !object.value()["metadata"]["deletionTimestamp"].is_null() {
+                continue;
+            }
+            let namespace = match object.namespace() {
+                "" => String::new(),
+                namespace => format!("namespaces/{namespace}/"),
+            };
+            let path = format!(
+                "/apis/{}/{}/{namespace}{}/{}",
+                resource.group,
+                resource.version,
+                resource.plural,
+                object.name()
+            );
+            call(server, Method::DELETE, &path, Value::Null).await;
+        }
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            // Deleting may have failed.
+            () = tokio::time::sleep(RETRY_PAUSE) => {}
+            () = server.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Takes the finalizer away; false when that has to be tried again.
+async fn let_go(server: &Arc<ApiServer>, name: &str) -> bool {
+    let Some(crd) = definitions().and_then(|r| server.cache.object(r, "", name)) else {
+        return true;
+    };
+    let crd = crd.value();
+    let left: Vec<&Value> = crd["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|f| *f != FINALIZER)
+        .collect();
+    let patch =
+        json!({"metadata": {"finalizers": left, "resourceVersion": crd["metadata"]["resourceVersion"]}});
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+    let code = call(server, Method::PATCH, &path, patch).await;
+    code.is_success() || code == StatusCode::NOT_FOUND
+}
+
+/// A request of the server to itself: deletions take the same way as everybody's.
+async fn call(server: &Arc<ApiServer>, method: Method, path: &str, body: Value) -> StatusCode {
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/merge-patch+json")
+        .header("user-agent", "orlop-apiserver")
+        .body(Full::new(Bytes::from(body)));
+    let Ok(request) = request else {
+        return StatusCode::BAD_REQUEST;
+    };
+    let service = server.in_process(UserInfo::admin("system:apiserver"));
+    match service.oneshot(request).await {
+        Ok(response) => response.status(),
+        Err(never) => match never {},
+    }
+}

@@ -1,0 +1,147 @@
+//! From a CustomResourceDefinition to the resources it declares, one a served version.
+use super::columns::Columns;
+use super::path::pointer;
+use super::{Custom, Definition, Scale};
+use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, Subresource, View};
+use orlop_api::structural::{self, Malformed};
+use parking_lot::RwLock;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// A version of a definition that is served.
+pub struct Declared {
+    pub resource: Resource,
+    pub definition: Definition,
+    /// Objects are stored in this version.
+    pub storage: bool,
+}
+
+/// The served versions of an established definition, and the one that is stored even if it isn't served.
+///
+/// # Errors
+/// A schema is not structural; validation refuses such a definition, so only another server's is.
+pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
+    let versions = crd["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut declared = Vec::new();
+    for (number, version) in versions.iter().enumerate() {
+        let storage = version["storage"] == true;
+        if !storage && version["served"] != true {
+            continue;
+        }
+        let schema_text = &version["schema"]["openAPIV3Schema"];
+        let schema = structural::compile(schema_text, &schema_path(number))?;
+        declared.push(Declared {
+            resource: resource(crd, version, storage),
+            definition: Definition {
+                schema,
+                schema_text: schema_text.clone(),
+                columns: Columns::of(version),
+                scale: scale(version),
+                terminating: !crd["metadata"]["deletionTimestamp"].is_null(),
+            },
+            storage,
+        });
+    }
+    Ok(declared)
+}
+
+/// Where the schema of a version stands in its definition.
+pub fn schema_path(version: usize) -> String {
+    format!("spec.versions[{version}].schema.openAPIV3Schema")
+}
+
+/// Gives a declared resource the life that the rest of the server expects of resources, which is forever. What is
+/// spent is some hundred bytes for each change of a definition's names, versions or subresources.
+pub fn settle(declared: Declared) -> &'static Resource {
+    let custom = Box::leak(Box::new(Custom {
+        definition: RwLock::new(Arc::new(declared.definition)),
+    }));
+    let resource = Resource {
+        custom: Some(custom),
+        ..declared.resource
+    };
+    Box::leak(Box::new(resource))
+}
+
+/// Replaces the definition of a settled resource.
+pub fn replace(resource: &Resource, definition: Definition) {
+    if let Some(custom) = resource.custom {
+        *custom.definition.write() = Arc::new(definition);
+    }
+}
+
+/// Whether two differ in nothing that is settled.
+pub fn same(a: &Resource, b: &Resource) -> bool {
+    let fields = |r: &Resource| r.fields.iter().map(|f| f.name).collect::<Vec<_>>();
+    let parts = |r: &Resource| r.subresources.iter().map(|s| s.name).collect::<Vec<_>>();
+    (a.group, a.version, a.plural, a.singular, a.kind, a.namespaced)
+        == (b.group, b.version, b.plural, b.singular, b.kind, b.namespaced)
+        && (a.short_names, a.categories, a.storage) == (b.short_names, b.categories, b.storage)
+        && a.view.is_some() == b.view.is_some()
+        && fields(a) == fields(b)
+        && parts(a) == parts(b)
+}
+
+fn resource(crd: &Value, version: &Value, storage: bool) -> Resource {
+    let (spec, names) = (&crd["spec"], &crd["status"]["acceptedNames"]);
+    let group = text(&spec["group"]);
+    let plural = text(&names["plural"]);
+    let has = |part: &str| version["subresources"][part].is_object();
+    let subresources: &'static [Subresource] = match (has("status"), has("scale")) {
+        (false, false) => &[],
+        (true, false) => &[STATUS],
+        (false, true) => &[SCALE],
+        (true, true) => &[STATUS, SCALE],
+    };
+    let fields: Vec<Field> = version["selectableFields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|field| {
+            let path = field["jsonPath"].as_str()?;
+            Some(Field {
+                name: leak(path.trim_start_matches('.')),
+                read: Read::Scalar(leak(&pointer(path)?)),
+            })
+        })
+        .collect();
+    Resource {
+        version: text(&version["name"]),
+        namespaced: spec["scope"] == "Namespaced",
+        short_names: texts(&names["shortNames"]),
+        categories: texts(&names["categories"]),
+        verbs: ALL_VERBS,
+        subresources,
+        fields: Box::leak(fields.into_boxed_slice()),
+        storage: leak(&format!("{group}/{plural}")),
+        view: (!storage).then_some(View::Version),
+        rules: Rules {
+            unconditional_update: false,
+            ..Rules::WITH_GENERATION
+        },
+        ..Resource::new(group, plural, text(&names["singular"]), text(&names["kind"]))
+    }
+}
+
+fn scale(version: &Value) -> Option<Scale> {
+    let scale = version["subresources"]["scale"].as_object()?;
+    let path = |key: &str| pointer(scale.get(key)?.as_str()?);
+    Some(Scale {
+        replicas: path("specReplicasPath")?,
+        status_replicas: path("statusReplicasPath")?,
+        selector: path("labelSelectorPath"),
+    })
+}
+
+fn leak(text: &str) -> &'static str {
+    Box::leak(text.to_owned().into_boxed_str())
+}
+
+fn text(value: &Value) -> &'static str {
+    leak(value.as_str().unwrap_or_default())
+}
+
+fn texts(list: &Value) -> &'static [&'static str] {
+    let texts: Vec<&'static str> = list.as_array().into_iter().flatten().map(text).collect();
+    Box::leak(texts.into_boxed_slice())
+}

@@ -1,0 +1,155 @@
+//! The custom resources that are served now.
+use super::declare::{Declared, declare, replace, same, settle};
+use super::names::is_established;
+use crate::resources::Resource;
+use parking_lot::RwLock;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The storage prefix of CustomResourceDefinitions.
+pub const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
+
+/// One version of a definition's resource.
+#[derive(Clone, Copy)]
+struct Version {
+    resource: &'static Resource,
+    served: bool,
+}
+
+/// What the definitions declare, by definition.
+#[derive(Default)]
+pub struct Registry {
+    definitions: RwLock<BTreeMap<String, Vec<Version>>>,
+}
+
+impl Registry {
+    /// Takes a definition as it is now; answers the resource whose form its objects are stored in, if they are to
+    /// be kept.
+    pub fn put(&self, crd: &Value) -> Option<&'static Resource> {
+        let name = crd["metadata"]["name"].as_str().unwrap_or_default();
+        let declared = if is_established(crd) {
+            declare(crd).unwrap_or_else(|errors| {
+                let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                tracing::error!(
+                    crd = name,
+                    found = found.join("; "),
+                    "a stored definition has no structural schema and is not served; write it again"
+                );
+                Vec::new()
+            })
+        } else {
+            Vec::new()
+        };
+        let served = |version: &str| {
+            let versions = crd["spec"]["versions"].as_array().into_iter().flatten();
+            versions
+                .filter(|v| v["name"] == version)
+                .any(|v| v["served"] == true)
+        };
+        let mut definitions = self.definitions.write();
+        let before = definitions.get(name).cloned().unwrap_or_default();
+        let mut stored = None;
+        let mut versions = Vec::with_capacity(declared.len());
+        for version in declared {
+            let (storage, name) = (version.storage, version.resource.version);
+            let resource = kept_or_settled(&before, version);
+            if storage {
+                stored = Some(resource);
+            }
+            versions.push(Version {
+                resource,
+                served: served(name),
+            });
+        }
+        versions.sort_by_key(|v| version_rank(v.resource.version));
+        definitions.insert(name.to_owned(), versions);
+        stored
+    }
+
+    /// Forgets a definition that is gone.
+    pub fn remove(&self, name: &str) {
+        self.definitions.write().remove(name);
+    }
+
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+        self.all()
+            .into_iter()
+            .find(|r| r.plural == plural && r.group == group && r.version == version)
+    }
+
+    /// Every served resource; the preferred version of each comes first.
+    pub fn all(&self) -> Vec<&'static Resource> {
+        let definitions = self.definitions.read();
+        let versions = definitions.values().flatten();
+        versions.filter(|v| v.served).map(|v| v.resource).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.definitions.read().is_empty()
+    }
+
+    /// The groups, each with its versions, the preferred one first.
+    pub fn groups(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        let mut groups: BTreeMap<&'static str, Vec<&'static str>> = BTreeMap::new();
+        for resource in self.all() {
+            let versions = groups.entry(resource.group).or_default();
+            if !versions.contains(&resource.version) {
+                versions.push(resource.version);
+            }
+        }
+        for versions in groups.values_mut() {
+            versions.sort_by_key(|version| version_rank(version));
+        }
+        groups.into_iter().collect()
+    }
+}
+
+fn kept_or_settled(before: &[Version], version: Declared) -> &'static Resource {
+    match before.iter().find(|b| same(b.resource, &version.resource)) {
+        Some(kept) => {
+            replace(kept.resource, version.definition);
+            kept.resource
+        }
+        None => settle(version),
+    }
+}
+
+/// Sorts versions as upstream prefers them: stable before beta before alpha, higher before lower, others last.
+fn version_rank(version: &str) -> (u8, i64, i64, String) {
+    let parsed = || {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let major: i64 = rest[..digits].parse().ok()?;
+        let (stability, minor) = match &rest[digits..] {
+            "" => (0, 0),
+            stage => {
+                let (rank, number) = stage
+                    .strip_prefix("beta")
+                    .map(|n| (1, n))
+                    .or_else(|| stage.strip_prefix("alpha").map(|n| (2, n)))?;
+                (rank, number.parse::<i64>().ok()?)
+            }
+        };
+        Some((stability, -major, -minor, String::new()))
+    };
+    parsed().unwrap_or((3, 0, 0, version.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_rank;
+
+    #[test]
+    fn versions_are_preferred_as_upstream_does() {
+        let mut versions = [
+            "foo1", "v1alpha1", "v2", "v1", "v10", "v2beta1", "v2beta3", "foo10",
+        ];
+        versions.sort_by_key(|v| version_rank(v));
+        assert_eq!(
+            versions,
+            [
+                "v10", "v2", "v1", "v2beta3", "v2beta1", "v1alpha1", "foo1", "foo10"
+            ]
+        );
+    }
+}

@@ -1,0 +1,278 @@
+//! CustomResourceDefinitions (contract §18). What they declare is served by `custom`.
+use super::definition::{Resource, STATUS};
+use super::rules::Rules;
+use crate::custom::DEFINITIONS;
+use crate::custom::schema_path;
+use crate::registry::now;
+use crate::status::{Cause, cause};
+use orlop_api::{names, structural};
+use serde_json::{Value, json};
+
+/// Keeps a definition until its objects are gone.
+pub const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+const APPROVED: &str = "api-approved.kubernetes.io";
+
+pub const CUSTOMRESOURCEDEFINITIONS: Resource = Resource {
+    categories: &["api-extensions"],
+    ..Resource::new(
+        "apiextensions.k8s.io",
+        "customresourcedefinitions",
+        "customresourcedefinition",
+        "CustomResourceDefinition",
+    )
+    .cluster_scoped()
+    .short(&["crd", "crds"])
+    .stored_under(DEFINITIONS)
+    .with_subresources(&[STATUS])
+    .with_rules(Rules {
+        unconditional_update: false,
+        // Admission writes it, beside the other definitions.
+        keeps_status_on_create: true,
+        default,
+        prepare_update,
+        prepare_delete,
+        validate_create: validate,
+        warnings,
+        validate_update: |new, old| {
+            let mut causes = validate(new);
+            causes.extend(validate_change(new, old));
+            causes
+        },
+        ..Rules::WITH_GENERATION
+    })
+};
+
+fn default(crd: &mut Value) {
+    let spec = &mut crd["spec"];
+    let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
+    for (key, value) in [
+        ("singular", kind.to_lowercase()),
+        ("listKind", format!("{kind}List")),
+    ] {
+        if spec["names"][key].as_str().is_none_or(str::is_empty) && !kind.is_empty() {
+            spec["names"][key] = json!(value);
+        }
+    }
+    if !spec["conversion"].is_object() {
+        spec["conversion"] = json!({"strategy": "None"});
+    }
+}
+
+/// What the definition asks for and this server does not do.
+fn warnings(crd: &Value) -> Vec<String> {
+    if versions(crd).iter().any(|v| has_rules(&v["schema"])) {
+        let text = "x-kubernetes-validations: CEL rules are kept but not evaluated by this server";
+        return vec![text.to_owned()];
+    }
+    Vec::new()
+}
+
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            members.contains_key("x-kubernetes-validations") || members.values().any(has_rules)
+        }
+        Value::Array(items) => items.iter().any(has_rules),
+        _ => false,
+    }
+}
+
+/// Names that were accepted stay; a new storage version is remembered beside those that objects may still have.
+fn prepare_update(new: &mut Value, _: &Value) {
+    let stored: Vec<Value> = versions(new)
+        .iter()
+        .filter(|v| v["storage"] == true)
+        .map(|v| v["name"].clone())
+        .collect();
+    if let Some(known) = new["status"]["storedVersions"].as_array_mut() {
+        known.extend(
+            stored
+                .into_iter()
+                .filter(|v| !known.contains(v))
+                .collect::<Vec<_>>(),
+        );
+    }
+    if crate::custom::is_established(new) {
+        let names = new["spec"]["names"].clone();
+        new["status"]["acceptedNames"] = names;
+    }
+}
+
+fn prepare_delete(crd: &mut Value) {
+    if !crd["metadata"]["finalizers"].is_array() {
+        crd["metadata"]["finalizers"] = json!([]);
+    }
+    if let Some(finalizers) = crd["metadata"]["finalizers"].as_array_mut()
+        && !finalizers.iter().any(|f| f == FINALIZER)
+    {
+        finalizers.push(json!(FINALIZER));
+    }
+    let terminating = json!({
+        "type": "Terminating", "status": "True", "lastTransitionTime": now(), "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    });
+    if let Some(conditions) = crd["status"]["conditions"].as_array_mut() {
+        conditions.retain(|c| c["type"] != "Terminating");
+        conditions.push(terminating);
+    }
+}
+
+fn versions(crd: &Value) -> &[Value] {
+    crd["spec"]["versions"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn validate(crd: &Value) -> Vec<Cause> {
+    let (spec, mut causes) = (&crd["spec"], Vec::new());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (group, plural) = (text(&spec["group"]), text(&spec["names"]["plural"]));
+    let name = text(&crd["metadata"]["name"]);
+    if name != format!("{plural}.{group}") {
+        causes.push(cause::invalid(
+            "metadata.name",
+            &json!(name),
+            "must be spec.names.plural+\".\"+spec.group",
+        ));
+    }
+    let reserved = group == "k8s.io"
+        || group == "kubernetes.io"
+        || group.ends_with(".k8s.io")
+        || group.ends_with(".kubernetes.io");
+    if reserved && text(&crd["metadata"]["annotations"][APPROVED]).is_empty() {
+        causes.push(cause::required(
+            &format!("metadata.annotations[{APPROVED}]"),
+            "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111",
+        ));
+    }
+    if group.is_empty() {
+        causes.push(cause::required("spec.group", ""));
+    } else if !group.contains('.') {
+        causes.push(cause::invalid(
+            "spec.group",
+            &json!(group),
+            "should be a domain with at least one dot",
+        ));
+    } else {
+        let wrong = names::check_dns_subdomain(&group);
+        causes.extend(
+            wrong
+                .iter()
+                .map(|why| cause::invalid("spec.group", &json!(group), why)),
+        );
+    }
+    match spec["scope"].as_str() {
+        Some("Namespaced" | "Cluster") => {}
+        None | Some("") => causes.push(cause::required("spec.scope", "")),
+        Some(other) => causes.push(cause::unsupported(
+            "spec.scope",
+            other,
+            &["Cluster", "Namespaced"],
+        )),
+    }
+    for key in ["plural", "kind"] {
+        if text(&spec["names"][key]).is_empty() {
+            causes.push(cause::required(&format!("spec.names.{key}"), ""));
+        }
+    }
+    for key in ["plural", "singular", "kind", "listKind"] {
+        let name = text(&spec["names"][key]).to_lowercase();
+        let wrong = if name.is_empty() {
+            Vec::new()
+        } else {
+            names::check_dns_label(&name)
+        };
+        let field = format!("spec.names.{key}");
+        causes.extend(wrong.iter().map(|why| cause::invalid(&field, &json!(name), why)));
+    }
+    causes.extend(validate_versions(crd));
+    causes
+}
+
+fn validate_versions(crd: &Value) -> Vec<Cause> {
+    let (versions, mut causes) = (versions(crd), Vec::new());
+    let stored = versions.iter().filter(|v| v["storage"] == true).count();
+    if stored != 1 {
+        causes.push(cause::invalid(
+            "spec.versions",
+            &crd["spec"]["versions"],
+            "must have exactly one version marked as storage version",
+        ));
+    }
+    for (number, version) in versions.iter().enumerate() {
+        let name = version["name"].as_str().unwrap_or_default();
+        let field = format!("spec.versions[{number}].name");
+        let wrong = names::check_dns_label(name);
+        causes.extend(wrong.iter().map(|why| cause::invalid(&field, &json!(name), why)));
+        if versions[..number].iter().any(|v| v["name"] == name) {
+            causes.push(cause::invalid(&field, &json!(name), "must be unique"));
+        }
+        let schema = &version["schema"]["openAPIV3Schema"];
+        if !schema.is_object() {
+            causes.push(cause::required(
+                &format!("spec.versions[{number}].schema.openAPIV3Schema"),
+                "schemas are required",
+            ));
+            continue;
+        }
+        for error in structural::compile(schema, &schema_path(number))
+            .err()
+            .into_iter()
+            .flatten()
+        {
+            causes.push(if error.missing {
+                cause::required(&error.path, &error.message)
+            } else {
+                Cause::new(
+                    "FieldValueInvalid",
+                    error.path,
+                    format!("Invalid value: {}", error.message),
+                )
+            });
+        }
+    }
+    match crd["spec"]["conversion"]["strategy"].as_str() {
+        None | Some("None") => {}
+        Some(other) => causes.push(cause::unsupported("spec.conversion.strategy", other, &["None"])),
+    }
+    causes
+}
+
+fn validate_change(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for key in ["group", "scope"] {
+        if new["spec"][key] != old["spec"][key] {
+            causes.push(cause::invalid(
+                &format!("spec.{key}"),
+                &new["spec"][key],
+                "field is immutable",
+            ));
+        }
+    }
+    for key in ["plural", "kind"] {
+        if crate::custom::is_established(old) && new["spec"]["names"][key] != old["spec"]["names"][key] {
+            let field = format!("spec.names.{key}");
+            causes.push(cause::invalid(
+                &field,
+                &new["spec"]["names"][key],
+                "field is immutable",
+            ));
+        }
+    }
+    let names: Vec<&Value> = versions(new).iter().map(|v| &v["name"]).collect();
+    for (number, stored) in old["status"]["storedVersions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        if !names.contains(&stored) {
+            causes.push(cause::invalid(
+                &format!("status.storedVersions[{number}]"),
+                stored,
+                &format!("missing from spec.versions; {} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {} and removes {} from status.storedVersions",
+                    stored.as_str().unwrap_or_default(), stored.as_str().unwrap_or_default(), stored.as_str().unwrap_or_default()),
+            ));
+        }
+    }
+    causes
+}

@@ -1,0 +1,420 @@
+//! CustomResourceDefinitions and their objects (contract §18, cases M08 to M13, V04, V05, P12, B06, D11).
+use crate::support::*;
+use serde_json::{Value, json};
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+
+fn definition() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": {"status": {}, "scale": {
+                    "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas",
+                    "labelSelectorPath": ".status.selector"}},
+                "selectableFields": [{"jsonPath": ".spec.color"}],
+                "additionalPrinterColumns": [
+                    {"name": "Color", "type": "string", "jsonPath": ".spec.color"},
+                    {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas", "priority": 1}],
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "required": ["color"], "properties": {
+                        "color": {"type": "string", "enum": ["red", "blue"], "description": "What it looks like."},
+                        "replicas": {"type": "integer", "minimum": 0, "maximum": 10, "default": 1},
+                        "parts": {"type": "array", "x-kubernetes-list-type": "map",
+                            "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {
+                                "name": {"type": "string"}, "size": {"type": "integer"}}}},
+                        "template": {"type": "object", "x-kubernetes-embedded-resource": true,
+                            "x-kubernetes-preserve-unknown-fields": true}}},
+                    "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}]
+        }
+    })
+}
+
+fn widget(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+async fn with_widgets() -> Client {
+    let admin = Cluster::start().await.admin();
+    let made = admin.post(CRDS, definition()).await.ok();
+    let conditions = made["status"]["conditions"].as_array().unwrap();
+    assert!(
+        conditions
+            .iter()
+            .any(|c| c["type"] == "Established" && c["status"] == "True")
+    );
+    admin
+}
+
+/// Until the definition is gone.
+async fn gone(admin: &Client, mut watch: Watch) {
+    loop {
+        if watch.event().await.0 == "DELETED" {
+            break;
+        }
+    }
+    assert_eq!(admin.get(&format!("{CRDS}/widgets.example.com")).await.code, 404);
+}
+
+#[tokio::test]
+async fn m08_a_definition_is_established_its_objects_served_and_cleaned_up_on_deletion() {
+    let admin = with_widgets().await;
+    let made = admin.post(WIDGETS, widget("w", json!({"color": "red"}))).await;
+    assert_eq!(made.code, 201);
+    assert_eq!(made.json()["metadata"]["generation"], 1);
+    let list = admin.get(WIDGETS).await.ok();
+    assert_eq!(
+        (&list["kind"], &list["items"][0]["kind"]),
+        (&json!("WidgetList"), &json!("Widget"))
+    );
+    let mut held = widget("held", json!({"color": "red"}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    admin.post(WIDGETS, held).await.ok();
+
+    let watch = admin
+        .watch(&format!(
+            "{CRDS}?watch=1&fieldSelector=metadata.name%3Dwidgets.example.com"
+        ))
+        .await;
+    let mut objects = admin.watch(&format!("{WIDGETS}?watch=1")).await;
+    let marked = admin
+        .delete(&format!("{CRDS}/widgets.example.com"), Value::Null)
+        .await
+        .ok();
+    let conditions = marked["status"]["conditions"].as_array().unwrap();
+    assert!(conditions.iter().any(|c| c["type"] == "Terminating"));
+    assert_eq!(
+        admin
+            .post(WIDGETS, widget("late", json!({"color": "red"})))
+            .await
+            .code,
+        405
+    );
+    loop {
+        if objects.event().await == ("MODIFIED".to_owned(), "held".to_owned()) {
+            break;
+        }
+    }
+    let path = format!("{WIDGETS}/held");
+    admin
+        .patch(&path, "merge", json!({"metadata": {"finalizers": null}}))
+        .await
+        .ok();
+    gone(&admin, watch).await;
+    assert_eq!(admin.get(WIDGETS).await.code, 404);
+}
+
+#[tokio::test]
+async fn m09_violations_are_named_defaults_filled_and_unknown_fields_pruned() {
+    let admin = with_widgets().await;
+    let message = admin
+        .post(WIDGETS, widget("w", json!({"color": "green"})))
+        .await
+        .refused(422);
+    assert_eq!(
+        message,
+        "Widget.example.com \"w\" is invalid: spec.color: Unsupported value: \"green\": supported values: \"red\", \"blue\""
+    );
+    let message = admin
+        .post(WIDGETS, widget("w", json!({"replicas": 11})))
+        .await
+        .refused(422);
+    assert!(message.contains("spec.color: Required value"), "{message}");
+    assert!(
+        message.contains("spec.replicas in body should be less than or equal to 10"),
+        "{message}"
+    );
+    let reply = admin
+        .post(WIDGETS, widget("w", json!({"color": "red", "bogus": 1})))
+        .await;
+    assert_eq!(reply.warnings(), ["299 - \"unknown field \\\"spec.bogus\\\"\""]);
+    assert_eq!(reply.ok()["spec"], json!({"color": "red", "replicas": 1}));
+}
+
+/// Strict refuses and names what it found; a schema that preserves unknown fields accepts them.
+#[tokio::test]
+async fn v04_v05_strict_validation_follows_the_schema() {
+    let admin = with_widgets().await;
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    admin
+        .post(&strict, widget("w", json!({"color": "red"})))
+        .await
+        .ok();
+    let mut odd = widget(
+        "x",
+        json!({"color": "red", "template": {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "t"}, "anything": 1}}),
+    );
+    admin.post(&strict, odd.clone()).await.ok();
+    odd["metadata"]["odd"] = json!(1);
+    odd["spec"]["bogus"] = json!(1);
+    let message = admin.post(&strict, odd).await.refused(400);
+    assert!(
+        message
+            .contains("strict decoding error: unknown field \"metadata.odd\", unknown field \"spec.bogus\""),
+        "{message}"
+    );
+    let mut free = definition();
+    free["metadata"]["name"] = json!("frees.example.com");
+    free["spec"]["names"] = json!({"plural": "frees", "kind": "Free"});
+    free["spec"]["versions"] = json!([{"name": "v1", "served": true, "storage": true, "schema": {
+        "openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]);
+    admin.post(CRDS, free).await.ok();
+    let path = "/apis/example.com/v1/namespaces/default/frees?fieldValidation=Strict";
+    let body = json!({"apiVersion": "example.com/v1", "kind": "Free", "metadata": {"name": "f"}, "any": {"thing": [1]}});
+    assert_eq!(admin.post(path, body).await.ok()["any"], json!({"thing": [1]}));
+}
+
+#[tokio::test]
+async fn m11_an_invalid_field_that_does_not_change_is_tolerated() {
+    let admin = with_widgets().await;
+    admin
+        .post(WIDGETS, widget("w", json!({"color": "red"})))
+        .await
+        .ok();
+    let path = format!("{CRDS}/widgets.example.com");
+    let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/color/enum";
+    let narrower = json!([{"op": "replace", "path": pointer, "value": ["blue"]}]);
+    admin.patch(&path, "json", narrower).await.ok();
+    let object = format!("{WIDGETS}/w");
+    admin
+        .patch(&object, "merge", json!({"spec": {"replicas": 2}}))
+        .await
+        .ok();
+    admin
+        .patch(&object, "merge", json!({"spec": {"color": "green"}}))
+        .await
+        .refused(422);
+}
+
+#[tokio::test]
+async fn m12_selectable_fields_select() {
+    let admin = with_widgets().await;
+    admin
+        .post(WIDGETS, widget("a", json!({"color": "red"})))
+        .await
+        .ok();
+    admin
+        .post(WIDGETS, widget("b", json!({"color": "blue"})))
+        .await
+        .ok();
+    let list = admin
+        .get(&format!("{WIDGETS}?fieldSelector=spec.color%3Dblue"))
+        .await
+        .ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert_eq!(list["items"][0]["metadata"]["name"], "b");
+    admin
+        .get(&format!("{WIDGETS}?fieldSelector=spec.replicas%3D1"))
+        .await
+        .refused(400);
+}
+
+#[tokio::test]
+async fn m13_scale_changes_the_replicas_that_the_definition_names() {
+    let admin = with_widgets().await;
+    admin
+        .post(WIDGETS, widget("w", json!({"color": "red"})))
+        .await
+        .ok();
+    let path = format!("{WIDGETS}/w/scale");
+    assert_eq!(admin.get(&path).await.ok()["spec"]["replicas"], 1);
+    let scaled = admin
+        .patch(&path, "merge", json!({"spec": {"replicas": 4}}))
+        .await
+        .ok();
+    assert_eq!(scaled["spec"]["replicas"], 4);
+    let object = admin.get(&format!("{WIDGETS}/w")).await.ok();
+    assert_eq!(
+        (&object["spec"]["replicas"], &object["metadata"]["generation"]),
+        (&json!(4), &json!(2))
+    );
+}
+
+/// A write of the status changes nothing else, metadata neither; one of the object leaves the status.
+#[tokio::test]
+async fn the_status_is_a_part_of_its_own() {
+    let admin = with_widgets().await;
+    admin
+        .post(WIDGETS, widget("w", json!({"color": "red"})))
+        .await
+        .ok();
+    let both =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"color": "blue"}, "status": {"replicas": 1}});
+    let object = admin
+        .patch(&format!("{WIDGETS}/w/status"), "merge", both.clone())
+        .await
+        .ok();
+    assert_eq!(
+        (&object["spec"]["color"], &object["status"]),
+        (&json!("red"), &json!({"replicas": 1}))
+    );
+    assert!(object["metadata"].get("labels").is_none());
+    assert_eq!(object["metadata"]["generation"], 1);
+    let mut both = both;
+    both["status"]["replicas"] = json!(9);
+    let object = admin.patch(&format!("{WIDGETS}/w"), "merge", both).await.ok();
+    assert_eq!(
+        (&object["spec"]["color"], &object["status"]["replicas"]),
+        (&json!("blue"), &json!(1))
+    );
+    assert_eq!(object["metadata"]["generation"], 2);
+}
+
+#[tokio::test]
+async fn p12_two_managers_apply_different_items_of_a_keyed_list() {
+    let admin = with_widgets().await;
+    let part = |name: &str| widget("w", json!({"color": "red", "parts": [{"name": name, "size": 1}]}));
+    let path = format!("{WIDGETS}/w");
+    assert_eq!(admin.apply(&path, "fieldManager=m1", part("a")).await.code, 201);
+    let both = admin.apply(&path, "fieldManager=m2", part("b")).await.ok();
+    assert_eq!(
+        both["spec"]["parts"],
+        json!([{"name": "a", "size": 1}, {"name": "b", "size": 1}])
+    );
+    let message = admin
+        .patch(&path, "strategic-merge", json!({}))
+        .await
+        .refused(415);
+    assert!(message.contains("application/apply-patch+yaml"), "{message}");
+}
+
+#[tokio::test]
+async fn b06_tables_have_the_columns_of_the_definition() {
+    let admin = with_widgets().await;
+    admin
+        .post(WIDGETS, widget("w", json!({"color": "red"})))
+        .await
+        .ok();
+    let table = admin.table(WIDGETS).await.ok();
+    let names: Vec<&Value> = table["columnDefinitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| &c["name"])
+        .collect();
+    assert_eq!(names, ["Name", "Color", "Replicas"]);
+    assert_eq!(table["columnDefinitions"][2]["priority"], 1);
+    assert_eq!(table["rows"][0]["cells"], json!(["w", "red", 1]));
+}
+
+#[tokio::test]
+async fn d11_a_definition_appears_in_discovery_and_disappears_with_it() {
+    let admin = with_widgets().await;
+    let groups = admin.get("/apis").await.ok();
+    let group = groups["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|g| g["name"] == "example.com");
+    assert_eq!(
+        group.unwrap()["preferredVersion"]["groupVersion"],
+        "example.com/v1"
+    );
+    let resources = admin.get("/apis/example.com/v1").await.ok();
+    let names: Vec<&Value> = resources["resources"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| &r["name"])
+        .collect();
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/scale"]);
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let all = admin
+        .send(http::Method::GET, "/apis", &[("accept", accept)], "")
+        .await
+        .json();
+    assert!(
+        all["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|g| g["metadata"]["name"] == "example.com")
+    );
+    let index = admin.get("/openapi/v3").await.ok();
+    let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let document = admin.get(&url).await.ok();
+    let color = &document["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]
+        ["color"];
+    assert_eq!(color["description"], "What it looks like.");
+
+    let watch = admin
+        .watch(&format!(
+            "{CRDS}?watch=1&fieldSelector=metadata.name%3Dwidgets.example.com"
+        ))
+        .await;
+    admin
+        .delete(&format!("{CRDS}/widgets.example.com"), Value::Null)
+        .await
+        .ok();
+    gone(&admin, watch).await;
+    assert_eq!(admin.get("/apis/example.com/v1").await.code, 404);
+}
+
+#[tokio::test]
+async fn definitions_that_cannot_be_served_are_refused() {
+    let admin = Cluster::start().await.admin();
+    let refused = async |change: fn(&mut Value)| {
+        let mut crd = definition();
+        change(&mut crd);
+        admin.post(CRDS, crd).await.refused(422)
+    };
+    let message = refused(|crd| crd["metadata"]["name"] = json!("other.example.com")).await;
+    assert!(
+        message.contains("must be spec.names.plural+\".\"+spec.group"),
+        "{message}"
+    );
+    let message = refused(|crd| crd["spec"]["versions"][0]["storage"] = json!(false)).await;
+    assert!(
+        message.contains("must have exactly one version marked as storage version"),
+        "{message}"
+    );
+    let message = refused(|crd| {
+        crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["color"] =
+            json!({});
+    })
+    .await;
+    assert!(
+        message.contains(
+            "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[color].type: Required value"
+        ),
+        "{message}"
+    );
+}
+
+/// Two versions without conversion are one object under two names; a restart keeps what is stored.
+#[tokio::test]
+async fn every_served_version_shows_the_same_objects() {
+    let store = orlop_store::embedded::EmbeddedStore::in_memory().unwrap();
+    let admin = Cluster::over(store.clone()).await.admin();
+    let mut crd = definition();
+    let mut second = crd["spec"]["versions"][0].clone();
+    second["name"] = json!("v1beta1");
+    second["storage"] = json!(false);
+    crd["spec"]["versions"].as_array_mut().unwrap().push(second);
+    admin.post(CRDS, crd).await.ok();
+    let beta = WIDGETS.replace("/v1/", "/v1beta1/");
+    let mut body = widget("w", json!({"color": "red"}));
+    body["apiVersion"] = json!("example.com/v1beta1");
+    let made = admin.post(&beta, body).await.ok();
+    assert_eq!(made["apiVersion"], "example.com/v1beta1");
+    let stable = admin.get(&format!("{WIDGETS}/w")).await.ok();
+    assert_eq!(
+        (&stable["apiVersion"], &stable["spec"]),
+        (&json!("example.com/v1"), &made["spec"])
+    );
+    let again = Cluster::over(store).await.admin();
+    assert_eq!(
+        again.get(&format!("{beta}/w")).await.ok()["apiVersion"],
+        "example.com/v1beta1"
+    );
+    assert_eq!(again.get(&format!("{WIDGETS}/w")).await.ok(), stable);
+}
