@@ -49,4 +49,5 @@ mod status;
 
 pub use authn::UserInfo;
 pub use http::{Body, InProcess, ServeError};
+pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};

@@ -7,6 +7,7 @@ use crate::custom;
 use crate::event_leases::EventLeases;
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
+use crate::registry::ServiceNetwork;
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use orlop_store::{LeaseId, Store, StoreError};
@@ -43,6 +44,8 @@ pub struct Config {
     pub kubelet_client: Option<KubeletClientTls>,
     /// Without it, there are no service account tokens, in pods neither.
     pub tokens: Option<TokenConfig>,
+    /// Where Services get their addresses and ports.
+    pub services: ServiceNetwork,
     /// Ends the server: watches are closed, the cache stops.
     pub shutdown: CancellationToken,
 }
@@ -53,6 +56,7 @@ impl Config {
             advertise,
             kubelet_client: None,
             tokens: None,
+            services: ServiceNetwork::default(),
             shutdown: CancellationToken::new(),
         }
     }
@@ -74,6 +78,7 @@ pub struct ApiServer {
     pub(crate) cache: Arc<Cache>,
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
+    pub(crate) services: ServiceNetwork,
     pub(crate) shutdown: CancellationToken,
     event_leases: EventLeases,
     rbac: Rbac,
@@ -105,6 +110,7 @@ impl ApiServer {
             rbac: Rbac::new(cache.clone()),
             cache,
             kubelets,
+            services: config.services,
             accounts: config.tokens.map(Accounts::new),
             shutdown,
             event_leases: EventLeases::default(),

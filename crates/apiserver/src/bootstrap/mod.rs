@@ -1,5 +1,6 @@
 //! Objects that exist from the first start on (contract §21): namespaces, priority classes, and the roles
 //! that everybody is bound to.
+mod kubernetes;
 mod roles;
 
 use crate::ApiServer;
@@ -68,7 +69,23 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
     for wanted in roles::all() {
         want(wanted.plural, RBAC_GROUP, wanted.object);
     }
+    for wanted in kubernetes::objects(server.advertise(), &server.services) {
+        writes.extend(write_corrected(server, &wanted));
+    }
     writes
+}
+
+/// The write that creates an object, or puts right what is the server's of the stored one.
+fn write_corrected(server: &ApiServer, wanted: &kubernetes::Wanted) -> Option<(Compare, Op)> {
+    let resource = resources::find(wanted.group, "v1", wanted.plural)?;
+    let (namespace, name) = (text(&wanted.object, "namespace"), text(&wanted.object, "name"));
+    let Some(stored) = server.cache.object(resource, namespace, name) else {
+        return write(server, wanted.plural, wanted.group, wanted.object.clone());
+    };
+    let object = kubernetes::corrected(&stored.value(), wanted)?;
+    let key = resource.store_key(&stored.key);
+    let put = Op::put(&key, encode::stored(resource, &object), None);
+    Some((Compare::mod_revision(&key, Revision(stored.revision)), put))
 }
 
 /// The write that creates an object, or gives the stored one what it lacks; `None` if it lacks nothing.

@@ -1,6 +1,6 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
-use super::{get, identity, ownership};
+use super::{allocation, get, identity, ownership};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::{Object, StorageId};
 use crate::custom;
@@ -95,7 +95,8 @@ impl Change<'_> {
                 return Ok(None);
             };
             let old = current.value();
-            let new = self.prepare(make(&old)?, &old, &current)?;
+            let mut new = self.prepare(make(&old)?, &old, &current)?;
+            let guard = allocation::allocate(self.call, &mut new).await?;
             let bytes = encode::stored(stored_as, &new);
             if self.dry_run {
                 return Ok(Some(Outcome::Would(new)));
@@ -105,12 +106,16 @@ impl Change<'_> {
                 return Ok(Some(Outcome::Stored(current)));
             }
             let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
-            let txn = if gone {
+            let mut txn = if gone {
                 when.then(Op::delete(&store_key))
             } else {
                 let lease = server.lease_for(stored_as).await?;
                 when.then(Op::put(&store_key, bytes.clone(), lease))
             };
+            if let Some(guard) = guard {
+                txn.compare.push(guard.compare);
+                txn.success.push(guard.put);
+            }
             let answer = server.store.txn(txn).await?;
             server.cache.reach(answer.revision.0).await;
             if !answer.succeeded {

@@ -1,4 +1,5 @@
 //! POST on a collection, and PUT where it may create (contract §7.1).
+use super::allocation::{self, Guard};
 use super::{identity, ownership, present};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::Object;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 
 /// Generated names are tried this often before the client is told that all were taken.
 const NAME_ATTEMPTS_MAX: usize = 8;
+/// Rounds against others who take addresses and ports at the same time.
+const RACES_MAX: usize = 64;
 
 pub async fn create(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
@@ -87,30 +90,35 @@ pub async fn create_object(
         object.remove("status");
     }
     (rules.prepare_create)(&mut object);
-    for attempt in 1.. {
+    let (mut names, mut races) = (0, 0);
+    loop {
         let mut object = object.clone();
         identity::assign(resource, &mut object);
-        if attempt == 1 {
-            (rules.default)(&mut object);
+        // What follows from the identity, such as a Job's selector, comes with the defaults.
+        (rules.default)(&mut object);
+        if names + races == 0 {
             validate(call, &object)?;
         }
+        let guard = allocation::allocate(call, &mut object).await?;
         if options.dry_run {
             return dry_run(call, object);
         }
-        match insert(call, &object).await? {
-            Some(stored) => return present::object(call, StatusCode::CREATED, stored),
-            None => {
-                let name = identity::text(&object, "name");
-                if !given_name.is_empty() {
-                    return Err(ApiError::already_exists(resource, name));
-                }
-                if attempt >= NAME_ATTEMPTS_MAX {
-                    return Err(ApiError::names_exhausted(resource, name));
-                }
-            }
+        match insert(call, &object, guard).await? {
+            Inserted::Stored(stored) => return present::object(call, StatusCode::CREATED, stored),
+            Inserted::Raced => races += 1,
+            Inserted::NameTaken => names += 1,
+        }
+        let name = identity::text(&object, "name");
+        if names > 0 && !given_name.is_empty() {
+            return Err(ApiError::already_exists(resource, name));
+        }
+        if names >= NAME_ATTEMPTS_MAX {
+            return Err(ApiError::names_exhausted(resource, name));
+        }
+        if races >= RACES_MAX {
+            return Err(ApiError::stale(resource, name));
         }
     }
-    Err(ApiError::internal("no attempt to create the object was made"))
 }
 
 fn validate(call: &Call, object: &Value) -> Result<(), ApiError> {
@@ -142,8 +150,15 @@ fn dry_run(call: &Call, mut object: Value) -> Result<Answer, ApiError> {
     present::value(call, StatusCode::CREATED, object)
 }
 
-/// Writes a new object; `None` when its key is taken.
-async fn insert(call: &Call, object: &Value) -> Result<Option<Arc<Object>>, ApiError> {
+/// What became of the write of a new object.
+enum Inserted {
+    Stored(Arc<Object>),
+    NameTaken,
+    /// Somebody else took something of what is given once at the same time.
+    Raced,
+}
+
+async fn insert(call: &Call, object: &Value, guard: Option<Guard>) -> Result<Inserted, ApiError> {
     let storage = super::get::storage(call)?;
     let resource = call.server.cache.resource(storage);
     let namespace = if resource.namespaced {
@@ -155,16 +170,27 @@ async fn insert(call: &Call, object: &Value) -> Result<Option<Arc<Object>>, ApiE
     let lease = call.server.lease_for(resource).await?;
     let store_key = resource.store_key(&key);
     let value = encode::stored(resource, object);
-    let txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
+    let mut txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
         &store_key,
         value.clone(),
         lease,
     ));
+    let guarded = guard.is_some();
+    if let Some(guard) = guard {
+        txn.compare.push(guard.compare);
+        txn.success.push(guard.put);
+    }
     let written = call.server.store.txn(txn).await?;
     // Read your writes: the next read of this client comes from the cache.
     call.server.cache.reach(written.revision.0).await;
     if !written.succeeded {
-        return Ok(None);
+        let taken = !guarded || call.server.cache.get(storage, &key).is_some();
+        return Ok(if taken {
+            Inserted::NameTaken
+        } else {
+            Inserted::Raced
+        });
     }
-    super::change::written(call, storage, resource, &key, &value, written.revision.0, true).map(Some)
+    super::change::written(call, storage, resource, &key, &value, written.revision.0, true)
+        .map(Inserted::Stored)
 }

@@ -1,5 +1,6 @@
 //! The verbs, one a file. `dispatch` sends a routed request to its verb; `change` holds what all
 //! writes to an existing object share.
+mod allocation;
 mod apply;
 mod binding;
 mod change;
@@ -21,6 +22,7 @@ mod token;
 mod update;
 mod watch;
 
+pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, now, text};
 

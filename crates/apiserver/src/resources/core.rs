@@ -1,6 +1,10 @@
-//! Core kinds that this server stores and shows but has no rules of its own for yet.
+//! Core kinds with few rules of their own.
 use super::definition::{CREATE_ONLY, Field, Read, Resource, SCALE, STATUS, Subresource};
+use super::meaning::{fill, items, template};
 use super::rules::Rules;
+use super::validation;
+use crate::status::{Cause, cause};
+use serde_json::{Value, json};
 
 const DELETE_ANSWERS_OBJECT: Rules = Rules {
     delete_answers_object: true,
@@ -18,6 +22,13 @@ pub const ENDPOINTS: Resource = Resource::new("", "endpoints", "endpoints", "End
     .stored_under("services/endpoints")
     .with_rules(Rules {
         create_on_update: true,
+        default: |endpoints| {
+            for subset in items(&mut endpoints["subsets"]) {
+                for port in items(&mut subset["ports"]) {
+                    fill(port, "protocol", || json!("TCP"));
+                }
+            }
+        },
         warnings: |_| {
             vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
         },
@@ -28,6 +39,7 @@ pub const LIMITRANGES: Resource = Resource::new("", "limitranges", "limitrange",
     .short(&["limits"])
     .with_rules(Rules {
         create_on_update: true,
+        default: default_limits,
         ..Rules::GENERIC
     });
 
@@ -39,17 +51,33 @@ pub const PERSISTENTVOLUMECLAIMS: Resource = Resource::new(
 )
 .short(&["pvc"])
 .with_subresources(&[STATUS])
-.with_rules(DELETE_ANSWERS_OBJECT);
+.with_rules(Rules {
+    default: |claim| fill(&mut claim["spec"], "volumeMode", || json!("Filesystem")),
+    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
+    ..DELETE_ANSWERS_OBJECT
+});
 
 pub const PERSISTENTVOLUMES: Resource =
     Resource::new("", "persistentvolumes", "persistentvolume", "PersistentVolume")
         .cluster_scoped()
         .short(&["pv"])
         .with_subresources(&[STATUS])
-        .with_rules(DELETE_ANSWERS_OBJECT);
+        .with_rules(Rules {
+            default: |volume| {
+                fill(&mut volume["spec"], "persistentVolumeReclaimPolicy", || {
+                    json!("Retain")
+                });
+                fill(&mut volume["spec"], "volumeMode", || json!("Filesystem"));
+            },
+            prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
+            ..DELETE_ANSWERS_OBJECT
+        });
 
-pub const PODTEMPLATES: Resource =
-    Resource::new("", "podtemplates", "podtemplate", "PodTemplate").with_rules(DELETE_ANSWERS_OBJECT);
+pub const PODTEMPLATES: Resource = Resource::new("", "podtemplates", "podtemplate", "PodTemplate")
+    .with_rules(Rules {
+        default: |object| template(&mut object["template"]),
+        ..DELETE_ANSWERS_OBJECT
+    });
 
 pub const REPLICATIONCONTROLLERS: Resource = Resource::new(
     "",
@@ -65,7 +93,49 @@ pub const REPLICATIONCONTROLLERS: Resource = Resource::new(
     name: "status.replicas",
     read: Read::Number("/status/replicas"),
 }])
-.with_rules(Rules::WITH_GENERATION);
+.with_rules(Rules {
+    default: default_controller,
+    prepare_create: |controller| controller["status"] = json!({"replicas": 0}),
+    validate_create: validate_controller,
+    validate_update: |new, _| validate_controller(new),
+    ..Rules::WITH_GENERATION
+});
+
+fn default_controller(controller: &mut Value) {
+    let labels = controller["spec"]["template"]["metadata"]["labels"].clone();
+    if labels.is_object() {
+        fill(&mut controller["spec"], "selector", || labels.clone());
+        fill(&mut controller["metadata"], "labels", || labels.clone());
+    }
+    fill(&mut controller["spec"], "replicas", || json!(1));
+    template(&mut controller["spec"]["template"]);
+}
+
+fn validate_controller(controller: &Value) -> Vec<Cause> {
+    let spec = &controller["spec"];
+    let mut causes = Vec::new();
+    let wanted = spec["selector"].as_object();
+    match wanted.filter(|selector| !selector.is_empty()) {
+        None => causes.push(cause::required("spec.selector", "")),
+        Some(selector) => {
+            let labels = &spec["template"]["metadata"]["labels"];
+            if selector.iter().any(|(key, value)| labels[key] != *value) {
+                causes.push(cause::invalid(
+                    "spec.template.metadata.labels",
+                    labels,
+                    "`selector` does not match template `labels`",
+                ));
+            }
+        }
+    }
+    if spec["template"].is_object() {
+        causes.extend(validation::template(&spec["template"], &["Always"]));
+    } else {
+        causes.push(cause::required("spec.template", ""));
+    }
+    causes.extend(validation::not_negative(spec, "replicas", "spec.replicas"));
+    causes
+}
 
 pub const RESOURCEQUOTAS: Resource = Resource::new("", "resourcequotas", "resourcequota", "ResourceQuota")
     .short(&["quota"])
@@ -82,22 +152,24 @@ pub const SERVICEACCOUNTS: Resource =
         }])
         .with_rules(DELETE_ANSWERS_OBJECT);
 
-pub const SERVICES: Resource = Resource::new("", "services", "service", "Service")
-    .short(&["svc"])
-    .in_all()
-    .stored_under("services/specs")
-    .with_subresources(&[STATUS])
-    .with_fields(&[
-        Field {
-            name: "spec.clusterIP",
-            read: Read::Text("/spec/clusterIP"),
-        },
-        Field {
-            name: "spec.type",
-            read: Read::Text("/spec/type"),
-        },
-    ])
-    .with_rules(Rules {
-        create_on_update: true,
-        ..DELETE_ANSWERS_OBJECT
-    });
+/// Of a container, what is at most allowed is the default, and the default is what is requested.
+fn default_limits(range: &mut Value) {
+    for limit in items(&mut range["spec"]["limits"]) {
+        if limit["type"] != "Container" {
+            continue;
+        }
+        for (to, from) in [
+            ("default", "max"),
+            ("defaultRequest", "default"),
+            ("defaultRequest", "min"),
+        ] {
+            let given = limit[from].as_object().cloned().unwrap_or_default();
+            for (resource, quantity) in given {
+                if !limit[to].is_object() {
+                    limit[to] = json!({});
+                }
+                fill(&mut limit[to], &resource, || quantity.clone());
+            }
+        }
+    }
+}

@@ -1,4 +1,6 @@
 //! From JSON trees to typed objects and back, where a rule needs types.
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use orlop_api::defaults;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -25,4 +27,25 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Option<T> {
     T::deserialize(value)
         .inspect_err(|error| tracing::error!(%error, "an object does not have its type"))
         .ok()
+}
+
+/// Sets a member that is absent or null, if there is an object to set it in.
+pub fn fill(object: &mut Value, key: &str, value: impl FnOnce() -> Value) {
+    if let Some(object) = object.as_object_mut()
+        && object.get(key).is_none_or(Value::is_null)
+    {
+        object.insert(key.to_owned(), value());
+    }
+}
+
+/// The items of a list; none if it isn't one.
+pub fn items(list: &mut Value) -> impl Iterator<Item = &mut Value> {
+    list.as_array_mut().into_iter().flatten()
+}
+
+/// Fills a pod template's defaults in.
+pub fn template(template: &mut Value) {
+    if template.is_object() {
+        edit::<PodTemplateSpec>(template, defaults::pod_template);
+    }
 }

@@ -27,11 +27,13 @@ mod priorityclasses;
 mod rbac;
 mod reviews;
 mod secrets;
+pub(crate) mod services;
 mod storage;
 mod validation;
 
 pub use customresourcedefinitions::FINALIZER;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, View, api_version};
+pub(crate) use meaning::fill;
 pub use rules::{NameRule, Rules};
 pub(crate) use validation::metadata as validate_metadata;
 
@@ -58,7 +60,7 @@ pub static TABLE: &[Resource] = &[
     core::RESOURCEQUOTAS,
     secrets::SECRETS,
     core::SERVICEACCOUNTS,
-    core::SERVICES,
+    services::SERVICES,
     controllerrevisions::CONTROLLERREVISIONS,
     daemonsets::DAEMONSETS,
     apps::DEPLOYMENTS,

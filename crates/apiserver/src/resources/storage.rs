@@ -1,5 +1,6 @@
-//! `storage.k8s.io`: stored and shown.
+//! `storage.k8s.io` (contract §18).
 use super::definition::{Resource, STATUS};
+use super::meaning::fill;
 use super::rules::Rules;
 use serde_json::{Value, json};
 
@@ -26,6 +27,11 @@ pub const STORAGECLASSES: Resource = Resource::new(GROUP, "storageclasses", "sto
     .cluster_scoped()
     .short(&["sc"])
     .with_rules(Rules {
+        default: |class| {
+            for (key, value) in [("reclaimPolicy", "Delete"), ("volumeBindingMode", "Immediate")] {
+                fill(class, key, || json!(value));
+            }
+        },
         delete_answers_object: true,
         ..Rules::GENERIC
     });

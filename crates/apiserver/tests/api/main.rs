@@ -11,6 +11,7 @@ mod patch;
 mod pods;
 mod rbac;
 mod secure;
+mod services;
 mod store;
 mod support;
 mod tokens;

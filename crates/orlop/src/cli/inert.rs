@@ -28,7 +28,6 @@ const APISERVER: &[(&str, Why)] = &[
     ("requestheader-group-headers", NotYet),
     ("requestheader-username-headers", NotYet),
     ("runtime-config", NotYet),
-    ("service-cluster-ip-range", NotYet),
     ("feature-gates", NotYet),
 ];
 

@@ -1,7 +1,9 @@
 //! Flags of the parts that run alone, under upstream's names.
 use super::{LogArgs, RootArg};
 use clap::Args;
+use orlop_apiserver::ServiceRange;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -85,6 +87,17 @@ pub struct ApiServerArgs {
     /// What service account tokens are for, comma-separated [default: the issuer].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub api_audiences: Vec<String>,
+    /// Addresses that Services get; of two, comma-separated, the first.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        default_value = "10.96.0.0/12"
+    )]
+    pub service_cluster_ip_range: Vec<ServiceRange>,
+    /// Ports on every node that Services get.
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: RangeInclusive<u16>,
     /// Servers of etcd, comma-separated [default: the embedded store].
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
@@ -137,4 +150,15 @@ pub struct LeaderArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
+}
+
+/// `30000-32767`, or a single port.
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().map_err(|error| error.to_string());
+    let (first, last) = (port(first)?, port(last)?);
+    if first == 0 || first > last {
+        return Err(format!("{first}-{last} is no range of ports such as 30000-32767"));
+    }
+    Ok(first..=last)
 }

@@ -5,7 +5,7 @@ use crate::node_identity::advertised;
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls, TokenConfig};
+use orlop_apiserver::{ApiServer, Config, KubeletClientTls, ServiceNetwork, ServiceRange, TokenConfig};
 use orlop_pki::{Authority, Identity, LeafRequest, TokenPublicKey, TokenSigner, Usage, server_config};
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
@@ -31,6 +31,10 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.shutdown = shutdown.clone();
     config.kubelet_client = kubelet_client(&arguments)?;
     config.tokens = Some(tokens(&arguments, &root)?);
+    config.services = ServiceNetwork {
+        addresses: service_range(&arguments),
+        node_ports: arguments.service_node_port_range.clone(),
+    };
     let server = ApiServer::start(config, store).await?;
     tracing::info!(%address, "API server answers");
     notify_ready();
@@ -67,6 +71,14 @@ async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn St
     Ok(Arc::new(EtcdStore::connect(&arguments.etcd_servers, tls).await?))
 }
 
+fn service_range(arguments: &ApiServerArgs) -> ServiceRange {
+    arguments
+        .service_cluster_ip_range
+        .first()
+        .copied()
+        .unwrap_or_default()
+}
+
 /// The given serving certificate, or one signed by the authority of the PKI directory.
 fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc<rustls::ServerConfig>> {
     let own = || Authority::ensure(&root.pki(), "ca", "kubernetes");
@@ -84,11 +96,16 @@ fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc
                     "kubernetes",
                     "kubernetes.default",
                     "kubernetes.default.svc",
+                    "kubernetes.default.svc.cluster.local",
                     "localhost",
                 ]
                 .map(str::to_owned)
                 .to_vec(),
-                addresses: vec![ip, IpAddr::V4(Ipv4Addr::LOCALHOST)],
+                addresses: vec![
+                    ip,
+                    IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    service_range(arguments).api_server(),
+                ],
             };
             let leaf = own()?.ensure_leaf("apiserver", &request)?;
             (leaf.certificate, leaf.key)

@@ -1,10 +1,7 @@
 //! DaemonSets (contract daemonsets §2.5).
-use super::pod::pod_spec;
-use super::{list, metadata, not_negative, text};
+use super::{not_negative, text, workload};
 use crate::status::{Cause, cause};
-use orlop_api::selector::LabelSelector;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::Value;
 
 const COUNTERS: &[&str] = &[
     "currentNumberScheduled",
@@ -21,34 +18,13 @@ const COUNTERS: &[&str] = &[
 /// Checks a new DaemonSet.
 pub fn daemon_set_create(set: &Value) -> Vec<Cause> {
     let spec = &set["spec"];
-    let template = &spec["template"];
-    let mut causes = selector(spec);
-    causes.extend(metadata::labels(
-        &template["metadata"]["labels"],
-        "spec.template.labels",
-    ));
-    causes.extend(metadata::annotations(
-        &template["metadata"]["annotations"],
-        "spec.template.annotations",
-    ));
-    causes.extend(pod_spec(&template["spec"], "spec.template.spec"));
-    let pod = &template["spec"];
-    let policy = text(pod, "restartPolicy");
-    if policy != "Always" {
-        let field = "spec.template.spec.restartPolicy";
-        causes.retain(|c| c.field != field);
-        causes.push(cause::unsupported(field, policy, &["Always"]));
-    }
+    let mut causes = workload::selector(spec, "daemonset");
+    causes.extend(workload::template(&spec["template"], &["Always"]));
+    let pod = &spec["template"]["spec"];
     if !pod["activeDeadlineSeconds"].is_null() {
         causes.push(cause::forbidden(
             "spec.template.spec.activeDeadlineSeconds",
             "activeDeadlineSeconds in DaemonSet is not Supported",
-        ));
-    }
-    if !list(pod, "ephemeralContainers").is_empty() {
-        causes.push(cause::forbidden(
-            "spec.template.spec.ephemeralContainers",
-            "ephemeral containers not allowed in pod template",
         ));
     }
     for key in ["minReadySeconds", "revisionHistoryLimit"] {
@@ -61,13 +37,7 @@ pub fn daemon_set_create(set: &Value) -> Vec<Cause> {
 /// Checks a change of the main resource.
 pub fn daemon_set_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = daemon_set_create(new);
-    if normal_selector(&new["spec"]["selector"]) != normal_selector(&old["spec"]["selector"]) {
-        causes.push(cause::invalid(
-            "spec.selector",
-            &new["spec"]["selector"],
-            "field is immutable",
-        ));
-    }
+    causes.extend(workload::same_selector(new, old));
     causes
 }
 
@@ -89,47 +59,6 @@ pub fn daemon_set_status_update(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
-/// Absent and empty parts are the same.
-fn normal_selector(selector: &Value) -> Value {
-    let mut normal = json!({});
-    for key in ["matchLabels", "matchExpressions"] {
-        let empty = match &selector[key] {
-            Value::Object(map) => map.is_empty(),
-            Value::Array(list) => list.is_empty(),
-            _ => true,
-        };
-        if !empty {
-            normal[key] = selector[key].clone();
-        }
-    }
-    normal
-}
-
-fn selector(spec: &Value) -> Vec<Cause> {
-    let value = &spec["selector"];
-    let mut causes = Vec::new();
-    if value.is_object() && normal_selector(value) == json!({}) {
-        causes.push(cause::invalid(
-            "spec.selector",
-            value,
-            "empty selector is invalid for daemonset",
-        ));
-    }
-    let labels: BTreeMap<String, String> =
-        serde_json::from_value(spec["template"]["metadata"]["labels"].clone()).unwrap_or_default();
-    let parsed = serde_json::from_value(value.clone()).map_err(|e| e.to_string());
-    match parsed.and_then(|s| LabelSelector::from_meta(&s).map_err(|e| e.to_string())) {
-        Err(why) if value.is_object() => causes.push(cause::invalid("spec.selector", value, &why)),
-        Ok(selector) if normal_selector(value) != json!({}) && selector.matches(&labels) => {}
-        _ => causes.push(cause::invalid(
-            "spec.template.metadata.labels",
-            &spec["template"]["metadata"]["labels"],
-            "`selector` does not match template `labels`",
-        )),
-    }
-    causes
-}
-
 fn strategy(strategy: &Value) -> Vec<Cause> {
     match text(strategy, "type") {
         "OnDelete" => return Vec::new(),
@@ -147,7 +76,7 @@ fn strategy(strategy: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut amounts = [0, 0];
     for (index, key) in ["maxUnavailable", "maxSurge"].into_iter().enumerate() {
-        match amount(&rolling[key]) {
+        match workload::amount(&rolling[key]) {
             Ok(amount) => amounts[index] = amount,
             Err(why) => causes.push(cause::invalid(&format!("{path}.{key}"), &rolling[key], why)),
         }
@@ -170,32 +99,10 @@ fn strategy(strategy: &Value) -> Vec<Cause> {
     causes
 }
 
-/// A count, or the number of a percentage.
-fn amount(value: &Value) -> Result<i64, &'static str> {
-    match value {
-        Value::Null => Ok(0),
-        Value::Number(number) => number
-            .as_i64()
-            .filter(|n| *n >= 0)
-            .ok_or("must be greater than or equal to 0"),
-        Value::String(text) => {
-            let percent: i64 = text
-                .strip_suffix('%')
-                .filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-                .and_then(|digits| digits.parse().ok())
-                .ok_or("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')")?;
-            if percent > 100 {
-                return Err("must not be greater than 100%");
-            }
-            Ok(percent)
-        }
-        _ => Err("must be an integer or percentage (e.g '5%')"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn set(change: impl Fn(&mut Value)) -> Value {
         let mut set = json!({"spec": {

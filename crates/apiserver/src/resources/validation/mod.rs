@@ -6,11 +6,13 @@ mod daemonset;
 mod metadata;
 mod pod;
 mod pod_update;
+mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
 pub use metadata::metadata;
 pub use pod::pod_create;
 pub use pod_update::pod_update;
+pub use workload::{amount, same_selector, selector, template};
 
 use crate::status::{Cause, cause};
 use serde_json::Value;
@@ -33,7 +35,7 @@ fn invalid_all(field: &str, value: &Value, reasons: Vec<String>) -> impl Iterato
 }
 
 /// A number that may not be negative.
-fn not_negative(object: &Value, key: &str, field: &str) -> Option<Cause> {
+pub fn not_negative(object: &Value, key: &str, field: &str) -> Option<Cause> {
     object[key]
         .as_i64()
         .is_some_and(|n| n < 0)
