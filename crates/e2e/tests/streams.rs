@@ -105,6 +105,12 @@ fn kubectl_reaches_into_containers() {
             _ => Err(text(&output.stderr) + &text(&running.stderr)),
         }
     });
+    // E06: the API server's Service, which is always there.
+    let variables = node.kubectl.ok("exec s -c c -- env");
+    assert!(
+        variables.contains("KUBERNETES_SERVICE_HOST=10.96.0.1"),
+        "{variables}"
+    );
     exec_carries_output_input_and_exit_codes(&node);
     terminals_have_a_size_and_one_output(&node);
     files_are_copied_both_ways(&node);

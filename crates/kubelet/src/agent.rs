@@ -52,6 +52,9 @@ pub struct Config {
     pub node_labels: BTreeMap<String, String>,
     /// The node's addresses, the preferred one first.
     pub node_ips: Vec<std::net::IpAddr>,
+    /// The port under which the API server answers on the node's addresses, if it runs here: containers are led there
+    /// and need no service proxy to find it.
+    pub api_server_port: Option<u16>,
 }
 
 /// Why the agent could not start.

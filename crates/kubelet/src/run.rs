@@ -88,6 +88,7 @@ pub async fn run(
             resolv_conf: PathBuf::from(&configuration.resolv_conf),
         },
         client: config.client.clone(),
+        api_server_port: config.api_server_port,
         recorder: recorder.clone(),
         pods: pods.clone(),
     });
@@ -161,6 +162,7 @@ mod tests {
             container_logs_dir: dir.path().join("containers"),
             node_labels: Default::default(),
             node_ips: Vec::new(),
+            api_server_port: None,
         };
         let ended = run(config, None, CancellationToken::new()).await;
         let error = ended.unwrap_err().to_string();

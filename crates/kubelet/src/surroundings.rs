@@ -1,7 +1,7 @@
 //! What pods have around them on this node: their cgroup, volumes, environment and probes, behind the trait that workers
 //! know. The one task here listens for objects that volumes show and that have changed.
 use crate::cgroups::Cgroups;
-use crate::environment::{self, EnvContext, container_env, dns, hosts};
+use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
@@ -41,6 +41,7 @@ pub struct NodeSurroundings {
     probes: Probes,
     settings: environment::Settings,
     client: Option<kube::Client>,
+    services: Services,
     recorder: Recorder,
     pods: PodsHandle,
     /// By UID, pods whose volumes are set up.
@@ -55,6 +56,8 @@ pub struct Parts {
     pub probes: Probes,
     pub settings: environment::Settings,
     pub client: Option<kube::Client>,
+    /// The API server's port on this node, where pods reach it without a service proxy.
+    pub api_server_port: Option<u16>,
     pub recorder: Recorder,
     pub pods: PodsHandle,
 }
@@ -68,6 +71,7 @@ impl NodeSurroundings {
             cgroups: parts.cgroups,
             probes: parts.probes,
             settings: parts.settings,
+            services: Services::start(parts.client.as_ref(), parts.api_server_port),
             client: parts.client,
             recorder: parts.recorder,
             pods: parts.pods,
@@ -232,9 +236,11 @@ impl Surroundings for NodeSurroundings {
         container: &Container,
         addresses: &Addresses,
     ) -> Result<ContainerSetting, String> {
+        let services = self.services.variables(pod, &addresses.host).await?;
         let context = EnvContext {
             pod_ips: &addresses.pod,
             host_ips: &addresses.host,
+            services: &services,
             client: self.client.as_ref(),
         };
         let env = container_env(pod, container, &context).await;

@@ -63,6 +63,7 @@ impl Cluster {
             container_logs_dir: dir.path().join("containers"),
             node_labels: BTreeMap::new(),
             node_ips: vec!["192.0.2.1".parse().unwrap()],
+            api_server_port: None,
         };
         let run = run_with(
             config,

@@ -6,8 +6,10 @@ pub mod field;
 pub mod hosts;
 pub mod objects;
 pub mod resource;
+mod services;
 mod variables;
 
+pub use services::Services;
 pub use variables::{EnvContext, container_env};
 
 /// Node-wide settings of what containers see.

@@ -11,11 +11,13 @@ use std::collections::{BTreeMap, HashMap};
 pub struct EnvContext<'a> {
     pub pod_ips: &'a [String],
     pub host_ips: &'a [String],
+    /// Variables that lead to Services; the container's own win.
+    pub services: &'a [(String, String)],
     /// `None`: alone, without an API server.
     pub client: Option<&'a kube::Client>,
 }
 
-/// The variables of a container: `envFrom` in order, then `env` in order, later ones over earlier ones.
+/// The variables of a container: those of Services, `envFrom` in order, then `env` in order, later ones over earlier ones.
 pub async fn container_env(
     pod: &Pod,
     container: &Container,
@@ -26,7 +28,7 @@ pub async fn container_env(
         namespace: namespace(pod),
         read: HashMap::new(),
     };
-    let mut variables: BTreeMap<String, String> = BTreeMap::new();
+    let mut variables: BTreeMap<String, String> = context.services.iter().cloned().collect();
     for from in container.env_from.iter().flatten() {
         let (kind, name, optional) = match (&from.config_map_ref, &from.secret_ref) {
             (Some(source), _) => (ObjectKind::ConfigMap, &source.name, source.optional),

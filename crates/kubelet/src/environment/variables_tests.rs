@@ -21,6 +21,7 @@ async fn env_with(
     let context = EnvContext {
         pod_ips: &pod_ips,
         host_ips: &host_ips,
+        services: &[("OWN_SERVICE_HOST".to_owned(), "10.96.0.7".to_owned())],
         client,
     };
     let container = pod.spec.as_ref().unwrap().containers[0].clone();
@@ -42,6 +43,20 @@ async fn e05_expansion_of_earlier_names_only() {
     .unwrap();
     assert_eq!(env["FOOBAR"], "foo;;$(BAR)");
     assert_eq!(env["LITERAL"], "$(FOO)");
+}
+
+#[tokio::test]
+async fn e06_variables_of_services_may_be_referred_to_and_replaced() {
+    let env = env_with(
+        json!({"name": "c", "env": [{"name": "URL", "value": "http://$(OWN_SERVICE_HOST)"}]}),
+        None,
+    );
+    assert_eq!(env.await.unwrap()["URL"], "http://10.96.0.7");
+    let env = env_with(
+        json!({"name": "c", "env": [{"name": "OWN_SERVICE_HOST", "value": "x"}]}),
+        None,
+    );
+    assert_eq!(env.await.unwrap()["OWN_SERVICE_HOST"], "x");
 }
 
 #[tokio::test]

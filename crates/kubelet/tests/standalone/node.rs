@@ -166,6 +166,7 @@ impl Node {
             container_logs_dir: self.path("container-logs"),
             node_labels: Default::default(),
             node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+            api_server_port: None,
         }
     }
 

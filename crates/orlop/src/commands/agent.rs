@@ -20,6 +20,8 @@ pub struct AgentOptions {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     pub node_ip: Option<IpAddr>,
     pub node_labels: Vec<String>,
+    /// The API server's, if it runs here and answers on the node's addresses.
+    pub api_server_port: Option<u16>,
     pub kubelet_root: PathBuf,
     pub container_logs: PathBuf,
 }
@@ -112,6 +114,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         container_logs_dir: options.container_logs,
         node_labels: labels(&options.node_labels)?,
         node_ips: options.node_ip.into_iter().collect(),
+        api_server_port: options.api_server_port,
     };
     run_kubelet(config, options.tls, shutdown)
         .await

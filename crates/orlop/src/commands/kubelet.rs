@@ -57,6 +57,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         remote,
         node_ip: arguments.node_ip,
         node_labels: arguments.node_labels.clone(),
+        api_server_port: None,
         kubelet_root,
         container_logs: root.container_logs(),
     };

@@ -46,7 +46,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let identity = NodeIdentity::ensure(&root, &node_name, address)?;
 
     let mut parts = JoinSet::new();
-    let (server, store) = start_api_server(&root, &identity, address, &shutdown).await?;
+    let advertise = advertised_to_pods(address, &node_name);
+    // On loopback alone, pods with a network of their own cannot reach it.
+    let reachable = !advertise.ip().is_loopback();
+    let (server, store) = start_api_server(&root, &identity, advertise, &shutdown).await?;
     parts.spawn({
         let (server, tls, shutdown) = (server.clone(), identity.apiserver_tls()?, shutdown.clone());
         async move {
@@ -97,6 +100,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         tls: Some(identity.kubelet_tls()?),
         node_ip: None,
         node_labels: Vec::new(),
+        api_server_port: reachable.then_some(address.port()),
         kubelet_root: root.kubelet(),
         container_logs: root.container_logs(),
     };
@@ -131,15 +135,26 @@ async fn first_failure(parts: &mut JoinSet<Result<()>>, shutdown: &CancellationT
     }
 }
 
+/// The address under which pods reach the API server: the one it is bound to, or the node's first.
+fn advertised_to_pods(bound: SocketAddr, node_name: &str) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    match orlop_kubelet::node::addresses(&[], node_name).first() {
+        Some(address) => SocketAddr::new(*address, bound.port()),
+        None => crate::node_identity::advertised(bound),
+    }
+}
+
 async fn start_api_server(
     root: &Root,
     identity: &NodeIdentity,
-    address: SocketAddr,
+    advertise: SocketAddr,
     shutdown: &CancellationToken,
 ) -> Result<(Arc<ApiServer>, Arc<EmbeddedStore>)> {
     let path = root.store();
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, Options::default())).await??;
-    let mut config = Config::new(crate::node_identity::advertised(address));
+    let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
