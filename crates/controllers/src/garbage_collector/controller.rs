@@ -1,7 +1,7 @@
 //! Feeds the graph from the metadata of every kind, and carries verdicts out.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -13,7 +13,8 @@ use orlop_client::events::{EventType, Recorder};
 use orlop_client::informer::{Informer, MetadataEvent, Projection};
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::graph::{FOREGROUND, Graph, ORPHAN, Place, Task, Uid};
 use super::verdict::{OwnerIs, Verdict, judge};
@@ -34,7 +35,10 @@ pub struct GarbageCollector {
     recorder: Recorder,
     queue: Arc<WorkQueue<Task>>,
     graph: Arc<Mutex<Graph>>,
-    kinds: OnceLock<Vec<Served>>,
+    /// By number; a kind keeps its number though it may not be served any more.
+    kinds: RwLock<Vec<Served>>,
+    /// Definitions of kinds came, changed or went.
+    definitions: Arc<Notify>,
 }
 
 /// The kinds watched by the shared cache already, in the order of the first kind numbers.
@@ -62,7 +66,8 @@ impl GarbageCollector {
             cache: cache.clone(),
             queue: Arc::new(WorkQueue::new()),
             graph: Arc::default(),
-            kinds: OnceLock::new(),
+            kinds: RwLock::default(),
+            definitions: Arc::default(),
         });
         this.listen(0, &cache.pods);
         this.listen(1, &cache.nodes);
@@ -95,17 +100,18 @@ impl GarbageCollector {
         let mut tasks = JoinSet::new();
         let kinds = self.kinds().await;
         let mut informers = Vec::new();
+        let mut watches = HashMap::new();
         for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
             if !served.watchable {
                 continue;
             }
-            let informer = Arc::new(Informer::<Existence>::new());
-            self.listen(number, &informer);
+            let informer = self.informer(number, served);
             informers.push(informer.clone());
             let api = served.api(&self.client, "");
-            tasks.spawn(async move { informer.run(api, watcher::Config::default()).await });
+            let watch = async move { informer.run(api, watcher::Config::default()).await };
+            watches.insert(number, tasks.spawn(watch));
         }
-        let _ = self.kinds.set(kinds);
+        self.set_kinds(kinds);
         for informer in &informers {
             informer.synced().await;
         }
@@ -123,14 +129,75 @@ impl GarbageCollector {
                 api_error::is_conflict,
             ));
         }
-        // Ends only by a panic, which must not go unseen.
-        while let Some(ended) = tasks.join_next().await {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
+        loop {
+            tokio::select! {
+                ended = tasks.join_next() => match ended {
+                    // Ends only by a panic, which must not go unseen, or when a kind went.
+                    Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Some(_) => {}
+                    None => return,
+                },
+                () = self.definitions.notified() => self.follow(&mut tasks, &mut watches).await,
             }
         }
+    }
+
+    fn informer(&self, number: usize, served: &Served) -> Arc<Informer<Existence>> {
+        let informer = Arc::new(Informer::new());
+        self.listen(number, &informer);
+        if served.resource.kind == "CustomResourceDefinition" {
+            let definitions = self.definitions.clone();
+            informer.on_metadata(move |_| definitions.notify_one());
+        }
+        informer
+    }
+
+    /// Watches kinds that have come and leaves those that have gone alone.
+    async fn follow(self: &Arc<Self>, tasks: &mut JoinSet<()>, watches: &mut HashMap<usize, AbortHandle>) {
+        let found = self.kinds().await;
+        let same = |a: &Served, b: &Served| {
+            a.resource.group == b.resource.group && a.resource.kind == b.resource.kind
+        };
+        let mut kinds = self.all_kinds();
+        for served in &found {
+            if !kinds.iter().any(|known| same(known, served)) {
+                kinds.push(served.clone());
+            }
+        }
+        self.set_kinds(kinds.clone());
+        for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
+            let is_served = served.watchable && found.iter().any(|found| same(found, served));
+            if !is_served {
+                if let Some(watch) = watches.remove(&number) {
+                    watch.abort();
+                }
+                continue;
+            }
+            if watches.contains_key(&number) {
+                continue;
+            }
+            tracing::debug!(kind = %served.resource.kind, group = %served.resource.group, "a kind has come");
+            let (this, informer) = (self.clone(), self.informer(number, served));
+            let api = served.api(&self.client, "");
+            let watch = async move {
+                let judge_again = async {
+                    informer.synced().await;
+                    // Objects with owners of this kind were left alone until now.
+                    let waiting = this.graph().unsettled();
+                    waiting.into_iter().for_each(|task| this.queue.add(task));
+                };
+                tokio::join!(informer.run(api, watcher::Config::default()), judge_again);
+            };
+            watches.insert(number, tasks.spawn(watch));
+        }
+    }
+
+    fn all_kinds(&self) -> Vec<Served> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_kinds(&self, kinds: Vec<Served>) {
+        *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = kinds;
     }
 
     /// The kinds, those of the shared cache first.
@@ -160,8 +227,9 @@ impl GarbageCollector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn served(&self, kind: usize) -> Option<&Served> {
-        self.kinds.get()?.get(kind)
+    fn served(&self, kind: usize) -> Option<Served> {
+        let kinds = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
+        kinds.get(kind).cloned()
     }
 
     async fn look(&self, task: &Task) -> Result<(), kube::Error> {
@@ -179,11 +247,11 @@ impl GarbageCollector {
             return self.vanished(uid);
         }
         match task {
-            Task::Check(_) => self.check(served, &place, &live).await,
+            Task::Check(_) => self.check(&served, &place, &live).await,
             Task::Foreground(_) => {
                 let blocking = self.graph().blocking(uid);
                 if blocking.is_empty() {
-                    self.remove_finalizer(served, &place, &live, FOREGROUND).await
+                    self.remove_finalizer(&served, &place, &live, FOREGROUND).await
                 } else {
                     blocking
                         .into_iter()
@@ -197,7 +265,7 @@ impl GarbageCollector {
                     self.strip(&dependent, std::slice::from_ref(&uid.to_string()))
                         .await?;
                 }
-                self.remove_finalizer(served, &place, &live, ORPHAN).await
+                self.remove_finalizer(&served, &place, &live, ORPHAN).await
             }
         }
     }
@@ -277,9 +345,9 @@ impl GarbageCollector {
             .api_version
             .split_once('/')
             .unwrap_or(("", &owner.api_version));
-        let kinds = self.kinds.get().map(Vec::as_slice).unwrap_or_default();
-        let Some(kind) = kinds
-            .iter()
+        let Some(kind) = self
+            .all_kinds()
+            .into_iter()
             .find(|kind| kind.resource.group == group && kind.resource.kind == owner.kind)
         else {
             return Ok(None);

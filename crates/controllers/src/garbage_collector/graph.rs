@@ -122,6 +122,13 @@ impl Graph {
         tasks
     }
 
+    /// Objects with an owner that was not seen alive: those to look at when more kinds can be judged.
+    pub fn unsettled(&self) -> Vec<Task> {
+        let unsettled = |entry: &Entry| entry.owners.iter().any(|(owner, _)| !self.alive.contains(owner));
+        let entries = self.entries.iter().filter(|(_, entry)| unsettled(entry));
+        entries.map(|(uid, _)| Task::Check(uid.clone())).collect()
+    }
+
     /// An object is gone; what to look at now.
     pub fn deleted(&mut self, uid: &str) -> Vec<Task> {
         let uid = Uid::from(uid);

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use serde_json::json;
 
 use crate::harness::{Cluster, eventually};
@@ -109,4 +109,50 @@ async fn s08_s10_a_namespace_has_its_defaults_and_goes_with_its_contents() {
     })
     .await;
     assert!(pods.list(&ListParams::default()).await.unwrap().items.is_empty());
+}
+
+/// A kind that comes while the collector runs: what its objects own goes with them, and not before.
+#[tokio::test]
+async fn objects_of_a_new_custom_resource_own_like_any_other() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let kind = |group: &str, kind: &str| ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    let definitions: Api<DynamicObject> = Api::all_with(
+        cluster.client.clone(),
+        &kind("apiextensions.k8s.io", "CustomResourceDefinition"),
+    );
+    let widgets: Api<DynamicObject> =
+        Api::namespaced_with(cluster.client.clone(), "default", &kind("example.com", "Widget"));
+    let object = |value| serde_json::from_value::<DynamicObject>(value).unwrap();
+    let params = PostParams::default();
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+    });
+    definitions.create(&params, &object(definition)).await.unwrap();
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
+    let widget = widgets.create(&params, &object(widget)).await.unwrap();
+    let owned = |name: &str, uid: &str| -> ConfigMap {
+        let owner = json!({"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": uid});
+        serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": [owner]}})).unwrap()
+    };
+    let uid = widget.metadata.uid.unwrap();
+    maps.create(&params, &owned("kept", &uid)).await.unwrap();
+    // One whose owner never was goes at once: the collector knows the kind by then.
+    maps.create(&params, &owned("lost", "00000000-0000-0000-0000-000000000000"))
+        .await
+        .unwrap();
+    eventually("the end of what nobody owns", || async {
+        maps.get_opt("lost").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    assert!(maps.get_opt("kept").await.unwrap().is_some());
+    widgets.delete("w", &DeleteParams::background()).await.unwrap();
+    eventually("the end of what the object owned", || async {
+        maps.get_opt("kept").await.unwrap().is_none().then_some(())
+    })
+    .await;
 }
