@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `http` | connections (TLS or in-process), the pipeline every request takes, response bodies |
 //! | `authn`, `request`, `authz` | who asks; what is asked; may they |
-//! | `health`, `discovery`, `openapi` | answers that are about the server itself |
+//! | `health`, `metrics`, `discovery`, `openapi` | answers that are about the server itself |
 //! | `registry` | the verbs, one a file |
 //! | `resources` | what each kind is and its particular rules: one declaration each, one table |
 //! | `admission` | rules between kinds, one a file |
@@ -40,6 +40,7 @@ mod event_leases;
 mod health;
 mod http;
 mod kubelet;
+mod metrics;
 mod openapi;
 mod registry;
 mod request;

@@ -7,6 +7,7 @@ use crate::custom;
 use crate::event_leases::EventLeases;
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
+use crate::metrics::Metrics;
 use crate::registry::ServiceNetwork;
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
@@ -80,6 +81,7 @@ pub struct ApiServer {
     pub(crate) accounts: Option<Accounts>,
     pub(crate) services: ServiceNetwork,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
     event_leases: EventLeases,
     rbac: Rbac,
     fed: Arc<AtomicBool>,
@@ -113,6 +115,7 @@ impl ApiServer {
             services: config.services,
             accounts: config.tokens.map(Accounts::new),
             shutdown,
+            metrics: Metrics::default(),
             event_leases: EventLeases::default(),
             fed,
         });

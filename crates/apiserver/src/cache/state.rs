@@ -211,6 +211,13 @@ impl Cache {
         Ok((state.storages[id.0].ring.read(position)?, state.revision))
     }
 
+    /// How many objects there are of each resource.
+    pub fn counts(&self) -> Vec<(&'static Resource, usize)> {
+        let state = self.state.read();
+        let storages = state.storages.iter();
+        storages.map(|s| (s.resource, s.objects.len())).collect()
+    }
+
     /// The revision of a resource's last change.
     pub fn last_change(&self, id: StorageId) -> u64 {
         self.state.read().storages[id.0].ring.newest()

@@ -90,6 +90,7 @@ fn paths(server: &ApiServer) -> Vec<String> {
         "/apis",
         "/healthz",
         "/livez",
+        "/metrics",
         "/openapi/v3",
         "/readyz",
         "/version",

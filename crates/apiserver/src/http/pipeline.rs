@@ -7,7 +7,7 @@ use crate::authz;
 use crate::request::{self, BODY_BYTES_MAX, Output, Query, RequestInfo};
 use crate::resources::Resource;
 use crate::status::ApiError;
-use crate::{ApiServer, discovery, health, openapi, registry};
+use crate::{ApiServer, discovery, health, metrics, openapi, registry};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, request::Parts};
@@ -143,10 +143,16 @@ async fn answer(
         return error_response(&error, &Output::JSON);
     }
     if !info.is_resource {
-        return match non_resource(&server, &parts, &query) {
+        let began = Instant::now();
+        let response = match non_resource(&server, &parts, &query) {
             Ok(answer) => answer.into_response(&Output::JSON),
             Err(error) => error_response(&error, &Output::JSON),
         };
+        let kind = metrics::kind_of(&info, None, &parts.method, &query);
+        server
+            .metrics
+            .answered(&kind, response.status(), Some(began.elapsed()));
+        return response;
     }
     let output = match request::negotiate(&parts.headers, &query) {
         Ok(output) => output,
@@ -165,6 +171,11 @@ async fn answer(
         Err(error) => return error_response(&error, &output),
     };
     let long_running = info.verb == "watch" || LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
+    let (kind, began) = (
+        metrics::kind_of(&info, Some(resource), &parts.method, &query),
+        Instant::now(),
+    );
+    let in_flight = (!long_running).then(|| server.metrics.began(&parts.method));
     let call = Arc::new(Call {
         server,
         user,
@@ -207,6 +218,9 @@ async fn answer(
             )
         }
     };
+    drop(in_flight);
+    let lasted = (!long_running).then(|| began.elapsed());
+    call.server.metrics.answered(&kind, response.status(), lasted);
     for warning in call.warnings.lock().iter() {
         add_warning(&mut response, warning);
     }
@@ -254,6 +268,9 @@ fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answ
     }
     if let Some(answer) = health::answer(server, path, query) {
         return answer;
+    }
+    if let Some(answer) = metrics::answer(server, path) {
+        return Ok(answer);
     }
     if let Some(answer) = openapi::answer(server, path, query) {
         return answer;

@@ -182,3 +182,53 @@ async fn t15_large_answers_are_compressed_and_small_ones_not() {
     let one = ask(format!("{CONFIGMAPS}/a")).await;
     assert!(!one.headers().contains_key("content-encoding"));
 }
+
+#[tokio::test]
+async fn metrics_have_upstreams_names() {
+    let admin = Cluster::start().await.admin();
+    admin.post(CONFIGMAPS, configmap("a", "1")).await.ok();
+    admin.get(&format!("{CONFIGMAPS}/a")).await.ok();
+    admin.get(&format!("{CONFIGMAPS}/none")).await.refused(404);
+    let text = admin.get("/metrics").await.text;
+    let series = |parts: &[&str]| {
+        text.lines()
+            .find(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    for parts in [
+        &[
+            "apiserver_request_total{",
+            r#"verb="POST""#,
+            r#"resource="configmaps""#,
+            r#"code="201""#,
+            r#"scope="namespace""#,
+        ][..],
+        &[
+            "apiserver_request_total{",
+            r#"verb="GET""#,
+            r#"resource="configmaps""#,
+            r#"code="404""#,
+            r#"scope="resource""#,
+        ],
+        &[
+            "apiserver_request_duration_seconds_bucket{",
+            r#"verb="POST""#,
+            r#"le="0.005""#,
+        ],
+        &["apiserver_request_duration_seconds_count{", r#"verb="GET""#],
+        &[
+            "apiserver_current_inflight_requests{",
+            r#"request_kind="readOnly""#,
+        ],
+        &["apiserver_storage_objects{", r#"resource="configmaps""#],
+        &["process_resident_memory_bytes"],
+        &["process_start_time_seconds"],
+        &["process_cpu_seconds_total"],
+    ] {
+        assert!(series(parts).is_some(), "no {parts:?} in\n{text}");
+    }
+    assert!(
+        series(&["apiserver_storage_objects{", r#"resource="configmaps""#])
+            .unwrap()
+            .ends_with(" 1")
+    );
+}
