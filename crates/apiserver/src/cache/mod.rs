@@ -6,6 +6,7 @@
 mod feed;
 mod object;
 mod ring;
+mod skim;
 mod state;
 
 pub use feed::{Gone, fill, run};

@@ -1,4 +1,5 @@
 //! One object as of one revision: a single buffer that serves GETs, lists and watch events.
+use super::skim::skim;
 use crate::encode;
 use crate::resources::Resource;
 use bytes::Bytes;
@@ -55,20 +56,24 @@ impl Object {
             key: key.to_string(),
             reason,
         };
-        let value: Value = serde_json::from_slice(stored).map_err(|e| unreadable(e.to_string()))?;
+        let syntax = |error: serde_json::Error| unreadable(error.to_string());
         let head = encode::head(resource);
         let canonical;
         let stored = if stored.starts_with(head.as_bytes()) && stored.get(head.len()) == Some(&b'"') {
             stored
         } else {
+            let value: Value = serde_json::from_slice(stored).map_err(syntax)?;
             if value.pointer("/metadata/name").is_none() {
                 return Err(unreadable("it has no metadata.name".to_owned()));
             }
             canonical = encode::stored(resource, &value);
             canonical.as_ref()
         };
+        let mut places = vec![LABELS];
+        places.extend(resource.fields.iter().flat_map(|field| field.read.pointers()));
+        let value = skim(stored, &places).map_err(syntax)?;
         let labels = value
-            .pointer("/metadata/labels")
+            .pointer(LABELS)
             .and_then(Value::as_object)
             .map(|labels| {
                 labels
@@ -167,6 +172,7 @@ impl Object {
     }
 }
 
+const LABELS: &str = "/metadata/labels";
 const METADATA: &str = r#""metadata":{"#;
 
 /// Builds the watch line; answers it and the offset just behind the resourceVersion member.

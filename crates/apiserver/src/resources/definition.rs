@@ -245,6 +245,16 @@ impl Resource {
 }
 
 impl Read {
+    /// The places it looks at.
+    pub fn pointers(&self) -> Vec<&'static str> {
+        match self {
+            Self::Text(pointer) | Self::Bool(pointer) | Self::Scalar(pointer) | Self::Number(pointer) => {
+                vec![pointer]
+            }
+            Self::FirstOf(pointers) => pointers.to_vec(),
+        }
+    }
+
     fn of(&self, object: &Value) -> String {
         let text = |pointer: &str| {
             object
