@@ -4,6 +4,7 @@
 //! pointers; watchers pull from a ring at their own pace, so a slow one delays nobody: it is told 410
 //! when the ring has moved past it.
 mod feed;
+mod labels;
 mod object;
 mod ring;
 mod skim;

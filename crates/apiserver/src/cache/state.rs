@@ -1,4 +1,5 @@
 //! What the cache holds, and how it is read.
+use super::labels::{self, LabelIndexes};
 use super::ring::Ring;
 use super::{Change, ChangeKind, Expired, Object};
 use crate::custom::Registry;
@@ -29,6 +30,7 @@ struct Storage {
     objects: BTreeMap<Arc<str>, Arc<Object>>,
     /// Pods by `spec.nodeName`: what every node agent lists and watches by.
     by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
+    by_label: LabelIndexes,
     ring: Ring,
     /// Bumped on each change, to wake the watchers of this storage only.
     changed: watch::Sender<u64>,
@@ -87,6 +89,7 @@ impl Cache {
             resource,
             objects: BTreeMap::new(),
             by_node: HashMap::new(),
+            by_label: LabelIndexes::default(),
             ring,
             changed: watch::Sender::new(revision),
         });
@@ -150,6 +153,24 @@ impl Cache {
         self.object(resources::find("", "v1", plural)?, namespace, name)
     }
 
+    /// Objects of a namespace (`""`: all) that are wanted, and the revision they were seen at.
+    pub fn snapshot_where(
+        &self,
+        id: StorageId,
+        namespace: &str,
+        wanted: impl Fn(&Object) -> bool,
+    ) -> Snapshot {
+        let state = self.state.read();
+        Snapshot {
+            objects: state.storages[id.0]
+                .iter_under(namespace)
+                .filter(|object| wanted(object))
+                .cloned()
+                .collect(),
+            revision: state.revision,
+        }
+    }
+
     /// Objects of a namespace (`""`: all), and the revision they were seen at.
     pub fn snapshot(&self, id: StorageId, namespace: &str) -> Snapshot {
         let state = self.state.read();
@@ -178,15 +199,49 @@ impl Cache {
         let state = self.state.read();
         let storage = &state.storages[id.0];
         let keys = storage.by_node.get(node).into_iter().flatten();
-        let objects = keys
-            .filter_map(|key| storage.objects.get(key))
-            .filter(|o| namespace.is_empty() || o.namespace() == namespace)
-            .cloned()
-            .collect();
         Snapshot {
-            objects,
+            objects: storage.of_keys(keys, namespace),
             revision: state.revision,
         }
+    }
+
+    /// Objects of a namespace whose label has one of these values, by an index; `None` where looking at every object
+    /// will do.
+    pub fn snapshot_labelled(
+        &self,
+        id: StorageId,
+        namespace: &str,
+        label: &str,
+        values: &[String],
+    ) -> Option<Snapshot> {
+        {
+            let state = self.state.read();
+            let storage = &state.storages[id.0];
+            if storage.objects.len() < labels::OBJECTS_MIN {
+                return None;
+            }
+            if let Some(index) = storage.by_label.get(label) {
+                return Some(Snapshot {
+                    objects: storage.of_keys(index.keys(values), namespace),
+                    revision: state.revision,
+                });
+            }
+            if !storage.by_label.has_room() {
+                return None;
+            }
+        }
+        let mut state = self.state.write();
+        let revision = state.revision;
+        let storage = &mut state.storages[id.0];
+        // Another may have made it meanwhile.
+        if storage.by_label.get(label).is_none() {
+            storage.by_label.build(label, &storage.objects);
+        }
+        let index = storage.by_label.get(label)?;
+        Some(Snapshot {
+            objects: storage.of_keys(index.keys(values), namespace),
+            revision,
+        })
     }
 
     /// Objects now, with the position from which changes follow without a gap.
@@ -235,6 +290,7 @@ impl Cache {
         for storage in &mut state.storages {
             storage.objects.clear();
             storage.by_node.clear();
+            storage.by_label.clear();
             storage.ring.restart(revision);
         }
         for (id, object) in objects {
@@ -279,16 +335,29 @@ pub(super) enum Applied {
 
 impl Storage {
     fn under(&self, namespace: &str) -> Vec<Arc<Object>> {
-        if namespace.is_empty() {
-            return self.objects.values().cloned().collect();
-        }
+        self.iter_under(namespace).cloned().collect()
+    }
+
+    fn iter_under(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object>> {
         let from = format!("{namespace}/");
         // '0' is the character after '/'.
         let to = format!("{namespace}0");
-        self.objects
-            .range::<str, _>((Bound::Included(from.as_str()), Bound::Excluded(to.as_str())))
-            .map(|(_, object)| object.clone())
-            .collect()
+        let (from, to) = match namespace {
+            "" => (Bound::Unbounded, Bound::Unbounded),
+            _ => (Bound::Included(from.as_str()), Bound::Excluded(to.as_str())),
+        };
+        self.objects.range::<str, _>((from, to)).map(|(_, object)| object)
+    }
+
+    /// The objects of these keys in a namespace (`""`: all), in the order of lists.
+    fn of_keys<'k>(&self, keys: impl Iterator<Item = &'k Arc<str>>, namespace: &str) -> Vec<Arc<Object>> {
+        let mut objects: Vec<Arc<Object>> = keys
+            .filter_map(|key| self.objects.get(key))
+            .filter(|o| namespace.is_empty() || o.namespace() == namespace)
+            .cloned()
+            .collect();
+        objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        objects
     }
 
     /// Gives all objects the form of another resource that is stored in the same place.
@@ -318,6 +387,10 @@ impl Storage {
     fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
         let node = self.node_of(&object);
         let previous = self.objects.insert(object.key.clone(), object.clone());
+        if let Some(previous) = &previous {
+            self.by_label.forget(previous);
+        }
+        self.by_label.put(&object);
         if let Some(node) = node {
             self.by_node.entry(node).or_default().insert(object.key.clone());
         }
@@ -325,6 +398,7 @@ impl Storage {
     }
 
     fn forget(&mut self, object: &Object) {
+        self.by_label.forget(object);
         if let Some(node) = self.node_of(object)
             && let Some(keys) = self.by_node.get_mut(&node)
         {

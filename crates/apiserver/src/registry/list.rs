@@ -90,7 +90,15 @@ fn current(call: &Call, filter: &Filter) -> Result<Snapshot, ApiError> {
     {
         return Ok(cache.snapshot_of_key(storage, &call.resource.key(&filter.namespace, name)));
     }
-    Ok(cache.snapshot(storage, &filter.namespace))
+    if let Some((label, values)) = filter.required_label()
+        && let Some(labelled) = cache.snapshot_labelled(storage, &filter.namespace, label, values)
+    {
+        return Ok(labelled);
+    }
+    if filter.is_plain() {
+        return Ok(cache.snapshot(storage, &filter.namespace));
+    }
+    Ok(cache.snapshot_where(storage, &filter.namespace, |object| filter.matches(object)))
 }
 
 /// Filters, skips to `start` and cuts at `limit`.

@@ -67,6 +67,15 @@ impl Filter {
         self.labels.is_everything() && self.terms.is_empty()
     }
 
+    /// A label that must have one of some values, if the selector says so.
+    pub fn required_label(&self) -> Option<(&str, &[String])> {
+        self.labels
+            .requirements
+            .iter()
+            .find(|r| matches!(r.operator, Operator::In | Operator::Equals))
+            .map(|r| (r.key.as_str(), r.values.as_slice()))
+    }
+
     /// The value a field must have, if the selector says so.
     pub fn required(&self, resource: &Resource, field: &str) -> Option<&str> {
         let wanted = source(resource, field).ok()?;

@@ -204,3 +204,55 @@ async fn b03_b07_tables_and_metadata() {
         "Unable to convert to Table as requested: includeObject: Invalid value: \"Bogus\": must be 'Metadata', 'Object', 'None', or empty"
     );
 }
+
+/// A large collection is listed by label through an index, which follows every change.
+#[tokio::test]
+async fn labels_select_in_large_collections() {
+    let store = orlop_store::embedded::EmbeddedStore::in_memory().unwrap();
+    let mut txn = orlop_store::Txn::default();
+    for number in 0..6_000 {
+        let key = format!("/registry/configmaps/default/m{number:04}");
+        let tenth = number % 1000;
+        let value = format!(
+            r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"m{number:04}","namespace":"default","labels":{{"t":"v{tenth}"}}}}}}"#
+        );
+        txn.success
+            .push(orlop_store::Op::put(key, value.into_bytes().into(), None));
+        if txn.success.len() == 100 {
+            orlop_store::Store::txn(&*store, std::mem::take(&mut txn))
+                .await
+                .unwrap();
+        }
+    }
+    let admin = Cluster::over(store).await.admin();
+    let names = async || -> Vec<String> {
+        let list = admin
+            .get(&format!("{CONFIGMAPS}?labelSelector=t%3Dv7"))
+            .await
+            .ok();
+        let items = list["items"].as_array().unwrap().clone();
+        items
+            .iter()
+            .map(|i| i["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(
+        names().await,
+        ["m0007", "m1007", "m2007", "m3007", "m4007", "m5007"]
+    );
+    let change = json!({"metadata": {"labels": {"t": "v7"}}});
+    admin
+        .patch(&format!("{CONFIGMAPS}/m0008"), "merge", change)
+        .await
+        .ok();
+    let change = json!({"metadata": {"labels": {"t": null}}});
+    admin
+        .patch(&format!("{CONFIGMAPS}/m1007"), "merge", change)
+        .await
+        .ok();
+    admin
+        .delete(&format!("{CONFIGMAPS}/m2007"), serde_json::Value::Null)
+        .await
+        .ok();
+    assert_eq!(names().await, ["m0007", "m0008", "m3007", "m4007", "m5007"]);
+}
