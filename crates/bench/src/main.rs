@@ -11,7 +11,7 @@ mod static_pod;
 mod store;
 mod whole_node;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -21,9 +21,9 @@ pub struct Options {
     /// The orlop binary to measure.
     #[arg(long)]
     orlop: PathBuf,
-    /// Directory of the example's OCI archives.
+    /// Directory of the example's OCI archives; a node needs them.
     #[arg(long)]
-    images: PathBuf,
+    images: Option<PathBuf>,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Part::All)]
     part: Part,
@@ -59,16 +59,21 @@ async fn main() -> Result<()> {
     if let (Some(manifests), Some(endpoint)) = (&options.manifests, &options.runtime_endpoint) {
         return static_pod::measure(manifests, endpoint, options.rounds).await;
     }
+    let measures_node = matches!(options.part, Part::All | Part::Node);
+    ensure!(
+        options.images.is_some() || !measures_node,
+        "--images is needed to measure a node"
+    );
     if matches!(options.part, Part::All | Part::Store) {
         store::measure(&options.orlop).await?;
     }
     if matches!(options.part, Part::All | Part::Api) {
         api::measure(&options.orlop, options.reference.as_deref()).await?;
     }
-    if !matches!(options.part, Part::All | Part::Node) {
+    let Some(images) = options.images.as_deref().filter(|_| measures_node) else {
         return Ok(());
-    }
-    let mut node = machine::Node::start(&options.orlop, &options.images).await?;
+    };
+    let mut node = machine::Node::start(&options.orlop, images).await?;
     static_pod::measure(&node.manifests(), &node.runtime_endpoint(), options.rounds).await?;
     whole_node::measure(&mut node, options.rounds.min(7)).await
 }

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::json;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -102,13 +101,13 @@ pub async fn memory(own: &Own, watches: usize) -> Result<f64> {
     let target = own.target()?;
     let before = own.memory("VmRSS")?;
     let mut open = Vec::with_capacity(watches);
-    let mut connection = Arc::new(Shared::open(&target).await?);
+    let mut connection = Shared::open(&target).await?;
     for number in 0..watches {
         if number % STREAMS == 0 {
-            connection = Arc::new(Shared::open(&target).await?);
+            connection = Shared::open(&target).await?;
         }
         let path = format!("/api/v1/pods?watch=1&resourceVersion=0&fieldSelector=spec.nodeName%3Dn{number}");
-        open.push((*connection).clone().stream(&path).await?);
+        open.push(connection.stream(&path).await?);
     }
     let after = own.memory("VmRSS")?;
     drop(open);
