@@ -45,6 +45,8 @@ pub struct Config {
     pub kubelet_client: Option<KubeletClientTls>,
     /// Without it, there are no service account tokens, in pods neither.
     pub tokens: Option<TokenConfig>,
+    /// Admission plugins that are turned off, by upstream's names.
+    pub disabled_admission: Vec<String>,
     /// Where Services get their addresses and ports.
     pub services: ServiceNetwork,
     /// Ends the server: watches are closed, the cache stops.
@@ -57,6 +59,7 @@ impl Config {
             advertise,
             kubelet_client: None,
             tokens: None,
+            disabled_admission: Vec::new(),
             services: ServiceNetwork::default(),
             shutdown: CancellationToken::new(),
         }
@@ -80,6 +83,7 @@ pub struct ApiServer {
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
     pub(crate) services: ServiceNetwork,
+    pub(crate) disabled_admission: Vec<String>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
     event_leases: EventLeases,
@@ -113,6 +117,7 @@ impl ApiServer {
             cache,
             kubelets,
             services: config.services,
+            disabled_admission: config.disabled_admission,
             accounts: config.tokens.map(Accounts::new),
             shutdown,
             metrics: Metrics::default(),

@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<()> {
             runtime(arguments.log.verbosity)?.block_on(commands::kubelet::kubelet(arguments))
         }
         Command::Apiserver(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::apiserver::apiserver(arguments))
+            runtime(arguments.log.verbosity)?.block_on(commands::apiserver::apiserver(*arguments))
         }
         Command::ControllerManager(arguments) => {
             runtime(arguments.log.verbosity)?.block_on(commands::led::controller_manager(arguments))

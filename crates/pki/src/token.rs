@@ -14,9 +14,10 @@ use ring::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 use std::path::Path;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -77,8 +78,13 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
 }
 
 impl TokenPublicKey {
-    /// A `PUBLIC KEY` in PEM, as `sa.pub` is.
+    /// A `PUBLIC KEY` in PEM, as `sa.pub` is, or a `CERTIFICATE`, whose key it is then.
     pub fn from_pem(pem: &str) -> Result<Self, PkiError> {
+        if let Ok(certificate) = CertificateDer::from_pem_slice(pem.as_bytes()) {
+            let (_, certificate) = X509Certificate::from_der(&certificate)
+                .map_err(|error| error::token_key(format!("it is no certificate ({error})")))?;
+            return Self::from_der(certificate.public_key().raw);
+        }
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| error::token_key(format!("it is no PEM public key ({error})")))?;
         Self::from_der(&der)

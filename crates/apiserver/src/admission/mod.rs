@@ -50,18 +50,28 @@ impl Attempt<'_> {
 /// A plugin: changes the attempt or refuses it.
 type Plugin = fn(&mut Attempt<'_>) -> Result<(), ApiError>;
 
-static PLUGINS: &[Plugin] = &[
-    namespace_lifecycle::admit,
-    service_account::admit,
-    node_restriction::admit,
-    taint_nodes::admit,
-    priority::admit,
-    default_tolerations::admit,
-    escalation::admit,
-    custom_names::admit,
+/// Under upstream's names, by which they can be turned off.
+static PLUGINS: &[(&str, Plugin)] = &[
+    ("NamespaceLifecycle", namespace_lifecycle::admit),
+    ("ServiceAccount", service_account::admit),
+    ("NodeRestriction", node_restriction::admit),
+    ("TaintNodesByCondition", taint_nodes::admit),
+    ("Priority", priority::admit),
+    ("DefaultTolerationSeconds", default_tolerations::admit),
 ];
+
+/// What upstream does elsewhere, and nobody can turn off.
+static ALWAYS: &[Plugin] = &[escalation::admit, custom_names::admit];
 
 /// Passes an attempt through every plugin.
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    PLUGINS.iter().try_for_each(|plugin| plugin(attempt))
+    let server = attempt.server;
+    let disabled = &server.disabled_admission;
+    for (_, plugin) in PLUGINS
+        .iter()
+        .filter(|(name, _)| !disabled.iter().any(|d| d == name))
+    {
+        plugin(attempt)?;
+    }
+    ALWAYS.iter().try_for_each(|plugin| plugin(attempt))
 }

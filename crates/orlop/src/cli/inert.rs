@@ -17,7 +17,6 @@ const APISERVER: &[(&str, Why)] = &[
     ("allow-privileged", Always),
     ("authorization-mode", NotYet),
     ("enable-admission-plugins", Always),
-    ("disable-admission-plugins", NotYet),
     ("enable-bootstrap-token-auth", NotYet),
     ("kubelet-preferred-address-types", Always),
     ("proxy-client-cert-file", NotYet),

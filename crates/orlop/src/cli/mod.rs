@@ -33,7 +33,7 @@ pub enum Command {
     /// Run the node agent alone, with or without an API server.
     Kubelet(KubeletArgs),
     /// Run the API server alone.
-    Apiserver(ApiServerArgs),
+    Apiserver(Box<ApiServerArgs>),
     /// Run the controllers alone.
     ControllerManager(ControllerManagerArgs),
     /// Run the scheduler alone.

@@ -87,6 +87,13 @@ pub struct ApiServerArgs {
     /// What service account tokens are for, comma-separated [default: the issuer].
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub api_audiences: Vec<String>,
+    /// Directory of `apiserver.crt` and `apiserver.key`; they are made there if they are missing
+    /// [default: /etc/kubernetes/pki].
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// Admission plugins that are turned off, comma-separated.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
     /// Addresses that Services get; of two, comma-separated, the first.
     #[arg(
         long,

@@ -31,6 +31,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.shutdown = shutdown.clone();
     config.kubelet_client = kubelet_client(&arguments)?;
     config.tokens = Some(tokens(&arguments, &root)?);
+    config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),
         node_ports: arguments.service_node_port_range.clone(),
@@ -81,13 +82,19 @@ fn service_range(arguments: &ApiServerArgs) -> ServiceRange {
 
 /// The given serving certificate, or one signed by the authority of the PKI directory.
 fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc<rustls::ServerConfig>> {
-    let own = || Authority::ensure(&root.pki(), "ca", "kubernetes");
+    let directory = arguments.cert_dir.clone().unwrap_or_else(|| root.pki());
+    let own = || Authority::ensure(&directory, "ca", "kubernetes");
     let client_ca = match &arguments.client_ca_file {
         Some(path) => read(path)?,
         None => own()?.certificate().to_owned(),
     };
     let (certificate, key) = match (&arguments.tls_cert_file, &arguments.tls_private_key_file) {
         (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
+        // Whoever names a directory may have put a certificate of their own there.
+        _ if arguments.cert_dir.is_some() && directory.join("apiserver.crt").exists() => {
+            let file = |name: &str| read(&directory.join(name));
+            (file("apiserver.crt")?, file("apiserver.key")?)
+        }
         _ => {
             let request = LeafRequest {
                 identity: Identity::new("kube-apiserver", &[]),
