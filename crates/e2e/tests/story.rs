@@ -328,6 +328,11 @@ fn apply_says_configured_and_unchanged(node: &Node) {
         .kubectl
         .ok("get configmap -n kube-system kube-proxy --show-managed-fields -o jsonpath={.metadata.managedFields[*].manager}");
     assert_eq!(words(&managed), ["kubectl", "kubectl-last-applied"]);
+    // What the parts write is theirs.
+    let managed = node.kubectl.ok(
+        "get pods -n kube-system -l k8s-app=kube-proxy --show-managed-fields -o jsonpath={.items[*].metadata.managedFields[*].manager}",
+    );
+    assert_eq!(words(&managed), ["kube-controller-manager", "kubelet"]);
 }
 
 /// A definition is applied, its objects are listed, explained, scaled, checked and go with it.

@@ -7,6 +7,7 @@ use super::{Cache, Object, StorageId};
 use crate::custom::DEFINITIONS;
 use crate::resources::ROOT;
 use orlop_store::{EventKind, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +23,14 @@ pub struct Gone;
 pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
     let all = store.range(RangeRequest::prefix(ROOT)).await?;
     // Definitions first: they say where the objects of custom resources go.
+    let mut definitions = HashSet::new();
     for kv in &all.kvs {
         if let Some(name) = kv.key.as_str().and_then(definition) {
             follow(cache, name, Some(&kv.value));
+            definitions.insert(name);
         }
     }
+    cache.custom().keep(&definitions);
     let objects: Vec<(StorageId, Object)> = all
         .kvs
         .iter()

@@ -151,12 +151,13 @@ async fn call(server: &Arc<ApiServer>, method: Method, path: &str, body: Value) 
         .method(method)
         .uri(path)
         .header("content-type", "application/merge-patch+json")
-        .header("user-agent", "orlop-apiserver")
         .body(Full::new(Bytes::from(body)));
     let Ok(request) = request else {
         return StatusCode::BAD_REQUEST;
     };
-    let service = server.in_process(UserInfo::admin("system:apiserver"));
+    let service = server
+        .in_process(UserInfo::admin("system:apiserver"))
+        .named("kube-apiserver");
     match service.oneshot(request).await {
         Ok(response) => response.status(),
         Err(never) => match never {},

@@ -4,7 +4,7 @@ use super::names::is_established;
 use crate::resources::Resource;
 use parking_lot::RwLock;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// The storage prefix of CustomResourceDefinitions.
 pub const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -64,6 +64,13 @@ impl Registry {
         versions.sort_by_key(|v| version_rank(v.resource.version));
         definitions.insert(name.to_owned(), versions);
         stored
+    }
+
+    /// Forgets all definitions but these.
+    pub fn keep(&self, names: &HashSet<&str>) {
+        self.definitions
+            .write()
+            .retain(|name, _| names.contains(name.as_str()));
     }
 
     /// Forgets a definition that is gone.

@@ -5,6 +5,7 @@ use crate::ApiServer;
 use crate::authn::UserInfo;
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use std::task::{Context, Poll};
 pub struct InProcess {
     server: Arc<ApiServer>,
     user: Arc<UserInfo>,
+    /// What the client calls itself where it says nothing, and so who owns the fields it writes.
+    agent: Option<HeaderValue>,
 }
 
 impl InProcess {
@@ -22,6 +25,15 @@ impl InProcess {
         Self {
             server,
             user: Arc::new(user),
+            agent: None,
+        }
+    }
+
+    /// The same for a client of this name.
+    pub fn named(self, agent: &'static str) -> Self {
+        Self {
+            agent: Some(HeaderValue::from_static(agent)),
+            ..self
         }
     }
 }
@@ -44,8 +56,12 @@ where
         let caller = Caller {
             user: self.user.clone(),
         };
+        let agent = self.agent.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            if let Some(agent) = agent {
+                parts.headers.entry(USER_AGENT).or_insert(agent);
+            }
             let body = collect(body).await;
             Ok(handle(server, caller, parts, body).await)
         })

@@ -61,9 +61,14 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     });
     tracing::info!(%address, "API server answers");
 
-    let client = |user: &str| in_process(server.in_process(UserInfo::new(user, Vec::<String>::new())));
+    // Each part under the name that its program has, which owns the fields it writes.
+    let client = |user: UserInfo, program| in_process(server.in_process(user).named(program));
+    let part = |program: &'static str| {
+        let user = UserInfo::new(format!("system:{program}"), Vec::<String>::new());
+        client(user, program)
+    };
     parts.spawn({
-        let client = client("system:kube-controller-manager");
+        let client = part("kube-controller-manager");
         let config = ControllersConfig {
             root_ca: Some(identity.authority().to_owned()),
         };
@@ -75,7 +80,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         }
     });
     parts.spawn({
-        let (client, shutdown) = (client("system:kube-scheduler"), shutdown.clone());
+        let (client, shutdown) = (part("kube-scheduler"), shutdown.clone());
         async move {
             orlop_scheduler::run(client, shutdown)
                 .await
@@ -95,7 +100,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let options = AgentOptions {
         node_name: node_name.clone(),
         configuration,
-        client: Some(in_process(server.in_process(UserInfo::node(&node_name)))),
+        client: Some(client(UserInfo::node(&node_name), "kubelet")),
         remote,
         tls: Some(identity.kubelet_tls()?),
         node_ip: None,
