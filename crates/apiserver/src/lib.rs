@@ -48,6 +48,7 @@ mod resources;
 mod server;
 mod status;
 
+pub use admission::UnknownPlugin;
 pub use authn::UserInfo;
 pub use http::{Body, InProcess, ServeError};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};

@@ -1,4 +1,5 @@
 //! The server's parts and their life.
+use crate::admission::{Chain, UnknownPlugin};
 use crate::authn::{Accounts, UserInfo};
 use crate::authz::{Grants, Rbac};
 use crate::bootstrap;
@@ -45,6 +46,8 @@ pub struct Config {
     pub kubelet_client: Option<KubeletClientTls>,
     /// Without it, there are no service account tokens, in pods neither.
     pub tokens: Option<TokenConfig>,
+    /// Admission plugins that are asked for beyond those that are on anyway, by upstream's names.
+    pub enabled_admission: Vec<String>,
     /// Admission plugins that are turned off, by upstream's names.
     pub disabled_admission: Vec<String>,
     /// Where Services get their addresses and ports.
@@ -59,6 +62,7 @@ impl Config {
             advertise,
             kubelet_client: None,
             tokens: None,
+            enabled_admission: Vec::new(),
             disabled_admission: Vec::new(),
             services: ServiceNetwork::default(),
             shutdown: CancellationToken::new(),
@@ -73,6 +77,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("the {what} for talking to node agents is unusable: {reason}")]
     KubeletTls { what: &'static str, reason: String },
+    #[error(transparent)]
+    Admission(#[from] UnknownPlugin),
 }
 
 /// The API over one store. See the crate's documentation.
@@ -83,7 +89,7 @@ pub struct ApiServer {
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
     pub(crate) services: ServiceNetwork,
-    pub(crate) disabled_admission: Vec<String>,
+    pub(crate) admission: Chain,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
     event_leases: EventLeases,
@@ -99,6 +105,7 @@ impl ApiServer {
             .as_ref()
             .map(KubeletClient::new)
             .transpose()?;
+        let admission = Chain::select(&config.enabled_admission, &config.disabled_admission)?;
         let cache = Arc::new(Cache::new());
         let watch = cache::fill(&cache, &store).await?;
         let fed = Arc::new(AtomicBool::new(true));
@@ -117,7 +124,7 @@ impl ApiServer {
             cache,
             kubelets,
             services: config.services,
-            disabled_admission: config.disabled_admission,
+            admission,
             accounts: config.tokens.map(Accounts::new),
             shutdown,
             metrics: Metrics::default(),

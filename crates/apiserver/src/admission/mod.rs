@@ -1,4 +1,18 @@
 //! Rules about who may write what where, one a file, applied in upstream's order (contract §17).
+//!
+//! Every write passes two phases. In the mutating one plugins may change the object; then the resource's own rules
+//! prepare and check it; in the validating one plugins see what will be stored. A plugin that decides alone is a plain
+//! function; one that asks others is asynchronous.
+//!
+//! | file | does |
+//! |---|---|
+//! | `attempt` | one write, as admission sees it |
+//! | `plugin` | what a plugin is, which are on, the two phases |
+//!
+//! To add a plugin: write its file and add its line to [`PLUGINS`], in upstream's order.
+mod attempt;
+mod plugin;
+
 mod custom_names;
 mod default_tolerations;
 mod escalation;
@@ -8,70 +22,34 @@ mod priority;
 mod service_account;
 mod taint_nodes;
 
-use crate::ApiServer;
-use crate::authn::UserInfo;
-use crate::resources::Resource;
+pub use attempt::{Admission, Attempt, Operation};
+pub use plugin::{Chain, UnknownPlugin};
+
 use crate::status::ApiError;
-use serde_json::Value;
+use plugin::{Mutate, Plugin};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    Create,
-    Update,
-    Delete,
-}
-
-/// One write, as admission sees it.
-pub struct Attempt<'a> {
-    pub server: &'a ApiServer,
-    pub user: &'a UserInfo,
-    pub operation: Operation,
-    pub resource: &'static Resource,
-    pub subresource: &'a str,
-    pub namespace: &'a str,
-    /// Empty when the name is still to be generated.
-    pub name: &'a str,
-    /// What is to be stored; plugins may change it.
-    pub object: Option<&'a mut Value>,
-    pub old: Option<&'a Value>,
-}
-
-impl Attempt<'_> {
-    /// Whether this is about `plural`, with this subresource.
-    fn is(&self, plural: &str, subresource: &str) -> bool {
-        self.resource.group.is_empty() && self.resource.plural == plural && self.subresource == subresource
-    }
-
-    fn forbidden(&self, why: &str) -> ApiError {
-        ApiError::forbidden(self.resource.group, self.resource.plural, self.name, why)
-    }
-}
-
-/// A plugin: changes the attempt or refuses it.
-type Plugin = fn(&mut Attempt<'_>) -> Result<(), ApiError>;
-
-/// Under upstream's names, by which they can be turned off.
-static PLUGINS: &[(&str, Plugin)] = &[
-    ("NamespaceLifecycle", namespace_lifecycle::admit),
-    ("ServiceAccount", service_account::admit),
-    ("NodeRestriction", node_restriction::admit),
-    ("TaintNodesByCondition", taint_nodes::admit),
-    ("Priority", priority::admit),
-    ("DefaultTolerationSeconds", default_tolerations::admit),
+/// The plugins, in upstream's order, which is that of both phases.
+static PLUGINS: &[Plugin] = &[
+    Plugin::new("NamespaceLifecycle").mutating_async(namespace_lifecycle::admit),
+    Plugin::new("ServiceAccount").mutating(service_account::admit),
+    Plugin::new("NodeRestriction").mutating(node_restriction::admit),
+    Plugin::new("TaintNodesByCondition").mutating(taint_nodes::admit),
+    Plugin::new("Priority")
+        .mutating(priority::admit)
+        .validating(priority::validate),
+    Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
 ];
 
-/// What upstream does elsewhere, and nobody can turn off.
-static ALWAYS: &[Plugin] = &[escalation::admit, custom_names::admit];
+/// What upstream does elsewhere, after the mutating phase, and nobody can turn off.
+static ALWAYS: &[Mutate] = &[escalation::admit, custom_names::admit];
 
-/// Passes an attempt through every plugin.
-pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+/// Passes an attempt through the mutating phase.
+pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     let server = attempt.server;
-    let disabled = &server.disabled_admission;
-    for (_, plugin) in PLUGINS
-        .iter()
-        .filter(|(name, _)| !disabled.iter().any(|d| d == name))
-    {
-        plugin(attempt)?;
-    }
-    ALWAYS.iter().try_for_each(|plugin| plugin(attempt))
+    server.admission.mutate(attempt).await
+}
+
+/// Passes an attempt through the validating phase.
+pub async fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+    attempt.server.admission.validate(attempt).await
 }

@@ -2,10 +2,15 @@
 use super::{Attempt, Operation};
 use crate::resources;
 use crate::status::{ApiError, Cause};
+use futures::future::BoxFuture;
 
 const PROTECTED: &[&str] = &["default", "kube-system", "kube-public"];
 
-pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+pub fn admit<'b>(attempt: &'b mut Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
+    Box::pin(check(attempt))
+}
+
+async fn check(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     if attempt.is("namespaces", "") {
         if attempt.operation == Operation::Delete && PROTECTED.contains(&attempt.name) {
             return Err(attempt.forbidden("this namespace may not be deleted"));
@@ -16,11 +21,15 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         return Ok(());
     }
     let namespaces = resources::find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
-    let namespace = attempt
-        .server
-        .cache
-        .object(namespaces, "", attempt.namespace)
-        .ok_or_else(|| ApiError::not_found(namespaces, attempt.namespace))?;
+    let find = || attempt.server.cache.object(namespaces, "", attempt.namespace);
+    let namespace = match find() {
+        Some(namespace) => namespace,
+        // Another server of the same store may just have made it.
+        None => {
+            attempt.server.reach_now().await?;
+            find().ok_or_else(|| ApiError::not_found(namespaces, attempt.namespace))?
+        }
+    };
     if namespaces.field(&namespace, "status.phase") != Some("Terminating") {
         return Ok(());
     }

@@ -36,7 +36,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     ) {
         ("", "pods", "") => pods(attempt, node),
         ("", "pods", "status") => pod_status(attempt, node),
-        ("", "pods", "eviction") => own_pod(attempt, node),
+        ("", "pods", "eviction") => evicted_pod(attempt, node),
         ("", "pods", subresource) => {
             Err(attempt.forbidden(&format!("unexpected pod subresource {subresource:?}")))
         }
@@ -68,6 +68,22 @@ fn own_pod(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
     }
     Err(attempt.forbidden(&format!(
         "node {node:?} can only delete pods with spec.nodeName set to itself"
+    )))
+}
+
+/// The object of an eviction is the Eviction.
+fn evicted_pod(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    let pod = attempt
+        .server
+        .cache
+        .core_object("pods", attempt.namespace, attempt.name)
+        .ok_or_else(|| ApiError::not_found_in("", "pods", attempt.name))?
+        .value();
+    if pod["spec"]["nodeName"] == node {
+        return Ok(());
+    }
+    Err(attempt.forbidden(&format!(
+        "node {node:?} can only evict pods with spec.nodeName set to itself"
     )))
 }
 

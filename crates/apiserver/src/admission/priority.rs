@@ -7,13 +7,7 @@ use serde_json::{Value, json};
 const DEFAULT_PREEMPTION: &str = "PreemptLowerPriority";
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    if attempt.operation != Operation::Create {
-        return Ok(());
-    }
-    if attempt.resource.plural == "priorityclasses" {
-        return one_default(attempt);
-    }
-    if !attempt.is("pods", "") {
+    if attempt.operation != Operation::Create || !attempt.is("pods", "") {
         return Ok(());
     }
     let Some(pod) = attempt.object.as_deref() else {
@@ -86,12 +80,13 @@ fn default_class(attempt: &Attempt<'_>) -> Option<Value> {
         .min_by_key(|class| class["value"].as_i64())
 }
 
-fn one_default(attempt: &Attempt<'_>) -> Result<(), ApiError> {
-    let wants = attempt
-        .object
-        .as_deref()
-        .is_some_and(|c| c["globalDefault"] == true);
-    if !wants {
+/// There is one global default.
+pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+    let wants = |c: &Value| c["globalDefault"] == true;
+    if attempt.operation != Operation::Create
+        || attempt.resource.plural != "priorityclasses"
+        || !attempt.object.as_deref().is_some_and(wants)
+    {
         return Ok(());
     }
     match default_class(attempt) {

@@ -2,6 +2,7 @@
 //! (contract §9.5).
 use super::change::{Change, Part, Tracking};
 use super::{create, identity, ownership, update};
+use crate::admission::Admission;
 use crate::authz;
 use crate::custom;
 use crate::http::{Answer, Call};
@@ -29,6 +30,7 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
         dry_run: options.dry_run,
         is_put: false,
         tracking: Tracking::Applied,
+        admission: Admission::Due,
     };
     for _ in 0..ATTEMPTS_MAX {
         if let Some(outcome) = change.apply(|old| configuration.over(old)).await? {

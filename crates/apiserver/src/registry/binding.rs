@@ -1,6 +1,7 @@
 //! Binding: a pod gets its node, once (contract §12.5).
 use super::change::{Change, Outcome, Part, Tracking};
 use super::identity;
+use crate::admission::{self, Admission, Attempt, Operation};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::resources;
@@ -16,14 +17,16 @@ const BINDING: Expected<'_> = Expected {
 
 /// POST `pods/{name}/binding`.
 pub async fn bind(call: &Call) -> Result<Answer, ApiError> {
-    let (binding, options) = decode(call)?;
+    let (mut binding, options) = decode(call)?;
+    admit(call, "binding", &call.info.name, &mut binding, &options).await?;
     bind_pod(call, &call.info.name, &binding, &options).await
 }
 
 /// POST `bindings`: the pod's name is in the body.
 pub async fn bind_legacy(call: &Call) -> Result<Answer, ApiError> {
-    let (binding, options) = decode(call)?;
+    let (mut binding, options) = decode(call)?;
     let name = identity::text(&binding, "name").to_owned();
+    admit(call, "", &name, &mut binding, &options).await?;
     let pods = call.with_resource(resources::find("", "v1", "pods").ok_or_else(ApiError::no_such_resource)?);
     bind_pod(&pods, &name, &binding, &options).await
 }
@@ -32,6 +35,23 @@ fn decode(call: &Call) -> Result<(Value, WriteOptions), ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let decoded = request::decode_object(BINDING, &call.headers, &call.body, options.validation)?;
     Ok((decoded.object, options))
+}
+
+/// Both phases: nothing follows from a Binding but the write of its pod.
+async fn admit(
+    call: &Call,
+    subresource: &str,
+    name: &str,
+    binding: &mut Value,
+    options: &WriteOptions,
+) -> Result<(), ApiError> {
+    let mut attempt = Attempt {
+        subresource,
+        object: Some(binding),
+        ..Attempt::new(call, Operation::Create, name, options.dry_run)
+    };
+    admission::mutate(&mut attempt).await?;
+    admission::validate(&attempt).await
 }
 
 async fn bind_pod(
@@ -54,6 +74,7 @@ async fn bind_pod(
         dry_run: options.dry_run,
         is_put: true,
         tracking: Tracking::Update,
+        admission: Admission::Passed,
     }
     .apply(|old| {
         if !old["metadata"]["deletionTimestamp"].is_null() {

@@ -1,7 +1,7 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
-use super::{allocation, get, identity, ownership};
-use crate::admission::{self, Attempt, Operation};
+use super::{allocation, get, identity, ownership, scale};
+use crate::admission::{self, Admission, Attempt, Operation};
 use crate::cache::{Object, StorageId};
 use crate::custom;
 use crate::encode;
@@ -64,6 +64,7 @@ pub struct Change<'c> {
     /// PUTs name a foreign uid as a conflict, patches as an invalid value.
     pub is_put: bool,
     pub tracking: Tracking,
+    pub admission: Admission,
 }
 
 /// What a change came to.
@@ -95,8 +96,9 @@ impl Change<'_> {
                 return Ok(None);
             };
             let old = current.value();
-            let mut new = self.prepare(make(&old)?, &old, &current)?;
+            let mut new = self.prepare(make(&old)?, &old, &current).await?;
             let guard = allocation::allocate(self.call, &mut new).await?;
+            self.admit_final(&mut new, &old).await?;
             let bytes = encode::stored(stored_as, &new);
             if self.dry_run {
                 return Ok(Some(Outcome::Would(new)));
@@ -136,7 +138,7 @@ impl Change<'_> {
         Err(ApiError::stale(self.call.resource, self.name))
     }
 
-    fn prepare(&self, mut new: Value, old: &Value, current: &Object) -> Result<Value, ApiError> {
+    async fn prepare(&self, mut new: Value, old: &Value, current: &Object) -> Result<Value, ApiError> {
         let resource = self.call.resource;
         let rules = &resource.rules;
         let version = identity::text(&new, "resourceVersion");
@@ -164,17 +166,7 @@ impl Change<'_> {
             }
             (Tracking::Applied, None) => {}
         }
-        admission::admit(&mut Attempt {
-            server: &self.call.server,
-            user: &self.call.user,
-            operation: Operation::Update,
-            resource,
-            subresource: self.part.subresource(),
-            namespace: &self.call.info.namespace,
-            name: self.name,
-            object: Some(&mut new),
-            old: Some(old),
-        })?;
+        self.admit(&mut new, old).await?;
         match self.part {
             Part::Main => (rules.prepare_update)(&mut new, old),
             Part::Status => (rules.prepare_status)(&mut new, old),
@@ -201,6 +193,41 @@ impl Change<'_> {
             return Err(ApiError::invalid(resource, self.name, causes));
         }
         Ok(new)
+    }
+
+    /// The mutating phase of admission.
+    async fn admit(&self, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+        if self.admission == Admission::Passed {
+            return Ok(());
+        }
+        if self.part != Part::Scale {
+            return admission::mutate(&mut self.attempt(new, old)).await;
+        }
+        let (mut scale, old) = (scale::of(self.call, new), scale::of(self.call, old));
+        admission::mutate(&mut self.attempt(&mut scale, &old)).await?;
+        scale::set_replicas(self.call, new, scale::replicas(&scale));
+        Ok(())
+    }
+
+    /// The validating phase, once nothing more changes.
+    async fn admit_final(&self, new: &mut Value, old: &Value) -> Result<(), ApiError> {
+        if self.admission == Admission::Passed {
+            return Ok(());
+        }
+        if self.part != Part::Scale {
+            return admission::validate(&self.attempt(new, old)).await;
+        }
+        let (mut scale, old) = (scale::of(self.call, new), scale::of(self.call, old));
+        admission::validate(&self.attempt(&mut scale, &old)).await
+    }
+
+    fn attempt<'a>(&'a self, new: &'a mut Value, old: &'a Value) -> Attempt<'a> {
+        Attempt {
+            subresource: self.part.subresource(),
+            object: Some(new),
+            old: Some(old),
+            ..Attempt::new(self.call, Operation::Update, self.name, self.dry_run)
+        }
     }
 
     fn check_uid(&self, new: &Value, old: &Value) -> Result<(), ApiError> {

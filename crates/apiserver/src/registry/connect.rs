@@ -1,12 +1,14 @@
 //! `pods/exec`, `pods/attach` and `pods/portforward`: checked here, carried on to the node's agent (contract §14).
 use super::get;
 use super::log::container;
+use crate::admission::{self, Attempt, Operation};
 use crate::authz;
 use crate::http::{Answer, Body, Call};
 use crate::kubelet;
 use crate::request::{Query, RequestInfo, escape};
 use crate::status::ApiError;
 use orlop_streaming::{Client, Purpose, Refusal, Streams, relay};
+use serde_json::{Value, json};
 
 pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
     // A WebSocket client comes with GET, but is no reader: it needs the right to create.
@@ -21,6 +23,14 @@ pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
     let part = call.info.subresource.as_str();
     let namespace = &call.info.namespace;
     let wanted = wanted(&call.query, part);
+    let mut options = options(&call.query, part);
+    let mut attempt = Attempt {
+        subresource: part,
+        object: Some(&mut options),
+        ..Attempt::new(call, Operation::Connect, name, false)
+    };
+    admission::mutate(&mut attempt).await?;
+    admission::validate(&attempt).await?;
     let (path, purpose) = match part {
         "portforward" => (format!("/portForward/{namespace}/{name}"), Purpose::PortForward),
         _ => {
@@ -67,6 +77,41 @@ fn wanted(query: &Query, part: &str) -> Streams {
         stderr: shown("stderr") && !tty,
         tty,
     }
+}
+
+/// The options as the object that admission sees.
+fn options(query: &Query, part: &str) -> Value {
+    let kind = match part {
+        "attach" => "PodAttachOptions",
+        "exec" => "PodExecOptions",
+        _ => {
+            let ports: Vec<u16> = query.all("ports").filter_map(|port| port.parse().ok()).collect();
+            let mut options = json!({"kind": "PodPortForwardOptions", "apiVersion": "v1"});
+            if !ports.is_empty() {
+                options["ports"] = json!(ports);
+            }
+            return options;
+        }
+    };
+    let wanted = wanted(query, part);
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    for (key, set) in [
+        ("stdin", wanted.stdin),
+        ("stdout", wanted.stdout),
+        ("stderr", wanted.stderr),
+        ("tty", wanted.tty),
+    ] {
+        if set {
+            options[key] = json!(true);
+        }
+    }
+    if let Some(container) = query.get("container") {
+        options["container"] = json!(container);
+    }
+    if part == "exec" {
+        options["command"] = query.all("command").collect();
+    }
+    options
 }
 
 /// The agent's query: flags have other names there.

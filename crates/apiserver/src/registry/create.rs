@@ -72,17 +72,11 @@ pub async fn create_object(
         None => ownership::created(call, &mut object),
     }
     let given_name = identity::text(&object, "name").to_owned();
-    admission::admit(&mut Attempt {
-        server: &call.server,
-        user: &call.user,
-        operation: Operation::Create,
-        resource,
-        subresource: "",
-        namespace: &call.info.namespace,
-        name: &given_name,
+    admission::mutate(&mut Attempt {
         object: Some(&mut object),
-        old: None,
-    })?;
+        ..Attempt::new(call, Operation::Create, &given_name, options.dry_run)
+    })
+    .await?;
     if resource.has_status()
         && !rules.keeps_status_on_create
         && let Some(object) = object.as_object_mut()
@@ -100,6 +94,12 @@ pub async fn create_object(
             validate(call, &object)?;
         }
         let guard = allocation::allocate(call, &mut object).await?;
+        let name = identity::text(&object, "name").to_owned();
+        admission::validate(&Attempt {
+            object: Some(&mut object),
+            ..Attempt::new(call, Operation::Create, &name, options.dry_run)
+        })
+        .await?;
         if options.dry_run {
             return dry_run(call, object);
         }
@@ -108,15 +108,14 @@ pub async fn create_object(
             Inserted::Raced => races += 1,
             Inserted::NameTaken => names += 1,
         }
-        let name = identity::text(&object, "name");
         if names > 0 && !given_name.is_empty() {
-            return Err(ApiError::already_exists(resource, name));
+            return Err(ApiError::already_exists(resource, &name));
         }
         if names >= NAME_ATTEMPTS_MAX {
-            return Err(ApiError::names_exhausted(resource, name));
+            return Err(ApiError::names_exhausted(resource, &name));
         }
         if races >= RACES_MAX {
-            return Err(ApiError::stale(resource, name));
+            return Err(ApiError::stale(resource, &name));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! DELETE on an object (contract §7.4, §7.5): a pure decision, and the writes it asks for.
 use super::{get, identity, present};
-use crate::admission::{self, Attempt, Operation};
+use crate::admission::{self, Admission, Attempt, Operation};
 use crate::cache::Object;
 use crate::encode;
 use crate::http::{Answer, Call};
@@ -22,7 +22,7 @@ pub async fn delete(call: &Call) -> Result<Answer, ApiError> {
     let body = request::decode_options(&call.headers, &call.body)?;
     let options = DeleteOptions::parse(&call.query, body.as_ref())?;
     let name = call.info.name.as_str();
-    let outcome = delete_object(call, name, &options).await?;
+    let outcome = delete_object(call, name, &options, Admission::Due).await?;
     answer(call, outcome, &options)
 }
 
@@ -48,7 +48,12 @@ pub enum Outcome {
 }
 
 /// Deletes one object of the request's resource and namespace.
-pub async fn delete_object(call: &Call, name: &str, options: &DeleteOptions) -> Result<Outcome, ApiError> {
+pub async fn delete_object(
+    call: &Call,
+    name: &str,
+    options: &DeleteOptions,
+    admission: Admission,
+) -> Result<Outcome, ApiError> {
     let resource = call.resource;
     let server = &call.server;
     let storage = get::storage(call)?;
@@ -56,18 +61,15 @@ pub async fn delete_object(call: &Call, name: &str, options: &DeleteOptions) -> 
     for _ in 0..ATTEMPTS_MAX {
         let current = get::find(call, name)?;
         let old = current.value();
-        admission::admit(&mut Attempt {
-            server,
-            user: &call.user,
-            operation: Operation::Delete,
-            resource,
-            subresource: "",
-            namespace: &call.info.namespace,
-            name,
-            object: None,
-            old: Some(&old),
-        })?;
         preconditions(resource, name, &old, options)?;
+        if admission == Admission::Due {
+            let mut attempt = Attempt {
+                old: Some(&old),
+                ..Attempt::new(call, Operation::Delete, name, options.dry_run)
+            };
+            admission::mutate(&mut attempt).await?;
+            admission::validate(&attempt).await?;
+        }
         let store_key = stored_as.store_key(&current.key);
         let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
         match decide(stored_as, old, options, Timestamp::now()) {

@@ -1,6 +1,7 @@
 //! Eviction: a deletion that respects disruption budgets (contract §12.5).
 use super::change::{Change, Part, Tracking};
 use super::{binding, delete, get, identity};
+use crate::admission::{self, Admission, Attempt, Operation};
 use crate::http::{Answer, Call};
 use crate::request::{self, DeleteOptions, Expected, WriteOptions};
 use crate::resources;
@@ -23,7 +24,8 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
         },
         kind: "Eviction",
     };
-    let eviction = request::decode_object(expected, &call.headers, &call.body, options.validation)?.object;
+    let mut eviction =
+        request::decode_object(expected, &call.headers, &call.body, options.validation)?.object;
     let name = call.info.name.as_str();
     let given = identity::text(&eviction, "name");
     if !given.is_empty() && given != name {
@@ -31,6 +33,13 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
             "name in URL does not match name in Eviction object",
         ));
     }
+    let mut attempt = Attempt {
+        subresource: "eviction",
+        object: Some(&mut eviction),
+        ..Attempt::new(call, Operation::Create, name, options.dry_run)
+    };
+    admission::mutate(&mut attempt).await?;
+    admission::validate(&attempt).await?;
     let mut deletion = DeleteOptions::parse(&call.query, eviction.get("deleteOptions"))?;
     deletion.dry_run |= options.dry_run;
     let pod = get::find(call, name)?.value();
@@ -43,7 +52,7 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
             mark_target(call, name).await?;
         }
     }
-    delete::delete_object(call, name, &deletion).await?;
+    delete::delete_object(call, name, &deletion, Admission::Passed).await?;
     Ok(binding::created())
 }
 
@@ -83,6 +92,7 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), ApiE
         dry_run,
         is_put: false,
         tracking: Tracking::Update,
+        admission: Admission::Passed,
     }
     .apply(|budget| {
         let status = &budget["status"];
@@ -133,6 +143,7 @@ async fn mark_target(call: &Call, name: &str) -> Result<(), ApiError> {
         dry_run: false,
         is_put: false,
         tracking: Tracking::Update,
+        admission: Admission::Passed,
     }
     .apply(|old| {
         let mut pod = old.clone();

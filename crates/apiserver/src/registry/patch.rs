@@ -1,6 +1,7 @@
 //! PATCH in its three classic forms (contract §9); server-side apply has a file of its own.
 use super::change::{Change, Part, Tracking};
 use super::{apply, update};
+use crate::admission::Admission;
 use crate::custom;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, FieldValidation, WriteOptions};
@@ -46,6 +47,7 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
         dry_run: options.dry_run,
         is_put: false,
         tracking: Tracking::Update,
+        admission: Admission::Due,
     }
     .apply(|old| {
         let mut shown = old.clone();

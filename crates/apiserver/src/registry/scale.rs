@@ -2,6 +2,7 @@
 use super::change::{Change, Outcome, Part, Tracking};
 use super::patch::Patch;
 use super::{get, identity};
+use crate::admission::Admission;
 use crate::custom::Scale;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
@@ -19,7 +20,7 @@ const SCALE: Expected<'_> = Expected {
 pub async fn get(call: &Call) -> Result<Answer, ApiError> {
     get::fresh_enough(call, call.query.get("resourceVersion")).await?;
     let object = get::find(call, &call.info.name)?;
-    Ok(Answer::Value(StatusCode::OK, scale_of(call, &object.value())))
+    Ok(Answer::Value(StatusCode::OK, of(call, &object.value())))
 }
 
 /// PUT or PATCH.
@@ -40,14 +41,15 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
         dry_run: options.dry_run,
         is_put,
         tracking: Tracking::Update,
+        admission: Admission::Due,
     }
     .apply(|old| {
         let scale = match (&body, &patch) {
             (Some(body), _) => body.clone(),
-            (None, Some(patch)) => patch.apply("Scale", &scale_of(call, old))?,
+            (None, Some(patch)) => patch.apply("Scale", &of(call, old))?,
             (None, None) => return Err(ApiError::method_not_allowed()),
         };
-        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+        let replicas = replicas(&scale);
         if replicas < 0 {
             return Err(ApiError::invalid_kind(
                 "autoscaling",
@@ -61,10 +63,7 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
             ));
         }
         let mut new = old.clone();
-        match places(call) {
-            Some(places) => set(&mut new, &places.replicas, json!(replicas)),
-            None => new["spec"]["replicas"] = json!(replicas),
-        }
+        set_replicas(call, &mut new, replicas);
         let version = identity::text(&scale, "resourceVersion");
         if !version.is_empty() {
             new["metadata"]["resourceVersion"] = json!(version);
@@ -73,9 +72,22 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
     })
     .await?;
     match outcome {
-        Some(Outcome::Stored(object)) => Ok(Answer::Value(StatusCode::OK, scale_of(call, &object.value()))),
-        Some(Outcome::Would(object)) => Ok(Answer::Value(StatusCode::OK, scale_of(call, &object))),
+        Some(Outcome::Stored(object)) => Ok(Answer::Value(StatusCode::OK, of(call, &object.value()))),
+        Some(Outcome::Would(object)) => Ok(Answer::Value(StatusCode::OK, of(call, &object))),
         None => Err(ApiError::not_found(call.resource, name)),
+    }
+}
+
+/// The replicas that a Scale asks for.
+pub fn replicas(scale: &Value) -> i64 {
+    scale["spec"]["replicas"].as_i64().unwrap_or_default()
+}
+
+/// Sets the replicas of an object of the call's resource.
+pub fn set_replicas(call: &Call, object: &mut Value, replicas: i64) {
+    match places(call) {
+        Some(places) => set(object, &places.replicas, json!(replicas)),
+        None => object["spec"]["replicas"] = json!(replicas),
     }
 }
 
@@ -96,7 +108,8 @@ fn set(object: &mut Value, pointer: &str, value: Value) {
     *place = value;
 }
 
-fn scale_of(call: &Call, object: &Value) -> Value {
+/// The Scale of an object.
+pub fn of(call: &Call, object: &Value) -> Value {
     let metadata = &object["metadata"];
     if let Some(places) = places(call) {
         let number = |pointer: &str| {

@@ -1,5 +1,6 @@
 //! POST `serviceaccounts/{name}/token`: a token for an account (contract §15.4).
 use super::{get, identity};
+use crate::admission::{self, Attempt, Operation};
 use crate::authn::{Accounts, Bound, Wanted};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
@@ -38,6 +39,13 @@ pub async fn request(call: &Call) -> Result<Answer, ApiError> {
             )));
         }
     }
+    let mut attempt = Attempt {
+        subresource: "token",
+        object: Some(&mut asked),
+        ..Attempt::new(call, Operation::Create, &call.info.name, options.dry_run)
+    };
+    admission::mutate(&mut attempt).await?;
+    admission::validate(&attempt).await?;
     let seconds = seconds(&asked)?;
     let audiences = audiences(&asked["spec"]["audiences"], accounts);
     let bound = bound(call, &asked["spec"]["boundObjectRef"])?;

@@ -1,6 +1,7 @@
 //! PUT (contract §7.3).
 use super::change::{Change, Outcome, Part, Tracking};
 use super::{create, identity, present};
+use crate::admission::Admission;
 use crate::http::{Answer, Call};
 use crate::request::WriteOptions;
 use crate::status::{ApiError, cause};
@@ -38,6 +39,7 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
         dry_run: options.dry_run,
         is_put: true,
         tracking: Tracking::Update,
+        admission: Admission::Due,
     };
     let outcome = change
         .apply(|_| {

@@ -1,6 +1,7 @@
 //! The whole server without sockets, over a store in memory. Test names cite the contract's cases.
 #![allow(clippy::unwrap_used)]
 
+mod admission;
 mod apply;
 mod create;
 mod custom;

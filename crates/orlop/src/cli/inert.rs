@@ -16,7 +16,6 @@ use Why::{Always, NotYet};
 const APISERVER: &[(&str, Why)] = &[
     ("allow-privileged", Always),
     ("authorization-mode", NotYet),
-    ("enable-admission-plugins", Always),
     ("enable-bootstrap-token-auth", NotYet),
     ("kubelet-preferred-address-types", Always),
     ("proxy-client-cert-file", NotYet),

@@ -91,6 +91,9 @@ pub struct ApiServerArgs {
     /// [default: /etc/kubernetes/pki].
     #[arg(long, value_name = "DIR")]
     pub cert_dir: Option<PathBuf>,
+    /// Admission plugins that are turned on beyond those that are anyway, comma-separated.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
     /// Admission plugins that are turned off, comma-separated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,

@@ -31,6 +31,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.shutdown = shutdown.clone();
     config.kubelet_client = kubelet_client(&arguments)?;
     config.tokens = Some(tokens(&arguments, &root)?);
+    config.enabled_admission = arguments.enable_admission_plugins.clone();
     config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),

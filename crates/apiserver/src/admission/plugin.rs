@@ -1,0 +1,205 @@
+//! What a plugin is, which of them are on, and the two phases they run in.
+use super::attempt::{Attempt, Round};
+use super::{ALWAYS, PLUGINS};
+use crate::status::ApiError;
+use futures::future::BoxFuture;
+
+/// Changes the attempt or refuses it.
+pub type Mutate = fn(&mut Attempt<'_>) -> Result<(), ApiError>;
+/// Refuses the attempt or not.
+pub type Validate = fn(&Attempt<'_>) -> Result<(), ApiError>;
+/// The same for plugins that ask others, or wait.
+pub type MutateAsync = for<'b> fn(&'b mut Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>>;
+pub type ValidateAsync = for<'b> fn(&'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>>;
+
+/// A plugin's part in the mutating phase.
+#[derive(Clone, Copy)]
+enum Mutating {
+    Absent,
+    Pure(Mutate),
+    Asks(MutateAsync),
+}
+
+/// A plugin's part in the validating phase.
+#[derive(Clone, Copy)]
+enum Validating {
+    Absent,
+    Pure(Validate),
+    #[allow(dead_code, reason = "no plugin of this phase asks others yet")]
+    Asks(ValidateAsync),
+}
+
+/// A plugin, under upstream's name, by which it can be turned off.
+pub struct Plugin {
+    pub name: &'static str,
+    mutating: Mutating,
+    validating: Validating,
+}
+
+impl Plugin {
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            mutating: Mutating::Absent,
+            validating: Validating::Absent,
+        }
+    }
+
+    pub const fn mutating(self, plugin: Mutate) -> Self {
+        Self {
+            mutating: Mutating::Pure(plugin),
+            ..self
+        }
+    }
+
+    pub const fn mutating_async(self, plugin: MutateAsync) -> Self {
+        Self {
+            mutating: Mutating::Asks(plugin),
+            ..self
+        }
+    }
+
+    pub const fn validating(self, plugin: Validate) -> Self {
+        Self {
+            validating: Validating::Pure(plugin),
+            ..self
+        }
+    }
+}
+
+/// Plugins of upstream's that are on there unless turned off, or known by name, and not built here.
+const KNOWN_ELSEWHERE: &[&str] = &[
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "AlwaysPullImages",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "ClusterTrustBundleAttest",
+    "DefaultIngressClass",
+    "DefaultStorageClass",
+    "DenyServiceExternalIPs",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "NodeDeclaredFeatureValidator",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "ResourceQuota",
+    "RuntimeClass",
+    "StorageObjectInUseProtection",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+];
+
+/// A plugin was named that neither this server nor upstream's has.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("admission-control plugin {name:?} is unknown; known are {known}")]
+pub struct UnknownPlugin {
+    pub name: String,
+    pub known: String,
+}
+
+/// The plugins that are on, in upstream's order.
+pub struct Chain(Vec<&'static Plugin>);
+
+impl Chain {
+    /// Everything that is built is on, unless it is disabled.
+    ///
+    /// # Errors
+    /// A name is nobody's.
+    pub fn select(enabled: &[String], disabled: &[String]) -> Result<Self, UnknownPlugin> {
+        let built = |name: &str| PLUGINS.iter().any(|plugin| plugin.name == name);
+        for name in enabled.iter().chain(disabled) {
+            if !built(name) && !KNOWN_ELSEWHERE.contains(&name.as_str()) {
+                return Err(UnknownPlugin {
+                    name: name.clone(),
+                    known: PLUGINS.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
+                });
+            }
+        }
+        for name in enabled.iter().filter(|name| !built(name)) {
+            tracing::warn!(
+                plugin = name,
+                "this admission plugin is not built; nothing is refused by it"
+            );
+        }
+        Ok(Self(
+            PLUGINS
+                .iter()
+                .filter(|plugin| !disabled.iter().any(|name| name == plugin.name))
+                .collect(),
+        ))
+    }
+
+    /// Passes an attempt through the mutating phase, twice if a plugin of the first round asks for it.
+    pub async fn mutate(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+        self.mutate_once(attempt).await?;
+        if attempt.again {
+            attempt.round = Round::Again;
+            self.mutate_once(attempt).await?;
+        }
+        ALWAYS.iter().try_for_each(|plugin| plugin(attempt))
+    }
+
+    async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+        for plugin in &self.0 {
+            match plugin.mutating {
+                Mutating::Absent => {}
+                Mutating::Pure(plugin) => plugin(attempt)?,
+                Mutating::Asks(plugin) => plugin(attempt).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes an attempt through the validating phase: the object is as it will be stored.
+    pub async fn validate(&self, attempt: &Attempt<'_>) -> Result<(), ApiError> {
+        for plugin in &self.0 {
+            match plugin.validating {
+                Validating::Absent => {}
+                Validating::Pure(plugin) => plugin(attempt)?,
+                Validating::Asks(plugin) => plugin(attempt).await?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(enabled: &[&str], disabled: &[&str]) -> Result<Vec<&'static str>, UnknownPlugin> {
+        let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let chain = Chain::select(&owned(enabled), &owned(disabled))?;
+        Ok(chain.0.iter().map(|plugin| plugin.name).collect())
+    }
+
+    #[test]
+    fn what_is_disabled_is_out_and_what_is_nobodys_is_refused() {
+        let all = names(&[], &[]).unwrap();
+        assert_eq!(all.len(), PLUGINS.len());
+        let some = names(&["NodeRestriction"], &["ServiceAccount", "AlwaysDeny"]).unwrap();
+        assert!(some.contains(&"NodeRestriction") && !some.contains(&"ServiceAccount"));
+        assert_eq!(names(&["Bogus"], &[]).unwrap_err().name, "Bogus");
+    }
+
+    /// Contract §17: `--enable-admission-plugins` may name any plugin of upstream's, so each must be known once.
+    #[test]
+    fn a_plugin_is_built_or_known_elsewhere_and_not_both() {
+        for plugin in PLUGINS {
+            assert!(!KNOWN_ELSEWHERE.contains(&plugin.name), "{}", plugin.name);
+        }
+    }
+}
