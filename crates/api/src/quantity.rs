@@ -71,6 +71,12 @@ impl Amount {
         format: Format::DecimalSi,
     };
 
+    /// One of something that is counted.
+    pub const ONE: Amount = Amount {
+        nanos: NANO,
+        format: Format::DecimalSi,
+    };
+
     /// `units` whole units in the decimal family.
     pub fn from_units(units: i64) -> Amount {
         Amount {
@@ -113,6 +119,15 @@ impl Amount {
     /// Thousandths, rounded away from zero, cut to `i64`.
     pub fn milli_value(self) -> i64 {
         clamp_i64(div_away(self.nanos, NANO / 1000))
+    }
+
+    /// The next whole number of units, away from zero.
+    #[must_use]
+    pub fn rounded_up(self) -> Amount {
+        Amount {
+            nanos: div_away(self.nanos, NANO).saturating_mul(NANO),
+            format: self.format,
+        }
     }
 
     /// True for every spelling of nothing.

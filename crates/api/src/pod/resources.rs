@@ -77,6 +77,11 @@ pub fn container_requests(spec: &PodSpec) -> Resources {
     aggregate(spec, |r| r.requests.as_ref())
 }
 
+/// What the containers may use at most, without overhead. See [`resource_limits`].
+pub fn container_limits(spec: &PodSpec) -> Resources {
+    aggregate(spec, |r| r.limits.as_ref())
+}
+
 /// What a pod requests of its node, overhead included.
 pub fn resource_requests(spec: &PodSpec) -> Resources {
     let mut sum = container_requests(spec);
@@ -87,7 +92,7 @@ pub fn resource_requests(spec: &PodSpec) -> Resources {
 /// What a pod may use at most; overhead only counts where a limit exists. A resource that some container
 /// leaves unlimited still shows the sum of the others: ask [`every_container_limits`] before enforcing it.
 pub fn resource_limits(spec: &PodSpec) -> Resources {
-    let mut sum = aggregate(spec, |r| r.limits.as_ref());
+    let mut sum = container_limits(spec);
     for (key, overhead) in amounts(spec.overhead.as_ref()) {
         if let Some(limit) = sum.get_mut(&key).filter(|l| !l.is_zero()) {
             *limit = limit.plus(overhead);

@@ -3,14 +3,18 @@
 //! A row is cut from the object's JSON; nothing here needs the typed structs, and a field of the wrong type simply
 //! reads as absent.
 
+mod autoscaling;
+mod batch;
 mod cells;
 mod cluster;
 mod events;
+mod ingress;
 mod network;
 mod nodes;
 mod pods;
 mod rbac;
 mod storage;
+mod volumes;
 mod workloads;
 
 #[cfg(test)]
@@ -161,6 +165,20 @@ pub fn table_for(kind: &str, group: &str) -> Option<&'static TableSpec> {
         ("apps", "ReplicaSet") | ("", "ReplicationController") => &workloads::REPLICA_SETS,
         ("apps", "StatefulSet") => &workloads::STATEFUL_SETS,
         ("autoscaling", "Scale") => &workloads::SCALES,
+        ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::AUTOSCALERS,
+        ("batch", "Job") => &batch::JOBS,
+        ("batch", "CronJob") => &batch::CRON_JOBS,
+        ("", "PersistentVolume") => &volumes::PERSISTENT_VOLUMES,
+        ("", "PersistentVolumeClaim") => &volumes::PERSISTENT_VOLUME_CLAIMS,
+        ("storage.k8s.io", "StorageClass") => &volumes::STORAGE_CLASSES,
+        ("storage.k8s.io", "VolumeAttachment") => &volumes::VOLUME_ATTACHMENTS,
+        ("storage.k8s.io", "CSIStorageCapacity") => &volumes::CSI_STORAGE_CAPACITIES,
+        ("storage.k8s.io", "VolumeAttributesClass") => &volumes::VOLUME_ATTRIBUTES_CLASSES,
+        ("networking.k8s.io", "Ingress") => &ingress::INGRESSES,
+        ("networking.k8s.io", "IngressClass") => &ingress::INGRESS_CLASSES,
+        ("networking.k8s.io", "NetworkPolicy") => &ingress::NETWORK_POLICIES,
+        ("networking.k8s.io", "IPAddress") => &ingress::IP_ADDRESSES,
+        ("networking.k8s.io", "ServiceCIDR") => &ingress::SERVICE_CIDRS,
         ("coordination.k8s.io", "Lease") => &cluster::LEASES,
         ("discovery.k8s.io", "EndpointSlice") => &network::ENDPOINT_SLICES,
         ("scheduling.k8s.io", "PriorityClass") => &cluster::PRIORITY_CLASSES,

@@ -517,3 +517,135 @@ fn any_json_gives_a_full_row() {
         assert!(table.column_definitions()[0]["priority"].is_i64());
     }
 }
+
+#[test]
+fn jobs_and_cron_jobs() {
+    let job = |spec: Value, status: Value| {
+        let mut spec = spec;
+        spec["template"] = j!({"spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let created = "2026-01-10T11:00:00Z";
+        let row = shown(
+            "Job",
+            "batch",
+            j!({"metadata": {"name": "j", "creationTimestamp": created}, "spec": spec, "status": status}),
+        );
+        row[..5].join(" ")
+    };
+    let start = "2026-01-10T11:00:00Z";
+    assert_eq!(
+        job(
+            j!({"completions": 3, "parallelism": 1}),
+            j!({"startTime": start, "succeeded": 1})
+        ),
+        "j Running 1/3 60m 60m"
+    );
+    let done = j!({"startTime": start, "completionTime": "2026-01-10T11:00:07Z", "succeeded": 1,
+        "conditions": [{"type": "Complete", "status": "True"}]});
+    assert_eq!(job(j!({"completions": 1}), done), "j Complete 1/1 7s 60m");
+    let failed = j!({"conditions": [{"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "True"}]});
+    assert_eq!(job(j!({"parallelism": 3}), failed), "j Failed 0/1 of 3  60m");
+    assert_eq!(
+        job(
+            j!({"completions": 1}),
+            j!({"conditions": [{"type": "Suspended", "status": "True"}]})
+        ),
+        "j Suspended 0/1  60m"
+    );
+    let cron = j!({"metadata": {"name": "c", "creationTimestamp": start},
+        "spec": {"schedule": "*/5 * * * *", "suspend": false, "jobTemplate": {"spec": {"template": {"spec": {"containers": []}}}}},
+        "status": {"active": [{}], "lastScheduleTime": "2026-01-10T11:55:00Z"}});
+    assert_eq!(
+        shown("CronJob", "batch", cron)[..7].join("|"),
+        "c|*/5 * * * *|<none>|False|1|5m|60m"
+    );
+}
+
+#[test]
+fn volumes_and_claims() {
+    let created = "2026-01-10T11:00:00Z";
+    let claim = j!({"metadata": {"name": "c", "creationTimestamp": created},
+        "spec": {"volumeName": "v", "storageClassName": "gold", "volumeMode": "Filesystem", "accessModes": ["ReadWriteOnce"]},
+        "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany", "ReadWriteOnce"]}});
+    assert_eq!(
+        shown("PersistentVolumeClaim", "", claim.clone()).join("|"),
+        "c|Bound|v|1Gi|RWO,RWX|gold|<unset>|60m|Filesystem"
+    );
+    let mut waiting = claim;
+    waiting["spec"]["volumeName"] = j!("");
+    waiting["metadata"]["deletionTimestamp"] = j!(created);
+    assert_eq!(
+        shown("PersistentVolumeClaim", "", waiting)[..5].join("|"),
+        "c|Terminating|||"
+    );
+    let volume = j!({"metadata": {"name": "v", "creationTimestamp": created},
+        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadOnlyMany", "ReadWriteOncePod"],
+            "persistentVolumeReclaimPolicy": "Retain", "claimRef": {"namespace": "d", "name": "c"}},
+        "status": {"phase": "Bound"}});
+    assert_eq!(
+        shown("PersistentVolume", "", volume).join("|"),
+        "v|1Gi|ROX,RWOP|Retain|Bound|d/c||<unset>||60m|<unset>"
+    );
+    let class = j!({"metadata": {"name": "gold", "creationTimestamp": created,
+        "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "p"});
+    assert_eq!(
+        shown("StorageClass", "storage.k8s.io", class).join("|"),
+        "gold (default)|p|Delete|Immediate|false|60m"
+    );
+}
+
+#[test]
+fn ingresses_and_what_belongs_to_them() {
+    let created = "2026-01-10T11:00:00Z";
+    let rules: Vec<Value> = ["a", "b", "c", "d"]
+        .iter()
+        .map(|host| j!({"host": host}))
+        .collect();
+    let ingress = j!({"metadata": {"name": "i", "creationTimestamp": created}, "spec": {"rules": rules, "tls": [{}]},
+        "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "h"}]}}});
+    assert_eq!(
+        shown("Ingress", "networking.k8s.io", ingress).join("|"),
+        "i|<none>|a,b,c + 1 more...|1.2.3.4,h|80, 443|60m"
+    );
+    let bare = j!({"metadata": {"name": "i"}, "spec": {"ingressClassName": "n"}});
+    assert_eq!(
+        shown("Ingress", "networking.k8s.io", bare)[1..5].join("|"),
+        "n|*||80"
+    );
+    let class = j!({"metadata": {"name": "n"}, "spec": {"controller": "c",
+        "parameters": {"apiGroup": "g.io", "kind": "P", "name": "x"}}});
+    assert_eq!(
+        shown("IngressClass", "networking.k8s.io", class)[1..3].join("|"),
+        "c|P.g.io/x"
+    );
+    let policy = j!({"metadata": {"name": "p"}, "spec": {"podSelector": {"matchLabels": {"a": "b"}}}});
+    assert_eq!(shown("NetworkPolicy", "networking.k8s.io", policy)[1], "a=b");
+    let address = j!({"metadata": {"name": "10.0.0.1"},
+        "spec": {"parentRef": {"resource": "services", "namespace": "d", "name": "s"}}});
+    assert_eq!(
+        shown("IPAddress", "networking.k8s.io", address)[1],
+        "services/d/s"
+    );
+}
+
+#[test]
+fn autoscalers() {
+    let scaler = |metrics: Value, current: Value| {
+        let object = j!({"metadata": {"name": "h", "creationTimestamp": "2026-01-10T11:00:00Z"},
+            "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}, "minReplicas": 1, "maxReplicas": 5, "metrics": metrics},
+            "status": {"currentReplicas": 2, "currentMetrics": current}});
+        shown("HorizontalPodAutoscaler", "autoscaling", object).join("|")
+    };
+    let cpu = j!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
+    let memory = j!({"type": "Resource", "resource": {"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}});
+    let hits = j!({"type": "Pods", "pods": {"metric": {"name": "hits"}, "target": {"averageValue": "5"}}});
+    assert_eq!(
+        scaler(j!([cpu]), j!([])),
+        "h|Deployment/d|cpu: <unknown>/80%|1|5|2|60m"
+    );
+    let current = j!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 10, "averageValue": "1m"}}},
+        {"type": "Resource", "resource": {"name": "memory", "current": {"averageValue": "5Mi"}}}]);
+    assert_eq!(
+        scaler(j!([cpu, memory, hits]), current),
+        "h|Deployment/d|cpu: 10%/80%, memory: 5Mi/1Gi + 1 more...|1|5|2|60m"
+    );
+}
