@@ -62,8 +62,19 @@ impl Kubectl {
         }
     }
 
-    /// Feeds a document to `kubectl <line> -f -`.
+    /// Feeds a document to `kubectl <line> -f -`, which must succeed; its standard output.
     pub fn feed(&self, line: &str, document: &str) -> String {
+        let output = self.fed(line, document);
+        assert!(
+            output.status.success(),
+            "kubectl {line} -f -: {}\n{document}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
+    }
+
+    /// Feeds a document to `kubectl <line> -f -`; whatever comes of it.
+    pub fn fed(&self, line: &str, document: &str) -> Output {
         let mut child = self
             .command(&format!("{line} -f -"))
             .stdin(Stdio::piped())
@@ -77,12 +88,6 @@ impl Kubectl {
             .expect("piped")
             .write_all(document.as_bytes())
             .expect("kubectl reads");
-        let output = child.wait_with_output().expect("kubectl ends");
-        assert!(
-            output.status.success(),
-            "kubectl {line} -f -: {}\n{document}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
+        child.wait_with_output().expect("kubectl ends")
     }
 }

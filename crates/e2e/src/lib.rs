@@ -8,6 +8,7 @@
 mod binaries;
 mod cleanup;
 mod containerd;
+mod control_plane;
 mod kubectl;
 mod node;
 mod wait;
@@ -15,6 +16,7 @@ mod wait;
 pub use binaries::{images, orlop};
 pub use cleanup::mounted_below;
 pub use containerd::SeparateContainerd;
+pub use control_plane::ControlPlane;
 pub use kubectl::Kubectl;
 pub use node::{Node, NodeOptions, free_port};
 pub use wait::{STEP_TIMEOUT, eventually};

@@ -393,7 +393,7 @@ async fn definitions_that_cannot_be_served_are_refused() {
 /// Two versions without conversion are one object under two names; a restart keeps what is stored.
 #[tokio::test]
 async fn every_served_version_shows_the_same_objects() {
-    let store = orlop_store::embedded::EmbeddedStore::in_memory().unwrap();
+    let store = TestStore::new().await;
     let admin = Cluster::over(store.clone()).await.admin();
     let mut crd = definition();
     let mut second = crd["spec"]["versions"][0].clone();

@@ -1,5 +1,5 @@
 //! list: cases L01 to L10, and tables.
-use crate::support::{CONFIGMAPS, Client, Cluster, PODS, configmap, pod, version};
+use crate::support::{CONFIGMAPS, Client, Cluster, PODS, TestStore, configmap, pod, version};
 use serde_json::{Value, json};
 
 async fn six(admin: &Client) {
@@ -93,9 +93,9 @@ async fn items_carry_no_kind_and_lists_are_never_null() {
     assert!(list["items"][0]["metadata"]["resourceVersion"].is_string());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn l06_the_future_is_waited_for_and_refused() {
-    let admin = Cluster::start().await.admin();
+    let admin = Cluster::start_in_a_hurry().await.admin();
     let reply = admin.get(&format!("{CONFIGMAPS}?resourceVersion=99999999")).await;
     assert_eq!(reply.headers["retry-after"], "1");
     assert_eq!(
@@ -208,7 +208,7 @@ async fn b03_b07_tables_and_metadata() {
 /// A large collection is listed by label through an index, which follows every change.
 #[tokio::test]
 async fn labels_select_in_large_collections() {
-    let store = orlop_store::embedded::EmbeddedStore::in_memory().unwrap();
+    let store = TestStore::new().await;
     let mut txn = orlop_store::Txn::default();
     for number in 0..6_000 {
         let key = format!("/registry/configmaps/default/m{number:04}");
@@ -219,9 +219,7 @@ async fn labels_select_in_large_collections() {
         txn.success
             .push(orlop_store::Op::put(key, value.into_bytes().into(), None));
         if txn.success.len() == 100 {
-            orlop_store::Store::txn(&*store, std::mem::take(&mut txn))
-                .await
-                .unwrap();
+            store.store.txn(std::mem::take(&mut txn)).await.unwrap();
         }
     }
     let admin = Cluster::over(store).await.admin();

@@ -1,4 +1,4 @@
-//! The whole server without sockets, over a store in memory. Test names cite the contract's cases.
+//! The whole server without sockets, over a store in memory, or with `ORLOP_TEST_STORE=etcd` over a real etcd. Test names cite the contract's cases.
 #![allow(clippy::unwrap_used)]
 
 mod admission;
@@ -6,6 +6,8 @@ mod apply;
 mod create;
 mod custom;
 mod delete;
+#[path = "../../../store/tests/guarantees/etcd.rs"]
+mod etcd;
 mod kinds;
 mod list;
 mod patch;

@@ -1,5 +1,5 @@
 //! Access by stored roles, and reviews of it. S03–S06, S13, S14.
-use crate::support::{CONFIGMAPS, Client, Cluster, PODS};
+use crate::support::{CONFIGMAPS, Client, Cluster, PODS, TestStore};
 use orlop_apiserver::UserInfo;
 use serde_json::{Value, json};
 
@@ -124,7 +124,7 @@ async fn a_binding_to_a_role_with_more_rights_needs_bind() {
 
 #[tokio::test]
 async fn the_roles_of_every_cluster_are_there_and_come_back() {
-    let store = orlop_store::embedded::EmbeddedStore::in_memory().unwrap();
+    let store = TestStore::new().await;
     let cluster = Cluster::over(store.clone()).await;
     let admin = cluster.admin();
     for name in [

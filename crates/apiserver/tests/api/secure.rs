@@ -1,5 +1,5 @@
 //! The secure port with a real client: certificates, HTTP/2, watches, logs. S01, S02, W11, O13, O14.
-use crate::support::pod;
+use crate::support::{TestStore, pod};
 use futures::{StreamExt, TryStreamExt};
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -11,7 +11,6 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Config};
 use orlop_apiserver::{ApiServer, Config as ServerConfig, KubeletClientTls};
 use orlop_pki::{Authority, Identity, Kubeconfig, Leaf, LeafRequest, Usage};
-use orlop_store::embedded::EmbeddedStore;
 use serde_json::json;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,6 +25,7 @@ struct Secure {
     authority: Authority,
     url: String,
     shutdown: CancellationToken,
+    _store: TestStore,
 }
 
 fn leaf(authority: &Authority, user: &str, groups: &[&str], usage: Usage) -> Leaf {
@@ -58,9 +58,8 @@ impl Secure {
             key: agent_client.key,
         });
         let shutdown = config.shutdown.clone();
-        let server = ApiServer::start(config, EmbeddedStore::in_memory().unwrap())
-            .await
-            .unwrap();
+        let store = TestStore::new().await;
+        let server = ApiServer::start(config, store.store.clone()).await.unwrap();
         let tls =
             orlop_pki::server_config(&serving.certificate, &serving.key, authority.certificate()).unwrap();
         tokio::spawn(server.serve(listener, tls, shutdown.clone()));
@@ -69,6 +68,7 @@ impl Secure {
             authority,
             url: format!("https://{address}"),
             shutdown,
+            _store: store,
         }
     }
 

@@ -1,5 +1,5 @@
 //! What the store's behaviour means for clients: cases G02, G03, G04.
-use crate::support::{CONFIGMAPS, Cluster, configmap, version};
+use crate::support::{CONFIGMAPS, Cluster, TestStore, configmap, version};
 use orlop_store::embedded::{EmbeddedStore, ManualClock, MemoryDisk, Options};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 #[tokio::test]
 async fn g02_a_restarted_server_has_everything_and_goes_on_counting() {
-    let store = EmbeddedStore::in_memory().unwrap();
+    let store = TestStore::new().await;
     let made = Cluster::over(store.clone())
         .await
         .admin()
@@ -23,7 +23,7 @@ async fn g02_a_restarted_server_has_everything_and_goes_on_counting() {
 /// G05 as well: two servers on one store see each other's writes.
 #[tokio::test]
 async fn g03_of_two_writers_one_wins() {
-    let store = EmbeddedStore::in_memory().unwrap();
+    let store = TestStore::new().await;
     let (one, two) = (
         Cluster::over(store.clone()).await.admin(),
         Cluster::over(store).await.admin(),
@@ -52,7 +52,7 @@ async fn g04_events_disappear_after_their_hour() {
     let clock = Arc::new(ManualClock::default());
     let disk = Arc::new(MemoryDisk::default());
     let store = EmbeddedStore::with_disk(disk, clock.clone(), Options::default()).unwrap();
-    let admin = Cluster::over(store).await.admin();
+    let admin = Cluster::over(TestStore::embedded(store)).await.admin();
     let events = "/api/v1/namespaces/default/events";
     let event = json!({"metadata": {"name": "e"}, "reason": "R",
         "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}});

@@ -1,15 +1,50 @@
 //! A server and a small client for tests.
+use crate::etcd::Etcd;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use orlop_apiserver::{ApiServer, Body, Config, InProcess, UserInfo};
+use orlop_store::Store;
 use orlop_store::embedded::EmbeddedStore;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tower::ServiceExt;
 
+/// Names what the tests' servers keep their objects in: `etcd` for a real one, each test its own; in the
+/// memory of the process otherwise.
+const STORE_VARIABLE: &str = "ORLOP_TEST_STORE";
+
+/// A store of a test, with the process behind it if there is one. Clones share both.
+#[derive(Clone)]
+pub struct TestStore {
+    pub store: Arc<dyn Store>,
+    etcd: Option<Arc<Etcd>>,
+}
+
+impl TestStore {
+    pub async fn new() -> Self {
+        match std::env::var(STORE_VARIABLE).as_deref() {
+            Ok("etcd") => {
+                let etcd = Etcd::start();
+                Self {
+                    store: etcd.store().await,
+                    etcd: Some(Arc::new(etcd)),
+                }
+            }
+            Err(_) | Ok("") => Self::embedded(EmbeddedStore::in_memory().unwrap()),
+            Ok(other) => panic!("{STORE_VARIABLE} is {other:?}: it can be empty, or etcd"),
+        }
+    }
+
+    /// A store of the test's own making.
+    pub fn embedded(store: Arc<EmbeddedStore>) -> Self {
+        Self { store, etcd: None }
+    }
+}
+
 pub struct Cluster {
     pub server: Arc<ApiServer>,
+    store: TestStore,
 }
 
 /// One answer, read to its end.
@@ -46,24 +81,33 @@ impl Reply {
 
 impl Cluster {
     pub async fn start() -> Self {
-        Self::over(EmbeddedStore::in_memory().unwrap()).await
+        Self::over(TestStore::new().await).await
     }
 
-    pub async fn over(store: Arc<EmbeddedStore>) -> Self {
-        let config = Config::new("127.0.0.1:6443".parse().unwrap());
+    /// Time passes at once when nothing else happens, unless a process outside has to keep up with it.
+    pub async fn start_in_a_hurry() -> Self {
+        let cluster = Self::start().await;
+        if cluster.store.etcd.is_none() {
+            tokio::time::pause();
+        }
+        cluster
+    }
+
+    pub async fn over(store: TestStore) -> Self {
+        Self::configured(Config::new("127.0.0.1:6443".parse().unwrap()), store).await
+    }
+
+    pub async fn configured(config: Config, store: TestStore) -> Self {
         Self {
-            server: ApiServer::start(config, store).await.unwrap(),
+            server: ApiServer::start(config, store.store.clone()).await.unwrap(),
+            store,
         }
     }
 
     pub async fn with_tokens(tokens: orlop_apiserver::TokenConfig) -> Self {
         let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
         config.tokens = Some(tokens);
-        Self {
-            server: ApiServer::start(config, EmbeddedStore::in_memory().unwrap())
-                .await
-                .unwrap(),
-        }
+        Self::configured(config, TestStore::new().await).await
     }
 
     pub fn admin(&self) -> Client {
@@ -73,6 +117,7 @@ impl Cluster {
     pub fn user(&self, user: UserInfo) -> Client {
         Client {
             service: self.server.in_process(user),
+            _store: self.store.clone(),
         }
     }
 }
@@ -80,6 +125,8 @@ impl Cluster {
 #[derive(Clone)]
 pub struct Client {
     service: InProcess,
+    /// Keeps the process of the store alive.
+    _store: TestStore,
 }
 
 impl Client {

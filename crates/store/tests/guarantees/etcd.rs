@@ -41,6 +41,8 @@ impl Etcd {
         );
         let process = Command::new("etcd")
             .arg("--max-request-bytes=2097152")
+            // One member elects itself as soon as it has waited for others.
+            .args(["--heartbeat-interval=10", "--election-timeout=100"])
             .arg("--data-dir")
             .arg(data)
             .arg(format!("--listen-client-urls={url}"))
