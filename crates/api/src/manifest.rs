@@ -6,7 +6,7 @@ mod uid;
 use crate::annotations::CONFIG_HASH;
 use crate::taints::NO_EXECUTE;
 use crate::validation::{FieldError, pod_create};
-use crate::yaml::{Location, Node, first_document};
+use crate::yaml::{Location, Node, Value, first_document};
 use crate::{defaults, taints};
 use k8s_openapi::api::core::v1::{Pod, PodStatus, Toleration};
 use std::fmt;
@@ -90,12 +90,21 @@ pub fn decode(bytes: &[u8]) -> Result<Pod, ManifestError> {
 }
 
 fn read(bytes: &[u8]) -> Result<(Pod, Node), ManifestError> {
+    let tree = tree_of(bytes)?;
+    let pod = typed(&tree)?;
+    Ok((pod, tree))
+}
+
+fn tree_of(bytes: &[u8]) -> Result<Node, ManifestError> {
     if bytes.len() >= MANIFEST_BYTES_MAX {
         return Err(ManifestError::whole(format!(
             "the file is too large: the limit is {MANIFEST_BYTES_MAX} bytes"
         )));
     }
-    let tree = first_document(bytes).map_err(|error| ManifestError::at(error.at, "", error.reason))?;
+    first_document(bytes).map_err(|error| ManifestError::at(error.at, "", error.reason))
+}
+
+fn typed(tree: &Node) -> Result<Pod, ManifestError> {
     let given = |field: &str| tree.get(field).and_then(Node::as_str).unwrap_or_default();
     for (field, wanted) in [("apiVersion", "v1"), ("kind", "Pod")] {
         let found = given(field);
@@ -107,18 +116,52 @@ fn read(bytes: &[u8]) -> Result<(Pod, Node), ManifestError> {
             return Err(ManifestError::at(tree.locate(field), field, reason));
         }
     }
-    let pod: Pod = tree.decode().map_err(|error| ManifestError {
+    untyped(tree)
+}
+
+/// Reads a Pod whose type is known from where it stands.
+fn untyped(tree: &Node) -> Result<Pod, ManifestError> {
+    tree.decode().map_err(|error| ManifestError {
         field: Some(error.field).filter(|field| !field.is_empty()),
         line: error.at.map(|at| at.line),
         column: error.at.map(|at| at.column),
         reason: error.reason,
-    })?;
-    Ok((pod, tree))
+    })
+}
+
+/// The pods of an answer over HTTP: of a Pod, or of a PodList, of which one bad item spoils all.
+pub fn static_pods(bytes: &[u8], origin: &StaticOrigin) -> Result<Vec<Pod>, ManifestError> {
+    let tree = tree_of(bytes)?;
+    let of = |field: &str| tree.get(field).and_then(Node::as_str).unwrap_or_default();
+    if (of("apiVersion"), of("kind")) != ("v1", "PodList") {
+        return Ok(vec![made(typed(&tree)?, &tree, origin)?]);
+    }
+    let items = match tree.get("items").map(|items| &items.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        None | Some(Value::Null) => &[],
+        Some(_) => {
+            let reason = "Invalid value: must be a list of Pods";
+            return Err(ManifestError::at(tree.locate("items"), "items", reason));
+        }
+    };
+    let pods = items.iter().enumerate().map(|(index, item)| {
+        let pod = untyped(item).and_then(|pod| made(pod, item, origin));
+        pod.map_err(|mut error| {
+            let inside = error.field.map(|field| format!(".{field}")).unwrap_or_default();
+            error.field = Some(format!("items[{index}]{inside}"));
+            error
+        })
+    });
+    pods.collect()
 }
 
 /// The pod that a manifest makes on a node: defaulted, named, identified, validated.
 pub fn static_pod(bytes: &[u8], origin: &StaticOrigin) -> Result<Pod, ManifestError> {
-    let (mut pod, tree) = read(bytes)?;
+    let (pod, tree) = read(bytes)?;
+    made(pod, &tree, origin)
+}
+
+fn made(mut pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, ManifestError> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     if name.is_empty() {
         let reason = "Required value: a static pod needs a name of its own";
@@ -170,11 +213,11 @@ pub fn static_pod(bytes: &[u8], origin: &StaticOrigin) -> Result<Pod, ManifestEr
         phase: Some("Pending".into()),
         ..PodStatus::default()
     });
-    if let Some(error) = ManifestError::of_fields(&pod_create(&pod), &tree) {
+    if let Some(error) = ManifestError::of_fields(&pod_create(&pod), tree) {
         return Err(error);
     }
     if let Some((field, reason)) = references::first(&pod) {
-        let field = as_written(field, &tree);
+        let field = as_written(field, tree);
         return Err(ManifestError::at(tree.locate(&field), field, reason));
     }
     Ok(pod)

@@ -1,5 +1,6 @@
 //! Puts the agent's tasks together.
 use crate::config::KubeletConfiguration;
+use crate::metrics::Metrics;
 use crate::node;
 use crate::pods::PodsHandle;
 use crate::pods::admission::node_of_machine;
@@ -8,7 +9,8 @@ use crate::pods::manager::{Inputs, Manager};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::Surroundings;
 use crate::runtime::{events, read::read_all};
-use crate::sources::{self, SNAPSHOTS_WAITING_MAX, Source, file};
+use crate::sources::fault::Fault;
+use crate::sources::{self, SNAPSHOTS_WAITING_MAX, Source, file, http};
 use crate::status::{self, Board};
 use futures::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
@@ -57,6 +59,15 @@ pub struct Config {
     pub api_server_port: Option<u16>,
 }
 
+/// What the agent's parts share with those that ask it.
+#[derive(Clone, Default)]
+pub struct Shared {
+    /// The pods as they are.
+    pub pods: PodsHandle,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
 /// Why the agent could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeletError {
@@ -65,6 +76,9 @@ pub enum KubeletError {
         "the container runtime does not answer ({0}): check that it runs and that its CRI plugin is enabled"
     )]
     Runtime(#[source] CriError),
+    /// `staticPodURL` or its headers.
+    #[error(transparent)]
+    ManifestUrl(#[from] http::UrlError),
     /// A directory can't be made.
     #[error("cannot create {}: {source}", directory.display())]
     Directory {
@@ -80,7 +94,7 @@ pub enum KubeletError {
 pub async fn run_with(
     config: Config,
     surroundings: Arc<dyn Surroundings>,
-    pods: PodsHandle,
+    shared: Shared,
     node: node::Snapshot,
     shutdown: CancellationToken,
 ) -> Result<(), KubeletError> {
@@ -93,6 +107,7 @@ pub async fn run_with(
         notices,
         ..
     } = config;
+    let Shared { pods, metrics } = shared;
     make_directory(&config.root_dir)?;
     let recorder = match &client {
         Some(client) => Recorder::new(client.clone(), "kubelet", Some(&node_name)),
@@ -132,6 +147,7 @@ pub async fn run_with(
         recorder: recorder.clone(),
         surroundings,
         pods: pods.clone(),
+        metrics,
         board: board.clone(),
         owners: Owners::default(),
         pulls: Semaphore::new(pulls),
@@ -153,18 +169,24 @@ pub async fn run_with(
         news,
     )));
     let (snapshots, received) = mpsc::channel(SNAPSHOTS_WAITING_MAX);
+    let (faults, found) = mpsc::channel(FAULTS_WAITING_MAX);
     let mut expected = Vec::new();
     if !configuration.static_pod_path.is_empty() {
         expected.push(Source::File);
-        let (faults, found) = mpsc::channel(FAULTS_WAITING_MAX);
         let source = file::FileSource {
             path: PathBuf::from(configuration.static_pod_path.trim_end_matches('/')),
             node_name: node_name.clone(),
             rescan: configuration.file_check_frequency.0,
         };
-        spawn(Box::pin(source.run(snapshots.clone(), faults)));
-        spawn(Box::pin(tell_faults(found, recorder, node_name.clone())));
+        spawn(Box::pin(source.run(snapshots.clone(), faults.clone())));
     }
+    if !configuration.static_pod_url.is_empty() {
+        expected.push(Source::Http);
+        let source = http::HttpSource::new(&configuration, node_name.clone())?;
+        spawn(Box::pin(source.run(snapshots.clone(), faults.clone())));
+    }
+    drop(faults);
+    spawn(Box::pin(tell_faults(found, recorder, node_name.clone())));
     if let Some(client) = client {
         expected.push(Source::Api);
         spawn(Box::pin(watch_api(
@@ -232,9 +254,13 @@ async fn watch_api(
 }
 
 /// One clear line in the log and an event on the Node for each manifest that can't be used.
-async fn tell_faults(mut faults: mpsc::Receiver<file::Fault>, recorder: Recorder, node_name: String) {
+async fn tell_faults(mut faults: mpsc::Receiver<Fault>, recorder: Recorder, node_name: String) {
     while let Some(fault) = faults.recv().await {
-        tracing::error!(file = %fault.file.display(), keeps_running = fault.keeps_running, "{fault}");
+        tracing::error!(
+            manifest = fault.manifest,
+            keeps_running = fault.keeps_running,
+            "{fault}"
+        );
         recorder.event(
             &node_reference(&node_name),
             EventType::Warning,

@@ -28,8 +28,10 @@
 mod agent;
 pub mod cgroups;
 pub mod config;
+mod dial;
 pub mod environment;
 mod images;
+pub mod metrics;
 mod mirror;
 pub mod node;
 pub mod pods;
@@ -39,12 +41,13 @@ mod run;
 pub mod runtime;
 pub mod server;
 pub mod sources;
+pub mod stats;
 mod status;
 mod surroundings;
 #[cfg(test)]
 mod testing;
 pub mod volumes;
 
-pub use agent::{Config, KubeletError, run_with};
+pub use agent::{Config, KubeletError, Shared, run_with};
 pub use probes_view::{ProbeKind, ProbeNews, ProbeView};
 pub use run::{RunError, run};

@@ -1,12 +1,14 @@
 //! An agent with all that is around it: the pods' surroundings, the Node object and the server.
-use crate::agent::{Config, KubeletError, run_with};
+use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::environment;
+use crate::metrics::{Counted, Metrics};
 use crate::node::{self, NodeContext};
 use crate::pods::PodsHandle;
 use crate::probes::Probes;
 use crate::server::{self, ServeError, ServerContext};
+use crate::stats::Meter;
 use crate::surroundings::{NodeSurroundings, Parts};
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
@@ -38,9 +40,28 @@ pub async fn run(
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let pods = PodsHandle::default();
+    let (pods, metrics) = (PodsHandle::default(), Metrics::default());
+    config.runtime = Arc::new(Counted::new(config.runtime, metrics.clone()));
     let configuration = config.configuration.clone();
     config.node_ips = node::addresses(&config.node_ips, &config.node_name);
+    let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver).await;
+    let memory = node::memory_capacity();
+    let cgroups = Arc::new(Cgroups::new(
+        &configuration,
+        &driver,
+        Path::new(MOUNT_POINT),
+        memory,
+    ));
+    let meter = Arc::new(Meter::new(
+        config.node_name.clone(),
+        config.runtime.clone(),
+        pods.clone(),
+        cgroups.clone(),
+        (
+            config.root_dir.clone(),
+            PathBuf::from(&configuration.pod_logs_dir),
+        ),
+    ));
     // The ports first: one that is taken must end the agent before it touches a pod.
     let context = ServerContext {
         node_name: config.node_name.clone(),
@@ -48,6 +69,8 @@ pub async fn run(
         runtime: config.runtime.clone(),
         client: config.client.clone(),
         configz: configz(&configuration),
+        metrics: metrics.clone(),
+        meter,
     };
     let serving = server::bind(&configuration, tls, context).await?;
     // A task of its own ends with whichever of the others ends first.
@@ -57,14 +80,6 @@ pub async fn run(
         Some(client) => Recorder::new(client.clone(), "kubelet", Some(&config.node_name)),
         None => Recorder::disabled(),
     };
-    let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver).await;
-    let memory = node::memory_capacity();
-    let cgroups = Arc::new(Cgroups::new(
-        &configuration,
-        &driver,
-        Path::new(MOUNT_POINT),
-        memory,
-    ));
     let enforced = configuration
         .enforce_node_allocatable
         .iter()
@@ -80,7 +95,12 @@ pub async fn run(
     }
     let surroundings = NodeSurroundings::new(Parts {
         cgroups: cgroups.clone(),
-        probes: Probes::new(config.runtime.clone(), recorder.clone(), pods.clone()),
+        probes: Probes::new(
+            config.runtime.clone(),
+            recorder.clone(),
+            pods.clone(),
+            metrics.clone(),
+        ),
         settings: environment::Settings {
             root: config.root_dir.clone(),
             cluster_dns: configuration.cluster_dns.clone(),
@@ -110,7 +130,14 @@ pub async fn run(
         };
         tasks.spawn(node::run(context, shutdown.clone()));
     }
-    let outcome = run_with(config, surroundings, pods, snapshot, shutdown.clone()).await;
+    let outcome = run_with(
+        config,
+        surroundings,
+        Shared { pods, metrics },
+        snapshot,
+        shutdown.clone(),
+    )
+    .await;
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;

@@ -439,6 +439,7 @@ pub fn agent(
         recorder: Recorder::disabled(),
         surroundings,
         pods: PodsHandle::default(),
+        metrics: Default::default(),
         board: Board::new(true),
         owners: Owners::default(),
         pulls: Semaphore::new(1),

@@ -357,3 +357,41 @@ proptest! {
         let _ = pod(&text);
     }
 }
+
+#[test]
+fn a10_pod_list_over_http_gives_all_its_pods() {
+    let origin = StaticOrigin {
+        node_name: "n".into(),
+        source: Source::Http("http://x".into()),
+    };
+    let item = |name: &str| {
+        format!("- metadata: {{name: {name}}}\n  spec: {{containers: [{{name: c, image: i}}]}}\n")
+    };
+    let list = format!(
+        "apiVersion: v1\nkind: PodList\nitems:\n{}{}",
+        item("a"),
+        item("b")
+    );
+    let pods = static_pods(list.as_bytes(), &origin).unwrap();
+    let names: Vec<_> = pods
+        .iter()
+        .filter_map(|pod| pod.metadata.name.as_deref())
+        .collect();
+    assert_eq!(names, ["a-n", "b-n"]);
+    assert_ne!(pods[0].metadata.uid, pods[1].metadata.uid);
+    assert_eq!(static_pods(POD.as_bytes(), &origin).unwrap().len(), 1);
+    let empty = static_pods(b"{apiVersion: v1, kind: PodList}", &origin).unwrap();
+    assert_eq!(empty, []);
+}
+
+#[test]
+fn a10_one_bad_item_spoils_the_list_and_is_named() {
+    let origin = origin("/m/a", "n");
+    let list = "apiVersion: v1\nkind: PodList\nitems:\n- metadata: {name: a}\n  spec: {containers: [{name: c, image: i}]}\n\
+                - metadata: {name: b}\n  spec:\n    containers: [{name: c}]\n";
+    let error = static_pods(list.as_bytes(), &origin).unwrap_err();
+    assert_eq!(
+        (error.line, error.field.as_deref()),
+        (Some(8), Some("items[1].spec.containers[0].image"))
+    );
+}

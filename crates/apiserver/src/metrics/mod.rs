@@ -1,5 +1,4 @@
 //! What the server counts about itself, under upstream's names (contract §4.5).
-mod process;
 
 use crate::ApiServer;
 use crate::http::{Answer, Body, response};
@@ -19,8 +18,6 @@ const DURATIONS: &[f64] = &[
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
     20.0, 30.0, 45.0, 60.0,
 ];
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What a request is about, as its series are labelled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,7 +88,7 @@ impl Default for Metrics {
             in_flight.clone(),
         );
         registry.register("apiserver_storage_objects", "Stored objects", objects.clone());
-        process::register(&mut registry);
+        orlop_metrics::process::register(&mut registry);
         Self {
             registry,
             requests,
@@ -196,7 +193,7 @@ pub fn answer(server: &ApiServer, path: &str) -> Option<Answer> {
     }
     Some(Answer::Raw(response(
         StatusCode::OK,
-        CONTENT_TYPE,
+        orlop_metrics::OPEN_METRICS,
         Body::from(body.into_bytes()),
     )))
 }

@@ -19,7 +19,7 @@ struct Cluster {
     manifests: PathBuf,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
-    _node: watch::Sender<Option<Arc<Node>>>,
+    node: watch::Sender<Option<Arc<Node>>>,
 }
 
 impl Cluster {
@@ -68,7 +68,7 @@ impl Cluster {
         let run = run_with(
             config,
             Arc::<Plain>::default(),
-            PodsHandle::default(),
+            Shared::default(),
             snapshot,
             stop.clone(),
         );
@@ -81,7 +81,7 @@ impl Cluster {
             manifests,
             stop,
             _dir: dir,
-            _node: node,
+            node,
         }
     }
 
@@ -284,6 +284,78 @@ async fn a27_p24_pod_that_does_not_fit_is_failed_and_goes_when_deleted() {
         .until("the object to go", "misfit", |pod| pod.is_none())
         .await;
     assert_eq!(cluster.starts(), 0);
+}
+
+/// A31, as far as it goes here: rejected it is; what upstream needs a restart for, the label alone does.
+#[tokio::test]
+async fn a31_rejected_static_pod_runs_when_the_label_is_added() {
+    let cluster = Cluster::start().await;
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  nodeSelector: {disk: ssd}\n  \
+                    containers: [{name: c, image: i}]\n";
+    std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    let failed = |pod: Option<&Pod>| pod.is_some_and(|pod| orlop_api::pod::phase(pod) == "Failed");
+    let pod = cluster.until("its rejection", "web-n1", failed).await.unwrap();
+    assert_eq!(pod.status.unwrap().reason.as_deref(), Some("NodeAffinity"));
+    assert_eq!(cluster.starts(), 0);
+    cluster.node.send_modify(|node| {
+        let mut labelled = Node::clone(node.as_ref().unwrap());
+        let labels = labelled.metadata.labels.get_or_insert_default();
+        labels.insert("disk".into(), "ssd".into());
+        *node = Some(Arc::new(labelled));
+    });
+    let pod = cluster.until_running_but("the pod", "web-n1", "").await;
+    assert_eq!(pod.status.unwrap().reason, None);
+    assert_eq!(cluster.starts(), 1);
+}
+
+#[tokio::test]
+async fn rejected_static_pod_runs_when_another_gives_its_port_back() {
+    let cluster = Cluster::start().await;
+    let write = |name: &str| {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  \
+             - {{name: {name}, image: i, ports: [{{containerPort: 80, hostPort: 80}}]}}\n"
+        );
+        std::fs::write(cluster.manifests.join(format!("{name}.yaml")), manifest).unwrap();
+    };
+    write("one");
+    cluster.until_running_but("the first pod", "one-n1", "").await;
+    write("two");
+    let failed = |pod: Option<&Pod>| pod.is_some_and(|pod| orlop_api::pod::phase(pod) == "Failed");
+    let pod = cluster.until("its rejection", "two-n1", failed).await.unwrap();
+    assert_eq!(pod.status.unwrap().reason.as_deref(), Some("NodePorts"));
+    std::fs::remove_file(cluster.manifests.join("one.yaml")).unwrap();
+    cluster.until_running_but("the second pod", "two-n1", "").await;
+}
+
+/// I27, on the runtime's side; the API server's is its own.
+#[tokio::test]
+async fn i27_ephemeral_container_of_a_running_pod_runs() {
+    let cluster = Cluster::start().await;
+    cluster.create("app", json!({}), json!({})).await;
+    cluster.until_running_but("the pod", "app", "").await;
+    let debugger = json!({"spec": {"ephemeralContainers": [{"name": "debugger", "image": "i:1"}]}});
+    cluster
+        .pods
+        .patch_subresource(
+            "ephemeralcontainers",
+            "app",
+            &Default::default(),
+            &kube::api::Patch::Strategic(debugger),
+        )
+        .await
+        .unwrap();
+    cluster.runtime.until("StartContainer debugger").await;
+    let runs = |pod: Option<&Pod>| {
+        let statuses = pod.and_then(|pod| pod.status.as_ref()?.ephemeral_container_statuses.as_ref());
+        statuses.is_some_and(|statuses| statuses[0].state.as_ref().unwrap().running.is_some())
+    };
+    let pod = cluster.until("its status", "app", runs).await.unwrap();
+    assert_eq!(
+        pod.status.unwrap().container_statuses.unwrap()[0].restart_count,
+        0
+    );
+    assert_eq!(cluster.starts(), 2);
 }
 
 #[tokio::test]

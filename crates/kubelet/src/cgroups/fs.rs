@@ -114,6 +114,15 @@ impl Hierarchy {
         self.put(&base.join(path.trim_start_matches('/')).join(file), value);
     }
 
+    /// Reads a file of a cgroup.
+    pub fn read(&self, controller: &str, path: &str, file: &str) -> Option<String> {
+        let base = match self.version {
+            Version::Unified(_) => self.mount_point.clone(),
+            Version::PerController => self.mount_point.join(controller),
+        };
+        std::fs::read_to_string(base.join(path.trim_start_matches('/')).join(file)).ok()
+    }
+
     /// Removes a cgroup from every hierarchy the runtime may have made it in.
     pub fn remove(&self, path: &str) -> Result<(), RemoveError> {
         let relative = path.trim_start_matches('/');

@@ -1,5 +1,5 @@
 //! The pod's cgroup and the resources of its containers: where it lies ([`tree`]), which numbers it gets ([`limits`],
-//! [`resources`]), and making and removing it on cgroup v1 and v2 ([`fs`]). With the systemd driver only names are made
+//! [`resources`]), making and removing it on cgroup v1 and v2 ([`fs`]), and what it has used ([`usage`]). With the systemd driver only names are made
 //! here; systemd makes the slices when the runtime asks for them.
 //!
 //! Limits must never keep a pod from running: what a machine has no controller for is said once and left out.
@@ -7,6 +7,7 @@ mod fs;
 mod limits;
 pub mod resources;
 mod tree;
+pub mod usage;
 
 use crate::config::KubeletConfiguration;
 use fs::Hierarchy;
@@ -114,6 +115,30 @@ impl Cgroups {
     /// Limits of the pod, for the sandbox's request.
     pub fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources {
         resources::of_sandbox(pod, &self.node)
+    }
+
+    /// The cgroup of all pods.
+    pub fn of_pods(&self) -> String {
+        class_path(&self.root, self.driver, QosClass::Guaranteed)
+    }
+
+    /// A container's cgroup, if the runtime has made it where the common ones do.
+    pub fn of_container(&self, pod: &Pod, id: &str) -> Option<String> {
+        let above = self.parent_of(pod);
+        let names = match self.driver {
+            Driver::Cgroupfs => vec![id.to_owned()],
+            Driver::Systemd => vec![format!("cri-containerd-{id}.scope"), format!("crio-{id}.scope")],
+        };
+        let paths = names.into_iter().map(|name| format!("{above}/{name}"));
+        let mut existing = paths.filter(|path| self.hierarchy.read("memory", path, "cgroup.procs").is_some());
+        existing.next()
+    }
+
+    /// What a cgroup has used; of the root (`/`) what the machine has.
+    pub fn used(&self, path: &str) -> usage::Used {
+        usage::used(self.node.unified, &|controller, file| {
+            self.hierarchy.read(controller, path, file)
+        })
     }
 
     /// Makes the pod's cgroup with its limits.

@@ -88,6 +88,11 @@ pub fn share_of_pods(configuration: &KubeletConfiguration) -> Share {
     }
 }
 
+/// The machine's logical processors.
+pub fn cores() -> i64 {
+    std::thread::available_parallelism().map_or(1, |cores| i64::try_from(cores.get()).unwrap_or(1))
+}
+
 /// Keeps the Node object true until shutdown.
 pub async fn run(context: NodeContext, shutdown: CancellationToken) {
     let watching = watch_own(&context);

@@ -2,6 +2,7 @@
 use super::PodsHandle;
 use super::owners::Owners;
 use super::surroundings::Surroundings;
+use crate::metrics::Metrics;
 use crate::status::Board;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
@@ -49,6 +50,8 @@ pub struct Agent {
     pub surroundings: Arc<dyn Surroundings>,
     /// What the rest of the agent sees.
     pub pods: PodsHandle,
+    /// What is counted.
+    pub metrics: Metrics,
     /// What is to be told to the API server.
     pub board: Board,
     /// Which pod a container belongs to.

@@ -1,12 +1,14 @@
 //! What to do next about a pod that should run: the whole of restart policy, init order, sidecars
 //! and sandbox replacement (contract, node agent §8), as one function without I/O.
 use super::backoff::Backoff;
+use super::ephemeral::{as_container, ephemeral_containers};
 use crate::probes_view::ProbeView;
 use crate::runtime::hash::container_hash;
 use crate::runtime::seen::{SeenContainer, SeenPod, SeenState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{init_containers, is_host_network, is_sidecar};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 /// Everything the decision looks at.
@@ -24,15 +26,29 @@ pub struct Situation<'a> {
 pub enum Which {
     Init(usize),
     Regular(usize),
+    Ephemeral(usize),
 }
 
 impl Which {
     /// The container's definition.
-    pub fn of<'a>(&self, pod: &'a Pod) -> Option<&'a Container> {
+    pub fn of<'a>(&self, pod: &'a Pod) -> Option<Cow<'a, Container>> {
         let spec = pod.spec.as_ref()?;
         match *self {
-            Self::Init(index) => spec.init_containers.as_ref()?.get(index),
-            Self::Regular(index) => spec.containers.get(index),
+            Self::Init(index) => spec.init_containers.as_ref()?.get(index).map(Cow::Borrowed),
+            Self::Regular(index) => spec.containers.get(index).map(Cow::Borrowed),
+            Self::Ephemeral(index) => {
+                let ephemeral = ephemeral_containers(pod).get(index)?;
+                Some(Cow::Owned(as_container(ephemeral)))
+            }
+        }
+    }
+
+    /// What it is counted as.
+    pub fn container_type(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init_container",
+            Self::Regular(_) => "container",
+            Self::Ephemeral(_) => "ephemeral_container",
         }
     }
 
@@ -41,6 +57,7 @@ impl Which {
         match self {
             Self::Init(_) => format!("spec.initContainers{{{name}}}"),
             Self::Regular(_) => format!("spec.containers{{{name}}}"),
+            Self::Ephemeral(_) => format!("spec.ephemeralContainers{{{name}}}"),
         }
     }
 }
@@ -179,7 +196,7 @@ pub fn decide(situation: &Situation<'_>) -> Plan {
                     };
                     match situation.seen.newest(&container.name).map(|seen| &seen.state) {
                         Some(SeenState::Exited(exit)) => {
-                            should_restart(situation.pod, container, false, exit.code)
+                            should_restart(situation.pod, &container, false, exit.code)
                         }
                         Some(_) => policy(situation.pod) != "Never",
                         // Never started: the init containers may have been at work.
@@ -225,6 +242,13 @@ fn in_sandbox(situation: &Situation<'_>, sandbox_id: &str) -> Plan {
     let Some(spec) = pod.spec.as_ref() else {
         return plan;
     };
+    // Before the init containers: they may be what somebody wants to look at.
+    let ephemeral = ephemeral_containers(pod).iter().enumerate();
+    plan.start.extend(
+        ephemeral
+            .filter(|(_, container)| situation.seen.newest(&container.name).is_none())
+            .map(|(index, _)| Which::Ephemeral(index)),
+    );
     let here = |name: &str| situation.seen.newest_in(sandbox_id, name);
     let regular_began = spec
         .containers

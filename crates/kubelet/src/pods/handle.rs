@@ -92,6 +92,11 @@ impl PodsHandle {
         });
     }
 
+    /// How many mirrors are known.
+    pub fn mirrors(&self) -> usize {
+        self.0.read().mirrors.len()
+    }
+
     /// Takes a pod out.
     pub fn remove(&self, uid: &str) {
         self.0.write().pods.remove(uid);

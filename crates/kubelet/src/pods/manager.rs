@@ -6,6 +6,7 @@ use super::mailbox::{Mailbox, Stop, StopReason};
 use super::status::rejected;
 use super::stop::stop_orphan;
 use super::worker::Worker;
+use crate::metrics::{Reason, Working};
 use crate::node;
 use crate::runtime::events::News;
 use crate::runtime::read::read_all;
@@ -19,7 +20,7 @@ use orlop_api::pod::{full_name, is_mirror, is_terminal, is_terminating, name, na
 use orlop_client::events::EventType;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ enum Stage {
     Due,
     /// It runs.
     Running,
+    /// A static pod that was not let in: tried again when something changed that may have been the cause.
+    Rejected,
     /// It came to its end, or was rejected: it stays so.
     Over,
 }
@@ -58,7 +61,7 @@ struct Wanted {
     stage: Stage,
 }
 
-struct Working {
+struct AtWork {
     mailbox: Mailbox,
     full_name: String,
     is_static: bool,
@@ -74,8 +77,10 @@ pub struct Manager {
     /// What each source last said, by UID.
     said: HashMap<Source, HashMap<String, Arc<Pod>>>,
     wanted: HashMap<String, Wanted>,
-    workers: HashMap<String, Working>,
+    workers: HashMap<String, AtWork>,
     orphans: HashSet<String>,
+    /// Room may have been made for rejected pods.
+    room_made: bool,
     /// What the runtime had when it was last listed, for pods that have no worker yet.
     seen: HashMap<String, SeenPod>,
     listing: bool,
@@ -108,6 +113,7 @@ impl Manager {
             wanted: HashMap::new(),
             workers: HashMap::new(),
             orphans: HashSet::new(),
+            room_made: false,
             seen,
             listing: false,
             relist: false,
@@ -143,11 +149,13 @@ impl Manager {
                     node_known = changed.is_ok();
                     let node = inputs.node.borrow_and_update().clone();
                     manager.agent.board.set_node(node);
+                    manager.room_made = true;
                 }
                 _ = collect.tick() => manager.list(),
             }
             let node = inputs.node.borrow().clone();
             manager.start_due(node.as_deref());
+            manager.show_work();
         }
         // Workers are left off wherever they are: containers stay as they are, and the next agent finds them.
         manager.tasks.close();
@@ -159,6 +167,76 @@ impl Manager {
         self.tasks.spawn(async move {
             shutdown.run_until_cancelled(work).await;
         });
+    }
+
+    /// Counts what the node works on, as `/metrics` shows it.
+    fn show_work(&self) {
+        let count = |of: usize| i64::try_from(of).unwrap_or(i64::MAX);
+        let metrics = &self.agent.metrics;
+        for is_static in [true, false] {
+            let active = self.wanted.values().filter(|wanted| {
+                (wanted.source != Source::Api) == is_static
+                    && !matches!(wanted.stage, Stage::Over | Stage::Rejected)
+            });
+            metrics
+                .active_pods
+                .get_or_create(&is_static.into())
+                .set(count(active.count()));
+        }
+        for (labels, number) in self.work() {
+            metrics.working_pods.get_or_create(&labels).set(count(number));
+        }
+    }
+
+    /// How many pods are in which state; every series is there, so that none goes stale.
+    fn work(&self) -> HashMap<Working, usize> {
+        let mut counts = HashMap::new();
+        for lifecycle in ["sync", "terminating", "terminated"] {
+            for (config, statics) in [
+                ("desired", &["true", ""][..]),
+                ("orphan", &["true", ""]),
+                ("runtime_only", &["unknown"]),
+            ] {
+                for is_static in statics {
+                    let labels = Working {
+                        lifecycle,
+                        config,
+                        r#static: is_static,
+                    };
+                    counts.insert(labels, 0);
+                }
+            }
+        }
+        let mut count = |lifecycle, config, r#static| {
+            let labels = Working {
+                lifecycle,
+                config,
+                r#static,
+            };
+            *counts.entry(labels).or_default() += 1;
+        };
+        for (id, working) in &self.workers {
+            let lifecycle = if working.mailbox.stopping().is_cancelled() {
+                "terminating"
+            } else {
+                "sync"
+            };
+            let config = if self.wanted.contains_key(id) {
+                "desired"
+            } else {
+                "orphan"
+            };
+            count(lifecycle, config, if working.is_static { "true" } else { "" });
+        }
+        let over = |wanted: &&Wanted| matches!(wanted.stage, Stage::Over | Stage::Rejected);
+        for wanted in self.wanted.values().filter(over) {
+            let is_static = if wanted.source == Source::Api { "" } else { "true" };
+            count("terminated", "desired", is_static);
+        }
+        for _ in &self.orphans {
+            count("terminating", "runtime_only", "unknown");
+        }
+        counts
     }
 
     fn is_ready(&self) -> bool {
@@ -240,7 +318,7 @@ impl Manager {
             return;
         };
         wanted.pod = pod.clone();
-        let is_over = wanted.stage == Stage::Over;
+        let is_over = matches!(wanted.stage, Stage::Over | Stage::Rejected);
         self.agent.pods.update(pod.clone());
         if let Some(working) = self.workers.get(&id).filter(|_| !is_over) {
             if source == Source::Api && (is_terminating(&pod) || is_terminal(&pod)) {
@@ -268,6 +346,7 @@ impl Manager {
             return;
         }
         self.wanted.remove(id);
+        self.room_made = true;
         self.agent.pods.remove(id);
         match self.workers.get(id) {
             Some(working) => {
@@ -302,6 +381,7 @@ impl Manager {
 
     /// Starts every wanted pod that has no worker and nothing in its way.
     fn start_due(&mut self, node: Option<&Node>) {
+        self.try_rejected(node);
         let mut due: Vec<Arc<Pod>> = self
             .wanted
             .values()
@@ -314,7 +394,7 @@ impl Manager {
             let Some(source) = self.wanted.get(id).map(|wanted| wanted.source) else {
                 continue;
             };
-            let same_name = |working: &Working| working.is_static && working.full_name == full_name(&pod);
+            let same_name = |working: &AtWork| working.is_static && working.full_name == full_name(&pod);
             let waits = self.workers.contains_key(id)
                 || self.orphans.contains(id)
                 || (source != Source::Api && self.workers.values().any(same_name));
@@ -342,6 +422,9 @@ impl Manager {
                 message = rejection.message,
                 "pod rejected"
             );
+            let reason = rejection.reason.clone();
+            let rejections = &self.agent.metrics.rejections;
+            rejections.get_or_create(&Reason { reason }).inc();
             self.agent.event(
                 &pod,
                 EventType::Warning,
@@ -349,7 +432,8 @@ impl Manager {
                 rejection.message.clone(),
             );
             let status = rejected(&pod, &rejection.reason, &rejection.message, Timestamp::now());
-            self.set_stage(&id, Stage::Over);
+            let stage = if is_static { Stage::Rejected } else { Stage::Over };
+            self.set_stage(&id, stage);
             self.agent.pods.set_status(&id, &status);
             self.agent.board.set_status(&pod, Arc::new(status), true);
             if seen.is_alive() {
@@ -375,7 +459,7 @@ impl Manager {
             };
             mailbox.stop(Stop { grace, why });
         }
-        let working = Working {
+        let working = AtWork {
             mailbox: mailbox.clone(),
             full_name: full_name(&pod),
             is_static,
@@ -417,11 +501,34 @@ impl Manager {
         admit(pod, is_static, known.as_ref().unwrap_or(&self.machine), &active)
     }
 
+    /// Rejected static pods that would be let in now have their turn again.
+    fn try_rejected(&mut self, node: Option<&Node>) {
+        if !std::mem::take(&mut self.room_made) {
+            return;
+        }
+        let rejected = self
+            .wanted
+            .values()
+            .filter(|wanted| wanted.stage == Stage::Rejected);
+        let fits: Vec<String> = rejected
+            .filter(|wanted| self.admit(&wanted.pod, true, node).is_ok())
+            .map(|wanted| uid(&wanted.pod).to_owned())
+            .collect();
+        for id in fits {
+            self.set_stage(&id, Stage::Due);
+        }
+    }
+
     fn worker_ended(&mut self, id: &str) {
+        self.room_made = true;
         self.workers.remove(id);
         match self.wanted.get_mut(id) {
             // Removed and wanted again while it was being stopped: it has a new life before it.
-            Some(wanted) if wanted.stage == Stage::Due => {}
+            Some(wanted) if wanted.stage == Stage::Due => {
+                let is_static = wanted.source != Source::Api;
+                let restarted = &self.agent.metrics.restarted_pods;
+                restarted.get_or_create(&is_static.into()).inc();
+            }
             Some(wanted) => wanted.stage = Stage::Over,
             None => self.agent.board.forget(id),
         }
@@ -451,6 +558,7 @@ impl Manager {
         self.listing = true;
         let (agent, listed) = (self.agent.clone(), self.listed.clone());
         self.spawn(async move {
+            let began = Instant::now();
             let all = loop {
                 match read_all(&*agent.runtime).await {
                     Ok(all) => break all,
@@ -460,6 +568,7 @@ impl Manager {
                     }
                 }
             };
+            agent.metrics.relist.observe(began.elapsed().as_secs_f64());
             // The manager goes only when the whole agent does.
             let _ = listed.send(all).await;
         });
@@ -492,6 +601,7 @@ impl Manager {
                     running = seen.running().count(),
                     "cleaning up a pod that nobody knows"
                 );
+                self.agent.metrics.orphans.inc();
                 self.clean_up(id.clone(), seen.clone());
             }
         }

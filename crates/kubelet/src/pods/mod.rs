@@ -6,6 +6,7 @@ pub mod admission;
 pub mod agent;
 pub mod backoff;
 pub mod decide;
+mod ephemeral;
 mod handle;
 mod hooks;
 pub mod mailbox;

@@ -1,10 +1,12 @@
 //! Makes sandboxes and starts containers, as a plan says. No decisions here.
 use super::agent::Agent;
 use super::decide::{Waiting, Which};
+use super::ephemeral::ephemeral_containers;
 use super::hooks;
 use super::stop::{Ending, stop_container};
 use super::surroundings::Addresses;
 use crate::images::Present;
+use crate::metrics::ContainerType;
 use crate::runtime::container::{Prepared, Security, container_config, non_root_violation};
 use crate::runtime::links;
 use crate::runtime::read::sandbox_ips;
@@ -118,6 +120,7 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
     let container = which
         .of(pod)
         .ok_or_else(|| Waiting::new("CreateContainerError", "no such container"))?;
+    let container = &*container;
     let path = which.field_path(&container.name);
     let fail = |reason: &str, message: String| {
         agent.container_event(
@@ -166,7 +169,19 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         seccomp_directory: &agent.settings.root.join("seccomp"),
         seccomp_default: agent.settings.seccomp_default,
     };
-    let config = container_config(pod, container, prepared, &security);
+    let mut config = container_config(pod, container, prepared, &security);
+    if let Some(target) = target(pod, *which) {
+        let id = seen
+            .newest(target)
+            .filter(|seen| seen.is_running())
+            .map(|seen| &seen.id);
+        let id = id.ok_or_else(|| {
+            config_error(format!(
+                "unable to find target container {target}: it does not run"
+            ))
+        })?;
+        share_processes(&mut config, id);
+    }
     let logs = PathBuf::from(&sandbox.config.log_directory).join(&container.name);
     if let Err(error) = std::fs::create_dir_all(&logs) {
         return Err(fail(
@@ -188,6 +203,12 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         )
     })?;
     agent.container_event(pod, &path, EventType::Normal, "Started", "Container started");
+    let container_type = which.container_type();
+    agent
+        .metrics
+        .started_containers
+        .get_or_create(&ContainerType { container_type })
+        .inc();
     tracing::info!(
         pod = name(pod),
         namespace = namespace(pod),
@@ -206,6 +227,30 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
     );
     post_start(agent, start, container, &path, &id).await?;
     Ok(id)
+}
+
+/// Whose processes an ephemeral container is to see.
+fn target(pod: &Pod, which: Which) -> Option<&str> {
+    let Which::Ephemeral(index) = which else {
+        return None;
+    };
+    let target = ephemeral_containers(pod)
+        .get(index)?
+        .target_container_name
+        .as_deref()?;
+    Some(target).filter(|target| !target.is_empty())
+}
+
+fn share_processes(config: &mut v1::ContainerConfig, target: &str) {
+    let context = config
+        .linux
+        .as_mut()
+        .and_then(|linux| linux.security_context.as_mut());
+    if let Some(context) = context {
+        let namespaces = context.namespace_options.get_or_insert_default();
+        namespaces.pid = v1::NamespaceMode::Target as i32;
+        target.clone_into(&mut namespaces.target_id);
+    }
 }
 
 async fn post_start(

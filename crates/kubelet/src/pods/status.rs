@@ -1,6 +1,7 @@
 //! The status of a pod from what was seen: container statuses, phase, conditions (contract, node
 //! agent §5 and §6). Pure; the writer decides what of it goes to the API.
 use super::decide::Waiting;
+use super::ephemeral::{as_container, ephemeral_containers};
 use crate::probes_view::ProbeView;
 use crate::runtime::seen::{Exit, SeenContainer, SeenPod, SeenState};
 use jiff::Timestamp;
@@ -74,6 +75,10 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         .iter()
         .map(|container| container_status(facts, container, false))
         .collect();
+    let ephemeral_statuses: Vec<ContainerStatus> = ephemeral_containers(facts.pod)
+        .iter()
+        .map(|container| ephemeral_status(facts, &as_container(container)))
+        .collect();
     let mut phase = phase(facts, &init_statuses, &statuses);
     let ended = facts.terminating && facts.verdict.is_some() && phase != "Succeeded";
     if ended {
@@ -119,6 +124,7 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         qos_class: Some(orlop_api::pod::qos_class(facts.pod).to_string()),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
         container_statuses: (!statuses.is_empty()).then_some(statuses),
+        ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
         observed_generation: facts.pod.metadata.generation,
         reason: said
             .map(|verdict| verdict.reason.clone())
@@ -127,6 +133,25 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
             .map(|verdict| verdict.message.clone())
             .or_else(|| facts.previous.message.clone()),
         ..PodStatus::default()
+    }
+}
+
+/// An ephemeral container is never ready or started, as nothing waits for it; its end is remembered when its record goes.
+fn ephemeral_status(facts: &Facts<'_>, container: &Container) -> ContainerStatus {
+    if facts.seen.newest(&container.name).is_none() {
+        let previous = facts.previous.ephemeral_container_statuses.iter().flatten();
+        let ended = |status: &&ContainerStatus| {
+            let state = status.state.as_ref();
+            status.name == container.name && state.is_some_and(|state| state.terminated.is_some())
+        };
+        if let Some(ended) = previous.into_iter().find(ended) {
+            return ended.clone();
+        }
+    }
+    ContainerStatus {
+        ready: false,
+        started: None,
+        ..container_status(facts, container, false)
     }
 }
 

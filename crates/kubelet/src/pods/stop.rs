@@ -2,6 +2,7 @@
 //! then the sandbox (contract, node agent §10).
 use super::agent::Agent;
 use super::decide::{FailedProbe, Kill, Which};
+use super::ephemeral::ephemeral_containers;
 use super::hooks;
 use crate::runtime::seen::{SeenContainer, SeenPod};
 use futures::future::join_all;
@@ -95,7 +96,7 @@ async fn pre_stop(agent: &Agent, pod: &Pod, ending: &Ending<'_>) {
         return;
     };
     let limit = Some(seconds(ending.grace));
-    if let Err(error) = hooks::run(agent, ending.id, container, hook, ending.ip, limit).await {
+    if let Err(error) = hooks::run(agent, ending.id, &container, hook, ending.ip, limit).await {
         let path = ending.which.field_path(&container.name);
         tracing::warn!(
             pod = name(pod),
@@ -136,11 +137,14 @@ fn ranks<'a>(pod: &Pod, seen: &'a SeenPod) -> Vec<Vec<(Which, &'a SeenContainer)
             Some(index) if is_sidecar(&inits[index]) => sidecars.push((Which::Init(index), container)),
             Some(index) => first.push((Which::Init(index), container)),
             None => {
-                let index = spec
-                    .containers
-                    .iter()
-                    .position(|regular| regular.name == container.name);
-                first.push((Which::Regular(index.unwrap_or(usize::MAX)), container));
+                let named = |name: &String| *name == container.name;
+                let regular = spec.containers.iter().position(|regular| named(&regular.name));
+                let ephemeral = || ephemeral_containers(pod).iter().position(|own| named(&own.name));
+                let which = match regular {
+                    Some(index) => Which::Regular(index),
+                    None => ephemeral().map_or(Which::Regular(usize::MAX), Which::Ephemeral),
+                };
+                first.push((which, container));
             }
         }
     }

@@ -15,6 +15,7 @@ use super::status::{Facts, Verdict, pod_status};
 use super::stop;
 use super::surroundings::Probed;
 use crate::images::{self, Look};
+use crate::metrics::{Metrics, Operation};
 use crate::probes_view::ProbeView;
 use crate::runtime::gc;
 use crate::runtime::read::read_pod;
@@ -27,7 +28,7 @@ use orlop_client::events::EventType;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// After a failed sync. What can heal by an event (a container that ends, a new version of the pod) wakes the worker
 /// at once anyway.
@@ -62,6 +63,8 @@ pub struct Worker {
     sandbox: Option<Sandbox>,
     stop: Option<Stop>,
     verdict: Option<Verdict>,
+    /// When a pod was first seen that does not run yet.
+    awaited: Option<Instant>,
 }
 
 enum Next {
@@ -78,6 +81,7 @@ impl Worker {
         let longest = agent.settings.restart_backoff_max;
         Self {
             status: pod.status.clone().unwrap_or_default(),
+            awaited: (!seen.is_alive()).then(Instant::now),
             restarts: Backoff::new(longest),
             pulls: Backoff::new(SignedDuration::from_secs(300)),
             agent,
@@ -98,18 +102,35 @@ impl Worker {
     pub async fn run(mut self) {
         self.agent.owners.note(uid(&self.pod), self.seen.ids());
         self.adopt();
+        let mut pass = "create";
         let stop = loop {
             self.take_mail();
             if let Some(stop) = self.stop.take() {
                 break stop;
             }
-            let next = match self.sync().await {
+            let began = Instant::now();
+            let next = self.sync().await;
+            self.passed(pass, began);
+            pass = "sync";
+            let next = match next {
                 Next::Stop(stop) => break stop,
                 Next::At(at) => at,
             };
             self.wait_until(next).await;
         };
+        let (metrics, began) = (self.agent.metrics.clone(), Instant::now());
         self.end(stop).await;
+        observe(&metrics, "terminated", began);
+    }
+
+    fn passed(&mut self, operation_type: &'static str, began: Instant) {
+        observe(&self.agent.metrics, operation_type, began);
+        if let Some(seen) = self
+            .awaited
+            .take_if(|_| self.status.phase.as_deref() == Some("Running"))
+        {
+            self.agent.metrics.pod_start.observe(seen.elapsed().as_secs_f64());
+        }
     }
 
     /// Takes over containers that run already: they keep their readiness, their probes start anew.
@@ -367,7 +388,7 @@ impl Worker {
                 let asks = wanted.iter().filter_map(|which| Some((*which, which.of(&pod)?)));
                 let looks = asks.map(|(which, container)| {
                     let agent = &agent;
-                    async move { images::look(agent, container).await.map(|look| (which, look)) }
+                    async move { images::look(agent, &container).await.map(|look| (which, look)) }
                 });
                 join_all(looks)
                     .await
@@ -410,7 +431,7 @@ impl Worker {
         let path = which.field_path(&container.name);
         let wanted = images::Wanted {
             pod: &pod,
-            container,
+            container: &container,
             path: &path,
             stopping: mailbox.stopping(),
         };
@@ -435,7 +456,7 @@ impl Worker {
         match outcome {
             Ok(id) => {
                 if let Some(exit) = self.seen.newest(&container.name).and_then(|seen| seen.exit()) {
-                    let key = super::decide::backoff_key(container);
+                    let key = super::decide::backoff_key(&container);
                     self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
                 }
                 self.waiting.remove(&container.name);
@@ -492,6 +513,7 @@ impl Worker {
                     sandbox = sandbox.id,
                     "sandbox started"
                 );
+                self.agent.metrics.started_pods.inc();
                 self.sandbox = Some(sandbox);
                 self.seen.sandboxes.insert(0, seen);
                 Ok(())
@@ -712,6 +734,12 @@ impl Worker {
             gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
         }
     }
+}
+
+fn observe(metrics: &Metrics, operation_type: &'static str, began: Instant) {
+    let operation = Operation { operation_type };
+    let durations = metrics.worker.get_or_create(&operation);
+    durations.observe(began.elapsed().as_secs_f64());
 }
 
 fn later(after: SignedDuration) -> Timestamp {

@@ -66,7 +66,7 @@ async fn ask(host: &str, port: u16, service: &str) -> Result<ServingStatus, Stri
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
             .map_err(|error| error.to_string())?;
-    let connection = super::http::Driver::spawn(connection);
+    let connection = crate::dial::Driver::spawn(connection);
     let message = HealthCheckRequest {
         service: service.to_owned(),
     }

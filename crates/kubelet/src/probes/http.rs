@@ -1,38 +1,18 @@
 //! HTTP as probes speak it: one connection a request, certificates unverified, redirects followed on the same host only.
-use super::check::{authority, dial_error, port_of, unknown_address};
+use super::check::{authority, port_of, unknown_address};
 use super::decide::Outcome;
 use super::tls;
-use bytes::Bytes;
-use http::{Request, Response, Uri, header};
+use crate::dial::{REDIRECTS_MAX, is_redirect, resolve, send};
+use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction};
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
 /// Bytes of an answer that are read.
 const BODY_MAX: usize = 10 * 1024;
-const REDIRECTS_MAX: usize = 10;
 /// What probes call themselves, unless their headers say otherwise.
 pub const USER_AGENT: &str = "kube-probe/1.36";
-
-/// The task that moves a connection's bytes; it ends with whoever wanted them.
-pub struct Driver(JoinHandle<()>);
-
-impl Driver {
-    pub fn spawn<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) -> Self {
-        // What goes wrong on a connection is told to the request on it.
-        Self(tokio::spawn(async move { drop(connection.await) }))
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// The URL of an action; `None` while the pod has no address or the port has no number.
 fn url_of(get: &HTTPGetAction, container: &Container, pod_host: Option<&str>) -> Option<Uri> {
@@ -72,7 +52,7 @@ async fn follow(first: &Uri, get: &HTTPGetAction) -> Outcome {
             Err(error) => return Outcome::Failure(format!("Get \"{url}\": {error}")),
         };
         match (answer.status, answer.location) {
-            (301 | 302 | 303 | 307 | 308, Some(location)) => {
+            (code, Some(location)) if is_redirect(code) => {
                 let Some(next) = resolve(&url, &location) else {
                     return Outcome::Failure(format!("Get \"{url}\": bad redirect to {location:?}"));
                 };
@@ -87,25 +67,6 @@ async fn follow(first: &Uri, get: &HTTPGetAction) -> Outcome {
         }
     }
     Outcome::Failure(format!("Get \"{url}\": stopped after {REDIRECTS_MAX} redirects"))
-}
-
-fn resolve(base: &Uri, location: &str) -> Option<Uri> {
-    if location.contains("://") {
-        return location.parse().ok();
-    }
-    let (scheme, server) = (base.scheme_str()?, base.authority()?);
-    if let Some(elsewhere) = location.strip_prefix("//") {
-        return format!("{scheme}://{elsewhere}").parse().ok();
-    }
-    if location.starts_with('/') {
-        return format!("{scheme}://{server}{location}").parse().ok();
-    }
-    // Relative to the directory of the page that said so.
-    let directory = base
-        .path()
-        .rsplit_once('/')
-        .map_or("", |(directory, _)| directory);
-    format!("{scheme}://{server}{directory}/{location}").parse().ok()
 }
 
 struct Answer {
@@ -137,7 +98,7 @@ async fn request(url: &Uri, get: &HTTPGetAction) -> Result<Answer, String> {
         builder = builder.header(name, value);
     }
     let request = builder.body(Empty::new()).map_err(|error| error.to_string())?;
-    let (answer, _driver) = send(url, request).await?;
+    let (answer, _driver) = send(url, request, tls::unverified).await?;
     let location = answer.headers().get(header::LOCATION);
     Ok(Answer {
         status: answer.status().as_u16(),
@@ -156,37 +117,6 @@ async fn beginning(mut body: Incoming) -> String {
     }
     bytes.truncate(BODY_MAX);
     String::from_utf8_lossy(&bytes).into_owned()
-}
-
-async fn send(url: &Uri, request: Request<Empty<Bytes>>) -> Result<(Response<Incoming>, Driver), String> {
-    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-    let secure = url.scheme_str() == Some("https");
-    let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await;
-    let stream = stream.map_err(|error| dial_error(host, port, &error))?;
-    if !secure {
-        return exchange(TokioIo::new(stream), request).await;
-    }
-    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-    let config = tls::unverified().map_err(|error| error.to_string())?;
-    let stream = tokio_rustls::TlsConnector::from(config)
-        .connect(name, stream)
-        .await;
-    exchange(TokioIo::new(stream.map_err(|error| error.to_string())?), request).await
-}
-
-async fn exchange<I>(io: I, request: Request<Empty<Bytes>>) -> Result<(Response<Incoming>, Driver), String>
-where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-{
-    let shaken = hyper::client::conn::http1::handshake(io).await;
-    let (mut sender, connection) = shaken.map_err(|error| error.to_string())?;
-    let driver = Driver::spawn(connection);
-    let answer = sender
-        .send_request(request)
-        .await
-        .map_err(|error| error.to_string())?;
-    Ok((answer, driver))
 }
 
 #[cfg(test)]

@@ -3,19 +3,20 @@
 //! One small task per container and probe: it sleeps for the period, runs the check ([`check`]), and puts a verdict that
 //! flips into the mailbox of the pod's worker. When a check runs and what its result means is in [`decide`].
 mod check;
-pub(crate) use check::port_of;
+pub(crate) use check::{dial_error, port_of};
 mod decide;
 mod grpc;
 mod http;
 mod task;
 pub(crate) mod tls;
 
+use crate::metrics::{self, Metrics};
 use crate::pods::PodsHandle;
 use crate::pods::surroundings::Probed;
 use crate::probes_view::ProbeKind;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
-use orlop_api::pod::{init_containers, is_host_network, uid};
+use orlop_api::pod::{init_containers, is_host_network, name, namespace, uid};
 use orlop_client::events::Recorder;
 use orlop_cri::RuntimeService;
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ struct Tokens {
     restarting: CancellationToken,
     /// By container name: probes of an earlier run end when the next begins.
     containers: HashMap<String, CancellationToken>,
+    /// What its probes were counted as.
+    counted: Vec<metrics::Probe>,
 }
 
 impl Tokens {
@@ -40,6 +43,7 @@ impl Tokens {
             restarting: all.child_token(),
             all,
             containers: HashMap::new(),
+            counted: Vec::new(),
         }
     }
 }
@@ -50,16 +54,23 @@ pub struct Probes {
     recorder: Recorder,
     /// Tells which containers have ended.
     pods: PodsHandle,
+    metrics: Metrics,
     tokens: Mutex<HashMap<String, Tokens>>,
 }
 
 impl Probes {
     /// Probes nothing yet.
-    pub fn new(runtime: Arc<dyn RuntimeService>, recorder: Recorder, pods: PodsHandle) -> Self {
+    pub fn new(
+        runtime: Arc<dyn RuntimeService>,
+        recorder: Recorder,
+        pods: PodsHandle,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             runtime,
             recorder,
             pods,
+            metrics,
             tokens: Mutex::default(),
         }
     }
@@ -110,7 +121,19 @@ impl Probes {
         });
         for (kind, probe) in probes {
             let Some(probe) = probe.cloned() else { continue };
-            let task = task::Task::new(shared.clone(), kind, probe);
+            let counted = metrics::Probe {
+                container: container.name.clone(),
+                namespace: namespace(&probed.pod).to_owned(),
+                pod: name(&probed.pod).to_owned(),
+                pod_uid: uid(&probed.pod).to_owned(),
+                probe_type: match kind {
+                    ProbeKind::Startup => "Startup",
+                    ProbeKind::Liveness => "Liveness",
+                    ProbeKind::Readiness => "Readiness",
+                },
+            };
+            self.note(uid(&probed.pod), counted.clone());
+            let task = task::Task::new(shared.clone(), kind, probe, (self.metrics.clone(), counted));
             let of_pod = match kind {
                 // It goes on during preStop, so that the pod can become unready.
                 ProbeKind::Readiness => all.clone(),
@@ -127,6 +150,14 @@ impl Probes {
         }
     }
 
+    fn note(&self, uid: &str, counted: metrics::Probe) {
+        if let Some(tokens) = self.tokens.lock().get_mut(uid)
+            && !tokens.counted.contains(&counted)
+        {
+            tokens.counted.push(counted);
+        }
+    }
+
     /// Termination has begun: only readiness goes on.
     pub fn stop_liveness_and_startup(&self, uid: &str) {
         if let Some(tokens) = self.tokens.lock().get(uid) {
@@ -139,6 +170,13 @@ impl Probes {
         if let Some(tokens) = self.tokens.lock().remove(uid) {
             tokens.all.cancel();
             tokens.containers.values().for_each(CancellationToken::cancel);
+            // Series of pods that are gone would pile up.
+            for probe in &tokens.counted {
+                self.metrics.probe_durations.remove(probe);
+                for result in task::RESULTS {
+                    self.metrics.probes.remove(&probe.with(result));
+                }
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::check::{Target, check};
 use super::decide::{Moment, Next, Outcome, Streak, next};
 use super::{seconds, timeout_of};
+use crate::metrics::{self, Metrics};
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::probes_view::{ProbeKind, ProbeNews};
@@ -15,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// What a run is counted as.
+pub const RESULTS: [&str; 3] = ["successful", "failed", "unknown"];
 /// A check that can't be executed is tried so often within one run.
 const TRIES: usize = 3;
 /// Characters of a check's output that go into an event: the API server takes no longer messages.
@@ -43,10 +46,18 @@ pub struct Task {
     kind: ProbeKind,
     probe: Probe,
     streak: Streak,
+    metrics: Metrics,
+    /// What its runs are counted as.
+    counted: metrics::Probe,
 }
 
 impl Task {
-    pub fn new(shared: Arc<Shared>, kind: ProbeKind, probe: Probe) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        kind: ProbeKind,
+        probe: Probe,
+        (metrics, counted): (Metrics, metrics::Probe),
+    ) -> Self {
         let successes = probe.success_threshold.unwrap_or(1);
         let failures = probe.failure_threshold.unwrap_or(3);
         Self {
@@ -54,6 +65,8 @@ impl Task {
             shared,
             kind,
             probe,
+            metrics,
+            counted,
         }
     }
 
@@ -75,6 +88,7 @@ impl Task {
                 Next::AwaitStart => drop(started.wait_for(|started| *started).await),
                 Next::Check => {
                     let outcome = self.once().await;
+                    self.count(&outcome, began.elapsed());
                     if self.has_ended() {
                         // Whatever it says, it says of a container that is gone.
                         return;
@@ -139,6 +153,22 @@ impl Task {
             outcome = check(&self.shared.target, &self.probe, timeout).await;
         }
         outcome
+    }
+
+    fn count(&self, outcome: &Outcome, took: Duration) {
+        let result = match outcome {
+            Outcome::Success | Outcome::Warning(_) => "successful",
+            Outcome::Failure(_) => "failed",
+            Outcome::Errored(_) => "unknown",
+        };
+        self.metrics
+            .probes
+            .get_or_create(&self.counted.with(result))
+            .inc();
+        self.metrics
+            .probe_durations
+            .get_or_create(&self.counted)
+            .observe(took.as_secs_f64());
     }
 
     /// The event of an outcome; repeats are merged by the recorder.

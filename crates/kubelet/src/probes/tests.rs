@@ -22,7 +22,7 @@ fn bench(container: serde_json::Value) -> Bench {
     pods.put(pod.clone(), Source::File);
     let runtime = Arc::new(FakeRuntime::default());
     Bench {
-        probes: Probes::new(runtime, Recorder::disabled(), pods.clone()),
+        probes: Probes::new(runtime, Recorder::disabled(), pods.clone(), Default::default()),
         pods,
         mailbox: Mailbox::default(),
         pod,

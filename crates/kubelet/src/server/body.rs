@@ -23,6 +23,11 @@ pub fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
     whole(status, "text/plain; charset=utf-8", Bytes::from(text.into()))
 }
 
+/// A text of another kind.
+pub fn text_as(kind: &'static str, text: String) -> Response<Body> {
+    whole(StatusCode::OK, kind, Bytes::from(text))
+}
+
 pub fn json(value: &serde_json::Value) -> Response<Body> {
     whole(StatusCode::OK, "application/json", Bytes::from(value.to_string()))
 }

@@ -1,11 +1,9 @@
-//! What the agent tells of its pods: lists and counts. No I/O.
+//! What the agent tells of its pods, as lists. No I/O.
 use crate::pods::PodRecord;
 use crate::runtime::seen::labels::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
-use orlop_api::pod::{is_static, phase};
 use orlop_cri::v1::{Container, ContainerState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 fn list(items: Vec<Value>) -> Value {
@@ -48,55 +46,6 @@ pub fn running(containers: &[Container]) -> Value {
     }
     let pod = |(metadata, containers)| json!({"metadata": metadata, "spec": {"containers": containers}, "status": {}});
     list(pods.into_values().map(pod).collect())
-}
-
-/// The Prometheus text of `/metrics`.
-pub fn metrics(records: &[Arc<PodRecord>], node_name: &str) -> String {
-    let statics = records.iter().filter(|record| is_static(&record.pod)).count();
-    let others = records.len() - statics;
-    let pods = records
-        .iter()
-        .filter(|record| phase(&record.pod) == "Running")
-        .count();
-    let containers = records
-        .iter()
-        .filter_map(|record| record.pod.status.as_ref())
-        .flat_map(|status| {
-            let own = status.container_statuses.iter().flatten();
-            own.chain(status.init_container_statuses.iter().flatten())
-        })
-        .filter(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
-        .count();
-    let mut out = String::new();
-    let mut gauge = |name: &str, help: &str, samples: &[(&str, usize)]| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge");
-        for (labels, value) in samples {
-            let _ = writeln!(out, "{name}{labels} {value}");
-        }
-    };
-    gauge(
-        "kubelet_desired_pods",
-        "The number of pods the kubelet is being instructed to run.",
-        &[("{static=\"\"}", others), ("{static=\"true\"}", statics)],
-    );
-    gauge(
-        "kubelet_running_pods",
-        "Number of pods that are running.",
-        &[("", pods)],
-    );
-    gauge(
-        "kubelet_running_containers",
-        "Number of containers currently running.",
-        &[("{container_state=\"running\"}", containers)],
-    );
-    let node = format!("{{node=\"{node_name}\"}}");
-    gauge(
-        "kubelet_node_name",
-        "The node's name. The count is always 1.",
-        &[(&node, 1)],
-    );
-    out
 }
 
 #[cfg(test)]
@@ -159,20 +108,5 @@ mod tests {
         assert_eq!(items.len(), 1);
         assert_eq!(items[0]["metadata"]["name"], "a");
         assert_eq!(items[0]["spec"]["containers"].as_array().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn metrics_count_pods_and_containers() {
-        let text = metrics(&records(), "n1");
-        for line in [
-            "kubelet_desired_pods{static=\"\"} 1",
-            "kubelet_desired_pods{static=\"true\"} 1",
-            "kubelet_running_pods 1",
-            "kubelet_running_containers{container_state=\"running\"} 1",
-            "kubelet_node_name{node=\"n1\"} 1",
-            "# TYPE kubelet_running_pods gauge",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
-        }
     }
 }

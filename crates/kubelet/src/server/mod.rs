@@ -1,24 +1,31 @@
-//! The agent's HTTP face: HTTPS on 10250 for the API server and scrapers, plain `/healthz` on 10248.
+//! The agent's HTTP face: HTTPS on 10250 for the API server and scrapers, plain `/healthz` on 10248, and, where
+//! `readOnlyPort` asks for it, plain lists and measurements for anybody.
 //!
 //! | file | answers |
 //! |---|---|
 //! | [`serve`] | connections and TLS |
 //! | [`access`] | who may ask |
 //! | [`routes`] | which answer a path gets |
-//! | [`lists`] | `/pods`, `/runningpods/`, `/metrics` |
+//! | [`lists`] | `/pods`, `/runningpods/` |
+//! | [`measures`] | `/stats/summary`, `/metrics` and the pages below it |
+//! | [`metrics`] | their texts |
 //! | [`logs`] | `/containerLogs` |
 //! | [`streams`] | `/exec`, `/attach`, `/portForward`, `/run` |
 mod access;
 mod body;
 mod lists;
 mod logs;
+mod measures;
+mod metrics;
 mod query;
 mod routes;
 mod serve;
 mod streams;
 
 use crate::config::KubeletConfiguration;
+use crate::metrics::Metrics;
 use crate::pods::PodsHandle;
+use crate::stats::Meter;
 use http::{Request, Response};
 use orlop_cri::RuntimeService;
 use orlop_pki::Identity;
@@ -40,6 +47,8 @@ pub struct ServerContext {
     pub client: Option<kube::Client>,
     /// What `/configz` shows.
     pub configz: serde_json::Value,
+    pub metrics: Metrics,
+    pub meter: Arc<Meter>,
 }
 
 /// The context, and the settings that answers depend on.
@@ -52,6 +61,15 @@ struct State {
     streams: Arc<Semaphore>,
     /// Ends what outlives its request.
     ending: CancellationToken,
+}
+
+/// Where a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Port {
+    /// The caller is known and may ask.
+    Secure,
+    /// `readOnlyPort`: anybody may ask, for little.
+    ReadOnly,
 }
 
 /// Open exec, attach and port-forward streams. Each holds two sockets and some 100 KiB of buffers.
@@ -77,6 +95,7 @@ pub enum ServeError {
 pub struct Serving {
     secure: Option<(TcpListener, TlsAcceptor)>,
     health: Option<TcpListener>,
+    read_only: Option<TcpListener>,
     state: Arc<State>,
 }
 
@@ -132,6 +151,16 @@ pub async fn bind(
             )
         }
     };
+    let read_only = match configuration.read_only_port {
+        0 => None,
+        port => {
+            let place = Place {
+                address: ("address", &configuration.address),
+                port: ("readOnlyPort", port),
+            };
+            Some(listen(place).await?)
+        }
+    };
     let state = State {
         context,
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
@@ -142,6 +171,7 @@ pub async fn bind(
     Ok(Serving {
         secure,
         health,
+        read_only,
         state: Arc::new(state),
     })
 }
@@ -152,6 +182,7 @@ impl Serving {
         let Self {
             secure,
             health,
+            read_only,
             state,
         } = self;
         let _end = state.ending.clone().drop_guard();
@@ -172,7 +203,19 @@ impl Serving {
             })
             .await;
         };
-        tokio::join!(health, secure, shutdown.cancelled());
+        let read_only = async {
+            if let Some(listener) = read_only {
+                serve::accept(listener, shutdown.clone(), |stream| {
+                    let state = state.clone();
+                    serve::plain(stream, move |request| {
+                        let state = state.clone();
+                        async move { routes::answer(&state, Port::ReadOnly, request).await }
+                    })
+                })
+                .await;
+            }
+        };
+        tokio::join!(health, secure, read_only, shutdown.cancelled());
         Ok(())
     }
 }
@@ -186,7 +229,7 @@ async fn answer<B>(
     let client = context.client.as_ref();
     let (method, path) = (request.method(), request.uri().path());
     match access::check(client, &context.node_name, caller.as_deref(), method, path).await {
-        Ok(()) => routes::answer(&state, request).await,
+        Ok(()) => routes::answer(&state, Port::Secure, request).await,
         Err(refusal) => refusal,
     }
 }

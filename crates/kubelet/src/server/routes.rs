@@ -1,9 +1,10 @@
 //! Which answer a path gets.
-use super::State;
 use super::body::{Body, json, text};
 use super::lists;
 use super::logs::{self, Target};
+use super::measures::{self, Page};
 use super::streams::{self, Ask};
+use super::{Port, State};
 use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
@@ -14,7 +15,7 @@ enum Route<'a> {
     Pods,
     RunningPods,
     Configz,
-    Metrics,
+    Measures(Page),
     ContainerLogs(Target<'a>),
     Streaming(Ask<'a>),
     /// Switched off by `enableDebuggingHandlers`.
@@ -24,14 +25,19 @@ enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    fn of(method: &Method, path: &'a str, debugging: bool) -> Self {
+    fn of(method: &Method, path: &'a str, port: Port, debugging: bool) -> Self {
+        // The read-only port never has them.
+        let debugging = debugging && port == Port::Secure;
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let route = match parts[..] {
             ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => Self::Health,
             ["pods"] => Self::Pods,
             ["runningpods"] if debugging => Self::RunningPods,
-            ["configz"] => Self::Configz,
-            ["metrics"] => Self::Metrics,
+            ["configz"] if port == Port::Secure => Self::Configz,
+            ["stats", ..] | ["metrics", ..] => match Page::of(&parts) {
+                Some(page) => Self::Measures(page),
+                None => return Self::Unknown,
+            },
             ["containerLogs", namespace, pod, container] if debugging => Self::ContainerLogs(Target {
                 namespace,
                 pod,
@@ -62,10 +68,10 @@ impl<'a> Route<'a> {
 }
 
 /// The answer to an authorised request.
-pub async fn answer<B>(state: &State, mut request: Request<B>) -> Response<Body> {
+pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Response<Body> {
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let context = &state.context;
-    match Route::of(request.method(), request.uri().path(), state.debugging) {
+    match Route::of(request.method(), request.uri().path(), port, state.debugging) {
         Route::Health => text(StatusCode::OK, "ok"),
         Route::Pods => json(&lists::pods(&context.pods.list())),
         Route::RunningPods => match context.runtime.list_containers(None).await {
@@ -73,10 +79,9 @@ pub async fn answer<B>(state: &State, mut request: Request<B>) -> Response<Body>
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         },
         Route::Configz => json(&context.configz),
-        Route::Metrics => text(
-            StatusCode::OK,
-            lists::metrics(&context.pods.list(), &context.node_name),
-        ),
+        Route::Measures(page) => {
+            measures::answer(context, page, request.uri().query().unwrap_or_default()).await
+        }
         Route::ContainerLogs(target) => {
             let query = request.uri().query().unwrap_or_default();
             logs::answer(&context.pods, &context.runtime, &state.pod_logs, target, query)
@@ -114,7 +119,11 @@ mod tests {
             (Method::GET, "/pods", Route::Pods),
             (Method::GET, "/runningpods/", Route::RunningPods),
             (Method::GET, "/configz", Route::Configz),
-            (Method::GET, "/metrics", Route::Metrics),
+            (Method::GET, "/metrics", Route::Measures(Page::Agent)),
+            (Method::GET, "/metrics/cadvisor", Route::Measures(Page::Cadvisor)),
+            (Method::GET, "/stats/summary/", Route::Measures(Page::Summary)),
+            (Method::GET, "/stats/container", Route::Unknown),
+            (Method::POST, "/metrics", Route::MethodNotAllowed),
             (Method::GET, "/containerLogs/a/b/c", logs()),
             (Method::GET, "/containerLogs/a/b", Route::Unknown),
             (Method::POST, "/containerLogs/a/b/c", Route::MethodNotAllowed),
@@ -128,7 +137,24 @@ mod tests {
             (Method::GET, "/", Route::Unknown),
             (Method::GET, "/podsx", Route::Unknown),
         ] {
-            assert_eq!(Route::of(&method, path, true), expected, "{method} {path}");
+            assert_eq!(
+                Route::of(&method, path, Port::Secure, true),
+                expected,
+                "{method} {path}"
+            );
+        }
+    }
+
+    #[test]
+    fn read_only_port_lists_and_measures_and_tells_no_configuration() {
+        for (path, expected) in [
+            ("/pods", Route::Pods),
+            ("/healthz", Route::Health),
+            ("/metrics/resource", Route::Measures(Page::Resource)),
+            ("/configz", Route::Unknown),
+        ] {
+            let route = Route::of(&Method::GET, path, Port::ReadOnly, true);
+            assert_eq!(route, expected, "{path}");
         }
     }
 
@@ -140,8 +166,11 @@ mod tests {
             "/containerLogs/a/b/c",
             "/runningpods/",
         ] {
-            assert_eq!(Route::of(&Method::GET, path, false), Route::Disabled, "{path}");
+            for (port, debugging) in [(Port::Secure, false), (Port::ReadOnly, true)] {
+                let route = Route::of(&Method::GET, path, port, debugging);
+                assert_eq!(route, Route::Disabled, "{path} {port:?}");
+            }
         }
-        assert_eq!(Route::of(&Method::GET, "/pods", false), Route::Pods);
+        assert_eq!(Route::of(&Method::GET, "/pods", Port::Secure, false), Route::Pods);
     }
 }

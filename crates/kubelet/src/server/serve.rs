@@ -54,6 +54,14 @@ where
     }
 }
 
+/// Answers anybody.
+pub async fn plain<F>(stream: TcpStream, answer: impl Fn(Request<Incoming>) -> F)
+where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    serve(stream, answer).await;
+}
+
 /// Plain `/healthz`.
 pub async fn healthz(stream: TcpStream) {
     serve(stream, |request| async move {

@@ -2,11 +2,11 @@
 //!
 //! Where upstream lets a bad edit take the running pod down at the next rescan, here the last good version of a file
 //! stays in force until the file is mended or removed; the fault is told once per version of the file.
-use super::{Snapshot, Source, seen_now};
+use super::fault::Fault;
+use super::{Snapshot, Source, received};
 use futures::{FutureExt, StreamExt};
 use inotify::{EventMask, Inotify, WatchMask};
 use k8s_openapi::api::core::v1::Pod;
-use orlop_api::annotations::{CONFIG_SEEN, CONFIG_SOURCE};
 use orlop_api::manifest::{self, MANIFEST_BYTES_MAX, StaticOrigin};
 use orlop_api::pod::full_name;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,27 +22,6 @@ use tokio::sync::mpsc;
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 /// Room for a burst of events; what does not fit is read in the next turn.
 const EVENT_BUFFER_BYTES: usize = 4096;
-
-/// A manifest that cannot be used, for the log and the Node's events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The manifest.
-    pub file: PathBuf,
-    /// What is wrong, with line and field path where known.
-    pub reason: String,
-    /// The pod of an earlier version of the file runs on.
-    pub keeps_running: bool,
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "manifest {}: {}", self.file.display(), self.reason)?;
-        if self.keeps_running {
-            write!(f, " (the pod of the last good version keeps running)")?;
-        }
-        Ok(())
-    }
-}
 
 /// How files are read.
 #[derive(Clone, Debug)]
@@ -210,7 +189,7 @@ impl Files {
                 return (
                     false,
                     vec![Fault {
-                        file: source.path.clone(),
+                        manifest: source.path.display().to_string(),
                         reason,
                         keeps_running: true,
                     }],
@@ -245,7 +224,7 @@ impl Files {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
             Err(error) => {
                 faults.push(Fault {
-                    file: path,
+                    manifest: path.display().to_string(),
                     reason: error.to_string(),
                     keeps_running,
                 });
@@ -269,7 +248,7 @@ impl Files {
             }
             Err(reason) => {
                 faults.push(Fault {
-                    file: path,
+                    manifest: path.display().to_string(),
                     reason,
                     keeps_running,
                 });
@@ -309,11 +288,8 @@ fn parse(bytes: &[u8], path: &Path, node_name: &str) -> Result<Pod, String> {
         node_name: node_name.to_owned(),
         source: manifest::Source::File(path.to_path_buf()),
     };
-    let mut pod = manifest::static_pod(bytes, &origin).map_err(|error| error.to_string())?;
-    let annotations = pod.metadata.annotations.get_or_insert_default();
-    annotations.insert(CONFIG_SOURCE.to_owned(), Source::File.as_str().to_owned());
-    annotations.insert(CONFIG_SEEN.to_owned(), seen_now());
-    Ok(pod)
+    let pod = manifest::static_pod(bytes, &origin).map_err(|error| error.to_string())?;
+    Ok(received(pod, Source::File))
 }
 
 #[cfg(test)]

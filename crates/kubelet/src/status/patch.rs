@@ -23,6 +23,7 @@ const OWN_FIELDS: &[&str] = &[
     "startTime",
     "initContainerStatuses",
     "containerStatuses",
+    "ephemeralContainerStatuses",
     "qosClass",
     "observedGeneration",
 ];

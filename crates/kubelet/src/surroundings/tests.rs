@@ -24,7 +24,12 @@ fn surroundings(dir: &Path, client: Option<kube::Client>) -> Arc<NodeSurrounding
     NodeSurroundings::new(Parts {
         api_server_port: None,
         cgroups: Arc::new(cgroups),
-        probes: Probes::new(Arc::<FakeRuntime>::default(), Recorder::disabled(), pods.clone()),
+        probes: Probes::new(
+            Arc::<FakeRuntime>::default(),
+            Recorder::disabled(),
+            pods.clone(),
+            Default::default(),
+        ),
         settings: environment::Settings {
             root: dir.join("kubelet"),
             cluster_dns: Vec::new(),

@@ -8,7 +8,7 @@ use orlop_cri::{Remote, RuntimeService, events, sweep, v1};
 use orlop_kubelet::config::{GoDuration, KubeletConfiguration};
 use orlop_kubelet::pods::PodsHandle;
 use orlop_kubelet::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
-use orlop_kubelet::{Config, RunError, run, run_with};
+use orlop_kubelet::{Config, RunError, Shared, run, run_with};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -127,7 +127,10 @@ impl Node {
         let task = tokio::spawn(run_with(
             config,
             surroundings,
-            pods.clone(),
+            Shared {
+                pods: pods.clone(),
+                ..Shared::default()
+            },
             snapshot,
             shutdown.clone(),
         ));

@@ -43,6 +43,69 @@ fn is_mounted(path: &Path) -> bool {
     mounts.contains(&path.display().to_string())
 }
 
+/// N11, on the read-only port.
+async fn measurements_are_there(node: &Node, port: u16) {
+    let get = |path: &str| {
+        let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        plain_get(stream, path)
+    };
+    let memory = "container_memory_working_set_bytes{container=\"c\",namespace=\"default\",pod=\"web-n1\"} ";
+    node.until("the container's memory", || {
+        get("/metrics/resource").contains(memory)
+    })
+    .await;
+    let resource = get("/metrics/resource");
+    assert!(resource.starts_with("HTTP/1.1 200"), "{resource}");
+    let value = |series: &str| -> f64 {
+        let line = resource.lines().find_map(|line| line.strip_prefix(series));
+        let value = line.and_then(|rest| rest.split_whitespace().next());
+        value
+            .unwrap_or_else(|| panic!("{series} in\n{resource}"))
+            .parse()
+            .unwrap()
+    };
+    let cpu = "cpu_usage_seconds_total{container=\"c\",namespace=\"default\",pod=\"web-n1\"} ";
+    assert!(value(memory) > 0.0 && value(&format!("container_{cpu}")) > 0.0);
+    assert!(value("node_memory_working_set_bytes ") > value(memory));
+    assert!(value("node_cpu_usage_seconds_total ") > value(&format!("container_{cpu}")));
+    assert!(resource.contains("\nresource_scrape_error 0\n"), "{resource}");
+
+    let summary = get("/stats/summary");
+    let body = summary.split("\r\n\r\n").nth(1).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(body).unwrap();
+    let pod = &summary["pods"][0];
+    assert_eq!(pod["podRef"]["name"], "web-n1", "{summary}");
+    assert!(pod["memory"]["workingSetBytes"].as_u64().unwrap() > 0, "{pod}");
+    assert!(pod["containers"][0]["rootfs"]["usedBytes"].is_u64(), "{pod}");
+    assert!(
+        pod["volume"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|volume| volume["name"] == "memory")
+    );
+    assert!(
+        summary["node"]["runtime"]["imageFs"]["usedBytes"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
+    let cadvisor = get("/metrics/cadvisor");
+    assert!(cadvisor.contains("container_cpu_usage_seconds_total{container=\"c\",cpu=\"total\""));
+    let agent = get("/metrics");
+    for series in [
+        "kubelet_started_containers_total{container_type=\"container\"} 1",
+        "kubelet_active_pods{static=\"true\"} 1",
+        "kubelet_working_pods{lifecycle=\"sync\",config=\"desired\",static=\"true\"} 1",
+        "kubelet_pod_start_duration_seconds_count 1",
+    ] {
+        assert!(agent.lines().any(|line| line == series), "{series} in\n{agent}");
+    }
+    assert!(get("/metrics/probes").contains("probe_type=\"Liveness\",result=\"successful\""));
+    assert!(get("/configz").starts_with("HTTP/1.1 404"));
+    assert!(get("/runningpods/").starts_with("HTTP/1.1 405"));
+}
+
 /// E05, E08, E09, E11, R02, S07, C11: a static pod with everything around it, from its manifest to its removal.
 #[tokio::test(flavor = "multi_thread")]
 async fn static_pod_gets_its_surroundings_and_gives_them_back() {
@@ -50,8 +113,11 @@ async fn static_pod_gets_its_surroundings_and_gives_them_back() {
         return;
     }
     let node = Node::start().await;
-    let configuration = local();
-    let healthz_port = configuration.healthz_port;
+    let configuration = KubeletConfiguration {
+        read_only_port: free_port(),
+        ..local()
+    };
+    let (healthz_port, read_only_port) = (configuration.healthz_port, configuration.read_only_port);
     let agent = node.whole_agent(configuration, None, None).await;
     let shared = node.path("shared");
     let script = "rm -f /shared/sick; echo \"$B\" > /shared/variable; cp /etc/hosts /shared/hosts; \
@@ -118,6 +184,7 @@ async fn static_pod_gets_its_surroundings_and_gives_them_back() {
 
     let stream = std::net::TcpStream::connect(("127.0.0.1", healthz_port)).unwrap();
     assert!(plain_get(stream, "/healthz").ends_with("ok"));
+    measurements_are_there(&node, read_only_port).await;
 
     std::fs::write(shared.join("sick"), "").unwrap();
     let second = node.one_running_but(&first).await;

@@ -56,7 +56,11 @@ pub fn configuration(root: &Root, given: Option<&Path>) -> Result<KubeletConfigu
         },
     };
     if configuration.static_pod_path.is_empty() {
-        configuration.static_pod_path = root.manifests().display().to_string();
+        let manifests = root.manifests();
+        // The usual place is there for users to find; one that was named may be a file, and may come later.
+        std::fs::create_dir_all(&manifests)
+            .with_context(|| format!("cannot create {}", manifests.display()))?;
+        configuration.static_pod_path = manifests.display().to_string();
     }
     if configuration.pod_logs_dir == defaults.pod_logs_dir {
         configuration.pod_logs_dir = root.pod_logs().display().to_string();
@@ -100,8 +104,6 @@ pub fn labels(words: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// Runs the agent until shutdown.
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<()> {
-    std::fs::create_dir_all(&options.configuration.static_pod_path)
-        .with_context(|| format!("cannot create {}", options.configuration.static_pod_path))?;
     let notices = orlop_cri::events::subscribe(&options.remote).boxed();
     let config = Config {
         node_name: options.node_name,

@@ -329,3 +329,43 @@ fn sandbox_without_an_address_or_beside_another_is_replaced() {
     case.seen.sandboxes.insert(0, sandbox("t", 1, true));
     assert_eq!(case.plan().sandbox, Some(2));
 }
+
+fn debugged() -> Pod {
+    let mut pod = one("Never");
+    let ephemeral = json!([{"name": "debugger", "image": "i:1", "targetContainerName": "c"}]);
+    pod.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(ephemeral).unwrap();
+    pod
+}
+
+#[test]
+fn i27_ephemeral_container_is_started_beside_what_runs_and_regulars_are_untouched() {
+    let regular = container("c1", "c", "s", 0, running());
+    let mut case = Case::new(debugged(), vec![regular.clone()]);
+    assert_eq!(case.plan(), start(&[Which::Ephemeral(0)]));
+    case.seen
+        .containers
+        .push(container("d1", "debugger", "s", 0, running()));
+    assert_eq!(case.plan(), Plan::default());
+}
+
+#[test]
+fn i27_ephemeral_container_is_started_once_and_keeps_no_pod_alive() {
+    let debugger = container("d1", "debugger", "s", 0, exited(1, 900));
+    let regular = container("c1", "c", "s", 0, running());
+    assert_eq!(
+        Case::new(debugged(), vec![regular, debugger]).plan(),
+        Plan::default()
+    );
+    let debugger = container("d1", "debugger", "s", 0, running());
+    let regular = container("c1", "c", "s", 0, exited(0, 900));
+    assert_eq!(Case::new(debugged(), vec![regular, debugger]).plan(), finish());
+}
+
+#[test]
+fn i27_ephemeral_container_starts_while_an_init_container_hangs() {
+    let mut pod = debugged();
+    pod.spec.as_mut().unwrap().init_containers =
+        serde_json::from_value(json!([{"name": "i", "image": "i:1"}])).unwrap();
+    let init = container("i1", "i", "s", 0, running());
+    assert_eq!(Case::new(pod, vec![init]).plan(), start(&[Which::Ephemeral(0)]));
+}

@@ -299,3 +299,37 @@ fn container_that_vanished_is_told_of_as_unknown() {
         (137, Some("ContainerStatusUnknown"))
     );
 }
+
+#[test]
+fn i27_ephemeral_container_has_a_status_of_its_own_and_no_say_in_the_phase() {
+    let mut spec = one("Never");
+    spec["ephemeralContainers"] = json!([{"name": "debugger", "image": "i:1"}]);
+    let waiting = Case::new(spec.clone(), vec![c(running())]).status();
+    let [status] = &waiting.ephemeral_container_statuses.as_ref().unwrap()[..] else {
+        panic!("{waiting:?}")
+    };
+    let reason = status
+        .state
+        .as_ref()
+        .unwrap()
+        .waiting
+        .as_ref()
+        .unwrap()
+        .reason
+        .clone();
+    assert_eq!(reason.as_deref(), Some("ContainerCreating"));
+    let debugger = container("d1", "debugger", "s", 0, exited(3, 900));
+    let mut case = Case::new(spec, vec![c(exited(0, 900)), debugger]);
+    let status = case.status();
+    assert_eq!(status.phase.as_deref(), Some("Succeeded"));
+    let ended = |status: &PodStatus| {
+        let own = &status.ephemeral_container_statuses.as_ref().unwrap()[0];
+        assert_eq!((own.ready, own.started), (false, None));
+        own.state.as_ref().unwrap().terminated.as_ref().unwrap().exit_code
+    };
+    assert_eq!(ended(&status), 3);
+    // Its record goes with the next collection; what it came to stays.
+    case.previous = status;
+    case.seen.containers.retain(|container| container.name == "c");
+    assert_eq!(ended(&case.status()), 3);
+}

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 /// Status and text of the answer.
 pub type Refusal = (StatusCode, String);
 
-/// The status of a container or init container.
+/// The status of a container, init or ephemeral container.
 pub fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let own = status.container_statuses.iter().flatten();
     let init = status.init_container_statuses.iter().flatten();
-    own.chain(init).find(|status| status.name == container)
+    let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+    own.chain(init)
+        .chain(ephemeral)
+        .find(|status| status.name == container)
 }
 
 /// This very run of the container runs now.
@@ -42,7 +45,9 @@ pub fn refused(pod: &Pod, container: &str, what: &str) -> Refusal {
 pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<i32, Refusal> {
     let known = pod.spec.as_ref().is_some_and(|spec| {
         let init = spec.init_containers.iter().flatten();
+        let mut ephemeral = spec.ephemeral_containers.iter().flatten();
         spec.containers.iter().chain(init).any(|c| c.name == container)
+            || ephemeral.any(|c| c.name == container)
     });
     if !known {
         let text = format!("container \"{container}\" not found in pod \"{}\"", name(pod));

@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const PAGE_BYTES: u64 = 4096;
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Adds the process to what a registry shows.
 pub fn register(registry: &mut Registry) {
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     registry.register_collector(Box::new(Process {

@@ -1,0 +1,22 @@
+//! What is wrong with a manifest.
+
+/// A manifest that cannot be used, for the log and the Node's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The file or URL.
+    pub manifest: String,
+    /// What is wrong, with line and field path where known.
+    pub reason: String,
+    /// The pod of an earlier version runs on.
+    pub keeps_running: bool,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "manifest {}: {}", self.manifest, self.reason)?;
+        if self.keeps_running {
+            write!(f, " (the pod of the last good version keeps running)")?;
+        }
+        Ok(())
+    }
+}
