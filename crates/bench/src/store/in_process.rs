@@ -3,7 +3,7 @@ use super::disk::Syncs;
 use super::{VALUE_BYTES, latency};
 use crate::report;
 use anyhow::Result;
-use orlop_store::embedded::{Disk, EmbeddedStore, FileDisk, Options, StorageBackend, SystemClock};
+use orlop_store::embedded::{Disk, EmbeddedStore, FileDisk, Options, Part, StorageBackend, SystemClock};
 use orlop_store::{Op, Store, Txn};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -139,7 +139,7 @@ impl Counts {
     }
 }
 
-/// A file of which the writes and syncs are counted.
+/// Files of which the writes and syncs are counted.
 #[derive(Debug)]
 struct CountingDisk {
     disk: FileDisk,
@@ -158,9 +158,9 @@ impl CountingDisk {
 }
 
 impl Disk for CountingDisk {
-    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>> {
         Ok(Arc::new(Counted {
-            file: self.disk.open()?,
+            file: self.disk.open(part)?,
             counts: self.counts.clone(),
         }))
     }

@@ -2,6 +2,7 @@
 //! Nothing of it is visible to anyone before its commit.
 use super::fault::Fault;
 use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
+use super::journal::{Rows, TableId};
 use super::read::{self, NOW};
 use crate::{
     Event, EventKind, Keep, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn,
@@ -18,6 +19,9 @@ pub(super) struct Committed {
     pub bytes: usize,
 }
 
+/// What a batch has come to: the counters, and the revisions that it made.
+pub(super) type Change = Option<(State, Vec<Committed>)>;
+
 pub(super) struct Batch<'t> {
     meta: Table<'t, &'static str, Raw>,
     pub(super) keys: Table<'t, Raw, Raw>,
@@ -28,6 +32,8 @@ pub(super) struct Batch<'t> {
     pub(super) state: State,
     before: State,
     committed: Vec<Committed>,
+    /// Everything that was written to the tables.
+    rows: Rows,
     /// Rows were changed that the counters don't show.
     touched: bool,
     /// Changes of the revision in the making.
@@ -47,23 +53,40 @@ impl<'t> Batch<'t> {
             before: state.clone(),
             state,
             committed: Vec::new(),
+            rows: Rows::default(),
             touched: false,
             pending: Vec::new(),
         })
     }
 
     /// Writes the counters. `None`: the batch changed nothing and needs no commit.
-    pub(super) fn finish(mut self) -> Result<Option<(State, Vec<Committed>)>, Fault> {
+    pub(super) fn finish(mut self) -> Result<(Change, Rows), Fault> {
         if !self.touched && self.state == self.before {
-            return Ok(None);
+            return Ok((None, self.rows));
         }
-        self.meta.insert(STATE_ROW, self.state.encode().as_slice())?;
-        Ok(Some((self.state, self.committed)))
+        let state = self.state.encode();
+        self.meta.insert(STATE_ROW, state.as_slice())?;
+        self.rows.put(TableId::Meta, STATE_ROW.as_bytes(), &state);
+        Ok((Some((self.state, self.committed)), self.rows))
     }
 
     /// Writes the counters again, so that there is something to commit.
     pub(super) fn touch(&mut self) {
         self.touched = true;
+    }
+
+    /// Takes a version of a key away.
+    pub(super) fn remove_version(&mut self, row: &[u8]) -> Result<(), Fault> {
+        self.keys.remove(row)?;
+        self.rows.remove(TableId::Keys, row);
+        Ok(())
+    }
+
+    /// Takes an entry of the log away.
+    pub(super) fn remove_logged(&mut self, position: &[u8]) -> Result<(), Fault> {
+        self.log.remove(position)?;
+        self.rows.remove(TableId::Log, position);
+        Ok(())
     }
 
     /// Applies one transaction, which has passed validation. After `Refused` nothing of it is there.
@@ -201,6 +224,7 @@ impl<'t> Batch<'t> {
         }
         .encode(&row);
         self.keys.insert(row.as_slice(), record.as_slice())?;
+        self.rows.put(TableId::Keys, &row, &record);
         let index = u32::try_from(self.pending.len())
             .map_err(|_| StoreError::Invalid("one transaction changes too many keys".to_owned()))?;
         let position = format::log_position(revision, index);
@@ -211,6 +235,7 @@ impl<'t> Batch<'t> {
         }
         .encode(&position);
         self.log.insert(position.as_slice(), entry.as_slice())?;
+        self.rows.put(TableId::Log, &position, &entry);
         self.state.record_bytes += (row.len() + record.len() + position.len() + entry.len()) as u64;
         self.pending.push(Event { kind, kv, previous });
         Ok(())
@@ -235,12 +260,14 @@ impl<'t> Batch<'t> {
             return Ok(());
         }
         if let Some(lease) = from {
-            self.lease_keys
-                .remove(format::lease_key(lease.0, key).as_slice())?;
+            let row = format::lease_key(lease.0, key);
+            self.lease_keys.remove(row.as_slice())?;
+            self.rows.remove(TableId::LeaseKeys, &row);
         }
         if let Some(lease) = to {
-            self.lease_keys
-                .insert(format::lease_key(lease.0, key).as_slice(), ())?;
+            let row = format::lease_key(lease.0, key);
+            self.lease_keys.insert(row.as_slice(), ())?;
+            self.rows.put(TableId::LeaseKeys, &row, &[]);
         }
         Ok(())
     }
@@ -263,6 +290,8 @@ impl<'t> Batch<'t> {
             },
         };
         self.leases.insert(lease, ttl_seconds)?;
+        self.rows
+            .put(TableId::Leases, &lease.to_le_bytes(), &ttl_seconds.to_le_bytes());
         Ok(LeaseId(lease))
     }
 
@@ -270,6 +299,7 @@ impl<'t> Batch<'t> {
     pub(super) fn revoke(&mut self, lease: LeaseId) -> Result<(), Fault> {
         self.check_lease(lease)?;
         self.leases.remove(lease.0)?;
+        self.rows.remove(TableId::Leases, &lease.0.to_le_bytes());
         self.touched = true;
         let keys = read::lease_keys(&self.lease_keys, lease)?;
         let revision = self.state.revision + 1;

@@ -1,10 +1,11 @@
 //! From a batch of commands to one commit, and to the truth about a commit that failed.
 use super::batch::{Batch, Committed};
 use super::commands::Command;
-use super::database::Db;
+use super::database::{Db, Uncommitted};
 use super::fault::Fault;
 use super::forget::STEP_ENTRIES;
 use super::format::State;
+use super::journal::Rows;
 use crate::{LeaseId, Revision, StoreError, TxnResponse};
 
 /// What one batch has to do besides the commands.
@@ -34,7 +35,7 @@ pub(super) enum Answer {
 
 /// A batch that was not committed, or of which it is not known.
 struct Failure {
-    fault: Fault,
+    uncommitted: Uncommitted,
     /// The opening of the database it happened to.
     generation: u64,
     /// What the batch has come to if the commit reached the file nevertheless.
@@ -46,15 +47,24 @@ struct Failure {
 pub(super) fn run(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, StoreError> {
     let mut echoes = 0;
     loop {
-        let failure = match try_once(db, commands, chores) {
+        let Failure {
+            uncommitted,
+            generation,
+            attempted,
+        } = match try_once(db, commands, chores) {
             Ok(outcome) => return Ok(outcome),
             Err(failure) => *failure,
         };
-        if !failure.fault.is_io() {
-            return Err(db.error(failure.fault));
+        let (fault, epoch) = match uncommitted {
+            Uncommitted::Nothing(fault) => (fault, None),
+            Uncommitted::InTree { fault, epoch } => (fault, Some(epoch)),
+            Uncommitted::Unsure(error) => return Err(error),
+        };
+        if !fault.is_io() {
+            return Err(db.error(fault));
         }
-        if let Err(error) = db.recover(failure.generation) {
-            return Err(match (error, &failure.attempted) {
+        if let Err(error) = db.recover(generation) {
+            return Err(match (error, epoch) {
                 // "Nothing was written" is more than is known now.
                 (StoreError::DiskFull { path }, Some(_)) => StoreError::Io {
                     path,
@@ -63,16 +73,16 @@ pub(super) fn run(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outc
                 (error, _) => error,
             });
         }
-        if let Some(outcome) = failure.attempted
-            && let Some((state, _)) = &outcome.change
-            && db.state()? == *state
+        if let Some(outcome) = attempted
+            && epoch.is_some()
+            && db.epoch() == epoch
         {
             // The commit has reached the file, but perhaps not the disk.
-            confirm(db).map_err(|fault| db.error(fault))?;
+            db.checkpoint().map_err(|fault| db.error(fault))?;
             return Ok(outcome);
         }
-        if !failure.fault.is_echo() || echoes == 1 {
-            return Err(db.error(failure.fault));
+        if !fault.is_echo() || echoes == 1 {
+            return Err(db.error(fault));
         }
         // A reader met the error, not we: the same batch deserves a try of its own.
         echoes += 1;
@@ -80,34 +90,34 @@ pub(super) fn run(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outc
 }
 
 fn try_once(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, Box<Failure>> {
-    let (txn, generation) = db.begin_write().map_err(|(fault, generation)| Failure {
-        fault,
-        generation,
-        attempted: None,
-    })?;
-    let failure = |fault, attempted| {
+    let failure = |uncommitted, generation, attempted| {
         Box::new(Failure {
-            fault,
+            uncommitted,
             generation,
             attempted,
         })
     };
-    let outcome = Batch::begin(&txn)
+    let nothing = |fault, generation| failure(Uncommitted::Nothing(fault), generation, None);
+    let (txn, generation) = db
+        .begin_write()
+        .map_err(|(fault, generation)| nothing(fault, generation))?;
+    let (outcome, rows) = Batch::begin(&txn)
         .and_then(|batch| apply(batch, commands, chores))
-        .map_err(|fault| failure(fault, None))?;
-    let ended = if outcome.change.is_some() {
-        txn.commit().map_err(Fault::from)
-    } else {
-        txn.abort().map_err(Fault::from)
-    };
-    match ended {
+        .map_err(|fault| nothing(fault, generation))?;
+    if outcome.change.is_none() {
+        return match txn.abort() {
+            Ok(()) => Ok(outcome),
+            Err(error) => Err(nothing(error.into(), generation)),
+        };
+    }
+    match db.commit(txn, generation, rows) {
         Ok(()) => Ok(outcome),
-        Err(fault) => Err(failure(fault, Some(outcome))),
+        Err(uncommitted) => Err(failure(uncommitted, generation, Some(outcome))),
     }
 }
 
 /// Applies everything of one batch, in order.
-fn apply(mut batch: Batch<'_>, commands: &[Command], chores: &Chores) -> Result<Outcome, Fault> {
+fn apply(mut batch: Batch<'_>, commands: &[Command], chores: &Chores) -> Result<(Outcome, Rows), Fault> {
     for lease in &chores.ended {
         refused(batch.revoke(*lease))?.ok();
     }
@@ -131,11 +141,13 @@ fn apply(mut batch: Batch<'_>, commands: &[Command], chores: &Chores) -> Result<
         refused(batch.compact(Revision(revision)))?.ok();
     }
     let forgotten = chores.forget && batch.forget(STEP_ENTRIES)?;
-    Ok(Outcome {
+    let (change, rows) = batch.finish()?;
+    let outcome = Outcome {
         answers,
-        change: batch.finish()?,
+        change,
         forgotten,
-    })
+    };
+    Ok((outcome, rows))
 }
 
 /// Splits what is wrong with one request from what is wrong with the store.
@@ -145,16 +157,4 @@ fn refused<T>(result: Result<T, Fault>) -> Result<Result<T, StoreError>, Fault> 
         Err(Fault::Refused(error)) => Ok(Err(error)),
         Err(fault) => Err(fault),
     }
-}
-
-/// Makes a commit durable of which it is not known whether it is.
-fn confirm(db: &Db) -> Result<(), Fault> {
-    let (txn, _) = db.begin_write().map_err(|(fault, _)| fault)?;
-    {
-        let mut batch = Batch::begin(&txn)?;
-        batch.touch();
-        batch.finish()?;
-    }
-    txn.commit()?;
-    Ok(())
 }

@@ -8,39 +8,74 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A place for one database, real, in memory or simulated.
+/// What a store consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The tree.
+    Database,
+    /// The two files of the journal, written in turn.
+    Journal(Side),
+}
+
+/// One file of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Even,
+    Odd,
+}
+
+impl Part {
+    pub const ALL: [Self; 3] = [
+        Self::Database,
+        Self::Journal(Side::Even),
+        Self::Journal(Side::Odd),
+    ];
+}
+
+/// A place for one store, real, in memory or simulated.
 pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
-    /// Opens the bytes, creating them empty if need be. The store never uses two backends of one
-    /// disk at the same time.
-    fn open(&self) -> io::Result<Arc<dyn StorageBackend>>;
+    /// Opens the bytes of a part, creating them empty if need be. The store never writes by two
+    /// backends of one part at the same time.
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>>;
 
     /// What errors call this disk.
     fn path(&self) -> &Path;
 }
 
-/// One file of the file system.
+/// Files of the file system, side by side.
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
 }
 
 impl FileDisk {
+    /// `path`: the database's.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
+    }
+
+    /// Where a part of the store lies.
+    pub fn file(&self, part: Part) -> PathBuf {
+        match part {
+            Part::Database => self.path.clone(),
+            Part::Journal(Side::Even) => self.path.with_extension("journal-0"),
+            Part::Journal(Side::Odd) => self.path.with_extension("journal-1"),
+        }
     }
 }
 
 impl Disk for FileDisk {
-    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
-        let created = !self.path.exists();
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>> {
+        let path = self.file(part);
+        let created = !path.exists();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&self.path)?;
-        if created && let Some(directory) = self.path.parent() {
+            .open(&path)?;
+        if created && let Some(directory) = path.parent() {
             // Else a power cut could take the file's name with it.
             File::open(directory)?.sync_all()?;
         }
@@ -121,35 +156,44 @@ impl StorageBackend for OpenFile {
 #[derive(Debug)]
 pub struct MemoryDisk {
     path: PathBuf,
-    bytes: Arc<Mutex<Vec<u8>>>,
+    parts: [Arc<Mutex<Vec<u8>>>; 3],
 }
 
 impl MemoryDisk {
-    /// Begins with `bytes`, which errors call `path`.
-    pub fn new(path: PathBuf, bytes: Vec<u8>) -> Self {
+    /// Begins with these bytes, in the order of [`Part::ALL`]; errors call them `path`.
+    pub fn new(path: PathBuf, parts: [Vec<u8>; 3]) -> Self {
         Self {
             path,
-            bytes: Arc::new(Mutex::new(bytes)),
+            parts: parts.map(|bytes| Arc::new(Mutex::new(bytes))),
         }
     }
-}
 
-impl MemoryDisk {
+    fn part(&self, part: Part) -> &Arc<Mutex<Vec<u8>>> {
+        match part {
+            Part::Database => &self.parts[0],
+            Part::Journal(Side::Even) => &self.parts[1],
+            Part::Journal(Side::Odd) => &self.parts[2],
+        }
+    }
+
     /// A disk of its own with the same bytes.
     pub(super) fn fork(&self) -> Self {
-        Self::new(self.path.clone(), self.bytes.lock().clone())
+        Self::new(
+            self.path.clone(),
+            Part::ALL.map(|part| self.part(part).lock().clone()),
+        )
     }
 }
 
 impl Default for MemoryDisk {
     fn default() -> Self {
-        Self::new("(memory)".into(), Vec::new())
+        Self::new("(memory)".into(), Default::default())
     }
 }
 
 impl Disk for MemoryDisk {
-    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
-        Ok(Arc::new(OpenMemory(self.bytes.clone())))
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(OpenMemory(self.part(part).clone())))
     }
 
     fn path(&self) -> &Path {

@@ -152,6 +152,7 @@ from_engine!(
     redb::TransactionError,
     redb::CommitError,
     redb::CompactionError,
+    redb::SetDurabilityError,
     redb::DatabaseError
 );
 

@@ -52,10 +52,10 @@ impl Batch<'_> {
             }
         }
         for row in &versions {
-            self.keys.remove(row.as_slice())?;
+            self.remove_version(row)?;
         }
         for position in &positions {
-            self.log.remove(position.as_slice())?;
+            self.remove_logged(position)?;
         }
         if !versions.is_empty() || !positions.is_empty() {
             self.touch();

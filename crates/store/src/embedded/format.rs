@@ -1,6 +1,6 @@
-//! What is in the file: five tables, and how keys and records are written in them.
+//! What is in the tree: five tables, and how keys and records are written in them.
 //!
-//! - `meta`: `format` (the version of all this), `state` ([`State`]).
+//! - `meta`: `format` (the version of all this), `state` ([`State`]), `journal` ([`JournalStart`]).
 //! - `keys`: every version of every key, `key ++ revision` → record. The newest version of a key is
 //!   the last of its neighbours, so a range now and a range in the past are the same walk.
 //! - `log`: what each revision changed, `revision ++ position` → kind, revision before, key. It
@@ -16,7 +16,9 @@ use bytes::Bytes;
 use redb::TableDefinition;
 
 /// The newest format this code reads and the one it writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
+/// The format without a journal: every commit was durable in the tree. It is upgraded when opened.
+pub(super) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
 
 pub(super) type Raw = &'static [u8];
 
@@ -28,6 +30,7 @@ pub(super) const LEASE_KEYS: TableDefinition<Raw, ()> = TableDefinition::new("le
 
 pub(super) const FORMAT_ROW: &str = "format";
 pub(super) const STATE_ROW: &str = "state";
+pub(super) const JOURNAL_ROW: &str = "journal";
 
 /// The store's counters, written with every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +79,36 @@ impl State {
             keys: fields.number()?,
             record_bytes: fields.number()?,
             last_lease: fields.number()? as i64,
+        })
+    }
+}
+
+/// Where the journal goes on from what the tree holds, written with every durable commit of the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct JournalStart {
+    /// Random, so that no journal is taken for another store's, nor a value in it for a record.
+    pub id: u64,
+    /// Names the time since that commit. Even and odd ones are kept in different files.
+    pub epoch: u64,
+    /// The first record's.
+    pub sequence: u64,
+}
+
+impl JournalStart {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut row = vec![0; 4];
+        for number in [self.id, self.epoch, self.sequence] {
+            row.extend(number.to_le_bytes());
+        }
+        seal(JOURNAL_ROW.as_bytes(), row)
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let mut fields = open(JOURNAL_ROW.as_bytes(), row)?;
+        Ok(Self {
+            id: fields.number()?,
+            epoch: fields.number()?,
+            sequence: fields.number()?,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Looking at a store without touching it, even while another process holds it.
 use super::damage::{self, Damage, Verified};
 use super::database::Db;
-use super::disk::MemoryDisk;
+use super::disk::{FileDisk, MemoryDisk, Part, Side};
 use super::lock::LockFile;
 use super::{DATABASE_FILE, EmbeddedStore, Options, Stats, SystemClock, fault};
 use crate::StoreError;
@@ -52,16 +52,17 @@ impl Image {
 
     fn copy(directory: &Path, in_use: bool) -> Result<Self, StoreError> {
         let path = directory.join(DATABASE_FILE);
-        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => StoreError::NoStore {
-                path: directory.to_owned(),
-            },
-            _ => fault::from_io(error, &path),
+        let files = FileDisk::new(path.clone());
+        // The journal first: what it lacks then is in the tree.
+        let [even, odd] = [Side::Even, Side::Odd].map(|side| read(&files.file(Part::Journal(side))));
+        let (even, odd) = (even?.unwrap_or_default(), odd?.unwrap_or_default());
+        let bytes = read(&path)?.ok_or_else(|| StoreError::NoStore {
+            path: directory.to_owned(),
         })?;
         Ok(Self {
             in_use,
             bytes: bytes.len() as u64,
-            disk: Arc::new(MemoryDisk::new(path, bytes)),
+            disk: Arc::new(MemoryDisk::new(path, [bytes, even, odd])),
         })
     }
 
@@ -73,7 +74,7 @@ impl Image {
     }
 
     fn examine(&self) -> Result<(Db, Option<Damage>), StoreError> {
-        let open = || damage::open(self.disk.clone(), Options::default().cache_bytes);
+        let open = || damage::open(self.disk.clone(), &Options::default());
         if self.in_use {
             // It is no news then that the copy was not closed.
             tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), open)
@@ -106,5 +107,14 @@ impl Image {
     pub fn backup(&self, out: impl Write) -> Result<(), SnapshotError> {
         let db = self.open()?;
         super::snapshot::save(&db, out)
+    }
+}
+
+/// The bytes of a file; `None` if it isn't there.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fault::from_io(error, path)),
     }
 }

@@ -1,9 +1,10 @@
-//! The store in the process: one file, one writer, any number of readers and watchers.
+//! The store in the process: one tree with a journal in front, one writer, any number of readers and
+//! watchers.
 //!
-//! The engine is redb: a copy-on-write B-tree with checksums in one file, in Rust, that needs one
-//! data sync a commit and nothing at all when idle. This module adds revisions, history, watches,
-//! leases and group commit. The way of a write: [`EmbeddedStore`] → queue → `writer` → `batch` →
-//! `database` → `tail` → `watch`.
+//! The engine is redb: a copy-on-write B-tree with checksums in one file, in Rust, that does nothing at
+//! all when idle. This module adds revisions, history, watches, leases, group commit, and a journal that
+//! makes a commit durable with one write and one data sync. The way of a write: [`EmbeddedStore`] →
+//! queue → `writer` → `batch` → `database` (→ `journal`) → `tail` → `watch`.
 mod batch;
 mod clock;
 mod commands;
@@ -13,10 +14,12 @@ mod damage;
 mod database;
 mod disk;
 mod fault;
+mod fence;
 mod forget;
 mod format;
 mod history;
 mod image;
+mod journal;
 mod leases;
 mod lock;
 mod options;
@@ -29,7 +32,7 @@ mod writer;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use damage::{Damage, LostKeys, Repaired, Verified, repair};
-pub use disk::{Disk, FileDisk, MemoryDisk, StorageBackend};
+pub use disk::{Disk, FileDisk, MemoryDisk, Part, Side, StorageBackend};
 pub use image::Image;
 pub use options::Options;
 pub use snapshot::Restored;
@@ -134,7 +137,11 @@ impl EmbeddedStore {
         Self::with_disk(
             Arc::new(MemoryDisk::default()),
             Arc::new(SystemClock::default()),
-            Options::default(),
+            Options {
+                // Nothing is ever synced.
+                journal_bytes: 0,
+                ..Options::default()
+            },
         )
     }
 
@@ -144,7 +151,7 @@ impl EmbeddedStore {
         options: Options,
         lock: Option<LockFile>,
     ) -> Result<Arc<Self>, StoreError> {
-        let (db, damage) = damage::open(disk, options.cache_bytes)?;
+        let (db, damage) = damage::open(disk, &options)?;
         if let Some(damage) = &damage {
             tracing::error!(
                 path = %db.path().display(), found = damage.found.join(", "),

@@ -7,6 +7,9 @@ pub struct Options {
     /// Memory for pages of the database. Small: the operating system's page cache holds the file
     /// anyway, and the whole node process has 40 MB.
     pub cache_bytes: usize,
+    /// Length to which the journal grows before a batch is committed in the tree instead: bounds how much
+    /// is read and done again after a power cut, and what is lost to redoing pages. 0: no journal.
+    pub journal_bytes: u64,
     /// Changes stay readable and watchable for at least this long; then they are forgotten.
     pub history: Duration,
     /// Largest value. etcd's request limit, which Kubernetes clients already live with.
@@ -27,6 +30,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 4 << 20,
+            journal_bytes: 4 << 20,
             history: Duration::from_secs(5 * 60),
             value_limit_bytes: 3 << 19,
             queue_len: 1024,

@@ -186,6 +186,7 @@ impl Writer {
             self.forgetting = Forgetting::Pending;
         }
         let next = self.answer(commands, outcome.answers, now);
+        self.shorten_journal();
         if chores.forget && self.forgetting == Forgetting::Done {
             self.give_space_back();
             for reply in self.compacting.drain(..) {
@@ -286,6 +287,17 @@ impl Writer {
             Next::GoOn
         } else {
             Next::Close(closing)
+        }
+    }
+
+    /// Makes the tree durable by itself when the journal has become long. If that fails, what was
+    /// acknowledged is in the journal, and the next batch brings another try.
+    fn shorten_journal(&self) {
+        let db = &self.shared.db;
+        if db.is_checkpoint_due()
+            && let Err(fault) = db.checkpoint()
+        {
+            tracing::warn!(error = %db.error(fault), "cannot shorten the store's journal");
         }
     }
 

@@ -1,5 +1,5 @@
 //! A disk that loses, tears and reorders what was not synced, runs full, fails and keeps count.
-use orlop_store::embedded::{Disk, StorageBackend};
+use orlop_store::embedded::{Disk, Part, StorageBackend};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -16,15 +16,25 @@ pub struct SimulatedDisk(Arc<Mutex<Platter>>);
 #[derive(Clone, Debug, Default)]
 struct Platter {
     /// What a power cut leaves for certain.
-    durable: Vec<u8>,
+    durable: Files,
     /// What the machine sees while it runs.
-    seen: Vec<u8>,
-    /// Changes since the last sync.
-    unsynced: Vec<Change>,
+    seen: Files,
+    /// Changes of each file since its last sync.
+    unsynced: Vec<(Part, Change)>,
     /// Calls that change something, so far.
     calls: usize,
     counts: Counts,
     faults: Faults,
+}
+
+/// The bytes of each part of a store.
+#[derive(Clone, Debug, Default)]
+pub struct Files([Vec<u8>; 3]);
+
+impl Files {
+    pub fn of(&mut self, part: Part) -> &mut Vec<u8> {
+        &mut self.0[Part::ALL.iter().position(|one| *one == part).unwrap()]
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +53,9 @@ impl Change {
     }
 }
 
-/// What is on the disk after a power cut: of what was not synced, a part, torn and in any order.
-pub fn survivors(mut bytes: Vec<u8>, mut unsynced: Vec<Change>, seed: u64) -> SimulatedDisk {
+/// What is on the disk after a power cut: of what was not synced, a part, torn and in any order, and of a
+/// sector that was being written perhaps neither the old nor the new.
+pub fn survivors(mut files: Files, mut unsynced: Vec<(Part, Change)>, seed: u64) -> SimulatedDisk {
     let mut random = StdRng::seed_from_u64(seed);
     match random.random_range(0..4) {
         0 => unsynced.clear(),
@@ -56,10 +67,11 @@ pub fn survivors(mut bytes: Vec<u8>, mut unsynced: Vec<Change>, seed: u64) -> Si
         _ => unsynced.shuffle(&mut random),
     }
     let lossy = random.random_bool(0.5);
-    for change in unsynced {
+    for (part, change) in unsynced {
         if lossy && random.random_bool(0.3) {
             continue;
         }
+        let bytes = files.of(part);
         match change {
             Change::Length(length) => bytes.resize(length, 0),
             Change::Bytes(offset, data) => {
@@ -70,14 +82,19 @@ pub fn survivors(mut bytes: Vec<u8>, mut unsynced: Vec<Change>, seed: u64) -> Si
                     }
                     let from = offset + index * SECTOR;
                     // The length may not have been kept: then neither is this.
-                    if let Some(place) = bytes.get_mut(from..from + sector.len()) {
-                        place.copy_from_slice(sector);
+                    let Some(place) = bytes.get_mut(from..from + sector.len()) else {
+                        continue;
+                    };
+                    place.copy_from_slice(sector);
+                    // The engine relies on whole sectors, the journal doesn't.
+                    if torn && part != Part::Database && random.random_bool(0.2) {
+                        random.fill(place);
                     }
                 }
             }
         }
     }
-    SimulatedDisk::of(bytes)
+    SimulatedDisk::of(files)
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +108,7 @@ pub struct Counts {
 pub struct Faults {
     /// The power goes before this changing call.
     pub power_cut_at: Option<usize>,
-    /// The disk has no more blocks than this many bytes need.
+    /// No file can grow to more than this many bytes.
     pub bytes_max: Option<usize>,
     /// Writes of new data find no space, although the file has its length: delayed allocation.
     pub no_blocks: bool,
@@ -125,23 +142,39 @@ impl SimulatedDisk {
         Self::of(self.0.lock().seen.clone())
     }
 
-    /// The same bytes with one of them changed.
+    /// The same with a part as it was before.
+    pub fn with_earlier(&self, part: Part, earlier: &Self) -> Self {
+        let mut files = self.0.lock().seen.clone();
+        *files.of(part) = earlier.0.lock().seen.of(part).clone();
+        Self::of(files)
+    }
+
+    /// The same bytes of the database with one of them changed.
     pub fn flip(&self, at: usize) {
-        self.0.lock().seen[at] ^= 0x40;
+        self.flip_in(Part::Database, at);
+    }
+
+    pub fn flip_in(&self, part: Part, at: usize) {
+        self.0.lock().seen.of(part)[at] ^= 0x40;
     }
 
     pub fn find(&self, bytes: &[u8]) -> Option<usize> {
-        let platter = self.0.lock();
+        self.find_in(Part::Database, bytes)
+    }
+
+    pub fn find_in(&self, part: Part, bytes: &[u8]) -> Option<usize> {
+        let mut platter = self.0.lock();
         platter
             .seen
+            .of(part)
             .windows(bytes.len())
             .position(|window| window == bytes)
     }
 
-    fn of(bytes: Vec<u8>) -> Self {
+    fn of(files: Files) -> Self {
         let platter = Platter {
-            durable: bytes.clone(),
-            seen: bytes,
+            durable: files.clone(),
+            seen: files,
             ..Platter::default()
         };
         Self(Arc::new(Mutex::new(platter)))
@@ -149,13 +182,22 @@ impl SimulatedDisk {
 }
 
 impl Disk for SimulatedDisk {
-    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
-        Ok(Arc::new(self.clone()))
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(SimulatedFile {
+            disk: self.clone(),
+            part,
+        }))
     }
 
     fn path(&self) -> &Path {
         Path::new("(simulated)")
     }
+}
+
+#[derive(Debug)]
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    part: Part,
 }
 
 impl Platter {
@@ -168,63 +210,67 @@ impl Platter {
     }
 }
 
-impl StorageBackend for SimulatedDisk {
+impl StorageBackend for SimulatedFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().seen.len() as u64)
+        Ok(self.disk.0.lock().seen.of(self.part).len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut platter = self.0.lock();
+        let mut platter = self.disk.0.lock();
         if std::mem::take(&mut platter.faults.next_read_fails) {
             return Err(io::Error::other("unreadable"));
         }
         let from = offset as usize;
-        let found = platter.seen.get(from..from + out.len());
+        let found = platter.seen.of(self.part).get(from..from + out.len());
         out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut platter = self.0.lock();
+        let mut platter = self.disk.0.lock();
         platter.call()?;
+        let now = platter.seen.of(self.part).len();
         if platter
             .faults
             .bytes_max
-            .is_some_and(|max| len as usize > max.max(platter.seen.len()))
+            .is_some_and(|max| len as usize > max.max(now))
         {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        platter.seen.resize(len as usize, 0);
-        platter.unsynced.push(Change::Length(len as usize));
+        platter.seen.of(self.part).resize(len as usize, 0);
+        platter.unsynced.push((self.part, Change::Length(len as usize)));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut platter = self.0.lock();
+        let mut platter = self.disk.0.lock();
         platter.call()?;
         platter.counts.syncs += 1;
         if platter.faults.syncs_fail {
             return Err(io::Error::other("the disk is gone"));
         }
-        platter.durable = platter.seen.clone();
-        platter.unsynced.clear();
+        let seen = platter.seen.of(self.part).clone();
+        *platter.durable.of(self.part) = seen;
+        platter.unsynced.retain(|(part, _)| *part != self.part);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut platter = self.0.lock();
+        let mut platter = self.disk.0.lock();
         platter.call()?;
         if platter.faults.writes_fail {
             return Err(io::Error::other("the write failed"));
         }
         let from = offset as usize;
-        if platter.faults.no_blocks && from >= 4096 {
+        if platter.faults.no_blocks && (from >= 4096 || self.part != Part::Database) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         platter.counts.bytes_written += data.len();
-        let place = platter.seen.get_mut(from..from + data.len());
+        let place = platter.seen.of(self.part).get_mut(from..from + data.len());
         place.ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
-        platter.unsynced.push(Change::Bytes(from, data.to_vec()));
+        platter
+            .unsynced
+            .push((self.part, Change::Bytes(from, data.to_vec())));
         Ok(())
     }
 }

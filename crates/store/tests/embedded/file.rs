@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+const FILES: [&str; 3] = ["orlop.journal-0", "orlop.journal-1", "orlop.redb"];
+
 fn open(directory: &Path) -> Result<Arc<EmbeddedStore>, StoreError> {
     EmbeddedStore::open(directory, Options::default())
 }
@@ -47,15 +49,17 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_of_the_file_opens_at_any_moment() {
+async fn a_copy_of_the_files_opens_at_any_moment() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory.path().join("original")).unwrap();
     for round in 0..20 {
         let acknowledged = put(&*store, &format!("/{round}"), &"x".repeat(round * 200)).await;
         let copy = directory.path().join(format!("copy{round}"));
         std::fs::create_dir(&copy).unwrap();
-        let from = directory.path().join("original/orlop.redb");
-        std::fs::copy(from, copy.join("orlop.redb")).unwrap();
+        for name in FILES {
+            let from = directory.path().join("original").join(name);
+            std::fs::copy(from, copy.join(name)).unwrap();
+        }
         let copy = open(&copy).unwrap();
         assert_eq!(copy.status().await.unwrap().revision, acknowledged);
         assert_eq!(everything(&copy).await.len(), round + 1);
@@ -118,7 +122,7 @@ async fn a_newer_format_is_refused() {
             error,
             StoreError::NewerFormat {
                 found: 99,
-                supported: 1,
+                supported: 2,
                 ..
             }
         ),

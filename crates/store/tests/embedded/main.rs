@@ -8,6 +8,7 @@ mod failing_disk;
 mod file;
 mod full_disk;
 mod idle;
+mod journal;
 mod model;
 mod power;
 mod rot;

@@ -2,8 +2,10 @@
 use crate::common::*;
 use crate::disk::{Faults, SimulatedDisk};
 use crate::open;
+use orlop_store::embedded::{EmbeddedStore, Options, SystemClock};
 use orlop_store::*;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const WRITES: u64 = 20;
 
@@ -79,9 +81,26 @@ async fn check(disk: &SimulatedDisk, acknowledged: u64, what: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn power_may_go_at_every_call() {
+    power_goes_at_every_call(Options::default()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_may_go_at_every_call_with_many_checkpoints() {
+    let options = Options {
+        journal_bytes: 2048,
+        ..Options::default()
+    };
+    power_goes_at_every_call(options).await;
+}
+
+async fn power_goes_at_every_call(options: Options) {
+    let open_with = |disk: &SimulatedDisk| {
+        let clock = Arc::new(SystemClock::default());
+        EmbeddedStore::with_disk(Arc::new(disk.clone()), clock, options.clone())
+    };
     let disk = SimulatedDisk::default();
     let calls = {
-        let store = open(&disk);
+        let store = open_with(&disk).unwrap();
         assert_eq!(run_trace(&*store).await, 1 + WRITES);
         store.close().await;
         disk.calls()
@@ -92,12 +111,7 @@ async fn power_may_go_at_every_call() {
             power_cut_at: Some(cut),
             ..Faults::default()
         });
-        let opened = orlop_store::embedded::EmbeddedStore::with_disk(
-            std::sync::Arc::new(disk.clone()),
-            std::sync::Arc::new(orlop_store::embedded::SystemClock::default()),
-            orlop_store::embedded::Options::default(),
-        );
-        let acknowledged = match opened {
+        let acknowledged = match open_with(&disk) {
             Ok(store) => run_trace(&*store).await,
             Err(_) => 0,
         };

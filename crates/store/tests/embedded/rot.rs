@@ -14,8 +14,31 @@ const ROUNDS: u64 = 40;
 /// and how many of them repair what is damaged, which takes longer.
 const REPAIRS: u64 = 8;
 
+/// The database and its journal.
+type Files = [Vec<u8>; 3];
+
+const NAMES: [&str; 3] = ["orlop.redb", "orlop.journal-0", "orlop.journal-1"];
+
+fn read(directory: &Path) -> Files {
+    NAMES.map(|name| std::fs::read(directory.join(name)).unwrap())
+}
+
+fn write(directory: &Path, files: &Files) {
+    for (name, bytes) in NAMES.iter().zip(files) {
+        std::fs::write(directory.join(name), bytes).unwrap();
+    }
+}
+
+/// With a journal that is short enough for the tree to hold most of it.
+fn options() -> Options {
+    Options {
+        journal_bytes: 64 << 10,
+        ..Options::default()
+    }
+}
+
 fn open(directory: &Path) -> Result<Arc<EmbeddedStore>, StoreError> {
-    EmbeddedStore::open(directory, Options::default())
+    EmbeddedStore::open(directory, options())
 }
 
 /// The key that is put last.
@@ -49,17 +72,38 @@ async fn live(store: &EmbeddedStore) -> Content {
     content(store).await
 }
 
-/// Changes a few bytes, one in five times in the header.
-fn rot(bytes: &mut [u8], random: &mut StdRng) {
+/// Changes a few bytes.
+type Rot = fn(&mut Files, &mut StdRng);
+
+/// One in five times in the header.
+fn rot_tree(files: &mut Files, random: &mut StdRng) {
     for _ in 0..random.random_range(1..4) {
-        let end = if random.random_bool(0.2) { 320 } else { bytes.len() };
+        let end = if random.random_bool(0.2) {
+            320
+        } else {
+            files[0].len()
+        };
         let at = random.random_range(0..end);
-        bytes[at] ^= random.random_range(1..=255u8);
+        files[0][at] ^= random.random_range(1..=255u8);
     }
 }
 
-/// What was there when the store was last written to, as far as the file knows: the last commit of one
-/// that was not closed may be taken for one that was cut short.
+fn rot_journal(files: &mut Files, random: &mut StdRng) {
+    for _ in 0..random.random_range(1..3) {
+        let file = &mut files[random.random_range(1..3)];
+        let used = file.iter().rposition(|byte| *byte != 0).unwrap();
+        let at = random.random_range(0..=used);
+        file[at] ^= random.random_range(1..=255u8);
+    }
+}
+
+fn rot_both(files: &mut Files, random: &mut StdRng) {
+    rot_tree(files, random);
+    rot_journal(files, random);
+}
+
+/// What was there when the store was last written to, as far as its files know: of one that was not
+/// closed the last batch may be taken for one that was cut short.
 async fn told<'c>(store: &EmbeddedStore, contents: &'c [Content]) -> &'c Content {
     let store: &dyn Store = store;
     match store.get(LAST).await {
@@ -126,12 +170,12 @@ async fn check_repaired(directory: &Path, expected: &Content, lost: &[Key], revi
     assert!(put(&*store, "new", "1").await.0 >= revision, "seed {seed}");
 }
 
-async fn survives(bytes: &[u8], contents: &[Content], revision: u64, refusals_min: u64) {
+async fn survives(files: &Files, rot: Rot, contents: &[Content], revision: u64, refusals_min: u64) {
     let [mut untouched, mut damaged, mut refused] = [0; 3];
     for seed in 0..ROUNDS {
         let mut random = StdRng::seed_from_u64(seed);
         let directory = tempfile::tempdir().unwrap();
-        let mut rotten = bytes.to_vec();
+        let mut rotten = files.clone();
         rot(&mut rotten, &mut random);
         let disk = MemoryDisk::new("rotten".into(), rotten.clone());
         match EmbeddedStore::with_disk(
@@ -149,7 +193,7 @@ async fn survives(bytes: &[u8], contents: &[Content], revision: u64, refusals_mi
                 let content = told(&store, contents).await;
                 let lost = check_damaged(&store, content, seed).await;
                 if seed < REPAIRS {
-                    std::fs::write(directory.path().join("orlop.redb"), &rotten).unwrap();
+                    write(directory.path(), &rotten);
                     check_repaired(directory.path(), content, &lost, revision, seed).await;
                 }
             }
@@ -170,43 +214,52 @@ async fn survives(bytes: &[u8], contents: &[Content], revision: u64, refusals_mi
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_closed_file_that_rots_is_never_believed() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).unwrap();
-    live(&store).await;
-    put(&*store, LAST, "1").await;
-    let content = content(&store).await;
-    let revision = store.status().await.unwrap().revision.0;
-    store.close().await;
-    let bytes = std::fs::read(directory.path().join("orlop.redb")).unwrap();
-    survives(&bytes, &[content], revision, 1).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_rots_after_a_power_cut_falls_back_by_one_commit_at_most() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).unwrap();
+/// A store with a last write that stands by itself, and what was there before and after it.
+async fn written(directory: &Path) -> (Arc<EmbeddedStore>, [Content; 2], u64) {
+    let store = open(directory).unwrap();
     let before = live(&store).await;
     put(&*store, LAST, "1").await;
     let after = content(&store).await;
     let revision = store.status().await.unwrap().revision.0;
-    let bytes = std::fs::read(directory.path().join("orlop.redb")).unwrap();
-    survives(&bytes, &[after, before], revision, 0).await;
+    (store, [after, before], revision)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_rots_after_a_power_cut_before_its_first_write_is_never_believed() {
+async fn a_closed_store_that_rots_is_never_believed() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path()).unwrap();
-    live(&store).await;
-    put(&*store, LAST, "1").await;
+    let (store, [content, _], revision) = written(directory.path()).await;
     store.close().await;
-    let store = open(directory.path()).unwrap();
-    let content = content(&store).await;
-    let revision = store.status().await.unwrap().revision.0;
-    let bytes = std::fs::read(directory.path().join("orlop.redb")).unwrap();
-    survives(&bytes, &[content], revision, 0).await;
+    survives(&read(directory.path()), rot_tree, &[content], revision, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_that_rots_after_a_power_cut_loses_nothing_silently() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_store, [content, _], revision) = written(directory.path()).await;
+    survives(&read(directory.path()), rot_tree, &[content], revision, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_rots_after_a_power_cut_loses_its_last_batch_silently_at_most() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_store, contents, revision) = written(directory.path()).await;
+    survives(&read(directory.path()), rot_journal, &contents, revision, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_of_which_all_rots_after_a_power_cut_loses_its_last_batch_silently_at_most() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_store, contents, revision) = written(directory.path()).await;
+    survives(&read(directory.path()), rot_both, &contents, revision, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_rots_after_a_power_cut_before_its_first_write_is_never_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, [content, _], revision) = written(directory.path()).await;
+    store.close().await;
+    let _store = open(directory.path()).unwrap();
+    survives(&read(directory.path()), rot_tree, &[content], revision, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

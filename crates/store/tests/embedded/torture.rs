@@ -3,9 +3,9 @@
 //! `make test` runs a sample; `make torture` sets `ORLOP_TORTURE=1` for all of it. A failure names its
 //! seed; `ORLOP_SEED=n` runs that one alone.
 use crate::common::*;
-use crate::disk::{Change, SimulatedDisk, survivors};
+use crate::disk::{Change, Files, SimulatedDisk, survivors};
 use crate::open;
-use orlop_store::embedded::{Disk, EmbeddedStore, Options, StorageBackend, SystemClock};
+use orlop_store::embedded::{Disk, EmbeddedStore, Options, Part, StorageBackend, SystemClock};
 use orlop_store::*;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -47,14 +47,14 @@ struct Recorder(Arc<Mutex<Recording>>);
 
 #[derive(Debug, Default)]
 struct Recording {
-    seen: Vec<u8>,
+    seen: Files,
     calls: Vec<Call>,
 }
 
 #[derive(Clone, Debug)]
 enum Call {
-    Change(Change),
-    Sync,
+    Change(Part, Change),
+    Sync(Part),
 }
 
 impl Recorder {
@@ -64,8 +64,11 @@ impl Recorder {
 }
 
 impl Disk for Recorder {
-    fn open(&self) -> io::Result<Arc<dyn StorageBackend>> {
-        Ok(Arc::new(self.clone()))
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(RecordedFile {
+            disk: self.clone(),
+            part,
+        }))
     }
 
     fn path(&self) -> &Path {
@@ -73,39 +76,47 @@ impl Disk for Recorder {
     }
 }
 
-impl StorageBackend for Recorder {
+#[derive(Debug)]
+struct RecordedFile {
+    disk: Recorder,
+    part: Part,
+}
+
+impl StorageBackend for RecordedFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().seen.len() as u64)
+        Ok(self.disk.0.lock().seen.of(self.part).len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let recording = self.0.lock();
+        let mut recording = self.disk.0.lock();
         let from = offset as usize;
-        let found = recording.seen.get(from..from + out.len());
+        let found = recording.seen.of(self.part).get(from..from + out.len());
         out.copy_from_slice(found.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut recording = self.0.lock();
-        recording.seen.resize(len as usize, 0);
-        recording.calls.push(Call::Change(Change::Length(len as usize)));
+        let mut recording = self.disk.0.lock();
+        recording.seen.of(self.part).resize(len as usize, 0);
+        recording
+            .calls
+            .push(Call::Change(self.part, Change::Length(len as usize)));
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.lock().calls.push(Call::Sync);
+        self.disk.0.lock().calls.push(Call::Sync(self.part));
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut recording = self.0.lock();
+        let mut recording = self.disk.0.lock();
         let from = offset as usize;
-        let place = recording.seen.get_mut(from..from + data.len());
+        let place = recording.seen.of(self.part).get_mut(from..from + data.len());
         place.ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
         recording
             .calls
-            .push(Call::Change(Change::Bytes(from, data.to_vec())));
+            .push(Call::Change(self.part, Change::Bytes(from, data.to_vec())));
         Ok(())
     }
 }
@@ -128,7 +139,12 @@ impl Trace {
         let mut random = StdRng::seed_from_u64(seed);
         let disk = Recorder::default();
         let clock = Arc::new(SystemClock::default());
-        let store = EmbeddedStore::with_disk(Arc::new(disk.clone()), clock, Options::default()).unwrap();
+        // Short, so that there are many checkpoints, and some batches that are longer than all of it.
+        let options = Options {
+            journal_bytes: random.random_range(1..16) * 1024,
+            ..Options::default()
+        };
+        let store = EmbeddedStore::with_disk(Arc::new(disk.clone()), clock, options).unwrap();
         let mut trace = Self {
             disk,
             states: vec![Keys::new(); 2],
@@ -192,17 +208,17 @@ impl Trace {
 /// The bytes on the platter while the calls of a trace are gone through in order.
 #[derive(Default)]
 struct Replay {
-    durable: Vec<u8>,
-    unsynced: Vec<Change>,
+    durable: Files,
+    unsynced: Vec<(Part, Change)>,
 }
 
 impl Replay {
     fn call(&mut self, call: &Call) {
         match call {
-            Call::Change(change) => self.unsynced.push(change.clone()),
-            Call::Sync => {
-                for change in self.unsynced.drain(..) {
-                    change.apply(&mut self.durable);
+            Call::Change(part, change) => self.unsynced.push((*part, change.clone())),
+            Call::Sync(synced) => {
+                for (part, change) in self.unsynced.extract_if(.., |(part, _)| part == synced) {
+                    change.apply(self.durable.of(part));
                 }
             }
         }

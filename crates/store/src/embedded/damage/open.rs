@@ -4,8 +4,8 @@ use super::health::{Health, examine};
 use super::salvage::salvage;
 use crate::StoreError;
 use crate::embedded::database::Db;
-use crate::embedded::disk::{Disk, MemoryDisk};
-use crate::embedded::fault;
+use crate::embedded::disk::{Disk, MemoryDisk, Part};
+use crate::embedded::{Options, fault};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use std::sync::Arc;
 /// alone, and with a word about what it lacks.
 pub(in crate::embedded) fn open(
     disk: Arc<dyn Disk>,
-    cache_bytes: usize,
+    options: &Options,
 ) -> Result<(Db, Option<Damage>), StoreError> {
     let path = disk.path().to_owned();
     let io_error = |error| fault::from_io(error, &path);
-    let health = examine(&*disk.open().map_err(io_error)?).map_err(io_error)?;
+    let health = examine(&*disk.open(Part::Database).map_err(io_error)?).map_err(io_error)?;
     let found = match health {
         Health::Damaged(found) => found,
-        Health::Empty | Health::Unclean | Health::Sound => match open_engine(disk.clone(), cache_bytes) {
+        Health::Empty | Health::Unclean | Health::Sound => match open_engine(disk.clone(), options) {
             Ok(db) => return Ok((db, None)),
             Err(StoreError::Damaged { reason, .. }) => vec![reason],
             Err(error) => return Err(error),
         },
     };
-    let salvage = salvage(&*disk.open().map_err(io_error)?, &path, found)?;
+    let salvage = salvage(&*disk, found)?;
     let damage = salvage.damage.clone();
     if damage.is_total() {
         return Err(StoreError::Damaged {
@@ -34,16 +34,19 @@ pub(in crate::embedded) fn open(
             reason: format!("{}; {}", damage.found.join(", "), super::WHAT_TO_DO),
         });
     }
-    let db = Db::open(Arc::new(MemoryDisk::new(path.clone(), Vec::new())), cache_bytes)?;
+    let db = Db::open(
+        Arc::new(MemoryDisk::new(path.clone(), Default::default())),
+        options,
+    )?;
     salvage.write(&db).map_err(|fault| db.error(fault))?;
     Ok((db, Some(damage)))
 }
 
 /// The engine promises not to panic on a file that it verifies; should it, the file is no good to us.
-fn open_engine(disk: Arc<dyn Disk>, cache_bytes: usize) -> Result<Db, StoreError> {
+fn open_engine(disk: Arc<dyn Disk>, options: &Options) -> Result<Db, StoreError> {
     let path = disk.path().to_owned();
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let db = Db::open(disk, cache_bytes)?;
+        let db = Db::open(disk, options)?;
         db.state()?;
         Ok(db)
     }));

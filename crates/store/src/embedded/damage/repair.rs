@@ -4,7 +4,7 @@ use super::health::{Health, examine};
 use super::salvage::salvage;
 use crate::StoreError;
 use crate::embedded::database::Db;
-use crate::embedded::disk::{Disk, FileDisk, MemoryDisk};
+use crate::embedded::disk::{Disk, FileDisk, MemoryDisk, Part, Side};
 use crate::embedded::lock::LockFile;
 use crate::embedded::{DATABASE_FILE, Options, fault};
 use std::fs::File;
@@ -37,25 +37,28 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
     }
     let _lock = LockFile::take(directory)?;
     let io_error = |error| fault::from_io(error, &path);
-    let bytes = std::fs::read(&path).map_err(io_error)?;
-    let cache_bytes = Options::default().cache_bytes;
-    let disk = MemoryDisk::new(path.clone(), bytes);
-    let found = match examine(&*disk.open().map_err(io_error)?).map_err(io_error)? {
+    let options = Options::default();
+    let files = FileDisk::new(path.clone());
+    let disk = copy(&files).map_err(io_error)?;
+    let found = match examine(&*disk.open(Part::Database).map_err(io_error)?).map_err(io_error)? {
         Health::Damaged(found) => found,
-        Health::Empty | Health::Sound => Vec::new(),
-        Health::Unclean => {
+        Health::Empty => Vec::new(),
+        Health::Sound | Health::Unclean => {
             // The engine changes what it opens.
-            let copy = Arc::new(disk.fork());
-            match Db::open(copy, cache_bytes) {
+            match Db::open(Arc::new(disk.fork()), &options) {
                 Ok(db) => {
+                    let sound = db.read(super::records).is_ok_and(|verified| verified.is_sound());
                     db.close();
-                    return Ok(Repaired::Nothing);
+                    if sound {
+                        return Ok(Repaired::Nothing);
+                    }
+                    Vec::new()
                 }
                 Err(error) => vec![error.to_string()],
             }
         }
     };
-    let salvage = salvage(&*disk.open().map_err(io_error)?, &path, found)?;
+    let salvage = salvage(&disk, found)?;
     let damage = salvage.damage.clone();
     if damage.found.is_empty() && damage.lost.is_empty() {
         return Ok(Repaired::Nothing);
@@ -63,28 +66,64 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
     if !damage.lost.is_empty() && !drop_damaged {
         return Ok(Repaired::Refused(damage));
     }
-    let fresh = directory.join(format!("{DATABASE_FILE}.repaired"));
-    match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_error(error)),
-        _ => {}
+    let fresh = FileDisk::new(directory.join(format!("{DATABASE_FILE}.repaired")));
+    let remove = |path: &Path| match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error(error)),
+        _ => Ok(()),
+    };
+    for part in Part::ALL {
+        remove(&fresh.file(part))?;
     }
-    let db = Db::open(Arc::new(FileDisk::new(fresh.clone())), cache_bytes)?;
+    let fresh_path = fresh.file(Part::Database);
+    let fresh_journal = [Side::Even, Side::Odd].map(|side| fresh.file(Part::Journal(side)));
+    let db = Db::open(Arc::new(fresh), &options)?;
     salvage.write(&db).map_err(|fault| db.error(fault))?;
     db.close();
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let kept = directory.join(format!("{DATABASE_FILE}.damaged-{seconds}"));
     // A second name first, so that there is a store under its own name at any moment.
-    std::fs::hard_link(&path, &kept).map_err(io_error)?;
-    std::fs::rename(&fresh, &path).map_err(io_error)?;
+    for part in Part::ALL {
+        let file = files.file(part);
+        if file.exists() {
+            std::fs::hard_link(&file, kept_name(&file, seconds)).map_err(io_error)?;
+        }
+    }
+    std::fs::rename(&fresh_path, &path).map_err(io_error)?;
+    // The old journal is none of the new store's, whose own is empty and is made when it is opened.
+    for path in fresh_journal {
+        remove(&path)?;
+    }
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(io_error)?;
     Ok(Repaired::Done {
         damage,
         keys: salvage.keys(),
-        kept,
+        kept: kept_name(&path, seconds),
     })
+}
+
+fn kept_name(file: &Path, seconds: u64) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".damaged-{seconds}"));
+    name.into()
+}
+
+/// All files of a store, in memory.
+fn copy(files: &FileDisk) -> std::io::Result<MemoryDisk> {
+    let mut parts = Part::ALL.map(|part| (part, Vec::new()));
+    for (part, bytes) in &mut parts {
+        match std::fs::read(files.file(*part)) {
+            Ok(read) => *bytes = read,
+            // The journal of an older format.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(MemoryDisk::new(
+        files.path().to_owned(),
+        parts.map(|(_, bytes)| bytes),
+    ))
 }

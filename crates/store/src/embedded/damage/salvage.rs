@@ -6,16 +6,17 @@
 //! since its gaps could not be told.
 use super::pages::{ANY, Commit, Item, Pages, Proof, Table, UNPROVEN};
 use super::{Damage, LostKeys, after};
-use crate::embedded::StorageBackend;
 use crate::embedded::database::Db;
+use crate::embedded::disk::{Disk, Part};
 use crate::embedded::fault::{self, Fault};
 use crate::embedded::format::{
-    self, FORMAT, FORMAT_ROW, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Record, STATE_ROW, State,
+    self, FORMAT, FORMAT_ROW, FORMAT_WITHOUT_JOURNAL, JOURNAL_ROW, JournalStart, KEYS, LEASE_KEYS, LEASES,
+    LOG, LogEntry, META, Record, STATE_ROW, State,
 };
+use crate::embedded::journal::{Found, Row, Sides, TableId, side_of};
 use crate::{EventKind, Key, StoreError};
 use redb::TableHandle;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 /// How far the revision is moved on when it is not known how far the store had come: further than any
 /// client has seen.
@@ -32,45 +33,55 @@ pub(in crate::embedded) struct Salvage {
     logged: HashMap<Key, Logged>,
     /// Changes may be missing from `logged`.
     log_is_torn: bool,
+    journal: Option<JournalStart>,
+    /// What the journal has of keys that it has a version of.
+    journaled: BTreeMap<Key, Version>,
+    /// Something acknowledged is lost, and it isn't known which keys it was about.
+    unaccounted: bool,
     pub damage: Damage,
 }
 
-/// Takes what is left. `found`: what is wrong with the file.
-pub(in crate::embedded) fn salvage(
-    file: &dyn StorageBackend,
-    path: &Path,
-    found: Vec<String>,
-) -> Result<Salvage, StoreError> {
+/// Takes what is left. `found`: what is wrong with the store.
+pub(in crate::embedded) fn salvage(disk: &dyn Disk, found: Vec<String>) -> Result<Salvage, StoreError> {
+    let path = disk.path();
     let damaged = |reason: &str| StoreError::Damaged {
         path: path.to_owned(),
         reason: reason.to_owned(),
     };
-    let pages = Pages::open(file)
-        .map_err(|error| fault::from_io(error, path))?
+    let io_error = |error| fault::from_io(error, path);
+    let sides = Sides::load(disk).map_err(io_error)?;
+    let file = disk.open(Part::Database).map_err(io_error)?;
+    let pages = Pages::open(&*file)
+        .map_err(io_error)?
         .ok_or_else(|| damaged("it is cut short"))?;
     let mut commits = pages.commits.iter();
     let latest = commits
         .next()
         .ok_or_else(|| damaged("neither of its two latest commits is sound"))?;
-    let mut salvage = Salvage::of(&pages, latest);
-    // The commit before is older than what was acknowledged: it is for want of anything better. So is
-    // a closed file's one commit, when the other was the latest perhaps.
-    let stale = match commits.next() {
-        Some(before) if salvage.damage.is_total() => {
-            salvage = Salvage::of(&pages, before);
-            true
+    let mut salvage = Salvage::of(&pages, latest, &sides);
+    if let Some(before) = commits.next()
+        && !salvage.is_complete()
+    {
+        // The one before and what the journal has since may be whole.
+        let earlier = Salvage::of(&pages, before, &sides);
+        if earlier.is_complete() || salvage.damage.is_total() {
+            salvage = earlier;
         }
-        Some(_) => false,
-        None => !pages.unclean,
-    };
-    if let Some(found) = salvage.format.filter(|found| *found != FORMAT) {
-        return Err(StoreError::NewerFormat {
-            path: path.to_owned(),
-            found,
-            supported: FORMAT,
-        });
+    } else if pages.commits.len() == 1 && !pages.unclean && salvage.journal.is_none() {
+        // The other was the latest perhaps.
+        salvage.unaccounted = true;
     }
-    if stale {
+    match salvage.format {
+        None | Some(FORMAT | FORMAT_WITHOUT_JOURNAL) => {}
+        Some(found) => {
+            return Err(StoreError::NewerFormat {
+                path: path.to_owned(),
+                found,
+                supported: FORMAT,
+            });
+        }
+    }
+    if salvage.unaccounted {
         salvage.damage.missing = None;
         salvage.damage.lost = vec![LostKeys {
             from: Key::default(),
@@ -89,7 +100,7 @@ struct Logged {
 }
 
 impl Salvage {
-    fn of(pages: &Pages<'_>, commit: &Commit) -> Self {
+    fn of(pages: &Pages<'_>, commit: &Commit, sides: &Sides) -> Self {
         let mut salvage = Self::default();
         let (tables, _) = pages.tables(commit.user);
         let table = |name: &str| tables.iter().find(|table| table.name == name.as_bytes());
@@ -114,8 +125,124 @@ impl Salvage {
                 salvage.take_lease(&item)
             });
         }
+        salvage.take_journal(sides);
         salvage.compare_with_log();
         salvage
+    }
+
+    fn is_complete(&self) -> bool {
+        !self.unaccounted && self.damage.lost.is_empty()
+    }
+
+    /// What was acknowledged since the commit.
+    fn take_journal(&mut self, sides: &Sides) {
+        let Some(start) = self.journal.or_else(|| sides.last_start()) else {
+            self.unaccounted = self.format != Some(FORMAT_WITHOUT_JOURNAL);
+            return;
+        };
+        self.unaccounted = !sides.has(side_of(start.epoch), start.id);
+        for found in &sides.scan(start, None).found {
+            let whole = match found {
+                Found::Sound(record) => {
+                    let (rows, whole) = record.rows();
+                    for row in rows {
+                        self.take_row(row);
+                    }
+                    whole
+                }
+                Found::Rotten {
+                    batches: 1,
+                    left: Some(record),
+                } => {
+                    let (rows, whole) = record.rows();
+                    self.take_rotten(&rows) && whole
+                }
+                Found::Rotten { .. } => false,
+            };
+            self.unaccounted |= !whole;
+        }
+        for (key, version) in std::mem::take(&mut self.journaled) {
+            self.rows
+                .retain(|(row, _)| !row.starts_with(&format::key_bound(&key)));
+            self.find(&key);
+            self.keep(Some(version));
+        }
+        self.rows.sort_unstable();
+    }
+
+    fn take_row(&mut self, row: Row<'_>) {
+        let Row { table, key, value } = row;
+        let Some(value) = value else {
+            if table == TableId::Leases
+                && let Ok(lease) = key.try_into()
+            {
+                self.leases.remove(&i64::from_le_bytes(lease));
+            }
+            return;
+        };
+        let item = Item::Row { key, value };
+        match table {
+            TableId::Meta => self.take_meta(&item),
+            TableId::Keys => {
+                if let Some(version) = Version::of(key, value) {
+                    self.revision_seen = self.revision_seen.max(version.revision);
+                    self.journaled.insert(version.key.clone(), version);
+                }
+            }
+            TableId::Log => self.take_log(&item),
+            TableId::Leases => self.take_lease(&item),
+            // It is in the record of the key, too.
+            TableId::LeaseKeys => {}
+        }
+    }
+
+    /// Of a record that has rotted, the rows that prove themselves; false if it isn't known of all its
+    /// changes which keys they were about. Version and log entry of a change follow each other.
+    fn take_rotten(&mut self, rows: &[Row<'_>]) -> bool {
+        let changes: Vec<_> = rows
+            .iter()
+            .filter(|row| matches!(row.table, TableId::Keys | TableId::Log) && row.value.is_some())
+            .collect();
+        let mut accounted = true;
+        for change in changes.chunks(2) {
+            let [version, logged] = change else {
+                return false;
+            };
+            let is_version = version.table == TableId::Keys
+                && version
+                    .value
+                    .is_some_and(|value| Version::of(version.key, value).is_some());
+            let is_logged = logged.table == TableId::Log
+                && logged
+                    .value
+                    .is_some_and(|value| LogEntry::decode(logged.key, value).is_ok());
+            if is_version {
+                self.take_row(**version);
+            }
+            if is_logged {
+                self.take_row(**logged);
+            }
+            accounted &= is_version || is_logged;
+        }
+        accounted
+    }
+
+    /// Takes a key out of what is lost.
+    fn find(&mut self, key: &Key) {
+        let behind = after(key);
+        let lost = std::mem::take(&mut self.damage.lost);
+        for range in lost {
+            if !range.contains(key) {
+                self.damage.lost.push(range);
+                continue;
+            }
+            if range.from < *key {
+                self.lose(range.from, Some(key.clone()));
+            }
+            if range.to.as_ref().is_none_or(|to| behind < *to) {
+                self.lose(behind.clone(), range.to);
+            }
+        }
     }
 
     /// What the log says about what was found, and about what was not.
@@ -175,7 +302,9 @@ impl Salvage {
     fn take_meta(&mut self, item: &Item<'_>) {
         if let Item::Row { key, value } = item {
             if *key == STATE_ROW.as_bytes() {
-                self.state = State::decode(value).ok();
+                self.state = State::decode(value).ok().or(self.state.take());
+            } else if *key == JOURNAL_ROW.as_bytes() {
+                self.journal = JournalStart::decode(value).ok();
             } else if *key == FORMAT_ROW.as_bytes() {
                 self.format = value.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
             }
@@ -250,7 +379,13 @@ impl Salvage {
             (Ok(revision), Ok(entry)) => {
                 self.revision_seen = self.revision_seen.max(revision);
                 let kind = entry.kind;
-                self.logged.insert(entry.key.into(), Logged { revision, kind });
+                let logged = self
+                    .logged
+                    .entry(entry.key.into())
+                    .or_insert(Logged { revision, kind });
+                if revision >= logged.revision {
+                    *logged = Logged { revision, kind };
+                }
             }
             _ => self.log_is_torn = true,
         }
@@ -321,6 +456,7 @@ impl Salvage {
 }
 
 /// A version of a key that is what was written.
+#[derive(Debug)]
 struct Version {
     key: Key,
     revision: u64,

@@ -95,10 +95,7 @@ fn fill(from: &Path, directory: &Path, options: &Options, verified: bool) -> Res
         },
     };
     let bolt = BoltFile::open(&file).map_err(|error| told(error.into()))?;
-    let db = Db::open(
-        Arc::new(FileDisk::new(directory.join(DATABASE_FILE))),
-        options.cache_bytes,
-    )?;
+    let db = Db::open(Arc::new(FileDisk::new(directory.join(DATABASE_FILE))), options)?;
     let fault = |fault: Fault| ImportError::Store(db.error(fault));
     let (txn, _) = db.begin_write().map_err(|(error, _)| told(fault(error)))?;
     let (state, leases) = Import::begin(&txn)
