@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use k8s_openapi::api::{
     apps, authentication, authorization, autoscaling, batch, certificates, coordination, core, discovery,
-    events, networking, node, policy, rbac, scheduling, storage,
+    events, flowcontrol, networking, node, policy, rbac, scheduling, storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
@@ -98,6 +98,13 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
         types! { discovery::v1 { EndpointSlice } },
     ),
     ("events.k8s.io", "v1", types! { events::v1 { Event } }),
+    (
+        "flowcontrol.apiserver.k8s.io",
+        "v1",
+        types! {
+            flowcontrol::v1 { FlowSchema, PriorityLevelConfiguration }
+        },
+    ),
     (
         "networking.k8s.io",
         "v1",
@@ -202,6 +209,7 @@ fn place(name: &str) -> Option<(String, String, String)> {
     let (short, version, kind) = (parts.next()?, parts.next()?, parts.next()?);
     let group = match short {
         "core" => String::new(),
+        "flowcontrol" => "flowcontrol.apiserver.k8s.io".to_owned(),
         "rbac" => "rbac.authorization.k8s.io".to_owned(),
         "apps" | "autoscaling" | "batch" | "policy" => short.to_owned(),
         other => format!("{other}.k8s.io"),

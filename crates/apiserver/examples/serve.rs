@@ -58,6 +58,7 @@ async fn main() -> Result<(), Failure> {
 
     let store = EmbeddedStore::open(&directory.join("store"), Options::default())?;
     let mut config = Config::new(address);
+    config.authentication.client_ca = Some(authority.certificate().to_owned());
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(authority.certificate().to_owned()),
         certificate: kubelet_client.certificate,

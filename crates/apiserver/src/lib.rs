@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `http` | connections (TLS or in-process), the pipeline every request takes, response bodies |
 //! | `authn`, `request`, `authz` | who asks; what is asked; may they |
+//! | `flow` | how many are answered at the same time, and whose turn it is |
 //! | `health`, `metrics`, `discovery`, `openapi` | answers that are about the server itself |
 //! | `registry` | the verbs, one a file |
 //! | `resources` | what each kind is and its particular rules: one declaration each, one table |
@@ -13,6 +14,7 @@
 //! | `custom` | resources that CustomResourceDefinitions declare |
 //! | `cache` | every object's bytes once, and the recent past |
 //! | `kubelet` | asking node agents: logs, and streams into containers |
+//! | `outbound` | asking others' HTTPS servers |
 //! | `bootstrap` | objects that exist from the start |
 //! | `status` | refusals |
 //!
@@ -24,8 +26,8 @@
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
 //! cache to be there.
 //!
-//! Deliberately absent: webhooks, static and
-//! bootstrap tokens; conversion webhooks and CEL rules of custom resources.
+//! Deliberately absent: webhooks for authentication and authorization; conversion webhooks and CEL rules of custom
+//! resources.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
@@ -37,11 +39,13 @@ mod custom;
 mod discovery;
 mod encode;
 mod event_leases;
+mod flow;
 mod health;
 mod http;
 mod kubelet;
 mod metrics;
 mod openapi;
+mod outbound;
 mod registry;
 mod request;
 mod resources;
@@ -49,7 +53,9 @@ mod server;
 mod status;
 
 pub use admission::UnknownPlugin;
-pub use authn::UserInfo;
+pub use authn::{AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, UserInfo};
+pub use authz::{AuthorizationMode, UnknownMode};
+pub use flow::FlowConfig;
 pub use http::{Body, InProcess, ServeError};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};

@@ -1,11 +1,14 @@
 //! The server's parts and their life.
 use crate::admission::{Chain, UnknownPlugin};
-use crate::authn::{Accounts, UserInfo};
-use crate::authz::{Grants, Rbac};
+use crate::authn::{
+    Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
+};
+use crate::authz::{AuthorizationMode, Grants, Rbac};
 use crate::bootstrap;
 use crate::cache::{self, Cache};
 use crate::custom;
 use crate::event_leases::EventLeases;
+use crate::flow::{Flow, FlowConfig};
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
 use crate::metrics::Metrics;
@@ -48,6 +51,12 @@ pub struct Config {
     pub tokens: Option<TokenConfig>,
     /// Admission plugins that are asked for beyond those that are on anyway, by upstream's names.
     pub enabled_admission: Vec<String>,
+    /// How callers are recognised beside service accounts.
+    pub authentication: AuthenticationConfig,
+    /// Who decides what they may do.
+    pub authorization: Vec<AuthorizationMode>,
+    /// How many requests are answered at the same time.
+    pub flow: FlowConfig,
     /// Admission plugins that are turned off, by upstream's names.
     pub disabled_admission: Vec<String>,
     /// Where Services get their addresses and ports.
@@ -63,6 +72,9 @@ impl Config {
             kubelet_client: None,
             tokens: None,
             enabled_admission: Vec::new(),
+            authentication: AuthenticationConfig::default(),
+            authorization: AuthorizationMode::DEFAULT.to_vec(),
+            flow: FlowConfig::default(),
             disabled_admission: Vec::new(),
             services: ServiceNetwork::default(),
             shutdown: CancellationToken::new(),
@@ -79,6 +91,8 @@ pub enum StartError {
     KubeletTls { what: &'static str, reason: String },
     #[error(transparent)]
     Admission(#[from] UnknownPlugin),
+    #[error("authentication cannot be set up: {0}")]
+    Authentication(#[from] AuthenticationError),
 }
 
 /// The API over one store. See the crate's documentation.
@@ -88,6 +102,12 @@ pub struct ApiServer {
     pub(crate) cache: Arc<Cache>,
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
+    pub(crate) authentication: Authentication,
+    pub(crate) authorization: Vec<AuthorizationMode>,
+    pub(crate) flow: Flow,
+    /// What extension servers are told about who is recognised.
+    pub(crate) client_ca: Option<String>,
+    pub(crate) front_proxy: Option<FrontProxyConfig>,
     pub(crate) services: ServiceNetwork,
     pub(crate) admission: Chain,
     pub(crate) shutdown: CancellationToken,
@@ -106,6 +126,9 @@ impl ApiServer {
             .map(KubeletClient::new)
             .transpose()?;
         let admission = Chain::select(&config.enabled_admission, &config.disabled_admission)?;
+        let client_ca = config.authentication.client_ca.clone();
+        let front_proxy = config.authentication.front_proxy.clone();
+        let authentication = Authentication::new(config.authentication)?;
         let cache = Arc::new(Cache::new());
         let watch = cache::fill(&cache, &store).await?;
         let fed = Arc::new(AtomicBool::new(true));
@@ -121,11 +144,16 @@ impl ApiServer {
             advertise: config.advertise,
             store,
             rbac: Rbac::new(cache.clone()),
-            cache,
+            cache: cache.clone(),
             kubelets,
             services: config.services,
             admission,
             accounts: config.tokens.map(Accounts::new),
+            authentication,
+            authorization: config.authorization,
+            flow: Flow::new(config.flow, cache.clone()),
+            client_ca,
+            front_proxy,
             shutdown,
             metrics: Metrics::default(),
             event_leases: EventLeases::default(),

@@ -1,7 +1,9 @@
 //! The certificates and kubeconfigs of a node that is its own cluster, in kubeadm's layout.
 use crate::paths::Root;
 use anyhow::{Context, Result};
-use orlop_pki::{Authority, Identity, Kubeconfig, Leaf, LeafRequest, Usage, server_config};
+use orlop_pki::{
+    Authority, Identity, Kubeconfig, Leaf, LeafRequest, Usage, server_config, server_config_for_any_client,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ pub struct NodeIdentity {
     apiserver: Leaf,
     kubelet: Leaf,
     kubelet_client: Leaf,
+    front_proxy: Authority,
 }
 
 /// The address under which clients reach a server bound to `bound`.
@@ -32,6 +35,7 @@ impl NodeIdentity {
     /// Makes what is missing, renews what ends soon, and writes the kubeconfigs.
     pub fn ensure(root: &Root, node_name: &str, bound: SocketAddr) -> Result<Self> {
         let authority = Authority::ensure(&root.pki(), "ca", CLUSTER)?;
+        let front_proxy = Authority::ensure(&root.pki(), "front-proxy-ca", "front-proxy-ca")?;
         let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(SERVICE_ADDRESS)];
         if bound.ip().is_unspecified() {
             addresses.extend(orlop_kubelet::node::addresses(&[], node_name));
@@ -98,6 +102,7 @@ impl NodeIdentity {
             apiserver,
             kubelet,
             kubelet_client,
+            front_proxy,
         })
     }
 
@@ -111,8 +116,15 @@ impl NodeIdentity {
         &self.kubelet_client
     }
 
-    pub fn apiserver_tls(&self) -> Result<Arc<rustls::ServerConfig>> {
-        self.tls(&self.apiserver).context("the API server's certificate")
+    /// `client_cas`: the authorities that clients are told of, PEM; who has signed is looked at later.
+    pub fn apiserver_tls(&self, client_cas: &str) -> Result<Arc<rustls::ServerConfig>> {
+        let Leaf { certificate, key } = &self.apiserver;
+        server_config_for_any_client(certificate, key, client_cas).context("the API server's certificate")
+    }
+
+    /// The authority of what speaks for the API server to extension servers, PEM.
+    pub fn front_proxy_authority(&self) -> &str {
+        self.front_proxy.certificate()
     }
 
     pub fn kubelet_tls(&self) -> Result<Arc<rustls::ServerConfig>> {

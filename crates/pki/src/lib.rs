@@ -6,17 +6,21 @@
 //! ECDSA P-256 and are written with mode 0600 before they are used.
 mod any_certificate;
 mod authority;
+mod client_auth;
 mod error;
 mod files;
+mod jwk;
 mod kubeconfig;
 mod tls;
 mod token;
 
 pub use any_certificate::any_certificate;
 pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
+pub use client_auth::ClientAuthorities;
 pub use error::PkiError;
+pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;
-pub use tls::{server_config, subject_of};
+pub use tls::{server_config, server_config_for_any_client, subject_of};
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 
 /// Serving certificates and client identities are signed for this many days, as kubeadm does.

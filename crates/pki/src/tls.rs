@@ -1,8 +1,8 @@
 //! TLS server settings, and the identity behind a client certificate.
-use crate::{Identity, PkiError};
-use rustls::RootCertStore;
+use crate::{Identity, PkiError, client_auth};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use std::sync::Arc;
 
 /// Settings for a server with a PEM certificate and key that asks for, but doesn't require, client
@@ -12,22 +12,46 @@ pub fn server_config(
     key: &str,
     client_ca: &str,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    let bad = |what: &'static str| move |reason: String| PkiError::Tls { what, reason };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(client_ca.as_bytes()) {
-        let root = root.map_err(|e| bad("the client CA")(e.to_string()))?;
-        roots.add(root).map_err(|e| bad("the client CA")(e.to_string()))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let roots = client_auth::roots(client_ca, "the client CA")?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .allow_unauthenticated()
         .build()
-        .map_err(|e| bad("the client CA")(e.to_string()))?;
+        .map_err(|e| PkiError::Tls {
+            what: "the client CA",
+            reason: e.to_string(),
+        })?;
+    with_verifier(certificate, key, verifier)
+}
+
+/// The same for a server that judges client certificates itself, with [`crate::ClientAuthorities`]: any is taken.
+/// `client_cas` (PEM) are those that clients are told of.
+pub fn server_config_for_any_client(
+    certificate: &str,
+    key: &str,
+    client_cas: &str,
+) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = client_auth::roots(client_cas, "the client CA")?;
+    with_verifier(
+        certificate,
+        key,
+        Arc::new(client_auth::AnyClient::new(provider, &roots)),
+    )
+}
+
+fn with_verifier(
+    certificate: &str,
+    key: &str,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    let bad = |what: &'static str| move |reason: String| PkiError::Tls { what, reason };
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
     let key =
         PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("the serving key")(e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|e| bad("the protocol versions")(e.to_string()))?

@@ -1,16 +1,21 @@
 //! Service account tokens: what they say, and whether that still holds (contract §15.4).
 use super::UserInfo;
+use super::recent::{Recent, digest};
 use crate::TokenConfig;
 use crate::cache::Cache;
 use jiff::Timestamp;
 use orlop_pki::{PkiError, TokenPublicKey, TokenSigner, verified_claims};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Prefix of every name.
 const PREFIX: &str = "system:serviceaccount:";
 /// A pod that has been asked to go for this long counts as gone, seconds.
 const GONE_AFTER: i64 = 60;
+/// A signature that was good is not checked again for this long.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// Pods ask for 3607 s and are used to tokens that outlive a renewal that failed: they get a year, with
 /// a note when a new one is due.
 const POD_SECONDS: i64 = 3607;
@@ -23,6 +28,8 @@ pub struct Accounts {
     pub audiences: Vec<String>,
     signer: TokenSigner,
     keys: Vec<TokenPublicKey>,
+    /// Claims of tokens whose signature was checked. Whether they still hold is looked at each time.
+    signed: Recent<Arc<Value>>,
 }
 
 /// An object that a token ends with.
@@ -43,7 +50,7 @@ pub struct Issued {
 
 /// Whom a valid token speaks for, and which of the wanted audiences it is for.
 pub struct Verified {
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     pub audiences: Vec<String>,
 }
 
@@ -73,6 +80,7 @@ impl Accounts {
             audiences,
             signer,
             keys,
+            signed: Recent::default(),
         }
     }
 
@@ -117,7 +125,7 @@ impl Accounts {
         cache: &Cache,
         now: Timestamp,
     ) -> Option<Verified> {
-        let claims = verified_claims(token, &self.keys)?;
+        let claims = self.signed_claims(token)?;
         let now = now.as_second();
         if claims["iss"].as_str() != Some(&self.issuer)
             || claims["exp"].as_i64()? <= now
@@ -171,7 +179,21 @@ impl Accounts {
         let mut user = UserInfo::new(format!("{PREFIX}{namespace}:{name}"), groups);
         user.uid = account["uid"].as_str().unwrap_or_default().to_owned();
         user.extra = extra;
-        Some(Verified { user, audiences })
+        Some(Verified {
+            user: Arc::new(user),
+            audiences,
+        })
+    }
+
+    /// The claims of a token that was signed here.
+    fn signed_claims(&self, token: &str) -> Option<Arc<Value>> {
+        let (digest, now) = (digest(token), Instant::now());
+        if let Some(claims) = self.signed.get(&digest, now) {
+            return Some(claims);
+        }
+        let claims = Arc::new(verified_claims(token, &self.keys)?);
+        self.signed.put(digest, claims.clone(), now + REMEMBERED);
+        Some(claims)
     }
 
     /// `/openid/v1/jwks`.
@@ -194,9 +216,8 @@ impl Accounts {
 
 /// `Some` while the object that a claim names is there, the same one, and not gone in all but name.
 fn holds(cache: &Cache, plural: &str, namespace: &str, claim: &Value, now: i64) -> Option<()> {
-    let stored = cache
-        .core_object(plural, namespace, claim["name"].as_str()?)?
-        .value();
+    let stored = cache.core_object(plural, namespace, claim["name"].as_str()?)?;
+    let stored = stored.at(&["/metadata/uid", "/metadata/deletionTimestamp"]);
     let metadata = &stored["metadata"];
     let leaving = metadata["deletionTimestamp"].as_str();
     let gone = leaving.is_some_and(|at| {

@@ -1,66 +1,202 @@
-//! Who is calling: the connection's client certificate, a bearer token, or nobody (contract §15.1, §15.2).
+//! Who is calling (contract §15): a client certificate, a front proxy's word, a bearer token, or nobody.
 mod accounts;
+mod bootstrap;
 mod certificate;
+mod config;
+mod front_proxy;
 mod impersonation;
+mod oidc;
+mod recent;
+mod static_tokens;
 mod user;
 
-pub use accounts::{Accounts, Bound, Wanted};
+pub use accounts::{Accounts, Bound, Verified, Wanted};
+pub use config::{AuthenticationConfig, AuthenticationError, FrontProxyConfig};
 pub use impersonation::requested as requested_impersonation;
+pub use oidc::OidcConfig;
 pub use user::UserInfo;
 
 use crate::ApiServer;
 use crate::status::ApiError;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use front_proxy::FrontProxy;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use jiff::Timestamp;
+use oidc::Oidc;
+use orlop_pki::ClientAuthorities;
+use rustls::pki_types::CertificateDer;
+use static_tokens::StaticTokens;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What a connection proves about its client.
-#[derive(Clone)]
-pub enum Identity {
-    User(Arc<UserInfo>),
-    Anonymous(Arc<UserInfo>),
-    /// A certificate that names nobody.
-    Bad,
+/// How a browser's WebSocket brings a token: it cannot set headers.
+const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+
+/// Everything that proves who is calling, but for service account tokens.
+pub struct Authentication {
+    client_ca: Option<ClientAuthorities>,
+    front_proxy: Option<FrontProxy>,
+    anonymous: bool,
+    static_tokens: StaticTokens,
+    bootstrap_tokens: bool,
+    oidc: Option<Oidc>,
+    nobody: Arc<UserInfo>,
 }
 
-/// The identity of a connection, from its verified client certificate.
-pub fn from_connection(certificate: Option<&[u8]>) -> Identity {
-    match certificate {
-        None => Identity::Anonymous(Arc::new(UserInfo::anonymous())),
-        Some(der) => match certificate::user(der) {
-            Some(user) => Identity::User(Arc::new(user)),
-            None => Identity::Bad,
-        },
+impl Authentication {
+    pub fn new(config: AuthenticationConfig) -> Result<Self, AuthenticationError> {
+        let client_ca = config.client_ca.as_deref();
+        let tokens = config.static_tokens.as_deref();
+        Ok(Self {
+            client_ca: client_ca
+                .map(|pem| ClientAuthorities::from_pem(pem, "the client CA"))
+                .transpose()?,
+            front_proxy: config.front_proxy.map(FrontProxy::new).transpose()?,
+            anonymous: config.anonymous,
+            static_tokens: tokens.map(StaticTokens::parse).transpose()?.unwrap_or_default(),
+            bootstrap_tokens: config.bootstrap_tokens,
+            oidc: config.oidc.map(Oidc::new).transpose()?,
+            nobody: Arc::new(UserInfo::anonymous()),
+        })
+    }
+
+    /// What a connection proves about its client, by the certificates it presented.
+    pub fn of_connection(&self, chain: Option<&[CertificateDer<'_>]>) -> Identity {
+        let Some(chain) = chain.filter(|chain| !chain.is_empty()) else {
+            return Identity::default();
+        };
+        let signed = self.client_ca.as_ref().is_some_and(|ca| ca.signed(chain));
+        let user = chain
+            .first()
+            .filter(|_| signed)
+            .and_then(|leaf| certificate::user(leaf));
+        Identity {
+            certificate: match user {
+                Some(user) => Certificate::Of(Arc::new(user)),
+                None => Certificate::Bad,
+            },
+            is_proxy: self
+                .front_proxy
+                .as_ref()
+                .is_some_and(|proxy| proxy.is_proxy(chain)),
+        }
     }
 }
 
-/// The user of one request on that connection. A certificate counts before a token.
-pub fn authenticate(
+/// What a connection proves about its client.
+#[derive(Clone, Default)]
+pub struct Identity {
+    certificate: Certificate,
+    /// Its word about callers is taken.
+    is_proxy: bool,
+}
+
+#[derive(Clone, Default)]
+enum Certificate {
+    #[default]
+    None,
+    Of(Arc<UserInfo>),
+    /// One of an authority that doesn't count, or that names nobody.
+    Bad,
+}
+
+/// The user of one request on a connection. A proxy's word counts before its own certificate, and that before a token.
+pub async fn authenticate(
     server: &ApiServer,
     identity: &Identity,
     headers: &HeaderMap,
 ) -> Result<Arc<UserInfo>, ApiError> {
-    match identity {
-        Identity::User(user) => Ok(user.clone()),
-        Identity::Bad => Err(ApiError::unauthorized()),
-        Identity::Anonymous(nobody) => match bearer(headers) {
-            // A wrong token is refused rather than ignored.
-            Some(token) => token_user(server, token).ok_or_else(ApiError::unauthorized),
-            None => Ok(nobody.clone()),
-        },
+    let authn = &server.authentication;
+    let proxy = authn.front_proxy.as_ref().filter(|_| identity.is_proxy);
+    if let Some(user) = proxy.and_then(|proxy| proxy.user(headers)) {
+        return Ok(Arc::new(user));
+    }
+    if let Certificate::Of(user) = &identity.certificate {
+        return Ok(user.clone());
+    }
+    if let Some(token) = bearer(headers) {
+        // A wrong token is refused rather than ignored.
+        let verified = verify_token(server, &token, &[]).await;
+        return verified
+            .map(|verified| verified.user)
+            .ok_or_else(ApiError::unauthorized);
+    }
+    match identity.certificate {
+        Certificate::None if authn.anonymous => Ok(authn.nobody.clone()),
+        _ => Err(ApiError::unauthorized()),
     }
 }
 
-/// The token of an `Authorization: Bearer` header. Other schemes count as no credentials.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// The token of an `Authorization: Bearer` header or of a WebSocket's protocols. Other schemes count as no credentials.
+fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some((scheme, token)) = header.and_then(|value| value.split_once(' '))
+        && scheme.eq_ignore_ascii_case("bearer")
+    {
+        return Some(Cow::Borrowed(token.trim()));
+    }
+    let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let encoded = protocols
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|protocol| protocol.trim().strip_prefix(WEBSOCKET_BEARER))?;
+    let token = URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    Some(Cow::Owned(String::from_utf8(token).ok()?))
 }
 
-fn token_user(server: &ApiServer, token: &str) -> Option<Arc<UserInfo>> {
-    let accounts = server.accounts.as_ref()?;
-    let verified = accounts.verify(token, &accounts.audiences, &server.cache, Timestamp::now())?;
-    Some(Arc::new(verified.user))
+/// Whom a token speaks for, if it is for one of these audiences (none: for this server).
+pub async fn verify_token(server: &ApiServer, token: &str, audiences: &[String]) -> Option<Verified> {
+    let authn = &server.authentication;
+    let own = server
+        .accounts
+        .as_ref()
+        .map_or(&[][..], |accounts| &accounts.audiences);
+    let wanted = if audiences.is_empty() { own } else { audiences };
+    let now = Timestamp::now();
+    let for_this_server = || -> Option<Vec<String>> {
+        let shared: Vec<String> = wanted.iter().filter(|a| own.contains(a)).cloned().collect();
+        (audiences.is_empty() || !shared.is_empty()).then_some(shared)
+    };
+    let user = if let Some(user) = authn.static_tokens.user(token) {
+        user
+    } else if let Some(user) = authn
+        .bootstrap_tokens
+        .then(|| bootstrap::user(token, &server.cache, now))
+        .flatten()
+    {
+        Arc::new(user)
+    } else if let Some(accounts) = &server.accounts
+        && let Some(verified) = accounts.verify(token, wanted, &server.cache, now)
+    {
+        return Some(verified);
+    } else {
+        authn.oidc.as_ref()?.user(token).await?
+    };
+    // These tokens name no audience: they are for this server.
+    Some(Verified {
+        user,
+        audiences: for_this_server()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn tokens_come_in_the_header_or_in_a_websockets_protocols() {
+        let of = |name, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            bearer(&headers).map(Cow::into_owned)
+        };
+        assert_eq!(of(AUTHORIZATION, "Bearer  abc ").as_deref(), Some("abc"));
+        assert_eq!(of(AUTHORIZATION, "bearer abc").as_deref(), Some("abc"));
+        assert_eq!(of(AUTHORIZATION, "Basic YWJj"), None);
+        let protocols = "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj";
+        assert_eq!(of(SEC_WEBSOCKET_PROTOCOL, protocols).as_deref(), Some("abc"));
+        assert_eq!(of(SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io"), None);
+    }
 }

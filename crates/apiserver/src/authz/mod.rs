@@ -5,7 +5,7 @@ mod policy;
 mod rbac;
 mod references;
 
-pub use policy::{Attributes, Decision, decide, rules_for, rules_review};
+pub use policy::{Attributes, AuthorizationMode, Decision, UnknownMode, decide, rules_for, rules_review};
 pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule, rules_of};
 pub(crate) use references::{Reference, references};
 
@@ -18,10 +18,14 @@ use std::sync::Arc;
 
 /// Refuses a request its user may not make.
 pub fn check(server: &ApiServer, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
-    let attributes = Attributes::of(info, query);
-    match decide(server, user, &attributes) {
+    require(server, user, &Attributes::of(info, query))
+}
+
+/// Refuses what a user may not do.
+pub fn require(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Result<(), ApiError> {
+    match decide(server, user, asked) {
         Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) => Err(refusal(user, &attributes, &reason)),
+        Decision::Deny(reason) => Err(refusal(user, asked, &reason)),
     }
 }
 
@@ -30,16 +34,21 @@ pub fn acting_user(
     server: &ApiServer,
     caller: Arc<UserInfo>,
     headers: &HeaderMap,
+    asked: &Attributes,
 ) -> Result<Arc<UserInfo>, ApiError> {
     let Some(wanted) = authn::requested_impersonation(headers)? else {
         return Ok(caller);
     };
-    for need in &wanted.needs {
-        if let Decision::Deny(reason) = decide(server, &caller, need) {
-            return Err(refusal(&caller, need, &reason));
+    let mut refused = None;
+    for mode in wanted.modes(&caller) {
+        let mut needs = wanted.act(mode, asked).into_iter().chain(wanted.needs(mode));
+        match needs.try_for_each(|need| require(server, &caller, &need)) {
+            Ok(()) => return Ok(Arc::new(wanted.user(mode))),
+            Err(error) => refused = refused.or(Some(error)),
         }
     }
-    Ok(Arc::new(wanted.user))
+    // The last mode is always tried, so there is a refusal.
+    Err(refused.unwrap_or_else(ApiError::unauthorized))
 }
 
 fn refusal(user: &UserInfo, asked: &Attributes, reason: &str) -> ApiError {

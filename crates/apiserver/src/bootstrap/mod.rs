@@ -1,7 +1,11 @@
 //! Objects that exist from the first start on (contract §21): namespaces, priority classes, and the roles
 //! that everybody is bound to.
+mod authentication;
+mod flow;
 mod kubernetes;
 mod roles;
+
+pub(crate) use flow::objects as flow_objects;
 
 use crate::ApiServer;
 use crate::authz::RBAC_GROUP;
@@ -69,7 +73,20 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
     for wanted in roles::all() {
         want(wanted.plural, RBAC_GROUP, wanted.object);
     }
-    for wanted in kubernetes::objects(server.advertise(), &server.services) {
+    for (plural, object) in flow_objects() {
+        let group = crate::flow::GROUP;
+        let stored = resources::find(group, "v1", plural)
+            .and_then(|kind| server.cache.object(kind, "", text(&object, "name")));
+        // What is there has been changed by somebody, who knows why.
+        if stored.is_none() {
+            writes.extend(write(server, plural, group, object));
+        }
+    }
+    let told = authentication::object(server.client_ca.as_deref(), server.front_proxy.as_ref());
+    for wanted in kubernetes::objects(server.advertise(), &server.services)
+        .into_iter()
+        .chain(told)
+    {
         writes.extend(write_corrected(server, &wanted));
     }
     writes

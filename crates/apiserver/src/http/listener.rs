@@ -1,5 +1,5 @@
 //! The secure port: TLS connections, each with the identity its client certificate proves.
-use super::pipeline::{Caller, collect, handle};
+use super::pipeline::{Caller, Upload, handle};
 use crate::ApiServer;
 use crate::authn;
 use hyper::service::service_fn;
@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A client that does not finish its handshake in this time is dropped.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// A client that does not finish the head of its request in this time is dropped (upstream's limit).
+const HEADER_TIME_MAX: Duration = Duration::from_secs(32);
 /// Streams of one HTTP/2 connection at a time (upstream's limit).
 const STREAMS_MAX: u32 = 250;
 /// What is still being answered at shutdown gets this long.
@@ -73,27 +75,24 @@ async fn connection(
     shutdown: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| chain.first())
-        .map(|certificate| certificate.to_vec());
-    let identity = authn::from_connection(certificate.as_deref());
+    let chain = stream.get_ref().1.peer_certificates();
+    let identity = server.authentication.of_connection(chain);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (server, identity) = (server.clone(), identity.clone());
         async move {
             let (parts, body) = request.into_parts();
-            let user = match authn::authenticate(&server, &identity, &parts.headers) {
+            let user = match authn::authenticate(&server, &identity, &parts.headers).await {
                 Ok(user) => user,
                 Err(error) => return Ok(super::error_response(&error, &crate::request::Output::JSON)),
             };
-            let body = collect(body).await;
-            Ok::<_, Infallible>(handle(server, Caller { user }, parts, body).await)
+            Ok::<_, Infallible>(handle(server, Caller { user }, parts, Upload::of(body)).await)
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())

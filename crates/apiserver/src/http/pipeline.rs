@@ -7,8 +7,9 @@ use crate::authz;
 use crate::request::{self, BODY_BYTES_MAX, Output, Query, RequestInfo};
 use crate::resources::Resource;
 use crate::status::ApiError;
-use crate::{ApiServer, discovery, health, metrics, openapi, registry};
+use crate::{ApiServer, discovery, flow, health, metrics, openapi, registry};
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -22,6 +23,15 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Subresources that answer as long as their caller listens.
 const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward"];
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+
+/// What becomes known about a request on its way, for its answer's headers.
+#[derive(Default)]
+struct Facts {
+    class: Option<Arc<flow::Class>>,
+}
 
 /// Who is calling.
 #[derive(Clone)]
@@ -73,8 +83,37 @@ impl Call {
     }
 }
 
+/// A request body that has not been read yet: who asks and whether they may comes first.
+pub(crate) enum Upload {
+    Nothing,
+    Coming(BoxFuture<'static, Result<Bytes, ApiError>>),
+}
+
+impl Upload {
+    pub fn of<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if body.is_end_stream() {
+            Self::Nothing
+        } else {
+            Self::Coming(Box::pin(collect(body)))
+        }
+    }
+
+    async fn read(self, within: Duration) -> Result<Bytes, ApiError> {
+        match self {
+            Self::Nothing => Ok(Bytes::new()),
+            Self::Coming(body) => tokio::time::timeout(within, body)
+                .await
+                .unwrap_or_else(|_| Err(too_late())),
+        }
+    }
+}
+
 /// Reads a request body, up to the limit.
-pub(crate) async fn collect<B>(body: B) -> Result<Bytes, ApiError>
+async fn collect<B>(body: B) -> Result<Bytes, ApiError>
 where
     B: http_body::Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -90,12 +129,16 @@ where
     }
 }
 
+fn too_late() -> ApiError {
+    ApiError::timeout("request did not complete within the allotted timeout")
+}
+
 /// Answers one request.
 pub(crate) async fn handle(
     server: Arc<ApiServer>,
     caller: Caller,
     parts: Parts,
-    body: Result<Bytes, ApiError>,
+    upload: Upload,
 ) -> Response<Body> {
     let audit_id = parts
         .headers
@@ -105,7 +148,11 @@ pub(crate) async fn handle(
     let began = Instant::now();
     let takes_gzip = accepts_gzip(&parts.headers);
     let (method, uri, user) = (parts.method.clone(), parts.uri.clone(), caller.user.clone());
-    let mut response = compress(takes_gzip, answer(server, caller, parts, body).await);
+    let mut facts = Facts::default();
+    let mut response = compress(
+        takes_gzip,
+        answer(server, caller, parts, upload, &mut facts).await,
+    );
     tracing::debug!(
         %method, %uri, user = user.name, code = response.status().as_u16(), elapsed = ?began.elapsed(),
         "answered"
@@ -113,6 +160,10 @@ pub(crate) async fn handle(
     let headers = response.headers_mut();
     if let Some(id) = audit_id {
         headers.insert(AUDIT_ID, id);
+    }
+    if let Some(class) = facts.class {
+        headers.insert(FLOW_SCHEMA, class.schema_uid.clone());
+        headers.insert(PRIORITY_LEVEL, class.level_uid.clone());
     }
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -124,7 +175,8 @@ async fn answer(
     server: Arc<ApiServer>,
     caller: Caller,
     mut parts: Parts,
-    body: Result<Bytes, ApiError>,
+    upload: Upload,
+    facts: &mut Facts,
 ) -> Response<Body> {
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
@@ -135,11 +187,31 @@ async fn answer(
         .map(|name| name.trim_start_matches('=').to_owned());
     let info = request::parse(&parts.method, path, query.flag("watch"), name_selector);
 
-    let user = match authz::acting_user(&server, caller.user, &parts.headers) {
+    let asked = authz::Attributes::of(&info, &query);
+    let user = match authz::acting_user(&server, caller.user, &parts.headers, &asked) {
         Ok(user) => user,
         Err(error) => return error_response(&error, &Output::JSON),
     };
-    if let Err(error) = authz::check(&server, &user, &info, &query) {
+    let streams = LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
+    let long_running = info.verb == "watch" || streams;
+    // A watch has its seat until it has begun; what streams by other means has none.
+    let seat = if streams {
+        None
+    } else {
+        match server.flow.admit(&user, &asked, &parts.method).await {
+            Ok(admitted) => {
+                server.metrics.flow.admitted(&admitted);
+                facts.class = admitted.class.clone();
+                Some(admitted)
+            }
+            Err(turned_away) => {
+                server.metrics.flow.turned_away(&turned_away);
+                facts.class = turned_away.class;
+                return error_response(&ApiError::overloaded(), &Output::JSON);
+            }
+        }
+    };
+    if let Err(error) = authz::require(&server, &user, &asked) {
         return error_response(&error, &Output::JSON);
     }
     if !info.is_resource {
@@ -166,15 +238,14 @@ async fn answer(
         Ok(deadline) => deadline,
         Err(error) => return error_response(&error, &output),
     };
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => return error_response(&error, &output),
-    };
-    let long_running = info.verb == "watch" || LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
     let (kind, began) = (
         metrics::kind_of(&info, Some(resource), &parts.method, &query),
         Instant::now(),
     );
+    let body = match upload.read(deadline).await {
+        Ok(body) => body,
+        Err(error) => return error_response(&error, &output),
+    };
     let in_flight = (!long_running).then(|| server.metrics.began(&parts.method));
     let call = Arc::new(Call {
         server,
@@ -194,11 +265,10 @@ async fn answer(
     let result = if long_running {
         work.await
     } else {
-        match tokio::time::timeout(deadline, work).await {
+        let left = deadline.saturating_sub(began.elapsed());
+        match tokio::time::timeout(left, work).await {
             Ok(result) => result,
-            Err(_) => Ok(Err(ApiError::timeout(
-                "request did not complete within the allotted timeout",
-            ))),
+            Err(_) => Ok(Err(too_late())),
         }
     };
     let mut response = match result {
@@ -218,6 +288,7 @@ async fn answer(
             )
         }
     };
+    drop(seat);
     drop(in_flight);
     let lasted = (!long_running).then(|| began.elapsed());
     call.server.metrics.answered(&kind, response.status(), lasted);

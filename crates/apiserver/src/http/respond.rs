@@ -75,10 +75,10 @@ pub fn response(code: StatusCode, content_type: &'static str, body: Body) -> Res
 /// An error as the client wants it: a `Status`, or plain text for paths the server does not know.
 pub fn error_response(error: &ApiError, output: &Output) -> Response<Body> {
     let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if error.plain {
-        return Answer::text(code, error.message.clone()).into_response(output);
-    }
-    let mut response = Answer::Value(code, error.to_value()).into_response(output);
+    let mut response = match error.plain {
+        true => Answer::text(code, error.message.clone()).into_response(output),
+        false => Answer::Value(code, error.to_value()).into_response(output),
+    };
     if let Some(seconds) = error.retry_after {
         response
             .headers_mut()

@@ -1,6 +1,6 @@
 //! The API as a tower service inside the process: the same pipeline, without a socket.
 use super::Body;
-use super::pipeline::{Caller, collect, handle};
+use super::pipeline::{Caller, Upload, handle};
 use crate::ApiServer;
 use crate::authn::UserInfo;
 use bytes::Bytes;
@@ -62,8 +62,7 @@ where
             if let Some(agent) = agent {
                 parts.headers.entry(USER_AGENT).or_insert(agent);
             }
-            let body = collect(body).await;
-            Ok(handle(server, caller, parts, body).await)
+            Ok(handle(server, caller, parts, Upload::of(body)).await)
         })
     }
 }

@@ -1,4 +1,5 @@
 //! What the server counts about itself, under upstream's names (contract §4.5).
+mod flow;
 
 use crate::ApiServer;
 use crate::http::{Answer, Body, response};
@@ -63,6 +64,7 @@ pub struct Metrics {
     durations: Family<Kind, Histogram, fn() -> Histogram>,
     in_flight: Family<InFlight, Gauge>,
     objects: Family<Stored, Gauge>,
+    pub flow: flow::FlowMetrics,
 }
 
 impl Default for Metrics {
@@ -89,12 +91,15 @@ impl Default for Metrics {
         );
         registry.register("apiserver_storage_objects", "Stored objects", objects.clone());
         orlop_metrics::process::register(&mut registry);
+        let flow = flow::FlowMetrics::default();
+        flow.register(&mut registry);
         Self {
             registry,
             requests,
             durations,
             in_flight,
             objects,
+            flow,
         }
     }
 }
@@ -187,6 +192,7 @@ pub fn answer(server: &ApiServer, path: &str) -> Option<Answer> {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         metrics.objects.get_or_create(&stored).set(count);
     }
+    metrics.flow.observe(&server.flow.levels());
     let mut body = String::new();
     if let Err(error) = text::encode(&mut body, &metrics.registry) {
         tracing::error!(%error, "the metrics cannot be written");

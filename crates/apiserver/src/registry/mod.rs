@@ -47,7 +47,7 @@ pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
     if call.resource.storage.is_empty() {
         return match (&call.method, call.resource.plural) {
             (&Method::POST, "bindings") => binding::bind_legacy(&call).await,
-            (&Method::POST, _) => reviews::answer(&call),
+            (&Method::POST, _) => reviews::answer(&call).await,
             _ => Err(ApiError::method_not_allowed()),
         };
     }

@@ -1,15 +1,14 @@
 //! Questions about the caller, answered and forgotten (contract §15.5, §16).
 use super::identity;
-use crate::authn::UserInfo;
+use crate::authn::{self, UserInfo};
 use crate::authz::{self, Attributes, Decision};
 use crate::http::{Answer, Call};
 use crate::request::{self, WriteOptions};
 use crate::status::{ApiError, cause};
 use http::StatusCode;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub fn answer(call: &Call) -> Result<Answer, ApiError> {
+pub async fn answer(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let decoded = request::decode_object(call.resource, &call.headers, &call.body, options.validation)?;
     let mut review = decoded.object;
@@ -19,7 +18,7 @@ pub fn answer(call: &Call) -> Result<Answer, ApiError> {
             review["status"] = json!({"userInfo": call.user.to_value()});
         }
         "TokenReview" => {
-            review["status"] = token(call, &review)?;
+            review["status"] = token(call, &review).await?;
         }
         "SelfSubjectAccessReview" => {
             review["status"] = access(call, &review, &call.user)?;
@@ -56,29 +55,22 @@ pub fn answer(call: &Call) -> Result<Answer, ApiError> {
     Ok(Answer::Value(StatusCode::CREATED, review))
 }
 
-fn token(call: &Call, review: &Value) -> Result<Value, ApiError> {
+async fn token(call: &Call, review: &Value) -> Result<Value, ApiError> {
     let token = review["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
         return Err(ApiError::bad_request(
             "token is required for TokenReview in authentication",
         ));
     }
-    let verified = call.server.accounts.as_ref().and_then(|accounts| {
-        let wanted: Vec<String> =
-            serde_json::from_value(review["spec"]["audiences"].clone()).unwrap_or_default();
-        let wanted = if wanted.is_empty() {
-            &accounts.audiences
-        } else {
-            &wanted
-        };
-        accounts.verify(token, wanted, &call.server.cache, Timestamp::now())
-    });
-    Ok(match verified {
-        Some(verified) => {
-            json!({"authenticated": true, "user": verified.user.to_value(), "audiences": verified.audiences})
-        }
-        None => json!({"user": {}, "error": "invalid bearer token"}),
-    })
+    let wanted: Vec<String> = serde_json::from_value(review["spec"]["audiences"].clone()).unwrap_or_default();
+    let Some(verified) = authn::verify_token(&call.server, token, &wanted).await else {
+        return Ok(json!({"user": {}, "error": "invalid bearer token"}));
+    };
+    let mut status = json!({"authenticated": true, "user": verified.user.to_value()});
+    if !verified.audiences.is_empty() {
+        status["audiences"] = json!(verified.audiences);
+    }
+    Ok(status)
 }
 
 fn subject(call: &Call, review: &Value) -> Result<UserInfo, ApiError> {

@@ -16,6 +16,7 @@ mod customresourcedefinitions;
 mod daemonsets;
 mod discovery;
 mod events;
+mod flowcontrol;
 mod leases;
 mod namespaces;
 mod networking;
@@ -93,6 +94,8 @@ pub static TABLE: &[Resource] = &[
     leases::LEASES,
     node::RUNTIMECLASSES,
     discovery::ENDPOINTSLICES,
+    flowcontrol::FLOWSCHEMAS,
+    flowcontrol::PRIORITYLEVELCONFIGURATIONS,
 ];
 
 /// Every served resource.
@@ -162,6 +165,7 @@ mod tests {
                 "coordination.k8s.io",
                 "node.k8s.io",
                 "discovery.k8s.io",
+                "flowcontrol.apiserver.k8s.io",
             ]
         );
     }

@@ -255,6 +255,19 @@ impl ApiError {
         Self::new(429, "TooManyRequests", message)
     }
 
+    /// 429 in plain text: too much is being asked at the same time.
+    pub fn overloaded() -> Self {
+        Self {
+            plain: true,
+            retry_after: Some(1),
+            ..Self::new(
+                429,
+                "TooManyRequests",
+                "Too many requests, please try again later.\n",
+            )
+        }
+    }
+
     pub fn internal(error: impl std::fmt::Display) -> Self {
         let mut answer = Self::new(500, "InternalError", format!("Internal error occurred: {error}"));
         answer.details = Some(Box::new(Details {

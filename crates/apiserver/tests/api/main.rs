@@ -3,17 +3,20 @@
 
 mod admission;
 mod apply;
+mod authentication;
 mod create;
 mod custom;
 mod delete;
 #[path = "../../../store/tests/guarantees/etcd.rs"]
 mod etcd;
 mod kinds;
+mod limits;
 mod list;
 mod patch;
 mod pods;
 mod rbac;
 mod secure;
+mod served;
 mod services;
 mod store;
 mod support;

@@ -250,8 +250,8 @@ async fn acting_as_somebody_needs_the_right_to_and_gives_theirs() {
     assert!(refused.contains("User \"bob\" cannot list"), "{refused}");
     assert_eq!(
         list(alice.clone()).await.refused(403),
-        "users \"bob\" is forbidden: User \"alice\" cannot impersonate resource \"users\" in API group \"\" at \
-         the cluster scope"
+        "pods is forbidden: User \"alice\" cannot impersonate-on:user-info:list resource \"pods\" in API group \"\" \
+         in the namespace \"default\""
     );
     admin
         .post(CLUSTER_ROLES, role("act", &["impersonate"], "users"))

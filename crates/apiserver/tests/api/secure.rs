@@ -52,6 +52,7 @@ impl Secure {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = ServerConfig::new(address);
+        config.authentication.client_ca = Some(authority.certificate().to_owned());
         config.kubelet_client = Some(KubeletClientTls {
             ca: Some(authority.certificate().to_owned()),
             certificate: agent_client.certificate,

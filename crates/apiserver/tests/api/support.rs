@@ -105,8 +105,12 @@ impl Cluster {
     }
 
     pub async fn with_tokens(tokens: orlop_apiserver::TokenConfig) -> Self {
+        Self::with(|config| config.tokens = Some(tokens)).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
-        config.tokens = Some(tokens);
+        change(&mut config);
         Self::configured(config, TestStore::new().await).await
     }
 
@@ -130,6 +134,13 @@ pub struct Client {
 }
 
 impl Client {
+    pub fn of(service: InProcess, store: TestStore) -> Self {
+        Self {
+            service,
+            _store: store,
+        }
+    }
+
     pub async fn raw(&self, request: Request<Full<Bytes>>) -> http::Response<Body> {
         self.service.clone().oneshot(request).await.unwrap()
     }

@@ -15,16 +15,9 @@ use Why::{Always, NotYet};
 
 const APISERVER: &[(&str, Why)] = &[
     ("allow-privileged", Always),
-    ("authorization-mode", NotYet),
-    ("enable-bootstrap-token-auth", NotYet),
     ("kubelet-preferred-address-types", Always),
     ("proxy-client-cert-file", NotYet),
     ("proxy-client-key-file", NotYet),
-    ("requestheader-allowed-names", NotYet),
-    ("requestheader-client-ca-file", NotYet),
-    ("requestheader-extra-headers-prefix", NotYet),
-    ("requestheader-group-headers", NotYet),
-    ("requestheader-username-headers", NotYet),
     ("runtime-config", NotYet),
     ("feature-gates", NotYet),
 ];

@@ -1,4 +1,5 @@
 //! The command line: what users type, and nothing of what it does.
+mod authentication;
 mod etcd;
 mod inert;
 mod parts;

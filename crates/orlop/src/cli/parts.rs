@@ -1,4 +1,5 @@
 //! Flags of the parts that run alone, under upstream's names.
+use super::authentication::AuthenticationArgs;
 use super::{LogArgs, RootArg};
 use clap::Args;
 use orlop_apiserver::ServiceRange;
@@ -58,9 +59,18 @@ pub struct ApiServerArgs {
     /// Address under which others reach this server [default: the bind address, or loopback].
     #[arg(long, value_name = "IP")]
     pub advertise_address: Option<IpAddr>,
-    /// Authority whose client certificates are trusted [default: /etc/kubernetes/pki/ca.crt].
-    #[arg(long, value_name = "FILE")]
-    pub client_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub authentication: AuthenticationArgs,
+    /// Requests that only read, at the same time; 0 for no limit. With fairness, both limits are one.
+    #[arg(long, value_name = "COUNT", default_value_t = 400)]
+    pub max_requests_inflight: u32,
+    /// Other requests at the same time.
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    pub max_mutating_requests_inflight: u32,
+    /// Share what can be answered at the same time as FlowSchemas and PriorityLevelConfigurations say.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable_priority_and_fairness: bool,
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]

@@ -5,8 +5,13 @@ use crate::node_identity::advertised;
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls, ServiceNetwork, ServiceRange, TokenConfig};
-use orlop_pki::{Authority, Identity, LeafRequest, TokenPublicKey, TokenSigner, Usage, server_config};
+use orlop_apiserver::{
+    ApiServer, AuthenticationConfig, Config, FlowConfig, KubeletClientTls, ServiceNetwork, ServiceRange,
+    TokenConfig,
+};
+use orlop_pki::{
+    Authority, Identity, LeafRequest, TokenPublicKey, TokenSigner, Usage, server_config_for_any_client,
+};
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
@@ -25,13 +30,22 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         Some(ip) => SocketAddr::new(ip, address.port()),
         None => advertised(address),
     };
-    let tls = serving_tls(&arguments, &root, advertise.ip())?;
+    let client_ca = client_ca(&arguments, &root)?;
+    let authentication = arguments.authentication.config(client_ca)?;
+    let tls = serving_tls(&arguments, &root, advertise.ip(), &authentication)?;
     let store = open_store(&arguments, &root).await?;
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.kubelet_client = kubelet_client(&arguments)?;
     config.tokens = Some(tokens(&arguments, &root)?);
     config.enabled_admission = arguments.enable_admission_plugins.clone();
+    config.authentication = authentication;
+    config.authorization = arguments.authentication.authorization_mode.clone();
+    config.flow = FlowConfig {
+        reads: arguments.max_requests_inflight,
+        writes: arguments.max_mutating_requests_inflight,
+        fair: arguments.enable_priority_and_fairness,
+    };
     config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),
@@ -81,14 +95,31 @@ fn service_range(arguments: &ApiServerArgs) -> ServiceRange {
         .unwrap_or_default()
 }
 
+/// Where certificates are that no flag names.
+fn pki(arguments: &ApiServerArgs, root: &Root) -> PathBuf {
+    arguments.cert_dir.clone().unwrap_or_else(|| root.pki())
+}
+
+/// The given authority of client certificates, or that of the PKI directory, PEM.
+fn client_ca(arguments: &ApiServerArgs, root: &Root) -> Result<String> {
+    match &arguments.authentication.client_ca_file {
+        Some(path) => read(path),
+        None => {
+            let own = Authority::ensure(&pki(arguments, root), "ca", "kubernetes")?;
+            Ok(own.certificate().to_owned())
+        }
+    }
+}
+
 /// The given serving certificate, or one signed by the authority of the PKI directory.
-fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc<rustls::ServerConfig>> {
-    let directory = arguments.cert_dir.clone().unwrap_or_else(|| root.pki());
+fn serving_tls(
+    arguments: &ApiServerArgs,
+    root: &Root,
+    ip: IpAddr,
+    authentication: &AuthenticationConfig,
+) -> Result<Arc<rustls::ServerConfig>> {
+    let directory = pki(arguments, root);
     let own = || Authority::ensure(&directory, "ca", "kubernetes");
-    let client_ca = match &arguments.client_ca_file {
-        Some(path) => read(path)?,
-        None => own()?.certificate().to_owned(),
-    };
     let (certificate, key) = match (&arguments.tls_cert_file, &arguments.tls_private_key_file) {
         (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
         // Whoever names a directory may have put a certificate of their own there.
@@ -119,7 +150,8 @@ fn serving_tls(arguments: &ApiServerArgs, root: &Root, ip: IpAddr) -> Result<Arc
             (leaf.certificate, leaf.key)
         }
     };
-    Ok(server_config(&certificate, &key, &client_ca)?)
+    let authorities = authentication.authorities();
+    Ok(server_config_for_any_client(&certificate, &key, &authorities)?)
 }
 
 /// The keys of service account tokens, by default those of the PKI directory.

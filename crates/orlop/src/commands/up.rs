@@ -11,7 +11,9 @@ use crate::node_identity::{NodeIdentity, SERVICE_ACCOUNT_ISSUER};
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls, TokenConfig, UserInfo};
+use orlop_apiserver::{
+    ApiServer, AuthenticationConfig, Config, FrontProxyConfig, KubeletClientTls, TokenConfig, UserInfo,
+};
 use orlop_client::in_process;
 use orlop_controllers::ControllersConfig;
 use orlop_cri::containerd::{ContainerdConfig, Managed};
@@ -49,9 +51,18 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let advertise = advertised_to_pods(address, &node_name);
     // On loopback alone, pods with a network of their own cannot reach it.
     let reachable = !advertise.ip().is_loopback();
-    let (server, store) = start_api_server(&root, &identity, advertise, &shutdown).await?;
+    let authentication = AuthenticationConfig {
+        client_ca: Some(identity.authority().to_owned()),
+        front_proxy: Some(FrontProxyConfig::usual(
+            identity.front_proxy_authority().to_owned(),
+        )),
+        bootstrap_tokens: true,
+        ..AuthenticationConfig::default()
+    };
+    let tls = identity.apiserver_tls(&authentication.authorities())?;
+    let (server, store) = start_api_server(&root, &identity, advertise, authentication, &shutdown).await?;
     parts.spawn({
-        let (server, tls, shutdown) = (server.clone(), identity.apiserver_tls()?, shutdown.clone());
+        let (server, shutdown) = (server.clone(), shutdown.clone());
         async move {
             server
                 .serve(listener, tls, shutdown)
@@ -155,12 +166,14 @@ async fn start_api_server(
     root: &Root,
     identity: &NodeIdentity,
     advertise: SocketAddr,
+    authentication: AuthenticationConfig,
     shutdown: &CancellationToken,
 ) -> Result<(Arc<ApiServer>, Arc<EmbeddedStore>)> {
     let path = root.store();
     let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, Options::default())).await??;
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
+    config.authentication = authentication;
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
         certificate: identity.kubelet_client().certificate.clone(),

@@ -13,6 +13,7 @@ pub(super) const SOURCES: &[&str] = &[
     include_str!("network.schema"),
     include_str!("storage.schema"),
     include_str!("access.schema"),
+    include_str!("control.schema"),
     include_str!("meta.schema"),
 ];
 

@@ -1,0 +1,81 @@
+//! How callers are recognised, as the server is told beforehand.
+use super::oidc::OidcConfig;
+
+/// What counts as a proof of who is calling. Service account tokens have their own part of the configuration.
+pub struct AuthenticationConfig {
+    /// Signs client certificates, PEM. `None`: no certificate counts.
+    pub client_ca: Option<String>,
+    /// A proxy that says in headers who is calling.
+    pub front_proxy: Option<FrontProxyConfig>,
+    /// Whether requests without credentials are let in, as `system:anonymous`.
+    pub anonymous: bool,
+    /// Lines of `token,user,uid,"group1,group2"`.
+    pub static_tokens: Option<String>,
+    /// Whether Secrets of the type `bootstrap.kubernetes.io/token` are tokens.
+    pub bootstrap_tokens: bool,
+    pub oidc: Option<OidcConfig>,
+}
+
+impl Default for AuthenticationConfig {
+    fn default() -> Self {
+        Self {
+            client_ca: None,
+            front_proxy: None,
+            anonymous: true,
+            static_tokens: None,
+            bootstrap_tokens: false,
+            oidc: None,
+        }
+    }
+}
+
+impl AuthenticationConfig {
+    /// All authorities whose certificates may be presented, PEM.
+    pub fn authorities(&self) -> String {
+        let proxies = self.front_proxy.iter().map(|proxy| proxy.ca.as_str());
+        let parts: Vec<&str> = self.client_ca.as_deref().into_iter().chain(proxies).collect();
+        parts.join("\n")
+    }
+}
+
+/// Whose word about the caller is taken, and in which headers.
+#[derive(Clone, Debug)]
+pub struct FrontProxyConfig {
+    /// Signs the proxies' certificates, PEM.
+    pub ca: String,
+    /// Common names of the proxies; empty: any that is signed.
+    pub allowed_names: Vec<String>,
+    /// Of each kind the first header that is there counts, of groups all.
+    pub username_headers: Vec<String>,
+    pub uid_headers: Vec<String>,
+    pub group_headers: Vec<String>,
+    pub extra_prefixes: Vec<String>,
+}
+
+impl FrontProxyConfig {
+    /// kubeadm's header names, and the one name of a proxy it gives a certificate to.
+    pub fn usual(ca: String) -> Self {
+        let one = |name: &str| vec![name.to_owned()];
+        Self {
+            ca,
+            allowed_names: one("front-proxy-client"),
+            username_headers: one("X-Remote-User"),
+            uid_headers: one("X-Remote-Uid"),
+            group_headers: one("X-Remote-Group"),
+            extra_prefixes: one("X-Remote-Extra-"),
+        }
+    }
+}
+
+/// Authentication could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    #[error(transparent)]
+    Authority(#[from] orlop_pki::PkiError),
+    #[error(
+        "line {line} of the token file is unusable: {reason}; each is token,user,uid[,\"group1,group2\"]"
+    )]
+    TokenFile { line: usize, reason: &'static str },
+    #[error("OIDC cannot be set up: {0}")]
+    Oidc(String),
+}

@@ -1,0 +1,141 @@
+//! The server as a client of others' HTTPS servers: identity providers, webhooks, aggregated API servers. One
+//! connection a call: such calls are rare, or cached by whoever makes them.
+use bytes::Bytes;
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Bytes of an answer that are read.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Whose certificates are taken.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'p> {
+    /// Those of this machine's authorities.
+    Machine,
+    /// Those of these authorities, PEM.
+    Authorities(&'p str),
+}
+
+/// A call that brought no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    #[error("{0} is no https URL")]
+    Url(String),
+    #[error("the {0} is unusable: {1}")]
+    Tls(&'static str, String),
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    #[error("{0}")]
+    Failed(#[from] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// TLS towards one kind of server.
+#[derive(Clone)]
+pub struct Outbound {
+    connector: TlsConnector,
+}
+
+impl Outbound {
+    /// `identity`: certificate and key to present, PEM.
+    pub fn new(trust: Trust<'_>, identity: Option<(&str, &str)>) -> Result<Self, OutboundError> {
+        let bad = |what: &'static str| move |reason: String| OutboundError::Tls(what, reason);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| bad("protocol versions")(e.to_string()))?;
+        let mut roots = rustls::RootCertStore::empty();
+        let builder = match trust {
+            Trust::Machine => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                builder.with_root_certificates(roots)
+            }
+            Trust::Authorities(pem) => {
+                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                    let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
+                    roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
+                }
+                builder.with_root_certificates(roots)
+            }
+        };
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|e| bad("certificate")(e.to_string()))?;
+                let key =
+                    PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|e| bad("certificate")(e.to_string()))?
+            }
+        };
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    /// A connection to `host`, whose certificate is to be for `name`.
+    pub async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        name: &str,
+    ) -> Result<TlsStream<TcpStream>, OutboundError> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|e| OutboundError::Failed(e.into()))?;
+        let failed = |error: std::io::Error| OutboundError::Failed(error.into());
+        let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        self.connector.connect(name, stream).await.map_err(failed)
+    }
+
+    /// Sends a request whose URI is a whole `https` one, and reads the answer.
+    pub async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let uri = request.uri().clone();
+        let not_https = || OutboundError::Url(uri.to_string());
+        let authority = uri.authority().ok_or_else(not_https)?;
+        if uri.scheme_str() != Some("https") {
+            return Err(not_https());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        *request.uri_mut() = path.parse::<Uri>().map_err(|_| not_https())?;
+        let value = HeaderValue::from_str(authority.as_str()).map_err(|_| not_https())?;
+        request.headers_mut().insert(HOST, value);
+        let call = async {
+            let stream = self
+                .connect(host, authority.port_u16().unwrap_or(443), host)
+                .await?;
+            let whole = exchange(stream, request).await;
+            whole.map_err(OutboundError::Failed)
+        };
+        tokio::time::timeout(within, call)
+            .await
+            .map_err(|_| OutboundError::Late(within))?
+    }
+}
+
+async fn exchange(
+    stream: TlsStream<TcpStream>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let (parts, body) = sender.send_request(request).await?.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    connection.abort();
+    Ok(Response::from_parts(parts, body))
+}

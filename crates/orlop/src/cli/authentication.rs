@@ -1,0 +1,160 @@
+//! Flags by which the API server recognises its callers and decides what they may do, under upstream's names.
+use anyhow::{Context, Result, bail};
+use clap::{ArgAction, Args};
+use orlop_apiserver::{AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct AuthenticationArgs {
+    /// Authority whose client certificates are trusted [default: /etc/kubernetes/pki/ca.crt].
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// Let requests without credentials in, as system:anonymous.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub anonymous_auth: bool,
+    /// Lines of `token,user,uid,"group1,group2"`.
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// Take the Secrets of type bootstrap.kubernetes.io/token in kube-system for tokens.
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable_bootstrap_token_auth: bool,
+    /// Who decides, in this order, comma-separated: AlwaysAllow, AlwaysDeny, Node, RBAC.
+    #[arg(
+        long,
+        value_name = "MODES",
+        value_delimiter = ',',
+        default_value = "Node,RBAC"
+    )]
+    pub authorization_mode: Vec<AuthorizationMode>,
+    #[command(flatten)]
+    pub request_header: RequestHeaderArgs,
+    #[command(flatten)]
+    pub oidc: OidcArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RequestHeaderArgs {
+    /// Authority of proxies that say in headers who is calling.
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of such proxies, comma-separated [default: any].
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "X-Remote-User"
+    )]
+    pub requestheader_username_headers: Vec<String>,
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "X-Remote-Uid"
+    )]
+    pub requestheader_uid_headers: Vec<String>,
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "X-Remote-Group"
+    )]
+    pub requestheader_group_headers: Vec<String>,
+    #[arg(
+        long,
+        value_name = "PREFIXES",
+        value_delimiter = ',',
+        default_value = "X-Remote-Extra-"
+    )]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct OidcArgs {
+    /// OpenID Connect provider whose tokens are taken.
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    pub oidc_issuer_url: Option<String>,
+    /// What its tokens have to be for.
+    #[arg(long, value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+    /// Authorities of the provider's certificate [default: this machine's].
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    pub oidc_username_claim: String,
+    /// Put before names; `-` for nothing [default: the issuer and #, unless the claim is email].
+    #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
+    pub oidc_username_prefix: Option<String>,
+    #[arg(long, value_name = "CLAIM")]
+    pub oidc_groups_claim: Option<String>,
+    #[arg(long, value_name = "PREFIX")]
+    pub oidc_groups_prefix: Option<String>,
+    /// Claims that tokens must have, each as `claim=value`.
+    #[arg(long, value_name = "CLAIMS", value_delimiter = ',')]
+    pub oidc_required_claim: Vec<String>,
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "RS256")]
+    pub oidc_signing_algs: Vec<String>,
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+impl AuthenticationArgs {
+    /// `client_ca`: the authority of client certificates, PEM.
+    pub fn config(&self, client_ca: String) -> Result<AuthenticationConfig> {
+        let file = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
+        Ok(AuthenticationConfig {
+            client_ca: Some(client_ca),
+            front_proxy: self.request_header.config()?,
+            anonymous: self.anonymous_auth,
+            static_tokens: file(&self.token_auth_file)?,
+            bootstrap_tokens: self.enable_bootstrap_token_auth,
+            oidc: self.oidc.config()?,
+        })
+    }
+}
+
+impl RequestHeaderArgs {
+    fn config(&self) -> Result<Option<FrontProxyConfig>> {
+        let Some(ca) = &self.requestheader_client_ca_file else {
+            return Ok(None);
+        };
+        Ok(Some(FrontProxyConfig {
+            ca: read(ca)?,
+            allowed_names: self.requestheader_allowed_names.clone(),
+            username_headers: self.requestheader_username_headers.clone(),
+            uid_headers: self.requestheader_uid_headers.clone(),
+            group_headers: self.requestheader_group_headers.clone(),
+            extra_prefixes: self.requestheader_extra_headers_prefix.clone(),
+        }))
+    }
+}
+
+impl OidcArgs {
+    fn config(&self) -> Result<Option<OidcConfig>> {
+        let Some((issuer, client)) = self.oidc_issuer_url.as_ref().zip(self.oidc_client_id.as_ref()) else {
+            return Ok(None);
+        };
+        let mut required_claims = Vec::new();
+        for claim in &self.oidc_required_claim {
+            let Some((name, value)) = claim.split_once('=') else {
+                bail!("--oidc-required-claim {claim:?} is not of the form claim=value");
+            };
+            required_claims.push((name.to_owned(), value.to_owned()));
+        }
+        Ok(Some(OidcConfig {
+            ca: self.oidc_ca_file.as_deref().map(read).transpose()?,
+            username_claim: self.oidc_username_claim.clone(),
+            username_prefix: self.oidc_username_prefix.clone(),
+            groups_claim: self.oidc_groups_claim.clone(),
+            groups_prefix: self.oidc_groups_prefix.clone(),
+            required_claims,
+            algorithms: self.oidc_signing_algs.clone(),
+            ..OidcConfig::new(issuer, client)
+        }))
+    }
+}
