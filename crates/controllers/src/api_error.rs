@@ -10,6 +10,11 @@ pub fn is_conflict(error: &kube::Error) -> bool {
     code(error) == Some(409)
 }
 
+/// Whether an object of that name is there already.
+pub fn is_already_exists(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason == "AlreadyExists")
+}
+
 /// Whether the object didn't pass validation, such as a patch whose preconditions no longer hold.
 pub fn is_invalid(error: &kube::Error) -> bool {
     code(error) == Some(422)

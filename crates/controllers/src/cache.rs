@@ -2,24 +2,38 @@
 //! object cut down to what some controller reads.
 
 mod daemon_set;
+mod deployment;
 mod lease;
 mod node;
 mod pod;
+mod pod_parts;
+mod replicas;
 mod revision;
+mod service;
 mod small;
 
 pub use daemon_set::DaemonSetView;
+pub use deployment::DeploymentView;
 pub use lease::LeaseView;
 pub use node::NodeView;
-pub use pod::{BY_CONTROLLER, BY_NODE, ControllerRef, ORPHANS_BY_NAMESPACE, Phase, PodView, Ready};
+pub use pod::{
+    BY_CONTROLLER, BY_NODE, ControllerRef, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase, PodView, Ready,
+};
+pub use pod_parts::{ContainerExit, JobPod, NamedPort, PodAddress, Restarts};
+pub use replicas::{
+    BY_DEPLOYMENT, ORPHAN_SETS_BY_NAMESPACE, ReplicaSetView, Replicas, ReplicationControllerView,
+};
 pub use revision::{BY_OWNER, ORPHAN_REVISIONS_BY_NAMESPACE, RevisionView};
+pub use service::{
+    CustomEndpoints, EndpointsView, MIRRORED_SLICES, SLICES_OF_SERVICE, ServiceView, SliceView,
+};
 pub use small::{BY_NAMESPACE, NamespaceView, RootCaView, ServiceAccountView};
 
 use std::sync::Arc;
 
-use kube::Api;
 use kube::runtime::watcher;
-use orlop_client::informer::{Cached, Informer};
+use kube::{Api, Resource};
+use orlop_client::informer::{Cached, Informer, ObjectKey, Projection};
 use tokio::task::JoinSet;
 
 /// A pod as remembered.
@@ -31,10 +45,32 @@ pub type DaemonSet = Arc<Cached<DaemonSetView>>;
 /// A ControllerRevision as remembered.
 pub type Revision = Arc<Cached<RevisionView>>;
 
+/// A ReplicaSet as remembered.
+pub type ReplicaSet = Arc<Cached<ReplicaSetView>>;
+/// A Service as remembered.
+pub type Service = Arc<Cached<ServiceView>>;
+/// A Deployment as remembered.
+pub type Deployment = Arc<Cached<DeploymentView>>;
+
 /// Name of the ConfigMap with the cluster's CA in every namespace.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 /// Name of the account a pod gets when it names none.
 pub const DEFAULT_ACCOUNT: &str = "default";
+
+/// An object the server answered with, as the cache will show it.
+pub fn cached<P: Projection>(object: P::Object) -> Arc<Cached<P>> {
+    let meta = object.meta();
+    Arc::new(Cached {
+        key: ObjectKey::of(&object),
+        uid: meta.uid.as_deref().unwrap_or_default().into(),
+        resource_version: meta
+            .resource_version
+            .as_deref()
+            .and_then(|version| version.parse().ok())
+            .unwrap_or(0),
+        object: P::project(object),
+    })
+}
 
 /// The shared informers.
 #[derive(Default)]
@@ -45,6 +81,18 @@ pub struct Cache {
     pub nodes: Informer<NodeView>,
     /// All DaemonSets.
     pub daemon_sets: Informer<DaemonSetView>,
+    /// All ReplicaSets.
+    pub replica_sets: Informer<ReplicaSetView>,
+    /// All ReplicationControllers.
+    pub replication_controllers: Informer<ReplicationControllerView>,
+    /// All Deployments.
+    pub deployments: Informer<DeploymentView>,
+    /// All Services.
+    pub services: Informer<ServiceView>,
+    /// All EndpointSlices.
+    pub slices: Informer<SliceView>,
+    /// All Endpoints.
+    pub endpoints: Informer<EndpointsView>,
     /// All ControllerRevisions.
     pub revisions: Informer<RevisionView>,
     /// The node heartbeats in `kube-node-lease`.
@@ -71,6 +119,12 @@ impl Cache {
         watch!(pods, Api::all(client.clone()), all.clone());
         watch!(nodes, Api::all(client.clone()), all.clone());
         watch!(daemon_sets, Api::all(client.clone()), all.clone());
+        watch!(replica_sets, Api::all(client.clone()), all.clone());
+        watch!(replication_controllers, Api::all(client.clone()), all.clone());
+        watch!(deployments, Api::all(client.clone()), all.clone());
+        watch!(services, Api::all(client.clone()), all.clone());
+        watch!(slices, Api::all(client.clone()), all.clone());
+        watch!(endpoints, Api::all(client.clone()), all.clone());
         watch!(revisions, Api::all(client.clone()), all.clone());
         watch!(
             leases,
@@ -88,6 +142,12 @@ impl Cache {
             self.pods.synced(),
             self.nodes.synced(),
             self.daemon_sets.synced(),
+            self.replica_sets.synced(),
+            self.replication_controllers.synced(),
+            self.deployments.synced(),
+            self.services.synced(),
+            self.slices.synced(),
+            self.endpoints.synced(),
             self.revisions.synced(),
             self.leases.synced(),
             self.namespaces.synced(),

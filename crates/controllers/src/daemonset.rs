@@ -5,7 +5,7 @@
 //!
 //! | question | answered by |
 //! |---|---|
-//! | which pods and revisions are ours | `ownership` |
+//! | which pods and revisions are ours | `owned` |
 //! | on which nodes to create, which pods to delete | `manage` |
 //! | which old pods may go for new ones now | `rolling` |
 //! | which revision is current, what to prune | `history`, `revision_bytes` |
@@ -16,11 +16,9 @@
 
 mod backoff;
 mod controller;
-mod expectations;
 mod grouping;
 mod history;
 mod manage;
-mod ownership;
 mod pacing;
 pub(crate) mod revision_bytes;
 mod revisions;

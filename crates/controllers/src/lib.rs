@@ -6,6 +6,9 @@
 //! - one informer a kind ([`cache`]): watch → store, then the handlers the controllers registered,
 //!   which only enqueue keys;
 //! - `daemonset`: two workers take DaemonSets from a queue; writes pods, revisions and status;
+//! - `replica_set`: four workers a kind take ReplicaSets and ReplicationControllers; writes pods;
+//! - `deployment`: two workers take Deployments; writes ReplicaSets;
+//! - `endpoints`: two workers take Services; writes EndpointSlices and Endpoints;
 //! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
 //!   conditions and its pods'; sleeps until the next node could expire;
 //! - `taint_eviction`: deletes pods whose node has a NoExecute taint they don't tolerate;
@@ -22,12 +25,16 @@
 mod api_error;
 pub mod cache;
 mod daemonset;
+mod deployment;
 mod disruption;
+mod endpoints;
 mod garbage_collector;
 mod namespace;
 mod namespace_defaults;
 mod node_lifecycle;
+mod owned;
 mod pod_gc;
+mod replica_set;
 mod resources;
 mod run;
 mod taint_eviction;

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, ReplicaSetView, ReplicationControllerView};
 use crate::daemonset::DaemonSets;
+use crate::deployment::Deployments;
+use crate::endpoints::ServiceEndpoints;
 use crate::garbage_collector::GarbageCollector;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::NamespaceDefaults;
 use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGc;
+use crate::replica_set::ReplicaControllers;
 use crate::taint_eviction::TaintEviction;
 
 /// What the controllers have to be told.
@@ -45,6 +48,11 @@ pub async fn run(
     let mut tasks = JoinSet::new();
 
     let daemon_sets = DaemonSets::new(client.clone(), &cache);
+    let replica_sets = ReplicaControllers::<ReplicaSetView>::new(client.clone(), &cache);
+    let replication_controllers =
+        ReplicaControllers::<ReplicationControllerView>::new(client.clone(), &cache);
+    let deployments = Deployments::new(client.clone(), &cache);
+    let endpoints = ServiceEndpoints::new(client.clone(), &cache);
     let node_lifecycle = NodeLifecycle::new(client.clone(), &cache);
     let taint_eviction = TaintEviction::new(client.clone(), &cache);
     let pod_gc = PodGc::new(client.clone(), &cache);
@@ -59,6 +67,10 @@ pub async fn run(
     }
     tracing::info!("controllers started");
     daemon_sets.start(&mut tasks);
+    replica_sets.start(&mut tasks);
+    replication_controllers.start(&mut tasks);
+    deployments.start(&mut tasks);
+    endpoints.start(&mut tasks);
     node_lifecycle.start(&mut tasks);
     taint_eviction.start(&mut tasks);
     pod_gc.start(&mut tasks);

@@ -165,7 +165,7 @@ pub fn pod_for_node(set: &DaemonSet, revision_hash: &str, node_name: &str) -> Po
 }
 
 /// `<set>-`, or the bare name where that is no legal prefix of a pod name.
-fn generate_name(set_name: &str) -> String {
+pub fn generate_name(set_name: &str) -> String {
     let prefix = format!("{set_name}-");
     if names::is_dns_subdomain(&names::mask_trailing_dash(&prefix)) {
         prefix

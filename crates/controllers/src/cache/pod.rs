@@ -11,12 +11,16 @@ use orlop_api::placement::daemon;
 use orlop_api::taints::NO_EXECUTE;
 use orlop_client::informer::{ObjectKey, Projection};
 
+use super::pod_parts::{JobPod, PodAddress, Restarts, deletion_cost};
+
 /// Index: pods by `spec.nodeName`.
 pub const BY_NODE: usize = 0;
 /// Index: pods by the uid of their controlling owner.
 pub const BY_CONTROLLER: usize = 1;
 /// Index: pods without a controlling owner, by namespace.
 pub const ORPHANS_BY_NAMESPACE: usize = 2;
+/// Index: pods by namespace.
+pub const PODS_BY_NAMESPACE: usize = 3;
 
 /// `status.phase`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +90,14 @@ pub struct PodView {
     pub evicted: bool,
     /// Those of spec.tolerations that matter to a pod that runs already: for effect NoExecute or any.
     pub tolerations: Box<[Toleration]>,
+    /// How often its containers restarted.
+    pub restarts: Restarts,
+    /// Annotation `controller.kubernetes.io/pod-deletion-cost`.
+    pub deletion_cost: i32,
+    /// How it is reached; `None` until it has an address.
+    pub address: Option<Box<PodAddress>>,
+    /// What only its Job wants to know.
+    pub job: Option<Box<JobPod>>,
 }
 
 impl PodView {
@@ -113,10 +125,14 @@ impl PodView {
 
 impl Projection for PodView {
     type Object = core::Pod;
-    const INDEXES: usize = 3;
+    const INDEXES: usize = 4;
 
     fn project(pod: core::Pod) -> Self {
         let target = daemon::node_of(&pod).map(Arc::from);
+        let restarts = Restarts::of(&pod);
+        let address = PodAddress::of(&pod).map(Box::new);
+        let job = JobPod::of(&pod).map(Box::new);
+        let deletion_cost = deletion_cost(pod.metadata.annotations.as_ref());
         let metadata = pod.metadata;
         let status = pod.status.unwrap_or_default();
         let spec = pod.spec.unwrap_or_default();
@@ -146,6 +162,10 @@ impl Projection for PodView {
                 _ => Phase::Pending,
             },
             terminating: metadata.deletion_timestamp.is_some(),
+            restarts,
+            deletion_cost,
+            address,
+            job,
             created: metadata.creation_timestamp.map(|time| time.0),
             ready,
             evicted: status.reason.as_deref() == Some("Evicted"),
@@ -162,6 +182,7 @@ impl Projection for PodView {
         if let Some(node) = &self.node {
             add(BY_NODE, node);
         }
+        add(PODS_BY_NAMESPACE, &key.namespace);
         match &self.controller {
             Some(controller) => add(BY_CONTROLLER, &controller.uid),
             None => add(ORPHANS_BY_NAMESPACE, &key.namespace),

@@ -15,11 +15,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::history::History;
-use super::ownership::{Claim, Owner};
-use super::sync::{SyncError, adopt_patch, release_patch};
+use super::sync::SyncError;
 use super::{DaemonSets, revision_bytes};
 use crate::api_error;
 use crate::cache::{BY_OWNER, DaemonSet, ORPHAN_REVISIONS_BY_NAMESPACE, Pod, Revision, RevisionView};
+use crate::owned;
+use crate::owned::status::metadata_api;
 
 /// The label and the old revisions of a DaemonSet whose current revision exists.
 pub struct CurrentRevision {
@@ -60,46 +61,16 @@ impl DaemonSets {
         let store = self.cache.revisions.store();
         let mut candidates = store.by_index(BY_OWNER, &set.uid);
         candidates.extend(store.by_index(ORPHAN_REVISIONS_BY_NAMESPACE, &set.key.namespace));
-        let owner = Owner {
-            uid: &set.uid,
-            selector: &set.selector,
-            terminating: set.is_terminating(),
-        };
-        let mut claimed = Vec::new();
-        let mut may_adopt = false;
-        for revision in candidates {
+        let objects = metadata_api::<ControllerRevision>(&self.client, &set.key.namespace);
+        let reference = daemon::owner_reference(&set.set);
+        let claimed = owned::claim(&self.claimant(set, &reference), &objects, candidates).await?;
+        for revision in &claimed {
             let name = &revision.key.name;
-            match owner.claim(
-                revision.controller.as_ref(),
-                &revision.labels,
-                revision.terminating,
-            ) {
-                Claim::Ignore => continue,
-                Claim::Release => {
-                    let patch = Patch::Strategic(release_patch(&revision.uid, &set.uid));
-                    match api.patch(name, &PatchParams::default(), &patch).await {
-                        Err(error) if api_error::is_not_found(&error) || api_error::is_invalid(&error) => {}
-                        result => drop(result?),
-                    }
-                    continue;
-                }
-                Claim::Adopt => {
-                    if !may_adopt && !self.may_adopt(set).await? {
-                        continue;
-                    }
-                    may_adopt = true;
-                    let patch = Patch::Strategic(adopt_patch(&revision.uid, set));
-                    api.patch(name, &PatchParams::default(), &patch).await?;
-                    tracing::info!(daemonset = %set.key, revision = %name, "adopted a revision");
-                }
-                Claim::Keep => {}
-            }
             if !revision.labels.contains_key(CONTROLLER_REVISION_HASH) {
                 let patch = json!({"metadata": {"labels": {CONTROLLER_REVISION_HASH: **name}}});
                 api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
                     .await?;
             }
-            claimed.push(revision);
         }
         Ok(claimed)
     }

@@ -5,23 +5,24 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use orlop_api::placement;
 use orlop_client::events::{EventType, reference};
 use orlop_client::informer::ObjectKey;
-use serde_json::{Value, json};
 
 use super::DaemonSets;
 use super::grouping::{NodeChoice, PodsByNode};
 use super::manage::{Circumstances, manage};
-use super::ownership::{Claim, Owner};
 use super::pacing::{BEHIND_RETRY, lock};
 use super::rolling::{self, Current};
 use super::strategy::Strategy;
 use super::{status, write};
 use crate::api_error;
 use crate::cache::{BY_CONTROLLER, DaemonSet, ORPHANS_BY_NAMESPACE, Phase, Pod};
+use crate::owned::status::metadata_api;
+use crate::owned::{self, Claimant, Owner};
 
 /// Why a sync must be repeated.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +156,7 @@ impl DaemonSets {
         delete: Vec<Pod>,
         created: &mut Vec<Pod>,
     ) -> Result<(), SyncError> {
-        let written = write::write(
+        let mut written = write::write(
             &self.client,
             &self.recorder,
             &self.expectations,
@@ -166,8 +167,8 @@ impl DaemonSets {
         )
         .await;
         self.wrote(&set.key, written.resource_version, 0);
-        created.extend(written.created);
-        written.error.map_or(Ok(()), |error| Err(error.into()))
+        created.append(&mut written.created);
+        written.into_error().map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn tell_finished(&self, set: &DaemonSet, pod: &Pod, node: &str) {
@@ -209,53 +210,26 @@ impl DaemonSets {
 
     /// The pods that are ours, after adopting and releasing.
     pub(super) async fn claim_pods(&self, set: &DaemonSet) -> Result<Vec<Pod>, SyncError> {
-        let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &set.key.namespace);
         let store = self.cache.pods.store();
         let mut candidates = store.by_index(BY_CONTROLLER, &set.uid);
         candidates.extend(store.by_index(ORPHANS_BY_NAMESPACE, &set.key.namespace));
-        let owner = Owner {
-            uid: &set.uid,
-            selector: &set.selector,
-            terminating: set.is_terminating(),
-        };
-        let mut claimed = Vec::with_capacity(candidates.len());
-        let mut may_adopt = false;
-        for pod in candidates {
-            match owner.claim(pod.controller.as_ref(), &pod.labels, pod.terminating) {
-                Claim::Keep => claimed.push(pod),
-                Claim::Ignore => {}
-                Claim::Adopt => {
-                    if !may_adopt && !self.may_adopt(set).await? {
-                        continue;
-                    }
-                    may_adopt = true;
-                    let patch = Patch::Strategic(adopt_patch(&pod.uid, set));
-                    api.patch(&pod.key.name, &PatchParams::default(), &patch).await?;
-                    tracing::info!(daemonset = %set.key, pod = %pod.key, "adopted a pod");
-                    claimed.push(pod);
-                }
-                Claim::Release => {
-                    let patch = Patch::Strategic(release_patch(&pod.uid, &set.uid));
-                    match api.patch(&pod.key.name, &PatchParams::default(), &patch).await {
-                        Err(error) if api_error::is_not_found(&error) || api_error::is_invalid(&error) => {}
-                        result => {
-                            result?;
-                            tracing::info!(daemonset = %set.key, pod = %pod.key, "released a pod");
-                        }
-                    }
-                }
-            }
-        }
-        Ok(claimed)
+        let objects = metadata_api::<core::Pod>(&self.client, &set.key.namespace);
+        let reference = placement::daemon::owner_reference(&set.set);
+        let claimant = self.claimant(set, &reference);
+        Ok(owned::claim(&claimant, &objects, candidates).await?)
     }
 
-    /// Asks the server itself whether the set may still take on pods: the cache may be late.
-    pub(super) async fn may_adopt(&self, set: &DaemonSet) -> Result<bool, SyncError> {
-        let api: Api<apps::DaemonSet> = Api::namespaced(self.client.clone(), &set.key.namespace);
-        let live = api.get_opt(&set.key.name).await?;
-        Ok(live.is_some_and(|live| {
-            live.metadata.uid.as_deref() == Some(&*set.uid) && live.metadata.deletion_timestamp.is_none()
-        }))
+    pub(super) fn claimant<'a>(&self, set: &'a DaemonSet, reference: &'a OwnerReference) -> Claimant<'a> {
+        Claimant {
+            owner: Owner {
+                uid: &set.uid,
+                selector: &set.selector,
+                terminating: set.is_terminating(),
+            },
+            reference,
+            owners: metadata_api::<apps::DaemonSet>(&self.client, &set.key.namespace),
+            finalizer: None,
+        }
     }
 
     async fn write_status(
@@ -315,17 +289,6 @@ impl DaemonSets {
         self.wrote(&set.key, 0, version.unwrap_or(0));
         Ok(())
     }
-}
-
-/// Makes an object ours; refused if it is another object of that name by now.
-pub(super) fn adopt_patch(uid: &str, set: &DaemonSet) -> Value {
-    let owner = placement::daemon::owner_reference(&set.set);
-    json!({"metadata": {"uid": uid, "ownerReferences": [owner]}})
-}
-
-/// Makes an object nobody's.
-pub(super) fn release_patch(uid: &str, set: &str) -> Value {
-    json!({"metadata": {"uid": uid, "ownerReferences": [{"$patch": "delete", "uid": set}]}})
 }
 
 fn to_std(wait: SignedDuration) -> Duration {

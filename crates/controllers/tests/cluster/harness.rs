@@ -213,6 +213,16 @@ impl Cluster {
         panic!("pods of {set} are {last:#?}, not {want:#?}");
     }
 
+    /// Waits until the images of the pods labelled `app` are exactly these.
+    pub async fn expect_images<const N: usize>(&self, app: &str, want: [&str; N]) {
+        eventually("the pods' images", || async {
+            let lines = self.running(app).await;
+            let images: Vec<&str> = lines.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+            (images == want).then_some(())
+        })
+        .await;
+    }
+
     /// desired, current, ready, updated, available, misscheduled.
     pub async fn expect_status(&self, set: &str, want: [i32; 6]) {
         let mut last = [0; 6];
@@ -298,7 +308,8 @@ async fn agent(client: &kube::Client, pod: Pod) {
         if orlop_api::pod::phase(&pod) == "Running" && !ready {
             return;
         }
-        let patch = json!({"status": {"phase": "Running", "conditions": [
+        let ip = ip_of(&name);
+        let patch = json!({"status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [
             {"type": "Ready", "status": if ready { "True" } else { "False" },
              "lastTransitionTime": jiff::Timestamp::now().to_string()}]}});
         ignore(
@@ -306,6 +317,12 @@ async fn agent(client: &kube::Client, pod: Pod) {
                 .await,
         );
     }
+}
+
+/// An address that is a pod's own, but for unlikely chance.
+fn ip_of(pod: &str) -> String {
+    let [_, b, c, d] = orlop_api::fnv::fnv1a32(pod.as_bytes()).to_be_bytes();
+    format!("10.{b}.{c}.{d}")
 }
 
 /// The pod may be gone meanwhile.

@@ -4,7 +4,9 @@
 
 mod daemon_sets;
 mod deletion;
+mod deployments;
 mod harness;
 mod nodes;
 mod scale;
 mod scheduling;
+mod services;

@@ -1,0 +1,172 @@
+//! What the Endpoints of a Service say.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::backends::{Named, address, address_of, hostname, ports_of, target};
+use super::{labels as label, print};
+use crate::cache::Pod;
+
+/// Most addresses of an Endpoints; readers that need more read slices.
+pub const ADDRESSES_MAX: usize = 1000;
+
+/// The Endpoints of the service, and its print.
+pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoints, u128) {
+    let publish_all = service.service.publish_not_ready;
+    let mut by_ports: BTreeMap<String, EndpointSubset> = BTreeMap::new();
+    let mut over_capacity = false;
+    let mut pods: Vec<&Pod> = pods.iter().collect();
+    // Those that are ready fit in first.
+    pods.sort_by_key(|pod| !pod.is_ready());
+    let mut count = 0;
+    for pod in pods {
+        let Some(reached) = address(pod).filter(|_| publish_all || !pod.terminating) else {
+            continue;
+        };
+        let Some(&family) = service.service.families.first() else {
+            continue;
+        };
+        let Some(ip) = address_of(reached, family) else {
+            continue;
+        };
+        let ports: Vec<EndpointPort> = ports_of(service.service, reached)
+            .into_iter()
+            .map(|port| EndpointPort {
+                name: port.name.filter(|name| !name.is_empty()),
+                port: port.port.unwrap_or(0),
+                protocol: port.protocol,
+                app_protocol: port.app_protocol,
+            })
+            .collect();
+        // A service with ports leads nowhere in a pod that has none of them.
+        if ports.is_empty() && !service.service.ports.is_empty() {
+            continue;
+        }
+        if count == ADDRESSES_MAX {
+            over_capacity = true;
+            break;
+        }
+        count += 1;
+        let address = EndpointAddress {
+            ip: ip.to_owned(),
+            hostname: hostname(service, reached),
+            node_name: pod.node.as_deref().map(str::to_owned),
+            target_ref: Some(target(pod)),
+        };
+        let key = serde_json::to_string(&ports).unwrap_or_default();
+        let subset = by_ports.entry(key).or_insert_with(|| EndpointSubset {
+            ports: (!ports.is_empty()).then_some(ports),
+            ..EndpointSubset::default()
+        });
+        let addresses = if publish_all || pod.is_ready() {
+            &mut subset.addresses
+        } else {
+            &mut subset.not_ready_addresses
+        };
+        addresses.get_or_insert_default().push(address);
+    }
+    let mut subsets: Vec<EndpointSubset> = by_ports.into_values().collect();
+    for subset in &mut subsets {
+        for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses] {
+            addresses
+                .iter_mut()
+                .for_each(|addresses| addresses.sort_by(|a, b| a.ip.cmp(&b.ip)));
+        }
+    }
+    let mut labels = service.service.labels.clone();
+    labels.remove(label::HEADLESS);
+    if service.service.headless {
+        labels.insert(label::HEADLESS.to_owned(), String::new());
+    }
+    labels.insert(
+        label::ENDPOINTS_MANAGED_BY.to_owned(),
+        label::ENDPOINTS_CONTROLLER.to_owned(),
+    );
+    let print = print::of(&(&labels, &subsets));
+    let annotations =
+        over_capacity.then(|| BTreeMap::from([(label::OVER_CAPACITY.to_owned(), "truncated".to_owned())]));
+    let endpoints = Endpoints {
+        metadata: ObjectMeta {
+            name: Some(service.name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels),
+            annotations,
+            ..ObjectMeta::default()
+        },
+        subsets: (!subsets.is_empty()).then_some(subsets),
+    };
+    (endpoints, print)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backends::tests::{at, service};
+    use super::*;
+    use crate::owned::testing::pod;
+    use orlop_client::informer::Projection;
+    use serde_json::json;
+
+    #[test]
+    fn addresses_are_told_apart_by_readiness_and_ports() {
+        let service = service(json!({"selector": {"a": "b"}, "clusterIP": "None",
+            "ports": [{"port": 80, "targetPort": "http", "name": "web"}]}));
+        let named = Named {
+            name: "svc",
+            service: &service,
+        };
+        let pods = [
+            at(pod("b").ready(), "10.1.0.2", &[("http", 80)]),
+            at(pod("a").ready(), "10.1.0.1", &[("http", 80)]),
+            at(pod("new"), "10.1.0.3", &[("http", 80)]),
+            at(pod("other").ready(), "10.1.0.4", &[("http", 81)]),
+            at(pod("leaving").ready().terminating(), "10.1.0.5", &[("http", 80)]),
+            at(pod("portless").ready(), "10.1.0.6", &[]),
+        ];
+        let (endpoints, print) = endpoints(&named, "ns", &pods);
+        let ips = |addresses: &Option<Vec<EndpointAddress>>| -> Vec<String> {
+            addresses
+                .iter()
+                .flatten()
+                .map(|address| address.ip.clone())
+                .collect()
+        };
+        let subsets = endpoints.subsets.clone().unwrap();
+        assert_eq!(ips(&subsets[0].addresses), ["10.1.0.1", "10.1.0.2"]);
+        assert_eq!(ips(&subsets[0].not_ready_addresses), ["10.1.0.3"]);
+        assert_eq!(ips(&subsets[1].addresses), ["10.1.0.4"]);
+        assert_eq!(
+            serde_json::to_value(&endpoints.metadata.labels).unwrap(),
+            json!({"team": "a", "service.kubernetes.io/headless": "",
+                "endpoints.kubernetes.io/managed-by": "endpoint-controller"})
+        );
+        assert_eq!(
+            crate::cache::EndpointsView::project(endpoints).contents,
+            print,
+            "what is stored is recognised"
+        );
+    }
+
+    #[test]
+    fn more_than_a_thousand_addresses_are_cut_off() {
+        let service = service(json!({"selector": {"a": "b"}, "ports": [{"port": 80}]}));
+        let named = Named {
+            name: "svc",
+            service: &service,
+        };
+        let pods: Vec<Pod> = (0..1001)
+            .map(|number| {
+                let ip = format!("10.1.{}.{}", number / 256, number % 256);
+                at(pod(&format!("p{number}")), &ip, &[])
+            })
+            .collect();
+        let (endpoints, _) = endpoints(&named, "ns", &pods);
+        let subset = &endpoints.subsets.unwrap()[0];
+        assert_eq!(subset.not_ready_addresses.as_ref().unwrap().len(), ADDRESSES_MAX);
+        assert_eq!(
+            endpoints.metadata.annotations.unwrap()[label::OVER_CAPACITY],
+            "truncated"
+        );
+    }
+}

@@ -1,0 +1,159 @@
+//! Creating and deleting an owner's pods, with expectations and events (contract §3.8).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::core::v1::{ObjectReference, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use orlop_api::placement::daemon::generate_name;
+use orlop_client::events::{EventType, Recorder};
+
+use super::{Expectations, slow_start};
+use crate::api_error;
+use crate::cache::{Pod, PodView, cached};
+
+/// What came of a round of writes.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// The pods that now exist.
+    pub created: Vec<Pod>,
+    /// Highest resource version among them: what the cache must have seen before the next sync.
+    pub resource_version: u64,
+    /// The first failure of a creation.
+    pub create_error: Option<kube::Error>,
+    /// The first failure of a deletion.
+    pub delete_error: Option<kube::Error>,
+}
+
+impl Written {
+    /// The first failure.
+    pub fn into_error(self) -> Option<kube::Error> {
+        self.create_error.or(self.delete_error)
+    }
+}
+
+/// Whether the pod counts as one of its owner's: it may still run.
+pub fn is_active(pod: &PodView) -> bool {
+    !pod.is_terminal() && !pod.terminating
+}
+
+/// The pod that `owner` makes from its template.
+pub fn from_template(template: &PodTemplateSpec, owner: &OwnerReference, namespace: &str) -> core::Pod {
+    let from = template.metadata.clone().unwrap_or_default();
+    core::Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(generate_name(&owner.name)),
+            namespace: Some(namespace.to_owned()),
+            labels: from.labels,
+            annotations: from.annotations,
+            finalizers: from.finalizers,
+            owner_references: Some(vec![owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    }
+}
+
+/// The pods of one owner, as something to write to.
+pub struct OwnedPods<'a> {
+    /// The pods of the owner's namespace.
+    pub api: Api<core::Pod>,
+    /// Tells what happened.
+    pub recorder: &'a Recorder,
+    /// Learns what to wait for.
+    pub expectations: &'a Expectations,
+    /// uid of the owner.
+    pub uid: &'a Arc<str>,
+    /// The owner, as events name it.
+    pub about: ObjectReference,
+}
+
+impl OwnedPods<'_> {
+    fn tell(&self, event_type: EventType, reason: &str, message: String) {
+        self.recorder.event(&self.about, event_type, reason, message);
+    }
+
+    /// Creates `create` pods, which `make` makes from their numbers, and deletes `delete`.
+    pub async fn write(&self, create: usize, make: impl Fn(usize) -> core::Pod, delete: &[Pod]) -> Written {
+        let mut written = Written::default();
+        if create == 0 && delete.is_empty() {
+            return written;
+        }
+        let uids: HashSet<Arc<str>> = delete.iter().map(|pod| pod.uid.clone()).collect();
+        self.expectations.expect(self.uid, create, uids);
+        let make = &make;
+        let (answers, untried) =
+            slow_start(create, |number| async move { self.create(&make(number)).await }).await;
+        self.expectations.created(self.uid, untried);
+        for answer in answers {
+            match answer {
+                Ok(Some(pod)) => {
+                    written.resource_version = written.resource_version.max(pod.resource_version);
+                    written.created.push(pod);
+                }
+                Ok(None) => {}
+                Err(error) => written.create_error = written.create_error.or(Some(error)),
+            }
+        }
+        for answer in join_all(delete.iter().map(|pod| self.delete(pod))).await {
+            if let Err(error) = answer {
+                written.delete_error = written.delete_error.or(Some(error));
+            }
+        }
+        tracing::info!(
+            owner = ?self.about.name, created = written.created.len(), deleted = delete.len(), untried, "pods written"
+        );
+        written
+    }
+
+    /// Creates an expected pod. None if nothing can be created any more in its namespace.
+    pub async fn create(&self, pod: &core::Pod) -> Result<Option<Pod>, kube::Error> {
+        match self.api.create(&PostParams::default(), pod).await {
+            Ok(pod) => {
+                let pod = cached::<PodView>(pod);
+                self.tell(
+                    EventType::Normal,
+                    "SuccessfulCreate",
+                    format!("Created pod: {}", pod.key.name),
+                );
+                Ok(Some(pod))
+            }
+            // Nothing can be done about it and it ends by itself; the expectation expires.
+            Err(error) if api_error::is_namespace_terminating(&error) => Ok(None),
+            Err(error) => {
+                self.expectations.created(self.uid, 1);
+                let message = format!("Error creating: {}", api_error::message(&error));
+                self.tell(EventType::Warning, "FailedCreate", message);
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes an expected pod.
+    pub async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
+        match self.api.delete(&pod.key.name, &DeleteParams::default()).await {
+            Ok(_) => {
+                self.tell(
+                    EventType::Normal,
+                    "SuccessfulDelete",
+                    format!("Deleted pod: {}", pod.key.name),
+                );
+                Ok(())
+            }
+            Err(error) => {
+                self.expectations.deleted(self.uid, &pod.uid);
+                if api_error::is_not_found(&error) {
+                    return Ok(());
+                }
+                let message = format!("Error deleting: {}", api_error::message(&error));
+                self.tell(EventType::Warning, "FailedDelete", message);
+                Err(error)
+            }
+        }
+    }
+}

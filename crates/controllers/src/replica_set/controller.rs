@@ -1,0 +1,63 @@
+//! What makes a set worth a look, and the workers that look.
+
+use std::sync::Arc;
+
+use orlop_client::events::Recorder;
+use orlop_client::informer::ObjectKey;
+use orlop_client::workqueue::WorkQueue;
+use tokio::task::JoinSet;
+
+use super::kind::ReplicaKind;
+use super::sync::SyncError;
+use crate::cache::Cache;
+use crate::owned::{Expectations, PodTriggers};
+use crate::workers::work_off;
+
+/// Sets synced at the same time.
+const WORKERS: usize = 4;
+
+/// The controller of one of the two kinds.
+pub struct ReplicaControllers<K: ReplicaKind> {
+    pub(super) client: kube::Client,
+    pub(super) cache: Arc<Cache>,
+    pub(super) queue: Arc<WorkQueue<ObjectKey>>,
+    pub(super) expectations: Arc<Expectations>,
+    pub(super) recorder: Recorder,
+    kind: std::marker::PhantomData<fn(K)>,
+}
+
+impl<K: ReplicaKind> ReplicaControllers<K> {
+    /// Registers the handlers at `cache`, which must not have been started yet.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let queue = Arc::new(WorkQueue::new());
+        let expectations = Arc::new(Expectations::default());
+        let triggers = PodTriggers::<K>::new(cache, &queue, &expectations);
+        let on = triggers.clone();
+        K::informer(cache).on_change(move |change| on.owner_changed(change));
+        cache.pods.on_change(move |change| triggers.pod(change));
+        Arc::new(Self {
+            recorder: Recorder::new(client.clone(), K::COMPONENT, None),
+            client,
+            cache: cache.clone(),
+            queue,
+            expectations,
+            kind: std::marker::PhantomData,
+        })
+    }
+
+    /// Starts the workers. The cache must be synced.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        for _ in 0..WORKERS {
+            let this = self.clone();
+            tasks.spawn(work_off(
+                K::CONTROLLER,
+                self.queue.clone(),
+                move |key: ObjectKey| {
+                    let this = this.clone();
+                    async move { this.sync(&key).await }
+                },
+                SyncError::is_conflict,
+            ));
+        }
+    }
+}
