@@ -9,6 +9,7 @@
 pub mod age;
 pub mod annotations;
 pub mod apply;
+pub mod cel;
 pub mod defaults;
 pub mod expand;
 pub mod fnv;

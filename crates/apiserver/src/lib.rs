@@ -26,8 +26,7 @@
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
 //! cache to be there.
 //!
-//! Deliberately absent: webhooks for authentication and authorization; conversion webhooks and CEL rules of custom
-//! resources.
+//! Deliberately absent: webhooks for authentication and authorization; conversion webhooks.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;

@@ -1,4 +1,5 @@
 //! From `openAPIV3Schema` to nodes.
+use super::rules::{self, Place};
 use super::{Additional, Kind, Limits, ListType, Node};
 use regex::Regex;
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<Malformed>> {
     let mut reader = Reader {
         errors: Vec::new(),
         nodes: 0,
+        root: path.len(),
+        unkeyed: None,
     };
     let node = reader.node(schema, path, true);
     if node.kind != Kind::Object {
@@ -39,6 +42,10 @@ pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<Malformed>> {
 struct Reader {
     errors: Vec<Malformed>,
     nodes: usize,
+    /// The length of the path of the whole schema.
+    root: usize,
+    /// The outermost list around whose items cannot be told apart.
+    unkeyed: Option<String>,
 }
 
 impl Reader {
@@ -116,8 +123,16 @@ impl Reader {
             );
         }
         if schema["items"].is_object() {
+            let keyed = schema["x-kubernetes-list-type"] == "map";
+            let outermost = !keyed && self.unkeyed.is_none();
+            if outermost {
+                self.unkeyed = Some(path.to_owned());
+            }
             let items = self.node(&schema["items"], &format!("{path}.items"), typed);
             node.items = Some(Box::new(items));
+            if outermost {
+                self.unkeyed = None;
+            }
         } else if kind == Kind::Array && typed {
             self.errors.push(Malformed {
                 path: format!("{path}.items"),
@@ -138,6 +153,16 @@ impl Reader {
         if schema["not"].is_object() {
             node.not = Some(Box::new(self.node(&schema["not"], &format!("{path}.not"), false)));
         }
+        node.rules = rules::compile(
+            schema,
+            &Place {
+                node: &node,
+                path,
+                root: path.len() == self.root,
+                uncorrelatable: self.unkeyed.as_deref(),
+            },
+            &mut self.errors,
+        );
         node
     }
 

@@ -7,9 +7,11 @@
 //! | `prune` | takes out what the schema doesn't specify, and tells what it was |
 //! | `fill` | fills defaults in |
 //! | `validate` | what is wrong with a value, in upstream's words |
+//! | `rules` | what its `x-kubernetes-validations` say about it |
 mod compile;
 mod fill;
 mod prune;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -17,7 +19,7 @@ mod validate;
 pub use compile::{Malformed, compile};
 pub use fill::fill;
 pub use prune::prune;
-pub use validate::{Violation, validate};
+pub use validate::{Violation, check, validate};
 
 use regex::Regex;
 use serde_json::Value;
@@ -77,6 +79,7 @@ pub struct Node {
     pub any_of: Vec<Node>,
     pub one_of: Vec<Node>,
     pub not: Option<Box<Node>>,
+    pub rules: Vec<rules::Rule>,
 }
 
 /// What restricts a value beyond its type.

@@ -159,3 +159,179 @@ fn combinations_hold_together() {
     let count = |a: i64| validate(&json!({"a": a}), None, &schema).len();
     assert_eq!((count(1), count(20), count(5), count(0)), (0, 0, 1, 1));
 }
+
+fn with_rules() -> Node {
+    let schema = json!({"type": "object",
+        "x-kubernetes-validations": [
+            {"rule": "self.metadata.name.startsWith('w')", "message": "must begin with w"}],
+        "properties": {"spec": {"type": "object",
+            "x-kubernetes-validations": [
+                {"rule": "self.min <= self.max", "message": "min is above max", "fieldPath": ".min"},
+                {"rule": "!has(oldSelf.max) || self.max >= oldSelf.max", "reason": "FieldValueForbidden",
+                    "messageExpression": "'max may not fall below ' + string(oldSelf.max)"}],
+            "properties": {
+                "min": {"type": "integer"},
+                "max": {"type": "integer"},
+                "x-y": {"type": "string", "x-kubernetes-validations": [{"rule": "self != 'bad'"}]},
+                "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+                    "items": {"type": "object", "required": ["name"], "properties": {
+                        "name": {"type": "string"},
+                        "number": {"type": "integer", "x-kubernetes-validations": [
+                            {"rule": "self == oldSelf", "message": "is immutable"},
+                            {"rule": "!oldSelf.hasValue() ? self > 0 : true", "optionalOldSelf": true,
+                                "message": "begins above 0"}]}}}},
+                "labels": {"type": "object", "additionalProperties": {"type": "string",
+                    "x-kubernetes-validations": [{"rule": "size(self) < 4"}]}}}}}});
+    compile(&schema, "s").unwrap()
+}
+
+fn object(spec: Value) -> Value {
+    json!({"metadata": {"name": "w"}, "spec": spec})
+}
+
+/// M10: rules say what is wrong where it is, also about changes.
+#[test]
+fn rules_report_what_does_not_hold_where_it_is() {
+    let node = with_rules();
+    let told = |new: &Value, old: Option<&Value>| -> Vec<String> {
+        let shown = |v: Violation| {
+            let reason = v.reason.trim_start_matches("FieldValue");
+            format!("{}: {} ({reason})", v.field, v.message)
+        };
+        check(new, old, &node).into_iter().map(shown).collect()
+    };
+    let base = object(json!({"min": 1, "max": 3}));
+    let ports = |ports: Value| object(json!({"min": 1, "max": 3, "ports": ports}));
+    for (new, old, expected) in [
+        (base.clone(), None, vec![]),
+        (
+            object(json!({"min": 5, "max": 3})),
+            None,
+            vec!["spec.min: Invalid value: min is above max (Invalid)"],
+        ),
+        (
+            object(json!({"max": 3})),
+            None,
+            vec!["spec: Invalid value: no such key: min evaluating rule: min is above max (Invalid)"],
+        ),
+        (
+            json!({"metadata": {"name": "x"}}),
+            None,
+            vec![": Invalid value: must begin with w (Invalid)"],
+        ),
+        (
+            object(json!({"min": 1, "max": 2})),
+            Some(base.clone()),
+            vec!["spec: Forbidden: max may not fall below 3 (Forbidden)"],
+        ),
+        (
+            object(json!({"min": 1, "max": 3, "x-y": "bad"})),
+            None,
+            vec!["spec.x-y: Invalid value: failed rule: self != 'bad' (Invalid)"],
+        ),
+        (
+            object(json!({"min": 1, "max": 3, "labels": {"a": "long one"}})),
+            None,
+            vec!["spec.labels[a]: Invalid value: failed rule: size(self) < 4 (Invalid)"],
+        ),
+        (
+            ports(json!([{"name": "b", "number": 0}, {"name": "a", "number": 2}])),
+            Some(ports(json!([{"name": "a", "number": 1}]))),
+            vec![
+                "spec.ports[0].number: Invalid value: begins above 0 (Invalid)",
+                "spec.ports[1].number: Invalid value: is immutable (Invalid)",
+            ],
+        ),
+        (
+            object(json!({"min": 5, "max": "x"})),
+            None,
+            vec![
+                "spec.max: Invalid value: \"string\": spec.max in body must be of type integer: \"string\" (TypeInvalid)",
+                ": Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation (Invalid)",
+            ],
+        ),
+    ] {
+        assert_eq!(told(&new, old.as_ref()), expected, "{new}");
+    }
+}
+
+/// M11: what did not change is not looked at, so that a rule that came later hinders nobody.
+#[test]
+fn rules_are_not_asked_about_what_did_not_change() {
+    let node = with_rules();
+    let old = object(json!({"min": 1, "max": 3, "x-y": "bad"}));
+    let mut new = old.clone();
+    new["spec"]["max"] = json!(4);
+    assert_eq!(check(&new, Some(&old), &node), []);
+    new["spec"]["x-y"] = json!("good");
+    assert_eq!(check(&new, Some(&old), &node), []);
+    let mut back = new.clone();
+    back["spec"]["x-y"] = json!("bad");
+    assert_eq!(check(&back, Some(&new), &node).len(), 1);
+}
+
+/// Rules that cannot be evaluated are refused with their place.
+#[test]
+fn rules_that_cannot_hold_are_refused_with_the_schema() {
+    let at = "s.properties[list].items.x-kubernetes-validations[0]";
+    for (rule, key, part) in [
+        (
+            json!({"rule": "self.x > 1"}),
+            "rule",
+            "compilation failed: ERROR: <input>:1:5: type 'string' does not support field selection",
+        ),
+        (
+            json!({"rule": "self +"}),
+            "rule",
+            "compilation failed: ERROR: <input>:1:7: Syntax error",
+        ),
+        (
+            json!({"rule": "self"}),
+            "rule",
+            "cel expression must evaluate to a bool",
+        ),
+        (json!({"rule": ""}), "rule", "rule is not specified"),
+        (
+            json!({"rule": "self == oldSelf"}),
+            "rule",
+            "oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[list]",
+        ),
+        (
+            json!({"rule": "true", "messageExpression": "1"}),
+            "messageExpression",
+            "must evaluate to a string",
+        ),
+        (
+            json!({"rule": "true", "message": "a\nb"}),
+            "message",
+            "message must not contain line breaks",
+        ),
+        (
+            json!({"rule": "true", "reason": "Odd"}),
+            "reason",
+            "supported values: \"FieldValueInvalid\"",
+        ),
+        (
+            json!({"rule": "true", "fieldPath": ".nope"}),
+            "fieldPath",
+            "must be a valid path",
+        ),
+        (
+            json!({"rule": "true", "optionalOldSelf": true}),
+            "optionalOldSelf",
+            "may not be set if oldSelf is not used in rule",
+        ),
+    ] {
+        let schema = json!({"type": "object", "properties": {"list": {"type": "array", "items": {
+            "type": "string", "x-kubernetes-validations": [rule.clone()]}}}});
+        let errors: Vec<String> = compile(&schema, "s")
+            .unwrap_err()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert!(
+            errors.len() == 1 && errors[0].starts_with(&format!("{at}.{key}: ")) && errors[0].contains(part),
+            "{rule}: {errors:?}"
+        );
+    }
+}

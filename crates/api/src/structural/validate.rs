@@ -1,5 +1,5 @@
 //! What is wrong with a value, in the words upstream's users know.
-use super::{Additional, Kind, ListType, Node};
+use super::{Additional, Kind, ListType, Node, rules};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -26,6 +26,30 @@ pub fn validate(object: &Value, old: Option<&Value>, schema: &Node) -> Vec<Viola
     check.at(object, old, schema);
     check.found.truncate(VIOLATIONS_MAX);
     check.found
+}
+
+/// What keeps rules from being looked at: they may rely on types and sizes.
+const BLOCKING: &[&str] = &[
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueTypeInvalid",
+];
+const NOT_CHECKED: &str = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+
+/// Everything that is wrong with an object: by its schema, and by the rules in it.
+pub fn check(object: &Value, old: Option<&Value>, schema: &Node) -> Vec<Violation> {
+    let mut found = validate(object, old, schema);
+    if !found.iter().any(|violation| BLOCKING.contains(&violation.reason)) {
+        found.extend(rules::evaluate(object, old, schema));
+    } else if rules::any(schema) {
+        found.push(Violation {
+            field: String::new(),
+            reason: "FieldValueInvalid",
+            message: NOT_CHECKED.to_owned(),
+        });
+    }
+    found
 }
 
 struct Check {

@@ -75,7 +75,7 @@ pub fn violations(resource: &Resource, object: &Value, old: Option<&Value>) -> V
     let Some(custom) = resource.custom else {
         return Vec::new();
     };
-    structural::validate(object, old, &custom.definition().schema)
+    structural::check(object, old, &custom.definition().schema)
         .into_iter()
         .map(|v| Cause::new(v.reason, v.field, v.message))
         .collect()

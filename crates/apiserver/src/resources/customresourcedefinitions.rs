@@ -33,7 +33,6 @@ pub const CUSTOMRESOURCEDEFINITIONS: Resource = Resource {
         prepare_update,
         prepare_delete,
         validate_create: validate,
-        warnings,
         validate_update: |new, old| {
             let mut causes = validate(new);
             causes.extend(validate_change(new, old));
@@ -56,25 +55,6 @@ fn default(crd: &mut Value) {
     }
     if !spec["conversion"].is_object() {
         spec["conversion"] = json!({"strategy": "None"});
-    }
-}
-
-/// What the definition asks for and this server does not do.
-fn warnings(crd: &Value) -> Vec<String> {
-    if versions(crd).iter().any(|v| has_rules(&v["schema"])) {
-        let text = "x-kubernetes-validations: CEL rules are kept but not evaluated by this server";
-        return vec![text.to_owned()];
-    }
-    Vec::new()
-}
-
-fn has_rules(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => {
-            members.contains_key("x-kubernetes-validations") || members.values().any(has_rules)
-        }
-        Value::Array(items) => items.iter().any(has_rules),
-        _ => false,
     }
 }
 

@@ -418,3 +418,61 @@ async fn every_served_version_shows_the_same_objects() {
     );
     assert_eq!(again.get(&format!("{WIDGETS}/w")).await.ok(), stable);
 }
+
+/// M10
+#[tokio::test]
+async fn m10_a_rule_that_does_not_hold_is_refused_with_its_message_and_transitions_are_enforced() {
+    let admin = Cluster::start().await.admin();
+    let mut crd = definition();
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["x-kubernetes-validations"] = json!([
+        {"rule": "self.color != 'blue' || self.replicas < 3", "message": "too many"},
+        {"rule": "self.replicas >= oldSelf.replicas", "message": "may only grow"}]);
+    let made = admin.post(CRDS, crd).await;
+    assert_eq!(made.warnings(), Vec::<String>::new());
+    made.ok();
+    let message = admin
+        .post(WIDGETS, widget("w", json!({"color": "blue", "replicas": 3})))
+        .await
+        .refused(422);
+    assert_eq!(
+        message,
+        "Widget.example.com \"w\" is invalid: spec: Invalid value: too many"
+    );
+    admin
+        .post(WIDGETS, widget("w", json!({"color": "blue", "replicas": 2})))
+        .await
+        .ok();
+    let path = format!("{WIDGETS}/w");
+    let message = admin
+        .patch(&path, "merge", json!({"spec": {"replicas": 1}}))
+        .await
+        .refused(422);
+    assert_eq!(
+        message,
+        "Widget.example.com \"w\" is invalid: spec: Invalid value: may only grow"
+    );
+    admin
+        .patch(&path, "merge", json!({"spec": {"color": "red", "replicas": 4}}))
+        .await
+        .ok();
+}
+
+#[tokio::test]
+async fn a_definition_whose_rule_cannot_hold_is_refused_with_the_path() {
+    let admin = Cluster::start().await.admin();
+    let mut crd = definition();
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["x-kubernetes-validations"] = json!([{"rule": "self.colour == 'red'"}]);
+    let refused = admin.post(CRDS, crd).await;
+    let cause = refused.json()["details"]["causes"][0].clone();
+    let message = refused.refused(422);
+    assert_eq!(
+        cause["field"],
+        "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
+    );
+    assert!(
+        message.contains("compilation failed: ERROR: <input>:1:5: undefined field 'colour'"),
+        "{message}"
+    );
+}

@@ -1,0 +1,421 @@
+//! The value of an expression.
+use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
+use super::budget::Error;
+use super::check::TYPES;
+use super::functions::Context;
+use super::program::Program;
+use super::value::{Key, Value};
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+/// What names stand for.
+#[derive(Default)]
+pub struct Activation<'a> {
+    roots: Vec<(&'a str, Value<'a>)>,
+    variables: Vec<Variable<'a>>,
+}
+
+/// A named expression, evaluated when something first asks for it.
+struct Variable<'a> {
+    name: &'a str,
+    program: &'a Program,
+    value: OnceCell<Result<Value<'a>, Error>>,
+}
+
+impl<'a> Activation<'a> {
+    #[must_use]
+    pub fn with(mut self, name: &'a str, value: Value<'a>) -> Self {
+        self.roots.push((name, value));
+        self
+    }
+
+    /// Adds `variables.name`; it may use those that were added before.
+    pub fn define(&mut self, name: &'a str, program: &'a Program) {
+        self.variables.push(Variable {
+            name,
+            program,
+            value: OnceCell::new(),
+        });
+    }
+}
+
+/// # Errors
+/// There is no value, or finding it would cost too much.
+pub fn eval<'a>(
+    expr: &'a Expr,
+    names: &Activation<'a>,
+    context: &mut Context<'a>,
+) -> Result<Value<'a>, Error> {
+    Frame {
+        names,
+        locals: Vec::new(),
+        context,
+    }
+    .of(expr)
+}
+
+struct Frame<'f, 'a> {
+    names: &'f Activation<'a>,
+    locals: Vec<(&'a str, Value<'a>)>,
+    context: &'f mut Context<'a>,
+}
+
+const VARIABLES: &str = "variables";
+
+impl<'a> Frame<'_, 'a> {
+    fn of(&mut self, expr: &'a Expr) -> Result<Value<'a>, Error> {
+        match &expr.form {
+            Form::Literal(literal) => Ok(value_of(literal)),
+            Form::Ident(name) => {
+                self.context.budget.spend(1)?;
+                self.named(name)
+            }
+            Form::Select { of, field, optional } => {
+                self.context.budget.spend(1)?;
+                if let Some(value) = self.variable(of, field) {
+                    return value;
+                }
+                let of = self.of(of)?;
+                select(of, field, *optional)
+            }
+            Form::Has { of, field } => {
+                self.context.budget.spend(1)?;
+                if self.is_variables(of) {
+                    return Ok(Value::Bool(self.names.variables.iter().any(|v| v.name == field)));
+                }
+                match self.of(of)? {
+                    Value::Optional(None) => Ok(Value::Bool(false)),
+                    Value::Optional(Some(value)) => present(&value, field),
+                    value => present(&value, field),
+                }
+            }
+            Form::Index { of, index, optional } => {
+                self.context.budget.spend(1)?;
+                let of = self.of(of)?;
+                let index = self.of(index)?;
+                at(of, &index, *optional)
+            }
+            Form::Call(call) => self.call(call),
+            Form::And(parts) => self.logic(parts, false),
+            Form::Or(parts) => self.logic(parts, true),
+            Form::Conditional(parts) => {
+                let [condition, then, otherwise] = parts.as_ref();
+                match self.of(condition)? {
+                    Value::Bool(true) => self.of(then),
+                    Value::Bool(false) => self.of(otherwise),
+                    _ => Err(Error::no_such_overload()),
+                }
+            }
+            Form::List(elements) => {
+                self.context.budget.spend(10)?;
+                let mut items = Vec::with_capacity(elements.len());
+                for element in elements {
+                    items.extend(self.element(element)?);
+                }
+                Ok(Value::list(items))
+            }
+            Form::Map(entries) => {
+                self.context.budget.spend(30)?;
+                let mut map = BTreeMap::new();
+                for entry in entries {
+                    let key = Key::of(&self.of(&entry.key)?)?;
+                    if let Some(value) = self.element(&entry.value)?
+                        && map.insert(key.clone(), value).is_some()
+                    {
+                        return Err(Error::failed(format!("Failed with repeated key: {key}")));
+                    }
+                }
+                Ok(Value::map(map))
+            }
+            Form::Object { fields, .. } => {
+                self.context.budget.spend(40)?;
+                let mut map = BTreeMap::new();
+                for (name, element) in fields {
+                    if let Some(value) = self.element(element)? {
+                        map.insert(Key::String(super::value::unescape(name).into_owned()), value);
+                    }
+                }
+                Ok(Value::map(map))
+            }
+            Form::Fold(fold) => self.fold(fold),
+            Form::OptMap { of, name, body, flat } => match self.of(of)? {
+                Value::Optional(None) => Ok(Value::Optional(None)),
+                Value::Optional(Some(value)) => {
+                    self.locals.push((name, value.as_ref().clone()));
+                    let result = self.of(body);
+                    self.locals.pop();
+                    Ok(if *flat { result? } else { Value::some(result?) })
+                }
+                _ => Err(Error::no_such_overload()),
+            },
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<Value<'a>, Error> {
+        let local = self.locals.iter().rev().find(|(known, _)| *known == name);
+        let found = local.or_else(|| self.names.roots.iter().find(|(known, _)| *known == name));
+        match found {
+            Some((_, value)) => Ok(value.clone()),
+            None if TYPES.contains(&name) => Ok(Value::Type(name.to_owned())),
+            None => Err(Error::failed(format!("no such attribute(s): {name}"))),
+        }
+    }
+
+    fn is_variables(&self, of: &Expr) -> bool {
+        let free = || !self.locals.iter().any(|(name, _)| *name == VARIABLES);
+        matches!(&of.form, Form::Ident(name) if name == VARIABLES) && free()
+    }
+
+    /// `variables.name`, evaluated once.
+    fn variable(&mut self, of: &Expr, name: &str) -> Option<Result<Value<'a>, Error>> {
+        if !self.is_variables(of) {
+            return None;
+        }
+        let names = self.names;
+        let variable = names.variables.iter().find(|variable| variable.name == name)?;
+        if let Some(value) = variable.value.get() {
+            return Some(value.clone());
+        }
+        let value = eval(variable.program.expr(), names, self.context);
+        Some(variable.value.get_or_init(|| value).clone())
+    }
+
+    /// The value of an element; `None` if it is optional and has none.
+    fn element(&mut self, element: &'a Element) -> Result<Option<Value<'a>>, Error> {
+        let value = self.of(&element.value)?;
+        if !element.optional {
+            return Ok(Some(value));
+        }
+        match value {
+            Value::Optional(inner) => Ok(inner.map(|value| value.as_ref().clone())),
+            _ => Err(Error::no_such_overload()),
+        }
+    }
+
+    fn call(&mut self, call: &'a Call) -> Result<Value<'a>, Error> {
+        self.context.budget.spend(1)?;
+        let mut arguments = Vec::with_capacity(call.arguments.len());
+        for argument in &call.arguments {
+            arguments.push(self.of(argument)?);
+        }
+        let fits = |overload: &&super::functions::Overload| {
+            overload.member == call.member
+                && overload.parameters.len() == arguments.len()
+                && overload
+                    .parameters
+                    .iter()
+                    .zip(&arguments)
+                    .all(|(wanted, given)| given.is(wanted))
+        };
+        let overload = call
+            .overloads
+            .iter()
+            .find(fits)
+            .ok_or_else(Error::no_such_overload)?;
+        (overload.run)(self.context, &arguments)
+    }
+
+    /// `&&` and `||`: the side that decides wins over an error on the other one.
+    fn logic(&mut self, parts: &'a [Expr], decides: bool) -> Result<Value<'a>, Error> {
+        let mut failed = None;
+        for part in parts {
+            match self.of(part) {
+                Ok(Value::Bool(value)) if value == decides => return Ok(Value::Bool(decides)),
+                Ok(Value::Bool(_)) => {}
+                Ok(_) => failed = failed.or(Some(Error::no_such_overload())),
+                Err(Error::TooExpensive) => return Err(Error::TooExpensive),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(Value::Bool(!decides)), Err)
+    }
+
+    fn fold(&mut self, fold: &'a Fold) -> Result<Value<'a>, Error> {
+        let mut gathered = Gathered::default();
+        match self.of(&fold.range)? {
+            Value::List(list) => {
+                for index in 0..list.len() {
+                    let item = list.get(index).unwrap_or(Value::Null);
+                    let key = Value::Int(index as i64);
+                    if self.step(fold, key, item, true, &mut gathered)? {
+                        break;
+                    }
+                }
+            }
+            Value::Map(map) => {
+                for (key, value) in map.entries() {
+                    if self.step(fold, key.value(), value, false, &mut gathered)? {
+                        break;
+                    }
+                }
+            }
+            _ => return Err(Error::no_such_overload()),
+        }
+        gathered.result(fold.kind)
+    }
+
+    /// One round; answers whether the result is known.
+    fn step(
+        &mut self,
+        fold: &'a Fold,
+        key: Value<'a>,
+        value: Value<'a>,
+        is_list: bool,
+        gathered: &mut Gathered<'a>,
+    ) -> Result<bool, Error> {
+        self.context.budget.spend(1)?;
+        let before = self.locals.len();
+        let single = if is_list { &value } else { &key };
+        let shown = single.clone();
+        match &fold.second {
+            None => self.locals.push((&fold.first, shown.clone())),
+            Some(second) => {
+                self.locals.push((&fold.first, key.clone()));
+                self.locals.push((second, value));
+            }
+        }
+        let done = self.round(fold, key, shown, gathered);
+        self.locals.truncate(before);
+        done
+    }
+
+    fn round(
+        &mut self,
+        fold: &'a Fold,
+        key: Value<'a>,
+        shown: Value<'a>,
+        gathered: &mut Gathered<'a>,
+    ) -> Result<bool, Error> {
+        let holds = match &fold.condition {
+            None => true,
+            Some(condition) => match self.of(condition) {
+                Ok(Value::Bool(holds)) => holds,
+                Err(Error::TooExpensive) => return Err(Error::TooExpensive),
+                // What another item decides is decided whatever is wrong with this one.
+                result if matches!(fold.kind, FoldKind::All | FoldKind::Exists) => {
+                    let error = result.err().unwrap_or_else(Error::no_such_overload);
+                    gathered.failed.get_or_insert(error);
+                    return Ok(false);
+                }
+                result => return Err(result.err().unwrap_or_else(Error::no_such_overload)),
+            },
+        };
+        match fold.kind {
+            FoldKind::All => gathered.decided = !holds,
+            FoldKind::Exists => gathered.decided = holds,
+            _ if !holds => {}
+            FoldKind::ExistsOne => gathered.count += 1,
+            FoldKind::Filter => gathered.items.push(shown),
+            FoldKind::List => gathered.items.push(self.yielded(fold)?),
+            FoldKind::Map => {
+                let value = self.yielded(fold)?;
+                gathered.map.insert(Key::of(&key)?, value);
+            }
+            FoldKind::MapEntry => {
+                let Value::Map(map) = self.yielded(fold)? else {
+                    return Err(Error::no_such_overload());
+                };
+                for (key, value) in map.entries() {
+                    if gathered.map.insert(key.clone(), value).is_some() {
+                        return Err(Error::failed(format!("insert failed: key {key} already exists")));
+                    }
+                }
+            }
+        }
+        Ok(gathered.decided)
+    }
+
+    fn yielded(&mut self, fold: &'a Fold) -> Result<Value<'a>, Error> {
+        match &fold.yields {
+            Some(yields) => self.of(yields),
+            None => Err(Error::no_such_overload()),
+        }
+    }
+}
+
+/// What a macro has found so far.
+#[derive(Default)]
+struct Gathered<'a> {
+    items: Vec<Value<'a>>,
+    map: BTreeMap<Key, Value<'a>>,
+    count: usize,
+    decided: bool,
+    failed: Option<Error>,
+}
+
+impl<'a> Gathered<'a> {
+    fn result(self, kind: FoldKind) -> Result<Value<'a>, Error> {
+        if let (false, Some(error)) = (self.decided, self.failed) {
+            return Err(error);
+        }
+        Ok(match kind {
+            FoldKind::All => Value::Bool(!self.decided),
+            FoldKind::Exists => Value::Bool(self.decided),
+            FoldKind::ExistsOne => Value::Bool(self.count == 1),
+            FoldKind::Filter | FoldKind::List => Value::list(self.items),
+            FoldKind::Map | FoldKind::MapEntry => Value::map(self.map),
+        })
+    }
+}
+
+fn value_of(literal: &Literal) -> Value<'_> {
+    match literal {
+        Literal::Null => Value::Null,
+        Literal::Bool(value) => Value::Bool(*value),
+        Literal::Int(value) => Value::Int(*value),
+        Literal::Uint(value) => Value::Uint(*value),
+        Literal::Double(value) => Value::Double(*value),
+        Literal::String(text) => Value::String(Cow::Borrowed(text)),
+        Literal::Bytes(bytes) => Value::Bytes(Cow::Borrowed(bytes)),
+    }
+}
+
+fn select<'a>(of: Value<'a>, field: &str, optional: bool) -> Result<Value<'a>, Error> {
+    match of {
+        Value::Optional(None) => Ok(Value::Optional(None)),
+        Value::Optional(Some(inner)) => select(inner.as_ref().clone(), field, true),
+        Value::Map(map) => match map.field(field) {
+            Some(value) if optional => Ok(Value::some(value)),
+            Some(value) => Ok(value),
+            None if optional => Ok(Value::Optional(None)),
+            None => Err(Error::no_such_key(field)),
+        },
+        _ if optional => Ok(Value::Optional(None)),
+        _ => Err(Error::no_such_overload()),
+    }
+}
+
+fn present<'a>(of: &Value<'_>, field: &str) -> Result<Value<'a>, Error> {
+    match of {
+        Value::Map(map) => Ok(Value::Bool(map.field(field).is_some())),
+        _ => Err(Error::no_such_overload()),
+    }
+}
+
+fn at<'a>(of: Value<'a>, index: &Value<'a>, optional: bool) -> Result<Value<'a>, Error> {
+    let found = match &of {
+        Value::Optional(None) => return Ok(Value::Optional(None)),
+        Value::Optional(Some(inner)) => return at(inner.as_ref().clone(), index, true),
+        Value::List(list) => {
+            let position = match Key::of(index)? {
+                Key::Int(position) => position,
+                _ => return Err(Error::no_such_overload()),
+            };
+            let found = usize::try_from(position)
+                .ok()
+                .and_then(|position| list.get(position));
+            found.ok_or_else(|| Error::failed(format!("index out of bounds: {position}")))
+        }
+        Value::Map(map) => {
+            let key = Key::of(index)?;
+            map.get(&key).ok_or_else(|| Error::no_such_key(key))
+        }
+        _ => return Err(Error::no_such_overload()),
+    };
+    match (found, optional) {
+        (Ok(value), true) => Ok(Value::some(value)),
+        (Err(_), true) => Ok(Value::Optional(None)),
+        (found, false) => found,
+    }
+}

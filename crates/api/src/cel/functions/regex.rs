@@ -1,0 +1,72 @@
+//! `matches`, `find`, `findAll`: patterns are compiled at most once a process, as long as few are in use.
+use super::arguments::{int, text};
+use super::{Context, Table};
+use crate::cel::budget::Error;
+use crate::cel::value::Value;
+use regex::{Regex, RegexBuilder};
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// Compiled patterns that are kept.
+const PATTERNS_MAX: usize = 256;
+/// Largest compiled pattern.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+static PATTERNS: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+
+pub const TABLE: Table = &[
+    ("string::matches(string) bool", matches),
+    ("matches(string, string) bool", matches),
+    ("string::find(string) string", |context, a| {
+        let (pattern, text) = search(context, a)?;
+        Ok(Value::string(
+            pattern.find(text).map_or("", |found| found.as_str()),
+        ))
+    }),
+    ("string::findAll(string) list<string>", |context, a| {
+        find_all(context, a, usize::MAX)
+    }),
+    ("string::findAll(string, int) list<string>", |context, a| {
+        find_all(context, a, usize::try_from(int(&a[2])?).unwrap_or(usize::MAX))
+    }),
+];
+
+/// # Errors
+/// The pattern is none.
+pub fn pattern(text: &str) -> Result<Regex, Error> {
+    let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pattern) = patterns.get(text) {
+        return Ok(pattern.clone());
+    }
+    let pattern = RegexBuilder::new(text)
+        .size_limit(PATTERN_BYTES_MAX)
+        .build()
+        .map_err(|error| Error::failed(format!("error parsing regexp: {error}")))?;
+    if patterns.len() >= PATTERNS_MAX {
+        patterns.clear();
+    }
+    patterns.insert(text.to_owned(), pattern.clone());
+    Ok(pattern)
+}
+
+fn search<'v, 'a>(context: &mut Context<'a>, a: &'v [Value<'a>]) -> Result<(Regex, &'v str), Error> {
+    let (subject, source) = (text(&a[0])?, text(&a[1])?);
+    context
+        .budget
+        .look((subject.len() + 1).saturating_mul(source.len() / 4 + 1) as u64)?;
+    Ok((pattern(source)?, subject))
+}
+
+fn matches<'a>(context: &mut Context<'a>, a: &[Value<'a>]) -> Result<Value<'a>, Error> {
+    let (pattern, text) = search(context, a)?;
+    Ok(Value::Bool(pattern.is_match(text)))
+}
+
+fn find_all<'a>(context: &mut Context<'a>, a: &[Value<'a>], limit: usize) -> Result<Value<'a>, Error> {
+    let (pattern, text) = search(context, a)?;
+    let found = pattern
+        .find_iter(text)
+        .take(limit)
+        .map(|found| Value::string(found.as_str()));
+    Ok(Value::list(found.collect()))
+}

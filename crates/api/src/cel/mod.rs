@@ -1,0 +1,41 @@
+//! The Common Expression Language, as Kubernetes uses it: rules of custom resources, admission policies, conditions of
+//! webhooks (contract api-server §17, §18).
+//!
+//! | file | does |
+//! |---|---|
+//! | `lex`, `parse`, `ast` | from text to an expression |
+//! | `types`, `check` | which type it has, and whether it can have a value at all |
+//! | `value`, `opaque`, `time` | what it works on; JSON is looked at in place |
+//! | `eval`, `budget` | its value, within limits |
+//! | `functions/` | a table of signatures for each library |
+//! | `program` | all of that behind one type |
+//! | `schema` | the types that a structural schema gives |
+//!
+//! It is our own and not the `cel` crate because rules come from users: the crate has no limits on evaluation and no
+//! checker against schemas, wants objects converted before it looks at them, and brings a parser generator's runtime and
+//! time zones along.
+mod ast;
+mod budget;
+mod check;
+mod eval;
+mod functions;
+mod lex;
+mod opaque;
+mod parse;
+mod program;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod time;
+mod types;
+mod value;
+
+pub use budget::{Budget, EXPRESSION_MAX, Error, REQUEST_MAX};
+pub use check::Declarations;
+pub use eval::Activation;
+pub use functions::Context;
+pub use opaque::{AUTHORIZER, Authorizer, Check, Decision, Opaque, RESOURCE_CHECK};
+pub use program::{CompileError, Program};
+pub use schema::type_of;
+pub use types::Type;
+pub use value::{Shape, Value};

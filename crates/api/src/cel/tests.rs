@@ -1,0 +1,363 @@
+//! Expressions and what comes of them.
+use super::*;
+use serde_json::{Value as Json, json};
+
+fn declarations() -> Declarations {
+    Declarations::default()
+        .with("self", Type::Dyn)
+        .with("x", Type::Int)
+        .with("s", Type::String)
+}
+
+fn evaluate(text: &str, object: &Json) -> Result<Json, String> {
+    let program = Program::compile(text, &declarations()).map_err(|error| error.to_string())?;
+    let names = Activation::default()
+        .with("self", Value::of(object, None))
+        .with("x", Value::Int(7))
+        .with("s", Value::string("text"));
+    let mut context = Context {
+        budget: Budget::new(REQUEST_MAX),
+        authorizer: None,
+    };
+    let value = program
+        .eval(&names, &mut context)
+        .and_then(|value| value.to_json());
+    value.map_err(|error| error.to_string())
+}
+
+fn subject() -> Json {
+    json!({"replicas": 3, "ratio": 0.5, "name": "web-1", "on": true, "none": null,
+        "list": [3, 1, 2], "words": ["a", "b", "a"], "map": {"k": 1, "l": 2},
+        "items": [{"name": "x", "size": 1}, {"name": "y", "size": 5}]})
+}
+
+#[test]
+fn expressions_have_the_values_of_the_language() {
+    for (text, expected) in [
+        // Arithmetic and logic.
+        ("1 + 2 * 3 - 4 / 2 % 3", json!(5)),
+        ("-x + 1", json!(-6)),
+        ("!(x > 3) || x >= 7 && x != 8", json!(true)),
+        ("1.5 * 2.0 == 3.0 ? 'yes' : 'no'", json!("yes")),
+        ("self.replicas > 2.5", json!(true)),
+        ("dyn(1) == 1.0", json!(true)),
+        ("1u + 2u == 3u", json!(true)),
+        ("-9223372036854775808 < 0", json!(true)),
+        ("false && 1 / 0 > 0", json!(false)),
+        ("1 / 0 > 0 || true", json!(true)),
+        ("'a' + \"b\" + r'\\c'", json!("ab\\c")),
+        (
+            "'b' in ['a', 'b'] && 'k' in self.map && !('z' in self.map)",
+            json!(true),
+        ),
+        ("[1, 2] + [3]", json!([1, 2, 3])),
+        ("{'a': 1}.a + {'b': 2}['b']", json!(3)),
+        ("self.list[1]", json!(1)),
+        (
+            "has(self.map.k) && !has(self.map.z) && !has(self.gone)",
+            json!(true),
+        ),
+        (
+            "type(1) == int && type('') == string && type([]) == list",
+            json!(true),
+        ),
+        // Macros.
+        ("self.list.all(i, i > 0)", json!(true)),
+        ("self.list.exists(i, i == 2)", json!(true)),
+        ("self.list.exists_one(i, i > 2)", json!(true)),
+        ("self.list.map(i, i * 2)", json!([6, 2, 4])),
+        ("self.list.map(i, i > 1, i * 2)", json!([6, 4])),
+        ("self.items.filter(i, i.size > 1).map(i, i.name)", json!(["y"])),
+        ("self.map.all(k, self.map[k] > 0)", json!(true)),
+        ("self.list.all(i, v, v >= i)", json!(true)),
+        ("self.list.transformList(i, v, i * 10 + v)", json!([3, 11, 22])),
+        ("self.map.transformMap(k, v, v + 1)", json!({"k": 2, "l": 3})),
+        (
+            "self.map.transformMapEntry(k, v, {k + '!': v})",
+            json!({"k!": 1, "l!": 2}),
+        ),
+        ("[1, 2].exists(i, i / 0 > 1 || i == 2)", json!(true)),
+        // Text.
+        (
+            "self.name.startsWith('web') && self.name.endsWith('1') && self.name.contains('b-')",
+            json!(true),
+        ),
+        ("self.name.matches('^[a-z]+-[0-9]+$')", json!(true)),
+        (
+            "'a1b22'.find('[0-9]+') + 'a1b22'.findAll('[0-9]+').join(',')",
+            json!("11,22"),
+        ),
+        ("'a1b22c3'.findAll('[0-9]+', 2)", json!(["1", "22"])),
+        ("'tacocat'.indexOf('c') + 'tacocat'.lastIndexOf('c')", json!(6)),
+        ("'tacocat'.substring(1, 4) + 'abc'.charAt(1)", json!("acob")),
+        (
+            "'aBc'.lowerAscii() + 'aBc'.upperAscii() + ' x '.trim()",
+            json!("abcABCx"),
+        ),
+        ("'a-b-c'.split('-')", json!(["a", "b", "c"])),
+        ("'a-b-c'.split('-', 2)", json!(["a", "b-c"])),
+        (
+            "'a-b-c'.replace('-', '') + 'aaa'.replace('a', 'b', 1)",
+            json!("abcbaa"),
+        ),
+        (
+            "'%s has %d of %.2f, %s'.format(['x', 3, 1.5, [1, 'a']])",
+            json!("x has 3 of 1.50, [1, a]"),
+        ),
+        ("size('é') + 'abc'.size() + size([1]) + {'a': 1}.size()", json!(6)),
+        (
+            "string(1) + string(true) + string(duration('90s'))",
+            json!("1true90s"),
+        ),
+        ("int('12') + int(2.9)", json!(14)),
+        // Lists.
+        ("self.list.sum() + self.list.min() * self.list.max()", json!(9)),
+        ("[1, 2, 2].isSorted() && !self.list.isSorted()", json!(true)),
+        ("self.words.indexOf('a') + self.words.lastIndexOf('a')", json!(2)),
+        ("[1, 2, 3, 4].slice(1, 3)", json!([2, 3])),
+        ("self.list.sort() + [1, 1].distinct()", json!([1, 2, 3, 1])),
+        (
+            "sets.contains(self.list, [1]) && sets.intersects([1], [1, 2]) && sets.equivalent([1, 2], [2, 1, 1])",
+            json!(true),
+        ),
+        // Optionals.
+        ("self.?gone.?deeper.orValue('default')", json!("default")),
+        ("self.?replicas.orValue(0) + self.list[?9].orValue(4)", json!(7)),
+        (
+            "optional.of(1).hasValue() && !optional.none().hasValue()",
+            json!(true),
+        ),
+        ("self.?name.optMap(n, n + '!').value()", json!("web-1!")),
+        ("[?self.?gone, ?self.?replicas, 1]", json!([3, 1])),
+        ("{?'a': self.?gone, 'b': 1}", json!({"b": 1})),
+        ("self.?gone.or(optional.of(2)).value()", json!(2)),
+        // Times.
+        (
+            "timestamp('2026-01-02T03:04:05Z').getFullYear() + timestamp('2026-01-02T03:04:05Z').getMonth()",
+            json!(2026),
+        ),
+        (
+            "timestamp('2026-01-02T00:00:00Z') - timestamp('2026-01-01T00:00:00Z') == duration('24h')",
+            json!(true),
+        ),
+        (
+            "(timestamp('2026-01-02T00:00:00Z') + duration('1h')).getHours()",
+            json!(1),
+        ),
+        // Kubernetes' own.
+        (
+            "url('https://example.com:80/a?b=c').getHost() + url('https://example.com:80/a?b=c').getPort()",
+            json!("example.com:8080"),
+        ),
+        ("isURL('nothing')", json!(false)),
+        ("url('http://h/p?x=1&x=2').getQuery()['x']", json!(["1", "2"])),
+        ("ip('10.0.0.1').family() + ip('::1').family()", json!(10)),
+        ("isIP('10.0.0.256') || ip('127.0.0.1').isLoopback()", json!(true)),
+        (
+            "cidr('10.0.0.0/8').containsIP('10.1.2.3') && cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16')",
+            json!(true),
+        ),
+        ("cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')", json!(true)),
+        (
+            "quantity('1Gi').isGreaterThan(quantity('1G')) && quantity('50k').add(20).asInteger() == 50020",
+            json!(true),
+        ),
+        ("isQuantity('1x') || quantity('1500m').isInteger()", json!(false)),
+        (
+            "semver('1.2.3').isLessThan(semver('1.10.0')) && !semver('1.0.0-rc1').isGreaterThan(semver('1.0.0'))",
+            json!(true),
+        ),
+        ("isSemver('v1') || isSemver('v1', true)", json!(true)),
+        (
+            "format.dns1123Label().validate('Up').hasValue() && !format.named('uuid').value().validate('123e4567-e89b-12d3-a456-426614174000').hasValue()",
+            json!(true),
+        ),
+        ("base64.decode('aGk=') == b'hi'", json!(true)),
+    ] {
+        assert_eq!(evaluate(text, &subject()), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_has_no_value_says_why() {
+    for (text, why) in [
+        ("1 / 0", "division by zero"),
+        ("9223372036854775807 + 1", "integer overflow"),
+        ("self.gone", "no such key: gone"),
+        ("self.list[5]", "index out of bounds: 5"),
+        ("self.replicas + self.name", "no such overload"),
+        ("int('x')", "type conversion error from 'string' to 'int'"),
+        ("optional.none().value()", "optional.none() dereference"),
+        (
+            "'a'.matches('(')",
+            "error parsing regexp: regex parse error:\n    (\n    ^\nerror: unclosed group",
+        ),
+        ("{'a': 1, 'a': 2}", "Failed with repeated key: a"),
+    ] {
+        assert_eq!(evaluate(text, &subject()), Err(why.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_have_a_value_is_refused_where_it_stands() {
+    for (text, why) in [
+        (
+            "x +",
+            "ERROR: <input>:1:4: Syntax error: unexpected input '<EOF>'\n | x +\n | ...^",
+        ),
+        (
+            "x + 'a'",
+            "ERROR: <input>:1:3: found no matching overload for '_+_' applied to '(int, string)'\n | x + 'a'\n | ..^",
+        ),
+        (
+            "y > 1",
+            "ERROR: <input>:1:1: undeclared reference to 'y' (in container '')\n | y > 1\n | ^",
+        ),
+        (
+            "s.nope()",
+            "ERROR: <input>:1:3: undeclared reference to 'nope' (in container '')\n | s.nope()\n | ..^",
+        ),
+        (
+            "s.contains(1)",
+            "ERROR: <input>:1:3: found no matching overload for 'contains' applied to 'string.(int)'\n | s.contains(1)\n | ..^",
+        ),
+        (
+            "[1, 'a']",
+            "ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a']\n | ....^",
+        ),
+        (
+            "x && true",
+            "ERROR: <input>:1:1: expected type 'bool' but found 'int'\n | x && true\n | ^",
+        ),
+        (
+            "x.all(i, i)",
+            "ERROR: <input>:1:1: expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)\n | x.all(i, i)\n | ^",
+        ),
+        (
+            "s.field",
+            "ERROR: <input>:1:2: type 'string' does not support field selection\n | s.field\n | .^",
+        ),
+        (
+            "Object{a: 1}",
+            "ERROR: <input>:1:1: undeclared reference to 'Object' (in container '')\n | Object{a: 1}\n | ^",
+        ),
+        (
+            "has(x)",
+            "ERROR: <input>:1:1: invalid argument to has() macro\n | has(x)\n | ^",
+        ),
+    ] {
+        assert_eq!(evaluate(text, &subject()), Err(why.to_owned()), "{text}");
+    }
+}
+
+/// A rule that would run for ever, or nests without end, costs a bounded amount.
+#[test]
+fn evaluation_and_nesting_are_bounded() {
+    let many: Vec<i64> = (0..2000).collect();
+    let object = json!({"list": many});
+    assert_eq!(
+        evaluate(
+            "self.list.all(a, self.list.all(b, self.list.all(c, a + b + c >= 0)))",
+            &object
+        ),
+        Err("operation cancelled: actual cost limit exceeded".to_owned())
+    );
+    let doubling = format!("['a']{}", ".map(x, x + x)".repeat(60));
+    assert!(evaluate(&doubling, &object).is_err());
+    for text in [
+        format!("{}1{}", "(".repeat(500), ")".repeat(500)),
+        format!("{}true", "!".repeat(5000)),
+        "1".to_owned() + &"+1".repeat(5000),
+        "[".repeat(20_000),
+        "self".to_owned() + &".a".repeat(5000),
+    ] {
+        let error = evaluate(&text, &object).unwrap_err();
+        assert!(error.contains("recursion limit exceeded"), "{error}");
+    }
+    let long = format!("{}true", "true && ".repeat(2000));
+    assert_eq!(evaluate(&long, &object), Ok(json!(true)));
+}
+
+#[test]
+fn variables_are_evaluated_once_and_may_use_earlier_ones() {
+    let object = json!({"n": 4});
+    let types = Declarations::default()
+        .with("object", Type::Dyn)
+        .with("variables", Type::Dyn);
+    let compile = |text: &str| Program::compile(text, &types).unwrap();
+    let (double, again) = (compile("object.n * 2"), compile("variables.double + 1"));
+    let check = compile("variables.again == 9 && has(variables.double) && !has(variables.other)");
+    let mut names = Activation::default().with("object", Value::of(&object, None));
+    names.define("double", &double);
+    names.define("again", &again);
+    let mut context = Context {
+        budget: Budget::new(REQUEST_MAX),
+        authorizer: None,
+    };
+    assert!(matches!(check.eval(&names, &mut context), Ok(Value::Bool(true))));
+}
+
+/// The authorizer is asked what was said, and nothing else.
+#[test]
+fn the_authorizer_is_asked_what_the_expression_says() {
+    struct OnlyDeployments;
+    impl Authorizer for OnlyDeployments {
+        fn decide(&self, check: &Check, verb: &str) -> Decision {
+            let wanted = Check {
+                group: "apps".to_owned(),
+                resource: "deployments".to_owned(),
+                namespace: "n".to_owned(),
+                ..Check::default()
+            };
+            Decision {
+                allowed: *check == wanted && verb == "create",
+                reason: "because".to_owned(),
+                error: None,
+            }
+        }
+    }
+    let types = Declarations::default().with("authorizer", Type::Opaque(AUTHORIZER));
+    for (text, allowed) in [
+        (
+            "authorizer.group('apps').resource('deployments').namespace('n').check('create').allowed()",
+            true,
+        ),
+        (
+            "authorizer.group('apps').resource('pods').namespace('n').check('create').allowed()",
+            false,
+        ),
+        (
+            "authorizer.path('/healthz').check('get').reason() == 'because'",
+            true,
+        ),
+    ] {
+        let program = Program::compile(text, &types).unwrap();
+        let authorizer = Opaque::Authorizer(std::sync::Arc::default());
+        let names = Activation::default().with("authorizer", Value::Opaque(authorizer));
+        let mut context = Context {
+            budget: Budget::new(REQUEST_MAX),
+            authorizer: Some(&OnlyDeployments),
+        };
+        let value = program.eval(&names, &mut context).unwrap();
+        assert!(matches!(value, Value::Bool(got) if got == allowed), "{text}");
+    }
+}
+
+#[test]
+fn objects_and_patches_are_made_where_they_are_allowed() {
+    let types = Declarations::default().making_objects();
+    let program = Program::compile(
+        "[JSONPatch{op: 'add', path: '/a', value: Object.spec{replicas: 3, x__dash__y: ['z']}}]",
+        &types,
+    )
+    .unwrap();
+    let mut context = Context {
+        budget: Budget::new(REQUEST_MAX),
+        authorizer: None,
+    };
+    let value = program.eval(&Activation::default(), &mut context).unwrap();
+    assert_eq!(
+        value.to_json().unwrap(),
+        json!([{"op": "add", "path": "/a", "value": {"replicas": 3, "x-y": ["z"]}}])
+    );
+}

@@ -1,0 +1,512 @@
+//! Values: JSON trees are looked at where they are, and take their types from a schema if there is one.
+use super::budget::Error;
+use super::opaque::Opaque;
+use super::types::Type;
+use crate::structural::{Additional, Kind, ListType, Node};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::Value as Json;
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What is known about the JSON that a value shows.
+pub type Shape<'a> = Option<&'a Node>;
+
+#[derive(Clone, Debug)]
+pub enum Value<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    Double(f64),
+    String(Cow<'a, str>),
+    Bytes(Cow<'a, [u8]>),
+    /// Nanoseconds.
+    Duration(i64),
+    Timestamp(Timestamp),
+    List(List<'a>),
+    Map(Map<'a>),
+    Optional(Option<Arc<Value<'a>>>),
+    /// A type, by its name.
+    Type(String),
+    Opaque(Opaque),
+}
+
+#[derive(Clone, Debug)]
+pub enum List<'a> {
+    /// The items, the shape of each, and how they are told apart.
+    Json(&'a [Json], Shape<'a>, &'a ListType),
+    Made(Arc<Vec<Value<'a>>>),
+}
+
+#[derive(Clone, Debug)]
+pub enum Map<'a> {
+    Json(&'a serde_json::Map<String, Json>, Shape<'a>),
+    Made(Arc<BTreeMap<Key, Value<'a>>>),
+}
+
+/// Keys of maps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    Bool(bool),
+    Int(i64),
+    Uint(u64),
+    String(String),
+}
+
+static ATOMIC: ListType = ListType::Atomic;
+
+impl<'a> Value<'a> {
+    /// Shows a JSON tree.
+    pub fn of(json: &'a Json, shape: Shape<'a>) -> Self {
+        match json {
+            Json::Null => Self::Null,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(number) => match (number.as_i64(), shape.map(|node| node.kind)) {
+                (Some(value), Some(Kind::Number)) => Self::Double(value as f64),
+                (Some(value), _) => Self::Int(value),
+                (None, _) => Self::Double(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => {
+                let format = shape
+                    .filter(|node| node.kind == Kind::String)
+                    .map(|node| node.limits.format.as_str());
+                formatted(text, format.unwrap_or_default()).unwrap_or(Self::String(Cow::Borrowed(text)))
+            }
+            Json::Array(items) => Self::List(List::Json(
+                items,
+                shape.and_then(|node| node.items.as_deref()),
+                shape.map_or(&ATOMIC, |node| &node.list_type),
+            )),
+            Json::Object(map) => Self::Map(Map::Json(map, shape)),
+        }
+    }
+
+    pub fn string(text: impl Into<String>) -> Self {
+        Self::String(Cow::Owned(text.into()))
+    }
+
+    pub fn list(items: Vec<Self>) -> Self {
+        Self::List(List::Made(Arc::new(items)))
+    }
+
+    pub fn map(entries: BTreeMap<Key, Self>) -> Self {
+        Self::Map(Map::Made(Arc::new(entries)))
+    }
+
+    pub const fn none() -> Self {
+        Self::Optional(None)
+    }
+
+    pub fn some(value: Self) -> Self {
+        Self::Optional(Some(Arc::new(value)))
+    }
+
+    /// The name of the value's type.
+    pub fn type_name(&self) -> &str {
+        match self {
+            Self::Null => "null_type",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Uint(_) => "uint",
+            Self::Double(_) => "double",
+            Self::String(_) => "string",
+            Self::Bytes(_) => "bytes",
+            Self::Duration(_) => "google.protobuf.Duration",
+            Self::Timestamp(_) => "google.protobuf.Timestamp",
+            Self::List(_) => "list",
+            Self::Map(_) => "map",
+            Self::Optional(_) => "optional_type",
+            Self::Type(_) => "type",
+            Self::Opaque(opaque) => opaque.type_name(),
+        }
+    }
+
+    /// Whether this can be an argument of that type; contents are not looked at.
+    pub fn is(&self, ty: &Type) -> bool {
+        match (ty, self) {
+            (Type::Dyn | Type::Param(_), _) => true,
+            (Type::Null, Self::Null)
+            | (Type::Bool, Self::Bool(_))
+            | (Type::Int, Self::Int(_))
+            | (Type::Uint, Self::Uint(_))
+            | (Type::Double, Self::Double(_))
+            | (Type::String, Self::String(_))
+            | (Type::Bytes, Self::Bytes(_))
+            | (Type::Duration, Self::Duration(_))
+            | (Type::Timestamp, Self::Timestamp(_))
+            | (Type::List(_), Self::List(_))
+            | (Type::Map(..) | Type::Object(_), Self::Map(_))
+            | (Type::Optional(_), Self::Optional(_))
+            | (Type::Type, Self::Type(_)) => true,
+            (Type::Opaque(name), Self::Opaque(opaque)) => *name == opaque.type_name(),
+            _ => false,
+        }
+    }
+
+    /// The value is what it is by default: zero, empty, null, false.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Null | Self::Optional(None) => true,
+            Self::Bool(value) => !value,
+            Self::Int(value) | Self::Duration(value) => *value == 0,
+            Self::Uint(value) => *value == 0,
+            Self::Double(value) => *value == 0.0,
+            Self::String(text) => text.is_empty(),
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::List(list) => list.len() == 0,
+            Self::Map(map) => map.len() == 0,
+            _ => false,
+        }
+    }
+
+    /// How much work it is to look at all of it: characters, items.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::String(text) => text.len() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::List(list) => list.iter().map(|item| 1 + item.weight()).sum(),
+            Self::Map(map) => map.entries().iter().map(|(_, value)| 2 + value.weight()).sum(),
+            Self::Optional(Some(value)) => value.weight(),
+            _ => 1,
+        }
+    }
+
+    pub fn equals(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(a), Self::Bool(b)) => a == b,
+            (Self::String(a), Self::String(b)) => a == b,
+            (Self::Bytes(a), Self::Bytes(b)) => a == b,
+            (Self::Duration(a), Self::Duration(b)) => a == b,
+            (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
+            (Self::Type(a), Self::Type(b)) => a == b,
+            (Self::Opaque(a), Self::Opaque(b)) => a.equals(b),
+            (Self::Optional(a), Self::Optional(b)) => match (a, b) {
+                (None, None) => true,
+                (Some(a), Some(b)) => a.equals(b),
+                _ => false,
+            },
+            (Self::List(a), Self::List(b)) => a.equals(b),
+            (Self::Map(a), Self::Map(b)) => {
+                a.len() == b.len()
+                    && a.entries()
+                        .iter()
+                        .all(|(key, value)| b.get(key).is_some_and(|other| other.equals(value)))
+            }
+            _ => self.compare_numbers(other) == Some(Ordering::Equal),
+        }
+    }
+
+    /// Numbers compare across their types.
+    fn compare_numbers(&self, other: &Self) -> Option<Ordering> {
+        let wide = |value: &Self| match value {
+            Self::Int(value) => Some(i128::from(*value)),
+            Self::Uint(value) => Some(i128::from(*value)),
+            _ => None,
+        };
+        if let (Some(a), Some(b)) = (wide(self), wide(other)) {
+            return Some(a.cmp(&b));
+        }
+        let double = |value: &Self| match value {
+            Self::Double(value) => Some(*value),
+            _ => wide(value).map(|value| value as f64),
+        };
+        double(self)?.partial_cmp(&double(other)?)
+    }
+
+    /// The order of two values; `None` if they have none.
+    pub fn compare(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(b)),
+            (Self::String(a), Self::String(b)) => Some(a.cmp(b)),
+            (Self::Bytes(a), Self::Bytes(b)) => Some(a.cmp(b)),
+            (Self::Duration(a), Self::Duration(b)) => Some(a.cmp(b)),
+            (Self::Timestamp(a), Self::Timestamp(b)) => Some(a.cmp(b)),
+            _ => self.compare_numbers(other),
+        }
+    }
+
+    /// As JSON, for what policies write into objects.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn to_json(&self) -> Result<Json, Error> {
+        Ok(match self {
+            Self::Null | Self::Optional(None) => Json::Null,
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Int(value) => Json::from(*value),
+            Self::Uint(value) => Json::from(*value),
+            Self::Double(value) => Json::from(*value),
+            Self::String(text) => Json::String(text.to_string()),
+            Self::Bytes(bytes) => Json::String(STANDARD.encode(bytes)),
+            Self::Duration(nanos) => Json::String(super::time::duration_text(*nanos)),
+            Self::Timestamp(time) => Json::String(time.to_string()),
+            Self::List(list) => {
+                Json::Array(list.iter().map(|item| item.to_json()).collect::<Result<_, _>>()?)
+            }
+            Self::Map(map) => {
+                let mut json = serde_json::Map::new();
+                for (key, value) in map.entries() {
+                    let Key::String(key) = key else {
+                        return Err(Error::failed("only text can be the key of an object's field"));
+                    };
+                    json.insert(key, value.to_json()?);
+                }
+                Json::Object(json)
+            }
+            Self::Optional(Some(value)) => value.to_json()?,
+            Self::Type(name) => Json::String(name.clone()),
+            Self::Opaque(opaque) => Json::String(opaque.to_string()),
+        })
+    }
+}
+
+/// Text that a schema says is something else.
+fn formatted<'a>(text: &str, format: &str) -> Option<Value<'a>> {
+    match format {
+        "byte" => STANDARD
+            .decode(text)
+            .ok()
+            .map(|bytes| Value::Bytes(Cow::Owned(bytes))),
+        "date-time" | "datetime" => text.parse().ok().map(Value::Timestamp),
+        "date" => format!("{text}T00:00:00Z").parse().ok().map(Value::Timestamp),
+        "duration" => super::time::parse_duration(text).map(Value::Duration),
+        _ => None,
+    }
+}
+
+impl<'a> List<'a> {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(items, ..) => items.len(),
+            Self::Made(items) => items.len(),
+        }
+    }
+
+    pub fn get(&self, index: usize) -> Option<Value<'a>> {
+        match self {
+            Self::Json(items, shape, _) => items.get(index).map(|item| Value::of(item, *shape)),
+            Self::Made(items) => items.get(index).cloned(),
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Value<'a>> + '_ {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    pub fn contains(&self, value: &Value<'_>) -> bool {
+        (0..self.len()).any(|index| self.get(index).is_some_and(|item| item.equals(value)))
+    }
+
+    /// The fields that tell the items of a map-like list apart; empty for a set, `None` if order counts.
+    pub fn keys(&self) -> Option<&'a [String]> {
+        match self {
+            Self::Json(_, _, ListType::Set) => Some(&[]),
+            Self::Json(_, _, ListType::Map(keys)) => Some(keys),
+            _ => None,
+        }
+    }
+
+    fn equals(&self, other: &List<'_>) -> bool {
+        if self.len() != other.len() {
+            return false;
+        }
+        // Sets and map-like lists have no order.
+        if self.keys().is_some() || other.keys().is_some() {
+            return self.iter().all(|item| other.contains(&item))
+                && other.iter().all(|item| self.contains(&item));
+        }
+        self.iter().zip(other.iter()).all(|(a, b)| a.equals(&b))
+    }
+}
+
+impl<'a> Map<'a> {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Json(map, _) => map.len(),
+            Self::Made(map) => map.len(),
+        }
+    }
+
+    pub fn get(&self, key: &Key) -> Option<Value<'a>> {
+        match (self, key) {
+            (Self::Json(map, shape), Key::String(name)) => map
+                .get(name)
+                .map(|value| Value::of(value, field_shape(*shape, name))),
+            (Self::Json(..), _) => None,
+            (Self::Made(map), key) => map.get(key).cloned(),
+        }
+    }
+
+    /// The field of an object, or the entry of a map, as `map.name` asks for it. A null where the schema allows none
+    /// but absence is absent.
+    pub fn field(&self, name: &str) -> Option<Value<'a>> {
+        match self {
+            Self::Json(map, Some(node)) if !node.properties.is_empty() => {
+                let name = unescape(name);
+                let value = map.get(name.as_ref())?;
+                let shape = field_shape(Some(node), &name);
+                let absent = value.is_null() && shape.is_some_and(|node| node.nullable);
+                (!absent).then(|| Value::of(value, shape))
+            }
+            Self::Json(map, shape) => map
+                .get(name)
+                .map(|value| Value::of(value, field_shape(*shape, name))),
+            Self::Made(map) => map.get(&Key::String(name.to_owned())).cloned(),
+        }
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        match self {
+            Self::Json(map, _) => map.keys().map(|key| Key::String(key.clone())).collect(),
+            Self::Made(map) => map.keys().cloned().collect(),
+        }
+    }
+
+    pub fn entries(&self) -> Vec<(Key, Value<'a>)> {
+        match self {
+            Self::Json(map, shape) => map
+                .iter()
+                .map(|(key, value)| {
+                    (
+                        Key::String(key.clone()),
+                        Value::of(value, field_shape(*shape, key)),
+                    )
+                })
+                .collect(),
+            Self::Made(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        }
+    }
+}
+
+fn field_shape<'a>(shape: Shape<'a>, name: &str) -> Shape<'a> {
+    let node = shape?;
+    node.properties.get(name).or(match &node.additional {
+        Additional::Each(node) => Some(node),
+        _ => None,
+    })
+}
+
+impl Key {
+    /// # Errors
+    /// Nothing of this type can be a key.
+    pub fn of(value: &Value<'_>) -> Result<Self, Error> {
+        Ok(match value {
+            Value::Bool(value) => Self::Bool(*value),
+            Value::Int(value) => Self::Int(*value),
+            // Numbers that are equal are the same key.
+            Value::Uint(value) => i64::try_from(*value).map_or(Self::Uint(*value), Self::Int),
+            Value::Double(value) if value.fract() == 0.0 && value.abs() < 9e15 => Self::Int(*value as i64),
+            Value::String(text) => Self::String(text.to_string()),
+            other => {
+                return Err(Error::failed(format!(
+                    "unsupported key type: {}",
+                    other.type_name()
+                )));
+            }
+        })
+    }
+
+    pub fn value<'a>(&self) -> Value<'a> {
+        match self {
+            Self::Bool(value) => Value::Bool(*value),
+            Self::Int(value) => Value::Int(*value),
+            Self::Uint(value) => Value::Uint(*value),
+            Self::String(text) => Value::string(text.clone()),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Uint(value) => write!(f, "{value}"),
+            Self::String(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Property names that are no names of the language are escaped in expressions.
+const ESCAPES: &[(&str, &str)] = &[
+    ("__underscores__", "__"),
+    ("__dot__", "."),
+    ("__dash__", "-"),
+    ("__slash__", "/"),
+];
+
+/// Words that an expression can only name escaped.
+pub const KEYWORDS: &[&str] = &[
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
+/// The property that an expression's field name means.
+pub fn unescape(name: &str) -> Cow<'_, str> {
+    if !name.contains("__") {
+        return Cow::Borrowed(name);
+    }
+    let inner = name.strip_prefix("__").and_then(|n| n.strip_suffix("__"));
+    if let Some(word) = inner.filter(|word| KEYWORDS.contains(word)) {
+        return Cow::Owned(word.to_owned());
+    }
+    let (mut out, mut rest) = (String::new(), name);
+    while let Some(c) = rest.chars().next() {
+        match ESCAPES.iter().find(|(escaped, _)| rest.starts_with(escaped)) {
+            Some((escaped, plain)) => {
+                out.push_str(plain);
+                rest = &rest[escaped.len()..];
+            }
+            None => {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names_mean_properties() {
+        for (name, property) in [
+            ("replicas", "replicas"),
+            ("x__dash__y", "x-y"),
+            ("a__dot__b__slash__c", "a.b/c"),
+            ("__namespace__", "namespace"),
+            ("a__underscores__b", "a__b"),
+        ] {
+            assert_eq!(unescape(name), property);
+        }
+    }
+}

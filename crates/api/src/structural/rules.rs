@@ -1,0 +1,384 @@
+//! `x-kubernetes-validations`: rules in CEL about the value of a place and what it was before.
+use super::compile::Malformed;
+use super::{Additional, ListType, Node, Violation};
+use crate::cel::{
+    Activation, Budget, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value, type_of,
+};
+use serde_json::Value as Json;
+
+const REASONS: &[&str] = &[
+    "FieldValueInvalid",
+    "FieldValueForbidden",
+    "FieldValueRequired",
+    "FieldValueDuplicate",
+];
+/// Longest message that an expression may give; a longer one is not used.
+const MESSAGE_BYTES_MAX: usize = 5 * 1024;
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    text: String,
+    program: Program,
+    message: String,
+    message_expression: Option<Program>,
+    reason: &'static str,
+    /// Where the violation is reported, below the rule's place.
+    field_path: String,
+    /// Whether it compares with what was there before.
+    uses_old: bool,
+    /// Whether `oldSelf` is an optional, so that the rule also holds for what is new.
+    optional_old: bool,
+}
+
+/// Where a rule stands.
+pub struct Place<'n> {
+    pub node: &'n Node,
+    pub path: &'n str,
+    /// The whole object.
+    pub root: bool,
+    /// The list without keys around it, if there is one: what was there before cannot be told.
+    pub uncorrelatable: Option<&'n str>,
+}
+
+/// Reads the rules of a place.
+pub fn compile(schema: &Json, place: &Place<'_>, errors: &mut Vec<Malformed>) -> Vec<Rule> {
+    let given = schema["x-kubernetes-validations"].as_array();
+    let given = given.map_or(&[][..], Vec::as_slice);
+    if given.is_empty() {
+        return Vec::new();
+    }
+    let own = type_of(place.node, "self", place.root);
+    let mut rules = Vec::new();
+    for (number, rule) in given.iter().enumerate() {
+        let path = format!("{}.x-kubernetes-validations[{number}]", place.path);
+        match read(rule, &path, place, &own) {
+            Ok(rule) => rules.push(rule),
+            Err(wrong) => errors.extend(wrong),
+        }
+    }
+    rules
+}
+
+fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Rule, Vec<Malformed>> {
+    let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
+    let mut wrong = Vec::new();
+    let mut say = |key: &str, missing: bool, message: String| {
+        let path = format!("{path}.{key}");
+        wrong.push(Malformed {
+            path,
+            missing,
+            message,
+        });
+    };
+    let (source, message) = (text("rule"), text("message"));
+    if source.trim().is_empty() {
+        say("rule", true, "rule is not specified".to_owned());
+    }
+    if !message.is_empty() && message.trim().is_empty() {
+        say(
+            "message",
+            false,
+            "message must be non-empty if specified".to_owned(),
+        );
+    }
+    if message.contains(['\n', '\r']) {
+        say(
+            "message",
+            false,
+            "message must not contain line breaks".to_owned(),
+        );
+    }
+    if message.is_empty() && source.trim().contains(['\n', '\r']) {
+        say(
+            "message",
+            true,
+            "message must be specified if rule contains line breaks".to_owned(),
+        );
+    }
+    let reason = match text("reason").as_str() {
+        "" => REASONS.first().copied(),
+        given => REASONS.iter().copied().find(|known| *known == given),
+    };
+    if reason.is_none() {
+        let known: Vec<String> = REASONS.iter().map(|reason| format!("{reason:?}")).collect();
+        say(
+            "reason",
+            false,
+            format!("{:?}: supported values: {}", text("reason"), known.join(", ")),
+        );
+    }
+    let field_path = text("fieldPath");
+    if !field_path.is_empty() && !leads_somewhere(place.node, &field_path) {
+        say(
+            "fieldPath",
+            false,
+            format!("{field_path:?}: fieldPath must be a valid path to a field of the schema"),
+        );
+    }
+    let optional_old = rule["optionalOldSelf"] == true;
+    let old = if optional_old {
+        Type::optional(own.clone())
+    } else {
+        own.clone()
+    };
+    let types = Declarations::default()
+        .with("self", own.clone())
+        .with("oldSelf", old);
+    let mut compiled =
+        |key: &str, source: &str, wanted: &Type, otherwise: &str| match Program::compile(source, &types) {
+            Ok(program) if program.can_be(wanted) => Some(program),
+            Ok(_) => {
+                say(key, false, format!("{rule}: {otherwise}"));
+                None
+            }
+            Err(error) => {
+                let what = if key == "rule" {
+                    "compilation failed"
+                } else {
+                    "messageExpression compilation failed"
+                };
+                say(key, false, format!("{rule}: {what}: {error}"));
+                None
+            }
+        };
+    let program = match source.trim() {
+        "" => None,
+        _ => compiled(
+            "rule",
+            &source,
+            &Type::Bool,
+            "cel expression must evaluate to a bool",
+        ),
+    };
+    let message_expression = match text("messageExpression") {
+        given if given.trim().is_empty() => None,
+        given => compiled(
+            "messageExpression",
+            &given,
+            &Type::String,
+            "messageExpression must evaluate to a string",
+        ),
+    };
+    let uses_old = program
+        .as_ref()
+        .is_some_and(|program| program.mentions("oldSelf"));
+    if let Some(list) = place.uncorrelatable.filter(|_| uses_old) {
+        let why = format!(
+            "{source:?}: oldSelf cannot be used on the uncorrelatable portion of the schema within {list}"
+        );
+        say("rule", false, why);
+    }
+    if optional_old && !uses_old && program.is_some() {
+        say(
+            "optionalOldSelf",
+            false,
+            "true: may not be set if oldSelf is not used in rule".to_owned(),
+        );
+    }
+    match (program, reason) {
+        (Some(program), Some(reason)) if wrong.is_empty() => Ok(Rule {
+            text: source,
+            program,
+            message: message.trim().to_owned(),
+            message_expression,
+            reason,
+            field_path,
+            uses_old,
+            optional_old,
+        }),
+        _ => Err(wrong),
+    }
+}
+
+/// Whether `.a.b['c']` names a place below a node.
+fn leads_somewhere(node: &Node, path: &str) -> bool {
+    let (mut at, mut rest) = (node, path);
+    while !rest.is_empty() {
+        let (name, after) = if let Some(quoted) = rest.strip_prefix("['") {
+            match quoted.split_once("']") {
+                Some(parts) => parts,
+                None => return false,
+            }
+        } else if let Some(plain) = rest.strip_prefix('.') {
+            let end = plain.find(['.', '[']).unwrap_or(plain.len());
+            plain.split_at(end)
+        } else {
+            return false;
+        };
+        let next = at.properties.get(name).or(match &at.additional {
+            Additional::Each(each) => Some(each.as_ref()),
+            _ => None,
+        });
+        match next {
+            Some(next) => at = next,
+            None => return false,
+        }
+        rest = after;
+    }
+    true
+}
+
+/// Whether a schema has rules anywhere.
+pub fn any(node: &Node) -> bool {
+    let below = match &node.additional {
+        Additional::Each(each) => any(each),
+        _ => false,
+    };
+    !node.rules.is_empty()
+        || below
+        || node.items.as_deref().is_some_and(any)
+        || node.properties.values().any(any)
+}
+
+/// What the rules of a schema say about an object. Places that did not change are not looked at.
+pub fn evaluate(object: &Json, old: Option<&Json>, schema: &Node) -> Vec<Violation> {
+    let mut walk = Walk {
+        path: String::new(),
+        found: Vec::new(),
+        context: Context {
+            budget: Budget::new(REQUEST_MAX),
+            authorizer: None,
+        },
+    };
+    walk.at(object, old, schema);
+    walk.found
+}
+
+struct Walk<'a> {
+    path: String,
+    found: Vec<Violation>,
+    context: Context<'a>,
+}
+
+impl<'a> Walk<'a> {
+    fn below(&mut self, step: &str, then: impl FnOnce(&mut Self)) {
+        let length = self.path.len();
+        self.path.push_str(if length == 0 {
+            step.trim_start_matches('.')
+        } else {
+            step
+        });
+        then(self);
+        self.path.truncate(length);
+    }
+
+    fn at(&mut self, value: &'a Json, old: Option<&'a Json>, node: &'a Node) {
+        if old == Some(value) || self.context.budget.is_spent() {
+            return;
+        }
+        for rule in &node.rules {
+            self.rule(rule, value, old, node);
+            if self.context.budget.is_spent() {
+                return;
+            }
+        }
+        match value {
+            Json::Object(members) => {
+                for (name, value) in members {
+                    let (place, step) = match (node.properties.get(name), &node.additional) {
+                        (Some(node), _) => (node, format!(".{name}")),
+                        (None, Additional::Each(node)) => (node.as_ref(), format!("[{name}]")),
+                        _ => continue,
+                    };
+                    let old = old.and_then(|old| old.get(name));
+                    self.below(&step, |walk| walk.at(value, old, place));
+                }
+            }
+            Json::Array(items) => {
+                let Some(place) = node.items.as_deref() else {
+                    return;
+                };
+                for (number, item) in items.iter().enumerate() {
+                    let before = match &node.list_type {
+                        ListType::Map(keys) => old.and_then(Json::as_array).and_then(|old| {
+                            old.iter()
+                                .find(|other| keys.iter().all(|key| other.get(key) == item.get(key)))
+                        }),
+                        _ => None,
+                    };
+                    self.below(&format!("[{number}]"), |walk| walk.at(item, before, place));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn rule(&mut self, rule: &'a Rule, value: &'a Json, old: Option<&'a Json>, node: &'a Node) {
+        let mut names = Activation::default().with("self", Value::of(value, Some(node)));
+        if rule.uses_old {
+            let old = old.map(|old| Value::of(old, Some(node)));
+            names = match (rule.optional_old, old) {
+                (true, old) => names.with("oldSelf", old.map_or(Value::none(), Value::some)),
+                (false, Some(old)) => names.with("oldSelf", old),
+                // A rule about a change says nothing about what is new.
+                (false, None) => return,
+            };
+        }
+        let found = match rule.program.eval(&names, &mut self.context) {
+            Ok(Value::Bool(true)) => return,
+            Ok(_) => {
+                let message = self.message(rule, &names);
+                return self.violated(rule, &message);
+            }
+            Err(Error::TooExpensive) if self.context.budget.is_spent() => {
+                "validation failed due to running out of cost budget, no further validation rules will be run"
+                    .to_owned()
+            }
+            Err(error @ Error::TooExpensive) => format!(
+                "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
+                rule.text
+            ),
+            Err(error) if error.is_no_such_overload() => format!(
+                "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {}",
+                rule.text
+            ),
+            Err(error) => format!("{error} evaluating rule: {}", shown(rule)),
+        };
+        self.report("FieldValueInvalid", "", format!("Invalid value: {found}"));
+    }
+
+    fn message(&mut self, rule: &'a Rule, names: &Activation<'a>) -> String {
+        let own = rule.message_expression.as_ref().and_then(|expression| {
+            match expression.eval(names, &mut self.context) {
+                Ok(Value::String(text)) => Some(text.trim().to_owned()),
+                _ => None,
+            }
+        });
+        let usable =
+            |text: &String| !text.is_empty() && !text.contains('\n') && text.len() <= MESSAGE_BYTES_MAX;
+        own.filter(usable).unwrap_or_else(|| shown(rule))
+    }
+
+    fn violated(&mut self, rule: &Rule, message: &str) {
+        let kind = match rule.reason {
+            "FieldValueForbidden" => "Forbidden",
+            "FieldValueRequired" => "Required value",
+            "FieldValueDuplicate" => "Duplicate value",
+            _ => "Invalid value",
+        };
+        self.report(rule.reason, &rule.field_path, format!("{kind}: {message}"));
+    }
+
+    fn report(&mut self, reason: &'static str, below: &str, message: String) {
+        let below = below.replace("['", "[").replace("']", "]");
+        let mut field = format!("{}{below}", self.path);
+        if self.path.is_empty() {
+            field = field.trim_start_matches('.').to_owned();
+        }
+        self.found.push(Violation {
+            field,
+            reason,
+            message,
+        });
+    }
+}
+
+/// What a rule says of itself.
+fn shown(rule: &Rule) -> String {
+    if rule.message.is_empty() {
+        format!("failed rule: {}", rule.text.trim())
+    } else {
+        rule.message.clone()
+    }
+}
