@@ -81,8 +81,7 @@ fn parse(text: &str) -> Result<Url, String> {
         None => return Err(bad("invalid URI for request")),
     };
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if host.contains(|c: char| c == ' ' || matches!(c, '<' | '>' | '"' | '\\' | '^' | '`' | '{' | '|' | '}'))
-    {
+    if host.contains([' ', '<', '>', '"', '\\', '^', '`', '{', '|', '}']) {
         return Err(bad("invalid character in host name"));
     }
     let (hostname, port) = match host.strip_prefix('[') {
