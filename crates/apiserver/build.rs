@@ -6,8 +6,8 @@
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use k8s_openapi::api::{
-    apps, authentication, authorization, autoscaling, batch, certificates, coordination, core, discovery,
-    events, flowcontrol, networking, node, policy, rbac, scheduling, storage,
+    admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling, storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
@@ -56,6 +56,16 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
             authentication::v1 { TokenRequest }
             autoscaling::v1 { Scale }
             policy::v1 { Eviction }
+        },
+    ),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        types! {
+            admissionregistration::v1 {
+                MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+                ValidatingWebhookConfiguration,
+            }
         },
     ),
     (

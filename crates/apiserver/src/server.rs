@@ -1,5 +1,5 @@
 //! The server's parts and their life.
-use crate::admission::{Chain, UnknownPlugin};
+use crate::admission::{Chain, Hooks, UnknownPlugin};
 use crate::authn::{
     Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
 };
@@ -110,6 +110,7 @@ pub struct ApiServer {
     pub(crate) front_proxy: Option<FrontProxyConfig>,
     pub(crate) services: ServiceNetwork,
     pub(crate) admission: Chain,
+    pub(crate) hooks: Hooks,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
     event_leases: EventLeases,
@@ -144,6 +145,7 @@ impl ApiServer {
             advertise: config.advertise,
             store,
             rbac: Rbac::new(cache.clone()),
+            hooks: Hooks::new(cache.clone()),
             cache: cache.clone(),
             kubelets,
             services: config.services,

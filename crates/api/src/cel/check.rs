@@ -1,6 +1,7 @@
 //! Whether an expression can have a value, and of which type.
 use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
 use super::lex::Fault;
+use super::opaque::{AUTHORIZER, REQUEST_RESOURCE, RESOURCE_CHECK};
 use super::types::{Bindings, Type};
 
 /// Names of types that are values themselves.
@@ -329,6 +330,7 @@ fn field_type(at: usize, of: &Type, field: &str) -> Result<Type, Fault> {
             None => Err(Fault::new(at, format!("undefined field '{field}'"))),
         },
         Type::Opaque(OBJECT | JSON_PATCH) => Ok(Type::Dyn),
+        Type::Opaque(AUTHORIZER) if field == REQUEST_RESOURCE => Ok(Type::Opaque(RESOURCE_CHECK)),
         other => Err(Fault::new(
             at,
             format!("type '{other}' does not support field selection"),

@@ -3,11 +3,13 @@ use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
 use super::budget::Error;
 use super::check::TYPES;
 use super::functions::Context;
+use super::opaque::{Opaque, REQUEST_RESOURCE};
 use super::program::Program;
 use super::value::{Key, Value};
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What names stand for.
 #[derive(Default)]
@@ -77,6 +79,12 @@ impl<'a> Frame<'_, 'a> {
                     return value;
                 }
                 let of = self.of(of)?;
+                if let (Value::Opaque(Opaque::Authorizer(_)), REQUEST_RESOURCE, Some(authorizer)) =
+                    (&of, field.as_str(), self.context.authorizer)
+                {
+                    let check = Arc::new(authorizer.request_resource());
+                    return Ok(Value::Opaque(Opaque::ResourceCheck(check)));
+                }
                 select(of, field, *optional)
             }
             Form::Has { of, field } => {

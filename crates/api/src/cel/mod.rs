@@ -9,14 +9,17 @@
 //! | `eval`, `budget` | its value, within limits |
 //! | `functions/` | a table of signatures for each library |
 //! | `program` | all of that behind one type |
-//! | `schema` | the types that a structural schema gives |
+//! | `schema`, `estimate` | the types and the sizes that a structural schema gives |
+//! | `admission` | what expressions of admission may name |
 //!
 //! It is our own and not the `cel` crate because rules come from users: the crate has no limits on evaluation and no
 //! checker against schemas, wants objects converted before it looks at them, and brings a parser generator's runtime and
 //! time zones along.
+mod admission;
 mod ast;
 mod budget;
 mod check;
+mod estimate;
 mod eval;
 mod functions;
 mod lex;
@@ -30,8 +33,10 @@ mod time;
 mod types;
 mod value;
 
+pub use admission::{conditions, policy};
 pub use budget::{Budget, EXPRESSION_MAX, Error, REQUEST_MAX};
 pub use check::Declarations;
+pub use estimate::{estimate, size_max};
 pub use eval::Activation;
 pub use functions::Context;
 pub use opaque::{AUTHORIZER, Authorizer, Check, Decision, Opaque, RESOURCE_CHECK};

@@ -16,6 +16,8 @@ pub const AUTHORIZER: &str = "kubernetes.authorization.Authorizer";
 pub const PATH_CHECK: &str = "kubernetes.authorization.PathCheck";
 pub const GROUP_CHECK: &str = "kubernetes.authorization.GroupCheck";
 pub const RESOURCE_CHECK: &str = "kubernetes.authorization.ResourceCheck";
+/// The field of an authorizer that names what the request is about.
+pub const REQUEST_RESOURCE: &str = "requestResource";
 pub const DECISION: &str = "kubernetes.authorization.Decision";
 
 #[derive(Clone, Debug)]
@@ -61,6 +63,9 @@ pub struct Decision {
 pub trait Authorizer: Sync {
     /// `verb` on what `check` names.
     fn decide(&self, check: &Check, verb: &str) -> Decision;
+
+    /// What the request is about, which expressions name `authorizer.requestResource`.
+    fn request_resource(&self) -> Check;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -315,6 +315,15 @@ fn the_authorizer_is_asked_what_the_expression_says() {
                 error: None,
             }
         }
+
+        fn request_resource(&self) -> Check {
+            Check {
+                group: "apps".to_owned(),
+                resource: "deployments".to_owned(),
+                namespace: "n".to_owned(),
+                ..Check::default()
+            }
+        }
     }
     let types = Declarations::default().with("authorizer", Type::Opaque(AUTHORIZER));
     for (text, allowed) in [
@@ -326,6 +335,7 @@ fn the_authorizer_is_asked_what_the_expression_says() {
             "authorizer.group('apps').resource('pods').namespace('n').check('create').allowed()",
             false,
         ),
+        ("authorizer.requestResource.check('create').allowed()", true),
         (
             "authorizer.path('/healthz').check('get').reason() == 'because'",
             true,

@@ -19,6 +19,7 @@ mod validate;
 pub use compile::{Malformed, compile};
 pub use fill::fill;
 pub use prune::prune;
+pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};
 
 use regex::Regex;

@@ -2,7 +2,8 @@
 use super::compile::Malformed;
 use super::{Additional, ListType, Node, Violation};
 use crate::cel::{
-    Activation, Budget, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value, type_of,
+    Activation, Budget, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value, estimate, size_max,
+    type_of,
 };
 use serde_json::Value as Json;
 
@@ -14,6 +15,11 @@ const REASONS: &[&str] = &[
 ];
 /// Longest message that an expression may give; a longer one is not used.
 const MESSAGE_BYTES_MAX: usize = 5 * 1024;
+
+/// What one rule may cost, for all values that it is evaluated for.
+const RULE_COST_MAX: u64 = 10_000_000;
+/// What all rules of a schema may cost.
+const SCHEMA_COST_MAX: u64 = 100_000_000;
 
 /// One rule.
 #[derive(Debug)]
@@ -217,6 +223,70 @@ fn leads_somewhere(node: &Node, path: &str) -> bool {
         rest = after;
     }
     true
+}
+
+/// Rules that may take too long, by the sizes that the schema allows; `path` is where it stands.
+pub fn too_expensive(schema: &Node, path: &str) -> Vec<Malformed> {
+    let mut costs = Costs::default();
+    costs.below(schema, path, 1);
+    if costs.total > SCHEMA_COST_MAX {
+        let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+        costs.tell(path.to_owned(), what, costs.total, SCHEMA_COST_MAX);
+    }
+    costs.found
+}
+
+#[derive(Default)]
+struct Costs {
+    total: u64,
+    found: Vec<Malformed>,
+}
+
+impl Costs {
+    /// `times`: how many values the place can have in one object.
+    fn below(&mut self, node: &Node, path: &str, times: u64) {
+        for (number, rule) in node.rules.iter().enumerate() {
+            let parts = [
+                (Some(&rule.program), "rule"),
+                (rule.message_expression.as_ref(), "messageExpression"),
+            ];
+            for (program, key) in parts {
+                let cost = program
+                    .map_or(0, |program| estimate(program, node))
+                    .saturating_mul(times);
+                self.total = self.total.saturating_add(cost);
+                if cost > RULE_COST_MAX {
+                    let path = format!("{path}.x-kubernetes-validations[{number}].{key}");
+                    self.tell(path, &format!("estimated {key} cost"), cost, RULE_COST_MAX);
+                }
+            }
+        }
+        for (name, property) in &node.properties {
+            self.below(property, &format!("{path}.properties[{name}]"), times);
+        }
+        let times = times.saturating_mul(size_max(node).max(1));
+        if let Additional::Each(each) = &node.additional {
+            self.below(each, &format!("{path}.additionalProperties"), times);
+        }
+        if let Some(items) = &node.items {
+            self.below(items, &format!("{path}.items"), times);
+        }
+    }
+
+    fn tell(&mut self, path: String, what: &str, cost: u64, max: u64) {
+        let factor = cost as f64 / max as f64;
+        let factor = if factor > 100.0 {
+            "more than 100x".to_owned()
+        } else {
+            format!("{factor:.1}x")
+        };
+        let hint = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+        self.found.push(Malformed {
+            path,
+            missing: false,
+            message: format!("{what} exceeds budget by factor of {factor} {hint}"),
+        });
+    }
 }
 
 /// Whether a schema has rules anywhere.

@@ -1,7 +1,9 @@
 //! One write, as admission sees it.
 use crate::ApiServer;
 use crate::authn::UserInfo;
+use crate::custom;
 use crate::http::Call;
+use crate::request::{self, Expected};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use serde_json::Value;
@@ -12,6 +14,18 @@ pub enum Operation {
     Update,
     Delete,
     Connect,
+}
+
+impl Operation {
+    /// As rules and reviews name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// Whether a write still has to pass admission. What the server writes as part of a request that was admitted as
@@ -34,7 +48,6 @@ pub enum Round {
 /// One write. Plugins of the mutating phase may change `object`; those of the validating phase see it as it will be
 /// stored.
 pub struct Attempt<'a> {
-    #[allow(dead_code, reason = "for plugins that warn")]
     pub call: &'a Call,
     pub server: &'a ApiServer,
     pub user: &'a UserInfo,
@@ -50,11 +63,22 @@ pub struct Attempt<'a> {
     /// None when something is created, or connected to.
     pub old: Option<&'a Value>,
     /// Nothing will be stored: whoever has side effects must have none now.
-    #[allow(dead_code, reason = "no plugin has side effects yet")]
     pub dry_run: bool,
     pub round: Round,
     /// Set by a plugin of the first round, for another one.
     pub again: bool,
+    /// Whether somebody else made the object what it is: what the written part does not include has to be restored.
+    pub replaced: bool,
+    /// Webhooks that were asked, with the object as it was after them.
+    pub called: Vec<Called>,
+}
+
+/// A webhook that was asked.
+pub struct Called {
+    pub key: String,
+    /// Whether it wants to be asked again about what changes after it.
+    pub again: bool,
+    pub left: Value,
 }
 
 impl<'a> Attempt<'a> {
@@ -74,12 +98,63 @@ impl<'a> Attempt<'a> {
             dry_run,
             round: Round::First,
             again: false,
+            replaced: false,
+            called: Vec::new(),
         }
     }
 
     /// Whether this is about `plural`, with this subresource.
     pub fn is(&self, plural: &str, subresource: &str) -> bool {
         self.resource.group.is_empty() && self.resource.plural == plural && self.subresource == subresource
+    }
+
+    /// Group, version and kind of the object, when the request is taken for one about `form`.
+    pub fn kind_as(&self, form: &Resource) -> (&'static str, &'static str, &'static str) {
+        self.own_kind(form)
+            .unwrap_or((form.group, form.version, form.kind))
+    }
+
+    fn own_kind(&self, form: &Resource) -> Option<(&'static str, &'static str, &'static str)> {
+        form.subresource(self.subresource).and_then(|part| part.kind)
+    }
+
+    /// An object of the attempt in the form of `form`, as others see it.
+    pub fn shown(&self, object: &Value, form: &Resource) -> Value {
+        let mut shown = object.clone();
+        if self.own_kind(form).is_none() {
+            form.show(&mut shown);
+        }
+        let (group, version, kind) = self.kind_as(form);
+        shown["apiVersion"] = crate::resources::api_version(group, version).into();
+        shown["kind"] = kind.into();
+        shown
+    }
+
+    /// Takes an object in the form of `form` for the one to be stored: typed, defaulted, in stored form.
+    ///
+    /// # Errors
+    /// It is no object of its kind.
+    pub fn take_over(&mut self, form: &'static Resource, shown: Value) -> Result<(), ApiError> {
+        let mut object = match (self.own_kind(form), form.custom) {
+            // Options of connections are no kind with a form of its own.
+            (Some(_), _) if self.operation == Operation::Connect => shown,
+            (None, Some(custom)) => custom::typed(form, custom, shown)?.0,
+            _ => {
+                let (group, version, kind) = self.kind_as(form);
+                request::typed(&Expected { group, version, kind }, shown).map_err(ApiError::internal)?
+            }
+        };
+        if self.own_kind(form).is_none() {
+            form.store(&mut object);
+            if self.subresource.is_empty() {
+                (self.resource.rules.default)(&mut object);
+            }
+        }
+        if let Some(place) = self.object.as_deref_mut() {
+            self.replaced |= *place != object;
+            *place = object;
+        }
+        Ok(())
     }
 
     pub fn forbidden(&self, why: &str) -> ApiError {

@@ -8,10 +8,22 @@
 //! |---|---|
 //! | `attempt` | one write, as admission sees it |
 //! | `plugin` | what a plugin is, which are on, the two phases |
+//! | `matching` | which requests a webhook or policy is about |
+//! | `review` | AdmissionReview: what others are asked, what their answers mean |
+//! | `conditions`, `scene` | expressions about requests, and what they see |
+//! | `hooks` | the webhooks and policies that hold now |
+//! | `webhooks`, `policies` | asking them |
 //!
 //! To add a plugin: write its file and add its line to [`PLUGINS`], in upstream's order.
 mod attempt;
+mod conditions;
+mod hooks;
+mod matching;
 mod plugin;
+mod policies;
+mod review;
+mod scene;
+mod webhooks;
 
 mod custom_names;
 mod default_tolerations;
@@ -23,6 +35,7 @@ mod service_account;
 mod taint_nodes;
 
 pub use attempt::{Admission, Attempt, Operation};
+pub use hooks::Hooks;
 pub use plugin::{Chain, UnknownPlugin};
 
 use crate::status::ApiError;
@@ -38,6 +51,9 @@ static PLUGINS: &[Plugin] = &[
         .mutating(priority::admit)
         .validating(priority::validate),
     Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
+    Plugin::new("MutatingAdmissionWebhook").mutating_async(webhooks::mutating::admit),
+    Plugin::new("ValidatingAdmissionPolicy").validating(policies::validating::validate),
+    Plugin::new("ValidatingAdmissionWebhook").validating_async(webhooks::validating::validate),
 ];
 
 /// What upstream does elsewhere, after the mutating phase, and nobody can turn off.

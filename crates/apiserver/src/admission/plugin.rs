@@ -25,7 +25,6 @@ enum Mutating {
 enum Validating {
     Absent,
     Pure(Validate),
-    #[allow(dead_code, reason = "no plugin of this phase asks others yet")]
     Asks(ValidateAsync),
 }
 
@@ -59,6 +58,13 @@ impl Plugin {
         }
     }
 
+    pub const fn validating_async(self, plugin: ValidateAsync) -> Self {
+        Self {
+            validating: Validating::Asks(plugin),
+            ..self
+        }
+    }
+
     pub const fn validating(self, plugin: Validate) -> Self {
         Self {
             validating: Validating::Pure(plugin),
@@ -85,7 +91,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "LimitPodHardAntiAffinityTopology",
     "LimitRanger",
     "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
@@ -98,8 +103,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "ResourceQuota",
     "RuntimeClass",
     "StorageObjectInUseProtection",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
 ];
 
 /// A plugin was named that neither this server nor upstream's has.

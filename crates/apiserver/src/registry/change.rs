@@ -201,12 +201,27 @@ impl Change<'_> {
             return Ok(());
         }
         if self.part != Part::Scale {
-            return admission::mutate(&mut self.attempt(new, old)).await;
+            let mut attempt = self.attempt(new, old);
+            admission::mutate(&mut attempt).await?;
+            if attempt.replaced {
+                self.restore(new, old);
+            }
+            return Ok(());
         }
         let (mut scale, old) = (scale::of(self.call, new), scale::of(self.call, old));
         admission::mutate(&mut self.attempt(&mut scale, &old)).await?;
         scale::set_replicas(self.call, new, scale::replicas(&scale));
         Ok(())
+    }
+
+    /// Puts back what others may not change either, when they changed something.
+    fn restore(&self, new: &mut Value, old: &Value) {
+        let managed = ownership::take(new);
+        restore_metadata(new, old);
+        self.restore_parts(new, old);
+        if let Some(managed) = managed {
+            identity::metadata(new).insert("managedFields".to_owned(), managed);
+        }
     }
 
     /// The validating phase, once nothing more changes.

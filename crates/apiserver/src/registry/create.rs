@@ -77,6 +77,7 @@ pub async fn create_object(
         ..Attempt::new(call, Operation::Create, &given_name, options.dry_run)
     })
     .await?;
+    identity::settle_namespace(resource, &mut object, &call.info.namespace)?;
     if resource.has_status()
         && !rules.keeps_status_on_create
         && let Some(object) = object.as_object_mut()

@@ -32,10 +32,15 @@ pub const CUSTOMRESOURCEDEFINITIONS: Resource = Resource {
         default,
         prepare_update,
         prepare_delete,
-        validate_create: validate,
+        validate_create: |crd| {
+            let mut causes = validate(crd);
+            causes.extend(too_expensive(crd, None));
+            causes
+        },
         validate_update: |new, old| {
             let mut causes = validate(new);
             causes.extend(validate_change(new, old));
+            causes.extend(too_expensive(new, Some(old)));
             causes
         },
         ..Rules::WITH_GENERATION
@@ -213,6 +218,27 @@ fn validate_versions(crd: &Value) -> Vec<Cause> {
     match crd["spec"]["conversion"]["strategy"].as_str() {
         None | Some("None") => {}
         Some(other) => causes.push(cause::unsupported("spec.conversion.strategy", other, &["None"])),
+    }
+    causes
+}
+
+/// Rules that may take too long. What was accepted before, maybe by another server, stays.
+fn too_expensive(crd: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (number, version) in versions(crd).iter().enumerate() {
+        let schema = &version["schema"];
+        if old.is_some_and(|old| versions(old).iter().any(|before| before["schema"] == *schema)) {
+            continue;
+        }
+        let path = schema_path(number);
+        if let Ok(node) = structural::compile(&schema["openAPIV3Schema"], &path) {
+            let found = structural::too_expensive(&node, &path);
+            causes.extend(
+                found
+                    .iter()
+                    .map(|found| cause::forbidden(&found.path, &found.message)),
+            );
+        }
     }
     causes
 }

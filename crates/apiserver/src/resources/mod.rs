@@ -6,6 +6,7 @@ mod definition;
 mod meaning;
 mod rules;
 
+mod admissionregistration;
 mod apps;
 mod batch;
 mod certificates;
@@ -31,6 +32,7 @@ mod secrets;
 pub(crate) mod services;
 mod storage;
 mod validation;
+mod webhooks;
 
 pub use customresourcedefinitions::FINALIZER;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, View, api_version};
@@ -89,6 +91,10 @@ pub static TABLE: &[Resource] = &[
     storage::CSINODES,
     storage::STORAGECLASSES,
     storage::VOLUMEATTACHMENTS,
+    webhooks::MUTATINGWEBHOOKCONFIGURATIONS,
+    admissionregistration::VALIDATINGADMISSIONPOLICIES,
+    admissionregistration::VALIDATINGADMISSIONPOLICYBINDINGS,
+    webhooks::VALIDATINGWEBHOOKCONFIGURATIONS,
     customresourcedefinitions::CUSTOMRESOURCEDEFINITIONS,
     priorityclasses::PRIORITYCLASSES,
     leases::LEASES,
@@ -160,6 +166,7 @@ mod tests {
                 "policy",
                 "rbac.authorization.k8s.io",
                 "storage.k8s.io",
+                "admissionregistration.k8s.io",
                 "apiextensions.k8s.io",
                 "scheduling.k8s.io",
                 "coordination.k8s.io",

@@ -3,6 +3,7 @@ use super::Cause;
 use crate::resources::Resource;
 use orlop_store::StoreError;
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// Who and what a `Status` is about.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +22,7 @@ pub struct Details {
 #[error("{message}")]
 pub struct ApiError {
     pub code: u16,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
     pub details: Option<Box<Details>>,
     /// Seconds for the `Retry-After` header.
@@ -45,12 +46,20 @@ impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
-            reason,
+            reason: Cow::Borrowed(reason),
             message: message.into(),
             details: None,
             retry_after: None,
             continue_token: None,
             plain: false,
+        }
+    }
+
+    /// A refusal that somebody else worded.
+    pub fn of_another(code: u16, reason: String, message: String) -> Self {
+        Self {
+            reason: Cow::Owned(reason),
+            ..Self::new(code, "", message)
         }
     }
 

@@ -476,3 +476,23 @@ async fn a_definition_whose_rule_cannot_hold_is_refused_with_the_path() {
         "{message}"
     );
 }
+
+/// A rule that could take too long with the largest object its schema allows is refused with the schema.
+#[tokio::test]
+async fn a_definition_with_a_rule_that_may_take_too_long_is_refused() {
+    let admin = Cluster::start().await.admin();
+    let mut crd = definition();
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["properties"]["words"] = json!({"type": "array", "items": {"type": "string"}});
+    spec["x-kubernetes-validations"] =
+        json!([{"rule": "self.words.all(a, self.words.all(b, a == b || a != b))"}]);
+    let message = admin.post(CRDS, crd.clone()).await.refused(422);
+    assert!(
+        message.contains("x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x"),
+        "{message}"
+    );
+    let spec = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    spec["properties"]["words"] =
+        json!({"type": "array", "maxItems": 20, "items": {"type": "string", "maxLength": 30}});
+    admin.post(CRDS, crd).await.ok();
+}

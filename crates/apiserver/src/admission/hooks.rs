@@ -1,0 +1,73 @@
+//! The webhooks and policies that hold now, compiled anew when one has changed since they were last asked for.
+use super::matching::GROUP;
+use super::policies::{self, Policy};
+use super::webhooks::{self, Webhook};
+use crate::cache::{Cache, StorageId};
+use crate::resources;
+use parking_lot::RwLock;
+use serde_json::Value;
+use std::sync::Arc;
+
+const KINDS: [&str; 4] = [
+    "mutatingwebhookconfigurations",
+    "validatingwebhookconfigurations",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+];
+
+/// What is compiled.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    pub mutating: Vec<Webhook>,
+    pub validating: Vec<Webhook>,
+    pub policies: Vec<Policy>,
+}
+
+pub struct Hooks {
+    cache: Arc<Cache>,
+    storages: [Option<StorageId>; 4],
+    /// With the revision of the last change it includes.
+    compiled: RwLock<(u64, Arc<Compiled>)>,
+}
+
+impl Hooks {
+    pub fn new(cache: Arc<Cache>) -> Self {
+        Self {
+            storages: KINDS
+                .map(|plural| resources::find(GROUP, "v1", plural).and_then(|kind| cache.storage(kind))),
+            cache,
+            compiled: RwLock::default(),
+        }
+    }
+
+    pub fn current(&self) -> Arc<Compiled> {
+        let changes = self
+            .storages
+            .iter()
+            .flatten()
+            .map(|id| self.cache.last_change(*id));
+        let newest = changes.max().unwrap_or_default();
+        {
+            let compiled = self.compiled.read();
+            if compiled.0 >= newest {
+                return compiled.1.clone();
+            }
+        }
+        let [mutating, validating, policies, bindings] = self.storages.map(|id| self.values(id));
+        let made = Arc::new(Compiled {
+            mutating: webhooks::compile(&mutating),
+            validating: webhooks::compile(&validating),
+            policies: policies::compile(&policies, &bindings),
+        });
+        let mut compiled = self.compiled.write();
+        if compiled.0 < newest {
+            *compiled = (newest, made.clone());
+        }
+        made
+    }
+
+    fn values(&self, storage: Option<StorageId>) -> Vec<Value> {
+        let found = storage.map(|id| self.cache.snapshot(id, "").objects);
+        found.iter().flatten().map(|object| object.value()).collect()
+    }
+}

@@ -1,0 +1,338 @@
+//! Where a webhook is, and connections to it, which are kept for the next question.
+use crate::ApiServer;
+use crate::resources;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use serde_json::Value;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// Idle connections that are kept to one webhook.
+const IDLE_MAX: usize = 8;
+
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub type Connection = SendRequest<Full<Bytes>>;
+
+/// What `clientConfig` says.
+pub struct Endpoint {
+    target: Target,
+    /// Path and query, without the timeout.
+    path: String,
+    authority: String,
+    /// PEM; empty: the machine's own authorities.
+    authorities: Vec<u8>,
+    tls: OnceLock<Result<TlsConnector, String>>,
+    idle: Mutex<Vec<Connection>>,
+}
+
+#[derive(Debug)]
+enum Target {
+    Host {
+        host: String,
+        port: u16,
+    },
+    Service {
+        namespace: String,
+        name: String,
+        port: u16,
+    },
+    /// Neither, which validation refuses.
+    Nowhere,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}{}", self.authority, self.path)
+    }
+}
+
+impl Endpoint {
+    pub fn of(config: &Value) -> Self {
+        let (target, authority, path) = match config["url"].as_str() {
+            Some(url) => by_url(url),
+            None => by_service(&config["service"]),
+        };
+        let authorities = base64::Engine::decode(
+            &base64::engine::general_purpose::STANDARD,
+            config["caBundle"].as_str().unwrap_or_default(),
+        );
+        Self {
+            target,
+            path,
+            authority,
+            authorities: authorities.unwrap_or_default(),
+            tls: OnceLock::new(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// The address with its query, as failures name it.
+    pub fn url(&self, seconds: u64) -> String {
+        format!("https://{}{}", self.authority, self.path_with(seconds))
+    }
+
+    pub fn path_with(&self, seconds: u64) -> String {
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        format!("{}{mark}timeout={seconds}s", self.path)
+    }
+
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// A connection of an earlier question that is still good.
+    pub fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock();
+        while let Some(connection) = idle.pop() {
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    pub fn keep(&self, connection: Connection) {
+        let mut idle = self.idle.lock();
+        if idle.len() < IDLE_MAX && !connection.is_closed() {
+            idle.push(connection);
+        }
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// The webhook is nowhere, not there, or not who it should be.
+    pub async fn connect(&self, server: &ApiServer) -> Result<Connection, Failure> {
+        let (name, addresses) = match &self.target {
+            Target::Host { host, port } => (
+                host.trim_matches(['[', ']']).to_owned(),
+                vec![(host.trim_matches(['[', ']']).to_owned(), *port)],
+            ),
+            Target::Service {
+                namespace,
+                name,
+                port,
+            } => (
+                format!("{name}.{namespace}.svc"),
+                addresses(server, namespace, name, *port)?,
+            ),
+            Target::Nowhere => return Err("the webhook has neither a url nor a service".into()),
+        };
+        let connector = self.tls.get_or_init(|| connector(&self.authorities)).clone()?;
+        let mut failure: Failure = "no address".into();
+        for (host, port) in addresses {
+            match TcpStream::connect((host.as_str(), port)).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    let stream = connector.connect(ServerName::try_from(name)?, stream).await?;
+                    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+                    tokio::spawn(async move {
+                        if let Err(error) = connection.await {
+                            tracing::debug!(%error, "a connection to a webhook ended");
+                        }
+                    });
+                    return Ok(sender);
+                }
+                Err(error) => failure = format!("dial tcp {host}:{port}: {error}").into(),
+            }
+        }
+        Err(failure)
+    }
+}
+
+fn by_url(url: &str) -> (Target, String, String) {
+    let rest = url.strip_prefix("https://").unwrap_or(url);
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, port.parse().unwrap_or(443)),
+        _ => (authority, 443),
+    };
+    let target = Target::Host {
+        host: host.to_owned(),
+        port,
+    };
+    (target, authority.to_owned(), path.to_owned())
+}
+
+fn by_service(service: &Value) -> (Target, String, String) {
+    let text = |key: &str| service[key].as_str().unwrap_or_default();
+    if text("name").is_empty() {
+        return (Target::Nowhere, String::new(), String::new());
+    }
+    let port = service["port"]
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok())
+        .unwrap_or(443);
+    let target = Target::Service {
+        namespace: text("namespace").to_owned(),
+        name: text("name").to_owned(),
+        port,
+    };
+    let path = match text("path") {
+        "" => "/",
+        path => path,
+    };
+    let authority = format!("{}.{}.svc:{port}", text("name"), text("namespace"));
+    (target, authority, path.to_owned())
+}
+
+/// Where a Service can be reached: its ready endpoints, since nothing may lead to cluster addresses from here, then
+/// its cluster address.
+fn addresses(
+    server: &ApiServer,
+    namespace: &str,
+    name: &str,
+    port: u16,
+) -> Result<Vec<(String, u16)>, String> {
+    let service = server
+        .cache
+        .core_object("services", namespace, name)
+        .ok_or_else(|| format!("service {name:?} not found"))?
+        .value();
+    let spec = &service["spec"];
+    if spec["type"] == "ExternalName" {
+        return Ok(vec![(
+            spec["externalName"].as_str().unwrap_or_default().to_owned(),
+            port,
+        )]);
+    }
+    let ports = spec["ports"].as_array().map_or(&[][..], Vec::as_slice);
+    let own = ports
+        .iter()
+        .find(|p| p["port"] == port)
+        .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
+    let slices =
+        resources::find("discovery.k8s.io", "v1", "endpointslices").and_then(|r| server.cache.storage(r));
+    let slices = slices
+        .map(|id| server.cache.snapshot(id, namespace).objects)
+        .unwrap_or_default();
+    let slices: Vec<Value> = slices.iter().map(|slice| slice.value()).collect();
+    let mut found = ready(&slices, name, own["name"].as_str().unwrap_or_default());
+    let cluster = spec["clusterIP"]
+        .as_str()
+        .filter(|ip| !ip.is_empty() && *ip != "None");
+    found.extend(cluster.map(|ip| (ip.to_owned(), port)));
+    if found.is_empty() {
+        return Err(format!("no endpoints available for service {name:?}"));
+    }
+    Ok(found)
+}
+
+/// The ready endpoints of a Service's port.
+fn ready(slices: &[Value], service: &str, port: &str) -> Vec<(String, u16)> {
+    let mut found = Vec::new();
+    for slice in slices
+        .iter()
+        .filter(|s| s["metadata"]["labels"]["kubernetes.io/service-name"] == service)
+    {
+        let ports = slice["ports"].as_array().into_iter().flatten();
+        let number = ports
+            .filter(|p| p["name"].as_str().unwrap_or_default() == port)
+            .find_map(|p| u16::try_from(p["port"].as_u64()?).ok());
+        let Some(number) = number else { continue };
+        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+        for endpoint in endpoints.filter(|e| e["conditions"]["ready"] != false) {
+            let addresses = endpoint["addresses"].as_array().into_iter().flatten();
+            found.extend(
+                addresses
+                    .filter_map(Value::as_str)
+                    .map(|address| (address.to_owned(), number)),
+            );
+        }
+    }
+    found
+}
+
+/// TLS that trusts the bundle's authorities, or the machine's if there is none.
+fn connector(bundle: &[u8]) -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    let own;
+    let pem = if bundle.is_empty() {
+        own = system_authorities();
+        own.as_slice()
+    } else {
+        bundle
+    };
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let added = certificate
+            .map_err(|e| e.to_string())
+            .and_then(|c| roots.add(c).map_err(|e| e.to_string()));
+        // Of the machine's many, one that is odd is no reason to trust none.
+        if let (Err(error), false) = (added, bundle.is_empty()) {
+            return Err(format!("unable to load root certificates: {error}"));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// Where distributions keep the authorities that programs trust.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+fn system_authorities() -> Vec<u8> {
+    SYSTEM_BUNDLES
+        .iter()
+        .find_map(|path| std::fs::read(path).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn addresses_come_from_urls_and_services() {
+        for (config, url) in [
+            (json!({"url": "https://h:8443/p"}), "https://h:8443/p?timeout=2s"),
+            (json!({"url": "https://h/p?x=1"}), "https://h/p?x=1&timeout=2s"),
+            (json!({"url": "https://h"}), "https://h/?timeout=2s"),
+            (
+                json!({"service": {"name": "s", "namespace": "n", "path": "/v"}}),
+                "https://s.n.svc:443/v?timeout=2s",
+            ),
+            (
+                json!({"service": {"name": "s", "namespace": "n", "port": 8443}}),
+                "https://s.n.svc:8443/?timeout=2s",
+            ),
+        ] {
+            assert_eq!(Endpoint::of(&config).url(2), url);
+        }
+    }
+
+    #[test]
+    fn endpoints_are_the_ready_ones_of_the_port() {
+        let slices = [json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": "s"}},
+            "ports": [{"name": "other", "port": 1}, {"name": "https", "port": 8443}],
+            "endpoints": [
+                {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
+                {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
+                {"addresses": ["10.0.0.3"], "conditions": {}}]})];
+        assert_eq!(
+            ready(&slices, "s", "https"),
+            [("10.0.0.1".to_owned(), 8443), ("10.0.0.3".to_owned(), 8443)]
+        );
+        assert!(ready(&slices, "t", "https").is_empty());
+    }
+}

@@ -1,0 +1,47 @@
+//! Validating webhooks: all at once; none sees what another says.
+use super::Webhook;
+use super::call::ask;
+use crate::admission::attempt::Attempt;
+use crate::admission::matching::GROUP;
+use crate::admission::review;
+use crate::status::ApiError;
+use futures::future::{BoxFuture, join_all};
+use serde_json::Value;
+
+pub fn validate<'b>(attempt: &'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
+    Box::pin(ask_all(attempt))
+}
+
+async fn ask_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+    if attempt.resource.group == GROUP {
+        return Ok(());
+    }
+    let hooks = attempt.server.hooks.current();
+    let mut asked = Vec::new();
+    for webhook in &hooks.validating {
+        if let Some((_, request)) = webhook.question(attempt)? {
+            asked.push(ask_one(attempt, webhook, request));
+        }
+    }
+    // The first refusal in order, so that the same request is refused by the same words.
+    join_all(asked).await.into_iter().collect()
+}
+
+async fn ask_one(attempt: &Attempt<'_>, webhook: &Webhook, request: Value) -> Result<(), ApiError> {
+    match ask(attempt.server, webhook, &request, false).await {
+        Ok(response) => {
+            for warning in &response.warnings {
+                attempt.call.warn(warning);
+            }
+            if response.allowed {
+                return Ok(());
+            }
+            Err(review::refusal(&webhook.name, &response.status))
+        }
+        Err(error) if webhook.required => Err(ApiError::internal(error)),
+        Err(error) => {
+            tracing::warn!(%error, "the request goes on without this webhook");
+            Ok(())
+        }
+    }
+}
