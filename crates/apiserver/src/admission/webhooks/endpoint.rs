@@ -1,19 +1,15 @@
 //! Where a webhook is, and connections to it, which are kept for the next question.
 use crate::ApiServer;
+use crate::outbound::{Outbound, Trust};
 use crate::resources;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use std::sync::OnceLock;
 
 /// Idle connections that are kept to one webhook.
 const IDLE_MAX: usize = 8;
@@ -28,8 +24,8 @@ pub struct Endpoint {
     path: String,
     authority: String,
     /// PEM; empty: the machine's own authorities.
-    authorities: Vec<u8>,
-    tls: OnceLock<Result<TlsConnector, String>>,
+    authorities: String,
+    tls: OnceLock<Result<Outbound, String>>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -68,7 +64,7 @@ impl Endpoint {
             target,
             path,
             authority,
-            authorities: authorities.unwrap_or_default(),
+            authorities: String::from_utf8(authorities.unwrap_or_default()).unwrap_or_default(),
             tls: OnceLock::new(),
             idle: Mutex::default(),
         }
@@ -112,10 +108,7 @@ impl Endpoint {
     /// The webhook is nowhere, not there, or not who it should be.
     pub async fn connect(&self, server: &ApiServer) -> Result<Connection, Failure> {
         let (name, addresses) = match &self.target {
-            Target::Host { host, port } => (
-                host.trim_matches(['[', ']']).to_owned(),
-                vec![(host.trim_matches(['[', ']']).to_owned(), *port)],
-            ),
+            Target::Host { host, port } => (host.clone(), vec![(host.clone(), *port)]),
             Target::Service {
                 namespace,
                 name,
@@ -126,13 +119,11 @@ impl Endpoint {
             ),
             Target::Nowhere => return Err("the webhook has neither a url nor a service".into()),
         };
-        let connector = self.tls.get_or_init(|| connector(&self.authorities)).clone()?;
+        let outbound = self.tls.get_or_init(|| outbound(&self.authorities)).clone()?;
         let mut failure: Failure = "no address".into();
         for (host, port) in addresses {
-            match TcpStream::connect((host.as_str(), port)).await {
+            match outbound.connect(&host, port, &name).await {
                 Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    let stream = connector.connect(ServerName::try_from(name)?, stream).await?;
                     let (sender, connection) = handshake(TokioIo::new(stream)).await?;
                     tokio::spawn(async move {
                         if let Err(error) = connection.await {
@@ -141,7 +132,7 @@ impl Endpoint {
                     });
                     return Ok(sender);
                 }
-                Err(error) => failure = format!("dial tcp {host}:{port}: {error}").into(),
+                Err(error) => failure = format!("{host}:{port}: {error}").into(),
             }
         }
         Err(failure)
@@ -159,7 +150,7 @@ fn by_url(url: &str) -> (Target, String, String) {
         _ => (authority, 443),
     };
     let target = Target::Host {
-        host: host.to_owned(),
+        host: host.trim_matches(['[', ']']).to_owned(),
         port,
     };
     (target, authority.to_owned(), path.to_owned())
@@ -255,45 +246,12 @@ fn ready(slices: &[Value], service: &str, port: &str) -> Vec<(String, u16)> {
 }
 
 /// TLS that trusts the bundle's authorities, or the machine's if there is none.
-fn connector(bundle: &[u8]) -> Result<TlsConnector, String> {
-    let mut roots = RootCertStore::empty();
-    let own;
-    let pem = if bundle.is_empty() {
-        own = system_authorities();
-        own.as_slice()
-    } else {
-        bundle
+fn outbound(bundle: &str) -> Result<Outbound, String> {
+    let trust = match bundle {
+        "" => Trust::Machine,
+        authorities => Trust::Authorities(authorities),
     };
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let added = certificate
-            .map_err(|e| e.to_string())
-            .and_then(|c| roots.add(c).map_err(|e| e.to_string()));
-        // Of the machine's many, one that is odd is no reason to trust none.
-        if let (Err(error), false) = (added, bundle.is_empty()) {
-            return Err(format!("unable to load root certificates: {error}"));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// Where distributions keep the authorities that programs trust.
-const SYSTEM_BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-];
-
-fn system_authorities() -> Vec<u8> {
-    SYSTEM_BUNDLES
-        .iter()
-        .find_map(|path| std::fs::read(path).ok())
-        .unwrap_or_default()
+    Outbound::new(trust, None).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
