@@ -2,12 +2,13 @@
 use crate::config::KubeletConfiguration;
 use crate::metrics::Metrics;
 use crate::node;
-use crate::pods::PodsHandle;
+use crate::node::state::State;
 use crate::pods::admission::node_of_machine;
 use crate::pods::agent::{Agent, Settings};
 use crate::pods::manager::{Inputs, Manager};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::Surroundings;
+use crate::pods::{Orders, PodsHandle};
 use crate::runtime::{events, read::read_all};
 use crate::sources::fault::Fault;
 use crate::sources::{self, SNAPSHOTS_WAITING_MAX, Source, file, http};
@@ -66,6 +67,10 @@ pub struct Shared {
     pub pods: PodsHandle,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the node wants of pods.
+    pub orders: Orders,
+    /// What the node is going through.
+    pub state: State,
 }
 
 /// Why the agent could not start.
@@ -107,7 +112,7 @@ pub async fn run_with(
         notices,
         ..
     } = config;
-    let Shared { pods, metrics } = shared;
+    let (pods, metrics) = (shared.pods, shared.metrics);
     make_directory(&config.root_dir)?;
     let recorder = match &client {
         Some(client) => Recorder::new(client.clone(), "kubelet", Some(&node_name)),
@@ -133,6 +138,7 @@ pub async fn run_with(
             root: config.root_dir.clone(),
             pod_logs: PathBuf::from(&configuration.pod_logs_dir),
             container_logs: config.container_logs_dir,
+            allowed_sysctls: configuration.allowed_unsafe_sysctls.clone(),
             seccomp_default: configuration.seccomp_default,
             restart_backoff_max: signed(configuration.crash_loop_back_off.max_container_restart_period.0),
             sync_frequency: signed(configuration.sync_frequency.0),
@@ -148,6 +154,7 @@ pub async fn run_with(
         surroundings,
         pods: pods.clone(),
         metrics,
+        node_state: shared.state,
         board: board.clone(),
         owners: Owners::default(),
         pulls: Semaphore::new(pulls),
@@ -202,6 +209,7 @@ pub async fn run_with(
         snapshots: received,
         news: told,
         ended: workers_ended,
+        orders: shared.orders,
         node,
     };
     Manager::run(agent, machine, expected, seen, inputs, shutdown.clone()).await;

@@ -18,6 +18,7 @@
 //! | `status::publisher` | the board | mirrors, statuses and deletions in the API, off everybody's way |
 //! | `surroundings` | changes of objects that volumes show | volumes written anew, workers woken |
 //! | `probes`, one a container and probe | its period | verdicts in workers' mailboxes, events |
+//! | `upkeep` | clocks: logs, images, what the node has left | rotated logs, removed images, orders to stop pods |
 //! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
@@ -46,6 +47,7 @@ mod status;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+pub mod upkeep;
 pub mod volumes;
 
 pub use agent::{Config, KubeletError, Shared, run_with};

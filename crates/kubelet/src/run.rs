@@ -3,13 +3,15 @@ use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::environment;
-use crate::metrics::{Counted, Metrics};
+use crate::metrics::Counted;
 use crate::node::{self, NodeContext};
-use crate::pods::PodsHandle;
 use crate::probes::Probes;
 use crate::server::{self, ServeError, ServerContext};
 use crate::stats::Meter;
 use crate::surroundings::{NodeSurroundings, Parts};
+use crate::upkeep::eviction::Eviction;
+use crate::upkeep::images::Images;
+use crate::upkeep::logs;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
 use std::path::{Path, PathBuf};
@@ -40,7 +42,8 @@ pub async fn run(
     tls: Option<Arc<rustls::ServerConfig>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let (pods, metrics) = (PodsHandle::default(), Metrics::default());
+    let shared = Shared::default();
+    let (pods, metrics) = (shared.pods.clone(), shared.metrics.clone());
     config.runtime = Arc::new(Counted::new(config.runtime, metrics.clone()));
     let configuration = config.configuration.clone();
     config.node_ips = node::addresses(&config.node_ips, &config.node_name);
@@ -70,7 +73,7 @@ pub async fn run(
         client: config.client.clone(),
         configz: configz(&configuration),
         metrics: metrics.clone(),
-        meter,
+        meter: meter.clone(),
     };
     let serving = server::bind(&configuration, tls, context).await?;
     // A task of its own ends with whichever of the others ends first.
@@ -114,6 +117,11 @@ pub async fn run(
     });
     let tasks = TaskTracker::new();
     tasks.spawn(serving.run(shutdown.clone()));
+    let upkeep = upkeep(&config, &shared, meter, recorder.clone());
+    let until = shutdown.clone();
+    tasks.spawn(async move {
+        until.run_until_cancelled(upkeep).await;
+    });
     let (own_node, snapshot) = watch::channel(None);
     if let Some(client) = config.client.clone() {
         let context = NodeContext {
@@ -125,24 +133,59 @@ pub async fn run(
             node_ips: config.node_ips.clone(),
             labels: config.node_labels.clone(),
             cgroup_v1: !cgroups.is_unified(),
+            state: shared.state.clone(),
             configuration,
             own_node,
         };
         tasks.spawn(node::run(context, shutdown.clone()));
     }
-    let outcome = run_with(
-        config,
-        surroundings,
-        Shared { pods, metrics },
-        snapshot,
-        shutdown.clone(),
-    )
-    .await;
+    let outcome = run_with(config, surroundings, shared, snapshot, shutdown.clone()).await;
     shutdown.cancel();
     tasks.close();
     tasks.wait().await;
     recorder.flush(EVENTS_FLUSH_MAX).await;
     Ok(outcome?)
+}
+
+/// What keeps the node from filling up.
+fn upkeep(
+    config: &Config,
+    shared: &Shared,
+    meter: Arc<Meter>,
+    recorder: Recorder,
+) -> impl Future<Output = ()> + use<> {
+    let configuration = &config.configuration;
+    let images = || {
+        let node_name = config.node_name.clone();
+        Images::new(config.runtime.clone(), recorder.clone(), node_name, configuration)
+    };
+    let collection = images().run();
+    let eviction = Eviction {
+        images: images(),
+        meter,
+        orders: shared.orders.clone(),
+        state: shared.state.clone(),
+        recorder: recorder.clone(),
+        metrics: shared.metrics.clone(),
+        configuration: configuration.clone(),
+    };
+    let rotation = logs::Limits::of(configuration).map(|limits| {
+        logs::run(
+            config.runtime.clone(),
+            shared.pods.clone(),
+            PathBuf::from(&configuration.pod_logs_dir),
+            limits,
+            configuration.container_log_monitor_interval.0,
+        )
+    });
+    async move {
+        let rotation = async {
+            if let Some(rotation) = rotation {
+                rotation.await;
+            }
+        };
+        tokio::join!(collection, eviction.run(), rotation);
+    }
 }
 
 /// Who makes cgroups: the runtime's word goes before the configuration's.

@@ -312,8 +312,8 @@ impl RuntimeService for FakeRuntime {
     ) -> Result<(), CriError> {
         unimplemented("UpdateContainerResources")
     }
-    async fn reopen_container_log(&self, _: &str) -> Result<(), CriError> {
-        unimplemented("ReopenContainerLog")
+    async fn reopen_container_log(&self, id: &str) -> Result<(), CriError> {
+        self.call(format!("ReopenContainerLog {id}"))
     }
     async fn exec_sync(&self, id: &str, command: Vec<String>, _: Duration) -> Result<ExecOutcome, CriError> {
         let name = self
@@ -431,6 +431,7 @@ pub fn agent(
             pod_logs: root.join("pods"),
             container_logs: root.join("containers"),
             seccomp_default: false,
+            allowed_sysctls: Vec::new(),
             restart_backoff_max: SignedDuration::from_secs(300),
             sync_frequency: SignedDuration::from_secs(60),
             host_ips: Vec::new(),
@@ -440,6 +441,7 @@ pub fn agent(
         surroundings,
         pods: PodsHandle::default(),
         metrics: Default::default(),
+        node_state: Default::default(),
         board: Board::new(true),
         owners: Owners::default(),
         pulls: Semaphore::new(1),

@@ -291,7 +291,7 @@ async fn a27_p24_pod_that_does_not_fit_is_failed_and_goes_when_deleted() {
 async fn a31_rejected_static_pod_runs_when_the_label_is_added() {
     let cluster = Cluster::start().await;
     let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  nodeSelector: {disk: ssd}\n  \
-                    containers: [{name: c, image: i}]\n";
+                    containers: [{name: c, image: 'i:1'}]\n";
     std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
     let failed = |pod: Option<&Pod>| pod.is_some_and(|pod| orlop_api::pod::phase(pod) == "Failed");
     let pod = cluster.until("its rejection", "web-n1", failed).await.unwrap();
@@ -314,7 +314,7 @@ async fn rejected_static_pod_runs_when_another_gives_its_port_back() {
     let write = |name: &str| {
         let manifest = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  containers:\n  \
-             - {{name: {name}, image: i, ports: [{{containerPort: 80, hostPort: 80}}]}}\n"
+             - {{name: {name}, image: 'i:1', ports: [{{containerPort: 80, hostPort: 80}}]}}\n"
         );
         std::fs::write(cluster.manifests.join(format!("{name}.yaml")), manifest).unwrap();
     };

@@ -26,7 +26,6 @@ const ACCEPTED: &[&str] = &[
     "contentType",
     "configMapAndSecretChangeDetectionStrategy",
     "enableControllerAttachDetach",
-    "localStorageCapacityIsolation",
     "registryPullQPS",
     "registryBurst",
     "imagePullCredentialsVerificationPolicy",
@@ -36,12 +35,6 @@ const ACCEPTED: &[&str] = &[
     "reservedSystemCPUs",
     "memorySwap",
     "protectKernelDefaults",
-    "evictionSoft",
-    "evictionSoftGracePeriod",
-    "evictionPressureTransitionPeriod",
-    "evictionMaxPodGracePeriod",
-    "evictionMinimumReclaim",
-    "imageMaximumGCAge",
     "shutdownGracePeriodByPodPriority",
     "cpuManagerPolicy",
     "cpuManagerPolicyOptions",
@@ -336,6 +329,15 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
     if !(1..=300).contains(&longest) {
         return Err("crashLoopBackOff.maxContainerRestartPeriod must be between 1s and 300s".into());
+    }
+    if let Some(signal) = c
+        .eviction_soft
+        .keys()
+        .find(|signal| !c.eviction_soft_grace_period.contains_key(*signal))
+    {
+        return Err(format!(
+            "evictionSoft {signal:?} needs an evictionSoftGracePeriod"
+        ));
     }
     if c.container_log_max_files <= 1 {
         return Err(format!(

@@ -161,10 +161,21 @@ pub struct KubeletConfiguration {
     pub allowed_unsafe_sysctls: Vec<String>,
     // Eviction and garbage collection.
     pub eviction_hard: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub eviction_soft: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub eviction_soft_grace_period: BTreeMap<String, GoDuration>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub eviction_minimum_reclaim: BTreeMap<String, String>,
+    pub eviction_pressure_transition_period: GoDuration,
+    pub eviction_max_pod_grace_period: i32,
+    pub local_storage_capacity_isolation: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merge_default_eviction_settings: Option<bool>,
     #[serde(rename = "imageMinimumGCAge")]
     pub image_minimum_gc_age: GoDuration,
+    #[serde(rename = "imageMaximumGCAge")]
+    pub image_maximum_gc_age: GoDuration,
     #[serde(rename = "imageGCHighThresholdPercent")]
     pub image_gc_high_threshold_percent: i32,
     #[serde(rename = "imageGCLowThresholdPercent")]
@@ -283,8 +294,15 @@ impl Default for KubeletConfiguration {
             max_open_files: 1_000_000,
             allowed_unsafe_sysctls: Vec::new(),
             eviction_hard: default_eviction_hard(),
+            eviction_soft: BTreeMap::new(),
+            eviction_soft_grace_period: BTreeMap::new(),
+            eviction_minimum_reclaim: BTreeMap::new(),
+            eviction_pressure_transition_period: seconds(300),
+            eviction_max_pod_grace_period: 0,
+            local_storage_capacity_isolation: true,
             merge_default_eviction_settings: None,
             image_minimum_gc_age: seconds(120),
+            image_maximum_gc_age: seconds(0),
             image_gc_high_threshold_percent: 85,
             image_gc_low_threshold_percent: 80,
             shutdown_grace_period: seconds(0),

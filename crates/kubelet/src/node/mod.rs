@@ -10,6 +10,7 @@ mod lease;
 mod machine;
 mod register;
 mod runtime;
+pub mod state;
 mod status;
 
 pub use machine::{addresses, memory_capacity};
@@ -28,6 +29,7 @@ use orlop_api::quantity::Amount;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
 use runtime::RuntimeHealth;
+use state::State;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -72,6 +74,8 @@ pub struct NodeContext {
     pub labels: BTreeMap<String, String>,
     /// Cgroup v1, which is told of.
     pub cgroup_v1: bool,
+    /// What the node is going through.
+    pub state: State,
     /// Where the own Node is shown.
     pub own_node: watch::Sender<Option<Arc<Node>>>,
 }
@@ -149,6 +153,7 @@ impl<'a> Keeper<'a> {
             self.tell(EventType::Warning, "CgroupV1", message.into());
         }
         let mut own = self.context.own_node.subscribe();
+        let mut state = self.context.state.subscribe();
         let mut retry = RETRY_FIRST;
         loop {
             match self.pass().await {
@@ -166,6 +171,8 @@ impl<'a> Keeper<'a> {
             loop {
                 let changed = tokio::select! {
                     () = &mut check => break,
+                    // The context holds the sender.
+                    Ok(()) = state.changed() => break,
                     changed = own.changed() => changed,
                 };
                 let node = own.borrow_and_update().clone();
@@ -231,6 +238,11 @@ impl<'a> Keeper<'a> {
         self.look_at_runtime().await;
         let context = self.context;
         let own = context.own_node.borrow().clone();
+        let current = context.state.current();
+        let mut troubles = self.health.troubles(Instant::now());
+        if current.is_shutting_down {
+            troubles.push("node is shutting down".into());
+        }
         let facts = status::Facts {
             node_name: &context.node_name,
             configuration: &context.configuration,
@@ -240,7 +252,8 @@ impl<'a> Keeper<'a> {
             runtime_version: &self.runtime_version,
             runtime_handlers: &self.runtime_handlers,
             images: &self.images,
-            troubles: self.health.troubles(Instant::now()),
+            pressures: &current.pressures,
+            troubles,
         };
         let last = self.posted.as_ref().map(|(status, _)| status);
         let previous = last.or(own.as_ref().and_then(|node| node.status.as_ref()));

@@ -2,6 +2,7 @@
 use super::machine::{Machine, Measures, threshold};
 use super::register::architecture;
 use crate::config::KubeletConfiguration;
+use crate::upkeep::eviction::signals::Pressure;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
@@ -32,6 +33,8 @@ pub struct Facts<'a> {
     pub runtime_handlers: &'a [v1::RuntimeHandler],
     /// As [`images`] makes them.
     pub images: &'a [ContainerImage],
+    /// What the node is short of.
+    pub pressures: &'a [Pressure],
     /// Why the node isn't ready.
     pub troubles: Vec<String>,
 }
@@ -110,7 +113,11 @@ fn conditions(facts: &Facts<'_>, previous: Option<&NodeStatus>, now: Timestamp) 
             last_transition_time: since.or(Some(Time(now))),
         }
     };
-    let pressures = PRESSURES.iter().zip(pressures(facts)).map(|(words, pressed)| {
+    let pressures = PRESSURES.iter().map(|words| {
+        let pressed = facts
+            .pressures
+            .iter()
+            .any(|pressure| pressure.condition() == words.kind);
         let (reason, message) = if pressed { words.bad } else { words.good };
         condition(words.kind, pressed, reason, message)
     });
@@ -125,24 +132,6 @@ fn conditions(facts: &Facts<'_>, previous: Option<&NodeStatus>, now: Timestamp) 
         ),
     };
     pressures.chain([ready]).collect()
-}
-
-/// Memory, disk, process ids.
-fn pressures(facts: &Facts<'_>) -> [bool; 3] {
-    let Measures {
-        memory,
-        memory_available,
-        disk,
-        ..
-    } = facts.measures;
-    let short =
-        |signal: &str, available: i64, whole: i64| available < hard(facts.configuration, signal, whole);
-    [
-        short("memory.available", memory_available, memory),
-        short("nodefs.available", disk.available, disk.bytes)
-            || short("nodefs.inodesFree", disk.inodes_free, disk.inodes),
-        false,
-    ]
 }
 
 /// A hard eviction threshold.

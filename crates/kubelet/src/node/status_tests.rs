@@ -40,6 +40,7 @@ fn status_with(
         runtime_version: "containerd://1.6.20",
         runtime_handlers: &[],
         images: &[],
+        pressures: &[],
         troubles: Vec::new(),
     };
     change(&mut facts);
@@ -82,23 +83,32 @@ fn conditions_come_in_order_with_ready_last() {
 }
 
 #[test]
-fn g01_g02_g04_pressure_follows_the_hard_thresholds() {
-    let pressed = |change: fn(&mut Measures)| {
-        let status = status(|facts| change(&mut facts.measures));
-        let all = conditions(&status).into_iter().map(|(condition, _)| condition);
+fn g01_g02_g04_g05_pressures_are_told_as_conditions() {
+    let pressed = |pressures: &[Pressure]| {
+        let addresses = ["10.0.0.7".parse().unwrap()];
+        let facts = Facts {
+            node_name: "n1",
+            configuration: &KubeletConfiguration::default(),
+            addresses: &addresses,
+            machine: &machine(),
+            measures: measures(),
+            runtime_version: "",
+            runtime_handlers: &[],
+            images: &[],
+            pressures,
+            troubles: Vec::new(),
+        };
+        let all = conditions(&node_status(&facts, None, Timestamp::UNIX_EPOCH));
+        let all = all.into_iter().map(|(condition, _)| condition);
         all.filter(|condition| condition.ends_with("Pressure=True"))
             .collect::<Vec<_>>()
     };
-    assert!(pressed(|_| {}).is_empty());
+    assert!(pressed(&[]).is_empty());
     assert_eq!(
-        pressed(|m| m.memory_available = (100 << 20) - 1),
-        ["MemoryPressure=True"]
+        pressed(&[Pressure::Memory, Pressure::Pids]),
+        ["MemoryPressure=True", "PIDPressure=True"]
     );
-    assert_eq!(
-        pressed(|m| m.disk.available = (10 << 30) - 1),
-        ["DiskPressure=True"]
-    );
-    assert_eq!(pressed(|m| m.disk.inodes_free = 49), ["DiskPressure=True"]);
+    assert_eq!(pressed(&[Pressure::Disk]), ["DiskPressure=True"]);
 }
 
 #[test]
@@ -154,6 +164,7 @@ fn n01_heartbeats_alone_are_no_difference() {
         runtime_version: "containerd://1.6.20",
         runtime_handlers: &[],
         images: &[],
+        pressures: &[],
         troubles,
     };
     let minute = Timestamp::from_second(60).unwrap();
@@ -181,7 +192,7 @@ fn first_status_tells_every_condition_and_later_only_changes() {
     assert!(transitions(Some(&good), &good).is_empty());
     let bad = status(|facts| {
         facts.troubles = vec!["x".into()];
-        facts.measures.memory_available = 0;
+        facts.pressures = &[Pressure::Memory];
     });
     assert_eq!(
         transitions(Some(&good), &bad),

@@ -50,6 +50,7 @@ impl Bench {
             node_ips: vec!["10.0.0.7".parse().unwrap()],
             labels: [("team".to_owned(), "a".to_owned())].into(),
             cgroup_v1: true,
+            state: State::default(),
             own_node,
         };
         let stop = CancellationToken::new();

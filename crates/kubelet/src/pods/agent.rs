@@ -3,6 +3,7 @@ use super::PodsHandle;
 use super::owners::Owners;
 use super::surroundings::Surroundings;
 use crate::metrics::Metrics;
+use crate::node::state::State;
 use crate::status::Board;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
@@ -24,6 +25,8 @@ pub struct Settings {
     pub pod_logs: PathBuf,
     /// `/var/log/containers`, where log collectors look.
     pub container_logs: PathBuf,
+    /// `allowedUnsafeSysctls`.
+    pub allowed_sysctls: Vec<String>,
     /// `seccompDefault`.
     pub seccomp_default: bool,
     /// `crashLoopBackOff.maxContainerRestartPeriod`.
@@ -52,6 +55,8 @@ pub struct Agent {
     pub pods: PodsHandle,
     /// What is counted.
     pub metrics: Metrics,
+    /// What the node is going through.
+    pub node_state: State,
     /// What is to be told to the API server.
     pub board: Board,
     /// Which pod a container belongs to.

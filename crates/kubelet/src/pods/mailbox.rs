@@ -1,5 +1,6 @@
 //! What a pod's worker is told. Orders fold into one state: nobody who tells a worker something ever waits for it, and
 //! however much happens, what waits for a worker stays small.
+use super::verdict::Verdict;
 use crate::probes_view::ProbeNews;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ pub enum StopReason {
     Finished,
     /// `activeDeadlineSeconds` have passed.
     DeadlineExceeded,
+    /// The node wants it gone: see [`Mail::verdict`].
+    Ordered,
 }
 
 impl Stop {
@@ -50,6 +53,8 @@ pub struct Mail {
     pub pod: Option<Arc<Pod>>,
     /// An order to stop for good.
     pub stop: Option<Stop>,
+    /// Why the node wants the pod gone.
+    pub verdict: Option<Verdict>,
     /// Something happened to its containers or sandbox.
     pub runtime_changed: bool,
     /// Probe results; the latest of each probe.
@@ -58,7 +63,11 @@ pub struct Mail {
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        self.pod.is_none() && self.stop.is_none() && !self.runtime_changed && self.probes.is_empty()
+        self.pod.is_none()
+            && self.stop.is_none()
+            && self.verdict.is_none()
+            && !self.runtime_changed
+            && self.probes.is_empty()
     }
 }
 

@@ -1,12 +1,15 @@
 //! Owns the workers: which pod has one, which waits for its predecessor, what is left over. It never waits for
 //! anything but its inputs; whatever takes time is a task of its own.
-use super::admission::{admit, with_measures};
+use super::admission::{self, Refusal, admit, no_room, with_measures};
 use super::agent::Agent;
 use super::mailbox::{Mailbox, Stop, StopReason};
+use super::orders::{Order, Orders};
+use super::preempt;
 use super::status::rejected;
-use super::stop::stop_orphan;
+use super::stop::{grace_of, stop_orphan};
+use super::verdict::Verdict;
 use super::worker::Worker;
-use crate::metrics::{Reason, Working};
+use crate::metrics::{Preemption, Reason, Working};
 use crate::node;
 use crate::runtime::events::News;
 use crate::runtime::read::read_all;
@@ -16,12 +19,12 @@ use crate::sources::merge::{Change, changes};
 use crate::sources::{Snapshot, Source};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use orlop_api::pod::{full_name, is_mirror, is_terminal, is_terminating, name, namespace, uid};
+use orlop_api::pod::{full_name, is_critical, is_mirror, is_terminal, is_terminating, name, namespace, uid};
 use orlop_client::events::EventType;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +41,8 @@ pub struct Inputs {
     pub news: mpsc::Receiver<News>,
     /// Workers that have ended; each says so once.
     pub ended: mpsc::UnboundedReceiver<String>,
+    /// Of the node itself.
+    pub orders: Orders,
     /// The Node object.
     pub node: node::Snapshot,
 }
@@ -79,6 +84,10 @@ pub struct Manager {
     wanted: HashMap<String, Wanted>,
     workers: HashMap<String, AtWork>,
     orphans: HashSet<String>,
+    /// Critical pods, and those that are stopped to make room for them.
+    making_room: HashMap<String, Vec<String>>,
+    /// Who waits for a pod's end.
+    awaited: HashMap<String, Vec<oneshot::Sender<()>>>,
     /// Room may have been made for rejected pods.
     room_made: bool,
     /// What the runtime had when it was last listed, for pods that have no worker yet.
@@ -113,6 +122,8 @@ impl Manager {
             wanted: HashMap::new(),
             workers: HashMap::new(),
             orphans: HashSet::new(),
+            making_room: HashMap::new(),
+            awaited: HashMap::new(),
             room_made: false,
             seen,
             listing: false,
@@ -125,6 +136,8 @@ impl Manager {
         let mut collect = tokio::time::interval(GC_PERIOD);
         collect.reset();
         let mut node_known = true;
+        let mut orders = inputs.orders.receive();
+        let mut state = manager.agent.node_state.subscribe();
         if manager.is_ready() {
             manager.became_ready();
         }
@@ -138,6 +151,9 @@ impl Manager {
                     manager.take(snapshot, node.as_deref());
                 }
                 Some(news) = inputs.news.recv() => manager.runtime_changed(&news),
+                Some(order) = orders.recv() => manager.obey(order),
+                // The agent holds the sender.
+                Ok(()) = state.changed() => manager.room_made = true,
                 Some(all) = listings.recv() => manager.reconcile(all),
                 Some(uid) = cleanings.recv() => {
                     manager.orphans.remove(&uid);
@@ -395,7 +411,11 @@ impl Manager {
                 continue;
             };
             let same_name = |working: &AtWork| working.is_static && working.full_name == full_name(&pod);
-            let waits = self.workers.contains_key(id)
+            let makes_room = self.making_room.get(id).into_iter().flatten();
+            let waits = makes_room
+                .into_iter()
+                .any(|victim| self.workers.contains_key(victim))
+                || self.workers.contains_key(id)
                 || self.orphans.contains(id)
                 || (source != Source::Api && self.workers.values().any(same_name));
             if !waits {
@@ -413,7 +433,13 @@ impl Manager {
         if finished && !seen.is_alive() {
             return self.conclude(&pod);
         }
-        if !finished && let Err(rejection) = self.admit(&pod, is_static, node) {
+        self.making_room.remove(&id);
+        if !finished && let Err(refusal) = self.admit(&pod, is_static, node) {
+            let Some(rejection) = self.make_room(&pod, refusal) else {
+                // Its turn comes when the others have ended.
+                self.seen.insert(id, seen);
+                return;
+            };
             tracing::warn!(
                 pod = name(&pod),
                 namespace = namespace(&pod),
@@ -485,12 +511,7 @@ impl Manager {
         }
     }
 
-    fn admit(
-        &self,
-        pod: &Pod,
-        is_static: bool,
-        node: Option<&Node>,
-    ) -> Result<(), super::admission::Rejection> {
+    fn admit(&self, pod: &Pod, is_static: bool, node: Option<&Node>) -> Result<(), Refusal> {
         let known = node.map(|node| with_measures(node, &self.machine));
         let active: Vec<Arc<Pod>> = self
             .wanted
@@ -498,7 +519,69 @@ impl Manager {
             .filter(|other| other.stage == Stage::Running && uid(&other.pod) != uid(pod))
             .map(|other| other.pod.clone())
             .collect();
-        admit(pod, is_static, known.as_ref().unwrap_or(&self.machine), &active)
+        let rules = admission::Rules {
+            allowed_sysctls: &self.agent.settings.allowed_sysctls,
+            state: &self.agent.node_state.current(),
+        };
+        let node = known.as_ref().unwrap_or(&self.machine);
+        admit(pod, is_static, node, &active, &rules)
+    }
+
+    /// Has others stopped for a critical pod, if that helps; else why it is not let in.
+    fn make_room(&mut self, pod: &Arc<Pod>, refusal: Refusal) -> Option<admission::Rejection> {
+        let shortage = match refusal.shortage {
+            Some(shortage) if is_critical(pod) => shortage,
+            _ => return Some(refusal.rejection),
+        };
+        let running = self.wanted.values().filter(|other| other.stage == Stage::Running);
+        let active: Vec<Arc<Pod>> = running.map(|other| other.pod.clone()).collect();
+        let Some(victims) = preempt::victims(pod, &active, &shortage) else {
+            return Some(no_room(&shortage));
+        };
+        let signal = shortage.keys().next().cloned().unwrap_or_default();
+        for victim in &victims {
+            let verdict = Verdict::preempted();
+            tracing::warn!(
+                pod = name(victim),
+                namespace = namespace(victim),
+                uid = uid(victim),
+                by = name(pod),
+                "preempting pod"
+            );
+            self.agent.event(
+                victim,
+                EventType::Warning,
+                &verdict.reason,
+                verdict.message.clone(),
+            );
+            let counted = Preemption {
+                preemption_signal: signal.clone(),
+            };
+            self.agent.metrics.preemptions.get_or_create(&counted).inc();
+            let stop = Stop {
+                grace: Some(grace_of(victim)),
+                why: StopReason::Ordered,
+            };
+            self.stop_for(uid(victim), stop, verdict);
+        }
+        let victims = victims.iter().map(|victim| uid(victim).to_owned());
+        self.making_room.insert(uid(pod).to_owned(), victims.collect());
+        None
+    }
+
+    /// Stops a pod for the node's sake.
+    fn stop_for(&self, id: &str, stop: Stop, verdict: Verdict) {
+        if let Some(working) = self.workers.get(id) {
+            working.mailbox.post(|mail| mail.verdict = Some(verdict));
+            working.mailbox.stop(stop);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        if self.workers.contains_key(&order.uid) {
+            self.stop_for(&order.uid, order.stop, order.verdict);
+            self.awaited.entry(order.uid).or_default().push(order.done);
+        }
     }
 
     /// Rejected static pods that would be let in now have their turn again.
@@ -521,6 +604,8 @@ impl Manager {
 
     fn worker_ended(&mut self, id: &str) {
         self.room_made = true;
+        // Dropping them tells.
+        self.awaited.remove(id);
         self.workers.remove(id);
         match self.wanted.get_mut(id) {
             // Removed and wanted again while it was being stopped: it has a new life before it.

@@ -11,11 +11,16 @@ mod handle;
 mod hooks;
 pub mod mailbox;
 pub mod manager;
+mod orders;
 pub mod owners;
+mod preempt;
 mod start;
 pub mod status;
 mod stop;
 pub mod surroundings;
+mod sysctls;
+pub mod verdict;
 pub mod worker;
 
 pub use handle::{PodRecord, PodsHandle};
+pub use orders::Orders;

@@ -2,6 +2,7 @@
 //! agent §5 and §6). Pure; the writer decides what of it goes to the API.
 use super::decide::Waiting;
 use super::ephemeral::{as_container, ephemeral_containers};
+use super::verdict::Verdict;
 use crate::probes_view::ProbeView;
 use crate::runtime::seen::{Exit, SeenContainer, SeenPod, SeenState};
 use jiff::Timestamp;
@@ -31,15 +32,6 @@ pub struct Facts<'a> {
     pub terminating: bool,
     /// Why it was stopped, if not for its own containers' sake.
     pub verdict: Option<&'a Verdict>,
-}
-
-/// A reason of the agent's to end a pod as failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// `status.reason`.
-    pub reason: String,
-    /// `status.message`.
-    pub message: String,
 }
 
 /// The status of a pod that is not let in.
@@ -476,6 +468,12 @@ fn conditions(
     own.push(ready(facts, &containers_ready));
     own.push(containers_ready);
     own.push(condition(facts, "PodScheduled", Ok(())));
+    if let Some(message) = facts.verdict.and_then(|verdict| verdict.disruption.clone()) {
+        let mut disrupted = condition(facts, "DisruptionTarget", Ok(()));
+        disrupted.reason = Some("TerminationByKubelet".into());
+        disrupted.message = Some(message);
+        own.push(disrupted);
+    }
     let kept = facts.previous.conditions.iter().flatten().chain(
         // Conditions of others (gates, the scheduler's) live in the API object.
         facts

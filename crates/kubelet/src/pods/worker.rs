@@ -11,9 +11,10 @@ use super::backoff::Backoff;
 use super::decide::{Plan, Situation, Waiting, Which, decide};
 use super::mailbox::{Mail, Mailbox, Stop, StopReason};
 use super::start::{self, Sandbox, SandboxError, Start};
-use super::status::{Facts, Verdict, pod_status};
+use super::status::{Facts, pod_status};
 use super::stop;
 use super::surroundings::Probed;
+use super::verdict::Verdict;
 use crate::images::{self, Look};
 use crate::metrics::{Metrics, Operation};
 use crate::probes_view::ProbeView;
@@ -217,6 +218,9 @@ impl Worker {
             if self.prepared || self.seen.is_alive() {
                 self.agent.surroundings.refresh(&self.pod);
             }
+        }
+        if mail.verdict.is_some() {
+            self.verdict = mail.verdict;
         }
         if let Some(stop) = mail.stop {
             self.stop = Some(self.stop.map_or(stop, |earlier| earlier.and_then(stop)));
@@ -600,11 +604,9 @@ impl Worker {
         if Timestamp::now() < self.deadline()? {
             return None;
         }
-        let message = "Pod was active on the node longer than the specified deadline";
-        self.verdict = Some(Verdict {
-            reason: "DeadlineExceeded".into(),
-            message: message.into(),
-        });
+        let verdict = Verdict::past_deadline();
+        let message = verdict.message.clone();
+        self.verdict = Some(verdict);
         self.agent
             .event(&self.pod, EventType::Normal, "DeadlineExceeded", message);
         Some(Stop {
@@ -728,8 +730,13 @@ impl Worker {
         if let Some(again) = self.stop.take() {
             *stop = stop.and_then(again);
         }
-        // A pod that is wanted still has its last containers to be asked about; of others nothing is kept.
-        if matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
+        // A pod that is wanted still has its last containers to be asked about; of others nothing is kept, nor of one that
+        // went to make room.
+        let evicted = self
+            .verdict
+            .as_ref()
+            .is_some_and(|verdict| verdict.reason == "Evicted");
+        if evicted || matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
             let garbage = gc::garbage(&self.seen, false);
             gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
         }

@@ -78,6 +78,16 @@ pub struct Layer {
     pub inodes: u64,
 }
 
+impl Layer {
+    /// As a tree of files.
+    pub fn tree(&self) -> disk::Tree {
+        disk::Tree {
+            bytes: self.bytes,
+            inodes: self.inodes,
+        }
+    }
+}
+
 /// What went over a network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
@@ -299,7 +309,7 @@ fn now(used: Used) -> Measured {
 }
 
 /// Statuses of containers that run, with their ids and start times.
-fn running(pod: &Pod) -> impl Iterator<Item = (&ContainerStatus, &str, Option<Timestamp>)> {
+pub fn running(pod: &Pod) -> impl Iterator<Item = (&ContainerStatus, &str, Option<Timestamp>)> {
     let status = pod.status.as_ref();
     let lists = status.into_iter().flat_map(|status| {
         [

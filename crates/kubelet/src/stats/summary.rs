@@ -106,11 +106,7 @@ fn pod(stats: &PodStats, more: Option<&More>) -> Value {
         .containers
         .iter()
         .filter_map(|container| more.layers.get(&container.id));
-    let layers = layers.map(|layer| Tree {
-        bytes: layer.bytes,
-        inodes: layer.inodes,
-    });
-    let used = local(disk, layers);
+    let used = local(disk, layers.map(Layer::tree));
     put(
         &mut pod,
         "ephemeral-storage",
@@ -142,11 +138,7 @@ fn container(stats: &ContainerStats, disk: Option<&PodDisk>, more: Option<&More>
         return Value::Object(container);
     };
     if let (Some((fs, _)), Some(layer)) = (more.image_fs, more.layers.get(&stats.id)) {
-        let used = Tree {
-            bytes: layer.bytes,
-            inodes: layer.inodes,
-        };
-        container.insert("rootfs".into(), file_system(at, fs, Some(used)));
+        container.insert("rootfs".into(), file_system(at, fs, Some(layer.tree())));
     }
     if let (Some(fs), Some(logs)) = (more.node_fs, disk.and_then(|disk| disk.logs.get(&stats.name))) {
         container.insert("logs".into(), file_system(at, fs, Some(*logs)));

@@ -250,10 +250,7 @@ fn p11_readiness_gates_hold_a_ready_pod_back() {
 #[test]
 fn p14_deadline_ends_a_pod_as_failed_only_when_nothing_runs() {
     let mut case = Case::new(one("Always"), vec![c(running())]);
-    case.verdict = Some(Verdict {
-        reason: "DeadlineExceeded".into(),
-        message: "too long".into(),
-    });
+    case.verdict = Some(Verdict::past_deadline());
     assert_eq!(case.phase(), "Running");
     case.seen.containers[0].state = exited(143, 9);
     let status = case.terminating().status();
@@ -263,6 +260,24 @@ fn p14_deadline_ends_a_pod_as_failed_only_when_nothing_runs() {
     );
     let reason = condition(&status, "ContainersReady").reason.clone();
     assert_eq!(reason.as_deref(), Some("PodFailed"));
+}
+
+#[test]
+fn g01_a55_evicted_pod_is_failed_with_its_message_and_a_disruption() {
+    let mut case = Case::new(one("Always"), vec![c(running())]);
+    case.verdict = Some(Verdict::evicted("The node was low on resource: memory. ".into()));
+    let disrupted = condition(&case.status(), "DisruptionTarget").clone();
+    assert_eq!(
+        (disrupted.status.as_str(), disrupted.reason.as_deref()),
+        ("True", Some("TerminationByKubelet"))
+    );
+    case.seen.containers[0].state = exited(137, 9);
+    let status = case.terminating().status();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Failed"), Some("Evicted"))
+    );
+    assert!(status.message.unwrap().starts_with("The node was low"));
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! What the node, and no source, wants of a pod: its end, for a reason that its status tells.
+use super::mailbox::{Stop, StopReason};
+use super::verdict::Verdict;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// Orders that may wait for the manager: they come one at a time from each of a few places.
+const WAITING_MAX: usize = 16;
+
+/// An order to stop a pod.
+#[derive(Debug)]
+pub struct Order {
+    /// The pod on this node.
+    pub uid: String,
+    pub stop: Stop,
+    pub verdict: Verdict,
+    /// Dropped when the pod holds nothing on the node any more.
+    pub done: oneshot::Sender<()>,
+}
+
+/// Where orders are given; clones are the same place.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    sender: mpsc::Sender<Order>,
+    receiver: Arc<Mutex<Option<mpsc::Receiver<Order>>>>,
+}
+
+impl Default for Orders {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        Self {
+            sender,
+            receiver: Arc::new(Mutex::new(Some(receiver))),
+        }
+    }
+}
+
+impl Orders {
+    /// For the manager, once.
+    pub(super) fn receive(&self) -> mpsc::Receiver<Order> {
+        let taken = self.receiver.lock().take();
+        // A second manager hears nothing.
+        taken.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// Has a pod stopped within `grace` seconds, and waits until it is.
+    pub async fn stop(&self, uid: &str, grace: i64, verdict: Verdict) {
+        let (done, ended) = oneshot::channel();
+        let order = Order {
+            uid: uid.to_owned(),
+            stop: Stop {
+                grace: Some(grace),
+                why: StopReason::Ordered,
+            },
+            verdict,
+            done,
+        };
+        // An agent that ends stops nothing any more.
+        if self.sender.send(order).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+}
