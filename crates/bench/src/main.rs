@@ -27,6 +27,9 @@ pub struct Options {
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Part::All)]
     part: Part,
+    /// Of the API server's table, these parts only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    figures: Vec<api::Figures>,
     /// Counted rounds of each figure.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -68,7 +71,7 @@ async fn main() -> Result<()> {
         store::measure(&options.orlop).await?;
     }
     if matches!(options.part, Part::All | Part::Api) {
-        api::measure(&options.orlop, options.reference.as_deref()).await?;
+        api::measure(&options.orlop, options.reference.as_deref(), &options.figures).await?;
     }
     let Some(images) = options.images.as_deref().filter(|_| measures_node) else {
         return Ok(());

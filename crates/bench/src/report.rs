@@ -1,4 +1,5 @@
 //! The table that `make bench` prints.
+use crate::api::PerRequest;
 use std::time::Duration;
 
 /// Prints the columns' names.
@@ -55,6 +56,18 @@ pub fn rate(what: &str, ours: f64, reference: f64, rounds: usize, bar: f64) {
         each(ours),
         each(reference)
     );
+}
+
+/// What the requests of the line above cost, and what they could come to with nothing else on the machine.
+pub fn cpu(each: &PerRequest) {
+    let client = each.client.as_micros();
+    match (each.server, each.rate_of_two_processors()) {
+        (Some(server), Some(rate)) => println!(
+            "  processor time of each: server {} us, client {client} us; two processors: {rate:.0} /s",
+            server.as_micros()
+        ),
+        _ => println!("  processor time of each: client {client} us"),
+    }
 }
 
 /// The 99th percentiles of two sets of samples; the bar is for ours. There may be no reference.

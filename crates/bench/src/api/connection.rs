@@ -1,22 +1,56 @@
-//! One connection to an API server: as little client as possible, since it shares the machine.
-use super::target::Target;
-use anyhow::{Context, Result, ensure};
+//! One connection to an API server: as little client as possible, since it shares the machine with the server.
+use super::answer::Answer;
+use super::records::Records;
+use super::target::{Target, provider};
+use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-/// Requests one after another, HTTP/1.1.
+/// Requests one after another, HTTP/1.1, on the thread that calls.
 pub struct Connection {
-    target: Target,
-    sender: http1::SendRequest<Full<Bytes>>,
+    stream: TcpStream,
+    records: Records,
+    outgoing: Vec<u8>,
+}
+
+impl Connection {
+    pub fn open(target: &Target) -> Result<Self> {
+        Self::over(&target.address, &target.host, target.tls(b"http/1.1"))
+    }
+
+    /// `tls` offers nothing but what [`Records`] can go on with.
+    fn over(address: &str, host: &str, tls: Arc<ClientConfig>) -> Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(host.to_owned())?;
+        let records = Records::open(&mut stream, UnbufferedClientConnection::new(tls, name)?)?;
+        Ok(Self {
+            stream,
+            records,
+            outgoing: Vec::new(),
+        })
+    }
+
+    /// Sends a request and reads the whole answer, which is counted but not kept.
+    pub fn count(&mut self, request: &[u8]) -> Result<usize> {
+        self.outgoing.clear();
+        self.records.seal(request, &mut self.outgoing)?;
+        self.stream.write_all(&self.outgoing)?;
+        let mut answer = Answer::new();
+        while !self.records.receive(&mut self.stream, |data| answer.take(data))? {}
+        answer.finish()
+    }
 }
 
 /// Many requests at a time, HTTP/2.
@@ -26,72 +60,15 @@ pub struct Shared {
     sender: http2::SendRequest<Full<Bytes>>,
 }
 
-async fn tls(target: &Target, protocol: &[u8]) -> Result<TokioIo<TlsStream<TcpStream>>> {
-    let stream = TcpStream::connect(&target.address).await?;
-    stream.set_nodelay(true)?;
-    let name = ServerName::try_from(target.host.clone())?;
-    let stream = TlsConnector::from(target.tls(protocol))
-        .connect(name, stream)
-        .await?;
-    Ok(TokioIo::new(stream))
-}
-
-fn request(
-    target: &Target,
-    method: Method,
-    uri: String,
-    body: Option<Bytes>,
-) -> Result<Request<Full<Bytes>>> {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(uri)
-        .header(header::HOST, &target.address)
-        .header(header::ACCEPT, "application/json");
-    if let Some(authorization) = &target.authorization {
-        request = request.header(header::AUTHORIZATION, authorization);
-    }
-    if body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
-    }
-    Ok(request.body(Full::new(body.unwrap_or_default()))?)
-}
-
-async fn check(response: Response<Incoming>) -> Result<Response<Incoming>> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let body = response.into_body().collect().await?.to_bytes();
-    anyhow::bail!("{status}: {}", String::from_utf8_lossy(&body))
-}
-
-impl Connection {
-    pub async fn open(target: &Target) -> Result<Self> {
-        let (sender, connection) = http1::handshake(tls(target, b"http/1.1").await?).await?;
-        tokio::spawn(connection);
-        Ok(Self {
-            target: target.clone(),
-            sender,
-        })
-    }
-
-    /// Sends and reads the whole answer, which is counted but not kept.
-    pub async fn count(&mut self, method: Method, path: &str, body: Option<Bytes>) -> Result<usize> {
-        self.sender.ready().await?;
-        let request = request(&self.target, method, path.to_owned(), body)?;
-        let mut response = check(self.sender.send_request(request).await?).await?;
-        let mut length = 0;
-        while let Some(frame) = response.frame().await {
-            length += frame?.data_ref().map_or(0, Bytes::len);
-        }
-        Ok(length)
-    }
-}
-
 impl Shared {
     pub async fn open(target: &Target) -> Result<Self> {
-        let io = tls(target, b"h2").await?;
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+        let stream = tokio::net::TcpStream::connect(&target.address).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from(target.host.clone())?;
+        let stream = TlsConnector::from(target.tls(b"h2"))
+            .connect(name, stream)
+            .await?;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self {
             target: target.clone(),
@@ -102,34 +79,37 @@ impl Shared {
     /// Sends and hands on the body as it comes.
     pub async fn stream(&mut self, path: &str) -> Result<Incoming> {
         self.sender.ready().await?;
-        let uri = format!("https://{}{path}", self.target.address);
-        let request = request(&self.target, Method::GET, uri, None)?;
-        Ok(check(self.sender.send_request(request).await?).await?.into_body())
+        let mut request = Request::get(format!("https://{}{path}", self.target.address))
+            .method(Method::GET)
+            .header(header::ACCEPT, "application/json");
+        if let Some(authorization) = &self.target.authorization {
+            request = request.header(header::AUTHORIZATION, authorization);
+        }
+        let response = self.sender.send_request(request.body(Full::default())?).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let body = response.into_body().collect().await?.to_bytes();
+        bail!("{status}: {}", String::from_utf8_lossy(&body))
     }
 }
 
 /// Whether a server on this port of the machine says that it is ready. Nobody is authenticated for it,
 /// on either side: the server is one that we started.
-pub async fn answers(port: u16) -> bool {
-    asked(port).await.is_ok()
+pub fn answers(port: u16) -> bool {
+    asked(port).is_ok()
 }
 
-async fn asked(port: u16) -> Result<()> {
-    let config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(orlop_pki::any_certificate())
-            .with_no_client_auth();
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let name = ServerName::try_from("127.0.0.1")?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::get("/readyz")
-        .header(header::HOST, "localhost")
-        .body(Full::<Bytes>::default())?;
-    let response = sender.send_request(request).await.context("no answer")?;
-    ensure!(response.status() == StatusCode::OK, "not ready");
+fn asked(port: u16) -> Result<()> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(orlop_pki::any_certificate())
+        .with_no_client_auth();
+    config.enable_secret_extraction = true;
+    let mut connection = Connection::over(&format!("127.0.0.1:{port}"), "127.0.0.1", Arc::new(config))?;
+    let length = connection.count(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    ensure!(length > 0, "not ready");
     Ok(())
 }

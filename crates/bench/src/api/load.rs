@@ -1,68 +1,86 @@
-//! Load on a server: so many connections, each asking again as soon as it is answered.
+//! Load on a server: so many connections, each on a thread of its own, asking again as soon as it is answered.
 use super::connection::Connection;
+use super::cpu::{PerRequest, Spent};
 use super::target::Target;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::Method;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a rate is measured.
 const LOAD_TIME: Duration = Duration::from_secs(4);
 
+/// What came of a load.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Answers per second.
+    pub rate: f64,
+    pub cpu: PerRequest,
+}
+
 /// Answers per second to the same GET.
-pub async fn gets(target: &Target, connections: usize, path: &str) -> Result<f64> {
-    let mut tasks = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let mut connection = Connection::open(target).await?;
-        // Whatever is done once is done before the clock runs.
-        connection.count(Method::GET, path, None).await?;
-        let path = path.to_owned();
-        tasks.push(async move {
-            let start = Instant::now();
-            let mut answers = 0_u64;
-            while start.elapsed() < LOAD_TIME {
-                connection.count(Method::GET, &path, None).await?;
-                answers += 1;
-            }
-            anyhow::Ok(answers as f64 / start.elapsed().as_secs_f64())
-        });
+pub fn gets(target: &Target, connections: usize, path: &str) -> Result<Load> {
+    let request = target.request(&Method::GET, path, None);
+    let mut open = opened(target, connections)?;
+    // Whatever is done once is done before the clock runs.
+    for connection in &mut open {
+        connection.count(&request)?;
     }
-    let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
-    let mut rate = 0.0;
-    for task in tasks {
-        rate += task.await??;
-    }
-    Ok(rate)
+    let (start, before) = (Instant::now(), Spent::now(target.server)?);
+    let ask = |mut connection: Connection| {
+        let mut answers = 0;
+        while start.elapsed() < LOAD_TIME {
+            connection.count(&request)?;
+            answers += 1;
+        }
+        Ok(answers)
+    };
+    let answers = together(open, ask)?.iter().sum();
+    load(target, start, before, answers)
 }
 
 /// POSTs `count` bodies; how many are stored per second.
-pub async fn creates<F>(target: &Target, connections: usize, count: usize, path: &str, body: F) -> Result<f64>
+pub fn creates<F>(target: &Target, connections: usize, count: usize, path: &str, body: F) -> Result<Load>
 where
-    F: Fn(usize) -> Bytes + Send + Sync + 'static,
+    F: Fn(usize) -> Bytes + Sync,
 {
-    let (next, body) = (Arc::new(AtomicUsize::new(0)), Arc::new(body));
-    let mut open = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        open.push(Connection::open(target).await?);
-    }
-    let start = Instant::now();
-    let mut tasks = Vec::with_capacity(connections);
-    for mut connection in open {
-        let (next, body, path) = (next.clone(), body.clone(), path.to_owned());
-        tasks.push(tokio::spawn(async move {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return anyhow::Ok(());
-                }
-                connection.count(Method::POST, &path, Some(body(number))).await?;
+    let next = AtomicUsize::new(0);
+    let open = opened(target, connections)?;
+    let (start, before) = (Instant::now(), Spent::now(target.server)?);
+    let create = |mut connection: Connection| {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return Ok(());
             }
-        }));
-    }
-    for task in tasks {
-        task.await??;
-    }
-    Ok(count as f64 / start.elapsed().as_secs_f64())
+            connection.count(&target.request(&Method::POST, path, Some(&body(number))))?;
+        }
+    };
+    together(open, create)?;
+    load(target, start, before, count)
+}
+
+fn opened(target: &Target, connections: usize) -> Result<Vec<Connection>> {
+    (0..connections).map(|_| Connection::open(target)).collect()
+}
+
+/// Does `work` with each of `parts`, all at the same time.
+pub fn together<P: Send, R: Send>(parts: Vec<P>, work: impl Fn(P) -> Result<R> + Sync) -> Result<Vec<R>> {
+    thread::scope(|scope| {
+        let running: Vec<_> = parts.into_iter().map(|part| scope.spawn(|| work(part))).collect();
+        let ended = running
+            .into_iter()
+            .map(|thread| thread.join().ok().context("a client panicked")?);
+        ended.collect()
+    })
+}
+
+fn load(target: &Target, start: Instant, before: Spent, requests: usize) -> Result<Load> {
+    let lasted = start.elapsed();
+    Ok(Load {
+        rate: requests as f64 / lasted.as_secs_f64(),
+        cpu: Spent::now(target.server)?.since(before, requests),
+    })
 }

@@ -5,6 +5,7 @@ use anyhow::Result;
 use http::Method;
 use serde_json::json;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const WRITERS: usize = 32;
@@ -23,8 +24,8 @@ pub async fn of_a_cluster(program: &Path) -> Result<(u64, u64)> {
     let own = super::ready(program).await?;
     let idle = own.memory("VmRSS")?;
     let target = own.target()?;
-    load::creates(&target, WRITERS, 1000, "/api/v1/nodes", objects::node).await?;
-    load::creates(&target, WRITERS, 1000, PODS_PATH, objects::pod).await?;
+    load::creates(&target, WRITERS, 1000, "/api/v1/nodes", objects::node)?;
+    load::creates(&target, WRITERS, 1000, PODS_PATH, objects::pod)?;
     tokio::time::sleep(SETTLE).await;
     Ok((idle, own.memory("VmRSS")?))
 }
@@ -34,11 +35,9 @@ pub async fn per_object(program: &Path) -> Result<(f64, Duration)> {
     let mut own = super::ready(program).await?;
     let target = own.target()?;
     let before = own.memory("VmRSS")?;
-    load::creates(&target, WRITERS, 10_000, PODS_PATH, objects::pod).await?;
-    let json = Connection::open(&target)
-        .await?
-        .count(Method::GET, PODS_PATH, None)
-        .await?;
+    load::creates(&target, WRITERS, 10_000, PODS_PATH, objects::pod)?;
+    let list = target.request(&Method::GET, PODS_PATH, None);
+    let json = Connection::open(&target)?.count(&list)?;
     tokio::time::sleep(SETTLE).await;
     let more = own.memory("VmRSS")?.saturating_sub(before);
     let restart = own.restart().await?;
@@ -52,8 +51,7 @@ pub async fn per_large_object(program: &Path) -> Result<f64> {
     let before = own.memory("VmRSS")?;
     load::creates(&target, WRITERS, 1000, MAPS_PATH, |number| {
         objects::config_map(number, 100 << 10, &json!({}))
-    })
-    .await?;
+    })?;
     tokio::time::sleep(SETTLE).await;
     let more = own.memory("VmRSS")?.saturating_sub(before);
     Ok(more as f64 / f64::from(1000 * (100 << 10)))
@@ -66,31 +64,31 @@ pub async fn of_large_lists(program: &Path) -> Result<(u64, Vec<Duration>)> {
     let target = own.target()?;
     load::creates(&target, 4, SECRETS, SECRETS_PATH, |number| {
         objects::secret(number, SECRET_BYTES)
-    })
-    .await?;
+    })?;
     tokio::time::sleep(SETTLE).await;
     own.reset_peak()?;
-    let mut listers = Vec::with_capacity(LISTERS);
-    for _ in 0..LISTERS {
-        let mut connection = Connection::open(&target).await?;
-        listers.push(tokio::spawn(async move {
-            connection.count(Method::GET, SECRETS_PATH, None).await
-        }));
-    }
-    let mut other = Connection::open(&target).await?;
-    let mut lasted = Vec::new();
-    while listers.iter().any(|lister| !lister.is_finished()) {
-        let start = Instant::now();
-        other
-            .count(Method::GET, "/api/v1/namespaces/default", None)
-            .await?;
-        lasted.push(start.elapsed());
-        // A bystander, not a load of its own.
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    for lister in listers {
-        lister.await??;
-    }
+    let list = target.request(&Method::GET, SECRETS_PATH, None);
+    let small = target.request(&Method::GET, "/api/v1/namespaces/default", None);
+    let listing = AtomicUsize::new(LISTERS);
+    let lasted = load::together((0..=LISTERS).collect(), |client| {
+        let mut connection = Connection::open(&target)?;
+        let mut lasted = Vec::new();
+        if client < LISTERS {
+            let listed = connection.count(&list);
+            listing.fetch_sub(1, Ordering::Relaxed);
+            listed?;
+            return Ok(lasted);
+        }
+        while listing.load(Ordering::Relaxed) > 0 {
+            let start = Instant::now();
+            connection.count(&small)?;
+            lasted.push(start.elapsed());
+            // A bystander, not a load of its own.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(lasted)
+    })?
+    .concat();
     let data = (SECRETS * SECRET_BYTES) as u64;
     Ok((own.memory("VmHWM")?.saturating_sub(data), lasted))
 }
@@ -106,14 +104,14 @@ pub async fn selected_of_many(program: &Path) -> Result<Vec<Duration>> {
             "no"
         };
         objects::config_map(number, 100, &json!({"pick": pick}))
-    })
-    .await?;
-    let mut connection = Connection::open(&target).await?;
+    })?;
+    let path = format!("{MAPS_PATH}?labelSelector=pick%3Dyes");
+    let list = target.request(&Method::GET, &path, None);
+    let mut connection = Connection::open(&target)?;
     let mut lasted = Vec::new();
     for _ in 0..11 {
         let start = Instant::now();
-        let path = format!("{MAPS_PATH}?labelSelector=pick%3Dyes");
-        connection.count(Method::GET, &path, None).await?;
+        connection.count(&list)?;
         lasted.push(start.elapsed());
     }
     Ok(lasted)

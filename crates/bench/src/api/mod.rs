@@ -1,29 +1,45 @@
 //! The API server over TLS, beside a second server where a kubeconfig names one, and beside upstream's
 //! figures on a machine of this kind (two cores for server and client together) where none does.
+mod answer;
 mod connection;
+mod cpu;
 mod load;
 mod memory;
 mod objects;
 mod reads;
+mod records;
 mod target;
 mod watching;
 
 use crate::report;
 use anyhow::Result;
+pub use cpu::PerRequest;
+use load::Load;
 use std::path::Path;
 use std::time::Duration;
 use target::{Own, Target};
 
-/// Answers per second.
-struct Rates {
-    get: f64,
-    list: f64,
-    labelled: f64,
-    create: f64,
+/// What each load came to.
+struct Rates<L = Load> {
+    get: L,
+    list: L,
+    labelled: L,
+    create: L,
+}
+
+impl<L> Rates<L> {
+    fn map<M>(self, with: impl Fn(L) -> M) -> Rates<M> {
+        Rates {
+            get: with(self.get),
+            list: with(self.list),
+            labelled: with(self.labelled),
+            create: with(self.create),
+        }
+    }
 }
 
 /// Upstream's, measured with server and client sharing two cores.
-const UPSTREAM: Rates = Rates {
+const UPSTREAM: Rates<f64> = Rates {
     get: 2470.0,
     list: 38.0,
     labelled: 1270.0,
@@ -33,45 +49,117 @@ const UPSTREAM: Rates = Rates {
 /// Watches whose memory is measured; each connection carries a hundred.
 const WATCHES: usize = 20_000;
 
+/// The parts of the table, each on servers of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figures {
+    /// Reads and creates per second.
+    Rates,
+    /// From a write to its watchers.
+    Fanout,
+    /// Idle and with a small cluster.
+    Resident,
+    /// Per object, and the start on them.
+    Objects,
+    /// Per watch.
+    Watches,
+    /// Everybody lists large objects.
+    Large,
+    /// A few of very many.
+    Selected,
+}
+
 /// Measures the server of `program`, and with `reference` the one of that kubeconfig under the same load.
-pub async fn measure(program: &Path, reference: Option<&Path>) -> Result<()> {
-    let (own, rates, lags) = {
+/// No `figures`: all of them.
+pub async fn measure(program: &Path, reference: Option<&Path>, figures: &[Figures]) -> Result<()> {
+    let reference = reference.map(Target::of_kubeconfig).transpose()?;
+    let wanted = |part| figures.is_empty() || figures.contains(&part);
+    if wanted(Figures::Rates) {
+        rates(program, reference.as_ref()).await?;
+    }
+    if wanted(Figures::Fanout) {
+        fanout(program, reference.as_ref()).await?;
+    }
+    if wanted(Figures::Resident) {
+        resident(program).await?;
+    }
+    if wanted(Figures::Objects) {
+        of_objects(program).await?;
+    }
+    if wanted(Figures::Watches) {
         let own = ready(program).await?;
-        let rates = reads::measure(&own.target()?).await?;
-        let lags = watching::lags(&own.target()?).await?;
-        (own, rates, lags)
+        let watch = watching::memory(&own, WATCHES).await?;
+        report::bar(
+            "memory per idle watch, 20,000 over HTTP/2",
+            watch / 1024.0,
+            "KiB",
+            "50 - 100",
+            4.0,
+        );
+    }
+    if wanted(Figures::Large) {
+        large(program).await?;
+    }
+    if wanted(Figures::Selected) {
+        let selected = memory::selected_of_many(program).await?;
+        report::bar(
+            "LIST by label, 10 of 300,000 ConfigMaps",
+            report::median(&selected).as_secs_f64() * 1e3,
+            "ms",
+            "500 ms",
+            20.0,
+        );
+    }
+    Ok(())
+}
+
+async fn rates(program: &Path, reference: Option<&Target>) -> Result<()> {
+    let own = ready(program).await?;
+    let ours = reads::measure(&own.target()?)?;
+    drop(own);
+    let theirs = match reference {
+        None => UPSTREAM,
+        Some(target) => reads::measure(target)?.map(|load| load.rate),
     };
-    let (theirs, their_lags) = match reference {
-        None => (UPSTREAM, Vec::new()),
-        Some(kubeconfig) => {
-            let target = Target::of_kubeconfig(kubeconfig)?;
-            (reads::measure(&target).await?, watching::lags(&target).await?)
-        }
+    let report = |what, ours: Load, theirs, bar| {
+        report::rate(what, ours.rate, theirs, 1, bar);
+        report::cpu(&ours.cpu);
     };
-    report::rate("GET one pod, 4 connections", rates.get, theirs.get, 1, 10.0);
-    report::rate("LIST 1,000 pods, 4 connections", rates.list, theirs.list, 1, 8.0);
-    report::rate(
+    report("GET one pod, 4 connections", ours.get, theirs.get, 10.0);
+    report("LIST 1,000 pods, 4 connections", ours.list, theirs.list, 8.0);
+    report(
         "LIST by label, 20 of 1,000 pods",
-        rates.labelled,
+        ours.labelled,
         theirs.labelled,
-        1,
         8.0,
     );
-    report::rate(
+    report(
         "create ConfigMap 500 B, 16 connections, durable",
-        rates.create,
+        ours.create,
         theirs.create,
-        1,
         4.0,
     );
+    Ok(())
+}
+
+async fn fanout(program: &Path, reference: Option<&Target>) -> Result<()> {
+    let own = ready(program).await?;
+    let ours = watching::lags(&own.target()?).await?;
+    drop(own);
+    let theirs = match reference {
+        None => Vec::new(),
+        Some(target) => watching::lags(target).await?.0,
+    };
     report::percentile(
         "create -> seen, p99, 1,000 watchers, 1,000 writes/s",
-        &lags,
-        &their_lags,
+        &ours.0,
+        &theirs,
         Duration::from_millis(5),
     );
-    drop(own);
+    report::cpu(&ours.1);
+    Ok(())
+}
 
+async fn resident(program: &Path) -> Result<()> {
     let (idle, cluster) = memory::of_a_cluster(program).await?;
     report::bar(
         "API server idle: resident",
@@ -87,6 +175,10 @@ pub async fn measure(program: &Path, reference: Option<&Path>) -> Result<()> {
         "540 MiB",
         60.0,
     );
+    Ok(())
+}
+
+async fn of_objects(program: &Path) -> Result<()> {
     let (pods, restart) = memory::per_object(program).await?;
     report::bar(
         "memory of 10,000 pods, per byte of JSON",
@@ -110,16 +202,10 @@ pub async fn measure(program: &Path, reference: Option<&Path>) -> Result<()> {
         "5 - 7 x",
         1.3,
     );
-    let own = ready(program).await?;
-    let watch = watching::memory(&own, WATCHES).await?;
-    report::bar(
-        "memory per idle watch, 20,000 over HTTP/2",
-        watch / 1024.0,
-        "KiB",
-        "50 - 100",
-        4.0,
-    );
-    drop(own);
+    Ok(())
+}
+
+async fn large(program: &Path) -> Result<()> {
     let (peak, others) = memory::of_large_lists(program).await?;
     report::bar(
         "16 x LIST 400 Secrets of 1 MB: peak over data",
@@ -134,25 +220,16 @@ pub async fn measure(program: &Path, reference: Option<&Path>) -> Result<()> {
         &[],
         Duration::from_millis(50),
     );
-    let selected = memory::selected_of_many(program).await?;
-    report::bar(
-        "LIST by label, 10 of 300,000 ConfigMaps",
-        report::median(&selected).as_secs_f64() * 1e3,
-        "ms",
-        "500 ms",
-        20.0,
-    );
     Ok(())
 }
 
 /// A server of ours in which pods can be created.
 async fn ready(program: &Path) -> Result<Own> {
     let own = Own::start(program).await?;
-    let mut connection = connection::Connection::open(&own.target()?).await?;
+    let target = own.target()?;
     let path = "/api/v1/namespaces/default/serviceaccounts";
-    connection
-        .count(http::Method::POST, path, Some(objects::service_account()))
-        .await?;
+    let request = target.request(&http::Method::POST, path, Some(&objects::service_account()));
+    connection::Connection::open(&target)?.count(&request)?;
     Ok(own)
 }
 

@@ -13,15 +13,14 @@ const WRITERS: usize = 16;
 /// Characters of data that make a ConfigMap of 500 bytes.
 const MAP_DATA: usize = 380;
 
-pub async fn measure(target: &Target) -> Result<Rates> {
-    load::creates(target, WRITERS, PODS, PODS_PATH, objects::pod).await?;
-    let get = load::gets(target, READERS, &format!("{PODS_PATH}/pod-000500")).await?;
-    let list = load::gets(target, READERS, PODS_PATH).await?;
-    let labelled = load::gets(target, READERS, &format!("{PODS_PATH}?labelSelector=rare%3Dyes")).await?;
+pub fn measure(target: &Target) -> Result<Rates> {
+    load::creates(target, WRITERS, PODS, PODS_PATH, objects::pod)?;
+    let get = load::gets(target, READERS, &format!("{PODS_PATH}/pod-000500"))?;
+    let list = load::gets(target, READERS, PODS_PATH)?;
+    let labelled = load::gets(target, READERS, &format!("{PODS_PATH}?labelSelector=rare%3Dyes"))?;
     let create = load::creates(target, WRITERS, MAPS, MAPS_PATH, |number| {
         objects::config_map(number, MAP_DATA, &json!({"app": "bench"}))
-    })
-    .await?;
+    })?;
     Ok(Rates {
         get,
         list,

@@ -2,11 +2,13 @@
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use orlop_pki::{Authority, Identity};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ pub struct Target {
     pub host: String,
     /// `Bearer …`, where the kubeconfig names a token.
     pub authorization: Option<String>,
+    /// The server's process, where it is ours.
+    pub server: Option<u32>,
     tls: Arc<ClientConfig>,
 }
 
@@ -64,8 +68,8 @@ impl Target {
         for certificate in CertificateDer::pem_slice_iter(&authority) {
             roots.add(certificate?)?;
         }
-        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots);
         let certificate = part(
             user.client_certificate_data.as_deref(),
@@ -73,20 +77,43 @@ impl Target {
         )?;
         let key_data = user.client_key_data.as_ref().map(ExposeSecret::expose_secret);
         let key = part(key_data, user.client_key.as_deref())?;
-        let tls = match (certificate, key) {
+        let mut tls = match (certificate, key) {
             (Some(certificate), Some(key)) => {
                 let chain = CertificateDer::pem_slice_iter(&certificate).collect::<Result<_, _>>()?;
                 builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(&key)?)?
             }
             _ => builder.with_no_client_auth(),
         };
+        tls.enable_secret_extraction = true;
         let bearer = |token: &SecretString| format!("Bearer {}", token.expose_secret());
         Ok(Self {
             address,
             host,
             authorization: user.token.as_ref().map(bearer),
+            server: None,
             tls: Arc::new(tls),
         })
+    }
+
+    /// A request's bytes, HTTP/1.1.
+    pub fn request(&self, method: &Method, path: &str, body: Option<&[u8]>) -> Vec<u8> {
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\n",
+            self.address
+        );
+        if let Some(authorization) = &self.authorization {
+            request.push_str(&format!("Authorization: {authorization}\r\n"));
+        }
+        if let Some(body) = body {
+            request.push_str(&format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            ));
+        }
+        request.push_str("\r\n");
+        let mut request = request.into_bytes();
+        request.extend_from_slice(body.unwrap_or_default());
+        request
     }
 
     /// The TLS side for a connection that offers one protocol.
@@ -95,6 +122,14 @@ impl Target {
         tls.alpn_protocols = vec![protocol.to_vec()];
         Arc::new(tls)
     }
+}
+
+/// Offers the one cipher that Go's clients prefer where the processor has instructions for it.
+pub fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    let only = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.retain(|suite| suite.suite() == only);
+    provider
 }
 
 /// A kubeconfig's PEM, inline in base64 or in a file.
@@ -145,7 +180,10 @@ impl Own {
     }
 
     pub fn target(&self) -> Result<Target> {
-        Target::of_kubeconfig(&self.kubeconfig())
+        Ok(Target {
+            server: Some(self.process.id()),
+            ..Target::of_kubeconfig(&self.kubeconfig())?
+        })
     }
 
     /// Stops it with its state on disk and starts it again; the time until it is ready.
@@ -162,7 +200,7 @@ impl Own {
     /// Until a connection is accepted: the server listens before it has its state, and answers after.
     async fn wait(&self) -> Result<()> {
         let deadline = Instant::now() + START_MAX;
-        while !super::connection::answers(self.port).await {
+        while !super::connection::answers(self.port) {
             ensure!(Instant::now() < deadline, "the API server does not answer");
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -1,7 +1,8 @@
 //! How long a stored change takes to a thousand watchers of everything, and what a watch costs.
 use super::connection::{Connection, Shared};
+use super::cpu::{PerRequest, Spent};
 use super::target::Target;
-use super::{Own, objects};
+use super::{Own, load, objects};
 use anyhow::{Context, Result};
 use http::Method;
 use http_body_util::BodyExt;
@@ -18,9 +19,10 @@ const WRITERS: usize = 50;
 const PATH: &str = "/api/v1/namespaces/watched/configmaps";
 
 /// From a create's answer to the arrival at the watcher that watches this name, of a thousand.
-pub async fn lags(target: &Target) -> Result<Vec<Duration>> {
+/// Also what a write and its watchers cost.
+pub async fn lags(target: &Target) -> Result<(Vec<Duration>, PerRequest)> {
     let (seen, mut arrivals) = mpsc::unbounded_channel::<(usize, Instant)>();
-    create_namespace(target).await?;
+    create_namespace(target)?;
     let total = (WRITES_PER_SECOND * LOAD_TIME.as_secs()) as usize;
     let mut watching = Vec::with_capacity(WATCHERS);
     let mut connection = Shared::open(target).await?;
@@ -40,29 +42,12 @@ pub async fn lags(target: &Target) -> Result<Vec<Duration>> {
             }
         }));
     }
-    let start = Instant::now();
-    let mut writers = Vec::with_capacity(WRITERS);
-    for writer in 0..WRITERS {
-        let mut connection = Connection::open(target).await?;
-        writers.push(tokio::spawn(async move {
-            let mut answered = Vec::new();
-            for number in (writer..total).step_by(WRITERS) {
-                let due = start + Duration::from_micros(number as u64 * 1_000_000 / WRITES_PER_SECOND);
-                tokio::time::sleep_until(due.into()).await;
-                let labels = json!({"watcher": format!("w{}", number % WATCHERS)});
-                let body = objects::config_map(number, 100, &labels);
-                connection.count(Method::POST, PATH, Some(body)).await?;
-                answered.push((number, Instant::now()));
-            }
-            anyhow::Ok(answered)
-        }));
-    }
-    let mut answered = vec![None; total];
-    for writer in writers {
-        for (number, at) in writer.await?? {
-            answered[number] = Some(at);
-        }
-    }
+    let before = Spent::now(target.server)?;
+    let answered = tokio::task::spawn_blocking({
+        let target = target.clone();
+        move || write(&target, total)
+    })
+    .await??;
     let mut lags = Vec::with_capacity(total);
     while lags.len() < total {
         let (number, at) = arrivals.recv().await.context("the watchers have gone")?;
@@ -73,8 +58,34 @@ pub async fn lags(target: &Target) -> Result<Vec<Duration>> {
             .context("an event of no write")?;
         lags.push(at.saturating_duration_since(answered));
     }
+    let cpu = Spent::now(target.server)?.since(before, total);
     watching.iter().for_each(tokio::task::JoinHandle::abort);
-    Ok(lags)
+    Ok((lags, cpu))
+}
+
+/// Creates so many ConfigMaps at the measured pace; when each was answered.
+fn write(target: &Target, total: usize) -> Result<Vec<Option<Instant>>> {
+    let open = (0..WRITERS).map(|writer| Ok((writer, Connection::open(target)?)));
+    let open = open.collect::<Result<Vec<_>>>()?;
+    let start = Instant::now();
+    let written = load::together(open, |(writer, mut connection)| {
+        let mut answered = Vec::new();
+        for number in (writer..total).step_by(WRITERS) {
+            let labels = json!({"watcher": format!("w{}", number % WATCHERS)});
+            let body = objects::config_map(number, 100, &labels);
+            let request = target.request(&Method::POST, PATH, Some(&body));
+            let due = start + Duration::from_micros(number as u64 * 1_000_000 / WRITES_PER_SECOND);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            connection.count(&request)?;
+            answered.push((number, Instant::now()));
+        }
+        Ok(answered)
+    })?;
+    let mut answered = vec![None; total];
+    for (number, at) in written.into_iter().flatten() {
+        answered[number] = Some(at);
+    }
+    Ok(answered)
 }
 
 /// The numbers of the ConfigMaps that events in these bytes are about. A name split between two frames
@@ -87,12 +98,10 @@ fn names(data: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-async fn create_namespace(target: &Target) -> Result<()> {
+fn create_namespace(target: &Target) -> Result<()> {
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "watched"}}).to_string();
-    let mut connection = Connection::open(target).await?;
-    connection
-        .count(Method::POST, "/api/v1/namespaces", Some(body.into()))
-        .await?;
+    let request = target.request(&Method::POST, "/api/v1/namespaces", Some(body.as_bytes()));
+    Connection::open(target)?.count(&request)?;
     Ok(())
 }
 
