@@ -14,14 +14,14 @@ struct GoFormatter;
 
 impl Formatter for GoFormatter {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-            writer.write_all(&rest.as_bytes()[..at])?;
-            let special = rest[at..].chars().next().unwrap_or_default();
+        let mut from = 0;
+        while let Some(at) = special(fragment, from) {
+            writer.write_all(&fragment.as_bytes()[from..at])?;
+            let special = fragment[at..].chars().next().unwrap_or_default();
             write!(writer, "\\u{:04x}", special as u32)?;
-            rest = &rest[at + special.len_utf8()..];
+            from = at + special.len_utf8();
         }
-        writer.write_all(rest.as_bytes())
+        writer.write_all(&fragment.as_bytes()[from..])
     }
 
     fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
@@ -33,8 +33,25 @@ impl Formatter for GoFormatter {
     }
 }
 
+/// Where the next character from `from` on is that Go escapes besides those that must be.
+fn special(text: &str, from: usize) -> Option<usize> {
+    /// The first byte of U+2028 and U+2029, and of others.
+    const SEPARATOR: u8 = 0xe2;
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        at += bytes[at..]
+            .iter()
+            .position(|byte| matches!(*byte, b'<' | b'>' | b'&' | SEPARATOR))?;
+        if bytes[at] != SEPARATOR || text[at..].starts_with(['\u{2028}', '\u{2029}']) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
 /// Appends `value` as compact JSON. Writing a `Value` into memory has no way to fail.
-pub fn append(out: &mut Vec<u8>, value: &Value) {
+pub fn append(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let mut serializer = serde_json::Serializer::with_formatter(out, GoFormatter);
     if let Err(error) = value.serialize(&mut serializer) {
         tracing::error!(%error, "a JSON value could not be written");
@@ -87,7 +104,7 @@ fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
     if !std::mem::take(first) {
         out.push(b',');
     }
-    append(out, &Value::String(key.to_owned()));
+    append(out, key);
     out.push(b':');
     append(out, value);
 }
@@ -120,8 +137,14 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_go_does() {
-        let text = String::from_utf8(json(&json!({"a": "<b>&\u{2028}\n\u{8}\"é"}))).unwrap();
-        assert_eq!(text, r#"{"a":"\u003cb\u003e\u0026\u2028\n\b\"é"}"#);
+        let text = String::from_utf8(json(
+            &json!({"a": "<b>&\u{2028}\n\u{8}\"é", "<x>": "’\u{2029}€>"}),
+        ))
+        .unwrap();
+        assert_eq!(
+            text,
+            r#"{"\u003cx\u003e":"’\u2029€\u003e","a":"\u003cb\u003e\u0026\u2028\n\b\"é"}"#
+        );
     }
 
     #[test]

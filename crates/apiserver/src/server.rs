@@ -137,8 +137,9 @@ impl ApiServer {
         tokio::spawn({
             let (cache, store, shutdown, fed) = (cache.clone(), store.clone(), shutdown.clone(), fed.clone());
             async move {
-                let _: cache::Gone = cache::run(cache, store, watch, shutdown).await;
+                let _: cache::Gone = cache::run(cache.clone(), store, watch, shutdown).await;
                 fed.store(false, Ordering::Relaxed);
+                cache.close();
             }
         });
         let server = Arc::new(Self {

@@ -217,12 +217,10 @@ impl Accounts {
 /// `Some` while the object that a claim names is there, the same one, and not gone in all but name.
 fn holds(cache: &Cache, plural: &str, namespace: &str, claim: &Value, now: i64) -> Option<()> {
     let stored = cache.core_object(plural, namespace, claim["name"].as_str()?)?;
-    let stored = stored.at(&["/metadata/uid", "/metadata/deletionTimestamp"]);
-    let metadata = &stored["metadata"];
-    let leaving = metadata["deletionTimestamp"].as_str();
-    let gone = leaving.is_some_and(|at| {
+    let [uid, leaving] = stored.at(["/metadata/uid", "/metadata/deletionTimestamp"]);
+    let gone = leaving.as_ref().and_then(Value::as_str).is_some_and(|at| {
         at.parse::<Timestamp>()
             .is_ok_and(|at| at.as_second() + GONE_AFTER < now)
     });
-    (metadata["uid"] == claim["uid"] && !gone).then_some(())
+    (uid.unwrap_or_default() == claim["uid"] && !gone).then_some(())
 }

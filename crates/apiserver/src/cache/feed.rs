@@ -6,14 +6,23 @@ use super::state::Applied;
 use super::{Cache, Object, StorageId};
 use crate::custom::DEFINITIONS;
 use crate::resources::ROOT;
-use orlop_store::{EventKind, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream};
+use orlop_store::{
+    EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream,
+};
 use std::collections::HashSet;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Pause before the store is asked again after it failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Threads that read stored objects.
+const READERS_MAX: usize = 4;
+/// Fewer objects are not worth a thread.
+const SHARE_MIN: usize = 500;
 
 /// The store closed the feed for good.
 #[derive(Debug)]
@@ -31,21 +40,7 @@ pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, 
         }
     }
     cache.custom().keep(&definitions);
-    let objects: Vec<(StorageId, Object)> = all
-        .kvs
-        .iter()
-        .filter_map(|kv| {
-            let (id, resource, key) = cache.locate(kv.key.as_str()?)?;
-            let created = kv.create_revision == kv.mod_revision;
-            match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
-                Ok(object) => Some((id, object)),
-                Err(error) => {
-                    tracing::error!(key = %kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
-                    None
-                }
-            }
-        })
-        .collect();
+    let objects = read(cache, all.kvs);
     let watch = store
         // Every key: consistent reads compare the store's revision with the cache's, and that moves
         // with any write.
@@ -53,6 +48,54 @@ pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, 
         .await?;
     cache.load(objects, all.revision.0);
     Ok(watch)
+}
+
+/// The objects of these keys, read by as many threads as there are processors: this is what a start mostly does.
+fn read(cache: &Cache, kvs: Vec<KeyValue>) -> Vec<(StorageId, Object)> {
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(READERS_MAX);
+    let share = kvs.len().div_ceil(threads).max(SHARE_MIN);
+    let mut kvs = kvs.into_iter();
+    let shares = std::iter::from_fn(|| {
+        let share: Vec<KeyValue> = kvs.by_ref().take(share).collect();
+        (!share.is_empty()).then_some(share)
+    });
+    // Stored bytes are freed one by one, so that the objects can take their place.
+    let read =
+        |kvs: Vec<KeyValue>| -> Vec<_> { kvs.into_iter().filter_map(|kv| read_one(cache, &kv)).collect() };
+    thread::scope(|scope| {
+        let mut shares: Vec<_> = shares.collect();
+        let last = shares.pop().unwrap_or_default();
+        let read = &read;
+        let others: Vec<_> = shares
+            .into_iter()
+            .map(|kvs| scope.spawn(move || read(kvs)))
+            .collect();
+        let last = read(last);
+        let mut objects: Vec<_> = others
+            .into_iter()
+            .flat_map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect();
+        objects.extend(last);
+        objects
+    })
+}
+
+fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
+    let (id, resource, key) = cache.locate(kv.key.as_str()?)?;
+    let created = kv.create_revision == kv.mod_revision;
+    match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
+        Ok(object) => Some((id, object)),
+        Err(error) => {
+            tracing::error!(key = %kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
+            None
+        }
+    }
 }
 
 /// Applies the watch's batches until `shutdown`.

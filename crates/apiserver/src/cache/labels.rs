@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// In smaller collections looking at every object is as quick.
-pub const OBJECTS_MIN: usize = 5_000;
+pub const OBJECTS_MIN: usize = 200;
 /// Indexes of one collection; lists by further labels look at every object.
 const INDEXES_MAX: usize = 4;
 

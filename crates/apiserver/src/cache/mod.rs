@@ -9,9 +9,11 @@ mod object;
 mod ring;
 mod skim;
 mod state;
+mod watchers;
 
 pub use feed::{Gone, fill, run};
 pub use object::Object;
 pub(crate) use object::{ADDED, DELETED, MODIFIED};
 pub use ring::{Change, ChangeKind, Expired};
 pub use state::{Cache, Snapshot, StorageId};
+pub use watchers::{Interest, Subscription};

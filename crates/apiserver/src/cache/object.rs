@@ -56,24 +56,26 @@ impl Object {
             key: key.to_string(),
             reason,
         };
-        let syntax = |error: serde_json::Error| unreadable(error.to_string());
         let head = encode::head(resource);
         let canonical;
         let stored = if stored.starts_with(head.as_bytes()) && stored.get(head.len()) == Some(&b'"') {
             stored
         } else {
-            let value: Value = serde_json::from_slice(stored).map_err(syntax)?;
+            let value: Value = serde_json::from_slice(stored).map_err(|e| unreadable(e.to_string()))?;
             if value.pointer("/metadata/name").is_none() {
                 return Err(unreadable("it has no metadata.name".to_owned()));
             }
             canonical = encode::stored(resource, &value);
             canonical.as_ref()
         };
-        let mut places = vec![LABELS];
-        places.extend(resource.fields.iter().flat_map(|field| field.read.pointers()));
-        let value = skim(stored, &places).map_err(syntax)?;
-        let labels = value
-            .pointer(LABELS)
+        let fields = resource.fields.iter().flat_map(|field| field.read.pointers());
+        let places: Vec<&str> = std::iter::once(LABELS).chain(fields.copied()).collect();
+        let found = skim(stored, &places).map_err(|e| unreadable(e.to_string()))?;
+        let at = |pointer: &str| {
+            let place = places.iter().position(|place| *place == pointer)?;
+            found[place].as_ref()
+        };
+        let labels = at(LABELS)
             .and_then(Value::as_object)
             .map(|labels| {
                 labels
@@ -82,7 +84,7 @@ impl Object {
                     .collect()
             })
             .unwrap_or_default();
-        let fields = resource.read_fields(&value);
+        let fields = resource.read_fields(at);
         let kind = if created { ADDED } else { MODIFIED };
         let (line, tail) = assemble(kind, &head, revision, &stored[head.len()..]);
         Ok(Self {
@@ -122,10 +124,16 @@ impl Object {
             .slice(self.start as usize..self.line.len() - EVENT_END.len())
     }
 
-    /// The object with nothing in it but what is at these JSON pointers.
-    pub fn at(&self, pointers: &[&str]) -> Value {
+    /// What is at these JSON pointers.
+    pub fn at<const N: usize>(&self, pointers: [&str; N]) -> [Option<Value>; N] {
         // Written by this server: it can be read.
-        skim(&self.json(), pointers).unwrap_or_default()
+        let mut found = skim(self.json_slice(), &pointers).unwrap_or_default().into_iter();
+        std::array::from_fn(|_| found.next().flatten())
+    }
+
+    /// The object as JSON, borrowed.
+    pub fn json_slice(&self) -> &[u8] {
+        &self.line[self.start as usize..self.line.len() - EVENT_END.len()]
     }
 
     /// The object's members without `kind` and `apiVersion`, and its closing brace: put `{` before it.

@@ -1,6 +1,7 @@
 //! What the cache holds, and how it is read.
 use super::labels::{self, LabelIndexes};
 use super::ring::Ring;
+use super::watchers::{Interest, Subscription, Waiter, Watchers};
 use super::{Change, ChangeKind, Expired, Object};
 use crate::custom::Registry;
 use crate::encode;
@@ -32,7 +33,9 @@ struct Storage {
     by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
     by_label: LabelIndexes,
     ring: Ring,
-    /// Bumped on each change, to wake the watchers of this storage only.
+    /// Clients' watches, woken by what concerns them.
+    watchers: Arc<Watchers>,
+    /// Bumped on each change, for who looks at the whole storage again.
     changed: watch::Sender<u64>,
 }
 
@@ -91,6 +94,7 @@ impl Cache {
             by_node: HashMap::new(),
             by_label: LabelIndexes::default(),
             ring,
+            watchers: Arc::default(),
             changed: watch::Sender::new(revision),
         });
     }
@@ -127,6 +131,9 @@ impl Cache {
 
     /// Waits until everything up to `revision` has been applied.
     pub async fn reach(&self, revision: u64) {
+        if *self.revision.borrow() >= revision {
+            return;
+        }
         let mut applied = self.revision.subscribe();
         // The sender lives as long as the cache.
         let _ = applied.wait_for(|seen| *seen >= revision).await;
@@ -260,10 +267,36 @@ impl Cache {
         self.state.read().storages[id.0].ring.position_after(revision)
     }
 
-    /// A batch of changes from `position`, and the revision the cache had when they were read.
-    pub fn changes(&self, id: StorageId, position: u64) -> Result<(Vec<Arc<Change>>, u64), Expired> {
+    /// A batch of the changes that a watch has to look at, and the revision the cache had when they were read.
+    pub fn changes(
+        &self,
+        id: StorageId,
+        subscription: &Subscription,
+    ) -> Result<(Vec<Arc<Change>>, u64), Expired> {
         let state = self.state.read();
-        Ok((state.storages[id.0].ring.read(position)?, state.revision))
+        let ring = &state.storages[id.0].ring;
+        let Some(position) = subscription.take() else {
+            return Ok((Vec::new(), state.revision));
+        };
+        let changes = ring.read(position)?;
+        let next = position + changes.len() as u64;
+        if next < ring.end() {
+            subscription.look_from(next);
+        }
+        Ok((changes, state.revision))
+    }
+
+    /// A place for a watch among those that changes wake. It looks at nothing that is not said to it.
+    pub fn watch(&self, id: StorageId, interest: Interest<'_>) -> Subscription {
+        let watchers = self.state.read().storages[id.0].watchers.clone();
+        watchers.subscribe(interest)
+    }
+
+    /// Ends all watches: there will be no more changes.
+    pub fn close(&self) {
+        for storage in &self.state.read().storages {
+            storage.watchers.close();
+        }
     }
 
     /// How many objects there are of each resource.
@@ -293,24 +326,31 @@ impl Cache {
             storage.by_label.clear();
             storage.ring.restart(revision);
         }
+        let mut by_storage: HashMap<usize, Vec<Arc<Object>>> = HashMap::new();
         for (id, object) in objects {
-            state.storages[id.0].put(Arc::new(object));
+            by_storage.entry(id.0).or_default().push(Arc::new(object));
+        }
+        for (id, objects) in by_storage {
+            state.storages[id].fill(objects);
         }
         drop(state);
         self.revision.send_replace(revision);
         for storage in &self.state.read().storages {
             storage.changed.send_replace(revision);
+            // The past is forgotten; they will find that out.
+            storage.watchers.all_must_look(0);
         }
     }
 
     /// Applies all changes up to `revision` at once.
     pub(super) fn apply(&self, changes: Vec<(StorageId, Applied)>, revision: u64) {
         let mut touched = BTreeSet::new();
+        let mut to_wake: Vec<Arc<Waiter>> = Vec::new();
         {
             let mut state = self.state.write();
             state.revision = state.revision.max(revision);
             for (id, change) in changes {
-                if state.storages[id.0].change(change) {
+                if state.storages[id.0].change(change, &mut to_wake) {
                     touched.insert(id.0);
                 }
             }
@@ -320,6 +360,7 @@ impl Cache {
             *seen = revision.max(*seen);
             grew
         });
+        to_wake.iter().for_each(|waiter| waiter.wake());
         let state = self.state.read();
         for id in touched {
             state.storages[id].changed.send_replace(revision);
@@ -384,6 +425,16 @@ impl Storage {
         (!node.is_empty()).then(|| node.into())
     }
 
+    /// Puts what was read into an empty storage. It comes in the order of keys, from which a tree is made at once.
+    fn fill(&mut self, objects: Vec<Arc<Object>>) {
+        for object in &objects {
+            if let Some(node) = self.node_of(object) {
+                self.by_node.entry(node).or_default().insert(object.key.clone());
+            }
+        }
+        self.objects = objects.into_iter().map(|o| (o.key.clone(), o)).collect();
+    }
+
     fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
         let node = self.node_of(&object);
         let previous = self.objects.insert(object.key.clone(), object.clone());
@@ -409,37 +460,36 @@ impl Storage {
         }
     }
 
-    /// Answers whether anything changed.
-    fn change(&mut self, change: Applied) -> bool {
-        match change {
+    /// Answers whether anything changed, and adds to `to_wake` whom it concerns.
+    fn change(&mut self, change: Applied, to_wake: &mut Vec<Arc<Waiter>>) -> bool {
+        let change = match change {
             Applied::Put(object) => {
                 let object = Arc::new(object);
                 let previous = self.put(object.clone());
-                let kind = if previous.is_some() {
-                    ChangeKind::Modified
-                } else {
-                    ChangeKind::Added
-                };
-                self.ring.push(Change {
-                    kind,
+                Change {
+                    kind: match previous {
+                        Some(_) => ChangeKind::Modified,
+                        None => ChangeKind::Added,
+                    },
                     object,
                     previous,
-                });
-                true
+                }
             }
             Applied::Deleted { key, revision } => {
                 let Some(last) = self.objects.remove(&key) else {
                     return false;
                 };
                 self.forget(&last);
-                let object = Arc::new(last.at_revision(self.resource, revision));
-                self.ring.push(Change {
+                Change {
                     kind: ChangeKind::Deleted,
-                    object,
+                    object: Arc::new(last.at_revision(self.resource, revision)),
                     previous: Some(last),
-                });
-                true
+                }
             }
-        }
+        };
+        let versions = [Some(&*change.object), change.previous.as_deref()];
+        self.watchers.changed(self.ring.end(), versions, to_wake);
+        self.ring.push(change);
+        true
     }
 }

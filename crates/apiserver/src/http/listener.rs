@@ -1,4 +1,5 @@
 //! The secure port: TLS connections, each with the identity its client certificate proves.
+use super::gather::Gathered;
 use super::pipeline::{Caller, Upload, handle};
 use crate::ApiServer;
 use crate::authn;
@@ -18,6 +19,8 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 const HEADER_TIME_MAX: Duration = Duration::from_secs(32);
 /// Streams of one HTTP/2 connection at a time (upstream's limit).
 const STREAMS_MAX: u32 = 250;
+/// What a connection of HTTP/1.1 buffers either way: two frames of a list, and so much of a request's head.
+const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
 /// What is still being answered at shutdown gets this long.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// Pause after the system refuses a connection (it is out of file descriptors).
@@ -79,20 +82,25 @@ async fn connection(
     let identity = server.authentication.of_connection(chain);
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (server, identity) = (server.clone(), identity.clone());
-        async move {
+        // Boxed, so that a stream that is answered without end, such as a watch, doesn't keep room for what led to it.
+        Box::pin(async move {
             let (parts, body) = request.into_parts();
             let user = match authn::authenticate(&server, &identity, &parts.headers).await {
                 Ok(user) => user,
-                Err(error) => return Ok(super::error_response(&error, &crate::request::Output::JSON)),
+                Err(error) => {
+                    return Ok(super::error_response(&error, &crate::request::Output::JSON).map(Gathered));
+                }
             };
-            Ok::<_, Infallible>(handle(server, Caller { user }, parts, Upload::of(body)).await)
-        }
+            let answer = handle(server, Caller { user }, parts, Upload::of(body)).await;
+            Ok::<_, Infallible>(answer.map(Gathered))
+        })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME_MAX);
+        .header_read_timeout(HEADER_TIME_MAX)
+        .max_buf_size(HTTP1_BUFFER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())

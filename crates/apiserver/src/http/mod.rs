@@ -1,6 +1,7 @@
 //! The way in and out: TLS connections, the in-process service, and the pipeline both feed.
 mod body;
 mod compression;
+mod gather;
 mod listener;
 mod pipeline;
 mod respond;

@@ -9,12 +9,14 @@ use crate::resources::Resource;
 use crate::status::ApiError;
 use crate::{ApiServer, discovery, flow, health, metrics, openapi, registry};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, FutureExt, TryFutureExt};
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -144,7 +146,7 @@ pub(crate) async fn handle(
         .headers
         .get(AUDIT_ID)
         .cloned()
-        .or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
+        .or_else(|| HeaderValue::from_str(&random_id()).ok());
     let began = Instant::now();
     let takes_gzip = accepts_gzip(&parts.headers);
     let (method, uri, user) = (parts.method.clone(), parts.uri.clone(), caller.user.clone());
@@ -260,8 +262,13 @@ async fn answer(
         upgrade: Mutex::new(upgrade),
         warnings: Mutex::new(Vec::new()),
     });
-    // A task of its own: what was begun is finished, and a panic costs one answer, not the connection.
-    let work = tokio::spawn(registry::dispatch(call.clone()));
+    let work = registry::dispatch(call.clone());
+    let work = if matches!(call.info.verb.as_str(), "get" | "list") {
+        Either::Left(Box::pin(AssertUnwindSafe(work).catch_unwind().map_err(panicked)))
+    } else {
+        // A task of its own: what was begun is finished.
+        Either::Right(tokio::spawn(work).map_err(|join| join.to_string()))
+    };
     let result = if long_running {
         work.await
     } else {
@@ -280,8 +287,9 @@ async fn answer(
                 ..output
             },
         ),
-        Err(join) => {
-            tracing::error!(path = %call.info.path, %join, "a request handler failed");
+        // It costs one answer, not the connection.
+        Err(panic) => {
+            tracing::error!(path = %call.info.path, panic, "a request handler failed");
             error_response(
                 &ApiError::internal("the request handler failed unexpectedly"),
                 &output,
@@ -296,6 +304,20 @@ async fn answer(
         add_warning(&mut response, warning);
     }
     response
+}
+
+/// A UUID of the process's own randomness: asking the system each time costs more than the rest of a header.
+fn random_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random())
+        .into_uuid()
+        .to_string()
+}
+
+/// What a panic said.
+fn panicked(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
 }
 
 fn route(server: &ApiServer, info: &RequestInfo) -> Result<&'static Resource, ApiError> {

@@ -3,8 +3,8 @@
 //! What is taken is what the stored Services say. Every write that takes something also replaces one key, and only
 //! over the version that was read before looking: of two that look at the same time, one looks again.
 use crate::http::Call;
-use crate::resources::fill;
 use crate::resources::services::{self, has_cluster_ip, has_node_ports, text};
+use crate::resources::{Resource, fill};
 use crate::status::{ApiError, Cause, cause};
 use orlop_store::{Compare, Op, Revision};
 use rand::Rng;
@@ -161,9 +161,14 @@ struct Taken {
     ports: HashSet<(u16, String)>,
 }
 
+/// Whether objects of this resource get something that is given once.
+pub fn is_needed(resource: &Resource) -> bool {
+    resource.storage == services::STORAGE
+}
+
 /// Gives a Service what it needs and doesn't have. `None`: it needs nothing, or is no Service.
 pub async fn allocate(call: &Call, service: &mut Value) -> Result<Option<Guard>, ApiError> {
-    if call.resource.storage != services::STORAGE {
+    if !is_needed(call.resource) {
         return Ok(None);
     }
     let server = &call.server;

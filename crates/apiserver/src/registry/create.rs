@@ -86,8 +86,14 @@ pub async fn create_object(
     }
     (rules.prepare_create)(&mut object);
     let (mut names, mut races) = (0, 0);
+    // A name that was given is tried once.
+    let again = given_name.is_empty() || allocation::is_needed(resource);
     loop {
-        let mut object = object.clone();
+        let mut object = if again {
+            object.clone()
+        } else {
+            std::mem::take(&mut object)
+        };
         identity::assign(resource, &mut object);
         // What follows from the identity, such as a Job's selector, comes with the defaults.
         (rules.default)(&mut object);
@@ -109,7 +115,7 @@ pub async fn create_object(
             Inserted::Raced => races += 1,
             Inserted::NameTaken => names += 1,
         }
-        if names > 0 && !given_name.is_empty() {
+        if !again || (names > 0 && !given_name.is_empty()) {
             return Err(ApiError::already_exists(resource, &name));
         }
         if names >= NAME_ATTEMPTS_MAX {

@@ -1,7 +1,7 @@
 //! Collections: from the cache now, or from the store's history for exact and continued lists
 //! (contract §8.1 to §8.3).
 use super::{get, present};
-use crate::cache::{Object, Snapshot};
+use crate::cache::{Object, Snapshot, StorageId};
 use crate::http::{Answer, Body, Call, ListBody};
 use crate::request::{Filter, ListOptions, Shape, VersionMatch};
 use crate::resources::ROOT;
@@ -75,39 +75,48 @@ pub async fn page(call: &Call, options: &ListOptions, filter: &Filter) -> Result
     Ok(cut(current(call, filter)?, filter, "", limit))
 }
 
+/// The objects that the filter wants, now.
 fn current(call: &Call, filter: &Filter) -> Result<Snapshot, ApiError> {
     let storage = get::storage(call)?;
+    let cache = &call.server.cache;
+    if filter.is_plain() {
+        return Ok(cache.snapshot(storage, &filter.namespace));
+    }
+    if let Some(mut found) = indexed(call, filter, storage) {
+        found.objects.retain(|object| filter.matches(object));
+        return Ok(found);
+    }
+    Ok(cache.snapshot_where(storage, &filter.namespace, |object| filter.matches(object)))
+}
+
+/// The objects among which those are that the filter wants, where few can be told by what it demands.
+fn indexed(call: &Call, filter: &Filter, storage: StorageId) -> Option<Snapshot> {
     let cache = &call.server.cache;
     // Selecting one node's pods, or one name, must not cost a walk over all objects.
     if call.resource.plural == "pods"
         && let Some(node) = filter.required(call.resource, "spec.nodeName")
         && !node.is_empty()
     {
-        return Ok(cache.snapshot_of_node(storage, &filter.namespace, node));
+        return Some(cache.snapshot_of_node(storage, &filter.namespace, node));
     }
     if let Some(name) = filter.required(call.resource, "metadata.name")
         && (!call.resource.namespaced || !filter.namespace.is_empty())
     {
-        return Ok(cache.snapshot_of_key(storage, &call.resource.key(&filter.namespace, name)));
+        return Some(cache.snapshot_of_key(storage, &call.resource.key(&filter.namespace, name)));
     }
-    if let Some((label, values)) = filter.required_label()
-        && let Some(labelled) = cache.snapshot_labelled(storage, &filter.namespace, label, values)
-    {
-        return Ok(labelled);
-    }
-    if filter.is_plain() {
-        return Ok(cache.snapshot(storage, &filter.namespace));
-    }
-    Ok(cache.snapshot_where(storage, &filter.namespace, |object| filter.matches(object)))
+    let (label, values) = filter.required_label()?;
+    cache.snapshot_labelled(storage, &filter.namespace, label, values)
 }
 
-/// Filters, skips to `start` and cuts at `limit`.
+/// Skips to `start` and cuts at `limit`.
 fn cut(snapshot: Snapshot, filter: &Filter, start: &str, limit: usize) -> Page {
     let Snapshot {
         mut objects,
         revision,
     } = snapshot;
-    objects.retain(|o| &*o.key >= start && filter.matches(o));
+    if !start.is_empty() {
+        objects.retain(|o| &*o.key >= start);
+    }
     page_of(objects, revision, filter, limit)
 }
 

@@ -5,7 +5,10 @@ use crate::http::Call;
 use crate::request::{self, Expected};
 use http::header::USER_AGENT;
 use orlop_api::apply::{self, Managed, Type, Writer};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 const MANAGED_FIELDS: &str = "managedFields";
 /// A client that says neither `fieldManager` nor what it is.
@@ -33,11 +36,19 @@ pub fn with_type<R>(call: &Call, with: impl FnOnce(Type<'_>) -> R) -> Option<R> 
 }
 
 /// An empty object of the resource's kind: what a new one is compared with.
-pub fn blank(call: &Call) -> Value {
+pub fn blank(call: &Call) -> Arc<Value> {
+    /// By apiVersion and kind; there are as many as built-in kinds that are written.
+    static BLANKS: LazyLock<Mutex<HashMap<(String, &'static str), Arc<Value>>>> =
+        LazyLock::new(Mutex::default);
     if call.resource.custom.is_some() {
-        return json!({"metadata": {}});
+        return Arc::new(json!({"metadata": {}}));
     }
-    request::typed(&Expected::from(call.resource), json!({})).unwrap_or_default()
+    let of_kind = (call.resource.api_version(), call.resource.kind);
+    let mut blanks = BLANKS.lock();
+    let blank = blanks.entry(of_kind).or_insert_with(|| {
+        Arc::new(request::typed(&Expected::from(call.resource), json!({})).unwrap_or_default())
+    });
+    blank.clone()
 }
 
 /// Calls `write` with who writes this part of the object in this request.

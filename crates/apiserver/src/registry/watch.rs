@@ -3,22 +3,27 @@
 //! A watcher pulls from the cache's ring when woken. It holds no queue of its own: falling behind the
 //! ring ends it with 410, and nobody else notices.
 use super::{get, list, present};
-use crate::cache::{Change, ChangeKind, Object, StorageId};
+use crate::cache::{Change, ChangeKind, Object, StorageId, Subscription};
 use crate::http::{Answer, Body, Call, response};
-use crate::request::{Filter, ListOptions, Shape};
+use crate::request::{Filter, ListOptions, Output, Shape};
+use crate::resources::Resource;
 use crate::status::ApiError;
 use crate::{ApiServer, encode};
-use bytes::Bytes;
-use futures::stream;
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
 use http::StatusCode;
 use rand::Rng;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
+/// Small events that come together are sent together, up to this: a frame and a record of every client's size.
+const FRAME_BYTES: usize = 16 * 1024 - 256;
 /// How often a watcher that allows it is told how far the server is.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A last bookmark comes this long before the end.
@@ -28,7 +33,7 @@ const DURATION_MIN: Duration = Duration::from_secs(30 * 60);
 /// Largest `timeoutSeconds` that is taken as is.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub async fn watch(call: &Arc<Call>) -> Result<Answer, ApiError> {
+pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
     let options = ListOptions::parse(&call.query, true)?;
     let filter = Filter::parse(call.resource, list::namespace(call), &call.query)?;
     if call.output.shape == Shape::MetadataList {
@@ -52,24 +57,24 @@ pub async fn watch(call: &Arc<Call>) -> Result<Answer, ApiError> {
         let error = ApiError::future_version(version, current);
         return Ok(stream_answer(encoder.content_type, one_error(&encoder, &error)));
     }
-    let signal = server.cache.subscribe(storage);
+    let subscription = server.cache.watch(storage, filter.interest());
     let now = Instant::now();
     let lifetime = options.timeout_seconds.map_or_else(
         || DURATION_MIN + rand::rng().random_range(Duration::ZERO..DURATION_MIN),
         |seconds| Duration::from_secs(seconds).min(DURATION_MAX),
     );
+    let end = now + lifetime;
+    let next_bookmark = options.allow_bookmarks.then(|| first_bookmark(now, end));
     let mut watcher = Watcher {
         server: server.clone(),
         storage,
         filter,
         encoder,
-        signal,
-        position: 0,
+        subscription,
         after: 0,
-        end: now + lifetime,
-        next_bookmark: options
-            .allow_bookmarks
-            .then(|| first_bookmark(now, now + lifetime)),
+        end,
+        next_bookmark,
+        timer: Box::pin(sleep_until(next_bookmark.unwrap_or(end).min(end))),
         out: VecDeque::new(),
         finished: false,
     };
@@ -77,7 +82,7 @@ pub async fn watch(call: &Arc<Call>) -> Result<Answer, ApiError> {
         let (snapshot, position) = server
             .cache
             .snapshot_and_position(storage, &watcher.filter.namespace);
-        watcher.position = position;
+        watcher.subscription.look_from(position);
         watcher.after = snapshot.revision;
         for object in &snapshot.objects {
             if watcher.filter.matches(object) {
@@ -92,21 +97,17 @@ pub async fn watch(call: &Arc<Call>) -> Result<Answer, ApiError> {
     } else if version == 0 {
         // sendInitialEvents=false without a version: from now on.
         let (snapshot, position) = server.cache.snapshot_and_position(storage, "\0");
-        watcher.position = position;
+        watcher.subscription.look_from(position);
         watcher.after = snapshot.revision;
     } else {
         watcher.after = version;
         match server.cache.position_after(storage, version) {
-            Ok(position) => watcher.position = position,
+            Ok(position) => watcher.subscription.look_from(position),
             Err(expired) => watcher.expire(version, expired.oldest),
         }
     }
     let content_type = watcher.encoder.content_type;
-    let frames = stream::unfold(watcher, |mut watcher| async move {
-        let frame = watcher.next().await?;
-        Some((Ok(frame), watcher))
-    });
-    Ok(stream_answer(content_type, Body::from_stream(frames)))
+    Ok(stream_answer(content_type, Body::from_stream(watcher)))
 }
 
 fn stream_answer(content_type: &'static str, body: Body) -> Answer {
@@ -124,63 +125,103 @@ fn first_bookmark(now: Instant, end: Instant) -> Instant {
 
 const ADDED: ChangeKind = ChangeKind::Added;
 
+/// One watch. Thousands of these wait at a time: it keeps nothing of its request but what it needs.
 struct Watcher {
     server: Arc<ApiServer>,
     storage: StorageId,
     filter: Filter,
     encoder: Encoder,
-    signal: watch::Receiver<u64>,
-    /// Position in the ring of the next change.
-    position: u64,
+    subscription: Subscription,
     /// Changes up to this revision are not wanted.
     after: u64,
     end: Instant,
     next_bookmark: Option<Instant>,
+    /// Until the next bookmark, or the end.
+    timer: Pin<Box<Sleep>>,
     out: VecDeque<Bytes>,
     finished: bool,
 }
 
-impl Watcher {
-    /// The next bytes to send; `None` ends the stream.
-    async fn next(&mut self) -> Option<Bytes> {
+impl Stream for Watcher {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         loop {
-            if let Some(frame) = self.out.pop_front() {
-                return Some(frame);
+            if let Some(frame) = self.next_frame() {
+                return Poll::Ready(Some(Ok(frame)));
             }
             if self.finished {
-                return None;
+                return Poll::Ready(None);
             }
-            // Marked as seen before reading, so that a change in between wakes us again.
-            self.signal.borrow_and_update();
-            let (changes, revision) = match self.server.cache.changes(self.storage, self.position) {
-                Ok(read) => read,
-                Err(expired) => {
-                    self.expire(self.after, expired.oldest);
-                    continue;
+            match self.subscription.poll_changed(cx) {
+                Poll::Ready(true) => self.look(),
+                Poll::Ready(false) => self.finished = true,
+                Poll::Pending => {
+                    ready!(self.timer.as_mut().poll(cx));
+                    self.on_time();
                 }
-            };
-            if !changes.is_empty() {
-                for change in &changes {
-                    self.take(change);
-                }
-                self.position += changes.len() as u64;
-                continue;
-            }
-            let bookmark = self.next_bookmark;
-            tokio::select! {
-                changed = self.signal.changed() => if changed.is_err() {
-                    return None;
-                },
-                () = sleep_until(self.end) => return None,
-                () = self.server.shutdown.cancelled() => return None,
-                () = sleep_until(bookmark.unwrap_or(self.end)), if bookmark.is_some() => {
-                    let now = Instant::now();
-                    self.encoder.bookmark(revision.max(self.after), false, &mut self.out);
-                    let last = self.end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(self.end);
-                    self.next_bookmark = (now < last).then(|| first_bookmark(now, self.end));
-                },
             }
         }
+    }
+}
+
+impl Watcher {
+    /// The next bytes to send: an event, or several small ones.
+    fn next_frame(&mut self) -> Option<Bytes> {
+        let first = self.out.pop_front()?;
+        if self.out.is_empty() {
+            // A watch that began with many objects waits as small as any other.
+            self.out = VecDeque::new();
+            return Some(first);
+        }
+        let mut size = first.len();
+        let fitting = self.out.iter().take_while(|next| {
+            size += next.len();
+            size <= FRAME_BYTES
+        });
+        let count = fitting.count();
+        if count == 0 {
+            return Some(first);
+        }
+        let mut frame = BytesMut::with_capacity(FRAME_BYTES);
+        frame.extend_from_slice(&first);
+        self.out
+            .drain(..count)
+            .for_each(|next| frame.extend_from_slice(&next));
+        Some(frame.freeze())
+    }
+
+    /// Looks at a batch of changes.
+    fn look(&mut self) {
+        match self.server.cache.changes(self.storage, &self.subscription) {
+            Ok((changes, _)) => changes.iter().for_each(|change| self.take(change)),
+            Err(expired) => self.expire(self.after, expired.oldest),
+        }
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        if now >= self.end {
+            self.finished = true;
+            return;
+        }
+        if self.next_bookmark.is_some_and(|due| due <= now) {
+            // What a bookmark skips over must have been looked at.
+            match self.server.cache.changes(self.storage, &self.subscription) {
+                Ok((changes, _)) if !changes.is_empty() => {
+                    changes.iter().for_each(|change| self.take(change))
+                }
+                Ok((_, revision)) => {
+                    self.encoder
+                        .bookmark(revision.max(self.after), false, &mut self.out);
+                    let last = self.end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(self.end);
+                    self.next_bookmark = (now < last).then(|| first_bookmark(now, self.end));
+                }
+                Err(expired) => self.expire(self.after, expired.oldest),
+            }
+        }
+        let next = self.next_bookmark.unwrap_or(self.end).min(self.end);
+        self.timer.as_mut().reset(next);
     }
 
     /// Sends what a change means under this watch's selectors.
@@ -218,7 +259,8 @@ impl Watcher {
 
 /// Writes events in the shape and format of one watch.
 struct Encoder {
-    call: Arc<Call>,
+    resource: &'static Resource,
+    output: Output,
     tables: Option<present::Tables>,
     /// Tables name their columns once.
     columns_sent: bool,
@@ -226,7 +268,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn new(call: &Arc<Call>) -> Result<Self, ApiError> {
+    fn new(call: &Call) -> Result<Self, ApiError> {
         Ok(Self {
             tables: (call.output.shape == Shape::Table)
                 .then(|| present::Tables::of(call))
@@ -237,15 +279,14 @@ impl Encoder {
             } else {
                 "application/json"
             },
-            call: call.clone(),
+            resource: call.resource,
+            output: call.output,
         })
     }
 
     fn event(&mut self, kind: ChangeKind, object: &Object, out: &mut VecDeque<Bytes>) {
         use crate::cache::{ADDED, DELETED, MODIFIED};
-        let plain = self.call.output.shape == Shape::Object
-            && self.call.resource.view.is_none()
-            && !self.call.output.yaml;
+        let plain = self.output.shape == Shape::Object && self.resource.view.is_none() && !self.output.yaml;
         if plain {
             let kind = match kind {
                 ChangeKind::Added => ADDED,
@@ -260,8 +301,8 @@ impl Encoder {
             ChangeKind::Modified => "MODIFIED",
             ChangeKind::Deleted => "DELETED",
         };
-        let value = present::shown(self.call.resource, object);
-        let shaped = match (&self.tables, self.call.output.shape) {
+        let value = present::shown(self.resource, object);
+        let shaped = match (&self.tables, self.output.shape) {
             (Some(tables), _) => {
                 let mut metadata = Map::new();
                 metadata.insert("resourceVersion".into(), json!(object.revision.to_string()));
@@ -275,7 +316,7 @@ impl Encoder {
     }
 
     fn bookmark(&mut self, revision: u64, initial_end: bool, out: &mut VecDeque<Bytes>) {
-        let resource = self.call.resource;
+        let resource = self.resource;
         let mut object = json!({
             "kind": resource.kind,
             "apiVersion": resource.api_version(),
@@ -284,7 +325,7 @@ impl Encoder {
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let shaped = match (&self.tables, self.call.output.shape) {
+        let shaped = match (&self.tables, self.output.shape) {
             (Some(tables), _) => {
                 let mut metadata = Map::new();
                 metadata.insert("resourceVersion".into(), json!(revision.to_string()));
@@ -302,7 +343,7 @@ impl Encoder {
     }
 
     fn line(&self, kind: &str, object: &Value) -> Vec<u8> {
-        if self.call.output.yaml {
+        if self.output.yaml {
             let event = json!({"type": kind, "object": object});
             let yaml = serde_saphyr::to_string(&event).unwrap_or_default();
             return format!("---\n{yaml}").into_bytes();

@@ -1,6 +1,6 @@
 //! Which objects of a collection are wanted.
 use super::Query;
-use crate::cache::Object;
+use crate::cache::{Interest, Object};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use orlop_api::selector::{FieldOperator, FieldSelector, LabelSelector, Operator, Requirement};
@@ -74,6 +74,31 @@ impl Filter {
             .iter()
             .find(|r| matches!(r.operator, Operator::In | Operator::Equals))
             .map(|r| (r.key.as_str(), r.values.as_slice()))
+    }
+
+    /// What changes a watch with this filter has to look at: by whatever it demands that few objects have.
+    pub fn interest(&self) -> Interest<'_> {
+        let equal = |term: &&Term| term.operator == FieldOperator::Equals;
+        let by_term = self
+            .terms
+            .iter()
+            .filter(equal)
+            .filter_map(|term| match term.source {
+                Source::Name => Some(Interest::Name(&term.value)),
+                Source::Field(index) => Some(Interest::Field(index, &term.value)),
+                Source::Namespace => None,
+            });
+        // A name says more than a field's value.
+        let by_term = by_term.min_by_key(|interest| matches!(interest, Interest::Field(..)));
+        by_term
+            .or_else(|| match self.required_label()? {
+                (label, [value]) => Some(Interest::LabelValue(label, value)),
+                (label, _) => Some(Interest::Label(label)),
+            })
+            .unwrap_or(match self.namespace.as_str() {
+                "" => Interest::All,
+                namespace => Interest::Namespace(namespace),
+            })
     }
 
     /// The value a field must have, if the selector says so.
@@ -171,6 +196,38 @@ mod tests {
             assert_eq!(matches(&selector).unwrap(), expected, "{selector}");
         }
         assert_eq!(matches("labelSelector=a%3D%3D%3Db").unwrap_err().code, 400);
+    }
+
+    /// What is woken by an object's own interest sees every change of it.
+    #[test]
+    fn the_interest_of_a_filter_is_what_few_have() {
+        let resource = resources::find("", "v1", "pods").unwrap();
+        let node = resource
+            .fields
+            .iter()
+            .position(|f| f.name == "spec.nodeName")
+            .unwrap();
+        for (query, expected) in [
+            ("", Interest::Namespace("d")),
+            ("labelSelector=a%3Db", Interest::LabelValue("a", "b")),
+            ("labelSelector=a%20in%20(b,c)", Interest::Label("a")),
+            ("labelSelector=a!%3Db", Interest::Namespace("d")),
+            ("labelSelector=!a", Interest::Namespace("d")),
+            (
+                "fieldSelector=spec.nodeName%3Dn,metadata.name%3Dp",
+                Interest::Name("p"),
+            ),
+            (
+                "fieldSelector=spec.nodeName%3Dn&labelSelector=a%3Db",
+                Interest::Field(node, "n"),
+            ),
+            ("fieldSelector=spec.nodeName!%3Dn", Interest::Namespace("d")),
+        ] {
+            let filter = Filter::parse(resource, "d", &Query::parse(query)).unwrap();
+            assert_eq!(filter.interest(), expected, "{query}");
+        }
+        let everywhere = Filter::parse(resource, "", &Query::default()).unwrap();
+        assert_eq!(everywhere.interest(), Interest::All);
     }
 
     /// L09

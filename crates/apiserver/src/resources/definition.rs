@@ -232,9 +232,9 @@ impl Resource {
         format!("{}{}/{key}", super::ROOT, self.storage)
     }
 
-    /// Values of the selectable fields, in declaration order.
-    pub fn read_fields(&self, object: &Value) -> Box<[Box<str>]> {
-        self.fields.iter().map(|f| f.read.of(object).into()).collect()
+    /// Values of the selectable fields, in declaration order; `at` tells what is at a JSON pointer.
+    pub fn read_fields<'v>(&self, at: impl Fn(&str) -> Option<&'v Value>) -> Box<[Box<str>]> {
+        self.fields.iter().map(|f| f.read.of(&at)).collect()
     }
 
     /// A selectable field of a cached object.
@@ -246,45 +246,39 @@ impl Resource {
 
 impl Read {
     /// The places it looks at.
-    pub fn pointers(&self) -> Vec<&'static str> {
+    pub fn pointers(&self) -> &[&'static str] {
         match self {
             Self::Text(pointer) | Self::Bool(pointer) | Self::Scalar(pointer) | Self::Number(pointer) => {
-                vec![pointer]
+                std::slice::from_ref(pointer)
             }
-            Self::FirstOf(pointers) => pointers.to_vec(),
+            Self::FirstOf(pointers) => pointers,
         }
     }
 
-    fn of(&self, object: &Value) -> String {
-        let text = |pointer: &str| {
-            object
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
+    fn of<'v>(&self, at: impl Fn(&str) -> Option<&'v Value>) -> Box<str> {
+        let text = |pointer: &str| at(pointer).and_then(Value::as_str).unwrap_or_default();
         match self {
-            Self::Text(pointer) => text(pointer),
-            Self::Scalar(pointer) => match object.pointer(pointer) {
-                Some(Value::String(text)) => text.clone(),
-                Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string(),
-                _ => String::new(),
+            Self::Text(pointer) => text(pointer).into(),
+            Self::Scalar(pointer) => match at(pointer) {
+                Some(Value::String(text)) => text.as_str().into(),
+                Some(value @ (Value::Bool(_) | Value::Number(_))) => value.to_string().into(),
+                _ => "".into(),
             },
-            Self::Bool(pointer) => object
-                .pointer(pointer)
-                .and_then(Value::as_bool)
-                .unwrap_or_default()
-                .to_string(),
-            Self::Number(pointer) => object
-                .pointer(pointer)
+            Self::Bool(pointer) => match at(pointer).and_then(Value::as_bool) {
+                Some(true) => "true".into(),
+                _ => "false".into(),
+            },
+            Self::Number(pointer) => at(pointer)
                 .and_then(Value::as_i64)
                 .unwrap_or_default()
-                .to_string(),
+                .to_string()
+                .into(),
             Self::FirstOf(pointers) => pointers
                 .iter()
-                .map(|p| text(p))
-                .find(|t| !t.is_empty())
-                .unwrap_or_default(),
+                .map(|pointer| text(pointer))
+                .find(|text| !text.is_empty())
+                .unwrap_or_default()
+                .into(),
         }
     }
 }
