@@ -7,6 +7,7 @@ mod detach;
 mod health;
 mod lock;
 mod logging;
+mod memory;
 mod node_identity;
 mod paths;
 mod show;
@@ -17,6 +18,7 @@ use cli::{Cli, Command};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    memory::configure();
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

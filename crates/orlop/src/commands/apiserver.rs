@@ -1,6 +1,7 @@
 //! `orlop apiserver`: the API server alone, on the embedded store, in memory, or on etcd.
 use crate::cli::ApiServerArgs;
 use crate::detach::notify_ready;
+use crate::memory;
 use crate::node_identity::advertised;
 use crate::paths::Root;
 use crate::signals;
@@ -54,6 +55,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let server = ApiServer::start(config, store).await?;
     tracing::info!(%address, "API server answers");
     notify_ready();
+    tokio::spawn(memory::settle());
     server
         .serve(listener, tls, shutdown)
         .await

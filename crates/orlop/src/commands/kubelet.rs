@@ -2,6 +2,7 @@
 use super::agent::{self, AgentOptions};
 use crate::cli::KubeletArgs;
 use crate::detach::notify_ready;
+use crate::memory;
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
@@ -62,6 +63,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         container_logs: root.container_logs(),
     };
     notify_ready();
+    tokio::spawn(memory::settle());
     agent::run(options, shutdown).await
 }
 

@@ -7,6 +7,7 @@ use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
 use crate::detach::notify_ready;
 use crate::lock::NodeLock;
+use crate::memory;
 use crate::node_identity::{NodeIdentity, SERVICE_ACCOUNT_ISSUER};
 use crate::paths::Root;
 use crate::signals;
@@ -122,6 +123,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     };
     parts.spawn(agent::run(options, shutdown.clone()));
     notify_ready();
+    tokio::spawn(memory::settle());
 
     let outcome = first_failure(&mut parts, &shutdown).await;
     shutdown.cancel();

@@ -1,0 +1,123 @@
+//! How much of the machine's memory the process holds: the allocator's habits, and the program's own pages.
+use nix::libc;
+use std::ffi::{c_int, c_void};
+use std::time::Duration;
+
+/// Arenas of the allocator: one for each worker of the runtime. The default, eight per processor, lets every thread that
+/// ever blocked keep free memory to itself.
+#[cfg(target_env = "gnu")]
+const ARENAS_MAX: c_int = 2;
+/// Larger pieces are mapped, and given back to the system when they are freed. The default grows with use.
+#[cfg(target_env = "gnu")]
+const MAPPED_BYTES_MIN: c_int = 256 * 1024;
+/// Free memory at an arena's end is kept up to this, so that answers of a usual size need none from the system.
+#[cfg(target_env = "gnu")]
+const KEPT_BYTES_MAX: c_int = 1024 * 1024;
+/// Arenas grow in such steps.
+#[cfg(target_env = "gnu")]
+const GROWTH_BYTES: c_int = 256 * 1024;
+
+/// When what was only needed to start is let go: at once, and after what goes on starting in the background.
+const MOMENTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(10), Duration::from_secs(50)];
+
+/// Sets the allocator's habits. Call it before there are other threads.
+pub fn configure() {
+    #[cfg(target_env = "gnu")]
+    for (option, value) in [
+        (libc::M_ARENA_MAX, ARENAS_MAX),
+        (libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN),
+        (libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX),
+        (libc::M_TOP_PAD, GROWTH_BYTES),
+    ] {
+        // SAFETY: it takes two integers; an option that is not known changes nothing.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
+
+/// Lets go of what was only needed to start, when the process has started.
+pub async fn settle() {
+    for pause in MOMENTS {
+        tokio::time::sleep(pause).await;
+        release();
+    }
+}
+
+/// Gives free memory back, and forgets which pages of the program have been used: what runs is mapped again from the
+/// file when it runs, the thousands of pages of reading flags and making certificates are not.
+fn release() {
+    // SAFETY: it takes an integer and touches free memory only.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    // SAFETY: the callback is called with valid descriptions of what is loaded, during this call only.
+    unsafe {
+        libc::dl_iterate_phdr(Some(release_object), std::ptr::null_mut());
+    }
+}
+
+/// Forgets the used pages of a loaded object that are never written, so that all of them are as in its file.
+unsafe extern "C" fn release_object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the caller gives a valid description with that many headers.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        let headers = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
+        (object.dlpi_addr as usize, headers)
+    };
+    for header in headers {
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_W != 0 {
+            continue;
+        }
+        let (from, length) = whole_pages(
+            base + header.p_vaddr as usize,
+            header.p_memsz as usize,
+            page_size(),
+        );
+        if length > 0 {
+            // SAFETY: these pages are mapped from a file, cannot be written and never were: forgetting them changes
+            // nothing but where they are read from the next time.
+            unsafe { libc::madvise(from as *mut c_void, length, libc::MADV_DONTNEED) };
+        }
+    }
+    0
+}
+
+/// The pages that lie wholly in so many bytes: where they begin, and how many bytes they are.
+fn whole_pages(from: usize, length: usize, page: usize) -> (usize, usize) {
+    let first = from.next_multiple_of(page);
+    let behind = (from + length) / page * page;
+    (first, behind.saturating_sub(first))
+}
+
+fn page_size() -> usize {
+    // SAFETY: it takes an integer and gives one.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_pages_are_let_go() {
+        for (from, length, expected) in [
+            (0, 4096, (0, 4096)),
+            (1, 4096, (4096, 0)),
+            (4095, 8194, (4096, 8192)),
+            (4096, 100, (4096, 0)),
+            (10, 5, (4096, 0)),
+        ] {
+            assert_eq!(whole_pages(from, length, 4096), expected, "{from} {length}");
+        }
+    }
+
+    /// It must go on running, on pages that are read again.
+    #[test]
+    fn a_process_that_lets_go_of_its_pages_goes_on() {
+        let table: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        release();
+        assert_eq!(table.concat().len(), 10 + 180 + 2700);
+        assert!(std::panic::catch_unwind(|| panic!("unwinding reads tables of the program")).is_err());
+    }
+}
