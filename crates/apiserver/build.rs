@@ -11,6 +11,7 @@ use k8s_openapi::api::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 use orlop_api::wire::schema::{Field, Merge, Message, Schema, Shape, Topology};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 const DEFINITIONS: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.";
+const REGISTRATION: &str = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// Names the types whose schemas a group-version publishes.
@@ -94,6 +96,11 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
                 LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
             }
         },
+    ),
+    (
+        "apiregistration.k8s.io",
+        "v1",
+        types! { apiregistration::v1 { APIService } },
     ),
     ("batch", "v1", types! { batch::v1 { CronJob, Job } }),
     (
@@ -214,6 +221,10 @@ fn place(name: &str) -> Option<(String, String, String)> {
             "v1".to_owned(),
             kind.to_owned(),
         ));
+    }
+    if let Some(kind) = name.strip_prefix(REGISTRATION) {
+        let group = "apiregistration.k8s.io".to_owned();
+        return Some((group, "v1".to_owned(), kind.to_owned()));
     }
     let mut parts = name.strip_prefix("io.k8s.api.")?.split('.');
     let (short, version, kind) = (parts.next()?, parts.next()?, parts.next()?);

@@ -15,12 +15,17 @@
 //! | `cache` | every object's bytes once, and the recent past |
 //! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `outbound` | asking others' HTTPS servers |
+//! | `aggregation` | API groups that other servers serve |
+//! | `usage` | `metrics.k8s.io`: what nodes and pods use |
+//! | `audit` | who did what |
+//! | `upkeep` | objects the server keeps in order while it runs |
 //! | `bootstrap` | objects that exist from the start |
 //! | `status` | refusals |
 //!
 //! Long-lived tasks: `cache::run` (one; listens to the store's watch, is the cache's only writer, wakes
-//! watchers), `custom::clean_up` (one; wakes when a definition changes) and one task per connection. There is no other: an idle server does nothing but send the
-//! bookmarks that watchers asked for.
+//! watchers), `custom::clean_up` (one; wakes when a definition changes), those of `upkeep` (wake when what they keep changes),
+//! `aggregation::watch_availability` (one; sleeps unless there are remote APIServices) and one task per connection. An idle
+//! server does nothing but send the bookmarks that watchers asked for.
 //!
 //! A write goes to the store first and is answered once the cache has seen it, so that every client
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
@@ -30,6 +35,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
+mod aggregation;
+mod audit;
 mod authn;
 mod authz;
 mod bootstrap;
@@ -50,10 +57,15 @@ mod request;
 mod resources;
 mod server;
 mod status;
+mod upkeep;
+mod usage;
 
 pub use admission::UnknownPlugin;
+pub use aggregation::ProxyIdentity;
+pub use audit::{AuditConfig, AuditError, AuditLog, PolicyError};
 pub use authn::{AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, UserInfo};
 pub use authz::{AuthorizationMode, UnknownMode};
+pub use discovery::GIT_VERSION;
 pub use flow::FlowConfig;
 pub use http::{Body, InProcess, ServeError};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};

@@ -1,5 +1,7 @@
 //! The server's parts and their life.
 use crate::admission::{Chain, Hooks, UnknownPlugin};
+use crate::aggregation::{self, Aggregation, ProxyIdentity};
+use crate::audit::{Audit, AuditConfig, AuditError};
 use crate::authn::{
     Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
 };
@@ -11,10 +13,12 @@ use crate::event_leases::EventLeases;
 use crate::flow::{Flow, FlowConfig};
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Timed};
 use crate::registry::ServiceNetwork;
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
+use crate::upkeep;
+use crate::usage::Usage;
 use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,6 +61,10 @@ pub struct Config {
     pub authorization: Vec<AuthorizationMode>,
     /// How many requests are answered at the same time.
     pub flow: FlowConfig,
+    /// What is written down of requests, if anything.
+    pub audit: Option<AuditConfig>,
+    /// How the server presents itself to those of aggregated APIs.
+    pub proxy_identity: Option<ProxyIdentity>,
     /// Admission plugins that are turned off, by upstream's names.
     pub disabled_admission: Vec<String>,
     /// Where Services get their addresses and ports.
@@ -75,6 +83,8 @@ impl Config {
             authentication: AuthenticationConfig::default(),
             authorization: AuthorizationMode::DEFAULT.to_vec(),
             flow: FlowConfig::default(),
+            audit: None,
+            proxy_identity: None,
             disabled_admission: Vec::new(),
             services: ServiceNetwork::default(),
             shutdown: CancellationToken::new(),
@@ -93,6 +103,8 @@ pub enum StartError {
     Admission(#[from] UnknownPlugin),
     #[error("authentication cannot be set up: {0}")]
     Authentication(#[from] AuthenticationError),
+    #[error(transparent)]
+    Audit(#[from] AuditError),
 }
 
 /// The API over one store. See the crate's documentation.
@@ -105,6 +117,9 @@ pub struct ApiServer {
     pub(crate) authentication: Authentication,
     pub(crate) authorization: Vec<AuthorizationMode>,
     pub(crate) flow: Flow,
+    pub(crate) audit: Option<Audit>,
+    pub(crate) aggregation: Aggregation,
+    pub(crate) usage: Usage,
     /// What extension servers are told about who is recognised.
     pub(crate) client_ca: Option<String>,
     pub(crate) front_proxy: Option<FrontProxyConfig>,
@@ -130,6 +145,12 @@ impl ApiServer {
         let client_ca = config.authentication.client_ca.clone();
         let front_proxy = config.authentication.front_proxy.clone();
         let authentication = Authentication::new(config.authentication)?;
+        let metrics = Metrics::default();
+        let audit = config
+            .audit
+            .map(|config| Audit::new(config, metrics.audit.clone()))
+            .transpose()?;
+        let store: Arc<dyn Store> = Arc::new(Timed::new(store, metrics.store.clone()));
         let cache = Arc::new(Cache::new());
         let watch = cache::fill(&cache, &store).await?;
         let fed = Arc::new(AtomicBool::new(true));
@@ -155,15 +176,20 @@ impl ApiServer {
             authentication,
             authorization: config.authorization,
             flow: Flow::new(config.flow, cache.clone()),
+            audit,
+            aggregation: Aggregation::new(cache.clone(), config.proxy_identity),
+            usage: Usage::default(),
             client_ca,
             front_proxy,
             shutdown,
-            metrics: Metrics::default(),
+            metrics,
             event_leases: EventLeases::default(),
             fed,
         });
         bootstrap::ensure(&server).await?;
         tokio::spawn(custom::clean_up(Arc::downgrade(&server)));
+        tokio::spawn(aggregation::watch_availability(Arc::downgrade(&server)));
+        upkeep::start(&server);
         Ok(server)
     }
 

@@ -1,12 +1,16 @@
 //! A client from a kubeconfig file, or around a service living in this process.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use kube::client::Body;
+use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use orlop_metrics::PartMetrics;
 use tower::{BoxError, Service};
+
+use crate::Measure;
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -33,18 +37,38 @@ pub enum ConnectError {
 ///
 /// Nothing is sent yet: an unreachable server shows at the first request.
 pub async fn connect(kubeconfig: &Path) -> Result<kube::Client, ConnectError> {
+    let config = config(kubeconfig).await?;
+    kube::Client::try_from(config).map_err(|source| unusable(kubeconfig, source))
+}
+
+/// The same, with calls counted among `metrics`.
+pub async fn connect_measured(
+    kubeconfig: &Path,
+    metrics: Arc<PartMetrics>,
+) -> Result<kube::Client, ConnectError> {
+    let config = config(kubeconfig).await?;
+    let host = config.cluster_url.authority().map(ToString::to_string);
+    let measure = Measure::new(metrics, &host.unwrap_or_default());
+    let builder = ClientBuilder::try_from(config).map_err(|source| unusable(kubeconfig, source))?;
+    Ok(builder.with_layer(&measure).build())
+}
+
+fn unusable(kubeconfig: &Path, source: kube::Error) -> ConnectError {
+    ConnectError::Client {
+        path: kubeconfig.to_owned(),
+        source: Box::new(source),
+    }
+}
+
+async fn config(kubeconfig: &Path) -> Result<kube::Config, ConnectError> {
     let unusable = |source| ConnectError::Kubeconfig {
         path: kubeconfig.to_owned(),
         source,
     };
     let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(unusable)?;
-    kube::Client::try_from(config).map_err(|source| ConnectError::Client {
-        path: kubeconfig.to_owned(),
-        source: Box::new(source),
-    })
+        .map_err(unusable)
 }
 
 /// A client around an API server in this process. Same type, same behaviour, no socket.

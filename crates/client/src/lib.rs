@@ -3,6 +3,7 @@
 //!
 //! # Map
 //! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service.
+//! - [`Measure`]: a layer that counts calls, for those metrics that every part has.
 //! - [`informer`]: one list+watch a kind into an indexed store of trimmed projections. Its task reads
 //!   the watch and calls the registered handlers, which only enqueue keys.
 //! - [`workqueue`]: what handlers enqueue into and workers take from: deduplicated, delayed, backed off.
@@ -18,6 +19,8 @@ mod connect;
 pub mod events;
 pub mod informer;
 pub mod leader;
+mod measure;
 pub mod workqueue;
 
-pub use connect::{ConnectError, connect, in_process};
+pub use connect::{ConnectError, connect, connect_measured, in_process};
+pub use measure::{Measure, Measured};

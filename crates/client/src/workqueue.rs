@@ -9,6 +9,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use orlop_metrics::QueueMetrics;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -45,6 +46,16 @@ struct State<K> {
     failures: HashMap<K, u32>,
     bucket: Bucket,
     closed: bool,
+    measured: Option<Measured<K>>,
+}
+
+/// What is counted of a queue that somebody measures.
+#[derive(Debug)]
+struct Measured<K> {
+    metrics: QueueMetrics,
+    /// Since when keys wait, and are worked on.
+    waiting: HashMap<K, Instant>,
+    working: HashMap<K, Instant>,
 }
 
 #[derive(Debug)]
@@ -94,9 +105,21 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
                     refilled: Instant::now(),
                 },
                 closed: false,
+                measured: None,
             }),
             changed: Notify::new(),
         }
+    }
+
+    /// An empty queue whose keys are counted.
+    pub fn measured(metrics: QueueMetrics) -> Self {
+        let queue = Self::new();
+        queue.lock().measured = Some(Measured {
+            metrics,
+            waiting: HashMap::new(),
+            working: HashMap::new(),
+        });
+        queue
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -126,6 +149,9 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
             let failures = state.failures.entry(key.clone()).or_insert(0);
             let own = retry_delay(*failures);
             *failures = failures.saturating_add(1);
+            if let Some(measured) = &state.measured {
+                measured.metrics.retried();
+            }
             own.max(state.bucket.reserve(Instant::now()))
         };
         self.add_after(key, delay);
@@ -140,6 +166,11 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
     pub fn done(&self, key: &K) {
         let mut state = self.lock();
         state.working.remove(key);
+        if let Some(measured) = &mut state.measured
+            && let Some(since) = measured.working.remove(key)
+        {
+            measured.metrics.worked(since.elapsed());
+        }
         if state.dirty.contains(key) {
             state.ready.push_back(key.clone());
             drop(state);
@@ -179,6 +210,7 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
                 if let Some(key) = state.ready.pop_front() {
                     state.dirty.remove(&key);
                     state.working.insert(key.clone());
+                    state.taken(&key);
                     if !state.ready.is_empty() || !state.delayed.is_empty() {
                         self.changed.notify_one();
                     }
@@ -200,11 +232,36 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
 impl<K: Hash + Eq + Clone> State<K> {
     /// Whether a worker has to be woken.
     fn add(&mut self, key: K) -> bool {
-        if self.closed || !self.dirty.insert(key.clone()) || self.working.contains(&key) {
+        if self.closed || !self.dirty.insert(key.clone()) {
+            return false;
+        }
+        if let Some(measured) = &mut self.measured {
+            measured.metrics.added();
+            measured.waiting.insert(key.clone(), Instant::now());
+        }
+        if self.working.contains(&key) {
             return false;
         }
         self.ready.push_back(key);
+        self.tell_depth();
         true
+    }
+
+    /// A key goes from waiting to being worked on.
+    fn taken(&mut self, key: &K) {
+        if let Some(measured) = &mut self.measured {
+            if let Some(since) = measured.waiting.remove(key) {
+                measured.metrics.waited(since.elapsed());
+            }
+            measured.working.insert(key.clone(), Instant::now());
+        }
+        self.tell_depth();
+    }
+
+    fn tell_depth(&self) {
+        if let Some(measured) = &self.measured {
+            measured.metrics.waiting(self.ready.len());
+        }
     }
 
     fn add_at(&mut self, key: K, at: Instant) {
@@ -242,6 +299,30 @@ impl<K: Hash + Eq + Clone> State<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_measured_queue_counts_its_keys() {
+        let part = orlop_metrics::PartMetrics::new("v1.36.0");
+        let queue = WorkQueue::measured(part.queue("things"));
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        assert!(part.render().contains("workqueue_depth{name=\"things\"} 2\n"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let key = queue.next().await.unwrap();
+        queue.add_rate_limited(key);
+        queue.done(&key);
+        let text = part.render();
+        for line in [
+            "workqueue_adds_total{name=\"things\"} 2\n",
+            "workqueue_depth{name=\"things\"} 1\n",
+            "workqueue_retries_total{name=\"things\"} 1\n",
+            "workqueue_queue_duration_seconds_sum{name=\"things\"} 2.0\n",
+            "workqueue_work_duration_seconds_count{name=\"things\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
 
     #[test]
     fn a_failing_key_waits_five_milliseconds_doubling_to_a_thousand_seconds() {

@@ -29,11 +29,14 @@ pub use service::{
 };
 pub use small::{BY_NAMESPACE, NamespaceView, RootCaView, ServiceAccountView};
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use orlop_client::informer::{Cached, Informer, ObjectKey, Projection};
+use orlop_client::workqueue::WorkQueue;
+use orlop_metrics::PartMetrics;
 use tokio::task::JoinSet;
 
 /// A pod as remembered.
@@ -75,6 +78,8 @@ pub fn cached<P: Projection>(object: P::Object) -> Arc<Cached<P>> {
 /// The shared informers.
 #[derive(Default)]
 pub struct Cache {
+    /// Where the controllers' queues are counted, if anywhere.
+    metrics: Option<Arc<PartMetrics>>,
     /// All pods.
     pub pods: Informer<PodView>,
     /// All nodes.
@@ -106,6 +111,22 @@ pub struct Cache {
 }
 
 impl Cache {
+    /// A cache for controllers whose queues are counted.
+    pub fn measured(metrics: Arc<PartMetrics>) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..Self::default()
+        }
+    }
+
+    /// The queue of a controller.
+    pub fn queue<K: Hash + Eq + Clone>(&self, controller: &'static str) -> Arc<WorkQueue<K>> {
+        Arc::new(match &self.metrics {
+            Some(metrics) => WorkQueue::measured(metrics.queue(controller)),
+            None => WorkQueue::new(),
+        })
+    }
+
     /// Starts one watch a kind. All handlers must be registered by now.
     pub fn start(self: &Arc<Self>, client: &kube::Client, tasks: &mut JoinSet<()>) {
         let all = watcher::Config::default();

@@ -40,4 +40,4 @@ mod run;
 mod taint_eviction;
 mod workers;
 
-pub use run::{ControllersConfig, ControllersError, run};
+pub use run::{ControllersConfig, ControllersError, run, run_measured};

@@ -36,7 +36,7 @@ pub struct NamespaceDefaults {
 impl NamespaceDefaults {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>, root_ca: Option<String>) -> Arc<Self> {
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue("serviceaccount");
         let on = queue.clone();
         cache.namespaces.on_change(move |change: &Change<NamespaceView>| {
             if let Some(namespace) = &change.new

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use orlop_metrics::PartMetrics;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -43,7 +44,26 @@ pub async fn run(
     config: ControllersConfig,
     shutdown: CancellationToken,
 ) -> Result<(), ControllersError> {
-    let cache = Arc::new(Cache::default());
+    run_on(Cache::default(), client, config, shutdown).await
+}
+
+/// The same, with queues counted among `metrics`.
+pub async fn run_measured(
+    client: kube::Client,
+    config: ControllersConfig,
+    metrics: Arc<PartMetrics>,
+    shutdown: CancellationToken,
+) -> Result<(), ControllersError> {
+    run_on(Cache::measured(metrics), client, config, shutdown).await
+}
+
+async fn run_on(
+    cache: Cache,
+    client: kube::Client,
+    config: ControllersConfig,
+    shutdown: CancellationToken,
+) -> Result<(), ControllersError> {
+    let cache = Arc::new(cache);
     // Dropped, and so aborted, on every way out.
     let mut tasks = JoinSet::new();
 

@@ -1,9 +1,15 @@
-//! What the `/metrics` of all parts have in common: what the process costs ([`process`]), and the text form whose samples
-//! can carry their time ([`text`]). Families and histograms are prometheus-client's.
+//! What the `/metrics` of all parts have in common: what the process costs ([`process`]), the version and the tasks
+//! ([`runtime`]), what every client of the API server counts ([`PartMetrics`]), and the text form whose samples can carry
+//! their time ([`text`]). Families and histograms are prometheus-client's.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod exposition;
+mod part;
 pub mod process;
+pub mod runtime;
 pub mod text;
+
+pub use part::{PartMetrics, QueueMetrics};
 
 /// What prometheus-client writes.
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -1,62 +1,131 @@
-//! `/healthz`, `/livez` and `/readyz` of the parts that run alone, over HTTPS as kubeadm's probes
-//! expect. The certificate is made at start: probes don't verify it.
+//! `/healthz`, `/livez`, `/readyz` and `/metrics` of the parts that are clients of the API server, over HTTPS. Probes
+//! need no rights; for the rest callers are recognised and judged by asking the API server, as upstream's parts do.
+use crate::delegate::{Delegate, Refused};
 use anyhow::{Context, Result};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use orlop_metrics::{PartMetrics, text};
 use orlop_pki::{Authority, Identity, LeafRequest, Usage};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-/// Serves until shutdown. `part` names the program in errors.
-pub async fn serve(part: &str, address: SocketAddr, shutdown: CancellationToken) -> Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
-        format!("{part} cannot listen on {address}: choose another --secure-port, or 0 for none")
-    })?;
+/// A client that does not finish its handshake, or the head of its request, in this time is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after the system refuses a connection (it is out of file descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a part shows of itself.
+pub struct Face {
+    /// Names the program in errors and logs.
+    pub part: &'static str,
+    pub metrics: Arc<PartMetrics>,
+    pub delegate: Delegate,
+}
+
+/// Takes the port of a part.
+pub async fn listen(part: &str, address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{part} cannot listen on {address}: choose another port, or 0 for none"))
+}
+
+/// Serves until shutdown. The certificate is made at start: probes don't verify it.
+pub async fn serve(face: Face, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
     let acceptor = TlsAcceptor::from(throwaway_certificate()?);
+    let face = Arc::new(face);
     loop {
         let (stream, _) = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, part, "cannot accept a connection");
+                    tracing::warn!(%error, part = face.part, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             },
         };
-        let acceptor = acceptor.clone();
-        tokio::spawn(async move {
-            let Ok(stream) = acceptor.accept(stream).await else {
-                return;
-            };
-            let builder = auto::Builder::new(TokioExecutor::new());
-            // A probe that hangs up early is no news.
-            let _ = builder
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
-                .await;
-        });
+        tokio::spawn(connection(face.clone(), acceptor.clone(), stream));
     }
 }
 
-async fn answer<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let known = matches!(request.uri().path(), "/healthz" | "/livez" | "/readyz");
-    let (status, text) = if known {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::NOT_FOUND, "404 page not found\n")
+async fn connection(face: Arc<Face>, acceptor: TlsAcceptor, stream: TcpStream) {
+    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else {
+        return;
     };
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() = status;
-    Ok(response)
+    let chain: Vec<_> = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .unwrap_or_default()
+        .iter()
+        .map(|certificate| certificate.clone().into_owned())
+        .collect();
+    let chain = Arc::new(chain);
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (face, chain) = (face.clone(), chain.clone());
+        async move { Ok::<_, Infallible>(answer(&face, &chain, &request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE);
+    // A probe that hangs up early is no news.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
-fn throwaway_certificate() -> Result<std::sync::Arc<rustls::ServerConfig>> {
+async fn answer<B>(
+    face: &Face,
+    chain: &[rustls::pki_types::CertificateDer<'static>],
+    request: &Request<B>,
+) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if matches!(path, "/healthz" | "/livez" | "/readyz") {
+        return plain(StatusCode::OK, "ok");
+    }
+    match face.delegate.check(chain, request.headers(), path).await {
+        Ok(()) => {}
+        Err(Refused::Unknown) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        Err(Refused::Forbidden(user)) => {
+            let text = format!("forbidden: User {user:?} cannot get path {path:?}");
+            return plain(StatusCode::FORBIDDEN, text);
+        }
+        Err(Refused::Unreachable) => {
+            return plain(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the API server does not answer",
+            );
+        }
+    }
+    match path {
+        "/metrics" => {
+            let mut response = plain(StatusCode::OK, face.metrics.render());
+            let kind = hyper::header::HeaderValue::from_static(text::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text.into())));
+    *response.status_mut() = status;
+    response
+}
+
+fn throwaway_certificate() -> Result<Arc<rustls::ServerConfig>> {
     let authority = Authority::ephemeral("orlop-health")?;
     let leaf = authority.sign(&LeafRequest {
         identity: Identity::new("localhost", &[]),
@@ -64,9 +133,124 @@ fn throwaway_certificate() -> Result<std::sync::Arc<rustls::ServerConfig>> {
         dns_names: vec!["localhost".to_owned()],
         addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
     })?;
-    Ok(orlop_pki::server_config(
+    Ok(orlop_pki::server_config_for_any_client(
         &leaf.certificate,
         &leaf.key,
         authority.certificate(),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt, Empty};
+    use orlop_apiserver::{ApiServer, Config, GIT_VERSION, UserInfo};
+    use orlop_client::{Measure, in_process};
+    use orlop_pki::Leaf;
+    use orlop_store::embedded::EmbeddedStore;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use tower::Layer;
+
+    async fn get(address: SocketAddr, identity: Option<&Leaf>, path: &str) -> (u16, String) {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(orlop_pki::any_certificate());
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some(leaf) => builder
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(leaf.certificate.as_bytes()).unwrap()],
+                    PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap(),
+                )
+                .unwrap(),
+        };
+        let stream = TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = connector.connect(name, stream).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path)
+            .header("host", "localhost")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let code = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Contract §4.4, §4.5, of the parts beside the API server.
+    #[tokio::test]
+    async fn anybody_may_probe_and_only_who_may_sees_the_metrics_of_that_part() {
+        let authority = Authority::ephemeral("kubernetes").unwrap();
+        let leaf = |user: &str, groups: &[&str]| {
+            let request = LeafRequest {
+                identity: Identity::new(user, groups),
+                usage: Usage::Client,
+                dns_names: Vec::new(),
+                addresses: Vec::new(),
+            };
+            authority.sign(&request).unwrap()
+        };
+        let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
+        config.authentication.client_ca = Some(authority.certificate().to_owned());
+        let shutdown = config.shutdown.clone();
+        let server = ApiServer::start(config, EmbeddedStore::in_memory().unwrap())
+            .await
+            .unwrap();
+        let mut addresses = Vec::new();
+        for part in ["kube-controller-manager", "kube-scheduler"] {
+            let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
+            metrics.queue(part).added();
+            let user = UserInfo::new(format!("system:{part}"), Vec::<String>::new());
+            let service = Measure::new(metrics.clone(), "here").layer(server.in_process(user));
+            let face = Face {
+                part,
+                metrics,
+                delegate: Delegate::new(in_process(service)),
+            };
+            let listener = listen(part, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+            addresses.push((part, listener.local_addr().unwrap()));
+            tokio::spawn(serve(face, listener, shutdown.clone()));
+        }
+        let stranger = Authority::ephemeral("stranger").unwrap();
+        let stranger = stranger
+            .sign(&LeafRequest {
+                identity: Identity::new("admin", &["system:masters"]),
+                usage: Usage::Client,
+                dns_names: Vec::new(),
+                addresses: Vec::new(),
+            })
+            .unwrap();
+        for (part, address) in addresses {
+            assert_eq!(get(address, None, "/healthz").await, (200, "ok".to_owned()));
+            assert_eq!(get(address, None, "/metrics").await.0, 403);
+            assert_eq!(get(address, Some(&leaf("alice", &[])), "/metrics").await.0, 403);
+            assert_eq!(get(address, Some(&stranger), "/metrics").await.0, 401);
+            for may in [
+                leaf("prometheus", &["system:monitoring"]),
+                leaf("root", &["system:masters"]),
+            ] {
+                let (code, text) = get(address, Some(&may), "/metrics").await;
+                assert_eq!(code, 200, "{text}");
+                assert!(
+                    text.contains(&format!("workqueue_adds_total{{name=\"{part}\"}} 1\n")),
+                    "{text}"
+                );
+                assert_eq!(text.matches("workqueue_adds_total{").count(), 1, "{text}");
+                assert!(
+                    text.contains("rest_client_requests_total{code=\"201\",method=\"POST\""),
+                    "{text}"
+                );
+            }
+        }
+        shutdown.cancel();
+    }
 }

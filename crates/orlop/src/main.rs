@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 mod cli;
 mod commands;
+mod delegate;
 mod detach;
 mod health;
 mod lock;
@@ -84,10 +85,22 @@ fn run(cli: Cli) -> Result<()> {
 fn runtime(verbosity: u8) -> Result<tokio::runtime::Runtime> {
     const WORKERS: usize = 2;
     logging::init(verbosity);
+    allow_many_files();
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()?)
+}
+
+/// A connection is an open file, and the limit that processes are given first is for programs of another time: it is
+/// raised to what they may have.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the number of files that may be open is not raised");
+    }
 }
 
 #[cfg(test)]

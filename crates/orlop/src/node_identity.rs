@@ -20,6 +20,7 @@ pub struct NodeIdentity {
     kubelet: Leaf,
     kubelet_client: Leaf,
     front_proxy: Authority,
+    front_proxy_client: Leaf,
 }
 
 /// The address under which clients reach a server bound to `bound`.
@@ -36,6 +37,15 @@ impl NodeIdentity {
     pub fn ensure(root: &Root, node_name: &str, bound: SocketAddr) -> Result<Self> {
         let authority = Authority::ensure(&root.pki(), "ca", CLUSTER)?;
         let front_proxy = Authority::ensure(&root.pki(), "front-proxy-ca", "front-proxy-ca")?;
+        let front_proxy_client = front_proxy.ensure_leaf(
+            "front-proxy-client",
+            &LeafRequest {
+                identity: Identity::new("front-proxy-client", &[]),
+                usage: Usage::Client,
+                dns_names: Vec::new(),
+                addresses: Vec::new(),
+            },
+        )?;
         let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(SERVICE_ADDRESS)];
         if bound.ip().is_unspecified() {
             addresses.extend(orlop_kubelet::node::addresses(&[], node_name));
@@ -103,6 +113,7 @@ impl NodeIdentity {
             kubelet,
             kubelet_client,
             front_proxy,
+            front_proxy_client,
         })
     }
 
@@ -125,6 +136,11 @@ impl NodeIdentity {
     /// The authority of what speaks for the API server to extension servers, PEM.
     pub fn front_proxy_authority(&self) -> &str {
         self.front_proxy.certificate()
+    }
+
+    /// How the API server presents itself to extension servers.
+    pub fn front_proxy_client(&self) -> &Leaf {
+        &self.front_proxy_client
     }
 
     pub fn kubelet_tls(&self) -> Result<Arc<rustls::ServerConfig>> {

@@ -20,7 +20,7 @@ pub use client_auth::ClientAuthorities;
 pub use error::PkiError;
 pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;
-pub use tls::{server_config, server_config_for_any_client, subject_of};
+pub use tls::{seconds_left, server_config, server_config_for_any_client, subject_of};
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 
 /// Serving certificates and client identities are signed for this many days, as kubeadm does.

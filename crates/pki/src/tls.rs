@@ -76,6 +76,13 @@ pub fn subject_of(der: &[u8]) -> Option<Identity> {
     Some(Identity { user, groups })
 }
 
+/// How long a DER certificate is still valid, in seconds; negative when it has ended.
+pub fn seconds_left(der: &[u8]) -> Option<f64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+    let end = certificate.validity().not_after.timestamp();
+    Some((end - jiff::Timestamp::now().as_second()) as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@
 mod cluster;
 mod decide;
 mod message;
+mod metrics;
 mod preempt;
 mod queue;
 mod run;
@@ -24,4 +25,4 @@ mod testing;
 mod view;
 mod write;
 
-pub use run::{SchedulerError, run};
+pub use run::{SchedulerError, run, run_measured};

@@ -57,6 +57,11 @@ fn backoff(attempts: u32) -> Duration {
 }
 
 impl Queue {
+    /// Pods that have no node yet.
+    pub fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
     /// A pod waits, or changed while waiting: it is to be tried.
     pub fn put(&mut self, pod: &ObjectKey, priority: i32, confined_to: Option<Vec<Arc<str>>>, now: Instant) {
         let known = self.remove(pod);

@@ -6,6 +6,7 @@ use kube::Api;
 use kube::runtime::watcher;
 use orlop_client::events::ActionRecorder;
 use orlop_client::informer::{Cached, Change, Informer};
+use orlop_metrics::PartMetrics;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Holder};
 use crate::decide::{Decision, decide};
+use crate::metrics::{Attempt, Metrics};
 use crate::preempt::{Outcome, Preemption, preempt};
 use crate::queue::Queue;
 use crate::view::{NAME, NodeView, Pending, PodView, Takes};
@@ -32,6 +34,7 @@ pub enum SchedulerError {
 
 struct Scheduler {
     client: kube::Client,
+    metrics: Metrics,
     recorder: ActionRecorder,
     pods: Informer<PodView>,
     nodes: Informer<NodeView>,
@@ -50,10 +53,20 @@ struct State {
 /// Schedules pods until `shutdown` is cancelled. Needs a tokio runtime; an API server that can't be
 /// reached yet is waited for.
 pub async fn run(client: kube::Client, shutdown: CancellationToken) -> Result<(), SchedulerError> {
+    run_measured(client, Arc::new(PartMetrics::new("")), shutdown).await
+}
+
+/// The same, counted among `part`.
+pub async fn run_measured(
+    client: kube::Client,
+    part: Arc<PartMetrics>,
+    shutdown: CancellationToken,
+) -> Result<(), SchedulerError> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let scheduler = Arc::new(Scheduler {
         recorder: ActionRecorder::new(client.clone(), NAME, &host),
         client: client.clone(),
+        metrics: Metrics::new(&part),
         pods: Informer::new(),
         nodes: Informer::new(),
         state: Mutex::default(),
@@ -168,7 +181,11 @@ impl Scheduler {
         loop {
             let changed = self.changed.notified();
             while self.schedule_one().await {}
-            let due = self.state().queue.next_due();
+            let due = {
+                let state = self.state();
+                self.metrics.waiting(state.queue.len());
+                state.queue.next_due()
+            };
             match due {
                 Some(at) => tokio::select! {
                     () = changed => {}
@@ -192,6 +209,7 @@ impl Scheduler {
             self.state().queue.forget(&key);
             return true;
         };
+        let began = Instant::now();
         let outcome = {
             let mut state = self.state();
             match decide(pending, &mut state.cluster) {
@@ -210,14 +228,24 @@ impl Scheduler {
                 }
             }
         };
+        self.metrics.decided(began.elapsed());
         // A closed semaphore can't happen; then writing without a permit is still right.
         let permit = self.writes.clone().acquire_owned().await.ok();
         let this = self.clone();
         tokio::spawn(async move {
             match outcome {
-                Next::Bind(node) => this.bind(&pod, &node).await,
-                Next::Tell(message) => this.tell_unschedulable(&pod, &message).await,
+                Next::Bind(node) => {
+                    let binding = Instant::now();
+                    let attempt = this.bind(&pod, &node).await;
+                    this.metrics
+                        .ended(attempt, began.elapsed(), Some(binding.elapsed()));
+                }
+                Next::Tell(message) => {
+                    this.metrics.ended(Attempt::Unschedulable, began.elapsed(), None);
+                    this.tell_unschedulable(&pod, &message).await;
+                }
                 Next::Evict(victims, message) => {
+                    this.metrics.ended(Attempt::Unschedulable, began.elapsed(), None);
                     this.evict(&pod, &victims).await;
                     this.tell_unschedulable(&pod, &message).await;
                 }
@@ -227,14 +255,15 @@ impl Scheduler {
         true
     }
 
-    async fn bind(&self, pod: &Cached<PodView>, node: &Arc<str>) {
+    async fn bind(&self, pod: &Cached<PodView>, node: &Arc<str>) -> Attempt {
         let PodView::Pending(pending) = &pod.object else {
-            return;
+            return Attempt::Error;
         };
         match write::bind(&self.client, &pod.key, &pod.uid, node).await {
             Ok(()) => {
                 tracing::info!(pod = %pod.key, uid = %pod.uid, %node, "pod bound");
                 write::tell_scheduled(&self.recorder, &pending.reference, &pod.key, node);
+                Attempt::Scheduled
             }
             Err(error) => {
                 // A bound or deleted pod's own event says so; otherwise it is tried again.
@@ -251,6 +280,7 @@ impl Scheduler {
                     drop(state);
                     self.changed.notify_one();
                 }
+                Attempt::Error
             }
         }
     }

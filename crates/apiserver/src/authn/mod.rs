@@ -17,6 +17,7 @@ pub use oidc::OidcConfig;
 pub use user::UserInfo;
 
 use crate::ApiServer;
+use crate::metrics::Metrics;
 use crate::status::ApiError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -63,7 +64,7 @@ impl Authentication {
     }
 
     /// What a connection proves about its client, by the certificates it presented.
-    pub fn of_connection(&self, chain: Option<&[CertificateDer<'_>]>) -> Identity {
+    pub fn of_connection(&self, chain: Option<&[CertificateDer<'_>]>, metrics: &Metrics) -> Identity {
         let Some(chain) = chain.filter(|chain| !chain.is_empty()) else {
             return Identity::default();
         };
@@ -72,6 +73,12 @@ impl Authentication {
             .first()
             .filter(|_| signed)
             .and_then(|leaf| certificate::user(leaf));
+        if let (Some(_), Some(left)) = (
+            &user,
+            chain.first().and_then(|leaf| orlop_pki::seconds_left(leaf)),
+        ) {
+            metrics.certificate_used(left);
+        }
         Identity {
             certificate: match user {
                 Some(user) => Certificate::Of(Arc::new(user)),
@@ -102,8 +109,19 @@ enum Certificate {
     Bad,
 }
 
-/// The user of one request on a connection. A proxy's word counts before its own certificate, and that before a token.
+/// The user of one request on a connection, counted.
 pub async fn authenticate(
+    server: &ApiServer,
+    identity: &Identity,
+    headers: &HeaderMap,
+) -> Result<Arc<UserInfo>, ApiError> {
+    let user = recognise(server, identity, headers).await;
+    server.metrics.authenticated(user.is_ok());
+    user
+}
+
+/// A proxy's word counts before its own certificate, and that before a token.
+async fn recognise(
     server: &ApiServer,
     identity: &Identity,
     headers: &HeaderMap,

@@ -23,7 +23,12 @@ pub fn check(server: &ApiServer, user: &UserInfo, info: &RequestInfo, query: &Qu
 
 /// Refuses what a user may not do.
 pub fn require(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Result<(), ApiError> {
-    match decide(server, user, asked) {
+    enforce(user, asked, decide(server, user, asked))
+}
+
+/// The refusal of what was decided against.
+pub fn enforce(user: &UserInfo, asked: &Attributes, decision: Decision) -> Result<(), ApiError> {
+    match decision {
         Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) => Err(refusal(user, asked, &reason)),
     }

@@ -8,10 +8,12 @@ mod roles;
 pub(crate) use flow::objects as flow_objects;
 
 use crate::ApiServer;
+use crate::aggregation::GROUP;
 use crate::authz::RBAC_GROUP;
 use crate::encode;
 use crate::registry::{assign, text};
 use crate::resources;
+use crate::upkeep::built_in_api_services;
 use orlop_store::{Compare, Op, Revision, StoreError, Txn};
 use serde_json::{Value, json};
 
@@ -26,6 +28,25 @@ const ROUNDS_MAX: usize = 8;
 
 /// Writes what is missing.
 pub async fn ensure(server: &ApiServer) -> Result<(), StoreError> {
+    write_all(server, missing).await
+}
+
+/// Puts the Service that leads to this server right.
+pub async fn restore_service(server: &ApiServer) -> Result<(), StoreError> {
+    write_all(server, |server| {
+        let wanted = kubernetes::objects(server.advertise(), &server.services);
+        wanted
+            .iter()
+            .filter_map(|wanted| write_corrected(server, wanted))
+            .collect()
+    })
+    .await
+}
+
+async fn write_all(
+    server: &ApiServer,
+    missing: impl Fn(&ApiServer) -> Vec<(Compare, Op)>,
+) -> Result<(), StoreError> {
     for _ in 0..ROUNDS_MAX {
         let writes = missing(server);
         let mut raced = false;
@@ -80,6 +101,13 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
         // What is there has been changed by somebody, who knows why.
         if stored.is_none() {
             writes.extend(write(server, plural, group, object));
+        }
+    }
+    let registered = resources::find(GROUP, "v1", "apiservices");
+    for object in built_in_api_services() {
+        let stored = registered.and_then(|kind| server.cache.object(kind, "", text(&object, "name")));
+        if stored.is_none() {
+            writes.extend(write(server, "apiservices", GROUP, object));
         }
     }
     let told = authentication::object(server.client_ca.as_deref(), server.front_proxy.as_ref());

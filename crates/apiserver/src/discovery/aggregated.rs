@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 const CONTENT_TYPE: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -38,6 +38,7 @@ static BUILT_IN: LazyLock<Document> = LazyLock::new(|| {
 
 fn with_custom(server: &ApiServer) -> Document {
     let groups = super::groups(server).into_iter();
+    let remote = server.aggregation.groups();
     document(
         groups
             .map(|(group, versions)| {
@@ -47,8 +48,62 @@ fn with_custom(server: &ApiServer) -> Document {
                     .collect();
                 group_list(group, &versions)
             })
+            .chain(
+                remote
+                    .iter()
+                    .map(|(group, versions)| remote_list(group, versions)),
+            )
             .collect(),
     )
+}
+
+/// A group that other servers serve, as far as they have said what is in it.
+fn remote_list(group: &str, versions: &[(String, Option<Arc<Value>>)]) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .map(|(version, document)| {
+            let freshness = if document.is_some() { "Current" } else { "Stale" };
+            let listed = document
+                .as_ref()
+                .and_then(|document| document["resources"].as_array());
+            let listed = listed.map_or(&[][..], Vec::as_slice);
+            json!({"version": version, "freshness": freshness, "resources": remote_resources(listed)})
+        })
+        .collect();
+    json!({"metadata": {"name": group}, "versions": versions})
+}
+
+/// The resources of an `APIResourceList`, with their subresources inside.
+fn remote_resources(listed: &[Value]) -> Vec<Value> {
+    let name = |entry: &Value| entry["name"].as_str().unwrap_or_default().to_owned();
+    let kind = |entry: &Value| {
+        let text = |member: &str| entry[member].as_str().unwrap_or_default().to_owned();
+        json!({"group": text("group"), "version": text("version"), "kind": text("kind")})
+    };
+    let mut resources = Vec::new();
+    for entry in listed.iter().filter(|entry| !name(entry).contains('/')) {
+        let mut resource = json!({
+            "resource": entry["name"], "responseKind": kind(entry), "singularResource": entry["singularName"],
+            "scope": if entry["namespaced"] == true { "Namespaced" } else { "Cluster" }, "verbs": entry["verbs"],
+        });
+        for member in ["shortNames", "categories"] {
+            if entry[member].is_array() {
+                resource[member] = entry[member].clone();
+            }
+        }
+        let prefix = format!("{}/", name(entry));
+        let parts = listed.iter().filter_map(|part| {
+            let part_name = name(part);
+            let subresource = part_name.strip_prefix(&prefix)?;
+            Some(json!({"subresource": subresource, "responseKind": kind(part), "verbs": part["verbs"]}))
+        });
+        let parts: Vec<Value> = parts.collect();
+        if !parts.is_empty() {
+            resource["subresources"] = json!(parts);
+        }
+        resources.push(resource);
+    }
+    resources
 }
 
 /// Whether the client prefers this form over plain JSON.
@@ -70,7 +125,7 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, core: bool) -> Answer {
     let fresh;
     let document = match core {
         true => &*CORE,
-        false if server.cache.custom().is_empty() => &*BUILT_IN,
+        false if server.cache.custom().is_empty() && server.aggregation.remotes().is_empty() => &*BUILT_IN,
         false => {
             fresh = with_custom(server);
             &fresh

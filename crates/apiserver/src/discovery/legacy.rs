@@ -18,15 +18,32 @@ pub fn groups(server: &ApiServer) -> Value {
     let groups: Vec<Value> = super::groups(server)
         .iter()
         .map(|(group, versions)| group_value(group, versions))
+        .chain(remote_groups(server))
         .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// The groups that other servers serve.
+fn remote_groups(server: &ApiServer) -> Vec<Value> {
+    let groups = server.aggregation.groups();
+    let shown = groups.iter().map(|(group, versions)| {
+        let versions: Vec<&str> = versions.iter().map(|(version, _)| version.as_str()).collect();
+        group_value(group, &versions)
+    });
+    shown.collect()
 }
 
 /// `/apis/{group}`.
 pub fn group(server: &ApiServer, path: &str) -> Option<Value> {
     let name = path.trim_end_matches('/').strip_prefix("/apis/")?;
-    let (group, versions) = super::groups(server).into_iter().find(|(g, _)| *g == name)?;
-    let mut value = group_value(group, &versions);
+    let own = super::groups(server).into_iter().find(|(g, _)| *g == name);
+    let own = own.map(|(group, versions)| group_value(group, &versions));
+    let remote = || {
+        remote_groups(server)
+            .into_iter()
+            .find(|group| group["name"] == name)
+    };
+    let mut value = own.or_else(remote)?;
     value["kind"] = json!("APIGroup");
     value["apiVersion"] = json!("v1");
     Some(value)

@@ -3,6 +3,8 @@ mod aggregated;
 mod legacy;
 mod version;
 
+pub use version::GIT_VERSION;
+
 use crate::ApiServer;
 use crate::authn::Accounts;
 use crate::http::Answer;
@@ -67,7 +69,18 @@ fn groups(server: &ApiServer) -> Vec<(&'static str, Vec<&'static str>)> {
     let built_in = resources::groups().into_iter();
     let mut groups: Vec<_> = built_in.map(|(group, version)| (group, vec![version])).collect();
     groups.extend(server.cache.custom().groups());
+    if !server.aggregation.remotes().is_empty() {
+        for (group, versions) in &mut groups {
+            versions.retain(|version| !is_remote(server, group, version));
+        }
+        groups.retain(|(_, versions)| !versions.is_empty());
+    }
     groups
+}
+
+/// Whether another server serves a group-version instead.
+fn is_remote(server: &ApiServer, group: &str, version: &str) -> bool {
+    server.aggregation.remote(group, version).is_some()
 }
 
 /// The served resources of a group-version.

@@ -20,7 +20,8 @@ const LIST_FRAME_COST: usize = 31;
 /// And the most that one counts, so that a turn is enough for it.
 const LIST_FRAME_COST_MAX: usize = 100;
 
-type Frames = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
+/// An answer that is made as it is sent.
+pub type Frames = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 /// The body of every response of this server.
 #[derive(Default)]

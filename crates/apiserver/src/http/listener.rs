@@ -7,6 +7,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -59,7 +60,7 @@ pub async fn serve(
         let _ = stream.set_nodelay(true);
         let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(server, acceptor, stream, shutdown).await {
+            if let Err(error) = connection(server, acceptor, stream, peer, shutdown).await {
                 tracing::debug!(%peer, %error, "a connection ended");
             }
         });
@@ -75,23 +76,21 @@ async fn connection(
     server: Arc<ApiServer>,
     acceptor: TlsAcceptor,
     stream: TcpStream,
+    peer: SocketAddr,
     shutdown: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
     let chain = stream.get_ref().1.peer_certificates();
-    let identity = server.authentication.of_connection(chain);
+    let identity = server.authentication.of_connection(chain, &server.metrics);
+    let source = Some(peer.ip());
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (server, identity) = (server.clone(), identity.clone());
         // Boxed, so that a stream that is answered without end, such as a watch, doesn't keep room for what led to it.
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let user = match authn::authenticate(&server, &identity, &parts.headers).await {
-                Ok(user) => user,
-                Err(error) => {
-                    return Ok(super::error_response(&error, &crate::request::Output::JSON).map(Gathered));
-                }
-            };
-            let answer = handle(server, Caller { user }, parts, Upload::of(body)).await;
+            let user = authn::authenticate(&server, &identity, &parts.headers).await;
+            let caller = Caller { user, source };
+            let answer = handle(server, caller, parts, Upload::of(body)).await;
             Ok::<_, Infallible>(answer.map(Gathered))
         })
     });

@@ -1,6 +1,7 @@
 //! The way in and out: TLS connections, the in-process service, and the pipeline both feed.
 mod body;
 mod compression;
+mod exchange;
 mod gather;
 mod listener;
 mod pipeline;
@@ -9,7 +10,7 @@ mod service;
 
 pub use body::{Body, ListBody};
 pub use listener::{ServeError, serve};
-pub use respond::{Answer, error_response, response};
+pub use respond::{Answer, response};
 pub use service::InProcess;
 
 pub(crate) use pipeline::Call;

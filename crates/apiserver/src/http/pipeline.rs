@@ -1,21 +1,21 @@
 //! Every request's way, in the contract's order (§1): identify, parse, authorize, route, answer.
 use super::Body;
-use super::compression::{accepts_gzip, compress};
+use super::exchange::Exchange;
 use super::respond::{Answer, add_warning, error_response};
 use crate::authn::UserInfo;
 use crate::authz;
 use crate::request::{self, BODY_BYTES_MAX, Output, Query, RequestInfo};
 use crate::resources::Resource;
 use crate::status::ApiError;
-use crate::{ApiServer, discovery, flow, health, metrics, openapi, registry};
+use crate::{ApiServer, aggregation, discovery, health, metrics, openapi, registry};
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, FutureExt, TryFutureExt};
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Response, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,21 +24,12 @@ use std::time::{Duration, Instant};
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Subresources that answer as long as their caller listens.
 const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward"];
-const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
-const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
-
-/// What becomes known about a request on its way, for its answer's headers.
-#[derive(Default)]
-struct Facts {
-    class: Option<Arc<flow::Class>>,
-}
-
-/// Who is calling.
+/// Who is calling, or why that is not known, and from where.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    pub user: Arc<UserInfo>,
+    pub user: Result<Arc<UserInfo>, ApiError>,
+    pub source: Option<IpAddr>,
 }
 
 /// One authorized request for a resource.
@@ -142,44 +133,28 @@ pub(crate) async fn handle(
     parts: Parts,
     upload: Upload,
 ) -> Response<Body> {
-    let audit_id = parts
-        .headers
-        .get(AUDIT_ID)
-        .cloned()
-        .or_else(|| HeaderValue::from_str(&random_id()).ok());
-    let began = Instant::now();
-    let takes_gzip = accepts_gzip(&parts.headers);
-    let (method, uri, user) = (parts.method.clone(), parts.uri.clone(), caller.user.clone());
-    let mut facts = Facts::default();
-    let mut response = compress(
-        takes_gzip,
-        answer(server, caller, parts, upload, &mut facts).await,
-    );
-    tracing::debug!(
-        %method, %uri, user = user.name, code = response.status().as_u16(), elapsed = ?began.elapsed(),
-        "answered"
-    );
-    let headers = response.headers_mut();
-    if let Some(id) = audit_id {
-        headers.insert(AUDIT_ID, id);
+    let exchange = Exchange::begin(server, &caller, &parts);
+    if exchange.server.audit.is_none() {
+        return carry_out(exchange, caller, parts, upload).await;
     }
-    if let Some(class) = facts.class {
-        headers.insert(FLOW_SCHEMA, class.schema_uid.clone());
-        headers.insert(PRIORITY_LEVEL, class.level_uid.clone());
-    }
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
-    }
-    response
+    // A client that goes away takes nothing out of the audit log.
+    let whole = tokio::spawn(carry_out(exchange, caller, parts, upload));
+    whole
+        .await
+        .unwrap_or_else(|_| error_response(&handler_failed(), &Output::JSON))
 }
 
-async fn answer(
-    server: Arc<ApiServer>,
-    caller: Caller,
-    mut parts: Parts,
-    upload: Upload,
-    facts: &mut Facts,
-) -> Response<Body> {
+async fn carry_out(mut exchange: Exchange, caller: Caller, parts: Parts, upload: Upload) -> Response<Body> {
+    let response = answer(&mut exchange, caller, parts, upload).await;
+    exchange.finish(response).await
+}
+
+fn handler_failed() -> ApiError {
+    ApiError::internal("the request handler failed unexpectedly")
+}
+
+async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, upload: Upload) -> Response<Body> {
+    let server = exchange.server.clone();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path();
@@ -188,14 +163,38 @@ async fn answer(
         .and_then(|s| s.split(',').find_map(|t| t.strip_prefix("metadata.name=")))
         .map(|name| name.trim_start_matches('=').to_owned());
     let info = request::parse(&parts.method, path, query.flag("watch"), name_selector);
-
-    let asked = authz::Attributes::of(&info, &query);
-    let user = match authz::acting_user(&server, caller.user, &parts.headers, &asked) {
-        Ok(user) => user,
-        Err(error) => return error_response(&error, &Output::JSON),
-    };
+    let routed = info.is_resource.then(|| route(&server, &info));
+    let resource = routed.as_ref().and_then(|routed| routed.as_ref().ok().copied());
+    exchange.kind = metrics::kind_of(&info, resource, &parts.method, &query);
     let streams = LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
     let long_running = info.verb == "watch" || streams;
+    exchange.long_running = long_running;
+    exchange.in_flight = (!long_running).then(|| server.metrics.requests.began(&parts.method));
+    let began = Instant::now();
+
+    if let Some(audit) = &server.audit {
+        let nobody = UserInfo::default();
+        let user = caller.user.as_deref().unwrap_or(&nobody);
+        let begun = audit
+            .begin(exchange.audit_id(), user, &info, &parts, exchange.source)
+            .await;
+        exchange.record = begun;
+    }
+    let caller = match caller.user {
+        Ok(user) => user,
+        Err(error) => return exchange.refuse(error, &Output::JSON),
+    };
+    exchange.user = Some(caller.clone());
+    let asked = authz::Attributes::of(&info, &query);
+    let user = match authz::acting_user(&server, caller.clone(), &parts.headers, &asked) {
+        Ok(user) => user,
+        Err(error) => return exchange.refuse(error, &Output::JSON),
+    };
+    if !Arc::ptr_eq(&caller, &user)
+        && let Some(record) = &mut exchange.record
+    {
+        record.acts_as(&user);
+    }
     // A watch has its seat until it has begun; what streams by other means has none.
     let seat = if streams {
         None
@@ -203,52 +202,60 @@ async fn answer(
         match server.flow.admit(&user, &asked, &parts.method).await {
             Ok(admitted) => {
                 server.metrics.flow.admitted(&admitted);
-                facts.class = admitted.class.clone();
+                exchange.class = admitted.class.clone();
+                exchange.waited = admitted.waited;
                 Some(admitted)
             }
             Err(turned_away) => {
                 server.metrics.flow.turned_away(&turned_away);
-                facts.class = turned_away.class;
-                return error_response(&ApiError::overloaded(), &Output::JSON);
+                exchange.class = turned_away.class;
+                return exchange.refuse(ApiError::overloaded(), &Output::JSON);
             }
         }
     };
-    if let Err(error) = authz::require(&server, &user, &asked) {
-        return error_response(&error, &Output::JSON);
+    let decision = authz::decide(&server, &user, &asked);
+    exchange.decided(&decision);
+    if let Err(error) = authz::enforce(&user, &asked, decision) {
+        return exchange.refuse(error, &Output::JSON);
     }
-    if !info.is_resource {
-        let began = Instant::now();
-        let response = match non_resource(&server, &parts, &query) {
-            Ok(answer) => answer.into_response(&Output::JSON),
-            Err(error) => error_response(&error, &Output::JSON),
+    let deadline = match long_running {
+        true => Ok(REQUEST_TIME_MAX),
+        false => deadline(&query),
+    };
+    let deadline = match deadline {
+        Ok(deadline) => deadline,
+        Err(error) => return exchange.refuse(error, &Output::JSON),
+    };
+    if let Some(remote) = server.aggregation.remote_of_path(path) {
+        let body = match upload.read(deadline).await {
+            Ok(body) => body,
+            Err(error) => return exchange.refuse(error, &Output::JSON),
         };
-        let kind = metrics::kind_of(&info, None, &parts.method, &query);
-        server
-            .metrics
-            .answered(&kind, response.status(), Some(began.elapsed()));
-        return response;
+        let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, body);
+        return match answer.await {
+            Ok(response) => response,
+            Err(error) => exchange.refuse(error, &Output::JSON),
+        };
     }
+    let Some(routed) = routed else {
+        return match non_resource(&server, &parts, &query) {
+            Ok(answer) => answer.into_response(&Output::JSON),
+            Err(error) => exchange.refuse(error, &Output::JSON),
+        };
+    };
     let output = match request::negotiate(&parts.headers, &query) {
         Ok(output) => output,
-        Err(error) => return error_response(&error, &Output::JSON),
+        Err(error) => return exchange.refuse(error, &Output::JSON),
     };
-    let resource = match route(&server, &info) {
+    let resource = match routed {
         Ok(resource) => resource,
-        Err(error) => return error_response(&error, &output),
+        Err(error) => return exchange.refuse(error, &output),
     };
-    let deadline = match deadline(&query) {
-        Ok(deadline) => deadline,
-        Err(error) => return error_response(&error, &output),
-    };
-    let (kind, began) = (
-        metrics::kind_of(&info, Some(resource), &parts.method, &query),
-        Instant::now(),
-    );
     let body = match upload.read(deadline).await {
         Ok(body) => body,
-        Err(error) => return error_response(&error, &output),
+        Err(error) => return exchange.refuse(error, &output),
     };
-    let in_flight = (!long_running).then(|| server.metrics.began(&parts.method));
+    exchange.carries(&parts.headers, &body);
     let call = Arc::new(Call {
         server,
         user,
@@ -280,37 +287,25 @@ async fn answer(
     };
     let mut response = match result {
         Ok(Ok(answer)) => answer.into_response(&output),
-        Ok(Err(error)) => error_response(
-            &error,
-            &Output {
+        Ok(Err(error)) => {
+            let output = Output {
                 shape: request::Shape::Object,
                 ..output
-            },
-        ),
+            };
+            exchange.refuse(error, &output)
+        }
         // It costs one answer, not the connection.
         Err(panic) => {
             tracing::error!(path = %call.info.path, panic, "a request handler failed");
-            error_response(
-                &ApiError::internal("the request handler failed unexpectedly"),
-                &output,
-            )
+            exchange.panicked();
+            exchange.refuse(handler_failed(), &output)
         }
     };
     drop(seat);
-    drop(in_flight);
-    let lasted = (!long_running).then(|| began.elapsed());
-    call.server.metrics.answered(&kind, response.status(), lasted);
     for warning in call.warnings.lock().iter() {
         add_warning(&mut response, warning);
     }
     response
-}
-
-/// A UUID of the process's own randomness: asking the system each time costs more than the rest of a header.
-fn random_id() -> String {
-    uuid::Builder::from_random_bytes(rand::random())
-        .into_uuid()
-        .to_string()
 }
 
 /// What a panic said.

@@ -54,7 +54,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let server = self.server.clone();
         let caller = Caller {
-            user: self.user.clone(),
+            user: Ok(self.user.clone()),
+            source: None,
         };
         let agent = self.agent.clone();
         Box::pin(async move {

@@ -1,55 +1,42 @@
 //! What the server counts about itself, under upstream's names (contract §4.5).
 mod flow;
+mod requests;
+mod store;
+
+pub use requests::{RequestKind, RunningGuard, kind_of};
+pub use store::Timed;
 
 use crate::ApiServer;
+use crate::discovery::GIT_VERSION;
 use crate::http::{Answer, Body, response};
-use crate::request::{Query, RequestInfo};
-use crate::resources::Resource;
-use http::{Method, StatusCode};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use http::StatusCode;
+use orlop_metrics::{PartMetrics, text};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use std::time::Duration;
+use requests::RequestMetrics;
 
-/// Upper ends of the classes of request durations, in seconds; upstream's.
-const DURATIONS: &[f64] = &[
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0,
-    20.0, 30.0, 45.0, 60.0,
+/// Upper ends of the classes of the time that client certificates have left, in seconds; upstream's: from minutes to
+/// a year.
+const LEFT: &[f64] = &[
+    0.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    345_600.0,
+    604_800.0,
+    2_592_000.0,
+    7_776_000.0,
+    15_552_000.0,
+    31_104_000.0,
 ];
-
-/// What a request is about, as its series are labelled.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Kind {
-    verb: &'static str,
-    group: &'static str,
-    version: &'static str,
-    resource: &'static str,
-    subresource: &'static str,
-    scope: &'static str,
-    component: &'static str,
-    dry_run: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
-    verb: &'static str,
-    group: &'static str,
-    version: &'static str,
-    resource: &'static str,
-    subresource: &'static str,
-    scope: &'static str,
-    component: &'static str,
-    dry_run: &'static str,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InFlight {
-    request_kind: &'static str,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Stored {
@@ -57,123 +44,190 @@ struct Stored {
     resource: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempt {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Authenticated {
+    username: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    r#type: &'static str,
+    decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuditLevel {
+    level: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiService {
+    name: String,
+}
+
+/// What is counted about the audit log.
+#[derive(Clone, Default)]
+pub struct AuditMetrics {
+    events: Counter,
+    levels: Family<AuditLevel, Counter>,
+}
+
+impl AuditMetrics {
+    pub fn judged(&self, level: &'static str) {
+        self.levels.get_or_create(&AuditLevel { level }).inc();
+    }
+
+    pub fn written(&self) {
+        self.events.inc();
+    }
+}
+
 /// All series of one server.
 pub struct Metrics {
-    registry: Registry,
-    requests: Family<Answered, Counter>,
-    durations: Family<Kind, Histogram, fn() -> Histogram>,
-    in_flight: Family<InFlight, Gauge>,
-    objects: Family<Stored, Gauge>,
+    /// Those of every part, and the registry.
+    pub part: PartMetrics,
+    pub requests: RequestMetrics,
     pub flow: flow::FlowMetrics,
+    pub store: store::StoreDurations,
+    pub audit: AuditMetrics,
+    stored: Family<Stored, Gauge>,
+    attempts: Family<Attempt, Counter>,
+    authenticated: Family<Authenticated, Counter>,
+    decisions: Family<Decided, Counter>,
+    certificates: Histogram,
+    unavailable: Family<ApiService, Gauge>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::default();
-        let requests = Family::default();
-        let durations: Family<Kind, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(|| Histogram::new(DURATIONS.iter().copied()));
-        let (in_flight, objects) = (Family::default(), Family::default());
-        registry.register(
-            "apiserver_request",
-            "Requests answered, by verb, resource and status code",
-            requests.clone(),
-        );
-        registry.register(
-            "apiserver_request_duration_seconds",
-            "Time to answer requests that end by themselves",
-            durations.clone(),
-        );
-        registry.register(
-            "apiserver_current_inflight_requests",
-            "Requests being answered now, other than streams",
-            in_flight.clone(),
-        );
-        registry.register("apiserver_storage_objects", "Stored objects", objects.clone());
-        orlop_metrics::process::register(&mut registry);
-        let flow = flow::FlowMetrics::default();
-        flow.register(&mut registry);
-        Self {
-            registry,
-            requests,
-            durations,
-            in_flight,
-            objects,
-            flow,
-        }
-    }
-}
-
-/// Counts a request as in flight while it lives.
-pub struct InFlightGuard(Gauge);
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.0.dec();
+        let metrics = Self {
+            part: PartMetrics::new(GIT_VERSION),
+            requests: RequestMetrics::default(),
+            flow: flow::FlowMetrics::default(),
+            store: store::durations(),
+            audit: AuditMetrics::default(),
+            stored: Family::default(),
+            attempts: Family::default(),
+            authenticated: Family::default(),
+            decisions: Family::default(),
+            certificates: Histogram::new(LEFT.iter().copied()),
+            unavailable: Family::default(),
+        };
+        metrics.part.registry(|registry| metrics.register(registry));
+        metrics
     }
 }
 
 impl Metrics {
-    /// A request that ends by itself has begun.
-    pub fn began(&self, method: &Method) -> InFlightGuard {
-        let request_kind = match *method {
-            Method::GET | Method::HEAD => "readOnly",
-            _ => "mutating",
-        };
-        let gauge = self.in_flight.get_or_create_owned(&InFlight { request_kind });
-        gauge.inc();
-        InFlightGuard(gauge)
+    fn register(&self, registry: &mut Registry) {
+        self.requests.register(registry);
+        self.flow.register(registry);
+        registry.register(
+            "etcd_request_duration_seconds",
+            "Time that the store took",
+            self.store.clone(),
+        );
+        registry.register("apiserver_storage_objects", "Stored objects", self.stored.clone());
+        // Upstream's newer name of the same.
+        registry.register(
+            "apiserver_resource_objects",
+            "Stored objects",
+            self.stored.clone(),
+        );
+        registry.register(
+            "authentication_attempts",
+            "Attempts to be recognised",
+            self.attempts.clone(),
+        );
+        registry.register(
+            "authenticated_user_requests",
+            "Requests of users that were recognised",
+            self.authenticated.clone(),
+        );
+        registry.register(
+            "apiserver_authorization_decisions",
+            "Decisions about what callers may do",
+            self.decisions.clone(),
+        );
+        registry.register(
+            "apiserver_client_certificate_expiration_seconds",
+            "Time that the certificates of clients had left when they were used",
+            self.certificates.clone(),
+        );
+        registry.register(
+            "apiserver_audit_event",
+            "Audit events written",
+            self.audit.events.clone(),
+        );
+        registry.register(
+            "apiserver_audit_level",
+            "Requests by the level at which they are audited",
+            self.audit.levels.clone(),
+        );
+        // None ever is: the log is waited for.
+        registry.register(
+            "apiserver_audit_requests_rejected",
+            "Requests that were refused because they could not be audited",
+            Counter::<u64>::default(),
+        );
+        registry.register(
+            "aggregator_unavailable_apiservice",
+            "Whether an aggregated API is not available",
+            self.unavailable.clone(),
+        );
     }
 
-    /// A request was answered; `lasted` for those that end by themselves.
-    pub fn answered(&self, kind: &Kind, code: StatusCode, lasted: Option<Duration>) {
-        let answered = Answered {
-            verb: kind.verb,
-            group: kind.group,
-            version: kind.version,
-            resource: kind.resource,
-            subresource: kind.subresource,
-            scope: kind.scope,
-            component: kind.component,
-            dry_run: kind.dry_run,
-            code: code.as_u16(),
-        };
-        self.requests.get_or_create(&answered).inc();
-        if let Some(lasted) = lasted {
-            self.durations.get_or_create(kind).observe(lasted.as_secs_f64());
+    /// Somebody has proven who they are, or failed to.
+    pub fn authenticated(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.attempts.get_or_create(&Attempt { result }).inc();
+        if success {
+            // Upstream names nobody either.
+            let username = "other";
+            self.authenticated
+                .get_or_create(&Authenticated { username })
+                .inc();
         }
     }
-}
 
-/// How a request is labelled. `resource` is absent for paths that are none.
-pub fn kind_of(info: &RequestInfo, resource: Option<&Resource>, method: &Method, query: &Query) -> Kind {
-    let verb = match (info.verb.as_str(), method) {
-        ("list", _) => "LIST",
-        ("watch", _) => "WATCH",
-        ("deletecollection", _) => "DELETECOLLECTION",
-        (_, &Method::GET) => "GET",
-        (_, &Method::POST) => "POST",
-        (_, &Method::PUT) => "PUT",
-        (_, &Method::PATCH) => "PATCH",
-        (_, &Method::DELETE) => "DELETE",
-        _ => "other",
-    };
-    let scope = match resource {
-        None => "",
-        Some(_) if !info.name.is_empty() => "resource",
-        Some(resource) if resource.namespaced && !info.namespace.is_empty() => "namespace",
-        Some(_) => "cluster",
-    };
-    let part = resource.and_then(|resource| resource.subresource(&info.subresource));
-    Kind {
-        verb,
-        group: resource.map_or("", |r| r.group),
-        version: resource.map_or("", |r| r.version),
-        resource: resource.map_or("", |r| r.plural),
-        subresource: part.map_or("", |part| part.name),
-        scope,
-        component: "apiserver",
-        dry_run: if query.has("dryRun") { "All" } else { "" },
+    /// A client certificate was used that is valid for so many more seconds.
+    pub fn certificate_used(&self, seconds_left: f64) {
+        self.certificates.observe(seconds_left);
+    }
+
+    /// It was decided whether a caller may do something.
+    pub fn authorized(&self, allowed: bool) {
+        let decision = if allowed { "allowed" } else { "no-opinion" };
+        let decided = Decided {
+            r#type: "RBAC",
+            decision,
+        };
+        self.decisions.get_or_create(&decided).inc();
+    }
+
+    /// Takes in what is only counted when somebody asks.
+    fn observe(&self, server: &ApiServer) {
+        self.stored.clear();
+        for (resource, count) in server.cache.counts() {
+            let stored = Stored {
+                group: resource.group,
+                resource: resource.plural,
+            };
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.stored.get_or_create(&stored).set(count);
+        }
+        self.flow.observe(&server.flow.levels());
+        self.unavailable.clear();
+        for (name, available) in server.aggregation.states() {
+            self.unavailable
+                .get_or_create(&ApiService { name })
+                .set(i64::from(!available));
+        }
     }
 }
 
@@ -182,24 +236,7 @@ pub fn answer(server: &ApiServer, path: &str) -> Option<Answer> {
     if path != "/metrics" {
         return None;
     }
-    let metrics = &server.metrics;
-    metrics.objects.clear();
-    for (resource, count) in server.cache.counts() {
-        let stored = Stored {
-            group: resource.group,
-            resource: resource.plural,
-        };
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        metrics.objects.get_or_create(&stored).set(count);
-    }
-    metrics.flow.observe(&server.flow.levels());
-    let mut body = String::new();
-    if let Err(error) = text::encode(&mut body, &metrics.registry) {
-        tracing::error!(%error, "the metrics cannot be written");
-    }
-    Some(Answer::Raw(response(
-        StatusCode::OK,
-        orlop_metrics::OPEN_METRICS,
-        Body::from(body.into_bytes()),
-    )))
+    server.metrics.observe(server);
+    let body = Body::from(server.metrics.part.render().into_bytes());
+    Some(Answer::Raw(response(StatusCode::OK, text::CONTENT_TYPE, body)))
 }

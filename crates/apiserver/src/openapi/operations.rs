@@ -131,8 +131,12 @@ pub fn schema(resource: &Resource) -> String {
         let reversed: Vec<&str> = resource.group.rsplit('.').collect();
         return format!("{}.{}.{}", reversed.join("."), resource.version, resource.kind);
     }
-    if resource.group == "apiextensions.k8s.io" {
-        let package = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions";
+    let package = match resource.group {
+        "apiextensions.k8s.io" => Some("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions"),
+        "apiregistration.k8s.io" => Some("io.k8s.kube-aggregator.pkg.apis.apiregistration"),
+        _ => None,
+    };
+    if let Some(package) = package {
         return format!("{package}.{}.{}", resource.version, resource.kind);
     }
     let group = match resource.group {

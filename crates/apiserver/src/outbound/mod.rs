@@ -23,6 +23,8 @@ pub enum Trust<'p> {
     Machine,
     /// Those of these authorities, PEM.
     Authorities(&'p str),
+    /// Any.
+    Anyone,
 }
 
 /// A call that brought no answer.
@@ -65,6 +67,9 @@ impl Outbound {
                 }
                 builder.with_root_certificates(roots)
             }
+            Trust::Anyone => builder
+                .dangerous()
+                .with_custom_certificate_verifier(orlop_pki::any_certificate()),
         };
         let config = match identity {
             None => builder.with_no_client_auth(),

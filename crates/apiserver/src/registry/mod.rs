@@ -25,10 +25,12 @@ mod watch;
 pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, now, text};
+pub(crate) use present::value as present_value;
 
 use crate::http::{Answer, Call};
 use crate::resources::Subresource;
 use crate::status::ApiError;
+use crate::usage;
 use http::Method;
 use std::sync::Arc;
 
@@ -46,6 +48,7 @@ pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
     }
     if call.resource.storage.is_empty() {
         return match (&call.method, call.resource.plural) {
+            _ if call.resource.group == usage::GROUP => usage::answer(&call).await,
             (&Method::POST, "bindings") => binding::bind_legacy(&call).await,
             (&Method::POST, _) => reviews::answer(&call).await,
             _ => Err(ApiError::method_not_allowed()),

@@ -7,6 +7,7 @@ mod meaning;
 mod rules;
 
 mod admissionregistration;
+mod apiregistration;
 mod apps;
 mod batch;
 mod certificates;
@@ -64,6 +65,7 @@ pub static TABLE: &[Resource] = &[
     secrets::SECRETS,
     core::SERVICEACCOUNTS,
     services::SERVICES,
+    apiregistration::APISERVICES,
     controllerrevisions::CONTROLLERREVISIONS,
     daemonsets::DAEMONSETS,
     apps::DEPLOYMENTS,
@@ -102,6 +104,8 @@ pub static TABLE: &[Resource] = &[
     discovery::ENDPOINTSLICES,
     flowcontrol::FLOWSCHEMAS,
     flowcontrol::PRIORITYLEVELCONFIGURATIONS,
+    crate::usage::NODES,
+    crate::usage::PODS,
 ];
 
 /// Every served resource.
@@ -156,6 +160,7 @@ mod tests {
         assert_eq!(
             names,
             [
+                "apiregistration.k8s.io",
                 "apps",
                 "events.k8s.io",
                 "authentication.k8s.io",
@@ -173,6 +178,7 @@ mod tests {
                 "node.k8s.io",
                 "discovery.k8s.io",
                 "flowcontrol.apiserver.k8s.io",
+                "metrics.k8s.io",
             ]
         );
     }

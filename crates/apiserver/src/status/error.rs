@@ -264,6 +264,11 @@ impl ApiError {
         Self::new(429, "TooManyRequests", message)
     }
 
+    /// 503: what would have to answer does not.
+    pub fn service_unavailable(message: &str) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
     /// 429 in plain text: too much is being asked at the same time.
     pub fn overloaded() -> Self {
         Self {

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod aggregation;
 mod apply;
+mod audit;
 mod authentication;
 mod create;
 mod custom;
@@ -12,6 +14,7 @@ mod etcd;
 mod kinds;
 mod limits;
 mod list;
+mod observability;
 mod patch;
 mod pods;
 mod policies;

@@ -37,7 +37,7 @@ pub struct DaemonSets {
 impl DaemonSets {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue("daemonset");
         let expectations = Arc::new(Expectations::default());
         let triggers = Arc::new(Triggers {
             // The cache owns its handlers; they must not own the cache.

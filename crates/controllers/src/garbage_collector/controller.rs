@@ -64,7 +64,7 @@ impl GarbageCollector {
             recorder: Recorder::new(client.clone(), "garbage-collector-controller", None),
             client,
             cache: cache.clone(),
-            queue: Arc::new(WorkQueue::new()),
+            queue: cache.queue("garbage_collector_attempt_to_delete"),
             graph: Arc::default(),
             kinds: RwLock::default(),
             definitions: Arc::default(),

@@ -47,7 +47,7 @@ enum Incomplete {
 impl Namespaces {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue("namespace");
         let on = queue.clone();
         cache.namespaces.on_change(move |change: &Change<NamespaceView>| {
             let newly = change.old.as_ref().is_none_or(|old| !old.terminating);

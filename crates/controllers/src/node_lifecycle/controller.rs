@@ -55,7 +55,7 @@ impl NodeLifecycle {
             recorder: Recorder::new(client.clone(), "node-controller", None),
             client,
             cache: Arc::downgrade(cache),
-            queue: Arc::new(WorkQueue::new()),
+            queue: cache.queue("node_lifecycle_controller"),
             state: Mutex::default(),
         });
         let on = Arc::downgrade(&this);

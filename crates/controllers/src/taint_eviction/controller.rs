@@ -46,7 +46,7 @@ impl TaintEviction {
             recorder: Recorder::new(client.clone(), "taint-eviction-controller", None),
             client,
             cache: Arc::downgrade(cache),
-            queue: Arc::new(WorkQueue::new()),
+            queue: cache.queue("noexec_taint_pod"),
             armed: Mutex::default(),
         });
         let on = Arc::downgrade(&this);

@@ -1,7 +1,7 @@
 //! Flags by which the API server recognises its callers and decides what they may do, under upstream's names.
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
-use orlop_apiserver::{AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig};
+use orlop_apiserver::{AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig, ProxyIdentity};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
@@ -28,6 +28,11 @@ pub struct AuthenticationArgs {
         default_value = "Node,RBAC"
     )]
     pub authorization_mode: Vec<AuthorizationMode>,
+    /// Certificate by which servers of aggregated APIs recognise this one.
+    #[arg(long, value_name = "FILE", requires = "proxy_client_key_file")]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "proxy_client_cert_file")]
+    pub proxy_client_key_file: Option<PathBuf>,
     #[command(flatten)]
     pub request_header: RequestHeaderArgs,
     #[command(flatten)]
@@ -115,6 +120,23 @@ impl AuthenticationArgs {
             bootstrap_tokens: self.enable_bootstrap_token_auth,
             oidc: self.oidc.config()?,
         })
+    }
+}
+
+impl AuthenticationArgs {
+    /// How the server presents itself to those of aggregated APIs.
+    pub fn proxy_identity(&self) -> Result<Option<ProxyIdentity>> {
+        let Some((certificate, key)) = self
+            .proxy_client_cert_file
+            .as_ref()
+            .zip(self.proxy_client_key_file.as_ref())
+        else {
+            return Ok(None);
+        };
+        Ok(Some(ProxyIdentity {
+            certificate: read(certificate)?,
+            key: read(key)?,
+        }))
     }
 }
 

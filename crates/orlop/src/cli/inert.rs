@@ -16,16 +16,14 @@ use Why::{Always, NotYet};
 const APISERVER: &[(&str, Why)] = &[
     ("allow-privileged", Always),
     ("kubelet-preferred-address-types", Always),
-    ("proxy-client-cert-file", NotYet),
-    ("proxy-client-key-file", NotYet),
     ("runtime-config", NotYet),
     ("feature-gates", NotYet),
 ];
 
 const CONTROLLER_MANAGER: &[(&str, Why)] = &[
     ("allocate-node-cidrs", NotYet),
-    ("authentication-kubeconfig", NotYet),
-    ("authorization-kubeconfig", NotYet),
+    ("authentication-kubeconfig", Always),
+    ("authorization-kubeconfig", Always),
     ("client-ca-file", NotYet),
     ("cluster-cidr", NotYet),
     ("cluster-name", Always),
@@ -40,8 +38,8 @@ const CONTROLLER_MANAGER: &[(&str, Why)] = &[
 ];
 
 const SCHEDULER: &[(&str, Why)] = &[
-    ("authentication-kubeconfig", NotYet),
-    ("authorization-kubeconfig", NotYet),
+    ("authentication-kubeconfig", Always),
+    ("authorization-kubeconfig", Always),
     ("feature-gates", NotYet),
 ];
 

@@ -1,4 +1,5 @@
 //! The command line: what users type, and nothing of what it does.
+mod audit;
 mod authentication;
 mod etcd;
 mod inert;
@@ -72,6 +73,12 @@ pub struct UpArgs {
     /// Port that the API server listens on.
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     pub secure_port: u16,
+    /// Port of the controllers' `/healthz` and `/metrics`; 0 turns it off.
+    #[arg(long, value_name = "PORT", default_value_t = 10257)]
+    pub controller_manager_port: u16,
+    /// Port of the scheduler's `/healthz` and `/metrics`; 0 turns it off.
+    #[arg(long, value_name = "PORT", default_value_t = 10259)]
+    pub scheduler_port: u16,
     /// KubeletConfiguration of the node agent [default: /var/lib/kubelet/config.yaml if it is there].
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -1,4 +1,5 @@
 //! Flags of the parts that run alone, under upstream's names.
+use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::{LogArgs, RootArg};
 use clap::Args;
@@ -61,6 +62,8 @@ pub struct ApiServerArgs {
     pub advertise_address: Option<IpAddr>,
     #[command(flatten)]
     pub authentication: AuthenticationArgs,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Requests that only read, at the same time; 0 for no limit. With fairness, both limits are one.
     #[arg(long, value_name = "COUNT", default_value_t = 400)]
     pub max_requests_inflight: u32,

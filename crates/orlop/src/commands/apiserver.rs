@@ -42,6 +42,8 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.enabled_admission = arguments.enable_admission_plugins.clone();
     config.authentication = authentication;
     config.authorization = arguments.authentication.authorization_mode.clone();
+    config.proxy_identity = arguments.authentication.proxy_identity()?;
+    config.audit = arguments.audit.config()?;
     config.flow = FlowConfig {
         reads: arguments.max_requests_inflight,
         writes: arguments.max_mutating_requests_inflight,

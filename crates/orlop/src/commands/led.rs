@@ -1,11 +1,15 @@
 //! `orlop controller-manager` and `orlop scheduler`: a part alone, behind a Lease.
 use crate::cli::{ControllerManagerArgs, LeaderArgs, SchedulerArgs};
-use crate::health;
+use crate::delegate::Delegate;
+use crate::health::{self, Face};
 use crate::signals;
 use anyhow::{Context, Result, bail};
+use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, lead};
+use orlop_metrics::PartMetrics;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> {
@@ -26,8 +30,8 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
     part.run(
         &arguments.kubeconfig,
         &arguments.leader,
-        |client, shutdown| async move {
-            orlop_controllers::run(client, config, shutdown)
+        |client, metrics, shutdown| async move {
+            orlop_controllers::run_measured(client, config, metrics, shutdown)
                 .await
                 .map_err(anyhow::Error::from)
         },
@@ -44,8 +48,8 @@ pub async fn scheduler(arguments: SchedulerArgs) -> Result<()> {
     part.run(
         &arguments.kubeconfig,
         &arguments.leader,
-        |client, shutdown| async move {
-            orlop_scheduler::run(client, shutdown)
+        |client, metrics, shutdown| async move {
+            orlop_scheduler::run_measured(client, metrics, shutdown)
                 .await
                 .map_err(anyhow::Error::from)
         },
@@ -64,27 +68,36 @@ struct Part {
 impl Part {
     async fn run<W, F>(&self, kubeconfig: &Path, leader: &LeaderArgs, work: W) -> Result<()>
     where
-        W: FnOnce(kube::Client, CancellationToken) -> F,
+        W: FnOnce(kube::Client, Arc<PartMetrics>, CancellationToken) -> F,
         F: Future<Output = Result<()>>,
     {
         let shutdown = signals::shutdown_token()?;
-        let client = orlop_client::connect(kubeconfig).await?;
+        let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
+        let client = orlop_client::connect_measured(kubeconfig, metrics.clone()).await?;
         let address = SocketAddr::from(self.bind);
+        let face = Face {
+            part: self.name,
+            metrics: metrics.clone(),
+            delegate: Delegate::new(client.clone()),
+        };
         let probes = async {
             match address.port() {
                 0 => std::future::pending().await,
-                _ => health::serve(self.name, address, shutdown.clone()).await,
+                _ => {
+                    let listener = health::listen(self.name, address).await?;
+                    health::serve(face, listener, shutdown.clone()).await
+                }
             }
         };
         let working = async {
             if !leader.leader_elect {
-                return work(client, shutdown.clone()).await;
+                return work(client, metrics, shutdown.clone()).await;
             }
             let host = gethostname::gethostname().to_string_lossy().into_owned();
             let candidate = Candidate::new(self.name, &host, self.release_on_exit);
             let mut outcome = Ok(());
             let ended = lead(client.clone(), &candidate, shutdown.clone(), |leading| async {
-                outcome = work(client, leading).await;
+                outcome = work(client, metrics, leading).await;
             })
             .await;
             outcome?;

@@ -5,7 +5,9 @@
 //! both are there.
 use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
+use crate::delegate::Delegate;
 use crate::detach::notify_ready;
+use crate::health::{self, Face};
 use crate::lock::NodeLock;
 use crate::memory;
 use crate::node_identity::{NodeIdentity, SERVICE_ACCOUNT_ISSUER};
@@ -13,13 +15,15 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
-    ApiServer, AuthenticationConfig, Config, FrontProxyConfig, KubeletClientTls, TokenConfig, UserInfo,
+    ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION, KubeletClientTls, ProxyIdentity,
+    TokenConfig, UserInfo,
 };
-use orlop_client::in_process;
+use orlop_client::{Measure, in_process};
 use orlop_controllers::ControllersConfig;
 use orlop_cri::containerd::{ContainerdConfig, Managed};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
+use orlop_metrics::PartMetrics;
 use orlop_pki::TokenSigner;
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
@@ -29,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::Layer;
 
 /// A runtime that somebody else runs must be there: the node says so rather than wait in silence.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
@@ -77,24 +82,50 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let client = |user: UserInfo, program| in_process(server.in_process(user).named(program));
     let part = |program: &'static str| {
         let user = UserInfo::new(format!("system:{program}"), Vec::<String>::new());
-        client(user, program)
+        let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
+        let measure = Measure::new(metrics.clone(), &advertise.to_string());
+        let service = server.in_process(user).named(program);
+        (in_process(measure.layer(service)), metrics)
     };
+    let controllers = part("kube-controller-manager");
+    let scheduler = part("kube-scheduler");
+    for (program, port, (client, metrics)) in [
+        (
+            "kube-controller-manager",
+            arguments.controller_manager_port,
+            &controllers,
+        ),
+        ("kube-scheduler", arguments.scheduler_port, &scheduler),
+    ] {
+        let face = Face {
+            part: program,
+            metrics: metrics.clone(),
+            delegate: Delegate::new(client.clone()),
+        };
+        show(
+            face,
+            SocketAddr::new(arguments.bind_address, port),
+            &mut parts,
+            &shutdown,
+        )
+        .await;
+    }
     parts.spawn({
-        let client = part("kube-controller-manager");
+        let (client, metrics) = controllers;
         let config = ControllersConfig {
             root_ca: Some(identity.authority().to_owned()),
         };
         let shutdown = shutdown.clone();
         async move {
-            orlop_controllers::run(client, config, shutdown)
+            orlop_controllers::run_measured(client, config, metrics, shutdown)
                 .await
                 .context("the controllers stopped")
         }
     });
     parts.spawn({
-        let (client, shutdown) = (part("kube-scheduler"), shutdown.clone());
+        let ((client, metrics), shutdown) = (scheduler, shutdown.clone());
         async move {
-            orlop_scheduler::run(client, shutdown)
+            orlop_scheduler::run_measured(client, metrics, shutdown)
                 .await
                 .context("the scheduler stopped")
         }
@@ -133,6 +164,26 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     }
     store.close().await;
     outcome
+}
+
+/// Serves what a part shows of itself. A port that another node of this machine has is done without.
+async fn show(
+    face: Face,
+    address: SocketAddr,
+    parts: &mut JoinSet<Result<()>>,
+    shutdown: &CancellationToken,
+) {
+    if address.port() == 0 {
+        return;
+    }
+    match health::listen(face.part, address).await {
+        Ok(listener) => {
+            parts.spawn(health::serve(face, listener, shutdown.clone()));
+        }
+        Err(error) => {
+            tracing::warn!(part = face.part, %error, "its health and metrics are not served");
+        }
+    }
 }
 
 /// Waits for shutdown, or for a part that ends before.
@@ -176,6 +227,10 @@ async fn start_api_server(
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.authentication = authentication;
+    config.proxy_identity = Some(ProxyIdentity {
+        certificate: identity.front_proxy_client().certificate.clone(),
+        key: identity.front_proxy_client().key.clone(),
+    });
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
         certificate: identity.kubelet_client().certificate.clone(),

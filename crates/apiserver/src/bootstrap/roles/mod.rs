@@ -136,6 +136,18 @@ pub fn all() -> Vec<Wanted> {
     for (name, namespace, subjects) in system::NAMESPACED_BINDINGS {
         wanted.push(binding(name, namespace, "Role", name, subjects));
     }
+    let role = "extension-apiserver-authentication-reader";
+    let readers = [
+        Who::User("system:kube-controller-manager"),
+        Who::User("system:kube-scheduler"),
+    ];
+    wanted.push(binding(
+        &format!("system::{role}"),
+        "kube-system",
+        "Role",
+        role,
+        &readers,
+    ));
     wanted
 }
 

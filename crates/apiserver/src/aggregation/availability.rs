@@ -1,0 +1,195 @@
+//! Whether the servers behind APIServices answer. They are asked when something about them changes, and every
+//! [`RECHECK`] while there are any: a server without remote APIServices asks nobody.
+use super::locate::locate;
+use super::{GROUP, Remote, proxy};
+use crate::ApiServer;
+use crate::resources;
+use crate::upkeep::own_call;
+use futures::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Upstream's period.
+const RECHECK: Duration = Duration::from_secs(30);
+/// A server that takes longer does not answer.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The condition `Available`.
+#[derive(Debug, PartialEq, Eq)]
+struct Verdict {
+    available: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// Watches until the server shuts down.
+pub async fn run(server: Weak<ApiServer>) {
+    let Some((mut changed, shutdown)) = server.upgrade().map(|server| {
+        let kinds = [
+            (GROUP, "apiservices"),
+            ("", "services"),
+            ("discovery.k8s.io", "endpointslices"),
+        ];
+        let changed: Vec<watch::Receiver<u64>> = kinds
+            .iter()
+            .filter_map(|(group, plural)| {
+                let storage = server.cache.storage(resources::find(group, "v1", plural)?)?;
+                Some(server.cache.subscribe(storage))
+            })
+            .collect();
+        (changed, server.shutdown.clone())
+    }) else {
+        return;
+    };
+    loop {
+        for receiver in &mut changed {
+            receiver.borrow_and_update();
+        }
+        let Some(server) = server.upgrade() else { return };
+        let remotes = server.aggregation.remotes();
+        join_all(remotes.iter().map(|remote| check(&server, remote))).await;
+        let (some, only) = (!remotes.is_empty(), changed.len().min(1));
+        drop(server);
+        // Without remote APIServices only a new one is news.
+        let news = if some {
+            &mut changed[..]
+        } else {
+            &mut changed[..only]
+        };
+        let news = futures::future::select_all(news.iter_mut().map(|receiver| Box::pin(receiver.changed())));
+        tokio::select! {
+            (ended, ..) = news => if ended.is_err() { return },
+            () = tokio::time::sleep(RECHECK), if some => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn check(server: &Arc<ApiServer>, remote: &Remote) {
+    let (verdict, document) = ask(server, remote).await;
+    server.aggregation.keep(&remote.name, document);
+    let path = format!("/apis/{GROUP}/v1/apiservices/{}", remote.name);
+    let stored = resources::find(GROUP, "v1", "apiservices")
+        .and_then(|kind| server.cache.object(kind, "", &remote.name))
+        .map(|object| object.value());
+    let Some(status) = stored.and_then(|stored| changed_status(&stored, &verdict, &crate::registry::now()))
+    else {
+        return;
+    };
+    if !verdict.available {
+        tracing::info!(
+            api_service = remote.name,
+            verdict.reason,
+            verdict.message,
+            "an aggregated API is not available"
+        );
+    }
+    own_call(
+        server,
+        Method::PATCH,
+        &format!("{path}/status"),
+        json!({"status": status}),
+    )
+    .await;
+}
+
+/// The status that says so; `None` if it is said already.
+fn changed_status(stored: &Value, verdict: &Verdict, now: &str) -> Option<Value> {
+    let status = if verdict.available { "True" } else { "False" };
+    let conditions = stored["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let before = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Available");
+    let same = |before: &Value| {
+        before["status"] == status
+            && before["reason"] == verdict.reason
+            && before["message"] == verdict.message
+    };
+    if before.is_some_and(same) {
+        return None;
+    }
+    let since = match before {
+        Some(before) if before["status"] == status => before["lastTransitionTime"].clone(),
+        _ => json!(now),
+    };
+    let mut conditions: Vec<Value> = conditions
+        .iter()
+        .filter(|condition| condition["type"] != "Available")
+        .cloned()
+        .collect();
+    conditions.push(
+        json!({"type": "Available", "status": status, "lastTransitionTime": since,
+        "reason": verdict.reason, "message": verdict.message}),
+    );
+    Some(json!({"conditions": conditions}))
+}
+
+/// Asks for what a server serves.
+async fn ask(server: &ApiServer, remote: &Remote) -> (Verdict, Option<Value>) {
+    let unavailable = |reason, message| {
+        let verdict = Verdict {
+            available: false,
+            reason,
+            message,
+        };
+        (verdict, None)
+    };
+    let (host, port) = match locate(&server.cache, remote) {
+        Ok(place) => place,
+        Err(nowhere) => return unavailable(nowhere.reason, nowhere.message),
+    };
+    let failed = |error: &dyn std::fmt::Display| {
+        let path = format!("https://{host}:{port}/apis/{}/{}", remote.group, remote.version);
+        let message = format!("failing or missing response from {path}: {error}");
+        unavailable("FailedDiscoveryCheck", message)
+    };
+    let asked = async {
+        let request = proxy::discovery_request(remote).map_err(|error| error.to_string())?;
+        let response = proxy::send(&server.aggregation, remote, request)
+            .await
+            .map_err(|e| e.to_string())?;
+        proxy::collect(response).await.map_err(|e| e.to_string())
+    };
+    let answer = tokio::time::timeout(ANSWER_TIME_MAX, asked).await;
+    match answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIME_MAX:?}"))) {
+        Ok((code, body)) if code.is_success() => {
+            let verdict = Verdict {
+                available: true,
+                reason: "Passed",
+                message: "all checks passed".to_owned(),
+            };
+            (verdict, serde_json::from_slice(&body).ok())
+        }
+        Ok((code, _)) => failed(&format!("bad status: {}", code.as_u16())),
+        Err(error) => failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_changes_when_its_word_does_and_its_time_when_its_status_does() {
+        let verdict = |available, reason| Verdict {
+            available,
+            reason,
+            message: String::new(),
+        };
+        let stored = json!({"status": {}});
+        let first = changed_status(&stored, &verdict(false, "ServiceNotFound"), "t1").unwrap();
+        assert_eq!(first["conditions"][0]["status"], "False");
+        let stored = json!({"status": first});
+        assert!(changed_status(&stored, &verdict(false, "ServiceNotFound"), "t2").is_none());
+        let other = changed_status(&stored, &verdict(false, "MissingEndpoints"), "t2").unwrap();
+        assert_eq!(other["conditions"][0]["lastTransitionTime"], "t1");
+        let passed = changed_status(&stored, &verdict(true, "Passed"), "t3").unwrap();
+        assert_eq!(passed["conditions"][0]["lastTransitionTime"], "t3");
+    }
+}

@@ -1,0 +1,212 @@
+//! API groups that other servers serve: APIServices name them, requests for them are passed on, and what they serve
+//! shows in discovery.
+mod availability;
+mod locate;
+mod proxy;
+
+pub use availability::run as watch_availability;
+pub use proxy::forward;
+
+use crate::cache::{Cache, StorageId};
+use crate::outbound::{Outbound, OutboundError, Trust};
+use crate::resources;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The API group of APIServices.
+pub const GROUP: &str = "apiregistration.k8s.io";
+/// How this server presents itself to the others: certificate and key, PEM.
+#[derive(Clone, Debug)]
+pub struct ProxyIdentity {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// A group-version that another server serves.
+pub struct Remote {
+    pub name: String,
+    pub group: String,
+    pub version: String,
+    namespace: String,
+    service: String,
+    port: u16,
+    ca: Option<String>,
+    insecure: bool,
+    pub available: bool,
+    /// The higher, the earlier in lists: the group's, then the version's.
+    priority: (i64, i64),
+}
+
+impl Remote {
+    /// `None` for what this server serves itself.
+    fn of(object: &Value) -> Option<Self> {
+        let spec = &object["spec"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let service = spec["service"].as_object()?;
+        let ca = spec["caBundle"].as_str().filter(|ca| !ca.is_empty());
+        let conditions = object["status"]["conditions"].as_array();
+        Some(Self {
+            name: text(&object["metadata"]["name"]),
+            group: text(&spec["group"]),
+            version: text(&spec["version"]),
+            namespace: text(service.get("namespace")?),
+            service: text(service.get("name")?),
+            port: service
+                .get("port")
+                .and_then(Value::as_u64)
+                .and_then(|p| u16::try_from(p).ok())
+                .unwrap_or(443),
+            ca: ca.and_then(|ca| String::from_utf8(STANDARD.decode(ca).ok()?).ok()),
+            insecure: spec["insecureSkipTLSVerify"] == true,
+            available: conditions
+                .into_iter()
+                .flatten()
+                .any(|condition| condition["type"] == "Available" && condition["status"] == "True"),
+            priority: (
+                spec["groupPriorityMinimum"].as_i64().unwrap_or_default(),
+                spec["versionPriority"].as_i64().unwrap_or_default(),
+            ),
+        })
+    }
+
+    /// TLS towards it.
+    fn outbound(&self, identity: Option<&ProxyIdentity>) -> Result<Outbound, OutboundError> {
+        let trust = match (&self.ca, self.insecure) {
+            (_, true) => Trust::Anyone,
+            (Some(ca), false) => Trust::Authorities(ca),
+            (None, false) => Trust::Machine,
+        };
+        Outbound::new(
+            trust,
+            identity.map(|own| (own.certificate.as_str(), own.key.as_str())),
+        )
+    }
+
+    /// What its certificate is for.
+    fn host(&self) -> String {
+        format!("{}.{}.svc", self.service, self.namespace)
+    }
+}
+
+/// The versions of a group, each with what is known of its resources.
+pub type Versions = Vec<(String, Option<Arc<Value>>)>;
+
+/// What is passed on.
+pub struct Aggregation {
+    cache: Arc<Cache>,
+    storage: Option<StorageId>,
+    compiled: RwLock<(u64, Arc<Vec<Arc<Remote>>>)>,
+    identity: Option<ProxyIdentity>,
+    /// What available servers say they serve (`APIResourceList.resources`), by APIService.
+    documents: Mutex<HashMap<String, Arc<Value>>>,
+}
+
+impl Aggregation {
+    pub fn new(cache: Arc<Cache>, identity: Option<ProxyIdentity>) -> Self {
+        Self {
+            storage: resources::find(GROUP, "v1", "apiservices").and_then(|kind| cache.storage(kind)),
+            cache,
+            compiled: RwLock::default(),
+            identity,
+            documents: Mutex::default(),
+        }
+    }
+
+    /// Every group-version that others serve, the preferred ones first.
+    pub fn remotes(&self) -> Arc<Vec<Arc<Remote>>> {
+        let Some(storage) = self.storage else {
+            return Arc::default();
+        };
+        let newest = self.cache.last_change(storage).max(1);
+        {
+            let compiled = self.compiled.read();
+            if compiled.0 >= newest {
+                return compiled.1.clone();
+            }
+        }
+        let objects = self.cache.snapshot(storage, "").objects;
+        let mut remotes: Vec<Arc<Remote>> = objects
+            .iter()
+            .filter_map(|object| Remote::of(&object.value()))
+            .map(Arc::new)
+            .collect();
+        remotes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        let remotes = Arc::new(remotes);
+        *self.compiled.write() = (newest, remotes.clone());
+        remotes
+    }
+
+    /// Who serves a group-version, if it is another server.
+    pub fn remote(&self, group: &str, version: &str) -> Option<Arc<Remote>> {
+        let remotes = self.remotes();
+        remotes
+            .iter()
+            .find(|remote| remote.group == group && remote.version == version)
+            .cloned()
+    }
+
+    /// Who serves a path below `/apis/{group}/{version}`, if it is another server.
+    pub fn remote_of_path(&self, path: &str) -> Option<Arc<Remote>> {
+        let mut segments = path.strip_prefix("/apis/")?.split('/');
+        if self.remotes().is_empty() {
+            return None;
+        }
+        self.remote(segments.next()?, segments.next()?)
+    }
+
+    /// The groups that others serve, each with its versions and what is known of their resources.
+    pub fn groups(&self) -> Vec<(String, Versions)> {
+        let documents = self.documents.lock();
+        let mut groups: Vec<(String, Versions)> = Vec::new();
+        for remote in self.remotes().iter() {
+            let version = (remote.version.clone(), documents.get(&remote.name).cloned());
+            match groups.iter_mut().find(|(group, _)| *group == remote.group) {
+                Some((_, versions)) => versions.push(version),
+                None => groups.push((remote.group.clone(), vec![version])),
+            }
+        }
+        groups
+    }
+
+    /// Which of them are available, for the metrics.
+    pub fn states(&self) -> Vec<(String, bool)> {
+        self.remotes()
+            .iter()
+            .map(|remote| (remote.name.clone(), remote.available))
+            .collect()
+    }
+
+    fn keep(&self, name: &str, document: Option<Value>) {
+        let mut documents = self.documents.lock();
+        match document {
+            Some(document) => documents.insert(name.to_owned(), Arc::new(document)),
+            None => documents.remove(name),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_api_service_with_a_service_is_anothers() {
+        let mut object = json!({"metadata": {"name": "v1.example.org"},
+            "spec": {"group": "example.org", "version": "v1", "groupPriorityMinimum": 10, "versionPriority": 1}});
+        assert!(Remote::of(&object).is_none());
+        object["spec"]["service"] = json!({"namespace": "n", "name": "s"});
+        object["spec"]["caBundle"] = json!(STANDARD.encode("PEM"));
+        object["status"] = json!({"conditions": [{"type": "Available", "status": "True"}]});
+        let remote = Remote::of(&object).unwrap();
+        assert_eq!((remote.port, remote.available), (443, true));
+        assert_eq!(
+            (remote.host().as_str(), remote.ca.as_deref()),
+            ("s.n.svc", Some("PEM"))
+        );
+    }
+}

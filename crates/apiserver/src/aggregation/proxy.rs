@@ -1,0 +1,170 @@
+//! Passes a request on, with who is calling in headers that the other server takes this server's word for.
+use super::locate::locate;
+use super::{Aggregation, Remote};
+use crate::authn::UserInfo;
+use crate::http::Body;
+use crate::outbound::OutboundError;
+use crate::request::escape;
+use crate::status::ApiError;
+use bytes::Bytes;
+use futures::StreamExt;
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, BodyStream, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use std::time::Duration;
+
+/// A server that does not take a connection in this time is reported as unreachable.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Answers a request by asking the server behind an APIService.
+pub async fn forward(
+    aggregation: &Aggregation,
+    remote: &Remote,
+    user: &UserInfo,
+    parts: &Parts,
+    body: Bytes,
+) -> Result<Response<Body>, ApiError> {
+    if !remote.available {
+        return Err(ApiError::service_unavailable("service unavailable"));
+    }
+    let unreachable = |error: &dyn std::fmt::Display| {
+        ApiError::service_unavailable(&format!("error trying to reach service: {error}"))
+    };
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder().method(&parts.method).uri(path);
+    if let Some(headers) = request.headers_mut() {
+        *headers = passed_on(&parts.headers);
+        tell(headers, user);
+    }
+    let request = request
+        .body(Full::new(body))
+        .map_err(|error| unreachable(&error))?;
+    let response = send(aggregation, remote, request)
+        .await
+        .map_err(|error| unreachable(&error))?;
+    let (mut parts, body) = response.into_parts();
+    for hop in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
+        parts.headers.remove(hop);
+    }
+    let frames = BodyStream::new(body).filter_map(|frame| async move {
+        match frame {
+            Ok(frame) => frame.into_data().ok().map(Ok),
+            Err(error) => Some(Err(std::io::Error::other(error))),
+        }
+    });
+    Ok(Response::from_parts(parts, Body::from_stream(frames)))
+}
+
+/// Asks the server behind an APIService; its answer is still to be read.
+pub(super) async fn send(
+    aggregation: &Aggregation,
+    remote: &Remote,
+    mut request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, OutboundError> {
+    let failed = |error: &dyn std::fmt::Display| OutboundError::Failed(error.to_string().into());
+    let (host, port) = locate(&aggregation.cache, remote).map_err(|nowhere| failed(&nowhere.message))?;
+    let outbound = remote.outbound(aggregation.identity.as_ref())?;
+    let name = remote.host();
+    let value = HeaderValue::from_str(&name).map_err(|error| failed(&error))?;
+    request.headers_mut().insert(HOST, value);
+    let connect = async {
+        let stream = outbound.connect(&host, port, &name).await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        handshake.map_err(|error| failed(&error))
+    };
+    let connected = tokio::time::timeout(CONNECT_TIME_MAX, connect).await;
+    let (mut sender, connection) = connected.map_err(|_| OutboundError::Late(CONNECT_TIME_MAX))??;
+    // Ends with the response body.
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(|error| failed(&error))
+}
+
+/// The headers that are the other server's business: none that prove something to this one, or are between neighbours.
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let own = |name: &HeaderName| {
+        let text = name.as_str();
+        [AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE].contains(name)
+            || text == "content-length"
+            || text.starts_with("impersonate-")
+            || text.starts_with("x-remote-")
+    };
+    let mut passed = HeaderMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
+        passed.append(name, value.clone());
+    }
+    passed
+}
+
+/// Tells who is calling.
+fn tell(headers: &mut HeaderMap, user: &UserInfo) {
+    let mut add = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            headers.append(name, value);
+        }
+    };
+    add("x-remote-user", &user.name);
+    if !user.uid.is_empty() {
+        add("x-remote-uid", &user.uid);
+    }
+    for group in &user.groups {
+        add("x-remote-group", group);
+    }
+    for (key, values) in &user.extra {
+        for value in values {
+            add(&format!("x-remote-extra-{}", escape(key)), value);
+        }
+    }
+}
+
+/// Reads an answer to its end.
+pub(super) async fn collect(response: Response<Incoming>) -> Result<(http::StatusCode, Bytes), hyper::Error> {
+    let code = response.status();
+    Ok((code, response.into_body().collect().await?.to_bytes()))
+}
+
+/// Asks for the discovery document of an APIService, as this server itself.
+pub(super) fn discovery_request(remote: &Remote) -> Result<Request<Full<Bytes>>, http::Error> {
+    let path = format!("/apis/{}/{}", remote.group, remote.version);
+    let mut request = Request::get(path).body(Full::default())?;
+    tell(request.headers_mut(), &UserInfo::admin("system:kube-aggregator"));
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proves_something_here_is_not_passed_on_and_callers_cannot_name_themselves() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("authorization", "Bearer x"),
+            ("x-remote-user", "admin"),
+            ("x-remote-group", "system:masters"),
+            ("impersonate-user", "admin"),
+            ("accept", "application/json"),
+        ] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let mut passed = passed_on(&headers);
+        let mut user = UserInfo::new("alice", ["devs"]);
+        user.extra
+            .insert("example.org/scope".to_owned(), vec!["a".to_owned()]);
+        tell(&mut passed, &user);
+        assert!(!passed.contains_key("authorization") && !passed.contains_key("impersonate-user"));
+        assert_eq!(passed["accept"], "application/json");
+        let of = |name: &str| {
+            passed
+                .get_all(name)
+                .iter()
+                .map(|v| v.to_str().unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("x-remote-user"), ["alice"]);
+        assert_eq!(of("x-remote-group"), ["devs", "system:authenticated"]);
+        assert_eq!(of("x-remote-extra-example.org%2fscope"), ["a"]);
+    }
+}

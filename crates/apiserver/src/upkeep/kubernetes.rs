@@ -1,0 +1,14 @@
+//! The Service `default/kubernetes` and its endpoints: programs in pods find the API by them, so they are put right
+//! whoever changes or deletes them.
+use crate::{ApiServer, bootstrap};
+use std::sync::Arc;
+
+pub const KINDS: &[(&str, &str)] = &[
+    ("", "services"),
+    ("", "endpoints"),
+    ("discovery.k8s.io", "endpointslices"),
+];
+
+pub async fn restore(server: Arc<ApiServer>) -> bool {
+    bootstrap::restore_service(&server).await.is_ok()
+}

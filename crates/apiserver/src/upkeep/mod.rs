@@ -1,0 +1,124 @@
+//! What the server keeps in order by itself (contract §21): the Service that leads to it, the rules of aggregated
+//! roles, the APIServices of what it serves. Each task wakes when the objects it is about change.
+mod aggregated_roles;
+mod api_services;
+mod kubernetes;
+
+pub use api_services::built_in as built_in_api_services;
+
+use crate::ApiServer;
+use crate::authn::UserInfo;
+use crate::resources;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
+use serde_json::Value;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+/// Pause before what failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Starts all tasks.
+pub fn start(server: &Arc<ApiServer>) {
+    let own = || Arc::downgrade(server);
+    tokio::spawn(keep(
+        own(),
+        "kubernetes-service",
+        kubernetes::KINDS,
+        kubernetes::restore,
+    ));
+    tokio::spawn(keep(
+        own(),
+        "clusterrole-aggregation",
+        aggregated_roles::KINDS,
+        aggregated_roles::write,
+    ));
+    tokio::spawn(keep(
+        own(),
+        "apiservice-registration",
+        api_services::KINDS,
+        api_services::register,
+    ));
+}
+
+/// Does `work` now and whenever an object of these kinds (group and plural) changes. It answers whether all is done.
+async fn keep<W>(
+    server: Weak<ApiServer>,
+    name: &'static str,
+    kinds: &[(&str, &str)],
+    work: impl Fn(Arc<ApiServer>) -> W,
+) where
+    W: Future<Output = bool>,
+{
+    let Some((mut changed, shutdown)) = server.upgrade().map(|server| {
+        let receivers: Vec<watch::Receiver<u64>> = kinds
+            .iter()
+            .filter_map(|(group, plural)| {
+                let storage = server.cache.storage(resources::find(group, "v1", plural)?)?;
+                Some(server.cache.subscribe(storage))
+            })
+            .collect();
+        (receivers, server.shutdown.clone())
+    }) else {
+        return;
+    };
+    let queue = match server.upgrade() {
+        Some(server) => server.metrics.part.queue(name),
+        None => return,
+    };
+    loop {
+        for receiver in &mut changed {
+            receiver.borrow_and_update();
+        }
+        let Some(server) = server.upgrade() else { return };
+        queue.added();
+        queue.waited(Duration::ZERO);
+        let began = Instant::now();
+        let done = work(server).await;
+        queue.worked(began.elapsed());
+        if !done {
+            queue.retried();
+            tracing::warn!(
+                task = name,
+                "something could not be put in order; it is tried again"
+            );
+        }
+        let news =
+            futures::future::select_all(changed.iter_mut().map(|receiver| Box::pin(receiver.changed())));
+        tokio::select! {
+            (ended, ..) = news => if ended.is_err() { return },
+            () = tokio::time::sleep(RETRY_PAUSE), if !done => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// A request of the server to itself: it takes the same way as everybody's. Bodies of PATCH are merge patches.
+pub async fn own_call(server: &Arc<ApiServer>, method: Method, path: &str, body: Value) -> StatusCode {
+    let kind = match method {
+        Method::PATCH => "application/merge-patch+json",
+        _ => "application/json",
+    };
+    let body = match body {
+        Value::Null => Bytes::new(),
+        body => Bytes::from(body.to_string()),
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", kind)
+        .body(Full::new(body));
+    let Ok(request) = request else {
+        return StatusCode::BAD_REQUEST;
+    };
+    let service = server
+        .in_process(UserInfo::admin("system:apiserver"))
+        .named("kube-apiserver");
+    match service.oneshot(request).await {
+        Ok(response) => response.status(),
+        Err(never) => match never {},
+    }
+}

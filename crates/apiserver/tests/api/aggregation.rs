@@ -1,0 +1,348 @@
+//! API groups of other servers, and `metrics.k8s.io`.
+use crate::served::{Served, leaf};
+use crate::support::{Client, Cluster};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use orlop_apiserver::{FrontProxyConfig, KubeletClientTls, ProxyIdentity};
+use orlop_pki::{Authority, Usage};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+
+/// Serves HTTPS on this machine by a function of the request.
+async fn https<F>(authority: &Authority, names: &[&str], answer: F) -> u16
+where
+    F: Fn(Request<Incoming>) -> (u16, String) + Send + Sync + 'static,
+{
+    let request = orlop_pki::LeafRequest {
+        identity: orlop_pki::Identity::new("server", &[]),
+        usage: Usage::Server,
+        dns_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+    };
+    let own = authority.sign(&request).unwrap();
+    let tls =
+        orlop_pki::server_config_for_any_client(&own.certificate, &own.key, authority.certificate()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (acceptor, answer) = (TlsAcceptor::from(tls), Arc::new(answer));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, answer) = (acceptor.clone(), answer.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (code, text) = answer(request);
+                    let mut response = Response::new(Full::new(Bytes::from(text)));
+                    *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+                    response
+                        .headers_mut()
+                        .insert("content-type", "application/json".parse().unwrap());
+                    async move { Ok::<_, Infallible>(response) }
+                });
+                let server = hyper::server::conn::http1::Builder::new();
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    port
+}
+
+/// Waits until a watch of one object shows what is wanted: the kind of event and the object.
+async fn until(admin: &Client, collection: &str, name: &str, wanted: impl Fn(&str, &Value) -> bool) -> Value {
+    let mut watch = admin
+        .watch(&format!(
+            "{collection}?watch=1&fieldSelector=metadata.name%3D{name}"
+        ))
+        .await;
+    loop {
+        let event = tokio::time::timeout(Duration::from_secs(10), watch.next()).await;
+        let event = event
+            .unwrap_or_else(|_| panic!("{collection}/{name} does not become what is wanted"))
+            .unwrap();
+        if wanted(event["type"].as_str().unwrap(), &event["object"]) {
+            return event["object"].clone();
+        }
+    }
+}
+
+/// Waits for a condition of an APIService.
+async fn available(admin: &Client, name: &str, status: &str) -> Value {
+    let is = |_: &str, object: &Value| object["status"]["conditions"][0]["status"] == status;
+    until(admin, API_SERVICES, name, is).await["status"]["conditions"][0].clone()
+}
+
+#[tokio::test]
+async fn what_is_served_here_is_registered_and_available() {
+    let admin = Cluster::start().await.admin();
+    let apps = admin.get(&format!("{API_SERVICES}/v1.apps")).await.ok();
+    assert_eq!(
+        apps["metadata"]["labels"]["kube-aggregator.kubernetes.io/automanaged"],
+        "onstart"
+    );
+    assert_eq!(apps["status"]["conditions"][0]["reason"], "Local");
+    available(&admin, "v1.", "True").await;
+    let groups = admin.get("/apis").await.ok();
+    assert_eq!(groups["groups"][0]["name"], "apiregistration.k8s.io");
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "xs.example.org"}, "spec": {"group": "example.org", "scope": "Namespaced",
+        "names": {"plural": "xs", "kind": "X"}, "versions": [{"name": "v1", "served": true, "storage": true,
+        "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    admin.post(definitions, definition).await.ok();
+    available(&admin, "v1.example.org", "True").await;
+    let gone = until(&admin, API_SERVICES, "v1.example.org", |kind, _| {
+        kind == "DELETED"
+    });
+    let delete = async {
+        admin
+            .delete(&format!("{definitions}/xs.example.org"), Value::Null)
+            .await
+            .ok()
+    };
+    tokio::join!(gone, delete);
+}
+
+#[tokio::test]
+async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_discovery() {
+    let (front, other) = (
+        Authority::ephemeral("front").unwrap(),
+        Authority::ephemeral("other").unwrap(),
+    );
+    let proxy = leaf(&front, "front-proxy-client", &[], Usage::Client);
+    let ca = front.certificate().to_owned();
+    let served = Served::start(|config, _| {
+        config.authentication.front_proxy = Some(FrontProxyConfig::usual(ca));
+        config.proxy_identity = Some(ProxyIdentity {
+            certificate: proxy.certificate,
+            key: proxy.key,
+        });
+    })
+    .await;
+    let port = https(&other, &["wardle.default.svc"], |request| {
+        let path = request.uri().to_string();
+        let header = |name: &str| {
+            let values = request.headers().get_all(name).iter();
+            values.map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        match path.as_str() {
+            "/apis/wardle.example.org/v1" => {
+                let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "wardle.example.org/v1",
+                    "resources": [{"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder",
+                        "verbs": ["get", "list"]}]});
+                (200, list.to_string())
+            }
+            _ => {
+                let told = json!({"path": path, "user": header("x-remote-user"), "groups": header("x-remote-group"),
+                    "authorization": header("authorization"), "method": request.method().as_str()});
+                (200, told.to_string())
+            }
+        }
+    })
+    .await;
+    let admin = served.admin();
+    let service = json!({"metadata": {"name": "wardle"}, "spec": {"ports": [{"port": 443}]}});
+    let object = json!({"metadata": {"name": "v1.wardle.example.org"}, "spec": {"group": "wardle.example.org", "version": "v1",
+        "groupPriorityMinimum": 2000, "versionPriority": 10, "caBundle": STANDARD.encode(other.certificate()),
+        "service": {"namespace": "default", "name": "wardle"}}});
+    admin.post(API_SERVICES, object).await.ok();
+    let condition = available(&admin, "v1.wardle.example.org", "False").await;
+    assert_eq!(condition["reason"], "ServiceNotFound");
+    let flunders = "/apis/wardle.example.org/v1/namespaces/default/flunders?limit=5";
+    assert_eq!(admin.get(flunders).await.refused(503), "service unavailable");
+    admin
+        .post("/api/v1/namespaces/default/services", service)
+        .await
+        .ok();
+    let slice = json!({"metadata": {"name": "wardle", "labels": {"kubernetes.io/service-name": "wardle"}},
+        "addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
+        "ports": [{"name": "", "port": port}]});
+    admin
+        .post(
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+            slice,
+        )
+        .await
+        .ok();
+    assert_eq!(
+        available(&admin, "v1.wardle.example.org", "True").await["reason"],
+        "Passed"
+    );
+
+    let told = served
+        .call(
+            Some(&served.leaf("root", &["system:masters"])),
+            Method::GET,
+            flunders,
+            &[("x-remote-user", "mallory")],
+            "",
+        )
+        .await
+        .ok();
+    assert_eq!(told["path"], flunders);
+    assert_eq!(told["user"], json!(["root"]));
+    assert_eq!(told["groups"], json!(["system:masters", "system:authenticated"]));
+    assert_eq!(told["authorization"], json!([]));
+    // Whoever has no right does not get there.
+    served
+        .call(Some(&served.leaf("alice", &[])), Method::GET, flunders, &[], "")
+        .await
+        .refused(403);
+
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let all = admin
+        .send(Method::GET, "/apis", &[("accept", accept)], "")
+        .await
+        .ok();
+    let items = all["items"].as_array().unwrap();
+    let wardle = items
+        .iter()
+        .find(|item| item["metadata"]["name"] == "wardle.example.org")
+        .unwrap();
+    assert_eq!(wardle["versions"][0]["resources"][0]["resource"], "flunders");
+    assert_eq!(
+        wardle["versions"][0]["resources"][0]["responseKind"]["kind"],
+        "Flunder"
+    );
+    let groups = admin.get("/apis").await.ok();
+    let named = |group: &Value| group["name"] == "wardle.example.org";
+    assert!(groups["groups"].as_array().unwrap().iter().any(named));
+    let list = admin.get("/apis/wardle.example.org/v1").await.ok();
+    assert_eq!(list["resources"][0]["name"], "flunders");
+}
+
+#[tokio::test]
+async fn bad_api_services_are_refused() {
+    let admin = Cluster::start().await.admin();
+    let object = json!({"metadata": {"name": "x"}, "spec": {"group": "g", "version": "v1", "groupPriorityMinimum": 0,
+        "versionPriority": 1001}});
+    let refused = admin.post(API_SERVICES, object).await.refused(422);
+    for why in [
+        "must be `spec.version+\".\"+spec.group`: \"v1.g\"",
+        "spec.groupPriorityMinimum",
+        "spec.versionPriority",
+    ] {
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_come_from_the_agents_and_only_when_asked_for() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let agents = Authority::ephemeral("agents").unwrap();
+    let began = std::time::Instant::now();
+    let port = https(&agents, &["localhost"], move |request| {
+        assert_eq!(request.uri().path(), "/metrics/resource");
+        counted.fetch_add(1, Ordering::SeqCst);
+        let passed = began.elapsed().as_secs_f64();
+        let at = jiff::Timestamp::now().as_millisecond();
+        let text = format!(
+            "node_cpu_usage_seconds_total {:.6} {at}\nnode_memory_working_set_bytes 2097152 {at}\n\
+             container_cpu_usage_seconds_total{{container=\"c\",namespace=\"default\",pod=\"p\"}} {:.6} {at}\n\
+             container_memory_working_set_bytes{{container=\"c\",namespace=\"default\",pod=\"p\"}} 4096 {at}\n",
+            passed / 2.0,
+            passed / 4.0
+        );
+        (200, text)
+    })
+    .await;
+    let cluster = Cluster::with(|config| {
+        let client = leaf(&agents, "apiserver", &["system:masters"], Usage::Client);
+        config.kubelet_client = Some(KubeletClientTls {
+            ca: Some(agents.certificate().to_owned()),
+            certificate: client.certificate,
+            key: client.key,
+        });
+    })
+    .await;
+    let admin = cluster.admin();
+    let node = json!({"metadata": {"name": "n1", "labels": {"a": "b"}}, "status": {"addresses":
+        [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+    admin.post("/api/v1/nodes", node).await.ok();
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]}});
+    admin.post("/api/v1/namespaces/default/pods", pod).await.ok();
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    let nodes = admin.get("/apis/metrics.k8s.io/v1beta1/nodes").await.ok();
+    assert_eq!(nodes["kind"], "NodeMetricsList");
+    let node = &nodes["items"][0];
+    assert_eq!(
+        (&node["metadata"]["name"], &node["usage"]["memory"]),
+        (&json!("n1"), &json!("2048Ki"))
+    );
+    let cores: f64 = node["usage"]["cpu"]
+        .as_str()
+        .unwrap()
+        .trim_end_matches('n')
+        .parse()
+        .unwrap();
+    assert!((0.4e9..0.6e9).contains(&cores), "{node}");
+    let pods = admin
+        .get("/apis/metrics.k8s.io/v1beta1/namespaces/default/pods")
+        .await
+        .ok();
+    let container = &pods["items"][0]["containers"][0];
+    assert_eq!(
+        (&container["name"], &container["usage"]["memory"]),
+        (&json!("c"), &json!("4Ki"))
+    );
+    // Both lists came from the same two readings.
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    let one = admin
+        .get("/apis/metrics.k8s.io/v1beta1/namespaces/default/pods/p")
+        .await
+        .ok();
+    assert_eq!(one["kind"], "PodMetrics");
+    admin
+        .get("/apis/metrics.k8s.io/v1beta1/nodes/other")
+        .await
+        .refused(404);
+    let none = admin
+        .get("/apis/metrics.k8s.io/v1beta1/nodes?labelSelector=a%3Dc")
+        .await
+        .ok();
+    assert_eq!(none["items"], json!([]));
+}
+
+/// §16: the rules of an aggregated role are written.
+#[tokio::test]
+async fn an_aggregated_role_has_the_rules_of_those_it_selects() {
+    let admin = Cluster::start().await.admin();
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let whole = json!({"metadata": {"name": "whole"},
+        "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"part": "true"}}]}, "rules": []});
+    admin.post(roles, whole).await.ok();
+    let part = json!({"metadata": {"name": "part", "labels": {"part": "true"}},
+        "rules": [{"verbs": ["get"], "apiGroups": ["example.org"], "resources": ["things"]}]});
+    admin.post(roles, part).await.ok();
+    let has_one = |_: &str, whole: &Value| whole["rules"].as_array().is_some_and(|rules| rules.len() == 1);
+    until(&admin, roles, "whole", has_one).await;
+}
+
+/// §21: the Service that leads to the server is there whatever somebody does to it.
+#[tokio::test]
+async fn the_kubernetes_service_is_put_right_while_the_server_runs() {
+    let admin = Cluster::start().await.admin();
+    let path = "/api/v1/namespaces/default/services/kubernetes";
+    let before = admin.get(path).await.ok();
+    admin.delete(path, Value::Null).await.ok();
+    let services = "/api/v1/namespaces/default/services";
+    let after = until(&admin, services, "kubernetes", |kind, _| kind != "DELETED").await;
+    assert_eq!(after["spec"]["clusterIP"], before["spec"]["clusterIP"]);
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+}

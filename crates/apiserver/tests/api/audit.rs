@@ -1,0 +1,169 @@
+//! The audit log: contract §20.
+use crate::served::Served;
+use crate::support::{CONFIGMAPS, Cluster, configmap};
+use http::Method;
+use orlop_apiserver::{AuditConfig, AuditLog, UserInfo};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const POLICY: &str = "apiVersion: audit.k8s.io/v1
+kind: Policy
+omitManagedFields: true
+rules:
+- {level: None, nonResourceURLs: ['/readyz*', '/livez*']}
+- {level: Metadata, resources: [{group: '', resources: [secrets]}]}
+- {level: RequestResponse, resources: [{group: '', resources: [configmaps]}], omitStages: [RequestReceived]}
+- {level: Request, verbs: [watch]}
+";
+
+fn config(path: PathBuf) -> AuditConfig {
+    AuditConfig {
+        policy: POLICY.to_owned(),
+        log: AuditLog {
+            path,
+            age_days: 0,
+            backups: 0,
+            size_megabytes: 0,
+        },
+    }
+}
+
+/// The events once there are so many: they are written after the answer.
+async fn events(path: &Path, count: usize) -> Vec<Value> {
+    for _ in 0..500 {
+        let text = std::fs::read_to_string(path).unwrap();
+        let events: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        if events.len() >= count {
+            return events;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!(
+        "there are not {count} events: {}",
+        std::fs::read_to_string(path).unwrap()
+    );
+}
+
+#[tokio::test]
+async fn events_say_who_did_what_to_what_and_how_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let cluster = Cluster::with(|c| c.audit = Some(config(path.clone()))).await;
+    let (admin, alice) = (cluster.admin(), cluster.user(UserInfo::new("alice", ["devs"])));
+    let reply = admin
+        .send(
+            Method::POST,
+            CONFIGMAPS,
+            &[
+                ("content-type", "application/json"),
+                ("audit-id", "own-id"),
+                ("user-agent", "tests"),
+            ],
+            configmap("c", "1").to_string(),
+        )
+        .await;
+    assert_eq!(reply.headers["audit-id"], "own-id");
+    alice
+        .get("/api/v1/namespaces/default/secrets/s")
+        .await
+        .refused(403);
+    admin.get("/readyz").await;
+    let events = events(&path, 3).await;
+    assert_eq!(events.len(), 3, "{events:?}");
+    let created = &events[0];
+    assert_eq!(
+        (
+            &created["kind"],
+            &created["apiVersion"],
+            &created["stage"],
+            &created["level"]
+        ),
+        (
+            &json!("Event"),
+            &json!("audit.k8s.io/v1"),
+            &json!("ResponseComplete"),
+            &json!("RequestResponse")
+        )
+    );
+    assert_eq!(
+        (&created["auditID"], &created["verb"]),
+        (&json!("own-id"), &json!("create"))
+    );
+    assert_eq!(
+        (&created["requestURI"], &created["userAgent"]),
+        (&json!(CONFIGMAPS), &json!("tests"))
+    );
+    assert_eq!(created["user"]["username"], "admin");
+    assert_eq!(
+        created["objectRef"],
+        json!({"resource": "configmaps", "namespace": "default", "name": "c", "apiVersion": "v1"})
+    );
+    assert_eq!(created["responseStatus"], json!({"metadata": {}, "code": 201}));
+    assert_eq!(created["requestObject"]["data"], json!({"k": "1"}));
+    assert_eq!(created["responseObject"]["data"], json!({"k": "1"}));
+    assert!(created["responseObject"]["metadata"]["uid"].is_string());
+    assert!(created["responseObject"]["metadata"]["managedFields"].is_null());
+    let time = created["requestReceivedTimestamp"].as_str().unwrap();
+    assert_eq!(
+        (time.len(), time.ends_with('Z')),
+        ("2026-01-02T03:04:05.678901Z".len(), true)
+    );
+    assert_eq!(created["annotations"]["authorization.k8s.io/decision"], "allow");
+
+    let (received, refused) = (&events[1], &events[2]);
+    assert_eq!(
+        (&received["stage"], &refused["stage"]),
+        (&json!("RequestReceived"), &json!("ResponseComplete"))
+    );
+    assert!(received["responseStatus"].is_null());
+    assert_eq!(refused["auditID"], received["auditID"]);
+    assert_eq!(refused["responseStatus"]["code"], 403);
+    assert_eq!(refused["responseStatus"]["reason"], "Forbidden");
+    assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
+    assert!(refused["responseObject"].is_null());
+}
+
+#[tokio::test]
+async fn a_watch_is_told_when_it_begins_and_when_it_ends_and_acting_for_others_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let cluster = Cluster::with(|c| c.audit = Some(config(path.clone()))).await;
+    let admin = cluster.admin();
+    let pods = "/api/v1/namespaces/default/pods?watch=1";
+    drop(admin.watch(pods).await);
+    let told = events(&path, 3).await;
+    let stages: Vec<&str> = told.iter().filter_map(|event| event["stage"].as_str()).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseStarted", "ResponseComplete"]);
+    admin
+        .send(Method::GET, CONFIGMAPS, &[("impersonate-user", "bob")], "")
+        .await
+        .refused(403);
+    let told = events(&path, 4).await;
+    assert_eq!(told[3]["impersonatedUser"]["username"], "bob");
+    assert_eq!(told[3]["user"]["username"], "admin");
+}
+
+#[tokio::test]
+async fn who_is_not_recognised_is_written_down_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let served = Served::start(|c, _| c.audit = Some(config(path.clone()))).await;
+    let reply = served
+        .call(
+            None,
+            Method::GET,
+            CONFIGMAPS,
+            &[("authorization", "Bearer x")],
+            "",
+        )
+        .await;
+    assert_eq!(reply.code, 401);
+    assert!(reply.headers.contains_key("audit-id"));
+    let told = events(&path, 1).await;
+    assert_eq!(told[0]["responseStatus"]["code"], 401);
+    assert_eq!(told[0]["sourceIPs"], json!(["127.0.0.1"]));
+}
