@@ -326,6 +326,6 @@ mod tests {
             told(strings(None, Some(10)), "self.list.all(a, a.startsWith('x'))"),
             Vec::<String>::new()
         );
-        assert_eq!(told(strings(Some(5000), Some(10)), nested).len(), 1);
+        assert_eq!(told(strings(Some(3000), Some(10)), nested).len(), 1);
     }
 }

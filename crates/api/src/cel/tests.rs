@@ -101,8 +101,8 @@ fn expressions_have_the_values_of_the_language() {
             json!("abcbaa"),
         ),
         (
-            "'%s has %d of %.2f, %s'.format(['x', 3, 1.5, [1, 'a']])",
-            json!("x has 3 of 1.50, [1, a]"),
+            "'%s has %d of %.2f, %s'.format(['x', 3, 1.5, [1, 2]])",
+            json!("x has 3 of 1.50, [1, 2]"),
         ),
         ("size('é') + 'abc'.size() + size([1]) + {'a': 1}.size()", json!(6)),
         (
