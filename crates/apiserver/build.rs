@@ -65,7 +65,7 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
         "v1",
         types! {
             admissionregistration::v1 {
-                MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+                MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
                 ValidatingWebhookConfiguration,
             }
         },

@@ -35,7 +35,7 @@ mod value;
 
 pub use admission::{conditions, policy};
 pub use budget::{Budget, EXPRESSION_MAX, Error, REQUEST_MAX};
-pub use check::Declarations;
+pub use check::{Declarations, JSON_PATCH, OBJECT};
 pub use estimate::{estimate, size_max};
 pub use eval::Activation;
 pub use functions::Context;

@@ -194,7 +194,11 @@ pub fn table_for(kind: &str, group: &str) -> Option<&'static TableSpec> {
             "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration",
         ) => &rbac::WEBHOOKS,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &rbac::ADMISSION_POLICIES,
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &rbac::ADMISSION_BINDINGS,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &rbac::MUTATING_POLICIES,
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
+        ) => &rbac::ADMISSION_BINDINGS,
         _ => return None,
     })
 }

@@ -1,5 +1,6 @@
 //! Who may do what: bindings, certificates and admission.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::cells::{NONE, UNSET, age, count, list, name, or, text};
@@ -101,22 +102,34 @@ pub(super) static ADMISSION_POLICIES: TableSpec = TableSpec::new(
         string("ParamKind", "Kind of its parameters."),
         AGE,
     ],
-    |policy, now| {
-        let params = match (
-            text(policy, "/spec/paramKind/apiVersion"),
-            text(policy, "/spec/paramKind/kind"),
-        ) {
-            (_, "") => UNSET.to_owned(),
-            (version, kind) => format!("{version}/{kind}"),
-        };
-        vec![
-            name(policy),
-            count(policy, "/spec/validations").into(),
-            params.into(),
-            age(policy, now),
-        ]
-    },
+    |policy, now| policy_row(policy, "/spec/validations", now),
 );
+
+pub(super) static MUTATING_POLICIES: TableSpec = TableSpec::new(
+    &[
+        NAME,
+        integer("Mutations", "Number of mutations."),
+        string("ParamKind", "Kind of its parameters."),
+        AGE,
+    ],
+    |policy, now| policy_row(policy, "/spec/mutations", now),
+);
+
+fn policy_row(policy: &Value, counted: &str, now: Timestamp) -> Vec<Value> {
+    let params = match (
+        text(policy, "/spec/paramKind/apiVersion"),
+        text(policy, "/spec/paramKind/kind"),
+    ) {
+        (_, "") => UNSET.to_owned(),
+        (version, kind) => format!("{version}/{kind}"),
+    };
+    vec![
+        name(policy),
+        count(policy, counted).into(),
+        params.into(),
+        age(policy, now),
+    ]
+}
 
 pub(super) static ADMISSION_BINDINGS: TableSpec = TableSpec::new(
     &[

@@ -75,10 +75,10 @@ pub struct Attempt<'a> {
 
 /// A webhook that was asked.
 pub struct Called {
-    pub key: String,
+    key: String,
     /// Whether it wants to be asked again about what changes after it.
-    pub again: bool,
-    pub left: Value,
+    again: bool,
+    left: Value,
 }
 
 impl<'a> Attempt<'a> {
@@ -106,6 +106,31 @@ impl<'a> Attempt<'a> {
     /// Whether this is about `plural`, with this subresource.
     pub fn is(&self, plural: &str, subresource: &str) -> bool {
         self.resource.group.is_empty() && self.resource.plural == plural && self.subresource == subresource
+    }
+
+    /// Whether a webhook or policy is to see the attempt in this round: in the last one only what was asked before,
+    /// wants to be asked again, and has not seen what changed since.
+    pub fn is_due(&self, key: &str) -> bool {
+        let called = self.called.iter().find(|called| called.key == key);
+        self.round == Round::First || called.is_some_and(|called| self.has_changed_since(called))
+    }
+
+    fn has_changed_since(&self, called: &Called) -> bool {
+        called.again && self.object.as_deref() != Some(&called.left)
+    }
+
+    /// Remembers that a webhook or policy has seen the attempt.
+    pub fn note(&mut self, key: String, again: bool) {
+        self.called.retain(|called| called.key != key);
+        if let Some(left) = self.object.as_deref().cloned() {
+            self.called.push(Called { key, again, left });
+        }
+    }
+
+    /// Asks for another round if somebody wants to see what changed since.
+    pub fn ask_for_another_round(&mut self) {
+        let wanted = self.called.iter().any(|called| self.has_changed_since(called));
+        self.again |= self.round == Round::First && wanted;
     }
 
     /// Group, version and kind of the object, when the request is taken for one about `form`.

@@ -8,11 +8,13 @@ use parking_lot::RwLock;
 use serde_json::Value;
 use std::sync::Arc;
 
-const KINDS: [&str; 4] = [
+const KINDS: [&str; 6] = [
     "mutatingwebhookconfigurations",
     "validatingwebhookconfigurations",
     "validatingadmissionpolicies",
     "validatingadmissionpolicybindings",
+    "mutatingadmissionpolicies",
+    "mutatingadmissionpolicybindings",
 ];
 
 /// What is compiled.
@@ -21,11 +23,12 @@ pub struct Compiled {
     pub mutating: Vec<Webhook>,
     pub validating: Vec<Webhook>,
     pub policies: Vec<Policy>,
+    pub mutating_policies: Vec<Policy>,
 }
 
 pub struct Hooks {
     cache: Arc<Cache>,
-    storages: [Option<StorageId>; 4],
+    storages: [Option<StorageId>; 6],
     /// With the revision of the last change it includes.
     compiled: RwLock<(u64, Arc<Compiled>)>,
 }
@@ -53,11 +56,19 @@ impl Hooks {
                 return compiled.1.clone();
             }
         }
-        let [mutating, validating, policies, bindings] = self.storages.map(|id| self.values(id));
+        let [
+            mutating,
+            validating,
+            policies,
+            bindings,
+            changing,
+            changing_bindings,
+        ] = self.storages.map(|id| self.values(id));
         let made = Arc::new(Compiled {
             mutating: webhooks::compile(&mutating),
             validating: webhooks::compile(&validating),
             policies: policies::compile(&policies, &bindings),
+            mutating_policies: policies::compile(&changing, &changing_bindings),
         });
         let mut compiled = self.compiled.write();
         if compiled.0 < newest {

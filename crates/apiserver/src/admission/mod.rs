@@ -51,6 +51,7 @@ static PLUGINS: &[Plugin] = &[
         .mutating(priority::admit)
         .validating(priority::validate),
     Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
+    Plugin::new("MutatingAdmissionPolicy").mutating(policies::mutating::admit),
     Plugin::new("MutatingAdmissionWebhook").mutating_async(webhooks::mutating::admit),
     Plugin::new("ValidatingAdmissionPolicy").validating(policies::validating::validate),
     Plugin::new("ValidatingAdmissionWebhook").validating_async(webhooks::validating::validate),

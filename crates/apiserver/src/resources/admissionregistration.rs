@@ -88,7 +88,7 @@ pub fn default_rules(object: &mut Value, key: &str) {
 }
 
 /// Selectors and rules of a policy or binding, if it has any.
-fn default_match(constraints: &mut Value) {
+pub fn default_match(constraints: &mut Value) {
     if !constraints.is_object() {
         return;
     }
@@ -105,7 +105,7 @@ fn default_match(constraints: &mut Value) {
     }
 }
 
-fn default_policy(policy: &mut Value) {
+pub fn default_policy(policy: &mut Value) {
     fill_all(&mut policy["spec"], &[("failurePolicy", json!("Fail"))]);
     if let Some(constraints) = policy.pointer_mut("/spec/matchConstraints") {
         default_match(constraints);
@@ -212,8 +212,9 @@ pub fn expression(field: &str, given: &Value, names: &Declarations, wanted: &[Ty
     }
 }
 
-fn validate_policy(policy: &Value) -> Vec<Cause> {
-    let (spec, mut causes) = (&policy["spec"], Vec::new());
+/// What policies of both kinds have.
+pub fn validate_policy_spec(spec: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
     let constraints = &spec["matchConstraints"];
     if !constraints.is_object() {
         causes.push(cause::required("spec.matchConstraints", ""));
@@ -264,6 +265,13 @@ fn validate_policy(policy: &Value) -> Vec<Cause> {
             &[],
         ));
     }
+    causes
+}
+
+fn validate_policy(policy: &Value) -> Vec<Cause> {
+    let spec = &policy["spec"];
+    let mut causes = validate_policy_spec(spec);
+    let names = cel::policy(spec["paramKind"].is_object());
     let (validations, annotations) = (list(&spec["validations"]), list(&spec["auditAnnotations"]));
     if validations.is_empty() && annotations.is_empty() {
         let hint = "validations or auditAnnotations must contain at least one item";
@@ -330,8 +338,9 @@ fn validate_match(at: &str, constraints: &Value) -> Vec<Cause> {
     causes
 }
 
-fn validate_binding(binding: &Value) -> Vec<Cause> {
-    let (spec, mut causes) = (&binding["spec"], Vec::new());
+/// What bindings of both kinds have.
+pub fn validate_binding_spec(spec: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
     if text(&spec["policyName"]).is_empty() {
         causes.push(cause::required("spec.policyName", ""));
     }
@@ -356,6 +365,15 @@ fn validate_binding(binding: &Value) -> Vec<Cause> {
             &["Allow", "Deny"],
         ));
     }
+    if spec["matchResources"].is_object() {
+        causes.extend(validate_match("spec.matchResources", &spec["matchResources"]));
+    }
+    causes
+}
+
+fn validate_binding(binding: &Value) -> Vec<Cause> {
+    let spec = &binding["spec"];
+    let mut causes = validate_binding_spec(spec);
     let actions = list(&spec["validationActions"]);
     if actions.is_empty() {
         causes.push(cause::required("spec.validationActions", ""));
@@ -380,9 +398,6 @@ fn validate_binding(binding: &Value) -> Vec<Cause> {
             &spec["validationActions"],
             "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)",
         ));
-    }
-    if spec["matchResources"].is_object() {
-        causes.extend(validate_match("spec.matchResources", &spec["matchResources"]));
     }
     causes
 }

@@ -20,6 +20,7 @@ mod discovery;
 mod events;
 mod flowcontrol;
 mod leases;
+mod mutatingpolicies;
 mod namespaces;
 mod networking;
 mod node;
@@ -93,6 +94,8 @@ pub static TABLE: &[Resource] = &[
     storage::CSINODES,
     storage::STORAGECLASSES,
     storage::VOLUMEATTACHMENTS,
+    mutatingpolicies::MUTATINGADMISSIONPOLICIES,
+    mutatingpolicies::MUTATINGADMISSIONPOLICYBINDINGS,
     webhooks::MUTATINGWEBHOOKCONFIGURATIONS,
     admissionregistration::VALIDATINGADMISSIONPOLICIES,
     admissionregistration::VALIDATINGADMISSIONPOLICYBINDINGS,

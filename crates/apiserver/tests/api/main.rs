@@ -14,6 +14,7 @@ mod etcd;
 mod kinds;
 mod limits;
 mod list;
+mod mutating_policies;
 mod observability;
 mod patch;
 mod pods;

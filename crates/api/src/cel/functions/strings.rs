@@ -67,6 +67,9 @@ pub const TABLE: Table = &[
         join(context, a, text(&a[1])?)
     }),
     ("string::format(list<dyn>) string", format),
+    ("jsonpatch.escapeKey(string) string", |context, a| {
+        one(context, a, |t| t.replace('~', "~0").replace('/', "~1"))
+    }),
     ("strings.quote(string) string", |context, a| {
         one(context, a, |t| format!("{t:?}"))
     }),

@@ -3,7 +3,9 @@
 //! | file | does |
 //! |---|---|
 //! | `params` | the objects that a binding gives to its policy's expressions |
+//! | `mutating` | which policies change a request's object |
 //! | `validating` | which policies a request has to satisfy, and what becomes of it if it doesn't |
+pub mod mutating;
 mod params;
 pub mod validating;
 
@@ -27,10 +29,38 @@ pub struct Policy {
     required: bool,
     params: Option<ParamKind>,
     bindings: Vec<Binding>,
+    mutations: Vec<Mutation>,
+    /// Whether it is asked again about what changed after it.
+    again: bool,
 }
 
 /// What cannot be compiled, which validation refuses, fails when it is evaluated.
 type Expression = Result<Program, String>;
+
+/// An expression whose value changes the object.
+#[derive(Debug)]
+enum Mutation {
+    /// An object that is applied.
+    Apply(Expression),
+    /// A JSON patch.
+    Patch(Expression),
+}
+
+impl Mutation {
+    fn of(value: &Value, names: &Declarations) -> Self {
+        if value["patchType"] == "JSONPatch" {
+            Self::Patch(compiled(&value["jsonPatch"]["expression"], names))
+        } else {
+            Self::Apply(compiled(&value["applyConfiguration"]["expression"], names))
+        }
+    }
+
+    fn expression(&self) -> &Expression {
+        match self {
+            Self::Apply(expression) | Self::Patch(expression) => expression,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Validation {
@@ -76,6 +106,7 @@ impl Policy {
     fn of(name: String, spec: &Value, bindings: Vec<Binding>) -> Self {
         let params = ParamKind::of(&spec["paramKind"]);
         let names = cel::policy(params.is_some());
+        let making = names.clone().making_objects();
         let list = |key: &str| spec[key].as_array().map_or(&[][..], Vec::as_slice);
         Self {
             name,
@@ -101,6 +132,11 @@ impl Policy {
             required: spec["failurePolicy"] != "Ignore",
             params,
             bindings,
+            mutations: list("mutations")
+                .iter()
+                .map(|m| Mutation::of(m, &making))
+                .collect(),
+            again: spec["reinvocationPolicy"] == "IfNeeded",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Mutating webhooks: one after the other, each sees what those before it changed.
 use super::Webhook;
 use super::call::ask;
-use crate::admission::attempt::{Attempt, Called, Round};
+use crate::admission::attempt::Attempt;
 use crate::admission::matching::GROUP;
 use crate::admission::review;
 use crate::status::ApiError;
@@ -18,23 +18,12 @@ async fn ask_all(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     }
     let hooks = attempt.server.hooks.current();
     for webhook in &hooks.mutating {
-        if attempt.round == Round::Again && !wants_again(webhook, attempt) {
-            continue;
+        if attempt.is_due(&webhook.key) {
+            ask_one(webhook, attempt).await?;
         }
-        ask_one(webhook, attempt).await?;
     }
-    let changed_after = attempt
-        .called
-        .iter()
-        .any(|called| called.again && attempt.object.as_deref() != Some(&called.left));
-    attempt.again |= attempt.round == Round::First && changed_after;
+    attempt.ask_for_another_round();
     Ok(())
-}
-
-/// Whether a webhook that was asked wants to see what has changed since.
-fn wants_again(webhook: &Webhook, attempt: &Attempt<'_>) -> bool {
-    let called = attempt.called.iter().find(|called| called.key == webhook.key);
-    called.is_some_and(|called| called.again && attempt.object.as_deref() != Some(&called.left))
 }
 
 async fn ask_one(webhook: &Webhook, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
@@ -61,14 +50,6 @@ async fn ask_one(webhook: &Webhook, attempt: &mut Attempt<'_>) -> Result<(), Api
         let patched = patch::json(&request["object"], operations).map_err(ApiError::internal)?;
         attempt.take_over(form, patched)?;
     }
-    if let Some(object) = attempt.object.as_deref() {
-        let left = object.clone();
-        attempt.called.retain(|called| called.key != webhook.key);
-        attempt.called.push(Called {
-            key: webhook.key.clone(),
-            again: webhook.again,
-            left,
-        });
-    }
+    attempt.note(webhook.key.clone(), webhook.again);
     Ok(())
 }
