@@ -129,6 +129,8 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
             networking::v1 { IPAddress, Ingress, IngressClass, NetworkPolicy, ServiceCIDR }
         },
     ),
+    // For the documents of custom resources.
+    ("meta.k8s.io", "v1", types! { meta::v1 { ObjectMeta } }),
     ("node.k8s.io", "v1", types! { node::v1 { RuntimeClass } }),
     (
         "policy",

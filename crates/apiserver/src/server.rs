@@ -14,7 +14,7 @@ use crate::flow::{Flow, FlowConfig};
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
 use crate::metrics::{Metrics, Timed};
-use crate::registry::ServiceNetwork;
+use crate::registry::{Recent, ServiceNetwork};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use crate::upkeep;
@@ -128,6 +128,8 @@ pub struct ApiServer {
     pub(crate) hooks: Hooks,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
+    /// Events as protobuf, encoded once for all who watch.
+    pub(crate) recent: Recent,
     event_leases: EventLeases,
     rbac: Rbac,
     fed: Arc<AtomicBool>,
@@ -183,6 +185,7 @@ impl ApiServer {
             front_proxy,
             shutdown,
             metrics,
+            recent: Recent::default(),
             event_leases: EventLeases::default(),
             fed,
         });

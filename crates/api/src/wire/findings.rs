@@ -106,7 +106,7 @@ impl Place {
 
     fn of_type(ty: Type) -> Place {
         match ty {
-            Type::Message(id) => Place::Message(id),
+            Type::Message(id) | Type::Either(id, _) => Place::Message(id),
             Type::Raw => Place::Ignored,
             _ => Place::Free,
         }
@@ -203,7 +203,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let place = match self.place {
             Place::Field(field) if field.shape == Shape::List => self.place.item(),
-            Place::Ignored => Place::Ignored,
+            // A list where one message may stand as well.
+            Place::Ignored | Place::Message(_) => self.place,
             _ => Place::Free,
         };
         let mut list = Vec::new();

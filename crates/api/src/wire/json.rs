@@ -75,7 +75,7 @@ impl Place {
 
     fn of_type(ty: Type) -> Place {
         match ty {
-            Type::Message(id) => Place::Message(id),
+            Type::Message(id) | Type::Either(id, _) => Place::Message(id),
             _ => Place::Free,
         }
     }
@@ -83,6 +83,8 @@ impl Place {
     fn item(self) -> Place {
         match self {
             Place::Field(field) => Place::of_type(field.ty),
+            // A list where one message may stand as well.
+            Place::Message(_) => self,
             _ => Place::Free,
         }
     }

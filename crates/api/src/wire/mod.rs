@@ -12,6 +12,8 @@ pub mod schema;
 
 mod error;
 mod findings;
+#[cfg(test)]
+mod golden;
 mod normalize;
 mod scalar;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::error::DecodeError;
 use super::scalar::{self, Refused};
-use super::schema::{Field, Message, MessageId, Schema, Shape, Type};
+use super::schema::{Field, Message, MessageId, Other, Schema, Shape, Type};
 
 /// Gives an object of a built-in kind its one form. `kind` and `apiVersion` may be absent in the object.
 pub fn normalize(api_version: &str, kind: &str, object: Value) -> Result<Value, DecodeError> {
@@ -168,10 +168,10 @@ impl Walk {
         Ok(Some(match field.ty {
             _ if field.presence => Value::Null,
             Type::String | Type::Bytes => Value::from(""),
-            Type::Int32 | Type::Int64 | Type::IntOrString => Value::from(0),
+            Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
             Type::Bool => Value::from(false),
             Type::Quantity => Value::from("0"),
-            Type::Time | Type::MicroTime | Type::Raw | Type::Strings => Value::Null,
+            Type::Time | Type::MicroTime | Type::Raw | Type::Strings | Type::Either(..) => Value::Null,
             Type::Message(id) => Value::Object(self.message(id, Map::new())?),
         }))
     }
@@ -183,10 +183,10 @@ impl Walk {
         }
         Ok(match field.ty {
             Type::String | Type::Bytes => Value::from(""),
-            Type::Int32 | Type::Int64 | Type::IntOrString => Value::from(0),
+            Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
             Type::Bool => Value::from(false),
             Type::Quantity => Value::from("0"),
-            Type::Time | Type::MicroTime | Type::Raw | Type::Strings => Value::Null,
+            Type::Time | Type::MicroTime | Type::Raw | Type::Strings | Type::Either(..) => Value::Null,
             Type::Message(id) => Value::Object(self.message(id, Map::new())?),
         })
     }
@@ -197,6 +197,7 @@ impl Walk {
             Type::Bytes => scalar::bytes(value),
             Type::Int32 => scalar::integer(value, i32::MIN.into(), i32::MAX.into()),
             Type::Int64 => scalar::integer(value, i64::MIN, i64::MAX),
+            Type::Double => scalar::double(value),
             Type::Bool => scalar::boolean(value),
             Type::Time => scalar::time(value),
             Type::MicroTime => scalar::micro_time(value),
@@ -211,11 +212,36 @@ impl Walk {
                 Value::Object(object) => return self.message(id, object).map(Value::Object),
                 other => Err(Refused::Type(scalar::found(&other).to_owned())),
             },
+            Type::Either(id, other) => return self.either(id, other, value),
         };
         checked.map_err(|refused| match refused {
             Refused::Type(found) => self.mismatch(owner, field, &found, self.go_item_type(field)),
             Refused::Value(cause) => Wrong(cause),
         })
+    }
+
+    /// A message, or what may stand in its place.
+    fn either(&mut self, id: MessageId, other: Other, value: Value) -> Result<Value, Wrong> {
+        match (other, value) {
+            (_, Value::Object(object)) => self.message(id, object).map(Value::Object),
+            (Other::Bool, value @ Value::Bool(_)) => Ok(value),
+            (Other::Strings, Value::Array(items)) if items.iter().all(Value::is_string) => {
+                Ok(Value::Array(items))
+            }
+            (Other::List, Value::Array(items)) => {
+                let mut list = Vec::with_capacity(items.len());
+                for item in items {
+                    let Value::Object(item) = item else {
+                        return Err(Wrong("JSON schema or an array of them expected".to_owned()));
+                    };
+                    list.push(Value::Object(self.message(id, item)?));
+                }
+                Ok(Value::Array(list))
+            }
+            (Other::Bool, _) => Err(Wrong("boolean or JSON schema expected".to_owned())),
+            (Other::List, _) => Err(Wrong("JSON schema or an array of them expected".to_owned())),
+            (Other::Strings, _) => Err(Wrong("JSON schema or an array of strings expected".to_owned())),
+        }
     }
 
     fn mismatch(&self, owner: &Message, _field: &Field, found: &str, go: String) -> Wrong {
@@ -241,6 +267,7 @@ impl Walk {
             Type::Bytes => "[]uint8".to_owned(),
             Type::Int32 => "int32".to_owned(),
             Type::Int64 => "int64".to_owned(),
+            Type::Double => "float64".to_owned(),
             Type::Bool => "bool".to_owned(),
             Type::Time => "v1.Time".to_owned(),
             Type::MicroTime => "v1.MicroTime".to_owned(),
@@ -248,7 +275,7 @@ impl Walk {
             Type::IntOrString => "intstr.IntOrString".to_owned(),
             Type::Raw => "runtime.RawExtension".to_owned(),
             Type::Strings => "[]string".to_owned(),
-            Type::Message(id) => self.schema.message(id).go_name(),
+            Type::Message(id) | Type::Either(id, _) => self.schema.message(id).go_name(),
         }
     }
 }
@@ -261,7 +288,7 @@ fn empty(field: &Field) -> Option<Value> {
 /// Left out where the type has no presence: what Go's `omitempty` leaves out.
 fn is_zero(value: &Value, ty: Type) -> bool {
     match ty {
-        Type::Message(_) | Type::Raw | Type::Quantity | Type::IntOrString => false,
+        Type::Message(_) | Type::Either(..) | Type::Raw | Type::Quantity | Type::IntOrString => false,
         _ => match value {
             Value::Null | Value::Bool(false) => true,
             Value::String(s) => s.is_empty(),

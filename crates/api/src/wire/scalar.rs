@@ -58,6 +58,24 @@ pub(super) fn integer(value: Value, min: i64, max: i64) -> Result<Value, Refused
     }
 }
 
+pub(super) fn double(value: Value) -> Result<Value, Refused> {
+    match value.as_f64() {
+        Some(number) if value.is_number() => Ok(float(number)),
+        _ => Err(mismatch(&value)),
+    }
+}
+
+/// The widest range in which every whole number is a float of its own.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// A float as JSON has it: whole numbers without a fraction.
+pub(super) fn float(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() <= WHOLE_MAX {
+        return Value::from(number as i64);
+    }
+    Value::from(number)
+}
+
 pub(super) fn bytes(value: Value) -> Result<Value, Refused> {
     let Value::String(text) = value else {
         return Err(mismatch(&value));

@@ -340,7 +340,7 @@ mod any_object {
     use proptest::prelude::*;
     use serde_json::{Value, json as j};
 
-    use super::super::schema::{Field, MessageId, Schema, Shape, Type};
+    use super::super::schema::{Field, MessageId, Other, Schema, Shape, Type};
     use super::super::{findings, json, normalize, protobuf};
 
     /// An object of the message with about half its fields set, some of them to their zero.
@@ -383,6 +383,7 @@ mod any_object {
                 }
             }
             Type::Int32 | Type::Int64 => j!(i64::from(n % 4) - 1),
+            Type::Double => j!([0.0, 1.0, -2.5, 1e20][usize::from(n % 4)]),
             Type::Bool => j!(n.is_multiple_of(2)),
             Type::Time => j!(["2026-01-02T03:04:05Z", "0001-01-01T00:00:00Z"][usize::from(n % 2)]),
             Type::MicroTime => j!("2026-01-02T03:04:05.000006Z"),
@@ -397,6 +398,10 @@ mod any_object {
             Type::Raw => j!({"a": {"$patch": n}}),
             Type::Strings => j!(["x"]),
             Type::Message(id) => object(id, depth + 1, seed),
+            Type::Either(_, Other::Bool) if n.is_multiple_of(2) => j!(n.is_multiple_of(4)),
+            Type::Either(_, Other::Strings) if n.is_multiple_of(2) => j!(["x"]),
+            Type::Either(id, Other::List) if n.is_multiple_of(2) => j!([object(id, depth + 1, seed)]),
+            Type::Either(id, _) => object(id, depth + 1, seed),
         }
     }
 

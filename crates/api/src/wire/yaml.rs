@@ -4,6 +4,10 @@ use serde_json::Value;
 
 use super::error::DecodeError;
 
+mod write;
+
+pub use write::to_yaml;
+
 /// Decodes a YAML body into the JSON it stands for.
 pub fn from_yaml(body: &[u8]) -> Result<Value, DecodeError> {
     let options = serde_saphyr::options! {
@@ -34,10 +38,4 @@ fn first_document(text: &str) -> &str {
         at += line.len();
     }
     text
-}
-
-/// Writes an object as YAML.
-pub fn to_yaml(object: &Value) -> Result<String, DecodeError> {
-    serde_saphyr::to_string(object)
-        .map_err(|e| DecodeError::Syntax(format!("error converting JSON to YAML: {e}")))
 }

@@ -33,7 +33,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How a browser's WebSocket brings a token: it cannot set headers.
-const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+pub const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Everything that proves who is calling, but for service account tokens.
 pub struct Authentication {

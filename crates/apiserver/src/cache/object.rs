@@ -5,6 +5,7 @@ use crate::resources::Resource;
 use bytes::Bytes;
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub(crate) const ADDED: &[u8] = br#"{"type":"ADDED","object":"#;
 pub(crate) const MODIFIED: &[u8] = br#"{"type":"MODIFIED","object":"#;
@@ -19,8 +20,6 @@ pub(crate) const EVENT_END: &[u8] = b"}\n";
 #[derive(Debug)]
 pub struct Object {
     line: Bytes,
-    /// Where the object begins in `line`.
-    start: u32,
     /// Where the object's members after `kind` and `apiVersion` begin.
     item: u32,
     /// Where the members after `resourceVersion` begin.
@@ -33,6 +32,8 @@ pub struct Object {
     pub fields: Box<[Box<str>]>,
     /// False when the last write was a create.
     modified: bool,
+    /// Bytes of its protobuf message, once somebody has asked for that; 0 before.
+    protobuf_bytes: AtomicU32,
 }
 
 /// Bytes of a stored value could not be read.
@@ -89,7 +90,6 @@ impl Object {
         let (line, tail) = assemble(kind, &head, revision, &stored[head.len()..]);
         Ok(Self {
             line,
-            start: kind.len() as u32,
             item: (kind.len() + head.len() - METADATA.len()) as u32,
             tail,
             revision,
@@ -97,6 +97,7 @@ impl Object {
             labels,
             fields,
             modified: !created,
+            protobuf_bytes: AtomicU32::new(0),
         })
     }
 
@@ -107,7 +108,6 @@ impl Object {
         let (line, tail) = assemble(MODIFIED, &head, revision, &self.line[self.tail as usize..end]);
         Self {
             line,
-            start: MODIFIED.len() as u32,
             item: (MODIFIED.len() + head.len() - METADATA.len()) as u32,
             tail,
             revision,
@@ -115,13 +115,36 @@ impl Object {
             labels: self.labels.clone(),
             fields: self.fields.clone(),
             modified: true,
+            protobuf_bytes: AtomicU32::new(0),
         }
+    }
+
+    /// Where the object begins in the line.
+    fn start(&self) -> usize {
+        if self.modified {
+            MODIFIED.len()
+        } else {
+            ADDED.len()
+        }
+    }
+
+    /// The length of its protobuf message, if it has been encoded before.
+    pub fn protobuf_bytes(&self) -> Option<usize> {
+        match self.protobuf_bytes.load(Ordering::Relaxed) {
+            0 => None,
+            bytes => Some(bytes as usize),
+        }
+    }
+
+    /// Remembers that length: a list needs those of all its items before it begins.
+    pub fn set_protobuf_bytes(&self, bytes: usize) {
+        self.protobuf_bytes
+            .store(u32::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The object as JSON, with kind, apiVersion and resourceVersion.
     pub fn json(&self) -> Bytes {
-        self.line
-            .slice(self.start as usize..self.line.len() - EVENT_END.len())
+        self.line.slice(self.start()..self.line.len() - EVENT_END.len())
     }
 
     /// What is at these JSON pointers.
@@ -133,7 +156,7 @@ impl Object {
 
     /// The object as JSON, borrowed.
     pub fn json_slice(&self) -> &[u8] {
-        &self.line[self.start as usize..self.line.len() - EVENT_END.len()]
+        &self.line[self.start()..self.line.len() - EVENT_END.len()]
     }
 
     /// The object's members without `kind` and `apiVersion`, and its closing brace: put `{` before it.
@@ -147,7 +170,7 @@ impl Object {
         if std::ptr::eq(kind, own) || kind == own {
             return [self.line.clone(), Bytes::new()];
         }
-        [Bytes::from_static(kind), self.line.slice(self.start as usize..)]
+        [Bytes::from_static(kind), self.line.slice(self.start()..)]
     }
 
     /// True when storing `stored` would change nothing.
@@ -160,12 +183,13 @@ impl Object {
 
     /// The object as a tree.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.line[self.start as usize..self.line.len() - EVENT_END.len()])
-            .unwrap_or_else(|error| {
+        serde_json::from_slice(&self.line[self.start()..self.line.len() - EVENT_END.len()]).unwrap_or_else(
+            |error| {
                 // The buffer was made from a parsed value; this cannot happen.
                 tracing::error!(key = %self.key, %error, "a cached object is not JSON");
                 Value::Null
-            })
+            },
+        )
     }
 
     pub fn namespace(&self) -> &str {

@@ -8,7 +8,7 @@ pub use version::GIT_VERSION;
 use crate::ApiServer;
 use crate::authn::Accounts;
 use crate::http::Answer;
-use crate::request::Output;
+use crate::request::{Format, Output, Query, negotiate_refusal};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use http::{HeaderMap, StatusCode};
@@ -23,7 +23,7 @@ pub fn knows(server: &ApiServer, path: &str) -> bool {
 
 /// Answers a GET on a discovery path.
 pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Answer, ApiError> {
-    let value = match path.trim_end_matches('/') {
+    let mut value = match path.trim_end_matches('/') {
         "" => json!({"paths": paths(server)}),
         "/version" => version::version(),
         "/openid/v1/jwks" => {
@@ -53,12 +53,14 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
             }
         }
     };
-    let output =
-        crate::request::negotiate(headers, &crate::request::Query::default()).unwrap_or(Output::JSON);
-    let output = Output {
-        shape: crate::request::Shape::Object,
-        ..output
-    };
+    let mut output = negotiate_refusal(headers, &Query::default());
+    if output.format == Format::Protobuf {
+        match value["kind"].is_null() {
+            // The version and the list of paths are no kinds.
+            true => output = Output::JSON,
+            false => value["apiVersion"] = json!("v1"),
+        }
+    }
     Ok(Answer::Raw(
         Answer::Value(StatusCode::OK, value).into_response(&output),
     ))
@@ -104,6 +106,7 @@ fn paths(server: &ApiServer) -> Vec<String> {
         "/healthz",
         "/livez",
         "/metrics",
+        "/openapi/v2",
         "/openapi/v3",
         "/readyz",
         "/version",

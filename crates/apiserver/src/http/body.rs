@@ -23,6 +23,8 @@ const LIST_FRAME_COST_MAX: usize = 100;
 /// An answer that is made as it is sent.
 pub type Frames = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
+type Pieces = Box<dyn Iterator<Item = Bytes> + Send>;
+
 /// The body of every response of this server.
 #[derive(Default)]
 pub enum Body {
@@ -30,6 +32,8 @@ pub enum Body {
     Empty,
     Ready(VecDeque<Bytes>),
     List(ListBody),
+    /// Pieces that are made as they are sent, and the bytes that are still to come.
+    Pieces(Pieces, u64),
     Gzip(Box<GzipBody>),
     Stream(Frames),
 }
@@ -39,12 +43,18 @@ impl Body {
         Self::Stream(Box::pin(stream))
     }
 
+    /// Pieces of that many bytes together.
+    pub fn pieces(bytes: u64, pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Self {
+        Self::Pieces(Box::new(pieces), bytes)
+    }
+
     /// Its length, as far as it is known before it is sent.
     pub fn bytes(&self) -> Option<u64> {
         match self {
             Self::Empty => Some(0),
             Self::Ready(frames) => Some(frames.iter().map(|f| f.len() as u64).sum()),
             Self::List(list) => Some(list.left),
+            Self::Pieces(_, bytes) => Some(*bytes),
             Self::Gzip(_) | Self::Stream(_) => None,
         }
     }
@@ -161,6 +171,10 @@ impl http_body::Body for Body {
             Self::Empty => Poll::Ready(None),
             Self::Ready(frames) => Poll::Ready(frames.pop_front().map(|f| Ok(Frame::data(f)))),
             Self::List(list) => list.poll_frame(cx).map(|frame| frame.map(|f| Ok(Frame::data(f)))),
+            Self::Pieces(pieces, bytes) => Poll::Ready(pieces.next().map(|piece| {
+                *bytes = bytes.saturating_sub(piece.len() as u64);
+                Ok(Frame::data(piece))
+            })),
             Self::Gzip(body) => body
                 .poll_bytes(cx)
                 .map(|item| item.map(|bytes| bytes.map(Frame::data))),
@@ -176,6 +190,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Ready(frames) => frames.is_empty(),
             Self::List(list) => list.left == 0,
+            Self::Pieces(_, bytes) => *bytes == 0,
             Self::Gzip(body) => body.is_done(),
             Self::Stream(_) => false,
         }
@@ -186,6 +201,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Ready(frames) => SizeHint::with_exact(frames.iter().map(|f| f.len() as u64).sum()),
             Self::List(list) => SizeHint::with_exact(list.left),
+            Self::Pieces(_, bytes) => SizeHint::with_exact(*bytes),
             Self::Gzip(_) | Self::Stream(_) => SizeHint::default(),
         }
     }

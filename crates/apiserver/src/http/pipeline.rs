@@ -4,10 +4,10 @@ use super::exchange::Exchange;
 use super::respond::{Answer, add_warning, error_response};
 use crate::authn::UserInfo;
 use crate::authz;
-use crate::request::{self, BODY_BYTES_MAX, Output, Query, RequestInfo};
+use crate::request::{self, BODY_BYTES_MAX, Offer, Output, Query, RequestInfo};
 use crate::resources::Resource;
 use crate::status::ApiError;
-use crate::{ApiServer, aggregation, discovery, health, metrics, openapi, registry};
+use crate::{ApiServer, aggregation, discovery, health, metrics, openapi, registry, usage};
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, FutureExt, TryFutureExt};
 use http::{HeaderMap, Method, Response, request::Parts};
@@ -163,6 +163,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         .and_then(|s| s.split(',').find_map(|t| t.strip_prefix("metadata.name=")))
         .map(|name| name.trim_start_matches('=').to_owned());
     let info = request::parse(&parts.method, path, query.flag("watch"), name_selector);
+    let refusal = || request::negotiate_refusal(&parts.headers, &query);
     let routed = info.is_resource.then(|| route(&server, &info));
     let resource = routed.as_ref().and_then(|routed| routed.as_ref().ok().copied());
     exchange.kind = metrics::kind_of(&info, resource, &parts.method, &query);
@@ -182,13 +183,13 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     }
     let caller = match caller.user {
         Ok(user) => user,
-        Err(error) => return exchange.refuse(error, &Output::JSON),
+        Err(error) => return exchange.refuse(error, &refusal()),
     };
     exchange.user = Some(caller.clone());
     let asked = authz::Attributes::of(&info, &query);
     let user = match authz::acting_user(&server, caller.clone(), &parts.headers, &asked) {
         Ok(user) => user,
-        Err(error) => return exchange.refuse(error, &Output::JSON),
+        Err(error) => return exchange.refuse(error, &refusal()),
     };
     if !Arc::ptr_eq(&caller, &user)
         && let Some(record) = &mut exchange.record
@@ -209,14 +210,14 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
             Err(turned_away) => {
                 server.metrics.flow.turned_away(&turned_away);
                 exchange.class = turned_away.class;
-                return exchange.refuse(ApiError::overloaded(), &Output::JSON);
+                return exchange.refuse(ApiError::overloaded(), &refusal());
             }
         }
     };
     let decision = authz::decide(&server, &user, &asked);
     exchange.decided(&decision);
     if let Err(error) = authz::enforce(&user, &asked, decision) {
-        return exchange.refuse(error, &Output::JSON);
+        return exchange.refuse(error, &refusal());
     }
     let deadline = match long_running {
         true => Ok(REQUEST_TIME_MAX),
@@ -224,32 +225,32 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     };
     let deadline = match deadline {
         Ok(deadline) => deadline,
-        Err(error) => return exchange.refuse(error, &Output::JSON),
+        Err(error) => return exchange.refuse(error, &refusal()),
     };
     if let Some(remote) = server.aggregation.remote_of_path(path) {
         let body = match upload.read(deadline).await {
             Ok(body) => body,
-            Err(error) => return exchange.refuse(error, &Output::JSON),
+            Err(error) => return exchange.refuse(error, &refusal()),
         };
         let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, body);
         return match answer.await {
             Ok(response) => response,
-            Err(error) => exchange.refuse(error, &Output::JSON),
+            Err(error) => exchange.refuse(error, &refusal()),
         };
     }
     let Some(routed) = routed else {
         return match non_resource(&server, &parts, &query) {
             Ok(answer) => answer.into_response(&Output::JSON),
-            Err(error) => exchange.refuse(error, &Output::JSON),
+            Err(error) => exchange.refuse(error, &refusal()),
         };
-    };
-    let output = match request::negotiate(&parts.headers, &query) {
-        Ok(output) => output,
-        Err(error) => return exchange.refuse(error, &Output::JSON),
     };
     let resource = match routed {
         Ok(resource) => resource,
-        Err(error) => return exchange.refuse(error, &output),
+        Err(error) => return exchange.refuse(error, &refusal()),
+    };
+    let output = match request::negotiate(&parts.headers, &query, offer(resource, &info)) {
+        Ok(output) => output,
+        Err(error) => return exchange.refuse(error, &Output::JSON),
     };
     let body = match upload.read(deadline).await {
         Ok(body) => body,
@@ -329,6 +330,18 @@ fn route(server: &ApiServer, info: &RequestInfo) -> Result<&'static Resource, Ap
     Ok(resource)
 }
 
+/// The forms in which a request can be answered.
+fn offer(resource: &Resource, info: &RequestInfo) -> Offer {
+    // A scale of a custom resource is a built-in kind; what nodes use has no protobuf form either.
+    let custom = resource.custom.is_some() && info.subresource != "scale" || resource.group == usage::GROUP;
+    match (info.verb == "watch", custom) {
+        (false, false) => Offer::BuiltIn,
+        (false, true) => Offer::Custom,
+        (true, false) => Offer::BuiltInWatch,
+        (true, true) => Offer::CustomWatch,
+    }
+}
+
 /// `?timeout=` (contract §1): unreadable is refused, everything odd means the maximum.
 fn deadline(query: &Query) -> Result<Duration, ApiError> {
     let Some(text) = query.get("timeout") else {
@@ -360,7 +373,7 @@ fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answ
     if let Some(answer) = metrics::answer(server, path) {
         return Ok(answer);
     }
-    if let Some(answer) = openapi::answer(server, path, query) {
+    if let Some(answer) = openapi::answer(server, &parts.headers, path, query) {
         return answer;
     }
     discovery::answer(server, &parts.headers, path)

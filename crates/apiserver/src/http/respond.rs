@@ -2,11 +2,12 @@
 use super::Body;
 use crate::cache::Object;
 use crate::encode;
-use crate::request::Output;
+use crate::request::{Format, Output};
 use crate::status::ApiError;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
+use orlop_api::wire;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl Answer {
     pub fn into_response(self, output: &Output) -> Response<Body> {
         match self {
             Self::Raw(response) => response,
-            Self::Object(code, object) if !output.yaml && !output.pretty => {
+            Self::Object(code, object) if output.is_compact_json() => {
                 let frames = [object.json(), Bytes::from_static(b"\n")];
                 response(code, "application/json", Body::frames(frames))
             }
@@ -48,16 +49,28 @@ impl Answer {
 }
 
 fn write(code: StatusCode, value: &Value, output: &Output) -> Response<Body> {
-    let bytes = if output.yaml {
-        serde_saphyr::to_string(value).unwrap_or_default().into_bytes()
-    } else if output.pretty {
-        let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
-        bytes.push(b'\n');
-        bytes
-    } else {
-        let mut bytes = encode::object(value);
-        bytes.push(b'\n');
-        bytes
+    let bytes = match output.format {
+        Format::Yaml => wire::to_yaml(value).into_bytes(),
+        Format::Protobuf => match wire::protobuf::encode(value) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                // Clients decode by Content-Type.
+                tracing::warn!(%error, kind = %value["kind"], "an answer has no protobuf form");
+                let output = Output {
+                    format: Format::Json,
+                    ..*output
+                };
+                return write(code, value, &output);
+            }
+        },
+        Format::Json => {
+            let mut bytes = match output.pretty {
+                true => wire::json::encode_pretty(value),
+                false => encode::object(value),
+            };
+            bytes.push(b'\n');
+            bytes
+        }
     };
     response(code, output.content_type(), bytes.into())
 }

@@ -1,9 +1,19 @@
 //! The documents of custom resources: their schemas as their definitions give them.
 use super::operations::{meta, reference, schema};
-use super::{Document, Schemas};
+use super::{Document, SCHEMAS, Schemas};
 use crate::ApiServer;
 use crate::resources::Resource;
+use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
+
+/// What every object and every list has.
+static META: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    let packed = SCHEMAS.iter().find(|(group, ..)| *group == "meta.k8s.io");
+    let read = packed.map(|(.., schemas)| serde_json::from_reader(GzDecoder::new(*schemas)));
+    // What the build has written can be read.
+    read.and_then(Result::ok).unwrap_or_default()
+});
 
 /// One document a group-version.
 pub fn documents(server: &ApiServer) -> Vec<Document> {
@@ -21,14 +31,7 @@ pub fn documents(server: &ApiServer) -> Vec<Document> {
 }
 
 fn schemas(resources: &[&'static Resource]) -> Value {
-    let mut schemas = Map::new();
-    let object = |description: &str| json!({"type": "object", "description": description});
-    schemas.insert(meta("ObjectMeta"), object("Metadata that every object has."));
-    schemas.insert(meta("ListMeta"), object("Metadata that every list has."));
-    schemas.insert(
-        meta("Status"),
-        object("The answer of a call that returns no object."),
-    );
+    let mut schemas = META.clone();
     for resource in resources {
         let Some(custom) = resource.custom else { continue };
         let gvk =

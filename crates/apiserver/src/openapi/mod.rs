@@ -1,23 +1,25 @@
-//! OpenAPI v3: one document a group-version, with schemas for `kubectl explain` and the merge keys of patches, and
+//! OpenAPI v3, and v2 made from it: one document a group-version, with schemas for `kubectl explain` and the merge keys of patches, and
 //! with the operations by which clients find kinds and see that the server validates (contract §5).
 //!
 //! The schemas are made by the build and lie in the program compressed; a document is put together when it is asked
 //! for, which is rare: clients keep it under its hash.
 use crate::ApiServer;
 use crate::http::{Answer, Body, response};
-use crate::request::Query;
+use crate::request::{Query, accepted};
 use crate::resources::{self, Resource, api_version};
 use crate::status::ApiError;
 use flate2::read::GzDecoder;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, LOCATION};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 use std::io::Read;
 use std::sync::LazyLock;
 
 mod custom;
+mod gnostic;
 mod operations;
+mod swagger;
 
 /// Group, version and compressed schemas.
 static SCHEMAS: &[(&str, &str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
@@ -67,7 +69,15 @@ fn documents(server: &ApiServer) -> Vec<Document> {
 }
 
 /// Answers if the path is one of OpenAPI.
-pub fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
+pub fn answer(
+    server: &ApiServer,
+    headers: &HeaderMap,
+    path: &str,
+    query: &Query,
+) -> Option<Result<Answer, ApiError>> {
+    if path.trim_end_matches('/') == "/openapi/v2" {
+        return Some(Ok(Answer::Raw(older(server, headers))));
+    }
     let rest = path.strip_prefix("/openapi/v3")?;
     let name = rest.trim_matches('/');
     if name.is_empty() {
@@ -107,6 +117,50 @@ pub fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<An
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     Some(Ok(Answer::Raw(answer)))
+}
+
+/// Media types of the older document as protobuf, by the name that clients ask for and the one it is called now.
+const GNOSTIC: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+
+/// The document of OpenAPI v2, in the form the client wants.
+fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
+    let wanted = accepted(headers);
+    let form = wanted.iter().find_map(|range| match range.media {
+        "application/json" | "application/*" | "*/*" => Some(false),
+        media => GNOSTIC.contains(&media).then_some(true),
+    });
+    let content_type = match form.or(wanted.is_empty().then_some(false)) {
+        None => return response(StatusCode::NOT_ACCEPTABLE, "text/plain", Body::Empty),
+        Some(false) => "application/json",
+        Some(true) => GNOSTIC[1],
+    };
+    let etag = swagger::etag(server);
+    let known = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|tag| tag.trim() == etag);
+    let mut answer = if known {
+        response(StatusCode::NOT_MODIFIED, content_type, Body::Empty)
+    } else {
+        let mut bytes = swagger::text(server, &etag);
+        if content_type != "application/json" {
+            let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            bytes = gnostic::document(&document);
+        }
+        response(StatusCode::OK, content_type, bytes.into())
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        answer.headers_mut().insert(ETAG, etag);
+    }
+    answer
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    answer
 }
 
 fn url(document: &Document) -> String {

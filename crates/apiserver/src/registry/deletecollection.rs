@@ -19,5 +19,5 @@ pub async fn delete_collection(call: &Call) -> Result<Answer, ApiError> {
             Err(error) => return Err(error),
         }
     }
-    list::answer(call, page)
+    list::answer(call, page).await
 }

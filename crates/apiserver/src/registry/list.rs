@@ -1,9 +1,9 @@
 //! Collections: from the cache now, or from the store's history for exact and continued lists
 //! (contract §8.1 to §8.3).
-use super::{get, present};
+use super::{get, present, protobuf};
 use crate::cache::{Object, Snapshot, StorageId};
 use crate::http::{Answer, Body, Call, ListBody};
-use crate::request::{Filter, ListOptions, Shape, VersionMatch};
+use crate::request::{Filter, Format, ListOptions, Shape, VersionMatch};
 use crate::resources::ROOT;
 use crate::status::ApiError;
 use base64::Engine;
@@ -31,7 +31,7 @@ pub async fn list(call: &Call) -> Result<Answer, ApiError> {
     let options = ListOptions::parse(&call.query, false)?;
     let filter = Filter::parse(call.resource, namespace(call), &call.query)?;
     let page = page(call, &options, &filter).await?;
-    answer(call, page)
+    answer(call, page).await
 }
 
 /// The namespace a collection request is limited to.
@@ -246,7 +246,7 @@ impl Token {
 }
 
 /// The page as a list, a table, or metadata.
-pub fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
+pub async fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
     let mut metadata = Map::new();
     metadata.insert("resourceVersion".into(), json!(page.revision.to_string()));
     if let Some(token) = &page.next {
@@ -265,6 +265,9 @@ pub fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
             .collect();
         return Ok(Answer::Value(StatusCode::OK, tables.table(metadata, rows, true)));
     }
+    if call.output.format == Format::Protobuf {
+        return protobuf::list(call, &metadata, page.objects).await;
+    }
     let list = |kind: String, api_version: String, items: Vec<Value>| json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items});
     if call.output.shape == Shape::MetadataList {
         let items = page
@@ -280,7 +283,7 @@ pub fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
         return Ok(Answer::Value(StatusCode::OK, list));
     }
     let (kind, api_version) = (format!("{}List", resource.kind), resource.api_version());
-    if resource.view.is_some() || call.output.yaml || call.output.pretty {
+    if resource.view.is_some() || !call.output.is_compact_json() {
         let items = page
             .objects
             .iter()

@@ -8,6 +8,7 @@ mod connect;
 mod create;
 mod delete;
 mod deletecollection;
+mod event;
 mod eviction;
 mod get;
 mod identity;
@@ -16,6 +17,7 @@ mod log;
 mod ownership;
 mod patch;
 mod present;
+mod protobuf;
 mod reviews;
 mod scale;
 mod token;
@@ -26,10 +28,12 @@ pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, now, text};
 pub(crate) use present::value as present_value;
+pub(crate) use protobuf::Recent;
 
 use crate::http::{Answer, Call};
+use crate::request::Shape;
 use crate::resources::Subresource;
-use crate::status::ApiError;
+use crate::status::{ApiError, group_resource};
 use crate::usage;
 use http::Method;
 use std::sync::Arc;
@@ -50,6 +54,12 @@ pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
         return match (&call.method, call.resource.plural) {
             _ if call.resource.group == usage::GROUP => usage::answer(&call).await,
             (&Method::POST, "bindings") => binding::bind_legacy(&call).await,
+            (&Method::POST, _) if call.output.shape != Shape::Object => {
+                let resource = group_resource(call.resource.group, call.resource.plural);
+                Err(ApiError::not_acceptable(format!(
+                    "the resource {resource} does not support being converted to a Table"
+                )))
+            }
             (&Method::POST, _) => reviews::answer(&call).await,
             _ => Err(ApiError::method_not_allowed()),
         };

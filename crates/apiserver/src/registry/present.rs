@@ -1,8 +1,9 @@
 //! Objects in the shape the client asked for: whole, as a table row, or metadata only (contract §11).
+use super::protobuf::Form;
 use crate::cache::Object;
 use crate::custom::Definition;
-use crate::http::{Answer, Call};
-use crate::request::Shape;
+use crate::http::{Answer, Body, Call, response};
+use crate::request::{Format, Shape};
 use crate::resources::Resource;
 use crate::status::{ApiError, cause};
 use http::StatusCode;
@@ -14,6 +15,14 @@ use std::sync::Arc;
 /// An object of the request's resource.
 pub fn object(call: &Call, code: StatusCode, object: Arc<Object>) -> Result<Answer, ApiError> {
     if call.output.shape == Shape::Object && call.resource.view.is_none() {
+        if call.output.format == Format::Protobuf {
+            let bytes = Form::of(call.resource, Shape::Object).object(&object)?;
+            return Ok(Answer::Raw(response(
+                code,
+                call.output.content_type(),
+                Body::frames([bytes]),
+            )));
+        }
         return Ok(Answer::Object(code, object));
     }
     value(call, code, shown(call.resource, &object))

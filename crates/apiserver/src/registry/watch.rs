@@ -2,18 +2,17 @@
 //!
 //! A watcher pulls from the cache's ring when woken. It holds no queue of its own: falling behind the
 //! ring ends it with 410, and nobody else notices.
-use super::{get, list, present};
+use super::event::{Encoder, Opened};
+use super::{get, list};
+use crate::ApiServer;
 use crate::cache::{Change, ChangeKind, Object, StorageId, Subscription};
-use crate::http::{Answer, Body, Call, response};
-use crate::request::{Filter, ListOptions, Output, Shape};
-use crate::resources::Resource;
+use crate::http::{Answer, Body, Call, response, websocket};
+use crate::request::{Filter, ListOptions, Shape};
 use crate::status::ApiError;
-use crate::{ApiServer, encode};
 use bytes::{Bytes, BytesMut};
-use futures::Stream;
+use futures::{Stream, stream};
 use http::StatusCode;
 use rand::Rng;
-use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -40,6 +39,7 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         return Err(ApiError::nothing_acceptable());
     }
     let encoder = Encoder::new(call)?;
+    let opened = encoder.opened();
     let storage = get::storage(call)?;
     let initial = match options.send_initial_events {
         Some(wanted) => wanted,
@@ -55,7 +55,8 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         && let Err(current) = server.cache.reach_soon(version).await
     {
         let error = ApiError::future_version(version, current);
-        return Ok(stream_answer(encoder.content_type, one_error(&encoder, &error)));
+        let event = encoder.error(&error);
+        return deliver(call, opened, stream::iter([Ok(event)]));
     }
     let subscription = server.cache.watch(storage, filter.interest());
     let now = Instant::now();
@@ -86,7 +87,7 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         watcher.after = snapshot.revision;
         for object in &snapshot.objects {
             if watcher.filter.matches(object) {
-                watcher.encoder.event(ADDED, object, &mut watcher.out);
+                watcher.event(ADDED, object);
             }
         }
         if options.send_initial_events == Some(true) && options.allow_bookmarks {
@@ -106,16 +107,20 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
             Err(expired) => watcher.expire(version, expired.oldest),
         }
     }
-    let content_type = watcher.encoder.content_type;
-    Ok(stream_answer(content_type, Body::from_stream(watcher)))
+    deliver(call, opened, watcher)
 }
 
-fn stream_answer(content_type: &'static str, body: Body) -> Answer {
-    Answer::Raw(response(StatusCode::OK, content_type, body))
-}
-
-fn one_error(encoder: &Encoder, error: &ApiError) -> Body {
-    Body::from(encoder.error(error))
+/// Sends events over the connection: as the body of the answer, or as messages to a client that speaks WebSocket.
+fn deliver(
+    call: &Call,
+    stream: Opened,
+    events: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Result<Answer, ApiError> {
+    if stream.apart {
+        return websocket::serve(call, stream.is_text, events);
+    }
+    let body = Body::from_stream(events);
+    Ok(Answer::Raw(response(StatusCode::OK, stream.content_type, body)))
 }
 
 fn first_bookmark(now: Instant, end: Instant) -> Instant {
@@ -169,6 +174,9 @@ impl Watcher {
     /// The next bytes to send: an event, or several small ones.
     fn next_frame(&mut self) -> Option<Bytes> {
         let first = self.out.pop_front()?;
+        if self.encoder.apart {
+            return Some(first);
+        }
         if self.out.is_empty() {
             // A watch that began with many objects waits as small as any other.
             self.out = VecDeque::new();
@@ -224,6 +232,11 @@ impl Watcher {
         self.timer.as_mut().reset(next);
     }
 
+    fn event(&mut self, kind: ChangeKind, object: &Object) {
+        self.encoder
+            .event(kind, object, &self.server.recent, &mut self.out);
+    }
+
     /// Sends what a change means under this watch's selectors.
     fn take(&mut self, change: &Change) {
         let object = &change.object;
@@ -233,17 +246,17 @@ impl Watcher {
         let matched = change.previous.as_ref().is_some_and(|p| self.filter.matches(p));
         let matches = change.kind != ChangeKind::Deleted && self.filter.matches(object);
         match (matched, matches) {
-            (false, true) => self.encoder.event(ChangeKind::Added, object, &mut self.out),
-            (true, true) => self.encoder.event(ChangeKind::Modified, object, &mut self.out),
+            (false, true) => self.event(ChangeKind::Added, object),
+            (true, true) => self.event(ChangeKind::Modified, object),
             (true, false) if change.kind == ChangeKind::Deleted => {
-                self.encoder.event(ChangeKind::Deleted, object, &mut self.out);
+                self.event(ChangeKind::Deleted, object);
             }
             (true, false) => {
                 // It left the selection: its last selected state, at the version of the change.
                 if let Some(previous) = &change.previous {
                     let resource = self.server.cache.resource(self.storage);
                     let last = previous.at_revision(resource, object.revision);
-                    self.encoder.event(ChangeKind::Deleted, &last, &mut self.out);
+                    self.encoder.departure(&last, &mut self.out);
                 }
             }
             (false, false) => {}
@@ -252,105 +265,7 @@ impl Watcher {
 
     fn expire(&mut self, asked: u64, oldest: u64) {
         let error = ApiError::expired(format!("too old resource version: {asked} ({oldest})"));
-        self.out.push_back(self.encoder.error(&error).into());
+        self.out.push_back(self.encoder.error(&error));
         self.finished = true;
-    }
-}
-
-/// Writes events in the shape and format of one watch.
-struct Encoder {
-    resource: &'static Resource,
-    output: Output,
-    tables: Option<present::Tables>,
-    /// Tables name their columns once.
-    columns_sent: bool,
-    content_type: &'static str,
-}
-
-impl Encoder {
-    fn new(call: &Call) -> Result<Self, ApiError> {
-        Ok(Self {
-            tables: (call.output.shape == Shape::Table)
-                .then(|| present::Tables::of(call))
-                .transpose()?,
-            columns_sent: false,
-            content_type: if call.output.yaml {
-                "application/yaml;stream=watch"
-            } else {
-                "application/json"
-            },
-            resource: call.resource,
-            output: call.output,
-        })
-    }
-
-    fn event(&mut self, kind: ChangeKind, object: &Object, out: &mut VecDeque<Bytes>) {
-        use crate::cache::{ADDED, DELETED, MODIFIED};
-        let plain = self.output.shape == Shape::Object && self.resource.view.is_none() && !self.output.yaml;
-        if plain {
-            let kind = match kind {
-                ChangeKind::Added => ADDED,
-                ChangeKind::Modified => MODIFIED,
-                ChangeKind::Deleted => DELETED,
-            };
-            out.extend(object.event(kind).into_iter().filter(|f| !f.is_empty()));
-            return;
-        }
-        let name = match kind {
-            ChangeKind::Added => "ADDED",
-            ChangeKind::Modified => "MODIFIED",
-            ChangeKind::Deleted => "DELETED",
-        };
-        let value = present::shown(self.resource, object);
-        let shaped = match (&self.tables, self.output.shape) {
-            (Some(tables), _) => {
-                let mut metadata = Map::new();
-                metadata.insert("resourceVersion".into(), json!(object.revision.to_string()));
-                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-                tables.table(metadata, vec![tables.row(&value)], with_columns)
-            }
-            (None, Shape::Metadata) => present::metadata_of(&value),
-            _ => value,
-        };
-        out.push_back(self.line(name, &shaped).into());
-    }
-
-    fn bookmark(&mut self, revision: u64, initial_end: bool, out: &mut VecDeque<Bytes>) {
-        let resource = self.resource;
-        let mut object = json!({
-            "kind": resource.kind,
-            "apiVersion": resource.api_version(),
-            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
-        });
-        if initial_end {
-            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        }
-        let shaped = match (&self.tables, self.output.shape) {
-            (Some(tables), _) => {
-                let mut metadata = Map::new();
-                metadata.insert("resourceVersion".into(), json!(revision.to_string()));
-                let with_columns = !std::mem::replace(&mut self.columns_sent, true);
-                tables.table(metadata, vec![tables.bookmark(&object)], with_columns)
-            }
-            (None, Shape::Metadata) => present::metadata_of(&object),
-            _ => object,
-        };
-        out.push_back(self.line("BOOKMARK", &shaped).into());
-    }
-
-    fn error(&self, error: &ApiError) -> Vec<u8> {
-        self.line("ERROR", &error.to_value())
-    }
-
-    fn line(&self, kind: &str, object: &Value) -> Vec<u8> {
-        if self.output.yaml {
-            let event = json!({"type": kind, "object": object});
-            let yaml = serde_saphyr::to_string(&event).unwrap_or_default();
-            return format!("---\n{yaml}").into_bytes();
-        }
-        let mut line = format!(r#"{{"type":"{kind}","object":"#).into_bytes();
-        line.extend_from_slice(&encode::object(object));
-        line.extend_from_slice(b"}\n");
-        line
     }
 }

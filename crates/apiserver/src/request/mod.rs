@@ -10,7 +10,7 @@ mod selector;
 pub use body::{BODY_BYTES_MAX, Decoded, Expected, decode_object, decode_options, typed};
 pub use duration::parse_go_duration;
 pub(crate) use negotiate::accepted;
-pub use negotiate::{Output, Shape, negotiate};
+pub use negotiate::{Format, Offer, Output, Shape, negotiate, negotiate_refusal};
 pub use options::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions};
 pub use path::{RequestInfo, parse};
 pub use query::{Query, decode_percent, escape};

@@ -14,27 +14,73 @@ pub enum Shape {
     MetadataList,
 }
 
+/// The format of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
 /// How to write the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Output {
     pub shape: Shape,
-    pub yaml: bool,
+    pub format: Format,
+    /// Indented, where the format is JSON.
     pub pretty: bool,
+}
+
+/// The forms in which an answer exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Objects of built-in kinds: every form.
+    BuiltIn,
+    /// Custom objects have no protobuf form; their metadata does.
+    Custom,
+    /// The changes of built-in kinds: what can be cut into events.
+    BuiltInWatch,
+    CustomWatch,
+}
+
+impl Offer {
+    fn has(self, format: Format, shape: Shape) -> bool {
+        match format {
+            Format::Json => true,
+            Format::Yaml => matches!(self, Self::BuiltIn | Self::Custom),
+            // A table is JSON and nothing else.
+            Format::Protobuf => match shape {
+                Shape::Table => false,
+                Shape::Object => matches!(self, Self::BuiltIn | Self::BuiltInWatch),
+                Shape::Metadata | Shape::MetadataList => true,
+            },
+        }
+    }
 }
 
 impl Output {
     pub const JSON: Self = Self {
         shape: Shape::Object,
-        yaml: false,
+        format: Format::Json,
         pretty: false,
     };
 
+    pub const PROTOBUF: Self = Self {
+        format: Format::Protobuf,
+        ..Self::JSON
+    };
+
     pub fn content_type(&self) -> &'static str {
-        if self.yaml {
-            "application/yaml"
-        } else {
-            "application/json"
+        match self.format {
+            Format::Json => "application/json",
+            Format::Yaml => "application/yaml",
+            Format::Protobuf => "application/vnd.kubernetes.protobuf",
         }
+    }
+
+    /// Whether cached bytes are the answer.
+    pub fn is_compact_json(&self) -> bool {
+        self.format == Format::Json && !self.pretty
     }
 }
 
@@ -81,13 +127,16 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Vec<MediaRange<'_>> {
             }
         })
         .collect();
-    // Stable: equal wishes keep the client's order.
-    ranges.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    // Stable: equal wishes keep the client's order, but what is named comes before what anything may be.
+    ranges.sort_by(|a, b| {
+        let stars = |r: &MediaRange<'_>| r.media.matches('*').count();
+        b.quality.total_cmp(&a.quality).then(stars(a).cmp(&stars(b)))
+    });
     ranges
 }
 
-/// Chooses the form of the answer.
-pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError> {
+/// Chooses the form of the answer among those on offer.
+pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Output, ApiError> {
     let pretty = match query.get("pretty") {
         Some(value) => matches!(value, "true" | "1"),
         None => is_for_reading(headers),
@@ -100,11 +149,10 @@ pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError>
         });
     }
     for range in ranges.iter().filter(|r| r.quality > 0.0) {
-        let yaml = match range.media {
-            "application/json" | "*/*" | "application/*" => false,
-            "application/yaml" => true,
-            // Every client that asks for protobuf decodes by the answer's Content-Type.
-            "application/vnd.kubernetes.protobuf" => false,
+        let format = match range.media {
+            "application/json" | "*/*" | "application/*" => Format::Json,
+            "application/yaml" => Format::Yaml,
+            "application/vnd.kubernetes.protobuf" => Format::Protobuf,
             _ => continue,
         };
         let meta = range.parameter("g") == Some("meta.k8s.io");
@@ -116,9 +164,27 @@ pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Output, ApiError>
             Some("PartialObjectMetadataList") if meta && known_version => Shape::MetadataList,
             Some(_) => continue,
         };
-        return Ok(Output { shape, yaml, pretty });
+        if offer.has(format, shape) {
+            return Ok(Output {
+                shape,
+                format,
+                pretty,
+            });
+        }
     }
-    Err(ApiError::nothing_acceptable())
+    Err(match offer {
+        Offer::BuiltIn | Offer::Custom => ApiError::nothing_acceptable(),
+        Offer::BuiltInWatch | Offer::CustomWatch => ApiError::no_such_stream(),
+    })
+}
+
+/// The form of a refusal: what the client would like, or else JSON.
+pub fn negotiate_refusal(headers: &HeaderMap, query: &Query) -> Output {
+    let output = negotiate(headers, query, Offer::BuiltIn).unwrap_or(Output::JSON);
+    Output {
+        shape: Shape::Object,
+        ..output
+    }
 }
 
 /// Browsers and curl get indented JSON.
@@ -139,7 +205,7 @@ mod tests {
     fn ask(accept: &str) -> Result<Output, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        negotiate(&headers, &Query::default())
+        negotiate(&headers, &Query::default(), Offer::BuiltIn)
     }
 
     #[test]
@@ -151,18 +217,61 @@ mod tests {
     /// T05, T08, T10
     #[test]
     fn formats_are_chosen_by_accept() {
-        assert!(ask("application/yaml").unwrap().yaml);
-        assert_eq!(
-            ask("application/vnd.kubernetes.protobuf,application/json").unwrap(),
-            Output::JSON
-        );
-        assert_eq!(ask("text/plain").unwrap_err().code, 406);
-        assert!(ask("application/json;q=0.5,application/yaml").unwrap().yaml);
+        for (accept, format) in [
+            ("application/yaml", Format::Yaml),
+            ("application/json;q=0.5,application/yaml", Format::Yaml),
+            ("*/*,application/yaml", Format::Yaml),
+            ("*/*", Format::Json),
+            ("application/*", Format::Json),
+            ("text/html,application/json;q=0.9,*/*;q=0.8", Format::Json),
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Format::Protobuf,
+            ),
+            (
+                "application/json,application/vnd.kubernetes.protobuf",
+                Format::Json,
+            ),
+            ("application/vnd.kubernetes.protobuf;q=0,*/*", Format::Json),
+        ] {
+            assert_eq!(ask(accept).unwrap().format, format, "{accept}");
+        }
+        for nothing in ["text/plain", "application/cbor", "application/yaml;q=0"] {
+            assert_eq!(ask(nothing).unwrap_err().code, 406, "{nothing}");
+        }
         assert_eq!(
             ask("application/json;as=Bogus;g=meta.k8s.io;v=v1")
                 .unwrap_err()
                 .code,
             406
         );
+    }
+
+    #[test]
+    fn what_has_no_protobuf_form_is_answered_in_the_next_the_client_takes() {
+        let protobuf = "application/vnd.kubernetes.protobuf";
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let ask = |accept: &str, offer| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            negotiate(&headers, &Query::default(), offer)
+        };
+        let either = format!("{protobuf},application/json");
+        assert_eq!(ask(&either, Offer::Custom).unwrap(), Output::JSON);
+        assert_eq!(ask(protobuf, Offer::Custom).unwrap_err().code, 406);
+        assert_eq!(ask(protobuf, Offer::CustomWatch).unwrap_err().code, 406);
+        for offer in [Offer::Custom, Offer::CustomWatch] {
+            assert_eq!(ask(metadata, offer).unwrap().format, Format::Protobuf);
+        }
+        let table = format!("{protobuf};as=Table;v=v1;g=meta.k8s.io");
+        assert_eq!(ask(&table, Offer::BuiltIn).unwrap_err().code, 406);
+        let table = format!("{table},application/json;as=Table;v=v1;g=meta.k8s.io");
+        assert_eq!(ask(&table, Offer::BuiltIn).unwrap().format, Format::Json);
+        assert_eq!(
+            ask("application/yaml", Offer::BuiltInWatch).unwrap_err().code,
+            406
+        );
+        let stream = "application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(ask(stream, Offer::BuiltInWatch).unwrap().format, Format::Protobuf);
     }
 }

@@ -158,6 +158,13 @@ impl ApiError {
         )
     }
 
+    /// 406 when nothing in `Accept` can be cut into events.
+    pub fn no_such_stream() -> Self {
+        Self::not_acceptable(
+            "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        )
+    }
+
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
         let gr = group_resource(resource.group, resource.plural);
         Self::new(409, "AlreadyExists", format!("{gr} {name:?} already exists")).about(

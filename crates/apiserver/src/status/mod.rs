@@ -3,4 +3,4 @@ mod causes;
 mod error;
 
 pub use causes::{Cause, cause};
-pub use error::ApiError;
+pub use error::{ApiError, group_resource};

@@ -1,5 +1,7 @@
 //! list: cases L01 to L10, and tables.
 use crate::support::{CONFIGMAPS, Client, Cluster, PODS, TestStore, configmap, pod, version};
+use http::Method;
+use orlop_store::Revision;
 use serde_json::{Value, json};
 
 async fn six(admin: &Client) {
@@ -253,4 +255,42 @@ async fn labels_select_in_large_collections() {
         .await
         .ok();
     assert_eq!(names().await, ["m0007", "m0008", "m3007", "m4007", "m5007"]);
+}
+
+#[tokio::test]
+async fn l07_an_exact_list_of_a_forgotten_past_has_expired() {
+    let store = TestStore::new().await;
+    let admin = Cluster::over(store.clone()).await.admin();
+    let first = version(&admin.post(CONFIGMAPS, configmap("a", "1")).await.ok());
+    let second = version(
+        &admin
+            .put(&format!("{CONFIGMAPS}/a"), configmap("a", "2"))
+            .await
+            .ok(),
+    );
+    let path = format!("{CONFIGMAPS}?resourceVersionMatch=Exact&resourceVersion={first}");
+    assert_eq!(admin.get(&path).await.ok()["items"][0]["data"]["k"], "1");
+    store.store.compact(Revision(second)).await.unwrap();
+    let reply = admin.get(&path).await;
+    assert_eq!(reply.json()["reason"], "Expired");
+    assert!(
+        reply
+            .refused(410)
+            .contains("The resourceVersion for the provided list is too old")
+    );
+}
+
+#[tokio::test]
+async fn b05_reviews_are_no_tables() {
+    let admin = Cluster::start().await.admin();
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let headers = [("accept", accept), ("content-type", "application/json")];
+    let review = json!({"spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let reply = admin.send(Method::POST, path, &headers, review.to_string()).await;
+    assert_eq!(
+        reply.refused(406),
+        "the resource selfsubjectaccessreviews.authorization.k8s.io does not support being converted to a Table"
+    );
+    assert_eq!(admin.table(path).await.code, 405);
 }

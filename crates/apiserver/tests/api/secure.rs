@@ -20,15 +20,15 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-struct Secure {
+pub struct Secure {
     directory: tempfile::TempDir,
-    authority: Authority,
-    url: String,
+    pub authority: Authority,
+    pub url: String,
     shutdown: CancellationToken,
     _store: TestStore,
 }
 
-fn leaf(authority: &Authority, user: &str, groups: &[&str], usage: Usage) -> Leaf {
+pub fn leaf(authority: &Authority, user: &str, groups: &[&str], usage: Usage) -> Leaf {
     let request = LeafRequest {
         identity: Identity::new(user, groups),
         usage,
@@ -39,7 +39,7 @@ fn leaf(authority: &Authority, user: &str, groups: &[&str], usage: Usage) -> Lea
 }
 
 impl Secure {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::ensure(directory.path(), "ca", "kubernetes").unwrap();
         let serving = leaf(&authority, "kube-apiserver", &[], Usage::Server);
@@ -87,7 +87,7 @@ impl Secure {
             .unwrap()
     }
 
-    async fn client(&self, user: &str, groups: &[&str]) -> Client {
+    pub async fn client(&self, user: &str, groups: &[&str]) -> Client {
         Client::try_from(self.config(user, groups).await).unwrap()
     }
 }
@@ -292,4 +292,16 @@ async fn shutdown_ends_watches_and_lets_requests_finish() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn w05_the_head_of_a_watch_does_not_wait_for_an_event() {
+    let secure = Secure::start().await;
+    let admin = secure.client("admin", &["system:masters"]).await;
+    let request = http::Request::get("/api/v1/namespaces/none/configmaps?watch=true&resourceVersion=1");
+    let answer = admin.send(request.body(kube::client::Body::empty()).unwrap());
+    let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+    let answer = answer.expect("headers within 5 s").unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-type"], "application/json");
 }

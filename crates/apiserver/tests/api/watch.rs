@@ -175,3 +175,86 @@ async fn b04_tables_name_their_columns_once() {
     let second = watch.next().await.unwrap();
     assert_eq!(second["object"]["columnDefinitions"], Value::Null);
 }
+
+#[tokio::test]
+async fn w03_a_watch_goes_on_from_the_last_version_seen() {
+    let admin = Cluster::start().await.admin();
+    let mut watch = admin.watch(&format!("{CONFIGMAPS}?watch=true")).await;
+    for n in 0..5 {
+        admin
+            .post(CONFIGMAPS, configmap(&format!("a{n}"), "1"))
+            .await
+            .ok();
+    }
+    let mut seen = Vec::new();
+    let mut last = 0;
+    for _ in 0..3 {
+        let event = watch.next().await.unwrap();
+        last = version(&event["object"]);
+        seen.push(event["object"]["metadata"]["name"].as_str().unwrap().to_owned());
+    }
+    drop(watch);
+    admin.post(CONFIGMAPS, configmap("b", "1")).await.ok();
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=true&resourceVersion={last}"))
+        .await;
+    for _ in 0..3 {
+        seen.push(watch.event().await.1);
+    }
+    assert_eq!(seen, ["a0", "a1", "a2", "a3", "a4", "b"]);
+}
+
+/// What an informer of client-go 1.35 does: a streaming list, then the same stream; a list call is a list.
+#[tokio::test]
+async fn w10_an_informer_syncs_through_a_streaming_list() {
+    let admin = Cluster::start().await.admin();
+    admin.post(CONFIGMAPS, configmap("a", "1")).await.ok();
+    let path = format!(
+        "{CONFIGMAPS}?allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&timeout=9m12s&timeoutSeconds=552&watch=true"
+    );
+    let mut watch = admin.watch(&path).await;
+    assert_eq!(watch.event().await, ("ADDED".into(), "a".into()));
+    let synced = watch.next().await.unwrap();
+    assert_eq!(
+        synced["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+    let at = version(&synced["object"]);
+    drop(watch);
+    admin.post(CONFIGMAPS, configmap("b", "1")).await.ok();
+    let path =
+        format!("{CONFIGMAPS}?allowWatchBookmarks=true&resourceVersion={at}&timeoutSeconds=552&watch=true");
+    let mut watch = admin.watch(&path).await;
+    assert_eq!(watch.event().await, ("ADDED".into(), "b".into()));
+    let list = admin
+        .get(&format!("{CONFIGMAPS}?limit=500&resourceVersion=0"))
+        .await
+        .ok();
+    assert_eq!(
+        (list["kind"].as_str(), list["items"].as_array().unwrap().len()),
+        (Some("ConfigMapList"), 2)
+    );
+    let refused = admin
+        .get(&format!("{CONFIGMAPS}?sendInitialEvents=true"))
+        .await
+        .refused(422);
+    assert!(
+        refused.contains("sendInitialEvents is forbidden for list"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn b04_other_encodings_of_a_stream_are_refused() {
+    let admin = Cluster::start().await.admin();
+    let headers = [("accept", "application/yaml")];
+    let path = format!("{CONFIGMAPS}?watch=true");
+    let refused = admin
+        .send(http::Method::GET, &path, &headers, "")
+        .await
+        .refused(406);
+    assert_eq!(
+        refused,
+        "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+    );
+}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::super::error::DecodeError;
 use super::super::scalar;
-use super::super::schema::{Field, Message, Schema, Shape, Type};
+use super::super::schema::{Field, Message, MessageId, Other, Schema, Shape, Type};
 use super::MAGIC;
 use super::reader::{Broken, Reader, Wire};
 
@@ -53,14 +53,29 @@ pub(super) fn envelope(body: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     Ok(envelope)
 }
 
-/// Decodes one message. Nesting follows the tables, which are finite.
+/// Messages inside each other; schemas of custom resources may nest without end.
+const DEPTH_MAX: usize = 128;
+
+/// Decodes one message.
 pub(super) fn message(table: &Message, bytes: &[u8]) -> Result<Map<String, Value>, Broken> {
+    nested(table, bytes, 0)
+}
+
+fn nested(table: &Message, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Broken> {
     let mut object = Map::new();
-    message_into(table, bytes, &mut object)?;
+    message_into(table, bytes, &mut object, depth)?;
     Ok(object)
 }
 
-fn message_into(table: &Message, bytes: &[u8], object: &mut Map<String, Value>) -> Result<(), Broken> {
+fn message_into(
+    table: &Message,
+    bytes: &[u8],
+    object: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), Broken> {
+    if depth > DEPTH_MAX {
+        return Err(Broken::Deep);
+    }
     let mut reader = Reader::new(bytes);
     while let Some((number, wire)) = reader.next()? {
         let Some(field) = table.numbered(number) else {
@@ -70,7 +85,7 @@ fn message_into(table: &Message, bytes: &[u8], object: &mut Map<String, Value>) 
             (Shape::One, Type::Message(id), Wire::Bytes(inner)) => {
                 let inner_table = Schema::builtin().message(id);
                 if field.inline {
-                    message_into(inner_table, inner, object)?;
+                    message_into(inner_table, inner, object, depth + 1)?;
                     continue;
                 }
                 // Said twice, a message is merged.
@@ -78,11 +93,11 @@ fn message_into(table: &Message, bytes: &[u8], object: &mut Map<String, Value>) 
                     .entry(field.name)
                     .or_insert_with(|| Value::Object(Map::new()));
                 if let Value::Object(slot) = slot {
-                    message_into(inner_table, inner, slot)?;
+                    message_into(inner_table, inner, slot, depth + 1)?;
                 }
             }
             (Shape::One, _, wire) => {
-                if let Some(value) = single(field, wire)? {
+                if let Some(value) = single(field, wire, depth)? {
                     object.insert(field.name.to_owned(), value);
                 }
             }
@@ -94,12 +109,12 @@ fn message_into(table: &Message, bytes: &[u8], object: &mut Map<String, Value>) 
                 }
             }
             (Shape::List, _, wire) => {
-                if let Some(value) = single(field, wire)? {
+                if let Some(value) = single(field, wire, depth)? {
                     push(object, field, value);
                 }
             }
             (Shape::Map, _, Wire::Bytes(entry)) => {
-                let (key, value) = map_entry(field, entry)?;
+                let (key, value) = map_entry(field, entry, depth)?;
                 let slot = object
                     .entry(field.name)
                     .or_insert_with(|| Value::Object(Map::new()));
@@ -122,18 +137,18 @@ fn push(object: &mut Map<String, Value>, field: &Field, value: Value) {
     }
 }
 
-fn map_entry(field: &Field, entry: &[u8]) -> Result<(String, Value), Broken> {
+fn map_entry(field: &Field, entry: &[u8], depth: usize) -> Result<(String, Value), Broken> {
     let mut key = String::new();
     // An entry without a value has the type's zero.
-    let mut value = single(field, Wire::Bytes(&[]))?
-        .or(single(field, Wire::Varint(0))?)
+    let mut value = single(field, Wire::Bytes(&[]), depth)?
+        .or(single(field, Wire::Varint(0), depth)?)
         .unwrap_or(Value::Null);
     let mut reader = Reader::new(entry);
     while let Some((number, wire)) = reader.next()? {
         match (number, wire) {
             (1, Wire::Bytes(bytes)) => key = text(bytes, field.name)?,
             (2, wire) => {
-                if let Some(decoded) = single(field, wire)? {
+                if let Some(decoded) = single(field, wire, depth)? {
                     value = decoded;
                 }
             }
@@ -144,7 +159,7 @@ fn map_entry(field: &Field, entry: &[u8]) -> Result<(String, Value), Broken> {
 }
 
 /// One value of the field's type; `None` if the wire carries another sort, which is skipped like an unknown field.
-fn single(field: &Field, wire: Wire<'_>) -> Result<Option<Value>, Broken> {
+fn single(field: &Field, wire: Wire<'_>, depth: usize) -> Result<Option<Value>, Broken> {
     let bad = |cause: String| Broken::Value {
         field: field.name,
         cause,
@@ -154,6 +169,7 @@ fn single(field: &Field, wire: Wire<'_>) -> Result<Option<Value>, Broken> {
         (Type::Bytes, Wire::Bytes(bytes)) => Value::String(STANDARD.encode(bytes)),
         (Type::Int32 | Type::Int64, Wire::Varint(n)) => integer(field.ty, n),
         (Type::Bool, Wire::Varint(n)) => Value::Bool(n != 0),
+        (Type::Double, Wire::Fixed64(bits)) => scalar::float(f64::from_bits(bits)),
         (Type::Time, Wire::Bytes(bytes)) => match timestamp(bytes)? {
             Some((seconds, _)) => scalar::seconds(seconds),
             None => Value::Null,
@@ -185,8 +201,9 @@ fn single(field: &Field, wire: Wire<'_>) -> Result<Option<Value>, Broken> {
             Value::Array(list)
         }
         (Type::Message(id), Wire::Bytes(bytes)) => {
-            Value::Object(message(Schema::builtin().message(id), bytes)?)
+            Value::Object(nested(Schema::builtin().message(id), bytes, depth + 1)?)
         }
+        (Type::Either(id, other), Wire::Bytes(bytes)) => either(field, id, other, bytes, depth + 1)?,
         _ => return Ok(None),
     }))
 }
@@ -202,6 +219,30 @@ fn text(bytes: &[u8], field: &'static str) -> Result<String, Broken> {
     std::str::from_utf8(bytes)
         .map(str::to_owned)
         .map_err(|_| Broken::Text(field))
+}
+
+/// A message, or what stands in its place.
+fn either(field: &Field, id: MessageId, other: Other, bytes: &[u8], depth: usize) -> Result<Value, Broken> {
+    let table = Schema::builtin().message(id);
+    let (mut object, mut list, mut allows) = (None, Vec::new(), false);
+    let mut reader = Reader::new(bytes);
+    while let Some((number, wire)) = reader.next()? {
+        match (other, number, wire) {
+            (Other::Bool, 1, Wire::Varint(n)) => allows = n != 0,
+            (Other::Bool, 2, Wire::Bytes(inner)) | (Other::List | Other::Strings, 1, Wire::Bytes(inner)) => {
+                message_into(table, inner, object.get_or_insert_default(), depth)?;
+            }
+            (Other::List, 2, Wire::Bytes(inner)) => list.push(Value::Object(nested(table, inner, depth)?)),
+            (Other::Strings, 2, Wire::Bytes(inner)) => list.push(Value::String(text(inner, field.name)?)),
+            _ => {}
+        }
+    }
+    Ok(match (object, other) {
+        (Some(object), _) => Value::Object(object),
+        (None, Other::Bool) => Value::Bool(allows),
+        (None, _) if list.is_empty() => Value::Null,
+        (None, _) => Value::Array(list),
+    })
 }
 
 /// Field 1 of a message that has only that.

@@ -10,6 +10,7 @@ pub(super) enum Broken {
     WireType(u8),
     Field(u64),
     Text(&'static str),
+    Deep,
     Value { field: &'static str, cause: String },
 }
 
@@ -21,6 +22,7 @@ impl fmt::Display for Broken {
             Broken::WireType(t) => write!(f, "wire type {t} is not used by Kubernetes"),
             Broken::Field(n) => write!(f, "{n} is no field number"),
             Broken::Text(field) => write!(f, "{field} is not UTF-8"),
+            Broken::Deep => f.write_str("its messages are nested too deep"),
             Broken::Value { field, cause } => write!(f, "{field}: {cause}"),
         }
     }
@@ -31,8 +33,9 @@ impl fmt::Display for Broken {
 pub(super) enum Wire<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
-    /// Fixed-width numbers: no message of the API has one.
-    Fixed,
+    Fixed64(u64),
+    /// No message of the API has one.
+    Fixed32,
 }
 
 pub(super) struct Reader<'a> {
@@ -61,8 +64,8 @@ impl<'a> Reader<'a> {
         let wire = match (tag & 7) as u8 {
             0 => Wire::Varint(self.varint()?),
             1 => {
-                self.take(8)?;
-                Wire::Fixed
+                let bytes = self.take(8)?.try_into().map_err(|_| Broken::Truncated)?;
+                Wire::Fixed64(u64::from_le_bytes(bytes))
             }
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| Broken::Truncated)?;
@@ -70,7 +73,7 @@ impl<'a> Reader<'a> {
             }
             5 => {
                 self.take(4)?;
-                Wire::Fixed
+                Wire::Fixed32
             }
             other => return Err(Broken::WireType(other)),
         };

@@ -20,8 +20,10 @@
 //! | `@key`, `@` | strategic merge: list of objects merged by that key; list of scalars merged as a set |
 //! | `~` | strategic merge: `$retainKeys` is meaningful here |
 //! | `=` | strategic merge: replaced as a whole |
+//! | `T|list`, `T|bool`, `T|strings` | a message, or in JSON that in its place |
 //!
-//! `core.X` names a message of `v1`; other names are looked up in the same section, then in `meta.k8s.io/v1`.
+//! `core.X` names a message of `v1`, `some.group/v1.X` one of that section; other names are looked up in the same
+//! section, then in `meta.k8s.io/v1`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -42,6 +44,7 @@ pub enum Type {
     Bytes,
     Int32,
     Int64,
+    Double,
     Bool,
     /// RFC 3339, whole seconds.
     Time,
@@ -54,6 +57,18 @@ pub enum Type {
     /// A list of strings that protobuf wraps in a message of its own.
     Strings,
     Message(MessageId),
+    /// A message, or something else in its place, each in a field of its own in protobuf.
+    Either(MessageId, Other),
+}
+
+/// What may stand in place of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// A list of such messages.
+    List,
+    Bool,
+    /// A list of strings.
+    Strings,
 }
 
 /// How often a field's value occurs.
@@ -113,6 +128,8 @@ pub struct Message {
     json: Vec<Field>,
     /// Positions in `json`, sorted by name.
     by_name: Vec<u16>,
+    /// Positions in `fields`, sorted by number.
+    by_number: Vec<u16>,
 }
 
 impl Message {
@@ -127,7 +144,16 @@ impl Message {
 
     /// The field protobuf numbers `number`.
     pub fn numbered(&self, number: u32) -> Option<&Field> {
-        self.fields.iter().find(|f| f.number == number)
+        let at = self
+            .by_number
+            .binary_search_by_key(&number, |i| self.fields.get(*i as usize).map_or(0, |f| f.number))
+            .ok()?;
+        self.fields.get(*self.by_number.get(at)? as usize)
+    }
+
+    /// All fields in the order protobuf writes them.
+    pub fn numbered_fields(&self) -> impl Iterator<Item = &Field> {
+        self.by_number.iter().filter_map(|i| self.fields.get(*i as usize))
     }
 
     /// All fields at this level of JSON, in the order they are written.

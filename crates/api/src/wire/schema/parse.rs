@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use super::topology::{self, Topology};
-use super::{Field, Merge, Message, MessageId, Schema, Shape, Type};
+use super::{Field, Merge, Message, MessageId, Other, Schema, Shape, Type};
 
 /// The tables, in the order a bare kind name is looked up.
 pub(super) const SOURCES: &[&str] = &[
     include_str!("core.schema"),
     include_str!("workloads.schema"),
     include_str!("cluster.schema"),
+    include_str!("extensions.schema"),
     include_str!("network.schema"),
     include_str!("storage.schema"),
     include_str!("access.schema"),
@@ -48,6 +49,7 @@ pub(super) fn parse(sources: &[&'static str]) -> Result<Schema, Broken> {
             name: draft.name,
             is_kind: draft.is_kind,
             atomic: topology::is_atomic(draft.api_version, draft.name),
+            by_number: by_number(&fields),
             fields,
             json: Vec::new(),
             by_name: Vec::new(),
@@ -68,6 +70,12 @@ pub(super) fn parse(sources: &[&'static str]) -> Result<Schema, Broken> {
         .map(|d| (d.api_version, d.name));
     let kinds = kinds.filter_map(|k| ids.get(&k).map(|id| (k, *id))).collect();
     Ok(Schema { messages, kinds })
+}
+
+fn by_number(fields: &[Field]) -> Vec<u16> {
+    let mut order: Vec<u16> = (0..fields.len() as u16).collect();
+    order.sort_by_key(|n| fields[*n as usize].number);
+    order
 }
 
 /// Tells every field how server-side apply divides it, now that all messages are known.
@@ -153,6 +161,7 @@ fn field(
         "bytes" => Type::Bytes,
         "int32" => Type::Int32,
         "int64" => Type::Int64,
+        "double" => Type::Double,
         "bool" => Type::Bool,
         "time" => Type::Time,
         "microtime" => Type::MicroTime,
@@ -161,11 +170,20 @@ fn field(
         "raw" => Type::Raw,
         "strings" => Type::Strings,
         other => {
-            let id = match other.strip_prefix("core.") {
-                Some(name) => ids.get(&(CORE, name)),
-                None => ids.get(&(api_version, other)).or_else(|| ids.get(&(META, other))),
+            let (name, instead) = match other.split_once('|') {
+                None => (other, None),
+                Some((name, "list")) => (name, Some(Other::List)),
+                Some((name, "bool")) => (name, Some(Other::Bool)),
+                Some((name, "strings")) => (name, Some(Other::Strings)),
+                Some(_) => return Err(broken()),
             };
-            Type::Message(*id.ok_or_else(broken)?)
+            let id = match name.rsplit_once('.') {
+                Some(("core", name)) => ids.get(&(CORE, name)),
+                Some(section) => ids.get(&section),
+                None => ids.get(&(api_version, name)).or_else(|| ids.get(&(META, name))),
+            };
+            let id = *id.ok_or_else(broken)?;
+            instead.map_or(Type::Message(id), |other| Type::Either(id, other))
         }
     };
     let (inline, name) = match name.strip_prefix('^') {

@@ -1,0 +1,149 @@
+//! Watches over WebSocket, for clients in browsers: every event is a message (contract §8.4).
+use super::{Answer, Body, Call};
+use crate::authn::WEBSOCKET_BEARER;
+use crate::status::ApiError;
+use bytes::Bytes;
+use futures::{SinkExt, Stream, StreamExt};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::io;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
+
+/// A watcher has nothing to say beyond what keeps the connection alive.
+const CLIENT_MESSAGE_BYTES_MAX: usize = 4096;
+
+/// The comma-separated words of a header that may come more than once.
+fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+}
+
+/// Whether a request asks to switch to WebSocket.
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    words(headers, CONNECTION).any(|word| word.eq_ignore_ascii_case("upgrade"))
+        && words(headers, UPGRADE).any(|word| word.eq_ignore_ascii_case("websocket"))
+}
+
+/// The protocols the client offers.
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    words(headers, SEC_WEBSOCKET_PROTOCOL)
+}
+
+/// Switches protocols and sends the events until they end or the client leaves.
+pub fn serve(
+    call: &Call,
+    is_text: bool,
+    events: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Result<Answer, ApiError> {
+    let key = call
+        .headers
+        .get(SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| ApiError::bad_request("unable to upgrade: no Sec-WebSocket-Key in the request"))?;
+    let upgrade =
+        call.upgrade.lock().take().ok_or_else(|| {
+            ApiError::bad_request("unable to upgrade: this connection cannot switch protocols")
+        })?;
+    let answer = switching(
+        key,
+        protocols(&call.headers).find(|p| !p.starts_with(WEBSOCKET_BEARER)),
+    );
+    tokio::spawn(async move {
+        if let Err(error) = send(upgrade, is_text, events).await {
+            tracing::debug!(%error, "a watch over WebSocket ended");
+        }
+    });
+    Ok(Answer::Raw(answer))
+}
+
+fn switching(key: &HeaderValue, protocol: Option<&str>) -> Response<Body> {
+    let mut answer = Response::new(Body::Empty);
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if let Some(Ok(protocol)) = protocol.map(HeaderValue::from_str) {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    answer
+}
+
+async fn send(
+    upgrade: OnUpgrade,
+    is_text: bool,
+    events: impl Stream<Item = io::Result<Bytes>>,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(CLIENT_MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(CLIENT_MESSAGE_BYTES_MAX));
+    let connection = TokioIo::new(upgrade.await?);
+    let socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
+    let (mut sink, mut source) = socket.split();
+    let mut events = std::pin::pin!(events);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(event) => sink.send(message(event?, is_text)?).await?,
+                None => return Ok(sink.close().await?),
+            },
+            said = source.next() => match said {
+                // Pings are answered below this.
+                Some(Ok(message)) if !message.is_close() => {}
+                Some(Err(error)) if !matches!(error, Error::ConnectionClosed) => return Err(error.into()),
+                _ => return Ok(()),
+            },
+        }
+    }
+}
+
+fn message(event: Bytes, is_text: bool) -> Result<Message, std::str::Utf8Error> {
+    if !is_text {
+        return Ok(Message::Binary(event));
+    }
+    let line = event.slice(..event.len() - usize::from(event.ends_with(b"\n")));
+    Ok(Message::Text(Utf8Bytes::try_from(line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_message_without_the_end_of_its_line() {
+        let line = Bytes::from_static(b"{\"type\":\"ADDED\"}\n");
+        assert_eq!(
+            message(line, true).unwrap(),
+            Message::text("{\"type\":\"ADDED\"}")
+        );
+        let binary = message(Bytes::from_static(&[0, 0xff]), false).unwrap();
+        assert_eq!(binary, Message::binary(vec![0, 0xff]));
+    }
+
+    #[test]
+    fn the_answer_names_the_first_protocol_that_is_no_token() {
+        let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
+        let mut headers = HeaderMap::new();
+        let offered = format!("{WEBSOCKET_BEARER}c2VjcmV0, base64.binary.k8s.io");
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, offered.parse().unwrap());
+        let answer = switching(
+            &key,
+            protocols(&headers).find(|p| !p.starts_with(WEBSOCKET_BEARER)),
+        );
+        assert_eq!(answer.headers()[SEC_WEBSOCKET_PROTOCOL], "base64.binary.k8s.io");
+        assert_eq!(
+            answer.headers()[SEC_WEBSOCKET_ACCEPT],
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+}
