@@ -233,7 +233,13 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
             Err(error) => return exchange.refuse(error, &refusal()),
         };
         let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, body);
-        return match answer.await {
+        let left = match long_running {
+            // Its head, that is: the rest takes as long as it takes.
+            true => REQUEST_TIME_MAX,
+            false => deadline.saturating_sub(began.elapsed()),
+        };
+        let answer = tokio::time::timeout(left, answer).await;
+        return match answer.unwrap_or_else(|_| Err(too_late())) {
             Ok(response) => response,
             Err(error) => exchange.refuse(error, &refusal()),
         };
