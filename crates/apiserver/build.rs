@@ -102,6 +102,16 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
         "v1",
         types! { apiregistration::v1 { APIService } },
     ),
+    (
+        "autoscaling",
+        "v1",
+        types! { autoscaling::v1 { HorizontalPodAutoscaler, Scale } },
+    ),
+    (
+        "autoscaling",
+        "v2",
+        types! { autoscaling::v2 { HorizontalPodAutoscaler } },
+    ),
     ("batch", "v1", types! { batch::v1 { CronJob, Job } }),
     (
         "certificates.k8s.io",

@@ -14,7 +14,7 @@ use crate::flow::{Flow, FlowConfig};
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
 use crate::metrics::{Metrics, Timed};
-use crate::registry::{Recent, ServiceNetwork};
+use crate::registry::{Recent, ServiceNetwork, Turns};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use crate::upkeep;
@@ -126,6 +126,7 @@ pub struct ApiServer {
     pub(crate) services: ServiceNetwork,
     pub(crate) admission: Chain,
     pub(crate) hooks: Hooks,
+    pub(crate) quota_turns: Turns,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: Metrics,
     /// Events as protobuf, encoded once for all who watch.
@@ -174,6 +175,7 @@ impl ApiServer {
             kubelets,
             services: config.services,
             admission,
+            quota_turns: Turns::default(),
             accounts: config.tokens.map(Accounts::new),
             authentication,
             authorization: config.authorization,

@@ -15,6 +15,7 @@
 //! - `garbage_collector`: a watch a kind for metadata only; deletes what lost its owners;
 //! - `namespace`: empties and finalises namespaces that are being deleted;
 //! - `pod_gc`: every 20 s, if there is anything to collect;
+//! - `resource_quota`: counts what quotas have been used for; watches only kinds that some quota bounds;
 //! - `namespace_defaults`: the default ServiceAccount and the root CA in every namespace.
 //!
 //! # What it doesn't do
@@ -35,6 +36,7 @@ mod node_lifecycle;
 mod owned;
 mod pod_gc;
 mod replica_set;
+mod resource_quota;
 mod resources;
 mod run;
 mod taint_eviction;

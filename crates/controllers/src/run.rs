@@ -16,6 +16,7 @@ use crate::namespace_defaults::NamespaceDefaults;
 use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
+use crate::resource_quota::ResourceQuotas;
 use crate::taint_eviction::TaintEviction;
 
 /// What the controllers have to be told.
@@ -78,6 +79,7 @@ async fn run_on(
     let pod_gc = PodGc::new(client.clone(), &cache);
     let namespaces = Namespaces::new(client.clone(), &cache);
     let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
+    let quotas = ResourceQuotas::new(client.clone(), &cache);
     let garbage_collector = GarbageCollector::new(client.clone(), &cache);
 
     cache.start(&client, &mut tasks);
@@ -96,6 +98,7 @@ async fn run_on(
     pod_gc.start(&mut tasks);
     namespaces.start(&mut tasks);
     defaults.start(&mut tasks);
+    quotas.start(&mut tasks);
     garbage_collector.start(&mut tasks);
 
     tokio::select! {

@@ -25,14 +25,21 @@ mod review;
 mod scene;
 mod webhooks;
 
+mod certificates;
+mod claim_resize;
 mod custom_names;
+mod default_class;
 mod default_tolerations;
 mod escalation;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod taint_nodes;
+mod topology_labels;
 
 pub use attempt::{Admission, Attempt, Operation};
 pub use hooks::Hooks;
@@ -44,21 +51,37 @@ use plugin::{Mutate, Plugin};
 /// The plugins, in upstream's order, which is that of both phases.
 static PLUGINS: &[Plugin] = &[
     Plugin::new("NamespaceLifecycle").mutating_async(namespace_lifecycle::admit),
+    Plugin::new("LimitRanger")
+        .mutating(limit_ranger::admit)
+        .validating(limit_ranger::validate),
     Plugin::new("ServiceAccount").mutating(service_account::admit),
     Plugin::new("NodeRestriction").mutating(node_restriction::admit),
     Plugin::new("TaintNodesByCondition").mutating(taint_nodes::admit),
+    Plugin::new("PodSecurity").validating(pod_security::validate),
     Plugin::new("Priority")
         .mutating(priority::admit)
         .validating(priority::validate),
     Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
+    Plugin::new("DefaultStorageClass").mutating(default_class::storage),
+    Plugin::new("PersistentVolumeClaimResize").validating(claim_resize::validate),
+    Plugin::new("RuntimeClass")
+        .mutating(runtime_class::admit)
+        .validating(runtime_class::validate),
+    Plugin::new("CertificateApproval").validating(certificates::approval),
+    Plugin::new("CertificateSigning").validating(certificates::signing),
+    Plugin::new("CertificateSubjectRestriction").validating(certificates::subject),
+    Plugin::new("DefaultIngressClass").mutating(default_class::ingress),
+    Plugin::new("PodTopologyLabels").mutating(topology_labels::admit),
     Plugin::new("MutatingAdmissionPolicy").mutating(policies::mutating::admit),
     Plugin::new("MutatingAdmissionWebhook").mutating_async(webhooks::mutating::admit),
     Plugin::new("ValidatingAdmissionPolicy").validating(policies::validating::validate),
     Plugin::new("ValidatingAdmissionWebhook").validating_async(webhooks::validating::validate),
+    // Its work is done where objects are written: what is used is charged in the same transaction.
+    Plugin::new(crate::registry::QUOTA_PLUGIN),
 ];
 
 /// What upstream does elsewhere, after the mutating phase, and nobody can turn off.
-static ALWAYS: &[Mutate] = &[escalation::admit, custom_names::admit];
+static ALWAYS: &[Mutate] = &[escalation::admit, custom_names::admit, certificates::requestor];
 
 /// Passes an attempt through the mutating phase.
 pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {

@@ -78,29 +78,18 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "AlwaysAdmit",
     "AlwaysDeny",
     "AlwaysPullImages",
-    "CertificateApproval",
-    "CertificateSigning",
-    "CertificateSubjectRestriction",
     "ClusterTrustBundleAttest",
-    "DefaultIngressClass",
-    "DefaultStorageClass",
     "DenyServiceExternalIPs",
     "EventRateLimit",
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "LimitRanger",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
     "OwnerReferencesPermissionEnforcement",
-    "PersistentVolumeClaimResize",
     "PodNodeSelector",
-    "PodSecurity",
     "PodTolerationRestriction",
-    "PodTopologyLabels",
-    "ResourceQuota",
-    "RuntimeClass",
     "StorageObjectInUseProtection",
 ];
 
@@ -142,6 +131,11 @@ impl Chain {
                 .filter(|plugin| !disabled.iter().any(|name| name == plugin.name))
                 .collect(),
         ))
+    }
+
+    /// Whether the plugin of this name is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|plugin| plugin.name == name)
     }
 
     /// Passes an attempt through the mutating phase, twice if a plugin of the first round asks for it.

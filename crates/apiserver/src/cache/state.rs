@@ -160,6 +160,14 @@ impl Cache {
         self.object(resources::find("", "v1", plural)?, namespace, name)
     }
 
+    /// The objects of a resource of the core group in a namespace (`""`: all), by name.
+    pub fn core_objects(&self, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
+        let storage = resources::find("", "v1", plural).and_then(|resource| self.storage(resource));
+        storage
+            .map(|id| self.snapshot(id, namespace).objects)
+            .unwrap_or_default()
+    }
+
     /// Objects of a namespace (`""`: all) that are wanted, and the revision they were seen at.
     pub fn snapshot_where(
         &self,

@@ -28,9 +28,16 @@ static BUILT_IN: LazyLock<Document> = LazyLock::new(|| {
     document(
         resources::groups()
             .into_iter()
-            .map(|(group, version)| {
-                let own = |r: &&'static Resource| r.group == group && r.version == version;
-                group_list(group, &[(version, resources::all().iter().filter(own).collect())])
+            .map(|(group, versions)| {
+                let of = |version: &str| -> Vec<&'static Resource> {
+                    let own = |r: &&'static Resource| r.group == group && r.version == version;
+                    resources::all().iter().filter(own).collect()
+                };
+                let versions: Vec<_> = versions
+                    .into_iter()
+                    .map(|version| (version, of(version)))
+                    .collect();
+                group_list(group, &versions)
             })
             .collect(),
     )

@@ -68,8 +68,7 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
 
 /// The served groups with their versions, the preferred one first: the built-in ones, then the custom ones.
 fn groups(server: &ApiServer) -> Vec<(&'static str, Vec<&'static str>)> {
-    let built_in = resources::groups().into_iter();
-    let mut groups: Vec<_> = built_in.map(|(group, version)| (group, vec![version])).collect();
+    let mut groups = resources::groups();
     groups.extend(server.cache.custom().groups());
     if !server.aggregation.remotes().is_empty() {
         for (group, versions) in &mut groups {

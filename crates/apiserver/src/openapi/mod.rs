@@ -46,7 +46,8 @@ enum Schemas {
 /// The documents of the built-in resources.
 static BUILT_IN: LazyLock<Vec<Document>> = LazyLock::new(|| {
     let mut versions = vec![("", "v1")];
-    versions.extend(resources::groups());
+    let named = resources::groups().into_iter();
+    versions.extend(named.flat_map(|(group, versions)| versions.into_iter().map(move |v| (group, v))));
     versions
         .into_iter()
         .map(|(group, version)| {

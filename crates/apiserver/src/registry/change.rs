@@ -1,6 +1,6 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
-use super::{allocation, get, identity, ownership, scale};
+use super::{allocation, get, identity, ownership, quota, scale};
 use crate::admission::{self, Admission, Attempt, Operation};
 use crate::cache::{Object, StorageId};
 use crate::custom;
@@ -99,6 +99,8 @@ impl Change<'_> {
             let mut new = self.prepare(make(&old)?, &old, &current).await?;
             let guard = allocation::allocate(self.call, &mut new).await?;
             self.admit_final(&mut new, &old).await?;
+            let subresource = self.part.subresource();
+            let charge = quota::charge(self.call, Operation::Update, subresource, &new, Some(&old)).await?;
             let bytes = encode::stored(stored_as, &new);
             if self.dry_run {
                 return Ok(Some(Outcome::Would(new)));
@@ -114,7 +116,7 @@ impl Change<'_> {
                 let lease = server.lease_for(stored_as).await?;
                 when.then(Op::put(&store_key, bytes.clone(), lease))
             };
-            if let Some(guard) = guard {
+            for guard in guard.into_iter().chain(charge.guards) {
                 txn.compare.push(guard.compare);
                 txn.success.push(guard.put);
             }
@@ -170,6 +172,7 @@ impl Change<'_> {
         match self.part {
             Part::Main => (rules.prepare_update)(&mut new, old),
             Part::Status => (rules.prepare_status)(&mut new, old),
+            Part::Approval => crate::resources::stamp_decision(&mut new, old),
             _ => {}
         }
         if rules.generation && self.part != Part::Status && spec_differs(&new, old) {
@@ -181,7 +184,8 @@ impl Change<'_> {
             Part::Main | Part::Scale => (rules.validate_update)(&new, old),
             Part::Status => (rules.validate_status)(&new, old),
             Part::EphemeralContainers => ephemeral_causes(&new, old),
-            Part::Finalize | Part::Approval | Part::Binding => Vec::new(),
+            Part::Approval => crate::resources::validate_approval(&new, old),
+            Part::Finalize | Part::Binding => Vec::new(),
         });
         causes.extend(custom::violations(resource, &new, Some(old)));
         if self.part == Part::Main {
@@ -294,8 +298,11 @@ impl Change<'_> {
             Part::Approval => {
                 let conditions = new["status"]["conditions"].clone();
                 keep_only(new, old, &[]);
-                if !conditions.is_null() {
-                    new["status"]["conditions"] = conditions;
+                let status = new.get_mut("status").and_then(Value::as_object_mut);
+                match (status, conditions.is_null()) {
+                    (Some(status), true) => drop(status.remove("conditions")),
+                    (None, true) => {}
+                    (_, false) => new["status"]["conditions"] = conditions,
                 }
             }
             Part::EphemeralContainers => {

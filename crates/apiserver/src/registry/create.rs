@@ -1,6 +1,6 @@
 //! POST on a collection, and PUT where it may create (contract §7.1).
 use super::allocation::{self, Guard};
-use super::{identity, ownership, present};
+use super::{identity, ownership, present, quota};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::Object;
 use crate::custom;
@@ -107,10 +107,12 @@ pub async fn create_object(
             ..Attempt::new(call, Operation::Create, &name, options.dry_run)
         })
         .await?;
+        let charge = quota::charge(call, Operation::Create, "", &object, None).await?;
         if options.dry_run {
             return dry_run(call, object);
         }
-        match insert(call, &object, guard).await? {
+        let guards = guard.into_iter().chain(charge.guards);
+        match insert(call, &object, guards.collect()).await? {
             Inserted::Stored(stored) => return present::object(call, StatusCode::CREATED, stored),
             Inserted::Raced => races += 1,
             Inserted::NameTaken => names += 1,
@@ -164,7 +166,7 @@ enum Inserted {
     Raced,
 }
 
-async fn insert(call: &Call, object: &Value, guard: Option<Guard>) -> Result<Inserted, ApiError> {
+async fn insert(call: &Call, object: &Value, guards: Vec<Guard>) -> Result<Inserted, ApiError> {
     let storage = super::get::storage(call)?;
     let resource = call.server.cache.resource(storage);
     let namespace = if resource.namespaced {
@@ -181,8 +183,8 @@ async fn insert(call: &Call, object: &Value, guard: Option<Guard>) -> Result<Ins
         value.clone(),
         lease,
     ));
-    let guarded = guard.is_some();
-    if let Some(guard) = guard {
+    let guarded = !guards.is_empty();
+    for guard in guards {
         txn.compare.push(guard.compare);
         txn.success.push(guard.put);
     }

@@ -18,6 +18,7 @@ mod ownership;
 mod patch;
 mod present;
 mod protobuf;
+mod quota;
 mod reviews;
 mod scale;
 mod token;
@@ -29,6 +30,7 @@ pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, now, text};
 pub(crate) use present::value as present_value;
 pub(crate) use protobuf::Recent;
+pub(crate) use quota::{PLUGIN as QUOTA_PLUGIN, Turns};
 
 use crate::http::{Answer, Call};
 use crate::request::Shape;

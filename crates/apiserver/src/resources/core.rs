@@ -35,44 +35,6 @@ pub const ENDPOINTS: Resource = Resource::new("", "endpoints", "endpoints", "End
         ..Rules::GENERIC
     });
 
-pub const LIMITRANGES: Resource = Resource::new("", "limitranges", "limitrange", "LimitRange")
-    .short(&["limits"])
-    .with_rules(Rules {
-        create_on_update: true,
-        default: default_limits,
-        ..Rules::GENERIC
-    });
-
-pub const PERSISTENTVOLUMECLAIMS: Resource = Resource::new(
-    "",
-    "persistentvolumeclaims",
-    "persistentvolumeclaim",
-    "PersistentVolumeClaim",
-)
-.short(&["pvc"])
-.with_subresources(&[STATUS])
-.with_rules(Rules {
-    default: |claim| fill(&mut claim["spec"], "volumeMode", || json!("Filesystem")),
-    prepare_create: |claim| claim["status"] = json!({"phase": "Pending"}),
-    ..DELETE_ANSWERS_OBJECT
-});
-
-pub const PERSISTENTVOLUMES: Resource =
-    Resource::new("", "persistentvolumes", "persistentvolume", "PersistentVolume")
-        .cluster_scoped()
-        .short(&["pv"])
-        .with_subresources(&[STATUS])
-        .with_rules(Rules {
-            default: |volume| {
-                fill(&mut volume["spec"], "persistentVolumeReclaimPolicy", || {
-                    json!("Retain")
-                });
-                fill(&mut volume["spec"], "volumeMode", || json!("Filesystem"));
-            },
-            prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
-            ..DELETE_ANSWERS_OBJECT
-        });
-
 pub const PODTEMPLATES: Resource = Resource::new("", "podtemplates", "podtemplate", "PodTemplate")
     .with_rules(Rules {
         default: |object| template(&mut object["template"]),
@@ -137,11 +99,6 @@ fn validate_controller(controller: &Value) -> Vec<Cause> {
     causes
 }
 
-pub const RESOURCEQUOTAS: Resource = Resource::new("", "resourcequotas", "resourcequota", "ResourceQuota")
-    .short(&["quota"])
-    .with_subresources(&[STATUS])
-    .with_rules(DELETE_ANSWERS_OBJECT);
-
 pub const SERVICEACCOUNTS: Resource =
     Resource::new("", "serviceaccounts", "serviceaccount", "ServiceAccount")
         .short(&["sa"])
@@ -151,25 +108,3 @@ pub const SERVICEACCOUNTS: Resource =
             kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         }])
         .with_rules(DELETE_ANSWERS_OBJECT);
-
-/// Of a container, what is at most allowed is the default, and the default is what is requested.
-fn default_limits(range: &mut Value) {
-    for limit in items(&mut range["spec"]["limits"]) {
-        if limit["type"] != "Container" {
-            continue;
-        }
-        for (to, from) in [
-            ("default", "max"),
-            ("defaultRequest", "default"),
-            ("defaultRequest", "min"),
-        ] {
-            let given = limit[from].as_object().cloned().unwrap_or_default();
-            for (resource, quantity) in given {
-                if !limit[to].is_object() {
-                    limit[to] = json!({});
-                }
-                fill(&mut limit[to], &resource, || quantity.clone());
-            }
-        }
-    }
-}

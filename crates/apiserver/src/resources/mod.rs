@@ -9,6 +9,7 @@ mod rules;
 mod admissionregistration;
 mod apiregistration;
 mod apps;
+mod autoscaling;
 mod batch;
 mod certificates;
 mod configmaps;
@@ -20,6 +21,7 @@ mod discovery;
 mod events;
 mod flowcontrol;
 mod leases;
+mod limits;
 mod mutatingpolicies;
 mod namespaces;
 mod networking;
@@ -34,11 +36,13 @@ mod secrets;
 pub(crate) mod services;
 mod storage;
 mod validation;
+mod volumes;
 mod webhooks;
 
+pub(crate) use certificates::{stamp as stamp_decision, validate_approval};
 pub use customresourcedefinitions::FINALIZER;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, View, api_version};
-pub(crate) use meaning::fill;
+pub(crate) use meaning::{edit, fill, read};
 pub use rules::{NameRule, Rules};
 pub(crate) use validation::metadata as validate_metadata;
 
@@ -54,15 +58,15 @@ pub static TABLE: &[Resource] = &[
     configmaps::CONFIGMAPS,
     core::ENDPOINTS,
     events::EVENTS,
-    core::LIMITRANGES,
+    limits::LIMITRANGES,
     namespaces::NAMESPACES,
     nodes::NODES,
-    core::PERSISTENTVOLUMECLAIMS,
-    core::PERSISTENTVOLUMES,
+    volumes::PERSISTENTVOLUMECLAIMS,
+    volumes::PERSISTENTVOLUMES,
     pods::PODS,
     core::PODTEMPLATES,
     core::REPLICATIONCONTROLLERS,
-    core::RESOURCEQUOTAS,
+    limits::RESOURCEQUOTAS,
     secrets::SECRETS,
     core::SERVICEACCOUNTS,
     services::SERVICES,
@@ -79,12 +83,16 @@ pub static TABLE: &[Resource] = &[
     reviews::SELFSUBJECTACCESSREVIEWS,
     reviews::SELFSUBJECTRULESREVIEWS,
     reviews::SUBJECTACCESSREVIEWS,
+    autoscaling::AUTOSCALERS,
+    autoscaling::AUTOSCALERS_V1,
     batch::CRONJOBS,
     batch::JOBS,
     certificates::CERTIFICATESIGNINGREQUESTS,
     networking::INGRESSCLASSES,
     networking::INGRESSES,
+    networking::IPADDRESSES,
     networking::NETWORKPOLICIES,
+    networking::SERVICECIDRS,
     policy::PODDISRUPTIONBUDGETS,
     rbac::CLUSTERROLEBINDINGS,
     rbac::CLUSTERROLES,
@@ -92,8 +100,10 @@ pub static TABLE: &[Resource] = &[
     rbac::ROLES,
     storage::CSIDRIVERS,
     storage::CSINODES,
+    storage::CSISTORAGECAPACITIES,
     storage::STORAGECLASSES,
     storage::VOLUMEATTACHMENTS,
+    storage::VOLUMEATTRIBUTESCLASSES,
     mutatingpolicies::MUTATINGADMISSIONPOLICIES,
     mutatingpolicies::MUTATINGADMISSIONPOLICYBINDINGS,
     webhooks::MUTATINGWEBHOOKCONFIGURATIONS,
@@ -128,12 +138,14 @@ pub fn serves(group: &str, version: &str) -> bool {
     TABLE.iter().any(|r| r.group == group && r.version == version)
 }
 
-/// Served named groups, in order of preference, each with its versions (all have one).
-pub fn groups() -> Vec<(&'static str, &'static str)> {
-    let mut groups: Vec<(&str, &str)> = Vec::new();
+/// Served named groups, in order of preference, each with its versions, the preferred one first.
+pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     for resource in TABLE.iter().filter(|r| !r.group.is_empty()) {
-        if !groups.iter().any(|(g, _)| *g == resource.group) {
-            groups.push((resource.group, resource.version));
+        match groups.iter_mut().find(|(group, _)| *group == resource.group) {
+            Some((_, versions)) if versions.contains(&resource.version) => {}
+            Some((_, versions)) => versions.push(resource.version),
+            None => groups.push((resource.group, vec![resource.version])),
         }
     }
     groups
@@ -168,6 +180,7 @@ mod tests {
                 "events.k8s.io",
                 "authentication.k8s.io",
                 "authorization.k8s.io",
+                "autoscaling",
                 "batch",
                 "certificates.k8s.io",
                 "networking.k8s.io",

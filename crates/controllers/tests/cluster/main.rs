@@ -7,6 +7,7 @@ mod deletion;
 mod deployments;
 mod harness;
 mod nodes;
+mod quotas;
 mod scale;
 mod scheduling;
 mod services;

@@ -1,0 +1,152 @@
+//! Pods do no more than their namespace's labels allow; who writes workloads whose pods would be refused is warned
+//! (contract §17). What is allowed is `orlop_api::pod_security`. Nobody and nothing is exempt.
+use super::{Attempt, Operation};
+use crate::resources::read;
+use crate::status::{ApiError, Cause};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orlop_api::pod_security::{
+    Level, PODS_CHECKED_MAX, Policy, Standard, Violation, describe, existing_pods, is_significant, violations,
+};
+use orlop_api::validation::FieldError;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Ways to write a pod through which it can come to do what it didn't.
+const POD_PARTS: &[&str] = &["", "ephemeralcontainers", "resize"];
+
+pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+    if !matches!(attempt.operation, Operation::Create | Operation::Update) {
+        return Ok(());
+    }
+    let Some(object) = attempt.object.as_deref() else {
+        return Ok(());
+    };
+    match (attempt.resource.group, attempt.resource.plural) {
+        ("", "namespaces") if attempt.subresource.is_empty() => namespace(attempt, object),
+        ("", "pods") if POD_PARTS.contains(&attempt.subresource) => pod(attempt, object),
+        (group, plural) if attempt.subresource.is_empty() => {
+            if let Some(template) = template_of(group, plural, object) {
+                workload(attempt, template);
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a kind keeps the template of its pods.
+fn template_of<'o>(group: &str, plural: &str, object: &'o Value) -> Option<&'o Value> {
+    let pointer = match (group, plural) {
+        ("", "podtemplates") => "/template",
+        ("", "replicationcontrollers")
+        | ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs") => "/spec/template",
+        ("batch", "cronjobs") => "/spec/jobTemplate/spec/template",
+        _ => return None,
+    };
+    object.pointer(pointer).filter(|template| template.is_object())
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+    labels
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
+
+fn policy(attempt: &Attempt<'_>) -> Policy {
+    let namespace = attempt
+        .server
+        .cache
+        .core_object("namespaces", "", attempt.namespace);
+    // The labels that the cache keeps beside the object: most namespaces have none of ours.
+    let labels = namespace.iter().flat_map(|namespace| namespace.labels.iter());
+    let labels = labels
+        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .collect();
+    Policy::of(&labels).0
+}
+
+fn namespace(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
+    let (policy, errors) = Policy::of(&labels(new));
+    let old = attempt.old.map(|old| Policy::of(&labels(old)));
+    let were = old
+        .as_ref()
+        .map(|(_, errors)| errors.as_slice())
+        .unwrap_or_default();
+    if !errors.is_empty() && errors != were {
+        let cause = |error: &FieldError| Cause::new(error.reason(), error.field.clone(), error.message());
+        let causes = errors.iter().map(cause).collect();
+        return Err(ApiError::invalid(attempt.resource, attempt.name, causes));
+    }
+    let Some((old, _)) = old else { return Ok(()) };
+    if old.enforce == policy.enforce || policy.enforce.level == Level::Privileged {
+        return Ok(());
+    }
+    let objects = attempt.server.cache.core_objects("pods", attempt.name);
+    let pods: Vec<Pod> = objects
+        .iter()
+        .take(PODS_CHECKED_MAX)
+        .filter_map(|pod| read(&pod.value(), Pod::clone))
+        .collect();
+    for warning in existing_pods(attempt.name, (old.enforce, policy.enforce), &pods, objects.len()) {
+        attempt.call.warn(warning);
+    }
+    Ok(())
+}
+
+fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
+    let policy = policy(attempt);
+    if policy.is_privileged() {
+        return Ok(());
+    }
+    let unchanged = |old: &Value| {
+        read::<Pod, _>(old, |old| read::<Pod, _>(new, |new| !is_significant(new, old))).flatten()
+    };
+    if attempt.old.and_then(unchanged) == Some(true) {
+        return Ok(());
+    }
+    let found = |standard: Standard| -> Vec<Violation> {
+        read::<Pod, _>(new, |pod| {
+            pod.spec
+                .as_ref()
+                .map(|spec| violations(standard, &pod.metadata, spec))
+        })
+        .flatten()
+        .unwrap_or_default()
+    };
+    let refused = found(policy.enforce);
+    if !refused.is_empty() {
+        let standard = policy.enforce.to_string();
+        return Err(attempt.forbidden(&format!(
+            "violates PodSecurity {standard:?}: {}",
+            describe(&refused)
+        )));
+    }
+    warn(attempt, policy.warn, &found(policy.warn));
+    Ok(())
+}
+
+fn workload(attempt: &Attempt<'_>, template: &Value) {
+    let policy = policy(attempt);
+    if policy.warn.level == Level::Privileged {
+        return;
+    }
+    let found = read::<PodTemplateSpec, _>(template, |template| {
+        let metadata = template.metadata.clone().unwrap_or_else(ObjectMeta::default);
+        let spec = template.spec.as_ref();
+        spec.map(|spec| violations(policy.warn, &metadata, spec))
+    });
+    warn(attempt, policy.warn, &found.flatten().unwrap_or_default());
+}
+
+fn warn(attempt: &Attempt<'_>, standard: Standard, found: &[Violation]) {
+    if !found.is_empty() {
+        let standard = standard.to_string();
+        attempt.call.warn(format!(
+            "would violate PodSecurity {standard:?}: {}",
+            describe(found)
+        ));
+    }
+}

@@ -1,0 +1,153 @@
+//! Quotas: what a write uses is charged in the transaction of the write, so that neither happens without the other
+//! (contract §17). What has gone is given back by a controller.
+use super::allocation::Guard;
+use crate::admission::Operation;
+use crate::cache::Object;
+use crate::encode;
+use crate::http::Call;
+use crate::resources::{self, Resource, read};
+use crate::status::ApiError;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use orlop_api::quota::{Attempt, Kind, charge as fits, quantities};
+use orlop_store::{Compare, Op, Revision};
+use serde_json::{Value, json};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// The name by which it can be turned off.
+pub const PLUGIN: &str = "ResourceQuota";
+/// Namespaces that share a turn wait for each other.
+const TURNS: usize = 64;
+
+/// Writes that are charged to the quotas of a namespace go one by one through this server: each would otherwise find
+/// that another had changed the quota meanwhile.
+pub struct Turns([Mutex<()>; TURNS]);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::default()))
+    }
+}
+
+impl Turns {
+    async fn take(&self, namespace: &str) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        namespace.hash(&mut hasher);
+        let turn = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or_default();
+        self.0[turn].lock().await
+    }
+}
+
+/// What has to hold, and to be written, together with the object.
+#[derive(Default)]
+pub struct Charge<'c> {
+    pub guards: Vec<Guard>,
+    /// Kept until the write is done.
+    _turn: Option<MutexGuard<'c, ()>>,
+}
+
+/// Kinds that no quota counts: they expire, or are never stored.
+fn is_counted(resource: &Resource) -> bool {
+    let is_event = resource.plural == "events" && matches!(resource.group, "" | "events.k8s.io");
+    resource.namespaced && !resource.storage.is_empty() && !is_event
+}
+
+/// Whether a change can use more of something.
+fn may_use_more(resource: &Resource, subresource: &str) -> bool {
+    matches!(
+        (resource.group, resource.plural, subresource),
+        ("", "services", "") | ("", "persistentvolumeclaims", "" | "status") | ("", "pods", "resize")
+    )
+}
+
+/// Charges the quotas of the object's namespace. Nothing is written yet: the guards are.
+pub async fn charge<'c>(
+    call: &'c Call,
+    operation: Operation,
+    subresource: &str,
+    new: &Value,
+    old: Option<&Value>,
+) -> Result<Charge<'c>, ApiError> {
+    let (server, resource) = (&call.server, call.resource);
+    let concerned = match operation {
+        Operation::Create => is_counted(resource),
+        Operation::Update => may_use_more(resource, subresource),
+        _ => false,
+    };
+    let namespace = call.info.namespace.as_str();
+    if !concerned || !server.admission.has(PLUGIN) || quotas(call, namespace).is_empty() {
+        return Ok(Charge::default());
+    }
+    let turn = server.quota_turns.take(namespace).await;
+    let found = quotas(call, namespace);
+    let typed: Vec<ResourceQuota> = found
+        .iter()
+        .filter_map(|quota| read(&quota.value(), ResourceQuota::clone))
+        .collect();
+    let attempt = Attempt {
+        kind: Kind {
+            group: resource.group,
+            plural: resource.plural,
+        },
+        new,
+        old,
+        now: Timestamp::now(),
+    };
+    let charged = fits(&typed, &attempt).map_err(|why| {
+        let name = super::text(new, "name");
+        ApiError::forbidden(resource.group, resource.plural, name, &why.to_string())
+    })?;
+    let stored_as = resources::find("", "v1", "resourcequotas").ok_or_else(ApiError::no_such_resource)?;
+    let guard = |(index, used): &(usize, _)| {
+        let quota = found.get(*index)?;
+        let mut value = quota.value();
+        value["status"]["used"] = json!(quantities(used));
+        let key = stored_as.store_key(&quota.key);
+        Some(Guard {
+            compare: Compare::mod_revision(&key, Revision(quota.revision)),
+            put: Op::put(&key, encode::stored(stored_as, &value), None),
+        })
+    };
+    Ok(Charge {
+        guards: charged.iter().filter_map(guard).collect(),
+        _turn: Some(turn),
+    })
+}
+
+/// By name: of several that refuse, the first speaks.
+fn quotas(call: &Call, namespace: &str) -> Vec<Arc<Object>> {
+    call.server.cache.core_objects("resourcequotas", namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_expires_or_is_not_stored_is_not_counted() {
+        let counted = |group: &str, plural: &str| is_counted(resources::find(group, "v1", plural).unwrap());
+        for (group, plural) in [("", "pods"), ("", "resourcequotas"), ("apps", "deployments")] {
+            assert!(counted(group, plural), "{plural}");
+        }
+        for (group, plural) in [
+            ("", "events"),
+            ("events.k8s.io", "events"),
+            ("", "nodes"),
+            ("", "bindings"),
+            ("authorization.k8s.io", "localsubjectaccessreviews"),
+        ] {
+            assert!(!counted(group, plural), "{plural}");
+        }
+    }
+
+    #[test]
+    fn changes_that_can_use_more_are_charged() {
+        let resource = |plural: &str| resources::find("", "v1", plural).unwrap();
+        assert!(may_use_more(resource("services"), ""));
+        assert!(may_use_more(resource("persistentvolumeclaims"), ""));
+        assert!(!may_use_more(resource("pods"), "") && !may_use_more(resource("pods"), "status"));
+        assert!(!may_use_more(resource("configmaps"), ""));
+    }
+}

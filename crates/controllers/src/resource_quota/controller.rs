@@ -1,0 +1,212 @@
+//! Takes quotas from a queue and counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::Api;
+use kube::api::PostParams;
+use kube::runtime::watcher;
+use orlop_api::quota::{Kind, kind_of_count};
+use orlop_client::informer::{Change, Informer, ObjectKey};
+use orlop_client::workqueue::WorkQueue;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::count::{self, Found, Look};
+use super::view::{BY_NAMESPACE, QuotaView};
+use super::watches::{self, Name};
+use crate::api_error;
+use crate::cache::{Cache, PodView};
+use crate::resources::{self, Served};
+use crate::workers::work_off;
+
+/// Quotas counted at the same time; upstream's number.
+const WORKERS: usize = 5;
+/// Things go in crowds: what goes within this time is counted together.
+const SETTLE: Duration = Duration::from_millis(100);
+/// Every quota is counted so often, whatever was seen; upstream's number.
+const RESYNC: Duration = Duration::from_secs(300);
+
+/// The quota controller.
+pub struct ResourceQuotas {
+    client: kube::Client,
+    quotas: Arc<Informer<QuotaView>>,
+    queue: Arc<WorkQueue<ObjectKey>>,
+    /// What quotas bound may have changed.
+    bounds: Arc<Notify>,
+}
+
+/// Says that something has gone or changed which quotas may count.
+#[derive(Clone)]
+pub struct Wake {
+    quotas: Arc<Informer<QuotaView>>,
+    queue: Arc<WorkQueue<ObjectKey>>,
+}
+
+impl Wake {
+    /// In that namespace, of that kind.
+    pub fn namespace(&self, namespace: &str, (group, plural): &Name) {
+        let kind = Kind { group, plural };
+        for quota in self.quotas.store().by_index(BY_NAMESPACE, namespace) {
+            if quota.bounds().any(|name| kind_of_count(name) == Some(kind)) {
+                self.queue.add_after(quota.key.clone(), SETTLE);
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Uncounted {
+    #[error("{}", api_error::message(.0))]
+    Api(#[from] kube::Error),
+    #[error("cannot build a request: {0}")]
+    Request(#[from] http::Error),
+}
+
+impl ResourceQuotas {
+    /// Registers the handlers at `cache`, which must not have been started yet.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let quotas: Arc<Informer<QuotaView>> = Arc::new(Informer::new());
+        let queue = Arc::new(WorkQueue::new());
+        let bounds = Arc::new(Notify::new());
+        let (on, notify) = (queue.clone(), bounds.clone());
+        quotas.on_change(move |change: &Change<QuotaView>| {
+            let changed =
+                change.old.as_ref().map(|old| &old.spec) != change.new.as_ref().map(|new| &new.spec);
+            if changed {
+                notify.notify_one();
+            }
+            if let Some(new) = &change.new
+                && (changed || !new.counted)
+            {
+                on.add(new.key.clone());
+            }
+        });
+        let wake = Wake {
+            quotas: quotas.clone(),
+            queue: queue.clone(),
+        };
+        let pods: Name = (String::new(), "pods".to_owned());
+        cache.pods.on_change(move |change: &Change<PodView>| {
+            let Some(old) = &change.old else { return };
+            let ended = change
+                .new
+                .as_ref()
+                .is_none_or(|new| new.is_terminal() && !old.is_terminal());
+            if ended {
+                wake.namespace(&old.key.namespace, &pods);
+            }
+        });
+        Arc::new(Self {
+            client,
+            quotas,
+            queue,
+            bounds,
+        })
+    }
+
+    /// Starts the watches and the workers.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let (quotas, api) = (
+            self.quotas.clone(),
+            Api::<ResourceQuota>::all(self.client.clone()),
+        );
+        tasks.spawn(async move { quotas.run(api, watcher::Config::default()).await });
+        let wake = Wake {
+            quotas: self.quotas.clone(),
+            queue: self.queue.clone(),
+        };
+        tasks.spawn(watches::follow(
+            self.client.clone(),
+            self.quotas.clone(),
+            self.bounds.clone(),
+            wake,
+        ));
+        for _ in 0..WORKERS {
+            let this = self.clone();
+            tasks.spawn(work_off(
+                "resource_quota",
+                self.queue.clone(),
+                move |key: ObjectKey| {
+                    let this = this.clone();
+                    async move { this.sync(&key).await }
+                },
+                // The API server charged something meanwhile: count again.
+                |error: &Uncounted| matches!(error, Uncounted::Api(error) if api_error::is_conflict(error)),
+            ));
+        }
+    }
+
+    async fn sync(&self, key: &ObjectKey) -> Result<(), Uncounted> {
+        let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &key.namespace);
+        // Read before what it counts: what is charged from now on makes the write fail.
+        let Some(mut quota) = api.get_opt(&key.name).await? else {
+            return Ok(());
+        };
+        let spec = quota.spec.clone().unwrap_or_default();
+        let mut found = Vec::new();
+        for (kind, look) in count::kinds(&spec) {
+            found.push((kind, self.find(&key.namespace, kind, look).await?));
+        }
+        let status = count::status(&spec, &found, Timestamp::now());
+        if quota.status.as_ref() != Some(&status) {
+            quota.status = Some(status);
+            match api
+                .replace_status(&key.name, &PostParams::default(), &quota)
+                .await
+            {
+                Err(error) if !api_error::is_not_found(&error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        self.queue.add_after(key.clone(), RESYNC);
+        Ok(())
+    }
+
+    async fn find(&self, namespace: &str, kind: Kind<'_>, look: Look) -> Result<Found, Uncounted> {
+        let path = match kind.group {
+            "" => "/api/v1".to_owned(),
+            _ => {
+                let Some(served) = self.served(kind).await? else {
+                    return Ok(Found::Unserved);
+                };
+                format!("/apis/{}", served.resource.api_version)
+            }
+        };
+        let limit = match look {
+            Look::Number => "?limit=1",
+            Look::Each => "",
+        };
+        let uri = format!("{path}/namespaces/{namespace}/{}{limit}", kind.plural);
+        let request = http::Request::get(uri).body(Vec::new())?;
+        let mut list = match self.client.request::<Value>(request).await {
+            Err(error) if api_error::is_not_found(&error) => return Ok(Found::Unserved),
+            list => list?,
+        };
+        let items = match list["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        Ok(match look {
+            Look::Each => Found::Objects(items),
+            Look::Number => {
+                let more = list["metadata"]["remainingItemCount"]
+                    .as_i64()
+                    .unwrap_or_default();
+                Found::Number(more + i64::try_from(items.len()).unwrap_or(i64::MAX))
+            }
+        })
+    }
+
+    async fn served(&self, kind: Kind<'_>) -> Result<Option<Served>, kube::Error> {
+        let all = resources::discover(&self.client).await?;
+        Ok(all.into_iter().find(|served| {
+            served.namespaced
+                && (served.resource.group.as_str(), served.resource.plural.as_str())
+                    == (kind.group, kind.plural)
+        }))
+    }
+}
