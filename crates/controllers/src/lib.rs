@@ -16,6 +16,7 @@
 //! - `namespace`: empties and finalises namespaces that are being deleted;
 //! - `pod_gc`: every 20 s, if there is anything to collect;
 //! - `resource_quota`: counts what quotas have been used for; watches only kinds that some quota bounds;
+//! - `storage_protection`: lets volumes and claims go once nothing uses them;
 //! - `namespace_defaults`: the default ServiceAccount and the root CA in every namespace.
 //!
 //! # What it doesn't do
@@ -39,6 +40,7 @@ mod replica_set;
 mod resource_quota;
 mod resources;
 mod run;
+mod storage_protection;
 mod taint_eviction;
 mod workers;
 

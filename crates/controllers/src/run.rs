@@ -17,6 +17,7 @@ use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
+use crate::storage_protection::StorageProtection;
 use crate::taint_eviction::TaintEviction;
 
 /// What the controllers have to be told.
@@ -80,6 +81,7 @@ async fn run_on(
     let namespaces = Namespaces::new(client.clone(), &cache);
     let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
     let quotas = ResourceQuotas::new(client.clone(), &cache);
+    let storage = StorageProtection::new(client.clone(), &cache);
     let garbage_collector = GarbageCollector::new(client.clone(), &cache);
 
     cache.start(&client, &mut tasks);
@@ -99,6 +101,7 @@ async fn run_on(
     namespaces.start(&mut tasks);
     defaults.start(&mut tasks);
     quotas.start(&mut tasks);
+    storage.start(&mut tasks);
     garbage_collector.start(&mut tasks);
 
     tokio::select! {

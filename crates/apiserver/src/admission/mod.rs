@@ -38,6 +38,7 @@ mod pod_security;
 mod priority;
 mod runtime_class;
 mod service_account;
+mod storage_in_use;
 mod taint_nodes;
 mod topology_labels;
 
@@ -63,6 +64,7 @@ static PLUGINS: &[Plugin] = &[
         .validating(priority::validate),
     Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
     Plugin::new("DefaultStorageClass").mutating(default_class::storage),
+    Plugin::new("StorageObjectInUseProtection").mutating(storage_in_use::admit),
     Plugin::new("PersistentVolumeClaimResize").validating(claim_resize::validate),
     Plugin::new("RuntimeClass")
         .mutating(runtime_class::admit)

@@ -90,7 +90,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "OwnerReferencesPermissionEnforcement",
     "PodNodeSelector",
     "PodTolerationRestriction",
-    "StorageObjectInUseProtection",
 ];
 
 /// A plugin was named that neither this server nor upstream's has.

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// Longest time a request may take that is not long-running.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Subresources that answer as long as their caller listens.
-const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward"];
+const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
 
 /// Who is calling, or why that is not known, and from where.
 #[derive(Clone)]

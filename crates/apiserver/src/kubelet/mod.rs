@@ -1,4 +1,8 @@
 //! The server as a client of node agents: one HTTPS connection per call, with the server's certificate.
+mod send;
+
+pub use send::{Wish, send, send_to};
+
 use crate::http::Body;
 use crate::resources;
 use crate::server::KubeletClientTls;

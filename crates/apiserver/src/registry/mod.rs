@@ -18,6 +18,7 @@ mod ownership;
 mod patch;
 mod present;
 mod protobuf;
+mod proxy;
 mod quota;
 mod reviews;
 mod scale;
@@ -104,6 +105,7 @@ async fn dispatch_part(call: &Call, subresource: &Subresource) -> Result<Answer,
         ("eviction", _) => eviction::evict(call).await,
         ("attach" | "exec" | "portforward", _) => connect::connect(call).await,
         ("log", _) => log::log(call).await,
+        ("proxy", _) => proxy::proxy(call).await,
         ("token", _) => token::request(call).await,
         ("scale", "get") => scale::get(call).await,
         ("scale", _) => scale::write(call).await,

@@ -58,7 +58,12 @@ pub fn parse(method: &Method, path: &str, watch: bool, name_selector: Option<Str
     }
     info.resource = rest[0].clone();
     info.name = rest.get(1).cloned().unwrap_or_default();
-    info.subresource = rest.get(2..).map(|r| r.join("/")).unwrap_or_default();
+    // What follows `proxy` is a path of its own.
+    info.subresource = match rest.get(2..) {
+        Some([first, ..]) if first == "proxy" => first.clone(),
+        Some(rest) => rest.join("/"),
+        None => String::new(),
+    };
 
     let collection = info.name.is_empty();
     info.verb = match *method {
@@ -107,6 +112,11 @@ mod tests {
         assert_eq!(
             (log.name.as_str(), log.subresource.as_str(), log.verb.as_str()),
             ("p", "log", "get")
+        );
+        let proxied = get("/api/v1/nodes/n:10250/proxy/stats/summary");
+        assert_eq!(
+            (proxied.name.as_str(), proxied.subresource.as_str()),
+            ("n:10250", "proxy")
         );
         let namespace = get("/api/v1/namespaces/d");
         assert_eq!(

@@ -34,6 +34,15 @@ impl Query {
             .map(|(_, v)| v.as_str())
     }
 
+    /// The parameters as they are written in a URL.
+    pub fn encoded(&self) -> String {
+        let pairs = self
+            .0
+            .iter()
+            .map(|(key, value)| format!("{}={}", escape(key), escape(value)));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
     pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(k, _)| k == key)
     }

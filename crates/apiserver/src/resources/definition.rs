@@ -55,6 +55,9 @@ pub struct Subresource {
     pub kind: Option<(&'static str, &'static str, &'static str)>,
 }
 
+/// The verbs of a subresource that carries any request on.
+pub const PROXY_VERBS: &[&str] = &["create", "delete", "get", "patch", "update"];
+
 /// The commonest subresource.
 pub const STATUS: Subresource = Subresource {
     name: "status",

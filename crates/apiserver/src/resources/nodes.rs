@@ -1,5 +1,5 @@
 //! Node: registers with its status, and never forgets its identity (contract §13).
-use super::definition::{Field, Read, Resource, STATUS};
+use super::definition::{Field, PROXY_VERBS, Read, Resource, STATUS, Subresource};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
@@ -11,7 +11,14 @@ pub const NODES: Resource = Resource::new("", "nodes", "node", "Node")
     .cluster_scoped()
     .short(&["no"])
     .stored_under("minions")
-    .with_subresources(&[STATUS])
+    .with_subresources(&[
+        Subresource {
+            name: "proxy",
+            verbs: PROXY_VERBS,
+            kind: Some(("", "v1", "NodeProxyOptions")),
+        },
+        STATUS,
+    ])
     .with_fields(&[Field {
         name: "spec.unschedulable",
         read: Read::Bool("/spec/unschedulable"),

@@ -1,5 +1,7 @@
 //! Pod: defaults, phases of its end, subresources (contract §7.5, §12).
-use super::definition::{CONNECT_VERBS, CREATE_ONLY, Field, PART_VERBS, Read, Resource, STATUS, Subresource};
+use super::definition::{
+    CONNECT_VERBS, CREATE_ONLY, Field, PART_VERBS, PROXY_VERBS, Read, Resource, STATUS, Subresource,
+};
 use super::meaning;
 use super::rules::Rules;
 use super::validation;
@@ -52,6 +54,11 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
             name: "portforward",
             verbs: CONNECT_VERBS,
             kind: Some(("", "v1", "PodPortForwardOptions")),
+        },
+        Subresource {
+            name: "proxy",
+            verbs: PROXY_VERBS,
+            kind: Some(("", "v1", "PodProxyOptions")),
         },
         STATUS,
     ])

@@ -1,5 +1,5 @@
 //! Services (contract §18): what they are given, and what of it they keep.
-use super::definition::{Field, Read, Resource, STATUS};
+use super::definition::{Field, PROXY_VERBS, Read, Resource, STATUS, Subresource};
 use super::meaning::{fill, items};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
@@ -14,7 +14,14 @@ pub const SERVICES: Resource = Resource::new("", "services", "service", "Service
     .short(&["svc"])
     .in_all()
     .stored_under(STORAGE)
-    .with_subresources(&[STATUS])
+    .with_subresources(&[
+        Subresource {
+            name: "proxy",
+            verbs: PROXY_VERBS,
+            kind: Some(("", "v1", "ServiceProxyOptions")),
+        },
+        STATUS,
+    ])
     .with_fields(&[
         Field {
             name: "spec.clusterIP",

@@ -11,3 +11,4 @@ mod quotas;
 mod scale;
 mod scheduling;
 mod services;
+mod storage;
