@@ -1,4 +1,6 @@
 //! Connections: gRPC by its services, and the few plain paths that etcd's users probe.
+use crate::burst::Burst;
+use crate::encoded::RangeCodec;
 use crate::listen::{Listener, Socket};
 use crate::{ETCD_VERSION, Face, auth};
 use bytes::Bytes;
@@ -115,7 +117,7 @@ async fn connection(
         .initial_connection_window_size(WINDOW_BYTES)
         // A client's watches each may have a stream of their own.
         .max_concurrent_streams(None);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(Burst::new(stream)), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => ended,
@@ -158,6 +160,7 @@ impl Services {
         let path = request.uri().path();
         let answered = match path.split_once("/etcdserverpb.") {
             Some(("", method)) => match method.split_once('/') {
+                Some(("KV", "Range")) => Ok(self.range(request).await),
                 Some(("KV", _)) => self.kv.call(request).await,
                 Some(("Watch", _)) => self.watch.call(request).await,
                 Some(("Lease", _)) => self.lease.call(request).await,
@@ -173,6 +176,23 @@ impl Services {
         };
         let Ok(response) = answered;
         response
+    }
+
+    async fn range<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let limit = self.face.request_bytes_max + MESSAGE_BYTES_MORE;
+        let face = self.face;
+        let range = tower::service_fn(move |request| {
+            let face = face.clone();
+            async move { face.encoded_range(request).await }
+        });
+        tonic::server::Grpc::new(RangeCodec)
+            .max_decoding_message_size(limit)
+            .unary(range, request)
+            .await
     }
 
     /// What is asked without gRPC.

@@ -24,10 +24,9 @@ enum Wanted {
 #[tonic::async_trait]
 impl PbKvService for Face {
     async fn range(&self, request: Request<PbRangeRequest>) -> Result<Response<PbRangeResponse>, Status> {
+        // Over the wire it is `encoded_range` that answers.
         let (asked, shape) = range::split(request.into_inner())?;
-        let answer = self.store.range(asked).await.map_err(errors::status)?;
-        let header = self.header_at(answer.revision);
-        Ok(Response::new(range::join(answer, &shape, header)))
+        Ok(Response::new(self.shaped_range(asked, &shape).await?))
     }
 
     type RangeStreamStream = Empty<Result<PbRangeStreamResponse, Status>>;

@@ -11,8 +11,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod auth;
+mod burst;
 mod cluster;
 mod convert;
+mod encoded;
 mod errors;
 mod http;
 mod kv;

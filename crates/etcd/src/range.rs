@@ -86,11 +86,10 @@ pub fn split(request: PbRangeRequest) -> Result<(RangeRequest, Shape), Status> {
             max: request.max_create_revision,
         },
     };
-    let is_plain = shape.order.is_none() && shape.modified.is_open() && shape.created.is_open();
     let asked = RangeRequest {
         start: request.key.into(),
         end: convert::end(request.range_end),
-        limit: if is_plain { shape.limit } else { 0 },
+        limit: if shape.is_plain() { shape.limit } else { 0 },
         revision: convert::revision(request.revision),
         count_only: request.count_only,
     };
@@ -124,6 +123,17 @@ pub fn join(answer: RangeResponse, shape: &Shape, header: PbResponseHeader) -> P
         },
         more,
         count: answer.count as i64,
+    }
+}
+
+impl Shape {
+    /// Whether what the store is asked is all that is wanted.
+    pub fn is_plain(&self) -> bool {
+        self.order.is_none() && self.modified.is_open() && self.created.is_open()
+    }
+
+    pub fn has_values(&self) -> bool {
+        !self.keys_only
     }
 }
 

@@ -74,6 +74,8 @@ pub fn serve_if_asked() {
     runtime.block_on(async {
         let options = Options {
             history: Duration::MAX,
+            // Short, so that many are killed in a checkpoint.
+            journal_bytes: 64 << 10,
             ..Options::default()
         };
         let store = EmbeddedStore::open(directory.as_ref(), options).unwrap();

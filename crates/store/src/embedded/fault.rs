@@ -30,6 +30,18 @@ impl Fault {
         matches!(self, Self::Engine(error) if matches!(**error, redb::Error::PreviousIo))
     }
 
+    /// What cannot be what was written.
+    pub(super) fn rot(&self) -> Option<&str> {
+        match self {
+            Self::Rotten(reason) => Some(reason),
+            Self::Engine(error) => match &**error {
+                redb::Error::Corrupted(reason) => Some(reason),
+                _ => None,
+            },
+            Self::Refused(_) => None,
+        }
+    }
+
     pub(super) fn into_store_error(self, path: &Path) -> StoreError {
         let path = path.to_owned();
         match self {

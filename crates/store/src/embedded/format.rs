@@ -14,6 +14,7 @@ use super::fault::Fault;
 use crate::{EventKind, Key, KeyValue, LeaseId, Revision};
 use bytes::Bytes;
 use redb::TableDefinition;
+use std::borrow::Cow;
 
 /// The newest format this code reads and the one it writes.
 pub(super) const FORMAT: u32 = 2;
@@ -242,7 +243,18 @@ pub(super) fn split_version(row: &[u8]) -> Result<(&[u8], u64), Fault> {
 
 /// The key that [`key_bound`] made this of.
 pub(super) fn key_of_bound(bound: &[u8]) -> Result<Key, Fault> {
+    Ok(match key_bytes_of_bound(bound)? {
+        Cow::Borrowed(key) => key.into(),
+        Cow::Owned(key) => key.into(),
+    })
+}
+
+/// The same, in place if that can be.
+pub(super) fn key_bytes_of_bound(bound: &[u8]) -> Result<Cow<'_, [u8]>, Fault> {
     let escaped = bound.strip_suffix(&[0, 1]).ok_or_else(|| rotten(bound))?;
+    if !escaped.contains(&0) {
+        return Ok(Cow::Borrowed(escaped));
+    }
     let mut key = Vec::with_capacity(escaped.len());
     let mut bytes = escaped.iter();
     while let Some(byte) = bytes.next() {
@@ -251,7 +263,7 @@ pub(super) fn key_of_bound(bound: &[u8]) -> Result<Key, Fault> {
             bytes.next();
         }
     }
-    Ok(key.into())
+    Ok(Cow::Owned(key))
 }
 
 /// The row that ties `key` to `lease`.

@@ -35,6 +35,7 @@ pub use damage::{Damage, LostKeys, Repaired, Verified, repair};
 pub use disk::{Disk, FileDisk, MemoryDisk, Part, Side, StorageBackend};
 pub use image::Image;
 pub use options::Options;
+pub use read::{KeyVersion, RangeSummary};
 pub use snapshot::Restored;
 pub use stats::{PrefixStats, Stats};
 
@@ -260,6 +261,29 @@ impl EmbeddedStore {
     /// The last revision that is durable.
     pub fn durable_revision(&self) -> Revision {
         Revision(self.shared.tail.durable().revision)
+    }
+
+    /// Like [`Store::range`], without a copy of anything: `take` is shown each key in its place, after
+    /// `begin`, which is told the store's revision. Should the disk fail, both are gone through again.
+    pub async fn range_with<T: Send + 'static>(
+        &self,
+        request: RangeRequest,
+        begin: impl Fn(Revision) -> T + Send + 'static,
+        take: impl Fn(&mut T, KeyVersion<'_>) + Send + 'static,
+    ) -> Result<(T, RangeSummary), StoreError> {
+        self.shared.check_read(&request.start, request.end.as_ref())?;
+        let shared = self.shared.clone();
+        let cheap = is_point(&request);
+        let read = move || {
+            shared.db.read(|snapshot| {
+                let state = read::state(snapshot)?;
+                let mut taken = begin(Revision(state.revision));
+                let keys = snapshot.open_table(KEYS)?;
+                let summary = read::walk(&keys, &state, &request, &mut |version| take(&mut taken, version))?;
+                Ok((taken, summary))
+            })
+        };
+        if cheap { read() } else { off_reactor(read).await }
     }
 
     /// All leases, in the order of their ids.

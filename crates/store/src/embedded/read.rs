@@ -5,6 +5,7 @@ use crate::{
     Compare, CompareResult, CompareTarget, Event, Key, KeyValue, LeaseId, RangeRequest, RangeResponse,
     Revision, StoreError, validate,
 };
+use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction, ReadableTable};
 use std::ops::Bound;
 
@@ -45,12 +46,76 @@ pub(super) fn version_at(
     Ok(Some(record.to_key_value(key.into(), mod_revision)))
 }
 
+/// A version of a key as a walk meets it, in the tree's own memory.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyVersion<'a> {
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+    pub create_revision: Revision,
+    pub mod_revision: Revision,
+    pub version: u64,
+    /// 0: none.
+    pub lease: LeaseId,
+}
+
+impl<'a> KeyVersion<'a> {
+    fn new(key: &'a [u8], record: &Record<'a>, mod_revision: u64) -> Self {
+        Self {
+            key,
+            value: record.value,
+            create_revision: Revision(record.create_revision),
+            mod_revision: Revision(mod_revision),
+            version: record.version,
+            lease: LeaseId(record.lease),
+        }
+    }
+
+    fn to_key_value(self) -> KeyValue {
+        KeyValue {
+            key: self.key.into(),
+            value: Bytes::copy_from_slice(self.value),
+            create_revision: self.create_revision,
+            mod_revision: self.mod_revision,
+            version: self.version,
+            lease: (self.lease.0 != 0).then_some(self.lease),
+        }
+    }
+}
+
+/// What a range request comes to, but for the keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RangeSummary {
+    /// More keys lie behind the limit.
+    pub more: bool,
+    /// Number of keys in the range, whatever the limit.
+    pub count: usize,
+}
+
 /// Answers a range request of a store that stands at `state`.
 pub(super) fn range(
     keys: &impl ReadableTable<Raw, Raw>,
     state: &State,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Fault> {
+    let mut kvs = Vec::new();
+    let summary = walk(keys, state, request, &mut |version| {
+        kvs.push(version.to_key_value())
+    })?;
+    Ok(RangeResponse {
+        kvs,
+        more: summary.more,
+        count: summary.count,
+        revision: Revision(state.revision),
+    })
+}
+
+/// Shows `take` the keys that a range request asks for, in order.
+pub(super) fn walk(
+    keys: &impl ReadableTable<Raw, Raw>,
+    state: &State,
+    request: &RangeRequest,
+    take: &mut dyn FnMut(KeyVersion<'_>),
+) -> Result<RangeSummary, Fault> {
     let at = match request.revision {
         // Like etcd, 0 asks for now.
         None | Some(Revision(0)) => NOW,
@@ -59,42 +124,36 @@ pub(super) fn range(
             requested.0
         }
     };
-    let mut response = RangeResponse {
-        revision: Revision(state.revision),
-        ..RangeResponse::default()
+    let limit = match (request.count_only, request.limit) {
+        (true, _) => 0,
+        (false, 0) => usize::MAX,
+        (false, limit) => limit,
     };
-    let limit = if request.limit == 0 {
-        usize::MAX
-    } else {
-        request.limit
-    };
-    let Some(end) = &request.end else {
-        if let Some(kv) = version_at(keys, &request.start, at)? {
-            response.count = 1;
-            if !request.count_only {
-                response.kvs.push(kv);
-            }
-        }
-        return Ok(response);
-    };
-    let mut take = |row: &AccessGuard<'_, Raw>, record: &AccessGuard<'_, Raw>| {
+    let mut summary = RangeSummary::default();
+    let mut meet = |row: &AccessGuard<'_, Raw>, record: &AccessGuard<'_, Raw>| {
         if Record::is_deletion(record.value()) {
             return Ok(());
         }
-        response.count += 1;
-        if request.count_only {
-            return Ok(());
-        }
-        if response.kvs.len() == limit {
-            response.more = true;
+        summary.count += 1;
+        if summary.count > limit {
+            summary.more = !request.count_only;
             return Ok(());
         }
         let row = row.value();
         let (bound, mod_revision) = format::split_version(row)?;
         let record = Record::decode(row, record.value())?;
-        let key = format::key_of_bound(bound)?;
-        response.kvs.push(record.to_key_value(key, mod_revision));
+        let key = format::key_bytes_of_bound(bound)?;
+        take(KeyVersion::new(&key, &record, mod_revision));
         Ok::<_, Fault>(())
+    };
+    let Some(end) = &request.end else {
+        let first = format::versioned_key(&request.start, 0);
+        let last = format::versioned_key(&request.start, at);
+        if let Some(row) = keys.range(first.as_slice()..=last.as_slice())?.next_back() {
+            let (row, record) = row?;
+            meet(&row, &record)?;
+        }
+        return Ok(summary);
     };
     let first = format::key_bound(&request.start);
     let behind = format::key_bound(end);
@@ -103,7 +162,7 @@ pub(super) fn range(
     } else if request.start < *end {
         Bound::Excluded(behind.as_slice())
     } else {
-        return Ok(response);
+        return Ok(summary);
     };
     // The newest version so far of the key the walk is in.
     let mut newest: Option<(AccessGuard<'_, Raw>, AccessGuard<'_, Raw>)> = None;
@@ -116,14 +175,14 @@ pub(super) fn range(
         if let Some((kept_row, kept)) = &newest
             && format::split_version(kept_row.value())?.0 != bound
         {
-            take(kept_row, kept)?;
+            meet(kept_row, kept)?;
         }
         newest = Some((row, record));
     }
     if let Some((row, record)) = &newest {
-        take(row, record)?;
+        meet(row, record)?;
     }
-    Ok(response)
+    Ok(summary)
 }
 
 /// Refuses revisions that are not readable any more, or not yet.
@@ -286,7 +345,6 @@ pub(super) fn event_bytes(event: &Event) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     #[test]
     fn compares_of_missing_keys_follow_etcd() {

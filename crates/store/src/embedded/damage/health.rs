@@ -1,13 +1,16 @@
 //! Whether a file may be given to the engine.
-use super::pages::{Item, Pages, Table, UNPROVEN};
+use super::pages::{Item, Pages, Root, Shape, Table, UNPROVEN};
 use crate::embedded::StorageBackend;
 use std::io;
+
+/// Threads that read a tree at the same time: opening waits for them, and small machines have no more.
+const WALKERS: usize = 2;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::embedded) enum Health {
     /// Nothing, or a file whose making was cut short.
     Empty,
-    /// It was not closed; the engine verifies it when it opens it.
+    /// Its latest commit may be torn; the engine verifies it when it opens it.
     Unclean,
     /// Every page that is in use matches its checksum.
     Sound,
@@ -15,9 +18,22 @@ pub(in crate::embedded) enum Health {
     Damaged(Vec<String>),
 }
 
-/// Whether the process that had the file last did not close it.
-pub(in crate::embedded) fn was_left_open(file: &dyn StorageBackend) -> bool {
-    matches!(Pages::open(file), Ok(Some(pages)) if pages.unclean)
+/// How the process that had the file last has left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::embedded) enum Left {
+    Closed,
+    /// Open, between two commits that were on the disk in full. [`examine`] looks at it then.
+    Open,
+    /// Open, with a latest commit that may be torn.
+    Torn,
+}
+
+pub(in crate::embedded) fn how_it_was_left(file: &dyn StorageBackend) -> Left {
+    match Pages::open(file) {
+        Ok(Some(pages)) if pages.unclean && pages.proven => Left::Open,
+        Ok(Some(pages)) if pages.unclean => Left::Torn,
+        _ => Left::Closed,
+    }
 }
 
 /// Looks at every page in use.
@@ -31,7 +47,7 @@ pub(in crate::embedded) fn examine(file: &dyn StorageBackend) -> io::Result<Heal
         }
         return Ok(Health::Damaged(vec![complaint.to_owned()]));
     }
-    if pages.unclean {
+    if pages.unclean && !pages.proven {
         return Ok(Health::Unclean);
     }
     let mut found = Vec::new();
@@ -54,11 +70,7 @@ pub(in crate::embedded) fn examine(file: &dyn StorageBackend) -> io::Result<Heal
 }
 
 fn complaint(pages: &Pages<'_>, what: &str, table: &Table) -> Option<String> {
-    let (mut rows, mut lost) = (0, 0);
-    pages.walk(table.root, table.shape, UNPROVEN, &mut |item| match item {
-        Item::Row { .. } => rows += 1,
-        Item::Lost { .. } => lost += 1,
-    });
+    let (rows, lost) = table.root.map_or((0, 0), |root| count(pages, root, table.shape));
     let name = table.name.escape_ascii();
     match lost {
         0 if rows == table.rows => None,
@@ -68,6 +80,32 @@ fn complaint(pages: &Pages<'_>, what: &str, table: &Table) -> Option<String> {
         )),
         lost => Some(format!("{lost} pages of {what}table {name} are rotten")),
     }
+}
+
+/// Rows of a tree, and its lost parts.
+fn count(pages: &Pages<'_>, root: Root, shape: Shape) -> (u64, u64) {
+    let subtrees = pages.subtrees(root, shape);
+    let share = subtrees.len().div_ceil(WALKERS);
+    let walk = |subtrees: &[Root]| {
+        let (mut rows, mut lost) = (0, 0);
+        for subtree in subtrees {
+            pages.walk(Some(*subtree), shape, UNPROVEN, &mut |item| match item {
+                Item::Row { .. } => rows += 1,
+                Item::Lost { .. } => lost += 1,
+            });
+        }
+        (rows, lost)
+    };
+    std::thread::scope(|scope| {
+        let mut shares = subtrees.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares.map(|share| scope.spawn(move || walk(share))).collect();
+        let counts = others.into_iter().map(|other| {
+            // What panics has not been found to be sound.
+            other.join().unwrap_or((0, 1))
+        });
+        counts.fold(walk(own), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    })
 }
 
 /// The engine's header is written last.

@@ -1,7 +1,7 @@
 //! What becomes of a store whose file is damaged.
 //!
-//! [`health`] looks at every page before the engine opens a file that was closed properly; of one that
-//! was not, the engine does so itself. What is damaged is never given to the engine: [`salvage`] takes
+//! [`health`] looks at every page before the engine opens a file; of one whose latest commit may be torn the
+//! engine does so itself, and goes back to the one before if it is. What is damaged is never given to the engine: [`salvage`] takes
 //! what can still be trusted of the store's present, the store serves that, and nothing that could be
 //! lost, and takes no writes. `orlop store repair` writes the same into a new file.
 mod health;
@@ -12,7 +12,7 @@ mod repair;
 mod salvage;
 mod verify;
 
-pub(super) use health::was_left_open;
+pub(super) use health::{Left, how_it_was_left};
 pub(super) use open::open;
 pub use repair::{Repaired, repair};
 pub use verify::Verified;

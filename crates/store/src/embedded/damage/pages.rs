@@ -14,6 +14,8 @@ const FORMAT: u8 = 3;
 /// Flags of the byte that says which slot counts and whether the file was closed.
 const SECOND_IS_PRIMARY: u8 = 1;
 const UNCLEAN: u8 = 2;
+/// The latest commit was on the disk in full before it was made the latest.
+const PROVEN: u8 = 4;
 const FLAGS_KNOWN: u8 = 15;
 
 const LEAF: u8 = 1;
@@ -87,8 +89,10 @@ pub(super) struct Pages<'f> {
     len: u64,
     region_header_pages: u64,
     region_data_pages: u64,
-    /// Whether the file was not closed: the engine then verifies it itself.
+    /// Whether the file was not closed.
     pub unclean: bool,
+    /// Whether the latest commit cannot be a torn one: then what is wrong with it is rot.
+    pub proven: bool,
     /// The sound ones, latest first.
     pub commits: Vec<Commit>,
     /// What is wrong with the header.
@@ -111,6 +115,7 @@ impl<'f> Pages<'f> {
         ];
         let primary = usize::from(flags & SECOND_IS_PRIMARY != 0);
         let unclean = flags & UNCLEAN != 0;
+        let proven = flags & PROVEN != 0;
         let latest = slots.iter().flatten().map(|commit| commit.transaction).max();
         let number = |at: usize| {
             header
@@ -125,6 +130,8 @@ impl<'f> Pages<'f> {
             Some("the size of its pages is wrong")
         } else if latest.is_none() {
             Some("neither of its two latest commits is sound")
+        } else if unclean && proven && slots[primary].is_none() {
+            Some("its latest commit is unreadable")
         } else if unclean {
             None
         } else if flags > FLAGS_KNOWN {
@@ -136,7 +143,12 @@ impl<'f> Pages<'f> {
         } else {
             None
         };
+        let named = slots[primary].map(|commit| commit.transaction);
         let mut commits: Vec<Commit> = slots.into_iter().flatten().collect();
+        if unclean && proven && named.is_some() {
+            // A later one had been begun.
+            commits.retain(|commit| Some(commit.transaction) <= named);
+        }
         commits.sort_by_key(|commit| std::cmp::Reverse(commit.transaction));
         Ok(Some(Self {
             file,
@@ -144,6 +156,7 @@ impl<'f> Pages<'f> {
             region_header_pages: number(16),
             region_data_pages: number(20),
             unclean,
+            proven,
             commits,
             complaint,
         }))
@@ -160,6 +173,16 @@ impl<'f> Pages<'f> {
             Item::Lost { .. } => whole = false,
         });
         (tables, whole)
+    }
+
+    /// The subtrees of a tree, or the tree itself, to walk them at the same time.
+    pub(super) fn subtrees(&self, root: Root, shape: Shape) -> Vec<Root> {
+        let page = self.page(root).filter(|page| page.first() == Some(&BRANCH));
+        let children = page.as_deref().and_then(|page| branch(page, shape.key, root));
+        match children {
+            Some(children) => children.into_iter().map(|(_, child)| child).collect(),
+            None => vec![root],
+        }
     }
 
     /// Visits what a tree holds, in order, and where parts of it are lost.
