@@ -50,15 +50,16 @@ static BUILT_IN: LazyLock<Vec<Document>> = LazyLock::new(|| {
     versions.extend(named.flat_map(|(group, versions)| versions.into_iter().map(move |v| (group, v))));
     versions
         .into_iter()
-        .map(|(group, version)| {
+        .filter_map(|(group, version)| {
             let own = |r: &&'static Resource| r.group == group && r.version == version;
-            let packed = SCHEMAS.iter().find(|(g, v, _)| *g == group && *v == version);
-            Document::new(
+            // What is only numbers of the moment (metrics.k8s.io) publishes no schemas.
+            let (_, _, schemas) = SCHEMAS.iter().find(|(g, v, _)| *g == group && *v == version)?;
+            Some(Document::new(
                 group,
                 version,
                 resources::all().iter().filter(own).collect(),
-                Schemas::Packed(packed.map_or(&[], |(_, _, schemas)| schemas)),
-            )
+                Schemas::Packed(schemas),
+            ))
         })
         .collect()
 });
