@@ -53,7 +53,8 @@ impl PerRequest {
     }
 }
 
-fn of_process(id: &str) -> Result<Duration> {
+/// By a process until now.
+pub fn of_process(id: &str) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
     let fields: Vec<&str> = stat
         .rsplit_once(')')

@@ -1,5 +1,6 @@
 //! What objects cost in memory, and what happens when everybody lists them at once.
 use super::connection::Connection;
+use super::target::Start;
 use super::{load, objects};
 use anyhow::Result;
 use http::Method;
@@ -30,16 +31,17 @@ pub async fn of_a_cluster(program: &Path) -> Result<(u64, u64)> {
     Ok((idle, own.memory("VmRSS")?))
 }
 
-/// Resident bytes per byte of JSON, for 10,000 pods; and the time to start on them again.
-pub async fn per_object(program: &Path) -> Result<(f64, Duration)> {
+/// Bytes of memory per byte of JSON, for 10,000 pods; and the time to start on them again. Pages of the program, which
+/// come and go with what runs, are no part of an object.
+pub async fn per_object(program: &Path) -> Result<(f64, Start)> {
     let mut own = super::ready(program).await?;
     let target = own.target()?;
-    let before = own.memory("VmRSS")?;
+    let before = own.memory("RssAnon")?;
     load::creates(&target, WRITERS, 10_000, PODS_PATH, objects::pod)?;
     let list = target.request(&Method::GET, PODS_PATH, None);
     let json = Connection::open(&target)?.count(&list)?;
     tokio::time::sleep(SETTLE).await;
-    let more = own.memory("VmRSS")?.saturating_sub(before);
+    let more = own.memory("RssAnon")?.saturating_sub(before);
     let restart = own.restart().await?;
     Ok((more as f64 / json as f64, restart))
 }
@@ -48,12 +50,12 @@ pub async fn per_object(program: &Path) -> Result<(f64, Duration)> {
 pub async fn per_large_object(program: &Path) -> Result<f64> {
     let own = super::ready(program).await?;
     let target = own.target()?;
-    let before = own.memory("VmRSS")?;
+    let before = own.memory("RssAnon")?;
     load::creates(&target, WRITERS, 1000, MAPS_PATH, |number| {
         objects::config_map(number, 100 << 10, &json!({}))
     })?;
     tokio::time::sleep(SETTLE).await;
-    let more = own.memory("VmRSS")?.saturating_sub(before);
+    let more = own.memory("RssAnon")?.saturating_sub(before);
     Ok(more as f64 / f64::from(1000 * (100 << 10)))
 }
 

@@ -1,4 +1,5 @@
 //! The API server under load: one of ours, started for this, or whatever a kubeconfig names.
+use super::cpu;
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -143,6 +144,14 @@ fn part(data: Option<&str>, file: Option<&str>) -> Result<Option<Vec<u8>>> {
     }
 }
 
+/// A start on existing state, until it is ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    pub lasted: Duration,
+    /// Processor time that the server needed for it.
+    pub cpu: Duration,
+}
+
 /// An API server of ours with state of its own; stopped when dropped.
 pub struct Own {
     program: PathBuf,
@@ -186,15 +195,18 @@ impl Own {
         })
     }
 
-    /// Stops it with its state on disk and starts it again; the time until it is ready.
-    pub async fn restart(&mut self) -> Result<Duration> {
+    /// Stops it with its state on disk and starts it again.
+    pub async fn restart(&mut self) -> Result<Start> {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.id())?);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM)?;
         self.process.wait()?;
         let start = Instant::now();
         self.process = spawn(&self.program, self.root.path(), self.port)?;
         self.wait().await?;
-        Ok(start.elapsed())
+        Ok(Start {
+            lasted: start.elapsed(),
+            cpu: cpu::of_process(&self.process.id().to_string())?,
+        })
     }
 
     /// Until a connection is accepted: the server listens before it has its state, and answers after.

@@ -105,10 +105,10 @@ fn create_namespace(target: &Target) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of the server's memory per idle watch, with so many on shared connections.
-pub async fn memory(own: &Own, watches: usize) -> Result<f64> {
+/// Bytes of the server's memory per idle watch, with so many on shared connections, and all that is resident.
+pub async fn memory(own: &Own, watches: usize) -> Result<(f64, u64)> {
     let target = own.target()?;
-    let before = own.memory("VmRSS")?;
+    let before = own.memory("RssAnon")?;
     let mut open = Vec::with_capacity(watches);
     let mut connection = Shared::open(&target).await?;
     for number in 0..watches {
@@ -118,7 +118,7 @@ pub async fn memory(own: &Own, watches: usize) -> Result<f64> {
         let path = format!("/api/v1/pods?watch=1&resourceVersion=0&fieldSelector=spec.nodeName%3Dn{number}");
         open.push(connection.stream(&path).await?);
     }
-    let after = own.memory("VmRSS")?;
+    let (after, resident) = (own.memory("RssAnon")?, own.memory("VmRSS")?);
     drop(open);
-    Ok(after.saturating_sub(before) as f64 / watches as f64)
+    Ok((after.saturating_sub(before) as f64 / watches as f64, resident))
 }
