@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use std::cell::RefCell;
 use std::io::{self, Write};
 
 /// Compact JSON with `<`, `>`, `&`, U+2028 and U+2029 escaped.
@@ -76,15 +77,38 @@ pub fn head(resource: &Resource) -> String {
 
 /// The bytes to store: no resourceVersion, no selfLink.
 pub fn stored(resource: &Resource, object: &Value) -> Bytes {
-    let mut out = head(resource).into_bytes();
-    out.reserve(512);
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        append_stored(scratch, resource, object);
+        // As large as what the cache makes of it: when this is freed, the next of its size takes its place, and the
+        // objects that stay lie side by side.
+        let mut out = Vec::with_capacity(scratch.len() + LINE_BYTES);
+        out.extend_from_slice(scratch);
+        if scratch.capacity() > SCRATCH_BYTES_MAX {
+            *scratch = Vec::new();
+        }
+        Bytes::from(out)
+    })
+}
+
+/// What the cache adds to a stored object, about.
+const LINE_BYTES: usize = 80;
+/// A thread keeps a buffer up to this.
+const SCRATCH_BYTES_MAX: usize = 32 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+fn append_stored(out: &mut Vec<u8>, resource: &Resource, object: &Value) {
+    out.extend_from_slice(head(resource).as_bytes());
     let mut first = true;
     if let Some(metadata) = object.get("metadata").and_then(Value::as_object) {
         for (key, value) in metadata {
             if matches!(key.as_str(), "resourceVersion" | "selfLink") {
                 continue;
             }
-            member(&mut out, &mut first, key, value);
+            member(out, &mut first, key, value);
         }
     }
     out.push(b'}');
@@ -92,12 +116,11 @@ pub fn stored(resource: &Resource, object: &Value) -> Bytes {
     if let Some(object) = object.as_object() {
         for (key, value) in object {
             if !matches!(key.as_str(), "kind" | "apiVersion" | "metadata") {
-                member(&mut out, &mut first, key, value);
+                member(out, &mut first, key, value);
             }
         }
     }
     out.push(b'}');
-    Bytes::from(out)
 }
 
 fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {

@@ -23,6 +23,7 @@ use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How the server presents itself to node agents, all PEM.
@@ -196,6 +197,11 @@ impl ApiServer {
         tokio::spawn(aggregation::watch_availability(Arc::downgrade(&server)));
         upkeep::start(&server);
         Ok(server)
+    }
+
+    /// How far the server has followed the store.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.cache.revisions()
     }
 
     /// The API as a service inside this process, for one user.

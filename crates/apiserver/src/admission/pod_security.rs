@@ -61,9 +61,9 @@ fn policy(attempt: &Attempt<'_>) -> Policy {
         .cache
         .core_object("namespaces", "", attempt.namespace);
     // The labels that the cache keeps beside the object: most namespaces have none of ours.
-    let labels = namespace.iter().flat_map(|namespace| namespace.labels.iter());
+    let labels = namespace.iter().flat_map(|namespace| namespace.labels());
     let labels = labels
-        .map(|(key, value)| (key.to_string(), value.to_string()))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
     Policy::of(&labels).0
 }

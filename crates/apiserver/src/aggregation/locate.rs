@@ -18,10 +18,9 @@ pub fn locate(cache: &Cache, remote: &Remote) -> Result<(String, u16), Nowhere> 
     let service = service.map(|service| service.value());
     let slices = resources::find("discovery.k8s.io", "v1", "endpointslices").and_then(|kind| {
         let storage = cache.storage(kind)?;
-        let own = |label: &(Box<str>, Box<str>)| {
-            &*label.0 == "kubernetes.io/service-name" && *label.1 == *remote.service
-        };
-        let found = cache.snapshot_where(storage, &remote.namespace, |slice| slice.labels.iter().any(own));
+        let found = cache.snapshot_where(storage, &remote.namespace, |slice| {
+            slice.label("kubernetes.io/service-name") == Some(&*remote.service)
+        });
         Some(
             found
                 .objects

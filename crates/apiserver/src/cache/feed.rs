@@ -40,7 +40,8 @@ pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, 
         }
     }
     cache.custom().keep(&definitions);
-    let objects = read(cache, all.kvs);
+    let objects = read(cache, &all.kvs);
+    drop(all.kvs);
     let watch = store
         // Every key: consistent reads compare the store's revision with the cache's, and that moves
         // with any write.
@@ -51,27 +52,18 @@ pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, 
 }
 
 /// The objects of these keys, read by as many threads as there are processors: this is what a start mostly does.
-fn read(cache: &Cache, kvs: Vec<KeyValue>) -> Vec<(StorageId, Object)> {
+fn read(cache: &Cache, kvs: &[KeyValue]) -> Vec<(StorageId, Object)> {
     let threads = thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(READERS_MAX);
     let share = kvs.len().div_ceil(threads).max(SHARE_MIN);
-    let mut kvs = kvs.into_iter();
-    let shares = std::iter::from_fn(|| {
-        let share: Vec<KeyValue> = kvs.by_ref().take(share).collect();
-        (!share.is_empty()).then_some(share)
-    });
-    // Stored bytes are freed one by one, so that the objects can take their place.
-    let read =
-        |kvs: Vec<KeyValue>| -> Vec<_> { kvs.into_iter().filter_map(|kv| read_one(cache, &kv)).collect() };
+    let read = |kvs: &[KeyValue]| -> Vec<_> { kvs.iter().filter_map(|kv| read_one(cache, kv)).collect() };
+    // What was read is freed in one piece at the end: freed one by one, it would leave holes among the objects.
     thread::scope(|scope| {
-        let mut shares: Vec<_> = shares.collect();
-        let last = shares.pop().unwrap_or_default();
+        let mut shares = kvs.chunks(share);
+        let last = shares.next_back().unwrap_or_default();
         let read = &read;
-        let others: Vec<_> = shares
-            .into_iter()
-            .map(|kvs| scope.spawn(move || read(kvs)))
-            .collect();
+        let others: Vec<_> = shares.map(|kvs| scope.spawn(move || read(kvs))).collect();
         let last = read(last);
         let mut objects: Vec<_> = others
             .into_iter()

@@ -9,6 +9,7 @@ mod object;
 mod ring;
 mod skim;
 mod state;
+mod texts;
 mod watchers;
 
 pub use feed::{Gone, fill, run};

@@ -1,5 +1,6 @@
 //! One object as of one revision: a single buffer that serves GETs, lists and watch events.
 use super::skim::skim;
+use super::texts::Texts;
 use crate::encode;
 use crate::resources::Resource;
 use bytes::Bytes;
@@ -27,9 +28,7 @@ pub struct Object {
     pub revision: u64,
     /// `namespace/name`, or `name`.
     pub key: Arc<str>,
-    pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// Values of the resource's field selectors, in the order it declares them.
-    pub fields: Box<[Box<str>]>,
+    texts: Texts,
     /// False when the last write was a create.
     modified: bool,
     /// Bytes of its protobuf message, once somebody has asked for that; 0 before.
@@ -76,16 +75,11 @@ impl Object {
             let place = places.iter().position(|place| *place == pointer)?;
             found[place].as_ref()
         };
-        let labels = at(LABELS)
-            .and_then(Value::as_object)
-            .map(|labels| {
-                labels
-                    .iter()
-                    .map(|(k, v)| (k.as_str().into(), v.as_str().unwrap_or_default().into()))
-                    .collect()
-            })
-            .unwrap_or_default();
-        let fields = resource.read_fields(at);
+        let labels = at(LABELS).and_then(Value::as_object).into_iter().flatten();
+        let texts = Texts::new(
+            labels.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default())),
+            resource.read_fields(at),
+        );
         let kind = if created { ADDED } else { MODIFIED };
         let (line, tail) = assemble(kind, &head, revision, &stored[head.len()..]);
         Ok(Self {
@@ -94,8 +88,7 @@ impl Object {
             tail,
             revision,
             key,
-            labels,
-            fields,
+            texts,
             modified: !created,
             protobuf_bytes: AtomicU32::new(0),
         })
@@ -112,8 +105,7 @@ impl Object {
             tail,
             revision,
             key: self.key.clone(),
-            labels: self.labels.clone(),
-            fields: self.fields.clone(),
+            texts: self.texts.clone(),
             modified: true,
             protobuf_bytes: AtomicU32::new(0),
         }
@@ -201,7 +193,22 @@ impl Object {
     }
 
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.labels.iter().find(|(k, _)| &**k == key).map(|(_, v)| &**v)
+        self.labels()
+            .find(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    }
+
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.texts.labels()
+    }
+
+    /// Values of the resource's field selectors, in the order it declares them.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.texts.fields()
+    }
+
+    pub fn field(&self, index: usize) -> Option<&str> {
+        self.texts.field(index)
     }
 
     /// Bytes this version keeps alive.

@@ -279,8 +279,8 @@ fn plain(bytes: &[u8]) -> usize {
     let mut at = 0;
     for chunk in words.by_ref() {
         let word = chunk.try_into().map_or(0, u64::from_le_bytes);
-        let quote = zeros(word ^ LOW * u64::from(b'"'));
-        let escape = zeros(word ^ LOW * u64::from(b'\\'));
+        let quote = zeros(word ^ (LOW * u64::from(b'"')));
+        let escape = zeros(word ^ (LOW * u64::from(b'\\')));
         let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
         let special = quote | escape | control;
         if special != 0 {

@@ -129,12 +129,17 @@ impl Cache {
         self.state.read().revision
     }
 
+    /// The store's revisions as they are applied.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
     /// Waits until everything up to `revision` has been applied.
     pub async fn reach(&self, revision: u64) {
         if *self.revision.borrow() >= revision {
             return;
         }
-        let mut applied = self.revision.subscribe();
+        let mut applied = self.revisions();
         // The sender lives as long as the cache.
         let _ = applied.wait_for(|seen| *seen >= revision).await;
     }

@@ -130,10 +130,10 @@ impl Watchers {
         for object in versions.into_iter().flatten() {
             concerns(Interest::Namespace(object.namespace()));
             concerns(Interest::Name(object.name()));
-            for (index, value) in object.fields.iter().enumerate() {
+            for (index, value) in object.fields().enumerate() {
                 concerns(Interest::Field(index, value));
             }
-            for (label, value) in &object.labels {
+            for (label, value) in object.labels() {
                 concerns(Interest::Label(label));
                 concerns(Interest::LabelValue(label, value));
             }

@@ -38,8 +38,8 @@ pub fn with_type<R>(call: &Call, with: impl FnOnce(Type<'_>) -> R) -> Option<R> 
 /// An empty object of the resource's kind: what a new one is compared with.
 pub fn blank(call: &Call) -> Arc<Value> {
     /// By apiVersion and kind; there are as many as built-in kinds that are written.
-    static BLANKS: LazyLock<Mutex<HashMap<(String, &'static str), Arc<Value>>>> =
-        LazyLock::new(Mutex::default);
+    type Blanks = HashMap<(String, &'static str), Arc<Value>>;
+    static BLANKS: LazyLock<Mutex<Blanks>> = LazyLock::new(Mutex::default);
     if call.resource.custom.is_some() {
         return Arc::new(json!({"metadata": {}}));
     }

@@ -140,7 +140,7 @@ impl Term {
         let value = match self.source {
             Source::Name => object.name(),
             Source::Namespace => object.namespace(),
-            Source::Field(index) => object.fields.get(index).map_or("", |v| v),
+            Source::Field(index) => object.field(index).unwrap_or_default(),
         };
         (value == self.value) == (self.operator == FieldOperator::Equals)
     }

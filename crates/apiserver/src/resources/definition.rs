@@ -3,6 +3,7 @@ use super::rules::Rules;
 use crate::cache::Object;
 use crate::custom::Custom;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// The verbs of a full resource, in discovery's order.
 pub const ALL_VERBS: &[&str] = &[
@@ -236,14 +237,17 @@ impl Resource {
     }
 
     /// Values of the selectable fields, in declaration order; `at` tells what is at a JSON pointer.
-    pub fn read_fields<'v>(&self, at: impl Fn(&str) -> Option<&'v Value>) -> Box<[Box<str>]> {
-        self.fields.iter().map(|f| f.read.of(&at)).collect()
+    pub fn read_fields<'v>(
+        &self,
+        at: impl Fn(&str) -> Option<&'v Value>,
+    ) -> impl Iterator<Item = Cow<'v, str>> {
+        self.fields.iter().map(move |field| field.read.of(&at))
     }
 
     /// A selectable field of a cached object.
     pub fn field<'o>(&self, object: &'o Object, name: &str) -> Option<&'o str> {
         let index = self.fields.iter().position(|f| f.name == name)?;
-        object.fields.get(index).map(|v| &**v)
+        object.field(index)
     }
 }
 
@@ -258,7 +262,7 @@ impl Read {
         }
     }
 
-    fn of<'v>(&self, at: impl Fn(&str) -> Option<&'v Value>) -> Box<str> {
+    fn of<'v>(&self, at: impl Fn(&str) -> Option<&'v Value>) -> Cow<'v, str> {
         let text = |pointer: &str| at(pointer).and_then(Value::as_str).unwrap_or_default();
         match self {
             Self::Text(pointer) => text(pointer).into(),
@@ -271,17 +275,18 @@ impl Read {
                 Some(true) => "true".into(),
                 _ => "false".into(),
             },
-            Self::Number(pointer) => at(pointer)
-                .and_then(Value::as_i64)
-                .unwrap_or_default()
-                .to_string()
-                .into(),
-            Self::FirstOf(pointers) => pointers
-                .iter()
-                .map(|pointer| text(pointer))
-                .find(|text| !text.is_empty())
-                .unwrap_or_default()
-                .into(),
+            Self::Number(pointer) => match at(pointer).and_then(Value::as_i64) {
+                Some(number) => number.to_string().into(),
+                None => "0".into(),
+            },
+            Self::FirstOf(pointers) => {
+                let texts = pointers.iter().map(|pointer| text(pointer));
+                texts
+                    .into_iter()
+                    .find(|text| !text.is_empty())
+                    .unwrap_or_default()
+                    .into()
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
 use jiff::Timestamp;
 use reading::{Reading, Used};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,12 +152,12 @@ async fn of_pods(server: &ApiServer, filter: &Filter, name: Option<&str>) -> Vec
 
 fn head(kind: &str, of: &Object, used: &Used) -> Value {
     let mut metadata = json!({"name": of.name(), "creationTimestamp": crate::registry::now()});
-    if !of.labels.is_empty() {
-        let labels = of
-            .labels
-            .iter()
-            .map(|(key, value)| (key.to_string(), json!(value)));
-        metadata["labels"] = Value::Object(labels.collect());
+    let labels: Map<String, Value> = of
+        .labels()
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect();
+    if !labels.is_empty() {
+        metadata["labels"] = Value::Object(labels);
     }
     let at = Timestamp::from_millisecond(used.at).unwrap_or_default();
     json!({"kind": kind, "apiVersion": "metrics.k8s.io/v1beta1", "metadata": metadata,
