@@ -2,14 +2,17 @@
 use nix::libc;
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// Arenas of the allocator: one for each worker of the runtime. The default, eight per processor, lets every thread that
-/// ever blocked keep free memory to itself.
+/// Arenas of the allocator: for the workers of the runtime, the store's writer, and one who waits for the disk. The
+/// default, eight per processor, lets every thread that ever blocked keep free memory to itself; with two, they wait for
+/// each other.
 #[cfg(target_env = "gnu")]
-const ARENAS_MAX: c_int = 2;
-/// Larger pieces are mapped, and given back to the system when they are freed. The default grows with use.
+const ARENAS_MAX: c_int = 4;
+/// Larger pieces are mapped, and given back to the system when they are freed: bodies of large objects come and go in
+/// several forms, and would leave holes among the objects that stay. The default grows with use.
 #[cfg(target_env = "gnu")]
-const MAPPED_BYTES_MIN: c_int = 256 * 1024;
+const MAPPED_BYTES_MIN: c_int = 64 * 1024;
 /// Free memory at an arena's end is kept up to this, so that answers of a usual size need none from the system.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES_MAX: c_int = 1024 * 1024;
@@ -19,6 +22,11 @@ const GROWTH_BYTES: c_int = 256 * 1024;
 
 /// When what was only needed to start is let go: at once, and after what goes on starting in the background.
 const MOMENTS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(10), Duration::from_secs(50)];
+
+/// So many revisions of the store are a burst of writes: what it took lies between the objects that stay.
+const BURST_REVISIONS: u64 = 1000;
+/// It is given back this much later.
+const BURST_TIME: Duration = Duration::from_secs(1);
 
 /// Sets the allocator's habits. Call it before there are other threads.
 pub fn configure() {
@@ -42,14 +50,32 @@ pub async fn settle() {
     }
 }
 
-/// Gives free memory back, and forgets which pages of the program have been used: what runs is mapped again from the
-/// file when it runs, the thousands of pages of reading flags and making certificates are not.
-fn release() {
+/// Gives back what bursts of writes have used, as long as there are `revisions`.
+pub async fn follow(mut revisions: watch::Receiver<u64>) {
+    let mut seen = *revisions.borrow();
+    while revisions
+        .wait_for(|now| *now >= seen + BURST_REVISIONS)
+        .await
+        .is_ok()
+    {
+        tokio::time::sleep(BURST_TIME).await;
+        seen = *revisions.borrow_and_update();
+        trim();
+    }
+}
+
+fn trim() {
     // SAFETY: it takes an integer and touches free memory only.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0);
     }
+}
+
+/// Gives free memory back, and forgets which pages of the program have been used: what runs is mapped again from the
+/// file when it runs, the thousands of pages of reading flags and making certificates are not.
+fn release() {
+    trim();
     // SAFETY: the callback is called with valid descriptions of what is loaded, during this call only.
     unsafe {
         libc::dl_iterate_phdr(Some(release_object), std::ptr::null_mut());

@@ -58,6 +58,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     tracing::info!(%address, "API server answers");
     notify_ready();
     tokio::spawn(memory::settle());
+    tokio::spawn(memory::follow(server.revisions()));
     server
         .serve(listener, tls, shutdown)
         .await

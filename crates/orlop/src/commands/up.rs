@@ -77,6 +77,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         }
     });
     tracing::info!(%address, "API server answers");
+    tokio::spawn(memory::follow(server.revisions()));
 
     // Each part under the name that its program has, which owns the fields it writes.
     let client = |user: UserInfo, program| in_process(server.in_process(user).named(program));
