@@ -10,6 +10,7 @@
 //! | `functions/` | a table of signatures for each library |
 //! | `program` | all of that behind one type |
 //! | `schema`, `estimate` | the types and the sizes that a structural schema gives |
+//! | `kinds` | the types of built-in kinds |
 //! | `admission` | what expressions of admission may name |
 //!
 //! It is our own and not the `cel` crate because rules come from users: the crate has no limits on evaluation and no
@@ -22,6 +23,7 @@ mod check;
 mod estimate;
 mod eval;
 mod functions;
+mod kinds;
 mod lex;
 mod opaque;
 mod parse;
@@ -39,6 +41,7 @@ pub use check::{Declarations, JSON_PATCH, OBJECT};
 pub use estimate::{estimate, size_max};
 pub use eval::Activation;
 pub use functions::Context;
+pub use kinds::type_of_kind;
 pub use opaque::{AUTHORIZER, Authorizer, Check, Decision, Opaque, RESOURCE_CHECK};
 pub use program::{CompileError, Program};
 pub use schema::type_of;

@@ -52,13 +52,13 @@ impl Type {
     }
 
     /// An object with exactly these fields.
-    pub fn object(name: impl Into<String>, fields: impl IntoIterator<Item = (&'static str, Self)>) -> Self {
+    pub fn object<N: Into<String>>(
+        name: impl Into<String>,
+        fields: impl IntoIterator<Item = (N, Self)>,
+    ) -> Self {
         Self::Object(Arc::new(Object {
             name: name.into(),
-            fields: fields
-                .into_iter()
-                .map(|(name, ty)| (name.to_owned(), ty))
-                .collect(),
+            fields: fields.into_iter().map(|(name, ty)| (name.into(), ty)).collect(),
             open: false,
         }))
     }

@@ -21,6 +21,7 @@ mod hooks;
 mod matching;
 mod plugin;
 mod policies;
+mod policy_status;
 mod review;
 mod scene;
 mod webhooks;
@@ -83,7 +84,12 @@ static PLUGINS: &[Plugin] = &[
 ];
 
 /// What upstream does elsewhere, after the mutating phase, and nobody can turn off.
-static ALWAYS: &[Mutate] = &[escalation::admit, custom_names::admit, certificates::requestor];
+static ALWAYS: &[Mutate] = &[
+    escalation::admit,
+    custom_names::admit,
+    certificates::requestor,
+    policy_status::admit,
+];
 
 /// Passes an attempt through the mutating phase.
 pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {

@@ -46,6 +46,7 @@ pub(crate) struct Call {
     /// The connection itself, for calls that switch protocols.
     pub upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
+    annotations: Mutex<Vec<(String, String)>>,
 }
 
 impl Call {
@@ -63,7 +64,13 @@ impl Call {
             body: self.body.clone(),
             upgrade: Mutex::new(None),
             warnings: Mutex::new(Vec::new()),
+            annotations: Mutex::new(Vec::new()),
         }
+    }
+
+    /// Adds to the request's event in the audit log.
+    pub fn annotate(&self, key: String, value: String) {
+        self.annotations.lock().push((key, value));
     }
 
     /// Tells the caller something although the request goes on.
@@ -275,6 +282,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         body,
         upgrade: Mutex::new(upgrade),
         warnings: Mutex::new(Vec::new()),
+        annotations: Mutex::new(Vec::new()),
     });
     let work = registry::dispatch(call.clone());
     let work = if matches!(call.info.verb.as_str(), "get" | "list") {
@@ -309,6 +317,11 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         }
     };
     drop(seat);
+    if let Some(record) = &mut exchange.record {
+        for (key, value) in call.annotations.lock().iter() {
+            record.annotate(key, value);
+        }
+    }
     for warning in call.warnings.lock().iter() {
         add_warning(&mut response, warning);
     }

@@ -30,6 +30,8 @@ pub const VALIDATINGADMISSIONPOLICIES: Resource = Resource {
     .cluster_scoped()
     .with_subresources(&[STATUS])
     .with_rules(Rules {
+        // Admission writes it, which knows the types of custom resources.
+        keeps_status_on_create: true,
         default: default_policy,
         validate_create: validate_policy,
         validate_update: |new, _| validate_policy(new),

@@ -239,3 +239,36 @@ async fn policies_decide_about_everything_but_policies() {
     admin.delete(&format!("{POLICIES}/vap1"), Value::Null).await.ok();
     admin.post(CONFIGMAPS, configmap("c", "v")).await.ok();
 }
+
+/// Expressions that do not fit the types of what the rules name are warned about in the status.
+#[tokio::test]
+async fn expressions_are_checked_against_the_types_that_the_rules_name() {
+    let admin = Cluster::start().await.admin();
+    let spec = |expression: &str| json!({"validations": [{"expression": expression}]});
+    let made = admin
+        .post(POLICIES, policy(spec("object.spec.replicas > 'x'")))
+        .await
+        .ok();
+    assert_eq!(made["status"]["observedGeneration"], 1);
+    let warning = &made["status"]["typeChecking"]["expressionWarnings"][0];
+    assert_eq!(warning["fieldRef"], "spec.validations[0].expression");
+    assert!(
+        warning["warning"]
+            .as_str()
+            .unwrap()
+            .starts_with("apps/v1, Kind=Deployment: ERROR: <input>:1:22: found no matching overload"),
+        "{warning}"
+    );
+    let fixed = admin
+        .patch(
+            &format!("{POLICIES}/vap1"),
+            "merge",
+            json!({"spec": spec("object.spec.replicas > 1")}),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        fixed["status"],
+        json!({"observedGeneration": 2, "typeChecking": {}})
+    );
+}

@@ -80,6 +80,8 @@ struct Binding {
     denies: bool,
     warns: bool,
     audits: bool,
+    /// All of that, as the audit log has it.
+    actions: Value,
 }
 
 /// Policies that something binds, by name.
@@ -177,6 +179,7 @@ impl Binding {
             denies: does("Deny"),
             warns: does("Warn"),
             audits: does("Audit"),
+            actions: spec["validationActions"].clone(),
         }
     }
 }

@@ -8,16 +8,21 @@ use crate::admission::review;
 use crate::admission::scene::Scene;
 use crate::status::{ApiError, Cause};
 use orlop_api::cel::{Activation, Context, Value};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// Kinds that are only asked are answered whatever policies say.
 const EXEMPT: &[&str] = &["authentication.k8s.io", "authorization.k8s.io"];
+
+/// Under this name the audit log has what did not hold.
+const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 /// Something that doesn't hold.
 struct Violation {
     message: String,
     /// Empty: `Invalid`.
     reason: String,
+    /// Which of the policy's validations it is.
+    number: usize,
 }
 
 pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
@@ -26,7 +31,7 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     if exempt || hooks.policies.is_empty() {
         return Ok(());
     }
-    let mut denied = None;
+    let (mut denied, mut failures) = (None, Vec::new());
     for policy in &hooks.policies {
         let Some(form) = policy.criteria.matches(attempt) else {
             continue;
@@ -45,18 +50,19 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
                     ));
                 }
                 if binding.audits {
-                    tracing::info!(
-                        policy = policy.name,
-                        binding = binding.name,
-                        violation.message,
-                        "audit: validation_failure"
-                    );
+                    failures.push(json!({
+                        "message": violation.message, "policy": policy.name, "binding": binding.name,
+                        "expressionIndex": violation.number, "validationActions": binding.actions}));
                 }
                 if binding.denies && denied.is_none() {
                     denied = Some(refusal(attempt, policy, binding, &violation));
                 }
             }
         }
+    }
+    if !failures.is_empty() {
+        let failures = Json::Array(failures).to_string();
+        attempt.call.annotate(VALIDATION_FAILURE.to_owned(), failures);
     }
     denied.map_or(Ok(()), Err)
 }
@@ -79,6 +85,7 @@ fn failure(policy: &Policy, message: String) -> Vec<Violation> {
     let violation = Violation {
         message,
         reason: String::new(),
+        number: 0,
     };
     policy.required.then_some(violation).into_iter().collect()
 }
@@ -99,7 +106,7 @@ fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>) -> Vec<Vi
         Verdict::Failed(why) => return failure(policy, why),
     }
     let mut found = Vec::new();
-    for validation in &policy.validations {
+    for (number, validation) in policy.validations.iter().enumerate() {
         let result = match &validation.program {
             Ok(program) => program
                 .eval(&names, &mut context)
@@ -111,6 +118,7 @@ fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>) -> Vec<Vi
             Ok(_) => found.push(Violation {
                 message: message(validation, &names, &mut context),
                 reason: validation.reason.clone(),
+                number,
             }),
             Err(error) => {
                 found.extend(failure(
@@ -125,7 +133,7 @@ fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>) -> Vec<Vi
             .as_ref()
             .map(|program| program.eval(&names, &mut context));
         if let Ok(Ok(Value::String(value))) = value {
-            tracing::info!(policy = policy.name, key, %value, "audit annotation");
+            scene.annotate(format!("{}/{key}", policy.name), value.into_owned());
         }
     }
     found
