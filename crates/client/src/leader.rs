@@ -1,7 +1,7 @@
-//! Of several copies of a component, one leads: the holder of a Lease in `kube-system`.
+//! Of several copies of a component, one leads: the holder of a Lease.
 //!
 //! A candidate takes over once the Lease has not changed for its duration *by the candidate's own
-//! clock*, so clocks need not agree. A leader that cannot renew for [`RENEW_DEADLINE`] stops.
+//! clock*, so clocks need not agree. A leader that cannot renew in time stops.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,15 +16,47 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventType, Recorder, reference};
 
-/// How long a Lease is respected after its last change.
-pub const LEASE_DURATION: Duration = Duration::from_secs(15);
-/// A leader that couldn't renew for this long must stop working.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Pause between attempts to acquire or renew.
-pub const RETRY_PERIOD: Duration = Duration::from_secs(2);
+/// Where the Lease lives unless a flag says otherwise.
+pub const NAMESPACE: &str = "kube-system";
 /// Candidates spread their attempts by up to this fraction of the period.
 const JITTER: f64 = 1.2;
-const NAMESPACE: &str = "kube-system";
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How long a Lease is respected after its last change.
+    pub lease_duration: Duration,
+    /// A leader that couldn't renew for this long must stop working.
+    pub renew_deadline: Duration,
+    /// Pause between attempts to acquire or renew.
+    pub retry_period: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            lease_duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry_period: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Timing {
+    /// What is wrong with it, if anything: a leader must notice that it has lost before others take
+    /// over, and must have time for more than one attempt.
+    pub fn complaint(&self) -> Option<&'static str> {
+        if self.lease_duration <= self.renew_deadline {
+            Some("the lease duration must be greater than the renew deadline")
+        } else if self.renew_deadline <= self.retry_period.mul_f64(JITTER) {
+            Some("the renew deadline must be greater than 1.2 times the retry period")
+        } else if self.retry_period.is_zero() {
+            Some("the retry period must be greater than zero")
+        } else {
+            None
+        }
+    }
+}
 
 /// Who wants to lead, and over what.
 #[derive(Debug, Clone)]
@@ -35,6 +67,10 @@ pub struct Candidate {
     pub identity: String,
     /// Whether to empty the Lease on a clean exit so that the next leader needn't wait.
     pub release_on_exit: bool,
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// How long it waits.
+    pub timing: Timing,
 }
 
 impl Candidate {
@@ -44,7 +80,13 @@ impl Candidate {
             lease: lease.to_owned(),
             identity: format!("{hostname}_{}", uuid::Uuid::new_v4()),
             release_on_exit,
+            namespace: NAMESPACE.to_owned(),
+            timing: Timing::default(),
         }
+    }
+
+    fn lease_seconds(&self) -> Option<i32> {
+        i32::try_from(self.timing.lease_duration.as_secs()).ok()
     }
 }
 
@@ -59,15 +101,16 @@ enum Step {
     Wait,
 }
 
-fn decide(spec: &LeaseSpec, identity: &str, unchanged_for: Duration, now: Timestamp) -> Step {
+fn decide(spec: &LeaseSpec, candidate: &Candidate, unchanged_for: Duration, now: Timestamp) -> Step {
+    let identity = candidate.identity.as_str();
     let duration = spec
         .lease_duration_seconds
         .and_then(|seconds| u64::try_from(seconds).ok());
-    let duration = duration.map_or(LEASE_DURATION, Duration::from_secs);
+    let duration = duration.map_or(candidate.timing.lease_duration, Duration::from_secs);
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     let renewed = LeaseSpec {
         holder_identity: Some(identity.to_owned()),
-        lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+        lease_duration_seconds: candidate.lease_seconds(),
         renew_time: Some(MicroTime(now)),
         ..spec.clone()
     };
@@ -109,7 +152,7 @@ impl Election<'_> {
                 },
                 spec: Some(LeaseSpec {
                     holder_identity: Some(self.candidate.identity.clone()),
-                    lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
+                    lease_duration_seconds: self.candidate.lease_seconds(),
                     acquire_time: Some(now.clone()),
                     renew_time: Some(now),
                     lease_transitions: Some(0),
@@ -122,7 +165,7 @@ impl Election<'_> {
         };
         let since = self.observe(lease.clone());
         let spec = lease.spec.clone().unwrap_or_default();
-        match decide(&spec, &self.candidate.identity, since.elapsed(), Timestamp::now()) {
+        match decide(&spec, self.candidate, since.elapsed(), Timestamp::now()) {
             Step::Wait => Ok(false),
             Step::Renew(spec) | Step::TakeOver(spec) => {
                 let lease = Lease {
@@ -159,7 +202,11 @@ impl Election<'_> {
                     tracing::debug!(lease = self.candidate.lease, %error, "cannot acquire the lease yet")
                 }
             }
-            let pause = RETRY_PERIOD.mul_f64(1.0 + rand::random::<f64>() * JITTER);
+            let pause = self
+                .candidate
+                .timing
+                .retry_period
+                .mul_f64(1.0 + rand::random::<f64>() * JITTER);
             tokio::select! {
                 () = shutdown.cancelled() => return false,
                 () = tokio::time::sleep(pause) => {}
@@ -167,12 +214,17 @@ impl Election<'_> {
         }
     }
 
-    /// Renews until that failed for [`RENEW_DEADLINE`].
+    /// Renews until that failed for too long.
     async fn keep(&mut self) {
+        let Timing {
+            renew_deadline,
+            retry_period,
+            ..
+        } = self.candidate.timing;
         let mut renewed = Instant::now();
-        while renewed.elapsed() < RENEW_DEADLINE {
-            tokio::time::sleep(RETRY_PERIOD).await;
-            match tokio::time::timeout(RENEW_DEADLINE.saturating_sub(renewed.elapsed()), self.attempt()).await
+        while renewed.elapsed() < renew_deadline {
+            tokio::time::sleep(retry_period).await;
+            match tokio::time::timeout(renew_deadline.saturating_sub(renewed.elapsed()), self.attempt()).await
             {
                 Ok(Ok(true)) => renewed = Instant::now(),
                 Ok(Ok(false)) => return,
@@ -233,7 +285,7 @@ where
 {
     let recorder = Recorder::new(client.clone(), &candidate.lease, None);
     let mut election = Election {
-        api: Api::namespaced(client, NAMESPACE),
+        api: Api::namespaced(client, &candidate.namespace),
         candidate,
         observed: None,
     };
@@ -291,7 +343,11 @@ mod tests {
     #[test]
     fn s12_a_lease_is_taken_over_when_free_or_unchanged_for_its_duration() {
         let now = Timestamp::from_second(1000).unwrap();
-        let step = |holder, seconds| decide(&held_by(holder), "me", Duration::from_secs(seconds), now);
+        let me = Candidate {
+            identity: "me".into(),
+            ..Candidate::new("lease", "host", false)
+        };
+        let step = |holder, seconds| decide(&held_by(holder), &me, Duration::from_secs(seconds), now);
         assert_eq!(step("other", 14), Step::Wait);
         let Step::TakeOver(taken) = step("other", 15) else {
             panic!("abandoned lease not taken")
@@ -309,5 +365,18 @@ mod tests {
             (renewed.lease_transitions, renewed.renew_time),
             (Some(4), Some(MicroTime(now)))
         );
+    }
+
+    #[test]
+    fn a_leader_must_notice_its_loss_before_others_take_over() {
+        let timing = |lease, renew, retry| Timing {
+            lease_duration: Duration::from_secs(lease),
+            renew_deadline: Duration::from_secs(renew),
+            retry_period: Duration::from_secs(retry),
+        };
+        assert_eq!(Timing::default().complaint(), None);
+        assert!(timing(10, 10, 2).complaint().is_some());
+        assert!(timing(15, 2, 2).complaint().is_some());
+        assert!(timing(15, 10, 0).complaint().is_some());
     }
 }

@@ -1,8 +1,13 @@
 //! What the controllers remember of the cluster: one informer a kind, shared by all of them, each
 //! object cut down to what some controller reads.
 
+mod bootstrap_token;
+mod budget;
+mod certificate_request;
+mod cron_job;
 mod daemon_set;
 mod deployment;
+mod job;
 mod lease;
 mod node;
 mod pod;
@@ -11,15 +16,24 @@ mod replicas;
 mod revision;
 mod service;
 mod small;
+mod stateful_set;
 
+pub use bootstrap_token::{BootstrapTokenView, ClusterInfoView};
+pub use budget::BudgetView;
+pub use certificate_request::CertificateRequestView;
+pub use cron_job::CronJobView;
 pub use daemon_set::DaemonSetView;
 pub use deployment::DeploymentView;
+pub use job::{JOBS_BY_CONTROLLER, JobEnd, JobView};
 pub use lease::LeaseView;
 pub use node::NodeView;
 pub use pod::{
     BY_CONTROLLER, BY_NODE, ControllerRef, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase, PodView, Ready,
 };
-pub use pod_parts::{ContainerExit, JobPod, NamedPort, PodAddress, Restarts};
+pub use pod_parts::{
+    COMPLETION_INDEX, ContainerExit, INDEX_FAILURES, INDEX_IGNORED_FAILURES, JOB_TRACKING, JobPod, NamedPort,
+    PodAddress, Restarts,
+};
 pub use replicas::{
     BY_DEPLOYMENT, ORPHAN_SETS_BY_NAMESPACE, ReplicaSetView, Replicas, ReplicationControllerView,
 };
@@ -28,6 +42,7 @@ pub use service::{
     CustomEndpoints, EndpointsView, MIRRORED_SLICES, SLICES_OF_SERVICE, ServiceView, SliceView,
 };
 pub use small::{BY_NAMESPACE, NamespaceView, RootCaView, ServiceAccountView};
+pub use stateful_set::StatefulSetView;
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -50,6 +65,14 @@ pub type Revision = Arc<Cached<RevisionView>>;
 
 /// A ReplicaSet as remembered.
 pub type ReplicaSet = Arc<Cached<ReplicaSetView>>;
+/// A Job as remembered.
+pub type Job = Arc<Cached<JobView>>;
+/// A CronJob as remembered.
+pub type CronJob = Arc<Cached<CronJobView>>;
+/// A StatefulSet as remembered.
+pub type StatefulSet = Arc<Cached<StatefulSetView>>;
+/// A PodDisruptionBudget as remembered.
+pub type Budget = Arc<Cached<BudgetView>>;
 /// A Service as remembered.
 pub type Service = Arc<Cached<ServiceView>>;
 /// A Deployment as remembered.
@@ -57,6 +80,8 @@ pub type Deployment = Arc<Cached<DeploymentView>>;
 
 /// Name of the ConfigMap with the cluster's CA in every namespace.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
+/// Name of the ConfigMap in `kube-public` that tells new nodes about the cluster.
+pub const CLUSTER_INFO: &str = "cluster-info";
 /// Name of the account a pod gets when it names none.
 pub const DEFAULT_ACCOUNT: &str = "default";
 
@@ -92,6 +117,20 @@ pub struct Cache {
     pub replication_controllers: Informer<ReplicationControllerView>,
     /// All Deployments.
     pub deployments: Informer<DeploymentView>,
+    /// All Jobs.
+    pub jobs: Informer<JobView>,
+    /// All CronJobs.
+    pub cron_jobs: Informer<CronJobView>,
+    /// All StatefulSets.
+    pub stateful_sets: Informer<StatefulSetView>,
+    /// All PodDisruptionBudgets.
+    pub budgets: Informer<BudgetView>,
+    /// All CertificateSigningRequests.
+    pub certificate_requests: Informer<CertificateRequestView>,
+    /// The Secrets in `kube-system` that are bootstrap tokens.
+    pub bootstrap_tokens: Informer<BootstrapTokenView>,
+    /// The ConfigMap `cluster-info` in `kube-public`.
+    pub cluster_info: Informer<ClusterInfoView>,
     /// All Services.
     pub services: Informer<ServiceView>,
     /// All EndpointSlices.
@@ -143,6 +182,21 @@ impl Cache {
         watch!(replica_sets, Api::all(client.clone()), all.clone());
         watch!(replication_controllers, Api::all(client.clone()), all.clone());
         watch!(deployments, Api::all(client.clone()), all.clone());
+        watch!(jobs, Api::all(client.clone()), all.clone());
+        watch!(cron_jobs, Api::all(client.clone()), all.clone());
+        watch!(stateful_sets, Api::all(client.clone()), all.clone());
+        watch!(budgets, Api::all(client.clone()), all.clone());
+        watch!(certificate_requests, Api::all(client.clone()), all.clone());
+        watch!(
+            bootstrap_tokens,
+            Api::namespaced(client.clone(), "kube-system"),
+            watcher::Config::default().fields("type=bootstrap.kubernetes.io/token")
+        );
+        watch!(
+            cluster_info,
+            Api::namespaced(client.clone(), "kube-public"),
+            named(CLUSTER_INFO)
+        );
         watch!(services, Api::all(client.clone()), all.clone());
         watch!(slices, Api::all(client.clone()), all.clone());
         watch!(endpoints, Api::all(client.clone()), all.clone());
@@ -166,6 +220,13 @@ impl Cache {
             self.replica_sets.synced(),
             self.replication_controllers.synced(),
             self.deployments.synced(),
+            self.jobs.synced(),
+            self.cron_jobs.synced(),
+            self.stateful_sets.synced(),
+            self.budgets.synced(),
+            self.certificate_requests.synced(),
+            self.bootstrap_tokens.synced(),
+            self.cluster_info.synced(),
             self.services.synced(),
             self.slices.synced(),
             self.endpoints.synced(),

@@ -8,21 +8,25 @@
 //! | which pods and revisions are ours | `owned` |
 //! | on which nodes to create, which pods to delete | `manage` |
 //! | which old pods may go for new ones now | `rolling` |
-//! | which revision is current, what to prune | `history`, `revision_bytes` |
+//! | which revision is current, what to prune | `crate::revisions` |
 //! | what the status says | `status` |
 //!
-//! and carries the answers out (`write`). It never binds pods: each is pinned to its node by
+//! A change of one node or of one pod makes `nodes` look at that node alone, as long as the last
+//! pass over all of them (`settled`) still holds; `dirty` remembers which nodes.
+//!
+//! It carries the answers out (`write`). It never binds pods: each is pinned to its node by
 //! affinity and the scheduler does the rest.
 
 mod backoff;
 mod controller;
+mod dirty;
 mod grouping;
-mod history;
 mod manage;
+mod nodes;
 mod pacing;
-pub(crate) mod revision_bytes;
 mod revisions;
 mod rolling;
+mod settled;
 mod status;
 mod strategy;
 mod sync;

@@ -26,4 +26,5 @@ mod testing;
 mod write;
 
 pub use controller::Deployments;
+pub use limits::{Round, amount};
 pub use template::template_print;

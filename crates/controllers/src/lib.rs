@@ -8,6 +8,14 @@
 //! - `daemonset`: two workers take DaemonSets from a queue; writes pods, revisions and status;
 //! - `replica_set`: four workers a kind take ReplicaSets and ReplicationControllers; writes pods;
 //! - `deployment`: two workers take Deployments; writes ReplicaSets;
+//! - `stateful_set`: two workers take StatefulSets; writes pods, claims and revisions;
+//! - `disruption_budget`: one worker takes PodDisruptionBudgets; writes their status;
+//! - `job`: four workers take Jobs; writes pods and takes the finalizer off those it has counted;
+//! - `cron_job`: two workers take CronJobs, each again at its next time; writes Jobs;
+//! - `ttl_after_finished`: deletes ended Jobs when their time is up;
+//! - `certificates`: one worker takes CertificateSigningRequests; approves those of node agents, signs
+//!   what was approved, deletes old ones;
+//! - `bootstrap_tokens`: signs `cluster-info` with each token, deletes those that have ended;
 //! - `endpoints`: two workers take Services; writes EndpointSlices and Endpoints;
 //! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
 //!   conditions and its pods'; sleeps until the next node could expire;
@@ -25,12 +33,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod api_error;
+mod bootstrap_tokens;
 pub mod cache;
+mod certificates;
+mod cron_job;
 mod daemonset;
 mod deployment;
 mod disruption;
+mod disruption_budget;
 mod endpoints;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod namespace_defaults;
 mod node_lifecycle;
@@ -39,9 +52,12 @@ mod pod_gc;
 mod replica_set;
 mod resource_quota;
 mod resources;
+mod revisions;
 mod run;
+mod stateful_set;
 mod storage_protection;
 mod taint_eviction;
+mod ttl_after_finished;
 mod workers;
 
-pub use run::{ControllersConfig, ControllersError, run, run_measured};
+pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};

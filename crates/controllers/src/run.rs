@@ -1,24 +1,33 @@
 //! Wires the controllers to one cache and runs them until shutdown.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use orlop_metrics::PartMetrics;
+use orlop_pki::Authority;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::bootstrap_tokens::BootstrapTokens;
 use crate::cache::{Cache, ReplicaSetView, ReplicationControllerView};
+use crate::certificates::Certificates;
+use crate::cron_job::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
+use crate::disruption_budget::DisruptionBudgets;
 use crate::endpoints::ServiceEndpoints;
 use crate::garbage_collector::GarbageCollector;
+use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::NamespaceDefaults;
 use crate::node_lifecycle::NodeLifecycle;
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
+use crate::stateful_set::StatefulSets;
 use crate::storage_protection::StorageProtection;
 use crate::taint_eviction::TaintEviction;
+use crate::ttl_after_finished::TtlAfterFinished;
 
 /// What the controllers have to be told.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +35,17 @@ pub struct ControllersConfig {
     /// The cluster's CA in PEM, published as ConfigMap `kube-root-ca.crt` in every namespace;
     /// without it none is published.
     pub root_ca: Option<String>,
+    /// How certificates are signed; without it none is.
+    pub signing: Option<CertificateSigning>,
+}
+
+/// How certificates are signed.
+#[derive(Debug, Clone)]
+pub struct CertificateSigning {
+    /// Who signs.
+    pub authority: Arc<Authority>,
+    /// How long a certificate is valid at most.
+    pub lifetime_max: Duration,
 }
 
 /// Why the controllers stopped although nobody asked them to.
@@ -74,6 +94,13 @@ async fn run_on(
     let replication_controllers =
         ReplicaControllers::<ReplicationControllerView>::new(client.clone(), &cache);
     let deployments = Deployments::new(client.clone(), &cache);
+    let jobs = Jobs::new(client.clone(), &cache);
+    let cron_jobs = CronJobs::new(client.clone(), &cache);
+    let ttl = TtlAfterFinished::new(client.clone(), &cache);
+    let stateful_sets = StatefulSets::new(client.clone(), &cache);
+    let budgets = DisruptionBudgets::new(client.clone(), &cache);
+    let certificates = Certificates::new(client.clone(), &cache, config.signing);
+    let bootstrap_tokens = BootstrapTokens::new(client.clone(), &cache);
     let endpoints = ServiceEndpoints::new(client.clone(), &cache);
     let node_lifecycle = NodeLifecycle::new(client.clone(), &cache);
     let taint_eviction = TaintEviction::new(client.clone(), &cache);
@@ -94,6 +121,13 @@ async fn run_on(
     replica_sets.start(&mut tasks);
     replication_controllers.start(&mut tasks);
     deployments.start(&mut tasks);
+    jobs.start(&mut tasks);
+    cron_jobs.start(&mut tasks);
+    ttl.start(&mut tasks);
+    stateful_sets.start(&mut tasks);
+    budgets.start(&mut tasks);
+    certificates.start(&mut tasks);
+    bootstrap_tokens.start(&mut tasks);
     endpoints.start(&mut tasks);
     node_lifecycle.start(&mut tasks);
     taint_eviction.start(&mut tasks);

@@ -15,7 +15,7 @@ const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
 /// Everything a single-process node presents and trusts.
 pub struct NodeIdentity {
-    authority: Authority,
+    authority: Arc<Authority>,
     apiserver: Leaf,
     kubelet: Leaf,
     kubelet_client: Leaf,
@@ -108,7 +108,7 @@ impl NodeIdentity {
             config.ensure(&root.kubeconfig(file), &authority)?;
         }
         Ok(Self {
-            authority,
+            authority: Arc::new(authority),
             apiserver,
             kubelet,
             kubelet_client,
@@ -120,6 +120,11 @@ impl NodeIdentity {
     /// The authority's certificate, PEM.
     pub fn authority(&self) -> &str {
         self.authority.certificate()
+    }
+
+    /// Who signs the certificates of node agents that join.
+    pub fn signing_authority(&self) -> Arc<Authority> {
+        self.authority.clone()
     }
 
     /// How the API server presents itself to node agents.

@@ -58,6 +58,13 @@ pub struct Authority {
     directory: PathBuf,
 }
 
+impl std::fmt::Debug for Authority {
+    // The key is nobody's business.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
 impl Authority {
     /// Reads the authority from `directory`, or makes it there if neither file exists.
     ///
@@ -82,6 +89,33 @@ impl Authority {
             (Some(_), None) => return Err(half(&key_path, &certificate_path)),
             (None, Some(_)) => return Err(half(&certificate_path, &key_path)),
         };
+        let mut authority = Self::from_pem(certificate, &certificate_path, &key, &key_path)?;
+        authority.directory = directory.to_path_buf();
+        Ok(authority)
+    }
+
+    /// Reads the authority from its two files.
+    pub fn open(certificate_path: &Path, key_path: &Path) -> Result<Self, PkiError> {
+        let read = |path: &Path| {
+            files::read_optional(path)?.ok_or_else(|| PkiError::Unusable {
+                path: path.to_path_buf(),
+                reason: "there is no such file".to_owned(),
+            })
+        };
+        Self::from_pem(
+            read(certificate_path)?,
+            certificate_path,
+            &read(key_path)?,
+            key_path,
+        )
+    }
+
+    fn from_pem(
+        certificate: String,
+        certificate_path: &Path,
+        key: &str,
+        key_path: &Path,
+    ) -> Result<Self, PkiError> {
         let unusable = |path: &Path| {
             let path = path.to_path_buf();
             move |reason: rcgen::Error| PkiError::Unusable {
@@ -89,15 +123,20 @@ impl Authority {
                 reason: reason.to_string(),
             }
         };
-        let key = KeyPair::from_pem(&key).map_err(unusable(&key_path))?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(&certificate_path))?;
-        let der = first_der(&certificate, &certificate_path)?;
+        let key = KeyPair::from_pem(key).map_err(unusable(key_path))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(certificate_path))?;
+        let der = first_der(&certificate, certificate_path)?;
         Ok(Self {
             certificate,
             issuer,
             der,
-            directory: directory.to_path_buf(),
+            directory: PathBuf::new(),
         })
+    }
+
+    /// What signs.
+    pub(crate) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// An authority that lives in memory only.

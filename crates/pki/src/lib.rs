@@ -7,19 +7,23 @@
 mod any_certificate;
 mod authority;
 mod client_auth;
+mod detached;
 mod error;
 mod files;
 mod jwk;
 mod kubeconfig;
+mod request;
 mod tls;
 mod token;
 
 pub use any_certificate::any_certificate;
 pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
 pub use client_auth::ClientAuthorities;
+pub use detached::detached_signature;
 pub use error::PkiError;
 pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;
+pub use request::{Asked, CertificateRequest};
 pub use tls::{seconds_left, server_config, server_config_for_any_client, subject_of};
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 

@@ -50,7 +50,12 @@ fn default_job(job: &mut Value) {
         fill(spec, "completions", || json!(1));
     }
     fill(spec, "parallelism", || json!(1));
-    fill(spec, "backoffLimit", || json!(6));
+    // Where indexes have limits of their own, the Job as a whole has none.
+    let limit = match spec["backoffLimitPerIndex"].is_null() {
+        true => 6,
+        false => i32::MAX,
+    };
+    fill(spec, "backoffLimit", || json!(limit));
     fill(spec, "completionMode", || json!("NonIndexed"));
     fill(spec, "suspend", || json!(false));
     let replacement = match spec["podFailurePolicy"].is_object() {
@@ -137,12 +142,11 @@ fn validate_cron_job(job: &Value) -> Vec<Cause> {
             &spec["schedule"],
             "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
         ));
-    } else if !schedule.starts_with('@') && schedule.split_whitespace().count() != 5 {
-        let count = schedule.split_whitespace().count();
+    } else if let Err(error) = orlop_api::cron::Schedule::parse(schedule) {
         causes.push(cause::invalid(
             "spec.schedule",
             &spec["schedule"],
-            &format!("expected exactly 5 fields, found {count}: [{schedule}]"),
+            &error.to_string(),
         ));
     }
     let policy = spec["concurrencyPolicy"].as_str().unwrap_or_default();

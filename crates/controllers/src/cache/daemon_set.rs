@@ -7,7 +7,7 @@ use orlop_api::placement::daemon;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::Projection;
 
-use crate::daemonset::revision_bytes;
+use crate::revisions::bytes;
 
 /// What is remembered of a DaemonSet.
 #[derive(Debug, Clone)]
@@ -76,7 +76,7 @@ impl Projection for DaemonSetView {
         let spec = set.spec.as_ref();
         let selector = spec.map(|spec| LabelSelector::from_meta(&spec.selector));
         let revision_bytes = spec
-            .and_then(|spec| revision_bytes::of_template(&spec.template).ok())
+            .and_then(|spec| bytes::of_template(&spec.template).ok())
             .map(String::into_boxed_str);
         let mut placed = spec.map(|spec| spec.template.clone()).unwrap_or_default();
         if let Some(spec) = &mut placed.spec {

@@ -13,7 +13,7 @@ use orlop_client::informer::{ObjectKey, Projection};
 
 use super::pod_parts::{JobPod, PodAddress, Restarts, deletion_cost};
 
-/// Index: pods by `spec.nodeName`.
+/// Index: pods by the node they are bound or pinned to.
 pub const BY_NODE: usize = 0;
 /// Index: pods by the uid of their controlling owner.
 pub const BY_CONTROLLER: usize = 1;
@@ -179,7 +179,7 @@ impl Projection for PodView {
     }
 
     fn index(&self, key: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
-        if let Some(node) = &self.node {
+        if let Some(node) = &self.target {
             add(BY_NODE, node);
         }
         add(PODS_BY_NAMESPACE, &key.namespace);

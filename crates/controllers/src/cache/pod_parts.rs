@@ -8,9 +8,12 @@ use k8s_openapi::api::core::v1::ContainerStatus;
 
 /// The finalizer by which a Job keeps its pods until it has counted them.
 pub const JOB_TRACKING: &str = "batch.kubernetes.io/job-tracking";
-const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
-const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
-const INDEX_IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+/// Label and annotation with the completion index of a Job's pod.
+pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Annotation: how often the index failed before.
+pub const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+/// Annotation: how often the index failed before in ways that the failure policy ignores.
+pub const INDEX_IGNORED_FAILURES: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The highest restart counts among a pod's containers.
@@ -155,6 +158,8 @@ pub struct JobPod {
     pub index_ignored_failures: i32,
     /// metadata.deletionTimestamp.
     pub deleted_at: Option<Timestamp>,
+    /// How often its containers restarted in all.
+    pub restarts: i32,
     /// When the last of its containers ended.
     pub finished_at: Option<Timestamp>,
     /// How its containers ended, those that did.
@@ -203,6 +208,13 @@ impl JobPod {
             index_failures: count(INDEX_FAILURES),
             index_ignored_failures: count(INDEX_IGNORED_FAILURES),
             deleted_at: metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            restarts: status
+                .container_statuses
+                .iter()
+                .chain(&status.init_container_statuses)
+                .flatten()
+                .map(|status| status.restart_count)
+                .sum(),
             finished_at: exits.iter().filter_map(|(_, at)| *at).max(),
             exits: exits.into_iter().map(|(exit, _)| exit).collect(),
             conditions: status

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1 as apps;
 use orlop_client::informer::{ObjectKey, Projection};
 
 use super::pod::{ControllerRef, controller_of};
-use crate::daemonset::revision_bytes;
+use crate::revisions::bytes;
 
 /// Index: revisions by the uid of their controlling owner.
 pub const BY_OWNER: usize = 0;
@@ -40,7 +40,7 @@ impl Projection for RevisionView {
             revision: revision.revision,
             bytes: revision
                 .data
-                .map(|patch| revision_bytes::canonical(&patch.0).into_bytes())
+                .map(|patch| bytes::canonical(&patch.0).into_bytes())
                 .unwrap_or_default()
                 .into(),
         }

@@ -12,9 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::backoff::FailedPodBackoff;
+use super::dirty::Dirty;
 use super::pacing::OwnWrites;
+use super::settled::Settled;
 use super::sync::SyncError;
-use crate::cache::{BY_NODE, Cache, DaemonSet, DaemonSetView, Node, NodeView, Pod, RevisionView};
+use crate::cache::{BY_NODE, Cache, DaemonSet, DaemonSetView, Node, NodeView, Pod, PodView, RevisionView};
 use crate::owned::{Expectations, OwnerView, PodTriggers};
 use crate::workers::work_off;
 
@@ -29,6 +31,8 @@ pub struct DaemonSets {
     pub(super) expectations: Arc<Expectations>,
     pub(super) recorder: Recorder,
     pub(super) backoff: Mutex<FailedPodBackoff>,
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) settled: Mutex<HashMap<ObjectKey, Settled>>,
     pub(super) own_writes: Mutex<HashMap<ObjectKey, OwnWrites>>,
     /// When each may be looked at again.
     pub(super) paced: Mutex<HashMap<ObjectKey, Instant>>,
@@ -39,17 +43,17 @@ impl DaemonSets {
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let queue = cache.queue("daemonset");
         let expectations = Arc::new(Expectations::default());
+        let dirty = Arc::new(Dirty::default());
         let triggers = Arc::new(Triggers {
             // The cache owns its handlers; they must not own the cache.
             cache: Arc::downgrade(cache),
             queue: queue.clone(),
+            dirty: dirty.clone(),
             pods: PodTriggers::new(cache, &queue, &expectations),
         });
-        let on = triggers.pods.clone();
-        cache
-            .daemon_sets
-            .on_change(move |change| on.owner_changed(change));
-        let on = triggers.pods.clone();
+        let on = triggers.clone();
+        cache.daemon_sets.on_change(move |change| on.daemon_set(change));
+        let on = triggers.clone();
         cache.pods.on_change(move |change| on.pod(change));
         let on = triggers.clone();
         cache.revisions.on_change(move |change| on.revision(change));
@@ -61,6 +65,8 @@ impl DaemonSets {
             queue,
             expectations,
             backoff: Mutex::default(),
+            dirty,
+            settled: Mutex::default(),
             own_writes: Mutex::default(),
             paced: Mutex::default(),
         })
@@ -99,10 +105,55 @@ impl OwnerView for DaemonSetView {
 struct Triggers {
     cache: Weak<Cache>,
     queue: Arc<WorkQueue<ObjectKey>>,
+    dirty: Arc<Dirty>,
     pods: Arc<PodTriggers<DaemonSetView>>,
 }
 
 impl Triggers {
+    fn daemon_set(&self, change: &Change<DaemonSetView>) {
+        // Its own status coming back tells nothing new.
+        let same = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => {
+                old.generation() == new.generation()
+                    && old.is_terminating() == new.is_terminating()
+                    && old.set.metadata.labels == new.set.metadata.labels
+                    && old.set.metadata.annotations == new.set.metadata.annotations
+            }
+            _ => false,
+        };
+        if !same {
+            self.dirty.all(&change.latest().key);
+        }
+        self.pods.owner_changed(change);
+    }
+
+    fn all(&self, set: &ObjectKey) {
+        self.dirty.all(set);
+        self.queue.add(set.clone());
+    }
+
+    /// A pod's owner looks at the pod's node; at all of them if it is about more than that.
+    fn pod(&self, change: &Change<PodView>) {
+        let sides = [&change.old, &change.new];
+        let relabelled = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => old.labels != new.labels || old.controller != new.controller,
+            _ => false,
+        };
+        for pod in sides.into_iter().flatten() {
+            let namespace = &pod.key.namespace;
+            match (self.pods.owner(namespace, pod.controller.as_ref()), &pod.target) {
+                (Some(set), Some(node)) if !relabelled => self.dirty.node(&set.key, node),
+                (Some(set), _) => self.dirty.all(&set.key),
+                (None, _) if pod.controller.is_none() => {
+                    self.pods
+                        .each_matching(namespace, &pod.labels, |set| self.dirty.all(set));
+                }
+                (None, _) => {}
+            }
+        }
+        self.pods.pod(change);
+    }
+
     fn revision(&self, change: &Change<RevisionView>) {
         let revision = change.latest();
         match self
@@ -111,8 +162,11 @@ impl Triggers {
         {
             // Our own creation: the sync that made it knows.
             Some(_) if change.old.is_none() => {}
-            Some(set) => self.queue.add(set.key.clone()),
+            Some(set) => self.all(&set.key),
             None if revision.controller.is_none() => {
+                let namespace = &revision.key.namespace;
+                self.pods
+                    .each_matching(namespace, &revision.labels, |set| self.dirty.all(set));
                 self.pods
                     .enqueue_matching(&revision.key.namespace, &revision.labels);
             }
@@ -120,10 +174,9 @@ impl Triggers {
         }
     }
 
-    /// A deleted node triggers nothing: its pods' deletion by pod garbage collection does.
     fn node(&self, change: &Change<NodeView>) {
         let (old, Some(node)) = (&change.old, &change.new) else {
-            return;
+            return self.node_gone(&change.latest().key.name);
         };
         if old.as_ref().is_some_and(|old| !node.placed_differently(old)) {
             return;
@@ -135,8 +188,20 @@ impl Triggers {
         let on_node = cache.pods.store().by_index(BY_NODE, &node.key.name);
         cache.daemon_sets.store().for_each(|set| {
             if concerns(set, node, &on_node) {
+                self.dirty.node(&set.key, &node.key.name);
                 self.queue.add(set.key.clone());
             }
+        });
+    }
+}
+
+impl Triggers {
+    /// Its pods are deleted by pod garbage collection; it only no longer counts.
+    fn node_gone(&self, node: &Arc<str>) {
+        let Some(cache) = self.cache.upgrade() else { return };
+        cache.daemon_sets.store().for_each(|set| {
+            self.dirty.node(&set.key, node);
+            self.queue.add(set.key.clone());
         });
     }
 }

@@ -24,7 +24,7 @@ pub struct PodsByNode {
 }
 
 impl PodsByNode {
-    /// Groups `pods`; within a node they come in [`first`](Self::first)'s order.
+    /// Groups `pods`; within a node they come in [`on`](Self::on)'s order.
     pub fn new(pods: &[Pod]) -> Self {
         let mut by_node: BTreeMap<Arc<str>, Vec<Pod>> = BTreeMap::new();
         for pod in pods {
@@ -40,14 +40,10 @@ impl PodsByNode {
         Self { pods: by_node }
     }
 
-    /// The pods of `node`, best first: bound before unbound, older before younger, then by name.
+    /// The pods of `node`: bound before unbound, older before younger, then by name. The first one
+    /// counts in the status.
     pub fn on(&self, node: &str) -> &[Pod] {
         self.pods.get(node).map_or(&[], Vec::as_slice)
-    }
-
-    /// The pod that counts for `node` in the status.
-    pub fn first(&self, node: &str) -> Option<&Pod> {
-        self.on(node).first()
     }
 
     /// All nodes with pods, by name.

@@ -65,7 +65,8 @@ pub fn manage(
 }
 
 impl Changes {
-    fn node(
+    /// Decides for one node.
+    pub fn node(
         &mut self,
         circumstances: &Circumstances<'_>,
         node: &NodeChoice,

@@ -2,31 +2,92 @@
 
 use k8s_openapi::api::apps::v1::DaemonSetStatus;
 
-use super::grouping::{NodeChoice, PodsByNode};
+use super::grouping::NodeChoice;
 use super::rolling::Current;
+use crate::cache::Pod;
 
-/// Counts over existing nodes. One pod a node counts: the first one.
-pub fn count(current: &Current<'_>, nodes: &[NodeChoice], pods: &PodsByNode) -> DaemonSetStatus {
-    let (mut updated, mut available) = (0, 0);
-    let mut status = DaemonSetStatus::default();
-    for node in nodes {
-        let first = pods.first(&node.name);
-        if !node.run {
-            status.number_misscheduled += i32::from(first.is_some());
-            continue;
-        }
-        status.desired_number_scheduled += 1;
-        if let Some(pod) = first {
-            status.current_number_scheduled += 1;
-            status.number_ready += i32::from(pod.is_ready());
-            available += i32::from(pod.is_available(current.min_ready_seconds, current.now));
-            updated += i32::from(current.is_updated(pod));
+/// What a node has for the status. One pod a node counts: the first one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OnNode {
+    /// A pod should be here.
+    pub desired: bool,
+    /// A pod is here.
+    pub has_pod: bool,
+    /// It is ready.
+    pub ready: bool,
+    /// It has been for long enough.
+    pub available: bool,
+    /// It is of the current revision.
+    pub updated: bool,
+}
+
+impl OnNode {
+    /// What `node` has, its pods being `pods`, best first.
+    pub fn of(current: &Current<'_>, node: &NodeChoice, pods: &[Pod]) -> Self {
+        let first = pods.first();
+        let pod_is = |what: &dyn Fn(&Pod) -> bool| first.is_some_and(what);
+        Self {
+            desired: node.run,
+            has_pod: first.is_some(),
+            ready: pod_is(&|pod| pod.is_ready()),
+            available: pod_is(&|pod| pod.is_available(current.min_ready_seconds, current.now)),
+            updated: pod_is(&|pod| current.is_updated(pod)),
         }
     }
-    status.number_available = Some(available);
-    status.number_unavailable = Some(status.desired_number_scheduled - available);
-    status.updated_number_scheduled = Some(updated);
-    status
+}
+
+/// The sums over all existing nodes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    desired: i32,
+    current: i32,
+    misscheduled: i32,
+    ready: i32,
+    available: i32,
+    updated: i32,
+}
+
+impl Totals {
+    /// One more node.
+    pub fn add(&mut self, node: OnNode) {
+        self.count(node, 1);
+    }
+
+    /// One node less.
+    pub fn remove(&mut self, node: OnNode) {
+        self.count(node, -1);
+    }
+
+    fn count(&mut self, node: OnNode, by: i32) {
+        if !node.desired {
+            self.misscheduled += by * i32::from(node.has_pod);
+            return;
+        }
+        self.desired += by;
+        self.current += by * i32::from(node.has_pod);
+        self.ready += by * i32::from(node.ready);
+        self.available += by * i32::from(node.available);
+        self.updated += by * i32::from(node.updated);
+    }
+
+    /// Whether every pod that counts is of the current revision.
+    pub fn is_updated(&self) -> bool {
+        self.updated == self.current
+    }
+
+    /// The numbers of the status.
+    pub fn status(&self) -> DaemonSetStatus {
+        DaemonSetStatus {
+            desired_number_scheduled: self.desired,
+            current_number_scheduled: self.current,
+            number_misscheduled: self.misscheduled,
+            number_ready: self.ready,
+            number_available: Some(self.available),
+            number_unavailable: Some(self.desired - self.available),
+            updated_number_scheduled: Some(self.updated),
+            ..DaemonSetStatus::default()
+        }
+    }
 }
 
 /// Whether writing `new` over `old` would tell nothing.
@@ -63,6 +124,7 @@ pub fn to_write(old: &DaemonSetStatus, counted: &DaemonSetStatus) -> DaemonSetSt
 
 #[cfg(test)]
 mod tests {
+    use super::super::grouping::PodsByNode;
     use super::super::testing::{choice, now, pod};
     use super::*;
 
@@ -88,7 +150,15 @@ mod tests {
             min_ready_seconds: 10,
             now: now(),
         };
-        let status = count(&current, &nodes, &PodsByNode::new(&pods));
+        let pods = PodsByNode::new(&pods);
+        let mut totals = Totals::default();
+        for node in &nodes {
+            totals.add(OnNode::of(&current, node, pods.on(&node.name)));
+        }
+        let gone = OnNode::of(&current, &nodes[0], pods.on("gone"));
+        totals.add(gone);
+        totals.remove(gone);
+        let status = totals.status();
         assert_eq!(status.desired_number_scheduled, 3);
         assert_eq!(status.current_number_scheduled, 2);
         assert_eq!(status.number_misscheduled, 1);

@@ -1,9 +1,11 @@
 //! One sync of one DaemonSet (contract §3.2): snapshot, ask the pure parts, write.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::apps::v1::DaemonSetStatus;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
@@ -17,34 +19,24 @@ use super::grouping::{NodeChoice, PodsByNode};
 use super::manage::{Circumstances, manage};
 use super::pacing::{BEHIND_RETRY, lock};
 use super::rolling::{self, Current};
+use super::status::{OnNode, Totals};
 use super::strategy::Strategy;
 use super::{status, write};
 use crate::api_error;
 use crate::cache::{BY_CONTROLLER, DaemonSet, ORPHANS_BY_NAMESPACE, Phase, Pod};
 use crate::owned::status::metadata_api;
 use crate::owned::{self, Claimant, Owner};
+use crate::revisions::RevisionError;
 
 /// Why a sync must be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
-    /// A revision of that name holds another template.
-    #[error("revision {name} holds another template; trying the next name")]
-    HashCollision {
-        /// The taken name.
-        name: String,
-    },
+    /// The history couldn't be kept.
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
     /// The server refused or didn't answer.
     #[error("{}", api_error::message(.0))]
     Api(#[from] kube::Error),
-    /// The pod template can't be serialised.
-    #[error("the pod template cannot be serialised")]
-    Template,
-    /// A request can't be serialised.
-    #[error("cannot serialise a request: {0}")]
-    Serialise(#[from] serde_json::Error),
-    /// A request couldn't be built.
-    #[error("cannot build a request: {0}")]
-    Request(String),
 }
 
 impl DaemonSets {
@@ -52,51 +44,76 @@ impl DaemonSets {
     pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(set) = self.cache.daemon_sets.store().get(key) else {
             lock(&self.own_writes).remove(key);
+            lock(&self.settled).remove(key);
+            self.dirty.take(key);
             lock(&self.paced).remove(key);
             return Ok(());
         };
         if set.is_terminating() || set.selector.is_everything() {
             return Ok(());
         }
-        if let Some(wait) = self.pace(key) {
-            self.queue.add_after(key.clone(), wait);
-            return Ok(());
-        }
         if !self.caught_up(key) {
             self.queue.add_after(key.clone(), BEHIND_RETRY);
             return Ok(());
         }
-        let current = self.current_revision(&set).await?;
-        let nodes = self.choose_nodes(&set);
+        let work = self.dirty.take(key);
+        let done = if !work.all && self.is_settled(&set) {
+            self.sync_nodes(&set, &work.nodes).await
+        } else if let Some(wait) = self.pace(key) {
+            self.dirty.all(key);
+            self.queue.add_after(key.clone(), wait);
+            return Ok(());
+        } else {
+            self.sync_all(&set).await
+        };
+        if done.is_err() {
+            // Whatever went wrong: the next attempt looks at everything.
+            self.dirty.all(key);
+        }
+        done
+    }
+
+    /// Looks at every node.
+    async fn sync_all(&self, set: &DaemonSet) -> Result<(), SyncError> {
+        lock(&self.settled).remove(&set.key);
+        let current = self.current_revision(set).await?;
+        let nodes = self.choose_nodes(set);
         if !self.expectations.satisfied(&set.uid) {
-            let pods = self.owned_pods(&set);
+            self.dirty.all(&set.key);
+            let pods = self.owned_pods(set);
             return self
-                .write_status(&set, &current.hash, &nodes, &pods, set.observed_generation())
+                .write_status(set, &current.hash, &nodes, &pods, set.observed_generation())
                 .await;
         }
         let mut created = Vec::new();
-        let progress = self.progress(&set, &current, &nodes, &mut created).await;
-        let mut pods = self.owned_pods(&set);
-        for pod in created {
-            // The status must not lag behind what this very sync did.
-            if !pods.iter().any(|known| known.key == pod.key) {
-                pods.push(pod);
-            }
-        }
+        let progress = self.progress(set, &current, &nodes, &mut created).await;
+        let mut pods = self.owned_pods(set);
+        // The status must not lag behind what this very sync did.
+        let known: HashSet<&ObjectKey> = pods.iter().map(|pod| &pod.key).collect();
+        created.retain(|pod| !known.contains(&pod.key));
+        pods.append(&mut created);
         let status = self
-            .write_status(&set, &current.hash, &nodes, &pods, set.generation())
+            .write_status(set, &current.hash, &nodes, &pods, set.generation())
             .await;
-        progress.and(status)
+        let more = progress?;
+        status?;
+        if more {
+            self.dirty.all(&set.key);
+            self.queue.add(set.key.clone());
+        } else {
+            self.settle(set, current.hash, &nodes, &pods);
+        }
+        Ok(())
     }
 
-    /// Manage pass, rolling update, pruning.
+    /// Manage pass, rolling update, pruning. Whether there was too much for one sync.
     async fn progress(
         &self,
         set: &DaemonSet,
         current: &super::revisions::CurrentRevision,
         nodes: &[NodeChoice],
         created: &mut Vec<Pod>,
-    ) -> Result<(), SyncError> {
+    ) -> Result<bool, SyncError> {
         let claimed = self.claim_pods(set).await?;
         let pods = PodsByNode::new(&claimed);
         let strategy = Strategy::of(&set.set);
@@ -114,11 +131,13 @@ impl DaemonSets {
             manage(&circumstances, nodes, &pods, &mut backoff)
         };
         if let Some(wait) = changes.look_again {
+            self.dirty.all(&set.key);
             self.queue.add_after(set.key.clone(), to_std(wait));
         }
         for (pod, node) in &changes.finished {
             self.tell_finished(set, pod, node);
         }
+        let more = changes.create.len().max(changes.delete.len()) > write::WRITES_MAX;
         self.write_pods(set, &current.hash, changes.create, changes.delete, created)
             .await?;
         if self.expectations.satisfied(&set.uid) && strategy != Strategy::OnDelete {
@@ -145,10 +164,11 @@ impl DaemonSets {
             )
             .await?;
         }
-        self.prune(set, &current.history, &claimed).await
+        self.prune(set, &current.history, &claimed).await?;
+        Ok(more)
     }
 
-    async fn write_pods(
+    pub(super) async fn write_pods(
         &self,
         set: &DaemonSet,
         hash: &str,
@@ -171,7 +191,7 @@ impl DaemonSets {
         written.into_error().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    fn tell_finished(&self, set: &DaemonSet, pod: &Pod, node: &str) {
+    pub(super) fn tell_finished(&self, set: &DaemonSet, pod: &Pod, node: &str) {
         let pod_key = &pod.key;
         let (event_type, reason, message) = if pod.phase == Phase::Failed {
             let message = format!("Found failed daemon pod {pod_key} on node {node}, will try to kill it");
@@ -247,12 +267,27 @@ impl DaemonSets {
             min_ready_seconds: set.min_ready_seconds(),
             now: Timestamp::now(),
         };
-        let mut counted = status::count(&current, nodes, &PodsByNode::new(pods));
+        let pods = PodsByNode::new(pods);
+        let mut totals = Totals::default();
+        for node in nodes {
+            totals.add(OnNode::of(&current, node, pods.on(&node.name)));
+        }
+        let mut counted = totals.status();
         counted.observed_generation = Some(observed_generation);
         if set.min_ready_seconds() > 0 && counted.number_ready != counted.number_available.unwrap_or(0) {
             let wait = u64::try_from(set.min_ready_seconds()).unwrap_or(0);
+            self.dirty.all(&set.key);
             self.queue.add_after(set.key.clone(), Duration::from_secs(wait));
         }
+        self.write_counted(set, counted).await
+    }
+
+    /// Writes the status if it tells something new.
+    pub(super) async fn write_counted(
+        &self,
+        set: &DaemonSet,
+        counted: DaemonSetStatus,
+    ) -> Result<(), SyncError> {
         let mut object = set.set.clone();
         let old = object.status.clone().unwrap_or_default();
         if status::says_the_same(&old, &counted) {
@@ -291,6 +326,6 @@ impl DaemonSets {
     }
 }
 
-fn to_std(wait: SignedDuration) -> Duration {
+pub(super) fn to_std(wait: SignedDuration) -> Duration {
     Duration::try_from(wait).unwrap_or_default()
 }

@@ -26,7 +26,7 @@ pub struct Deployments {
 impl Deployments {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue("deployment");
         let triggers = Arc::new(Triggers {
             // The cache owns its handlers; they must not own the cache.
             cache: Arc::downgrade(cache),

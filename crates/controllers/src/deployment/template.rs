@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::annotations;
 use super::limits::Limits;
 use crate::cache::DeploymentView;
-use crate::daemonset::revision_bytes;
+use crate::revisions::bytes as revision_bytes;
 
 /// The label that tells the pods of a Deployment's ReplicaSets apart.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";

@@ -28,7 +28,7 @@ pub struct ServiceEndpoints {
 impl ServiceEndpoints {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue("endpoint_slice");
         let gone = Arc::<Mutex<HashSet<ObjectKey>>>::default();
         let triggers = Arc::new(Triggers {
             // The cache owns its handlers; they must not own the cache.

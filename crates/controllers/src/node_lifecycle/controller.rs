@@ -220,7 +220,8 @@ impl NodeLifecycle {
         let message = format!("Node {name} status is now: NodeNotReady");
         self.recorder
             .event(&node_reference(&node), EventType::Normal, "NodeNotReady", message);
-        for pod in cache.pods.store().by_index(BY_NODE, name) {
+        let pods = cache.pods.store().by_index(BY_NODE, name);
+        for pod in pods.into_iter().filter(|pod| pod.node.is_some()) {
             if let Err(error) = self.mark_not_ready(&pod, now).await
                 && !api_error::is_not_found(&error)
             {

@@ -35,14 +35,17 @@ pub fn at_version<P>(object: &Cached<P>, mut patch: Value) -> Value {
     patch
 }
 
-/// Writes the status of that version of `object`; a conflict if it has changed meanwhile.
-pub async fn write<K, P>(client: &kube::Client, object: &Cached<P>, status: Value) -> Result<(), kube::Error>
+/// Writes the status of that version of `object`; a conflict if it has changed meanwhile. The
+/// version it has afterwards.
+pub async fn write<K, P>(client: &kube::Client, object: &Cached<P>, status: Value) -> Result<u64, kube::Error>
 where
     K: Resource<DynamicType = ()>,
 {
     let api = metadata_api::<K>(client, &object.key.namespace);
     let patch = at_version(object, json!({"status": status}));
-    api.patch_status(&object.key.name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .map(drop)
+    let answer = api
+        .patch_status(&object.key.name, &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    let version = answer.metadata.resource_version;
+    Ok(version.and_then(|version| version.parse().ok()).unwrap_or(0))
 }

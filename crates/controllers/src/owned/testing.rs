@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use orlop_client::informer::{Cached, ObjectKey};
 
-use crate::cache::{Phase, Pod, PodAddress, PodView, Ready, Restarts};
+use crate::cache::{JobPod, Phase, Pod, PodAddress, PodView, Ready, Restarts};
 
 /// The moment all tests take place.
 pub fn now() -> Timestamp {
@@ -108,6 +108,11 @@ impl PodBuilder {
 
     pub fn address(mut self, address: PodAddress) -> Self {
         self.view.address = Some(Box::new(address));
+        self
+    }
+
+    pub fn job(mut self, job: JobPod) -> Self {
+        self.view.job = Some(Box::new(job));
         self
     }
 

@@ -69,14 +69,24 @@ impl<O: OwnerView> PodTriggers<O> {
         (owner.uid == controller.uid).then_some(owner)
     }
 
-    /// Every owner that might adopt something with these labels.
-    pub fn enqueue_matching(&self, namespace: &str, labels: &BTreeMap<String, String>) {
+    /// Calls `each` with every owner that might adopt something with these labels.
+    pub fn each_matching(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+        mut each: impl FnMut(&ObjectKey),
+    ) {
         let Some(cache) = self.cache.upgrade() else { return };
         O::informer(&cache).store().for_each(|owner| {
             if &*owner.key.namespace == namespace && owner.selector().matches(labels) {
-                self.queue.add(owner.key.clone());
+                each(&owner.key);
             }
         });
+    }
+
+    /// Enqueues every owner that might adopt something with these labels.
+    pub fn enqueue_matching(&self, namespace: &str, labels: &BTreeMap<String, String>) {
+        self.each_matching(namespace, labels, |owner| self.queue.add(owner.clone()));
     }
 
     /// A pod changed.

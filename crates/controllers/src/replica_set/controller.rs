@@ -29,7 +29,7 @@ pub struct ReplicaControllers<K: ReplicaKind> {
 impl<K: ReplicaKind> ReplicaControllers<K> {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue(K::CONTROLLER);
         let expectations = Arc::new(Expectations::default());
         let triggers = PodTriggers::<K>::new(cache, &queue, &expectations);
         let on = triggers.clone();

@@ -150,7 +150,7 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
         let status = complete(&counted, &status::FIELDS)?;
         match write::<K::Api, K>(&self.client, set, status).await {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
-            result => Ok(result?),
+            result => Ok(result.map(drop)?),
         }
     }
 }

@@ -106,8 +106,9 @@ impl TaintEviction {
             return;
         }
         let Some(cache) = self.cache.upgrade() else { return };
-        for pod in cache.pods.store().by_index(BY_NODE, &change.latest().key.name) {
-            self.look(&pod, &after);
+        let pods = cache.pods.store().by_index(BY_NODE, &change.latest().key.name);
+        for pod in pods.iter().filter(|pod| pod.node.is_some()) {
+            self.look(pod, &after);
         }
     }
 

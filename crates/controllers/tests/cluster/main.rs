@@ -2,13 +2,16 @@
 //! process; only the node agents are hollow. Each test has a cluster of its own.
 #![allow(clippy::unwrap_used)]
 
+mod certificates;
 mod daemon_sets;
 mod deletion;
 mod deployments;
 mod harness;
+mod jobs;
 mod nodes;
 mod quotas;
 mod scale;
 mod scheduling;
 mod services;
+mod stateful_sets;
 mod storage;

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, EvictParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -185,4 +186,45 @@ async fn n11_pods_of_a_deleted_node_are_collected() {
         cluster.pods().get_opt("lost").await.unwrap().is_none()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_disruption_budget_limits_evictions() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1", json!({})).await;
+    let labels = json!({"app": "web"});
+    for name in ["a", "b"] {
+        let pod = json!({"metadata": {"name": name, "labels": labels},
+            "spec": {"containers": [{"name": "c", "image": "img:1"}]}});
+        let pod = serde_json::from_value(pod).unwrap();
+        cluster.pods().create(&PostParams::default(), &pod).await.unwrap();
+    }
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(cluster.client.clone(), "default");
+    let budget =
+        json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}}});
+    budgets
+        .create(&PostParams::default(), &serde_json::from_value(budget).unwrap())
+        .await
+        .unwrap();
+    let allowed = |want: i32| {
+        let budgets = budgets.clone();
+        async move {
+            let status = budgets.get("b").await.unwrap().status?;
+            (status.disruptions_allowed == Some(want)).then_some(status)
+        }
+    };
+    let status = eventually("one disruption allowed", || allowed(1)).await;
+    assert_eq!(
+        (
+            status.current_healthy,
+            status.desired_healthy,
+            status.expected_pods
+        ),
+        (Some(2), Some(1), Some(2))
+    );
+    let evict = EvictParams::default();
+    cluster.pods().evict("a", &evict).await.unwrap();
+    eventually("none allowed any more", || allowed(0)).await;
+    let refused = cluster.pods().evict("b", &evict).await.err().unwrap();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 429));
 }

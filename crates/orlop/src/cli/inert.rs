@@ -27,8 +27,6 @@ const CONTROLLER_MANAGER: &[(&str, Why)] = &[
     ("client-ca-file", NotYet),
     ("cluster-cidr", NotYet),
     ("cluster-name", Always),
-    ("cluster-signing-cert-file", NotYet),
-    ("cluster-signing-key-file", NotYet),
     ("controllers", NotYet),
     ("requestheader-client-ca-file", NotYet),
     ("service-account-private-key-file", NotYet),

@@ -7,6 +7,7 @@ use orlop_apiserver::ServiceRange;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct KubeletArgs {
@@ -141,6 +142,14 @@ pub struct ControllerManagerArgs {
     /// Authority that is published to pods as `kube-root-ca.crt`.
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
+    /// Authority that signs certificates which were approved.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
+    /// How long signed certificates are valid at most.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = go_duration)]
+    pub cluster_signing_duration: Duration,
     #[command(flatten)]
     pub leader: LeaderArgs,
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
@@ -173,6 +182,29 @@ pub struct LeaderArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub leader_elect: bool,
+    /// How long a Lease is respected after its last change.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = go_duration)]
+    pub leader_elect_lease_duration: Duration,
+    /// A leader that couldn't renew its Lease for this long stops.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration)]
+    pub leader_elect_renew_deadline: Duration,
+    /// Pause between attempts to acquire or renew the Lease.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = go_duration)]
+    pub leader_elect_retry_period: Duration,
+    /// What the lock is; nothing but a Lease is one.
+    #[arg(long, value_name = "KIND", default_value = "leases", value_parser = ["leases"])]
+    pub leader_elect_resource_lock: String,
+    /// Name of the Lease [default: that of the program].
+    #[arg(long, value_name = "NAME")]
+    pub leader_elect_resource_name: Option<String>,
+    /// Namespace of the Lease.
+    #[arg(long, value_name = "NAME", default_value = orlop_client::leader::NAMESPACE)]
+    pub leader_elect_resource_namespace: String,
+}
+
+/// `8760h`, as Go writes durations.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    orlop_api::duration::parse_go_duration(text).ok_or_else(|| format!("{text} is no duration such as 8760h"))
 }
 
 /// `30000-32767`, or a single port.

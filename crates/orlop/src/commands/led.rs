@@ -5,7 +5,7 @@ use crate::health::{self, Face};
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
-use orlop_client::leader::{Candidate, Ended, lead};
+use orlop_client::leader::{Candidate, Ended, Timing, lead};
 use orlop_metrics::PartMetrics;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -20,7 +20,17 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         ),
         None => None,
     };
-    let config = orlop_controllers::ControllersConfig { root_ca };
+    let signing = match (
+        &arguments.cluster_signing_cert_file,
+        &arguments.cluster_signing_key_file,
+    ) {
+        (Some(certificate), Some(key)) => Some(orlop_controllers::CertificateSigning {
+            authority: Arc::new(orlop_pki::Authority::open(certificate, key)?),
+            lifetime_max: arguments.cluster_signing_duration,
+        }),
+        _ => None,
+    };
+    let config = orlop_controllers::ControllersConfig { root_ca, signing };
     let part = Part {
         name: "kube-controller-manager",
         // A clean stop leaves the lease to run out, as upstream's does.
@@ -94,7 +104,20 @@ impl Part {
                 return work(client, metrics, shutdown.clone()).await;
             }
             let host = gethostname::gethostname().to_string_lossy().into_owned();
-            let candidate = Candidate::new(self.name, &host, self.release_on_exit);
+            let timing = Timing {
+                lease_duration: leader.leader_elect_lease_duration,
+                renew_deadline: leader.leader_elect_renew_deadline,
+                retry_period: leader.leader_elect_retry_period,
+            };
+            if let Some(complaint) = timing.complaint() {
+                bail!("leader election cannot work: {complaint}");
+            }
+            let lease = leader.leader_elect_resource_name.as_deref().unwrap_or(self.name);
+            let candidate = Candidate {
+                namespace: leader.leader_elect_resource_namespace.clone(),
+                timing,
+                ..Candidate::new(lease, &host, self.release_on_exit)
+            };
             let mut outcome = Ok(());
             let ended = lead(client.clone(), &candidate, shutdown.clone(), |leading| async {
                 outcome = work(client, metrics, leading).await;

@@ -19,7 +19,7 @@ use orlop_apiserver::{
     TokenConfig, UserInfo,
 };
 use orlop_client::{Measure, in_process};
-use orlop_controllers::ControllersConfig;
+use orlop_controllers::{CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
@@ -34,6 +34,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Layer;
+
+/// How long the certificates of node agents that join are valid at most.
+const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A runtime that somebody else runs must be there: the node says so rather than wait in silence.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
@@ -115,6 +118,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         let (client, metrics) = controllers;
         let config = ControllersConfig {
             root_ca: Some(identity.authority().to_owned()),
+            signing: Some(CertificateSigning {
+                authority: identity.signing_authority(),
+                lifetime_max: LEAF_LIFETIME,
+            }),
         };
         let shutdown = shutdown.clone();
         async move {

@@ -1,4 +1,4 @@
-//! Go's duration strings, as `?timeout=` takes them.
+//! Durations as Go writes them: in queries, flags and schedules.
 use std::time::Duration;
 
 /// Parses `1h2m3.5s`, `300ms`, `0`; `None` when it is none. Negative durations read as zero.

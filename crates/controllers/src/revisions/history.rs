@@ -1,7 +1,5 @@
 //! Which revision is current, which number it gets and which old ones go (contract §4.4).
 
-use std::collections::HashSet;
-
 use crate::cache::Revision;
 
 /// What the revisions at hand mean for a template with certain bytes.
@@ -38,18 +36,15 @@ impl History {
         }
     }
 
-    /// Old revisions beyond `limit`, lowest number first, sparing those that a pod still uses.
-    pub fn surplus(&self, limit: usize, hashes_in_use: &HashSet<String>) -> Vec<Revision> {
+    /// Old revisions beyond `limit`, lowest number first, sparing those in use.
+    pub fn surplus(&self, limit: usize, in_use: impl Fn(&Revision) -> bool) -> Vec<Revision> {
         let mut surplus = self.old.len().saturating_sub(limit);
         let mut prune = Vec::new();
         for revision in &self.old {
             if surplus == 0 {
                 break;
             }
-            let hash = revision
-                .labels
-                .get(orlop_api::annotations::CONTROLLER_REVISION_HASH);
-            if hash.is_some_and(|hash| hashes_in_use.contains(hash)) {
+            if in_use(revision) {
                 continue;
             }
             surplus -= 1;
@@ -121,14 +116,14 @@ mod tests {
             .chain([revision(6, "t")]);
         let history = History::new(revisions.collect(), "t");
         assert_eq!(
-            numbers(&history.surplus(2, &HashSet::new())),
+            numbers(&history.surplus(2, |_| false)),
             [1, 2, 3],
             "limit + 1 remain"
         );
         assert_eq!(
-            numbers(&history.surplus(2, &HashSet::from(["h1".to_owned()]))),
+            numbers(&history.surplus(2, |revision| revision.revision == 1)),
             [2, 3, 4]
         );
-        assert!(history.surplus(5, &HashSet::new()).is_empty());
+        assert!(history.surplus(5, |_| false).is_empty());
     }
 }

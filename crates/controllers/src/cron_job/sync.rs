@@ -1,0 +1,197 @@
+//! One sync of one CronJob: follow its Jobs, start one if it is time.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1 as batch;
+use k8s_openapi::api::batch::v1::CronJobStatus;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use orlop_client::events::EventType;
+use orlop_client::informer::{ObjectKey, Projection};
+
+use super::controller::CronJobs;
+use super::plan::{self, News};
+use crate::api_error;
+use crate::cache::{CronJob, JOBS_BY_CONTROLLER, Job, JobView};
+use crate::owned::BEHIND_RETRY;
+use crate::owned::status::{complete, metadata_api, write};
+
+const FIELDS: [&str; 3] = ["active", "lastScheduleTime", "lastSuccessfulTime"];
+
+/// Why a sync must be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The server refused or didn't answer.
+    #[error("{}", api_error::message(.0))]
+    Api(#[from] kube::Error),
+    /// A request can't be serialised.
+    #[error("cannot serialise a request: {0}")]
+    Serialise(#[from] serde_json::Error),
+}
+
+impl SyncError {
+    /// Whether the cache was merely late.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(error) if api_error::is_conflict(error))
+    }
+}
+
+impl CronJobs {
+    /// Follows the Jobs of the CronJob of that key, and starts one if it is time.
+    pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
+        let Some(cron) = self.cache.cron_jobs.store().get(key) else {
+            return Ok(());
+        };
+        // A Job that this list doesn't show as active yet would be taken for somebody else's.
+        if !self
+            .own_writes
+            .caught_up(key, self.cache.cron_jobs.store().resource_version())
+        {
+            self.queue.add_after(key.clone(), BEHIND_RETRY);
+            return Ok(());
+        }
+        let jobs = self.cache.jobs.store().by_index(JOBS_BY_CONTROLLER, &cron.uid);
+        for job in plan::surplus(&cron, &jobs) {
+            self.delete(&cron, &job.key.name).await?;
+        }
+        let mut status = cron.status.clone();
+        let mut news = Vec::new();
+        for name in plan::follow(&mut status, &jobs, &mut news) {
+            if !self.exists(&cron, &name).await? {
+                plan::drop_missing(&mut status, &name, &mut news);
+            }
+        }
+        let mut due = plan::due(&cron, &status, Timestamp::now());
+        news.append(&mut due.news);
+        self.tell(&cron, news);
+        let started = match &due.start {
+            None => Ok(()),
+            Some(time) => self.start_job(&cron, &mut status, time, due.replace).await,
+        };
+        if status != cron.status {
+            let value = complete(&status, &FIELDS)?;
+            match write::<batch::CronJob, _>(&self.client, &cron, value).await {
+                Err(error) if api_error::is_not_found(&error) => {}
+                result => self.own_writes.wrote(key, result?),
+            }
+        }
+        started?;
+        if let Some(wait) = due.wait {
+            self.queue.add_after(key.clone(), wait);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, cron: &CronJob, news: Vec<News>) {
+        for News {
+            event_type,
+            reason,
+            message,
+        } in news
+        {
+            self.recorder
+                .event(&cron.reference(), event_type, reason, message);
+        }
+    }
+
+    /// Asks the server itself: the cache may be late.
+    async fn exists(&self, cron: &CronJob, name: &str) -> Result<bool, SyncError> {
+        let api = metadata_api::<batch::Job>(&self.client, &cron.key.namespace);
+        Ok(api.get_opt(name).await?.is_some())
+    }
+
+    async fn delete(&self, cron: &CronJob, name: &str) -> Result<(), SyncError> {
+        let api = metadata_api::<batch::Job>(&self.client, &cron.key.namespace);
+        match api.delete(name, &DeleteParams::background()).await {
+            Err(error) if api_error::is_not_found(&error) => Ok(()),
+            Err(error) => {
+                let message = format!("Deleted job: {}", api_error::message(&error));
+                self.recorder
+                    .event(&cron.reference(), EventType::Warning, "FailedDelete", message);
+                Err(error.into())
+            }
+            Ok(_) => {
+                let message = format!("Deleted job {name}");
+                self.recorder
+                    .event(&cron.reference(), EventType::Normal, "SuccessfulDelete", message);
+                Ok(())
+            }
+        }
+    }
+
+    async fn start_job(
+        &self,
+        cron: &CronJob,
+        status: &mut CronJobStatus,
+        time: &jiff::Zoned,
+        replace: bool,
+    ) -> Result<(), SyncError> {
+        if replace {
+            for entry in status.active.take().into_iter().flatten() {
+                self.delete(cron, entry.name.as_deref().unwrap_or_default())
+                    .await?;
+            }
+        }
+        let api: Api<batch::Job> = Api::namespaced(self.client.clone(), &cron.key.namespace);
+        let job = plan::job(cron, time);
+        let name = job.metadata.name.clone().unwrap_or_default();
+        let created = match api.create(&PostParams::default(), &job).await {
+            Ok(created) => {
+                let message = format!("Created job {name}");
+                self.recorder
+                    .event(&cron.reference(), EventType::Normal, "SuccessfulCreate", message);
+                created
+            }
+            Err(error) if api_error::is_namespace_terminating(&error) => return Ok(()),
+            // An earlier attempt made it and failed to say so.
+            Err(error) if api_error::is_already_exists(&error) => {
+                let taken = api.get(&name).await?;
+                let ours = |job: &batch::Job| {
+                    job.metadata
+                        .owner_references
+                        .iter()
+                        .flatten()
+                        .any(|owner| *owner.uid == *cron.uid)
+                };
+                if !ours(&taken) {
+                    return Err(error.into());
+                }
+                let ended = JobView::project(taken.clone()).end().is_some();
+                let uid = &taken.metadata.uid;
+                let listed = status.active.iter().flatten().any(|entry| entry.uid == *uid);
+                if ended || listed {
+                    // Of times within one minute the first counts.
+                    status.last_schedule_time = Some(plan::status_time(time));
+                    return Ok(());
+                }
+                taken
+            }
+            Err(error) => {
+                let message = format!("Error creating job: {}", api_error::message(&error));
+                self.recorder
+                    .event(&cron.reference(), EventType::Warning, "FailedCreate", message);
+                return Err(error.into());
+            }
+        };
+        status.active.get_or_insert_default().push(ObjectReference {
+            api_version: Some("batch/v1".to_owned()),
+            kind: Some("Job".to_owned()),
+            name: created.metadata.name,
+            namespace: created.metadata.namespace,
+            uid: created.metadata.uid,
+            resource_version: created.metadata.resource_version,
+            field_path: None,
+        });
+        status.last_schedule_time = Some(plan::status_time(time));
+        Ok(())
+    }
+}
+
+/// The CronJob that made a Job.
+pub fn owner_key(job: &Job) -> Option<ObjectKey> {
+    let controller = job.controller.as_ref()?;
+    (controller.kind == "CronJob").then(|| ObjectKey {
+        namespace: job.key.namespace.clone(),
+        name: controller.name.clone(),
+    })
+}

@@ -1,0 +1,173 @@
+//! Single nodes of a DaemonSet of which all else is as it should be: what happens to one node costs
+//! a look at that node, however many there are.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use orlop_api::placement;
+use orlop_client::informer::ObjectKey;
+
+use super::DaemonSets;
+use super::grouping::{NodeChoice, PodsByNode};
+use super::manage::{Changes, Circumstances};
+use super::pacing::lock;
+use super::rolling::Current;
+use super::settled::Settled;
+use super::status::OnNode;
+use super::strategy::Strategy;
+use super::sync::{SyncError, to_std};
+use crate::cache::{BY_NODE, DaemonSet, Pod};
+
+/// A pass over all nodes holds for so long; then another one makes sure.
+const HOLDS_FOR: Duration = Duration::from_secs(10 * 60);
+
+impl DaemonSets {
+    /// Whether nothing but single nodes of the set has to be looked at.
+    pub(super) fn is_settled(&self, set: &DaemonSet) -> bool {
+        let settled = lock(&self.settled);
+        settled.get(&set.key).is_some_and(|settled| {
+            settled.is_about(set)
+                && settled.since.elapsed() < HOLDS_FOR
+                && (settled.is_updated() || Strategy::of(&set.set) == Strategy::OnDelete)
+        })
+    }
+
+    /// Remembers what a pass over all nodes found.
+    pub(super) fn settle(&self, set: &DaemonSet, hash: String, nodes: &[NodeChoice], pods: &[Pod]) {
+        // Pods become available by the passing of time: such a set is always looked at whole.
+        if set.min_ready_seconds() > 0 {
+            return;
+        }
+        let by_node = PodsByNode::new(pods);
+        let found: HashMap<Arc<str>, OnNode> = {
+            let generation = set.template_generation();
+            let current = Current {
+                hash: &hash,
+                generation: generation.as_deref(),
+                min_ready_seconds: 0,
+                now: Timestamp::now(),
+            };
+            nodes
+                .iter()
+                .map(|node| {
+                    let found = OnNode::of(&current, node, by_node.on(&node.name));
+                    (node.name.clone(), found)
+                })
+                .collect()
+        };
+        let settled = Settled::new(set, hash, found);
+        lock(&self.settled).insert(set.key.clone(), settled);
+        self.queue.add_after(set.key.clone(), HOLDS_FOR);
+    }
+
+    /// Looks at these nodes only: a look costs as much as there is on them.
+    pub(super) async fn sync_nodes(
+        &self,
+        set: &DaemonSet,
+        nodes: &HashSet<Arc<str>>,
+    ) -> Result<(), SyncError> {
+        let Some(mut settled) = lock(&self.settled).remove(&set.key) else {
+            self.dirty.all(&set.key);
+            self.queue.add(set.key.clone());
+            return Ok(());
+        };
+        let may_write = self.expectations.satisfied(&set.uid);
+        let generation = set.template_generation();
+        let now = Timestamp::now();
+        let hash = settled.hash.clone();
+        let current = Current {
+            hash: &hash,
+            generation: generation.as_deref(),
+            min_ready_seconds: 0,
+            now,
+        };
+        let circumstances = Circumstances {
+            set: &set.uid,
+            observed_generation: set.observed_generation(),
+            hash: &hash,
+            surge: Strategy::of(&set.set).allows_surge(),
+            min_ready_seconds: 0,
+            now,
+        };
+        let mut changes = Changes::default();
+        for node in nodes {
+            let pods = self.pods_on(set, node);
+            let Some(choice) = self.choose(set, node) else {
+                settled.observe(node, None);
+                // Bound ones are left to pod garbage collection, which makes sure the node is gone.
+                let unbound = pods
+                    .into_iter()
+                    .filter(|pod| pod.node.is_none() && !pod.terminating);
+                if may_write {
+                    changes.delete.extend(unbound);
+                }
+                continue;
+            };
+            let pods = PodsByNode::new(&pods);
+            let pods = pods.on(node);
+            settled.observe(node, Some(OnNode::of(&current, &choice, pods)));
+            if may_write {
+                changes.node(&circumstances, &choice, pods, &mut lock(&self.backoff));
+            } else {
+                // What was written for other nodes comes back first.
+                self.dirty.node(&set.key, node);
+            }
+        }
+        if let Some(wait) = changes.look_again {
+            nodes.iter().for_each(|node| self.dirty.node(&set.key, node));
+            self.queue.add_after(set.key.clone(), to_std(wait));
+        }
+        for (pod, node) in &changes.finished {
+            self.tell_finished(set, pod, node);
+        }
+        let created_on = changes.create.clone();
+        let mut created = Vec::new();
+        self.write_pods(set, &hash, changes.create, changes.delete, &mut created)
+            .await?;
+        // Pods that were made now are seen when they come back; the status needn't wait for that.
+        for node in created_on.iter().take(created.len()) {
+            if let Some(choice) = self.choose(set, node) {
+                let mut pods = self.pods_on(set, node);
+                pods.extend(
+                    created
+                        .iter()
+                        .filter(|pod| pod.target.as_ref() == Some(node))
+                        .cloned(),
+                );
+                let pods = PodsByNode::new(&pods);
+                settled.observe(node, Some(OnNode::of(&current, &choice, pods.on(node))));
+            }
+        }
+        let mut counted = settled.status();
+        counted.observed_generation = Some(set.observed_generation());
+        lock(&self.settled).insert(set.key.clone(), settled);
+        match self.pace(&set.key) {
+            // A wave of changes becomes one status.
+            Some(wait) => self.queue.add_after(set.key.clone(), wait),
+            None => self.write_counted(set, counted).await?,
+        }
+        Ok(())
+    }
+
+    fn choose(&self, set: &DaemonSet, node: &Arc<str>) -> Option<NodeChoice> {
+        let key = ObjectKey::new("", node.clone());
+        let node = self.cache.nodes.store().get(&key)?;
+        let placement = placement::should_run(&set.placed, &node.node);
+        Some(NodeChoice {
+            name: node.key.name.clone(),
+            run: placement.run,
+            keep: placement.run || placement.continue_,
+        })
+    }
+
+    fn pods_on(&self, set: &DaemonSet, node: &str) -> Vec<Pod> {
+        let mut pods = self.cache.pods.store().by_index(BY_NODE, node);
+        pods.retain(|pod| {
+            let owner = pod.controller.as_ref();
+            owner.is_some_and(|owner| owner.uid == set.uid) && set.selector.matches(&pod.labels)
+        });
+        pods
+    }
+}

@@ -1,0 +1,125 @@
+//! What a pass over all nodes found, kept up to date node by node until the next pass.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::DaemonSetStatus;
+use tokio::time::Instant;
+
+use super::status::{self, OnNode};
+use crate::cache::DaemonSet;
+
+/// A DaemonSet of which nothing but single nodes has to be looked at.
+#[derive(Debug)]
+pub struct Settled {
+    uid: Arc<str>,
+    generation: i64,
+    /// Hash label of the current revision.
+    pub hash: String,
+    /// When all of it was looked at last.
+    pub since: Instant,
+    nodes: HashMap<Arc<str>, OnNode>,
+    totals: status::Totals,
+}
+
+impl Settled {
+    /// From what there is on each node.
+    pub fn new(set: &DaemonSet, hash: String, nodes: HashMap<Arc<str>, OnNode>) -> Self {
+        let mut totals = status::Totals::default();
+        nodes.values().for_each(|node| totals.add(*node));
+        Self {
+            uid: set.uid.clone(),
+            generation: set.generation(),
+            hash,
+            since: Instant::now(),
+            nodes,
+            totals,
+        }
+    }
+
+    /// Whether it is still about this set, as it is now.
+    pub fn is_about(&self, set: &DaemonSet) -> bool {
+        self.uid == set.uid && self.generation == set.generation()
+    }
+
+    /// What there is on `node` now; `None` if the node is gone.
+    pub fn observe(&mut self, node: &Arc<str>, now: Option<OnNode>) {
+        let before = match now {
+            Some(now) => {
+                self.totals.add(now);
+                self.nodes.insert(node.clone(), now)
+            }
+            None => self.nodes.remove(node),
+        };
+        if let Some(before) = before {
+            self.totals.remove(before);
+        }
+    }
+
+    /// The numbers of the status.
+    pub fn status(&self) -> DaemonSetStatus {
+        self.totals.status()
+    }
+
+    /// Whether every pod that counts is of the current revision.
+    pub fn is_updated(&self) -> bool {
+        self.totals.is_updated()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::DaemonSetView;
+    use orlop_client::informer::{Cached, ObjectKey, Projection};
+    use serde_json::json;
+
+    #[test]
+    fn one_node_at_a_time_adds_up_to_the_same_as_all_of_them() {
+        let set = json!({"metadata": {"name": "d", "namespace": "ns", "generation": 1}, "spec": {
+            "selector": {"matchLabels": {"a": "b"}}, "template": {}}});
+        let set: DaemonSet = Arc::new(Cached {
+            key: ObjectKey::new("ns", "d"),
+            uid: "d".into(),
+            resource_version: 1,
+            object: DaemonSetView::project(serde_json::from_value(set).unwrap()),
+        });
+        let wanted = OnNode {
+            desired: true,
+            ..OnNode::default()
+        };
+        let running = OnNode {
+            has_pod: true,
+            ready: true,
+            available: true,
+            updated: true,
+            ..wanted
+        };
+        let name = |number: u32| Arc::<str>::from(format!("n{number}"));
+        let all = |nodes: &[(u32, OnNode)]| {
+            let nodes = nodes
+                .iter()
+                .map(|(number, node)| (name(*number), *node))
+                .collect();
+            Settled::new(&set, "hash".into(), nodes)
+        };
+        let mut settled = all(&[(0, running), (1, wanted), (2, running)]);
+        assert!(settled.is_about(&set) && settled.is_updated());
+        settled.observe(&name(1), Some(running));
+        settled.observe(&name(0), None);
+        settled.observe(&name(7), Some(wanted));
+        settled.observe(&name(8), None);
+        assert_eq!(
+            settled.status(),
+            all(&[(1, running), (2, running), (7, wanted)]).status()
+        );
+        settled.observe(
+            &name(2),
+            Some(OnNode {
+                updated: false,
+                ..running
+            }),
+        );
+        assert!(!settled.is_updated(), "a rollout looks at all nodes");
+    }
+}

@@ -1,0 +1,177 @@
+//! What makes a Job worth a look, and the workers that look.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use orlop_api::selector::LabelSelector;
+use orlop_client::events::Recorder;
+use orlop_client::informer::{Change, Informer, ObjectKey};
+use orlop_client::workqueue::WorkQueue;
+use tokio::task::JoinSet;
+
+use super::backoff::Record;
+use super::sync::SyncError;
+use crate::cache::{BY_CONTROLLER, Cache, ControllerRef, JobView, Pod, PodView};
+use crate::owned::{Expectations, OwnWrites, OwnerView, PodTriggers};
+use crate::workers::work_off;
+
+/// Jobs synced at the same time.
+const WORKERS: usize = 4;
+
+/// The Job controller.
+pub struct Jobs {
+    pub(super) client: kube::Client,
+    pub(super) cache: Arc<Cache>,
+    pub(super) queue: Arc<WorkQueue<ObjectKey>>,
+    orphans: Arc<WorkQueue<ObjectKey>>,
+    pub(super) expectations: Arc<Expectations>,
+    pub(super) recorder: Recorder,
+    pub(super) own_status: OwnWrites,
+    pub(super) own_pods: OwnWrites,
+    backoff: Mutex<HashMap<ObjectKey, Record>>,
+}
+
+impl OwnerView for JobView {
+    const KIND: &'static str = "Job";
+    fn informer(cache: &Cache) -> &Informer<Self> {
+        &cache.jobs
+    }
+    fn selector(&self) -> &LabelSelector {
+        &self.selector
+    }
+}
+
+impl Jobs {
+    /// Registers the handlers at `cache`, which must not have been started yet.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let queue = cache.queue("job");
+        let orphans = cache.queue("job_orphan_pod");
+        let expectations = Arc::new(Expectations::default());
+        let triggers = PodTriggers::<JobView>::new(cache, &queue, &expectations);
+        let orphaned = Arc::new(Orphaned {
+            // The cache owns its handlers; they must not own the cache.
+            cache: Arc::downgrade(cache),
+            orphans: orphans.clone(),
+        });
+        let (on, also) = (triggers.clone(), orphaned.clone());
+        cache.jobs.on_change(move |change| {
+            on.owner_changed(change);
+            also.job(change);
+        });
+        cache.pods.on_change(move |change| {
+            triggers.pod(change);
+            orphaned.pod(change);
+        });
+        Arc::new(Self {
+            recorder: Recorder::new(client.clone(), "job-controller", None),
+            client,
+            cache: cache.clone(),
+            queue,
+            orphans,
+            expectations,
+            own_status: OwnWrites::default(),
+            own_pods: OwnWrites::default(),
+            backoff: Mutex::default(),
+        })
+    }
+
+    /// Starts the workers. The cache must be synced.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        for _ in 0..WORKERS {
+            let this = self.clone();
+            tasks.spawn(work_off(
+                "job",
+                self.queue.clone(),
+                move |key: ObjectKey| {
+                    let this = this.clone();
+                    async move { this.sync(&key).await }
+                },
+                SyncError::is_conflict,
+            ));
+        }
+        let this = self.clone();
+        tasks.spawn(work_off(
+            "job",
+            self.orphans.clone(),
+            move |key: ObjectKey| {
+                let this = this.clone();
+                async move { this.free_orphan(&key).await }
+            },
+            |_: &SyncError| false,
+        ));
+    }
+
+    /// A pod whose Job is gone is counted by nobody: nothing must hold it.
+    async fn free_orphan(&self, key: &ObjectKey) -> Result<(), SyncError> {
+        let Some(pod) = self.cache.pods.store().get(key) else {
+            return Ok(());
+        };
+        if is_tracked(&pod) && !has_job(&self.cache, &pod) {
+            self.free_one(&pod).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn record(&self, key: &ObjectKey) -> Record {
+        let records = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+        records.get(key).copied().unwrap_or_default()
+    }
+
+    pub(super) fn remember(&self, key: &ObjectKey, record: Record) {
+        let mut records = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+        if record == Record::default() {
+            records.remove(key);
+        } else {
+            records.insert(key.clone(), record);
+        }
+    }
+
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        self.remember(key, Record::default());
+    }
+}
+
+struct Orphaned {
+    cache: Weak<Cache>,
+    orphans: Arc<WorkQueue<ObjectKey>>,
+}
+
+impl Orphaned {
+    fn pod(&self, change: &Change<PodView>) {
+        let (Some(pod), Some(cache)) = (&change.new, self.cache.upgrade()) else {
+            return;
+        };
+        // Before the first list of Jobs nothing is known to be gone; workers start afterwards and look again.
+        if is_tracked(pod) && !has_job(&cache, pod) {
+            self.orphans.add(pod.key.clone());
+        }
+    }
+
+    fn job(&self, change: &Change<JobView>) {
+        let (Some(job), None, Some(cache)) = (&change.old, &change.new, self.cache.upgrade()) else {
+            return;
+        };
+        for pod in cache.pods.store().by_index(BY_CONTROLLER, &job.uid) {
+            if is_tracked(&pod) {
+                self.orphans.add(pod.key.clone());
+            }
+        }
+    }
+}
+
+fn is_tracked(pod: &Pod) -> bool {
+    pod.job.as_ref().is_some_and(|details| details.tracked)
+}
+
+/// Whether the Job that the pod says it belongs to is there.
+fn has_job(cache: &Cache, pod: &Pod) -> bool {
+    let Some(ControllerRef { kind, name, uid }) = &pod.controller else {
+        return false;
+    };
+    let key = ObjectKey {
+        namespace: pod.key.namespace.clone(),
+        name: name.clone(),
+    };
+    // Who tracks pods under another kind knows himself when to let go.
+    kind != "Job" || cache.jobs.store().get(&key).is_some_and(|job| job.uid == *uid)
+}

@@ -1,0 +1,312 @@
+//! One sync of one Job: count its pods, ask the pure parts, write.
+
+use std::collections::HashSet;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1 as batch;
+use k8s_openapi::api::batch::v1::JobStatus;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use orlop_client::events::EventType;
+use orlop_client::informer::ObjectKey;
+use serde_json::json;
+
+use super::conditions::{self, SUSPENDED};
+use super::controller::Jobs;
+use super::count::{Counts, count};
+use super::finish::{self, Finish};
+use super::manage::{Actions, manage};
+use super::{pods, tracking};
+use crate::api_error;
+use crate::cache::{BY_CONTROLLER, JOB_TRACKING, Job, JobEnd, ORPHANS_BY_NAMESPACE, Pod};
+use crate::owned::status::{at_version, complete, metadata_api};
+use crate::owned::{BEHIND_RETRY, Claimant, OwnedPods, Owner, claim};
+
+/// The fields of the status, all of which are written.
+const FIELDS: [&str; 11] = [
+    "active",
+    "completedIndexes",
+    "completionTime",
+    "conditions",
+    "failed",
+    "failedIndexes",
+    "ready",
+    "startTime",
+    "succeeded",
+    "terminating",
+    "uncountedTerminatedPods",
+];
+/// Finalizers removed at the same time.
+const FREED_AT_ONCE: usize = 50;
+
+/// Why a sync must be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The server refused or didn't answer.
+    #[error("{}", api_error::message(.0))]
+    Api(#[from] kube::Error),
+    /// A request can't be serialised.
+    #[error("cannot serialise a request: {0}")]
+    Serialise(#[from] serde_json::Error),
+}
+
+impl SyncError {
+    /// Whether the cache was merely late.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(error) if api_error::is_conflict(error))
+    }
+}
+
+/// What is to be told once the status is written.
+type News = (EventType, String, String);
+
+impl Jobs {
+    /// Brings the Job of that key one step closer to its end.
+    pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
+        let Some(job) = self.cache.jobs.store().get(key) else {
+            self.forget(key);
+            return Ok(());
+        };
+        if !job.is_ours() {
+            return Ok(());
+        }
+        if job.end().is_some() {
+            self.forget(key);
+            return Ok(());
+        }
+        // What was counted must not be counted again.
+        let seen = self.cache.jobs.store().resource_version();
+        let seen_pods = self.cache.pods.store().resource_version();
+        if !self.own_status.caught_up(key, seen) || !self.own_pods.caught_up(key, seen_pods) {
+            self.queue.add_after(key.clone(), BEHIND_RETRY);
+            return Ok(());
+        }
+        let may_write = self.expectations.satisfied(&job.uid);
+        let pods = self.claim_pods(&job).await?;
+        let now = Timestamp::now();
+        let mut counts = count(&job, &pods);
+        let finish = finish::finish(&job, &counts, now);
+        let record = self.record(key).with(&counts, now);
+        let actions = match &finish {
+            Some(_) => Actions {
+                delete: counts.active.clone(),
+                ..Actions::default()
+            },
+            None => manage(&job, &counts, record.wait(now), now),
+        };
+        let mut failed = None;
+        if may_write && !job.is_terminating() {
+            failed = self.write_pods(&job, &actions, &mut counts).await;
+        }
+        if let Some(wait) = actions.wait {
+            self.queue.add_after(key.clone(), wait);
+        }
+        if let Some(left) = finish::deadline(&job, now).filter(|_| finish.is_none()) {
+            self.queue.add_after(key.clone(), left);
+        }
+        let mut status = job.status.clone();
+        let tracked = tracked(&pods);
+        tracking::settle(&mut status, &tracked);
+        let all_named = tracking::name(&job, &counts, &mut status);
+        let news = describe(
+            &job,
+            &counts,
+            finish.as_ref(),
+            tracked.is_empty(),
+            &mut status,
+            now,
+        );
+        self.write_status(&job, &status).await?;
+        self.remember(key, record);
+        for (event_type, reason, message) in news {
+            self.recorder
+                .event(&job.reference(), event_type, &reason, message);
+        }
+        let freed = tracking::freed(&job, &counts, &status, &pods, finish.is_some());
+        self.free(key, &freed).await?;
+        if !all_named {
+            self.queue.add(key.clone());
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    async fn claim_pods(&self, job: &Job) -> Result<Vec<Pod>, kube::Error> {
+        let store = self.cache.pods.store();
+        let mut candidates = store.by_index(BY_CONTROLLER, &job.uid);
+        candidates.extend(store.by_index(ORPHANS_BY_NAMESPACE, &job.key.namespace));
+        let reference = job.owner_reference();
+        let claimant = Claimant {
+            owner: Owner {
+                uid: &job.uid,
+                selector: &job.selector,
+                terminating: job.is_terminating(),
+            },
+            reference: &reference,
+            owners: metadata_api::<batch::Job>(&self.client, &job.key.namespace),
+            finalizer: Some(JOB_TRACKING),
+        };
+        let objects = metadata_api::<core::Pod>(&self.client, &job.key.namespace);
+        claim(&claimant, &objects, candidates).await
+    }
+
+    /// Creates and deletes pods; the status must not lag behind what this very sync did.
+    async fn write_pods(&self, job: &Job, actions: &Actions, counts: &mut Counts) -> Option<kube::Error> {
+        let owned = OwnedPods {
+            api: Api::namespaced(self.client.clone(), &job.key.namespace),
+            recorder: &self.recorder,
+            expectations: &self.expectations,
+            uid: &job.uid,
+            about: job.reference(),
+        };
+        let make = |number: usize| pods::pod(job, actions.create[number]);
+        let mut written = owned.write(actions.create.len(), make, &actions.delete).await;
+        counts.active.append(&mut written.created);
+        let deleted: HashSet<&str> = actions.delete.iter().map(|pod| &*pod.uid).collect();
+        if written.delete_error.is_none() {
+            counts.active.retain(|pod| !deleted.contains(&*pod.uid));
+            counts.ready =
+                i32::try_from(counts.active.iter().filter(|pod| pod.is_ready()).count()).unwrap_or(0);
+            counts.terminating.extend(actions.delete.iter().cloned());
+        }
+        written.into_error()
+    }
+
+    async fn write_status(&self, job: &Job, status: &JobStatus) -> Result<(), SyncError> {
+        if *status == job.status {
+            return Ok(());
+        }
+        let mut value = complete(status, &FIELDS)?;
+        value["uncountedTerminatedPods"] = complete(
+            &status.uncounted_terminated_pods.clone().unwrap_or_default(),
+            &["succeeded", "failed"],
+        )?;
+        let api = metadata_api::<batch::Job>(&self.client, &job.key.namespace);
+        let patch = Patch::Merge(at_version(job, json!({"status": value})));
+        let params = PatchParams::default();
+        match api.patch_status(&job.key.name, &params, &patch).await {
+            Err(error) if api_error::is_not_found(&error) => Ok(()),
+            answer => {
+                let version = answer?.metadata.resource_version;
+                let version = version.and_then(|version| version.parse().ok());
+                self.own_status.wrote(&job.key, version.unwrap_or(0));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the finalizer off pods that are counted.
+    async fn free(&self, key: &ObjectKey, freed: &[Pod]) -> Result<(), SyncError> {
+        let mut first_error = None;
+        for pods in freed.chunks(FREED_AT_ONCE) {
+            for answer in join_all(pods.iter().map(|pod| self.free_one(pod))).await {
+                match answer {
+                    Ok(version) => self.own_pods.wrote(key, version),
+                    Err(error) => first_error = first_error.or(Some(error)),
+                }
+            }
+        }
+        first_error.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// The version of the pod afterwards; 0 if it is gone.
+    pub(super) async fn free_one(&self, pod: &Pod) -> Result<u64, kube::Error> {
+        let api = metadata_api::<core::Pod>(&self.client, &pod.key.namespace);
+        let patch =
+            json!({"metadata": {"uid": *pod.uid, "$deleteFromPrimitiveList/finalizers": [JOB_TRACKING]}});
+        match api
+            .patch(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+        {
+            Ok(pod) => {
+                let version = pod.metadata.resource_version;
+                // A pod that was only held by the finalizer went with it.
+                Ok(match pod.metadata.deletion_timestamp {
+                    Some(_) => 0,
+                    None => version.and_then(|version| version.parse().ok()).unwrap_or(0),
+                })
+            }
+            Err(error) if api_error::is_not_found(&error) || api_error::is_conflict(&error) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The pods that aren't counted yet.
+fn tracked(pods: &[Pod]) -> HashSet<&str> {
+    pods.iter()
+        .filter(|pod| pod.job.as_ref().is_some_and(|details| details.tracked))
+        .map(|pod| &*pod.uid)
+        .collect()
+}
+
+/// Fills in the rest of the status; what there is to tell about it. `settled` if no pod has its
+/// finalizer any more.
+fn describe(
+    job: &Job,
+    counts: &Counts,
+    finish: Option<&Finish>,
+    settled: bool,
+    status: &mut JobStatus,
+    now: Timestamp,
+) -> Vec<News> {
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    let mut news: Vec<News> = Vec::new();
+    status.active = Some(number(counts.active.len())).filter(|active| *active != 0);
+    status.ready = Some(counts.ready);
+    status.terminating = Some(number(counts.terminating.len()));
+    let mut conditions = status.conditions.take().unwrap_or_default();
+    let normal = |reason: &str, message: &str| (EventType::Normal, reason.to_owned(), message.to_owned());
+    match finish {
+        None => {
+            let suspended = job.is_suspended();
+            let (value, reason, message, event) = if suspended {
+                ("True", "JobSuspended", "Job suspended", "Suspended")
+            } else {
+                ("False", "JobResumed", "Job resumed", "Resumed")
+            };
+            let changed = conditions::set(&mut conditions, SUSPENDED, value, reason, message, now);
+            if changed {
+                news.push(normal(event, message));
+            }
+            // Time starts anew when the work does.
+            if !suspended && (changed || status.start_time.is_none()) {
+                status.start_time = Some(Time(now));
+            }
+        }
+        Some(finish) => {
+            status.start_time.get_or_insert(Time(now));
+            let mut set = |type_: &str| {
+                conditions::set(
+                    &mut conditions,
+                    type_,
+                    "True",
+                    &finish.reason,
+                    &finish.message,
+                    now,
+                )
+            };
+            set(finish.announced_by());
+            let uncounted = status.uncounted_terminated_pods.as_ref();
+            let counted = uncounted.is_none_or(|pods| pods.succeeded.is_none() && pods.failed.is_none());
+            if counts.active.is_empty() && counts.terminating.is_empty() && settled && counted {
+                set(finish.told_by());
+                status.ready = Some(0);
+                status.terminating = Some(0);
+                match finish.end {
+                    JobEnd::Complete => {
+                        status.completion_time = Some(Time(now));
+                        news.push(normal("Completed", "Job completed"));
+                    }
+                    JobEnd::Failed => {
+                        news.push((EventType::Warning, finish.reason.clone(), finish.message.clone()))
+                    }
+                }
+            }
+        }
+    }
+    status.conditions = (!conditions.is_empty()).then_some(conditions);
+    news
+}

@@ -1,0 +1,146 @@
+//! How ended pods become numbers: named in the status, freed of their finalizer, counted.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::batch::v1::JobStatus;
+
+use super::count::{Counts, index_of};
+use crate::cache::{JobView, Phase, Pod};
+
+/// Most pods named as uncounted at a time: the status must not outgrow what an object may be.
+pub const UNCOUNTED_MAX: usize = 500;
+
+/// Counts the named pods that no longer have their finalizer.
+pub fn settle(status: &mut JobStatus, tracked: &HashSet<&str>) {
+    let uncounted = status.uncounted_terminated_pods.get_or_insert_default();
+    let settle = |names: &mut Option<Vec<String>>, number: &mut Option<i32>| {
+        let Some(list) = names else { return };
+        let before = list.len();
+        list.retain(|uid| tracked.contains(uid.as_str()));
+        let counted = i32::try_from(before - list.len()).unwrap_or(i32::MAX);
+        if counted > 0 {
+            *number = Some(number.unwrap_or(0).saturating_add(counted));
+        }
+        if list.is_empty() {
+            *names = None;
+        }
+    };
+    settle(&mut uncounted.succeeded, &mut status.succeeded);
+    settle(&mut uncounted.failed, &mut status.failed);
+}
+
+/// Names the pods that ended; false if there were too many for once.
+pub fn name(job: &JobView, counts: &Counts, status: &mut JobStatus) -> bool {
+    let uncounted = status.uncounted_terminated_pods.get_or_insert_default();
+    let named = |names: &Option<Vec<String>>| names.as_ref().map_or(0, Vec::len);
+    let mut room = UNCOUNTED_MAX.saturating_sub(named(&uncounted.succeeded) + named(&uncounted.failed));
+    let mut all = true;
+    let mut add = |names: &mut Option<Vec<String>>, pods: &[Pod]| {
+        let fitting = &pods[..pods.len().min(room)];
+        room -= fitting.len();
+        all &= fitting.len() == pods.len();
+        if !fitting.is_empty() {
+            names
+                .get_or_insert_default()
+                .extend(fitting.iter().map(|pod| pod.uid.to_string()));
+        }
+    };
+    if job.is_indexed() {
+        // Indexes tell themselves what succeeded.
+        status.completed_indexes = Some(counts.completed.to_string()).filter(|text| !text.is_empty());
+        status.succeeded = Some(counts.succeeded).filter(|number| *number != 0);
+        if job.spec.backoff_limit_per_index.is_some() {
+            status.failed_indexes = Some(counts.failed_indexes.to_string()).filter(|text| !text.is_empty());
+        }
+    } else {
+        add(&mut uncounted.succeeded, &counts.new_succeeded);
+    }
+    add(&mut uncounted.failed, &counts.new_failed);
+    all
+}
+
+/// The pods whose finalizer can go, now that `status` is written; `ending` if the Job is over.
+pub fn freed(job: &JobView, counts: &Counts, status: &JobStatus, pods: &[Pod], ending: bool) -> Vec<Pod> {
+    let uncounted = status.uncounted_terminated_pods.clone().unwrap_or_default();
+    let named: HashSet<String> = uncounted
+        .succeeded
+        .into_iter()
+        .chain(uncounted.failed)
+        .flatten()
+        .collect();
+    let ignored: HashSet<&str> = counts.ignored.iter().map(|pod| &*pod.uid).collect();
+    let is_free = |pod: &&Pod| {
+        let Some(details) = pod.job.as_deref().filter(|details| details.tracked) else {
+            return false;
+        };
+        if job.is_terminating() {
+            return true;
+        }
+        if pod.phase == Phase::Succeeded && job.is_indexed() {
+            return true;
+        }
+        let over = pod.is_terminal() && (ending || (job.is_indexed() && details.index.is_none()));
+        let told = named.contains(&*pod.uid) || ignored.contains(&*pod.uid);
+        over || (told && !is_remembered(counts, pod))
+    };
+    pods.iter().filter(is_free).cloned().collect()
+}
+
+/// The latest failure of an index tells the next pod how often it failed, and stays until there is one.
+fn is_remembered(counts: &Counts, pod: &Pod) -> bool {
+    let Some(index) = index_of(pod) else { return false };
+    let is_latest = counts
+        .last_failures
+        .get(&index)
+        .is_some_and(|last| last.pod.uid == pod.uid);
+    let replaced = counts.active.iter().any(|active| index_of(active) == Some(index));
+    is_latest && !replaced && !counts.completed.contains(index) && !counts.failed_indexes.contains(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::count::count;
+    use super::super::testing::{failed, indexed, job, names, tracked, with_status};
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_ended_pod_is_named_then_freed_then_counted() {
+        let before = job(json!({}));
+        let pods = [tracked("a").succeeded().build(), failed("b", "main", 1, None)];
+        let counts = count(&before, &pods);
+        let mut status = before.status.clone();
+        assert!(name(&before, &counts, &mut status));
+        assert_eq!(
+            serde_json::to_value(&status).unwrap(),
+            json!({"uncountedTerminatedPods": {"succeeded": ["a"], "failed": ["b"]}})
+        );
+        assert_eq!(names(&freed(&before, &counts, &status, &pods, false)), ["a", "b"]);
+        settle(&mut status, &HashSet::from(["b"]));
+        assert_eq!(
+            serde_json::to_value(&status).unwrap(),
+            json!({"succeeded": 1, "uncountedTerminatedPods": {"failed": ["b"]}})
+        );
+    }
+
+    #[test]
+    fn no_pod_is_freed_before_it_is_named() {
+        let job = job(json!({}));
+        let pods = [tracked("a").succeeded().build()];
+        let counts = count(&job, &pods);
+        assert!(freed(&job, &counts, &job.status, &pods, false).is_empty());
+    }
+
+    #[test]
+    fn the_last_failure_of_an_index_stays_until_it_is_replaced() {
+        let spec = json!({"completionMode": "Indexed", "completions": 2, "backoffLimitPerIndex": 3});
+        let job = with_status(job(spec), json!({"uncountedTerminatedPods": {"failed": ["a"]}}));
+        let lost = indexed("a", 0).failed().build();
+        let alone = [lost.clone()];
+        let counts = count(&job, &alone);
+        assert!(freed(&job, &counts, &job.status, &alone, false).is_empty());
+        let replaced = [lost, indexed("b", 0).build()];
+        let counts = count(&job, &replaced);
+        assert_eq!(names(&freed(&job, &counts, &job.status, &replaced, false)), ["a"]);
+    }
+}

@@ -1,0 +1,213 @@
+//! StatefulSets: order, identity, claims, updates.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, eventually};
+
+fn stateful_set(spec: Value) -> StatefulSet {
+    let mut set = json!({"metadata": {"name": "web"}, "spec": {"replicas": 3, "serviceName": "web",
+        "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "img:1"}]}}}});
+    orlop_api::patch::merge(&mut set["spec"], &spec);
+    serde_json::from_value(set).unwrap()
+}
+
+struct Sets<'a> {
+    cluster: &'a Cluster,
+    sets: Api<StatefulSet>,
+}
+
+impl<'a> Sets<'a> {
+    async fn of(cluster: &'a Cluster, spec: Value) -> Self {
+        cluster.add_node("n1", json!({})).await;
+        let sets: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), "default");
+        sets.create(&PostParams::default(), &stateful_set(spec))
+            .await
+            .unwrap();
+        Self { cluster, sets }
+    }
+
+    /// `name image` of all pods that stay.
+    async fn pods(&self) -> Vec<String> {
+        let pods = self
+            .cluster
+            .pods()
+            .list(&ListParams::default())
+            .await
+            .unwrap()
+            .items;
+        let mut lines: Vec<String> = pods
+            .iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none() && orlop_api::pod::is_ready(pod))
+            .map(|pod| {
+                let image = pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap();
+                format!("{} {image}", orlop_api::pod::name(pod))
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    async fn expect<const N: usize>(&self, want: [&str; N]) {
+        eventually("the pods", || async { (self.pods().await == want).then_some(()) }).await;
+    }
+
+    async fn patch(&self, spec: Value) {
+        let patch = Patch::Strategic(json!({"spec": spec}));
+        self.sets
+            .patch("web", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Waits until all pods are of the update revision, and that is the current one.
+    async fn updated(&self, replicas: i32) {
+        eventually("the update", || async {
+            let set = self.sets.get("web").await.unwrap();
+            let status = set.status.unwrap_or_default();
+            (status.observed_generation == set.metadata.generation
+                && status.replicas == replicas
+                && status.updated_replicas.unwrap_or(0) == replicas
+                && status.ready_replicas.unwrap_or(0) == replicas
+                && status.current_revision == status.update_revision)
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+fn image(image: &str) -> Value {
+    json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}})
+}
+
+#[tokio::test]
+async fn pods_come_in_order_with_names_and_claims_of_their_own_and_go_in_reverse() {
+    let cluster = Cluster::start().await;
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    // A claim that nothing binds keeps no hollow pod from running.
+    let sets = Sets::of(&cluster, json!({"volumeClaimTemplates": [claim]})).await;
+    sets.expect(["web-0 img:1", "web-1 img:1", "web-2 img:1"]).await;
+    sets.updated(3).await;
+    let pods = cluster.pods().list(&ListParams::default()).await.unwrap().items;
+    let created = |name: &str| {
+        let pod = pods.iter().find(|pod| orlop_api::pod::name(pod) == name).unwrap();
+        pod.metadata
+            .resource_version
+            .clone()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+    };
+    assert!(created("web-0") < created("web-1") && created("web-1") < created("web-2"));
+    let first = pods
+        .iter()
+        .find(|pod| orlop_api::pod::name(pod) == "web-0")
+        .unwrap();
+    assert_eq!(first.spec.as_ref().unwrap().hostname.as_deref(), Some("web-0"));
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), "default");
+    let names = || async {
+        let found = claims.list(&ListParams::default()).await.unwrap().items;
+        found
+            .into_iter()
+            .filter_map(|claim| claim.metadata.name)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, ["data-web-0", "data-web-1", "data-web-2"]);
+    sets.patch(json!({"replicas": 1})).await;
+    sets.expect(["web-0 img:1"]).await;
+    assert_eq!(names().await.len(), 3, "claims are retained");
+}
+
+#[tokio::test]
+async fn an_update_goes_down_to_the_partition_and_back() {
+    let cluster = Cluster::start().await;
+    let sets = Sets::of(
+        &cluster,
+        json!({"updateStrategy": {"rollingUpdate": {"partition": 2}}}),
+    )
+    .await;
+    sets.updated(3).await;
+    sets.patch(image("img:2")).await;
+    sets.expect(["web-0 img:1", "web-1 img:1", "web-2 img:2"]).await;
+    let name = "web-0";
+    cluster.pods().delete(name, &Default::default()).await.unwrap();
+    eventually("the old revision again", || async {
+        let pod = cluster.pods().get_opt(name).await.unwrap()?;
+        let ready = orlop_api::pod::is_ready(&pod) && pod.metadata.deletion_timestamp.is_none();
+        (ready && pod.spec.unwrap().containers[0].image.as_deref() == Some("img:1")).then_some(())
+    })
+    .await;
+    sets.patch(json!({"updateStrategy": {"rollingUpdate": {"partition": 0}}}))
+        .await;
+    sets.expect(["web-0 img:2", "web-1 img:2", "web-2 img:2"]).await;
+    sets.updated(3).await;
+    sets.patch(image("img:1")).await;
+    sets.expect(["web-0 img:1", "web-1 img:1", "web-2 img:1"]).await;
+    sets.updated(3).await;
+    let revisions: Api<k8s_openapi::api::apps::v1::ControllerRevision> =
+        Api::namespaced(cluster.client.clone(), "default");
+    assert_eq!(
+        revisions.list(&ListParams::default()).await.unwrap().items.len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_broken_pod_holds_up_those_after_it_unless_all_come_at_once() {
+    let cluster = Cluster::start().await;
+    let sets = Sets::of(&cluster, image("broken")).await;
+    eventually("the first pod", || async {
+        let pod = cluster.pods().get_opt("web-0").await.unwrap()?;
+        (orlop_api::pod::phase(&pod) == "Running").then_some(())
+    })
+    .await;
+    let status = eventually("the status", || async {
+        sets.sets
+            .get("web")
+            .await
+            .unwrap()
+            .status
+            .filter(|status| status.replicas == 1)
+    })
+    .await;
+    assert_eq!(
+        (status.ready_replicas, status.available_replicas),
+        (None, Some(0))
+    );
+    assert!(cluster.pods().get_opt("web-1").await.unwrap().is_none());
+
+    let mut at_once = stateful_set(json!({"podManagementPolicy": "Parallel", "template": {"spec":
+        {"containers": [{"name": "c", "image": "broken"}]}}, "selector": {"matchLabels": {"app": "web"}}}));
+    at_once.metadata.name = Some("all".into());
+    sets.sets.create(&PostParams::default(), &at_once).await.unwrap();
+    eventually("all pods", || async {
+        cluster.pods().get_opt("all-2").await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_pod_is_made_anew() {
+    let cluster = Cluster::start().await;
+    let sets = Sets::of(&cluster, json!({"replicas": 1})).await;
+    sets.expect(["web-0 img:1"]).await;
+    let uid = || async {
+        let pod = cluster.pods().get_opt("web-0").await.unwrap()?;
+        orlop_api::pod::is_ready(&pod).then(|| pod.metadata.uid.unwrap())
+    };
+    let before = uid().await.unwrap();
+    let failed = Patch::Merge(json!({"status": {"phase": "Failed"}}));
+    cluster
+        .pods()
+        .patch_status("web-0", &PatchParams::default(), &failed)
+        .await
+        .unwrap();
+    eventually("another pod", || async {
+        uid().await.filter(|now| *now != before)
+    })
+    .await;
+}
