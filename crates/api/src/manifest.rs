@@ -6,7 +6,7 @@ mod uid;
 use crate::annotations::CONFIG_HASH;
 use crate::taints::NO_EXECUTE;
 use crate::validation::{FieldError, pod_create};
-use crate::yaml::{Location, Node, Value, first_document};
+use crate::yaml::{Location, Node, Value, first_document, second_document};
 use crate::{defaults, taints};
 use k8s_openapi::api::core::v1::{Pod, PodStatus, Toleration};
 use std::fmt;
@@ -72,15 +72,27 @@ impl ManifestError {
         }
     }
 
-    /// The first error, at its place; how many more there are.
-    fn of_fields(errors: &[FieldError], tree: &Node) -> Option<Self> {
-        let first = errors.first()?;
-        let mut reason = first.detail.clone();
-        if errors.len() > 1 {
-            let others: Vec<String> = errors[1..].iter().map(ToString::to_string).collect();
-            reason = format!("{reason} (and {} more: {})", others.len(), others.join("; "));
+    /// The first of several errors, which says what the others are.
+    fn of_all(errors: Vec<Self>) -> Self {
+        let mut errors = errors.into_iter();
+        let Some(mut first) = errors.next() else {
+            return Self::whole("the manifest cannot be used");
+        };
+        let others: Vec<String> = errors
+            .map(|error| match error.field {
+                Some(field) => format!("{field}: {}", error.reason),
+                None => error.reason,
+            })
+            .collect();
+        if !others.is_empty() {
+            first.reason = format!(
+                "{} (and {} more: {})",
+                first.reason,
+                others.len(),
+                others.join("; ")
+            );
         }
-        Some(Self::at(tree.locate(&first.field), first.field.clone(), reason))
+        first
     }
 }
 
@@ -134,7 +146,8 @@ pub fn static_pods(bytes: &[u8], origin: &StaticOrigin) -> Result<Vec<Pod>, Mani
     let tree = tree_of(bytes)?;
     let of = |field: &str| tree.get(field).and_then(Node::as_str).unwrap_or_default();
     if (of("apiVersion"), of("kind")) != ("v1", "PodList") {
-        return Ok(vec![made(typed(&tree)?, &tree, origin)?]);
+        let pod = made(typed(&tree)?, &tree, origin).map_err(ManifestError::of_all)?;
+        return Ok(vec![pod]);
     }
     let items = match tree.get("items").map(|items| &items.value) {
         Some(Value::List(items)) => items.as_slice(),
@@ -145,7 +158,8 @@ pub fn static_pods(bytes: &[u8], origin: &StaticOrigin) -> Result<Vec<Pod>, Mani
         }
     };
     let pods = items.iter().enumerate().map(|(index, item)| {
-        let pod = untyped(item).and_then(|pod| made(pod, item, origin));
+        let made = |pod| made(pod, item, origin).map_err(ManifestError::of_all);
+        let pod = untyped(item).and_then(made);
         pod.map_err(|mut error| {
             let inside = error.field.map(|field| format!(".{field}")).unwrap_or_default();
             error.field = Some(format!("items[{index}]{inside}"));
@@ -158,18 +172,38 @@ pub fn static_pods(bytes: &[u8], origin: &StaticOrigin) -> Result<Vec<Pod>, Mani
 /// The pod that a manifest makes on a node: defaulted, named, identified, validated.
 pub fn static_pod(bytes: &[u8], origin: &StaticOrigin) -> Result<Pod, ManifestError> {
     let (pod, tree) = read(bytes)?;
-    made(pod, &tree, origin)
+    made(pod, &tree, origin).map_err(ManifestError::of_all)
 }
 
-fn made(mut pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, ManifestError> {
+/// A manifest that can be used, and where its fields stand.
+pub struct Examined {
+    /// The pod it makes.
+    pub pod: Pod,
+    /// The text.
+    pub tree: Node,
+    /// Where another document begins, which is not read.
+    pub next_document: Option<Location>,
+}
+
+/// As [`static_pod`], with every error at its own place.
+pub fn examine(bytes: &[u8], origin: &StaticOrigin) -> Result<Examined, Vec<ManifestError>> {
+    let (pod, tree) = read(bytes).map_err(|error| vec![error])?;
+    Ok(Examined {
+        pod: made(pod, &tree, origin)?,
+        tree,
+        next_document: second_document(bytes),
+    })
+}
+
+fn made(mut pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, Vec<ManifestError>> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     if name.is_empty() {
         let reason = "Required value: a static pod needs a name of its own";
-        return Err(ManifestError::at(
+        return Err(vec![ManifestError::at(
             tree.locate("metadata.name"),
             "metadata.name",
             reason,
-        ));
+        )]);
     }
     defaults::pod(&mut pod);
     let uid = match pod.metadata.uid.clone().filter(|uid| !uid.is_empty()) {
@@ -213,12 +247,14 @@ fn made(mut pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, Manifes
         phase: Some("Pending".into()),
         ..PodStatus::default()
     });
-    if let Some(error) = ManifestError::of_fields(&pod_create(&pod), tree) {
-        return Err(error);
+    let errors = pod_create(&pod);
+    if !errors.is_empty() {
+        let at = |error: FieldError| ManifestError::at(tree.locate(&error.field), error.field, error.detail);
+        return Err(errors.into_iter().map(at).collect());
     }
     if let Some((field, reason)) = references::first(&pod) {
         let field = as_written(field, tree);
-        return Err(ManifestError::at(tree.locate(&field), field, reason));
+        return Err(vec![ManifestError::at(tree.locate(&field), field, reason)]);
     }
     Ok(pod)
 }

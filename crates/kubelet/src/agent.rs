@@ -1,6 +1,6 @@
 //! Puts the agent's tasks together.
 use crate::config::KubeletConfiguration;
-use crate::metrics::Metrics;
+use crate::metrics::{Manifest, Metrics};
 use crate::node;
 use crate::node::state::State;
 use crate::pods::admission::node_of_machine;
@@ -11,6 +11,7 @@ use crate::pods::surroundings::Surroundings;
 use crate::pods::{Orders, PodsHandle};
 use crate::runtime::{events, read::read_all};
 use crate::sources::fault::Fault;
+use crate::sources::report::{ReportBoard, Reports};
 use crate::sources::{self, SNAPSHOTS_WAITING_MAX, Source, file, http};
 use crate::status::{self, Board};
 use futures::stream::BoxStream;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub root_dir: PathBuf,
     /// `/var/log/containers`.
     pub container_logs_dir: PathBuf,
+    /// Where commands on this node ask what became of manifests; `None`: nowhere.
+    pub control_socket: Option<PathBuf>,
     /// `--node-labels`.
     pub node_labels: BTreeMap<String, String>,
     /// The node's addresses, the preferred one first.
@@ -71,6 +74,8 @@ pub struct Shared {
     pub orders: Orders,
     /// What the node is going through.
     pub state: State,
+    /// What became of manifests.
+    pub reports: ReportBoard,
 }
 
 /// Why the agent could not start.
@@ -185,14 +190,26 @@ pub async fn run_with(
             node_name: node_name.clone(),
             rescan: configuration.file_check_frequency.0,
         };
-        spawn(Box::pin(source.run(snapshots.clone(), faults.clone())));
+        spawn(Box::pin(source.run(
+            snapshots.clone(),
+            faults.clone(),
+            shared.reports.clone(),
+        )));
     }
     if !configuration.static_pod_url.is_empty() {
         expected.push(Source::Http);
         let source = http::HttpSource::new(&configuration, node_name.clone())?;
-        spawn(Box::pin(source.run(snapshots.clone(), faults.clone())));
+        spawn(Box::pin(source.run(
+            snapshots.clone(),
+            faults.clone(),
+            shared.reports.clone(),
+        )));
     }
     drop(faults);
+    spawn(Box::pin(count_faults(
+        shared.reports.subscribe(),
+        agent.metrics.clone(),
+    )));
     spawn(Box::pin(tell_faults(found, recorder, node_name.clone())));
     if let Some(client) = client {
         expected.push(Source::Api);
@@ -258,6 +275,23 @@ async fn watch_api(
 ) {
     if node.wait_for(Option::is_some).await.is_ok() {
         sources::api::run(client, node_name, snapshots).await;
+    }
+}
+
+/// Shows which manifests can't be used as a metric.
+async fn count_faults(mut reports: watch::Receiver<Reports>, metrics: Metrics) {
+    loop {
+        metrics.manifest_errors.clear();
+        for (file, report) in reports.borrow_and_update().iter() {
+            if report.error.is_some() {
+                let file = file.clone();
+                metrics.manifest_errors.get_or_create(&Manifest { file }).set(1);
+            }
+        }
+        // The agent holds the sender.
+        if reports.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 //! | long-lived task | listens to | emits |
 //! |---|---|---|
 //! | `sources::file` | inotify, a slow rescan as a safety net | snapshots of static pods, faults in manifests |
+//! | `sources::http` | a URL, asked now and then | snapshots of static pods, faults in the answers |
 //! | `sources::api` | watch of this node's pods | snapshots of API pods and mirrors |
 //! | `runtime::events` | the runtime's events | which pod changed |
 //! | `pods::manager` | all of the above, workers' ends | workers, and mail for them |

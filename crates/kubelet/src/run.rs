@@ -74,6 +74,8 @@ pub async fn run(
         configz: configz(&configuration),
         metrics: metrics.clone(),
         meter: meter.clone(),
+        reports: shared.reports.clone(),
+        socket: config.control_socket.clone(),
     };
     let serving = server::bind(&configuration, tls, context).await?;
     // A task of its own ends with whichever of the others ends first.
@@ -134,6 +136,7 @@ pub async fn run(
             labels: config.node_labels.clone(),
             cgroup_v1: !cgroups.is_unified(),
             state: shared.state.clone(),
+            reports: shared.reports.clone(),
             configuration,
             own_node,
         };
@@ -230,6 +233,7 @@ mod tests {
             notices: futures::stream::pending().boxed(),
             root_dir: dir.path().join("kubelet"),
             container_logs_dir: dir.path().join("containers"),
+            control_socket: None,
             node_labels: Default::default(),
             node_ips: Vec::new(),
             api_server_port: None,

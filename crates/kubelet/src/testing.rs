@@ -74,6 +74,27 @@ impl FakeRuntime {
         assert!(done.is_ok(), "no call {call:?} in {:#?}", self.calls());
     }
 
+    /// Waits until a call of this method was made.
+    pub async fn until_any(&self, method: &str) {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.calls().iter().any(|made| made.starts_with(method)) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(done.is_ok(), "no call of {method} in {:#?}", self.calls());
+    }
+
+    /// Stubborn containers give up.
+    pub fn end_stubborn(&self) {
+        self.stubborn.lock().clear();
+        self.changed.notify_waiters();
+    }
+
     /// Ends a container by itself; its pod's UID.
     pub fn exit(&self, name: &str, code: i32) {
         let mut state = self.state.lock();
@@ -266,7 +287,17 @@ impl RuntimeService for FakeRuntime {
             tokio::time::sleep(SLOW_END).await;
         }
         if is_stubborn {
-            tokio::time::sleep(grace).await;
+            let killed = async {
+                loop {
+                    let changed = self.changed.notified();
+                    if !self.stubborn.lock().contains(&name) {
+                        return;
+                    }
+                    changed.await;
+                }
+            };
+            // Until its grace is over, or a test has had enough of it.
+            let _ = tokio::time::timeout(grace, killed).await;
         }
         let mut state = self.state.lock();
         for container in state.containers.iter_mut().filter(|c| c.id == id) {

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod delegate;
 mod detach;
+mod doctor;
 mod health;
 mod lock;
 mod logging;
@@ -55,6 +56,10 @@ fn run(cli: Cli) -> Result<()> {
         Command::Etcd(arguments) => {
             runtime(arguments.log.verbosity)?.block_on(commands::etcd::etcd(arguments))
         }
+        Command::Check(arguments) => runtime(0)?.block_on(commands::check::check(&arguments)),
+        Command::Status(arguments) => runtime(0)?.block_on(commands::status::status(&arguments)),
+        Command::Wait(arguments) => runtime(0)?.block_on(commands::wait::wait(&arguments)),
+        Command::Doctor(arguments) => runtime(0)?.block_on(commands::doctor::doctor(&arguments)),
         Command::Ps(arguments) => runtime(0)?.block_on(commands::listings::ps(&arguments)),
         Command::Pods(arguments) => runtime(0)?.block_on(commands::listings::pods(&arguments)),
         Command::Store(arguments) => {

@@ -76,6 +76,11 @@ impl Root {
         self.run().join("orlop.pid")
     }
 
+    /// Where commands ask the node agent.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.run().join("kubelet.sock")
+    }
+
     /// Which CRI socket the node was last started on; what `orlop ps` and `orlop down` talk to.
     pub fn runtime_endpoint_file(&self) -> PathBuf {
         self.run().join("runtime-endpoint")

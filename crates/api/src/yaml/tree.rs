@@ -57,6 +57,21 @@ pub fn first_document_in(text: &str) -> Result<Node, YamlError> {
     }))
 }
 
+/// Where a second document begins, if there is one.
+pub fn second_document(bytes: &[u8]) -> Option<Location> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut ended = false;
+    for next in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        let (event, span) = next.ok()?;
+        match event {
+            Event::DocumentEnd => ended = true,
+            Event::DocumentStart(..) if ended => return Some(location(&span)),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// A collection whose end has not come yet.
 struct Open {
     at: Location,

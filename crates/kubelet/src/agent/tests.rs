@@ -15,6 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Cluster {
     runtime: Arc<FakeRuntime>,
     notices: mpsc::Sender<Notice>,
+    admin: kube::Client,
     pods: Api<Pod>,
     manifests: PathBuf,
     stop: CancellationToken,
@@ -24,6 +25,11 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
+        Self::start_on(Arc::default()).await
+    }
+
+    /// On a runtime that may have pods already.
+    async fn start_on(runtime: Arc<FakeRuntime>) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter("orlop_kubelet=debug")
             .with_test_writer()
@@ -46,7 +52,6 @@ impl Cluster {
         let (node, snapshot) = watch::channel(Some(Arc::new(node)));
         let manifests = dir.path().join("manifests");
         std::fs::create_dir(&manifests).unwrap();
-        let runtime = Arc::<FakeRuntime>::default();
         let (notices, told) = mpsc::channel(16);
         let config = Config {
             node_name: "n1".into(),
@@ -61,6 +66,7 @@ impl Cluster {
             notices: tokio_stream::wrappers::ReceiverStream::new(told).boxed(),
             root_dir: dir.path().join("kubelet"),
             container_logs_dir: dir.path().join("containers"),
+            control_socket: None,
             node_labels: BTreeMap::new(),
             node_ips: vec!["192.0.2.1".parse().unwrap()],
             api_server_port: None,
@@ -73,10 +79,11 @@ impl Cluster {
             stop.clone(),
         );
         tokio::spawn(async move { run.await.unwrap() });
-        let pods = Api::namespaced(admin, "default");
+        let pods = Api::namespaced(admin.clone(), "default");
         Self {
             runtime,
             notices,
+            admin,
             pods,
             manifests,
             stop,
@@ -132,6 +139,19 @@ impl Cluster {
             .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
             .await
             .unwrap()
+    }
+
+    /// A pod with this spec, on this node.
+    async fn create_with(&self, name: &str, mut spec: Value) {
+        spec["nodeName"] = "n1".into();
+        for container in spec["containers"].as_array_mut().unwrap() {
+            container["image"] = "i:1".into();
+        }
+        let object = json!({"metadata": {"name": name}, "spec": spec});
+        self.pods
+            .create(&PostParams::default(), &serde_json::from_value(object).unwrap())
+            .await
+            .unwrap();
     }
 
     fn starts(&self) -> usize {
@@ -368,4 +388,281 @@ async fn a39_mirror_made_by_a_user_goes_and_never_runs() {
         .until("the object to go", "fake-n1", |pod| pod.is_none())
         .await;
     assert_eq!(cluster.starts(), 0);
+}
+
+#[tokio::test]
+async fn manifest_that_cannot_run_is_shown_in_the_api_until_it_is_mended() {
+    let cluster = Cluster::start().await;
+    std::fs::write(
+        cluster.manifests.join("web.yaml"),
+        "apiVersion: v1\nkind: Pod\nspec: 3\n",
+    )
+    .unwrap();
+    let shown = |pod: Option<&Pod>| {
+        let status = pod.and_then(|pod| pod.status.as_ref());
+        status.is_some_and(|status| status.reason.as_deref() == Some("InvalidManifest"))
+    };
+    let name = "invalid-manifest-web-n1";
+    let pod = cluster.until("the placeholder", name, shown).await.unwrap();
+    let message = pod.status.unwrap().message.unwrap();
+    assert!(message.contains("web.yaml: line 3"), "{message}");
+    assert_eq!(cluster.starts(), 0);
+    cluster.write("i:1");
+    cluster.until_running_but("the pod", "web-n1", "").await;
+    cluster
+        .until("the placeholder to go", name, |pod| pod.is_none())
+        .await;
+}
+
+#[tokio::test]
+async fn pod_after_another_starts_when_that_is_ready() {
+    let cluster = Cluster::start().await;
+    let write = |name: &str, after: &str| {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  annotations: {{orlop.dev/after: '{after}'}}\n\
+             spec: {{containers: [{{name: {name}, image: i}}]}}\n"
+        );
+        let hidden = cluster.manifests.join(format!(".{name}"));
+        std::fs::write(&hidden, manifest).unwrap();
+        std::fs::rename(hidden, cluster.manifests.join(format!("{name}.yaml"))).unwrap();
+    };
+    // One whose sandbox can't be made is not ready.
+    cluster.runtime.failing.lock().push("RunPodSandbox".into());
+    write("first", "");
+    cluster.runtime.until_any("RunPodSandbox").await;
+    write("second", "first, absent");
+    let held = |pod: Option<&Pod>| {
+        let status = pod.and_then(|pod| pod.status.as_ref());
+        status.is_some_and(|status| status.reason.as_deref() == Some("WaitingForPods"))
+    };
+    let pod = cluster.until("it to be held", "second-n1", held).await.unwrap();
+    let message = pod.status.unwrap().message.unwrap();
+    assert!(message.contains("waits for first-n1"), "{message}");
+    cluster.runtime.failing.lock().clear();
+    write("first", "again");
+    let pod = cluster.until_running_but("the second pod", "second-n1", "").await;
+    assert_eq!(pod.status.unwrap().reason, None);
+    let starts: Vec<String> = cluster
+        .runtime
+        .calls()
+        .into_iter()
+        .filter(|call| call.starts_with("StartContainer"))
+        .collect();
+    assert_eq!(starts, ["StartContainer first", "StartContainer second"]);
+}
+
+#[tokio::test]
+async fn a15_a17_a34_mirror_stays_while_the_old_pod_stops_and_its_successor_waits() {
+    let cluster = Cluster::start().await;
+    cluster.write("i:1");
+    let first = cluster.until_running_but("the mirror", "web-n1", "").await;
+    cluster.runtime.stubborn.lock().push("c".into());
+    cluster.write("i:2");
+    cluster.runtime.until("StopContainer c 30").await;
+    let during = cluster.pods.get("web-n1").await.unwrap();
+    assert_eq!(uid_of(&during), uid_of(&first));
+    assert_eq!(during.metadata.deletion_timestamp, None);
+    assert_eq!(orlop_api::pod::phase(&during), "Running");
+    let sandboxes = || {
+        let calls = cluster.runtime.calls();
+        calls
+            .iter()
+            .filter(|call| call.starts_with("RunPodSandbox"))
+            .count()
+    };
+    assert_eq!(sandboxes(), 1, "the successor waits");
+    cluster.runtime.end_stubborn();
+    let second = cluster
+        .until_running_but("the successor's mirror", "web-n1", &uid_of(&first))
+        .await;
+    let calls = cluster.runtime.calls();
+    let stopped = calls.iter().position(|call| call == "stopped c").unwrap();
+    let made = calls
+        .iter()
+        .rposition(|call| call.starts_with("RunPodSandbox"))
+        .unwrap();
+    assert!(stopped < made, "{calls:#?}");
+    assert_eq!(second.metadata.generation, Some(1));
+    assert_eq!(second.status.unwrap().observed_generation, None);
+}
+
+#[tokio::test]
+async fn a36_what_users_change_in_a_mirror_neither_reaches_the_node_nor_is_reverted() {
+    let cluster = Cluster::start().await;
+    cluster.write("i:1");
+    cluster.until_running_but("the mirror", "web-n1", "").await;
+    let starts = cluster.starts();
+    let patch =
+        json!({"metadata": {"labels": {"x": "y"}}, "spec": {"containers": [{"name": "c", "image": "i:9"}]}});
+    let patch = kube::api::Patch::Strategic(patch);
+    cluster
+        .pods
+        .patch("web-n1", &Default::default(), &patch)
+        .await
+        .unwrap();
+    // A whole round over the runtime and the board.
+    cluster
+        .notices
+        .send(Notice::Subscribed(orlop_cri::events::Source::Containerd))
+        .await
+        .unwrap();
+    cluster.create("other", json!({}), json!({})).await;
+    cluster.until_running_but("another pod", "other", "").await;
+    let mirror = cluster.pods.get("web-n1").await.unwrap();
+    assert_eq!(mirror.metadata.labels.as_ref().unwrap()["x"], "y");
+    assert_eq!(mirror.spec.unwrap().containers[0].image.as_deref(), Some("i:9"));
+    assert_eq!(cluster.starts(), starts + 1);
+}
+
+#[tokio::test]
+async fn a38_static_pod_of_a_missing_namespace_runs_and_its_mirror_comes_with_the_namespace() {
+    let cluster = Cluster::start().await;
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: later}\nspec: {containers: [{name: c, image: \
+                    'i:1'}]}\n";
+    std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    cluster.runtime.until("StartContainer c").await;
+    let namespace = json!({"metadata": {"name": "later"}});
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(cluster.admin.clone());
+    namespaces
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(namespace).unwrap(),
+        )
+        .await
+        .unwrap();
+    let pods: Api<Pod> = Api::namespaced(cluster.admin.clone(), "later");
+    let appears = async {
+        while pods.get_opt("web-n1").await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let appeared = tokio::time::timeout(Duration::from_secs(60), appears).await;
+    assert!(appeared.is_ok(), "no mirror");
+    assert_eq!(cluster.starts(), 1);
+}
+
+#[tokio::test]
+async fn a47_pod_whose_priority_class_is_unknown_runs_without_a_mirror() {
+    let cluster = Cluster::start().await;
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  priorityClassName: nobody-knows\n  \
+                    containers: [{name: c, image: 'i:1'}]\n";
+    std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    cluster.runtime.until("StartContainer c").await;
+    cluster.create("other", json!({}), json!({})).await;
+    cluster.until_running_but("another pod", "other", "").await;
+    assert_eq!(cluster.pods.get_opt("web-n1").await.unwrap(), None);
+    let manifest = manifest
+        .replace("nobody-knows", "system-node-critical\n  priority: 2000001000")
+        .replace("name: web", "name: critical");
+    std::fs::write(cluster.manifests.join("critical.yaml"), manifest).unwrap();
+    let mirror = cluster.until_running_but("its mirror", "critical-n1", "").await;
+    assert_eq!(mirror.spec.unwrap().priority, Some(2_000_001_000));
+}
+
+#[tokio::test]
+async fn a50_s12_critical_pod_pushes_others_aside() {
+    let cluster = Cluster::start().await;
+    cluster.node.send_modify(|node| {
+        let mut small = Node::clone(node.as_ref().unwrap());
+        let allocatable = json!({"allocatable": {"cpu": "1", "memory": "4Gi", "pods": "10"}});
+        small.status = serde_json::from_value(allocatable).unwrap();
+        *node = Some(Arc::new(small));
+    });
+    let asks = |cpu: &str| json!({"containers": [{"name": "x", "resources": {"requests": {"cpu": cpu}}}]});
+    cluster.create_with("big", asks("800m")).await;
+    cluster
+        .create_with("idle", json!({"containers": [{"name": "x"}]}))
+        .await;
+    cluster.until_running_but("the big pod", "big", "").await;
+    cluster.until_running_but("the idle pod", "idle", "").await;
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    image: 'i:1'\n    \
+                    resources: {requests: {cpu: '1'}}\n";
+    std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    cluster.until_running_but("the critical pod", "web-n1", "").await;
+    let over = |pod: Option<&Pod>| pod.is_some_and(orlop_api::pod::is_terminal);
+    let big = cluster
+        .until("the end of the big pod", "big", over)
+        .await
+        .unwrap();
+    let conditions = big.status.unwrap().conditions.unwrap();
+    let disrupted = conditions
+        .iter()
+        .find(|condition| condition.type_ == "DisruptionTarget");
+    assert_eq!(disrupted.unwrap().reason.as_deref(), Some("TerminationByKubelet"));
+    let idle = cluster.pods.get("idle").await.unwrap();
+    assert_eq!(orlop_api::pod::phase(&idle), "Running");
+}
+
+#[tokio::test]
+async fn a53_critical_pod_that_cannot_fit_kills_nobody() {
+    let cluster = Cluster::start().await;
+    cluster.create("app", json!({}), json!({})).await;
+    cluster.until_running_but("the pod", "app", "").await;
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    image: 'i:1'\n    \
+                    resources: {requests: {cpu: '9999'}}\n";
+    std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    let failed = |pod: Option<&Pod>| pod.is_some_and(|pod| orlop_api::pod::phase(pod) == "Failed");
+    let pod = cluster.until("its rejection", "web-n1", failed).await.unwrap();
+    assert_eq!(
+        pod.status.unwrap().reason.as_deref(),
+        Some("UnexpectedAdmissionError")
+    );
+    assert_eq!(cluster.runtime.running().len(), 1);
+}
+
+#[tokio::test]
+async fn a30_version_of_a_manifest_that_changed_while_the_agent_was_down_is_cleaned_up() {
+    let before = Cluster::start().await;
+    before.write("i:1");
+    before.until_running_but("the first version", "web-n1", "").await;
+    let runtime = before.runtime.clone();
+    let first = runtime.running();
+    drop(before);
+    let after = Cluster::start_on(runtime.clone()).await;
+    after.write("i:2");
+    after.runtime.until("StopContainer c 2").await;
+    after.until_running_but("the second version", "web-n1", "").await;
+    let gone = async {
+        while runtime.running().iter().any(|id| first.contains(id)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, gone).await.is_ok());
+    assert_eq!(runtime.running().len(), 1);
+}
+
+#[tokio::test]
+async fn a49_eviction_of_a_mirror_leaves_its_containers_alone() {
+    let cluster = Cluster::start().await;
+    cluster.write("i:1");
+    let first = cluster.until_running_but("the mirror", "web-n1", "").await;
+    let starts = cluster.starts();
+    cluster.pods.evict("web-n1", &Default::default()).await.unwrap();
+    cluster
+        .until_running_but("another mirror", "web-n1", &uid_of(&first))
+        .await;
+    assert_eq!(cluster.starts(), starts);
+    assert_eq!(cluster.runtime.running().len(), 1);
+}
+
+#[tokio::test]
+async fn a40_mirror_belongs_to_the_node_that_was_registered_anew() {
+    let cluster = Cluster::start().await;
+    cluster.write("i:1");
+    cluster.until_running_but("the mirror", "web-n1", "").await;
+    let starts = cluster.starts();
+    let nodes: Api<Node> = Api::all(cluster.admin.clone());
+    nodes.delete("n1", &DeleteParams::default()).await.unwrap();
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "n1"}})).unwrap();
+    let node = nodes.create(&PostParams::default(), &node).await.unwrap();
+    let owner = node.metadata.uid.clone().unwrap();
+    cluster.node.send_replace(Some(Arc::new(node)));
+    let owned = |pod: Option<&Pod>| {
+        let owners = pod.and_then(|pod| pod.metadata.owner_references.as_ref());
+        owners.is_some_and(|owners| owners[0].uid == owner)
+    };
+    // Anything that happens to the pod's page has it looked at.
+    cluster.pods.delete("web-n1", &force()).await.unwrap();
+    cluster.until("a mirror of the new node", "web-n1", owned).await;
+    assert_eq!(cluster.starts(), starts);
 }

@@ -18,6 +18,7 @@ pub use status::KUBELET_VERSION;
 
 use crate::cgroups::Share;
 use crate::config::KubeletConfiguration;
+use crate::sources::report::{self, ReportBoard};
 use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
@@ -76,6 +77,8 @@ pub struct NodeContext {
     pub cgroup_v1: bool,
     /// What the node is going through.
     pub state: State,
+    /// What became of manifests.
+    pub reports: ReportBoard,
     /// Where the own Node is shown.
     pub own_node: watch::Sender<Option<Arc<Node>>>,
 }
@@ -154,6 +157,7 @@ impl<'a> Keeper<'a> {
         }
         let mut own = self.context.own_node.subscribe();
         let mut state = self.context.state.subscribe();
+        let mut reports = self.context.reports.subscribe();
         let mut retry = RETRY_FIRST;
         loop {
             match self.pass().await {
@@ -173,6 +177,7 @@ impl<'a> Keeper<'a> {
                     () = &mut check => break,
                     // The context holds the sender.
                     Ok(()) = state.changed() => break,
+                    Ok(()) = reports.changed() => break,
                     changed = own.changed() => changed,
                 };
                 let node = own.borrow_and_update().clone();
@@ -252,6 +257,7 @@ impl<'a> Keeper<'a> {
             runtime_version: &self.runtime_version,
             runtime_handlers: &self.runtime_handlers,
             images: &self.images,
+            manifest_error: report::summary(&context.reports.now()),
             pressures: &current.pressures,
             troubles,
         };

@@ -18,6 +18,8 @@ use std::net::IpAddr;
 
 /// What is reported as the agent's version: the API level it speaks.
 pub const KUBELET_VERSION: &str = "v1.36.0+orlop.0.1.0";
+/// The condition that tells of manifests that can't be used.
+const MANIFEST_ERROR: &str = "StaticPodManifestError";
 /// Names of one image that are reported.
 const IMAGE_NAMES_MAX: usize = 5;
 
@@ -33,6 +35,8 @@ pub struct Facts<'a> {
     pub runtime_handlers: &'a [v1::RuntimeHandler],
     /// As [`images`] makes them.
     pub images: &'a [ContainerImage],
+    /// What is wrong with manifests.
+    pub manifest_error: Option<String>,
     /// What the node is short of.
     pub pressures: &'a [Pressure],
     /// Why the node isn't ready.
@@ -131,7 +135,19 @@ fn conditions(facts: &Facts<'_>, previous: Option<&NodeStatus>, now: Timestamp) 
             &format!("[{}]", several.join(", ")),
         ),
     };
-    pressures.chain([ready]).collect()
+    // Only nodes that ever had a faulty manifest speak of it.
+    let known = previous.is_some_and(|status| value(status, MANIFEST_ERROR).is_some());
+    let manifests = match &facts.manifest_error {
+        Some(message) => Some(condition(MANIFEST_ERROR, true, "InvalidManifest", message)),
+        None if known => Some(condition(
+            MANIFEST_ERROR,
+            false,
+            "ManifestsValid",
+            "every static pod manifest can be used",
+        )),
+        None => None,
+    };
+    pressures.chain(manifests).chain([ready]).collect()
 }
 
 /// A hard eviction threshold.

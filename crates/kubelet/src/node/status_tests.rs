@@ -40,6 +40,7 @@ fn status_with(
         runtime_version: "containerd://1.6.20",
         runtime_handlers: &[],
         images: &[],
+        manifest_error: None,
         pressures: &[],
         troubles: Vec::new(),
     };
@@ -95,6 +96,7 @@ fn g01_g02_g04_g05_pressures_are_told_as_conditions() {
             runtime_version: "",
             runtime_handlers: &[],
             images: &[],
+            manifest_error: None,
             pressures,
             troubles: Vec::new(),
         };
@@ -164,6 +166,7 @@ fn n01_heartbeats_alone_are_no_difference() {
         runtime_version: "containerd://1.6.20",
         runtime_handlers: &[],
         images: &[],
+        manifest_error: None,
         pressures: &[],
         troubles,
     };
@@ -226,4 +229,37 @@ fn patch_replaces_addresses_which_would_merge_by_type() {
         patch["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"],
         10250
     );
+}
+
+#[test]
+fn faulty_manifest_is_a_condition_that_ends_when_it_is_mended() {
+    let of = |status: &NodeStatus| {
+        let mut conditions = status.conditions.iter().flatten();
+        let found = conditions.find(|condition| condition.type_ == "StaticPodManifestError");
+        found.map(|condition| (condition.status.clone(), condition.message.clone().unwrap()))
+    };
+    assert_eq!(of(&status(|_| {})), None, "no node speaks of it without need");
+    let bad = status(|facts| facts.manifest_error = Some("manifest /m/a.yaml: line 3".into()));
+    assert_eq!(
+        of(&bad).unwrap(),
+        ("True".to_owned(), "manifest /m/a.yaml: line 3".to_owned())
+    );
+    assert!(is_ready(&bad));
+    let configuration = KubeletConfiguration::default();
+    let (machine, addresses) = (machine(), []);
+    let facts = Facts {
+        node_name: "n1",
+        configuration: &configuration,
+        addresses: &addresses,
+        machine: &machine,
+        measures: measures(),
+        runtime_version: "",
+        runtime_handlers: &[],
+        images: &[],
+        manifest_error: None,
+        pressures: &[],
+        troubles: Vec::new(),
+    };
+    let mended = node_status(&facts, Some(&bad), Timestamp::UNIX_EPOCH);
+    assert_eq!(of(&mended).unwrap().0, "False");
 }

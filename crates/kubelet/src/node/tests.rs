@@ -51,6 +51,7 @@ impl Bench {
             labels: [("team".to_owned(), "a".to_owned())].into(),
             cgroup_v1: true,
             state: State::default(),
+            reports: ReportBoard::default(),
             own_node,
         };
         let stop = CancellationToken::new();

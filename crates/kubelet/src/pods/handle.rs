@@ -5,6 +5,7 @@ use orlop_api::pod::{name, namespace};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A pod this node is to run: never a mirror.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ struct Table {
 
 /// A clonable view of the pods on this node.
 #[derive(Clone, Debug, Default)]
-pub struct PodsHandle(Arc<RwLock<Table>>);
+pub struct PodsHandle(Arc<RwLock<Table>>, Arc<Notify>);
 
 impl PodsHandle {
     /// All pods that are wanted on this node, in order of UID. A pod whose manifest is gone is not among them, even
@@ -83,6 +84,7 @@ impl PodsHandle {
         let Some(record) = table.pods.get_mut(uid) else {
             return;
         };
+        self.1.notify_one();
         let mut pod = Pod::clone(&record.pod);
         pod.status = Some(status.clone());
         *record = Arc::new(PodRecord {
@@ -95,6 +97,11 @@ impl PodsHandle {
     /// How many mirrors are known.
     pub fn mirrors(&self) -> usize {
         self.0.read().mirrors.len()
+    }
+
+    /// Waits for the next new status. One waits at a time.
+    pub(super) async fn new_status(&self) {
+        self.1.notified().await;
     }
 
     /// Takes a pod out.

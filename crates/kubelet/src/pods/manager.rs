@@ -16,9 +16,9 @@ use crate::runtime::read::read_all;
 use crate::runtime::seen::SeenPod;
 use crate::runtime::{gc, links};
 use crate::sources::merge::{Change, changes};
-use crate::sources::{Snapshot, Source};
+use crate::sources::{Snapshot, Source, order, placeholder};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use orlop_api::pod::{full_name, is_critical, is_mirror, is_terminal, is_terminating, name, namespace, uid};
 use orlop_client::events::EventType;
 use std::collections::{HashMap, HashSet};
@@ -86,6 +86,8 @@ pub struct Manager {
     orphans: HashSet<String>,
     /// Critical pods, and those that are stopped to make room for them.
     making_room: HashMap<String, Vec<String>>,
+    /// Static pods that wait for others to be ready, and what they were told of.
+    held: HashMap<String, String>,
     /// Who waits for a pod's end.
     awaited: HashMap<String, Vec<oneshot::Sender<()>>>,
     /// Room may have been made for rejected pods.
@@ -123,6 +125,7 @@ impl Manager {
             workers: HashMap::new(),
             orphans: HashSet::new(),
             making_room: HashMap::new(),
+            held: HashMap::new(),
             awaited: HashMap::new(),
             room_made: false,
             seen,
@@ -137,6 +140,7 @@ impl Manager {
         collect.reset();
         let mut node_known = true;
         let mut orders = inputs.orders.receive();
+        let pods = manager.agent.pods.clone();
         let mut state = manager.agent.node_state.subscribe();
         if manager.is_ready() {
             manager.became_ready();
@@ -152,6 +156,7 @@ impl Manager {
                 }
                 Some(news) = inputs.news.recv() => manager.runtime_changed(&news),
                 Some(order) = orders.recv() => manager.obey(order),
+                () = pods.new_status(), if !manager.held.is_empty() => {}
                 // The agent holds the sender.
                 Ok(()) = state.changed() => manager.room_made = true,
                 Some(all) = listings.recv() => manager.reconcile(all),
@@ -362,6 +367,7 @@ impl Manager {
             return;
         }
         self.wanted.remove(id);
+        self.held.remove(id);
         self.room_made = true;
         self.agent.pods.remove(id);
         match self.workers.get(id) {
@@ -418,10 +424,51 @@ impl Manager {
                 || self.workers.contains_key(id)
                 || self.orphans.contains(id)
                 || (source != Source::Api && self.workers.values().any(same_name));
-            if !waits {
+            if !waits && !self.is_held(source, &pod) {
                 self.start(source, pod, node);
             }
         }
+    }
+
+    /// Whether a static pod has to wait for others (`orlop.dev/after`). One that runs already never does.
+    fn is_held(&mut self, source: Source, pod: &Arc<Pod>) -> bool {
+        let id = uid(pod);
+        if source == Source::Api || self.seen.get(id).is_some_and(SeenPod::is_alive) {
+            return false;
+        }
+        let statics = self.wanted.values().filter(|other| other.source != Source::Api);
+        let statics: Vec<&Pod> = statics.map(|other| &*other.pod).collect();
+        let is_ready = |other: &Pod| {
+            let record = self.agent.pods.by_uid(uid(other));
+            record.is_some_and(|record| orlop_api::pod::is_ready(&record.pod))
+        };
+        let waits_for = order::held_by(pod, &statics, is_ready);
+        if waits_for.is_empty() {
+            self.held.remove(id);
+            return false;
+        }
+        let names: Vec<&str> = waits_for.into_iter().map(name).collect();
+        let message = format!("waits for {} to be ready ({})", names.join(", "), order::AFTER);
+        if self.held.get(id) != Some(&message) {
+            tracing::info!(
+                pod = name(pod),
+                namespace = namespace(pod),
+                uid = id,
+                message,
+                "pod held"
+            );
+            let status = PodStatus {
+                phase: Some("Pending".into()),
+                reason: Some("WaitingForPods".into()),
+                message: Some(message.clone()),
+                ..PodStatus::default()
+            };
+            self.agent.board.start(pod, true);
+            self.agent.pods.set_status(id, &status);
+            self.agent.board.set_status(pod, Arc::new(status), false);
+            self.held.insert(id.to_owned(), message);
+        }
+        true
     }
 
     fn start(&mut self, source: Source, pod: Arc<Pod>, node: Option<&Node>) {
@@ -432,6 +479,18 @@ impl Manager {
         let finished = !is_static && (is_terminal(&pod) || is_terminating(&pod));
         if finished && !seen.is_alive() {
             return self.conclude(&pod);
+        }
+        if let Some(message) = placeholder::message(&pod).filter(|_| is_static) {
+            let status = PodStatus {
+                phase: Some("Failed".into()),
+                reason: Some(placeholder::REASON.into()),
+                message: Some(message.to_owned()),
+                ..PodStatus::default()
+            };
+            self.set_stage(&id, Stage::Over);
+            self.agent.pods.set_status(&id, &status);
+            self.agent.board.set_status(&pod, Arc::new(status), true);
+            return;
         }
         self.making_room.remove(&id);
         if !finished && let Err(refusal) = self.admit(&pod, is_static, node) {

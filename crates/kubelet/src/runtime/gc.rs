@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a24_newest_record_of_each_container_stays_with_its_sandbox() {
+    fn a24_g06_newest_record_of_each_container_stays_with_its_sandbox() {
         let want = Garbage {
             containers: vec!["c2".into(), "c1".into()],
             sandboxes: vec!["s1".into()],
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a25_nothing_stays_of_a_pod_that_is_gone() {
+    fn a25_g06_nothing_stays_of_a_pod_that_is_gone() {
         let mut stopped = pod();
         stopped.sandboxes[0].ready = false;
         stopped.containers[0].state = exited(0, 30);

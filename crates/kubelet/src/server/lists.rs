@@ -1,6 +1,9 @@
 //! What the agent tells of its pods, as lists. No I/O.
 use crate::pods::PodRecord;
 use crate::runtime::seen::labels::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
+use crate::sources::report::{Report, Reports};
+use k8s_openapi::api::core::v1::PodStatus;
+use orlop_api::pod::is_ready;
 use orlop_cri::v1::{Container, ContainerState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,6 +32,50 @@ fn without_type(mut pod: Value) -> Value {
         object.remove("apiVersion");
     }
     pod
+}
+
+/// Every manifest, what became of it, and how its pod is doing.
+pub fn status(node_name: &str, reports: &Reports, records: &[Arc<PodRecord>]) -> Value {
+    let manifest = |(manifest, report): (&String, &Report)| {
+        let mut value = json!(report);
+        value["manifest"] = json!(manifest);
+        let uid = report.uid.as_deref();
+        let record = records.iter().find(|record| Some(record.uid.as_str()) == uid);
+        let status = record.and_then(|record| Some((record, record.pod.status.as_ref()?)));
+        if let Some((record, status)) = status {
+            value["phase"] = json!(status.phase);
+            value["ready"] = json!(is_ready(&record.pod));
+            value["restarts"] = json!(restarts(status));
+            if let Some((reason, message)) = why(status) {
+                value["reason"] = json!(reason);
+                value["message"] = json!(message);
+            }
+        }
+        value
+    };
+    let manifests: Vec<Value> = reports.iter().map(manifest).collect();
+    json!({"node": node_name, "manifests": manifests})
+}
+
+fn restarts(status: &PodStatus) -> i32 {
+    let statuses = status.container_statuses.iter().flatten();
+    statuses.map(|container| container.restart_count).sum()
+}
+
+/// Why a pod isn't running: its own reason, or that of the first container that waits.
+fn why(status: &PodStatus) -> Option<(String, String)> {
+    if let Some(reason) = &status.reason {
+        return Some((reason.clone(), status.message.clone().unwrap_or_default()));
+    }
+    let init = status.init_container_statuses.iter().flatten();
+    let mut all = init.chain(status.container_statuses.iter().flatten());
+    all.find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        Some((
+            waiting.reason.clone()?,
+            waiting.message.clone().unwrap_or_default(),
+        ))
+    })
 }
 
 /// What runs, as the runtime tells it.
@@ -83,6 +130,32 @@ mod tests {
         assert_eq!(list["items"][0]["status"]["phase"], "Running");
         assert!(list["items"][0].get("kind").is_none());
         assert_eq!(pods(&[])["items"], json!([]));
+    }
+
+    #[test]
+    fn status_joins_manifests_with_their_pods() {
+        let report = |uid: Option<&str>, error: Option<&str>| Report {
+            digest: "d".into(),
+            pod: uid.map(|_| "p1_shop".to_owned()),
+            uid: uid.map(str::to_owned),
+            error: error.map(str::to_owned),
+            ignored: None,
+        };
+        let reports = Reports::from([
+            ("/m/a.yaml".to_owned(), report(Some("1"), None)),
+            ("/m/b.yaml".to_owned(), report(None, Some("line 3: no"))),
+        ]);
+        let status = status("n1", &reports, &records());
+        assert_eq!(status["node"], "n1");
+        let [good, bad] = &status["manifests"].as_array().unwrap()[..] else {
+            panic!("{status}")
+        };
+        assert_eq!(
+            (&good["manifest"], &good["phase"]),
+            (&json!("/m/a.yaml"), &json!("Running"))
+        );
+        assert_eq!(bad["error"], "line 3: no");
+        assert!(bad.get("phase").is_none());
     }
 
     #[test]

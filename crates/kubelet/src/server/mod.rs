@@ -6,7 +6,7 @@
 //! | [`serve`] | connections and TLS |
 //! | [`access`] | who may ask |
 //! | [`routes`] | which answer a path gets |
-//! | [`lists`] | `/pods`, `/runningpods/` |
+//! | [`lists`] | `/pods`, `/runningpods/`; `/status` for commands on the node |
 //! | [`measures`] | `/stats/summary`, `/metrics` and the pages below it |
 //! | [`metrics`] | their texts |
 //! | [`logs`] | `/containerLogs` |
@@ -25,15 +25,18 @@ mod streams;
 use crate::config::KubeletConfiguration;
 use crate::metrics::Metrics;
 use crate::pods::PodsHandle;
+use crate::sources::report::ReportBoard;
 use crate::stats::Meter;
 use http::{Request, Response};
 use orlop_cri::RuntimeService;
 use orlop_pki::Identity;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +52,10 @@ pub struct ServerContext {
     pub configz: serde_json::Value,
     pub metrics: Metrics,
     pub meter: Arc<Meter>,
+    /// What became of manifests.
+    pub reports: ReportBoard,
+    /// For commands on this node: root alone may ask.
+    pub socket: Option<PathBuf>,
 }
 
 /// The context, and the settings that answers depend on.
@@ -70,6 +77,8 @@ enum Port {
     Secure,
     /// `readOnlyPort`: anybody may ask, for little.
     ReadOnly,
+    /// The socket for commands on this node.
+    Local,
 }
 
 /// Open exec, attach and port-forward streams. Each holds two sockets and some 100 KiB of buffers.
@@ -87,6 +96,8 @@ pub enum ServeError {
         field: &'static str,
         source: io::Error,
     },
+    #[error("the node agent cannot listen on {}: {source}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
     #[error("{address:?} is no IP address to listen on: correct `{field}` in the kubelet configuration")]
     Address { address: String, field: &'static str },
 }
@@ -96,6 +107,7 @@ pub struct Serving {
     secure: Option<(TcpListener, TlsAcceptor)>,
     health: Option<TcpListener>,
     read_only: Option<TcpListener>,
+    local: Option<UnixListener>,
     state: Arc<State>,
 }
 
@@ -161,6 +173,13 @@ pub async fn bind(
             Some(listen(place).await?)
         }
     };
+    let local = match &context.socket {
+        Some(path) => Some(listen_locally(path).map_err(|source| ServeError::Socket {
+            path: path.clone(),
+            source,
+        })?),
+        None => None,
+    };
     let state = State {
         context,
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
@@ -172,6 +191,7 @@ pub async fn bind(
         secure,
         health,
         read_only,
+        local,
         state: Arc::new(state),
     })
 }
@@ -183,6 +203,7 @@ impl Serving {
             secure,
             health,
             read_only,
+            local,
             state,
         } = self;
         let _end = state.ending.clone().drop_guard();
@@ -203,21 +224,43 @@ impl Serving {
             })
             .await;
         };
-        let read_only = async {
-            if let Some(listener) = read_only {
-                serve::accept(listener, shutdown.clone(), |stream| {
-                    let state = state.clone();
-                    serve::plain(stream, move |request| {
-                        let state = state.clone();
-                        async move { routes::answer(&state, Port::ReadOnly, request).await }
-                    })
-                })
-                .await;
-            }
-        };
-        tokio::join!(health, secure, read_only, shutdown.cancelled());
+        let read_only = answer_anybody(read_only, &state, Port::ReadOnly, &shutdown);
+        let local = answer_anybody(local, &state, Port::Local, &shutdown);
+        tokio::join!(health, secure, read_only, local, shutdown.cancelled());
         Ok(())
     }
+}
+
+/// Answers whoever can connect.
+async fn answer_anybody<L>(listener: Option<L>, state: &Arc<State>, port: Port, shutdown: &CancellationToken)
+where
+    L: serve::Listen<Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+{
+    let Some(listener) = listener else {
+        return;
+    };
+    serve::accept(listener, shutdown.clone(), |stream| {
+        let state = state.clone();
+        serve::plain(stream, move |request| {
+            let state = state.clone();
+            async move { routes::answer(&state, port, request).await }
+        })
+    })
+    .await;
+}
+
+/// A socket that only this user can connect to. What is left of an earlier agent's is removed.
+fn listen_locally(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
 }
 
 async fn answer<B>(

@@ -15,6 +15,8 @@ enum Route<'a> {
     Pods,
     RunningPods,
     Configz,
+    /// What became of manifests.
+    Status,
     Measures(Page),
     ContainerLogs(Target<'a>),
     Streaming(Ask<'a>),
@@ -33,7 +35,8 @@ impl<'a> Route<'a> {
             ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => Self::Health,
             ["pods"] => Self::Pods,
             ["runningpods"] if debugging => Self::RunningPods,
-            ["configz"] if port == Port::Secure => Self::Configz,
+            ["configz"] if port != Port::ReadOnly => Self::Configz,
+            ["status"] if port == Port::Local => Self::Status,
             ["stats", ..] | ["metrics", ..] => match Page::of(&parts) {
                 Some(page) => Self::Measures(page),
                 None => return Self::Unknown,
@@ -79,6 +82,11 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         },
         Route::Configz => json(&context.configz),
+        Route::Status => json(&lists::status(
+            &context.node_name,
+            &context.reports.now(),
+            &context.pods.list(),
+        )),
         Route::Measures(page) => {
             measures::answer(context, page, request.uri().query().unwrap_or_default()).await
         }
@@ -143,6 +151,16 @@ mod tests {
                 "{method} {path}"
             );
         }
+    }
+
+    #[test]
+    fn what_became_of_manifests_is_told_on_the_node_alone() {
+        let of = |port| Route::of(&Method::GET, "/status", port, true);
+        assert_eq!(of(Port::Local), Route::Status);
+        assert_eq!(
+            (of(Port::Secure), of(Port::ReadOnly)),
+            (Route::Unknown, Route::Unknown)
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -23,23 +23,45 @@ const CONNECTIONS_MAX: usize = 512;
 /// Out of file descriptors, most likely: connections get this long to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What connections come in on.
+pub trait Listen {
+    type Stream;
+    /// The next connection.
+    fn next(&self) -> impl Future<Output = std::io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+    async fn next(&self) -> std::io::Result<TcpStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+    async fn next(&self) -> std::io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
 /// Hands every connection to a task of its own; all end when `shutdown` does.
-pub async fn accept<F>(listener: TcpListener, shutdown: CancellationToken, handle: impl Fn(TcpStream) -> F)
+pub async fn accept<L, F>(listener: L, shutdown: CancellationToken, handle: impl Fn(L::Stream) -> F)
 where
+    L: Listen,
     F: Future<Output = ()> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
-            (place, listener.accept().await)
+            (place, listener.next().await)
         };
         let (place, accepted) = tokio::select! {
             () = shutdown.cancelled() => return,
             next = next => next,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(stream) => {
                 let (connection, shutdown) = (handle(stream), shutdown.clone());
                 tokio::spawn(async move {
                     let _place = place;
@@ -55,8 +77,9 @@ where
 }
 
 /// Answers anybody.
-pub async fn plain<F>(stream: TcpStream, answer: impl Fn(Request<Incoming>) -> F)
+pub async fn plain<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F)
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     serve(stream, answer).await;

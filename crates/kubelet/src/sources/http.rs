@@ -3,6 +3,7 @@
 //!
 //! Only a good answer changes anything: while the server fails, what it last asked for runs on.
 use super::fault::Fault;
+use super::report::{Report, ReportBoard};
 use super::{Snapshot, Source, received};
 use crate::config::KubeletConfiguration;
 use crate::dial::{REDIRECTS_MAX, is_redirect, resolve, send};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use k8s_openapi::api::core::v1::Pod;
+use orlop_api::fnv::fnv1a128;
 use orlop_api::manifest::{self, MANIFEST_BYTES_MAX, StaticOrigin};
 use orlop_api::pod::full_name;
 use rustls::ClientConfig;
@@ -45,6 +47,8 @@ pub struct HttpSource {
 struct Answers {
     /// The last good body; `None` before the first.
     body: Option<Bytes>,
+    /// The full names of its pods.
+    pods: Option<String>,
     /// What was last wrong: told once.
     trouble: Option<String>,
 }
@@ -86,7 +90,12 @@ impl HttpSource {
     }
 
     /// Sends a snapshot whenever the server asks for something else; its silence and its nonsense go to `faults`.
-    pub async fn run(self, snapshots: mpsc::Sender<Snapshot>, faults: mpsc::Sender<Fault>) {
+    pub async fn run(
+        self,
+        snapshots: mpsc::Sender<Snapshot>,
+        faults: mpsc::Sender<Fault>,
+        reports: ReportBoard,
+    ) {
         let mut answers = Answers::default();
         loop {
             let outcome = match tokio::time::timeout(EXCHANGE_MAX, self.fetch()).await {
@@ -109,6 +118,15 @@ impl HttpSource {
                 }
                 Err(reason) => answers.trouble(reason).into_iter().collect(),
             };
+            let report = Report {
+                digest: format!("{:032x}", answers.body.as_deref().map_or(0, fnv1a128)),
+                pod: answers.pods.clone(),
+                uid: None,
+                error: answers.trouble.clone(),
+                ignored: None,
+            };
+            let url = self.url.to_string();
+            reports.replace(|manifest| *manifest == url, [(url.clone(), report)].into());
             for reason in told {
                 let fault = Fault {
                     manifest: self.url.to_string(),
@@ -188,6 +206,8 @@ impl Answers {
             }
             first
         });
+        let names: Vec<String> = pods.iter().map(full_name).collect();
+        self.pods = (!names.is_empty()).then(|| names.join(", "));
         let pods = pods.into_iter().map(|pod| Arc::new(received(pod, Source::Http)));
         Ok(Taken::Pods(pods.collect(), doubles))
     }
@@ -328,7 +348,7 @@ mod tests {
             let source = HttpSource::new(&configuration(values), "n".into()).unwrap();
             let (snapshots, received) = mpsc::channel(4);
             let (faults, told) = mpsc::channel(4);
-            tokio::spawn(source.run(snapshots, faults));
+            tokio::spawn(source.run(snapshots, faults, ReportBoard::default()));
             (received, told)
         };
         let (mut refused, mut told) = start(&["one"]);

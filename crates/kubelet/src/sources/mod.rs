@@ -1,10 +1,14 @@
 //! Where desired pods come from: files, a URL and the API server. Each source is a task that sends whole snapshots; what
 //! changed is found by [`merge`].
 pub mod api;
+pub mod check;
 pub mod fault;
 pub mod file;
 pub mod http;
 pub mod merge;
+pub mod order;
+pub mod placeholder;
+pub mod report;
 
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::annotations::{CONFIG_SEEN, CONFIG_SOURCE};

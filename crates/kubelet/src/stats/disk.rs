@@ -19,6 +19,13 @@ pub struct FileSystem {
     pub inodes_free: u64,
 }
 
+impl FileSystem {
+    /// Bytes that users can have altogether: what the file system keeps back is nobody's, and no part of it is short.
+    pub fn usable(&self) -> u64 {
+        self.used.saturating_add(self.available)
+    }
+}
+
 /// The file system that a path lies on.
 pub fn file_system(path: &Path) -> Option<FileSystem> {
     let found = rustix::fs::statvfs(path).ok()?;

@@ -198,7 +198,7 @@ impl Images {
         let found = found.filter(|found| found.capacity > 0);
         let found = found.ok_or(ImageError::NoCapacity)?;
         Ok(Room {
-            capacity: found.capacity,
+            capacity: found.usable(),
             available: found.available,
         })
     }

@@ -9,7 +9,9 @@ use orlop_kubelet::config::KubeletConfiguration;
 use orlop_pki::{Authority, Identity, LeafRequest, Usage};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::json;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,7 @@ fn is_mounted(path: &Path) -> bool {
     mounts.contains(&path.display().to_string())
 }
 
-/// N11, on the read-only port.
+/// N11 and A58, on the read-only port; what became of the manifest, on the node's own socket.
 async fn measurements_are_there(node: &Node, port: u16) {
     let get = |path: &str| {
         let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -101,6 +103,28 @@ async fn measurements_are_there(node: &Node, port: u16) {
     assert!(get("/metrics/probes").contains("probe_type=\"Liveness\",result=\"successful\""));
     assert!(get("/configz").starts_with("HTTP/1.1 404"));
     assert!(get("/runningpods/").starts_with("HTTP/1.1 405"));
+
+    let body = |answer: String| -> serde_json::Value {
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error} in {answer}"))
+    };
+    let pods = body(get("/pods"));
+    let pod = &pods["items"][0];
+    assert_eq!(
+        (&pod["metadata"]["name"], &pod["status"]["phase"]),
+        (&json!("web-n1"), &json!("Running"))
+    );
+    let socket = UnixStream::connect(node.path("control.sock")).unwrap();
+    let status = body(plain_get(socket, "/status"));
+    let manifest = &status["manifests"][0];
+    assert!(
+        manifest["manifest"].as_str().unwrap().ends_with("/web.yaml"),
+        "{status}"
+    );
+    assert_eq!(
+        (&manifest["pod"], &manifest["phase"], &manifest["ready"]),
+        (&json!("web-n1_default"), &json!("Running"), &json!(true))
+    );
 }
 
 /// E05, E08, E09, E11, R02, S07, C11: a static pod with everything around it, from its manifest to its removal.
@@ -211,8 +235,7 @@ async fn static_pod_gets_its_surroundings_and_gives_them_back() {
     node.finish().await;
 }
 
-fn plain_get(mut stream: std::net::TcpStream, path: &str) -> String {
-    use std::io::{Read, Write};
+fn plain_get(mut stream: impl Read + Write, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();

@@ -3,10 +3,12 @@ mod audit;
 mod authentication;
 mod etcd;
 mod inert;
+mod manifests;
 mod parts;
 mod store;
 
 pub use etcd::{EtcdArgs, ServingTlsArgs};
+pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
     BackupArgs, CompactArgs, EtcdTlsArgs, MigrateArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs,
@@ -42,6 +44,14 @@ pub enum Command {
     Scheduler(SchedulerArgs),
     /// Serve the embedded store in etcd's protocol, with etcd's flags.
     Etcd(EtcdArgs),
+    /// Say what is wrong with static pod manifests, and what will bite, without running them.
+    Check(CheckArgs),
+    /// Show every manifest of this node, what became of it, and why.
+    Status(StatusArgs),
+    /// Wait until the node runs this very version of a manifest.
+    Wait(WaitArgs),
+    /// Say what is in the way of a node on this machine, and how to mend it.
+    Doctor(DoctorArgs),
     /// List containers, in the columns of `crictl ps`.
     Ps(PsArgs),
     /// List pods of the runtime, in the columns of `crictl pods`.

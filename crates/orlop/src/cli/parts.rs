@@ -19,6 +19,10 @@ pub struct KubeletArgs {
     /// Kubeconfig of the API server; without it the agent runs alone.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Without an API server: serve one of this node's own on a loopback port, for looking with kubectl, and write
+    /// /etc/kubernetes/local.conf for it.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6445", conflicts_with = "kubeconfig")]
+    pub local_api: Option<u16>,
     /// Name of the Node object [default: the host name in lower case].
     #[arg(long, value_name = "NAME")]
     pub hostname_override: Option<String>,

@@ -24,6 +24,7 @@ pub struct AgentOptions {
     pub api_server_port: Option<u16>,
     pub kubelet_root: PathBuf,
     pub container_logs: PathBuf,
+    pub control_socket: PathBuf,
 }
 
 /// The node's name: the given one, or the host's; lower case, as the API wants it.
@@ -114,6 +115,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         runtime: Arc::new(options.remote),
         root_dir: options.kubelet_root,
         container_logs_dir: options.container_logs,
+        control_socket: Some(options.control_socket),
         node_labels: labels(&options.node_labels)?,
         node_ips: options.node_ip.into_iter().collect(),
         api_server_port: options.api_server_port,

@@ -1,5 +1,6 @@
 //! `orlop kubelet`: the node agent alone, with or without an API server.
 use super::agent::{self, AgentOptions};
+use super::local_api;
 use crate::cli::KubeletArgs;
 use crate::detach::notify_ready;
 use crate::memory;
@@ -36,22 +37,24 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         .clone()
         .unwrap_or_else(|| configuration.container_runtime_endpoint.clone());
     let remote = Remote::connect_within(&Endpoint::parse(&endpoint)?, RUNTIME_PATIENCE).await?;
-    let client = match &arguments.kubeconfig {
-        Some(path) => Some(orlop_client::connect(path).await?),
-        None => None,
-    };
     let kubelet_root = arguments.root_dir.clone().unwrap_or_else(|| root.kubelet());
     let cert_dir = arguments
         .cert_dir
         .clone()
         .unwrap_or_else(|| kubelet_root.join("pki"));
+    let client = match (&arguments.kubeconfig, arguments.local_api) {
+        (Some(path), _) => Some(orlop_client::connect(path).await?),
+        (None, Some(port)) => Some(local_api::start(&root, &cert_dir, &node_name, port, &shutdown).await?),
+        (None, None) => None,
+    };
+    let serving = Serving {
+        cert_dir: &cert_dir,
+        cluster_ca: &root.pki().join("ca.crt"),
+        node_name: &node_name,
+        has_local_api: arguments.local_api.is_some(),
+    };
     let options = AgentOptions {
-        tls: Some(serving_tls(
-            &configuration,
-            &cert_dir,
-            &root.pki().join("ca.crt"),
-            &node_name,
-        )?),
+        tls: Some(serving_tls(&configuration, &serving)?),
         node_name,
         configuration,
         client,
@@ -61,27 +64,44 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         api_server_port: None,
         kubelet_root,
         container_logs: root.container_logs(),
+        control_socket: root.agent_socket(),
     };
     notify_ready();
     tokio::spawn(memory::settle());
     agent::run(options, shutdown).await
 }
 
+/// What the agent serves with.
+struct Serving<'a> {
+    cert_dir: &'a Path,
+    cluster_ca: &'a Path,
+    node_name: &'a str,
+    /// An API server of this node's own calls, with a certificate that the agent signed.
+    has_local_api: bool,
+}
+
 /// The configured serving certificate, or one that the agent signs itself.
 fn serving_tls(
     configuration: &orlop_kubelet::config::KubeletConfiguration,
-    cert_dir: &Path,
-    cluster_ca: &Path,
-    node_name: &str,
+    serving: &Serving<'_>,
 ) -> Result<Arc<rustls::ServerConfig>> {
+    let Serving {
+        cert_dir,
+        cluster_ca,
+        node_name,
+        ..
+    } = *serving;
     let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
     let own = Authority::ensure(cert_dir, "kubelet-ca", node_name)?;
-    let client_ca = match configuration.authentication.x509.client_ca_file.as_str() {
+    let mut client_ca = match configuration.authentication.x509.client_ca_file.as_str() {
         "" if cluster_ca.is_file() => read(&cluster_ca.display().to_string())?,
         // Nobody is trusted but who the agent itself signed: nobody.
         "" => own.certificate().to_owned(),
         path => read(path)?,
     };
+    if serving.has_local_api {
+        client_ca = format!("{client_ca}\n{}", own.certificate());
+    }
     let (stored, stored_key) = (cert_dir.join("kubelet.crt"), cert_dir.join("kubelet.key"));
     let given = match configuration.tls_cert_file.is_empty() {
         false => Some((

@@ -7,6 +7,7 @@ use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
 use crate::delegate::Delegate;
 use crate::detach::notify_ready;
+use crate::doctor::{Ask, warn_at_start};
 use crate::health::{self, Face};
 use crate::lock::NodeLock;
 use crate::memory;
@@ -53,6 +54,13 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
     let configuration = agent::configuration(&root, arguments.config.as_deref())?;
+    let endpoint = arguments.container_runtime_endpoint.as_deref();
+    // The ports are this node's own by now.
+    let ask = Ask {
+        ports: &[],
+        runtime_endpoint: endpoint,
+    };
+    warn_at_start(&root, ask).await;
     let node_name = agent::node_name(arguments.node_name.as_deref());
     let identity = NodeIdentity::ensure(&root, &node_name, address)?;
 
@@ -159,6 +167,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         api_server_port: reachable.then_some(address.port()),
         kubelet_root: root.kubelet(),
         container_logs: root.container_logs(),
+        control_socket: root.agent_socket(),
     };
     parts.spawn(agent::run(options, shutdown.clone()));
     notify_ready();

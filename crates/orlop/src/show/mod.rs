@@ -3,5 +3,6 @@ mod columns;
 mod pods;
 mod ps;
 
+pub use columns::render;
 pub use pods::{Options as PodsOptions, pods};
 pub use ps::{Options as PsOptions, ps};

@@ -369,3 +369,51 @@ fn i27_ephemeral_container_starts_while_an_init_container_hangs() {
     let init = container("i1", "i", "s", 0, running());
     assert_eq!(Case::new(pod, vec![init]).plan(), start(&[Which::Ephemeral(0)]));
 }
+
+fn with_sidecar(policy: &str, first: &str, second: &str) -> Pod {
+    let init = |name: &str| match name {
+        "s" => json!({"name": "s", "restartPolicy": "Always"}),
+        name => json!({"name": name}),
+    };
+    pod(
+        json!({"restartPolicy": policy, "initContainers": [init(first), init(second)], "containers": [{"name": "c"}]}),
+    )
+}
+
+#[test]
+fn i12_sidecar_never_starts_while_an_init_container_before_it_keeps_failing() {
+    let failed = container("i1", "i", "s", 3, exited(1, 999));
+    let mut case = Case::new(with_sidecar("Always", "i", "s"), vec![failed]);
+    case.backoff.restarted(
+        &super::backoff_key(&case.pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0]),
+        Timestamp::from_second(990).unwrap(),
+        Timestamp::from_second(999).unwrap(),
+    );
+    let plan = case.plan();
+    assert!(!plan.start.contains(&I1) && !plan.start.contains(&R0), "{plan:?}");
+}
+
+#[test]
+fn i13_sidecar_runs_on_while_an_init_container_after_it_keeps_failing() {
+    for policy in ["Always", "OnFailure"] {
+        let sidecar = container("s1", "s", "s", 0, running());
+        let failed = container("i1", "i", "s", 0, exited(1, 500));
+        let plan = Case::new(with_sidecar(policy, "s", "i"), vec![sidecar, failed]).plan();
+        assert_eq!(plan, start(&[I1]), "{policy}: only the failed one runs again");
+    }
+}
+
+#[test]
+fn i21_changed_sidecar_alone_is_restarted_whatever_the_policy() {
+    for policy in ["Always", "OnFailure", "Never"] {
+        let mut changed = pod(json!({"restartPolicy": policy,
+            "initContainers": [{"name": "s", "restartPolicy": "Always", "image": "i:2"}],
+            "containers": [{"name": "c"}]}));
+        changed.spec.as_mut().unwrap().containers[0].image = Some("i:1".into());
+        let sidecar = container("s1", "s", "s", 0, running());
+        let regular = container("c1", "c", "s", 0, running());
+        let plan = Case::new(changed, vec![sidecar, regular]).plan();
+        let killed: Vec<&str> = plan.kill.iter().map(|kill| kill.id.as_str()).collect();
+        assert_eq!((killed, plan.start.len()), (vec!["s1"], 0), "{policy}");
+    }
+}

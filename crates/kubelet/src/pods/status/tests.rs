@@ -348,3 +348,42 @@ fn i27_ephemeral_container_has_a_status_of_its_own_and_no_say_in_the_phase() {
     case.seen.containers.retain(|container| container.name == "c");
     assert_eq!(ended(&case.status()), 3);
 }
+
+#[test]
+fn p19_p20_killed_and_out_of_memory_are_told_apart() {
+    let ended = |reason: &str| {
+        let mut state = exited(137, 9);
+        if let SeenState::Exited(exit) = &mut state {
+            exit.reason = reason.into();
+        }
+        let status = Case::new(one("Never"), vec![c(state)]).status();
+        let container = status.container_statuses.unwrap().remove(0);
+        let terminated = container.state.unwrap().terminated.unwrap();
+        (
+            status.phase.unwrap(),
+            terminated.exit_code,
+            terminated.reason.unwrap(),
+        )
+    };
+    assert_eq!(ended("Error"), ("Failed".into(), 137, "Error".into()));
+    assert_eq!(ended("OOMKilled"), ("Failed".into(), 137, "OOMKilled".into()));
+}
+
+#[test]
+fn i11_pod_whose_sidecar_has_no_image_is_pending_and_says_why() {
+    let spec = json!({"initContainers": [{"name": "s", "image": "gone:1", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i:1"}]});
+    let mut case = Case::new(spec, vec![]);
+    case.waiting.insert(
+        "s".into(),
+        Waiting::new("ImagePullBackOff", "Back-off pulling image \"gone:1\""),
+    );
+    let status = case.status();
+    assert_eq!(status.phase.as_deref(), Some("Pending"));
+    let reason = |statuses: &Option<Vec<ContainerStatus>>| {
+        let state = statuses.as_ref().unwrap()[0].state.clone().unwrap();
+        state.waiting.unwrap().reason.unwrap()
+    };
+    assert_eq!(reason(&status.init_container_statuses), "ImagePullBackOff");
+    assert_eq!(reason(&status.container_statuses), "PodInitializing");
+}

@@ -244,3 +244,99 @@ async fn sandbox_that_fails_is_tried_again() {
     bench.changed();
     bench.runtime.until("StartContainer c").await;
 }
+
+#[tokio::test]
+async fn p18_container_of_a_pod_being_deleted_is_not_made_anew_for_a_changed_image() {
+    let mut bench = Bench::new();
+    let spec = |image: &str| json!({"containers": [{"name": "c", "image": image}]});
+    bench.run(&pod(spec("i:1")), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.slow.lock().push("c".into());
+    bench.mailbox.stop(stop(Some(5)));
+    bench.runtime.until("StopContainer c 5").await;
+    bench.mailbox.post(|mail| mail.pod = Some(pod(spec("i:2"))));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    let created = calls.iter().filter(|call| call.starts_with("CreateContainer"));
+    assert_eq!(created.count(), 1, "{calls:?}");
+}
+
+#[tokio::test]
+async fn t07_container_whose_post_start_fails_is_killed_and_tried_again() {
+    let bench = Bench::new();
+    bench.runtime.failing.lock().push("ExecSync".into());
+    let lifecycle = json!({"postStart": {"exec": {"command": ["up"]}}});
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1", "lifecycle": lifecycle}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StopContainer c 30").await;
+    bench.runtime.failing.lock().clear();
+    bench.changed();
+    bench.runtime.until("CreateContainer c 1").await;
+}
+
+#[tokio::test]
+async fn i17_sidecars_get_two_seconds_after_a_regular_container_used_up_the_grace() {
+    let mut bench = Bench::new();
+    let spec = json!({
+        "initContainers": [{"name": "s1", "image": "i:1", "restartPolicy": "Always"},
+            {"name": "s2", "image": "i:1", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i:1"}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.stubborn.lock().push("c".into());
+    bench.mailbox.stop(stop(Some(2)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    let stops: Vec<&String> = calls
+        .iter()
+        .filter(|call| call.starts_with("StopContainer"))
+        .collect();
+    assert_eq!(
+        stops,
+        ["StopContainer c 2", "StopContainer s2 2", "StopContainer s1 2"]
+    );
+}
+
+#[tokio::test]
+async fn g01_pod_that_is_ordered_to_stop_fails_with_the_reason_and_leaves_nothing() {
+    let mut bench = Bench::new();
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.stubborn.lock().push("c".into());
+    let verdict = Verdict::evicted("The node was low on resource: memory. ".into());
+    bench.mailbox.post(|mail| mail.verdict = Some(verdict));
+    bench.mailbox.stop(Stop {
+        grace: Some(1),
+        why: StopReason::Ordered,
+    });
+    bench.ended().await;
+    assert_eq!(bench.phase(), "Failed");
+    let status = bench.agent.pods.by_uid("u").unwrap().pod.status.clone().unwrap();
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    assert!(bench.runtime.list_containers(None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn n14_container_that_died_while_the_agent_was_down_is_restarted_with_its_count_going_on() {
+    let bench = Bench::new();
+    let pod = pod(json!({"containers": [{"name": "c", "image": "i:1"}]}));
+    let first = bench.run(&pod, SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.exit("c", 1);
+    bench.changed();
+    bench.runtime.until("CreateContainer c 1").await;
+    first.abort();
+    // What it had begun ends; the container dies with nobody looking.
+    let _ = first.await;
+    for id in bench.runtime.running() {
+        bench.runtime.stop_container(&id, Duration::ZERO).await.unwrap();
+    }
+    let seen = read_pod(&*bench.runtime, "u", &SeenPod::default()).await.unwrap();
+    bench.run(&pod, seen);
+    bench.runtime.until("CreateContainer c 2").await;
+}

@@ -163,7 +163,7 @@ impl Eviction {
             let Some(found) = path.and_then(disk::file_system) else {
                 continue;
             };
-            let (available, capacity) = (number(found.available), number(found.capacity));
+            let (available, capacity) = (number(found.available), number(found.usable()));
             seen.insert(bytes, Observed { available, capacity });
             // Some file systems have no inodes of their own.
             if found.inodes > 0 {

@@ -1,0 +1,419 @@
+//! What is to be said about manifests before an agent sees them: what it would refuse, and what will bite when it runs
+//! them. No I/O: files are given, and questions about the machine go to a [`World`].
+use super::file::leftover;
+use super::order;
+use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use orlop_api::manifest::{self, Examined, ManifestError, StaticOrigin};
+use orlop_api::pod::{containers_with_paths, full_name, host_ports};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The agent does not run it.
+    Error,
+    /// It runs it, and somebody will wonder.
+    Warning,
+}
+
+/// Something to be said, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    pub file: String,
+    /// From 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// From 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// Field path, such as `spec.containers[0].image`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    pub severity: Severity,
+    /// Names the kind of finding, for filters.
+    pub rule: &'static str,
+    pub message: String,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.file)?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, ":{line}:{column}")?;
+        }
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, ": {severity}: ")?;
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// What a path of the machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathKind {
+    Directory,
+    File,
+    /// A socket or device.
+    Other,
+}
+
+/// The machine that the manifests are for. `None`: nobody knows.
+pub trait World {
+    /// What a path is; `Some(None)`: nothing.
+    fn path(&self, path: &str) -> Option<Option<PathKind>>;
+    /// Whether the runtime has an image.
+    fn has_image(&self, image: &str) -> Option<bool>;
+}
+
+/// A manifest that can be run.
+struct Good<'a> {
+    file: &'a Path,
+    examined: Examined,
+}
+
+impl Good<'_> {
+    fn warn(&self, rule: &'static str, field: String, message: String) -> Finding {
+        let at = self.examined.tree.locate(&field);
+        Finding {
+            file: self.file.display().to_string(),
+            line: Some(at.line),
+            column: Some(at.column),
+            field: Some(field),
+            severity: Severity::Warning,
+            rule,
+            message,
+        }
+    }
+}
+
+/// Everything to be said about the files of one node, in order of file and line.
+pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut good = Vec::new();
+    let names: BTreeSet<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
+    for (file, bytes) in files {
+        if let Some(original) = original_of(file, &names) {
+            findings.push(whole(
+                file,
+                "leftover",
+                format!(
+                    "looks like a copy of {} that an editor or package manager left: the agent ignores it",
+                    original.display()
+                ),
+            ));
+            continue;
+        }
+        let origin = StaticOrigin {
+            node_name: node_name.to_owned(),
+            source: manifest::Source::File(file.clone()),
+        };
+        match manifest::examine(bytes, &origin) {
+            Ok(examined) => good.push(Good { file, examined }),
+            Err(errors) => findings.extend(errors.into_iter().map(|error| refused(file, error))),
+        }
+    }
+    collisions(&good, &mut findings);
+    ports(&good, &mut findings);
+    cycles(&good, &mut findings);
+    for manifest in &good {
+        alone(manifest, world, &mut findings);
+    }
+    findings.sort_by(|a, b| {
+        (&a.file, a.line, a.column, a.severity).cmp(&(&b.file, b.line, b.column, b.severity))
+    });
+    findings
+}
+
+fn original_of(file: &Path, names: &BTreeSet<&Path>) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?;
+    let original = file.with_file_name(leftover::original(name)?);
+    names.contains(original.as_path()).then_some(original)
+}
+
+fn whole(file: &Path, rule: &'static str, message: String) -> Finding {
+    Finding {
+        file: file.display().to_string(),
+        line: None,
+        column: None,
+        field: None,
+        severity: Severity::Warning,
+        rule,
+        message,
+    }
+}
+
+fn refused(file: &Path, error: ManifestError) -> Finding {
+    Finding {
+        file: file.display().to_string(),
+        line: error.line,
+        column: error.column,
+        field: error.field,
+        severity: Severity::Error,
+        rule: "invalid",
+        message: error.reason,
+    }
+}
+
+/// Two files, one name.
+fn collisions(good: &[Good<'_>], findings: &mut Vec<Finding>) {
+    let mut owners: BTreeMap<String, &Path> = BTreeMap::new();
+    for manifest in good {
+        let name = full_name(&manifest.examined.pod);
+        match owners.get(&name) {
+            None => {
+                owners.insert(name, manifest.file);
+            }
+            Some(owner) => {
+                let message = format!(
+                    "pod {name} comes from {} too: the agent runs one of them",
+                    owner.display()
+                );
+                findings.push(manifest.warn("name-collision", "metadata.name".into(), message));
+            }
+        }
+    }
+}
+
+/// Ports of the host that two want.
+fn ports(good: &[Good<'_>], findings: &mut Vec<Finding>) {
+    for (index, manifest) in good.iter().enumerate() {
+        let Some(spec) = manifest.examined.pod.spec.as_ref() else {
+            continue;
+        };
+        for earlier in &good[..index] {
+            let Some(other) = earlier.examined.pod.spec.as_ref() else {
+                continue;
+            };
+            let taken = host_ports(other);
+            for port in host_ports(spec) {
+                if !taken.iter().any(|taken| taken.conflicts(&port)) {
+                    continue;
+                }
+                let number = port.port;
+                let field = port_field(&manifest.examined.pod, number);
+                let message = format!(
+                    "host port {number} is taken by the pod of {}: only one of them is let in",
+                    earlier.file.display()
+                );
+                findings.push(manifest.warn("host-port", field, message));
+            }
+        }
+    }
+}
+
+fn port_field(pod: &Pod, number: i32) -> String {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let mut ports = containers_with_paths(&spec).flat_map(|(path, container)| {
+        let ports = container.ports.clone().unwrap_or_default();
+        ports
+            .into_iter()
+            .enumerate()
+            .map(move |(index, port)| (format!("{path}.ports[{index}]"), port))
+    });
+    let found = ports.find(|(_, port)| port.host_port == Some(number) || port.container_port == number);
+    found.map_or_else(|| "spec.containers".to_owned(), |(field, _)| field)
+}
+
+/// Pods that wait for each other.
+fn cycles(good: &[Good<'_>], findings: &mut Vec<Finding>) {
+    let pods: Vec<&Pod> = good.iter().map(|manifest| &manifest.examined.pod).collect();
+    for index in order::in_a_cycle(&pods) {
+        let field = format!("metadata.annotations[{}]", order::AFTER);
+        let message = "waits for a pod that waits for this one: the agent starts them in no order".to_owned();
+        findings.push(good[index].warn("order-cycle", field, message));
+    }
+}
+
+/// What a manifest says by itself.
+fn alone(manifest: &Good<'_>, world: &dyn World, findings: &mut Vec<Finding>) {
+    if let Some(at) = manifest.examined.next_document {
+        findings.push(Finding {
+            line: Some(at.line),
+            column: Some(at.column),
+            ..whole(
+                manifest.file,
+                "more-documents",
+                "the file goes on with another document: the agent reads only the first".into(),
+            )
+        });
+    }
+    let Some(spec) = manifest.examined.pod.spec.as_ref() else {
+        return;
+    };
+    for (path, container) in containers_with_paths(spec) {
+        if let Some(message) = absent_image(container, world) {
+            findings.push(manifest.warn("image-absent", format!("{path}.image"), message));
+        }
+    }
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        if let Some(message) = bad_path(volume, world) {
+            let field = format!("spec.volumes[{index}].hostPath.path");
+            findings.push(manifest.warn("host-path", field, message));
+        }
+    }
+}
+
+fn absent_image(container: &Container, world: &dyn World) -> Option<String> {
+    let image = container.image.as_deref()?;
+    let never = container.image_pull_policy.as_deref() == Some("Never");
+    (never && world.has_image(image) == Some(false)).then(|| {
+        format!("image {image:?} is not on this machine and imagePullPolicy Never keeps it from being pulled")
+    })
+}
+
+fn bad_path(volume: &Volume, world: &dyn World) -> Option<String> {
+    let source = volume.host_path.as_ref()?;
+    let found = world.path(&source.path)?;
+    let wanted = source.type_.as_deref().unwrap_or_default();
+    let missing = || Some(format!("{} does not exist", source.path));
+    match (wanted, found) {
+        ("DirectoryOrCreate" | "FileOrCreate", None) => None,
+        ("", None) => Some(format!(
+            "{} does not exist: the runtime makes an empty directory there",
+            source.path
+        )),
+        (_, None) => missing(),
+        ("Directory" | "DirectoryOrCreate", Some(kind)) if kind != PathKind::Directory => {
+            Some(format!("{} is not a directory", source.path))
+        }
+        ("File" | "FileOrCreate", Some(kind)) if kind != PathKind::File => {
+            Some(format!("{} is not a file", source.path))
+        }
+        ("Socket" | "CharDevice" | "BlockDevice", Some(kind)) if kind != PathKind::Other => {
+            Some(format!("{} is not a {wanted}", source.path))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Machine;
+
+    impl World for Machine {
+        fn path(&self, path: &str) -> Option<Option<PathKind>> {
+            Some(match path {
+                "/etc" => Some(PathKind::Directory),
+                "/etc/hosts" => Some(PathKind::File),
+                _ => None,
+            })
+        }
+        fn has_image(&self, image: &str) -> Option<bool> {
+            Some(image == "here:1")
+        }
+    }
+
+    fn pod(name: &str, more: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\nspec:\n  containers:\n  - name: c\n    image: here:1\n{more}"
+        )
+    }
+
+    fn found(files: &[(&str, String)]) -> Vec<String> {
+        let files: Vec<(PathBuf, Vec<u8>)> = files
+            .iter()
+            .map(|(file, text)| (PathBuf::from(file), text.clone().into_bytes()))
+            .collect();
+        check(&files, "n1", &Machine)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn good_manifests_give_no_findings() {
+        assert_eq!(
+            found(&[("a.yaml", pod("a", "")), ("b.yaml", pod("b", ""))]),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn every_error_has_file_line_column_and_field() {
+        let bad = pod("a", "    imagePullPolicy: Sometimes\n  restartPolicy: Perhaps\n");
+        let findings = found(&[("m/a.yaml", bad)]);
+        assert_eq!(findings.len(), 2, "{findings:#?}");
+        assert!(findings[0].starts_with("m/a.yaml:9:"), "{findings:#?}");
+        assert!(findings[0].contains(": error: spec.containers[0].imagePullPolicy: "));
+        assert!(findings[1].contains(": error: spec.restartPolicy: "));
+        let torn = found(&[("a.yaml", "apiVersion: [".into())]);
+        assert!(
+            torn[0].starts_with("a.yaml:1:") && torn[0].contains(": error: "),
+            "{torn:?}"
+        );
+    }
+
+    #[test]
+    fn colliding_names_and_host_ports_name_the_other_file() {
+        let port = "    ports: [{containerPort: 80, hostPort: 8080}]\n";
+        let findings = found(&[
+            ("a.yaml", pod("web", port)),
+            ("b.yaml", pod("web", "")),
+            ("c.yaml", pod("other", port)),
+        ]);
+        assert_eq!(
+            findings,
+            [
+                "b.yaml:4:9: warning: metadata.name: pod web-n1_default comes from a.yaml too: the agent runs one of them",
+                "c.yaml:9:13: warning: spec.containers[0].ports[0]: host port 8080 is taken by the pod of a.yaml: only one of \
+                 them is let in",
+            ]
+        );
+    }
+
+    #[test]
+    fn missing_images_and_paths_are_told_before_they_bite() {
+        let never = pod("a", "    imagePullPolicy: Never\n").replace("here:1", "gone:1");
+        let findings = found(&[("a.yaml", never)]);
+        assert!(findings[0].contains("spec.containers[0].image: image \"gone:1\" is not on this machine"));
+        let volume = |path: &str, kind: &str| {
+            let volume = format!("  volumes: [{{name: v, hostPath: {{path: {path}, type: {kind}}}}}]\n");
+            found(&[("a.yaml", pod("a", &volume))])
+        };
+        assert_eq!(volume("/etc", "Directory"), [""; 0]);
+        assert_eq!(volume("/nowhere", "DirectoryOrCreate"), [""; 0]);
+        assert!(volume("/nowhere", "Directory")[0].ends_with("/nowhere does not exist"));
+        assert!(volume("/etc/hosts", "Directory")[0].ends_with("/etc/hosts is not a directory"));
+        assert!(volume("/nowhere", "\"\"")[0].contains("the runtime makes an empty directory"));
+    }
+
+    #[test]
+    fn leftovers_and_further_documents_are_mentioned() {
+        let two = format!("{}---\n{}", pod("a", ""), pod("b", ""));
+        let findings = found(&[("a.yaml", two), ("a.yaml~", pod("a", ""))]);
+        assert_eq!(findings.len(), 2, "{findings:#?}");
+        assert!(
+            findings[0].starts_with("a.yaml:9:1: warning: the file goes on"),
+            "{findings:#?}"
+        );
+        assert!(findings[1].starts_with("a.yaml~: warning: looks like a copy of a.yaml"));
+    }
+
+    #[test]
+    fn pods_that_wait_for_each_other_are_found() {
+        let after = |name: &str, other: &str| {
+            pod(name, "").replace(
+                "metadata:\n",
+                &format!("metadata:\n  annotations: {{orlop.dev/after: {other}}}\n"),
+            )
+        };
+        let findings = found(&[
+            ("a.yaml", after("a", "b")),
+            ("b.yaml", after("b", "a")),
+            ("c.yaml", after("c", "a")),
+        ]);
+        assert_eq!(findings.len(), 2, "{findings:#?}");
+        assert!(findings[0].contains("orlop.dev/after") && findings[0].starts_with("a.yaml:4:"));
+    }
+}

@@ -1,0 +1,259 @@
+//! The files as last read: a pure step from one reading to the next, but for the reading itself.
+use super::super::fault::Fault;
+use super::super::report::{Report, Reports};
+use super::super::{Snapshot, Source, placeholder, received};
+use super::leftover;
+use super::{FileSource, Scope};
+use k8s_openapi::api::core::v1::Pod;
+use orlop_api::manifest::{self, MANIFEST_BYTES_MAX, StaticOrigin};
+use orlop_api::pod::{full_name, uid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a file last gave.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    /// Identity of the content that was last looked at.
+    digest: Option<u128>,
+    /// The last good pod.
+    pod: Option<Arc<Pod>>,
+    /// What is wrong with the content.
+    error: Option<String>,
+    /// What stands for it in the API while it never gave a pod.
+    placeholder: Option<Arc<Pod>>,
+    /// The file that this one is a copy of.
+    copy_of: Option<PathBuf>,
+}
+
+/// The files as last read.
+#[derive(Default)]
+pub struct Files {
+    entries: BTreeMap<PathBuf, Entry>,
+    /// Which file each full name belongs to: the first that had it, for as long as it has it.
+    owners: BTreeMap<String, PathBuf>,
+    /// Files whose name is another's, and that were told so.
+    refused: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Files {
+    /// Reads the files in scope that changed; whether another set of pods came out, and the new faults.
+    pub fn read(&mut self, source: &FileSource, scope: &Scope) -> (bool, Vec<Fault>) {
+        let paths = match source.paths() {
+            Ok(paths) => paths,
+            Err(error) => {
+                // Unreadable is not the same as empty: nothing is taken down.
+                let fault = Fault {
+                    manifest: source.path.display().to_string(),
+                    reason: error.to_string(),
+                    keeps_running: true,
+                };
+                return (false, vec![fault]);
+            }
+        };
+        let mut changed = false;
+        let mut faults = Vec::new();
+        self.entries.retain(|path, entry| {
+            let stays = paths.contains(path);
+            changed |= !stays && (entry.pod.is_some() || entry.placeholder.is_some());
+            stays
+        });
+        let all: BTreeSet<&PathBuf> = paths.iter().collect();
+        for path in &paths {
+            let named = match (scope, path.file_name()) {
+                (Scope::Named(names), Some(name)) => names.contains(name),
+                _ => true,
+            };
+            if self.is_copy(path, &all) {
+                continue;
+            }
+            if named {
+                changed |= self.read_file(path.clone(), source, &mut faults);
+            }
+        }
+        if changed {
+            self.settle_names(&mut faults);
+        }
+        (changed, faults)
+    }
+
+    /// Whether a file is left alone as somebody's copy of another that is, or was, beside it.
+    fn is_copy(&mut self, path: &Path, all: &BTreeSet<&PathBuf>) -> bool {
+        if let Some(entry) = self.entries.get(path) {
+            return entry.copy_of.is_some();
+        }
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(original) = name.and_then(leftover::original) else {
+            return false;
+        };
+        let original = path.with_file_name(original);
+        if !all.contains(&original) {
+            return false;
+        }
+        tracing::warn!(
+            file = %path.display(), of = %original.display(), "ignored: an editor's or package manager's copy of another manifest"
+        );
+        let entry = Entry {
+            copy_of: Some(original),
+            ..Entry::default()
+        };
+        self.entries.insert(path.to_path_buf(), entry);
+        true
+    }
+
+    fn read_file(&mut self, path: PathBuf, source: &FileSource, faults: &mut Vec<Fault>) -> bool {
+        let known = self.entries.get(&path).cloned().unwrap_or_default();
+        let keeps_running = known.pod.is_some();
+        let mut fault = |reason: &String| {
+            faults.push(Fault {
+                manifest: path.display().to_string(),
+                reason: reason.clone(),
+                keeps_running,
+            });
+        };
+        let bytes = match read_limited(&path) {
+            Ok(bytes) => bytes,
+            // Gone between listing and reading: an event tells.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return false,
+            Err(error) => {
+                let reason = error.to_string();
+                let entry = self.entries.entry(path.clone()).or_default();
+                if entry.error.as_ref() != Some(&reason) {
+                    fault(&reason);
+                    entry.error = Some(reason);
+                }
+                return false;
+            }
+        };
+        let digest = Some(orlop_api::fnv::fnv1a128(&bytes));
+        if known.digest == digest {
+            return false;
+        }
+        let entry = self.entries.entry(path.clone()).or_default();
+        entry.digest = digest;
+        match parse(&bytes, &path, &source.node_name) {
+            Ok(pod) => {
+                entry.error = None;
+                let stood_in = entry.placeholder.take().is_some();
+                let same = |old: &Arc<Pod>| old.metadata.uid == pod.metadata.uid && old.spec == pod.spec;
+                if entry.pod.as_ref().is_some_and(same) {
+                    return stood_in;
+                }
+                entry.pod = Some(Arc::new(pod));
+                true
+            }
+            Err(reason) => {
+                fault(&reason);
+                let stand_in = || Arc::new(placeholder::of(&path, &reason, &source.node_name));
+                entry.placeholder = entry.pod.is_none().then(stand_in);
+                entry.error = Some(reason);
+                entry.placeholder.is_some()
+            }
+        }
+    }
+
+    /// One file a full name: who has it keeps it; of new ones the first by path gets it, and the others are told.
+    fn settle_names(&mut self, faults: &mut Vec<Fault>) {
+        let mut claims: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+        for (path, entry) in &self.entries {
+            if let Some(pod) = &entry.pod {
+                claims.entry(full_name(pod)).or_default().push(path.clone());
+            }
+        }
+        let mut refused = BTreeMap::new();
+        let owner = |(name, paths): (String, Vec<PathBuf>)| {
+            let before = self.owners.get(&name).filter(|owner| paths.contains(owner));
+            let owner = before.or(paths.first())?.clone();
+            for other in paths.into_iter().filter(|path| *path != owner) {
+                refused.insert(other, owner.clone());
+            }
+            Some((name, owner))
+        };
+        self.owners = claims.into_iter().filter_map(owner).collect();
+        for (path, owner) in &refused {
+            if self.refused.get(path) != Some(owner) {
+                faults.push(Fault {
+                    manifest: path.display().to_string(),
+                    reason: self.refusal(path, owner),
+                    keeps_running: false,
+                });
+            }
+        }
+        self.refused = refused;
+    }
+
+    fn refusal(&self, path: &Path, owner: &Path) -> String {
+        let pod = self.entries.get(path).and_then(|entry| entry.pod.as_ref());
+        let name = pod.map(|pod| full_name(pod)).unwrap_or_default();
+        format!(
+            "pod {name} is run from {} already: this file is not used until one of them has another name",
+            owner.display()
+        )
+    }
+
+    /// The pods of the files that have their names; for a file that gives none, its placeholder.
+    pub fn snapshot(&self) -> Snapshot {
+        let pods = self
+            .owners
+            .values()
+            .filter_map(|owner| self.entries.get(owner)?.pod.clone());
+        let placeholders = self
+            .entries
+            .values()
+            .filter_map(|entry| entry.placeholder.clone());
+        Snapshot {
+            source: Source::File,
+            pods: pods.chain(placeholders).collect(),
+        }
+    }
+
+    /// What became of each file.
+    pub fn reports(&self) -> Reports {
+        let report = |(path, entry): (&PathBuf, &Entry)| {
+            let refusal = self.refused.get(path).map(|owner| self.refusal(path, owner));
+            let pod = entry.pod.as_ref().filter(|_| refusal.is_none());
+            let copy = entry.copy_of.as_ref().map(|of| {
+                format!(
+                    "a copy of {} that an editor or package manager left",
+                    of.display()
+                )
+            });
+            let report = Report {
+                digest: format!("{:032x}", entry.digest.unwrap_or_default()),
+                pod: pod.map(|pod| full_name(pod)),
+                uid: pod.map(|pod| uid(pod).to_owned()),
+                error: refusal.or_else(|| entry.error.clone()),
+                ignored: copy,
+            };
+            (path.display().to_string(), report)
+        };
+        self.entries.iter().map(report).collect()
+    }
+}
+
+fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(MANIFEST_BYTES_MAX as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn parse(bytes: &[u8], path: &Path, node_name: &str) -> Result<Pod, String> {
+    if bytes.len() >= MANIFEST_BYTES_MAX {
+        return Err(format!(
+            "the file has {MANIFEST_BYTES_MAX} bytes or more: a manifest must be smaller"
+        ));
+    }
+    let origin = StaticOrigin {
+        node_name: node_name.to_owned(),
+        source: manifest::Source::File(path.to_path_buf()),
+    };
+    let pod = manifest::static_pod(bytes, &origin).map_err(|error| error.to_string())?;
+    Ok(received(pod, Source::File))
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

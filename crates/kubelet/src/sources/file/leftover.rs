@@ -1,0 +1,45 @@
+//! Copies that editors and package managers leave beside a file: not what anybody wants to run twice, or after the
+//! original is gone. Pure.
+
+/// Endings of such copies.
+const ENDINGS: [&str; 12] = [
+    "~",
+    ".swp",
+    ".swo",
+    ".bak",
+    ".orig",
+    ".save",
+    ".tmp",
+    ".old",
+    ".dpkg-old",
+    ".dpkg-dist",
+    ".dpkg-new",
+    ".rpmsave",
+];
+
+/// The name of the file that one with this name would be a copy of.
+pub fn original(name: &str) -> Option<&str> {
+    let bare = name.strip_prefix('#').and_then(|name| name.strip_suffix('#'));
+    let cut = || ENDINGS.iter().find_map(|ending| name.strip_suffix(ending));
+    bare.or_else(cut).filter(|original| !original.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_known_by_their_names() {
+        for (name, of) in [
+            ("web.yaml~", Some("web.yaml")),
+            ("web.yaml.bak", Some("web.yaml")),
+            ("web.yaml.swp", Some("web.yaml")),
+            ("#web.yaml#", Some("web.yaml")),
+            ("web.yaml", None),
+            ("~", None),
+            ("bak", None),
+        ] {
+            assert_eq!(original(name), of, "{name}");
+        }
+    }
+}

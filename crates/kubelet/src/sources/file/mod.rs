@@ -1,0 +1,215 @@
+//! Static pods from a directory of manifests (or one file), told by inotify.
+//!
+//! Where upstream lets a bad edit take the running pod down at the next rescan, here the last good version of a file
+//! stays in force until the file is mended or removed; the fault is told once per version of the file.
+mod files;
+pub(super) mod leftover;
+
+use super::Snapshot;
+use super::fault::Fault;
+use super::report::ReportBoard;
+use files::Files;
+use futures::{FutureExt, StreamExt};
+use inotify::{EventMask, Inotify, WatchMask};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Until inotify works again, or a missing directory is looked for again.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
+/// Room for a burst of events; what does not fit is read in the next turn.
+const EVENT_BUFFER_BYTES: usize = 4096;
+
+/// How files are read.
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    /// A directory, or one file.
+    pub path: PathBuf,
+    /// Becomes part of the pods' names.
+    pub node_name: String,
+    /// The rescan that finds what inotify missed (`fileCheckFrequency`).
+    pub rescan: Duration,
+}
+
+/// Which files an event asks to be read.
+#[derive(Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    Named(BTreeSet<OsString>),
+}
+
+impl FileSource {
+    /// Sends a snapshot at start and whenever the files ask for something else; faults go to `faults`.
+    pub async fn run(
+        self,
+        snapshots: mpsc::Sender<Snapshot>,
+        faults: mpsc::Sender<Fault>,
+        reports: ReportBoard,
+    ) {
+        let mut files = Files::default();
+        let mut first = true;
+        let mut events = None;
+        let mut scope = Scope::All;
+        loop {
+            // Listening begins before reading: what changes in between is told.
+            if events.is_none() {
+                scope = Scope::All;
+                events = self.listen().inspect_err(|error| self.tell_deaf(error)).ok();
+            }
+            let (changed, found) = files.read(&self, &scope);
+            for fault in found {
+                // The receiver lives as long as the agent.
+                let _ = faults.send(fault).await;
+            }
+            reports.replace(|manifest| !manifest.contains("://"), files.reports());
+            if (changed || first) && snapshots.send(files.snapshot()).await.is_err() {
+                return;
+            }
+            first = false;
+            let Some(stream) = &mut events else {
+                tokio::time::sleep(WATCH_RETRY).await;
+                continue;
+            };
+            match self.next(stream).await {
+                Some(next) => scope = next,
+                None => events = None,
+            }
+        }
+    }
+
+    fn tell_deaf(&self, error: &std::io::Error) {
+        tracing::warn!(path = %self.path.display(), %error, "cannot watch for manifests: looking again soon");
+    }
+
+    /// Listens to the directory; for a single file or a missing path, to the nearest directory above it.
+    fn listen(&self) -> std::io::Result<inotify::EventStream<Vec<u8>>> {
+        let inotify = Inotify::init()?;
+        // Not MODIFY: a file is read when its writer has closed it, never half-written.
+        let mask = WatchMask::CREATE
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::ATTRIB
+            | WatchMask::MOVE
+            | WatchMask::DELETE
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF;
+        inotify.watches().add(self.watched(), mask)?;
+        inotify.into_event_stream(vec![0; EVENT_BUFFER_BYTES])
+    }
+
+    fn watched(&self) -> &Path {
+        self.path
+            .ancestors()
+            .find(|path| path.is_dir())
+            .unwrap_or(Path::new("/"))
+    }
+
+    /// What to read next: by events that are there, or all of it after the rescan period. `None`: listen anew.
+    async fn next(&self, stream: &mut inotify::EventStream<Vec<u8>>) -> Option<Scope> {
+        let watched = self.watched().to_path_buf();
+        let mut scope = Scope::Named(BTreeSet::new());
+        let Ok(mut event) = tokio::time::timeout(self.rescan, stream.next()).await else {
+            return Some(Scope::All);
+        };
+        loop {
+            let Some(Ok(heard)) = event else { return None };
+            let gone =
+                EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED | EventMask::UNMOUNT;
+            if heard.mask.intersects(gone) || watched != self.path {
+                return None;
+            }
+            match (heard.name, &mut scope) {
+                _ if heard.mask.contains(EventMask::Q_OVERFLOW) => scope = Scope::All,
+                (Some(name), Scope::Named(names)) => {
+                    let fresh = heard.mask.contains(EventMask::CREATE);
+                    let unfinished = fresh && is_being_written(&watched.join(&name));
+                    if !unfinished && !is_hidden(Path::new(&name)) {
+                        names.insert(name);
+                    }
+                }
+                _ => {}
+            }
+            // A rename is two events: both belong to one reading.
+            match stream.next().now_or_never() {
+                Some(next) => event = next,
+                None => return Some(scope),
+            }
+        }
+    }
+
+    fn paths(&self) -> std::io::Result<Vec<PathBuf>> {
+        let metadata = match std::fs::metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        if metadata.is_file() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let mut paths: Vec<PathBuf> = std::fs::read_dir(&self.path)?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| !is_hidden(path) && path.is_file())
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .and_then(OsStr::to_str)
+        .is_some_and(|name| name.starts_with('.'))
+}
+
+/// A regular file that was just created gets its content yet: closing it is told. A link is whole at once.
+fn is_being_written(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.nlink() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: NAME}\nspec:\n  containers:\n  - {name: c, image: \"i:1\"}\n";
+
+    fn source(path: &Path) -> FileSource {
+        FileSource {
+            path: path.to_path_buf(),
+            node_name: "node-a".into(),
+            rescan: Duration::from_secs(20),
+        }
+    }
+
+    fn write(directory: &Path, file: &str, text: &str) {
+        std::fs::write(directory.join(file), text).unwrap();
+    }
+
+    async fn soon<T>(what: &str, receiver: &mut mpsc::Receiver<T>) -> T {
+        tokio::time::timeout(Duration::from_secs(5), receiver.recv())
+            .await
+            .expect(what)
+            .expect(what)
+    }
+
+    #[tokio::test]
+    async fn rename_into_place_is_told_at_once_and_a_late_directory_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifests");
+        let (snapshots, mut received) = mpsc::channel(4);
+        let (faults, _kept) = mpsc::channel(4);
+        let task = tokio::spawn(source(&path).run(snapshots, faults, ReportBoard::default()));
+        assert!(soon("the first snapshot", &mut received).await.pods.is_empty());
+        std::fs::create_dir(&path).unwrap();
+        write(&path, ".a.tmp", &POD.replace("NAME", "a"));
+        std::fs::rename(path.join(".a.tmp"), path.join("a.yaml")).unwrap();
+        assert_eq!(soon("the pod", &mut received).await.pods.len(), 1);
+        write(&path, "b.yaml", &POD.replace("NAME", "b"));
+        assert_eq!(soon("the second pod", &mut received).await.pods.len(), 2);
+        std::fs::remove_file(path.join("a.yaml")).unwrap();
+        assert_eq!(soon("the removal", &mut received).await.pods.len(), 1);
+        task.abort();
+    }
+}

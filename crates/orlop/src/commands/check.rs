@@ -1,0 +1,163 @@
+//! `orlop check`: reads manifests and this machine, and prints what is to be said.
+use crate::cli::{CheckArgs, Output};
+use crate::commands::agent::node_name;
+use crate::commands::listings::recorded_endpoint;
+use crate::paths::Root;
+use anyhow::{Context, Result, bail};
+use orlop_cri::{Endpoint, Remote, RuntimeService};
+use orlop_kubelet::sources::check::{Finding, PathKind, Severity, World, check as find};
+use serde_json::json;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The runtime is asked for its images if it is there; nobody waits for it.
+const RUNTIME_PATIENCE: Duration = Duration::from_millis(500);
+
+/// This machine.
+struct Here {
+    images: Option<HashSet<String>>,
+}
+
+impl World for Here {
+    fn path(&self, path: &str) -> Option<Option<PathKind>> {
+        match std::fs::metadata(path) {
+            Ok(found) if found.is_dir() => Some(Some(PathKind::Directory)),
+            Ok(found) if found.is_file() => Some(Some(PathKind::File)),
+            Ok(_) => Some(Some(PathKind::Other)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(None),
+            Err(_) => None,
+        }
+    }
+
+    fn has_image(&self, image: &str) -> Option<bool> {
+        let images = self.images.as_ref()?;
+        Some(names(image).iter().any(|name| images.contains(name)))
+    }
+}
+
+/// An image as people write it and as runtimes list it.
+fn names(image: &str) -> Vec<String> {
+    let last = image.rsplit('/').next().unwrap_or_default();
+    let tagged = if last.contains(':') || image.contains('@') {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    };
+    vec![
+        format!("docker.io/library/{tagged}"),
+        format!("docker.io/{tagged}"),
+        tagged,
+    ]
+}
+
+/// Another machine, of which nothing is known.
+struct Elsewhere;
+
+impl World for Elsewhere {
+    fn path(&self, _: &str) -> Option<Option<PathKind>> {
+        None
+    }
+    fn has_image(&self, _: &str) -> Option<bool> {
+        None
+    }
+}
+
+pub async fn check(arguments: &CheckArgs) -> Result<()> {
+    let mut files = Vec::new();
+    for path in &arguments.paths {
+        for file in files_of(path)? {
+            let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            files.push((file, bytes));
+        }
+    }
+    let node_name = node_name(arguments.node_name.as_deref());
+    let findings = if arguments.elsewhere {
+        find(&files, &node_name, &Elsewhere)
+    } else {
+        let images = images(&Root::new(arguments.root.root.as_deref())?).await;
+        find(&files, &node_name, &Here { images })
+    };
+    let count = |severity| findings.iter().filter(|found| found.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    print(arguments.output, &findings, files.len());
+    if errors > 0 || (arguments.strict && warnings > 0) {
+        bail!("{errors} errors, {warnings} warnings");
+    }
+    Ok(())
+}
+
+fn print(output: Output, findings: &[Finding], files: usize) {
+    match output {
+        Output::Text => findings.iter().for_each(|finding| println!("{finding}")),
+        Output::Json => println!("{:#}", json!({"files": files, "findings": findings})),
+    }
+}
+
+/// A file itself; of a directory what the agent reads.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    let found = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if !found.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let hidden = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        name.as_encoded_bytes().starts_with(b".")
+    };
+    let mut files: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file() && !hidden(path))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The names of the images that the node's runtime has, if it answers.
+async fn images(root: &Root) -> Option<HashSet<String>> {
+    let endpoint = recorded_endpoint(root).ok()??;
+    let endpoint = Endpoint::parse(&endpoint).ok()?;
+    let remote = Remote::connect_within(&endpoint, RUNTIME_PATIENCE).await.ok()?;
+    let images = remote.list_images(None).await.ok()?;
+    let names = images.into_iter().flat_map(|image| {
+        let digests = image.repo_digests.into_iter();
+        digests.chain(image.repo_tags).chain([image.id])
+    });
+    Some(names.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_read_as_the_agent_reads_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        for file in ["b.yaml", "a.txt", ".hidden"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let files = files_of(dir.path()).unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap()).collect();
+        assert_eq!(names, ["a.txt", "b.yaml"]);
+        assert!(files_of(&dir.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn images_are_known_by_short_and_full_names() {
+        let images = ["docker.io/library/busybox:latest", "registry.local/a/b:1"];
+        let here = Here {
+            images: Some(images.map(str::to_owned).into()),
+        };
+        for (image, has) in [
+            ("busybox", true),
+            ("busybox:latest", true),
+            ("registry.local/a/b:1", true),
+            ("busybox:1", false),
+        ] {
+            assert_eq!(here.has_image(image), Some(has), "{image}");
+        }
+        assert_eq!(Here { images: None }.has_image("busybox"), None);
+    }
+}
