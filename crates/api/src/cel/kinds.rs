@@ -40,7 +40,8 @@ fn of(field: &Field, depth: usize) -> Type {
         schema::Type::Int32 | schema::Type::Int64 => Type::Int,
         schema::Type::Bool => Type::Bool,
         schema::Type::Time | schema::Type::MicroTime => Type::Timestamp,
-        schema::Type::IntOrString | schema::Type::Raw => Type::Dyn,
+        schema::Type::Double => Type::Double,
+        schema::Type::IntOrString | schema::Type::Raw | schema::Type::Either(..) => Type::Dyn,
         schema::Type::Strings => Type::list(Type::String),
         schema::Type::Message(id) => message(id, depth + 1),
     };
