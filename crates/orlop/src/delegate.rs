@@ -28,10 +28,13 @@ pub enum Refused {
     Unreachable,
 }
 
+/// What was answered to whom about which path, and when.
+type Known = HashMap<(String, String), (Instant, Result<(), Refused>)>;
+
 /// Asks the API server.
 pub struct Delegate {
     client: kube::Client,
-    known: Mutex<HashMap<(String, String), (Instant, Result<(), Refused>)>>,
+    known: Mutex<Known>,
 }
 
 struct User {
