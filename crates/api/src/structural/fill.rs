@@ -2,6 +2,16 @@
 use super::{Additional, Node};
 use serde_json::Value;
 
+/// Whether a schema has any default.
+pub fn fills(schema: &Node) -> bool {
+    let each = match &schema.additional {
+        Additional::Each(node) => Some(node),
+        Additional::Unspecified | Additional::Anything => None,
+    };
+    let below = each.into_iter().chain(&schema.items).map(|node| &**node);
+    schema.default.is_some() || schema.properties.values().chain(below).any(fills)
+}
+
 /// Fills defaults into a value, and into what they bring.
 pub fn fill(value: &mut Value, schema: &Node) {
     match value {

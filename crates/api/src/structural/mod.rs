@@ -17,7 +17,7 @@ mod tests;
 mod validate;
 
 pub use compile::{Malformed, compile};
-pub use fill::fill;
+pub use fill::{fill, fills};
 pub use prune::prune;
 pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};

@@ -142,9 +142,12 @@ fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) {
     };
     // One that cannot be read is reported where it is put into the cache.
     if let Ok(crd) = serde_json::from_slice(stored)
-        && let Some(resource) = cache.custom().put(&crd)
+        && let Some((resource, renewed)) = cache.custom().put(&crd)
     {
         cache.declare(resource);
+        if renewed {
+            cache.renew(resource);
+        }
     }
 }
 

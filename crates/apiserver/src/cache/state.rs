@@ -99,6 +99,13 @@ impl Cache {
         });
     }
 
+    /// Lets all objects of a resource be read as it says now: it has other defaults.
+    pub(super) fn renew(&self, resource: &Resource) {
+        if let Some(id) = self.storage(resource) {
+            self.state.write().storages[id.0].renew();
+        }
+    }
+
     /// The storage of a resource; resources that are views of another share it.
     pub fn storage(&self, resource: &Resource) -> Option<StorageId> {
         self.state.read().by_prefix.get(resource.storage).copied()
@@ -416,10 +423,15 @@ impl Storage {
 
     /// Gives all objects the form of another resource that is stored in the same place.
     fn take_form(&mut self, resource: &'static Resource) {
-        if std::ptr::eq(self.resource, resource) {
-            return;
+        if !std::ptr::eq(self.resource, resource) {
+            self.resource = resource;
+            self.renew();
         }
-        self.resource = resource;
+    }
+
+    /// Gives all objects the form that their resource has now. That is no change of theirs: nobody is told.
+    fn renew(&mut self) {
+        let resource = self.resource;
         for object in self.objects.values_mut() {
             let stored = encode::stored(resource, &object.value());
             match Object::from_stored(resource, object.key.clone(), &stored, object.revision, false) {

@@ -33,6 +33,7 @@ pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
         declared.push(Declared {
             resource: resource(crd, version, storage),
             definition: Definition {
+                fills: structural::fills(&schema),
                 schema,
                 schema_text: schema_text.clone(),
                 columns: Columns::of(version),

@@ -23,8 +23,10 @@ pub use declare::schema_path;
 pub use names::{initial_status, is_established};
 pub use registry::{DEFINITIONS, Registry};
 
+use crate::encode;
 use crate::resources::Resource;
 use crate::status::Cause;
+use bytes::Bytes;
 use orlop_api::structural::{self, Node};
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -37,6 +39,8 @@ pub struct Definition {
     pub schema: Node,
     /// As it was written, for OpenAPI.
     pub schema_text: Value,
+    /// The schema has defaults.
+    pub fills: bool,
     pub columns: Columns,
     /// JSON pointers of replicas, replicas in the status, and the selector in the status.
     pub scale: Option<Scale>,
@@ -68,6 +72,19 @@ impl Custom {
     pub fn definition(&self) -> Arc<Definition> {
         self.definition.read().clone()
     }
+}
+
+/// The stored bytes of an object with the defaults that its schema has now, if it lacks any: what was stored before a
+/// default was declared is read with it.
+pub fn filled(resource: &Resource, stored: &[u8]) -> Option<Bytes> {
+    let definition = resource.custom?.definition();
+    if !definition.fills {
+        return None;
+    }
+    let mut object = serde_json::from_slice(stored).ok()?;
+    structural::fill(&mut object, &definition.schema);
+    let filled = encode::stored(resource, &object);
+    (filled != stored).then_some(filled)
 }
 
 /// What is wrong with an object by the schema of its resource; nothing, if that is no custom one.

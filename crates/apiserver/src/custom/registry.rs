@@ -1,4 +1,5 @@
 //! The custom resources that are served now.
+use super::Custom;
 use super::declare::{Declared, declare, replace, same, settle};
 use super::names::is_established;
 use crate::resources::Resource;
@@ -24,8 +25,8 @@ pub struct Registry {
 
 impl Registry {
     /// Takes a definition as it is now; answers the resource whose form its objects are stored in, if they are to
-    /// be kept.
-    pub fn put(&self, crd: &Value) -> Option<&'static Resource> {
+    /// be kept, and whether they have other defaults than before.
+    pub fn put(&self, crd: &Value) -> Option<(&'static Resource, bool)> {
         let name = crd["metadata"]["name"].as_str().unwrap_or_default();
         let declared = if is_established(crd) {
             declare(crd).unwrap_or_else(|errors| {
@@ -52,9 +53,9 @@ impl Registry {
         let mut versions = Vec::with_capacity(declared.len());
         for version in declared {
             let (storage, name) = (version.storage, version.resource.version);
-            let resource = kept_or_settled(&before, version);
+            let (resource, renewed) = kept_or_settled(&before, version);
             if storage {
-                stored = Some(resource);
+                stored = Some((resource, renewed));
             }
             versions.push(Version {
                 resource,
@@ -111,13 +112,17 @@ impl Registry {
     }
 }
 
-fn kept_or_settled(before: &[Version], version: Declared) -> &'static Resource {
+/// The resource of a version, and whether it is one from before that has other defaults now.
+fn kept_or_settled(before: &[Version], version: Declared) -> (&'static Resource, bool) {
     match before.iter().find(|b| same(b.resource, &version.resource)) {
         Some(kept) => {
-            replace(kept.resource, version.definition);
-            kept.resource
+            let definition = version.definition;
+            let changed = |custom: &Custom| custom.definition().schema_text != definition.schema_text;
+            let renewed = definition.fills && kept.resource.custom.is_some_and(changed);
+            replace(kept.resource, definition);
+            (kept.resource, renewed)
         }
-        None => settle(version),
+        None => (settle(version), false),
     }
 }
 

@@ -496,3 +496,44 @@ async fn a_definition_with_a_rule_that_may_take_too_long_is_refused() {
         json!({"type": "array", "maxItems": 20, "items": {"type": "string", "maxLength": 30}});
     admin.post(CRDS, crd).await.ok();
 }
+
+/// Defaults are filled in when an object is read, whatever was stored before they were declared.
+#[tokio::test]
+async fn m09_what_was_stored_before_a_default_is_read_with_it() {
+    let store = TestStore::new().await;
+    let admin = Cluster::over(store.clone()).await.admin();
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let crd = |properties: Value| {
+        json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "cups.example.com"},
+            "spec": {"group": "example.com", "scope": "Namespaced",
+                "names": {"plural": "cups", "singular": "cup", "kind": "Cup", "listKind": "CupList"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object", "properties": {"spec": {"type": "object", "properties": properties}}}}}]}})
+    };
+    admin
+        .post(crds, crd(json!({"size": {"type": "integer"}})))
+        .await
+        .ok();
+    let cups = "/apis/example.com/v1/namespaces/default/cups";
+    let cup = json!({"apiVersion": "example.com/v1", "kind": "Cup", "metadata": {"name": "c"}, "spec": {"size": 2}});
+    let stored = admin.post(cups, cup.clone()).await.ok();
+    let with_default =
+        crd(json!({"size": {"type": "integer"}, "colour": {"type": "string", "default": "white"}}));
+    let patch = json!({"spec": with_default["spec"]});
+    admin
+        .patch(&format!("{crds}/cups.example.com"), "merge", patch)
+        .await
+        .ok();
+    let path = format!("{cups}/c");
+    let expected = json!({"size": 2, "colour": "white"});
+    let read = admin.get(&path).await.ok();
+    assert_eq!(read["spec"], expected);
+    assert_eq!(version(&read), version(&stored), "it is the same version");
+    assert_eq!(admin.get(cups).await.ok()["items"][0]["spec"], expected);
+    let mut watch = admin.watch(&format!("{cups}?watch=true")).await;
+    assert_eq!(watch.next().await.unwrap()["object"]["spec"], expected);
+    // After a restart as well.
+    let again = Cluster::over(store).await.admin();
+    assert_eq!(again.get(&path).await.ok()["spec"], expected);
+}
