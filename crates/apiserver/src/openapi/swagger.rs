@@ -3,6 +3,7 @@
 //! It is made from the documents of v3 when somebody asks, and kept compressed until something changes.
 use super::{Document, documents};
 use crate::ApiServer;
+use crate::resources;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -19,6 +20,13 @@ const PATCHES: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// The same for custom resources, whose lists have no merge strategies: kubectl patches as this says.
+const CUSTOM_PATCHES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
     "application/apply-patch+yaml",
 ];
 
@@ -199,7 +207,16 @@ fn operation(method: &str, v3: Value) -> Value {
             *response = json!({"description": response["description"], "schema": schema});
         }
     }
-    let consumes = if method == "patch" { PATCHES } else { &["*/*"] };
+    let kind = members
+        .get("x-kubernetes-group-version-kind")
+        .cloned()
+        .unwrap_or_default();
+    let of = |key: &str| kind[key].as_str().unwrap_or_default();
+    let consumes: &[&str] = match method {
+        "patch" if resources::serves(of("group"), of("version")) => PATCHES,
+        "patch" => CUSTOM_PATCHES,
+        _ => &["*/*"],
+    };
     members.insert("consumes".to_owned(), json!(consumes));
     members.insert(
         "produces".to_owned(),
@@ -220,6 +237,18 @@ fn operation(method: &str, v3: Value) -> Value {
 mod tests {
     use super::super::BUILT_IN;
     use super::*;
+
+    /// P16: `kubectl apply` of a changed custom resource sends what the document says it may.
+    #[test]
+    fn custom_resources_take_no_strategic_patches() {
+        for (group, takes) in [("apps", true), ("example.com", false)] {
+            let kind = json!({"group": group, "version": "v1", "kind": "K"});
+            let made = operation("patch", json!({"x-kubernetes-group-version-kind": kind}));
+            let consumes = made["consumes"].as_array().cloned().unwrap_or_default();
+            let strategic = json!("application/strategic-merge-patch+json");
+            assert_eq!(consumes.contains(&strategic), takes, "{group}");
+        }
+    }
 
     #[test]
     fn every_reference_leads_to_a_definition() {
