@@ -6,10 +6,8 @@ use std::borrow::Cow;
 pub struct Texts {
     /// One after the other: name and value of each label, then the fields' values.
     all: Box<str>,
-    /// Where each ends.
+    /// How many of them belong to labels, if there are any texts; then where each ends.
     ends: Box<[u32]>,
-    /// How many of them belong to labels.
-    of_labels: u32,
 }
 
 impl Texts {
@@ -23,37 +21,44 @@ impl Texts {
         }
         let of_labels = texts.len() as u32;
         texts.extend(fields);
+        if texts.is_empty() {
+            return Self::default();
+        }
         let mut end = 0;
         let ends = texts.iter().map(|text| {
             end += text.len() as u32;
             end
         });
         Self {
-            ends: ends.collect(),
+            ends: std::iter::once(of_labels).chain(ends).collect(),
             all: texts.concat().into(),
-            of_labels,
         }
     }
 
+    fn of_labels(&self) -> usize {
+        self.ends.first().map_or(0, |count| *count as usize)
+    }
+
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        let names = (0..self.of_labels as usize).step_by(2);
+        let names = (0..self.of_labels()).step_by(2);
         names.filter_map(|place| Some((self.get(place)?, self.get(place + 1)?)))
     }
 
     pub fn fields(&self) -> impl Iterator<Item = &str> {
-        (self.of_labels as usize..self.ends.len()).filter_map(|place| self.get(place))
+        (self.of_labels()..self.ends.len().saturating_sub(1)).filter_map(|place| self.get(place))
     }
 
     pub fn field(&self, index: usize) -> Option<&str> {
-        self.get(self.of_labels as usize + index)
+        self.get(self.of_labels() + index)
     }
 
     fn get(&self, place: usize) -> Option<&str> {
-        let from = match place.checked_sub(1) {
-            Some(before) => *self.ends.get(before)?,
-            None => 0,
+        let from = match place {
+            0 => 0,
+            // The first number is a count, so the text before ends at this one.
+            _ => *self.ends.get(place)?,
         };
-        self.all.get(from as usize..*self.ends.get(place)? as usize)
+        self.all.get(from as usize..*self.ends.get(place + 1)? as usize)
     }
 }
 

@@ -56,6 +56,7 @@ pub async fn start(
     )?;
     let mut config = Config::new(address);
     config.shutdown = shutdown.clone();
+    config.authentication.client_ca = Some(authority.certificate().to_owned());
     config.kubelet_client = Some(KubeletClientTls {
         // The agent is at hand, whoever signed its certificate.
         ca: None,
