@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn placeholder_is_a_valid_pod_that_says_what_is_wrong() {
-        let pod = of(Path::new("/m/My_Web.yaml"), "line 3: no", "N1");
+        let pod = of(Path::new("/m/My_Web.yaml"), "line 3: no", "n1");
         assert_eq!(pod.metadata.name.as_deref(), Some("invalid-manifest-my-web-n1"));
         assert_eq!(message(&pod), Some("manifest /m/My_Web.yaml: line 3: no"));
         assert_eq!(pod.metadata.uid.as_ref().unwrap().len(), 32);

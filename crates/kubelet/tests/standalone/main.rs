@@ -87,7 +87,17 @@ async fn manifests_life_from_drop_to_removal() {
 
     node.remove_manifest("web.yaml");
     node.until_none().await;
-    assert!(agent.pods.list().is_empty());
+    let names: Vec<_> = agent
+        .pods
+        .list()
+        .iter()
+        .filter_map(|record| record.pod.metadata.name.clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["invalid-manifest-bad-n1"],
+        "only what stands for the faulty manifest is left"
+    );
     agent.stop().await;
     node.finish().await;
 }
