@@ -7,7 +7,7 @@ use crate::annotations::CONFIG_HASH;
 use crate::taints::NO_EXECUTE;
 use crate::validation::{FieldError, pod_create};
 use crate::yaml::{Location, Node, Value, first_document, second_document};
-use crate::{defaults, taints};
+use crate::{defaults, taints, wire};
 use k8s_openapi::api::core::v1::{Pod, PodStatus, Toleration};
 use std::fmt;
 use std::path::PathBuf;
@@ -183,6 +183,17 @@ pub struct Examined {
     pub tree: Node,
     /// Where another document begins, which is not read.
     pub next_document: Option<Location>,
+}
+
+impl Examined {
+    /// Paths of the fields that no Pod has, which decoding passes over.
+    pub fn unknown_fields(&self) -> Vec<String> {
+        let found = wire::unknown_fields("v1", "Pod", &self.tree.to_json());
+        let path = |finding| match finding {
+            wire::Finding::Unknown(path) | wire::Finding::Duplicate(path) => path,
+        };
+        found.into_iter().map(path).collect()
+    }
 }
 
 /// As [`static_pod`], with every error at its own place.

@@ -246,6 +246,10 @@ fn alone(manifest: &Good<'_>, world: &dyn World, findings: &mut Vec<Finding>) {
             )
         });
     }
+    for field in manifest.examined.unknown_fields() {
+        let message = "no Pod has this field: the agent passes over it".to_owned();
+        findings.push(manifest.warn("unknown-field", field, message));
+    }
     let Some(spec) = manifest.examined.pod.spec.as_ref() else {
         return;
     };
@@ -351,6 +355,17 @@ mod tests {
         assert!(
             torn[0].starts_with("a.yaml:1:") && torn[0].contains(": error: "),
             "{torn:?}"
+        );
+    }
+
+    #[test]
+    fn misspelt_fields_are_warned_about_where_they_stand() {
+        let found = found(&[("a.yaml", pod("a", "    imgaePullPolicy: Never\n"))]);
+        assert_eq!(
+            found,
+            [
+                "a.yaml:9:22: warning: spec.containers[0].imgaePullPolicy: no Pod has this field: the agent passes over it"
+            ]
         );
     }
 
