@@ -13,6 +13,7 @@ mod network;
 mod nodes;
 mod pods;
 mod rbac;
+mod serving;
 mod storage;
 mod volumes;
 mod workloads;
@@ -179,6 +180,9 @@ pub fn table_for(kind: &str, group: &str) -> Option<&'static TableSpec> {
         ("networking.k8s.io", "NetworkPolicy") => &ingress::NETWORK_POLICIES,
         ("networking.k8s.io", "IPAddress") => &ingress::IP_ADDRESSES,
         ("networking.k8s.io", "ServiceCIDR") => &ingress::SERVICE_CIDRS,
+        ("apiregistration.k8s.io", "APIService") => &serving::API_SERVICES,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &serving::FLOW_SCHEMAS,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &serving::PRIORITY_LEVELS,
         ("coordination.k8s.io", "Lease") => &cluster::LEASES,
         ("discovery.k8s.io", "EndpointSlice") => &network::ENDPOINT_SLICES,
         ("scheduling.k8s.io", "PriorityClass") => &cluster::PRIORITY_CLASSES,
