@@ -60,10 +60,12 @@ impl Node {
         let config = root.path().join("kubelet.yaml");
         let (port, healthz_port, api_port) = (free_port(), free_port(), free_port());
         let manifests = root.path().join("etc/kubernetes/manifests");
+        // How full the machine's disk is must not decide what a test comes to.
         let text = format!(
             "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
              port: {port}\nhealthzPort: {healthz_port}\nstaticPodPath: {}\n\
-             failCgroupV1: false\nfailSwapOn: false\ncgroupRoot: /{name}\n{}",
+             failCgroupV1: false\nfailSwapOn: false\ncgroupRoot: /{name}\n\
+             evictionHard: {{memory.available: 50Mi}}\nimageGCHighThresholdPercent: 100\n{}",
             manifests.display(),
             options.kubelet_configuration,
         );
