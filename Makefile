@@ -44,7 +44,7 @@ clean-node: down ## Remove the node's state
 test: deps ## Run all tests, end-to-end ones included
 	$(CARGO) build --locked --bin orlop --bin xtask
 	$(CARGO) test --locked --workspace
-	ORLOP_TEST_STORE=etcd $(CARGO) test --locked --package orlop-apiserver --test api
+	ORLOP_TEST_STORE=etcd $(CARGO) test --locked --workspace --test api
 
 .PHONY: bench
 bench: build images ## Print each figure beside its reference
