@@ -58,6 +58,10 @@ bench-api: build images ## Print the API server's figures beside upstream's
 bench-store: build images ## Print the store's figures beside etcd's
 	$(CARGO) run --release --locked --package orlop-bench -- --part store --orlop $(ORLOP) --images $(IMAGES)
 
+.PHONY: bench-fleet
+bench-fleet: build ## Print the figures of DaemonSets on up to 15,000 hollow nodes
+	$(CARGO) run --release --locked --package orlop-bench -- --part fleet --orlop $(ORLOP)
+
 .PHONY: torture
 torture: deps ## Power cuts at every call, 10,000 seeds, 200 rounds of kill -9 (some minutes)
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture

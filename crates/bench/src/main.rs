@@ -4,6 +4,7 @@
 //! `--manifests` and `--runtime-endpoint` put the same load on another node agent; `--reference`
 //! puts the API server's on a second one.
 mod api;
+mod fleet;
 mod machine;
 mod marker;
 mod report;
@@ -30,6 +31,12 @@ pub struct Options {
     /// Of the API server's table, these parts only.
     #[arg(long, value_enum, value_delimiter = ',')]
     figures: Vec<api::Figures>,
+    /// Of the fleet's table, these parts only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    fleet_figures: Vec<fleet::Figures>,
+    /// Largest fleet of hollow nodes.
+    #[arg(long, default_value_t = 15_000)]
+    nodes_max: usize,
     /// Counted rounds of each figure.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -53,6 +60,8 @@ enum Part {
     Store,
     /// The API server, over TLS.
     Api,
+    /// DaemonSets on hollow nodes.
+    Fleet,
 }
 
 #[tokio::main]
@@ -72,6 +81,9 @@ async fn main() -> Result<()> {
     }
     if matches!(options.part, Part::All | Part::Api) {
         api::measure(&options.orlop, options.reference.as_deref(), &options.figures).await?;
+    }
+    if matches!(options.part, Part::All | Part::Fleet) {
+        fleet::measure(&options.orlop, &options.fleet_figures, options.nodes_max).await?;
     }
     let Some(images) = options.images.as_deref().filter(|_| measures_node) else {
         return Ok(());

@@ -32,6 +32,12 @@ pub fn bar(what: &str, ours: f64, unit: &str, reference: &str, bar: f64) {
     );
 }
 
+/// One figure without a bar.
+pub fn figure(what: &str, ours: f64, unit: &str) {
+    let ours = format!("{ours:.1} {unit}");
+    println!("{what:<52} {ours:>12} {:>12}", "-");
+}
+
 /// A latency beside what it rests on; the bar is for what comes on top.
 pub fn above(what: &str, ours: &[Duration], reference: &[Duration], bar: Duration) {
     let (ours, reference) = (median(ours), median(reference));

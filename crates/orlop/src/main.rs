@@ -79,6 +79,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::ControllerManager(arguments) => {
             runtime(arguments.log.verbosity)?.block_on(commands::led::controller_manager(arguments))
         }
+        Command::Hollow(arguments) => {
+            runtime(arguments.log.verbosity)?.block_on(commands::hollow::hollow(arguments))
+        }
         Command::Scheduler(arguments) => {
             runtime(arguments.log.verbosity)?.block_on(commands::led::scheduler(arguments))
         }

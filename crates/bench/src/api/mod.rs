@@ -2,7 +2,7 @@
 //! figures on a machine of this kind (two cores for server and client together) where none does.
 mod answer;
 mod connection;
-mod cpu;
+pub mod cpu;
 mod load;
 mod memory;
 mod objects;
@@ -17,7 +17,8 @@ pub use cpu::PerRequest;
 use load::Load;
 use std::path::Path;
 use std::time::Duration;
-use target::{Own, Target};
+pub use target::Own;
+use target::Target;
 
 /// What each load came to.
 struct Rates<L = Load> {

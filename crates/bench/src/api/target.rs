@@ -184,7 +184,8 @@ impl Own {
         Ok(own)
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// For its administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
         self.root.path().join("admin.conf")
     }
 
@@ -193,6 +194,11 @@ impl Own {
             server: Some(self.process.id()),
             ..Target::of_kubeconfig(&self.kubeconfig())?
         })
+    }
+
+    /// Processor time until now.
+    pub fn cpu(&self) -> Result<Duration> {
+        cpu::of_process(&self.process.id().to_string())
     }
 
     /// Stops it with its state on disk and starts it again.

@@ -2,12 +2,14 @@
 mod audit;
 mod authentication;
 mod etcd;
+mod hollow;
 mod inert;
 mod manifests;
 mod parts;
 mod store;
 
 pub use etcd::{EtcdArgs, ServingTlsArgs};
+pub use hollow::HollowArgs;
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
@@ -58,6 +60,8 @@ pub enum Command {
     Pods(PodsArgs),
     /// Look after the store of a node: check it, back it up, restore it.
     Store(StoreArgs),
+    /// Register nodes without machines, whose pods run on nothing, to see how a control plane does with thousands.
+    Hollow(HollowArgs),
     /// Print a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }

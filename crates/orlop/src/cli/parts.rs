@@ -207,7 +207,7 @@ pub struct LeaderArgs {
 }
 
 /// `8760h`, as Go writes durations.
-fn go_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn go_duration(text: &str) -> Result<Duration, String> {
     orlop_api::duration::parse_go_duration(text).ok_or_else(|| format!("{text} is no duration such as 8760h"))
 }
 

@@ -6,6 +6,7 @@ pub mod check;
 pub mod doctor;
 pub mod down;
 pub mod etcd;
+pub mod hollow;
 pub mod kubelet;
 pub mod led;
 pub mod listings;

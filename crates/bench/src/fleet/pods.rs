@@ -1,0 +1,181 @@
+//! What a client sees of the pods while they come, run and go.
+use anyhow::{Context, Result};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::watcher;
+use kube::{Api, Resource};
+use orlop_client::informer::{Informer, ObjectKey, Projection, Store};
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Index: pods by the name of their DaemonSet, of those that are bound.
+const BOUND: usize = 0;
+/// Index: pods by the name of their DaemonSet.
+const ALL: usize = 1;
+/// Index: bound pods by node.
+const ON_NODE: usize = 2;
+
+/// What is read of a pod.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ReadPod {
+    #[serde(deserialize_with = "metadata")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: ReadSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ReadSpec {
+    node_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    deletion_timestamp: Option<Time>,
+}
+
+fn metadata<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
+    let read = ReadMetadata::deserialize(from)?;
+    Ok(ObjectMeta {
+        name: read.name,
+        namespace: read.namespace,
+        uid: read.uid,
+        resource_version: read.resource_version,
+        deletion_timestamp: read.deletion_timestamp,
+        ..ObjectMeta::default()
+    })
+}
+
+impl Resource for ReadPod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+    fn kind((): &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+    fn group((): &()) -> Cow<'_, str> {
+        "".into()
+    }
+    fn version((): &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+    fn plural((): &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// What is remembered of it.
+#[derive(Debug)]
+pub struct Seen {
+    node: Option<String>,
+}
+
+impl Projection for Seen {
+    type Object = ReadPod;
+    const INDEXES: usize = 3;
+
+    fn project(pod: ReadPod) -> Self {
+        Self {
+            node: pod.spec.node_name,
+        }
+    }
+
+    fn index(&self, key: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
+        let set = key.name.rsplit_once('-').map_or(&*key.name, |(set, _)| set);
+        add(ALL, set);
+        if let Some(node) = &self.node {
+            add(BOUND, set);
+            add(ON_NODE, node);
+        }
+    }
+}
+
+/// A watch of all pods.
+pub struct Pods {
+    store: Arc<Store<Seen>>,
+    changed: Arc<Notify>,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+impl Pods {
+    pub async fn watch(client: &kube::Client) -> Self {
+        let informer = Arc::new(Informer::<Seen>::new());
+        let (store, changed) = (informer.store().clone(), Arc::new(Notify::new()));
+        let tell = changed.clone();
+        informer.on_change(move |_| tell.notify_one());
+        let (this, api) = (informer.clone(), Api::all(client.clone()));
+        let watch = tokio::spawn(async move { this.run(api, watcher::Config::default()).await });
+        informer.synced().await;
+        Self {
+            store,
+            changed,
+            watch,
+        }
+    }
+
+    async fn until(&self, what: &str, limit: Duration, holds: impl Fn(&Store<Seen>) -> bool) -> Result<()> {
+        let held = async {
+            loop {
+                let changed = self.changed.notified();
+                if holds(&self.store) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        tokio::time::timeout(limit, held)
+            .await
+            .with_context(|| format!("{what} after {} s", limit.as_secs()))
+    }
+
+    /// Until so many pods of the DaemonSet are bound.
+    pub async fn bound(&self, set: &str, count: usize, limit: Duration) -> Result<()> {
+        let holds = |store: &Store<Seen>| store.count_by_index(BOUND, set) == count;
+        let done = self.until("not all pods are bound", limit, holds).await;
+        done.with_context(|| {
+            let (all, bound) = (
+                self.store.count_by_index(ALL, set),
+                self.store.count_by_index(BOUND, set),
+            );
+            format!("{set}: {all} pods, {bound} bound, {count} wanted")
+        })
+    }
+
+    /// Until all but a fiftieth of so many pods of the DaemonSet are bound.
+    pub async fn nearly_bound(&self, set: &str, count: usize, limit: Duration) -> Result<()> {
+        let holds = |store: &Store<Seen>| store.count_by_index(BOUND, set) >= count - count / 50;
+        self.until("not all pods are bound", limit, holds).await
+    }
+
+    /// Until so many pods are bound to the node.
+    pub async fn on_node(&self, node: &str, count: usize, limit: Duration) -> Result<()> {
+        let holds = |store: &Store<Seen>| store.count_by_index(ON_NODE, node) == count;
+        self.until("the node lacks pods", limit, holds).await
+    }
+
+    /// Until no pod of the DaemonSet is left.
+    pub async fn gone(&self, set: &str, limit: Duration) -> Result<()> {
+        let holds = |store: &Store<Seen>| store.count_by_index(ALL, set) == 0;
+        self.until("not all pods are gone", limit, holds).await
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
