@@ -1,8 +1,8 @@
 //! Client certificates that are judged after the handshake, so that a wrong one is answered (401) rather than the
 //! connection broken, and so that a server can tell which of its authorities has signed one.
-use crate::PkiError;
+use crate::{PkiError, version_one};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject};
+use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -15,6 +15,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct ClientAuthorities {
     verifier: Arc<dyn ClientCertVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
 }
 
 impl ClientAuthorities {
@@ -27,7 +28,13 @@ impl ClientAuthorities {
                 what,
                 reason: error.to_string(),
             })?;
-        Ok(Self { verifier })
+        let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .filter_map(Result::ok)
+            .collect();
+        Ok(Self {
+            verifier,
+            certificates,
+        })
     }
 
     /// Whether they have signed this chain (the client's own certificate first), and it is valid now.
@@ -35,9 +42,12 @@ impl ClientAuthorities {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return false;
         };
-        self.verifier
-            .verify_client_cert(leaf, intermediates, UnixTime::now())
-            .is_ok()
+        let now = UnixTime::now();
+        if version_one::is(leaf) {
+            let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+            return version_one::signed(&self.certificates, leaf, intermediates, &algorithms, now);
+        }
+        self.verifier.verify_client_cert(leaf, intermediates, now).is_ok()
     }
 }
 
@@ -53,6 +63,14 @@ pub(crate) fn roots(pem: &str, what: &'static str) -> Result<RootCertStore, PkiE
     Ok(roots)
 }
 
+/// Schemes that nothing may be signed with since TLS 1.3.
+const OF_TLS12_ONLY: [SignatureScheme; 4] = [
+    SignatureScheme::RSA_PKCS1_SHA1,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+];
+
 /// Asks for a certificate and takes any whose holder has its key.
 #[derive(Debug)]
 pub(crate) struct AnyClient {
@@ -66,6 +84,16 @@ impl AnyClient {
             provider,
             hints: roots.subjects(),
         }
+    }
+
+    /// The algorithms that a signature's scheme stands for.
+    fn of(
+        &self,
+        signature: &DigitallySignedStruct,
+    ) -> &'static [&'static dyn SignatureVerificationAlgorithm] {
+        let mapping = self.provider.signature_verification_algorithms.mapping;
+        let found = mapping.iter().find(|(scheme, _)| *scheme == signature.scheme);
+        found.map_or(&[], |(_, algorithms)| algorithms)
     }
 }
 
@@ -94,6 +122,10 @@ impl ClientCertVerifier for AnyClient {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        if version_one::is(certificate) {
+            let verified = version_one::verify_handshake(message, certificate, signature, self.of(signature));
+            return verified.map(|()| HandshakeSignatureValid::assertion());
+        }
         verify_tls12_signature(message, certificate, signature, algorithms)
     }
 
@@ -104,6 +136,17 @@ impl ClientCertVerifier for AnyClient {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
+        if version_one::is(certificate) {
+            // A scheme of this version means one algorithm, which comes first.
+            let one = self.of(signature).get(..1).unwrap_or_default();
+            let one = if OF_TLS12_ONLY.contains(&signature.scheme) {
+                &[]
+            } else {
+                one
+            };
+            let verified = version_one::verify_handshake(message, certificate, signature, one);
+            return verified.map(|()| HandshakeSignatureValid::assertion());
+        }
         verify_tls13_signature(message, certificate, signature, algorithms)
     }
 

@@ -15,6 +15,7 @@ mod kubeconfig;
 mod request;
 mod tls;
 mod token;
+mod version_one;
 
 pub use any_certificate::any_certificate;
 pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
