@@ -19,7 +19,7 @@ pub struct Node {
     pub name: String,
 }
 
-fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
@@ -69,14 +69,6 @@ impl Node {
 
     pub fn manifests(&self) -> PathBuf {
         self.root.path().join("etc/kubernetes/manifests")
-    }
-
-    pub fn runtime_endpoint(&self) -> String {
-        let path = self.root.path().join("run/orlop/runtime-endpoint");
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
     }
 
     /// Starts the process.

@@ -3,12 +3,12 @@
 //!
 //! `--manifests` and `--runtime-endpoint` put the same load on another node agent; `--reference`
 //! puts the API server's on a second one.
+mod agent;
 mod api;
 mod fleet;
 mod machine;
 mod marker;
 mod report;
-mod static_pod;
 mod store;
 mod whole_node;
 
@@ -37,6 +37,9 @@ pub struct Options {
     /// Largest fleet of hollow nodes.
     #[arg(long, default_value_t = 15_000)]
     nodes_max: usize,
+    /// Of the node agent's table, these parts only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    agent_figures: Vec<agent::AgentFigures>,
     /// Counted rounds of each figure.
     #[arg(long, default_value_t = 11)]
     rounds: usize,
@@ -46,9 +49,12 @@ pub struct Options {
     /// Measure a node agent that runs already: its manifests directory …
     #[arg(long, requires = "runtime_endpoint")]
     manifests: Option<PathBuf>,
-    /// … and its CRI socket.
+    /// … its CRI socket …
     #[arg(long, requires = "manifests")]
     runtime_endpoint: Option<String>,
+    /// … and a kubeconfig for its API server, if it has one; its node is called `bench`.
+    #[arg(long, requires = "manifests")]
+    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -56,6 +62,8 @@ enum Part {
     All,
     /// The node agent and the whole node.
     Node,
+    /// The node agent alone.
+    Agent,
     /// The store, beside etcd.
     Store,
     /// The API server, over TLS.
@@ -69,9 +77,10 @@ async fn main() -> Result<()> {
     let options = Options::parse();
     report::header();
     if let (Some(manifests), Some(endpoint)) = (&options.manifests, &options.runtime_endpoint) {
-        return static_pod::measure(manifests, endpoint, options.rounds).await;
+        let kubeconfig = options.kubeconfig.as_deref();
+        return agent::measure_other(manifests, endpoint, kubeconfig, options.rounds).await;
     }
-    let measures_node = matches!(options.part, Part::All | Part::Node);
+    let measures_node = matches!(options.part, Part::All | Part::Node | Part::Agent);
     ensure!(
         options.images.is_some() || !measures_node,
         "--images is needed to measure a node"
@@ -88,7 +97,10 @@ async fn main() -> Result<()> {
     let Some(images) = options.images.as_deref().filter(|_| measures_node) else {
         return Ok(());
     };
+    agent::measure(&options.orlop, images, &options.agent_figures, options.rounds).await?;
+    if options.part == Part::Agent {
+        return Ok(());
+    }
     let mut node = machine::Node::start(&options.orlop, images).await?;
-    static_pod::measure(&node.manifests(), &node.runtime_endpoint(), options.rounds).await?;
     whole_node::measure(&mut node, options.rounds.min(7)).await
 }

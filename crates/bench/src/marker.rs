@@ -4,10 +4,10 @@ use inotify::{Inotify, WatchMask};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long one container may take to show itself.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long containers may take to show themselves.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// A directory that containers touch a file in as their first act.
+/// A directory that containers touch files in.
 pub struct Markers {
     directory: tempfile::TempDir,
 }
@@ -23,33 +23,28 @@ impl Markers {
         self.directory.path()
     }
 
-    /// The command of a container that shows itself as `name` and then waits to be stopped.
-    pub fn command(name: &str) -> Vec<String> {
-        let script =
-            format!(": > /markers/{name}; trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done");
-        ["/bin/sh", "-c", &script].map(str::to_owned).to_vec()
-    }
-
-    /// Starts listening for `name`; await the result after starting the container.
-    pub fn expect(&self, name: &str) -> Result<impl Future<Output = Result<()>> + use<>> {
+    /// Starts listening for files of these names; await the result after starting the containers.
+    pub fn expect(&self, names: &[String]) -> Result<impl Future<Output = Result<()>> + use<>> {
+        let mut missing: Vec<PathBuf> = names.iter().map(|name| self.path().join(name)).collect();
         let inotify = Inotify::init()?;
         inotify
             .watches()
             .add(self.path(), WatchMask::CREATE | WatchMask::CLOSE_WRITE)?;
-        let path: PathBuf = self.path().join(name);
         let mut events = inotify.into_event_stream(vec![0_u8; 4096])?;
-        let name = name.to_owned();
         Ok(async move {
             use futures::StreamExt;
             let seen = async {
-                while !path.exists() {
+                loop {
+                    missing.retain(|path| !path.exists());
+                    if missing.is_empty() {
+                        return anyhow::Ok(());
+                    }
                     events.next().await.context("the watch ended")??;
                 }
-                anyhow::Ok(())
             };
             tokio::time::timeout(TIMEOUT, seen)
                 .await
-                .with_context(|| format!("{name} did not start"))?
+                .context("a container did not show itself")?
         })
     }
 }

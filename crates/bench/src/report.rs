@@ -52,6 +52,20 @@ pub fn above(what: &str, ours: &[Duration], reference: &[Duration], bar: Duratio
     );
 }
 
+/// The same in milliseconds.
+pub fn within(what: &str, ours: &[Duration], reference: &[Duration], bar: Duration) {
+    let (ours, reference) = (median(ours), median(reference));
+    let more = ours.saturating_sub(reference);
+    let verdict = if more <= bar { "met" } else { "MISSED" };
+    println!(
+        "{what:<52} {:>12} {:>12} {:>8}  <= {} ms more {verdict}",
+        milliseconds(ours),
+        milliseconds(reference),
+        format!("+{}", more.as_millis()),
+        bar.as_millis(),
+    );
+}
+
 /// Rates, summed over `rounds`; more is better.
 pub fn rate(what: &str, ours: f64, reference: f64, rounds: usize, bar: f64) {
     let ratio = ours / reference;

@@ -146,6 +146,7 @@ pub async fn run_with(
             allowed_sysctls: configuration.allowed_unsafe_sysctls.clone(),
             seccomp_default: configuration.seccomp_default,
             restart_backoff_max: signed(configuration.crash_loop_back_off.max_container_restart_period.0),
+            cluster_domain: configuration.cluster_domain.clone(),
             sync_frequency: signed(configuration.sync_frequency.0),
             // Without an API server nothing fills in the node's addresses (contract, static pods §8.2).
             host_ips: if client.is_some() {

@@ -9,6 +9,7 @@ use crate::probes::Probes;
 use crate::volumes::{VolumeError, VolumeMap, Volumes};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::{EventType, Recorder, reference};
 use orlop_cri::v1;
@@ -17,6 +18,7 @@ use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Pods whose volumes show something that changed, and that wait to be set up again; more make the watches wait.
@@ -29,6 +31,19 @@ struct PodVolumes {
     ready: VolumeMap,
     /// They are not: who waits for them.
     waiting: Option<Mailbox>,
+}
+
+/// How long volumes may take before it is told (contract, node agent §1).
+const VOLUMES_PATIENCE: Duration = Duration::from_secs(123);
+
+fn still_unmounted(pod: &Pod) -> String {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let names: Vec<&str> = volumes.map(|volume| volume.name.as_str()).collect();
+    format!(
+        "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process volumes=[]: \
+         context deadline exceeded",
+        names.join(" ")
+    )
 }
 
 /// One at a time: a pod's volumes are not set up while they are taken down.
@@ -185,10 +200,19 @@ async fn follow(mut changed: mpsc::Receiver<String>, surroundings: Weak<NodeSurr
 impl Surroundings for NodeSurroundings {
     async fn prepare(&self, pod: &Pod) -> Result<(), Lacking> {
         self.cgroups.ensure_pod(pod);
-        self.set_up(pod).await.map_err(|error| Lacking {
-            reason: "FailedMount",
-            message: error.to_string(),
-        })
+        let mut work = std::pin::pin!(self.set_up(pod));
+        loop {
+            match tokio::time::timeout(VOLUMES_PATIENCE, &mut work).await {
+                Ok(outcome) => {
+                    return outcome.map_err(|error| Lacking {
+                        reason: "FailedMount",
+                        message: error.to_string(),
+                    });
+                }
+                // Going on with what hangs costs nothing; beginning anew would cost another thread that hangs.
+                Err(_) => self.tell(pod, "FailedMount", still_unmounted(pod)),
+            }
+        }
     }
 
     fn call_back(&self, uid: &str, mailbox: &Mailbox) {
@@ -222,6 +246,27 @@ impl Surroundings for NodeSurroundings {
         self.cgroups.pod_resources(pod)
     }
 
+    async fn runtime_handler(&self, pod: &Pod) -> Result<String, String> {
+        let class = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.runtime_class_name.as_deref());
+        let Some(class) = class.filter(|class| !class.is_empty()) else {
+            return Ok(String::new());
+        };
+        let Some(client) = self.client.clone() else {
+            return Err(format!(
+                "RuntimeClass {class:?}: the agent runs without an API server"
+            ));
+        };
+        let classes: kube::Api<RuntimeClass> = kube::Api::all(client);
+        match classes.get_opt(class).await {
+            Ok(Some(found)) => Ok(found.handler),
+            Ok(None) => Err(format!("RuntimeClass.node.k8s.io {class:?} not found")),
+            Err(error) => Err(format!("cannot read RuntimeClass {class:?}: {error}")),
+        }
+    }
+
     fn dns(&self, pod: &Pod) -> v1::DnsConfig {
         let (config, notices) = dns::config(pod, &self.settings);
         for notice in notices {
@@ -238,6 +283,7 @@ impl Surroundings for NodeSurroundings {
     ) -> Result<ContainerSetting, String> {
         let services = self.services.variables(pod, &addresses.host).await?;
         let context = EnvContext {
+            root: &self.settings.root,
             pod_ips: &addresses.pod,
             host_ips: &addresses.host,
             services: &services,
@@ -246,7 +292,7 @@ impl Surroundings for NodeSurroundings {
         let env = container_env(pod, container, &context).await;
         let env = env.map_err(|error| error.to_string())?;
         let volumes = self.turn(uid(pod)).lock().await.ready.clone();
-        let mounts = self.volumes.mounts(pod, container, &volumes, &env);
+        let mounts = self.volumes.mounts(pod, container, &volumes, &env).await;
         let mut mounts = mounts.map_err(|error| error.to_string())?;
         let hosts = hosts::mount(&self.settings, pod, container, &addresses.pod);
         mounts.extend(hosts.map_err(|error| error.to_string())?);

@@ -464,6 +464,7 @@ pub fn agent(
             seccomp_default: false,
             allowed_sysctls: Vec::new(),
             restart_backoff_max: SignedDuration::from_secs(300),
+            cluster_domain: "cluster.local".into(),
             sync_frequency: SignedDuration::from_secs(60),
             host_ips: Vec::new(),
             began: Timestamp::now(),

@@ -18,6 +18,10 @@ mod signals;
 use anyhow::Result;
 use cli::{Cli, Command};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// What threads get that wait for the machine, such as for a mount that hangs: the process ends without them.
+const HUNG_THREADS_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     memory::configure();
@@ -53,51 +57,54 @@ fn run(cli: Cli) -> Result<()> {
             clap_complete::generate(shell, &mut cli::command(), "orlop", &mut std::io::stdout());
             Ok(())
         }
-        Command::Etcd(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::etcd::etcd(arguments))
-        }
-        Command::Check(arguments) => runtime(0)?.block_on(commands::check::check(&arguments)),
-        Command::Status(arguments) => runtime(0)?.block_on(commands::status::status(&arguments)),
-        Command::Wait(arguments) => runtime(0)?.block_on(commands::wait::wait(&arguments)),
-        Command::Doctor(arguments) => runtime(0)?.block_on(commands::doctor::doctor(&arguments)),
-        Command::Ps(arguments) => runtime(0)?.block_on(commands::listings::ps(&arguments)),
-        Command::Pods(arguments) => runtime(0)?.block_on(commands::listings::pods(&arguments)),
+        Command::Etcd(arguments) => run_to_end(arguments.log.verbosity, commands::etcd::etcd(arguments)),
+        Command::Check(arguments) => run_to_end(0, commands::check::check(&arguments)),
+        Command::Status(arguments) => run_to_end(0, commands::status::status(&arguments)),
+        Command::Wait(arguments) => run_to_end(0, commands::wait::wait(&arguments)),
+        Command::Doctor(arguments) => run_to_end(0, commands::doctor::doctor(&arguments)),
+        Command::Ps(arguments) => run_to_end(0, commands::listings::ps(&arguments)),
+        Command::Pods(arguments) => run_to_end(0, commands::listings::pods(&arguments)),
         Command::Store(arguments) => {
-            runtime(arguments.command.verbosity())?.block_on(commands::store::store(arguments))
+            run_to_end(arguments.command.verbosity(), commands::store::store(arguments))
         }
-        Command::Down(arguments) => runtime(0)?.block_on(commands::down::down(arguments)),
+        Command::Down(arguments) => run_to_end(0, commands::down::down(arguments)),
         Command::Up(arguments) if arguments.detach => {
             detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)
         }
-        Command::Up(arguments) => runtime(arguments.log.verbosity)?.block_on(commands::up::up(arguments)),
+        Command::Up(arguments) => run_to_end(arguments.log.verbosity, commands::up::up(arguments)),
         Command::Kubelet(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::kubelet::kubelet(arguments))
-        }
-        Command::Apiserver(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::apiserver::apiserver(*arguments))
-        }
-        Command::ControllerManager(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::led::controller_manager(arguments))
+            run_to_end(arguments.log.verbosity, commands::kubelet::kubelet(arguments))
         }
         Command::Hollow(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::hollow::hollow(arguments))
+            run_to_end(arguments.log.verbosity, commands::hollow::hollow(arguments))
         }
+        Command::Apiserver(arguments) => run_to_end(
+            arguments.log.verbosity,
+            commands::apiserver::apiserver(*arguments),
+        ),
+        Command::ControllerManager(arguments) => run_to_end(
+            arguments.log.verbosity,
+            commands::led::controller_manager(arguments),
+        ),
         Command::Scheduler(arguments) => {
-            runtime(arguments.log.verbosity)?.block_on(commands::led::scheduler(arguments))
+            run_to_end(arguments.log.verbosity, commands::led::scheduler(arguments))
         }
     }
 }
 
-/// The one tokio runtime of the process. Two workers: everything here waits far more than it
+/// Runs a command on the one tokio runtime of the process. Two workers: everything here waits far more than it
 /// computes, and every worker costs memory.
-fn runtime(verbosity: u8) -> Result<tokio::runtime::Runtime> {
+fn run_to_end(verbosity: u8, command: impl Future<Output = Result<()>>) -> Result<()> {
     const WORKERS: usize = 2;
     logging::init(verbosity);
     allow_many_files();
-    Ok(tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
-        .build()?)
+        .build()?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_timeout(HUNG_THREADS_PATIENCE);
+    outcome
 }
 
 /// A connection is an open file, and the limit that processes are given first is for programs of another time: it is

@@ -9,6 +9,7 @@ use crate::server::KubeletClientTls;
 use crate::status::ApiError;
 use crate::{ApiServer, StartError};
 use bytes::Bytes;
+use futures::Stream;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -177,13 +178,18 @@ fn addresses(node: &Value) -> (Vec<String>, u16) {
 
 /// An agent's answer, passed on as it comes.
 pub fn stream(response: Response<Incoming>) -> Body {
+    Body::from_stream(pieces(response))
+}
+
+/// An agent's answer, piece by piece.
+pub fn pieces(response: Response<Incoming>) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     let frames = http_body_util::BodyStream::new(response.into_body());
-    Body::from_stream(futures::StreamExt::filter_map(frames, |frame| async move {
+    futures::StreamExt::filter_map(frames, |frame| async move {
         match frame {
             Ok(frame) => frame.into_data().ok().map(Ok),
             Err(error) => Some(Err(std::io::Error::other(error))),
         }
-    }))
+    })
 }
 
 /// An agent's error text.

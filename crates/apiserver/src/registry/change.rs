@@ -175,7 +175,7 @@ impl Change<'_> {
             Part::Approval => crate::resources::stamp_decision(&mut new, old),
             _ => {}
         }
-        if rules.generation && self.part != Part::Status && spec_differs(&new, old) {
+        if rules.generation && !matches!(self.part, Part::Status | Part::Binding) && spec_differs(&new, old) {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
             new["metadata"]["generation"] = json!(generation);
         }

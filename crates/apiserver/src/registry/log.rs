@@ -1,6 +1,6 @@
 //! `pods/log`: checked here, read from the node's agent (contract §14).
 use super::get;
-use crate::http::{Answer, Body, Call, response};
+use crate::http::{Answer, Body, Call, response, websocket};
 use crate::kubelet;
 use crate::request::escape;
 use crate::status::{ApiError, Cause, cause};
@@ -27,6 +27,9 @@ pub async fn log(call: &Call) -> Result<Answer, ApiError> {
     }
     let answer = kubelet::get(&call.server, node, &path).await?;
     let status = answer.status();
+    if status.is_success() && websocket::is_wanted(&call.headers) {
+        return websocket::serve(call, false, kubelet::pieces(answer));
+    }
     if status.is_success() {
         return Ok(Answer::Raw(response(
             StatusCode::OK,

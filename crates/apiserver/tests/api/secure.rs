@@ -183,7 +183,7 @@ async fn w11_a_reflector_converges() {
 }
 
 /// A node agent that answers with the path it was asked for, or refuses.
-async fn fake_agent(authority: &Authority) -> (u16, mpsc::UnboundedReceiver<String>) {
+pub async fn fake_agent(authority: &Authority) -> (u16, mpsc::UnboundedReceiver<String>) {
     let serving = leaf(authority, "system:node:n1", &["system:nodes"], Usage::Server);
     let tls = orlop_pki::server_config(&serving.certificate, &serving.key, authority.certificate()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

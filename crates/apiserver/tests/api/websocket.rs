@@ -1,12 +1,12 @@
 //! Watches over WebSocket, as programs in browsers open them (§8.4).
 use crate::secure::Secure;
-use crate::support::configmap;
+use crate::support::{configmap, pod};
 use futures::StreamExt;
 use http::Request;
 use orlop_pki::Usage;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -119,6 +119,38 @@ async fn a_watch_over_websocket_sends_an_event_a_message() {
         panic!("taken");
     };
     assert_eq!(refused.status(), 400);
+}
+
+#[tokio::test]
+async fn a_log_over_websocket_comes_in_binary_messages_and_ends() {
+    let secure = Secure::start().await;
+    let (port, _seen) = crate::secure::fake_agent(&secure.authority).await;
+    let admin = secure.client("admin", &["system:masters"]).await;
+    let create = async |path: &str, object: Value| {
+        let request = Request::post(path).body(object.to_string().into_bytes());
+        admin.request_text(request.unwrap()).await.unwrap();
+    };
+    let node = json!({"kind": "Node", "apiVersion": "v1", "metadata": {"name": "n1"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+    create("/api/v1/nodes", node).await;
+    let mut bound = pod("p");
+    bound["spec"]["nodeName"] = json!("n1");
+    create("/api/v1/namespaces/default/pods", bound).await;
+    let protocol = ("sec-websocket-protocol", "binary.k8s.io");
+    let path = "/api/v1/namespaces/default/pods/p/log?container=c";
+    let (mut socket, answer) = open(&secure, path, &[protocol], true).await.unwrap();
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "binary.k8s.io");
+    let mut log = Vec::new();
+    loop {
+        match next(&mut socket).await {
+            Message::Binary(piece) => log.extend_from_slice(&piece),
+            message => break assert!(message.is_close(), "{message}"),
+        }
+    }
+    assert_eq!(log, b"line 1\nline 2\n");
+    let (mut socket, _) = open(&secure, path, &[], true).await.unwrap();
+    assert!(matches!(next(&mut socket).await, Message::Binary(_)));
 }
 
 #[tokio::test]

@@ -594,6 +594,33 @@ async fn a50_s12_critical_pod_pushes_others_aside() {
     assert_eq!(orlop_api::pod::phase(&idle), "Running");
 }
 
+/// A50 with the amounts given for whole pods.
+#[tokio::test]
+async fn a51_critical_pod_pushes_others_aside_by_pod_level_resources() {
+    let cluster = Cluster::start().await;
+    cluster.node.send_modify(|node| {
+        let mut small = Node::clone(node.as_ref().unwrap());
+        let allocatable = json!({"allocatable": {"cpu": "1", "memory": "4Gi", "pods": "10"}});
+        small.status = serde_json::from_value(allocatable).unwrap();
+        *node = Some(Arc::new(small));
+    });
+    let big = json!({"resources": {"requests": {"cpu": "800m"}}, "containers": [{"name": "x"}]});
+    cluster.create_with("big", big).await;
+    cluster
+        .create_with("idle", json!({"containers": [{"name": "x"}]}))
+        .await;
+    cluster.until_running_but("the big pod", "big", "").await;
+    cluster.until_running_but("the idle pod", "idle", "").await;
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  resources: {requests: {cpu: '1'}}\n  \
+                    containers:\n  - {name: c, image: 'i:1'}\n";
+    std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    cluster.until_running_but("the critical pod", "web-n1", "").await;
+    let over = |pod: Option<&Pod>| pod.is_some_and(orlop_api::pod::is_terminal);
+    cluster.until("the end of the big pod", "big", over).await;
+    let idle = cluster.pods.get("idle").await.unwrap();
+    assert_eq!(orlop_api::pod::phase(&idle), "Running");
+}
+
 #[tokio::test]
 async fn a53_critical_pod_that_cannot_fit_kills_nobody() {
     let cluster = Cluster::start().await;

@@ -3,6 +3,7 @@
 //! A container that refers to no configMap or secret gets its environment without any network I/O.
 pub mod dns;
 pub mod field;
+mod file_key;
 pub mod hosts;
 pub mod objects;
 pub mod resource;
@@ -41,8 +42,16 @@ pub enum EnvError {
     UnsupportedField(String),
     #[error(transparent)]
     Resource(#[from] resource::ResourceError),
-    #[error("env variable {0}: fileKeyRef is not supported; use a configMap, a secret or a volume")]
-    FileKey(String),
+    #[error("environment variable key {key:?} not found in file {path:?}")]
+    FileKey { key: String, path: String },
+    #[error("cannot read the file {path:?} of volume {volume:?}: {source}")]
+    File {
+        path: String,
+        volume: String,
+        source: std::io::Error,
+    },
+    #[error("line {line} of file {path:?} is not KEY='value'")]
+    FileSyntax { path: String, line: usize },
     #[error("cannot write the hosts file {path}: {source}")]
     HostsFile {
         path: std::path::PathBuf,

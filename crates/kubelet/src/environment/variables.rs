@@ -1,14 +1,17 @@
 //! A container's variables (contract, node agent §14).
 use super::objects::{self, Content, FetchError, ObjectKind};
 use super::resource::{ThisNode, resource_value};
-use super::{EnvError, field};
+use super::{EnvError, field, file_key};
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
 use orlop_api::expand::expand;
 use orlop_api::pod::namespace;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 /// What of the node and the sandbox goes into variables.
 pub struct EnvContext<'a> {
+    /// The agent's directory.
+    pub root: &'a Path,
     pub pod_ips: &'a [String],
     pub host_ips: &'a [String],
     /// Variables that lead to Services; the container's own win.
@@ -74,8 +77,8 @@ async fn value_of(
     if let Some(selector) = &from.resource_field_ref {
         return Ok(Some(resource_value(pod, Some(container), selector, &ThisNode)?));
     }
-    if from.file_key_ref.is_some() {
-        return Err(EnvError::FileKey(variable.name.clone()));
+    if let Some(selector) = &from.file_key_ref {
+        return file_key::value(context.root, pod, selector);
     }
     let Some((kind, name, key, optional)) = key_reference(from) else {
         return Ok(Some(String::new()));

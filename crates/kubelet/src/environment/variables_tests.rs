@@ -19,6 +19,7 @@ async fn env_with(
         ["192.0.2.1".to_owned()],
     );
     let context = EnvContext {
+        root: Path::new("/nowhere"),
         pod_ips: &pod_ips,
         host_ips: &host_ips,
         services: &[("OWN_SERVICE_HOST".to_owned(), "10.96.0.7".to_owned())],

@@ -31,6 +31,8 @@ pub struct Settings {
     pub seccomp_default: bool,
     /// `crashLoopBackOff.maxContainerRestartPeriod`.
     pub restart_backoff_max: SignedDuration,
+    /// `clusterDomain`.
+    pub cluster_domain: String,
     /// `syncFrequency`.
     pub sync_frequency: SignedDuration,
     /// The node's addresses; empty without an API server.

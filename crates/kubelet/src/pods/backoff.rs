@@ -7,6 +7,9 @@ pub const INITIAL: SignedDuration = SignedDuration::from_secs(10);
 /// A run that ended so long after the last restart was decided starts the series anew.
 pub const FORGET_AFTER: SignedDuration = SignedDuration::from_secs(600);
 
+/// The runtime and the agent read the same clock, one after the other and in different units.
+const CLOCKS_APART_MAX: SignedDuration = SignedDuration::from_secs(1);
+
 #[derive(Clone, Debug)]
 struct Entry {
     wait: SignedDuration,
@@ -41,7 +44,7 @@ impl Backoff {
         let entry = self
             .entries
             .get(key)
-            .filter(|entry| !self.is_over(entry, ended))?;
+            .filter(|entry| !self.is_over(entry, ended) && !is_ahead(ended, now))?;
         let until = ended.saturating_add(entry.wait).unwrap_or(Timestamp::MAX);
         (now < until).then_some((until, entry.wait))
     }
@@ -80,7 +83,10 @@ impl Backoff {
 
     /// The last error and the end of the wait, while it lasts.
     pub fn holds(&self, key: &str, now: Timestamp) -> Option<(&str, Timestamp)> {
-        let entry = self.entries.get(key)?;
+        let entry = self
+            .entries
+            .get(key)
+            .filter(|entry| !is_ahead(entry.updated, now))?;
         let until = entry.updated.saturating_add(entry.wait).unwrap_or(Timestamp::MAX);
         (now < until).then_some((entry.error.as_str(), until))
     }
@@ -88,6 +94,11 @@ impl Backoff {
     fn is_over(&self, entry: &Entry, ended: Timestamp) -> bool {
         ended.duration_since(entry.updated) > FORGET_AFTER
     }
+}
+
+/// Something that is over lies ahead: the clock was put back since, and nobody waits for those hours a second time.
+fn is_ahead(moment: Timestamp, now: Timestamp) -> bool {
+    moment.duration_since(now) > CLOCKS_APART_MAX
 }
 
 #[cfg(test)]
@@ -130,6 +141,17 @@ mod tests {
         assert_eq!(pulls.holds("i", second(10)), None);
         pulls.failed("i", "no route".into(), second(10));
         assert_eq!(pulls.holds("i", second(11)).unwrap().1, second(30));
+    }
+
+    #[test]
+    fn clock_that_is_put_back_makes_nobody_wait_for_the_same_hours_again() {
+        let mut backoff = Backoff::new(SignedDuration::from_secs(300));
+        backoff.restarted("c", second(7200), second(7200));
+        assert!(backoff.waiting("c", second(7201), second(7201)).is_some());
+        assert!(backoff.waiting("c", second(7201), second(1)).is_none());
+        backoff.failed("i", "no route".into(), second(7200));
+        assert!(backoff.holds("i", second(7201)).is_some());
+        assert!(backoff.holds("i", second(1)).is_none());
     }
 
     #[test]

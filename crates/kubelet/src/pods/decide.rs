@@ -2,6 +2,7 @@
 //! and sandbox replacement (contract, node agent §8), as one function without I/O.
 use super::backoff::Backoff;
 use super::ephemeral::{as_container, ephemeral_containers};
+use super::restart_all;
 use crate::probes_view::ProbeView;
 use crate::runtime::hash::container_hash;
 use crate::runtime::seen::{SeenContainer, SeenPod, SeenState};
@@ -104,6 +105,8 @@ pub struct Plan {
     /// Make a new sandbox with this attempt, after everything of the old ones is stopped.
     pub sandbox: Option<u32>,
     pub kill: Vec<Kill>,
+    /// All containers go, this one's record last, and start anew.
+    pub restart_all: Option<String>,
     /// Containers to start, in order.
     pub start: Vec<Which>,
     /// Containers held back by crash-loop back-off.
@@ -115,7 +118,7 @@ pub struct Plan {
 impl Plan {
     /// There is nothing to do but wait.
     pub fn is_idle(&self) -> bool {
-        self.sandbox.is_none() && self.kill.is_empty() && self.start.is_empty()
+        self.sandbox.is_none() && self.kill.is_empty() && self.start.is_empty() && self.restart_all.is_none()
     }
 
     fn hold(&mut self, pod: &Pod, name: &str, until: Timestamp, wait: jiff::SignedDuration) {
@@ -158,17 +161,8 @@ pub fn should_restart(pod: &Pod, container: &Container, sidecar: bool, code: i32
     if sidecar {
         return true;
     }
-    for rule in container.restart_policy_rules.iter().flatten() {
-        let Some(codes) = &rule.exit_codes else { continue };
-        let listed = codes.values.iter().flatten().any(|value| *value == code);
-        let applies = if codes.operator == "NotIn" {
-            !listed
-        } else {
-            listed
-        };
-        if applies && rule.action == "Restart" {
-            return true;
-        }
+    if restart_all::action(container, code).is_some() {
+        return true;
     }
     match container.restart_policy.as_deref().unwrap_or_else(|| policy(pod)) {
         "Never" => false,
@@ -242,6 +236,19 @@ fn in_sandbox(situation: &Situation<'_>, sandbox_id: &str) -> Plan {
     let Some(spec) = pod.spec.as_ref() else {
         return plan;
     };
+    if let Some(trigger) = restart_all::trigger(situation, sandbox_id) {
+        start_or_hold(
+            situation,
+            trigger.which,
+            trigger.container,
+            trigger.seen,
+            &mut plan,
+        );
+        if plan.start.pop().is_some() {
+            plan.restart_all = Some(trigger.seen.id.clone());
+        }
+        return plan;
+    }
     // Before the init containers: they may be what somebody wants to look at.
     let ephemeral = ephemeral_containers(pod).iter().enumerate();
     plan.start.extend(

@@ -10,7 +10,9 @@ use crate::metrics::ContainerType;
 use crate::runtime::container::{Prepared, Security, container_config, non_root_violation};
 use crate::runtime::links;
 use crate::runtime::read::sandbox_ips;
-use crate::runtime::sandbox::{SandboxSettings, log_directory, sandbox_config};
+use crate::runtime::sandbox::{
+    HostnameTooLong, SandboxSettings, full_hostname, hostname, log_directory, sandbox_config,
+};
 use crate::runtime::seen::{SeenPod, SeenSandbox};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -43,6 +45,15 @@ pub enum SandboxError {
         /// Why.
         source: std::io::Error,
     },
+    /// The host name.
+    #[error(transparent)]
+    Hostname(#[from] HostnameTooLong),
+    /// `hostUsers: false`: root in the pod would be root on the node after all.
+    #[error("user namespaces are not supported by this node agent: remove hostUsers: false")]
+    UserNamespaces,
+    /// Its RuntimeClass.
+    #[error("{0}")]
+    Handler(String),
     /// The runtime said no.
     #[error(transparent)]
     Runtime(#[from] CriError),
@@ -50,7 +61,10 @@ pub enum SandboxError {
 
 /// The request for a pod's sandbox.
 pub fn request(agent: &Agent, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
+    let domain = &agent.settings.cluster_domain;
     let settings = SandboxSettings {
+        // One that is too long is refused before a sandbox is made.
+        hostname: full_hostname(pod, domain).unwrap_or_else(|_| hostname(pod)),
         pod_logs: &agent.settings.pod_logs,
         dns: agent.surroundings.dns(pod),
         cgroup_parent: agent.surroundings.cgroup_parent(pod),
@@ -65,10 +79,20 @@ pub async fn create_sandbox(
     pod: &Pod,
     attempt: u32,
 ) -> Result<(Sandbox, SeenSandbox), SandboxError> {
+    full_hostname(pod, &agent.settings.cluster_domain)?;
+    if pod
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.host_users == Some(false))
+    {
+        return Err(SandboxError::UserNamespaces);
+    }
+    let handler = agent.surroundings.runtime_handler(pod).await;
+    let handler = handler.map_err(SandboxError::Handler)?;
     let directory = log_directory(&agent.settings.pod_logs, pod);
     std::fs::create_dir_all(&directory).map_err(|source| SandboxError::Logs { directory, source })?;
     let config = request(agent, pod, attempt);
-    let id = agent.runtime.run_pod_sandbox(config.clone(), "").await?;
+    let id = agent.runtime.run_pod_sandbox(config.clone(), &handler).await?;
     agent.owners.note(uid(pod), [id.as_str()]);
     let host_network = pod.spec.as_ref().is_some_and(is_host_network);
     let own_ips = if host_network {
@@ -145,11 +169,11 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         pod: sandbox.ips.clone(),
         host: agent.settings.host_ips.clone(),
     };
-    let mut setting = agent
-        .surroundings
-        .container(pod, container, &addresses)
-        .await
-        .map_err(config_error)?;
+    let setting = tokio::select! {
+        setting = agent.surroundings.container(pod, container, &addresses) => setting,
+        () = start.stopping.cancelled() => return Err(Waiting::new("ContainerCreating", "")),
+    };
+    let mut setting = setting.map_err(config_error)?;
     setting
         .mounts
         .extend(last_words(agent, pod, container).map_err(config_error)?);

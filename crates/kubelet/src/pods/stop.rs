@@ -219,6 +219,19 @@ async fn stop_sandboxes(agent: &Agent, seen: &SeenPod) -> Result<(), String> {
     failure.map_or(Ok(()), |error| Err(error.to_string()))
 }
 
+/// Stops every container with the shortest grace and leaves the sandbox.
+pub async fn stop_all_containers(agent: &Agent, pod: &Pod, seen: &SeenPod) -> Result<(), String> {
+    let ranks = ranks(pod, seen);
+    let stops = ranks.iter().flatten().map(|(which, container)| async move {
+        let message = format!("Stopping container {}", container.name);
+        let path = which.field_path(&container.name);
+        agent.container_event(pod, &path, EventType::Normal, "Killing", message);
+        signal(agent, &container.id, Instant::now() + seconds(STOP_GRACE_MIN)).await
+    });
+    let stopped = join_all(stops).await;
+    stopped.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+}
+
 /// Stops what runs of a pod that no source knows: the shortest grace, no hooks.
 pub async fn stop_orphan(agent: &Agent, seen: &SeenPod) -> Result<(), String> {
     let grace = seconds(STOP_GRACE_MIN);

@@ -72,6 +72,11 @@ pub trait Surroundings: Send + Sync + 'static {
     /// The pod's own limits, for runtimes that want to know them.
     fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources;
 
+    /// The runtime's handler for the pod's RuntimeClass; empty for the usual one.
+    async fn runtime_handler(&self, _pod: &Pod) -> Result<String, String> {
+        Ok(String::new())
+    }
+
     /// The pod's resolver configuration.
     fn dns(&self, pod: &Pod) -> v1::DnsConfig;
 

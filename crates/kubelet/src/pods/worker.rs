@@ -298,14 +298,14 @@ impl Worker {
             let outcome = self.carry_out(plan).await;
             self.fresh = false;
             self.take_mail();
+            if self.stop.is_some() {
+                return Next::At(Timestamp::now());
+            }
             if let Err(Again(after)) = outcome {
                 if self.read().await.is_ok() {
                     self.publish(false);
                 }
                 return self.retry(after);
-            }
-            if self.stop.is_some() {
-                return Next::At(Timestamp::now());
             }
         }
         tracing::warn!(
@@ -379,6 +379,9 @@ impl Worker {
                 format!("error killing pod: {error}"),
             );
             return Err(Again(RETRY_AFTER));
+        }
+        if let Some(trigger) = &plan.restart_all {
+            return self.restart_all(trigger).await;
         }
         if plan.sandbox.is_none() && plan.start.is_empty() {
             return Ok(());
@@ -491,6 +494,49 @@ impl Worker {
         }
     }
 
+    /// Stops and removes all containers; then there is a sandbox without any, as at the first start. The record of the
+    /// one that began it goes last: an agent that takes over halfway sees that there is more to do.
+    async fn restart_all(&mut self, trigger: &str) -> Result<(), Again> {
+        let (agent, seen) = (self.agent.clone(), self.seen.clone());
+        let failed = |error: String| {
+            tracing::warn!(
+                pod = name(&self.pod),
+                namespace = namespace(&self.pod),
+                error,
+                "cannot restart all containers"
+            );
+            Again(RETRY_AFTER)
+        };
+        tracing::info!(
+            pod = name(&self.pod),
+            namespace = namespace(&self.pod),
+            uid = uid(&self.pod),
+            "restarting all containers"
+        );
+        stop::stop_all_containers(&agent, &self.pod, &seen)
+            .await
+            .map_err(failed)?;
+        let (last, others): (Vec<_>, Vec<_>) = seen
+            .containers
+            .iter()
+            .partition(|container| container.id == trigger);
+        for container in others.into_iter().chain(last) {
+            match agent.runtime.remove_container(&container.id).await {
+                Err(error) if !error.is_not_found() => return Err(failed(error.to_string())),
+                _ => agent.owners.forget(&container.id),
+            }
+            if let Some(exit) = container.exit().filter(|_| container.id == trigger)
+                && let Some(spec) = self.pod.spec.as_ref()
+                && let Some(defined) = (spec.containers.iter().chain(init_containers(spec)))
+                    .find(|defined| defined.name == container.name)
+            {
+                let key = super::decide::backoff_key(defined);
+                self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
+            }
+        }
+        Ok(())
+    }
+
     /// Makes a sandbox; what stood before is stopped first.
     async fn new_sandbox(&mut self, attempt: u32) -> Result<(), Again> {
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
@@ -567,7 +613,12 @@ impl Worker {
         if self.prepared {
             return Ok(());
         }
-        match self.agent.surroundings.prepare(&self.pod).await {
+        let prepared = tokio::select! {
+            prepared = self.agent.surroundings.prepare(&self.pod) => prepared,
+            // What it waits for may never come, and is not needed any more.
+            () = self.mailbox.stopping().cancelled() => return Err(Again(SignedDuration::ZERO)),
+        };
+        match prepared {
             Ok(()) => {
                 self.prepared = true;
                 Ok(())

@@ -14,7 +14,6 @@ use crate::metrics::{self, Metrics};
 use crate::pods::PodsHandle;
 use crate::pods::surroundings::Probed;
 use crate::probes_view::ProbeKind;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use orlop_api::pod::{init_containers, is_host_network, name, namespace, uid};
 use orlop_client::events::Recorder;
@@ -113,7 +112,7 @@ impl Probes {
             pod: probed.pod.clone(),
             field_path: path,
             adopted: probed.adopted,
-            began: Timestamp::now(),
+            began: tokio::time::Instant::now(),
             mailbox: probed.mailbox.clone(),
             recorder: self.recorder.clone(),
             pods: self.pods.clone(),

@@ -6,7 +6,6 @@ use crate::metrics::{self, Metrics};
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::probes_view::{ProbeKind, ProbeNews};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, ObjectReference, Pod, Probe};
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::{EventType, Recorder};
@@ -32,7 +31,7 @@ pub struct Shared {
     /// It ran before this agent did.
     pub adopted: bool,
     /// When it was first probed, which is when it was started unless it was adopted.
-    pub began: Timestamp,
+    pub began: Instant,
     pub mailbox: Mailbox,
     pub recorder: Recorder,
     pub pods: PodsHandle,
@@ -110,7 +109,7 @@ impl Task {
         let shared = &self.shared;
         let up_for = match shared.adopted {
             true => Duration::MAX,
-            false => Duration::try_from(Timestamp::now().duration_since(shared.began)).unwrap_or_default(),
+            false => shared.began.elapsed(),
         };
         Moment {
             ended: self.has_ended(),

@@ -9,8 +9,24 @@ use std::path::{Path, PathBuf};
 /// The longest host name Linux takes.
 const HOSTNAME_MAX: usize = 63;
 
+/// The longest that the kernel takes as a host name.
+const FQDN_MAX: usize = 64;
+
+/// A host name that the pod asks for and cannot have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "failed to construct FQDN from pod hostname and cluster domain, FQDN {fqdn} is too long ({FQDN_MAX} characters is the \
+     max, {} characters requested)",
+    fqdn.len()
+)]
+pub struct HostnameTooLong {
+    fqdn: String,
+}
+
 /// What of the node goes into a sandbox.
 pub struct SandboxSettings<'a> {
+    /// See [`full_hostname`].
+    pub hostname: String,
     pub pod_logs: &'a Path,
     pub dns: v1::DnsConfig,
     pub cgroup_parent: String,
@@ -40,6 +56,25 @@ pub fn hostname(pod: &Pod) -> String {
         .unwrap_or_else(|| name(pod));
     let cut: String = wanted.chars().take(HOSTNAME_MAX).collect();
     cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// The same, with the domain where the pod wants to be called so (`setHostnameAsFQDN`).
+pub fn full_hostname(pod: &Pod, cluster_domain: &str) -> Result<String, HostnameTooLong> {
+    let host = hostname(pod);
+    let spec = pod.spec.as_ref();
+    let subdomain = spec
+        .and_then(|spec| spec.subdomain.as_deref())
+        .unwrap_or_default();
+    let wanted =
+        spec.is_some_and(|spec| spec.set_hostname_as_fqdn == Some(true) && spec.hostname_override.is_none());
+    if !wanted || host.is_empty() || subdomain.is_empty() {
+        return Ok(host);
+    }
+    let fqdn = format!("{host}.{subdomain}.{}.svc.{cluster_domain}", namespace(pod));
+    if fqdn.len() > FQDN_MAX {
+        return Err(HostnameTooLong { fqdn });
+    }
+    Ok(fqdn)
 }
 
 /// The namespaces a pod's containers run in.
@@ -89,7 +124,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, settings: SandboxSettings<'_>) ->
     all_labels.insert(labels::POD_NAMESPACE.into(), metadata.namespace.clone());
     all_labels.insert(labels::POD_UID.into(), metadata.uid.clone());
     v1::PodSandboxConfig {
-        hostname: hostname(pod),
+        hostname: settings.hostname,
         log_directory: log_directory(settings.pod_logs, pod).display().to_string(),
         dns_config: Some(settings.dns),
         port_mappings: port_mappings(spec),
@@ -193,6 +228,26 @@ mod tests {
         assert_eq!(hostname(&host), "");
     }
 
+    /// E16.
+    #[test]
+    fn e16_fully_qualified_host_names_are_made_where_they_fit() {
+        let named = |host: &str| {
+            let spec = serde_json::json!({"containers": [], "hostname": host, "subdomain": "sub", "setHostnameAsFQDN": true});
+            full_hostname(&pod(spec), "cluster.local")
+        };
+        assert_eq!(named("h").unwrap(), "h.sub.shop.svc.cluster.local");
+        let fits = "h".repeat(FQDN_MAX - ".sub.shop.svc.cluster.local".len());
+        assert!(named(&fits).is_ok());
+        let error = named(&format!("{fits}h")).unwrap_err().to_string();
+        assert!(
+            error.ends_with("(64 characters is the max, 65 characters requested)"),
+            "{error}"
+        );
+        let given = serde_json::json!({"containers": [], "subdomain": "sub", "setHostnameAsFQDN": true,
+            "hostnameOverride": "exactly.this"});
+        assert_eq!(full_hostname(&pod(given), "d").unwrap(), "exactly.this");
+    }
+
     #[test]
     fn s04_host_namespaces_are_asked_for() {
         let spec = pod(serde_json::json!({"containers": [], "hostPID": true, "hostIPC": true}))
@@ -216,6 +271,7 @@ mod tests {
             &pod,
             3,
             SandboxSettings {
+                hostname: hostname(&pod),
                 pod_logs: Path::new("/var/log/pods"),
                 dns: v1::DnsConfig::default(),
                 cgroup_parent: "/kubepods/podu1".into(),

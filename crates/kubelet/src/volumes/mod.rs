@@ -35,7 +35,7 @@ use crate::environment::objects::FetchError;
 use directory::Plugin;
 pub use table::unmount_all;
 
-use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, Volume};
 use objects::Objects;
 use orlop_api::pod::{name, namespace, uid};
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,7 +179,7 @@ impl Volumes {
 
     async fn setup_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
         if let Some(source) = &volume.host_path {
-            host_path::check(source)?;
+            check_host_path(source).await?;
             return Ok(Mounted {
                 path: PathBuf::from(&source.path),
                 read_only: false,
@@ -241,7 +241,7 @@ impl Volumes {
     }
 
     /// What a container mounts of the pod's volumes, with `env` for `subPathExpr`.
-    pub fn mounts(
+    pub async fn mounts(
         &self,
         pod: &Pod,
         container: &Container,
@@ -249,7 +249,12 @@ impl Volumes {
         env: &[(String, String)],
     ) -> Result<Vec<orlop_cri::v1::Mount>, VolumeError> {
         check_uid(uid(pod))?;
-        mounts::of_container(&self.pod_directory(uid(pod)), container, volumes, env)
+        let directory = self.pod_directory(uid(pod));
+        if !mounts::has_sub_paths(container) {
+            return mounts::of_container(&directory, container, volumes, env);
+        }
+        let (container, volumes, env) = (container.clone(), volumes.clone(), env.to_vec());
+        on_a_thread(move || mounts::of_container(&directory, &container, &volumes, &env)).await
     }
 
     /// Unmounts and removes everything of a pod; fine when nothing is there.
@@ -277,6 +282,21 @@ impl Volumes {
     fn pod_directory(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
     }
+}
+
+/// Work on paths that aren't the agent's own: what is mounted there may hang, and then only those who need it wait.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The process is ending, and nothing that waits here goes on.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn check_host_path(source: &HostPathVolumeSource) -> Result<(), Fault> {
+    let source = source.clone();
+    on_a_thread(move || host_path::check(&source)).await
 }
 
 /// The uid becomes part of paths that are removed: it must not lead elsewhere.

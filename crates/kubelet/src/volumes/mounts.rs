@@ -19,6 +19,13 @@ pub fn of_container(
         .collect()
 }
 
+/// Whether a container mounts only a part of some volume, which is looked up where the volume lies.
+pub fn has_sub_paths(container: &Container) -> bool {
+    let given = |path: &Option<String>| path.as_deref().is_some_and(|path| !path.is_empty());
+    let mut mounts = container.volume_mounts.iter().flatten();
+    mounts.any(|mount| given(&mount.sub_path) || given(&mount.sub_path_expr))
+}
+
 fn one(
     pod: &Path,
     container: &Container,

@@ -44,7 +44,7 @@ impl Bench {
         self.volumes.teardown("u").await.unwrap();
     }
 
-    fn mounts(
+    async fn mounts(
         &self,
         pod: &Pod,
         map: &VolumeMap,
@@ -57,6 +57,7 @@ impl Bench {
         let container = &pod.spec.as_ref().unwrap().containers[0];
         self.volumes
             .mounts(pod, container, map, &env)
+            .await
             .map_err(|error| error.to_string())
     }
 }
@@ -113,7 +114,7 @@ async fn e09_e10_empty_dirs_live_through_setups() {
         (read(disk.join("f")), read(mem.join("f"))),
         ("kept".to_owned(), "kept".to_owned())
     );
-    let mounts = bench.mounts(&pod, &map, &[]).unwrap();
+    let mounts = bench.mounts(&pod, &map, &[]).await.unwrap();
     assert_eq!(mounts[0].host_path, disk.display().to_string());
     assert_eq!(
         (mounts[0].container_path.as_str(), mounts[0].readonly),
@@ -134,7 +135,7 @@ async fn e12_config_map_changes_are_told_and_swapped_in() {
     let map = bench.volumes.setup(&pod).await.unwrap();
     let file = bench.at("volumes/kubernetes.io~configmap/v/k");
     assert_eq!((read(file.clone()), mode(&file)), ("v1".to_owned(), 0o644));
-    let mounts = bench.mounts(&pod, &map, &[]).unwrap();
+    let mounts = bench.mounts(&pod, &map, &[]).await.unwrap();
     assert!(mounts.iter().all(|mount| mount.readonly));
     let sub = PathBuf::from(&mounts[1].host_path);
     assert_eq!(sub, bench.at("volume-subpaths/v/c/1"));
@@ -149,7 +150,7 @@ async fn e12_config_map_changes_are_told_and_swapped_in() {
     assert_eq!(read(file), "v2");
     assert!(!bench.at("volumes/kubernetes.io~configmap/v/other").exists());
     assert_eq!(read(sub.clone()), "v1", "subPath mounts never see updates");
-    bench.mounts(&pod, &map, &[]).unwrap();
+    bench.mounts(&pod, &map, &[]).await.unwrap();
     assert_eq!(read(sub), "v2", "but the next container does");
     bench.end().await;
 }
@@ -272,12 +273,12 @@ async fn e07_sub_path_expressions() {
     let expression = |text: &str| with(json!({"name": "v", "mountPath": "/v", "subPathExpr": text}));
     let pod = expression("logs/$(POD_NAME)");
     let map = bench.volumes.setup(&pod).await.unwrap();
-    let mounts = bench.mounts(&pod, &map, &[("POD_NAME", "p")]).unwrap();
+    let mounts = bench.mounts(&pod, &map, &[("POD_NAME", "p")]).await.unwrap();
     std::fs::write(Path::new(&mounts[0].host_path).join("f"), "through").unwrap();
     let volume = bench.at("volumes/kubernetes.io~empty-dir/v");
     assert_eq!(read(volume.join("logs/p/f")), "through");
     assert_eq!(mode(&volume.join("logs")), 0o777, "as the volume's root");
-    bench.mounts(&pod, &map, &[("POD_NAME", "p")]).unwrap();
+    bench.mounts(&pod, &map, &[("POD_NAME", "p")]).await.unwrap();
     let points = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert_eq!(
         points
@@ -288,13 +289,14 @@ async fn e07_sub_path_expressions() {
         "bound once"
     );
     assert_eq!(
-        bench.mounts(&pod, &map, &[]).unwrap_err(),
+        bench.mounts(&pod, &map, &[]).await.unwrap_err(),
         "missing value for \"POD_NAME\""
     );
     for bad in ["/abs", "a/../../b"] {
         assert!(
             bench
                 .mounts(&expression("$(X)"), &map, &[("X", bad)])
+                .await
                 .unwrap_err()
                 .contains(bad)
         );
@@ -303,12 +305,12 @@ async fn e07_sub_path_expressions() {
     std::os::unix::fs::symlink("logs", volume.join("inside")).unwrap();
     let escape = with(json!({"name": "v", "mountPath": "/v", "subPath": "out"}));
     assert_eq!(
-        bench.mounts(&escape, &map, &[]).unwrap_err(),
+        bench.mounts(&escape, &map, &[]).await.unwrap_err(),
         "failed to prepare subPath for volumeMount \"v\" of container \"c\""
     );
     let inside = with(json!({"name": "v", "mountPath": "/v", "subPath": "inside/p"}));
     assert_eq!(
-        read(Path::new(&bench.mounts(&inside, &map, &[]).unwrap()[0].host_path).join("f")),
+        read(Path::new(&bench.mounts(&inside, &map, &[]).await.unwrap()[0].host_path).join("f")),
         "through"
     );
     bench.end().await;
@@ -342,7 +344,7 @@ async fn e11_host_paths_and_what_is_not_supported() {
         json!({}),
     );
     let map = bench.volumes.setup(&pod).await.unwrap();
-    let text = bench.mounts(&pod, &map, &[]).unwrap_err();
+    let text = bench.mounts(&pod, &map, &[]).await.unwrap_err();
     assert_eq!(text, "cannot find volume \"gone\" to mount into container \"c\"");
     for bad in ["", "..", "a/b"] {
         assert!(bench.volumes.teardown(bad).await.is_err());

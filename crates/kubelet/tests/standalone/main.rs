@@ -138,3 +138,53 @@ async fn crashes_are_restarted_and_leftovers_cleaned_up() {
     agent.stop().await;
     node.finish().await;
 }
+
+/// A59 and A60: alone, an agent that restarts shows the pod as Running and Ready again, and an init container that the
+/// runtime has forgotten meanwhile as having done its work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a59_a60_restarted_agent_shows_the_pod_ready_and_its_forgotten_init_container_as_completed() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    let agent = node.agent().await;
+    let init = format!(
+        "  initContainers:\n  - {{name: i, image: '{}', command: ['true']}}\n  containers:",
+        node::BUSYBOX
+    );
+    node.write_manifest("web.yaml", &manifest(FOREVER).replace("  containers:", &init));
+    let is_ready = |status: &k8s_openapi::api::core::v1::PodStatus| {
+        let mut conditions = status.conditions.iter().flatten();
+        let ready = conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let started = status.start_time.clone()?;
+        (ready && status.phase.as_deref() == Some("Running")).then_some(started)
+    };
+    let first_start = agent.until("a ready pod", is_ready).await;
+    let container = node.one_running().await;
+    agent.stop().await;
+    let all = node.remote().list_containers(None).await.unwrap();
+    let exited = v1::ContainerState::ContainerExited as i32;
+    for init in all.iter().filter(|container| container.state == exited) {
+        node.remote().remove_container(&init.id).await.unwrap();
+    }
+    // Times are told in whole seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let agent = node.agent().await;
+    let start = agent.until("a ready pod again", is_ready).await;
+    assert_ne!(start, first_start, "the start that this agent saw");
+    let init = agent
+        .until("the init container's state", |status| {
+            let init = status.init_container_statuses.as_ref()?.first()?;
+            init.state.as_ref()?.terminated.clone()
+        })
+        .await;
+    assert_eq!((init.reason.as_deref(), init.exit_code), (Some("Completed"), 0));
+    let message = init.message.unwrap_or_default();
+    assert!(
+        message.contains("Unable to get init container status"),
+        "{message}"
+    );
+    assert_eq!(node.one_running().await, container, "nothing restarts");
+    agent.stop().await;
+    node.finish().await;
+}

@@ -417,3 +417,39 @@ fn i21_changed_sidecar_alone_is_restarted_whatever_the_policy() {
         assert_eq!((killed, plan.start.len()), (vec!["s1"], 0), "{policy}");
     }
 }
+
+/// I26 and A61: once one of them ends so, all go and start anew, sidecars and init containers included.
+#[test]
+fn i26_a61_container_that_ends_by_such_a_rule_restarts_all_of_its_pod() {
+    let rule = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    let of = pod(json!({"restartPolicy": "Never",
+        "initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
+        "containers": [{"name": "a", "restartPolicy": "Never", "restartPolicyRules": rule}, {"name": "b"}]}));
+    let with = |code: i32| {
+        let ones = vec![
+            container("a1", "a", "s", 0, exited(code, 900)),
+            container("b1", "b", "s", 0, running()),
+            container("i1", "i", "s", 0, exited(0, 800)),
+            container("s1", "s", "s", 0, running()),
+        ];
+        Case::new(of.clone(), ones)
+    };
+    let plan = with(42).plan();
+    assert_eq!(plan.restart_all.as_deref(), Some("a1"));
+    assert!(plan.start.is_empty() && plan.kill.is_empty() && !plan.finish);
+    assert_eq!(with(1).plan().restart_all, None);
+    // All records are gone: as at the first start.
+    let fresh = Case::new(of.clone(), Vec::new()).plan();
+    assert_eq!((fresh.start, fresh.sandbox), (vec![Which::Init(0)], None));
+    // One that does so again and again is held back like any other.
+    let mut again = with(42);
+    let key = backoff_key(&of.spec.as_ref().unwrap().containers[0]);
+    again.backoff.restarted(
+        &key,
+        Timestamp::from_second(890).unwrap(),
+        Timestamp::from_second(899).unwrap(),
+    );
+    again.now = 905;
+    let held = again.plan();
+    assert_eq!((held.restart_all, held.waiting.contains_key("a")), (None, true));
+}
