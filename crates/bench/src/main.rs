@@ -55,6 +55,9 @@ pub struct Options {
     /// … and a kubeconfig for its API server, if it has one; its node is called `bench`.
     #[arg(long, requires = "manifests")]
     kubeconfig: Option<PathBuf>,
+    /// Of the store's table, these parts only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    store_figures: Vec<store::Figures>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -86,7 +89,7 @@ async fn main() -> Result<()> {
         "--images is needed to measure a node"
     );
     if matches!(options.part, Part::All | Part::Store) {
-        store::measure(&options.orlop).await?;
+        store::measure(&options.orlop, &options.store_figures).await?;
     }
     if matches!(options.part, Part::All | Part::Api) {
         api::measure(&options.orlop, options.reference.as_deref(), &options.figures).await?;

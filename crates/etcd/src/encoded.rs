@@ -1,15 +1,13 @@
 //! Answers of ranges, written once: from the store's pages into the message, without an object for each
 //! key in between.
 use crate::range::{self, Shape};
-use crate::{Face, convert, errors};
+use crate::{Face, convert, errors, unary};
 use etcd_client::proto::{PbRangeRequest, PbRangeResponse, PbResponseHeader};
 use orlop_store::RangeRequest;
 use orlop_store::embedded::KeyVersion;
-use prost::Message;
-use prost::bytes::{BufMut, BytesMut};
+use prost::bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int64};
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 /// Field numbers of etcd's RangeResponse,
 const HEADER: u32 = 1;
@@ -24,18 +22,17 @@ const VERSION: u32 = 4;
 const VALUE: u32 = 5;
 const LEASE: u32 = 6;
 
-/// A message as it goes over the wire.
-pub struct Encoded(BytesMut);
+/// A message in the making, as it goes over the wire.
+struct Encoded(BytesMut);
 
 impl Face {
-    pub async fn encoded_range(&self, request: Request<PbRangeRequest>) -> Result<Response<Encoded>, Status> {
-        let (asked, shape) = range::split(request.into_inner())?;
-        let encoded = if shape.is_plain() {
-            self.plain_range(asked, shape.has_values()).await?
+    pub async fn encoded_range(&self, request: PbRangeRequest) -> Result<Bytes, Status> {
+        let (asked, shape) = range::split(request)?;
+        if shape.is_plain() {
+            self.plain_range(asked, shape.has_values()).await
         } else {
-            Encoded::of(&self.shaped_range(asked, &shape).await?)
-        };
-        Ok(Response::new(encoded))
+            Ok(unary::encoded(self.shaped_range(asked, &shape).await?))
+        }
     }
 
     pub async fn shaped_range(&self, asked: RangeRequest, shape: &Shape) -> Result<PbRangeResponse, Status> {
@@ -45,7 +42,7 @@ impl Face {
         Ok(range::join(answer, shape, header))
     }
 
-    async fn plain_range(&self, asked: RangeRequest, has_values: bool) -> Result<Encoded, Status> {
+    async fn plain_range(&self, asked: RangeRequest, has_values: bool) -> Result<Bytes, Status> {
         let face = self.clone();
         let answer = self.store.range_with(
             asked,
@@ -54,20 +51,13 @@ impl Face {
         );
         let (mut encoded, summary) = answer.await.map_err(errors::status)?;
         encoded.end(summary.more, summary.count);
-        Ok(encoded)
+        Ok(unary::finished(encoded.0))
     }
 }
 
 impl Encoded {
-    fn of(message: &impl Message) -> Self {
-        let mut bytes = BytesMut::with_capacity(message.encoded_len());
-        // A buffer that grows has always room.
-        let _ = message.encode(&mut bytes);
-        Self(bytes)
-    }
-
     fn begin(header: &PbResponseHeader) -> Self {
-        let mut bytes = BytesMut::with_capacity(64);
+        let mut bytes = unary::framed(64);
         prost::encoding::message::encode(HEADER, header, &mut bytes);
         Self(bytes)
     }
@@ -136,51 +126,6 @@ fn put_number(field: u32, number: i64, out: &mut BytesMut) {
     }
 }
 
-/// Takes requests for ranges, gives messages that are encoded already.
-#[derive(Clone, Copy, Default)]
-pub struct RangeCodec;
-
-impl Codec for RangeCodec {
-    type Encode = Encoded;
-    type Decode = PbRangeRequest;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for RangeCodec {
-    type Item = Encoded;
-    type Error = Status;
-
-    fn encode(&mut self, item: Encoded, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(item.0.len());
-        out.put_slice(&item.0);
-        Ok(())
-    }
-}
-
-impl Decoder for RangeCodec {
-    type Item = PbRangeRequest;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<PbRangeRequest>, Status> {
-        PbRangeRequest::decode(message)
-            .map(Some)
-            .map_err(|error| Status::internal(error.to_string()))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +134,7 @@ mod tests {
     use orlop_store::embedded::EmbeddedStore;
     use orlop_store::{LeaseId, Op, Store, Txn};
     use proptest::prelude::*;
+    use prost::Message;
 
     proptest! {
         #[test]
@@ -222,9 +168,9 @@ mod tests {
                 };
                 let (asked, shape) = range::split(request.clone()).unwrap();
                 let expected = face.shaped_range(asked, &shape).await.unwrap();
-                let encoded = face.encoded_range(Request::new(request)).await.unwrap().into_inner();
-                prop_assert_eq!(PbRangeResponse::decode(encoded.0.clone()).unwrap(), expected.clone());
-                prop_assert_eq!(encoded.0, Encoded::of(&expected).0);
+                let encoded = face.encoded_range(request).await.unwrap();
+                prop_assert_eq!(PbRangeResponse::decode(&encoded[5..]).unwrap(), expected.clone());
+                prop_assert_eq!(encoded, unary::encoded(expected.clone()));
                 let kvs: &[PbKeyValue] = &expected.kvs;
                 prop_assert!(count_only || limit != 0 || kvs.len() == rows.len());
                 Ok(())

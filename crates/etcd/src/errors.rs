@@ -22,6 +22,13 @@ pub fn too_large() -> Status {
     Status::invalid_argument("etcdserver: request is too large")
 }
 
+/// What etcd's gRPC says of what it doesn't even read.
+pub fn message_too_large(size: usize, limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "grpc: received message larger than max ({size} vs. {limit})"
+    ))
+}
+
 pub fn compacted() -> Status {
     Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
 }

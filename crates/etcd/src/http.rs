@@ -1,7 +1,9 @@
 //! Connections: gRPC by its services, and the few plain paths that etcd's users probe.
+use crate::authority::Authority;
 use crate::burst::Burst;
-use crate::encoded::RangeCodec;
 use crate::listen::{Listener, Socket};
+use crate::streams::Streams;
+use crate::unary::{self, Answer};
 use crate::{ETCD_VERSION, Face, auth};
 use bytes::Bytes;
 use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
@@ -9,7 +11,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use orlop_store::Store;
 use std::convert::Infallible;
@@ -108,24 +110,30 @@ async fn connection(
         let services = services.clone();
         async move { Ok::<_, Infallible>(services.answer(request).await) }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let streams = Streams::default();
+    let mut builder = auto::Builder::new(streams.clone());
     builder.http1().timer(TokioTimer::new());
     builder
         .http2()
         .timer(TokioTimer::new())
+        // Nobody asks a gRPC server for the time.
+        .auto_date_header(false)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         // A client's watches each may have a stream of their own.
         .max_concurrent_streams(None);
-    let connection = builder.serve_connection(TokioIo::new(Burst::new(stream)), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let connection = builder.serve_connection(TokioIo::new(Burst::new(Authority::new(stream))), service);
+    let served = async {
+        tokio::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
-    }
+    };
+    streams.run(served).await
 }
 
 /// The services of one connection.
@@ -152,7 +160,37 @@ impl Services {
         }
     }
 
-    async fn answer<B>(mut self, request: Request<B>) -> Response<Body>
+    async fn answer<B>(self, request: Request<B>) -> Response<Answer>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let limit = self.face.request_bytes_max + MESSAGE_BYTES_MORE;
+        let face = &self.face;
+        match request.uri().path() {
+            _ if !unary::is_plain(&request) => self.other(request).await.map(Answer::Other),
+            "/etcdserverpb.KV/Range" => {
+                let range = move |asked| async move { face.encoded_range(asked).await };
+                unary::call(request, limit, range).await
+            }
+            "/etcdserverpb.KV/Put" => {
+                let put = move |asked| async move { face.put_key(asked).await.map(unary::encoded) };
+                unary::call(request, limit, put).await
+            }
+            "/etcdserverpb.KV/DeleteRange" => {
+                let delete = move |asked| async move { face.delete_keys(asked).await.map(unary::encoded) };
+                unary::call(request, limit, delete).await
+            }
+            "/etcdserverpb.KV/Txn" => {
+                let transact = move |asked| async move { face.transact(asked).await.map(unary::encoded) };
+                unary::call(request, limit, transact).await
+            }
+            _ => self.other(request).await.map(Answer::Other),
+        }
+    }
+
+    /// By the services' own code.
+    async fn other<B>(mut self, request: Request<B>) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -160,7 +198,6 @@ impl Services {
         let path = request.uri().path();
         let answered = match path.split_once("/etcdserverpb.") {
             Some(("", method)) => match method.split_once('/') {
-                Some(("KV", "Range")) => Ok(self.range(request).await),
                 Some(("KV", _)) => self.kv.call(request).await,
                 Some(("Watch", _)) => self.watch.call(request).await,
                 Some(("Lease", _)) => self.lease.call(request).await,
@@ -176,23 +213,6 @@ impl Services {
         };
         let Ok(response) = answered;
         response
-    }
-
-    async fn range<B>(self, request: Request<B>) -> Response<Body>
-    where
-        B: hyper::body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
-    {
-        let limit = self.face.request_bytes_max + MESSAGE_BYTES_MORE;
-        let face = self.face;
-        let range = tower::service_fn(move |request| {
-            let face = face.clone();
-            async move { face.encoded_range(request).await }
-        });
-        tonic::server::Grpc::new(RangeCodec)
-            .max_decoding_message_size(limit)
-            .unary(range, request)
-            .await
     }
 
     /// What is asked without gRPC.
@@ -290,6 +310,7 @@ mod tests {
     use http_body_util::BodyExt;
     use orlop_store::embedded::EmbeddedStore;
     use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
 
     const METHODS: [&str; 12] = [
         "KV/Range",
@@ -341,6 +362,45 @@ mod tests {
                 let answer = services.answer(request("KV/Put", put)).await;
                 let body = answer.into_body().collect().await.unwrap();
                 prop_assert_eq!(body.trailers().unwrap().get("grpc-status").unwrap(), "0");
+                Ok(())
+            })?;
+        }
+    }
+
+    /// Frames of HTTP/2 with anything in them, and anything else.
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let payload = || proptest::collection::vec(any::<u8>(), 0..60);
+        let frame = (0..11u8, any::<u8>(), 0..8u32, payload()).prop_map(|(kind, flags, stream, payload)| {
+            let length = (payload.len() as u32).to_be_bytes();
+            let mut frame = vec![length[1], length[2], length[3], kind, flags];
+            frame.extend(stream.to_be_bytes());
+            frame.extend(payload);
+            frame
+        });
+        proptest::collection::vec(prop_oneof![4 => frame, 1 => payload()], 0..12)
+            .prop_map(|frames| frames.concat())
+    }
+
+    proptest! {
+        /// Whatever comes over a connection, it ends with its client, and the store is well.
+        #[test]
+        fn any_frames_end_with_their_connection(sent in frames(), has_preface in any::<bool>()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let member = Member { name: "m".into(), client_urls: Vec::new(), peer_urls: Vec::new() };
+                let face = Face::new(EmbeddedStore::in_memory().unwrap(), member);
+                let (mut client, server) = tokio::io::duplex(1 << 16);
+                let serving = tokio::spawn(connection(face.clone(), server, CancellationToken::new()));
+                if has_preface {
+                    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+                }
+                // It may have hung up by then.
+                let _ = client.write_all(&sent).await;
+                drop(client);
+                // With an error or without, but not with a panic.
+                let ended = tokio::time::timeout(Duration::from_secs(20), serving).await;
+                prop_assert!(matches!(ended, Ok(Ok(_))), "{:?}", ended.map(|ended| ended.map(|_| ())));
+                face.store.status().await.unwrap();
                 Ok(())
             })?;
         }

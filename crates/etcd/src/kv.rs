@@ -19,6 +19,19 @@ enum Wanted {
     Range(Shape),
     Put { previous: bool },
     Delete { previous: bool },
+    Txn(Branches),
+}
+
+/// Of both branches of a transaction.
+struct Branches {
+    success: Vec<Wanted>,
+    failure: Vec<Wanted>,
+}
+
+impl Branches {
+    fn taken(&self, succeeded: bool) -> &[Wanted] {
+        if succeeded { &self.success } else { &self.failure }
+    }
 }
 
 #[tonic::async_trait]
@@ -42,72 +55,18 @@ impl PbKvService for Face {
     }
 
     async fn put(&self, request: Request<PbPutRequest>) -> Result<Response<PbPutResponse>, Status> {
-        let request = request.into_inner();
-        self.limit(&request)?;
-        let wanted = [Wanted::Put {
-            previous: request.prev_kv,
-        }];
-        let op = convert::put(request)?;
-        match self.apply(Txn::default().then(op), &wanted).await?.only() {
-            Some(PbTxnOpResponse::ResponsePut(answer)) => Ok(Response::new(answer)),
-            _ => Err(no_answer()),
-        }
+        self.put_key(request.into_inner()).await.map(Response::new)
     }
 
     async fn delete_range(
         &self,
         request: Request<PbDeleteRequest>,
     ) -> Result<Response<PbDeleteResponse>, Status> {
-        let request = request.into_inner();
-        let wanted = [Wanted::Delete {
-            previous: request.prev_kv,
-        }];
-        let op = convert::delete(request)?;
-        match self.apply(Txn::default().then(op), &wanted).await?.only() {
-            Some(PbTxnOpResponse::ResponseDeleteRange(answer)) => Ok(Response::new(answer)),
-            _ => Err(no_answer()),
-        }
+        self.delete_keys(request.into_inner()).await.map(Response::new)
     }
 
     async fn txn(&self, request: Request<PbTxnRequest>) -> Result<Response<PbTxnResponse>, Status> {
-        let request = request.into_inner();
-        self.limit(&request)?;
-        let longest = request
-            .compare
-            .len()
-            .max(request.success.len())
-            .max(request.failure.len());
-        if longest > OPERATIONS_MAX {
-            return Err(errors::too_many_operations());
-        }
-        let compare = request
-            .compare
-            .into_iter()
-            .map(convert::compare)
-            .collect::<Result<_, _>>()?;
-        let (success, on_success) = operations(request.success)?;
-        let (failure, on_failure) = operations(request.failure)?;
-        let txn = Txn {
-            compare,
-            success,
-            failure,
-        };
-        let answer = self.store.txn(txn).await.map_err(errors::status)?;
-        let wanted = if answer.succeeded {
-            &on_success
-        } else {
-            &on_failure
-        };
-        // As with etcd, the parts only tell the revision.
-        let inner = PbResponseHeader {
-            revision: convert::number(answer.revision.0),
-            ..PbResponseHeader::default()
-        };
-        Ok(Response::new(PbTxnResponse {
-            succeeded: answer.succeeded,
-            responses: responses(answer.responses, wanted, inner),
-            header: Some(self.header_at(answer.revision)),
-        }))
+        self.transact(request.into_inner()).await.map(Response::new)
     }
 
     async fn compact(
@@ -132,6 +91,46 @@ impl PbKvService for Face {
 }
 
 impl Face {
+    pub async fn put_key(&self, request: PbPutRequest) -> Result<PbPutResponse, Status> {
+        self.limit(&request)?;
+        let wanted = [Wanted::Put {
+            previous: request.prev_kv,
+        }];
+        let op = convert::put(request)?;
+        match self.apply(Txn::default().then(op), &wanted).await?.only() {
+            Some(PbTxnOpResponse::ResponsePut(answer)) => Ok(answer),
+            _ => Err(no_answer()),
+        }
+    }
+
+    pub async fn delete_keys(&self, request: PbDeleteRequest) -> Result<PbDeleteResponse, Status> {
+        let wanted = [Wanted::Delete {
+            previous: request.prev_kv,
+        }];
+        let op = convert::delete(request)?;
+        match self.apply(Txn::default().then(op), &wanted).await?.only() {
+            Some(PbTxnOpResponse::ResponseDeleteRange(answer)) => Ok(answer),
+            _ => Err(no_answer()),
+        }
+    }
+
+    pub async fn transact(&self, request: PbTxnRequest) -> Result<PbTxnResponse, Status> {
+        self.limit(&request)?;
+        let (txn, wanted) = transaction(request)?;
+        let answer = self.store.txn(txn).await.map_err(errors::status)?;
+        let wanted = wanted.taken(answer.succeeded);
+        // As with etcd, the parts only tell the revision.
+        let inner = PbResponseHeader {
+            revision: convert::number(answer.revision.0),
+            ..PbResponseHeader::default()
+        };
+        Ok(PbTxnResponse {
+            succeeded: answer.succeeded,
+            responses: responses(answer.responses, wanted, inner),
+            header: Some(self.header_at(answer.revision)),
+        })
+    }
+
     fn limit(&self, request: &impl Message) -> Result<(), Status> {
         if request.encoded_len() > self.request_bytes_max {
             return Err(errors::too_large());
@@ -158,6 +157,34 @@ fn no_answer() -> Status {
     Status::internal("the store gave no answer to an operation")
 }
 
+fn transaction(request: PbTxnRequest) -> Result<(Txn, Branches), Status> {
+    let longest = request
+        .compare
+        .len()
+        .max(request.success.len())
+        .max(request.failure.len());
+    if longest > OPERATIONS_MAX {
+        return Err(errors::too_many_operations());
+    }
+    let compare = request
+        .compare
+        .into_iter()
+        .map(convert::compare)
+        .collect::<Result<_, _>>()?;
+    let (success, on_success) = operations(request.success)?;
+    let (failure, on_failure) = operations(request.failure)?;
+    let txn = Txn {
+        compare,
+        success,
+        failure,
+    };
+    let wanted = Branches {
+        success: on_success,
+        failure: on_failure,
+    };
+    Ok((txn, wanted))
+}
+
 fn operations(requests: Vec<PbTxnRequestOp>) -> Result<(Vec<Op>, Vec<Wanted>), Status> {
     let mut ops = Vec::with_capacity(requests.len());
     let mut wanted = Vec::with_capacity(requests.len());
@@ -175,10 +202,9 @@ fn operations(requests: Vec<PbTxnRequestOp>) -> Result<(Vec<Op>, Vec<Wanted>), S
                 let previous = delete.prev_kv;
                 (convert::delete(delete)?, Wanted::Delete { previous })
             }
-            Some(PbTxnOpRequest::RequestTxn(_)) => {
-                return Err(Status::unimplemented(
-                    "transactions within transactions are not served",
-                ));
+            Some(PbTxnOpRequest::RequestTxn(nested)) => {
+                let (txn, wanted) = transaction(nested)?;
+                (Op::Txn(txn), Wanted::Txn(wanted))
             }
             None => return Err(Status::invalid_argument("etcdserver: an operation is empty")),
         };
@@ -210,6 +236,15 @@ fn responses(answers: Vec<OpResponse>, wanted: &[Wanted], header: PbResponseHead
             }
             (OpResponse::Range(range), Wanted::Range(shape)) => {
                 PbTxnOpResponse::ResponseRange(range::join(range, shape, header))
+            }
+            (OpResponse::Txn(inner), Wanted::Txn(branches)) => {
+                let wanted = branches.taken(inner.succeeded);
+                PbTxnOpResponse::ResponseTxn(PbTxnResponse {
+                    // As with etcd, which leaves it empty.
+                    header: Some(PbResponseHeader::default()),
+                    succeeded: inner.succeeded,
+                    responses: responses(inner.responses, wanted, header),
+                })
             }
             // The store answers in the order of the operations.
             _ => return PbResponseOp { response: None },

@@ -4,13 +4,14 @@
 //! Auth. Errors have etcd's codes and texts, since its clients look at them. Messages and service
 //! definitions come from the `etcd-client` crate, which the store's other side uses anyway.
 //!
-//! Tasks: one a connection; one a watch stream, which reads its requests ([`watch`]), and one a
-//! watch, which turns the store's batches into responses.
+//! Tasks: one a connection, which runs its calls as well ([`streams`]); one a watch stream, which reads its requests
+//! ([`watch`]), and one a watch, which turns the store's batches into responses.
 //!
 //! What this crate deliberately does not do: clusters (peers, elections, learners), users and roles.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod auth;
+mod authority;
 mod burst;
 mod cluster;
 mod convert;
@@ -22,6 +23,8 @@ mod lease;
 mod listen;
 mod maintenance;
 mod range;
+mod streams;
+mod unary;
 mod watch;
 
 pub use listen::{Endpoint, EndpointError, Listener, Tls, TlsError};

@@ -130,6 +130,11 @@ const MEMBERS: &[Step] = &[
     step("member list"),
     step("member list -w json"),
     step("endpoint health"),
+    step("put a 1"),
+    step("endpoint status"),
+    step("endpoint hashkv"),
+    step("defrag"),
+    step("get a"),
     step("alarm list"),
     step("auth enable"),
     step("user list"),
@@ -158,11 +163,22 @@ fn normalised(output: &str, lease: &str, port: u16, peer: u16) -> Vec<String> {
     }
     text.lines()
         .filter(|line| !line.starts_with("{\"level\":"))
-        .map(|line| match line.split_once(", started, ") {
-            Some((_, rest)) => format!("ID, started, {rest}"),
-            None => line.to_owned(),
-        })
+        .map(without_what_is_a_servers)
         .collect()
+}
+
+/// Of lines about a server: its id, release, size, term, place in its log, hash.
+fn without_what_is_a_servers(line: &str) -> String {
+    let fields: Vec<_> = line.split(", ").collect();
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match fields.as_slice() {
+        [_, "started", rest @ ..] => format!("ID, started, {}", rest.join(", ")),
+        [url, _, _, _, leader, learner, _, _, _, errors] => {
+            format!("{url}, leader {leader}, learner {learner}, errors {errors}")
+        }
+        [url, hash] if url.starts_with("http") && is_number(hash) => format!("{url}, HASH"),
+        _ => line.to_owned(),
+    }
 }
 
 /// Replaces the number behind each `key`.

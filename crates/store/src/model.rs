@@ -132,6 +132,8 @@ pub enum Op {
         end: Option<Key>,
     },
     Range(RangeRequest),
+    /// A transaction of its own. It compares what was there before the outermost one began.
+    Txn(Txn),
 }
 
 /// What a put leaves as it is. The key has to exist then.
@@ -184,6 +186,28 @@ impl Txn {
         self.failure.push(op);
         self
     }
+
+    /// The operations of both branches, and of the transactions within, outer ones first.
+    pub fn operations(&self) -> impl Iterator<Item = &Op> {
+        self.with_nested()
+            .into_iter()
+            .flat_map(|txn| txn.success.iter().chain(&txn.failure))
+    }
+
+    /// This transaction and those within it, in both branches.
+    pub fn with_nested(&self) -> Vec<&Txn> {
+        let mut found = vec![self];
+        let mut seen = 0;
+        while let Some(txn) = found.get(seen).copied() {
+            let ops = txn.success.iter().chain(&txn.failure);
+            found.extend(ops.filter_map(|op| match op {
+                Op::Txn(nested) => Some(nested),
+                _ => None,
+            }));
+            seen += 1;
+        }
+        found
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -200,6 +224,7 @@ pub enum OpResponse {
     Put { previous: Option<KeyValue> },
     Delete { previous: Vec<KeyValue> },
     Range(RangeResponse),
+    Txn(TxnResponse),
 }
 
 #[derive(Clone, Debug)]

@@ -5,19 +5,17 @@ use std::collections::BTreeSet;
 /// Refuses transactions whose meaning would depend on the order of their own writes, empty keys and
 /// values above `value_limit` bytes.
 pub(crate) fn txn(txn: &Txn, value_limit: usize) -> Result<(), StoreError> {
-    if txn.compare.iter().any(|compare| compare.key.is_empty()) {
-        return Err(StoreError::Invalid("a compare has no key".to_owned()));
-    }
-    branch(&txn.success, value_limit)?;
-    branch(&txn.failure, value_limit)
+    both_branches(txn, value_limit).map(|_| ())
 }
 
 /// True when no branch of the transaction can write.
 pub(crate) fn is_read_only(txn: &Txn) -> bool {
-    txn.success
-        .iter()
-        .chain(&txn.failure)
-        .all(|op| matches!(op, Op::Range(_)))
+    let mut ops = txn.success.iter().chain(&txn.failure);
+    ops.all(|op| match op {
+        Op::Range(_) => true,
+        Op::Txn(nested) => is_read_only(nested),
+        Op::Put { .. } | Op::Delete { .. } => false,
+    })
 }
 
 /// True when `key` lies in `[start, end)`, or is `start` when there is no end.
@@ -28,8 +26,54 @@ pub(crate) fn contains(start: &[u8], end: Option<&Key>, key: &[u8]) -> bool {
     }
 }
 
-fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
-    let mut puts = BTreeSet::new();
+/// What operations that may be applied together write.
+#[derive(Default)]
+struct Writes<'t> {
+    puts: BTreeSet<&'t Key>,
+    deletes: Vec<(&'t Key, Option<&'t Key>)>,
+}
+
+impl<'t> Writes<'t> {
+    /// Takes in what is written beside this.
+    fn and(&mut self, other: Self) -> Result<(), StoreError> {
+        let twice = other.puts.iter().find(|key| {
+            let deleted = |(start, end): &(&Key, Option<&Key>)| contains(start, *end, key);
+            self.puts.contains(*key) || self.deletes.iter().any(deleted)
+        });
+        let deleted = || {
+            let deletes = |key: &&Key| {
+                other
+                    .deletes
+                    .iter()
+                    .any(|(start, end)| contains(start, *end, key))
+            };
+            self.puts.iter().copied().find(deletes)
+        };
+        if let Some(key) = twice.copied().or_else(deleted) {
+            return Err(StoreError::DuplicateKey(key.clone()));
+        }
+        self.either(other);
+        Ok(())
+    }
+
+    /// Takes in what is written in place of this.
+    fn either(&mut self, other: Self) {
+        self.puts.extend(other.puts);
+        self.deletes.extend(other.deletes);
+    }
+}
+
+fn both_branches(txn: &Txn, value_limit: usize) -> Result<Writes<'_>, StoreError> {
+    if txn.compare.iter().any(|compare| compare.key.is_empty()) {
+        return Err(StoreError::Invalid("a compare has no key".to_owned()));
+    }
+    let mut writes = branch(&txn.success, value_limit)?;
+    writes.either(branch(&txn.failure, value_limit)?);
+    Ok(writes)
+}
+
+fn branch(ops: &[Op], value_limit: usize) -> Result<Writes<'_>, StoreError> {
+    let mut writes = Writes::default();
     for op in ops {
         match op {
             Op::Put { key, value, .. } => {
@@ -43,9 +87,10 @@ fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
                         limit: value_limit,
                     });
                 }
-                if !puts.insert(key) {
-                    return Err(StoreError::DuplicateKey(key.clone()));
-                }
+                writes.and(Writes {
+                    puts: BTreeSet::from([key]),
+                    ..Writes::default()
+                })?;
             }
             Op::Delete { start, end: None } if start.is_empty() => {
                 return Err(StoreError::Invalid("a delete has no key".to_owned()));
@@ -53,18 +98,15 @@ fn branch(ops: &[Op], value_limit: usize) -> Result<(), StoreError> {
             Op::Range(RangeRequest { start, end: None, .. }) if start.is_empty() => {
                 return Err(StoreError::Invalid("a range has no key".to_owned()));
             }
-            Op::Delete { .. } | Op::Range(_) => {}
+            Op::Delete { start, end } => writes.and(Writes {
+                deletes: vec![(start, end.as_ref())],
+                ..Writes::default()
+            })?,
+            Op::Range(_) => {}
+            Op::Txn(nested) => writes.and(both_branches(nested, value_limit)?)?,
         }
     }
-    for op in ops {
-        let Op::Delete { start, end } = op else {
-            continue;
-        };
-        if let Some(key) = puts.iter().find(|key| contains(start, end.as_ref(), key)) {
-            return Err(StoreError::DuplicateKey((*key).clone()));
-        }
-    }
-    Ok(())
+    Ok(writes)
 }
 
 #[cfg(test)]
@@ -107,6 +149,39 @@ mod tests {
             };
             assert_eq!(txn(&as_success, 10).is_ok(), valid, "{ops:?}");
             assert_eq!(txn(&as_failure, 10).is_ok(), valid, "{ops:?}");
+            let nested = Txn::default().then(Op::Txn(as_failure));
+            assert_eq!(txn(&nested, 10).is_ok(), valid, "{ops:?}");
         }
+    }
+
+    #[test]
+    fn what_transactions_within_write_has_no_second_meaning_beside_the_rest() {
+        let within = |success: Op, failure: Op| Op::Txn(Txn::default().then(success).otherwise(failure));
+        let cases: [(Vec<Op>, bool); 7] = [
+            // Only one of them comes to pass.
+            (vec![within(put("a", 1), put("a", 1))], true),
+            (vec![within(put("a", 1), Op::delete("a"))], true),
+            (vec![within(put("a", 1), put("b", 1)), put("c", 1)], true),
+            (vec![within(put("a", 1), put("b", 1)), put("b", 1)], false),
+            (vec![Op::delete("b"), within(put("a", 1), put("b", 1))], false),
+            (
+                vec![within(put("a", 1), put("b", 1)), within(put("c", 1), put("a", 1))],
+                false,
+            ),
+            (vec![within(put("a", 1), put("b", 1)), Op::delete("a")], false),
+        ];
+        for (ops, valid) in cases {
+            let outer = Txn {
+                success: ops.clone(),
+                ..Txn::default()
+            };
+            assert_eq!(txn(&outer, 10).is_ok(), valid, "{ops:?}");
+            assert!(!is_read_only(&outer), "{ops:?}");
+        }
+        let reading = within(
+            Op::Range(RangeRequest::key("a")),
+            Op::Range(RangeRequest::key("b")),
+        );
+        assert!(is_read_only(&Txn::default().otherwise(reading)));
     }
 }

@@ -8,6 +8,7 @@ mod resources;
 mod server;
 mod throughput;
 mod watching;
+mod wire;
 
 use anyhow::Result;
 use server::Server;
@@ -16,18 +17,49 @@ use std::path::Path;
 /// Bytes of a value where nothing else is said: an etcd benchmark's usual one.
 const VALUE_BYTES: usize = 256;
 
-/// Measures everything: `ours` is a program that takes etcd's flags.
-pub async fn measure(ours: &Path) -> Result<()> {
+/// The parts of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figures {
+    /// One client that waits for each of its puts.
+    Latency,
+    /// A thousand clients.
+    Puts,
+    Ranges,
+    Watching,
+    Churn,
+    /// Memory, and what an idle store writes.
+    Resources,
+    InProcess,
+}
+
+/// Measures everything, or the given parts: `ours` is a program that takes etcd's flags.
+pub async fn measure(ours: &Path, figures: &[Figures]) -> Result<()> {
+    let wanted = |figure| figures.is_empty() || figures.contains(&figure);
     let (face, etcd) = (
         Server::start(ours).await?,
         Server::start(Path::new("etcd")).await?,
     );
-    latency::measure(&face, &etcd).await?;
-    throughput::puts(&face, &etcd).await?;
-    throughput::ranges(&face, &etcd).await?;
-    watching::measure(&face, &etcd).await?;
-    churn::measure(&face, &etcd).await?;
+    if wanted(Figures::Latency) {
+        latency::measure(&face, &etcd)?;
+    }
+    if wanted(Figures::Puts) {
+        throughput::puts(&face, &etcd)?;
+    }
+    if wanted(Figures::Ranges) {
+        throughput::ranges(&face, &etcd).await?;
+    }
+    if wanted(Figures::Watching) {
+        watching::measure(&face, &etcd).await?;
+    }
+    if wanted(Figures::Churn) {
+        churn::measure(&face, &etcd).await?;
+    }
     drop((face, etcd));
-    resources::measure(ours).await?;
-    in_process::measure().await
+    if wanted(Figures::Resources) {
+        resources::measure(ours).await?;
+    }
+    if wanted(Figures::InProcess) {
+        in_process::measure().await?;
+    }
+    Ok(())
 }

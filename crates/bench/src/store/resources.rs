@@ -15,15 +15,26 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(8);
 
 pub async fn measure(ours: &Path) -> Result<()> {
-    let face = filled(ours).await?;
+    let mut face = filled(ours).await?;
     tokio::time::sleep(SETTLE).await;
     let resident = face.resident()?;
     let before = face.written()?;
     tokio::time::sleep(IDLE_TIME).await;
     let after = face.written()?;
+    let ours = face.kill_and_start().await?;
     drop(face);
-    let etcd = filled(Path::new("etcd")).await?;
+    let mut etcd = filled(Path::new("etcd")).await?;
     let reference = etcd.resident()?;
+    let theirs = etcd.kill_and_start().await?;
+    drop(etcd);
+    let milliseconds = |took: Duration| took.as_secs_f64() * 1e3;
+    report::bar(
+        "start on 100,000 keys after kill -9, until it answers",
+        milliseconds(ours),
+        "ms",
+        &format!("{:.1} ms", milliseconds(theirs)),
+        300.0,
+    );
     let bytes = (KEYS * VALUE_BYTES) as f64;
     report::bar(
         "memory with 100,000 keys of 1 kB, per byte of value",

@@ -2,7 +2,7 @@
 use anyhow::{Context, Result, ensure};
 use etcd_client::Client;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -15,7 +15,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub struct Server {
     process: Child,
     url: String,
-    _data: TempDir,
+    peer: String,
+    program: PathBuf,
+    data: TempDir,
+}
+
+fn spawn(program: &Path, data: &Path, url: &str, peer: &str) -> Result<Child> {
+    Command::new(program)
+        .arg("--data-dir")
+        .arg(data.join("data"))
+        .arg(format!("--listen-client-urls={url}"))
+        .arg(format!("--advertise-client-urls={url}"))
+        .arg(format!("--listen-peer-urls={peer}"))
+        .arg(format!("--initial-advertise-peer-urls={peer}"))
+        .arg(format!("--initial-cluster=default={peer}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
 }
 
 fn free_port() -> Result<u16> {
@@ -30,29 +48,29 @@ impl Server {
         if program.components().count() > 1 {
             std::os::unix::fs::symlink(program.canonicalize()?, &name)?;
         }
-        let program = if name.exists() { name.as_path() } else { program };
+        let program = if name.exists() { name } else { program.to_owned() };
         let url = format!("http://127.0.0.1:{}", free_port()?);
         let peer = format!("http://127.0.0.1:{}", free_port()?);
-        let process = Command::new(program)
-            .arg("--data-dir")
-            .arg(data.path().join("data"))
-            .arg(format!("--listen-client-urls={url}"))
-            .arg(format!("--advertise-client-urls={url}"))
-            .arg(format!("--listen-peer-urls={peer}"))
-            .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=default={peer}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        let process = spawn(&program, data.path(), &url, &peer)?;
         let server = Self {
             process,
             url,
-            _data: data,
+            peer,
+            program,
+            data,
         };
         server.wait().await?;
         Ok(server)
+    }
+
+    /// `kill -9`, and another process on the same data: how long until it answers.
+    pub async fn kill_and_start(&mut self) -> Result<Duration> {
+        self.process.kill()?;
+        self.process.wait()?;
+        let start = Instant::now();
+        self.process = spawn(&self.program, self.data.path(), &self.url, &self.peer)?;
+        self.wait().await?;
+        Ok(start.elapsed())
     }
 
     async fn wait(&self) -> Result<()> {
@@ -73,12 +91,14 @@ impl Server {
         Ok(Client::connect([&self.url], None).await?)
     }
 
-    pub async fn clients(&self, count: usize) -> Result<Vec<Client>> {
-        let mut clients = Vec::with_capacity(count);
-        for _ in 0..count {
-            clients.push(self.client().await?);
-        }
-        Ok(clients)
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Resident memory, in bytes.

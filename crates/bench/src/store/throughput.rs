@@ -1,10 +1,11 @@
 //! Many clients at once.
+use super::wire::{Wire, field};
 use super::{Server, VALUE_BYTES};
+use crate::api::cpu::{PerRequest, Spent};
 use crate::report;
-use anyhow::Result;
-use etcd_client::{Client, GetOptions};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use anyhow::{Context, Result, ensure};
+use std::collections::HashMap;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long each load runs.
@@ -15,16 +16,26 @@ const RANGE_CLIENTS: usize = 8;
 const CONNECTIONS: usize = 10;
 const RANGE_KEYS: usize = 1000;
 /// Loads alternate between the two servers so many times.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 3;
 
-pub async fn puts(face: &Server, etcd: &Server) -> Result<()> {
-    let (mut ours, mut theirs) = (0.0, 0.0);
-    for _ in 0..ROUNDS {
-        ours += load(face, PUT_CLIENTS, put).await?;
-        theirs += load(etcd, PUT_CLIENTS, put).await?;
-    }
-    report::rate("1,000 clients, durable puts", ours, theirs, ROUNDS, 1.5);
-    Ok(())
+/// What clients ask, each again as soon as it is answered.
+struct Asking {
+    clients: usize,
+    path: &'static str,
+    /// By a client's number, and how often it has asked.
+    message: fn(usize, usize) -> Vec<u8>,
+    /// Bytes that an answer has at the least.
+    bytes_min: usize,
+}
+
+pub fn puts(face: &Server, etcd: &Server) -> Result<()> {
+    let asking = Asking {
+        clients: PUT_CLIENTS,
+        path: "/etcdserverpb.KV/Put",
+        message: put,
+        bytes_min: 1,
+    };
+    in_turn(face, etcd, &asking, "1,000 clients, durable puts", 1.5)
 }
 
 pub async fn ranges(face: &Server, etcd: &Server) -> Result<()> {
@@ -36,53 +47,106 @@ pub async fn ranges(face: &Server, etcd: &Server) -> Result<()> {
                 .await?;
         }
     }
-    let (mut ours, mut theirs) = (0.0, 0.0);
+    let asking = Asking {
+        clients: RANGE_CLIENTS,
+        path: "/etcdserverpb.KV/Range",
+        message: range,
+        bytes_min: RANGE_KEYS * VALUE_BYTES,
+    };
+    in_turn(face, etcd, &asking, "ranges of 1,000 keys", 3.0)
+}
+
+fn put(who: usize, round: usize) -> Vec<u8> {
+    let mut message = Vec::new();
+    field(
+        1,
+        format!("load/{who:04}/{}", round % 10).as_bytes(),
+        &mut message,
+    );
+    field(2, &[7; VALUE_BYTES], &mut message);
+    message
+}
+
+fn range(_: usize, _: usize) -> Vec<u8> {
+    let mut message = Vec::new();
+    field(1, b"range/", &mut message);
+    field(2, b"range0", &mut message);
+    message
+}
+
+/// The same load on both, in turn.
+fn in_turn(face: &Server, etcd: &Server, asking: &Asking, what: &str, bar: f64) -> Result<()> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        ours += load(face, RANGE_CLIENTS, range).await?;
-        theirs += load(etcd, RANGE_CLIENTS, range).await?;
+        ours.push(load(face, asking)?);
+        theirs.push(load(etcd, asking)?);
     }
-    report::rate("ranges of 1,000 keys", ours, theirs, ROUNDS, 3.0);
+    let sum = |loads: &[Load]| loads.iter().map(|load| load.per_second).sum::<f64>();
+    report::rate(what, sum(&ours), sum(&theirs), ROUNDS, bar);
+    for loads in [&ours, &theirs] {
+        if let Some(last) = loads.last() {
+            report::cpu(&last.cpu);
+        }
+    }
     Ok(())
 }
 
-async fn put(mut client: Client, who: usize, round: u64) -> Result<()> {
-    let key = format!("load/{who:04}/{}", round % 10);
-    client.put(key, vec![7; VALUE_BYTES], None).await?;
-    Ok(())
+/// What a load came to.
+struct Load {
+    per_second: f64,
+    cpu: PerRequest,
 }
 
-async fn range(mut client: Client, _: usize, _: u64) -> Result<()> {
-    let answer = client
-        .get("range/", Some(GetOptions::new().with_prefix()))
-        .await?;
-    anyhow::ensure!(answer.kvs().len() == RANGE_KEYS, "a range is not whole");
-    Ok(())
-}
-
-/// Calls per second of `clients` that each wait for their own.
-async fn load<F>(server: &Server, clients: usize, call: fn(Client, usize, u64) -> F) -> Result<f64>
-where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    let connections = server.clients(CONNECTIONS.min(clients)).await?;
-    let done = Arc::new(AtomicU64::new(0));
-    let start = Instant::now();
-    let work: Vec<_> = (0..clients)
-        .map(|who| {
-            let (client, done) = (connections[who % connections.len()].clone(), done.clone());
-            tokio::spawn(async move {
-                let mut round = 0;
-                while start.elapsed() < LOAD_TIME {
-                    call(client.clone(), who, round).await?;
-                    round += 1;
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-                anyhow::Ok(())
+fn load(server: &Server, asking: &Asking) -> Result<Load> {
+    let connections = CONNECTIONS.min(asking.clients);
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        open.push(Wire::open(server.address(), asking.path)?);
+    }
+    let (start, before) = (Instant::now(), Spent::now(Some(server.id()))?);
+    let done = thread::scope(|scope| {
+        let running: Vec<_> = open
+            .into_iter()
+            .enumerate()
+            .map(|(first, wire)| {
+                let clients = (first..asking.clients).step_by(connections);
+                scope.spawn(move || ask(wire, clients, asking, start))
             })
-        })
-        .collect();
-    for one in work {
-        one.await??;
+            .collect();
+        let mut done = 0;
+        for thread in running {
+            done += thread.join().ok().context("a client panicked")??;
+        }
+        anyhow::Ok(done)
+    })?;
+    Ok(Load {
+        per_second: done as f64 / start.elapsed().as_secs_f64(),
+        cpu: Spent::now(Some(server.id()))?.since(before, done),
+    })
+}
+
+/// Those clients that share a connection; answers how many answers they got.
+fn ask(
+    mut wire: Wire,
+    clients: impl Iterator<Item = usize>,
+    asking: &Asking,
+    start: Instant,
+) -> Result<usize> {
+    let mut waiting = HashMap::new();
+    for who in clients {
+        waiting.insert(wire.call(&(asking.message)(who, 0))?, (who, 0));
     }
-    Ok(done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
+    let mut done = 0;
+    while !waiting.is_empty() {
+        for call in wire.answered()? {
+            let (who, round) = waiting.remove(&call.stream).context("an answer to nobody")?;
+            ensure!(call.bytes >= asking.bytes_min, "an answer is not whole");
+            done += 1;
+            if start.elapsed() < LOAD_TIME {
+                let stream = wire.call(&(asking.message)(who, round + 1))?;
+                waiting.insert(stream, (who, round + 1));
+            }
+        }
+    }
+    Ok(done)
 }

@@ -1,5 +1,6 @@
 //! A batch in the making: transactions applied one after the other to one database transaction.
 //! Nothing of it is visible to anyone before its commit.
+use super::decide::{Decided, decide};
 use super::fault::Fault;
 use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
 use super::journal::{Rows, TableId};
@@ -21,6 +22,18 @@ pub(super) struct Committed {
 
 /// What a batch has come to: the counters, and the revisions that it made.
 pub(super) type Change = Option<(State, Vec<Committed>)>;
+
+impl TxnResponse {
+    /// Tells it, and those within, the revision that the store has come to.
+    fn at(&mut self, revision: Revision) {
+        self.revision = revision;
+        for response in &mut self.responses {
+            if let OpResponse::Txn(inner) = response {
+                inner.at(revision);
+            }
+        }
+    }
+}
 
 pub(super) struct Batch<'t> {
     meta: Table<'t, &'static str, Raw>,
@@ -91,12 +104,19 @@ impl<'t> Batch<'t> {
 
     /// Applies one transaction, which has passed validation. After `Refused` nothing of it is there.
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<TxnResponse, Fault> {
-        let succeeded = read::holds(&self.keys, &txn.compare)?;
-        let ops = if succeeded { &txn.success } else { &txn.failure };
-        self.check(ops)?;
+        let decided = decide(&self.keys, txn)?;
+        self.check(&decided)?;
         let revision = self.state.revision + 1;
-        let mut responses = Vec::with_capacity(ops.len());
-        for op in ops {
+        let mut answer = self.apply(decided, revision)?;
+        self.end_revision(revision)?;
+        answer.at(Revision(self.state.revision));
+        Ok(answer)
+    }
+
+    fn apply(&mut self, txn: Decided<'_>, revision: u64) -> Result<TxnResponse, Fault> {
+        let mut nested = txn.nested.into_iter();
+        let mut responses = Vec::with_capacity(txn.ops.len());
+        for op in txn.ops {
             responses.push(match op {
                 Op::Put {
                     key,
@@ -109,25 +129,34 @@ impl<'t> Batch<'t> {
                 Op::Delete { start, end } => OpResponse::Delete {
                     previous: self.delete(start, end.as_ref(), revision)?,
                 },
-                Op::Range(request) => OpResponse::Range(read::range(&self.keys, &self.state, request)?),
+                Op::Range(request) => {
+                    let mut range = read::range(&self.keys, &self.state, request)?;
+                    if !self.pending.is_empty() {
+                        // It sees what has been changed before it.
+                        range.revision = Revision(revision);
+                    }
+                    OpResponse::Range(range)
+                }
+                Op::Txn(_) => match nested.next() {
+                    Some(inner) => OpResponse::Txn(self.apply(inner, revision)?),
+                    // Each has been decided.
+                    None => continue,
+                },
             });
         }
-        self.end_revision(revision)?;
-        for response in &mut responses {
-            if let OpResponse::Range(range) = response {
-                range.revision = Revision(self.state.revision);
-            }
-        }
         Ok(TxnResponse {
-            succeeded,
-            revision: Revision(self.state.revision),
+            succeeded: txn.succeeded,
+            revision: Revision(revision),
             responses,
         })
     }
 
     /// Refuses what could fail halfway, before the first write.
-    fn check(&self, ops: &[Op]) -> Result<(), Fault> {
-        for op in ops {
+    fn check(&self, txn: &Decided<'_>) -> Result<(), Fault> {
+        for inner in &txn.nested {
+            self.check(inner)?;
+        }
+        for op in txn.ops {
             match op {
                 Op::Put { key, lease, keep, .. } => {
                     if let Some(lease) = lease {

@@ -46,12 +46,7 @@ impl Command {
         let Self::Txn { txn, .. } = self else {
             return 0;
         };
-        let op_bytes = |op: &Op| match op {
-            Op::Put { key, value, .. } => key.len() + value.len(),
-            Op::Delete { .. } | Op::Range(_) => 0,
-        };
-        let branch = |ops: &[Op]| ops.iter().map(op_bytes).sum::<usize>();
-        branch(&txn.success).max(branch(&txn.failure))
+        txn_bytes(txn)
     }
 
     /// Whether it may change the database.
@@ -64,4 +59,15 @@ impl Command {
             | Self::Close { .. } => false,
         }
     }
+}
+
+/// Bytes of the longer branch.
+fn txn_bytes(txn: &Txn) -> usize {
+    let op_bytes = |op: &Op| match op {
+        Op::Put { key, value, .. } => key.len() + value.len(),
+        Op::Txn(nested) => txn_bytes(nested),
+        Op::Delete { .. } | Op::Range(_) => 0,
+    };
+    let branch = |ops: &[Op]| ops.iter().map(op_bytes).sum::<usize>();
+    branch(&txn.success).max(branch(&txn.failure))
 }

@@ -97,25 +97,38 @@ pub(super) fn range(
     state: &State,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Fault> {
+    // Without a bound there is always an answer.
+    Ok(range_up_to(keys, state, request, usize::MAX)?.unwrap_or_default())
+}
+
+/// The same, unless more than `rows_max` rows would have to be looked at.
+pub(super) fn range_up_to(
+    keys: &impl ReadableTable<Raw, Raw>,
+    state: &State,
+    request: &RangeRequest,
+    rows_max: usize,
+) -> Result<Option<RangeResponse>, Fault> {
     let mut kvs = Vec::new();
-    let summary = walk(keys, state, request, &mut |version| {
+    let summary = walk_up_to(keys, state, request, rows_max, &mut |version| {
         kvs.push(version.to_key_value())
     })?;
-    Ok(RangeResponse {
+    Ok(summary.map(|summary| RangeResponse {
         kvs,
         more: summary.more,
         count: summary.count,
         revision: Revision(state.revision),
-    })
+    }))
 }
 
-/// Shows `take` the keys that a range request asks for, in order.
-pub(super) fn walk(
+/// Shows `take` the keys that a range request asks for, in order. `None`: it has given up, since they are in
+/// more than `rows_max` rows.
+pub(super) fn walk_up_to(
     keys: &impl ReadableTable<Raw, Raw>,
     state: &State,
     request: &RangeRequest,
+    rows_max: usize,
     take: &mut dyn FnMut(KeyVersion<'_>),
-) -> Result<RangeSummary, Fault> {
+) -> Result<Option<RangeSummary>, Fault> {
     let at = match request.revision {
         // Like etcd, 0 asks for now.
         None | Some(Revision(0)) => NOW,
@@ -153,7 +166,7 @@ pub(super) fn walk(
             let (row, record) = row?;
             meet(&row, &record)?;
         }
-        return Ok(summary);
+        return Ok(Some(summary));
     };
     let first = format::key_bound(&request.start);
     let behind = format::key_bound(end);
@@ -162,12 +175,17 @@ pub(super) fn walk(
     } else if request.start < *end {
         Bound::Excluded(behind.as_slice())
     } else {
-        return Ok(summary);
+        return Ok(Some(summary));
     };
+    let mut rows = 0;
     // The newest version so far of the key the walk is in.
     let mut newest: Option<(AccessGuard<'_, Raw>, AccessGuard<'_, Raw>)> = None;
     for entry in keys.range::<&[u8]>((Bound::Included(first.as_slice()), behind))? {
         let (row, record) = entry?;
+        rows += 1;
+        if rows > rows_max {
+            return Ok(None);
+        }
         let (bound, revision) = format::split_version(row.value())?;
         if revision > at {
             continue;
@@ -182,7 +200,7 @@ pub(super) fn walk(
     if let Some((row, record)) = &newest {
         meet(row, record)?;
     }
-    Ok(summary)
+    Ok(Some(summary))
 }
 
 /// Refuses revisions that are not readable any more, or not yet.

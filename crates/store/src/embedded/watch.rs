@@ -104,7 +104,7 @@ impl Watcher {
             bytes_max: CATCH_UP_BYTES_MAX,
             entries_max: CATCH_UP_ENTRIES_MAX,
         };
-        super::off_reactor(move || {
+        super::answers::off_reactor(move || {
             shared.db.read(|snapshot| {
                 read::changes(
                     &snapshot.open_table(KEYS)?,

@@ -176,6 +176,7 @@ impl Writer {
                 Forgetting::Pending
             };
         }
+        let wrote = outcome.change.is_some();
         if let Some((state, committed)) = outcome.change {
             if !committed.is_empty() {
                 self.history.mark(now, state.revision);
@@ -186,6 +187,9 @@ impl Writer {
             self.forgetting = Forgetting::Pending;
         }
         let next = self.answer(commands, outcome.answers, now);
+        if wrote {
+            self.shared.db.mark_acknowledged();
+        }
         self.shorten_journal();
         if chores.forget && self.forgetting == Forgetting::Done {
             self.give_space_back();

@@ -35,7 +35,7 @@ pub fn beginning(start: &Key) -> Vec<u8> {
 
 /// The lease that a transaction attaches keys to.
 pub fn first_lease(txn: &Txn) -> Option<LeaseId> {
-    txn.success.iter().chain(&txn.failure).find_map(|op| match op {
+    txn.operations().find_map(|op| match op {
         Op::Put { lease, .. } => *lease,
         _ => None,
     })
@@ -43,7 +43,7 @@ pub fn first_lease(txn: &Txn) -> Option<LeaseId> {
 
 /// The key of which a transaction keeps something.
 pub fn first_kept(txn: &Txn) -> Option<Key> {
-    txn.success.iter().chain(&txn.failure).find_map(|op| match op {
+    txn.operations().find_map(|op| match op {
         Op::Put { key, keep, .. } if *keep != Keep::default() => Some(key.clone()),
         _ => None,
     })
@@ -135,6 +135,7 @@ fn operation(op: Op) -> TxnOp {
             let (key, options) = get(&request);
             TxnOp::get(key, Some(options))
         }
+        Op::Txn(nested) => TxnOp::txn(txn(nested)),
     }
 }
 
@@ -147,6 +148,12 @@ pub fn txn(txn: Txn) -> EtcdTxn {
 }
 
 pub fn txn_response(answer: EtcdTxnResponse) -> Result<TxnResponse, StoreError> {
+    let at = revision(answer.header().ok_or(StoreError::Closed)?.revision());
+    txn_response_at(answer, at)
+}
+
+/// Of those within, etcd doesn't tell the revision.
+fn txn_response_at(answer: EtcdTxnResponse, at: Revision) -> Result<TxnResponse, StoreError> {
     let responses = answer
         .op_responses()
         .into_iter()
@@ -158,13 +165,12 @@ pub fn txn_response(answer: EtcdTxnResponse) -> Result<TxnResponse, StoreError> 
                 previous: delete.prev_kvs().iter().map(key_value).collect(),
             }),
             TxnOpResponse::Get(get) => range_response(get).map(OpResponse::Range),
-            // Never asked for: the store's transactions don't nest.
-            TxnOpResponse::Txn(_) => Err(StoreError::Closed),
+            TxnOpResponse::Txn(inner) => txn_response_at(inner, at).map(OpResponse::Txn),
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(TxnResponse {
         succeeded: answer.succeeded(),
-        revision: revision(answer.header().ok_or(StoreError::Closed)?.revision()),
+        revision: at,
         responses,
     })
 }

@@ -113,6 +113,8 @@ pub struct Faults {
     /// Writes of new data find no space, although the file has its length: delayed allocation.
     pub no_blocks: bool,
     pub syncs_fail: bool,
+    /// The file system has been made read-only under the store, as it is after an error of its own.
+    pub read_only: bool,
     pub writes_fail: bool,
     pub next_read_fails: bool,
 }
@@ -205,6 +207,9 @@ impl Platter {
         if self.faults.power_cut_at.is_some_and(|at| self.calls >= at) {
             return Err(io::Error::other("the power is off"));
         }
+        if self.faults.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         self.calls += 1;
         Ok(())
     }
@@ -244,6 +249,10 @@ impl StorageBackend for SimulatedFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut platter = self.disk.0.lock();
+        // Nothing is left to sync where nothing could be written.
+        if platter.faults.read_only {
+            return Ok(());
+        }
         platter.call()?;
         platter.counts.syncs += 1;
         if platter.faults.syncs_fail {

@@ -120,3 +120,43 @@ fn a_disk_without_power_is_an_error_not_a_panic() {
     let clock = Arc::new(SystemClock::default());
     EmbeddedStore::with_disk(Arc::new(disk), clock, Options::default()).unwrap_err();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_system_made_read_only_is_read_and_named() {
+    let disk = SimulatedDisk::default();
+    let store = open(&disk);
+    put(&*store, "a", "1").await;
+    let read_only = Faults {
+        read_only: true,
+        ..Faults::default()
+    };
+    disk.set_faults(read_only);
+    for _ in 0..3 {
+        let txn = Txn::default().then(Op::put("b", value("2"), None));
+        let error = store.txn(txn).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
+        let line = error.to_string();
+        assert!(
+            line.contains("Mount it read-write") && !line.contains('\n'),
+            "{line}"
+        );
+        assert_eq!(everything(&store).await, ["a=1"], "reads go on");
+    }
+    // Neither can what was left open be opened.
+    let left = disk.after_kill();
+    left.set_faults(read_only);
+    let error = EmbeddedStore::with_disk(
+        Arc::new(left.clone()),
+        Arc::new(SystemClock::default()),
+        Options::default(),
+    )
+    .unwrap_err();
+    assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
+    left.set_faults(Faults::default());
+    assert_eq!(everything(&open(&left)).await, ["a=1"]);
+    disk.set_faults(Faults::default());
+    put(&*store, "c", "3").await;
+    assert_eq!(everything(&store).await, ["a=1", "c=3"], "writes come back");
+    drop(store);
+    assert_eq!(everything(&open(&disk.after_kill())).await, ["a=1", "c=3"]);
+}

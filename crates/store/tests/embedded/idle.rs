@@ -11,6 +11,8 @@ async fn an_idle_store_writes_nothing() {
     let store: std::sync::Arc<dyn Store> = open(&disk);
     let lease = store.lease_grant(600).await.unwrap();
     put_leased(&*store, "a", "1", Some(lease)).await;
+    // What follows a write is done before the next answer.
+    store.lease_keep_alive(lease).await.unwrap();
     let mut stream = store.watch(WatchRequest::prefix("", None)).await.unwrap();
     let before = disk.counts();
     for _ in 0..20 {

@@ -14,6 +14,7 @@ mod power;
 mod rot;
 mod time;
 mod torture;
+mod upgrade;
 
 use orlop_store::Store;
 use orlop_store::embedded::{Clock, EmbeddedStore, Options, SystemClock};

@@ -2,10 +2,12 @@
 use crate::common::*;
 use crate::disk::SimulatedDisk;
 use crate::{everything, open_with_clock};
-use orlop_store::embedded::{EmbeddedStore, ManualClock};
+use futures::future::BoxFuture;
+use orlop_store::embedded::{Clock, EmbeddedStore, ManualClock};
 use orlop_store::*;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// etcd 3.4 loses this event: its compaction takes deletions at the compacted revision away, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,4 +89,48 @@ async fn history_is_kept_for_five_minutes_then_forgotten() {
     assert!(matches!(error, StoreError::Compacted { .. }), "{error}");
     let mut stream = store.watch(WatchRequest::prefix("", Some(last))).await.unwrap();
     assert_eq!(events(&mut stream, 3).await.len(), 3);
+}
+
+/// A clock that someone sets, back as well.
+#[derive(Debug)]
+struct SetClock(watch::Sender<Duration>);
+
+impl Clock for SetClock {
+    fn now(&self) -> Duration {
+        *self.0.borrow()
+    }
+
+    fn sleep_until(&self, at: Duration) -> BoxFuture<'static, ()> {
+        let mut now = self.0.subscribe();
+        Box::pin(async move {
+            let _ = now.wait_for(|now| *now >= at).await;
+        })
+    }
+}
+
+/// The machine's own never goes back; that nothing rests on it is seen with one that does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_ends_no_lease_early_and_harms_nothing() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let clock = Arc::new(SetClock(watch::Sender::new(10 * DAY)));
+    let disk = SimulatedDisk::default();
+    let store = open_with_clock(&disk, clock.clone());
+    let lease = store.lease_grant(10).await.unwrap();
+    put_leased(&*store, "leased", "1", Some(lease)).await;
+    for day in [9, 0, 5, 10] {
+        clock.0.send_replace(day * DAY);
+        put(&*store, "a", &day.to_string()).await;
+        assert_eq!(store.lease_info(lease).await.unwrap().keys.len(), 1, "day {day}");
+        assert_eq!(everything(&store).await.len(), 2);
+    }
+    let mut stream = store.watch(WatchRequest::prefix("leased", None)).await.unwrap();
+    clock.0.send_replace(100_000 * DAY);
+    assert_eq!(events(&mut stream, 1).await[0].kind, EventKind::Delete);
+    let late = store.lease_grant(10).await.unwrap();
+    put_leased(&*store, "late", "1", Some(late)).await;
+    clock.0.send_replace(DAY);
+    put(&*store, "b", "1").await;
+    drop((store, stream));
+    let store = open_with_clock(&disk.after_kill(), clock);
+    assert_eq!(everything(&store).await.len(), 3);
 }

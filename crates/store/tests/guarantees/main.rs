@@ -70,7 +70,9 @@ on_every_store! {
         writes_without_one_meaning_are_refused,
         a_compare_may_look_at_leases_and_at_ranges,
         a_put_may_keep_what_is_there,
-        values_up_to_the_limit_are_kept_whole;
+        values_up_to_the_limit_are_kept_whole,
+        transactions_within_compare_what_was_before_and_change_one_revision,
+        a_transaction_within_is_refused_with_the_whole;
     ranges:
         a_prefix_holds_its_keys_and_no_others,
         a_limit_says_that_there_is_more,

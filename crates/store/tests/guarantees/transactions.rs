@@ -206,3 +206,83 @@ pub async fn a_put_may_keep_what_is_there(store: Arc<dyn Store>) {
         "{error}"
     );
 }
+
+fn mod_revision(key: &str, at: u64) -> Compare {
+    Compare::mod_revision(key, Revision(at))
+}
+
+/// What the puts, deletes and ranges of an answer come to; what is within has brackets around it.
+fn told(answer: &TxnResponse) -> Vec<String> {
+    let one = |response: &OpResponse| match response {
+        OpResponse::Put { previous } => format!("put over {:?}", previous.as_ref().map(describe)),
+        OpResponse::Delete { previous } => {
+            format!("deleted {:?}", previous.iter().map(describe).collect::<Vec<_>>())
+        }
+        OpResponse::Range(range) => {
+            assert_eq!(range.revision, answer.revision);
+            format!("read {:?}", range.kvs.iter().map(describe).collect::<Vec<_>>())
+        }
+        OpResponse::Txn(inner) => {
+            assert_eq!(inner.revision, answer.revision);
+            format!("{} [{}]", inner.succeeded, told(inner).join(", "))
+        }
+    };
+    answer.responses.iter().map(one).collect()
+}
+
+pub async fn transactions_within_compare_what_was_before_and_change_one_revision(store: Arc<dyn Store>) {
+    put(&*store, "a", "1").await;
+    let before = put(&*store, "b", "1").await;
+    // The put beside them makes no difference to what they compare.
+    let innermost = Txn::when(mod_revision("c", 0))
+        .then(Op::put("d", value("4"), None))
+        .otherwise(Op::delete("a"));
+    let inner = Txn::when(mod_revision("c", 0))
+        .then(Op::Range(RangeRequest::prefix("")))
+        .then(Op::Txn(innermost))
+        .otherwise(Op::delete("b"));
+    let other = Txn::when(mod_revision("a", 77))
+        .then(Op::put("e", value("5"), None))
+        .otherwise(Op::delete("b"));
+    let outer = Txn::when(mod_revision("b", before.0))
+        .then(Op::put("c", value("3"), None))
+        .then(Op::Txn(inner))
+        .then(Op::Txn(other))
+        .then(Op::Range(RangeRequest::prefix("")));
+    let answer = store.txn(outer).await.unwrap();
+    assert_eq!((answer.succeeded, answer.revision.0), (true, before.0 + 1));
+    assert_eq!(
+        told(&answer),
+        [
+            "put over None",
+            r#"true [read ["a=1", "b=1", "c=3"], true [put over None]]"#,
+            r#"false [deleted ["b=1"]]"#,
+            r#"read ["a=1", "c=3", "d=4"]"#,
+        ]
+    );
+    assert_eq!(list_at(&*store, "", None).await, ["a=1", "c=3", "d=4"]);
+    // One of them that only reads.
+    let reading = Txn::when(mod_revision("x", 0)).then(Op::Range(RangeRequest::key("d")));
+    let answer = store.txn(Txn::default().then(Op::Txn(reading))).await.unwrap();
+    assert_eq!(told(&answer), [r#"true [read ["d=4"]]"#]);
+    assert_eq!(answer.revision.0, before.0 + 1);
+}
+
+pub async fn a_transaction_within_is_refused_with_the_whole(store: Arc<dyn Store>) {
+    put(&*store, "a", "1").await;
+    let leased = Txn::default().then(Op::put("b", value("2"), Some(LeaseId(77))));
+    let txn = Txn::default()
+        .then(Op::put("a", value("2"), None))
+        .then(Op::Txn(Txn::default().then(Op::Txn(leased))));
+    let error = store.txn(txn).await.unwrap_err();
+    assert!(matches!(error, StoreError::LeaseNotFound(77)), "{error}");
+    let twice = Txn::default()
+        .then(Op::Txn(Txn::default().otherwise(Op::put("a", value("2"), None))))
+        .then(Op::put("a", value("3"), None));
+    let error = store.txn(twice).await.unwrap_err();
+    assert!(
+        matches!(&error, StoreError::DuplicateKey(key) if *key == "a"),
+        "{error}"
+    );
+    assert_eq!(list_at(&*store, "", None).await, ["a=1"]);
+}

@@ -3,18 +3,22 @@
 //! redb refuses all work on a database that has met an I/O error. A full disk is such an error and
 //! must not stop the reads, so the database is then closed without another byte written and opened
 //! anew, which finds the last state that was committed in full.
+mod close;
+mod commit;
 mod open;
+
+pub(in crate::embedded) use commit::Uncommitted;
 
 use crate::StoreError;
 use crate::embedded::Options;
 use crate::embedded::disk::Disk;
 use crate::embedded::fault::{Fault, from_io};
 use crate::embedded::fence::{Fence, SyncFailure};
-use crate::embedded::format::{JOURNAL_ROW, META, State};
-use crate::embedded::journal::{Journal, Rows, Unwritten};
+use crate::embedded::format::State;
+use crate::embedded::journal::Journal;
 use crate::embedded::read;
 use parking_lot::{Mutex, RwLock};
-use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -62,37 +66,6 @@ impl Inner {
 }
 
 impl Open {
-    /// A commit that is durable in the tree; with it the journal begins anew.
-    fn commit_in_tree(
-        &self,
-        mut txn: WriteTransaction,
-        journal: &mut Journal,
-        has_batch: bool,
-    ) -> Result<(), Uncommitted> {
-        // On the disk in full before it is made the latest: then it need not be gone through after a
-        // power cut to find out whether it is torn.
-        txn.set_quick_repair(true);
-        let start = journal.next_start(has_batch);
-        let noted = txn.open_table(META).map_err(Fault::from).and_then(|mut meta| {
-            meta.insert(JOURNAL_ROW, start.encode().as_slice())?;
-            Ok(())
-        });
-        noted.map_err(Uncommitted::Nothing)?;
-        self.fence.set_durable(true);
-        let committed = txn.commit();
-        self.fence.set_durable(false);
-        match committed {
-            Ok(()) => {
-                journal.begin_epoch(start);
-                Ok(())
-            }
-            Err(error) => Err(Uncommitted::InTree {
-                fault: error.into(),
-                epoch: start.epoch,
-            }),
-        }
-    }
-
     /// From here on not a byte of this opening reaches the disk.
     fn shut(&self) {
         self.fence.shut();
@@ -100,18 +73,6 @@ impl Open {
             fence.shut();
         }
     }
-}
-
-/// A batch that could not be committed.
-#[derive(Debug)]
-pub(in crate::embedded) enum Uncommitted {
-    /// Nothing of it is there, nor ever will be.
-    Nothing(Fault),
-    /// It is not there now, but may be when the store is opened next.
-    Unsure(StoreError),
-    /// The tree's own commit has failed; if it reached the file nevertheless, the journal is in this
-    /// epoch then.
-    InTree { fault: Fault, epoch: u64 },
 }
 
 impl Db {
@@ -244,82 +205,6 @@ impl Db {
         Ok(())
     }
 
-    /// Makes a batch durable, then shows it. `rows`: everything it has changed.
-    pub(in crate::embedded) fn commit(
-        &self,
-        mut txn: WriteTransaction,
-        generation: u64,
-        rows: Rows,
-    ) -> Result<(), Uncommitted> {
-        let inner = self.inner.read();
-        let io_nothing = |error| Uncommitted::Nothing(from_io(error, &self.path()).into());
-        let open = inner.current(generation).map_err(Uncommitted::Nothing)?;
-        // The batch may have needed more of the file than the disk has.
-        open.fence.settle().map_err(io_nothing)?;
-        let mut journal = open.journal.lock();
-        if !journal.reserve(&rows).map_err(io_nothing)? {
-            return open.commit_in_tree(txn, &mut journal, true);
-        }
-        txn.set_durability(Durability::None)
-            .map_err(|error| Uncommitted::Nothing(error.into()))?;
-        let bytes = rows.sectors_bytes();
-        let unwritten = match journal.append(rows) {
-            Ok(()) => match txn.commit() {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    // The engine has met an I/O error: it is opened anew by who comes next.
-                    let error = io::Error::other(error);
-                    journal.take_back(bytes, error)
-                }
-            },
-            Err(unwritten) => unwritten,
-        };
-        self.check_sync()
-            .map_err(|error| Uncommitted::Nothing(error.into()))?;
-        Err(match unwritten {
-            Unwritten::Void(error) => io_nothing(error),
-            Unwritten::Unsure(error) => Uncommitted::Unsure(match from_io(error, &self.path()) {
-                // That would say that nothing was written.
-                StoreError::DiskFull { path } => StoreError::Io {
-                    path,
-                    source: io::ErrorKind::StorageFull.into(),
-                },
-                error => error,
-            }),
-        })
-    }
-
-    /// Makes the tree durable, so that the journal can begin anew.
-    pub(in crate::embedded) fn checkpoint(&self) -> Result<(), Fault> {
-        let (txn, generation) = self.begin_write().map_err(|(fault, _)| fault)?;
-        let inner = self.inner.read();
-        let open = inner.current(generation)?;
-        open.fence
-            .settle()
-            .map_err(|error| from_io(error, &self.path()))?;
-        let mut journal = open.journal.lock();
-        open.commit_in_tree(txn, &mut journal, false)
-            .map_err(|error| match error {
-                Uncommitted::Nothing(fault) | Uncommitted::InTree { fault, .. } => fault,
-                Uncommitted::Unsure(error) => error.into(),
-            })
-    }
-
-    /// Whether the journal has become so long that it is time for a checkpoint.
-    pub(in crate::embedded) fn is_checkpoint_due(&self) -> bool {
-        let inner = self.inner.read();
-        inner
-            .open
-            .as_ref()
-            .is_some_and(|open| open.journal.lock().is_full())
-    }
-
-    /// The journal's epoch.
-    pub(in crate::embedded) fn epoch(&self) -> Option<u64> {
-        let inner = self.inner.read();
-        inner.open.as_ref().map(|open| open.journal.lock().epoch())
-    }
-
     /// The counters that are durable now.
     pub(in crate::embedded) fn state(&self) -> Result<State, StoreError> {
         self.read(read::state)
@@ -332,64 +217,6 @@ impl Db {
             Some(open) => open.fence.len().map_err(|error| from_io(error, &self.path())),
             None => Err(StoreError::Closed),
         }
-    }
-
-    /// Moves everything to the front of the file and cuts it off behind. Reads wait meanwhile.
-    pub(in crate::embedded) fn defragment(&self) -> Result<(), StoreError> {
-        self.checkpoint().map_err(|fault| self.error(fault))?;
-        let mut inner = self.inner.write();
-        let generation = inner.generation;
-        let result = match &mut inner.open {
-            Some(open) => {
-                open.fence.set_durable(true);
-                let compacted = open.database.compact().map_err(Fault::from);
-                open.fence.set_durable(false);
-                compacted
-            }
-            None => return Err(StoreError::Closed),
-        };
-        drop(inner);
-        match result {
-            Ok(_) => Ok(()),
-            Err(fault) => {
-                if fault.is_io() {
-                    self.recover(generation)?;
-                }
-                Err(self.error(fault))
-            }
-        }
-    }
-
-    /// Closes the database; everything after fails with [`StoreError::Closed`].
-    pub(in crate::embedded) fn close(&self) {
-        let settled = self.settle();
-        let mut inner = self.inner.write();
-        inner.closed = true;
-        if let Some(open) = inner.open.take() {
-            let closed = match settled {
-                Ok(()) => {
-                    open.fence.set_durable(true);
-                    open.database.close().map_err(Fault::from)
-                }
-                Err(fault) => Err(fault),
-            };
-            if let Err(fault) = closed {
-                tracing::warn!(
-                    path = %self.path().display(), error = %self.error(fault),
-                    "the store could not be closed properly; it will be verified when it is opened next"
-                );
-            }
-            open.fence.shut();
-        }
-    }
-
-    /// Empties the journal, if there is anything in it.
-    fn settle(&self) -> Result<(), Fault> {
-        let is_empty = match &self.inner.read().open {
-            Some(open) => open.journal.lock().is_empty(),
-            None => true,
-        };
-        if is_empty { Ok(()) } else { self.checkpoint() }
     }
 
     pub(in crate::embedded) fn error(&self, fault: Fault) -> StoreError {

@@ -118,12 +118,7 @@ impl Journal {
     /// Makes the rows of a batch durable, for which there is room.
     pub(super) fn append(&mut self, rows: Rows) -> Result<(), Unwritten> {
         let bytes = rows.sectors_bytes();
-        let record = rows.seal(Place {
-            id: self.id,
-            epoch: self.epoch,
-            epoch_start: self.epoch_start,
-            sequence: self.sequence,
-        });
+        let record = rows.seal(self.next_place());
         let file = self.file();
         if let Err(error) = file.write(self.at, &record).and_then(|()| file.sync_data()) {
             return Err(self.void(error));
@@ -140,6 +135,27 @@ impl Journal {
         }
         let wanted = needed.next_multiple_of(GROWTH_BYTES);
         file.set_len(wanted).or_else(|_| file.set_len(needed))
+    }
+
+    /// Notes behind the last record that it was acknowledged, with a record of no rows in the place of the next
+    /// one. It needs no sync: as soon as it has reached the disk, by itself, the last record can't be taken for one
+    /// that was being written when the power went. The next record does the same, and takes its place.
+    pub(super) fn mark_acknowledged(&self) -> io::Result<()> {
+        let mark = Rows::default();
+        let file = self.file();
+        if self.is_empty() || file.len()? < self.at + mark.sectors_bytes() {
+            return Ok(());
+        }
+        file.write(self.at, &mark.seal(self.next_place()))
+    }
+
+    fn next_place(&self) -> Place {
+        Place {
+            id: self.id,
+            epoch: self.epoch,
+            epoch_start: self.epoch_start,
+            sequence: self.sequence,
+        }
     }
 
     /// Takes the last record back: its batch did not reach the tree. Nobody was told of it.

@@ -185,6 +185,11 @@ impl<'a> Record<'a> {
             && crc32c(&[self.payload]) == self.header.payload_crc
     }
 
+    /// Whether it is a mark behind what was acknowledged, and no batch.
+    pub(super) fn is_mark(&self) -> bool {
+        self.header.rows == 0
+    }
+
     /// Bytes on the disk.
     pub(super) fn sectors_bytes(&self) -> usize {
         (HEADER_BYTES + self.header.payload_len as usize).next_multiple_of(SECTOR_BYTES)

@@ -26,7 +26,7 @@ pub(in crate::embedded) fn replay(scan: &Scan<'_>, txn: &WriteTransaction) -> Re
         for row in rows {
             tree.write(row)?;
         }
-        batches += 1;
+        batches += u64::from(!record.is_mark());
     }
     Ok(batches)
 }

@@ -2,7 +2,9 @@
 //!
 //! A record is written after the one before it is on the disk. So what is unreadable and followed by
 //! records of the same epoch has rotted; what is unreadable at the end was being written when the power
-//! went, and nobody was told of it. Only the very last record cannot tell which of both it is.
+//! went, and nobody was told of it. Behind the last record lies a mark, which is a record without rows, from soon
+//! after it was acknowledged on: only until that mark is on the disk, too, a power cut and rot of that very
+//! record look the same.
 use super::record::{Record, SECTOR_BYTES};
 use crate::embedded::disk::{Disk, Part, Side};
 use crate::embedded::format::JournalStart;
@@ -199,6 +201,7 @@ pub(super) fn first_sector(id: u64) -> Vec<u8> {
 mod tests {
     use super::super::record::{Place, Rows, TableId};
     use super::*;
+    use proptest::prelude::*;
 
     const ID: u64 = 77;
 
@@ -209,6 +212,14 @@ mod tests {
             &sequence.to_be_bytes(),
             &vec![1; sequence as usize * 100],
         );
+        push(sides, rows, epoch, epoch_start, sequence);
+    }
+
+    fn mark(sides: &mut Sides, epoch: u64, epoch_start: u64, sequence: u64) {
+        push(sides, Rows::default(), epoch, epoch_start, sequence);
+    }
+
+    fn push(sides: &mut Sides, rows: Rows, epoch: u64, epoch_start: u64, sequence: u64) {
         let record = rows.seal(Place {
             id: ID,
             epoch,
@@ -286,7 +297,7 @@ mod tests {
         assert_eq!(starts.len(), 4);
         for (number, at) in starts.iter().enumerate() {
             for byte in [at + 3, at + 70] {
-                let mut sides = sides();
+                let mut sides = self::sides();
                 sides.even[byte] ^= 1;
                 let scan = sides.scan(start(2, 6), None);
                 let expected: &[i64] = match number {
@@ -306,8 +317,16 @@ mod tests {
                 }
             }
         }
+        // A record behind which a mark lies is not the last.
+        let mut sides = self::sides();
+        mark(&mut sides, 2, 6, 10);
+        assert_eq!(numbers(&sides.scan(start(2, 6), None)), [6, 7, 8, 9, 10]);
+        sides.even[starts[3] + 70] ^= 1;
+        assert_eq!(numbers(&sides.scan(start(2, 6), None)), [6, 7, 8, -1, 10]);
+        sides.even[starts[3] + 3] ^= 1;
+        assert_eq!(numbers(&sides.scan(start(2, 6), None)), [6, 7, 8, -1, 10]);
         // The last record of an epoch is not the last of all.
-        let mut sides = sides();
+        let mut sides = self::sides();
         *sides.odd.last_mut().unwrap() ^= 1;
         let at = sides.odd.len() - 520;
         sides.odd[at] ^= 1;
@@ -320,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_epoch_has_left_is_not_read() {
-        let mut sides = sides();
+        let mut sides = self::sides();
         // Epoch 3 overwrites epoch 1, and is shorter.
         let mut fresh = Sides {
             even: Vec::new(),
@@ -330,5 +349,95 @@ mod tests {
         sides.odd[..fresh.odd.len()].copy_from_slice(&fresh.odd);
         assert_eq!(numbers(&sides.scan(start(3, 10), None)), [10]);
         assert_eq!(numbers(&sides.scan(start(2, 6), None)), [6, 7, 8, 9, 10]);
+    }
+
+    /// Pieces of a file: records with any place and rows, and anything else.
+    #[derive(Clone, Debug)]
+    enum Piece {
+        Record {
+            own: bool,
+            epoch: u64,
+            sequence: u64,
+            row: Vec<u8>,
+        },
+        Bytes(Vec<u8>),
+    }
+
+    fn piece() -> impl Strategy<Value = Piece> {
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..700);
+        prop_oneof![
+            (any::<bool>(), 0..5u64, 0..12u64, bytes()).prop_map(|(own, epoch, sequence, row)| {
+                Piece::Record {
+                    own,
+                    epoch,
+                    sequence,
+                    row,
+                }
+            }),
+            bytes().prop_map(Piece::Bytes),
+        ]
+    }
+
+    fn file(pieces: &[Piece], flips: &[(usize, u8)]) -> Vec<u8> {
+        let mut file = first_sector(ID);
+        for piece in pieces {
+            match piece {
+                Piece::Record {
+                    own,
+                    epoch,
+                    sequence,
+                    row,
+                } => {
+                    let mut rows = Rows::default();
+                    rows.put(TableId::Keys, row, row);
+                    file.extend(rows.seal(Place {
+                        id: if *own { ID } else { ID + 1 },
+                        epoch: *epoch,
+                        epoch_start: 1,
+                        sequence: *sequence,
+                    }));
+                }
+                Piece::Bytes(bytes) => file.extend(bytes),
+            }
+        }
+        for (at, bits) in flips {
+            let at = at % file.len();
+            file[at] ^= bits;
+        }
+        file
+    }
+
+    proptest! {
+        /// Whatever lies in the files: what is read of them goes on from the tree without a gap that is not told.
+        #[test]
+        fn any_bytes_are_a_journal_with_an_end(
+            even in proptest::collection::vec(piece(), 0..8),
+            odd in proptest::collection::vec(piece(), 0..8),
+            flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 0..4),
+            epoch in 0..4u64,
+            sequence in 0..8u64,
+            until in proptest::option::of(0..12u64),
+        ) {
+            let sides = Sides { even: file(&even, &flips), odd: file(&odd, &flips) };
+            let scan = sides.scan(start(epoch, sequence), until);
+            let mut next = sequence;
+            for found in &scan.found {
+                match found {
+                    Found::Sound(record) => {
+                        prop_assert!(record.is_sound());
+                        prop_assert_eq!(record.header.place.sequence, next);
+                        let _ = record.rows();
+                        next += 1;
+                    }
+                    Found::Rotten { batches, left } => {
+                        prop_assert!(*batches > 0);
+                        next += batches;
+                        let _ = left.map(|record| record.rows());
+                    }
+                }
+            }
+            prop_assert_eq!(scan.sequence, next);
+            let _ = (sides.last_start(), sides.has(Side::Even, ID), sides.has(Side::Odd, ID));
+        }
     }
 }

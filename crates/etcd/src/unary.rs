@@ -1,0 +1,223 @@
+//! Calls of one message and one answer, which the hot methods are: without the layers that streams need.
+use crate::errors;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use prost::Message;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tonic::Status;
+use tonic::body::Body;
+
+/// In front of a message: whether it is compressed, and its length.
+const PREFIX_BYTES: usize = 5;
+const GRPC: &str = "application/grpc";
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const ENCODING: &str = "grpc-encoding";
+
+/// Whether a request is a call that this module takes: gRPC, and not compressed.
+pub fn is_plain<B>(request: &Request<B>) -> bool {
+    let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+    request.method() == Method::POST
+        && header(header::CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(GRPC.as_bytes()))
+        && header(ENCODING).is_none_or(|encoding| encoding == b"identity")
+}
+
+/// Answers a call by what `answer` makes of its message.
+pub async fn call<M, B, F>(
+    request: Request<B>,
+    bytes_max: usize,
+    answer: impl FnOnce(M) -> F,
+) -> Response<Answer>
+where
+    F: Future<Output = Result<Bytes, Status>>,
+    M: Message + Default,
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let answered = match message(request.into_body(), bytes_max).await {
+        Ok(asked) => answer(asked).await,
+        Err(status) => Err(status),
+    };
+    match answered {
+        Ok(message) => {
+            let mut response = Response::new(Answer::Message(Some(message), true));
+            let kind = HeaderValue::from_static(GRPC);
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        Err(status) => status.into_http::<Body>().map(Answer::Other),
+    }
+}
+
+/// Reads the one message of a call.
+async fn message<M, B>(body: B, bytes_max: usize) -> Result<M, Status>
+where
+    M: Message + Default,
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut first = Bytes::new();
+    // Messages of some size come in several pieces.
+    let mut joined = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if joined.is_empty() {
+            joined.extend_from_slice(&first);
+        }
+        joined.extend_from_slice(&data);
+        if joined.len() > PREFIX_BYTES + bytes_max {
+            break;
+        }
+    }
+    let mut whole = if joined.is_empty() { first } else { joined.freeze() };
+    let Some((prefix, _)) = whole.split_first_chunk::<PREFIX_BYTES>() else {
+        return Err(Status::internal("Missing request message."));
+    };
+    let [flag, length @ ..] = *prefix;
+    let length = u32::from_be_bytes(length) as usize;
+    if flag != 0 {
+        return Err(Status::unimplemented("compressed messages are not taken"));
+    }
+    if length > bytes_max {
+        return Err(errors::message_too_large(length, bytes_max));
+    }
+    whole.advance(PREFIX_BYTES);
+    if whole.len() != length {
+        return Err(Status::internal("the message is not as long as it says"));
+    }
+    M::decode(whole).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// An answer as it goes over the wire.
+pub fn encoded(message: impl Message) -> Bytes {
+    let mut bytes = framed(message.encoded_len());
+    // A buffer that grows has always room.
+    let _ = message.encode(&mut bytes);
+    finished(bytes)
+}
+
+/// A buffer with room for the prefix, and for so many bytes.
+pub fn framed(capacity: usize) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + capacity);
+    bytes.put_bytes(0, PREFIX_BYTES);
+    bytes
+}
+
+/// With the prefix written into its place.
+pub fn finished(mut bytes: BytesMut) -> Bytes {
+    let length = (bytes.len() - PREFIX_BYTES) as u32;
+    bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    bytes.freeze()
+}
+
+/// The body of a response.
+pub enum Answer {
+    /// One message, and whether the status is to follow: that all is well.
+    Message(Option<Bytes>, bool),
+    Other(Body),
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            Self::Message(message, status) => Poll::Ready(match (message.take(), std::mem::take(status)) {
+                (Some(message), follows) => {
+                    *status = follows;
+                    Some(Ok(Frame::data(message)))
+                }
+                (None, true) => {
+                    let mut trailers = HeaderMap::with_capacity(1);
+                    trailers.insert(STATUS, HeaderValue::from_static("0"));
+                    Some(Ok(Frame::trailers(trailers)))
+                }
+                (None, false) => None,
+            }),
+            Self::Other(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Message(message, status) => message.is_none() && !status,
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            // Told exactly, it would become a header, which calls don't have.
+            Self::Message(..) => SizeHint::default(),
+            Self::Other(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_client::proto::PbPutRequest;
+    use http_body_util::StreamBody;
+    use std::convert::Infallible;
+
+    async fn read(sent: &[u8], piece_bytes: usize) -> Result<PbPutRequest, Status> {
+        let pieces = sent.chunks(piece_bytes).map(Bytes::copy_from_slice);
+        let frames: Vec<_> = pieces
+            .map(|piece| Ok::<_, Infallible>(Frame::data(piece)))
+            .collect();
+        message(StreamBody::new(futures::stream::iter(frames)), 1000).await
+    }
+
+    #[tokio::test]
+    async fn a_message_may_come_in_pieces() {
+        let put = PbPutRequest {
+            key: b"key".to_vec(),
+            value: vec![7; 300],
+            ..PbPutRequest::default()
+        };
+        let sent = encoded(put.clone());
+        for piece_bytes in 1..=sent.len() {
+            assert_eq!(
+                read(&sent, piece_bytes).await.unwrap(),
+                put,
+                "pieces of {piece_bytes}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_refused_with_the_reason() {
+        let cases: [(&[u8], tonic::Code, &str); 6] = [
+            (b"", tonic::Code::Internal, "Missing request message."),
+            (&[0, 0, 0], tonic::Code::Internal, "Missing request message."),
+            (&[1, 0, 0, 0, 0], tonic::Code::Unimplemented, "compressed"),
+            (&[0, 0, 0, 0, 2, 10], tonic::Code::Internal, "not as long"),
+            (&[0, 0, 0, 0, 1, 10], tonic::Code::Internal, "decode"),
+            (
+                &[0, 0, 0, 4, 0, 0],
+                tonic::Code::ResourceExhausted,
+                "grpc: received message larger than max (1024 vs. 1000)",
+            ),
+        ];
+        for (sent, code, text) in cases {
+            let status = read(sent, 100).await.unwrap_err();
+            assert_eq!(status.code(), code, "{status}");
+            assert!(status.message().contains(text), "{status}");
+        }
+    }
+}

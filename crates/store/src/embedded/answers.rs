@@ -1,0 +1,251 @@
+//! The store's contract: what is read is answered from a snapshot, what changes something by the writer.
+use super::commands::Command;
+use super::decide::{Decided, decide};
+use super::fault::Fault;
+use super::format::{self, KEYS, Raw, State};
+use super::read::{self, KeyVersion, RangeSummary};
+use super::watch::{self, Watcher};
+use super::{EmbeddedStore, Shared};
+use crate::{
+    Key, LeaseId, LeaseInfo, Op, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError,
+    StoreStatus, Txn, TxnResponse, WatchRequest, WatchStream, validate,
+};
+use async_trait::async_trait;
+use redb::{ReadTransaction, ReadableTable};
+use tokio::sync::{mpsc, watch as watch_channel};
+
+/// Rows that are read on the thread that asks: some tenth parts of a millisecond.
+const ROWS_HERE_MAX: usize = 1024;
+
+impl EmbeddedStore {
+    /// How a lease stands, and which keys go with it.
+    pub async fn lease_info(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
+        let (ttl_seconds, remaining_seconds) = self.ask(|reply| Command::TimeToLive { lease, reply }).await?;
+        let shared = self.shared.clone();
+        let keys = off_reactor(move || {
+            shared.db.read(|snapshot| {
+                let rows = snapshot.open_table(format::LEASE_KEYS)?;
+                read::lease_keys(&rows, lease)
+            })
+        })
+        .await?;
+        Ok(LeaseInfo {
+            ttl_seconds,
+            remaining_seconds,
+            keys,
+        })
+    }
+
+    /// Like [`Store::range`], without a copy of anything: `take` is shown each key in its place, after
+    /// `begin`, which is told the store's revision. Should the disk fail, both are gone through again.
+    pub async fn range_with<T: Send + 'static>(
+        &self,
+        request: RangeRequest,
+        begin: impl Fn(Revision) -> T + Send + 'static,
+        take: impl Fn(&mut T, KeyVersion<'_>) + Send + 'static,
+    ) -> Result<(T, RangeSummary), StoreError> {
+        self.shared.check_read(&request.start, request.end.as_ref())?;
+        let shared = self.shared.clone();
+        here_or_off_reactor(move |rows_max| {
+            shared.db.read(|snapshot| {
+                let state = read::state(snapshot)?;
+                let mut taken = begin(Revision(state.revision));
+                let keys = snapshot.open_table(KEYS)?;
+                let mut take = |version: KeyVersion<'_>| take(&mut taken, version);
+                let summary = read::walk_up_to(&keys, &state, &request, rows_max, &mut take)?;
+                Ok(summary.map(|summary| (taken, summary)))
+            })
+        })
+        .await
+    }
+
+    /// All leases, in the order of their ids.
+    pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        let shared = self.shared.clone();
+        off_reactor(move || {
+            shared.db.read(|snapshot| {
+                let mut leases = Vec::new();
+                for row in snapshot.open_table(format::LEASES)?.iter()? {
+                    leases.push(LeaseId(row?.0.value()));
+                }
+                Ok(leases)
+            })
+        })
+        .await
+    }
+
+    /// Like [`Store::watch`], with the revision up to which everything has been put into the stream:
+    /// it moves with every change of the store, wanted by this watch or not.
+    pub async fn watch_with_progress(
+        &self,
+        request: WatchRequest,
+    ) -> Result<(WatchStream, watch_channel::Receiver<u64>), StoreError> {
+        self.shared.check_read(&request.start, request.end.as_ref())?;
+        let durable = self.shared.tail.subscribe();
+        let now = self.shared.tail.durable();
+        if now.closed {
+            return Err(StoreError::Closed);
+        }
+        let next = match request.from {
+            // Like etcd, 0 asks for now.
+            None | Some(Revision(0)) => now.revision + 1,
+            Some(from) => {
+                let compacted = self.shared.db.state()?.compacted;
+                if from.0 < compacted {
+                    return Err(StoreError::Compacted {
+                        requested: from,
+                        oldest: Revision(compacted),
+                    });
+                }
+                from.0
+            }
+        };
+        let (sender, receiver) = mpsc::channel(watch::CHANNEL_BATCHES);
+        let (delivered, progress) = watch_channel::channel(next - 1);
+        let watcher = Watcher {
+            shared: self.shared.clone(),
+            request,
+            durable,
+            next,
+            sender,
+            delivered,
+        };
+        tokio::spawn(watcher.run());
+        Ok((receiver, progress))
+    }
+}
+
+impl Shared {
+    /// Refuses a read of what a damaged store has lost.
+    fn check_read(&self, start: &[u8], end: Option<&Key>) -> Result<(), StoreError> {
+        match &self.damage {
+            None => Ok(()),
+            Some(damage) => damage.check_read(&self.db.path(), start, end),
+        }
+    }
+
+    fn check_reads(&self, txn: &Txn) -> Result<(), StoreError> {
+        for compare in txn.with_nested().into_iter().flat_map(|txn| &txn.compare) {
+            self.check_read(&compare.key, compare.end.as_ref())?;
+        }
+        for op in txn.operations() {
+            if let Op::Range(request) = op {
+                self.check_read(&request.start, request.end.as_ref())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        self.shared.check_read(&request.start, request.end.as_ref())?;
+        let shared = self.shared.clone();
+        here_or_off_reactor(move |rows_max| {
+            shared.db.read(|snapshot| {
+                let state = read::state(snapshot)?;
+                read::range_up_to(&snapshot.open_table(KEYS)?, &state, &request, rows_max)
+            })
+        })
+        .await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        validate::txn(&txn, self.shared.options.value_limit_bytes)?;
+        if validate::is_read_only(&txn) {
+            self.shared.check_reads(&txn)?;
+            let shared = self.shared.clone();
+            return off_reactor(move || shared.db.read(|snapshot| read_txn(snapshot, &txn))).await;
+        }
+        self.ask(|reply| Command::Txn { txn, reply }).await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
+        Ok(self.watch_with_progress(request).await?.0)
+    }
+
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
+        self.lease_grant_as(None, ttl_seconds).await
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::KeepAlive { lease, reply }).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Revoke { lease, reply }).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Compact { revision, reply }).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, StoreError> {
+        let state = self.shared.db.state()?;
+        Ok(StoreStatus {
+            revision: Revision(state.revision),
+            compacted: Some(Revision(state.compacted)),
+            size: self.shared.db.size()?,
+            keys: state.keys,
+        })
+    }
+}
+
+/// A transaction that cannot write, on a snapshot.
+fn read_txn(snapshot: &ReadTransaction, txn: &Txn) -> Result<TxnResponse, Fault> {
+    let state = read::state(snapshot)?;
+    let keys = snapshot.open_table(KEYS)?;
+    read_decided(&keys, &state, decide(&keys, txn)?)
+}
+
+fn read_decided(
+    keys: &impl ReadableTable<Raw, Raw>,
+    state: &State,
+    txn: Decided<'_>,
+) -> Result<TxnResponse, Fault> {
+    let mut nested = txn.nested.into_iter();
+    let mut responses = Vec::with_capacity(txn.ops.len());
+    for op in txn.ops {
+        match op {
+            Op::Range(request) => responses.push(OpResponse::Range(read::range(keys, state, request)?)),
+            Op::Txn(_) => {
+                if let Some(inner) = nested.next() {
+                    responses.push(OpResponse::Txn(read_decided(keys, state, inner)?));
+                }
+            }
+            // Not in a transaction that only reads.
+            Op::Put { .. } | Op::Delete { .. } => {}
+        }
+    }
+    Ok(TxnResponse {
+        succeeded: txn.succeeded,
+        revision: Revision(state.revision),
+        responses,
+    })
+}
+
+/// Runs a read of which nobody knows how long it is: at once if that many rows are enough, which are a handful of
+/// pages, mostly cached, and not worth another thread; else from the beginning where it holds nobody up.
+async fn here_or_off_reactor<T: Send + 'static>(
+    read: impl Fn(usize) -> Result<Option<T>, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match read(ROWS_HERE_MAX)? {
+        Some(answer) => Ok(answer),
+        // Without a bound there is always an answer.
+        None => off_reactor(move || read(usize::MAX))
+            .await?
+            .ok_or(StoreError::Closed),
+    }
+}
+
+/// Runs what may read much, or wait for the disk, where it holds nobody up.
+pub(super) async fn off_reactor<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(read).await {
+        Ok(answer) => answer,
+        // The runtime is shutting down, or the read panicked, which its own thread has logged.
+        Err(_) => Err(StoreError::Closed),
+    }
+}
