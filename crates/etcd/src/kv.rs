@@ -235,6 +235,9 @@ fn responses(answers: Vec<OpResponse>, wanted: &[Wanted], header: PbResponseHead
                 })
             }
             (OpResponse::Range(range), Wanted::Range(shape)) => {
+                // It may have looked before the first change.
+                let revision = convert::number(range.revision.0);
+                let header = PbResponseHeader { revision, ..header };
                 PbTxnOpResponse::ResponseRange(range::join(range, shape, header))
             }
             (OpResponse::Txn(inner), Wanted::Txn(branches)) => {
