@@ -4,6 +4,9 @@ CARGO_TARGET_DIR ?= target
 export CARGO_TARGET_DIR
 ORLOP := $(CARGO_TARGET_DIR)/release/orlop
 IMAGES := $(CARGO_TARGET_DIR)/images
+CLUSTER_IMAGES := $(CARGO_TARGET_DIR)/cluster-images
+# Files of the cluster's machines.
+LAB ?= /var/lib/orlop-lab
 # Prefix of every path of the node; empty means the machine's own node.
 ROOT ?=
 ROOT_FLAG := $(if $(ROOT),--root $(ROOT))
@@ -35,6 +38,22 @@ up: build images ## Start a node, play the example, print its listings
 down: ## Stop the node and its pods
 	@if [ -x $(ORLOP) ]; then $(ORLOP) down $(ROOT_FLAG); else echo "$(ORLOP) is not built: nothing to stop"; fi
 
+.PHONY: up-cluster
+up-cluster: build cluster-images ## Three masters and three workers, each with its own network; left running
+	$(CARGO) build --release --locked --bin orlop-lab
+	$(CARGO_TARGET_DIR)/release/orlop-lab up --orlop $(ORLOP) --images $(CLUSTER_IMAGES) --directory $(LAB)
+	@KUBECONFIG=$(LAB)/admin.conf kubectl get nodes
+	@KUBECONFIG=$(LAB)/admin.conf kubectl get pods -n kube-system
+
+.PHONY: cluster-images
+cluster-images: build images ## Build the images of a control plane
+	$(CARGO) run --quiet --locked --package xtask -- cluster-images --orlop $(ORLOP) --out $(CLUSTER_IMAGES)
+	@cp $(IMAGES)/busybox.tar $(CLUSTER_IMAGES)/
+
+.PHONY: down-cluster
+down-cluster: ## Stop the cluster's machines and remove their files
+	$(CARGO_TARGET_DIR)/release/orlop-lab down --directory $(LAB) --remove
+
 .PHONY: clean-node
 clean-node: down ## Remove the node's state
 	rm -rf $(ROOT)/var/lib/orlop $(ROOT)/run/orlop $(ROOT)/var/lib/kubelet $(ROOT)/var/log/pods \
@@ -42,7 +61,7 @@ clean-node: down ## Remove the node's state
 
 .PHONY: test
 test: deps ## Run all tests, end-to-end ones included
-	$(CARGO) build --locked --bin orlop --bin xtask
+	$(CARGO) build --locked --bin orlop --bin orlop-lab --bin xtask
 	$(CARGO) test --locked --workspace
 	ORLOP_TEST_STORE=etcd $(CARGO) test --locked --workspace --test api
 

@@ -16,15 +16,19 @@ pub struct ExampleImages {
 
 impl ExampleImages {
     pub fn run(self) -> anyhow::Result<()> {
-        write(&etcd()?, &self.out.join("etcd.tar"))?;
+        // In a name of its own: it is not upstream's image of that version.
+        write(
+            &etcd_image("orlop.local/etcd:debian")?,
+            &self.out.join("etcd.tar"),
+        )?;
         write(&busybox()?, &self.out.join("busybox.tar"))
     }
 }
 
-/// Debian's etcd, in a name of its own: it is not upstream's image of that version.
-fn etcd() -> anyhow::Result<ImageBuilder> {
+/// Debian's etcd under a name.
+pub fn etcd_image(name: &str) -> anyhow::Result<ImageBuilder> {
     let version = debian::upstream_version("etcd-server")?;
-    let mut image = ImageBuilder::new("orlop.local/etcd:debian")?
+    let mut image = ImageBuilder::new(name)?
         .base()?
         .directory("/var/lib/etcd", 0o700)?
         .label("org.opencontainers.image.version", &version)

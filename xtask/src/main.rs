@@ -1,5 +1,6 @@
 //! Tools of the workspace, run as `cargo xtask <command>`.
 
+mod cluster;
 mod examples;
 mod image;
 
@@ -19,11 +20,14 @@ enum Command {
     Image(Box<image::Image>),
     /// Build the images the examples run: etcd and busybox of this Debian.
     ExampleImages(examples::ExampleImages),
+    /// Build the images of a control plane: orlop under the names of upstream's parts, and Debian's etcd.
+    ClusterImages(cluster::ClusterImages),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Image(image) => image.run(),
         Command::ExampleImages(images) => images.run(),
+        Command::ClusterImages(images) => images.run(),
     }
 }

@@ -31,3 +31,6 @@ pub mod taints;
 pub mod validation;
 pub mod wire;
 pub mod yaml;
+
+/// The version of Kubernetes whose API this is.
+pub const KUBERNETES_VERSION: &str = "v1.36.0";

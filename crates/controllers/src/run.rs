@@ -21,6 +21,7 @@ use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::NamespaceDefaults;
 use crate::node_lifecycle::NodeLifecycle;
+use crate::node_ranges::{ClusterRange, NodeRanges};
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
@@ -37,6 +38,8 @@ pub struct ControllersConfig {
     pub root_ca: Option<String>,
     /// How certificates are signed; without it none is.
     pub signing: Option<CertificateSigning>,
+    /// Pod addresses that are shared out to nodes; without it nodes get none.
+    pub node_ranges: Option<ClusterRange>,
 }
 
 /// How certificates are signed.
@@ -103,6 +106,9 @@ async fn run_on(
     let bootstrap_tokens = BootstrapTokens::new(client.clone(), &cache);
     let endpoints = ServiceEndpoints::new(client.clone(), &cache);
     let node_lifecycle = NodeLifecycle::new(client.clone(), &cache);
+    let node_ranges = config
+        .node_ranges
+        .map(|range| NodeRanges::new(client.clone(), &cache, range));
     let taint_eviction = TaintEviction::new(client.clone(), &cache);
     let pod_gc = PodGc::new(client.clone(), &cache);
     let namespaces = Namespaces::new(client.clone(), &cache);
@@ -130,6 +136,9 @@ async fn run_on(
     bootstrap_tokens.start(&mut tasks);
     endpoints.start(&mut tasks);
     node_lifecycle.start(&mut tasks);
+    if let Some(ranges) = node_ranges {
+        ranges.start(&mut tasks);
+    }
     taint_eviction.start(&mut tasks);
     pod_gc.start(&mut tasks);
     namespaces.start(&mut tasks);

@@ -25,6 +25,7 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 #[derive(Debug, Clone)]
 pub struct ImageBuilder {
     name: String,
+    further_names: Vec<String>,
     layer: Layer,
     run: RunConfig,
 }
@@ -34,6 +35,7 @@ impl ImageBuilder {
     pub fn new(name: &str) -> Result<Self, OciError> {
         Ok(Self {
             name: reference::full(name)?,
+            further_names: Vec::new(),
             layer: Layer::new(),
             run: RunConfig {
                 env: vec![DEFAULT_PATH.to_owned()],
@@ -45,6 +47,19 @@ impl ImageBuilder {
     /// The image's full name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A further name of the same image.
+    pub fn also_named(mut self, name: &str) -> Result<Self, OciError> {
+        self.further_names.push(reference::full(name)?);
+        Ok(self)
+    }
+
+    /// All its full names, the first one first.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name)
+            .chain(&self.further_names)
+            .map(String::as_str)
     }
 
     /// The tree, for what the short forms below don't cover.
@@ -194,23 +209,26 @@ impl ImageBuilder {
             layers: vec![descriptor(MEDIA_TYPE_LAYER, &layer_digest, layer.len())],
         })?;
         let manifest_digest = sha256(&manifest);
-        let mut top = descriptor(MEDIA_TYPE_MANIFEST, &manifest_digest, manifest.len());
-        top.platform = Some(platform);
-        top.annotations = BTreeMap::from([
-            (ANNOTATION_IMAGE_NAME.to_owned(), self.name.clone()),
-            (
-                ANNOTATION_REF_NAME.to_owned(),
-                reference::tag(&self.name).unwrap_or("latest").to_owned(),
-            ),
-        ]);
+        let entry = |name: &str| {
+            let mut top = descriptor(MEDIA_TYPE_MANIFEST, &manifest_digest, manifest.len());
+            top.platform = Some(platform.clone());
+            top.annotations = BTreeMap::from([
+                (ANNOTATION_IMAGE_NAME.to_owned(), name.to_owned()),
+                (
+                    ANNOTATION_REF_NAME.to_owned(),
+                    reference::tag(name).unwrap_or("latest").to_owned(),
+                ),
+            ]);
+            top
+        };
         let index = to_json(&Index {
             schema_version: 2,
             media_type: Some(MEDIA_TYPE_INDEX.to_owned()),
-            manifests: vec![top],
+            manifests: self.names().map(entry).collect(),
         })?;
         let docker = to_json(&[DockerManifest {
             config: archive::blob_path(&config_digest),
-            repo_tags: Some(vec![self.name.clone()]),
+            repo_tags: Some(self.names().map(str::to_owned).collect()),
             layers: vec![archive::blob_path(&layer_digest)],
         }])?;
         archive::write(
@@ -301,6 +319,15 @@ mod tests {
         assert_eq!(config.config.env, [DEFAULT_PATH, "A=2"]);
         assert_eq!(config.config.user, "65534");
         assert_eq!(config.rootfs.diff_ids[0], images[0].manifest.layers[0].digest);
+    }
+
+    #[test]
+    fn an_image_with_several_names_is_in_the_archive_once() {
+        let image = hello().also_named("orlop.local/greeter:2").unwrap();
+        let archive = Archive::from_bytes(image.to_archive().unwrap()).unwrap();
+        let images = archive.images().unwrap();
+        assert_eq!(images.len(), 1);
+        assert_eq!(images[0].names, ["orlop.local/hello:1", "orlop.local/greeter:2"]);
     }
 
     #[test]

@@ -5,8 +5,10 @@
 use crate::lock::NodeLock;
 use crate::paths::Root;
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +27,27 @@ pub fn detach(root: &Root) -> Result<()> {
         );
         return Ok(());
     }
+    let arguments = std::env::args_os()
+        .skip(1)
+        .filter(|argument| argument != "--detach");
+    let started = background(root, arguments)?;
+    println!(
+        "orlop runs (pid {}), log in {}",
+        started.pid,
+        started.log.display()
+    );
+    println!("export KUBECONFIG={}", root.kubeconfig("admin").display());
+    Ok(())
+}
+
+/// A node that was started in the background.
+pub struct Started {
+    pub pid: u32,
+    pub log: PathBuf,
+}
+
+/// Starts orlop with other arguments in a session of its own and waits until it serves.
+pub fn background(root: &Root, arguments: impl IntoIterator<Item = OsString>) -> Result<Started> {
     std::fs::create_dir_all(root.run()).with_context(|| format!("cannot create {}", root.run().display()))?;
     let socket_path = root.run().join("ready.sock");
     let _ = std::fs::remove_file(&socket_path);
@@ -37,11 +60,7 @@ pub fn detach(root: &Root) -> Result<()> {
         .with_context(|| format!("cannot write the log {}", log_path.display()))?;
     let mut command = Command::new(std::env::current_exe().context("cannot find this program's own file")?);
     command
-        .args(
-            std::env::args_os()
-                .skip(1)
-                .filter(|argument| argument != "--detach"),
-        )
+        .args(arguments)
         .env("NOTIFY_SOCKET", &socket_path)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -80,9 +99,10 @@ pub fn detach(root: &Root) -> Result<()> {
             tail.join("\n")
         );
     }
-    println!("orlop runs (pid {}), log in {}", child.id(), log_path.display());
-    println!("export KUBECONFIG={}", root.kubeconfig("admin").display());
-    Ok(())
+    Ok(Started {
+        pid: child.id(),
+        log: log_path,
+    })
 }
 
 /// Says that the node serves, to whoever started it (systemd or `--detach`).

@@ -71,6 +71,21 @@ fn run(cli: Cli) -> Result<()> {
         Command::Up(arguments) if arguments.detach => {
             detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)
         }
+        Command::Init(arguments) => run_to_end(
+            arguments.member.log.verbosity,
+            commands::cluster::init::init(*arguments),
+        ),
+        Command::Join(arguments) => run_to_end(
+            arguments.member.log.verbosity,
+            commands::cluster::join::join(*arguments),
+        ),
+        Command::Token(arguments) => run_to_end(0, commands::cluster::token::token(arguments)),
+        Command::Certs(arguments) => run_to_end(0, commands::cluster::certs::certs(arguments)),
+        Command::Upgrade(arguments) => run_to_end(0, commands::cluster::upgrade::upgrade(arguments)),
+        Command::Reset(arguments) => run_to_end(0, commands::cluster::reset::reset(arguments)),
+        Command::Up(arguments) if commands::cluster::is_member(&arguments.root)? => {
+            run_to_end(arguments.log.verbosity, commands::cluster::member::run(arguments))
+        }
         Command::Up(arguments) => run_to_end(arguments.log.verbosity, commands::up::up(arguments)),
         Command::Kubelet(arguments) => {
             run_to_end(arguments.log.verbosity, commands::kubelet::kubelet(arguments))

@@ -30,7 +30,17 @@ impl Kubeconfig<'_> {
         {
             return Ok(());
         }
-        let leaf = authority.sign(&request)?;
+        self.write(path, authority)
+    }
+
+    /// Writes it with a new certificate.
+    pub fn write(&self, path: &Path, authority: &Authority) -> Result<(), PkiError> {
+        let leaf = authority.sign(&LeafRequest {
+            identity: self.identity.clone(),
+            usage: Usage::Client,
+            dns_names: Vec::new(),
+            addresses: Vec::new(),
+        })?;
         let text = self.render(authority.certificate(), &leaf);
         files::write(path, text.as_bytes(), Secrecy::Private)
     }

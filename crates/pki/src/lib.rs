@@ -25,7 +25,9 @@ pub use error::PkiError;
 pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;
 pub use request::{Asked, CertificateRequest};
-pub use tls::{seconds_left, server_config, server_config_for_any_client, subject_of};
+pub use tls::{
+    expires, public_key_hash, seconds_left, server_config, server_config_for_any_client, subject_of,
+};
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 
 /// Serving certificates and client identities are signed for this many days, as kubeadm does.

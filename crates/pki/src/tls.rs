@@ -83,6 +83,22 @@ pub fn seconds_left(der: &[u8]) -> Option<f64> {
     Some((end - jiff::Timestamp::now().as_second()) as f64)
 }
 
+/// When a PEM certificate ends.
+pub fn expires(certificate: &str) -> Option<jiff::Timestamp> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let parsed = pem.parse_x509().ok()?;
+    jiff::Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
+}
+
+/// `sha256:<hex>` of a PEM certificate's public key: how a node that joins knows the authority it was told of.
+pub fn public_key_hash(certificate: &str) -> Option<String> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let parsed = pem.parse_x509().ok()?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, parsed.public_key().raw);
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(format!("sha256:{hex}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

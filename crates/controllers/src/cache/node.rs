@@ -15,6 +15,8 @@ pub struct NodeView {
     pub conditions: Vec<NodeCondition>,
     /// metadata.creationTimestamp.
     pub created: Option<Timestamp>,
+    /// spec.podCIDR.
+    pub pod_range: Option<String>,
 }
 
 impl NodeView {
@@ -55,6 +57,7 @@ impl Projection for NodeView {
         let spec = node.spec.unwrap_or_default();
         Self {
             created: metadata.creation_timestamp.map(|time| time.0),
+            pod_range: spec.pod_cidr,
             node: core::Node {
                 metadata: ObjectMeta {
                     name: metadata.name,

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use orlop_apiserver::{ApiServer, Config, UserInfo};
-use orlop_controllers::{CertificateSigning, ControllersConfig};
+use orlop_controllers::{CertificateSigning, ClusterRange, ControllersConfig};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -73,6 +73,11 @@ impl Cluster {
     }
 
     pub fn run_controllers(&self) -> CancellationToken {
+        self.run_controllers_sharing(None)
+    }
+
+    /// With pod addresses to share out to nodes.
+    pub fn run_controllers_sharing(&self, node_ranges: Option<ClusterRange>) -> CancellationToken {
         let stop = self.stop.child_token();
         let config = ControllersConfig {
             root_ca: Some("the CA".to_owned()),
@@ -80,6 +85,7 @@ impl Cluster {
                 authority: Arc::new(orlop_pki::Authority::ephemeral("kubernetes").unwrap()),
                 lifetime_max: Duration::from_secs(3600),
             }),
+            node_ranges,
         };
         let run = orlop_controllers::run(
             self.client_as("system:kube-controller-manager"),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, EvictParams, PostParams};
+use kube::api::{Api, DeleteParams, EvictParams, PostParams};
+use orlop_controllers::ClusterRange;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -227,4 +228,30 @@ async fn a_disruption_budget_limits_evictions() {
     eventually("none allowed any more", || allowed(0)).await;
     let refused = cluster.pods().evict("b", &evict).await.err().unwrap();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 429));
+}
+
+#[tokio::test]
+async fn every_node_gets_a_range_of_its_own_and_a_range_that_is_free_again_is_given_out() {
+    let cluster = Cluster::bare().await;
+    cluster.run_controllers_sharing(Some(ClusterRange::new("10.244.0.0/22", 24).unwrap()));
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    let range = async |name: &str| -> Option<String> { nodes.get(name).await.unwrap().spec?.pod_cidr };
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        cluster.add_node(name, json!({})).await;
+    }
+    let mut ranges = Vec::new();
+    for name in names {
+        ranges.push(eventually("a range", || range(name)).await);
+    }
+    ranges.sort();
+    assert_eq!(
+        ranges,
+        ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.3.0/24"]
+    );
+    let freed = range("b").await;
+    nodes.delete("b", &DeleteParams::default()).await.unwrap();
+    cluster.add_node("e", json!({})).await;
+    let given = eventually("the range that is free again", || range("e")).await;
+    assert_eq!(Some(given), freed);
 }

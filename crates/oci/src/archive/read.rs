@@ -81,9 +81,16 @@ impl Archive {
     pub fn images(&self) -> Result<Vec<ArchivedImage>, OciError> {
         let images = if self.entries.contains_key("index.json") {
             let index: Index = self.json("index.json")?;
-            let mut images = Vec::new();
+            let mut images: Vec<ArchivedImage> = Vec::new();
             for descriptor in index.manifests {
-                images.extend(self.oci_image(descriptor)?);
+                let Some(image) = self.oci_image(descriptor)? else {
+                    continue;
+                };
+                let digest = &image.descriptor.digest;
+                match images.iter_mut().find(|known| known.descriptor.digest == *digest) {
+                    Some(known) => known.names.extend(image.names),
+                    None => images.push(image),
+                }
             }
             images
         } else if self.entries.contains_key("manifest.json") {

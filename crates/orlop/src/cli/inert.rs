@@ -21,11 +21,9 @@ const APISERVER: &[(&str, Why)] = &[
 ];
 
 const CONTROLLER_MANAGER: &[(&str, Why)] = &[
-    ("allocate-node-cidrs", NotYet),
     ("authentication-kubeconfig", Always),
     ("authorization-kubeconfig", Always),
     ("client-ca-file", NotYet),
-    ("cluster-cidr", NotYet),
     ("cluster-name", Always),
     ("controllers", NotYet),
     ("requestheader-client-ca-file", NotYet),

@@ -1,6 +1,7 @@
 //! The command line: what users type, and nothing of what it does.
 mod audit;
 mod authentication;
+mod cluster;
 mod etcd;
 mod hollow;
 mod inert;
@@ -8,6 +9,10 @@ mod manifests;
 mod parts;
 mod store;
 
+pub use cluster::{
+    AdminArgs, CertsArgs, CertsCommand, InitArgs, JoinArgs, MemberArgs, ResetArgs, TokenArgs, TokenCommand,
+    TokenCreateArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
+};
 pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use hollow::HollowArgs;
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
@@ -32,10 +37,23 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a whole node: API server, controllers, scheduler and node agent in one process.
+    /// Run a whole node: API server, controllers, scheduler and node agent in one process; on a member of a cluster, its
+    /// node agent and runtime.
     Up(UpArgs),
     /// Stop the node that runs under a root, and its pods.
     Down(DownArgs),
+    /// Make this machine the first member of a cluster: its control plane as static pods, in kubeadm's layout.
+    Init(Box<InitArgs>),
+    /// Make this machine a member of a cluster.
+    Join(Box<JoinArgs>),
+    /// Make, list and delete the tokens with which machines join.
+    Token(TokenArgs),
+    /// Look after the certificates of a master.
+    Certs(CertsArgs),
+    /// Bring the control plane to another version.
+    Upgrade(UpgradeArgs),
+    /// Take this machine out of its cluster: everything that `init` or `join` made goes.
+    Reset(ResetArgs),
     /// Run the node agent alone, with or without an API server.
     Kubelet(KubeletArgs),
     /// Run the API server alone.

@@ -154,6 +154,16 @@ pub struct ControllerManagerArgs {
     /// How long signed certificates are valid at most.
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = go_duration)]
     pub cluster_signing_duration: Duration,
+    /// Give every node a range of pod addresses.
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value_t = false,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allocate_node_cidrs: bool,
+    /// Pod addresses of the cluster, an IPv4 range.
+    #[arg(long, value_name = "CIDR")]
+    pub cluster_cidr: Option<String>,
+    /// Size of a node's range.
+    #[arg(long, value_name = "BITS", default_value_t = 24)]
+    pub node_cidr_mask_size: u8,
     #[command(flatten)]
     pub leader: LeaderArgs,
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]

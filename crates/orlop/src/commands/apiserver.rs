@@ -19,6 +19,12 @@ use orlop_store::etcd::{EtcdStore, EtcdTls};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an etcd that does not answer is waited for, as upstream's server waits.
+const ETCD_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two tries: nothing tells when another process is ready.
+const ETCD_PAUSE: Duration = Duration::from_millis(100);
 
 pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let root = Root::new(arguments.root.root.as_deref())?;
@@ -89,7 +95,20 @@ async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn St
         authority: read_given(arguments.etcd_cafile.as_ref())?,
         identity,
     };
-    Ok(Arc::new(EtcdStore::connect(&arguments.etcd_servers, tls).await?))
+    Ok(Arc::new(connect_etcd(&arguments.etcd_servers, tls).await?))
+}
+
+/// etcd may be starting beside this server, as after a boot.
+async fn connect_etcd(servers: &[String], tls: EtcdTls) -> Result<EtcdStore> {
+    let deadline = tokio::time::Instant::now() + ETCD_PATIENCE;
+    loop {
+        match EtcdStore::connect(servers, tls.clone()).await {
+            Ok(store) => return Ok(store),
+            Err(error) if tokio::time::Instant::now() >= deadline => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, "etcd does not answer yet"),
+        }
+        tokio::time::sleep(ETCD_PAUSE).await;
+    }
 }
 
 fn service_range(arguments: &ApiServerArgs) -> ServiceRange {

@@ -30,7 +30,19 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         }),
         _ => None,
     };
-    let config = orlop_controllers::ControllersConfig { root_ca, signing };
+    let node_ranges = match (&arguments.cluster_cidr, arguments.allocate_node_cidrs) {
+        (Some(range), true) => Some(orlop_controllers::ClusterRange::new(
+            range,
+            arguments.node_cidr_mask_size,
+        )?),
+        (None, true) => bail!("--allocate-node-cidrs needs --cluster-cidr"),
+        (_, false) => None,
+    };
+    let config = orlop_controllers::ControllersConfig {
+        root_ca,
+        signing,
+        node_ranges,
+    };
     let part = Part {
         name: "kube-controller-manager",
         // A clean stop leaves the lease to run out, as upstream's does.

@@ -3,6 +3,7 @@ pub mod agent;
 pub mod apiserver;
 mod ask_agent;
 pub mod check;
+pub mod cluster;
 pub mod doctor;
 pub mod down;
 pub mod etcd;

@@ -130,6 +130,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
                 authority: identity.signing_authority(),
                 lifetime_max: LEAF_LIFETIME,
             }),
+            node_ranges: None,
         };
         let shutdown = shutdown.clone();
         async move {
@@ -150,7 +151,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let images = arguments.images.clone().unwrap_or_else(|| root.images());
     let remote = start_runtime(
         &root,
-        arguments.container_runtime_endpoint.as_deref(),
+        arguments.container_runtime_endpoint.as_deref().map_or(
+            Runtime::Managed(ContainerdConfig::of_root(root.as_path())),
+            Runtime::Given,
+        ),
         &images,
         &mut parts,
         &shutdown,
@@ -204,7 +208,10 @@ async fn show(
 }
 
 /// Waits for shutdown, or for a part that ends before.
-async fn first_failure(parts: &mut JoinSet<Result<()>>, shutdown: &CancellationToken) -> Result<()> {
+pub(super) async fn first_failure(
+    parts: &mut JoinSet<Result<()>>,
+    shutdown: &CancellationToken,
+) -> Result<()> {
     loop {
         let ended = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -263,18 +270,25 @@ async fn start_api_server(
     Ok((ApiServer::start(config, as_store).await?, store))
 }
 
+/// Whose the runtime is.
+pub(super) enum Runtime<'a> {
+    /// Somebody else's, at this endpoint.
+    Given(&'a str),
+    Managed(ContainerdConfig),
+}
+
 /// Connects to the given runtime, or brings the managed containerd up, and imports images.
-async fn start_runtime(
+pub(super) async fn start_runtime(
     root: &Root,
-    endpoint: Option<&str>,
+    runtime: Runtime<'_>,
     images: &Path,
     parts: &mut JoinSet<Result<()>>,
     shutdown: &CancellationToken,
 ) -> Result<Remote> {
-    let remote = match endpoint {
-        Some(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
-        None => {
-            let managed = Managed::ensure(ContainerdConfig::of_root(root.as_path())).await?;
+    let remote = match runtime {
+        Runtime::Given(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
+        Runtime::Managed(config) => {
+            let managed = Managed::ensure(config).await?;
             tracing::info!(
                 pid = managed.pid(),
                 adopted = managed.was_adopted(),

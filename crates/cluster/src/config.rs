@@ -1,0 +1,208 @@
+//! What a cluster is made with: kubeadm's ClusterConfiguration, and what is said of one node.
+use crate::ClusterError;
+use serde_json::{Value, json};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The port of an API server.
+pub const API_PORT: u16 = 6443;
+/// Where upstream's images are.
+pub const IMAGE_REPOSITORY: &str = "registry.k8s.io";
+
+/// The same on all nodes; kept in the ConfigMap `kubeadm-config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// `v1.36.0`; the tag of the control plane's images.
+    pub kubernetes_version: String,
+    pub cluster_name: String,
+    pub image_repository: String,
+    /// Tag of etcd's image, such as `3.5.21-0`.
+    pub etcd_tag: String,
+    /// `host:port` behind which all API servers are.
+    pub control_plane_endpoint: Option<String>,
+    /// Further names and addresses of the API servers' certificates.
+    pub cert_sans: Vec<String>,
+    pub service_subnet: String,
+    pub pod_subnet: Option<String>,
+    pub dns_domain: String,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    pub name: String,
+    /// Where its API server, its etcd and its agent are reached.
+    pub address: IpAddr,
+    pub api_port: u16,
+}
+
+impl NodeConfig {
+    /// `host:port` of its API server.
+    pub fn api_endpoint(&self) -> String {
+        std::net::SocketAddr::new(self.address, self.api_port).to_string()
+    }
+}
+
+impl ClusterConfig {
+    pub fn new(kubernetes_version: &str) -> Self {
+        Self {
+            kubernetes_version: kubernetes_version.to_owned(),
+            cluster_name: "kubernetes".to_owned(),
+            image_repository: IMAGE_REPOSITORY.to_owned(),
+            etcd_tag: String::new(),
+            control_plane_endpoint: None,
+            cert_sans: Vec::new(),
+            service_subnet: "10.96.0.0/12".to_owned(),
+            pod_subnet: None,
+            dns_domain: "cluster.local".to_owned(),
+        }
+    }
+
+    /// The image of a component.
+    pub fn image(&self, component: &str) -> String {
+        let tag = match component {
+            "etcd" => &self.etcd_tag,
+            _ => &self.kubernetes_version,
+        };
+        format!("{}/{component}:{tag}", self.image_repository)
+    }
+
+    /// URL by which nodes other than `node` reach the API.
+    pub fn server(&self, node: &NodeConfig) -> String {
+        match &self.control_plane_endpoint {
+            Some(endpoint) => format!("https://{endpoint}"),
+            None => format!("https://{}", node.api_endpoint()),
+        }
+    }
+
+    /// An address of the service range by its place in it: the first is that of the API, the tenth that of DNS.
+    pub fn service_address(&self, nth: u8) -> Result<IpAddr, ClusterError> {
+        let unusable = || {
+            ClusterError::Configuration(format!(
+                "service range {:?} is no IPv4 CIDR such as 10.96.0.0/12",
+                self.service_subnet
+            ))
+        };
+        let (base, bits) = self.service_subnet.split_once('/').ok_or_else(unusable)?;
+        let base: Ipv4Addr = base.parse().map_err(|_| unusable())?;
+        let bits: u32 = bits.parse().map_err(|_| unusable())?;
+        let size = 32_u32.checked_sub(bits).ok_or_else(unusable)?;
+        if size < 5 {
+            return Err(ClusterError::Configuration(format!(
+                "service range {} is too small: give it at least /27",
+                self.service_subnet
+            )));
+        }
+        let mask = u32::MAX.checked_shl(size).unwrap_or(0);
+        Ok(IpAddr::V4(Ipv4Addr::from(
+            (u32::from(base) & mask) + u32::from(nth),
+        )))
+    }
+
+    /// The document, as kubeadm keeps it.
+    pub fn to_yaml(&self) -> Result<String, ClusterError> {
+        let mut document = json!({
+            "apiServer": {},
+            "apiVersion": "kubeadm.k8s.io/v1beta4",
+            "caCertificateValidityPeriod": "87600h0m0s",
+            "certificateValidityPeriod": "8760h0m0s",
+            "certificatesDir": "/etc/kubernetes/pki",
+            "clusterName": self.cluster_name,
+            "controllerManager": {},
+            "dns": {},
+            "encryptionAlgorithm": "ECDSA-P256",
+            "etcd": {"local": {"dataDir": "/var/lib/etcd", "imageTag": self.etcd_tag}},
+            "imageRepository": self.image_repository,
+            "kind": "ClusterConfiguration",
+            "kubernetesVersion": self.kubernetes_version,
+            "networking": {"dnsDomain": self.dns_domain, "serviceSubnet": self.service_subnet},
+            "proxy": {},
+            "scheduler": {},
+        });
+        if !self.cert_sans.is_empty() {
+            document["apiServer"]["certSANs"] = json!(self.cert_sans);
+        }
+        if let Some(endpoint) = &self.control_plane_endpoint {
+            document["controlPlaneEndpoint"] = json!(endpoint);
+        }
+        if let Some(subnet) = &self.pod_subnet {
+            document["networking"]["podSubnet"] = json!(subnet);
+        }
+        crate::yaml::write(&document)
+    }
+
+    /// Reads what [`Self::to_yaml`], or kubeadm, wrote.
+    pub fn from_yaml(text: &str) -> Result<Self, ClusterError> {
+        let document: Value = crate::yaml::read("ClusterConfiguration", text)?;
+        let word = |pointer: &str| {
+            document
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        let version = word("/kubernetesVersion").ok_or_else(|| {
+            ClusterError::Configuration("the ClusterConfiguration has no kubernetesVersion".to_owned())
+        })?;
+        let defaults = Self::new(&version);
+        let sans = document.pointer("/apiServer/certSANs").and_then(Value::as_array);
+        Ok(Self {
+            kubernetes_version: version,
+            cluster_name: word("/clusterName").unwrap_or(defaults.cluster_name),
+            image_repository: word("/imageRepository").unwrap_or(defaults.image_repository),
+            etcd_tag: word("/etcd/local/imageTag").unwrap_or_default(),
+            control_plane_endpoint: word("/controlPlaneEndpoint").filter(|endpoint| !endpoint.is_empty()),
+            cert_sans: sans
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            service_subnet: word("/networking/serviceSubnet").unwrap_or(defaults.service_subnet),
+            pod_subnet: word("/networking/podSubnet").filter(|subnet| !subnet.is_empty()),
+            dns_domain: word("/networking/dnsDomain").unwrap_or(defaults.dns_domain),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_reads_back() {
+        let mut config = ClusterConfig::new("v1.36.0");
+        config.etcd_tag = "3.5.21-0".to_owned();
+        config.control_plane_endpoint = Some("10.0.0.1:6443".to_owned());
+        config.pod_subnet = Some("10.244.0.0/16".to_owned());
+        config.cert_sans = vec!["127.0.0.1".to_owned()];
+        assert_eq!(
+            ClusterConfig::from_yaml(&config.to_yaml().unwrap()).unwrap(),
+            config
+        );
+        assert!(ClusterConfig::from_yaml("kind: ClusterConfiguration").is_err());
+    }
+
+    #[test]
+    fn addresses_of_the_service_range() {
+        let of = |range: &str, nth| {
+            let config = ClusterConfig {
+                service_subnet: range.to_owned(),
+                ..ClusterConfig::new("v1.36.0")
+            };
+            config
+                .service_address(nth)
+                .map(|address| address.to_string())
+                .ok()
+        };
+        for (range, nth, want) in [
+            ("10.96.0.0/12", 1, Some("10.96.0.1")),
+            ("10.96.0.0/12", 10, Some("10.96.0.10")),
+            ("192.168.77.64/27", 10, Some("192.168.77.74")),
+            ("10.0.0.0/30", 10, None),
+            ("10.0.0.0/40", 1, None),
+            ("fd00::/108", 1, None),
+            ("x", 1, None),
+        ] {
+            assert_eq!(of(range, nth).as_deref(), want, "{range}");
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The members of the cluster's etcd, seen by one that comes or goes.
+use crate::certificates::Signer;
+use crate::layout::Layout;
+use crate::manifests::InitialCluster;
+use crate::{ClusterError, files, wait};
+use etcd_client::{Certificate, Client, ConnectOptions, Identity, MemberAddOptions, TlsOptions};
+use serde_json::Value;
+use std::time::Duration;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a new member may take to get all that the others have.
+const CATCH_UP: Duration = Duration::from_secs(120);
+/// Annotation of etcd's pods.
+const CLIENT_URLS: &str = "kubeadm.kubernetes.io/etcd.advertise-client-urls";
+/// Where they are asked for.
+pub const PODS: &str =
+    "/api/v1/namespaces/kube-system/pods?labelSelector=component%3Detcd%2Ctier%3Dcontrol-plane";
+
+fn fail<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> ClusterError {
+    move |error| ClusterError::Etcd {
+        what,
+        reason: error.to_string(),
+    }
+}
+
+/// Where members are reached, from the list of etcd's pods.
+pub fn endpoints(pods: &Value) -> Vec<String> {
+    let items = pods["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    items
+        .iter()
+        .filter_map(|pod| pod["metadata"]["annotations"][CLIENT_URLS].as_str())
+        .flat_map(|urls| urls.split(','))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A client with the certificate of whoever checks etcd's health.
+pub async fn connect(layout: &Layout, endpoints: &[String]) -> Result<Client, ClusterError> {
+    let read = |name: &str| files::read(&layout.etcd_pki().join(name));
+    let authority = files::read(&Signer::Etcd.certificate(layout))?;
+    let tls = TlsOptions::new()
+        .ca_certificate(Certificate::from_pem(authority))
+        .identity(Identity::from_pem(
+            read("healthcheck-client.crt")?,
+            read("healthcheck-client.key")?,
+        ));
+    let options = ConnectOptions::new()
+        .with_connect_timeout(TIMEOUT)
+        .with_timeout(TIMEOUT)
+        .with_tls(tls);
+    Client::connect(endpoints, Some(options))
+        .await
+        .map_err(fail("connect to its members"))
+}
+
+/// One member, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub id: u64,
+    /// Empty until it has started.
+    pub name: String,
+    pub peer_url: String,
+    pub learner: bool,
+}
+
+pub async fn members(client: &mut Client) -> Result<Vec<Seen>, ClusterError> {
+    let list = client.member_list().await.map_err(fail("list its members"))?;
+    Ok(list
+        .members()
+        .iter()
+        .map(|member| Seen {
+            id: member.id(),
+            name: member.name().to_owned(),
+            peer_url: member.peer_urls().first().cloned().unwrap_or_default(),
+            learner: member.is_learner(),
+        })
+        .collect())
+}
+
+/// What a member that joins is told of the others (pure). Members without a name have not started: but for itself, they
+/// would be waited for in vain.
+pub fn initial_cluster(members: &[Seen], name: &str, peer_url: &str) -> InitialCluster {
+    let mut all: Vec<(String, String)> = members
+        .iter()
+        .filter(|member| member.peer_url != peer_url && !member.name.is_empty())
+        .map(|member| (member.name.clone(), member.peer_url.clone()))
+        .collect();
+    all.push((name.to_owned(), peer_url.to_owned()));
+    InitialCluster { members: all }
+}
+
+/// Adds a member that only learns, unless it is one already; its id.
+pub async fn add_learner(client: &mut Client, peer_url: &str) -> Result<u64, ClusterError> {
+    if let Some(known) = members(client)
+        .await?
+        .into_iter()
+        .find(|member| member.peer_url == peer_url)
+    {
+        return Ok(known.id);
+    }
+    let options = MemberAddOptions::new().with_is_learner();
+    let added = client
+        .member_add([peer_url], Some(options))
+        .await
+        .map_err(fail("add a member"))?;
+    added
+        .member()
+        .map(|member| member.id())
+        .ok_or_else(|| fail("add a member")("it does not tell which"))
+}
+
+/// Lets a member vote when it has caught up.
+pub async fn promote(client: &Client, id: u64, hint: &str) -> Result<(), ClusterError> {
+    let what = format!("etcd's new member {id:x} has not caught up with the others");
+    wait::until(&what, CATCH_UP, hint, async || {
+        let mut client = client.clone();
+        let members = members(&mut client).await.map_err(|error| error.to_string())?;
+        match members.iter().find(|member| member.id == id) {
+            Some(member) if !member.learner => return Ok(()),
+            Some(_) => {}
+            None => return Err("it is no member any more".to_owned()),
+        }
+        client
+            .member_promote(id)
+            .await
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    })
+    .await
+}
+
+pub async fn remove(client: &mut Client, id: u64) -> Result<(), ClusterError> {
+    client
+        .member_remove(id)
+        .await
+        .map(|_| ())
+        .map_err(fail("remove a member"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_member_is_told_of_those_that_have_started_and_of_itself() {
+        let seen = |id, name: &str, url: &str| Seen {
+            id,
+            name: name.to_owned(),
+            peer_url: url.to_owned(),
+            learner: false,
+        };
+        let members = [
+            seen(1, "a", "https://a:2380"),
+            seen(2, "", "https://b:2380"),
+            seen(3, "", "https://c:2380"),
+        ];
+        let initial = initial_cluster(&members, "b", "https://b:2380");
+        assert_eq!(
+            initial.members,
+            [
+                ("a".to_owned(), "https://a:2380".to_owned()),
+                ("b".to_owned(), "https://b:2380".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn members_are_found_by_their_pods() {
+        let pods = json!({"items": [
+            {"metadata": {"annotations": {CLIENT_URLS: "https://10.0.0.1:2379"}}},
+            {"metadata": {"name": "other"}},
+        ]});
+        assert_eq!(endpoints(&pods), ["https://10.0.0.1:2379"]);
+        assert!(endpoints(&json!({})).is_empty());
+    }
+}

@@ -1,0 +1,74 @@
+//! Files of a node, written whole.
+use crate::ClusterError;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Replaces a file in one step; mode 0600. A file that says the same already is left alone: who watches it is not
+/// disturbed.
+pub fn write_private(path: &Path, text: &str) -> Result<(), ClusterError> {
+    write(path, text, 0o600)
+}
+
+/// The same, for everybody to read.
+pub fn write_public(path: &Path, text: &str) -> Result<(), ClusterError> {
+    write(path, text, 0o644)
+}
+
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), ClusterError> {
+    if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(ClusterError::file("create the directory", parent))?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The node agent passes over names that begin with a dot.
+    let fresh = path.with_file_name(format!(".{name}.new"));
+    let _ = std::fs::remove_file(&fresh);
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&fresh)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(ClusterError::file("write", &fresh))?;
+    std::fs::rename(&fresh, path).map_err(ClusterError::file("replace", path))
+}
+
+/// A directory that only root enters.
+pub fn private_directory(path: &Path) -> Result<(), ClusterError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(ClusterError::file("create the directory", path))
+}
+
+/// The text of a file, `None` when there is none.
+pub fn read_optional(path: &Path) -> Result<Option<String>, ClusterError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ClusterError::file("read", path)(error)),
+    }
+}
+
+pub fn read(path: &Path) -> Result<String, ClusterError> {
+    std::fs::read_to_string(path).map_err(ClusterError::file("read", path))
+}
+
+/// Removes a file, or a directory with all in it, if it is there.
+pub fn remove(path: &Path) -> Result<(), ClusterError> {
+    let removed = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ClusterError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,140 @@
+//! What the node agent of a member is told: its configuration, and the flags beside it (pure).
+use crate::ClusterError;
+use crate::config::{ClusterConfig, NodeConfig};
+use serde_json::{Value, json};
+
+/// The taint that keeps ordinary pods off the control plane.
+pub const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
+
+/// The configuration that all nodes share; kept in the ConfigMap `kubelet-config`.
+pub fn configuration(cluster: &ClusterConfig) -> Result<Value, ClusterError> {
+    Ok(json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"cacheTTL": "0s", "enabled": true},
+            "x509": {"clientCAFile": "/etc/kubernetes/pki/ca.crt"},
+        },
+        "authorization": {
+            "mode": "Webhook",
+            "webhook": {"cacheAuthorizedTTL": "0s", "cacheUnauthorizedTTL": "0s"},
+        },
+        "clusterDNS": [cluster.service_address(10)?.to_string()],
+        "clusterDomain": cluster.dns_domain,
+        "healthzBindAddress": "127.0.0.1",
+        "healthzPort": 10248,
+        "kind": "KubeletConfiguration",
+        "rotateCertificates": true,
+        "staticPodPath": "/etc/kubernetes/manifests",
+    }))
+}
+
+/// What the machine itself asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// `cgroupfs` or `systemd`.
+    pub cgroup_driver: String,
+    /// It runs cgroup v1.
+    pub cgroup_v1: bool,
+    /// Pages can be swapped out.
+    pub swap: bool,
+    /// CRI socket, unless the runtime is the node's own.
+    pub runtime_endpoint: Option<String>,
+}
+
+/// The file of one node: the shared configuration, what the machine asks for, and what `instance` says, which wins.
+pub fn of_node(shared: &Value, machine: &MachineFacts, root: &str, instance: Option<&Value>) -> Value {
+    let mut document = shared.clone();
+    document["cgroupDriver"] = json!(machine.cgroup_driver);
+    if machine.cgroup_v1 {
+        document["failCgroupV1"] = json!(false);
+    }
+    if machine.swap {
+        document["failSwapOn"] = json!(false);
+    }
+    if let Some(endpoint) = &machine.runtime_endpoint {
+        document["containerRuntimeEndpoint"] = json!(endpoint);
+    }
+    for path in ["/staticPodPath", "/authentication/x509/clientCAFile"] {
+        if let Some(Value::String(text)) = document.pointer_mut(path) {
+            *text = format!("{root}{text}");
+        }
+    }
+    if let Some(instance) = instance {
+        orlop_api::patch::merge(&mut document, instance);
+    }
+    document
+}
+
+/// The flags' file.
+pub fn flags(node: &NodeConfig, host_name: &str, control_plane: bool) -> String {
+    let mut words = Vec::new();
+    if node.name != host_name {
+        words.push(format!("--hostname-override={}", node.name));
+    }
+    words.push(format!("--node-ip={}", node.address));
+    if control_plane {
+        words.push(format!("--register-with-taints={CONTROL_PLANE}=:NoSchedule"));
+    }
+    format!("KUBELET_KUBEADM_ARGS=\"{}\"\n", words.join(" "))
+}
+
+/// The words of a flags' file.
+pub fn read_flags(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("KUBELET_KUBEADM_ARGS="))
+        .flat_map(|value| value.trim().trim_matches('"').split_whitespace())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    #[test]
+    fn the_machine_and_the_instance_add_to_what_all_share() {
+        let shared = configuration(&ClusterConfig::new("v1.36.0")).unwrap();
+        let machine = MachineFacts {
+            cgroup_driver: "cgroupfs".to_owned(),
+            cgroup_v1: true,
+            ..MachineFacts::default()
+        };
+        let instance = json!({"cgroupRoot": "/n1", "healthzPort": 1});
+        let document = of_node(&shared, &machine, "", Some(&instance));
+        assert_eq!(document["clusterDNS"], json!(["10.96.0.10"]));
+        assert_eq!(document["staticPodPath"], "/etc/kubernetes/manifests");
+        assert_eq!(document["failCgroupV1"], false);
+        assert!(document.get("failSwapOn").is_none());
+        assert_eq!(
+            (&document["cgroupRoot"], &document["healthzPort"]),
+            (&json!("/n1"), &json!(1))
+        );
+        let moved = of_node(&shared, &machine, "/srv/n1", None);
+        assert_eq!(moved["staticPodPath"], "/srv/n1/etc/kubernetes/manifests");
+    }
+
+    #[test]
+    fn flags_read_back() {
+        let node = NodeConfig {
+            name: "master-01".to_owned(),
+            address: IpAddr::from([10, 0, 0, 1]),
+            api_port: 6443,
+        };
+        let text = flags(&node, "elsewhere", true);
+        assert_eq!(
+            read_flags(&text),
+            [
+                "--hostname-override=master-01",
+                "--node-ip=10.0.0.1",
+                "--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule"
+            ]
+        );
+        assert_eq!(
+            read_flags(&flags(&node, "master-01", false)),
+            ["--node-ip=10.0.0.1"]
+        );
+        assert_eq!(read_flags("KUBELET_KUBEADM_ARGS=--a=b\nOTHER=--c\n"), ["--a=b"]);
+    }
+}

@@ -1,0 +1,39 @@
+//! Making machines members of one cluster: what `orlop init`, `join`, `token`, `certs`, `reset` and `upgrade` write and
+//! check. Layout, names and texts are kubeadm's, so that its users and its tools find what they know.
+//!
+//! - [`config`], [`layout`]: what a cluster is made with, where a node keeps its files.
+//! - [`manifests`], [`kubelet`], [`objects`], [`kubeconfigs`], [`certificates`], [`token`]: what is written (pure), and
+//!   making what is missing.
+//! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
+//! - [`control_plane`]: the phases of a node; each can be run again.
+//! - [`discovery`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass on; [`etcd`]: its
+//!   members.
+//! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest.
+//! - [`api`], [`wait`]: the cluster's API, and the health of parts.
+//!
+//! There are no tasks; nothing runs when a command has ended. Starting the node agent and its runtime is the binary's.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod api;
+pub mod certificates;
+pub mod config;
+pub mod control_plane;
+pub mod discovery;
+mod error;
+pub mod etcd;
+pub mod expiration;
+pub mod files;
+pub mod kubeconfigs;
+pub mod kubelet;
+pub mod layout;
+pub mod manifests;
+pub mod objects;
+pub mod pod_network;
+pub mod preflight;
+pub mod shared_certificates;
+pub mod token;
+pub mod upgrade;
+pub mod wait;
+pub mod yaml;
+
+pub use error::ClusterError;

@@ -1,0 +1,192 @@
+//! What a cluster keeps in its API about itself, and who may read and do what so that nodes can join (pure).
+use crate::ClusterError;
+use crate::certificates::ADMINS;
+use crate::config::ClusterConfig;
+use crate::token::GROUP;
+use serde_json::{Value, json};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const NODES: &str = "system:nodes";
+
+fn cluster_binding(name: &str, role: &str, group: &str) -> Value {
+    json!({
+        "apiVersion": format!("{RBAC}/v1"),
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"apiGroup": RBAC, "kind": "Group", "name": group}],
+    })
+}
+
+/// A role for reading one object, and its binding.
+fn reading(namespace: &str, name: &str, resource: &str, object: &str, subjects: &Value) -> [Value; 2] {
+    [
+        json!({
+            "apiVersion": format!("{RBAC}/v1"),
+            "kind": "Role",
+            "metadata": {"name": name, "namespace": namespace},
+            "rules": [{"apiGroups": [""], "resourceNames": [object], "resources": [resource], "verbs": ["get"]}],
+        }),
+        json!({
+            "apiVersion": format!("{RBAC}/v1"),
+            "kind": "RoleBinding",
+            "metadata": {"name": name, "namespace": namespace},
+            "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": name},
+            "subjects": subjects,
+        }),
+    ]
+}
+
+fn group(name: &str) -> Value {
+    json!({"apiGroup": RBAC, "kind": "Group", "name": name})
+}
+
+fn config_map(namespace: &str, name: &str, key: &str, text: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "data": {key: text},
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace},
+    })
+}
+
+/// What lets the administrators of `admin.conf` in; made by who needs no leave.
+pub fn administrators() -> Value {
+    cluster_binding(ADMINS, "cluster-admin", ADMINS)
+}
+
+/// The ConfigMaps that nodes which join are made after, with who may read them.
+pub fn configuration(cluster: &ClusterConfig, kubelet: &Value) -> Result<Vec<Value>, ClusterError> {
+    let readers = json!([group(NODES), group(GROUP)]);
+    let mut objects = vec![
+        config_map(
+            "kube-system",
+            "kubeadm-config",
+            "ClusterConfiguration",
+            &cluster.to_yaml()?,
+        ),
+        config_map(
+            "kube-system",
+            "kubelet-config",
+            "kubelet",
+            &crate::yaml::write(kubelet)?,
+        ),
+    ];
+    objects.extend(reading(
+        "kube-system",
+        "kubeadm:nodes-kubeadm-config",
+        "configmaps",
+        "kubeadm-config",
+        &readers,
+    ));
+    objects.extend(reading(
+        "kube-system",
+        "kubeadm:kubelet-config",
+        "configmaps",
+        "kubelet-config",
+        &readers,
+    ));
+    Ok(objects)
+}
+
+/// What lets a node in that has a token, and keeps its certificate fresh.
+pub fn joining(cluster_info: &str) -> Vec<Value> {
+    let mut objects = vec![
+        cluster_binding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", GROUP),
+        cluster_binding(
+            "kubeadm:node-autoapprove-bootstrap",
+            "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+            GROUP,
+        ),
+        cluster_binding(
+            "kubeadm:node-autoapprove-certificate-rotation",
+            "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+            NODES,
+        ),
+        json!({
+            "apiVersion": format!("{RBAC}/v1"),
+            "kind": "ClusterRole",
+            "metadata": {"name": "kubeadm:get-nodes"},
+            "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}],
+        }),
+        cluster_binding("kubeadm:get-nodes", "kubeadm:get-nodes", GROUP),
+        config_map("kube-public", "cluster-info", "kubeconfig", cluster_info),
+    ];
+    let anybody = json!([{"apiGroup": RBAC, "kind": "User", "name": "system:anonymous"}]);
+    objects.extend(reading(
+        "kube-public",
+        "kubeadm:bootstrap-signer-clusterinfo",
+        "configmaps",
+        "cluster-info",
+        &anybody,
+    ));
+    objects
+}
+
+/// Who may fetch the encrypted certificates.
+pub fn certificate_readers() -> [Value; 2] {
+    reading(
+        "kube-system",
+        "kubeadm:kubeadm-certs",
+        "secrets",
+        "kubeadm-certs",
+        &json!([group(GROUP)]),
+    )
+}
+
+/// Path of a kind's objects in the API.
+pub fn path(object: &Value) -> Option<String> {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+    let (prefix, plural) = match text("/kind")? {
+        "ConfigMap" => ("/api/v1", "configmaps"),
+        "Secret" => ("/api/v1", "secrets"),
+        "Role" => ("/apis/rbac.authorization.k8s.io/v1", "roles"),
+        "RoleBinding" => ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+        "ClusterRole" => ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+        "ClusterRoleBinding" => ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
+        _ => return None,
+    };
+    let name = text("/metadata/name")?;
+    Some(match text("/metadata/namespace") {
+        Some(namespace) => format!("{prefix}/namespaces/{namespace}/{plural}/{name}"),
+        None => format!("{prefix}/{plural}/{name}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_object_has_a_place_in_the_api() {
+        let cluster = ClusterConfig::new("v1.36.0");
+        let kubelet = crate::kubelet::configuration(&cluster).unwrap();
+        let mut objects = configuration(&cluster, &kubelet).unwrap();
+        objects.extend(joining("{}"));
+        objects.extend(certificate_readers());
+        objects.push(administrators());
+        let paths: Vec<String> = objects.iter().map(|object| path(object).unwrap()).collect();
+        for want in [
+            "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
+            "/api/v1/namespaces/kube-system/configmaps/kubelet-config",
+            "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:kubelet-bootstrap",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:node-autoapprove-bootstrap",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:node-autoapprove-certificate-rotation",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:cluster-admins",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings/kubeadm:kubelet-config",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-public/roles/kubeadm:bootstrap-signer-clusterinfo",
+        ] {
+            assert!(paths.iter().any(|path| path == want), "{want}");
+        }
+        assert_eq!(path(&json!({"kind": "Widget", "metadata": {"name": "x"}})), None);
+    }
+
+    #[test]
+    fn only_the_named_object_may_be_read() {
+        for object in joining("{}").iter().filter(|object| object["kind"] == "Role") {
+            assert_eq!(object["rules"][0]["resourceNames"], json!(["cluster-info"]));
+            assert_eq!(object["rules"][0]["verbs"], json!(["get"]));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Processes below another.
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Rounds in which a tree that is forking is looked at anew.
+const ROUNDS: usize = 5;
+
+/// The parent of a process, from its `stat` line.
+fn parent_of(stat: &str) -> Option<i32> {
+    // The name is in parentheses and may hold anything.
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn all() -> Vec<(i32, i32)> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            Some((pid, parent_of(&stat)?))
+        })
+        .collect()
+}
+
+/// `pid` and everything below it.
+pub fn tree(pid: i32) -> Vec<i32> {
+    let all = all();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(
+            all.iter()
+                .filter(|(_, above)| *above == parent)
+                .map(|(child, _)| *child),
+        );
+        next += 1;
+    }
+    found
+}
+
+/// Sends a signal to everything below a process, until nothing new appears.
+pub fn signal_tree(pid: i32, signal: Signal) {
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let fresh: Vec<i32> = tree(pid).into_iter().filter(|pid| told.insert(*pid)).collect();
+        if fresh.is_empty() {
+            return;
+        }
+        for pid in fresh {
+            // Gone meanwhile: nobody to tell.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+/// The only child of a process, when it has one.
+pub fn child_of(pid: i32) -> Option<i32> {
+    all()
+        .into_iter()
+        .find(|(_, parent)| *parent == pid)
+        .map(|(child, _)| child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_processes_may_hold_anything() {
+        assert_eq!(parent_of("12 (a) b) S 7 12 12"), Some(7));
+        assert_eq!(parent_of("nonsense"), None);
+    }
+}

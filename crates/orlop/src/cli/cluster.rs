@@ -1,0 +1,229 @@
+//! Commands that make machines members of a cluster, with kubeadm's flags.
+use super::{LogArgs, RootArg};
+use clap::{Args, Subcommand};
+use orlop_api::KUBERNETES_VERSION;
+use orlop_cluster::shared_certificates::CertificateKey;
+use orlop_cluster::token::Token;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What is said of the node itself.
+#[derive(Debug, Args)]
+pub struct MemberArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Name of the Node object [default: the host name in lower case].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// CRI socket of a runtime to use instead of the managed containerd.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub cri_socket: Option<String>,
+    /// Directory of OCI archives (`*.tar`) to import [default: /var/lib/orlop/images].
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Address that this node tells others [default: that of the default route].
+    #[arg(long, value_name = "IP")]
+    pub apiserver_advertise_address: Option<IpAddr>,
+    /// Port of this node's API server.
+    #[arg(long, value_name = "PORT", default_value_t = orlop_cluster::config::API_PORT)]
+    pub apiserver_bind_port: u16,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    #[command(flatten)]
+    pub member: MemberArgs,
+    /// `host:port` behind which all API servers are; needed for more than one.
+    #[arg(long, value_name = "ENDPOINT")]
+    pub control_plane_endpoint: Option<String>,
+    /// Further names and addresses of the API servers' certificates, comma-separated.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub apiserver_cert_extra_sans: Vec<String>,
+    /// Addresses that Services get.
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
+    pub service_cidr: String,
+    /// Addresses that pods get; each node a part of them.
+    #[arg(long, value_name = "CIDR")]
+    pub pod_network_cidr: Option<String>,
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub service_dns_domain: String,
+    /// Tag of the control plane's images.
+    #[arg(long, value_name = "VERSION", default_value = KUBERNETES_VERSION)]
+    pub kubernetes_version: String,
+    /// Where the control plane's images come from.
+    #[arg(long, value_name = "NAME", default_value = orlop_cluster::config::IMAGE_REPOSITORY)]
+    pub image_repository: String,
+    /// Token with which nodes join [default: a new one].
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<Token>,
+    /// How long the token lasts; 0 for ever.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = super::parts::go_duration)]
+    pub token_ttl: Duration,
+    /// Leave the certificates that masters share in the cluster, encrypted, for two hours.
+    #[arg(long)]
+    pub upload_certs: bool,
+    /// Key that they are encrypted with [default: a new one].
+    #[arg(long, value_name = "KEY", requires = "upload_certs")]
+    pub certificate_key: Option<CertificateKey>,
+    /// Don't print the token.
+    #[arg(long)]
+    pub skip_token_print: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct JoinArgs {
+    #[command(flatten)]
+    pub member: MemberArgs,
+    /// `host:port` of an API server of the cluster.
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoint: String,
+    /// Token that `init` or `orlop token create` printed.
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Token,
+    /// Hash of the cluster's authority, as `sha256:<hex>`; one of several.
+    #[arg(long, value_name = "HASH", value_delimiter = ',')]
+    pub discovery_token_ca_cert_hash: Vec<String>,
+    /// Trust whatever authority is signed with the token.
+    #[arg(long)]
+    pub discovery_token_unsafe_skip_ca_verification: bool,
+    /// Become a master.
+    #[arg(long, requires = "certificate_key")]
+    pub control_plane: bool,
+    /// Key of the certificates that `init --upload-certs` left in the cluster.
+    #[arg(long, value_name = "KEY", requires = "control_plane")]
+    pub certificate_key: Option<CertificateKey>,
+    /// Make every check and say what would be done; change nothing.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Which node's kubeconfig is used.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Kubeconfig of an administrator [default: /etc/kubernetes/admin.conf].
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token with which nodes join.
+    Create(TokenCreateArgs),
+    /// List tokens.
+    List(AdminArgs),
+    /// Delete tokens, by the whole or by the first part.
+    Delete {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[arg(value_name = "TOKEN", required = true)]
+        tokens: Vec<String>,
+    },
+    /// Print a token that nobody knows yet; it counts when `token create` has made it.
+    Generate,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenCreateArgs {
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// The token [default: a new one].
+    pub token: Option<Token>,
+    /// How long it lasts; 0 for ever.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = super::parts::go_duration)]
+    pub ttl: Duration,
+    /// What it may be used for.
+    #[arg(long, value_name = "USAGES", value_delimiter = ',', default_value = "signing,authentication",
+          value_parser = ["signing", "authentication"])]
+    pub usages: Vec<String>,
+    /// Groups that who uses it is in.
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',', default_value = orlop_cluster::token::GROUP)]
+    pub groups: Vec<String>,
+    /// What people should know of it.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub description: String,
+    /// Print the whole command with which nodes join.
+    #[arg(long)]
+    pub print_join_command: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CertsArgs {
+    #[command(subcommand)]
+    pub command: CertsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CertsCommand {
+    /// List this node's certificates and when they end.
+    CheckExpiration(AdminArgs),
+    /// Sign certificates of this node anew; parts that present them take them up by themselves or at their restart.
+    Renew {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// A name of `check-expiration`, or `all`.
+        which: String,
+    },
+    /// Leave the certificates that masters share in the cluster, encrypted, for two hours.
+    Upload {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Key that they are encrypted with [default: a new one].
+        #[arg(long, value_name = "KEY")]
+        certificate_key: Option<CertificateKey>,
+    },
+    /// Print a new key for `init --certificate-key`.
+    CertificateKey,
+}
+
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    #[command(flatten)]
+    pub root: RootArg,
+    /// Don't ask.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Go on although this node's member cannot be taken out of etcd, as where the whole cluster is given up.
+    #[arg(long)]
+    pub abandon_etcd: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UpgradeArgs {
+    #[command(subcommand)]
+    pub command: UpgradeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UpgradeCommand {
+    /// Say which versions the control plane runs and which it could.
+    Plan(AdminArgs),
+    /// Bring this master, and what the cluster is said to be, to a version.
+    Apply {
+        #[command(flatten)]
+        step: UpgradeStepArgs,
+        #[arg(value_name = "VERSION", default_value = KUBERNETES_VERSION)]
+        target: String,
+    },
+    /// Bring this master to the version that the cluster is said to be.
+    Node(UpgradeStepArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UpgradeStepArgs {
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// How long each component may take to become healthy.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::parts::go_duration)]
+    pub timeout: Duration,
+}

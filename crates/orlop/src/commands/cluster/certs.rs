@@ -1,0 +1,68 @@
+//! `orlop certs`: the certificates of a master.
+use super::{administrator, configuration, init, layout, table, this_master};
+use crate::cli::{AdminArgs, CertsArgs, CertsCommand};
+use crate::paths::Root;
+use anyhow::Result;
+use jiff::Timestamp;
+use orlop_cluster::expiration::{self, Ends};
+use orlop_cluster::shared_certificates::CertificateKey;
+
+pub async fn certs(arguments: CertsArgs) -> Result<()> {
+    match arguments.command {
+        CertsCommand::CheckExpiration(arguments) => check(&arguments).await,
+        CertsCommand::Renew { admin, which } => renew(&admin, &which).await,
+        CertsCommand::Upload {
+            admin,
+            certificate_key,
+        } => {
+            let root = Root::new(admin.root.root.as_deref())?;
+            let key = init::upload(&layout(&root), certificate_key).await?;
+            println!("[upload-certs] Using certificate key:\n{key}");
+            Ok(())
+        }
+        CertsCommand::CertificateKey => {
+            println!("{}", CertificateKey::generate()?);
+            Ok(())
+        }
+    }
+}
+
+async fn check(arguments: &AdminArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let node = this_master(&root)?;
+    // Names and ends don't depend on what the cluster was made with, which may be out of reach.
+    let cluster = orlop_cluster::config::ClusterConfig::new(orlop_api::KUBERNETES_VERSION);
+    let (leaves, authorities) = expiration::check(&layout(&root), &cluster, &node)?;
+    let now = Timestamp::now();
+    let date = |ends: &Ends| ends.expires.strftime("%b %d, %Y %H:%M UTC").to_string();
+    let mut rows =
+        vec![["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY"].map(str::to_owned)];
+    rows.extend(leaves.iter().map(|ends| {
+        [
+            ends.name.clone(),
+            date(ends),
+            ends.residual(now),
+            ends.authority.to_owned(),
+        ]
+    }));
+    println!("{}", table(&rows));
+    let mut rows = vec![["CERTIFICATE AUTHORITY", "EXPIRES", "RESIDUAL TIME"].map(str::to_owned)];
+    rows.extend(
+        authorities
+            .iter()
+            .map(|ends| [ends.name.clone(), date(ends), ends.residual(now)]),
+    );
+    print!("{}", table(&rows));
+    Ok(())
+}
+
+async fn renew(arguments: &AdminArgs, which: &str) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let node = this_master(&root)?;
+    let client = administrator(arguments).await?;
+    let cluster = configuration(&client).await?;
+    for name in expiration::renew(&layout(&root), &cluster, &node, which)? {
+        println!("certificate {name} renewed");
+    }
+    Ok(())
+}

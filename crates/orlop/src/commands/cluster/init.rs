@@ -1,0 +1,230 @@
+//! `orlop init`: the first member of a cluster.
+use super::layout;
+use super::node::{self, Host};
+use crate::cli::InitArgs;
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use orlop_cluster::certificates::Signer;
+use orlop_cluster::config::ClusterConfig;
+use orlop_cluster::control_plane::{ControlPlane, Member};
+use orlop_cluster::layout::Layout;
+use orlop_cluster::manifests::InitialCluster;
+use orlop_cluster::preflight::{self, Facts, Role};
+use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET, TTL};
+use orlop_cluster::token::{Terms, Token};
+use orlop_cluster::wait::{self, PATIENCE};
+use orlop_cluster::{ClusterError, api, files, kubeconfigs, kubelet, objects};
+use std::time::Instant;
+
+pub async fn init(arguments: InitArgs) -> Result<()> {
+    let began = Instant::now();
+    let host = Host::look(&arguments.member)?;
+    let mut cluster = ClusterConfig {
+        image_repository: arguments.image_repository.clone(),
+        control_plane_endpoint: arguments.control_plane_endpoint.clone(),
+        cert_sans: arguments.apiserver_cert_extra_sans.clone(),
+        service_subnet: arguments.service_cidr.clone(),
+        pod_subnet: arguments.pod_network_cidr.clone(),
+        dns_domain: arguments.service_dns_domain.clone(),
+        ..ClusterConfig::new(&arguments.kubernetes_version)
+    };
+    cluster.service_address(1)?;
+    let token = match &arguments.token {
+        Some(token) => token.clone(),
+        None => Token::generate()?,
+    };
+    println!("[init] Using Kubernetes version: {}", cluster.kubernetes_version);
+    preflight(&host, &arguments)?;
+    let remote = node::prepare_runtime(&host.root, &arguments.member, cluster.pod_subnet.is_some()).await?;
+    let runtime_took = began.elapsed();
+    cluster.etcd_tag = node::etcd_tag(&remote, &cluster.image_repository).await?;
+
+    let plane = ControlPlane {
+        layout: layout(&host.root),
+        cluster,
+        node: host.node.clone(),
+        machine: host.machine.clone(),
+        host_name: host.host_name.clone(),
+        ca_directories: preflight::ca_directories(),
+    };
+    println!("[certs] Using certificateDir folder {:?}", plane.layout.pki());
+    plane.certificates()?;
+    println!(
+        "[kubeconfig] Using kubeconfig folder {:?}",
+        plane.layout.kubernetes()
+    );
+    let names = kubeconfigs::wanted(&plane.node).map(|(name, ..)| name);
+    plane.kubeconfigs(&names)?;
+    println!(
+        "[etcd] Creating static Pod manifest for local etcd in {:?}",
+        plane.layout.manifests()
+    );
+    plane.etcd(&InitialCluster::default())?;
+    println!(
+        "[control-plane] Using manifest folder {:?}",
+        plane.layout.manifests()
+    );
+    plane.components()?;
+    println!(
+        "[kubelet-start] Writing kubelet configuration to file {:?}",
+        plane.layout.kubelet_config()
+    );
+    plane.kubelet()?;
+    println!("[kubelet-start] Starting the kubelet");
+    node::start_agent(&host.root).await?;
+
+    wait_for(&plane, &host).await?;
+    println!(
+        "[wait] The control plane is healthy after {:.1?}, of which the runtime took {runtime_took:.1?}",
+        began.elapsed()
+    );
+    publish(&plane, &token, &arguments).await?;
+    let key = match arguments.upload_certs {
+        true => Some(upload(&plane.layout, arguments.certificate_key).await?),
+        false => None,
+    };
+    tell(&plane, &token, arguments.skip_token_print, key.as_ref())
+}
+
+/// Leaves what masters share in the cluster, under a token's Secret that goes when its time is up.
+pub async fn upload(layout: &Layout, key: Option<CertificateKey>) -> Result<CertificateKey> {
+    println!("[upload-certs] Storing the certificates in Secret {SECRET:?} in the \"kube-system\" Namespace");
+    let key = match key {
+        Some(key) => key,
+        None => CertificateKey::generate()?,
+    };
+    let client = api::connect(&layout.kubeconfig("admin")).await?;
+    let owner = Token::generate()?;
+    let terms = Terms {
+        expires: Some(Timestamp::now().checked_add(TTL)?),
+        usages: Vec::new(),
+        groups: Vec::new(),
+        description: format!("Proxy for managing TTL for the {SECRET} secret"),
+    };
+    let owner = api::apply(&client, &owner.object(&terms)).await?;
+    let secret = shared_certificates::secret(layout, &key, &owner)?;
+    api::apply(&client, &secret).await?;
+    for object in objects::certificate_readers() {
+        api::apply(&client, &object).await?;
+    }
+    Ok(key)
+}
+
+fn preflight(host: &Host, arguments: &InitArgs) -> Result<()> {
+    println!("[preflight] Running pre-flight checks");
+    if node::is_begun(&host.root) {
+        println!("[preflight] This node has been begun before: what is missing is done");
+        return Ok(());
+    }
+    let role = Role::ControlPlane {
+        api_port: host.node.api_port,
+    };
+    let programs = node::programs(&arguments.member);
+    let facts = Facts::gather(&layout(&host.root), role, host.node.address, programs);
+    let complaints = preflight::complaints(&facts, &host.node.name, host.node.address);
+    match complaints.is_empty() {
+        true => Ok(()),
+        false => Err(ClusterError::NotReady(complaints).into()),
+    }
+}
+
+/// Waits until the agent, the API server, the controllers and the scheduler are well, and the node is registered.
+pub async fn wait_for(plane: &ControlPlane, host: &Host) -> Result<()> {
+    let hint = node::hint(&host.root);
+    println!("[wait] Waiting for a healthy kubelet, which boots the control plane as static Pods");
+    Member::health().wait(PATIENCE, &hint).await?;
+    for health in plane.healths() {
+        health.wait(PATIENCE, &hint).await?;
+    }
+    Ok(())
+}
+
+/// Writes what nodes that join need, as who needs no leave at first.
+async fn publish(plane: &ControlPlane, token: &Token, arguments: &InitArgs) -> Result<()> {
+    let client = api::connect(&plane.layout.kubeconfig("super-admin")).await?;
+    api::apply(&client, &objects::administrators()).await?;
+    println!(
+        "[upload-config] Storing the configuration used in ConfigMap \"kubeadm-config\" in the \"kube-system\" Namespace"
+    );
+    println!(
+        "[kubelet] Creating a ConfigMap \"kubelet-config\" in namespace kube-system with the configuration for the kubelets in the cluster"
+    );
+    let shared = kubelet::configuration(&plane.cluster)?;
+    for object in objects::configuration(&plane.cluster, &shared)? {
+        api::apply(&client, &object).await?;
+    }
+    let name = &plane.node.name;
+    println!("[mark-control-plane] Marking the node {name} as control-plane by adding the labels and taints");
+    let path = format!("/api/v1/nodes/{name}");
+    let what = format!("node {name} is not registered");
+    wait::until(
+        &what,
+        PATIENCE,
+        "see the kubelet's log",
+        async || match api::get(&client, &path).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err("there is no such node yet".to_owned()),
+            Err(error) => Err(error.to_string()),
+        },
+    )
+    .await?;
+    api::mark_control_plane(&client, name).await?;
+    println!(
+        "[bootstrap-token] Using token: {}",
+        shown(token, arguments.skip_token_print)
+    );
+    let expires = match arguments.token_ttl {
+        ttl if ttl.is_zero() => None,
+        ttl => Some(
+            Timestamp::now()
+                .checked_add(ttl)
+                .context("--token-ttl is too long")?,
+        ),
+    };
+    let mut terms = Terms::usual(expires);
+    "The default bootstrap token generated by 'orlop init'.".clone_into(&mut terms.description);
+    api::apply(&client, &token.object(&terms)).await?;
+    let authority = files::read(&Signer::Cluster.certificate(&plane.layout))?;
+    let info = kubeconfigs::cluster_info(&plane.cluster.server(&plane.node), &authority);
+    println!("[bootstrap-token] Creating the \"cluster-info\" ConfigMap in the \"kube-public\" namespace");
+    for object in objects::joining(&orlop_cluster::yaml::write(&info)?) {
+        api::apply(&client, &object).await?;
+    }
+    Ok(())
+}
+
+fn shown(token: &Token, hidden: bool) -> String {
+    match hidden {
+        true => "<value withheld>".to_owned(),
+        false => token.to_string(),
+    }
+}
+
+/// With what another machine joins.
+pub fn join_command(server: &str, authority: &str, token: &str) -> Result<String> {
+    let hash = orlop_pki::public_key_hash(authority).context("the authority's certificate cannot be read")?;
+    let endpoint = server.trim_start_matches("https://");
+    Ok(format!(
+        "orlop join {endpoint} --token {token} --discovery-token-ca-cert-hash {hash}"
+    ))
+}
+
+/// What a person does next.
+fn tell(plane: &ControlPlane, token: &Token, hidden: bool, key: Option<&CertificateKey>) -> Result<()> {
+    let authority = files::read(&Signer::Cluster.certificate(&plane.layout))?;
+    let server = plane.cluster.server(&plane.node);
+    let join = join_command(&server, &authority, &shown(token, hidden))?;
+    println!(
+        "\nYour Kubernetes control-plane has initialized successfully!\n\n\
+         To start using your cluster:\n\n  export KUBECONFIG={}\n\n\
+         Then you can join any number of worker nodes by running the following on each as root:\n\n{join}",
+        plane.layout.kubeconfig("admin").display(),
+    );
+    if let Some(key) = key {
+        println!(
+            "\nand masters, within two hours, by the same with:\n\n{join} \\\n\t--control-plane --certificate-key {key}\n\n\
+             Please note that the certificate-key gives access to cluster sensitive data, keep it secret!"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! `orlop up` on a member of a cluster: the runtime and the node agent, with kubeadm's files.
+use super::{layout, node, pod_network};
+use crate::cli::{self, Cli, Command, KubeletArgs, UpArgs};
+use crate::commands::agent::node_name;
+use crate::commands::kubelet;
+use crate::commands::up::{self, Runtime};
+use crate::lock::NodeLock;
+use crate::paths::Root;
+use crate::signals;
+use anyhow::{Context, Result, bail};
+use orlop_cluster::{files, kubelet as agent, yaml};
+use std::ffi::OsString;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How long the parts may take to end in order.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub async fn run(arguments: UpArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let _lock = NodeLock::take(&root.pid_file())?;
+    let shutdown = signals::shutdown_token()?;
+    let images = arguments.images.clone().unwrap_or_else(|| root.images());
+    let mut parts = JoinSet::new();
+    let endpoint = match arguments.container_runtime_endpoint {
+        Some(endpoint) => Some(endpoint),
+        None => runtime_endpoint(&root)?,
+    };
+    let shares_pod_subnet = endpoint.is_none() && layout(&root).pod_subnet().is_file();
+    let runtime = match &endpoint {
+        Some(endpoint) => Runtime::Given(endpoint),
+        None => Runtime::Managed(node::containerd(&root, shares_pod_subnet)),
+    };
+    let remote = up::start_runtime(&root, runtime, &images, &mut parts, &shutdown).await?;
+    let flags = files::read(&layout(&root).kubelet_flags())?;
+    let agent = kubelet_arguments(&root, &remote.endpoint().to_string(), &flags)?;
+    if shares_pod_subnet {
+        let name = agent_name(&agent);
+        parts.spawn(pod_network::run(root.clone(), name, shutdown.clone()));
+    }
+    parts.spawn(kubelet::kubelet(agent));
+    let outcome = up::first_failure(&mut parts, &shutdown).await;
+    shutdown.cancel();
+    let ending = async { while parts.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_TIMEOUT, ending).await.is_err() {
+        tracing::warn!("not every part ended within {STOP_TIMEOUT:?}");
+    }
+    outcome
+}
+
+fn agent_name(arguments: &KubeletArgs) -> String {
+    node_name(arguments.hostname_override.as_deref())
+}
+
+/// The runtime that the configuration names; `None` if the node has its own.
+fn runtime_endpoint(root: &Root) -> Result<Option<String>> {
+    let path = layout(root).kubelet_config();
+    let document = yaml::read("the node agent's configuration", &files::read(&path)?)?;
+    Ok(document["containerRuntimeEndpoint"].as_str().map(str::to_owned))
+}
+
+/// What kubeadm's unit starts the agent with, and the flags beside it.
+fn kubelet_arguments(root: &Root, endpoint: &str, flags: &str) -> Result<KubeletArgs> {
+    let mut words: Vec<OsString> = vec!["orlop".into(), "kubelet".into()];
+    if !root.is_default() {
+        words.extend(["--root".into(), root.as_path().into()]);
+    }
+    for (flag, path) in [
+        ("--bootstrap-kubeconfig", root.kubeconfig("bootstrap-kubelet")),
+        ("--kubeconfig", root.kubeconfig("kubelet")),
+        ("--config", root.kubelet_config()),
+    ] {
+        words.extend([flag.into(), path.into()]);
+    }
+    words.extend(["--container-runtime-endpoint".into(), endpoint.into()]);
+    words.extend(agent::read_flags(flags).into_iter().map(OsString::from));
+    match cli::parse(words).context("the flags of /var/lib/kubelet/kubeadm-flags.env")? {
+        Cli {
+            command: Command::Kubelet(arguments),
+        } => Ok(arguments),
+        other => bail!("the node agent's flags make another command of it: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_agent_is_started_as_kubeadms_unit_starts_it() {
+        let root = Root::new(Some(Path::new("/srv/n1"))).unwrap();
+        let flags = "KUBELET_KUBEADM_ARGS=\"--node-ip=10.0.0.1 --hostname-override=master-01\"\n";
+        let arguments = kubelet_arguments(&root, "unix:///x.sock", flags).unwrap();
+        assert_eq!(arguments.hostname_override.as_deref(), Some("master-01"));
+        assert_eq!(
+            arguments.kubeconfig.as_deref(),
+            Some(Path::new("/srv/n1/etc/kubernetes/kubelet.conf"))
+        );
+        assert_eq!(
+            arguments.container_runtime_endpoint.as_deref(),
+            Some("unix:///x.sock")
+        );
+        assert!(kubelet_arguments(&root, "unix:///x.sock", "KUBELET_KUBEADM_ARGS=--nonsense").is_err());
+    }
+}

@@ -1,0 +1,106 @@
+//! Members of a cluster: made, started, looked after. What is written is `orlop-cluster`'s; here it is carried out in
+//! order and told.
+pub mod certs;
+pub mod init;
+pub mod join;
+pub mod member;
+mod node;
+mod pod_network;
+pub mod reset;
+pub mod token;
+mod undo;
+pub mod upgrade;
+
+use crate::cli::{AdminArgs, RootArg};
+use crate::paths::Root;
+use anyhow::{Context, Result};
+use orlop_cluster::config::{ClusterConfig, NodeConfig};
+use orlop_cluster::layout::Layout;
+use orlop_cluster::{api, files, yaml};
+
+/// The files of the node under a root.
+fn layout(root: &Root) -> Layout {
+    Layout::new(root.as_path())
+}
+
+/// Whether `init` or `join` made the node under this root a member.
+pub fn is_member(root: &RootArg) -> Result<bool> {
+    let root = Root::new(root.root.as_deref())?;
+    Ok(layout(&root).kubelet_flags().is_file())
+}
+
+/// A client of the cluster, as its administrator.
+async fn administrator(arguments: &AdminArgs) -> Result<kube::Client> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let path = match &arguments.kubeconfig {
+        Some(path) => path.clone(),
+        None => root.kubeconfig("admin"),
+    };
+    Ok(api::connect(&path).await?)
+}
+
+/// What the cluster was made with, from its API.
+async fn configuration(client: &kube::Client) -> Result<ClusterConfig> {
+    let path = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
+    let map = api::get(client, path).await?;
+    let text = map
+        .as_ref()
+        .and_then(|map| map["data"]["ClusterConfiguration"].as_str());
+    Ok(ClusterConfig::from_yaml(text.context(
+        "the cluster has no ConfigMap kubeadm-config: `orlop init` makes it",
+    )?)?)
+}
+
+/// This master, from the manifest of its API server, which knows its address, and its agent's flags.
+fn this_master(root: &Root) -> Result<NodeConfig> {
+    let layout = layout(root);
+    let path = layout.manifest("kube-apiserver");
+    let text = files::read(&path).context("this node is no master")?;
+    let manifest = yaml::read("the API server's manifest", &text)?;
+    let endpoint = manifest
+        .pointer("/metadata/annotations/kubeadm.kubernetes.io~1kube-apiserver.advertise-address.endpoint")
+        .and_then(serde_json::Value::as_str)
+        .and_then(|endpoint| endpoint.parse::<std::net::SocketAddr>().ok())
+        .with_context(|| format!("{} does not tell where the API server is reached", path.display()))?;
+    let flags = files::read(&layout.kubelet_flags())?;
+    let named = orlop_cluster::kubelet::read_flags(&flags)
+        .iter()
+        .find_map(|flag| flag.strip_prefix("--hostname-override=").map(str::to_owned));
+    Ok(NodeConfig {
+        name: crate::commands::agent::node_name(named.as_deref()),
+        address: endpoint.ip(),
+        api_port: endpoint.port(),
+    })
+}
+
+/// Rows under each other, three spaces between their columns.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    });
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text.push_str(cells.join("   ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["A", "B"], ["long", "x"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "A      B\nlong   x\n");
+    }
+}

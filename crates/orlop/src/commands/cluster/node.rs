@@ -1,0 +1,213 @@
+//! What `init` and `join` do to the machine itself: its facts, its runtime, its node agent.
+use super::layout;
+use crate::cli::MemberArgs;
+use crate::commands::agent;
+use crate::detach;
+use crate::lock::NodeLock;
+use crate::paths::Root;
+use anyhow::{Context, Result};
+use orlop_cluster::config::NodeConfig;
+use orlop_cluster::kubelet::MachineFacts;
+use orlop_cluster::manifests::EtcdVersion;
+use orlop_cri::containerd::{CgroupDriver, ContainerdConfig, Managed};
+use orlop_cri::images::{Directory, Importer};
+use orlop_cri::{Endpoint, Remote, RuntimeService};
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a runtime of the node's own needs.
+pub const PROGRAMS: [&str; 3] = ["containerd", "runc", "iptables"];
+/// A runtime that somebody else runs must be there.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
+/// The etcd that is pulled where no image of one is present.
+const ETCD_TAG: &str = "3.6.6-0";
+
+/// The machine under a node.
+pub struct Host {
+    pub root: Root,
+    pub node: NodeConfig,
+    pub host_name: String,
+    pub machine: MachineFacts,
+}
+
+impl Host {
+    pub fn look(arguments: &MemberArgs) -> Result<Self> {
+        let root = Root::new(arguments.root.root.as_deref())?;
+        let name = agent::node_name(arguments.node_name.as_deref());
+        let address = match arguments.apiserver_advertise_address {
+            Some(address) => address,
+            None => own_address(&name)?,
+        };
+        Ok(Self {
+            root,
+            node: NodeConfig {
+                name,
+                address,
+                api_port: arguments.apiserver_bind_port,
+            },
+            host_name: agent::node_name(None),
+            machine: Self::machine(arguments.cri_socket.as_deref()),
+        })
+    }
+
+    /// What the agent's configuration depends on. A runtime of our own makes cgroups itself; another does as the machine
+    /// does.
+    pub fn machine(runtime_endpoint: Option<&str>) -> MachineFacts {
+        let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let driver = match runtime_endpoint {
+            None => CgroupDriver::default(),
+            Some(_) => CgroupDriver::detect(),
+        };
+        MachineFacts {
+            cgroup_driver: driver.as_str().to_owned(),
+            cgroup_v1: !Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            swap: swaps.lines().count() > 1,
+            runtime_endpoint: runtime_endpoint.map(str::to_owned),
+        }
+    }
+}
+
+/// The address by which other machines reach this one.
+fn own_address(name: &str) -> Result<IpAddr> {
+    orlop_kubelet::node::addresses(&[], name)
+        .into_iter()
+        .find(|address| !address.is_loopback())
+        .context("this machine has no address that others could reach: give one with --apiserver-advertise-address")
+}
+
+/// Brings the runtime up, if it is the node's own, and imports the images that lie ready. The agent takes both over.
+pub async fn prepare_runtime(root: &Root, arguments: &MemberArgs, shares_pod_subnet: bool) -> Result<Remote> {
+    let remote = match &arguments.cri_socket {
+        Some(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
+        None => Managed::ensure(containerd(root, shares_pod_subnet))
+            .await?
+            .remote()
+            .clone(),
+    };
+    let record = root.runtime_endpoint_file();
+    std::fs::create_dir_all(root.run()).with_context(|| format!("cannot create {}", root.run().display()))?;
+    std::fs::write(&record, remote.endpoint().to_string())
+        .with_context(|| format!("cannot write {}", record.display()))?;
+    let directory = arguments.images.clone().unwrap_or_else(|| root.images());
+    match Importer::new(&remote) {
+        Ok(importer) => {
+            importer.ensure_sandbox_image().await?;
+            Directory::open(Arc::new(importer), &directory)?
+                .import_existing()
+                .await;
+        }
+        Err(error) => {
+            tracing::warn!(%error, "images are not imported: the runtime must have them, or pull them")
+        }
+    }
+    Ok(remote)
+}
+
+/// The managed containerd of a member. Which addresses its pods get the cluster says, if it has a range for all nodes:
+/// until then there is no pod network.
+pub fn containerd(root: &Root, shares_pod_subnet: bool) -> ContainerdConfig {
+    let config = ContainerdConfig::of_root(root.as_path());
+    match shares_pod_subnet {
+        true => ContainerdConfig {
+            network: None,
+            ..config
+        },
+        false => config,
+    }
+}
+
+/// The tag of the etcd image that the runtime has, the newest of several.
+pub async fn etcd_tag(remote: &Remote, repository: &str) -> Result<String> {
+    let images = remote.list_images(None).await?;
+    let names = images.iter().flat_map(|image| &image.repo_tags);
+    Ok(newest_etcd(names.map(String::as_str), repository)
+        .unwrap_or(ETCD_TAG)
+        .to_owned())
+}
+
+fn newest_etcd<'a>(names: impl Iterator<Item = &'a str>, repository: &str) -> Option<&'a str> {
+    let prefix = format!("{repository}/etcd:");
+    names
+        .filter_map(|name| name.strip_prefix(&prefix))
+        .max_by_key(|tag| EtcdVersion::of_tag(tag))
+}
+
+/// Starts the node agent in the background, as `orlop up` does, unless it runs. Where systemd has a unit for it, that is
+/// started.
+pub async fn start_agent(root: &Root) -> Result<()> {
+    if has_unit() {
+        for words in [["daemon-reload", ""], ["restart", "kubelet"]] {
+            let words = words.into_iter().filter(|word| !word.is_empty());
+            let status = Command::new("systemctl").args(words).status();
+            let status = status.context("cannot run systemctl")?;
+            anyhow::ensure!(
+                status.success(),
+                "systemctl could not start the unit kubelet: {status}"
+            );
+        }
+        return Ok(());
+    }
+    if NodeLock::holder(&root.pid_file())?.is_some() {
+        return Ok(());
+    }
+    let root = root.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut arguments: Vec<OsString> = vec!["up".into()];
+        if !root.is_default() {
+            arguments.extend(["--root".into(), root.as_path().into()]);
+        }
+        detach::background(&root, arguments)
+    })
+    .await??;
+    Ok(())
+}
+
+fn has_unit() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+        && Command::new("systemctl")
+            .args(["cat", "kubelet"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+}
+
+/// Programs that must be there for the runtime.
+pub fn programs(arguments: &MemberArgs) -> &'static [&'static str] {
+    match arguments.cri_socket {
+        None => &PROGRAMS,
+        Some(_) => &[],
+    }
+}
+
+/// Where to look when the agent brings nothing up.
+pub fn hint(root: &Root) -> String {
+    format!("see {} and `orlop ps -a`", root.run().join("orlop.log").display())
+}
+
+/// Whether the node was made by an earlier run of the same command, which is then finished.
+pub fn is_begun(root: &Root) -> bool {
+    layout(root).kubelet_flags().is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_etcd_image_is_taken() {
+        let names = [
+            "registry.k8s.io/etcd:3.4.23-0",
+            "registry.k8s.io/etcd:3.5.21-0",
+            "registry.k8s.io/etcd:3.5.9-0",
+            "other/etcd:3.6.0-0",
+        ];
+        assert_eq!(
+            newest_etcd(names.into_iter(), "registry.k8s.io"),
+            Some("3.5.21-0")
+        );
+        assert_eq!(newest_etcd(names.into_iter(), "nowhere"), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! The pod network of a member: its own range goes into the network plugin's configuration, those of others are routed to
+//! their nodes. Listens to nodes, as the node itself.
+use super::layout;
+use crate::paths::Root;
+use anyhow::{Context, Result};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use orlop_cluster::api;
+use orlop_cluster::pod_network::{Ranges, Route};
+use orlop_cri::cni::{Conflist, Network, ensure_conflist};
+use orlop_cri::containerd::ContainerdConfig;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Between two looks for the node's identity, which the cluster has yet to sign.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Keeps routes and network configuration up to date, until shutdown.
+pub async fn run(root: Root, node: String, shutdown: CancellationToken) -> Result<()> {
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = follow(&root, &node) => ended,
+    }
+}
+
+async fn follow(root: &Root, node: &str) -> Result<()> {
+    let identity = layout(root).kubeconfig("kubelet");
+    while !identity.is_file() {
+        tokio::time::sleep(LOOK).await;
+    }
+    let nodes: Api<Node> = Api::all(api::connect(&identity).await?);
+    let mut events = watcher(nodes, watcher::Config::default())
+        .default_backoff()
+        .boxed();
+    let mut ranges = Ranges::default();
+    let mut routed = BTreeSet::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => {
+                ranges.forget_all();
+                continue;
+            }
+            Ok(Event::InitApply(node)) => {
+                ranges.see(&node);
+                continue;
+            }
+            Ok(Event::Apply(node)) => ranges.see(&node),
+            Ok(Event::Delete(node)) => ranges.forget(node.metadata.name.as_deref().unwrap_or_default()),
+            Ok(Event::InitDone) => {}
+            // Retried by itself, after a while; what is routed stays.
+            Err(error) => {
+                tracing::debug!(%error, "nodes cannot be watched");
+                continue;
+            }
+        }
+        if let Some(range) = ranges.of(node) {
+            configure(root, range)?;
+        }
+        let wanted = ranges.routes(node);
+        for gone in routed.difference(&wanted) {
+            route("delete", gone).await;
+        }
+        let mut now: BTreeSet<Route> = routed.intersection(&wanted).cloned().collect();
+        for new in wanted.difference(&routed) {
+            // What could not be set is tried again at the next event, and there is one for every heartbeat.
+            if route("replace", new).await {
+                now.insert(new.clone());
+            }
+        }
+        routed = now;
+    }
+    Ok(())
+}
+
+/// Writes the network plugin's configuration, if it says another thing.
+fn configure(root: &Root, range: &str) -> Result<()> {
+    let config = ContainerdConfig::of_root(root.as_path());
+    let usual = config.network.context("a member has a pod network")?;
+    let network = Network {
+        subnet: range.to_owned(),
+        ..usual
+    };
+    if let Conflist::Written(path) = ensure_conflist(Path::new(&config.cni_conf_dir), &network)? {
+        tracing::info!(file = %path.display(), range, "pod network configured");
+    }
+    Ok(())
+}
+
+async fn route(action: &str, route: &Route) -> bool {
+    let Route { range, via } = route;
+    let output = tokio::process::Command::new("ip")
+        .args(["route", action, range, "via", &via.to_string()])
+        .output()
+        .await;
+    let complaint = match output {
+        Ok(output) if output.status.success() => {
+            tracing::info!(action, range, %via, "route to another node's pods");
+            return true;
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(action, range, %via, complaint, "route to another node's pods cannot be set");
+    false
+}
