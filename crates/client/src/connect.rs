@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::KubeConfigOptions;
 use orlop_metrics::PartMetrics;
 use tower::{BoxError, Service};
 
-use crate::Measure;
+use crate::{Measure, kubeconfig};
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +37,17 @@ pub enum ConnectError {
 ///
 /// Nothing is sent yet: an unreachable server shows at the first request.
 pub async fn connect(kubeconfig: &Path) -> Result<kube::Client, ConnectError> {
-    let config = config(kubeconfig).await?;
+    let config = config(kubeconfig, None).await?;
+    kube::Client::try_from(config).map_err(|source| unusable(kubeconfig, source))
+}
+
+/// The same with another identity than the one that `kubeconfig` gives: a certificate and its key, PEM.
+pub async fn connect_as(
+    kubeconfig: &Path,
+    certificate: &str,
+    key: &str,
+) -> Result<kube::Client, ConnectError> {
+    let config = config(kubeconfig, Some((certificate, key))).await?;
     kube::Client::try_from(config).map_err(|source| unusable(kubeconfig, source))
 }
 
@@ -46,7 +56,7 @@ pub async fn connect_measured(
     kubeconfig: &Path,
     metrics: Arc<PartMetrics>,
 ) -> Result<kube::Client, ConnectError> {
-    let config = config(kubeconfig).await?;
+    let config = config(kubeconfig, None).await?;
     let host = config.cluster_url.authority().map(ToString::to_string);
     let measure = Measure::new(metrics, &host.unwrap_or_default());
     let builder = ClientBuilder::try_from(config).map_err(|source| unusable(kubeconfig, source))?;
@@ -60,15 +70,17 @@ fn unusable(kubeconfig: &Path, source: kube::Error) -> ConnectError {
     }
 }
 
-async fn config(kubeconfig: &Path) -> Result<kube::Config, ConnectError> {
-    let unusable = |source| ConnectError::Kubeconfig {
-        path: kubeconfig.to_owned(),
-        source,
-    };
-    let file = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
+async fn config(path: &Path, identity: Option<(&str, &str)>) -> Result<kube::Config, ConnectError> {
+    let mut file = kubeconfig::read(path)?;
+    if let Some((certificate, key)) = identity {
+        kubeconfig::identify(&mut file, certificate, key);
+    }
     kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
-        .map_err(unusable)
+        .map_err(|source| ConnectError::Kubeconfig {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// A client around an API server in this process. Same type, same behaviour, no socket.

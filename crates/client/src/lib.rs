@@ -3,6 +3,7 @@
 //!
 //! # Map
 //! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service.
+//! - [`Replaceable`]: a client whose certificate is renewed while it is used.
 //! - [`Measure`]: a layer that counts calls, for those metrics that every part has.
 //! - [`informer`]: one list+watch a kind into an indexed store of trimmed projections. Its task reads
 //!   the watch and calls the registered handlers, which only enqueue keys.
@@ -18,9 +19,12 @@
 mod connect;
 pub mod events;
 pub mod informer;
+pub mod kubeconfig;
 pub mod leader;
 mod measure;
+mod replaceable;
 pub mod workqueue;
 
-pub use connect::{ConnectError, connect, connect_measured, in_process};
+pub use connect::{ConnectError, connect, connect_as, connect_measured, in_process};
 pub use measure::{Measure, Measured};
+pub use replaceable::Replaceable;

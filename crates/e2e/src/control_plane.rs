@@ -39,13 +39,20 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts it and waits until the namespace `default` has its service account, so that pods can be made.
     pub fn start() -> Self {
+        Self::start_with("", "")
+    }
+
+    /// The same with further flags of the API server and of the controllers; `{pki}` in them is the directory of
+    /// `ca.crt` and `ca.key`.
+    pub fn start_with(apiserver_flags: &str, controller_flags: &str) -> Self {
         let root = tempfile::tempdir().expect("a directory");
         let port = free_port();
         let apiserver = format!(
-            "--ephemeral --bind-address=127.0.0.1 --secure-port={port} --root={}",
+            "--ephemeral --bind-address=127.0.0.1 --secure-port={port} --root={} {apiserver_flags}",
             root.path().display()
         );
         let pki = root.path().join("etc/kubernetes/pki");
+        let controller_flags = controller_flags.replace("{pki}", &pki.display().to_string());
         let authority = Authority::ensure(&pki, "ca", "kubernetes").expect("an authority");
         let mut plane = Self {
             kubectl: Kubectl {
@@ -62,14 +69,18 @@ impl ControlPlane {
             let ready = plane.kubectl.run("get --raw /readyz").status.success();
             ready.then_some(()).ok_or_else(|| plane.log("apiserver"))
         });
-        for (part, user) in [
-            ("controller-manager", "system:kube-controller-manager"),
-            ("scheduler", "system:kube-scheduler"),
+        for (part, user, flags) in [
+            (
+                "controller-manager",
+                "system:kube-controller-manager",
+                controller_flags.as_str(),
+            ),
+            ("scheduler", "system:kube-scheduler", ""),
         ] {
             let file = format!("{part}.conf");
             plane.write_kubeconfig(&file, Identity::new(user, &[]));
             let arguments = format!(
-                "--kubeconfig={} --leader-elect=false --secure-port=0",
+                "--kubeconfig={} --leader-elect=false --secure-port=0 {flags}",
                 plane.root.path().join(file).display()
             );
             plane
@@ -90,6 +101,16 @@ impl ControlPlane {
             kubeconfig: self.root.path().join(file),
             cache: self.kubectl.cache.clone(),
         }
+    }
+
+    /// URL of the API server.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The authority that everybody trusts, PEM.
+    pub fn authority(&self) -> &str {
+        self.authority.certificate()
     }
 
     /// What a part has logged.

@@ -20,6 +20,7 @@
 //! | `surroundings` | changes of objects that volumes show | volumes written anew, workers woken |
 //! | `probes`, one a container and probe | its period | verdicts in workers' mailboxes, events |
 //! | `upkeep` | clocks: logs, images, what the node has left | rotated logs, removed images, orders to stop pods |
+//! | `certificates` | clocks, files, certificate requests | certificates, and the client that goes with them |
 //! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
@@ -28,6 +29,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+pub mod certificates;
 pub mod cgroups;
 pub mod config;
 mod dial;

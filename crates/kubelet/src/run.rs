@@ -14,6 +14,7 @@ use crate::upkeep::images::Images;
 use crate::upkeep::logs;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
+use orlop_pki::ServingFiles;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub enum RunError {
 /// on the secure port. Containers go on running.
 pub async fn run(
     mut config: Config,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ServingFiles>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let shared = Shared::default();

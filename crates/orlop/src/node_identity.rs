@@ -2,7 +2,8 @@
 use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, Leaf, LeafRequest, Usage, server_config, server_config_for_any_client,
+    Authority, Identity, Kubeconfig, Leaf, LeafRequest, Pair, ServingFiles, Usage,
+    server_config_for_any_client,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +18,6 @@ const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 pub struct NodeIdentity {
     authority: Arc<Authority>,
     apiserver: Leaf,
-    kubelet: Leaf,
     kubelet_client: Leaf,
     front_proxy: Authority,
     front_proxy_client: Leaf,
@@ -86,7 +86,7 @@ impl NodeIdentity {
             vec![node_name.to_owned(), "localhost".to_owned()],
             addresses,
         );
-        let kubelet = authority.ensure_leaf_in(&root.kubelet().join("pki"), "kubelet", &request)?;
+        authority.ensure_leaf_in(&root.kubelet().join("pki"), "kubelet", &request)?;
         let url = format!("https://{}", advertised(bound));
         for (file, identity) in [
             ("admin", Identity::new("kubernetes-admin", &["system:masters"])),
@@ -110,7 +110,6 @@ impl NodeIdentity {
         Ok(Self {
             authority: Arc::new(authority),
             apiserver,
-            kubelet,
             kubelet_client,
             front_proxy,
             front_proxy_client,
@@ -148,15 +147,14 @@ impl NodeIdentity {
         &self.front_proxy_client
     }
 
-    pub fn kubelet_tls(&self) -> Result<Arc<rustls::ServerConfig>> {
-        self.tls(&self.kubelet).context("the node agent's certificate")
-    }
-
-    fn tls(&self, leaf: &Leaf) -> Result<Arc<rustls::ServerConfig>> {
-        Ok(server_config(
-            &leaf.certificate,
-            &leaf.key,
-            self.authority.certificate(),
-        )?)
+    /// The node agent's server, whose files may be renewed while it runs.
+    pub fn kubelet_tls(&self, root: &Root) -> Result<ServingFiles> {
+        let directory = root.kubelet().join("pki");
+        let pair = Pair {
+            certificate: directory.join("kubelet.crt"),
+            key: directory.join("kubelet.key"),
+        };
+        ServingFiles::open(vec![pair], vec![root.pki().join("ca.crt")])
+            .context("the node agent's certificate")
     }
 }

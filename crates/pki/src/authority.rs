@@ -280,6 +280,15 @@ impl Authority {
     }
 }
 
+/// Whether a PEM certificate is for these names and addresses, and for this identity.
+pub fn covers_request(certificate: &str, request: &LeafRequest) -> bool {
+    let Ok((_, pem)) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()) else {
+        return false;
+    };
+    let is_covered = pem.parse_x509().is_ok_and(|parsed| covers(&parsed, request));
+    is_covered && crate::tls::subject_of(&pem.contents).as_ref() == Some(&request.identity)
+}
+
 fn covers(certificate: &x509_parser::certificate::X509Certificate<'_>, request: &LeafRequest) -> bool {
     use x509_parser::extensions::GeneralName;
     let names = match certificate.subject_alternative_name() {
@@ -346,7 +355,7 @@ fn create(common_name: &str) -> Result<(String, String), PkiError> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-fn distinguished_name(identity: &Identity) -> DistinguishedName {
+pub(crate) fn distinguished_name(identity: &Identity) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for group in &identity.groups {
         name.push(DnType::OrganizationName, group.as_str());

@@ -26,6 +26,11 @@ pub fn read_optional(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
+/// Replaces a file that is its owner's alone (mode 0600) by `content` in one step.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), PkiError> {
+    write(path, content, Secrecy::Private)
+}
+
 /// Replaces `path` by `content` in one step: a reader sees the old file or the new one, whole.
 pub fn write(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiError> {
     let fail = |action: &'static str, at: &Path| {

@@ -5,6 +5,7 @@
 //! so that other tools find them. Nothing here talks to the network; there are no tasks. Keys are
 //! ECDSA P-256 and are written with mode 0600 before they are used.
 mod any_certificate;
+mod ask;
 mod authority;
 mod client_auth;
 mod detached;
@@ -12,23 +13,31 @@ mod error;
 mod files;
 mod jwk;
 mod kubeconfig;
+mod renewed;
 mod request;
+mod serving_files;
 mod tls;
 mod token;
+mod validity;
 mod version_one;
 
 pub use any_certificate::any_certificate;
-pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage};
+pub use ask::Asking;
+pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage, covers_request};
 pub use client_auth::ClientAuthorities;
 pub use detached::detached_signature;
 pub use error::PkiError;
+pub use files::write_private;
 pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;
+pub use renewed::RenewedLeaf;
 pub use request::{Asked, CertificateRequest};
+pub use serving_files::{Pair, ServingFiles};
 pub use tls::{
     expires, public_key_hash, seconds_left, server_config, server_config_for_any_client, subject_of,
 };
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
+pub use validity::Validity;
 
 /// Serving certificates and client identities are signed for this many days, as kubeadm does.
 pub const LEAF_VALIDITY_DAYS: i32 = 365;

@@ -29,7 +29,7 @@ use crate::sources::report::ReportBoard;
 use crate::stats::Meter;
 use http::{Request, Response};
 use orlop_cri::RuntimeService;
-use orlop_pki::Identity;
+use orlop_pki::{Identity, ServingFiles};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
@@ -38,7 +38,6 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 /// What answers are made from.
@@ -104,7 +103,7 @@ pub enum ServeError {
 
 /// A server that has its ports.
 pub struct Serving {
-    secure: Option<(TcpListener, TlsAcceptor)>,
+    secure: Option<(TcpListener, Arc<ServingFiles>)>,
     health: Option<TcpListener>,
     read_only: Option<TcpListener>,
     local: Option<UnixListener>,
@@ -137,7 +136,7 @@ async fn listen(place: Place<'_>) -> Result<TcpListener, ServeError> {
 /// Takes the ports: a port that is taken must end the agent before it touches a pod.
 pub async fn bind(
     configuration: &KubeletConfiguration,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<ServingFiles>>,
     context: ServerContext,
 ) -> Result<Serving, ServeError> {
     let secure = match tls.filter(|_| configuration.enable_server && configuration.port != 0) {
@@ -146,7 +145,7 @@ pub async fn bind(
                 address: ("address", &configuration.address),
                 port: ("port", configuration.port),
             };
-            Some((listen(place).await?, TlsAcceptor::from(tls)))
+            Some((listen(place).await?, tls))
         }
         None => None,
     };
@@ -213,12 +212,12 @@ impl Serving {
             }
         };
         let secure = async {
-            let Some((listener, acceptor)) = secure else {
+            let Some((listener, tls)) = secure else {
                 return;
             };
             serve::accept(listener, shutdown.clone(), |stream| {
                 let state = state.clone();
-                serve::secure(stream, acceptor.clone(), move |caller, request| {
+                serve::secure(stream, serve::acceptor(&tls), move |caller, request| {
                     answer(state.clone(), caller, request)
                 })
             })

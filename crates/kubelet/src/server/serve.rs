@@ -5,7 +5,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use orlop_pki::Identity;
+use orlop_pki::{Identity, ServingFiles};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +94,15 @@ pub async fn healthz(stream: TcpStream) {
         }
     })
     .await;
+}
+
+/// What a connection that begins now is offered.
+pub fn acceptor(tls: &ServingFiles) -> TlsAcceptor {
+    let (config, read) = tls.current();
+    if let Err(error) = read {
+        tracing::warn!(%error, "the serving certificate was replaced by one that can't be used");
+    }
+    TlsAcceptor::from(config)
 }
 
 /// Answers over TLS; the answer may depend on whose certificate the caller has shown.

@@ -9,6 +9,7 @@ use orlop_kubelet::config::{GoDuration, KubeletConfiguration};
 use orlop_kubelet::pods::PodsHandle;
 use orlop_kubelet::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
 use orlop_kubelet::{Config, RunError, Shared, run, run_with};
+use orlop_pki::ServingFiles;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -142,7 +143,7 @@ impl Node {
         &self,
         configuration: KubeletConfiguration,
         client: Option<kube::Client>,
-        tls: Option<Arc<rustls::ServerConfig>>,
+        tls: Option<Arc<ServingFiles>>,
     ) -> WholeAgent {
         let configuration = KubeletConfiguration {
             cgroup_root: self.cgroup.clone(),

@@ -6,13 +6,14 @@ use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use orlop_apiserver::{ApiServer, KubeletClientTls, UserInfo};
 use orlop_cri::RuntimeService;
 use orlop_kubelet::config::KubeletConfiguration;
-use orlop_pki::{Authority, Identity, LeafRequest, Usage};
+use orlop_pki::{Authority, Identity, LeafRequest, ServingFiles, Usage};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A port that is free now.
@@ -263,7 +264,10 @@ async fn api_pod_sees_its_objects_and_is_seen() {
     };
     let caller = leaf(Identity::new("kube-apiserver-kubelet-client", &[]), Usage::Client);
     let own = leaf(Identity::new("system:node:n1", &["system:nodes"]), Usage::Server);
-    let tls = || orlop_pki::server_config(&own.certificate, &own.key, authority.certificate()).unwrap();
+    let tls = || {
+        let tls = orlop_pki::server_config(&own.certificate, &own.key, authority.certificate()).unwrap();
+        Arc::new(ServingFiles::fixed(tls))
+    };
     let store = EmbeddedStore::open(&node.path("store"), Options::default()).unwrap();
     let mut config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
     config.kubelet_client = Some(KubeletClientTls {

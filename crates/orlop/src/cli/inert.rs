@@ -40,7 +40,6 @@ const SCHEDULER: &[(&str, Why)] = &[
 ];
 
 const KUBELET: &[(&str, Why)] = &[
-    ("bootstrap-kubeconfig", NotYet),
     ("pod-infra-container-image", Always),
     ("runtime-cgroups", NotYet),
     ("cloud-provider", NotYet),

@@ -19,6 +19,14 @@ pub struct KubeletArgs {
     /// Kubeconfig of the API server; without it the agent runs alone.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfig with which the agent asks for a certificate of its own, and writes the --kubeconfig, if that is missing
+    /// or its certificate has ended.
+    #[arg(long, value_name = "FILE", requires = "kubeconfig")]
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// Renew the client certificate before it ends (overrides the configuration's rotateCertificates).
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub rotate_certificates: Option<bool>,
     /// Without an API server: serve one of this node's own on a loopback port, for looking with kubectl, and write
     /// /etc/kubernetes/local.conf for it.
     #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "6445", conflicts_with = "kubeconfig")]

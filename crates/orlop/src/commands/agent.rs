@@ -5,6 +5,7 @@ use futures::StreamExt;
 use orlop_cri::Remote;
 use orlop_kubelet::config::{KubeletConfiguration, load};
 use orlop_kubelet::{Config, run as run_kubelet};
+use orlop_pki::ServingFiles;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ pub struct AgentOptions {
     pub configuration: KubeletConfiguration,
     pub client: Option<kube::Client>,
     pub remote: Remote,
-    pub tls: Option<Arc<rustls::ServerConfig>>,
+    pub tls: Option<Arc<ServingFiles>>,
     pub node_ip: Option<IpAddr>,
     pub node_labels: Vec<String>,
     /// The API server's, if it runs here and answers on the node's addresses.

@@ -9,10 +9,13 @@ use crate::signals;
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Taint;
 use orlop_cri::{Endpoint, Remote};
-use orlop_pki::{Authority, Identity, LeafRequest, Usage, server_config};
-use std::path::Path;
+use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
+use orlop_kubelet::config::KubeletConfiguration;
+use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// The runtime may be starting beside the agent, as at boot.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(4);
@@ -42,8 +45,23 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         .cert_dir
         .clone()
         .unwrap_or_else(|| kubelet_root.join("pki"));
-    let client = match (&arguments.kubeconfig, arguments.local_api) {
-        (Some(path), _) => Some(orlop_client::connect(path).await?),
+    if let Some(rotate) = arguments.rotate_certificates {
+        configuration.rotate_certificates = rotate;
+    }
+    let client = match (arguments.kubeconfig, arguments.local_api) {
+        (Some(kubeconfig), _) => {
+            let options = ClientOptions {
+                node_name: node_name.clone(),
+                kubeconfig,
+                // kubeadm's unit names one that is gone once it was used.
+                bootstrap_kubeconfig: arguments.bootstrap_kubeconfig.filter(|path| path.exists()),
+                directory: cert_dir.clone(),
+                rotate: configuration.rotate_certificates,
+            };
+            let (client, certificate) = ClientCertificate::start(options).await?;
+            spawn_until(&shutdown, certificate.run());
+            Some(client)
+        }
         (None, Some(port)) => Some(local_api::start(&root, &cert_dir, &node_name, port, &shutdown).await?),
         (None, None) => None,
     };
@@ -53,8 +71,18 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         node_name: &node_name,
         has_local_api: arguments.local_api.is_some(),
     };
+    let tls = serving.files(&configuration)?;
+    if let Some(client) = client
+        .as_ref()
+        .filter(|_| arguments.local_api.is_none() && asks_for_serving(&configuration))
+    {
+        let given: Vec<_> = arguments.node_ip.into_iter().collect();
+        let addresses = orlop_kubelet::node::addresses(&given, &node_name);
+        let certificate = ServingCertificate::new(client.clone(), &node_name, addresses, &cert_dir);
+        spawn_until(&shutdown, certificate.run());
+    }
     let options = AgentOptions {
-        tls: Some(serving_tls(&configuration, &serving)?),
+        tls: Some(Arc::new(tls)),
         node_name,
         configuration,
         client,
@@ -71,6 +99,18 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
     agent::run(options, shutdown).await
 }
 
+fn spawn_until(shutdown: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        shutdown.run_until_cancelled(work).await;
+    });
+}
+
+/// Whether the cluster is asked for a serving certificate.
+fn asks_for_serving(configuration: &KubeletConfiguration) -> bool {
+    configuration.server_tls_bootstrap && configuration.tls_cert_file.is_empty()
+}
+
 /// What the agent serves with.
 struct Serving<'a> {
     cert_dir: &'a Path,
@@ -80,59 +120,55 @@ struct Serving<'a> {
     has_local_api: bool,
 }
 
-/// The configured serving certificate, or one that the agent signs itself.
-fn serving_tls(
-    configuration: &orlop_kubelet::config::KubeletConfiguration,
-    serving: &Serving<'_>,
-) -> Result<Arc<rustls::ServerConfig>> {
-    let Serving {
-        cert_dir,
-        cluster_ca,
-        node_name,
-        ..
-    } = *serving;
-    let read = |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
-    let own = Authority::ensure(cert_dir, "kubelet-ca", node_name)?;
-    let mut client_ca = match configuration.authentication.x509.client_ca_file.as_str() {
-        "" if cluster_ca.is_file() => read(&cluster_ca.display().to_string())?,
-        // Nobody is trusted but who the agent itself signed: nobody.
-        "" => own.certificate().to_owned(),
-        path => read(path)?,
-    };
-    if serving.has_local_api {
-        client_ca = format!("{client_ca}\n{}", own.certificate());
-    }
-    let (stored, stored_key) = (cert_dir.join("kubelet.crt"), cert_dir.join("kubelet.key"));
-    let given = match configuration.tls_cert_file.is_empty() {
-        false => Some((
-            read(&configuration.tls_cert_file)?,
-            read(&configuration.tls_private_key_file)?,
-        )),
-        true if stored.is_file() && stored_key.is_file() => {
-            let certificate = read(&stored.display().to_string())?;
-            // One that somebody else signed is kept as it is; the agent's own is renewed below.
-            match own.has_signed(&certificate) {
-                true => None,
-                false => Some((certificate, read(&stored_key.display().to_string())?)),
-            }
+impl Serving<'_> {
+    /// The configured serving certificate, the cluster's, or one that the agent signs itself.
+    fn files(&self, configuration: &KubeletConfiguration) -> Result<ServingFiles> {
+        let own = Authority::ensure(self.cert_dir, "kubelet-ca", self.node_name)?;
+        let own_ca = self.cert_dir.join("kubelet-ca.crt");
+        let mut client_cas = vec![match configuration.authentication.x509.client_ca_file.as_str() {
+            "" if self.cluster_ca.is_file() => self.cluster_ca.to_path_buf(),
+            // Nobody is trusted but who the agent itself signed: nobody.
+            "" => own_ca.clone(),
+            path => PathBuf::from(path),
+        }];
+        if self.has_local_api {
+            client_cas.push(own_ca);
         }
-        true => None,
-    };
-    let (certificate, key) = if let Some(given) = given {
-        given
-    } else {
-        let leaf = own.ensure_leaf(
-            "kubelet",
-            &LeafRequest {
-                identity: Identity::new(format!("{node_name}@self-signed"), &[]),
-                usage: Usage::Server,
-                dns_names: vec![node_name.to_owned(), "localhost".to_owned()],
-                addresses: orlop_kubelet::node::addresses(&[], node_name),
-            },
-        )?;
-        (leaf.certificate, leaf.key)
-    };
-    Ok(server_config(&certificate, &key, &client_ca)?)
+        if !configuration.tls_cert_file.is_empty() {
+            let given = Pair {
+                certificate: PathBuf::from(&configuration.tls_cert_file),
+                key: PathBuf::from(&configuration.tls_private_key_file),
+            };
+            return Ok(ServingFiles::open(vec![given], client_cas)?);
+        }
+        let mut pairs = Vec::new();
+        if asks_for_serving(configuration) {
+            let file = ServingCertificate::file(self.cert_dir);
+            pairs.push(Pair {
+                certificate: file.clone(),
+                key: file,
+            });
+        }
+        let stored = Pair {
+            certificate: self.cert_dir.join("kubelet.crt"),
+            key: self.cert_dir.join("kubelet.key"),
+        };
+        // One that somebody else signed is kept as it is; the agent's own is renewed.
+        let certificate = std::fs::read_to_string(&stored.certificate).unwrap_or_default();
+        if !stored.key.is_file() || certificate.is_empty() || own.has_signed(&certificate) {
+            own.ensure_leaf(
+                "kubelet",
+                &LeafRequest {
+                    identity: Identity::new(format!("{}@self-signed", self.node_name), &[]),
+                    usage: Usage::Server,
+                    dns_names: vec![self.node_name.to_owned(), "localhost".to_owned()],
+                    addresses: orlop_kubelet::node::addresses(&[], self.node_name),
+                },
+            )?;
+        }
+        pairs.push(stored);
+        Ok(ServingFiles::open(pairs, client_cas)?)
+    }
 }
 
 /// `key=value:effect` or `key:effect`.

@@ -165,7 +165,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         configuration,
         client: Some(client(UserInfo::node(&node_name), "kubelet")),
         remote,
-        tls: Some(identity.kubelet_tls()?),
+        tls: Some(Arc::new(identity.kubelet_tls(&root)?)),
         node_ip: None,
         node_labels: Vec::new(),
         api_server_port: reachable.then_some(address.port()),

@@ -1,0 +1,257 @@
+//! The agent as a client: its certificate, its kubeconfig, and the client whose connections follow them.
+use super::plan::{self, Begin, Given, InUse, Step};
+use super::request::{ObtainError, Signer, obtain};
+use super::{LOOK_EVERY, leaf};
+use jiff::Timestamp;
+use kube::Client;
+use orlop_client::kubeconfig::{client_certificate, with_certificate_file};
+use orlop_client::{ConnectError, Replaceable, connect, connect_as};
+use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Where the agent's identity comes from.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    pub node_name: String,
+    /// `--kubeconfig`; written when it is bootstrapped.
+    pub kubeconfig: PathBuf,
+    /// `--bootstrap-kubeconfig`.
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// `--cert-dir`.
+    pub directory: PathBuf,
+    /// `rotateCertificates`.
+    pub rotate: bool,
+}
+
+/// Why the agent is nobody to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error(
+        "there is no kubeconfig {}: give another --kubeconfig, a --bootstrap-kubeconfig to make it with, or neither \
+         to run without an API server",
+        kubeconfig.display()
+    )]
+    Missing { kubeconfig: PathBuf },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Obtain(#[from] ObtainError),
+}
+
+/// Looks after the client certificate.
+pub struct ClientCertificate {
+    options: ClientOptions,
+    files: RenewedLeaf,
+    ways: Replaceable,
+    /// The client that others have as well.
+    client: Client,
+    in_use: Option<InUse>,
+    /// There is no way to the API server yet.
+    bootstrapping: bool,
+    seen: Seen,
+}
+
+/// When the files changed that the identity is read from.
+type Seen = Vec<Option<SystemTime>>;
+
+impl ClientCertificate {
+    /// A client, which may have to wait for its identity, and what looks after it.
+    pub async fn start(options: ClientOptions) -> Result<(Client, Self), CertificateError> {
+        let (ways, client) = Replaceable::new();
+        let mut certificate = Self {
+            files: RenewedLeaf::new(&options.directory, "kubelet-client"),
+            options,
+            ways,
+            client: client.clone(),
+            in_use: None,
+            bootstrapping: false,
+            seen: Seen::new(),
+        };
+        certificate.begin().await?;
+        Ok((client, certificate))
+    }
+
+    /// Bootstraps and renews, for as long as it is polled.
+    pub async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let step = match self.bootstrapping {
+                true => Step::Bootstrap,
+                false => plan::next(
+                    self.in_use,
+                    self.options.bootstrap_kubeconfig.is_some(),
+                    Timestamp::now(),
+                ),
+            };
+            let outcome = match step {
+                Step::Wait(pause) => {
+                    tokio::time::sleep(pause).await;
+                    self.look_again().await;
+                    continue;
+                }
+                Step::Renew => self.renew().await,
+                Step::Bootstrap => {
+                    let (options, seen) = (self.options.clone(), self.seen.clone());
+                    tokio::select! {
+                        outcome = self.bootstrap() => outcome,
+                        // Somebody has put a kubeconfig there.
+                        () = changed(&options, &seen) => Ok(()),
+                    }
+                }
+            };
+            match outcome {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    failures += 1;
+                    let refused = matches!(&error, CertificateError::Obtain(error) if error.is_refusal());
+                    let pause = plan::retry_after(failures, refused);
+                    tracing::warn!(%error, retry_after = ?pause, "the node agent has no new client certificate");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+            self.look_again().await;
+        }
+    }
+
+    /// Takes up what the files say.
+    async fn begin(&mut self) -> Result<(), CertificateError> {
+        let Self { options, files, .. } = self;
+        self.seen = look(options);
+        let kubeconfig = &options.kubeconfig;
+        let given = match kubeconfig.exists() {
+            false => Given::Nothing,
+            true => match client_certificate(kubeconfig)? {
+                None => Given::OtherIdentity,
+                Some(found) => Given::Certificate(Validity::of_pem(&found.text)),
+            },
+        };
+        let stored = if options.rotate { files.read()? } else { None };
+        let validity = stored
+            .as_ref()
+            .and_then(|leaf| Validity::of_pem(&leaf.certificate));
+        let can_bootstrap = options.bootstrap_kubeconfig.is_some();
+        let begin = plan::begin(given, validity, can_bootstrap, Timestamp::now());
+        self.bootstrapping = false;
+        match (begin, stored) {
+            (None, _) => {
+                let kubeconfig = kubeconfig.clone();
+                return Err(CertificateError::Missing { kubeconfig });
+            }
+            (Some(Begin::Stored(validity)), Some(leaf)) => {
+                let way = connect_as(kubeconfig, &leaf.certificate, &leaf.key).await?;
+                self.ways.replace(way);
+                self.in_use = Some(self.used(validity, None));
+            }
+            (Some(Begin::Given(validity)), _) => {
+                self.ways.replace(connect(kubeconfig).await?);
+                self.in_use = validity.map(|validity| self.used(validity, None));
+            }
+            (Some(Begin::Bootstrap | Begin::Stored(_)), _) => self.bootstrapping = true,
+        }
+        Ok(())
+    }
+
+    /// Begins anew if files were changed by others.
+    async fn look_again(&mut self) {
+        if look(&self.options) == self.seen {
+            return;
+        }
+        match self.begin().await {
+            Ok(()) => tracing::info!("the node agent's kubeconfig or certificate was replaced"),
+            Err(error) => {
+                tracing::warn!(%error, "the node agent's kubeconfig was changed and cannot be used")
+            }
+        }
+    }
+
+    fn used(&self, validity: Validity, received: Option<Timestamp>) -> InUse {
+        let renew_at = plan::renew_at(validity, received, rand::random());
+        InUse {
+            validity,
+            renew_at: self.options.rotate.then_some(renew_at),
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), CertificateError> {
+        let asking = Asking::new(&self.request(), None)?;
+        let leaf = obtain(&self.client, asking, Signer::NodeClient, None).await?;
+        let way = connect_as(&self.options.kubeconfig, &leaf.certificate, &leaf.key).await?;
+        self.adopt(&leaf, way)
+    }
+
+    /// The key is kept until there is a certificate for it: an agent that is restarted meanwhile asks no second time.
+    async fn bootstrap(&mut self) -> Result<(), CertificateError> {
+        let ClientOptions {
+            kubeconfig,
+            directory,
+            bootstrap_kubeconfig,
+            ..
+        } = self.options.clone();
+        let Some(path) = bootstrap_kubeconfig else {
+            return Err(CertificateError::Missing { kubeconfig });
+        };
+        let client = connect(&path).await?;
+        let key_file = directory.join("kubelet-client.key.tmp");
+        let begun = std::fs::read_to_string(&key_file).ok();
+        let begun = begun.and_then(|key| Asking::new(&self.request(), Some(&key)).ok());
+        let asking = match begun {
+            Some(asking) => asking,
+            None => {
+                let asking = Asking::new(&self.request(), None)?;
+                write_private(&key_file, asking.key().as_bytes())?;
+                asking
+            }
+        };
+        let name = format!("node-csr-{}", asking.fingerprint());
+        let obtained = obtain(&client, asking, Signer::NodeClient, Some(name)).await;
+        if obtained.as_ref().map_or_else(ObtainError::is_refusal, |_| true) {
+            // What can't be removed is tried again with the next bootstrap.
+            let _ = std::fs::remove_file(&key_file);
+        }
+        let leaf = obtained?;
+        let written = with_certificate_file(&path, &self.files.current())?;
+        write_private(&kubeconfig, orlop_api::wire::to_yaml(&written).as_bytes())?;
+        let way = connect_as(&kubeconfig, &leaf.certificate, &leaf.key).await?;
+        self.adopt(&leaf, way)?;
+        self.bootstrapping = false;
+        Ok(())
+    }
+
+    fn adopt(&mut self, leaf: &Leaf, way: Client) -> Result<(), CertificateError> {
+        let now = Timestamp::now();
+        let file = self.files.save(leaf, now)?;
+        self.ways.replace(way);
+        let validity = Validity::of_pem(&leaf.certificate);
+        self.in_use = validity.map(|validity| self.used(validity, Some(now)));
+        self.seen = look(&self.options);
+        let until = validity.map(|validity| validity.until.to_string());
+        tracing::info!(file = %file.display(), until, "the node agent has a new client certificate");
+        Ok(())
+    }
+
+    fn request(&self) -> orlop_pki::LeafRequest {
+        leaf(&self.options.node_name, Usage::Client, Vec::new(), Vec::new())
+    }
+}
+
+fn look(options: &ClientOptions) -> Seen {
+    let when = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let certificate = match options.kubeconfig.exists() {
+        true => client_certificate(&options.kubeconfig).ok().flatten(),
+        false => None,
+    };
+    let file = certificate.and_then(|certificate| certificate.file);
+    vec![when(&options.kubeconfig), file.and_then(|file| when(&file))]
+}
+
+async fn changed(options: &ClientOptions, seen: &Seen) {
+    while look(options) == *seen {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Beginning with what the disk has; asking is tested against a real API server, end to end.
+use super::*;
+use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest};
+
+struct Disk {
+    dir: tempfile::TempDir,
+    authority: Authority,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        Self { dir, authority }
+    }
+
+    fn options(&self, bootstrap: bool) -> ClientOptions {
+        let at = |name: &str| self.dir.path().join(name);
+        ClientOptions {
+            node_name: "n1".into(),
+            kubeconfig: at("kubelet.conf"),
+            bootstrap_kubeconfig: bootstrap.then(|| at("bootstrap.conf")),
+            directory: at("pki"),
+            rotate: true,
+        }
+    }
+
+    fn write_kubeconfig(&self) {
+        let kubeconfig = Kubeconfig {
+            server: "https://127.0.0.1:1",
+            cluster: "kubernetes",
+            identity: Identity::new("system:node:n1", &["system:nodes"]),
+        };
+        kubeconfig
+            .ensure(&self.options(false).kubeconfig, &self.authority)
+            .unwrap();
+    }
+
+    /// A certificate that ends after an hour, and so before the kubeconfig's.
+    fn save_renewed(&self) -> Validity {
+        let asking = Asking::new(
+            &LeafRequest {
+                identity: Identity::new("system:node:n1", &["system:nodes"]),
+                usage: Usage::Client,
+                dns_names: vec![],
+                addresses: vec![],
+            },
+            None,
+        )
+        .unwrap();
+        let request = orlop_pki::CertificateRequest::parse(asking.request()).unwrap();
+        let hour = std::time::Duration::from_secs(3600);
+        let signed = self
+            .authority
+            .sign_request(&request, Usage::Client, hour)
+            .unwrap();
+        let leaf = asking.complete(signed).unwrap();
+        let files = RenewedLeaf::new(&self.options(false).directory, "kubelet-client");
+        files.save(&leaf, Timestamp::now()).unwrap();
+        Validity::of_pem(&leaf.certificate).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn without_a_kubeconfig_the_agent_bootstraps_or_says_what_is_missing() {
+    let disk = Disk::new();
+    let error = ClientCertificate::start(disk.options(false)).await.err().unwrap();
+    assert!(error.to_string().contains("kubelet.conf"), "{error}");
+    let (_client, certificate) = ClientCertificate::start(disk.options(true)).await.unwrap();
+    assert!(certificate.bootstrapping);
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_is_put_there_ends_the_bootstrap() {
+    let disk = Disk::new();
+    let (_client, mut certificate) = ClientCertificate::start(disk.options(true)).await.unwrap();
+    disk.write_kubeconfig();
+    certificate.look_again().await;
+    assert!(!certificate.bootstrapping);
+    let used = certificate.in_use.unwrap();
+    assert!(used.renew_at.unwrap() < used.validity.until);
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_names_the_renewed_certificate_uses_it() {
+    let disk = Disk::new();
+    disk.write_kubeconfig();
+    let renewed = disk.save_renewed();
+    let options = disk.options(false);
+    let current = options.directory.join("kubelet-client-current.pem");
+    let written = with_certificate_file(&options.kubeconfig, &current).unwrap();
+    std::fs::write(&options.kubeconfig, orlop_api::wire::to_yaml(&written)).unwrap();
+    let (_client, certificate) = ClientCertificate::start(options).await.unwrap();
+    assert_eq!(certificate.in_use.unwrap().validity, renewed);
+    assert!(!certificate.bootstrapping);
+}

@@ -1,0 +1,156 @@
+//! TLS settings of a server that follow its files: what was replaced on the disk is offered on the next connection.
+use crate::{PkiError, tls};
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A certificate and its key; both may be in one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Settings that follow their files. Looking costs a `stat` of each for a connection, and nothing in between.
+pub struct ServingFiles {
+    pairs: Vec<Pair>,
+    client_cas: Vec<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    seen: Vec<Option<(SystemTime, u64)>>,
+    config: Arc<ServerConfig>,
+}
+
+impl ServingFiles {
+    /// The first of `pairs` that is there is offered; clients are known by any of `client_cas`.
+    pub fn open(pairs: Vec<Pair>, client_cas: Vec<PathBuf>) -> Result<Self, PkiError> {
+        let seen = look(&pairs, &client_cas);
+        let config = load(&pairs, &client_cas)?;
+        Ok(Self {
+            pairs,
+            client_cas,
+            state: Mutex::new(State { seen, config }),
+        })
+    }
+
+    /// Settings that stay as they are.
+    pub fn fixed(config: Arc<ServerConfig>) -> Self {
+        Self {
+            pairs: Vec::new(),
+            client_cas: Vec::new(),
+            state: Mutex::new(State {
+                seen: Vec::new(),
+                config,
+            }),
+        }
+    }
+
+    /// What a connection that begins now is offered. Files that can't be used leave the settings as they were: the
+    /// error is there once for each change.
+    pub fn current(&self) -> (Arc<ServerConfig>, Result<(), PkiError>) {
+        let mut state = self.state.lock();
+        let seen = look(&self.pairs, &self.client_cas);
+        if seen == state.seen {
+            return (state.config.clone(), Ok(()));
+        }
+        state.seen = seen;
+        match load(&self.pairs, &self.client_cas) {
+            Ok(config) => {
+                state.config = config;
+                (state.config.clone(), Ok(()))
+            }
+            Err(error) => (state.config.clone(), Err(error)),
+        }
+    }
+}
+
+fn look(pairs: &[Pair], client_cas: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    let of_pairs = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+    of_pairs
+        .chain(client_cas)
+        .map(|path| {
+            let meta = std::fs::metadata(path).ok()?;
+            Some((meta.modified().ok()?, meta.len()))
+        })
+        .collect()
+}
+
+fn load(pairs: &[Pair], client_cas: &[PathBuf]) -> Result<Arc<ServerConfig>, PkiError> {
+    let is_there = |pair: &&Pair| pair.certificate.exists() && pair.key.exists();
+    // None is there: the last one's name tells what is missing.
+    let pair = pairs.iter().find(is_there).or(pairs.last());
+    let Some(pair) = pair else {
+        return Err(PkiError::Tls {
+            what: "the serving certificate",
+            reason: "none is configured".to_owned(),
+        });
+    };
+    let mut authorities = String::new();
+    for path in client_cas {
+        authorities.push_str(&read(path)?);
+        authorities.push('\n');
+    }
+    tls::server_config(&read(&pair.certificate)?, &read(&pair.key)?, &authorities)
+}
+
+fn read(path: &Path) -> Result<String, PkiError> {
+    std::fs::read_to_string(path).map_err(|source| PkiError::File {
+        action: "read",
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Authority, Identity, LeafRequest, Usage};
+
+    fn write_pair(authority: &Authority, directory: &Path, name: &str) -> Pair {
+        let leaf = authority
+            .sign(&LeafRequest {
+                identity: Identity::new(name, &[]),
+                usage: Usage::Server,
+                dns_names: vec![name.to_owned()],
+                addresses: vec![],
+            })
+            .unwrap();
+        let pair = Pair {
+            certificate: directory.join(format!("{name}.crt")),
+            key: directory.join(format!("{name}.key")),
+        };
+        std::fs::write(&pair.key, leaf.key).unwrap();
+        std::fs::write(&pair.certificate, leaf.certificate).unwrap();
+        pair
+    }
+
+    #[test]
+    fn n12_replaced_files_are_offered_and_bad_ones_change_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        let preferred = Pair {
+            certificate: dir.path().join("better.crt"),
+            key: dir.path().join("better.key"),
+        };
+        let usual = write_pair(&authority, dir.path(), "usual");
+        let files =
+            ServingFiles::open(vec![preferred, usual.clone()], vec![dir.path().join("ca.crt")]).unwrap();
+        let (first, told) = files.current();
+        told.unwrap();
+        assert!(Arc::ptr_eq(&first, &files.current().0), "read once");
+
+        std::fs::write(&usual.certificate, "nonsense").unwrap();
+        let (kept, told) = files.current();
+        assert!(Arc::ptr_eq(&first, &kept) && told.is_err());
+        assert!(files.current().1.is_ok(), "told once");
+
+        write_pair(&authority, dir.path(), "better");
+        let (better, told) = files.current();
+        told.unwrap();
+        assert!(!Arc::ptr_eq(&first, &better));
+    }
+}
