@@ -49,6 +49,20 @@ pub const TAINT_NETWORK_UNAVAILABLE: &str = "node.kubernetes.io/network-unavaila
 /// Taint set by an administrator on nodes that are gone for good.
 pub const TAINT_OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
+/// Condition of pods for which there is a newer template, in OpenYurt's words.
+pub const POD_NEED_UPGRADE: &str = "PodNeedUpgrade";
+/// Label of pods that do nothing but pull images: the uid of the DaemonSet for which they do.
+pub const PRE_PULL_SET: &str = "orlop.dev/pre-pull-for";
+/// Label of such pods: the revision whose images they pull.
+pub const PRE_PULL_HASH: &str = "orlop.dev/pre-pull-revision";
+
+/// On a DaemonSet, `true`: new nodes stay tainted until its pod there is Ready.
+pub const NODE_GATE: &str = "orlop.dev/node-gate";
+/// Taint of nodes whose gate is closed.
+pub const NODE_GATE_TAINT: &str = "orlop.dev/node-gate";
+/// On a node: the DaemonSets for which its gate was opened, as `namespace.name,…`.
+pub const NODE_GATE_OPENED: &str = "orlop.dev/node-gate-opened";
+
 /// Priority class of the node's own daemons.
 pub const SYSTEM_NODE_CRITICAL: &str = "system-node-critical";
 /// Priority class of the cluster's own services.

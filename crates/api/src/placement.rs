@@ -3,11 +3,13 @@
 
 pub mod affinity;
 pub mod daemon;
+mod explain;
 mod reason;
 pub mod usage;
 
 pub use affinity::{matches_required as node_affinity_matches, term_matches};
 pub use daemon::{Placement, should_run};
+pub use explain::explain;
 pub use reason::Reason;
 pub use usage::NodeUsage;
 

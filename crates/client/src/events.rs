@@ -50,6 +50,8 @@ struct Occurrence {
     event_type: EventType,
     reason: String,
     message: String,
+    /// What it is about, if there is to be one Event for it whose message changes.
+    topic: Option<String>,
     at: Timestamp,
 }
 
@@ -94,6 +96,29 @@ impl Recorder {
     /// Tells that `reason` happened to `object`. Never waits; drops the event when [`QUEUE_MAX`]
     /// others are waiting.
     pub fn event(&self, object: &ObjectReference, event_type: EventType, reason: &str, message: String) {
+        self.record(object, event_type, reason, message, None);
+    }
+
+    /// The same, where all that is told of `topic` is one Event with the newest message. It isn't limited: tell seldom.
+    pub fn event_about(
+        &self,
+        object: &ObjectReference,
+        event_type: EventType,
+        reason: &str,
+        topic: &str,
+        message: String,
+    ) {
+        self.record(object, event_type, reason, message, Some(topic.to_owned()));
+    }
+
+    fn record(
+        &self,
+        object: &ObjectReference,
+        event_type: EventType,
+        reason: &str,
+        message: String,
+        topic: Option<String>,
+    ) {
         let name = object.name.as_deref().unwrap_or_default();
         let Some(queue) = &self.queue else {
             let kind = object.kind.as_deref().unwrap_or_default();
@@ -105,6 +130,7 @@ impl Recorder {
             event_type,
             reason: reason.to_owned(),
             message,
+            topic,
             at: Timestamp::now(),
         };
         if queue.try_send(Message::Record(Box::new(occurrence))).is_err() {

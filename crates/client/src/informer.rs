@@ -5,9 +5,11 @@
 //! the order of the watch, after the store was updated; they must be quick (enqueue a key).
 
 mod key;
+mod lean;
 mod store;
 
 pub use key::ObjectKey;
+pub use lean::Lean;
 pub use store::{Cached, Change, Store};
 
 use std::collections::HashSet;

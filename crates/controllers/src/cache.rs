@@ -15,6 +15,7 @@ mod pod_parts;
 mod replicas;
 mod revision;
 mod service;
+mod shared;
 mod small;
 mod stateful_set;
 

@@ -8,8 +8,11 @@
 //! | which pods and revisions are ours | `owned` |
 //! | on which nodes to create, which pods to delete | `manage` |
 //! | which old pods may go for new ones now | `rolling` |
+//! | what annotations ask for beyond upstream | `options` |
+//! | which images are pulled first | `pre_pull` |
+//! | which nodes are left out for a taint | `left_out` |
 //! | which revision is current, what to prune | `crate::revisions` |
-//! | what the status says | `status` |
+//! | what the status says | `status`, `conditions` |
 //!
 //! A change of one node or of one pod makes `nodes` look at that node alone, as long as the last
 //! pass over all of them (`settled`) still holds; `dirty` remembers which nodes.
@@ -18,12 +21,18 @@
 //! affinity and the scheduler does the rest.
 
 mod backoff;
+mod conditions;
 mod controller;
 mod dirty;
 mod grouping;
+pub mod insight;
+mod left_out;
 mod manage;
 mod nodes;
+mod options;
+mod over_the_air;
 mod pacing;
+mod pre_pull;
 mod revisions;
 mod rolling;
 mod settled;
@@ -35,3 +44,4 @@ pub(crate) mod testing;
 mod write;
 
 pub use controller::DaemonSets;
+pub use options::Options;

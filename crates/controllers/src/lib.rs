@@ -20,6 +20,7 @@
 //! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
 //!   conditions and its pods'; sleeps until the next node could expire;
 //! - `node_ranges`: one worker takes nodes without a range of pod addresses; writes theirs, if the cluster has one;
+//! - `node_gate`: one worker taints new nodes that wait for a DaemonSet's pod;
 //! - `taint_eviction`: deletes pods whose node has a NoExecute taint they don't tolerate;
 //! - `garbage_collector`: a watch a kind for metadata only; deletes what lost its owners;
 //! - `namespace`: empties and finalises namespaces that are being deleted;
@@ -47,6 +48,7 @@ mod garbage_collector;
 mod job;
 mod namespace;
 mod namespace_defaults;
+mod node_gate;
 mod node_lifecycle;
 mod node_ranges;
 mod owned;
@@ -62,5 +64,6 @@ mod taint_eviction;
 mod ttl_after_finished;
 mod workers;
 
+pub use daemonset::insight;
 pub use node_ranges::{ClusterRange, RangeError};
 pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};

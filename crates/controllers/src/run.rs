@@ -20,6 +20,7 @@ use crate::garbage_collector::GarbageCollector;
 use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::NamespaceDefaults;
+use crate::node_gate::NodeGates;
 use crate::node_lifecycle::NodeLifecycle;
 use crate::node_ranges::{ClusterRange, NodeRanges};
 use crate::pod_gc::PodGc;
@@ -109,6 +110,7 @@ async fn run_on(
     let node_ranges = config
         .node_ranges
         .map(|range| NodeRanges::new(client.clone(), &cache, range));
+    let node_gates = NodeGates::new(client.clone(), &cache);
     let taint_eviction = TaintEviction::new(client.clone(), &cache);
     let pod_gc = PodGc::new(client.clone(), &cache);
     let namespaces = Namespaces::new(client.clone(), &cache);
@@ -139,6 +141,7 @@ async fn run_on(
     if let Some(ranges) = node_ranges {
         ranges.start(&mut tasks);
     }
+    node_gates.start(&mut tasks);
     taint_eviction.start(&mut tasks);
     pod_gc.start(&mut tasks);
     namespaces.start(&mut tasks);

@@ -113,19 +113,27 @@ pub fn lease(name: &str, uid: &str, now: Timestamp) -> Value {
 pub enum Doing {
     /// All containers run and are ready.
     Running,
+    /// Its containers have ended well.
+    Succeeded,
     /// Taken down by its node.
     Failed,
 }
 
 /// A pod's status as a patch of that very pod.
 pub fn pod_status(pod: &HollowPod, uid: &str, doing: Doing, number: usize, now: Timestamp) -> Value {
-    let running = doing == Doing::Running;
+    let (running, failed) = (doing == Doing::Running, doing == Doing::Failed);
+    let phase = match doing {
+        Doing::Running => "Running",
+        Doing::Succeeded => "Succeeded",
+        Doing::Failed => "Failed",
+    };
     let condition = |kind: &str, status: bool| json!({"type": kind, "status": if status { "True" } else { "False" }, "lastTransitionTime": Time(now)});
     let state = |container: &str| {
         if running {
             json!({"running": {"startedAt": Time(now)}})
         } else {
-            json!({"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": Time(now),
+            let (code, reason) = if failed { (1, "Error") } else { (0, "Completed") };
+            json!({"terminated": {"exitCode": code, "reason": reason, "finishedAt": Time(now),
                 "containerID": format!("hollow://{uid}-{container}")}})
         }
     };
@@ -139,7 +147,7 @@ pub fn pod_status(pod: &HollowPod, uid: &str, doing: Doing, number: usize, now: 
         .collect();
     let address = address(0x0A80_0000, number);
     let mut status = json!({
-        "phase": if running { "Running" } else { "Failed" },
+        "phase": phase,
         "conditions": [
             condition("PodReadyToStartContainers", running),
             condition("Initialized", true),
@@ -151,11 +159,11 @@ pub fn pod_status(pod: &HollowPod, uid: &str, doing: Doing, number: usize, now: 
         "podIP": address,
         "podIPs": [{"ip": address}],
     });
-    if running {
-        status["startTime"] = json!(Time(now));
-    } else {
+    if failed {
         status["reason"] = json!("Hollow");
         status["message"] = json!("the schedule of this hollow node says so");
+    } else {
+        status["startTime"] = json!(Time(now));
     }
     json!({"metadata": {"uid": uid}, "status": status})
 }
@@ -221,6 +229,11 @@ mod tests {
             (Some("Running"), "True")
         );
         assert_eq!(running.pod_ip.as_deref(), Some("10.128.0.2"));
+        let over = of(Doing::Succeeded);
+        assert_eq!(
+            (over.phase.as_deref(), ready(&over).as_str()),
+            (Some("Succeeded"), "False")
+        );
         let failed = of(Doing::Failed);
         assert_eq!(
             (failed.phase.as_deref(), ready(&failed).as_str()),

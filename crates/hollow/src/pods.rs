@@ -129,8 +129,13 @@ impl World {
             (What::Stop, _) if pod.terminating => self.remove_pod(&path, &pod.uid).await,
             (What::Start, Phase::Pending) if !pod.terminating => {
                 let nth = seat.started.fetch_add(1, Ordering::Relaxed);
-                self.write(&path, &pod, Doing::Running, seat, nth).await?;
-                if self.is_fated(seat, nth) {
+                let doing = if pod.runs_once {
+                    Doing::Succeeded
+                } else {
+                    Doing::Running
+                };
+                self.write(&path, &pod, doing, seat, nth).await?;
+                if doing == Doing::Running && self.is_fated(seat, nth) {
                     self.plan(&pod, What::Fail, self.fleet.fail_after);
                 }
                 Ok(())

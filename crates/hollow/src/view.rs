@@ -27,6 +27,7 @@ pub struct ReadPod {
 struct ReadSpec {
     node_name: Option<String>,
     containers: Vec<ReadContainer>,
+    restart_policy: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -108,6 +109,8 @@ pub struct HollowPod {
     pub node: Option<Arc<str>>,
     /// Its containers with their images.
     pub containers: Vec<(String, String)>,
+    /// Its containers run once and end.
+    pub runs_once: bool,
     /// How far it is.
     pub phase: Phase,
     /// It was deleted and waits for its node.
@@ -131,6 +134,7 @@ impl Projection for HollowPod {
                 Vec::new()
             },
             node: node.map(Arc::from),
+            runs_once: pod.spec.restart_policy.is_some_and(|policy| policy != "Always"),
             phase: match pod.status.phase.as_deref() {
                 Some("Running") => Phase::Running,
                 Some("Succeeded" | "Failed") => Phase::Ended,

@@ -90,6 +90,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Kubelet(arguments) => {
             run_to_end(arguments.log.verbosity, commands::kubelet::kubelet(arguments))
         }
+        Command::Why(arguments) => run_to_end(0, commands::insight::why(&arguments)),
+        Command::Plan(arguments) => run_to_end(0, commands::insight::plan(&arguments)),
         Command::Hollow(arguments) => {
             run_to_end(arguments.log.verbosity, commands::hollow::hollow(arguments))
         }

@@ -15,6 +15,7 @@
 
 mod cluster;
 mod decide;
+pub mod explain;
 mod message;
 mod metrics;
 mod preempt;

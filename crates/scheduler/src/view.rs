@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, ObjectReference, PodSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orlop_api::pod::{self, HostPort, Resources};
 use orlop_client::events;
-use orlop_client::informer::Projection;
+use orlop_client::informer::{Lean, Projection};
 
 /// The schedulerName of pods that are ours.
 pub const NAME: &str = "default-scheduler";
@@ -57,9 +57,9 @@ pub enum PodView {
 }
 
 impl Projection for PodView {
-    type Object = core::Pod;
+    type Object = Lean<core::Pod>;
 
-    fn project(object: core::Pod) -> Self {
+    fn project(Lean(object): Lean<core::Pod>) -> Self {
         if pod::is_terminal(&object) {
             return Self::Other;
         }
@@ -152,9 +152,9 @@ impl NodeView {
 }
 
 impl Projection for NodeView {
-    type Object = core::Node;
+    type Object = Lean<core::Node>;
 
-    fn project(node: core::Node) -> Self {
+    fn project(Lean(node): Lean<core::Node>) -> Self {
         let spec = node.spec.unwrap_or_default();
         Self {
             node: core::Node {

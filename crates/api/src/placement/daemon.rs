@@ -75,6 +75,21 @@ pub fn tolerations(spec: &PodSpec) -> Vec<Toleration> {
     list
 }
 
+/// The same for the pods of `set`, which may be one that new nodes wait for: its pods don't wait for each other.
+pub fn tolerations_of(set: &DaemonSet, spec: &PodSpec) -> Vec<Toleration> {
+    let mut list = tolerations(spec);
+    let value = set
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(annotations::NODE_GATE));
+    if value.is_some_and(|value| value == "true") {
+        let toleration = taints::tolerate_forever(annotations::NODE_GATE_TAINT, taints::NO_SCHEDULE);
+        taints::add_or_replace(&mut list, toleration);
+    }
+    list
+}
+
 /// Confines a spec to one node by name: the required terms are replaced as a whole, all else stays.
 pub fn pin_to_node(spec: &mut PodSpec, node_name: &str) {
     let term = NodeSelectorTerm {
@@ -147,7 +162,7 @@ pub fn pod_for_node(set: &DaemonSet, revision_hash: &str, node_name: &str) -> Po
         );
     }
     let mut spec = template.spec.clone().unwrap_or_default();
-    spec.tolerations = Some(tolerations(&spec));
+    spec.tolerations = Some(tolerations_of(set, &spec));
     pin_to_node(&mut spec, node_name);
     Pod {
         metadata: ObjectMeta {
@@ -323,6 +338,22 @@ mod tests {
             got[6].key.as_deref(),
             Some(annotations::TAINT_NETWORK_UNAVAILABLE)
         );
+    }
+
+    #[test]
+    fn pods_that_new_nodes_wait_for_tolerate_the_gate_and_no_others_do() {
+        let mut set: DaemonSet =
+            serde_json::from_value(json!({"metadata": {"name": "cni"}, "spec": {"selector": {}, "template": {"spec": {"containers": []}}}}))
+                .unwrap();
+        let gate = |set: &DaemonSet| {
+            let tolerations = pod_for_node(set, "h", "n").spec.unwrap().tolerations.unwrap();
+            tolerations
+                .iter()
+                .any(|t| t.key.as_deref() == Some(annotations::NODE_GATE_TAINT))
+        };
+        assert!(!gate(&set));
+        set.metadata.annotations = Some([(annotations::NODE_GATE.to_owned(), "true".to_owned())].into());
+        assert!(gate(&set));
     }
 
     #[test]

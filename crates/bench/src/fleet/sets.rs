@@ -103,6 +103,6 @@ pub async fn untainted(client: &kube::Client, nodes: usize, limit: Duration) -> 
             Instant::now() < deadline,
             "{found} of {nodes} nodes are without taints"
         );
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }

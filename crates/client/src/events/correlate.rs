@@ -53,7 +53,7 @@ pub(super) struct EventKey {
     field_path: Option<String>,
     event_type: EventType,
     reason: String,
-    /// `None` for a combined event, whose message changes.
+    /// The topic of an event whose message changes; `None` for a combined event, whose does too.
     message: Option<String>,
 }
 
@@ -122,10 +122,11 @@ impl Correlator {
             event_type,
             reason,
             message,
+            topic,
             at,
         } = occurrence;
         let subject = Subject::of(&object);
-        let combined = self.is_one_too_many(&subject, event_type, &reason, &message, at);
+        let combined = topic.is_none() && self.is_one_too_many(&subject, event_type, &reason, &message, at);
         let message = if combined {
             format!("{COMBINED_PREFIX}{message}")
         } else {
@@ -136,7 +137,7 @@ impl Correlator {
             field_path: if combined { None } else { object.field_path.clone() },
             event_type,
             reason: reason.clone(),
-            message: (!combined).then(|| message.clone()),
+            message: (!combined).then(|| topic.clone().unwrap_or_else(|| message.clone())),
         };
         let seen = self.seen.entry(key.clone(), || Seen {
             name: event_name(&object, at),
@@ -155,7 +156,7 @@ impl Correlator {
             key,
             object,
         };
-        self.may_tell(subject, at).then_some(telling)
+        (topic.is_some() || self.may_tell(subject, at)).then_some(telling)
     }
 
     /// Forgets an Event that the server doesn't have, so that its next occurrence is written anew.
@@ -216,6 +217,7 @@ mod tests {
             event_type: EventType::Normal,
             reason: "Starting".into(),
             message: message.into(),
+            topic: None,
             at: Timestamp::from_second(second).unwrap(),
         };
         correlator
@@ -262,5 +264,25 @@ mod tests {
         let (_, count, _) = told(&mut correlator, "m", 301).unwrap();
         assert_eq!(count, 102, "the untold ones are counted");
         assert!(told(&mut correlator, "m", 302).is_none());
+    }
+
+    #[test]
+    fn a_topic_is_one_event_with_the_newest_message_and_spared_from_limits() {
+        let mut correlator = Correlator::new();
+        (0..100).for_each(|_| drop(told(&mut correlator, "m", 0)));
+        let mut about = |message: &str| {
+            let occurrence = Occurrence {
+                object: super::super::node_reference("n1"),
+                event_type: EventType::Normal,
+                reason: "Starting".into(),
+                message: message.into(),
+                topic: Some("taint".into()),
+                at: Timestamp::from_second(1).unwrap(),
+            };
+            let telling = correlator.correlate(occurrence).unwrap();
+            (telling.name, telling.count, telling.message)
+        };
+        let (name, ..) = about("3 nodes");
+        assert_eq!(about("4 nodes"), (name, 2, "4 nodes".into()));
     }
 }

@@ -7,6 +7,7 @@ use orlop_api::placement::daemon;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::Projection;
 
+use crate::daemonset::Options;
 use crate::revisions::bytes;
 
 /// What is remembered of a DaemonSet.
@@ -20,6 +21,8 @@ pub struct DaemonSetView {
     pub placed: PodTemplateSpec,
     /// The patch that restores the template, as revisions store it; `None` if it can't be serialised.
     pub revision_bytes: Option<Box<str>>,
+    /// What it asks for beyond upstream.
+    pub options: Options,
 }
 
 impl DaemonSetView {
@@ -81,12 +84,13 @@ impl Projection for DaemonSetView {
         let mut placed = spec.map(|spec| spec.template.clone()).unwrap_or_default();
         if let Some(spec) = &mut placed.spec {
             // Placement reads labels, names, affinity and tolerations; the rest would be kept twice.
-            spec.tolerations = Some(daemon::tolerations(spec));
+            spec.tolerations = Some(daemon::tolerations_of(&set, spec));
             spec.containers = Vec::new();
             spec.init_containers = None;
             spec.volumes = None;
         }
         Self {
+            options: Options::of(&set),
             selector: selector
                 .and_then(Result::ok)
                 .unwrap_or_else(LabelSelector::nothing),

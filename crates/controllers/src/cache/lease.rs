@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use orlop_client::informer::Projection;
+use orlop_client::informer::{Lean, Projection};
 
 /// What is remembered of a Lease in `kube-node-lease`.
 #[derive(Debug, Clone)]
@@ -12,9 +12,9 @@ pub struct LeaseView {
 }
 
 impl Projection for LeaseView {
-    type Object = Lease;
+    type Object = Lean<Lease>;
 
-    fn project(lease: Lease) -> Self {
+    fn project(Lean(lease): Lean<Lease>) -> Self {
         Self {
             renewed: lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0),
         }

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use orlop_client::informer::Projection;
+use orlop_api::annotations::NODE_GATE_OPENED;
+use orlop_client::informer::{Lean, Projection};
 
 /// What is remembered of a node.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub struct NodeView {
     pub created: Option<Timestamp>,
     /// spec.podCIDR.
     pub pod_range: Option<String>,
+    /// Annotation `orlop.dev/node-gate-opened`.
+    pub gates_opened: Option<Box<str>>,
 }
 
 impl NodeView {
@@ -50,12 +53,17 @@ impl NodeView {
 }
 
 impl Projection for NodeView {
-    type Object = core::Node;
+    type Object = Lean<core::Node>;
 
-    fn project(node: core::Node) -> Self {
+    fn project(Lean(node): Lean<core::Node>) -> Self {
         let metadata = node.metadata;
         let spec = node.spec.unwrap_or_default();
+        let opened = metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(NODE_GATE_OPENED));
         Self {
+            gates_opened: opened.map(|sets| sets.as_str().into()),
             created: metadata.creation_timestamp.map(|time| time.0),
             pod_range: spec.pod_cidr,
             node: core::Node {

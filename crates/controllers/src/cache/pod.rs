@@ -7,11 +7,13 @@ use jiff::{Timestamp, ToSpan};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use orlop_api::annotations::POD_NEED_UPGRADE;
 use orlop_api::placement::daemon;
 use orlop_api::taints::NO_EXECUTE;
-use orlop_client::informer::{ObjectKey, Projection};
+use orlop_client::informer::{Lean, ObjectKey, Projection};
 
 use super::pod_parts::{JobPod, PodAddress, Restarts, deletion_cost};
+use super::shared::Shared;
 
 /// Index: pods by the node they are bound or pinned to.
 pub const BY_NODE: usize = 0;
@@ -23,9 +25,10 @@ pub const ORPHANS_BY_NAMESPACE: usize = 2;
 pub const PODS_BY_NAMESPACE: usize = 3;
 
 /// `status.phase`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Accepted, not all containers made yet; also what an empty phase means.
+    #[default]
     Pending,
     /// At least one container runs.
     Running,
@@ -36,9 +39,10 @@ pub enum Phase {
 }
 
 /// Condition Ready.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Ready {
     /// No such condition.
+    #[default]
     Absent,
     /// Not True.
     No,
@@ -50,7 +54,7 @@ pub enum Ready {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControllerRef {
     /// Its kind.
-    pub kind: String,
+    pub kind: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
     /// Its uid.
@@ -60,18 +64,24 @@ pub struct ControllerRef {
 /// The controlling owner among `references`.
 pub(super) fn controller_of(references: Option<&Vec<OwnerReference>>) -> Option<ControllerRef> {
     let owner = references?.iter().find(|owner| owner.controller == Some(true))?;
-    Some(ControllerRef {
-        kind: owner.kind.clone(),
+    let owner = OWNERS.share(Arc::new(ControllerRef {
+        kind: owner.kind.as_str().into(),
         name: owner.name.as_str().into(),
         uid: owner.uid.as_str().into(),
-    })
+    }));
+    Some((*owner).clone())
 }
 
+// What pods of one owner have in common.
+static OWNERS: Shared<ControllerRef> = Shared::new();
+static LABELS: Shared<BTreeMap<String, String>> = Shared::new();
+static TOLERATIONS: Shared<[Toleration]> = Shared::new();
+
 /// What is remembered of a pod.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PodView {
     /// metadata.labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Who manages it.
     pub controller: Option<ControllerRef>,
     /// spec.nodeName, if it is bound.
@@ -89,7 +99,7 @@ pub struct PodView {
     /// status.reason is `Evicted`.
     pub evicted: bool,
     /// Those of spec.tolerations that matter to a pod that runs already: for effect NoExecute or any.
-    pub tolerations: Box<[Toleration]>,
+    pub tolerations: Arc<[Toleration]>,
     /// How often its containers restarted.
     pub restarts: Restarts,
     /// Annotation `controller.kubernetes.io/pod-deletion-cost`.
@@ -98,6 +108,8 @@ pub struct PodView {
     pub address: Option<Box<PodAddress>>,
     /// What only its Job wants to know.
     pub job: Option<Box<JobPod>>,
+    /// Condition PodNeedUpgrade, which says that there is a newer template.
+    pub needs_upgrade: Option<bool>,
 }
 
 impl PodView {
@@ -124,10 +136,10 @@ impl PodView {
 }
 
 impl Projection for PodView {
-    type Object = core::Pod;
+    type Object = Lean<core::Pod>;
     const INDEXES: usize = 4;
 
-    fn project(pod: core::Pod) -> Self {
+    fn project(Lean(pod): Lean<core::Pod>) -> Self {
         let target = daemon::node_of(&pod).map(Arc::from);
         let restarts = Restarts::of(&pod);
         let address = PodAddress::of(&pod).map(Box::new);
@@ -149,9 +161,16 @@ impl Projection for PodView {
             }
             Some(_) => Ready::No,
         };
+        let needs_upgrade = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == POD_NEED_UPGRADE)
+            .map(|condition| condition.status == "True");
         Self {
+            needs_upgrade,
             controller: controller_of(metadata.owner_references.as_ref()),
-            labels: metadata.labels.unwrap_or_default(),
+            labels: LABELS.share(Arc::new(metadata.labels.unwrap_or_default())),
             // One allocation for both when the pod is bound.
             target: node.clone().or(target),
             node,
@@ -169,12 +188,13 @@ impl Projection for PodView {
             created: metadata.creation_timestamp.map(|time| time.0),
             ready,
             evicted: status.reason.as_deref() == Some("Evicted"),
-            tolerations: spec
-                .tolerations
-                .into_iter()
-                .flatten()
-                .filter(|toleration| matches!(toleration.effect.as_deref(), None | Some("" | NO_EXECUTE)))
-                .collect(),
+            tolerations: TOLERATIONS.share(
+                spec.tolerations
+                    .into_iter()
+                    .flatten()
+                    .filter(|toleration| matches!(toleration.effect.as_deref(), None | Some("" | NO_EXECUTE)))
+                    .collect(),
+            ),
         }
     }
 

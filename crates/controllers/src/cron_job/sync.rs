@@ -190,7 +190,7 @@ impl CronJobs {
 /// The CronJob that made a Job.
 pub fn owner_key(job: &Job) -> Option<ObjectKey> {
     let controller = job.controller.as_ref()?;
-    (controller.kind == "CronJob").then(|| ObjectKey {
+    (*controller.kind == *"CronJob").then(|| ObjectKey {
         namespace: job.key.namespace.clone(),
         name: controller.name.clone(),
     })

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use orlop_api::annotations::PRE_PULL_SET;
 use orlop_api::placement;
 use orlop_api::selector::LabelSelector;
 use orlop_client::events::Recorder;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 use super::backoff::FailedPodBackoff;
 use super::dirty::Dirty;
+use super::left_out::Told;
 use super::pacing::OwnWrites;
 use super::settled::Settled;
 use super::sync::SyncError;
@@ -36,6 +38,7 @@ pub struct DaemonSets {
     pub(super) own_writes: Mutex<HashMap<ObjectKey, OwnWrites>>,
     /// When each may be looked at again.
     pub(super) paced: Mutex<HashMap<ObjectKey, Instant>>,
+    pub(super) told: Mutex<HashMap<ObjectKey, Told>>,
 }
 
 impl DaemonSets {
@@ -69,6 +72,7 @@ impl DaemonSets {
             settled: Mutex::default(),
             own_writes: Mutex::default(),
             paced: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -132,8 +136,22 @@ impl Triggers {
         self.queue.add(set.clone());
     }
 
+    /// A pod that pulls images is nobody's, but somebody waits for it.
+    fn puller(&self, change: &Change<PodView>) {
+        let Some(uid) = change.latest().labels.get(PRE_PULL_SET) else {
+            return;
+        };
+        let Some(cache) = self.cache.upgrade() else { return };
+        cache.daemon_sets.store().for_each(|set| {
+            if *set.uid == **uid {
+                self.all(&set.key);
+            }
+        });
+    }
+
     /// A pod's owner looks at the pod's node; at all of them if it is about more than that.
     fn pod(&self, change: &Change<PodView>) {
+        self.puller(change);
         let sides = [&change.old, &change.new];
         let relabelled = match (&change.old, &change.new) {
             (Some(old), Some(new)) => old.labels != new.labels || old.controller != new.controller,
@@ -178,11 +196,21 @@ impl Triggers {
         let (old, Some(node)) = (&change.old, &change.new) else {
             return self.node_gone(&change.latest().key.name);
         };
-        if old.as_ref().is_some_and(|old| !node.placed_differently(old)) {
-            return;
-        }
         let Some(cache) = self.cache.upgrade() else { return };
         if cache.daemon_sets.store().is_empty() {
+            return;
+        }
+        if let Some(old) = old
+            && old.is_ready() != node.is_ready()
+        {
+            // Updates that such nodes don't hold up go by it.
+            cache.daemon_sets.store().for_each(|set| {
+                if set.options.skips_not_ready() {
+                    self.all(&set.key);
+                }
+            });
+        }
+        if old.as_ref().is_some_and(|old| !node.placed_differently(old)) {
             return;
         }
         let on_node = cache.pods.store().by_index(BY_NODE, &node.key.name);

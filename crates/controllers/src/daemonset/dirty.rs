@@ -5,9 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use orlop_client::informer::ObjectKey;
 
-/// More nodes than this are looked at in one pass over all.
-const NODES_MAX: usize = 256;
-
 /// What to look at.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Work {
@@ -44,9 +41,19 @@ impl Dirty {
             return;
         }
         work.nodes.insert(node.clone());
-        if work.nodes.len() > NODES_MAX {
-            work.all = true;
-            work.nodes = HashSet::new();
+    }
+
+    /// These nodes still have to be looked at.
+    pub fn put_back(&self, set: &ObjectKey, mut nodes: HashSet<Arc<str>>) {
+        if nodes.is_empty() {
+            return;
+        }
+        let mut sets = self.lock();
+        let work = sets.entry(set.clone()).or_default();
+        if !work.all {
+            // There may be many more of them than came meanwhile.
+            nodes.extend(work.nodes.drain());
+            work.nodes = nodes;
         }
     }
 
@@ -61,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_includes_every_node_and_so_do_too_many() {
+    fn all_includes_every_node() {
         let (dirty, key) = (Dirty::default(), ObjectKey::new("ns", "d"));
         let node = |number: usize| Arc::from(format!("n{number}"));
         dirty.node(&key, &node(1));
@@ -77,8 +84,18 @@ mod tests {
                 nodes: HashSet::new()
             }
         );
-        (0..=NODES_MAX).for_each(|number| dirty.node(&key, &node(number)));
-        assert!(dirty.take(&key).all);
         assert_eq!(dirty.take(&key), Work::default());
+    }
+
+    #[test]
+    fn nodes_that_are_put_back_join_those_that_came_meanwhile() {
+        let (dirty, key) = (Dirty::default(), ObjectKey::new("ns", "d"));
+        let node = |number: usize| Arc::<str>::from(format!("n{number}"));
+        dirty.node(&key, &node(1));
+        dirty.put_back(&key, HashSet::from([node(2), node(3)]));
+        assert_eq!(dirty.take(&key).nodes.len(), 3);
+        dirty.all(&key);
+        dirty.put_back(&key, HashSet::from([node(2)]));
+        assert!(dirty.take(&key).nodes.is_empty(), "all is all");
     }
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cache::Pod;
+use orlop_api::placement::{self, Reason};
+use orlop_client::informer::Cached;
+
+use crate::cache::{DaemonSetView, NodeView, Pod};
 
 /// Where a DaemonSet's pod should be, as placement decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,32 @@ pub struct NodeChoice {
     pub run: bool,
     /// A pod that is there may go on.
     pub keep: bool,
+    /// The node is Ready.
+    pub ready: bool,
+    /// An old pod there may be replaced for a newer one.
+    pub update: bool,
+    /// The taint for which no pod is created there, in words.
+    pub tainted: Option<Arc<str>>,
+}
+
+impl NodeChoice {
+    /// What `set` wants of `node`.
+    pub fn of(set: &DaemonSetView, node: &Cached<NodeView>) -> Self {
+        let placement = placement::should_run(&set.placed, &node.node);
+        Self {
+            name: node.key.name.clone(),
+            run: placement.run,
+            keep: placement.run || placement.continue_,
+            ready: node.is_ready(),
+            update: set.options.updates_node(node.node.metadata.labels.as_ref()),
+            tainted: placement.reasons.iter().find_map(|reason| match reason {
+                Reason::TaintToleration { taint } => {
+                    Some(format!("taint {}", orlop_api::taints::display(taint)).into())
+                }
+                _ => None,
+            }),
+        }
+    }
 }
 
 /// Pods by target node. Pods that are terminal **and** terminating are left out: a finished pod

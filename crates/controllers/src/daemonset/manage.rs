@@ -35,7 +35,9 @@ pub struct Changes {
     pub delete: Vec<Pod>,
     /// Those of `delete` that failed or succeeded, with their node: told as events.
     pub finished: Vec<(Pod, Arc<str>)>,
-    /// When to look again because a failed pod waits for its back-off.
+    /// Nodes where a failed pod waits for its back-off.
+    pub waiting: Vec<Arc<str>>,
+    /// When to look at them again.
     pub look_again: Option<SignedDuration>,
 }
 
@@ -65,6 +67,20 @@ pub fn manage(
 }
 
 impl Changes {
+    /// Whether one more node might ask for more than `max` creations or deletions.
+    pub fn is_full(&self, max: usize) -> bool {
+        self.create.len() >= max || self.delete.len() >= max
+    }
+
+    /// The nodes of what exceeds `max` creations or deletions.
+    pub fn beyond(&self, max: usize) -> HashSet<Arc<str>> {
+        let creations = self.create.iter().skip(max).cloned();
+        let deletions = self.delete.iter().skip(max);
+        creations
+            .chain(deletions.filter_map(|pod| pod.target.clone()))
+            .collect()
+    }
+
     /// Decides for one node.
     pub fn node(
         &mut self,
@@ -111,6 +127,7 @@ impl Changes {
                         node: node.name.clone(),
                     };
                     if let Some(wait) = backoff.wait(key, circumstances.now) {
+                        self.waiting.push(node.name.clone());
                         self.look_again = Some(self.look_again.map_or(wait, |other| other.min(wait)));
                         continue;
                     }

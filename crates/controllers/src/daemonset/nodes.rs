@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use orlop_api::placement;
 use orlop_client::informer::ObjectKey;
 
 use super::DaemonSets;
 use super::grouping::{NodeChoice, PodsByNode};
+use super::left_out::LeftOut;
 use super::manage::{Changes, Circumstances};
 use super::pacing::lock;
 use super::rolling::Current;
@@ -18,6 +18,7 @@ use super::settled::Settled;
 use super::status::OnNode;
 use super::strategy::Strategy;
 use super::sync::{SyncError, to_std};
+use super::write;
 use crate::cache::{BY_NODE, DaemonSet, Pod};
 
 /// A pass over all nodes holds for so long; then another one makes sure.
@@ -30,12 +31,17 @@ impl DaemonSets {
         settled.get(&set.key).is_some_and(|settled| {
             settled.is_about(set)
                 && settled.since.elapsed() < HOLDS_FOR
-                && (settled.is_updated() || Strategy::of(&set.set) == Strategy::OnDelete)
+                && (settled.is_updated() || !set.options.replaces(&Strategy::of(&set.set)))
         })
     }
 
     /// Remembers what a pass over all nodes found.
     pub(super) fn settle(&self, set: &DaemonSet, hash: String, nodes: &[NodeChoice], pods: &[Pod]) {
+        let mut left_out = LeftOut::default();
+        for node in nodes {
+            left_out.observe(&node.name, node.tainted.as_ref());
+        }
+        self.tell_left_out(set, &left_out);
         // Pods become available by the passing of time: such a set is always looked at whole.
         if set.min_ready_seconds() > 0 {
             return;
@@ -57,7 +63,7 @@ impl DaemonSets {
                 })
                 .collect()
         };
-        let settled = Settled::new(set, hash, found);
+        let settled = Settled::new(set, hash, found, left_out);
         lock(&self.settled).insert(set.key.clone(), settled);
         self.queue.add_after(set.key.clone(), HOLDS_FOR);
     }
@@ -66,14 +72,20 @@ impl DaemonSets {
     pub(super) async fn sync_nodes(
         &self,
         set: &DaemonSet,
-        nodes: &HashSet<Arc<str>>,
+        mut nodes: HashSet<Arc<str>>,
     ) -> Result<(), SyncError> {
+        let may_write = self.expectations.satisfied(&set.uid);
+        if !may_write && let Some(wait) = self.pause(&set.key) {
+            // What was written for other nodes comes back first, and each of it would be a look.
+            self.dirty.put_back(&set.key, nodes);
+            self.queue.add_after(set.key.clone(), wait);
+            return Ok(());
+        }
         let Some(mut settled) = lock(&self.settled).remove(&set.key) else {
             self.dirty.all(&set.key);
             self.queue.add(set.key.clone());
             return Ok(());
         };
-        let may_write = self.expectations.satisfied(&set.uid);
         let generation = set.template_generation();
         let now = Timestamp::now();
         let hash = settled.hash.clone();
@@ -92,10 +104,19 @@ impl DaemonSets {
             now,
         };
         let mut changes = Changes::default();
-        for node in nodes {
+        let mut left = HashSet::new();
+        if !may_write {
+            left.clone_from(&nodes);
+        }
+        for node in nodes.drain() {
+            if changes.is_full(write::WRITES_MAX) {
+                left.insert(node);
+                continue;
+            }
+            let node = &node;
             let pods = self.pods_on(set, node);
             let Some(choice) = self.choose(set, node) else {
-                settled.observe(node, None);
+                settled.observe(node, None, None);
                 // Bound ones are left to pod garbage collection, which makes sure the node is gone.
                 let unbound = pods
                     .into_iter()
@@ -107,46 +128,48 @@ impl DaemonSets {
             };
             let pods = PodsByNode::new(&pods);
             let pods = pods.on(node);
-            settled.observe(node, Some(OnNode::of(&current, &choice, pods)));
+            let found = OnNode::of(&current, &choice, pods);
+            settled.observe(node, Some(found), choice.tainted.as_ref());
             if may_write {
                 changes.node(&circumstances, &choice, pods, &mut lock(&self.backoff));
-            } else {
-                // What was written for other nodes comes back first.
-                self.dirty.node(&set.key, node);
             }
         }
+        left.extend(changes.beyond(write::WRITES_MAX));
+        if may_write && !left.is_empty() {
+            self.queue.add(set.key.clone());
+        }
+        left.extend(changes.waiting.drain(..));
+        self.dirty.put_back(&set.key, left);
         if let Some(wait) = changes.look_again {
-            nodes.iter().for_each(|node| self.dirty.node(&set.key, node));
             self.queue.add_after(set.key.clone(), to_std(wait));
         }
         for (pod, node) in &changes.finished {
             self.tell_finished(set, pod, node);
         }
-        let created_on = changes.create.clone();
         let mut created = Vec::new();
         self.write_pods(set, &hash, changes.create, changes.delete, &mut created)
             .await?;
         // Pods that were made now are seen when they come back; the status needn't wait for that.
-        for node in created_on.iter().take(created.len()) {
+        for pod in created {
+            let Some(node) = &pod.target else { continue };
             if let Some(choice) = self.choose(set, node) {
                 let mut pods = self.pods_on(set, node);
-                pods.extend(
-                    created
-                        .iter()
-                        .filter(|pod| pod.target.as_ref() == Some(node))
-                        .cloned(),
-                );
+                if pods.iter().all(|known| known.uid != pod.uid) {
+                    pods.push(pod.clone());
+                }
                 let pods = PodsByNode::new(&pods);
-                settled.observe(node, Some(OnNode::of(&current, &choice, pods.on(node))));
+                let found = OnNode::of(&current, &choice, pods.on(node));
+                settled.observe(node, Some(found), choice.tainted.as_ref());
             }
         }
         let mut counted = settled.status();
         counted.observed_generation = Some(set.observed_generation());
+        self.tell_left_out(set, &settled.left_out);
         lock(&self.settled).insert(set.key.clone(), settled);
         match self.pace(&set.key) {
             // A wave of changes becomes one status.
             Some(wait) => self.queue.add_after(set.key.clone(), wait),
-            None => self.write_counted(set, counted).await?,
+            None => self.write_counted(set, counted, None).await?,
         }
         Ok(())
     }
@@ -154,12 +177,7 @@ impl DaemonSets {
     fn choose(&self, set: &DaemonSet, node: &Arc<str>) -> Option<NodeChoice> {
         let key = ObjectKey::new("", node.clone());
         let node = self.cache.nodes.store().get(&key)?;
-        let placement = placement::should_run(&set.placed, &node.node);
-        Some(NodeChoice {
-            name: node.key.name.clone(),
-            run: placement.run,
-            keep: placement.run || placement.continue_,
-        })
+        Some(NodeChoice::of(set, &node))
     }
 
     fn pods_on(&self, set: &DaemonSet, node: &str) -> Vec<Pod> {

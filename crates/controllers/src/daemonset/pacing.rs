@@ -31,20 +31,22 @@ pub struct OwnWrites {
 }
 
 impl DaemonSets {
-    /// How long the next look at this DaemonSet has to wait; if not at all, the one after it will.
+    /// How long the next look at this DaemonSet has to wait, if at all.
+    pub(super) fn pause(&self, key: &ObjectKey) -> Option<Duration> {
+        let wait = lock(&self.paced).get(key)?.checked_duration_since(Instant::now());
+        wait.filter(|wait| !wait.is_zero())
+    }
+
+    /// The same; if not at all, the look after it will.
     pub(super) fn pace(&self, key: &ObjectKey) -> Option<Duration> {
-        let now = Instant::now();
-        let mut paced = lock(&self.paced);
-        if let Some(wait) = paced.get(key).and_then(|next| next.checked_duration_since(now))
-            && !wait.is_zero()
-        {
+        if let Some(wait) = self.pause(key) {
             return Some(wait);
         }
         let objects = self.cache.nodes.store().len() + self.cache.pods.store().len();
         let pause = PACE_PER_OBJECT
             .saturating_mul(u32::try_from(objects).unwrap_or(u32::MAX))
             .min(PACE_MAX);
-        paced.insert(key.clone(), now + pause);
+        lock(&self.paced).insert(key.clone(), Instant::now() + pause);
         None
     }
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use orlop_api::annotations::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_GENERATION};
 
 use super::grouping::{NodeChoice, PodsByNode};
-use super::strategy::Limits;
+use super::options::Options;
+use super::strategy::{Limits, Strategy};
 use crate::cache::Pod;
 
 /// What makes a pod an updated one, and available.
@@ -43,6 +44,54 @@ pub struct Replacements {
     pub create: Vec<Arc<str>>,
     /// Old pods to delete.
     pub delete: Vec<Pod>,
+    /// Old pods that go when there is room for it.
+    pub next: Vec<Pod>,
+    /// Nodes that count as lacking an available pod.
+    pub down: Vec<Arc<str>>,
+    /// Old pods that stay by request.
+    pub kept: usize,
+}
+
+/// The pass as `strategy` and `options` want it.
+pub fn replace(
+    current: &Current<'_>,
+    options: &Options,
+    strategy: &Strategy,
+    desired: usize,
+    nodes: &[NodeChoice],
+    pods: &PodsByNode,
+) -> Replacements {
+    if !options.replaces(strategy) {
+        return Replacements::default();
+    }
+    let limits = options.limits(strategy, desired);
+    let update = Update {
+        current,
+        limits,
+        skip_not_ready: options.skips_not_ready(),
+        strict: options.strict,
+        keep_old: options.keeps(desired),
+        nodes,
+    };
+    if limits.max_surge > 0 {
+        update.with_surge(desired, pods)
+    } else {
+        update.without_surge(pods)
+    }
+}
+
+/// All that one pass goes by. Without options: upstream's rules.
+struct Update<'a> {
+    current: &'a Current<'a>,
+    limits: Limits,
+    /// Nodes that aren't Ready neither count nor lose their pod.
+    skip_not_ready: bool,
+    /// Broken old pods too are replaced within the limit.
+    strict: bool,
+    /// Old pods that stay.
+    keep_old: usize,
+    /// By name.
+    nodes: &'a [NodeChoice],
 }
 
 /// A node's pods that aren't terminating, if there is at most one old and one updated of them.
@@ -82,103 +131,140 @@ fn all_nodes<'a>(
     pods.nodes().chain(missing.map(|node| (&node.name, &[][..])))
 }
 
-/// Deletes unavailable old pods, and available ones while the limit allows it. Creates nothing: the
-/// next manage pass does once the old pod is gone.
-pub fn without_surge(
-    current: &Current<'_>,
-    limits: Limits,
-    nodes: &[NodeChoice],
-    pods: &PodsByNode,
-) -> Replacements {
-    let mut unavailable = 0;
-    let mut broken = Vec::new();
-    let mut candidates = Vec::new();
-    for (_, pods) in all_nodes(nodes, pods) {
-        match current.on_node(pods) {
-            OnNode::Pods {
-                old: None,
-                updated: Some(updated),
-            } => {
-                unavailable += usize::from(!current.is_available(updated));
-            }
-            OnNode::Pods {
-                old: Some(old),
-                updated: None,
-            } if current.is_available(old) => {
-                candidates.push(old.clone());
-            }
-            OnNode::Pods {
-                old: Some(old),
-                updated: None,
-            } => {
-                unavailable += 1;
-                broken.push(old.clone());
-            }
-            // Nothing there, or more than belongs there, which the manage pass cleans up.
-            OnNode::TooMany | OnNode::Pods { .. } => unavailable += 1,
-        }
+impl Update<'_> {
+    fn choice(&self, name: &str) -> Option<&NodeChoice> {
+        let at = self.nodes.binary_search_by(|node| (*node.name).cmp(name)).ok()?;
+        self.nodes.get(at)
     }
-    candidates.truncate(limits.max_unavailable.saturating_sub(unavailable));
-    broken.extend(candidates);
-    Replacements {
-        create: Vec::new(),
-        delete: broken,
-    }
-}
 
-/// Creates new pods beside old ones within the limit, deletes old ones whose new one is available.
-pub fn with_surge(
-    current: &Current<'_>,
-    limits: Limits,
-    desired: usize,
-    nodes: &[NodeChoice],
-    pods: &PodsByNode,
-) -> Replacements {
-    let choice = |name: &str| {
-        nodes
-            .binary_search_by(|node| (*node.name).cmp(name))
-            .ok()
-            .map(|at| &nodes[at])
-    };
-    let (mut surge, mut available) = (0, 0);
-    let mut plan = Replacements::default();
-    let mut candidates = Vec::new();
-    let mut retirees = Vec::new();
-    for (node, pods) in all_nodes(nodes, pods) {
-        let OnNode::Pods { old, updated } = current.on_node(pods) else {
-            surge += 1;
-            continue;
-        };
-        available += usize::from(old.or(updated).is_some_and(|pod| current.is_available(pod)));
-        // A node that is gone: pod garbage collection removes what is bound there.
-        let Some(choice) = choice(node) else { continue };
-        match (old, updated) {
-            (None, _) => {}
-            (Some(old), None) if !current.is_available(old) => {
-                if choice.run {
-                    plan.create.push(node.clone());
-                } else {
-                    plan.delete.push(old.clone());
+    /// Whether the pass leaves the node out.
+    fn skips(&self, choice: Option<&NodeChoice>) -> bool {
+        self.skip_not_ready && choice.is_some_and(|choice| !choice.ready)
+    }
+
+    /// How many of so many old pods may go, since some are to stay.
+    fn spare(&self, old: usize) -> usize {
+        old.saturating_sub(self.keep_old)
+    }
+
+    /// Deletes unavailable old pods, and available ones while the limit allows it. Creates nothing:
+    /// the next manage pass does once the old pod is gone.
+    fn without_surge(&self, pods: &PodsByNode) -> Replacements {
+        let mut plan = Replacements::default();
+        let (mut broken, mut candidates) = (Vec::new(), Vec::new());
+        let (mut old_pods, mut replacing) = (0, 0);
+        for (node, pods) in all_nodes(self.nodes, pods) {
+            let choice = self.choice(node);
+            if self.skips(choice) {
+                continue;
+            }
+            let may_go = choice.is_none_or(|choice| choice.update);
+            match self.current.on_node(pods) {
+                OnNode::Pods {
+                    old: None,
+                    updated: Some(updated),
+                } => {
+                    if !self.current.is_available(updated) {
+                        plan.down.push(node.clone());
+                        replacing += 1;
+                    }
+                }
+                OnNode::Pods {
+                    old: Some(old),
+                    updated: None,
+                } => {
+                    old_pods += 1;
+                    let available = self.current.is_available(old);
+                    if !available {
+                        plan.down.push(node.clone());
+                    }
+                    if may_go {
+                        let which = if available { &mut candidates } else { &mut broken };
+                        which.push(old.clone());
+                    }
+                }
+                // Nothing there, or more than belongs there, which the manage pass cleans up.
+                OnNode::TooMany | OnNode::Pods { .. } => {
+                    plan.down.push(node.clone());
+                    replacing += 1;
                 }
             }
-            (Some(old), None) if !choice.run => retirees.push(old.clone()),
-            (Some(_), None) => candidates.push(node.clone()),
-            (Some(old), Some(updated)) if current.is_available(updated) => plan.delete.push(old.clone()),
-            (Some(_), Some(_)) => surge += 1,
         }
+        if self.strict {
+            broken.truncate(self.limits.max_unavailable.saturating_sub(replacing));
+        }
+        let room = self.limits.max_unavailable.saturating_sub(plan.down.len());
+        plan.next = candidates.split_off(room.min(candidates.len()));
+        broken.extend(candidates);
+        plan.delete = broken;
+        let spare = self.spare(old_pods);
+        plan.delete.truncate(spare);
+        plan.next.truncate(spare - plan.delete.len());
+        plan.kept = self.keep_old.min(old_pods);
+        plan
     }
-    candidates.truncate(limits.max_surge.saturating_sub(surge));
-    plan.create.extend(candidates);
-    // Moving between node groups must not drop below the desired number of available pods.
-    retirees.truncate(available.saturating_sub(desired));
-    plan.delete.extend(retirees);
-    plan
+
+    /// Creates new pods beside old ones within the limit, deletes old ones whose new one is available.
+    fn with_surge(&self, desired: usize, pods: &PodsByNode) -> Replacements {
+        let current = self.current;
+        let (mut surge, mut available, mut old_pods) = (0, 0_usize, 0);
+        let mut plan = Replacements::default();
+        let mut candidates = Vec::new();
+        let mut retirees = Vec::new();
+        for (node, pods) in all_nodes(self.nodes, pods) {
+            let choice = self.choice(node);
+            if self.skips(choice) {
+                continue;
+            }
+            let OnNode::Pods { old, updated } = current.on_node(pods) else {
+                surge += 1;
+                continue;
+            };
+            if old.or(updated).is_some_and(|pod| current.is_available(pod)) {
+                available += 1;
+            } else {
+                plan.down.push(node.clone());
+            }
+            // A node that is gone: pod garbage collection removes what is bound there.
+            let Some(choice) = choice else { continue };
+            old_pods += usize::from(old.is_some() && choice.run && updated.is_none());
+            match (old, updated) {
+                (None, _) => {}
+                (Some(old), None) if !current.is_available(old) => {
+                    if !choice.run {
+                        plan.delete.push(old.clone());
+                    } else if choice.update {
+                        plan.create.push(node.clone());
+                    }
+                }
+                (Some(old), None) if !choice.run => retirees.push(old.clone()),
+                (Some(_), None) if choice.update => candidates.push(node.clone()),
+                (Some(_), None) => {}
+                (Some(old), Some(updated)) if current.is_available(updated) => plan.delete.push(old.clone()),
+                (Some(_), Some(_)) => surge += 1,
+            }
+        }
+        if self.strict {
+            plan.create.truncate(self.limits.max_surge.saturating_sub(surge));
+            surge += plan.create.len();
+        }
+        candidates.truncate(self.limits.max_surge.saturating_sub(surge));
+        plan.create.extend(candidates);
+        plan.create.truncate(self.spare(old_pods));
+        plan.kept = self.keep_old.min(old_pods);
+        // Moving between node groups must not drop below the desired number of available pods.
+        retirees.truncate(available.saturating_sub(desired));
+        plan.delete.extend(retirees);
+        plan
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::{self, Updates};
     use super::super::testing::{choice, names, nodes, now, pod};
     use super::*;
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
     const FIVE: [&str; 5] = ["a", "b", "c", "d", "e"];
 
@@ -192,24 +278,34 @@ mod tests {
     }
 
     fn deletes(max_unavailable: usize, nodes: &[NodeChoice], pods: &[Pod]) -> Vec<String> {
-        let limits = Limits {
-            max_unavailable,
-            max_surge: 0,
-        };
-        names(&without_surge(&current(), limits, nodes, &PodsByNode::new(pods)).delete)
+        names(&with(&Options::default(), max_unavailable, 0, nodes, pods).delete)
     }
 
-    fn surge(
+    fn with(
+        options: &Options,
+        max_unavailable: usize,
         max_surge: usize,
-        desired: usize,
         nodes: &[NodeChoice],
         pods: &[Pod],
-    ) -> (Vec<String>, Vec<String>) {
-        let limits = Limits {
-            max_unavailable: 0,
-            max_surge,
+    ) -> Replacements {
+        let number = |number: usize| IntOrString::Int(i32::try_from(number).unwrap());
+        let strategy = Strategy::Rolling {
+            max_unavailable: number(max_unavailable),
+            max_surge: number(max_surge),
         };
-        let plan = with_surge(&current(), limits, desired, nodes, &PodsByNode::new(pods));
+        let desired = nodes.iter().filter(|node| node.run).count();
+        replace(
+            &current(),
+            options,
+            &strategy,
+            desired,
+            nodes,
+            &PodsByNode::new(pods),
+        )
+    }
+
+    fn surge(max_surge: usize, nodes: &[NodeChoice], pods: &[Pod]) -> (Vec<String>, Vec<String>) {
+        let plan = with(&Options::default(), 0, max_surge, nodes, pods);
         (
             plan.create.iter().map(ToString::to_string).collect(),
             names(&plan.delete),
@@ -274,7 +370,7 @@ mod tests {
     fn u07_pods_of_the_current_template_are_not_touched() {
         let by_generation = {
             let mut view = pod("p").on("a").ready().build().object.clone();
-            view.labels.insert(POD_TEMPLATE_GENERATION.into(), "2".into());
+            Arc::make_mut(&mut view.labels).insert(POD_TEMPLATE_GENERATION.into(), "2".into());
             Arc::new(orlop_client::informer::Cached {
                 key: orlop_client::informer::ObjectKey::new("ns", "p"),
                 uid: "p".into(),
@@ -289,21 +385,21 @@ mod tests {
     fn u09_surge_rounds_create_before_they_delete() {
         let nodes = nodes(FIVE);
         let mut pods: Vec<Pod> = FIVE.iter().map(|node| old(node)).collect();
-        assert_eq!(surge(2, 5, &nodes, &pods), (vec!["a".into(), "b".into()], vec![]));
+        assert_eq!(surge(2, &nodes, &pods), (vec!["a".into(), "b".into()], vec![]));
         pods.extend([new("a"), new("b")]);
         assert_eq!(
-            surge(2, 5, &nodes, &pods),
+            surge(2, &nodes, &pods),
             (vec!["c".into(), "d".into()], vec!["old-a".into(), "old-b".into()])
         );
         pods.drain(..2);
         pods.extend([new("c"), new("d")]);
         assert_eq!(
-            surge(2, 5, &nodes, &pods),
+            surge(2, &nodes, &pods),
             (vec!["e".into()], vec!["old-c".into(), "old-d".into()])
         );
         pods.drain(..2);
         pods.push(new("e"));
-        assert_eq!(surge(2, 5, &nodes, &pods), (vec![], vec!["old-e".into()]));
+        assert_eq!(surge(2, &nodes, &pods), (vec![], vec!["old-e".into()]));
     }
 
     #[test]
@@ -313,7 +409,7 @@ mod tests {
             pod("old-b").on("b").build(),
             pod("old-c").on("c").build(),
         ];
-        let (mut creates, _) = surge(1, 3, &nodes(["a", "b", "c"]), &pods);
+        let (mut creates, _) = surge(1, &nodes(["a", "b", "c"]), &pods);
         creates.sort();
         assert_eq!(creates, ["a", "b", "c"]);
     }
@@ -328,13 +424,87 @@ mod tests {
         ];
         let pods = [old("s"), old("y")];
         assert_eq!(
-            surge(1, 2, &nodes, &pods),
+            surge(1, &nodes, &pods),
             (vec!["s".into()], vec![]),
             "2 available, 2 desired"
         );
         let pods = [new("s"), new("z"), old("y")];
-        assert_eq!(surge(1, 2, &nodes, &pods).1, ["old-y"]);
+        assert_eq!(surge(1, &nodes, &pods).1, ["old-y"]);
         let nodes = [choice("s", false, true), choice("y", false, true)];
-        assert_eq!(surge(1, 0, &nodes, &[old("s"), old("y")]).1, ["old-s", "old-y"]);
+        assert_eq!(surge(1, &nodes, &[old("s"), old("y")]).1, ["old-s", "old-y"]);
+    }
+
+    /// Options from annotations, as users write them.
+    fn annotated(annotations: &[(&str, &str)]) -> Options {
+        let set = serde_json::json!({"metadata": {"annotations": annotations.iter().copied().collect::<std::collections::BTreeMap<_, _>>()}});
+        Options::of(&serde_json::from_value(set).unwrap())
+    }
+
+    #[test]
+    fn nodes_that_are_not_ready_hold_an_advanced_update_up_for_nobody() {
+        let mut nodes = nodes(FIVE);
+        for dead in [0, 1] {
+            nodes[dead].ready = false;
+        }
+        let pods = [
+            pod("old-a").on("a").build(),
+            pod("old-b").on("b").terminating().build(),
+            old("c"),
+            old("d"),
+            old("e"),
+        ];
+        assert_eq!(deletes(2, &nodes, &pods), ["old-a"], "upstream waits for a and b");
+        let options = annotated(&[
+            (options::UPDATE_STRATEGY, "AdvancedRollingUpdate"),
+            (options::MAX_UNAVAILABLE, "2"),
+        ]);
+        assert_eq!(options.updates, Updates::Advanced);
+        let plan = with(&options, 1, 0, &nodes, &pods);
+        assert_eq!(names(&plan.delete), ["old-c", "old-d"]);
+        assert!(plan.down.is_empty());
+    }
+
+    #[test]
+    fn a_strict_budget_holds_for_broken_old_pods_too() {
+        let pods: Vec<Pod> = FIVE.iter().map(|node| pod(node).on(node).build()).collect();
+        let strict = annotated(&[(options::STRICT_BUDGET, "true")]);
+        assert_eq!(
+            names(&with(&strict, 2, 0, &nodes(FIVE), &pods).delete),
+            ["a", "b"]
+        );
+        let pods = [
+            new("a"),
+            pod("new-b").on("b").hash("new").build(),
+            pods[2].clone(),
+            old("d"),
+        ];
+        let nodes = nodes(["a", "b", "c", "d"]);
+        assert!(
+            with(&strict, 1, 0, &nodes, &pods).delete.is_empty(),
+            "b is being replaced"
+        );
+        assert_eq!(names(&with(&strict, 2, 0, &nodes, &pods).delete), ["c"]);
+    }
+
+    #[test]
+    fn partition_pause_and_selector_keep_old_pods() {
+        let pods: Vec<Pod> = FIVE.iter().map(|node| old(node)).collect();
+        let mut nodes = nodes(FIVE);
+        let plan = with(&annotated(&[(options::PARTITION, "60%")]), 5, 0, &nodes, &pods);
+        assert_eq!(
+            (names(&plan.delete), plan.kept),
+            (vec!["old-a".to_owned(), "old-b".into()], 3)
+        );
+        let plan = with(&annotated(&[(options::PARTITION, "4")]), 0, 5, &nodes, &pods);
+        assert_eq!(plan.create.len(), 1);
+        assert!(
+            with(&annotated(&[(options::PAUSED, "true")]), 5, 0, &nodes, &pods)
+                .delete
+                .is_empty()
+        );
+        nodes[0].update = false;
+        nodes[2].update = false;
+        let plan = with(&annotated(&[(options::SELECTOR, "zone=b")]), 2, 0, &nodes, &pods);
+        assert_eq!(names(&plan.delete), ["old-b", "old-d"]);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::DaemonSetStatus;
 use tokio::time::Instant;
 
+use super::left_out::LeftOut;
 use super::status::{self, OnNode};
 use crate::cache::DaemonSet;
 
@@ -20,11 +21,13 @@ pub struct Settled {
     pub since: Instant,
     nodes: HashMap<Arc<str>, OnNode>,
     totals: status::Totals,
+    /// Nodes left out for a taint.
+    pub left_out: LeftOut,
 }
 
 impl Settled {
     /// From what there is on each node.
-    pub fn new(set: &DaemonSet, hash: String, nodes: HashMap<Arc<str>, OnNode>) -> Self {
+    pub fn new(set: &DaemonSet, hash: String, nodes: HashMap<Arc<str>, OnNode>, left_out: LeftOut) -> Self {
         let mut totals = status::Totals::default();
         nodes.values().for_each(|node| totals.add(*node));
         Self {
@@ -34,6 +37,7 @@ impl Settled {
             since: Instant::now(),
             nodes,
             totals,
+            left_out,
         }
     }
 
@@ -43,7 +47,8 @@ impl Settled {
     }
 
     /// What there is on `node` now; `None` if the node is gone.
-    pub fn observe(&mut self, node: &Arc<str>, now: Option<OnNode>) {
+    pub fn observe(&mut self, node: &Arc<str>, now: Option<OnNode>, tainted: Option<&Arc<str>>) {
+        self.left_out.observe(node, tainted);
         let before = match now {
             Some(now) => {
                 self.totals.add(now);
@@ -101,14 +106,14 @@ mod tests {
                 .iter()
                 .map(|(number, node)| (name(*number), *node))
                 .collect();
-            Settled::new(&set, "hash".into(), nodes)
+            Settled::new(&set, "hash".into(), nodes, LeftOut::default())
         };
         let mut settled = all(&[(0, running), (1, wanted), (2, running)]);
         assert!(settled.is_about(&set) && settled.is_updated());
-        settled.observe(&name(1), Some(running));
-        settled.observe(&name(0), None);
-        settled.observe(&name(7), Some(wanted));
-        settled.observe(&name(8), None);
+        settled.observe(&name(1), Some(running), None);
+        settled.observe(&name(0), None, None);
+        settled.observe(&name(7), Some(wanted), None);
+        settled.observe(&name(8), None, None);
         assert_eq!(
             settled.status(),
             all(&[(1, running), (2, running), (7, wanted)]).status()
@@ -119,6 +124,7 @@ mod tests {
                 updated: false,
                 ..running
             }),
+            None,
         );
         assert!(!settled.is_updated(), "a rollout looks at all nodes");
     }

@@ -1,7 +1,9 @@
 //! The numbers a DaemonSet shows (contract §3.9).
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSetStatus;
 
+use super::conditions;
 use super::grouping::NodeChoice;
 use super::rolling::Current;
 use crate::cache::Pod;
@@ -104,15 +106,23 @@ pub fn says_the_same(old: &DaemonSetStatus, new: &DaemonSetStatus) -> bool {
         ]
     };
     numbers(old) == numbers(new)
+        && conditions::are_told(
+            old.conditions.as_ref(),
+            new.conditions.as_deref().unwrap_or_default(),
+        )
         && old.observed_generation.unwrap_or(0) >= new.observed_generation.unwrap_or(0)
 }
 
-/// `counted` as it is written over `old`: conditions and the collision count are not ours to drop,
+/// `counted` as it is written over `old`: conditions of others and the collision count are not ours to drop,
 /// counters that upstream omits when zero are omitted.
-pub fn to_write(old: &DaemonSetStatus, counted: &DaemonSetStatus) -> DaemonSetStatus {
+pub fn to_write(old: &DaemonSetStatus, counted: &DaemonSetStatus, now: Timestamp) -> DaemonSetStatus {
     let omit_zero = |number: Option<i32>| number.filter(|number| *number != 0);
     DaemonSetStatus {
-        conditions: old.conditions.clone(),
+        conditions: conditions::merge(
+            old.conditions.as_ref(),
+            counted.conditions.as_deref().unwrap_or_default(),
+            now,
+        ),
         collision_count: old.collision_count,
         updated_number_scheduled: omit_zero(counted.updated_number_scheduled),
         number_available: omit_zero(counted.number_available),
@@ -216,7 +226,7 @@ mod tests {
             number_ready: 3,
             ..DaemonSetStatus::default()
         };
-        let written = serde_json::to_value(to_write(&old, &counted)).unwrap();
+        let written = serde_json::to_value(to_write(&old, &counted, now())).unwrap();
         assert_eq!(
             written,
             serde_json::json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0,

@@ -79,7 +79,7 @@ impl Strategy {
 }
 
 /// An absolute number, or a percentage of `total` rounded up. What validation refuses counts as 0.
-fn resolve(value: &IntOrString, total: usize) -> usize {
+pub fn resolve(value: &IntOrString, total: usize) -> usize {
     match value {
         IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
         IntOrString::String(text) => text

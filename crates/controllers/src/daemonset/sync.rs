@@ -1,6 +1,7 @@
 //! One sync of one DaemonSet (contract §3.2): snapshot, ask the pure parts, write.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -17,11 +18,12 @@ use orlop_client::informer::ObjectKey;
 use super::DaemonSets;
 use super::grouping::{NodeChoice, PodsByNode};
 use super::manage::{Circumstances, manage};
+use super::options::Updates;
 use super::pacing::{BEHIND_RETRY, lock};
 use super::rolling::{self, Current};
 use super::status::{OnNode, Totals};
 use super::strategy::Strategy;
-use super::{status, write};
+use super::{conditions, status, write};
 use crate::api_error;
 use crate::cache::{BY_CONTROLLER, DaemonSet, ORPHANS_BY_NAMESPACE, Phase, Pod};
 use crate::owned::status::metadata_api;
@@ -47,6 +49,7 @@ impl DaemonSets {
             lock(&self.settled).remove(key);
             self.dirty.take(key);
             lock(&self.paced).remove(key);
+            lock(&self.told).remove(key);
             return Ok(());
         };
         if set.is_terminating() || set.selector.is_everything() {
@@ -58,7 +61,7 @@ impl DaemonSets {
         }
         let work = self.dirty.take(key);
         let done = if !work.all && self.is_settled(&set) {
-            self.sync_nodes(&set, &work.nodes).await
+            self.sync_nodes(&set, work.nodes).await
         } else if let Some(wait) = self.pace(key) {
             self.dirty.all(key);
             self.queue.add_after(key.clone(), wait);
@@ -82,7 +85,7 @@ impl DaemonSets {
             self.dirty.all(&set.key);
             let pods = self.owned_pods(set);
             return self
-                .write_status(set, &current.hash, &nodes, &pods, set.observed_generation())
+                .write_status(set, &current.hash, &nodes, &pods, set.observed_generation(), None)
                 .await;
         }
         let mut created = Vec::new();
@@ -92,28 +95,35 @@ impl DaemonSets {
         let known: HashSet<&ObjectKey> = pods.iter().map(|pod| &pod.key).collect();
         created.retain(|pod| !known.contains(&pod.key));
         pods.append(&mut created);
+        let failure = progress.as_ref().err().map(ToString::to_string);
         let status = self
-            .write_status(set, &current.hash, &nodes, &pods, set.generation())
+            .write_status(
+                set,
+                &current.hash,
+                &nodes,
+                &pods,
+                set.generation(),
+                failure.as_deref(),
+            )
             .await;
-        let more = progress?;
+        let left = progress?;
         status?;
-        if more {
-            self.dirty.all(&set.key);
+        self.settle(set, current.hash, &nodes, &pods);
+        if !left.is_empty() {
+            self.dirty.put_back(&set.key, left);
             self.queue.add(set.key.clone());
-        } else {
-            self.settle(set, current.hash, &nodes, &pods);
         }
         Ok(())
     }
 
-    /// Manage pass, rolling update, pruning. Whether there was too much for one sync.
+    /// Manage pass, rolling update, pruning. The nodes for which there was too much for one sync.
     async fn progress(
         &self,
         set: &DaemonSet,
         current: &super::revisions::CurrentRevision,
         nodes: &[NodeChoice],
         created: &mut Vec<Pod>,
-    ) -> Result<bool, SyncError> {
+    ) -> Result<HashSet<Arc<str>>, SyncError> {
         let claimed = self.claim_pods(set).await?;
         let pods = PodsByNode::new(&claimed);
         let strategy = Strategy::of(&set.set);
@@ -131,18 +141,18 @@ impl DaemonSets {
             manage(&circumstances, nodes, &pods, &mut backoff)
         };
         if let Some(wait) = changes.look_again {
-            self.dirty.all(&set.key);
+            self.dirty
+                .put_back(&set.key, changes.waiting.iter().cloned().collect());
             self.queue.add_after(set.key.clone(), to_std(wait));
         }
         for (pod, node) in &changes.finished {
             self.tell_finished(set, pod, node);
         }
-        let more = changes.create.len().max(changes.delete.len()) > write::WRITES_MAX;
+        let left = changes.beyond(write::WRITES_MAX);
         self.write_pods(set, &current.hash, changes.create, changes.delete, created)
             .await?;
-        if self.expectations.satisfied(&set.uid) && strategy != Strategy::OnDelete {
+        if self.expectations.satisfied(&set.uid) && set.options.replaces(&strategy) {
             let desired = nodes.iter().filter(|node| node.run).count();
-            let limits = strategy.limits(desired);
             let generation = set.template_generation();
             let template = Current {
                 hash: &current.hash,
@@ -150,11 +160,12 @@ impl DaemonSets {
                 min_ready_seconds: set.min_ready_seconds(),
                 now,
             };
-            let replacements = if limits.max_surge > 0 {
-                rolling::with_surge(&template, limits, desired, nodes, &pods)
-            } else {
-                rolling::without_surge(&template, limits, nodes, &pods)
-            };
+            let mut replacements =
+                rolling::replace(&template, &set.options, &strategy, desired, nodes, &pods);
+            if let Some(parallel) = set.options.pre_pull {
+                self.pre_pull(set, &current.hash, parallel, &mut replacements)
+                    .await?;
+            }
             self.write_pods(
                 set,
                 &current.hash,
@@ -164,15 +175,25 @@ impl DaemonSets {
             )
             .await?;
         }
+        if set.options.updates == Updates::OverTheAir {
+            let generation = set.template_generation();
+            let template = Current {
+                hash: &current.hash,
+                generation: generation.as_deref(),
+                min_ready_seconds: 0,
+                now,
+            };
+            self.tell_upgrades(set, &template, &claimed).await?;
+        }
         self.prune(set, &current.history, &claimed).await?;
-        Ok(more)
+        Ok(left)
     }
 
     pub(super) async fn write_pods(
         &self,
         set: &DaemonSet,
         hash: &str,
-        create: Vec<std::sync::Arc<str>>,
+        create: Vec<Arc<str>>,
         delete: Vec<Pod>,
         created: &mut Vec<Pod>,
     ) -> Result<(), SyncError> {
@@ -210,12 +231,7 @@ impl DaemonSets {
         let store = self.cache.nodes.store();
         let mut nodes = Vec::with_capacity(store.len());
         store.for_each(|node| {
-            let placement = placement::should_run(&set.placed, &node.node);
-            nodes.push(NodeChoice {
-                name: node.key.name.clone(),
-                run: placement.run,
-                keep: placement.run || placement.continue_,
-            });
+            nodes.push(NodeChoice::of(set, node));
         });
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         nodes
@@ -259,6 +275,7 @@ impl DaemonSets {
         nodes: &[NodeChoice],
         pods: &[Pod],
         observed_generation: i64,
+        failure: Option<&str>,
     ) -> Result<(), SyncError> {
         let generation = set.template_generation();
         let current = Current {
@@ -279,22 +296,25 @@ impl DaemonSets {
             self.dirty.all(&set.key);
             self.queue.add_after(set.key.clone(), Duration::from_secs(wait));
         }
-        self.write_counted(set, counted).await
+        self.write_counted(set, counted, failure).await
     }
 
     /// Writes the status if it tells something new.
     pub(super) async fn write_counted(
         &self,
         set: &DaemonSet,
-        counted: DaemonSetStatus,
+        mut counted: DaemonSetStatus,
+        failure: Option<&str>,
     ) -> Result<(), SyncError> {
+        counted.conditions = Some(conditions::of(set, &counted, failure));
+        let now = Timestamp::now();
         let mut object = set.set.clone();
         let old = object.status.clone().unwrap_or_default();
         if status::says_the_same(&old, &counted) {
             return Ok(());
         }
         let api: Api<apps::DaemonSet> = Api::namespaced(self.client.clone(), &set.key.namespace);
-        object.status = Some(status::to_write(&old, &counted));
+        object.status = Some(status::to_write(&old, &counted, now));
         let answer = api
             .replace_status(&set.key.name, &PostParams::default(), &object)
             .await;
@@ -312,6 +332,7 @@ impl DaemonSets {
                 live.status = Some(status::to_write(
                     &live.status.clone().unwrap_or_default(),
                     &counted,
+                    now,
                 ));
                 api.replace_status(&set.key.name, &PostParams::default(), &live)
                     .await?

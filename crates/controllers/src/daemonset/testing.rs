@@ -13,5 +13,8 @@ pub fn choice(name: &str, run: bool, keep: bool) -> NodeChoice {
         name: name.into(),
         run,
         keep,
+        ready: true,
+        update: true,
+        tainted: None,
     }
 }

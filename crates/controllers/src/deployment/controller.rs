@@ -73,7 +73,7 @@ impl Triggers {
     }
 
     fn owner(&self, namespace: &Arc<str>, controller: Option<&ControllerRef>) -> Option<Deployment> {
-        let controller = controller.filter(|controller| controller.kind == "Deployment")?;
+        let controller = controller.filter(|controller| *controller.kind == *"Deployment")?;
         let key = ObjectKey {
             namespace: namespace.clone(),
             name: controller.name.clone(),
@@ -111,7 +111,7 @@ impl Triggers {
         let (true, Some(pod), Some(cache)) = (over, &change.old, self.cache.upgrade()) else {
             return;
         };
-        let Some(controller) = pod.controller.as_ref().filter(|c| c.kind == "ReplicaSet") else {
+        let Some(controller) = pod.controller.as_ref().filter(|c| *c.kind == *"ReplicaSet") else {
             return;
         };
         let key = ObjectKey {

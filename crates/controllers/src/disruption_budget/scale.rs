@@ -52,13 +52,13 @@ fn of(
         namespace: namespace.clone(),
         name: controller.name.clone(),
     };
-    match controller.kind.as_str() {
+    match &*controller.kind {
         "ReplicaSet" => {
             let Some(set) = cache.replica_sets.store().get(&key) else {
                 return Ok(None);
             };
             match &set.controller {
-                Some(owner) if owner.kind == "Deployment" => of(cache, namespace, owner),
+                Some(owner) if *owner.kind == *"Deployment" => of(cache, namespace, owner),
                 _ => Ok(Some((set.uid.clone(), set.replicas))),
             }
         }

@@ -173,5 +173,5 @@ fn has_job(cache: &Cache, pod: &Pod) -> bool {
         name: name.clone(),
     };
     // Who tracks pods under another kind knows himself when to let go.
-    kind != "Job" || cache.jobs.store().get(&key).is_some_and(|job| job.uid == *uid)
+    **kind != *"Job" || cache.jobs.store().get(&key).is_some_and(|job| job.uid == *uid)
 }

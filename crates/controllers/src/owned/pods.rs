@@ -11,6 +11,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use orlop_api::placement::daemon::generate_name;
 use orlop_client::events::{EventType, Recorder};
+use orlop_client::informer::Lean;
 
 use super::{Expectations, slow_start};
 use crate::api_error;
@@ -62,7 +63,7 @@ pub fn from_template(template: &PodTemplateSpec, owner: &OwnerReference, namespa
 /// The pods of one owner, as something to write to.
 pub struct OwnedPods<'a> {
     /// The pods of the owner's namespace.
-    pub api: Api<core::Pod>,
+    pub api: Api<Lean<core::Pod>>,
     /// Tells what happened.
     pub recorder: &'a Recorder,
     /// Learns what to wait for.
@@ -113,7 +114,7 @@ impl OwnedPods<'_> {
 
     /// Creates an expected pod. None if nothing can be created any more in its namespace.
     pub async fn create(&self, pod: &core::Pod) -> Result<Option<Pod>, kube::Error> {
-        match self.api.create(&PostParams::default(), pod).await {
+        match self.api.create(&PostParams::default(), &Lean(pod.clone())).await {
             Ok(pod) => {
                 let pod = cached::<PodView>(pod);
                 self.tell(

@@ -1,5 +1,6 @@
 //! Builders for the cases of the controllers' tests.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +17,11 @@ pub fn ago(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
 }
 
+/// One label.
+pub fn labelled(key: &str, value: &str) -> Arc<BTreeMap<String, String>> {
+    Arc::new([(key.to_owned(), value.to_owned())].into())
+}
+
 pub struct PodBuilder {
     name: String,
     view: PodView,
@@ -24,11 +30,7 @@ pub struct PodBuilder {
 /// A pending pod called `name` with the hash `old`.
 pub fn pod(name: &str) -> PodBuilder {
     let view = PodView {
-        labels: [(
-            orlop_api::annotations::CONTROLLER_REVISION_HASH.to_owned(),
-            "old".to_owned(),
-        )]
-        .into(),
+        labels: labelled(orlop_api::annotations::CONTROLLER_REVISION_HASH, "old"),
         controller: None,
         node: None,
         target: None,
@@ -37,11 +39,12 @@ pub fn pod(name: &str) -> PodBuilder {
         created: Some(ago(100)),
         ready: Ready::Absent,
         evicted: false,
-        tolerations: Box::default(),
+        tolerations: Arc::default(),
         restarts: Restarts::default(),
         deletion_cost: 0,
         address: None,
         job: None,
+        needs_upgrade: None,
     };
     PodBuilder {
         name: name.to_owned(),
@@ -65,7 +68,7 @@ impl PodBuilder {
     }
 
     pub fn hash(mut self, hash: &str) -> Self {
-        self.view.labels.insert(
+        Arc::make_mut(&mut self.view.labels).insert(
             orlop_api::annotations::CONTROLLER_REVISION_HASH.to_owned(),
             hash.to_owned(),
         );
@@ -92,7 +95,7 @@ impl PodBuilder {
     }
 
     pub fn label(mut self, key: &str, value: &str) -> Self {
-        self.view.labels.insert(key.to_owned(), value.to_owned());
+        Arc::make_mut(&mut self.view.labels).insert(key.to_owned(), value.to_owned());
         self
     }
 

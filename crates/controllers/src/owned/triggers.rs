@@ -60,7 +60,7 @@ impl<O: OwnerView> PodTriggers<O> {
 
     /// The owner that `controller` means, if it is the one we know.
     pub fn owner(&self, namespace: &Arc<str>, controller: Option<&ControllerRef>) -> Option<Arc<Cached<O>>> {
-        let controller = controller.filter(|controller| controller.kind == O::KIND)?;
+        let controller = controller.filter(|controller| *controller.kind == *O::KIND)?;
         let key = ObjectKey {
             namespace: namespace.clone(),
             name: controller.name.clone(),

@@ -103,8 +103,16 @@ impl Cluster {
 
     /// Plays the node agents of all nodes: bound pods run and are ready, deleted ones go.
     pub fn run_agents(&self) {
+        self.run_agents_until(self.agents.clone());
+    }
+
+    /// The same, after they were stopped.
+    pub fn run_agents_again(&self) {
+        self.run_agents_until(self.stop.child_token());
+    }
+
+    fn run_agents_until(&self, stop: CancellationToken) {
         let client = self.client.clone();
-        let stop = self.agents.clone();
         tokio::spawn(async move {
             let pods = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default())
                 .default_backoff()
@@ -315,7 +323,11 @@ async fn agent(client: &kube::Client, pod: Pod) {
             .as_deref()
             .unwrap_or_default()
             .starts_with("broken");
-        let image = spec.containers[0].image.as_deref().unwrap_or_default();
+        let image = match spec.restart_policy.as_deref() {
+            // Whatever it runs once ends well.
+            Some("Never") if spec.containers[0].command.is_some() => "done",
+            _ => spec.containers[0].image.as_deref().unwrap_or_default(),
+        };
         if let Some(patch) = ended(image, &spec.containers[0].name) {
             ignore(
                 pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod certificates;
+mod daemon_set_extras;
 mod daemon_sets;
 mod deletion;
 mod deployments;

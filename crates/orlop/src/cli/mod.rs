@@ -5,6 +5,7 @@ mod cluster;
 mod etcd;
 mod hollow;
 mod inert;
+mod insight;
 mod manifests;
 mod parts;
 mod store;
@@ -15,6 +16,7 @@ pub use cluster::{
 };
 pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use hollow::HollowArgs;
+pub use insight::{ClusterArgs, PlanArgs, Subject, WhyArgs};
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
 pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
@@ -78,6 +80,10 @@ pub enum Command {
     Pods(PodsArgs),
     /// Look after the store of a node: check it, back it up, restore it.
     Store(StoreArgs),
+    /// Say of each node why a DaemonSet has a pod there or not, or of a pod why it is where it is.
+    Why(WhyArgs),
+    /// Say what applying a DaemonSet would do, on which nodes and in what order, without doing it.
+    Plan(PlanArgs),
     /// Register nodes without machines, whose pods run on nothing, to see how a control plane does with thousands.
     Hollow(HollowArgs),
     /// Print a completion script for a shell.

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod down;
 pub mod etcd;
 pub mod hollow;
+pub mod insight;
 pub mod kubelet;
 pub mod led;
 pub mod listings;
