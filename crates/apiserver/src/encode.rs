@@ -68,18 +68,42 @@ pub fn json(value: &Value) -> Vec<u8> {
 
 /// What every stored object of this resource begins with, up to and including metadata's brace.
 pub fn head(resource: &Resource) -> String {
-    format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{{"#,
+    head_of(resource.kind, &resource.api_version())
+}
+
+/// The same for any kind.
+pub fn head_of(kind: &str, api_version: &str) -> String {
+    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"#)
+}
+
+/// Whether these bytes begin as stored objects of this resource do.
+pub fn has_head(bytes: &[u8], resource: &Resource) -> bool {
+    let slash = if resource.group.is_empty() { "" } else { "/" };
+    let parts = [
+        r#"{"kind":""#,
         resource.kind,
-        resource.api_version()
-    )
+        r#"","apiVersion":""#,
+        resource.group,
+        slash,
+        resource.version,
+        r#"","metadata":{"#,
+    ];
+    let rest = parts
+        .iter()
+        .try_fold(bytes, |rest, part| rest.strip_prefix(part.as_bytes()));
+    rest.is_some()
 }
 
 /// The bytes to store: no resourceVersion, no selfLink.
 pub fn stored(resource: &Resource, object: &Value) -> Bytes {
+    stored_with(&head(resource), object)
+}
+
+/// The same behind a head that the caller has.
+pub fn stored_with(head: &str, object: &Value) -> Bytes {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
-        append_stored(scratch, resource, object);
+        append_stored(scratch, head, object);
         // As large as what the cache makes of it: when this is freed, the next of its size takes its place, and the
         // objects that stay lie side by side.
         let mut out = Vec::with_capacity(scratch.len() + LINE_BYTES);
@@ -100,8 +124,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-fn append_stored(out: &mut Vec<u8>, resource: &Resource, object: &Value) {
-    out.extend_from_slice(head(resource).as_bytes());
+fn append_stored(out: &mut Vec<u8>, head: &str, object: &Value) {
+    out.extend_from_slice(head.as_bytes());
     let mut first = true;
     if let Some(metadata) = object.get("metadata").and_then(Value::as_object) {
         for (key, value) in metadata {

@@ -13,6 +13,7 @@
 //! | `admission` | rules between kinds, one a file |
 //! | `custom` | resources that CustomResourceDefinitions declare |
 //! | `cache` | every object's bytes once, and the recent past |
+//! | `encryption` | values at rest |
 //! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `outbound` | asking others' HTTPS servers |
 //! | `aggregation` | API groups that other servers serve |
@@ -30,8 +31,6 @@
 //! A write goes to the store first and is answered once the cache has seen it, so that every client
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
 //! cache to be there.
-//!
-//! Deliberately absent: webhooks for authentication and authorization; conversion webhooks.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
@@ -44,6 +43,7 @@ mod cache;
 mod custom;
 mod discovery;
 mod encode;
+mod encryption;
 mod event_leases;
 mod flow;
 mod health;
@@ -63,10 +63,14 @@ mod usage;
 pub use admission::UnknownPlugin;
 pub use aggregation::ProxyIdentity;
 pub use audit::{AuditConfig, AuditError, AuditLog, PolicyError};
-pub use authn::{AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, UserInfo};
-pub use authz::{AuthorizationMode, UnknownMode};
+pub use authn::{
+    AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, TokenWebhookConfig, UserInfo,
+};
+pub use authz::{AccessWebhookConfig, AuthorizationMode, UnknownMode};
 pub use discovery::GIT_VERSION;
+pub use encryption::{Encryption, EncryptionError};
 pub use flow::FlowConfig;
 pub use http::{Body, InProcess, ServeError};
+pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};

@@ -5,15 +5,17 @@ use crate::audit::{Audit, AuditConfig, AuditError};
 use crate::authn::{
     Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
 };
-use crate::authz::{AuthorizationMode, Grants, Rbac};
+use crate::authz::{AccessWebhook, AccessWebhookConfig, AuthorizationMode, Grants, Rbac};
 use crate::bootstrap;
 use crate::cache::{self, Cache};
 use crate::custom;
+use crate::encryption::{Encryption, Sealed};
 use crate::event_leases::EventLeases;
 use crate::flow::{Flow, FlowConfig};
 use crate::http::{InProcess, ServeError};
 use crate::kubelet::KubeletClient;
 use crate::metrics::{Metrics, Timed};
+use crate::outbound::RemoteError;
 use crate::registry::{Recent, ServiceNetwork, Turns};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
@@ -60,6 +62,8 @@ pub struct Config {
     pub authentication: AuthenticationConfig,
     /// Who decides what they may do.
     pub authorization: Vec<AuthorizationMode>,
+    /// Who is asked in the mode Webhook.
+    pub access_webhook: Option<AccessWebhookConfig>,
     /// How many requests are answered at the same time.
     pub flow: FlowConfig,
     /// What is written down of requests, if anything.
@@ -68,6 +72,8 @@ pub struct Config {
     pub proxy_identity: Option<ProxyIdentity>,
     /// Admission plugins that are turned off, by upstream's names.
     pub disabled_admission: Vec<String>,
+    /// How values are sealed before they are stored.
+    pub encryption: Option<Encryption>,
     /// Where Services get their addresses and ports.
     pub services: ServiceNetwork,
     /// Ends the server: watches are closed, the cache stops.
@@ -83,10 +89,12 @@ impl Config {
             enabled_admission: Vec::new(),
             authentication: AuthenticationConfig::default(),
             authorization: AuthorizationMode::DEFAULT.to_vec(),
+            access_webhook: None,
             flow: FlowConfig::default(),
             audit: None,
             proxy_identity: None,
             disabled_admission: Vec::new(),
+            encryption: None,
             services: ServiceNetwork::default(),
             shutdown: CancellationToken::new(),
         }
@@ -106,17 +114,22 @@ pub enum StartError {
     Authentication(#[from] AuthenticationError),
     #[error(transparent)]
     Audit(#[from] AuditError),
+    #[error("the authorization webhook: {0}")]
+    AccessWebhook(#[from] RemoteError),
 }
 
 /// The API over one store. See the crate's documentation.
 pub struct ApiServer {
     advertise: SocketAddr,
     pub(crate) store: Arc<dyn Store>,
+    /// The same, if it seals what it stores.
+    sealed: Option<Arc<Sealed>>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
     pub(crate) authentication: Authentication,
     pub(crate) authorization: Vec<AuthorizationMode>,
+    pub(crate) access_webhook: Option<AccessWebhook>,
     pub(crate) flow: Flow,
     pub(crate) audit: Option<Audit>,
     pub(crate) aggregation: Aggregation,
@@ -132,6 +145,8 @@ pub struct ApiServer {
     pub(crate) metrics: Metrics,
     /// Events as protobuf, encoded once for all who watch.
     pub(crate) recent: Recent,
+    /// Custom objects in other versions than their own.
+    pub(crate) converted: custom::Converted,
     event_leases: EventLeases,
     rbac: Rbac,
     fed: Arc<AtomicBool>,
@@ -149,12 +164,19 @@ impl ApiServer {
         let client_ca = config.authentication.client_ca.clone();
         let front_proxy = config.authentication.front_proxy.clone();
         let authentication = Authentication::new(config.authentication)?;
+        let access_webhook = config.access_webhook.map(AccessWebhook::new).transpose()?;
         let metrics = Metrics::default();
         let audit = config
             .audit
             .map(|config| Audit::new(config, metrics.audit.clone()))
             .transpose()?;
-        let store: Arc<dyn Store> = Arc::new(Timed::new(store, metrics.store.clone()));
+        let timed: Arc<dyn Store> = Arc::new(Timed::new(store, metrics.store.clone()));
+        let sealed = config.encryption;
+        let sealed = sealed.map(|encryption| Arc::new(Sealed::new(timed.clone(), encryption)));
+        let store: Arc<dyn Store> = match &sealed {
+            Some(sealed) => sealed.clone(),
+            None => timed,
+        };
         let cache = Arc::new(Cache::new());
         let watch = cache::fill(&cache, &store).await?;
         let fed = Arc::new(AtomicBool::new(true));
@@ -170,6 +192,7 @@ impl ApiServer {
         let server = Arc::new(Self {
             advertise: config.advertise,
             store,
+            sealed,
             rbac: Rbac::new(cache.clone()),
             hooks: Hooks::new(cache.clone()),
             cache: cache.clone(),
@@ -180,6 +203,7 @@ impl ApiServer {
             accounts: config.tokens.map(Accounts::new),
             authentication,
             authorization: config.authorization,
+            access_webhook,
             flow: Flow::new(config.flow, cache.clone()),
             audit,
             aggregation: Aggregation::new(cache.clone(), config.proxy_identity),
@@ -189,6 +213,7 @@ impl ApiServer {
             shutdown,
             metrics,
             recent: Recent::default(),
+            converted: custom::Converted::default(),
             event_leases: EventLeases::default(),
             fed,
         });
@@ -249,6 +274,14 @@ impl ApiServer {
         let now = self.store.status().await?.revision;
         self.cache.reach(now.0).await;
         Ok(())
+    }
+
+    /// Whether what is stored under a key is to be written anew although the object doesn't change.
+    pub(crate) async fn is_stale(&self, key: &str) -> Result<bool, ApiError> {
+        match &self.sealed {
+            Some(sealed) => Ok(sealed.is_stale(key).await?),
+            None => Ok(false),
+        }
     }
 
     /// The lease objects of this kind are stored under, if they end by themselves.

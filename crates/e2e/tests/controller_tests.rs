@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use orlop_e2e::{Kubectl, eventually, free_port, orlop};
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -32,11 +33,61 @@ impl Drop for Program {
 
 #[test]
 fn the_flags_of_test_environments_start_a_server() {
+    start_as_test_environments_do(Path::new("etcd"));
+}
+
+/// Both programs of such an environment can be links to this one.
+#[test]
+fn the_flags_of_test_environments_start_a_server_and_its_store() {
+    let links = tempfile::tempdir().unwrap();
+    let link = links.path().join("etcd");
+    std::os::unix::fs::symlink(orlop(), &link).unwrap();
+    start_as_test_environments_do(&link);
+}
+
+/// What keeps nothing is used at once: it says how.
+#[test]
+fn an_ephemeral_server_comes_with_a_kubeconfig() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut server = Command::new(orlop())
+        .args([
+            "apiserver",
+            "--ephemeral",
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+        ])
+        .env("TMPDIR", temporary.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut said)
+        .unwrap();
+    let server = Program(server);
+    let path = said.trim().strip_prefix("export KUBECONFIG=").unwrap();
+    assert!(Path::new(path).starts_with(temporary.path()), "{path}");
+    let kubectl = Kubectl {
+        kubeconfig: path.into(),
+        cache: temporary.path().join("cache"),
+    };
+    kubectl.ok("create configmap c --from-literal=a=b");
+    assert!(kubectl.ok("auth whoami").contains("kubernetes-admin"));
+    let pid = server.0.id().to_string();
+    assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+    eventually("nothing is left of it", || {
+        (!Path::new(path).exists()).then_some(()).ok_or(path.to_owned())
+    });
+}
+
+fn start_as_test_environments_do(etcd: &Path) {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name).display().to_string();
     let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
     let _etcd = Program::start(
-        Path::new("etcd"),
+        etcd,
         &root.path().join("etcd.log"),
         &[
             format!("--data-dir={}", at("etcd")),

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `compile` | from `openAPIV3Schema` to [`Node`], refusing what is not structural |
 //! | `prune` | takes out what the schema doesn't specify, and tells what it was |
+//! | `fits` | whether it would take anything out |
 //! | `fill` | fills defaults in |
 //! | `validate` | what is wrong with a value, in upstream's words |
 //! | `rules` | what its `x-kubernetes-validations` say about it |
 mod compile;
 mod fill;
+mod fits;
 mod prune;
 mod rules;
 #[cfg(test)]
@@ -18,6 +20,7 @@ mod validate;
 
 pub use compile::{Malformed, compile};
 pub use fill::{fill, fills};
+pub use fits::fits;
 pub use prune::prune;
 pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};

@@ -14,6 +14,34 @@ pub fn prune(object: &mut Value, schema: &Node) -> Vec<String> {
     gone
 }
 
+/// What a schema says about a member of an object.
+pub(super) enum Place<'s> {
+    Unspecified,
+    Anything,
+    Of(&'s Node),
+}
+
+/// `whole`: the object has `apiVersion`, `kind` and `metadata` of its own.
+pub(super) fn place<'s>(schema: &'s Node, whole: bool, name: &str) -> Place<'s> {
+    if whole && OBJECT.contains(&name) {
+        return Place::Anything;
+    }
+    match (schema.properties.get(name), &schema.additional) {
+        (Some(node), _) => Place::Of(node),
+        (None, Additional::Each(node)) => Place::Of(node),
+        (None, Additional::Anything) => Place::Anything,
+        (None, Additional::Unspecified) if schema.preserve_unknown => Place::Anything,
+        (None, Additional::Unspecified) => Place::Unspecified,
+    }
+}
+
+impl Node {
+    /// Whether null may stand here.
+    pub(super) fn takes_null(&self) -> bool {
+        self.nullable || self.kind == Kind::Any
+    }
+}
+
 fn walk(
     members: &mut Map<String, Value>,
     schema: &Node,
@@ -23,25 +51,19 @@ fn walk(
 ) {
     let length = path.len();
     members.retain(|name, value| {
-        let kept = (whole && OBJECT.contains(&name.as_str())).then_some(None);
-        let place = kept.or_else(|| match (schema.properties.get(name), &schema.additional) {
-            (Some(node), _) => Some(Some(node)),
-            (None, Additional::Each(node)) => Some(Some(&**node)),
-            (None, Additional::Anything) => Some(None),
-            (None, Additional::Unspecified) => schema.preserve_unknown.then_some(None),
-        });
+        let place = place(schema, whole, name);
         if length > 0 {
             path.push('.');
         }
         path.push_str(name);
         let keep = match place {
-            None => {
+            Place::Unspecified => {
                 gone.push(path.clone());
                 false
             }
-            Some(None) => true,
-            Some(Some(node)) if value.is_null() => node.nullable || node.kind == Kind::Any,
-            Some(Some(node)) => {
+            Place::Anything => true,
+            Place::Of(node) if value.is_null() => node.takes_null(),
+            Place::Of(node) => {
                 at(value, node, path, gone);
                 true
             }

@@ -144,22 +144,26 @@ impl<'a> Attempt<'a> {
     }
 
     /// An object of the attempt in the form of `form`, as others see it.
-    pub fn shown(&self, object: &Value, form: &Resource) -> Value {
+    ///
+    /// # Errors
+    /// Who converts objects of its kind doesn't.
+    pub async fn shown(&self, object: &Value, form: &'static Resource) -> Result<Value, ApiError> {
         let mut shown = object.clone();
         if self.own_kind(form).is_none() {
             form.show(&mut shown);
+            shown = custom::converted(self.server, form, shown).await?;
         }
         let (group, version, kind) = self.kind_as(form);
         shown["apiVersion"] = crate::resources::api_version(group, version).into();
         shown["kind"] = kind.into();
-        shown
+        Ok(shown)
     }
 
     /// Takes an object in the form of `form` for the one to be stored: typed, defaulted, in stored form.
     ///
     /// # Errors
     /// It is no object of its kind.
-    pub fn take_over(&mut self, form: &'static Resource, shown: Value) -> Result<(), ApiError> {
+    pub async fn take_over(&mut self, form: &'static Resource, shown: Value) -> Result<(), ApiError> {
         let mut object = match (self.own_kind(form), form.custom) {
             // Options of connections are no kind with a form of its own.
             (Some(_), _) if self.operation == Operation::Connect => shown,
@@ -171,6 +175,7 @@ impl<'a> Attempt<'a> {
         };
         if self.own_kind(form).is_none() {
             form.store(&mut object);
+            object = custom::converted(self.server, self.resource, object).await?;
             if self.subresource.is_empty() {
                 (self.resource.rules.default)(&mut object);
             }

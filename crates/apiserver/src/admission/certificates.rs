@@ -2,6 +2,7 @@
 use super::{Attempt, Operation};
 use crate::authz::{self, Attributes, Decision};
 use crate::status::ApiError;
+use futures::future::{BoxFuture, ready};
 use serde_json::Value;
 use x509_parser::prelude::FromDer;
 
@@ -10,25 +11,25 @@ const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
 const MASTERS: &str = "system:masters";
 
 /// `CertificateApproval`: whoever approves or denies has the verb `approve` for the signer.
-pub fn approval(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+pub fn approval<'b>(attempt: &'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
     if !is_request(attempt, "approval") || attempt.operation != Operation::Update {
-        return Ok(());
+        return Box::pin(ready(Ok(())));
     }
-    permitted(attempt, "approve")
+    Box::pin(permitted(attempt, "approve"))
 }
 
 /// `CertificateSigning`: whoever writes the certificate or conditions has the verb `sign` for the signer.
-pub fn signing(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+pub fn signing<'b>(attempt: &'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
     if !is_request(attempt, "status") || attempt.operation != Operation::Update {
-        return Ok(());
+        return Box::pin(ready(Ok(())));
     }
     let status = |object: Option<&Value>, member: &str| object.map(|o| o["status"][member].clone());
     let new = attempt.object.as_deref();
     let same = |member: &str| status(new, member) == status(attempt.old, member);
     if same("certificate") && same("conditions") {
-        return Ok(());
+        return Box::pin(ready(Ok(())));
     }
-    permitted(attempt, "sign")
+    Box::pin(permitted(attempt, "sign"))
 }
 
 /// `CertificateSubjectRestriction`: nobody gets to be an administrator by a certificate of the cluster's.
@@ -77,7 +78,7 @@ fn is_request(attempt: &Attempt<'_>, subresource: &str) -> bool {
 }
 
 /// By the signer's name, or by all of its domain.
-fn permitted(attempt: &Attempt<'_>, verb: &str) -> Result<(), ApiError> {
+async fn permitted(attempt: &Attempt<'_>, verb: &str) -> Result<(), ApiError> {
     let signer = attempt
         .old
         .and_then(|old| old["spec"]["signerName"].as_str())
@@ -92,10 +93,8 @@ fn permitted(attempt: &Attempt<'_>, verb: &str) -> Result<(), ApiError> {
             name,
             ..Attributes::default()
         };
-        if matches!(
-            authz::decide(attempt.server, attempt.user, &asked),
-            Decision::Allow(_)
-        ) {
+        let decision = authz::decide(attempt.server, attempt.user, &asked).await;
+        if matches!(decision, Decision::Allow(_)) {
             return Ok(());
         }
     }

@@ -3,8 +3,13 @@
 use super::{Attempt, Operation};
 use crate::authz::{self, Attributes, Decision, RBAC_GROUP, Rule, rules_of};
 use crate::status::ApiError;
+use futures::future::BoxFuture;
 
-pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+pub fn admit<'b>(attempt: &'b mut Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
+    Box::pin(judge(attempt))
+}
+
+async fn judge(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     if attempt.resource.group != RBAC_GROUP || attempt.operation == Operation::Delete {
         return Ok(());
     }
@@ -38,7 +43,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         name: name.to_owned(),
         ..Attributes::default()
     };
-    let decision = authz::decide(attempt.server, attempt.user, &asked);
+    let decision = authz::decide(attempt.server, attempt.user, &asked).await;
     if matches!(decision, Decision::Allow(_)) {
         return Ok(());
     }

@@ -48,7 +48,8 @@ pub use hooks::Hooks;
 pub use plugin::{Chain, UnknownPlugin};
 
 use crate::status::ApiError;
-use plugin::{Mutate, Plugin};
+use plugin::{Mutating, Plugin};
+use std::time::Instant;
 
 /// The plugins, in upstream's order, which is that of both phases.
 static PLUGINS: &[Plugin] = &[
@@ -70,34 +71,41 @@ static PLUGINS: &[Plugin] = &[
     Plugin::new("RuntimeClass")
         .mutating(runtime_class::admit)
         .validating(runtime_class::validate),
-    Plugin::new("CertificateApproval").validating(certificates::approval),
-    Plugin::new("CertificateSigning").validating(certificates::signing),
+    Plugin::new("CertificateApproval").validating_async(certificates::approval),
+    Plugin::new("CertificateSigning").validating_async(certificates::signing),
     Plugin::new("CertificateSubjectRestriction").validating(certificates::subject),
     Plugin::new("DefaultIngressClass").mutating(default_class::ingress),
     Plugin::new("PodTopologyLabels").mutating(topology_labels::admit),
-    Plugin::new("MutatingAdmissionPolicy").mutating(policies::mutating::admit),
+    Plugin::new("MutatingAdmissionPolicy").mutating_async(policies::mutating::admit),
     Plugin::new("MutatingAdmissionWebhook").mutating_async(webhooks::mutating::admit),
-    Plugin::new("ValidatingAdmissionPolicy").validating(policies::validating::validate),
+    Plugin::new("ValidatingAdmissionPolicy").validating_async(policies::validating::validate),
     Plugin::new("ValidatingAdmissionWebhook").validating_async(webhooks::validating::validate),
     // Its work is done where objects are written: what is used is charged in the same transaction.
     Plugin::new(crate::registry::QUOTA_PLUGIN),
 ];
 
 /// What upstream does elsewhere, after the mutating phase, and nobody can turn off.
-static ALWAYS: &[Mutate] = &[
-    escalation::admit,
-    custom_names::admit,
-    certificates::requestor,
-    policy_status::admit,
+static ALWAYS: &[Mutating] = &[
+    Mutating::Asks(escalation::admit),
+    Mutating::Pure(custom_names::admit),
+    Mutating::Pure(certificates::requestor),
+    Mutating::Pure(policy_status::admit),
 ];
 
 /// Passes an attempt through the mutating phase.
 pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    let server = attempt.server;
-    server.admission.mutate(attempt).await
+    let (server, operation, began) = (attempt.server, attempt.operation, Instant::now());
+    let result = server.admission.mutate(attempt).await;
+    let metrics = &server.metrics.admission;
+    metrics.step("admit", operation, result.is_err(), began.elapsed());
+    result
 }
 
 /// Passes an attempt through the validating phase.
 pub async fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
-    attempt.server.admission.validate(attempt).await
+    let began = Instant::now();
+    let result = attempt.server.admission.validate(attempt).await;
+    let metrics = &attempt.server.metrics.admission;
+    metrics.step("validate", attempt.operation, result.is_err(), began.elapsed());
+    result
 }

@@ -14,10 +14,20 @@ pub type ValidateAsync = for<'b> fn(&'b Attempt<'_>) -> BoxFuture<'b, Result<(),
 
 /// A plugin's part in the mutating phase.
 #[derive(Clone, Copy)]
-enum Mutating {
+pub enum Mutating {
     Absent,
     Pure(Mutate),
     Asks(MutateAsync),
+}
+
+impl Mutating {
+    async fn run(self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+        match self {
+            Self::Absent => Ok(()),
+            Self::Pure(plugin) => plugin(attempt),
+            Self::Asks(plugin) => plugin(attempt).await,
+        }
+    }
 }
 
 /// A plugin's part in the validating phase.
@@ -144,16 +154,15 @@ impl Chain {
             attempt.round = Round::Again;
             self.mutate_once(attempt).await?;
         }
-        ALWAYS.iter().try_for_each(|plugin| plugin(attempt))
+        for part in ALWAYS {
+            part.run(attempt).await?;
+        }
+        Ok(())
     }
 
     async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         for plugin in &self.0 {
-            match plugin.mutating {
-                Mutating::Absent => {}
-                Mutating::Pure(plugin) => plugin(attempt)?,
-                Mutating::Asks(plugin) => plugin(attempt).await?,
-            }
+            plugin.mutating.run(attempt).await?;
         }
         Ok(())
     }

@@ -12,6 +12,10 @@ use orlop_api::validation::FieldError;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// Under these names the audit log has what was decided.
+const ENFORCE_POLICY: &str = "pod-security.kubernetes.io/enforce-policy";
+const AUDIT_VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+
 /// Ways to write a pod through which it can come to do what it didn't.
 const POD_PARTS: &[&str] = &["", "ephemeralcontainers", "resize"];
 
@@ -116,6 +120,9 @@ fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
         .flatten()
         .unwrap_or_default()
     };
+    attempt
+        .call
+        .annotate(ENFORCE_POLICY.to_owned(), policy.enforce.to_string());
     let refused = found(policy.enforce);
     if !refused.is_empty() {
         let standard = policy.enforce.to_string();
@@ -124,21 +131,38 @@ fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
             describe(&refused)
         )));
     }
+    audit(attempt, policy.audit, &found(policy.audit));
     warn(attempt, policy.warn, &found(policy.warn));
     Ok(())
 }
 
 fn workload(attempt: &Attempt<'_>, template: &Value) {
     let policy = policy(attempt);
-    if policy.warn.level == Level::Privileged {
-        return;
+    let found = |standard: Standard| -> Vec<Violation> {
+        if standard.level == Level::Privileged {
+            return Vec::new();
+        }
+        let found = read::<PodTemplateSpec, _>(template, |template| {
+            let metadata = template.metadata.clone().unwrap_or_else(ObjectMeta::default);
+            let spec = template.spec.as_ref();
+            spec.map(|spec| violations(standard, &metadata, spec))
+        });
+        found.flatten().unwrap_or_default()
+    };
+    audit(attempt, policy.audit, &found(policy.audit));
+    warn(attempt, policy.warn, &found(policy.warn));
+}
+
+/// Adds to the request's event in the audit log what the level for it would refuse.
+fn audit(attempt: &Attempt<'_>, standard: Standard, found: &[Violation]) {
+    if !found.is_empty() {
+        let text = format!(
+            "would violate PodSecurity {:?}: {}",
+            standard.to_string(),
+            describe(found)
+        );
+        attempt.call.annotate(AUDIT_VIOLATIONS.to_owned(), text);
     }
-    let found = read::<PodTemplateSpec, _>(template, |template| {
-        let metadata = template.metadata.clone().unwrap_or_else(ObjectMeta::default);
-        let spec = template.spec.as_ref();
-        spec.map(|spec| violations(policy.warn, &metadata, spec))
-    });
-    warn(attempt, policy.warn, &found.flatten().unwrap_or_default());
 }
 
 fn warn(attempt: &Attempt<'_>, standard: Standard, found: &[Violation]) {

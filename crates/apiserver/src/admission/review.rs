@@ -10,13 +10,17 @@ const API_VERSION: &str = "admission.k8s.io/v1";
 const KIND: &str = "AdmissionReview";
 
 /// The request of a review, in the form of `as_`, which is the attempt's resource or another form of it.
-pub fn request(attempt: &Attempt<'_>, as_: &'static Resource, uid: &str) -> Value {
+///
+/// # Errors
+/// The objects cannot be brought into that form.
+pub async fn request(attempt: &Attempt<'_>, as_: &'static Resource, uid: &str) -> Result<Value, ApiError> {
     let kind = |resource: &Resource| {
         let (group, version, kind) = attempt.kind_as(resource);
         json!({"group": group, "version": version, "kind": kind})
     };
     let resource = |r: &Resource| json!({"group": r.group, "version": r.version, "resource": r.plural});
-    let shown = |object: Option<&Value>| object.map_or(Value::Null, |object| attempt.shown(object, as_));
+    let object = shown(attempt, attempt.object.as_deref(), as_).await?;
+    let old = shown(attempt, attempt.old, as_).await?;
     let mut request = json!({
         "uid": uid,
         "kind": kind(as_),
@@ -25,8 +29,8 @@ pub fn request(attempt: &Attempt<'_>, as_: &'static Resource, uid: &str) -> Valu
         "requestResource": resource(attempt.resource),
         "operation": attempt.operation.name(),
         "userInfo": attempt.user.to_value(),
-        "object": shown(attempt.object.as_deref()),
-        "oldObject": shown(attempt.old),
+        "object": object,
+        "oldObject": old,
         "dryRun": attempt.dry_run,
         "options": options(attempt),
     });
@@ -40,7 +44,18 @@ pub fn request(attempt: &Attempt<'_>, as_: &'static Resource, uid: &str) -> Valu
             request[key] = json!(text);
         }
     }
-    request
+    Ok(request)
+}
+
+async fn shown(
+    attempt: &Attempt<'_>,
+    object: Option<&Value>,
+    as_: &'static Resource,
+) -> Result<Value, ApiError> {
+    match object {
+        Some(object) => attempt.shown(object, as_).await,
+        None => Ok(Value::Null),
+    }
 }
 
 /// The options of the request as an object. Of a connection, the options are what is admitted.

@@ -96,13 +96,19 @@ impl Authorizer for Asker<'_> {
             path: check.path.clone(),
             ..Attributes::default()
         };
-        match authz::decide(self.server, account.as_ref().unwrap_or(self.user), &asked) {
-            authz::Decision::Allow(reason) => Decision {
+        match authz::decide_now(self.server, account.as_ref().unwrap_or(self.user), &asked) {
+            // An expression does not wait for others.
+            None => Decision {
+                allowed: false,
+                reason: String::new(),
+                error: Some("the authorization webhook has not answered this yet".to_owned()),
+            },
+            Some(authz::Decision::Allow(reason)) => Decision {
                 allowed: true,
                 reason: reason.as_deref().unwrap_or_default().to_owned(),
                 error: None,
             },
-            authz::Decision::Deny(reason) => Decision {
+            Some(authz::Decision::Deny(reason)) => Decision {
                 allowed: false,
                 reason,
                 error: None,

@@ -1,7 +1,7 @@
 //! Whether the servers behind APIServices answer. They are asked when something about them changes, and every
 //! [`RECHECK`] while there are any: a server without remote APIServices asks nobody.
 use super::locate::locate;
-use super::{GROUP, Remote, proxy};
+use super::{GROUP, Remote, proxy, schemas};
 use crate::ApiServer;
 use crate::resources;
 use crate::upkeep::own_call;
@@ -71,6 +71,11 @@ pub async fn run(server: Weak<ApiServer>) {
 async fn check(server: &Arc<ApiServer>, remote: &Remote) {
     let (verdict, document) = ask(server, remote).await;
     server.aggregation.keep(&remote.name, document);
+    let hash = match verdict.available {
+        true => schemas::hash(&server.aggregation, remote).await,
+        false => None,
+    };
+    server.aggregation.keep_hash(&remote.name, hash);
     let path = format!("/apis/{GROUP}/v1/apiservices/{}", remote.name);
     let stored = resources::find(GROUP, "v1", "apiservices")
         .and_then(|kind| server.cache.object(kind, "", &remote.name))
@@ -149,13 +154,8 @@ async fn ask(server: &ApiServer, remote: &Remote) -> (Verdict, Option<Value>) {
         let message = format!("failing or missing response from {path}: {error}");
         unavailable("FailedDiscoveryCheck", message)
     };
-    let asked = async {
-        let request = proxy::discovery_request(remote).map_err(|error| error.to_string())?;
-        let response = proxy::send(&server.aggregation, remote, request)
-            .await
-            .map_err(|e| e.to_string())?;
-        proxy::collect(response).await.map_err(|e| e.to_string())
-    };
+    let path = format!("/apis/{}/{}", remote.group, remote.version);
+    let asked = proxy::read(&server.aggregation, remote, &path);
     let answer = tokio::time::timeout(ANSWER_TIME_MAX, asked).await;
     match answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_TIME_MAX:?}"))) {
         Ok((code, body)) if code.is_success() => {

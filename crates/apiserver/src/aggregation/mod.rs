@@ -3,9 +3,11 @@
 mod availability;
 mod locate;
 mod proxy;
+mod schemas;
 
 pub use availability::run as watch_availability;
 pub use proxy::forward;
+pub use schemas::document as schema_document;
 
 use crate::cache::{Cache, StorageId};
 use crate::outbound::{Outbound, OutboundError, Trust};
@@ -103,6 +105,8 @@ pub struct Aggregation {
     identity: Option<ProxyIdentity>,
     /// What available servers say they serve (`APIResourceList.resources`), by APIService.
     documents: Mutex<HashMap<String, Arc<Value>>>,
+    /// Hashes of their OpenAPI v3 documents, by APIService.
+    hashes: Mutex<HashMap<String, String>>,
 }
 
 impl Aggregation {
@@ -113,6 +117,7 @@ impl Aggregation {
             compiled: RwLock::default(),
             identity,
             documents: Mutex::default(),
+            hashes: Mutex::default(),
         }
     }
 
@@ -178,6 +183,27 @@ impl Aggregation {
             .iter()
             .map(|remote| (remote.name.clone(), remote.available))
             .collect()
+    }
+
+    /// Group-versions of others with OpenAPI v3 documents, each with its hash.
+    pub fn schemas(&self) -> Vec<(Arc<Remote>, String)> {
+        let hashes = self.hashes.lock();
+        if hashes.is_empty() {
+            return Vec::new();
+        }
+        let remotes = self.remotes();
+        let known = remotes.iter().filter(|remote| remote.available);
+        known
+            .filter_map(|remote| Some((remote.clone(), hashes.get(&remote.name)?.clone())))
+            .collect()
+    }
+
+    fn keep_hash(&self, name: &str, hash: Option<String>) {
+        let mut hashes = self.hashes.lock();
+        match hash {
+            Some(hash) => hashes.insert(name.to_owned(), hash),
+            None => hashes.remove(name),
+        };
     }
 
     fn keep(&self, name: &str, document: Option<Value>) {

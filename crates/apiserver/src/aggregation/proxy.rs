@@ -1,18 +1,22 @@
 //! Passes a request on, with who is calling in headers that the other server takes this server's word for.
 use super::locate::locate;
 use super::{Aggregation, Remote};
-use crate::authn::UserInfo;
+use crate::authn::{UserInfo, WEBSOCKET_BEARER};
 use crate::http::Body;
 use crate::outbound::OutboundError;
 use crate::request::escape;
 use crate::status::ApiError;
 use bytes::Bytes;
 use futures::StreamExt;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, BodyStream, Full};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 
@@ -25,6 +29,7 @@ pub async fn forward(
     remote: &Remote,
     user: &UserInfo,
     parts: &Parts,
+    upgrade: Option<OnUpgrade>,
     body: Bytes,
 ) -> Result<Response<Body>, ApiError> {
     if !remote.available {
@@ -38,13 +43,24 @@ pub async fn forward(
     if let Some(headers) = request.headers_mut() {
         *headers = passed_on(&parts.headers);
         tell(headers, user);
+        if let (Some(_), Some(protocol)) = (&upgrade, parts.headers.get(UPGRADE)) {
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(UPGRADE, protocol.clone());
+        }
     }
     let request = request
         .body(Full::new(body))
         .map_err(|error| unreachable(&error))?;
-    let response = send(aggregation, remote, request)
+    let mut response = send(aggregation, remote, request)
         .await
         .map_err(|error| unreachable(&error))?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(client) = upgrade
+    {
+        join(client, hyper::upgrade::on(&mut response));
+        let (parts, _) = response.into_parts();
+        return Ok(Response::from_parts(parts, Body::Empty));
+    }
     let (mut parts, body) = response.into_parts();
     for hop in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
         parts.headers.remove(hop);
@@ -56,6 +72,19 @@ pub async fn forward(
         }
     });
     Ok(Response::from_parts(parts, Body::from_stream(frames)))
+}
+
+/// Carries bytes between two connections that have left HTTP, until both have ended.
+fn join(client: OnUpgrade, other: OnUpgrade) {
+    tokio::spawn(async move {
+        let (Ok(client), Ok(other)) = tokio::join!(client, other) else {
+            return;
+        };
+        let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
+        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut other).await {
+            tracing::debug!(%error, "a connection to an aggregated server ended");
+        }
+    });
 }
 
 /// Asks the server behind an APIService; its answer is still to be read.
@@ -78,7 +107,7 @@ pub(super) async fn send(
     let connected = tokio::time::timeout(CONNECT_TIME_MAX, connect).await;
     let (mut sender, connection) = connected.map_err(|_| OutboundError::Late(CONNECT_TIME_MAX))??;
     // Ends with the response body.
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     sender.send_request(request).await.map_err(|error| failed(&error))
 }
 
@@ -92,7 +121,22 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
             || text.starts_with("x-remote-")
     };
     let mut passed = HeaderMap::new();
+    // A token among the protocols of a WebSocket was for this server.
+    let is_token = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(',')
+            .any(|protocol| protocol.trim().starts_with(WEBSOCKET_BEARER))
+    };
     for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
+        if name == SEC_WEBSOCKET_PROTOCOL && is_token(value) {
+            let text = value.to_str().unwrap_or_default();
+            let others = text.split(',').map(str::trim);
+            let others: Vec<&str> = others.filter(|p| !p.starts_with(WEBSOCKET_BEARER)).collect();
+            if let (false, Ok(value)) = (others.is_empty(), HeaderValue::from_str(&others.join(", "))) {
+                passed.append(name, value);
+            }
+            continue;
+        }
         passed.append(name, value.clone());
     }
     passed
@@ -120,17 +164,29 @@ fn tell(headers: &mut HeaderMap, user: &UserInfo) {
 }
 
 /// Reads an answer to its end.
-pub(super) async fn collect(response: Response<Incoming>) -> Result<(http::StatusCode, Bytes), hyper::Error> {
+async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), hyper::Error> {
     let code = response.status();
     Ok((code, response.into_body().collect().await?.to_bytes()))
 }
 
-/// Asks for the discovery document of an APIService, as this server itself.
-pub(super) fn discovery_request(remote: &Remote) -> Result<Request<Full<Bytes>>, http::Error> {
-    let path = format!("/apis/{}/{}", remote.group, remote.version);
-    let mut request = Request::get(path).body(Full::default())?;
+/// Reads a document of the server behind an APIService, as this server itself.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) async fn read(
+    aggregation: &Aggregation,
+    remote: &Remote,
+    path: &str,
+) -> Result<(StatusCode, Bytes), String> {
+    let mut request = Request::get(path)
+        .header(ACCEPT, "application/json")
+        .body(Full::default())
+        .map_err(|error| error.to_string())?;
     tell(request.headers_mut(), &UserInfo::admin("system:kube-aggregator"));
-    Ok(request)
+    let response = send(aggregation, remote, request)
+        .await
+        .map_err(|e| e.to_string())?;
+    collect(response).await.map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

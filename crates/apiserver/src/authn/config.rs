@@ -1,5 +1,7 @@
 //! How callers are recognised, as the server is told beforehand.
 use super::oidc::OidcConfig;
+use super::webhook::TokenWebhookConfig;
+use crate::outbound::RemoteError;
 
 /// What counts as a proof of who is calling. Service account tokens have their own part of the configuration.
 pub struct AuthenticationConfig {
@@ -14,6 +16,8 @@ pub struct AuthenticationConfig {
     /// Whether Secrets of the type `bootstrap.kubernetes.io/token` are tokens.
     pub bootstrap_tokens: bool,
     pub oidc: Option<OidcConfig>,
+    /// Asked about tokens that nobody here knows.
+    pub token_webhook: Option<TokenWebhookConfig>,
 }
 
 impl Default for AuthenticationConfig {
@@ -25,6 +29,7 @@ impl Default for AuthenticationConfig {
             static_tokens: None,
             bootstrap_tokens: false,
             oidc: None,
+            token_webhook: None,
         }
     }
 }
@@ -78,4 +83,6 @@ pub enum AuthenticationError {
     TokenFile { line: usize, reason: &'static str },
     #[error("OIDC cannot be set up: {0}")]
     Oidc(String),
+    #[error("the authentication webhook: {0}")]
+    Webhook(#[from] RemoteError),
 }

@@ -9,12 +9,15 @@ mod oidc;
 mod recent;
 mod static_tokens;
 mod user;
+mod webhook;
 
 pub use accounts::{Accounts, Bound, Verified, Wanted};
 pub use config::{AuthenticationConfig, AuthenticationError, FrontProxyConfig};
 pub use impersonation::requested as requested_impersonation;
 pub use oidc::OidcConfig;
+pub(crate) use recent::{Recent, digest};
 pub use user::UserInfo;
+pub use webhook::TokenWebhookConfig;
 
 use crate::ApiServer;
 use crate::metrics::Metrics;
@@ -31,6 +34,7 @@ use rustls::pki_types::CertificateDer;
 use static_tokens::StaticTokens;
 use std::borrow::Cow;
 use std::sync::Arc;
+use webhook::TokenWebhook;
 
 /// How a browser's WebSocket brings a token: it cannot set headers.
 pub const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
@@ -43,6 +47,7 @@ pub struct Authentication {
     static_tokens: StaticTokens,
     bootstrap_tokens: bool,
     oidc: Option<Oidc>,
+    webhook: Option<TokenWebhook>,
     nobody: Arc<UserInfo>,
 }
 
@@ -59,6 +64,7 @@ impl Authentication {
             static_tokens: tokens.map(StaticTokens::parse).transpose()?.unwrap_or_default(),
             bootstrap_tokens: config.bootstrap_tokens,
             oidc: config.oidc.map(Oidc::new).transpose()?,
+            webhook: config.token_webhook.map(TokenWebhook::new).transpose()?,
             nobody: Arc::new(UserInfo::anonymous()),
         })
     }
@@ -189,8 +195,12 @@ pub async fn verify_token(server: &ApiServer, token: &str, audiences: &[String])
         && let Some(verified) = accounts.verify(token, wanted, &server.cache, now)
     {
         return Some(verified);
+    } else if let Some(oidc) = &authn.oidc
+        && let Some(user) = oidc.user(token).await
+    {
+        user
     } else {
-        authn.oidc.as_ref()?.user(token).await?
+        return authn.webhook.as_ref()?.verify(token, wanted).await;
     };
     // These tokens name no audience: they are for this server.
     Some(Verified {

@@ -4,10 +4,15 @@ mod node;
 mod policy;
 mod rbac;
 mod references;
+mod webhook;
 
-pub use policy::{Attributes, AuthorizationMode, Decision, UnknownMode, decide, rules_for, rules_review};
+pub use policy::{
+    Attributes, AuthorizationMode, Decision, UnknownMode, decide, decide_now, rules_for, rules_review,
+};
 pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule, rules_of};
 pub(crate) use references::{Reference, references};
+pub(crate) use webhook::AccessWebhook;
+pub use webhook::AccessWebhookConfig;
 
 use crate::ApiServer;
 use crate::authn::{self, UserInfo};
@@ -17,13 +22,18 @@ use http::HeaderMap;
 use std::sync::Arc;
 
 /// Refuses a request its user may not make.
-pub fn check(server: &ApiServer, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), ApiError> {
-    require(server, user, &Attributes::of(info, query))
+pub async fn check(
+    server: &ApiServer,
+    user: &UserInfo,
+    info: &RequestInfo,
+    query: &Query,
+) -> Result<(), ApiError> {
+    require(server, user, &Attributes::of(info, query)).await
 }
 
 /// Refuses what a user may not do.
-pub fn require(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Result<(), ApiError> {
-    enforce(user, asked, decide(server, user, asked))
+pub async fn require(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Result<(), ApiError> {
+    enforce(user, asked, decide(server, user, asked).await)
 }
 
 /// The refusal of what was decided against.
@@ -35,7 +45,7 @@ pub fn enforce(user: &UserInfo, asked: &Attributes, decision: Decision) -> Resul
 }
 
 /// The user a request is made as: the caller, or whom its headers name, if the caller may act as them.
-pub fn acting_user(
+pub async fn acting_user(
     server: &ApiServer,
     caller: Arc<UserInfo>,
     headers: &HeaderMap,
@@ -46,10 +56,17 @@ pub fn acting_user(
     };
     let mut refused = None;
     for mode in wanted.modes(&caller) {
-        let mut needs = wanted.act(mode, asked).into_iter().chain(wanted.needs(mode));
-        match needs.try_for_each(|need| require(server, &caller, &need)) {
-            Ok(()) => return Ok(Arc::new(wanted.user(mode))),
-            Err(error) => refused = refused.or(Some(error)),
+        let needs = wanted.act(mode, asked).into_iter().chain(wanted.needs(mode));
+        let mut lacking = None;
+        for need in needs {
+            lacking = require(server, &caller, &need).await.err();
+            if lacking.is_some() {
+                break;
+            }
+        }
+        match lacking {
+            None => return Ok(Arc::new(wanted.user(mode))),
+            Some(error) => refused = refused.or(Some(error)),
         }
     }
     // The last mode is always tried, so there is a refusal.

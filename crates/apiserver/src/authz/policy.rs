@@ -1,6 +1,7 @@
 //! The order of authorizers.
 use super::node;
 use super::rbac::Rule;
+use super::webhook::Opinion;
 use crate::ApiServer;
 use crate::authn::UserInfo;
 use crate::request::{Query, RequestInfo};
@@ -14,6 +15,7 @@ pub struct Attributes {
     pub is_resource: bool,
     pub verb: String,
     pub group: String,
+    pub version: String,
     pub resource: String,
     pub subresource: String,
     pub namespace: String,
@@ -33,6 +35,7 @@ impl Attributes {
             is_resource: info.is_resource,
             verb: info.verb.clone(),
             group: info.group.clone(),
+            version: info.version.clone(),
             resource: info.resource.clone(),
             subresource: info.subresource.clone(),
             namespace: info.namespace.clone(),
@@ -71,6 +74,8 @@ pub enum AuthorizationMode {
     Node,
     /// What stored roles allow.
     Rbac,
+    /// What somebody else says.
+    Webhook,
 }
 
 impl AuthorizationMode {
@@ -80,7 +85,7 @@ impl AuthorizationMode {
 
 /// A name that is no [`AuthorizationMode`].
 #[derive(Debug, thiserror::Error)]
-#[error("authorization mode {0:?} is none of AlwaysAllow, AlwaysDeny, Node, RBAC")]
+#[error("authorization mode {0:?} is none of AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook")]
 pub struct UnknownMode(String);
 
 impl std::str::FromStr for AuthorizationMode {
@@ -92,15 +97,40 @@ impl std::str::FromStr for AuthorizationMode {
             "AlwaysDeny" => Ok(Self::AlwaysDeny),
             "Node" => Ok(Self::Node),
             "RBAC" => Ok(Self::Rbac),
+            "Webhook" => Ok(Self::Webhook),
             _ => Err(UnknownMode(name.to_owned())),
         }
     }
 }
 
 /// Decides: administrators first, then by the server's authorizers.
-pub fn decide(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Decision {
+pub async fn decide(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Decision {
+    if let Some(decision) = decide_now(server, user, asked) {
+        return decision;
+    }
+    // Rare, and not to make every request larger.
+    let asking = Box::pin(async {
+        let webhook = server.access_webhook.as_ref()?;
+        let opinion = webhook.ask(user, asked).await;
+        judge(server, user, asked, Some(opinion))
+    });
+    asking.await.unwrap_or_else(|| Decision::Deny(String::new()))
+}
+
+/// Decides without asking anybody outside; `None` if somebody has to be asked.
+pub fn decide_now(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Option<Decision> {
+    judge(server, user, asked, None)
+}
+
+/// `told`: what the webhook has said to this very question.
+fn judge(
+    server: &ApiServer,
+    user: &UserInfo,
+    asked: &Attributes,
+    mut told: Option<Opinion>,
+) -> Option<Decision> {
     if user.is_in(MASTERS) {
-        return Decision::Allow(None);
+        return Some(Decision::Allow(None));
     }
     let mut reasons = Vec::new();
     for mode in &server.authorization {
@@ -112,14 +142,28 @@ pub fn decide(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Decisi
                 None => continue,
             },
             AuthorizationMode::Rbac => server.rbac().decide(user, asked),
+            AuthorizationMode::Webhook => {
+                let Some(webhook) = &server.access_webhook else {
+                    continue;
+                };
+                match told.take().or_else(|| webhook.remembered(user, asked))? {
+                    Opinion::Allow(reason) => Decision::Allow(Some(reason).filter(|r| !r.is_empty())),
+                    Opinion::None(reason) => Decision::Deny(reason.to_string()),
+                    Opinion::Deny(reason) => {
+                        reasons.push(reason.to_string());
+                        break;
+                    }
+                }
+            }
         };
         match decision {
-            Decision::Allow(why) => return Decision::Allow(why),
+            Decision::Allow(why) => return Some(Decision::Allow(why)),
             Decision::Deny(reason) if reason.is_empty() => {}
             Decision::Deny(reason) => reasons.push(reason),
         }
     }
-    Decision::Deny(reasons.join(", "))
+    reasons.retain(|reason| !reason.is_empty());
+    Some(Decision::Deny(reasons.join(", ")))
 }
 
 /// Every rule that holds for a user in a namespace.
@@ -142,7 +186,7 @@ pub fn rules_review(server: &ApiServer, user: &UserInfo, namespace: &str) -> Val
     json!({
         "resourceRules": resources,
         "nonResourceRules": paths,
-        // What a node may read follows from its pods, which no rule says.
-        "incomplete": user.node_name().is_some(),
+        // What a node may read follows from its pods, which no rule says; what a webhook allows, nobody knows.
+        "incomplete": user.node_name().is_some() || server.authorization.contains(&AuthorizationMode::Webhook),
     })
 }

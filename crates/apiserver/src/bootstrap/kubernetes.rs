@@ -1,5 +1,7 @@
-//! The Service `default/kubernetes`, by which programs in pods find the API server, and where it leads.
-use crate::registry::ServiceNetwork;
+//! The Service `default/kubernetes`, by which programs in pods find the API server, where it leads, and the ServiceCIDR
+//! of the addresses that Services get, of which it has the first.
+use crate::registry::{ServiceNetwork, now};
+use crate::upkeep::address_object;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -32,6 +34,24 @@ pub fn objects(advertise: SocketAddr, network: &ServiceNetwork) -> Vec<Wanted> {
         }),
         owned: &["spec"],
     }];
+    wanted.push(Wanted {
+        group: "networking.k8s.io",
+        plural: "servicecidrs",
+        object: json!({
+            "metadata": {"name": "kubernetes"},
+            "spec": {"cidrs": [network.addresses.to_string()]},
+            "status": {"conditions": [{
+                "type": "Ready", "status": "True", "lastTransitionTime": now(), "reason": "",
+                "message": "Kubernetes default Service CIDR is ready"}]},
+        }),
+        owned: &[],
+    });
+    wanted.push(Wanted {
+        group: "networking.k8s.io",
+        plural: "ipaddresses",
+        object: address_object(address, &wanted[0].object["metadata"]),
+        owned: &["spec"],
+    });
     let ip = advertise.ip();
     if ip.is_loopback() || ip.is_unspecified() {
         return wanted;
@@ -87,8 +107,9 @@ mod tests {
         for (old, new) in before.iter().zip(&after) {
             assert!(corrected(&old.object, old).is_none());
             let changed = corrected(&old.object, new);
-            assert_eq!(changed.is_some(), new.plural != "services", "{}", new.plural);
+            let moves = !matches!(new.plural, "services" | "servicecidrs" | "ipaddresses");
+            assert_eq!(changed.is_some(), moves, "{}", new.plural);
         }
-        assert_eq!(objects("127.0.0.1:6443".parse().unwrap(), &network).len(), 1);
+        assert_eq!(objects("127.0.0.1:6443".parse().unwrap(), &network).len(), 3);
     }
 }

@@ -144,7 +144,11 @@ fn write(server: &ApiServer, plural: &str, group: &str, mut object: Value) -> Op
             object["kind"] = json!(resource.kind);
             object["apiVersion"] = json!(resource.api_version());
             (resource.rules.default)(&mut object);
+            let status = object.get("status").cloned();
             (resource.rules.prepare_create)(&mut object);
+            if let Some(status) = status {
+                object["status"] = status;
+            }
             assign(resource, &mut object);
             (object, 0)
         }

@@ -5,6 +5,7 @@ use crate::custom;
 use crate::encode;
 use crate::resources::Resource;
 use bytes::Bytes;
+use orlop_api::wire::protobuf;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -32,6 +33,8 @@ pub struct Object {
     texts: Texts,
     /// False when the last write was a create.
     modified: bool,
+    /// It is in the form of the resource it was read for; of others than custom ones always.
+    exact: bool,
     /// Bytes of its protobuf message, once somebody has asked for that; 0 before.
     protobuf_bytes: AtomicU32,
 }
@@ -57,8 +60,20 @@ impl Object {
             key: key.to_string(),
             reason,
         };
-        let head = encode::head(resource);
-        let filled = custom::filled(resource, stored);
+        let decoded;
+        let stored = if stored.starts_with(PROTOBUF) {
+            // Upstream's server stores built-in kinds so.
+            let value = protobuf::decode(stored).map_err(|e| unreadable(e.to_string()))?;
+            decoded = encode::stored(resource, &value);
+            decoded.as_ref()
+        } else {
+            stored
+        };
+        let own = custom::read_stored(resource, stored).map_err(|e| unreadable(e.to_string()))?;
+        let (filled, head, exact) = match own {
+            Some(own) => (own.bytes, own.head, own.exact),
+            None => (None, encode::head(resource), true),
+        };
         let stored = filled.as_deref().unwrap_or(stored);
         let canonical;
         let stored = if stored.starts_with(head.as_bytes()) && stored.get(head.len()) == Some(&b'"') {
@@ -68,7 +83,7 @@ impl Object {
             if value.pointer("/metadata/name").is_none() {
                 return Err(unreadable("it has no metadata.name".to_owned()));
             }
-            canonical = encode::stored(resource, &value);
+            canonical = encode::stored_with(&head, &value);
             canonical.as_ref()
         };
         let fields = resource.fields.iter().flat_map(|field| field.read.pointers());
@@ -84,7 +99,7 @@ impl Object {
             resource.read_fields(at),
         );
         let kind = if created { ADDED } else { MODIFIED };
-        let (line, tail) = assemble(kind, &head, revision, &stored[head.len()..]);
+        let (line, tail) = assemble(kind, head.as_bytes(), revision, &stored[head.len()..]);
         Ok(Self {
             line,
             item: (kind.len() + head.len() - METADATA.len()) as u32,
@@ -93,15 +108,15 @@ impl Object {
             key,
             texts,
             modified: !created,
+            exact,
             protobuf_bytes: AtomicU32::new(0),
         })
     }
 
     /// The same object as of another revision: what a deletion shows.
-    pub fn at_revision(&self, resource: &Resource, revision: u64) -> Self {
-        let head = encode::head(resource);
-        let end = self.line.len() - EVENT_END.len();
-        let (line, tail) = assemble(MODIFIED, &head, revision, &self.line[self.tail as usize..end]);
+    pub fn at_revision(&self, revision: u64) -> Self {
+        let head = self.head();
+        let (line, tail) = assemble(MODIFIED, head, revision, self.rest());
         Self {
             line,
             item: (MODIFIED.len() + head.len() - METADATA.len()) as u32,
@@ -110,8 +125,40 @@ impl Object {
             key: self.key.clone(),
             texts: self.texts.clone(),
             modified: true,
+            exact: self.exact,
             protobuf_bytes: AtomicU32::new(0),
         }
+    }
+
+    /// The same version of the object, read for its resource as that is now.
+    ///
+    /// # Errors
+    /// It cannot be read; it was before.
+    pub fn read_again(&self, resource: &Resource) -> Result<Self, Unreadable> {
+        self.as_another(resource, &[self.head(), self.rest()].concat())
+    }
+
+    /// The same version of the object in another form, as it would be stored in that.
+    ///
+    /// # Errors
+    /// It cannot be read in that form.
+    pub fn as_another(&self, resource: &Resource, stored: &[u8]) -> Result<Self, Unreadable> {
+        Self::from_stored(resource, self.key.clone(), stored, self.revision, !self.modified)
+    }
+
+    /// Whether clients that ask for this resource see the object as it is here.
+    pub fn is_seen_as(&self, resource: &Resource) -> bool {
+        resource.custom.is_none() || self.exact && encode::has_head(self.json_slice(), resource)
+    }
+
+    /// What it begins with when it is stored.
+    fn head(&self) -> &[u8] {
+        &self.line[self.start()..self.item as usize + METADATA.len()]
+    }
+
+    /// What follows the head when it is stored.
+    fn rest(&self) -> &[u8] {
+        &self.line[self.tail as usize..self.line.len() - EVENT_END.len()]
     }
 
     /// Where the object begins in the line.
@@ -169,11 +216,8 @@ impl Object {
     }
 
     /// True when storing `stored` would change nothing.
-    pub fn is_stored_as(&self, resource: &Resource, stored: &[u8]) -> bool {
-        let head = encode::head(resource);
-        stored.len() > head.len()
-            && stored.starts_with(head.as_bytes())
-            && self.line[self.tail as usize..self.line.len() - EVENT_END.len()] == stored[head.len()..]
+    pub fn is_stored_as(&self, stored: &[u8]) -> bool {
+        stored.strip_prefix(self.head()) == Some(self.rest())
     }
 
     /// The object as a tree.
@@ -220,16 +264,18 @@ impl Object {
     }
 }
 
+/// What values in protobuf begin with.
+const PROTOBUF: &[u8] = b"k8s\0";
 const LABELS: &str = "/metadata/labels";
 const METADATA: &str = r#""metadata":{"#;
 
 /// Builds the watch line; answers it and the offset just behind the resourceVersion member.
-fn assemble(kind: &[u8], head: &str, revision: u64, rest: &[u8]) -> (Bytes, u32) {
+fn assemble(kind: &[u8], head: &[u8], revision: u64, rest: &[u8]) -> (Bytes, u32) {
     let version = format!(r#""resourceVersion":"{revision}","#);
     let size = kind.len() + head.len() + version.len() + rest.len() + EVENT_END.len();
     let mut line = Vec::with_capacity(size);
     line.extend_from_slice(kind);
-    line.extend_from_slice(head.as_bytes());
+    line.extend_from_slice(head);
     line.extend_from_slice(version.as_bytes());
     let tail = line.len() as u32;
     line.extend_from_slice(rest);
@@ -275,8 +321,7 @@ mod tests {
 
     #[test]
     fn a_deletion_shows_the_last_state_at_its_own_revision() {
-        let resource = resources::find("", "v1", "configmaps").unwrap();
-        let deleted = object(false).at_revision(resource, 12);
+        let deleted = object(false).at_revision(12);
         assert_eq!(deleted.value()["metadata"]["resourceVersion"], "12");
         assert_eq!(deleted.value()["data"]["a"], "b");
     }
@@ -286,9 +331,9 @@ mod tests {
         let resource = resources::find("", "v1", "configmaps").unwrap();
         let object = object(false);
         let same = encode::stored(resource, &object.value());
-        assert!(object.is_stored_as(resource, &same));
+        assert!(object.is_stored_as(&same));
         let mut other = object.value();
         other["data"]["a"] = "c".into();
-        assert!(!object.is_stored_as(resource, &encode::stored(resource, &other)));
+        assert!(!object.is_stored_as(&encode::stored(resource, &other)));
     }
 }

@@ -4,7 +4,6 @@ use super::ring::Ring;
 use super::watchers::{Interest, Subscription, Waiter, Watchers};
 use super::{Change, ChangeKind, Expired, Object};
 use crate::custom::Registry;
-use crate::encode;
 use crate::resources::{self, Resource};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -433,8 +432,7 @@ impl Storage {
     fn renew(&mut self) {
         let resource = self.resource;
         for object in self.objects.values_mut() {
-            let stored = encode::stored(resource, &object.value());
-            match Object::from_stored(resource, object.key.clone(), &stored, object.revision, false) {
+            match object.read_again(resource) {
                 Ok(changed) => *object = Arc::new(changed),
                 // It was read before in another form; this cannot happen.
                 Err(error) => tracing::error!(%error, "a cached object cannot take its new form"),
@@ -507,7 +505,7 @@ impl Storage {
                 self.forget(&last);
                 Change {
                     kind: ChangeKind::Deleted,
-                    object: Arc::new(last.at_revision(self.resource, revision)),
+                    object: Arc::new(last.at_revision(revision)),
                     previous: Some(last),
                 }
             }

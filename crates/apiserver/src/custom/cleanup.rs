@@ -70,10 +70,15 @@ async fn clean_up(server: Arc<ApiServer>, crd: Value) {
         crd["spec"]["group"].as_str().unwrap_or_default(),
     );
     let plural = crd["spec"]["names"]["plural"].as_str().unwrap_or_default();
-    let served = server.cache.custom().all();
-    let resource = served
-        .into_iter()
-        .find(|r| r.group == group && r.plural == plural);
+    let mut served = server.cache.custom().all();
+    served.retain(|r| r.group == group && r.plural == plural);
+    // In the version that is stored there is nothing to convert.
+    let stored = served.first().and_then(|r| server.cache.storage(r));
+    let stored = stored.map(|storage| server.cache.resource(storage));
+    let own = served
+        .iter()
+        .find(|r| stored.is_some_and(|s| std::ptr::eq(**r, s)));
+    let resource = own.or(served.first()).copied();
     // Without a served version nobody could have made objects that can be deleted by name.
     if let Some(resource) = resource {
         delete_objects(&server, resource).await;

@@ -1,14 +1,17 @@
-//! From a CustomResourceDefinition to the resources it declares, one a served version.
+//! From a CustomResourceDefinition to the resources it declares, one a version.
 use super::columns::Columns;
+use super::conversion::Conversion;
 use super::path::pointer;
 use super::{Custom, Definition, Scale};
-use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, Subresource, View};
+use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, Subresource};
 use orlop_api::structural::{self, Malformed};
 use parking_lot::RwLock;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A version of a definition that is served.
+/// A version of a definition.
 pub struct Declared {
     pub resource: Resource,
     pub definition: Definition,
@@ -16,25 +19,39 @@ pub struct Declared {
     pub storage: bool,
 }
 
-/// The served versions of an established definition, and the one that is stored even if it isn't served.
+/// Counts the states of definitions.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// The versions of an established definition. Objects may be stored in one that isn't served.
 ///
 /// # Errors
 /// A schema is not structural; validation refuses such a definition, so only another server's is.
 pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
     let versions = crd["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
-    let mut declared = Vec::new();
+    let mut schemas = BTreeMap::new();
     for (number, version) in versions.iter().enumerate() {
-        let storage = version["storage"] == true;
-        if !storage && version["served"] != true {
-            continue;
-        }
         let schema_text = &version["schema"]["openAPIV3Schema"];
         let schema = structural::compile(schema_text, &schema_path(number))?;
+        let name = version["name"].as_str().unwrap_or_default();
+        schemas.insert(name.to_owned(), Arc::new(schema));
+    }
+    let schemas = Arc::new(schemas);
+    let conversion = Arc::new(Conversion::of(crd));
+    let mut declared = Vec::new();
+    for version in versions {
+        let storage = version["storage"] == true;
+        let Some(schema) = schemas.get(version["name"].as_str().unwrap_or_default()) else {
+            continue;
+        };
+        let schema_text = &version["schema"]["openAPIV3Schema"];
         declared.push(Declared {
-            resource: resource(crd, version, storage),
+            resource: resource(crd, version),
             definition: Definition {
-                fills: structural::fills(&schema),
-                schema,
+                number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+                fills: structural::fills(schema),
+                schema: schema.clone(),
+                schemas: schemas.clone(),
+                conversion: conversion.clone(),
                 schema_text: schema_text.clone(),
                 columns: Columns::of(version),
                 scale: scale(version),
@@ -78,12 +95,11 @@ pub fn same(a: &Resource, b: &Resource) -> bool {
     (a.group, a.version, a.plural, a.singular, a.kind, a.namespaced)
         == (b.group, b.version, b.plural, b.singular, b.kind, b.namespaced)
         && (a.short_names, a.categories, a.storage) == (b.short_names, b.categories, b.storage)
-        && a.view.is_some() == b.view.is_some()
         && fields(a) == fields(b)
         && parts(a) == parts(b)
 }
 
-fn resource(crd: &Value, version: &Value, storage: bool) -> Resource {
+fn resource(crd: &Value, version: &Value) -> Resource {
     let (spec, names) = (&crd["spec"], &crd["status"]["acceptedNames"]);
     let group = text(&spec["group"]);
     let plural = text(&names["plural"]);
@@ -115,7 +131,6 @@ fn resource(crd: &Value, version: &Value, storage: bool) -> Resource {
         subresources,
         fields: Box::leak(fields.into_boxed_slice()),
         storage: leak(&format!("{group}/{plural}")),
-        view: (!storage).then_some(View::Version),
         rules: Rules {
             unconditional_update: false,
             ..Rules::WITH_GENERATION

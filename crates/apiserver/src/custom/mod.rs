@@ -5,38 +5,49 @@
 //! | `declare` | from a definition's object to the resources it declares |
 //! | `registry` | which are served now; follows the definitions in the cache |
 //! | `body` | bodies of custom objects: decoded, pruned, defaulted, checked |
+//! | `stored` | custom objects as they come from the store |
+//! | `conversion` | objects of one version in the form of another, by webhooks or without |
 //! | `columns`, `path` | printer columns and the JSON paths they name |
 //! | `names` | which names a definition gets, and what its status says about it |
 //! | `cleanup` | the task that deletes the objects of a definition that is being deleted |
 mod body;
 mod cleanup;
 mod columns;
+mod conversion;
 mod declare;
 mod names;
 mod path;
 mod registry;
+mod stored;
 
 pub use body::{decode, typed};
 pub use cleanup::run as clean_up;
 pub use columns::Columns;
+pub use conversion::{Converted, converted, in_form, one_in_form};
 pub use declare::schema_path;
 pub use names::{initial_status, is_established};
 pub use registry::{DEFINITIONS, Registry};
+pub use stored::read as read_stored;
 
-use crate::encode;
 use crate::resources::Resource;
 use crate::status::Cause;
-use bytes::Bytes;
+use conversion::Conversion;
 use orlop_api::structural::{self, Node};
 use parking_lot::RwLock;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 /// What a definition says about one version of its resource, beyond names.
 #[derive(Debug)]
 pub struct Definition {
-    pub schema: Node,
+    /// No other state of any definition has this number.
+    number: u64,
+    pub schema: Arc<Node>,
+    /// Those of all versions.
+    schemas: Arc<BTreeMap<String, Arc<Node>>>,
+    conversion: Arc<Conversion>,
     /// As it was written, for OpenAPI.
     pub schema_text: Value,
     /// The schema has defaults.
@@ -67,24 +78,18 @@ impl fmt::Debug for Custom {
     }
 }
 
+impl Definition {
+    /// Whether objects may be stored in a version with other fields than those they are asked for with.
+    pub fn has_versions(&self) -> bool {
+        self.schemas.len() > 1
+    }
+}
+
 impl Custom {
     /// The definition as it is now.
     pub fn definition(&self) -> Arc<Definition> {
         self.definition.read().clone()
     }
-}
-
-/// The stored bytes of an object with the defaults that its schema has now, if it lacks any: what was stored before a
-/// default was declared is read with it.
-pub fn filled(resource: &Resource, stored: &[u8]) -> Option<Bytes> {
-    let definition = resource.custom?.definition();
-    if !definition.fills {
-        return None;
-    }
-    let mut object = serde_json::from_slice(stored).ok()?;
-    structural::fill(&mut object, &definition.schema);
-    let filled = encode::stored(resource, &object);
-    (filled != stored).then_some(filled)
 }
 
 /// What is wrong with an object by the schema of its resource; nothing, if that is no custom one.

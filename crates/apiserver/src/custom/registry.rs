@@ -25,7 +25,7 @@ pub struct Registry {
 
 impl Registry {
     /// Takes a definition as it is now; answers the resource whose form its objects are stored in, if they are to
-    /// be kept, and whether they have other defaults than before.
+    /// be kept, and whether its schemas are others than before.
     pub fn put(&self, crd: &Value) -> Option<(&'static Resource, bool)> {
         let name = crd["metadata"]["name"].as_str().unwrap_or_default();
         let declared = if is_established(crd) {
@@ -117,8 +117,8 @@ fn kept_or_settled(before: &[Version], version: Declared) -> (&'static Resource,
     match before.iter().find(|b| same(b.resource, &version.resource)) {
         Some(kept) => {
             let definition = version.definition;
-            let changed = |custom: &Custom| custom.definition().schema_text != definition.schema_text;
-            let renewed = definition.fills && kept.resource.custom.is_some_and(changed);
+            let changed = |custom: &Custom| custom.definition().schemas_differ(&definition);
+            let renewed = kept.resource.custom.is_some_and(changed);
             replace(kept.resource, definition);
             (kept.resource, renewed)
         }

@@ -4,11 +4,16 @@ use crate::http::Answer;
 use crate::request::Query;
 use crate::status::ApiError;
 use http::StatusCode;
+use std::time::Duration;
 
 /// In all three.
 const ALWAYS: &[&str] = &["ping", "log", "etcd"];
 /// Only readiness.
 const READY_ONLY: &[&str] = &["etcd-readiness", "informer-sync", "shutdown"];
+/// Those that ask the store.
+const STORE: &[&str] = &["etcd", "etcd-readiness"];
+/// A store that takes longer is taken for one that is away (upstream's limit).
+const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Upstream's names for steps of the start; all are done when we are ready.
 const START_STEPS: &[&str] = &[
     "poststarthook/start-apiserver-admission-initializer",
@@ -48,14 +53,24 @@ fn split(path: &str) -> Option<(&'static str, &str)> {
 }
 
 /// Answers if the path is one of health.
-pub fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
+pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
     let (endpoint, check) = split(path)?;
     let names = checks(endpoint);
+    let excluded: Vec<&str> = query.all("exclude").collect();
+    let is_due = |name: &&&str| match check {
+        "" => !excluded.contains(*name),
+        check => check == **name,
+    };
+    let asks = names.iter().filter(is_due).any(|name| STORE.contains(name));
+    let state = State {
+        store: !asks || store_answers(server).await,
+        running: !server.shutdown.is_cancelled(),
+    };
     if !check.is_empty() {
         if !names.contains(&check) {
             return Some(Err(ApiError::page_not_found()));
         }
-        return Some(Ok(match passes(server, check) {
+        return Some(Ok(match state.passes(check) {
             true => Answer::text(StatusCode::OK, "ok"),
             false => Answer::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -63,13 +78,12 @@ pub fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<An
             ),
         }));
     }
-    let excluded: Vec<&str> = query.all("exclude").collect();
     let mut text = String::new();
     let mut failed = false;
     for name in &names {
         if excluded.contains(name) {
             text.push_str(&format!("[+]{name} excluded: ok\n"));
-        } else if passes(server, name) {
+        } else if state.passes(name) {
             text.push_str(&format!("[+]{name} ok\n"));
         } else {
             failed = true;
@@ -107,10 +121,25 @@ fn checks(endpoint: &str) -> Vec<&'static str> {
     names
 }
 
-fn passes(server: &ApiServer, check: &str) -> bool {
-    match check {
-        "etcd" | "etcd-readiness" => server.is_fed(),
-        "shutdown" => !server.shutdown.is_cancelled(),
-        _ => true,
+/// What checks are about.
+#[derive(Clone, Copy)]
+struct State {
+    store: bool,
+    running: bool,
+}
+
+impl State {
+    fn passes(self, check: &str) -> bool {
+        match check {
+            "shutdown" => self.running,
+            check if STORE.contains(&check) => self.store,
+            _ => true,
+        }
     }
+}
+
+/// Whether the cache follows the store, and the store answers.
+async fn store_answers(server: &ApiServer) -> bool {
+    let status = tokio::time::timeout(STORE_TIME_MAX, server.store.status());
+    server.is_fed() && matches!(status.await, Ok(Ok(_)))
 }

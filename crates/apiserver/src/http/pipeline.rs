@@ -194,7 +194,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     };
     exchange.user = Some(caller.clone());
     let asked = authz::Attributes::of(&info, &query);
-    let user = match authz::acting_user(&server, caller.clone(), &parts.headers, &asked) {
+    let user = match authz::acting_user(&server, caller.clone(), &parts.headers, &asked).await {
         Ok(user) => user,
         Err(error) => return exchange.refuse(error, &refusal()),
     };
@@ -221,7 +221,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
             }
         }
     };
-    let decision = authz::decide(&server, &user, &asked);
+    let decision = authz::decide(&server, &user, &asked).await;
     exchange.decided(&decision);
     if let Err(error) = authz::enforce(&user, &asked, decision) {
         return exchange.refuse(error, &refusal());
@@ -239,7 +239,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
             Ok(body) => body,
             Err(error) => return exchange.refuse(error, &refusal()),
         };
-        let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, body);
+        let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, upgrade, body);
         let left = match long_running {
             // Its head, that is: the rest takes as long as it takes.
             true => REQUEST_TIME_MAX,
@@ -252,7 +252,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         };
     }
     let Some(routed) = routed else {
-        return match non_resource(&server, &parts, &query) {
+        return match non_resource(&server, &parts, &query).await {
             Ok(answer) => answer.into_response(&Output::JSON),
             Err(error) => exchange.refuse(error, &refusal()),
         };
@@ -377,7 +377,7 @@ fn deadline(query: &Query) -> Result<Duration, ApiError> {
     Ok(asked)
 }
 
-fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answer, ApiError> {
+async fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answer, ApiError> {
     let path = parts.uri.path();
     if parts.method != Method::GET {
         return Err(if discovery::knows(server, path) || health::knows(path) {
@@ -386,13 +386,13 @@ fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answ
             ApiError::page_not_found()
         });
     }
-    if let Some(answer) = health::answer(server, path, query) {
+    if let Some(answer) = health::answer(server, path, query).await {
         return answer;
     }
     if let Some(answer) = metrics::answer(server, path) {
         return Ok(answer);
     }
-    if let Some(answer) = openapi::answer(server, &parts.headers, path, query) {
+    if let Some(answer) = openapi::answer(server, &parts.headers, path, query).await {
         return answer;
     }
     discovery::answer(server, &parts.headers, path)

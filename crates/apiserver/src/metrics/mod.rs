@@ -1,8 +1,10 @@
 //! What the server counts about itself, under upstream's names (contract §4.5).
+mod admission;
 mod flow;
 mod requests;
 mod store;
 
+pub use admission::{Question, Verdict};
 pub use requests::{RequestKind, RunningGuard, kind_of};
 pub use store::Timed;
 
@@ -95,6 +97,7 @@ pub struct Metrics {
     pub flow: flow::FlowMetrics,
     pub store: store::StoreDurations,
     pub audit: AuditMetrics,
+    pub admission: admission::AdmissionMetrics,
     stored: Family<Stored, Gauge>,
     attempts: Family<Attempt, Counter>,
     authenticated: Family<Authenticated, Counter>,
@@ -111,6 +114,7 @@ impl Default for Metrics {
             flow: flow::FlowMetrics::default(),
             store: store::durations(),
             audit: AuditMetrics::default(),
+            admission: admission::AdmissionMetrics::default(),
             stored: Family::default(),
             attempts: Family::default(),
             authenticated: Family::default(),
@@ -127,6 +131,7 @@ impl Metrics {
     fn register(&self, registry: &mut Registry) {
         self.requests.register(registry);
         self.flow.register(registry);
+        self.admission.register(registry);
         registry.register(
             "etcd_request_duration_seconds",
             "Time that the store took",

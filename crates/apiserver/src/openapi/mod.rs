@@ -4,6 +4,7 @@
 //! The schemas are made by the build and lie in the program compressed; a document is put together when it is asked
 //! for, which is rare: clients keep it under its hash.
 use crate::ApiServer;
+use crate::aggregation;
 use crate::http::{Answer, Body, response};
 use crate::request::{Query, accepted};
 use crate::resources::{self, Resource, api_version};
@@ -71,7 +72,7 @@ fn documents(server: &ApiServer) -> Vec<Document> {
 }
 
 /// Answers if the path is one of OpenAPI.
-pub fn answer(
+pub async fn answer(
     server: &ApiServer,
     headers: &HeaderMap,
     path: &str,
@@ -83,7 +84,15 @@ pub fn answer(
     let rest = path.strip_prefix("/openapi/v3")?;
     let name = rest.trim_matches('/');
     if name.is_empty() {
-        return Some(Ok(Answer::Value(StatusCode::OK, index(&documents(server)))));
+        let mut index = index(&documents(server));
+        for (remote, hash) in server.aggregation.schemas() {
+            let path = remote.schema_path();
+            index["paths"][&path] = json!({"serverRelativeURL": url(&path, &hash)});
+        }
+        return Some(Ok(Answer::Value(StatusCode::OK, index)));
+    }
+    if let Some(answer) = of_another(server, name, query).await {
+        return Some(Ok(Answer::Raw(answer)));
     }
     let Some(document) = documents(server).into_iter().find(|d| d.path == name) else {
         return Some(Ok(Answer::Raw(response(
@@ -94,22 +103,44 @@ pub fn answer(
     };
     let asked = query.get("hash");
     if asked.is_some_and(|hash| hash != document.hash) {
-        let mut moved = response(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::Empty);
-        if let Ok(location) = HeaderValue::from_str(&url(&document)) {
-            moved.headers_mut().insert(LOCATION, location);
-        }
-        return Some(Ok(Answer::Raw(moved)));
+        return Some(Ok(Answer::Raw(moved(&document.path, &document.hash))));
     }
-    let mut answer = response(
-        StatusCode::OK,
-        "application/json",
-        Body::from(document.text().into_bytes()),
-    );
+    let text = document.text().into_bytes();
+    Some(Ok(Answer::Raw(under_hash(text, &document.hash, asked.is_some()))))
+}
+
+/// The document of a group-version that another server serves.
+async fn of_another(server: &ApiServer, name: &str, query: &Query) -> Option<Response<Body>> {
+    let mut others = server.aggregation.schemas().into_iter();
+    let (remote, hash) = others.find(|(remote, _)| remote.schema_path() == name)?;
+    let asked = query.get("hash");
+    if asked.is_some_and(|asked| asked != hash) {
+        return Some(moved(name, &hash));
+    }
+    let document = aggregation::schema_document(&server.aggregation, &remote).await;
+    Some(match document {
+        Some(document) => under_hash(document.into(), &hash, asked.is_some()),
+        None => response(StatusCode::SERVICE_UNAVAILABLE, "text/plain", Body::Empty),
+    })
+}
+
+/// Leads to a document under its present hash.
+fn moved(path: &str, hash: &str) -> Response<Body> {
+    let mut moved = response(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::Empty);
+    if let Ok(location) = HeaderValue::from_str(&url(path, hash)) {
+        moved.headers_mut().insert(LOCATION, location);
+    }
+    moved
+}
+
+/// A document, which may be kept for ever by who `asked` for this very hash.
+fn under_hash(document: Vec<u8>, hash: &str, asked: bool) -> Response<Body> {
+    let mut answer = response(StatusCode::OK, "application/json", Body::from(document));
     let headers = answer.headers_mut();
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", document.hash)) {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
         headers.insert(ETAG, etag);
     }
-    if asked.is_some() {
+    if asked {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
         let year = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 365);
         if let Ok(date) = HeaderValue::from_str(&year.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
@@ -118,7 +149,7 @@ pub fn answer(
     } else {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
-    Some(Ok(Answer::Raw(answer)))
+    answer
 }
 
 /// Media types of the older document as protobuf, by the name that clients ask for and the one it is called now.
@@ -165,14 +196,19 @@ fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
     answer
 }
 
-fn url(document: &Document) -> String {
-    format!("/openapi/v3/{}?hash={}", document.path, document.hash)
+fn url(path: &str, hash: &str) -> String {
+    format!("/openapi/v3/{path}?hash={hash}")
 }
 
 fn index(documents: &[Document]) -> Value {
     let paths: Map<String, Value> = documents
         .iter()
-        .map(|d| (d.path.clone(), json!({"serverRelativeURL": url(d)})))
+        .map(|d| {
+            (
+                d.path.clone(),
+                json!({"serverRelativeURL": url(&d.path, &d.hash)}),
+            )
+        })
         .collect();
     json!({"paths": paths})
 }

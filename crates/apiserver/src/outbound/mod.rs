@@ -1,5 +1,20 @@
 //! The server as a client of others' HTTPS servers: identity providers, webhooks, aggregated API servers. One
-//! connection a call: such calls are rare, or cached by whoever makes them.
+//! connection a call: such calls are rare, or cached by whoever makes them. Webhooks, which are asked often, have theirs
+//! kept.
+//!
+//! | file | does |
+//! |---|---|
+//! | `endpoint` | where a webhook is, and connections to it |
+//! | `question` | one question to a webhook |
+//! | `remote` | servers that a kubeconfig file names |
+mod endpoint;
+mod question;
+mod remote;
+
+pub use endpoint::Endpoint;
+pub use question::Question;
+pub use remote::{Remote, RemoteError};
+
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri};
@@ -12,6 +27,36 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// The version of reviews that a webhook of authentication or authorization understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReviewVersion {
+    V1,
+    V1Beta1,
+}
+
+impl ReviewVersion {
+    /// With an API group before it.
+    pub fn of(self, group: &str) -> String {
+        let version = match self {
+            Self::V1 => "v1",
+            Self::V1Beta1 => "v1beta1",
+        };
+        format!("{group}/{version}")
+    }
+}
+
+impl std::str::FromStr for ReviewVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v1beta1" => Ok(Self::V1Beta1),
+            _ => Err(format!("{text:?} is none of v1, v1beta1")),
+        }
+    }
+}
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

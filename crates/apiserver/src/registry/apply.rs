@@ -34,7 +34,7 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
     };
     for _ in 0..ATTEMPTS_MAX {
         if let Some(outcome) = change.apply(|old| configuration.over(old)).await? {
-            return update::answer(call, outcome);
+            return update::answer(call, outcome).await;
         }
         if part != Part::Main {
             break;
@@ -114,7 +114,7 @@ impl Configuration<'_> {
         }
         let mut info = call.info.clone();
         info.verb = "create".to_owned();
-        authz::check(&call.server, &call.user, &info, &call.query)?;
+        authz::check(&call.server, &call.user, &info, &call.query).await?;
         let applied = self.apply(Present {
             object: &ownership::blank(call),
             managed: Managed::default(),

@@ -26,6 +26,8 @@ pub(crate) enum Part {
     /// Conditions of a certificate signing request.
     Approval,
     EphemeralContainers,
+    /// Processor time and memory of a pod's containers.
+    Resize,
     /// `spec.replicas`, through a Scale.
     Scale,
     /// `spec.nodeName`, through a Binding.
@@ -40,6 +42,7 @@ impl Part {
             Self::Finalize => "finalize",
             Self::Approval => "approval",
             Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
             Self::Scale => "scale",
             Self::Binding => "binding",
         }
@@ -95,20 +98,28 @@ impl Change<'_> {
             let Some(current) = server.cache.get(storage, &key) else {
                 return Ok(None);
             };
-            let old = current.value();
+            let seen = custom::one_in_form(server, self.call.resource, current.clone()).await?;
+            let old = seen.value();
             let mut new = self.prepare(make(&old)?, &old, &current).await?;
             let guard = allocation::allocate(self.call, &mut new).await?;
             self.admit_final(&mut new, &old).await?;
             let subresource = self.part.subresource();
             let charge = quota::charge(self.call, Operation::Update, subresource, &new, Some(&old)).await?;
-            let bytes = encode::stored(stored_as, &new);
             if self.dry_run {
                 return Ok(Some(Outcome::Would(new)));
             }
             let gone = is_finished(self.call.resource, &new);
-            if !gone && current.is_stored_as(stored_as, &bytes) {
+            let bytes = if !gone && new == old && current.is_seen_as(stored_as) {
+                None
+            } else {
+                new = custom::converted(server, stored_as, new).await?;
+                Some(encode::stored(stored_as, &new))
+            };
+            let same = bytes.as_ref().is_none_or(|bytes| current.is_stored_as(bytes));
+            if !gone && same && !server.is_stale(&store_key).await? {
                 return Ok(Some(Outcome::Stored(current)));
             }
+            let bytes = bytes.unwrap_or_else(|| encode::stored(stored_as, &new));
             let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
             let mut txn = if gone {
                 when.then(Op::delete(&store_key))
@@ -184,6 +195,7 @@ impl Change<'_> {
             Part::Main | Part::Scale => (rules.validate_update)(&new, old),
             Part::Status => (rules.validate_status)(&new, old),
             Part::EphemeralContainers => ephemeral_causes(&new, old),
+            Part::Resize => crate::resources::pod_resize(&new, old),
             Part::Approval => crate::resources::validate_approval(&new, old),
             Part::Finalize | Part::Binding => Vec::new(),
         });
@@ -304,6 +316,10 @@ impl Change<'_> {
                     (None, true) => {}
                     (_, false) => new["status"]["conditions"] = conditions,
                 }
+            }
+            Part::Resize => {
+                crate::resources::keep_resized(new, old);
+                ownership::take(new);
             }
             Part::EphemeralContainers => {
                 let containers = new["spec"]["ephemeralContainers"].clone();

@@ -16,7 +16,7 @@ pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
         verb: "create".to_owned(),
         ..call.info.clone()
     };
-    authz::check(&call.server, &call.user, &info, &call.query)?;
+    authz::check(&call.server, &call.user, &info, &call.query).await?;
     get::fresh_enough(call, None).await?;
     let name = call.info.name.as_str();
     let pod = get::find(call, name)?.value();

@@ -113,7 +113,9 @@ pub async fn create_object(
         }
         let guards = guard.into_iter().chain(charge.guards);
         match insert(call, &object, guards.collect()).await? {
-            Inserted::Stored(stored) => return present::object(call, StatusCode::CREATED, stored),
+            Inserted::Stored(stored) => {
+                return present::object(call, StatusCode::CREATED, stored).await;
+            }
             Inserted::Raced => races += 1,
             Inserted::NameTaken => names += 1,
         }
@@ -177,7 +179,13 @@ async fn insert(call: &Call, object: &Value, guards: Vec<Guard>) -> Result<Inser
     let key = resource.key(namespace, identity::text(object, "name"));
     let lease = call.server.lease_for(resource).await?;
     let store_key = resource.store_key(&key);
-    let value = encode::stored(resource, object);
+    let value = match resource.custom {
+        Some(_) => {
+            let object = custom::converted(&call.server, resource, object.clone()).await?;
+            encode::stored(resource, &object)
+        }
+        None => encode::stored(resource, object),
+    };
     let mut txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
         &store_key,
         value.clone(),

@@ -2,6 +2,7 @@
 use super::{get, identity, present};
 use crate::admission::{self, Admission, Attempt, Operation};
 use crate::cache::Object;
+use crate::custom;
 use crate::encode;
 use crate::http::{Answer, Call};
 use crate::request::{self, DeleteOptions, Propagation};
@@ -23,7 +24,7 @@ pub async fn delete(call: &Call) -> Result<Answer, ApiError> {
     let options = DeleteOptions::parse(&call.query, body.as_ref())?;
     let name = call.info.name.as_str();
     let outcome = delete_object(call, name, &options, Admission::Due).await?;
-    answer(call, outcome, &options)
+    answer(call, outcome, &options).await
 }
 
 /// What to do about a request to delete.
@@ -60,11 +61,12 @@ pub async fn delete_object(
     let stored_as = server.cache.resource(storage);
     for _ in 0..ATTEMPTS_MAX {
         let current = get::find(call, name)?;
-        let old = current.value();
-        preconditions(resource, name, &old, options)?;
+        let seen = custom::one_in_form(server, resource, current.clone()).await?;
+        let seen = seen.value();
+        preconditions(resource, name, &seen, options)?;
         if admission == Admission::Due {
             let mut attempt = Attempt {
-                old: Some(&old),
+                old: Some(&seen),
                 ..Attempt::new(call, Operation::Delete, name, options.dry_run)
             };
             admission::mutate(&mut attempt).await?;
@@ -72,7 +74,8 @@ pub async fn delete_object(
         }
         let store_key = stored_as.store_key(&current.key);
         let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
-        match decide(stored_as, old, options, Timestamp::now()) {
+        // Deciding looks at metadata only where there are versions, and that is the same in all of them.
+        match decide(stored_as, seen, options, Timestamp::now()) {
             Decision::Nothing => return Ok(Outcome::Waiting(current)),
             Decision::Remove(last) => {
                 if options.dry_run {
@@ -88,6 +91,7 @@ pub async fn delete_object(
                 if options.dry_run {
                     return Ok(Outcome::WouldWait(marked));
                 }
+                let marked = custom::converted(server, stored_as, marked).await?;
                 let bytes = encode::stored(stored_as, &marked);
                 let lease = server.lease_for(stored_as).await?;
                 let put = Op::put(&store_key, bytes.clone(), lease);
@@ -211,7 +215,7 @@ fn preconditions(
     Err(ApiError::conflict(resource.group, resource.kind, name, &why))
 }
 
-fn answer(call: &Call, outcome: Outcome, options: &DeleteOptions) -> Result<Answer, ApiError> {
+async fn answer(call: &Call, outcome: Outcome, options: &DeleteOptions) -> Result<Answer, ApiError> {
     let resource = call.resource;
     let shown = |mut value: Value| {
         resource.show(&mut value);
@@ -238,7 +242,7 @@ fn answer(call: &Call, outcome: Outcome, options: &DeleteOptions) -> Result<Answ
             } else {
                 StatusCode::OK
             };
-            present::object(call, code, object)
+            present::object(call, code, object).await
         }
         Outcome::WouldWait(value) => present::value(call, StatusCode::OK, shown(value)),
     }

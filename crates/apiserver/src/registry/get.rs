@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 pub async fn get(call: &Call) -> Result<Answer, ApiError> {
     fresh_enough(call, call.query.get("resourceVersion")).await?;
-    present::object(call, StatusCode::OK, find(call, &call.info.name)?)
+    present::object(call, StatusCode::OK, find(call, &call.info.name)?).await
 }
 
 /// The object of this name in the request's namespace.

@@ -2,6 +2,7 @@
 //! (contract §8.1 to §8.3).
 use super::{get, present, protobuf};
 use crate::cache::{Object, Snapshot, StorageId};
+use crate::custom;
 use crate::http::{Answer, Body, Call, ListBody};
 use crate::request::{Filter, Format, ListOptions, Shape, VersionMatch};
 use crate::resources::ROOT;
@@ -51,8 +52,8 @@ pub async fn page(call: &Call, options: &ListOptions, filter: &Filter) -> Result
             return from_history(call, filter, token.revision, &token.start, options.limit).await;
         }
         call.server.reach_now().await?;
-        let snapshot = current(call, filter)?;
-        return Ok(cut(snapshot, filter, &token.start, options.limit));
+        let snapshot = current(call, filter).await?;
+        return in_form(call, cut(snapshot, filter, &token.start, options.limit)).await;
     }
     let exact = options.version_match == Some(VersionMatch::Exact)
         || (options.limit > 0 && options.version_match.is_none());
@@ -72,15 +73,36 @@ pub async fn page(call: &Call, options: &ListOptions, filter: &Filter) -> Result
             }
         }
     }
-    Ok(cut(current(call, filter)?, filter, "", limit))
+    in_form(call, cut(current(call, filter).await?, filter, "", limit)).await
+}
+
+/// The page with its objects as the request asks for them.
+async fn in_form(call: &Call, mut page: Page) -> Result<Page, ApiError> {
+    page.objects = custom::in_form(&call.server, call.resource, page.objects).await?;
+    Ok(page)
+}
+
+/// Whether objects have to be converted before a filter can tell which of them are wanted.
+fn is_about_versions(call: &Call, filter: &Filter) -> bool {
+    !filter.is_plain()
+        && call
+            .resource
+            .custom
+            .is_some_and(|custom| custom.definition().has_versions())
 }
 
 /// The objects that the filter wants, now.
-fn current(call: &Call, filter: &Filter) -> Result<Snapshot, ApiError> {
+async fn current(call: &Call, filter: &Filter) -> Result<Snapshot, ApiError> {
     let storage = get::storage(call)?;
     let cache = &call.server.cache;
     if filter.is_plain() {
         return Ok(cache.snapshot(storage, &filter.namespace));
+    }
+    if is_about_versions(call, filter) {
+        let mut all = cache.snapshot(storage, &filter.namespace);
+        all.objects = custom::in_form(&call.server, call.resource, all.objects).await?;
+        all.objects.retain(|object| filter.matches(object));
+        return Ok(all);
     }
     if let Some(mut found) = indexed(call, filter, storage) {
         found.objects.retain(|object| filter.matches(object));
@@ -156,9 +178,9 @@ async fn from_history(
 ) -> Result<Page, ApiError> {
     let storage = get::storage(call)?;
     // Nothing changed since: the cache is that past.
-    let now = current(call, filter)?;
+    let now = current(call, filter).await?;
     if call.server.cache.last_change(storage) <= revision && now.revision >= revision {
-        return Ok(cut(Snapshot { revision, ..now }, filter, start, limit));
+        return in_form(call, cut(Snapshot { revision, ..now }, filter, start, limit)).await;
     }
     let prefix = format!("{ROOT}{}/", call.resource.storage);
     let request = RangeRequest {
@@ -177,7 +199,7 @@ async fn from_history(
             other => ApiError::from(other),
         })?;
     let resource = call.server.cache.resource(storage);
-    let objects = past
+    let mut objects: Vec<Arc<Object>> = past
         .kvs
         .iter()
         .filter_map(|kv| {
@@ -185,10 +207,13 @@ async fn from_history(
             let created = kv.create_revision == kv.mod_revision;
             Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created).ok()
         })
-        .filter(|object| filter.matches(object))
         .map(Arc::new)
         .collect();
-    Ok(page_of(objects, revision, filter, limit))
+    if is_about_versions(call, filter) {
+        objects = custom::in_form(&call.server, call.resource, objects).await?;
+    }
+    objects.retain(|object| filter.matches(object));
+    in_form(call, page_of(objects, revision, filter, limit)).await
 }
 
 fn expired_token(revision: u64, start: &str) -> ApiError {

@@ -115,6 +115,7 @@ async fn dispatch_part(call: &Call, subresource: &Subresource) -> Result<Answer,
                 "finalize" => Part::Finalize,
                 "approval" => Part::Approval,
                 "ephemeralcontainers" => Part::EphemeralContainers,
+                "resize" => Part::Resize,
                 _ => return Err(ApiError::no_such_resource()),
             };
             match verb {

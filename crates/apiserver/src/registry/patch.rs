@@ -64,7 +64,7 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
     })
     .await?;
     match outcome {
-        Some(outcome) => update::answer(call, outcome),
+        Some(outcome) => update::answer(call, outcome).await,
         None => Err(ApiError::not_found(resource, name)),
     }
 }

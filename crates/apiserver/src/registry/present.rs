@@ -1,7 +1,7 @@
 //! Objects in the shape the client asked for: whole, as a table row, or metadata only (contract §11).
 use super::protobuf::Form;
 use crate::cache::Object;
-use crate::custom::Definition;
+use crate::custom::{self, Definition};
 use crate::http::{Answer, Body, Call, response};
 use crate::request::{Format, Shape};
 use crate::resources::Resource;
@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// An object of the request's resource.
-pub fn object(call: &Call, code: StatusCode, object: Arc<Object>) -> Result<Answer, ApiError> {
+pub async fn object(call: &Call, code: StatusCode, object: Arc<Object>) -> Result<Answer, ApiError> {
+    let object = custom::one_in_form(&call.server, call.resource, object).await?;
     if call.output.shape == Shape::Object && call.resource.view.is_none() {
         if call.output.format == Format::Protobuf {
             let bytes = Form::of(call.resource, Shape::Object).object(&object)?;

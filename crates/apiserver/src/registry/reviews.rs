@@ -21,11 +21,11 @@ pub async fn answer(call: &Call) -> Result<Answer, ApiError> {
             review["status"] = token(call, &review).await?;
         }
         "SelfSubjectAccessReview" => {
-            review["status"] = access(call, &review, &call.user)?;
+            review["status"] = access(call, &review, &call.user).await?;
         }
         "SubjectAccessReview" => {
             let user = subject(call, &review)?;
-            review["status"] = access(call, &review, &user)?;
+            review["status"] = access(call, &review, &user).await?;
         }
         "LocalSubjectAccessReview" => {
             let user = subject(call, &review)?;
@@ -38,7 +38,7 @@ pub async fn answer(call: &Call) -> Result<Answer, ApiError> {
                 )];
                 return Err(ApiError::invalid(call.resource, "", causes));
             }
-            review["status"] = access(call, &review, &user)?;
+            review["status"] = access(call, &review, &user).await?;
         }
         "SelfSubjectRulesReview" => {
             let namespace = review["spec"]["namespace"].as_str().unwrap_or_default();
@@ -95,7 +95,7 @@ fn subject(call: &Call, review: &Value) -> Result<UserInfo, ApiError> {
     })
 }
 
-fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, ApiError> {
+async fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, ApiError> {
     let spec = &review["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     if resource.is_object() == path.is_object() {
@@ -115,6 +115,7 @@ fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, ApiErro
             is_resource: true,
             verb: text(resource, "verb"),
             group: text(resource, "group"),
+            version: text(resource, "version"),
             resource: text(resource, "resource"),
             subresource: text(resource, "subresource"),
             namespace: text(resource, "namespace"),
@@ -128,7 +129,7 @@ fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, ApiErro
             ..Attributes::default()
         }
     };
-    Ok(match authz::decide(&call.server, user, &attributes) {
+    Ok(match authz::decide(&call.server, user, &attributes).await {
         Decision::Allow(None) => json!({"allowed": true}),
         Decision::Allow(Some(reason)) => json!({"allowed": true, "reason": &*reason}),
         Decision::Deny(reason) if reason.is_empty() => json!({"allowed": false}),

@@ -3,7 +3,7 @@ use super::change::{Change, Outcome, Part, Tracking};
 use super::patch::Patch;
 use super::{get, identity};
 use crate::admission::Admission;
-use crate::custom::Scale;
+use crate::custom::{self, Scale};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, cause};
@@ -20,6 +20,7 @@ const SCALE: Expected<'_> = Expected {
 pub async fn get(call: &Call) -> Result<Answer, ApiError> {
     get::fresh_enough(call, call.query.get("resourceVersion")).await?;
     let object = get::find(call, &call.info.name)?;
+    let object = custom::one_in_form(&call.server, call.resource, object).await?;
     Ok(Answer::Value(StatusCode::OK, of(call, &object.value())))
 }
 
@@ -72,7 +73,10 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
     })
     .await?;
     match outcome {
-        Some(Outcome::Stored(object)) => Ok(Answer::Value(StatusCode::OK, of(call, &object.value()))),
+        Some(Outcome::Stored(object)) => {
+            let object = custom::one_in_form(&call.server, call.resource, object).await?;
+            Ok(Answer::Value(StatusCode::OK, of(call, &object.value())))
+        }
         Some(Outcome::Would(object)) => Ok(Answer::Value(StatusCode::OK, of(call, &object))),
         None => Err(ApiError::not_found(call.resource, name)),
     }

@@ -58,7 +58,7 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
         })
         .await?;
     match outcome {
-        Some(outcome) => answer(call, outcome),
+        Some(outcome) => answer(call, outcome).await,
         None if resource.rules.create_on_update && part == Part::Main => {
             identity::metadata(&mut body).remove("resourceVersion");
             create::create_object(call, body, &options, None).await
@@ -68,9 +68,9 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
 }
 
 /// 200 with the object, stored or not.
-pub fn answer(call: &Call, outcome: Outcome) -> Result<Answer, ApiError> {
+pub async fn answer(call: &Call, outcome: Outcome) -> Result<Answer, ApiError> {
     match outcome {
-        Outcome::Stored(object) => present::object(call, StatusCode::OK, object),
+        Outcome::Stored(object) => present::object(call, StatusCode::OK, object).await,
         Outcome::Would(mut value) => {
             call.resource.show(&mut value);
             present::value(call, StatusCode::OK, value)

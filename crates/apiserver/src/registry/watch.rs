@@ -6,10 +6,13 @@ use super::event::{Encoder, Opened};
 use super::{get, list};
 use crate::ApiServer;
 use crate::cache::{Change, ChangeKind, Object, StorageId, Subscription};
+use crate::custom;
 use crate::http::{Answer, Body, Call, response, websocket};
 use crate::request::{Filter, ListOptions, Shape};
+use crate::resources::Resource;
 use crate::status::ApiError;
 use bytes::{Bytes, BytesMut};
+use futures::future::BoxFuture;
 use futures::{Stream, stream};
 use http::StatusCode;
 use rand::Rng;
@@ -58,7 +61,12 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         let event = encoder.error(&error);
         return deliver(call, opened, stream::iter([Ok(event)]));
     }
-    let subscription = server.cache.watch(storage, filter.interest());
+    let definition = call.resource.custom.map(|custom| custom.definition());
+    let interest = match definition {
+        Some(definition) if definition.has_versions() => filter.wide_interest(),
+        _ => filter.interest(),
+    };
+    let subscription = server.cache.watch(storage, interest);
     let now = Instant::now();
     let lifetime = options.timeout_seconds.map_or_else(
         || DURATION_MIN + rand::rng().random_range(Duration::ZERO..DURATION_MIN),
@@ -68,8 +76,10 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
     let next_bookmark = options.allow_bookmarks.then(|| first_bookmark(now, end));
     let mut watcher = Watcher {
         server: server.clone(),
+        resource: call.resource,
         storage,
         filter,
+        converting: None,
         encoder,
         subscription,
         after: 0,
@@ -85,7 +95,7 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
             .snapshot_and_position(storage, &watcher.filter.namespace);
         watcher.subscription.look_from(position);
         watcher.after = snapshot.revision;
-        for object in &snapshot.objects {
+        for object in &custom::in_form(server, call.resource, snapshot.objects).await? {
             if watcher.filter.matches(object) {
                 watcher.event(ADDED, object);
             }
@@ -123,6 +133,29 @@ fn deliver(
     Ok(Answer::Raw(response(StatusCode::OK, stream.content_type, body)))
 }
 
+type Converting = BoxFuture<'static, Result<Vec<Change>, ApiError>>;
+
+/// Changes with their objects in the form of a resource. One at a time of all who watch it, so that the others find
+/// what the first has had converted.
+async fn converted(
+    server: Arc<ApiServer>,
+    resource: &'static Resource,
+    changes: Vec<Arc<Change>>,
+) -> Result<Vec<Change>, ApiError> {
+    let _turn = server.converted.turn(resource).await;
+    let mut objects: Vec<Arc<Object>> = changes.iter().map(|change| change.object.clone()).collect();
+    objects.extend(changes.iter().filter_map(|change| change.previous.clone()));
+    let objects = custom::in_form(&server, resource, objects).await?;
+    let mut previous = objects[changes.len()..].iter();
+    let pairs = changes.iter().zip(&objects);
+    let converted = pairs.map(|(change, object)| Change {
+        kind: change.kind,
+        object: object.clone(),
+        previous: change.previous.as_ref().and_then(|_| previous.next().cloned()),
+    });
+    Ok(converted.collect())
+}
+
 fn first_bookmark(now: Instant, end: Instant) -> Instant {
     let last = end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(end);
     (now + BOOKMARK_PERIOD).min(last.max(now))
@@ -133,8 +166,11 @@ const ADDED: ChangeKind = ChangeKind::Added;
 /// One watch. Thousands of these wait at a time: it keeps nothing of its request but what it needs.
 struct Watcher {
     server: Arc<ApiServer>,
+    resource: &'static Resource,
     storage: StorageId,
     filter: Filter,
+    /// Changes on their way into the form of the resource.
+    converting: Option<Converting>,
     encoder: Encoder,
     subscription: Subscription,
     /// Changes up to this revision are not wanted.
@@ -157,6 +193,19 @@ impl Stream for Watcher {
             }
             if self.finished {
                 return Poll::Ready(None);
+            }
+            if let Some(converting) = &mut self.converting {
+                let converted = ready!(converting.as_mut().poll(cx));
+                self.converting = None;
+                match converted {
+                    Ok(changes) => changes.iter().for_each(|change| self.take(change)),
+                    Err(error) => {
+                        let event = self.encoder.error(&error);
+                        self.out.push_back(event);
+                        self.finished = true;
+                    }
+                }
+                continue;
             }
             match self.subscription.poll_changed(cx) {
                 Poll::Ready(true) => self.look(),
@@ -202,9 +251,21 @@ impl Watcher {
     /// Looks at a batch of changes.
     fn look(&mut self) {
         match self.server.cache.changes(self.storage, &self.subscription) {
-            Ok((changes, _)) => changes.iter().for_each(|change| self.take(change)),
+            Ok((changes, _)) => self.receive(changes),
             Err(expired) => self.expire(self.after, expired.oldest),
         }
+    }
+
+    /// Takes changes, at once if clients see their objects as they are.
+    fn receive(&mut self, changes: Vec<Arc<Change>>) {
+        let seen = |object: &Object| object.is_seen_as(self.resource);
+        let at_once =
+            |change: &Arc<Change>| seen(&change.object) && change.previous.as_ref().is_none_or(|p| seen(p));
+        if changes.iter().all(at_once) {
+            return changes.iter().for_each(|change| self.take(change));
+        }
+        let (server, resource) = (self.server.clone(), self.resource);
+        self.converting = Some(Box::pin(converted(server, resource, changes)));
     }
 
     fn on_time(&mut self) {
@@ -216,9 +277,7 @@ impl Watcher {
         if self.next_bookmark.is_some_and(|due| due <= now) {
             // What a bookmark skips over must have been looked at.
             match self.server.cache.changes(self.storage, &self.subscription) {
-                Ok((changes, _)) if !changes.is_empty() => {
-                    changes.iter().for_each(|change| self.take(change))
-                }
+                Ok((changes, _)) if !changes.is_empty() => self.receive(changes),
                 Ok((_, revision)) => {
                     self.encoder
                         .bookmark(revision.max(self.after), false, &mut self.out);
@@ -254,8 +313,7 @@ impl Watcher {
             (true, false) => {
                 // It left the selection: its last selected state, at the version of the change.
                 if let Some(previous) = &change.previous {
-                    let resource = self.server.cache.resource(self.storage);
-                    let last = previous.at_revision(resource, object.revision);
+                    let last = previous.at_revision(object.revision);
                     self.encoder.departure(&last, &mut self.out);
                 }
             }

@@ -76,6 +76,19 @@ impl Filter {
             .map(|r| (r.key.as_str(), r.values.as_slice()))
     }
 
+    /// What changes a watch with this filter has to look at when objects are converted before it is applied: their
+    /// labels and fields may be others then.
+    pub fn wide_interest(&self) -> Interest<'_> {
+        let name = self.terms.iter().find_map(|term| {
+            (term.source == Source::Name && term.operator == FieldOperator::Equals)
+                .then_some(Interest::Name(&term.value))
+        });
+        name.unwrap_or(match self.namespace.as_str() {
+            "" => Interest::All,
+            namespace => Interest::Namespace(namespace),
+        })
+    }
+
     /// What changes a watch with this filter has to look at: by whatever it demands that few objects have.
     pub fn interest(&self) -> Interest<'_> {
         let equal = |term: &&Term| term.operator == FieldOperator::Equals;

@@ -29,7 +29,7 @@ pub const AUTOSCALERS: Resource = Resource {
 
 pub const AUTOSCALERS_V1: Resource = Resource {
     version: "v1",
-    view: Some(View::Kind {
+    view: Some(View {
         from_stored: convert::to_v1,
         to_stored: convert::to_v2,
     }),

@@ -1,6 +1,7 @@
 //! CustomResourceDefinitions (contract §18). What they declare is served by `custom`.
 use super::definition::{Resource, STATUS};
 use super::rules::Rules;
+use super::webhooks::client as validate_client;
 use crate::custom::DEFINITIONS;
 use crate::custom::schema_path;
 use crate::registry::now;
@@ -60,6 +61,12 @@ fn default(crd: &mut Value) {
     }
     if !spec["conversion"].is_object() {
         spec["conversion"] = json!({"strategy": "None"});
+    }
+    if let Some(service) = spec.pointer_mut("/conversion/webhook/clientConfig/service")
+        && service.is_object()
+        && service["port"].is_null()
+    {
+        service["port"] = json!(443);
     }
 }
 
@@ -215,9 +222,60 @@ fn validate_versions(crd: &Value) -> Vec<Cause> {
             });
         }
     }
-    match crd["spec"]["conversion"]["strategy"].as_str() {
-        None | Some("None") => {}
-        Some(other) => causes.push(cause::unsupported("spec.conversion.strategy", other, &["None"])),
+    causes.extend(validate_conversion(&crd["spec"]));
+    causes
+}
+
+/// Fields are named as upstream does, which is by another version of the kind.
+fn validate_conversion(spec: &Value) -> Vec<Cause> {
+    const CLIENT: &str = "spec.conversion.webhookClientConfig";
+    const REVIEWS: &str = "spec.conversion.conversionReviewVersions";
+    let (conversion, webhook) = (&spec["conversion"], &spec["conversion"]["webhook"]);
+    let reviews = &webhook["conversionReviewVersions"];
+    let mut causes = Vec::new();
+    match conversion["strategy"].as_str() {
+        None | Some("None") => {
+            for (given, field) in [(&webhook["clientConfig"], CLIENT), (reviews, REVIEWS)] {
+                if !given.is_null() {
+                    causes.push(cause::forbidden(
+                        field,
+                        "should not be set when strategy is not set to Webhook",
+                    ));
+                }
+            }
+        }
+        Some("Webhook") => {
+            if spec["preserveUnknownFields"] == true {
+                causes.push(cause::invalid(
+                    "spec.conversion.strategy",
+                    &conversion["strategy"],
+                    "must be None if spec.preserveUnknownFields is true",
+                ));
+            }
+            if webhook["clientConfig"].is_object() {
+                causes.extend(validate_client(CLIENT, &webhook["clientConfig"]));
+            } else {
+                causes.push(cause::required(
+                    CLIENT,
+                    "required when strategy is set to Webhook",
+                ));
+            }
+            let named = reviews.as_array().map_or(&[][..], Vec::as_slice);
+            if named.is_empty() {
+                causes.push(cause::required(REVIEWS, ""));
+            } else if !named.iter().any(|v| v == "v1" || v == "v1beta1") {
+                causes.push(cause::invalid(
+                    REVIEWS,
+                    reviews,
+                    "must include at least one of v1, v1beta1",
+                ));
+            }
+        }
+        Some(other) => causes.push(cause::unsupported(
+            "spec.conversion.strategy",
+            other,
+            &["None", "Webhook"],
+        )),
     }
     causes
 }

@@ -95,16 +95,11 @@ pub enum Read {
     FirstOf(&'static [&'static str]),
 }
 
-/// How the stored form and this one become each other, in place.
+/// How the stored form, which is of another kind or group, and this one become each other, in place.
 #[derive(Clone, Copy, Debug)]
-pub enum View {
-    /// Another kind, with other fields.
-    Kind {
-        from_stored: fn(&mut Value),
-        to_stored: fn(&mut Value),
-    },
-    /// Another version of a custom resource, with the same fields.
-    Version,
+pub struct View {
+    pub from_stored: fn(&mut Value),
+    pub to_stored: fn(&mut Value),
 }
 
 impl Resource {
@@ -203,23 +198,21 @@ impl Resource {
 
     /// Gives a stored object the form of this resource.
     pub fn show(&self, object: &mut Value) {
-        match self.view {
-            None => {}
-            Some(View::Kind { from_stored, .. }) => from_stored(object),
-            Some(View::Version) => object["apiVersion"] = self.api_version().into(),
+        if let Some(view) = self.view {
+            (view.from_stored)(object);
         }
     }
 
     /// Gives an object of this resource the form in which it is stored. Its version is set where it is written.
     pub fn store(&self, object: &mut Value) {
-        if let Some(View::Kind { to_stored, .. }) = self.view {
-            to_stored(object);
+        if let Some(view) = self.view {
+            (view.to_stored)(object);
         }
     }
 
     /// Whether the stored form has other fields.
     pub fn is_stored_otherwise(&self) -> bool {
-        matches!(self.view, Some(View::Kind { .. }))
+        self.view.is_some()
     }
 
     /// The key below the storage prefix.

@@ -58,7 +58,7 @@ pub const EVENTS: Resource = Resource::new("", "events", "event", "Event")
     });
 
 pub const EVENTS_V1: Resource = Resource {
-    view: Some(View::Kind {
+    view: Some(View {
         from_stored,
         to_stored,
     }),

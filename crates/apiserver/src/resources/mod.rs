@@ -41,10 +41,11 @@ mod webhooks;
 
 pub(crate) use certificates::{stamp as stamp_decision, validate_approval};
 pub use customresourcedefinitions::FINALIZER;
-pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, View, api_version};
+pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, api_version};
 pub(crate) use meaning::{edit, fill, read};
 pub use rules::{NameRule, Rules};
 pub(crate) use validation::metadata as validate_metadata;
+pub(crate) use validation::{keep_resized, pod_resize};
 
 pub(crate) use nodes::NOT_READY_TAINT;
 pub(crate) use pods::is_mirror;

@@ -60,6 +60,11 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
             verbs: PROXY_VERBS,
             kind: Some(("", "v1", "PodProxyOptions")),
         },
+        Subresource {
+            name: "resize",
+            verbs: PART_VERBS,
+            kind: None,
+        },
         STATUS,
     ])
     .with_fields(&[

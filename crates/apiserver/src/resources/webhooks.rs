@@ -157,7 +157,8 @@ fn choices(at: &str, webhook: &Value, mutating: bool) -> Vec<Cause> {
     causes
 }
 
-fn client(at: &str, config: &Value) -> Vec<Cause> {
+/// What is wrong with how a webhook is reached.
+pub(super) fn client(at: &str, config: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let (url, service) = (&config["url"], &config["service"]);
     if url.is_string() == service.is_object() {

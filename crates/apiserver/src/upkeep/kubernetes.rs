@@ -7,6 +7,7 @@ pub const KINDS: &[(&str, &str)] = &[
     ("", "services"),
     ("", "endpoints"),
     ("discovery.k8s.io", "endpointslices"),
+    ("networking.k8s.io", "servicecidrs"),
 ];
 
 pub async fn restore(server: Arc<ApiServer>) -> bool {

@@ -1,9 +1,11 @@
 //! What the server keeps in order by itself (contract §21): the Service that leads to it, the rules of aggregated
-//! roles, the APIServices of what it serves. Each task wakes when the objects it is about change.
+//! roles, the APIServices of what it serves, the IPAddresses of Services. Each task wakes when the objects it is about change.
+mod addresses;
 mod aggregated_roles;
 mod api_services;
 mod kubernetes;
 
+pub use addresses::object as address_object;
 pub use api_services::built_in as built_in_api_services;
 
 use crate::ApiServer;
@@ -41,6 +43,12 @@ pub fn start(server: &Arc<ApiServer>) {
         "apiservice-registration",
         api_services::KINDS,
         api_services::register,
+    ));
+    tokio::spawn(keep(
+        own(),
+        "service-ip-addresses",
+        addresses::KINDS,
+        addresses::follow,
     ));
 }
 

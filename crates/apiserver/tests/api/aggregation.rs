@@ -1,5 +1,5 @@
 //! API groups of other servers, and `metrics.k8s.io`.
-use crate::served::{Served, leaf};
+use crate::served::{Served, connect, leaf};
 use crate::support::{Client, Cluster};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -147,6 +148,12 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
                         "verbs": ["get", "list"]}]});
                 (200, list.to_string())
             }
+            "/openapi/v3" => {
+                let index = json!({"paths": {"apis/wardle.example.org/v1": {
+                    "serverRelativeURL": "/openapi/v3/apis/wardle.example.org/v1?hash=CAFE"}}});
+                (200, index.to_string())
+            }
+            "/openapi/v3/apis/wardle.example.org/v1" => (200, json!({"openapi": "3.0.0"}).to_string()),
             _ => {
                 let told = json!({"path": path, "user": header("x-remote-user"), "groups": header("x-remote-group"),
                     "authorization": header("authorization"), "method": request.method().as_str()});
@@ -182,6 +189,19 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
     assert_eq!(
         available(&admin, "v1.wardle.example.org", "True").await["reason"],
         "Passed"
+    );
+
+    // Its schemas are found beside ours.
+    let index = admin.get("/openapi/v3").await.ok();
+    let url = index["paths"]["apis/wardle.example.org/v1"]["serverRelativeURL"].clone();
+    assert_eq!(url, "/openapi/v3/apis/wardle.example.org/v1?hash=CAFE");
+    let document = admin.get(url.as_str().unwrap()).await;
+    assert_eq!(document.headers["cache-control"], "public, immutable");
+    assert_eq!(document.ok(), json!({"openapi": "3.0.0"}));
+    let stale = admin.get("/openapi/v3/apis/wardle.example.org/v1?hash=OLD").await;
+    assert_eq!(
+        (stale.code, &stale.headers["location"]),
+        (301, &url.as_str().unwrap().parse().unwrap())
     );
 
     let told = served
@@ -345,4 +365,91 @@ async fn the_kubernetes_service_is_put_right_while_the_server_runs() {
     let after = until(&admin, services, "kubernetes", |kind, _| kind != "DELETED").await;
     assert_eq!(after["spec"]["clusterIP"], before["spec"]["clusterIP"]);
     assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+}
+
+/// Reads from a connection up to the end of a head.
+async fn head(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// What leaves HTTP, such as a console, goes both ways through this server.
+#[tokio::test]
+async fn connections_that_switch_protocols_are_passed_on() {
+    let other = Authority::ephemeral("other").unwrap();
+    let request = orlop_pki::LeafRequest {
+        identity: orlop_pki::Identity::new("server", &[]),
+        usage: Usage::Server,
+        dns_names: vec!["wardle.default.svc".to_owned()],
+        addresses: Vec::new(),
+    };
+    let own = other.sign(&request).unwrap();
+    let tls =
+        orlop_pki::server_config_for_any_client(&own.certificate, &own.key, other.certificate()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let acceptor = TlsAcceptor::from(tls);
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let head = head(&mut stream).await.to_lowercase();
+                if head.contains("upgrade: echo") {
+                    let user = if head.contains("x-remote-user: root") {
+                        "root"
+                    } else {
+                        "nobody"
+                    };
+                    let answer = format!(
+                        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\nx-user: {user}\r\n\r\n"
+                    );
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    let (mut from, mut to) = tokio::io::split(stream);
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                } else {
+                    let list = r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"w.example.org/v1","resources":[]}"#;
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{list}", list.len());
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    let served = Served::start(|_, _| {}).await;
+    let admin = served.admin();
+    let service = json!({"metadata": {"name": "wardle"}, "spec": {"ports": [{"port": 443}]}});
+    admin
+        .post("/api/v1/namespaces/default/services", service)
+        .await
+        .ok();
+    let slice = json!({"metadata": {"name": "wardle", "labels": {"kubernetes.io/service-name": "wardle"}},
+        "addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}}],
+        "ports": [{"name": "", "port": port}]});
+    let slices = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    admin.post(slices, slice).await.ok();
+    let object = json!({"metadata": {"name": "v1.w.example.org"}, "spec": {"group": "w.example.org", "version": "v1",
+        "groupPriorityMinimum": 2000, "versionPriority": 10, "caBundle": STANDARD.encode(other.certificate()),
+        "service": {"namespace": "default", "name": "wardle"}}});
+    admin.post(API_SERVICES, object).await.ok();
+    available(&admin, "v1.w.example.org", "True").await;
+
+    let identity = served.leaf("root", &["system:masters"]);
+    let mut stream = connect(served.authority.certificate(), served.address, Some(&identity)).await;
+    let asked = "GET /apis/w.example.org/v1/namespaces/default/vms/v/console HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n";
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let answer = head(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    assert!(answer.contains("x-user: root"), "{answer}");
+    stream.write_all(b"both ways").await.unwrap();
+    let mut back = [0; 9];
+    stream.read_exact(&mut back).await.unwrap();
+    assert_eq!(&back, b"both ways");
 }

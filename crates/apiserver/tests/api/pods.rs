@@ -285,3 +285,73 @@ async fn n12_controller_revisions_keep_their_bytes() {
         2
     );
 }
+
+/// Contract §12.5: resources change through `resize` and nowhere else, and nothing else changes there.
+#[tokio::test]
+async fn resize_changes_cpu_and_memory_only_and_keeps_the_qos_class() {
+    let admin = Cluster::start().await.admin();
+    let amounts = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "4", "memory": "2Gi"}});
+    let mut made = pod("p");
+    made["spec"]["containers"][0]["resources"] = amounts;
+    admin.post(PODS, made).await.ok();
+    let (path, resize) = (format!("{PODS}/p"), format!("{PODS}/p/resize"));
+    let bigger = json!({"spec": {"containers": [{"name": "c", "image": "other", "resources": {"requests": {"cpu": "2"}}}]}});
+    let message = admin
+        .patch(
+            &path,
+            "strategic-merge",
+            json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]}}),
+        )
+        .await
+        .refused(422);
+    assert!(
+        message.contains("pod updates may not change fields other than"),
+        "{message}"
+    );
+    let resized = admin.patch(&resize, "strategic-merge", bigger).await.ok();
+    let container = &resized["spec"]["containers"][0];
+    assert_eq!(
+        container["resources"]["requests"],
+        json!({"cpu": "2", "memory": "1Gi"})
+    );
+    assert_eq!(container["image"], "nginx");
+    assert_eq!(resized["metadata"]["generation"], 2);
+    let message = admin
+        .patch(
+            &resize,
+            "strategic-merge",
+            json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "4", "memory": "2Gi"}}}]}}),
+        )
+        .await
+        .refused(422);
+    assert_eq!(
+        message,
+        "Pod \"p\" is invalid: spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing"
+    );
+    let read = admin.get(&resize).await.ok();
+    assert_eq!(read["kind"], "Pod");
+    assert_eq!(admin.put(&resize, read.clone()).await.ok(), read);
+    let served = admin.get("/api/v1").await.ok();
+    let listed = served["resources"].as_array().unwrap();
+    let entry = listed.iter().find(|r| r["name"] == "pods/resize").unwrap();
+    assert_eq!(entry["verbs"], json!(["get", "patch", "update"]));
+    assert_eq!(entry["kind"], "Pod");
+    let status = json!({"status": {"phase": "Running", "containerStatuses": [
+        {"name": "c", "image": "nginx", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}}]}});
+    admin
+        .patch(&format!("{path}/status"), "strategic-merge", status)
+        .await
+        .ok();
+    let message = admin
+        .patch(
+            &resize,
+            "strategic-merge",
+            json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]}}),
+        )
+        .await
+        .refused(422);
+    assert!(
+        message.contains("spec: Forbidden: Pod running on node without support for resize"),
+        "{message}"
+    );
+}

@@ -186,3 +186,37 @@ async fn workloads_get_their_defaults_and_are_checked() {
         "{message}"
     );
 }
+
+/// Who has which address is seen in objects of its own, which follow the Services.
+#[tokio::test]
+async fn addresses_of_services_have_their_objects_and_the_range_is_ready() {
+    let admin = Cluster::start().await.admin();
+    const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+    let mut watch = admin.watch(&format!("{ADDRESSES}?watch=1")).await;
+    assert_eq!(watch.event().await, ("ADDED".to_owned(), "10.96.0.1".to_owned()));
+    let own = admin.get(&format!("{ADDRESSES}/10.96.0.1")).await.ok();
+    assert_eq!(
+        own["spec"]["parentRef"],
+        json!({"resource": "services", "namespace": "default", "name": "kubernetes"})
+    );
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+        "spec": {"clusterIP": "10.96.0.77", "ports": [{"port": 80}]}});
+    let path = "/api/v1/namespaces/default/services";
+    admin.post(path, service).await.ok();
+    assert_eq!(watch.event().await, ("ADDED".to_owned(), "10.96.0.77".to_owned()));
+    admin.delete(&format!("{path}/s"), Value::Null).await.ok();
+    assert_eq!(
+        watch.event().await,
+        ("DELETED".to_owned(), "10.96.0.77".to_owned())
+    );
+    let range = admin
+        .get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes")
+        .await
+        .ok();
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/12"]));
+    let ready = &range["status"]["conditions"][0];
+    assert_eq!(
+        (&ready["type"], &ready["status"]),
+        (&json!("Ready"), &json!("True"))
+    );
+}

@@ -19,6 +19,8 @@ use tokio_rustls::TlsAcceptor;
 pub enum Does {
     /// The response to the review's request, whose `uid` is filled in.
     Answers(fn(&Value) -> Value),
+    /// The status of a review, by its spec.
+    Reviews(fn(&Value) -> Value),
     /// Exactly this status and body.
     Says(u16, &'static str),
     /// Never answers.
@@ -93,12 +95,19 @@ async fn answer(
 ) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let path = request.uri().to_string();
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let review: Value = serde_json::from_slice(&body).unwrap();
-    let request = review["request"].clone();
+    let mut review: Value = serde_json::from_slice(&body).unwrap();
+    let request = match does {
+        Does::Reviews(_) => review["spec"].clone(),
+        _ => review["request"].clone(),
+    };
     asked.lock().push((path, request.clone()));
     let (code, text) = match does {
         Does::Hangs => std::future::pending().await,
         Does::Says(code, text) => (code, text.to_owned()),
+        Does::Reviews(respond) => {
+            review["status"] = respond(&request);
+            (200, review.to_string())
+        }
         Does::Answers(respond) => {
             let mut response = respond(&request);
             response["uid"] = request["uid"].clone();

@@ -1,8 +1,13 @@
 //! Flags by which the API server recognises its callers and decides what they may do, under upstream's names.
+use super::parts::go_duration;
 use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
-use orlop_apiserver::{AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig, ProxyIdentity};
+use orlop_apiserver::{
+    AccessWebhookConfig, AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig,
+    ProxyIdentity, ReviewVersion, TokenWebhookConfig,
+};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct AuthenticationArgs {
@@ -20,7 +25,28 @@ pub struct AuthenticationArgs {
     #[arg(long, value_name = "BOOL", default_value_t = false, action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub enable_bootstrap_token_auth: bool,
-    /// Who decides, in this order, comma-separated: AlwaysAllow, AlwaysDeny, Node, RBAC.
+    /// Kubeconfig of a webhook that is asked about tokens.
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// How long its answers count.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = go_duration)]
+    pub authentication_token_webhook_cache_ttl: Duration,
+    /// Version of the TokenReviews it is sent.
+    #[arg(long, value_name = "VERSION", default_value = "v1beta1")]
+    pub authentication_token_webhook_version: ReviewVersion,
+    /// Kubeconfig of the webhook that is asked in the mode Webhook.
+    #[arg(long, value_name = "FILE")]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// How long it counts that it has allowed something.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = go_duration)]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+    /// How long it counts that it has not.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = go_duration)]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
+    /// Version of the SubjectAccessReviews it is sent.
+    #[arg(long, value_name = "VERSION", default_value = "v1beta1")]
+    pub authorization_webhook_version: ReviewVersion,
+    /// Who decides, in this order, comma-separated: AlwaysAllow, AlwaysDeny, Node, RBAC, Webhook.
     #[arg(
         long,
         value_name = "MODES",
@@ -119,11 +145,39 @@ impl AuthenticationArgs {
             static_tokens: file(&self.token_auth_file)?,
             bootstrap_tokens: self.enable_bootstrap_token_auth,
             oidc: self.oidc.config()?,
+            token_webhook: self.token_webhook(),
         })
     }
 }
 
 impl AuthenticationArgs {
+    fn token_webhook(&self) -> Option<TokenWebhookConfig> {
+        let kubeconfig = self.authentication_token_webhook_config_file.clone()?;
+        Some(TokenWebhookConfig {
+            kubeconfig,
+            version: self.authentication_token_webhook_version,
+            ttl: self.authentication_token_webhook_cache_ttl,
+        })
+    }
+
+    /// Who is asked in the mode Webhook.
+    pub fn access_webhook(&self) -> Result<Option<AccessWebhookConfig>> {
+        let asks = self.authorization_mode.contains(&AuthorizationMode::Webhook);
+        match (&self.authorization_webhook_config_file, asks) {
+            (None, false) => Ok(None),
+            (None, true) => bail!("--authorization-mode Webhook needs --authorization-webhook-config-file"),
+            (Some(_), false) => {
+                bail!("--authorization-webhook-config-file needs Webhook in --authorization-mode")
+            }
+            (Some(kubeconfig), true) => Ok(Some(AccessWebhookConfig {
+                kubeconfig: kubeconfig.clone(),
+                version: self.authorization_webhook_version,
+                allowed_ttl: self.authorization_webhook_cache_authorized_ttl,
+                denied_ttl: self.authorization_webhook_cache_unauthorized_ttl,
+            })),
+        }
+    }
+
     /// How the server presents itself to those of aggregated APIs.
     pub fn proxy_identity(&self) -> Result<Option<ProxyIdentity>> {
         let Some((certificate, key)) = self

@@ -63,7 +63,7 @@ pub struct KubeletArgs {
 pub struct ApiServerArgs {
     #[command(flatten)]
     pub root: RootArg,
-    /// Keep everything in memory: for tests of controllers.
+    /// Keep everything in memory: for tests of controllers. Prints the path of an administrator's kubeconfig.
     #[arg(long)]
     pub ephemeral: bool,
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
@@ -77,6 +77,13 @@ pub struct ApiServerArgs {
     pub authentication: AuthenticationArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// EncryptionConfiguration of apiserver.config.k8s.io/v1: how objects are sealed before they are stored.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// Follow changes of that file.
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub encryption_provider_config_automatic_reload: bool,
     /// Requests that only read, at the same time; 0 for no limit. With fairness, both limits are one.
     #[arg(long, value_name = "COUNT", default_value_t = 400)]
     pub max_requests_inflight: u32,

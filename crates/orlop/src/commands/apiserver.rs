@@ -7,11 +7,12 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
 use orlop_apiserver::{
-    ApiServer, AuthenticationConfig, Config, FlowConfig, KubeletClientTls, ServiceNetwork, ServiceRange,
-    TokenConfig,
+    ApiServer, AuthenticationConfig, Config, Encryption, FlowConfig, KubeletClientTls, ServiceNetwork,
+    ServiceRange, TokenConfig,
 };
 use orlop_pki::{
-    Authority, Identity, LeafRequest, TokenPublicKey, TokenSigner, Usage, server_config_for_any_client,
+    Authority, Identity, Kubeconfig, LeafRequest, TokenPublicKey, TokenSigner, Usage,
+    server_config_for_any_client,
 };
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
@@ -25,14 +26,23 @@ use std::time::Duration;
 const ETCD_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries: nothing tells when another process is ready.
 const ETCD_PAUSE: Duration = Duration::from_millis(100);
+/// How often a configuration that may change is looked at.
+const RELOAD_PERIOD: Duration = Duration::from_secs(5);
 
 pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
-    let root = Root::new(arguments.root.root.as_deref())?;
+    // What keeps nothing must not touch the machine's own files either.
+    let place = (arguments.ephemeral && arguments.root.root.is_none())
+        .then(|| tempfile::Builder::new().prefix("orlop-apiserver-").tempdir())
+        .transpose()
+        .context("cannot make a directory for certificates")?;
+    let root = place.as_ref().map(tempfile::TempDir::path);
+    let root = Root::new(root.or(arguments.root.root.as_deref()))?;
     let shutdown = signals::shutdown_token()?;
     let address = SocketAddr::new(arguments.bind_address, arguments.secure_port);
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
+    let address = listener.local_addr()?;
     let advertise = match arguments.advertise_address {
         Some(ip) => SocketAddr::new(ip, address.port()),
         None => advertised(address),
@@ -48,6 +58,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.enabled_admission = arguments.enable_admission_plugins.clone();
     config.authentication = authentication;
     config.authorization = arguments.authentication.authorization_mode.clone();
+    config.access_webhook = arguments.authentication.access_webhook()?;
     config.proxy_identity = arguments.authentication.proxy_identity()?;
     config.audit = arguments.audit.config()?;
     config.flow = FlowConfig {
@@ -56,12 +67,16 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         fair: arguments.enable_priority_and_fairness,
     };
     config.disabled_admission = arguments.disable_admission_plugins.clone();
+    config.encryption = encryption(&arguments)?;
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),
         node_ports: arguments.service_node_port_range.clone(),
     };
     let server = ApiServer::start(config, store).await?;
     tracing::info!(%address, "API server answers");
+    if let Some(path) = admin_kubeconfig(&arguments, &root, address)? {
+        println!("export KUBECONFIG={}", path.display());
+    }
     notify_ready();
     tokio::spawn(memory::settle());
     tokio::spawn(memory::follow(server.revisions()));
@@ -69,6 +84,62 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         .serve(listener, tls, shutdown)
         .await
         .context("the API server stopped")
+}
+
+/// How objects are sealed, by a file that may be followed.
+fn encryption(arguments: &ApiServerArgs) -> Result<Option<Encryption>> {
+    let Some(path) = &arguments.encryption_provider_config else {
+        return Ok(None);
+    };
+    let text = read(path)?;
+    let encryption = Encryption::new(&text).with_context(|| path.display().to_string())?;
+    if arguments.encryption_provider_config_automatic_reload {
+        tokio::spawn(follow(path.clone(), text, encryption.clone()));
+    }
+    Ok(Some(encryption))
+}
+
+/// Follows the file of an encryption configuration. It is looked at again and again, since files in mounted Secrets are
+/// replaced in ways that its own directory doesn't tell.
+async fn follow(path: PathBuf, mut text: String, encryption: Encryption) {
+    loop {
+        tokio::time::sleep(RELOAD_PERIOD).await;
+        let Ok(found) = tokio::fs::read_to_string(&path).await else {
+            continue;
+        };
+        if found == text {
+            continue;
+        }
+        match encryption.replace(&found) {
+            Ok(()) => tracing::info!(path = %path.display(), "another encryption configuration is followed"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the encryption configuration before is still followed");
+            }
+        }
+        text = found;
+    }
+}
+
+/// Of a server that keeps nothing, a kubeconfig of an administrator, beside its certificates. Where the authorities of
+/// clients and server are given, nobody can be made an administrator here.
+fn admin_kubeconfig(arguments: &ApiServerArgs, root: &Root, bound: SocketAddr) -> Result<Option<PathBuf>> {
+    let directory = pki(arguments, root);
+    let own_serving = arguments.tls_cert_file.is_none()
+        && (arguments.cert_dir.is_none() || directory.join("ca.key").exists());
+    if !arguments.ephemeral || arguments.authentication.client_ca_file.is_some() || !own_serving {
+        return Ok(None);
+    }
+    let path = match &arguments.cert_dir {
+        Some(directory) => directory.join("admin.conf"),
+        None => root.kubeconfig("admin"),
+    };
+    let kubeconfig = Kubeconfig {
+        server: &format!("https://{}", advertised(bound)),
+        cluster: "ephemeral",
+        identity: Identity::new("kubernetes-admin", &["system:masters"]),
+    };
+    kubeconfig.ensure(&path, &Authority::ensure(&directory, "ca", "kubernetes")?)?;
+    Ok(Some(path))
 }
 
 fn read(path: &Path) -> Result<String> {

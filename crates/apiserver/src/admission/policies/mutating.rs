@@ -10,6 +10,7 @@ use crate::custom::Custom;
 use crate::registry::now;
 use crate::resources::{Resource, api_version};
 use crate::status::ApiError;
+use futures::future::BoxFuture;
 use orlop_api::apply::{self, Managed, Present, Type, Writer};
 use orlop_api::patch;
 use serde_json::Value;
@@ -17,7 +18,11 @@ use serde_json::Value;
 /// Under this name what policies apply is merged; nothing is owned by it.
 const MANAGER: &str = "admission";
 
-pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+pub fn admit<'b>(attempt: &'b mut Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
+    Box::pin(mutate_all(attempt))
+}
+
+async fn mutate_all(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     let hooks = attempt.server.hooks.current();
     if hooks.mutating_policies.is_empty() || attempt.resource.group == GROUP || attempt.object.is_none() {
         return Ok(());
@@ -34,7 +39,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
             if !binding.criteria.narrows_to(attempt) {
                 continue;
             }
-            mutate(attempt, policy, binding, form)?;
+            mutate(attempt, policy, binding, form).await?;
             attempt.note(key, policy.again);
         }
     }
@@ -42,13 +47,13 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn mutate(
+async fn mutate(
     attempt: &mut Attempt<'_>,
     policy: &Policy,
     binding: &Binding,
     form: &'static Resource,
 ) -> Result<(), ApiError> {
-    let each = match params::find(attempt, policy.params.as_ref(), binding.params.as_ref()) {
+    let each = match params::find(attempt, policy.params.as_ref(), binding.params.as_ref()).await {
         Ok(Params::None) => vec![None],
         Ok(Params::Each(found)) => found.into_iter().map(Some).collect(),
         Ok(Params::Skip) => return Ok(()),
@@ -63,14 +68,14 @@ fn mutate(
     };
     for params in &each {
         for (number, mutation) in policy.mutations.iter().enumerate() {
-            let request = review::request(attempt, form, "");
+            let request = review::request(attempt, form, "").await?;
             let changed = match evaluate(attempt, policy, mutation, &request, params.as_ref(), number == 0) {
                 Ok(Some(change)) => changed(attempt, form, mutation, &request["object"], &change),
                 Ok(None) => break,
                 Err(why) => Err(why),
             };
             match changed {
-                Ok(object) => attempt.take_over(form, object)?,
+                Ok(object) => attempt.take_over(form, object).await?,
                 Err(why) => failed(attempt, policy, binding, &why)?,
             }
         }

@@ -1,9 +1,12 @@
 //! Parameters: objects of the policy's kind that a binding names or selects.
 use crate::admission::Attempt;
+use crate::cache::Object;
+use crate::custom;
 use crate::resources::{self, Resource};
 use orlop_api::selector::LabelSelector;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// `paramKind`.
 #[derive(Debug)]
@@ -73,7 +76,7 @@ impl ParamRef {
 ///
 /// # Errors
 /// They cannot be looked for, or have to be there and aren't.
-pub fn find(
+pub async fn find(
     attempt: &Attempt<'_>,
     kind: Option<&ParamKind>,
     reference: Option<&ParamRef>,
@@ -107,31 +110,29 @@ pub fn find(
     let storage = cache
         .storage(resource)
         .ok_or("the kind of the parameters is not stored")?;
-    let shown = |mut object: Value| {
+    let stored: Vec<Arc<Object>> = match &reference.selector {
+        None => {
+            let key = cache.resource(storage).key(namespace, &reference.name);
+            cache.get(storage, &key).into_iter().collect()
+        }
+        Some(selector) => {
+            let labels = |object: &Object| -> BTreeMap<String, String> {
+                let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+                object.labels().map(owned).collect()
+            };
+            let mut objects = cache.snapshot(storage, namespace).objects;
+            objects.retain(|object| selector.matches(&labels(object)));
+            objects
+        }
+    };
+    let objects = custom::in_form(attempt.server, resource, stored).await;
+    let objects = objects.map_err(|error| error.message)?;
+    let shown = |object: &Arc<Object>| {
+        let mut object = object.value();
         resource.show(&mut object);
         object
     };
-    let found: Vec<Value> = match &reference.selector {
-        None => {
-            let key = cache.resource(storage).key(namespace, &reference.name);
-            cache
-                .get(storage, &key)
-                .map(|object| shown(object.value()))
-                .into_iter()
-                .collect()
-        }
-        Some(selector) => {
-            let labels = |object: &Value| -> BTreeMap<String, String> {
-                serde_json::from_value(object["metadata"]["labels"].clone()).unwrap_or_default()
-            };
-            let objects = cache.snapshot(storage, namespace).objects;
-            let values = objects.iter().map(|object| object.value());
-            values
-                .filter(|object| selector.matches(&labels(object)))
-                .map(shown)
-                .collect()
-        }
-    };
+    let found: Vec<Value> = objects.iter().map(shown).collect();
     match (found.is_empty(), reference.denies_if_missing) {
         (false, _) => Ok(Params::Each(found)),
         (true, false) => Ok(Params::Skip),

@@ -7,6 +7,7 @@ use crate::admission::matching::GROUP;
 use crate::admission::review;
 use crate::admission::scene::Scene;
 use crate::status::{ApiError, Cause};
+use futures::future::BoxFuture;
 use orlop_api::cel::{Activation, Context, Value};
 use serde_json::{Value as Json, json};
 
@@ -25,7 +26,11 @@ struct Violation {
     number: usize,
 }
 
-pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
+pub fn validate<'b>(attempt: &'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
+    Box::pin(validate_all(attempt))
+}
+
+async fn validate_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     let hooks = attempt.server.hooks.current();
     let exempt = attempt.resource.group == GROUP || EXEMPT.contains(&attempt.resource.group);
     if exempt || hooks.policies.is_empty() {
@@ -40,9 +45,9 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
             .bindings
             .iter()
             .filter(|binding| binding.criteria.narrows_to(attempt));
-        let request = review::request(attempt, form, "");
+        let request = review::request(attempt, form, "").await?;
         for binding in bindings {
-            for violation in violations(attempt, policy, binding, &request) {
+            for violation in violations(attempt, policy, binding, &request).await {
                 if binding.warns {
                     attempt.call.warn(format!(
                         "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
@@ -67,8 +72,13 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     denied.map_or(Ok(()), Err)
 }
 
-fn violations(attempt: &Attempt<'_>, policy: &Policy, binding: &Binding, request: &Json) -> Vec<Violation> {
-    let each = match params::find(attempt, policy.params.as_ref(), binding.params.as_ref()) {
+async fn violations(
+    attempt: &Attempt<'_>,
+    policy: &Policy,
+    binding: &Binding,
+    request: &Json,
+) -> Vec<Violation> {
+    let each = match params::find(attempt, policy.params.as_ref(), binding.params.as_ref()).await {
         Ok(Params::None) => vec![None],
         Ok(Params::Each(found)) => found.into_iter().map(Some).collect(),
         Ok(Params::Skip) => return Vec::new(),

@@ -2,23 +2,27 @@
 //!
 //! | file | does |
 //! |---|---|
-//! | `endpoint` | where a webhook is, and a connection to it |
 //! | `call` | one question to one webhook |
 //! | `mutating`, `validating` | which are asked, in which order, and what their answers bring about |
 mod call;
-mod endpoint;
 pub mod mutating;
 pub mod validating;
 
 use super::attempt::Attempt;
-use super::conditions::{Conditions, Verdict};
+use super::conditions::{self, Conditions};
 use super::matching::Criteria;
-use super::review;
+use super::review::{self, Response};
+use crate::metrics::{Question, Verdict};
+use crate::outbound::Endpoint;
 use crate::resources::Resource;
 use crate::status::ApiError;
-use endpoint::Endpoint;
+use call::{CallError, ask};
 use serde_json::Value;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How counts name the two kinds of webhooks.
+const ADMIT: &str = "admit";
+const VALIDATING: &str = "validating";
 
 /// A webhook, as its configuration says.
 #[derive(Debug)]
@@ -56,7 +60,40 @@ pub fn compile(configurations: &[Value]) -> Vec<Webhook> {
     sorted.iter().flat_map(webhooks).collect()
 }
 
+/// What became of a question, for the counts.
+fn verdict(answer: &Result<Response, CallError>, required: bool) -> Verdict {
+    match answer {
+        Ok(response) if response.allowed => Verdict::Allowed,
+        Ok(response) => {
+            let code = response.status["code"].as_u64();
+            Verdict::Denied(code.and_then(|code| u16::try_from(code).ok()).unwrap_or(400))
+        }
+        Err(_) if required => Verdict::Failed,
+        Err(_) => Verdict::FailedOpen,
+    }
+}
+
 impl Webhook {
+    /// Asks, and counts it. `kind`: `admit` or `validating`.
+    async fn ask(
+        &self,
+        attempt: &Attempt<'_>,
+        kind: &'static str,
+        request: &Value,
+    ) -> Result<Response, CallError> {
+        let began = Instant::now();
+        let answer = ask(attempt.server, self, request, kind == ADMIT).await;
+        let question = Question {
+            webhook: &self.name,
+            kind,
+            operation: attempt.operation,
+        };
+        let verdict = verdict(&answer, self.required);
+        let metrics = &attempt.server.metrics.admission;
+        metrics.asked(question, verdict, began.elapsed());
+        answer
+    }
+
     fn of(configuration: &str, webhook: &Value) -> Self {
         let name = webhook["name"].as_str().unwrap_or_default().to_owned();
         Self {
@@ -76,15 +113,15 @@ impl Webhook {
     ///
     /// # Errors
     /// It cannot be told whether it is, or it may not be asked now.
-    fn question(&self, attempt: &Attempt<'_>) -> Result<Option<(&'static Resource, Value)>, ApiError> {
+    async fn question(&self, attempt: &Attempt<'_>) -> Result<Option<(&'static Resource, Value)>, ApiError> {
         let Some(form) = self.criteria.matches(attempt) else {
             return Ok(None);
         };
-        let request = review::request(attempt, form, &uuid::Uuid::new_v4().to_string());
+        let request = review::request(attempt, form, &uuid::Uuid::new_v4().to_string()).await?;
         match self.conditions.verdict(attempt, &request, self.required) {
-            Verdict::Applies => {}
-            Verdict::Not => return Ok(None),
-            Verdict::Failed(why) => return Err(attempt.forbidden(&why)),
+            conditions::Verdict::Applies => {}
+            conditions::Verdict::Not => return Ok(None),
+            conditions::Verdict::Failed(why) => return Err(attempt.forbidden(&why)),
         }
         if attempt.dry_run && self.side_effects {
             let why = format!("admission webhook {:?} does not support dry run", self.name);

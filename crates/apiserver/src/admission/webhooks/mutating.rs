@@ -1,6 +1,5 @@
 //! Mutating webhooks: one after the other, each sees what those before it changed.
-use super::Webhook;
-use super::call::ask;
+use super::{ADMIT, Webhook};
 use crate::admission::attempt::Attempt;
 use crate::admission::matching::GROUP;
 use crate::admission::review;
@@ -27,10 +26,10 @@ async fn ask_all(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
 }
 
 async fn ask_one(webhook: &Webhook, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    let Some((form, request)) = webhook.question(attempt)? else {
+    let Some((form, request)) = webhook.question(attempt).await? else {
         return Ok(());
     };
-    let response = match ask(attempt.server, webhook, &request, true).await {
+    let response = match webhook.ask(attempt, ADMIT, &request).await {
         Ok(response) => response,
         Err(error) if webhook.required => return Err(ApiError::internal(error)),
         Err(error) => {
@@ -48,7 +47,7 @@ async fn ask_one(webhook: &Webhook, attempt: &mut Attempt<'_>) -> Result<(), Api
         && attempt.object.is_some()
     {
         let patched = patch::json(&request["object"], operations).map_err(ApiError::internal)?;
-        attempt.take_over(form, patched)?;
+        attempt.take_over(form, patched).await?;
     }
     attempt.note(webhook.key.clone(), webhook.again);
     Ok(())

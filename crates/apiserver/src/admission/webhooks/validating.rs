@@ -1,6 +1,5 @@
 //! Validating webhooks: all at once; none sees what another says.
-use super::Webhook;
-use super::call::ask;
+use super::{VALIDATING, Webhook};
 use crate::admission::attempt::Attempt;
 use crate::admission::matching::GROUP;
 use crate::admission::review;
@@ -19,7 +18,7 @@ async fn ask_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     let hooks = attempt.server.hooks.current();
     let mut asked = Vec::new();
     for webhook in &hooks.validating {
-        if let Some((_, request)) = webhook.question(attempt)? {
+        if let Some((_, request)) = webhook.question(attempt).await? {
             asked.push(ask_one(attempt, webhook, request));
         }
     }
@@ -28,7 +27,7 @@ async fn ask_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
 }
 
 async fn ask_one(attempt: &Attempt<'_>, webhook: &Webhook, request: Value) -> Result<(), ApiError> {
-    match ask(attempt.server, webhook, &request, false).await {
+    match webhook.ask(attempt, VALIDATING, &request).await {
         Ok(response) => {
             for warning in &response.warnings {
                 attempt.call.warn(warning);

@@ -5,12 +5,14 @@
 mod daemonset;
 mod metadata;
 mod pod;
+mod pod_resize;
 mod pod_update;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
 pub use metadata::metadata;
 pub use pod::pod_create;
+pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_update::pod_update;
 pub use workload::{amount, same_selector, selector, template};
 

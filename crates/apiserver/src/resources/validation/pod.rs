@@ -265,7 +265,8 @@ fn mounts(container: &Value, path: &str, volumes: &[&str], causes: &mut Vec<Caus
     }
 }
 
-fn resources(container: &Value, path: &str, causes: &mut Vec<Cause>) {
+/// What is wrong with the amounts of a container, or of a pod.
+pub(super) fn resources(container: &Value, path: &str, causes: &mut Vec<Cause>) {
     let resources = &container["resources"];
     for kind in ["requests", "limits"] {
         for (name, value) in resources[kind].as_object().into_iter().flatten() {

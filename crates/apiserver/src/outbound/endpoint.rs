@@ -1,6 +1,6 @@
 //! Where a webhook is, and connections to it, which are kept for the next question.
+use super::{Outbound, Trust};
 use crate::ApiServer;
-use crate::outbound::{Outbound, Trust};
 use crate::resources;
 use bytes::Bytes;
 use http_body_util::Full;

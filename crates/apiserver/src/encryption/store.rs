@@ -1,0 +1,207 @@
+//! A store whose values are sealed on their way in and opened on their way out.
+use super::Encryption;
+use super::config::Plan;
+use crate::resources::{self, ROOT};
+use async_trait::async_trait;
+use bytes::Bytes;
+use orlop_store::{
+    EventKind, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, RangeResponse, Revision, Store,
+    StoreError, StoreStatus, Txn, TxnResponse, WatchBatch, WatchRequest, WatchStream,
+};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Batches that wait between the store's watch and ours.
+const BATCHES_MAX: usize = 16;
+
+/// See the module's documentation.
+pub struct Sealed {
+    store: Arc<dyn Store>,
+    encryption: Encryption,
+}
+
+impl Sealed {
+    pub fn new(store: Arc<dyn Store>, encryption: Encryption) -> Self {
+        Self { store, encryption }
+    }
+
+    /// Whether the value of a key would be stored otherwise now, although nothing in it changes: it was sealed with a key
+    /// that is no longer the first, or by nobody.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn is_stale(&self, key: &str) -> Result<bool, StoreError> {
+        let plan = self.encryption.plan();
+        let Some(providers) = resource_of(key.as_bytes()).and_then(|(g, p)| plan.providers(g, p)) else {
+            return Ok(false);
+        };
+        let found = self.store.range(RangeRequest::key(key)).await?;
+        let Some(kv) = found.kvs.first() else {
+            return Ok(false);
+        };
+        let opened = providers.open(&kv.value, key.as_bytes());
+        Ok(opened.is_ok_and(|(_, stale)| stale))
+    }
+}
+
+/// The resource whose objects are stored under this key.
+fn resource_of(key: &[u8]) -> Option<(&str, &str)> {
+    let rest = std::str::from_utf8(key.strip_prefix(ROOT.as_bytes())?).ok()?;
+    let is_below = |storage: &str| {
+        rest.strip_prefix(storage)
+            .is_some_and(|below| below.starts_with('/'))
+    };
+    let mut own = resources::all().iter().filter(|r| r.owns_storage());
+    if let Some(resource) = own.find(|r| is_below(r.storage)) {
+        return Some((resource.group, resource.plural));
+    }
+    // Custom resources are stored under their group, which has a dot, and their plural.
+    let (group, rest) = rest.split_once('/')?;
+    let (plural, _) = rest.split_once('/')?;
+    group.contains('.').then_some((group, plural))
+}
+
+/// Opens a value in place. One that cannot be opened stays as it is, which nobody takes for an object.
+fn open(plan: &Plan, kv: &mut KeyValue) {
+    let key = kv.key.as_ref();
+    let Some(providers) = resource_of(key).and_then(|(g, p)| plan.providers(g, p)) else {
+        return;
+    };
+    if kv.value.is_empty() {
+        return;
+    }
+    match providers.open(&kv.value, key) {
+        Ok((value, _)) => kv.value = value.into(),
+        Err(error) => tracing::error!(key = %kv.key, "unable to transform key: {error}"),
+    }
+}
+
+fn seal(plan: &Plan, key: &Key, value: &mut Bytes) -> Result<(), StoreError> {
+    let at = key.as_ref();
+    let Some(providers) = resource_of(at).and_then(|(g, p)| plan.providers(g, p)) else {
+        return Ok(());
+    };
+    match providers.seal(value, at) {
+        Some(sealed) => {
+            *value = sealed.into();
+            Ok(())
+        }
+        // What is to be hidden must never be stored as it is.
+        None => Err(StoreError::Invalid(format!(
+            "the value of {key} cannot be sealed"
+        ))),
+    }
+}
+
+/// Seals what a transaction puts, transactions within it included.
+fn seal_all(plan: &Plan, txn: &mut Txn) -> Result<(), StoreError> {
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match op {
+            Op::Put { key, value, keep, .. } if !keep.value => seal(plan, key, value)?,
+            Op::Txn(inner) => seal_all(plan, inner)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn open_all(plan: &Plan, answer: &mut TxnResponse) {
+    for response in &mut answer.responses {
+        match response {
+            OpResponse::Put { previous } => previous.iter_mut().for_each(|kv| open(plan, kv)),
+            OpResponse::Delete { previous } => previous.iter_mut().for_each(|kv| open(plan, kv)),
+            OpResponse::Range(range) => range.kvs.iter_mut().for_each(|kv| open(plan, kv)),
+            OpResponse::Txn(inner) => open_all(plan, inner),
+        }
+    }
+}
+
+fn open_batch(plan: &Plan, batch: &mut WatchBatch) {
+    for event in &mut batch.events {
+        if event.kind == EventKind::Put {
+            open(plan, &mut event.kv);
+        }
+        if let Some(previous) = &mut event.previous {
+            open(plan, previous);
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Sealed {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        let mut answer = self.store.range(request).await?;
+        let plan = self.encryption.plan();
+        answer.kvs.iter_mut().for_each(|kv| open(&plan, kv));
+        Ok(answer)
+    }
+
+    async fn txn(&self, mut txn: Txn) -> Result<TxnResponse, StoreError> {
+        let plan = self.encryption.plan();
+        seal_all(&plan, &mut txn)?;
+        let mut answer = self.store.txn(txn).await?;
+        open_all(&plan, &mut answer);
+        Ok(answer)
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
+        let mut watch = self.store.watch(request).await?;
+        let encryption = self.encryption.clone();
+        let (sender, receiver) = mpsc::channel(BATCHES_MAX);
+        // Ends with either of the two.
+        tokio::spawn(async move {
+            while let Some(mut batch) = watch.recv().await {
+                if let Ok(batch) = &mut batch {
+                    open_batch(&encryption.plan(), batch);
+                }
+                if sender.send(batch).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
+        self.store.lease_grant(ttl_seconds).await
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        self.store.lease_keep_alive(lease).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.store.lease_revoke(lease).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.store.compact(revision).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus, StoreError> {
+        self.store.status().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resource_of;
+
+    #[test]
+    fn keys_tell_the_resource() {
+        for (key, expected) in [
+            ("/registry/secrets/default/s", Some(("", "secrets"))),
+            ("/registry/services/specs/default/s", Some(("", "services"))),
+            ("/registry/minions/n", Some(("", "nodes"))),
+            ("/registry/daemonsets/default/d", Some(("apps", "daemonsets"))),
+            (
+                "/registry/example.com/doors/default/d",
+                Some(("example.com", "doors")),
+            ),
+            ("/registry/ranges/serviceips", None),
+            ("compact_rev_key", None),
+        ] {
+            assert_eq!(resource_of(key.as_bytes()), expected, "{key}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A question to a webhook, as JSON over HTTPS, and its answer.
+use super::endpoint::{Connection, Endpoint, Failure};
+use crate::ApiServer;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Characters of an error's text that are passed on.
+const ERROR_CHARACTERS_MAX: usize = 2048;
+
+/// What is asked, and how long and how much the answer may be.
+pub struct Question {
+    pub body: Bytes,
+    pub agent: &'static str,
+    pub timeout: Duration,
+    pub answer_bytes_max: usize,
+}
+
+impl Question {
+    /// Asks.
+    ///
+    /// # Errors
+    /// Why there is no answer, in the words of upstream's client.
+    pub async fn ask(&self, server: &ApiServer, endpoint: &Endpoint) -> Result<Value, String> {
+        let posting = |why: &str| format!("Post {:?}: {why}", endpoint.url(self.timeout.as_secs()));
+        match tokio::time::timeout(self.timeout, self.exchange(server, endpoint)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Unanswered::Refused(reason))) => Err(reason),
+            Ok(Err(Unanswered::Failed(error))) => Err(posting(&error.to_string())),
+            Err(_) => Err(posting("context deadline exceeded")),
+        }
+    }
+
+    async fn exchange(&self, server: &ApiServer, endpoint: &Endpoint) -> Result<Value, Unanswered> {
+        // A kept connection may have ended meanwhile; then a new one is worth another try.
+        if let Some(connection) = endpoint.take()
+            && let Ok(answer) = self.post(endpoint, connection).await
+        {
+            return Ok(answer);
+        }
+        let connection = endpoint.connect(server).await?;
+        self.post(endpoint, connection).await
+    }
+
+    async fn post(&self, endpoint: &Endpoint, mut connection: Connection) -> Result<Value, Unanswered> {
+        let request = Request::post(endpoint.path_with(self.timeout.as_secs()))
+            .header(HOST, endpoint.authority())
+            .header(USER_AGENT, self.agent)
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, */*")
+            .body(Full::new(self.body.clone()))?;
+        let answer = connection.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), self.answer_bytes_max)
+            .collect()
+            .await?
+            .to_bytes();
+        endpoint.keep(connection);
+        if status != StatusCode::OK {
+            let text: String = String::from_utf8_lossy(&body)
+                .trim()
+                .chars()
+                .take(ERROR_CHARACTERS_MAX)
+                .collect();
+            return Err(Unanswered::Refused(match status.as_u16() {
+                404 => "the server could not find the requested resource".to_owned(),
+                500.. => {
+                    format!("an error on the server ({text:?}) has prevented the request from succeeding")
+                }
+                _ => "the server rejected our request for an unknown reason".to_owned(),
+            }));
+        }
+        Ok(serde_json::from_slice(&body)?)
+    }
+}
+
+enum Unanswered {
+    /// The connection, or what came over it.
+    Failed(Failure),
+    /// An answer that is none to the question.
+    Refused(String),
+}
+
+impl<E: Into<Failure>> From<E> for Unanswered {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
