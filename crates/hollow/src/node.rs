@@ -41,7 +41,8 @@ pub async fn live(world: Arc<World>, number: usize, uid: String) {
         if health != Health::Silent {
             if lease_due <= now {
                 lease_due = match world.renew_lease(&name, &uid).await {
-                    Ok(()) => lease_due + world.fleet.lease_interval,
+                    // What was missed isn't made up for.
+                    Ok(()) => (lease_due + world.fleet.lease_interval).max(now),
                     Err(error) if is_not_found(&error) => match world.node_is_there(&name, &uid).await {
                         Some(false) => {
                             tracing::info!(node = name, "node was deleted");

@@ -11,8 +11,10 @@ use super::DaemonSets;
 use super::pacing::lock;
 use crate::cache::DaemonSet;
 
-/// Counts go up and down with every node that comes and goes: they are told this seldom.
+/// Counts go up and down with every node that comes and goes: they are told this seldom …
 const TELL_EVERY: Duration = Duration::from_secs(30);
+/// … and not before they have differed for so long: every node is tainted while it registers.
+const TELL_AFTER: Duration = Duration::from_secs(5);
 /// Reason of the Events.
 const REASON: &str = "NodesLeftOut";
 
@@ -52,6 +54,8 @@ impl LeftOut {
 pub struct Told {
     counts: BTreeMap<Arc<str>, usize>,
     at: Option<Instant>,
+    /// Since when there is something new.
+    since: Option<Instant>,
 }
 
 /// The counts that are new; a taint that is gone needs no word.
@@ -70,16 +74,22 @@ impl DaemonSets {
             return;
         }
         let told = all.entry(set.key.clone()).or_default();
+        // What is gone is news if it comes back.
+        told.counts.retain(|taint, _| left_out.counts.contains_key(taint));
         let news = news(&told.counts, &left_out.counts);
         if news.is_empty() {
+            told.since = None;
             return;
         }
         let now = Instant::now();
-        let due = told.at.map(|at| at + TELL_EVERY).filter(|due| *due > now);
-        if let Some(due) = due {
+        let since = *told.since.get_or_insert(now);
+        let again = told.at.map_or(since, |at| at + TELL_EVERY);
+        let due = again.max(since + TELL_AFTER);
+        if due > now {
             self.queue.add_after(set.key.clone(), due - now);
             return;
         }
+        told.since = None;
         told.at = Some(now);
         told.counts.clone_from(&left_out.counts);
         let about = reference(&set.set);

@@ -177,3 +177,40 @@ fn named<'a>(nodes: impl ExactSizeIterator<Item = &'a str>) -> String {
     }
     names.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_plan_names_steps_nodes_left_out_and_those_without_room() {
+        let node = |name: &str, cpu: &str, taints: Value| {
+            json!({"kind": "Node", "metadata": {"name": name}, "spec": {"taints": taints}, "status": {
+                "allocatable": {"cpu": cpu, "memory": "4Gi", "pods": "10"},
+                "conditions": [{"type": "Ready", "status": "True"}]}})
+        };
+        let taint = json!([{"key": "disk", "value": "full", "effect": "NoSchedule"}]);
+        let cluster = Cluster::File(vec![
+            node("n1", "4", json!([])),
+            node("n2", "1", json!([])),
+            node("n3", "4", taint),
+        ]);
+        let set = json!({"kind": "DaemonSet", "metadata": {"name": "web", "namespace": "ns"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "app", "image": "i", "resources": {"requests": {"cpu": "2"}}}]}}}});
+        let (plan, misfits) = of_one(&cluster, &set).await.unwrap();
+        let text = in_text(&plan, &misfits);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "DaemonSet ns/web: is created; pods change on 2 nodes");
+        let step: Vec<&str> = lines[2].split_whitespace().collect();
+        assert_eq!(step, ["1", "create", "2", "n1,", "n2"]);
+        assert_eq!(
+            lines[3..],
+            [
+                "no pod on 1 node: taint disk=full:NoSchedule not tolerated (n3)",
+                "will stay Pending on n2: cpu: wants 2000m, 0m of 1000m are taken",
+            ]
+        );
+    }
+}

@@ -206,3 +206,122 @@ fn in_text(about: &About, rows: &[NodeVerdict]) -> String {
         about.kind, about.namespace, about.name, about.summary
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> Cluster {
+        let node = |name: &str, taints: Value| {
+            json!({"kind": "Node", "metadata": {"name": name}, "spec": {"taints": taints}, "status": {
+                "allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"},
+                "conditions": [{"type": "Ready", "status": "True"}]}})
+        };
+        let pod = |name: &str, spec: Value, ready: &str| {
+            json!({"kind": "Pod", "metadata": {"name": name, "namespace": "ns", "uid": name,
+                "labels": {"app": "web", "pod-template-generation": "1"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "set", "controller": true}]},
+                "spec": spec, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}],
+                "containerStatuses": [{"name": "app", "image": "", "imageID": "", "ready": ready == "True", "started": true,
+                    "restartCount": 0, "state": {"running": {}}}]}})
+        };
+        let containers = json!([{"name": "app", "readinessProbe": {"tcpSocket": {"port": 80}},
+            "resources": {"requests": {"cpu": "3"}}}]);
+        let pinned = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n4"]}]}]}}});
+        Cluster::File(vec![
+            node("n1", json!([])),
+            node(
+                "n2",
+                json!([{"key": "disk", "value": "full", "effect": "NoSchedule"}]),
+            ),
+            node("n3", json!([])),
+            node("n4", json!([])),
+            pod(
+                "web-1",
+                json!({"nodeName": "n1", "containers": containers}),
+                "True",
+            ),
+            pod(
+                "web-3",
+                json!({"nodeName": "n3", "containers": containers}),
+                "False",
+            ),
+            pod(
+                "web-4",
+                json!({"containers": containers, "affinity": pinned}),
+                "False",
+            ),
+            json!({"kind": "DaemonSet", "metadata": {"name": "web", "namespace": "ns", "uid": "set",
+                "annotations": {"deprecated.daemonset.template.generation": "1"}},
+                "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": containers}}}}),
+        ])
+    }
+
+    fn cells(text: &str) -> Vec<Vec<&str>> {
+        let of_line = |line| {
+            str::split(line, "  ")
+                .map(str::trim)
+                .filter(|cell| !cell.is_empty())
+                .collect()
+        };
+        text.lines().skip(2).map(of_line).collect()
+    }
+
+    #[tokio::test]
+    async fn a_daemon_set_is_explained_node_by_node() {
+        let (about, rows) = of_daemon_set(&cluster(), "ns", "web", None).await.unwrap();
+        let text = in_text(&about, &rows);
+        assert!(
+            text.starts_with("DaemonSet ns/web: wanted on 3 of 4 nodes: "),
+            "{text}"
+        );
+        assert_eq!(
+            cells(&text),
+            [
+                ["n1", "Running", "-", "web-1", "ready"],
+                [
+                    "n2",
+                    "NotWanted",
+                    "TaintToleration",
+                    "-",
+                    "taint disk=full:NoSchedule not tolerated"
+                ],
+                [
+                    "n3",
+                    "NotReady",
+                    "readinessProbe",
+                    "web-3",
+                    "pod exists but not Ready: container app: readiness probe TCP :80 does not succeed"
+                ],
+                [
+                    "n4",
+                    "Unscheduled",
+                    "NodeResourcesFit",
+                    "web-4",
+                    "not scheduled: cpu: wants 3000m, 0m of 2000m are taken"
+                ],
+            ]
+        );
+        let json = in_json(&about, &rows).unwrap();
+        assert_eq!(json["nodes"][1]["rule"], "TaintToleration");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_waits_hears_from_every_node() {
+        let (about, rows) = of_pod(&cluster(), "ns", "web-4").await.unwrap();
+        let rules: Vec<Option<&str>> = rows.iter().map(|row| row.rule).collect();
+        let elsewhere = Some("NodeAffinity");
+        assert_eq!(rules, [elsewhere, elsewhere, elsewhere, Some("NodeResourcesFit")]);
+        assert!(
+            about
+                .summary
+                .starts_with("0/4 nodes are available: 1 Insufficient cpu"),
+            "{}",
+            about.summary
+        );
+        let unknown = of_pod(&cluster(), "ns", "web-9").await.err().unwrap().to_string();
+        assert!(unknown.contains("ns/web-9"), "{unknown}");
+    }
+}
