@@ -17,6 +17,7 @@
 //! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `outbound` | asking others' HTTPS servers |
 //! | `aggregation` | API groups that other servers serve |
+//! | `components` | ComponentStatuses |
 //! | `usage` | `metrics.k8s.io`: what nodes and pods use |
 //! | `audit` | who did what |
 //! | `upkeep` | objects the server keeps in order while it runs |
@@ -40,6 +41,7 @@ mod authn;
 mod authz;
 mod bootstrap;
 mod cache;
+mod components;
 mod custom;
 mod discovery;
 mod encode;
@@ -74,3 +76,4 @@ pub use http::{Body, InProcess, ServeError};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};
+pub use upkeep::EndpointReconciler;

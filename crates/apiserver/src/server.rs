@@ -19,7 +19,7 @@ use crate::outbound::RemoteError;
 use crate::registry::{Recent, ServiceNetwork, Turns};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
-use crate::upkeep;
+use crate::upkeep::{self, EndpointReconciler, Masters};
 use crate::usage::Usage;
 use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
@@ -76,6 +76,8 @@ pub struct Config {
     pub encryption: Option<Encryption>,
     /// Where Services get their addresses and ports.
     pub services: ServiceNetwork,
+    /// How the addresses are found that the Service `kubernetes` leads to.
+    pub endpoint_reconciler: EndpointReconciler,
     /// Ends the server: watches are closed, the cache stops.
     pub shutdown: CancellationToken,
 }
@@ -96,6 +98,7 @@ impl Config {
             disabled_admission: Vec::new(),
             encryption: None,
             services: ServiceNetwork::default(),
+            endpoint_reconciler: EndpointReconciler::default(),
             shutdown: CancellationToken::new(),
         }
     }
@@ -138,6 +141,7 @@ pub struct ApiServer {
     pub(crate) client_ca: Option<String>,
     pub(crate) front_proxy: Option<FrontProxyConfig>,
     pub(crate) services: ServiceNetwork,
+    pub(crate) masters: Masters,
     pub(crate) admission: Chain,
     pub(crate) hooks: Hooks,
     pub(crate) quota_turns: Turns,
@@ -198,6 +202,7 @@ impl ApiServer {
             cache: cache.clone(),
             kubelets,
             services: config.services,
+            masters: Masters::new(config.endpoint_reconciler, config.advertise),
             admission,
             quota_turns: Turns::default(),
             accounts: config.tokens.map(Accounts::new),

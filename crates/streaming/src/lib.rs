@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  client ── WebSocket v5/v4 ── command ── SPDY/3.1 ──┐
+//!  client ── WebSocket v4, ports ─ forward ─ SPDY/3.1 ┤
 //!  client ── WebSocket tunnel ── tunnel ── bytes ─────┼── the next server on the way to the runtime
 //!  client ── SPDY/3.1 ── bytes ───────────────────────┘
 //! ```
@@ -13,7 +14,7 @@
 //! | [`dial`] | the same as a client of the next server |
 //! | [`channels`](crate::Subprotocol) | WebSocket messages of exec and attach. Pure |
 //! | `spdy` | the part of SPDY/3.1 that a client of a runtime needs. Pure, with a thin reader |
-//! | `command`, `tunnel` | one conversation each |
+//! | `command`, `forward`, `tunnel` | one conversation each |
 //! | [`relay`] | chooses between them |
 //!
 //! There is no task that lives longer than its client's connection. Deliberately absent: a SPDY server (its frames are
@@ -23,6 +24,7 @@
 mod channels;
 mod command;
 mod dial;
+mod forward;
 mod relay;
 mod spdy;
 mod tunnel;

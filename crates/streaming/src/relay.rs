@@ -1,5 +1,6 @@
 //! One client and one server behind us, until one of them ends.
 use crate::command::command;
+use crate::forward::forward;
 use crate::spdy::SpdyError;
 use crate::tunnel::tunnel;
 use crate::{Backend, Client, Streams};
@@ -37,6 +38,10 @@ pub async fn relay(
         Client::Tunnel(_) => {
             let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
             tunnel(socket, backend.io).await;
+        }
+        Client::Ports { ports, .. } => {
+            let socket = WebSocketStream::from_raw_socket(io, Role::Server, None).await;
+            forward(socket, &ports, backend.io).await?;
         }
     }
     Ok(())

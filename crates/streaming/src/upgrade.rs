@@ -10,12 +10,16 @@ pub const SPDY: HeaderValue = HeaderValue::from_static("SPDY/3.1");
 /// Bytes of a SPDY connection in binary messages.
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
+/// Ports over channels, in binary messages; a client that names no protocol means this one too.
+const PORT_CHANNELS: &str = "v4.channel.k8s.io";
+
 /// What a connection is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// exec and attach.
     Command,
-    PortForward,
+    /// The ports that the query names, which the oldest WebSocket clients need.
+    PortForward(Vec<u16>),
 }
 
 /// How a client wants to talk.
@@ -27,6 +31,13 @@ pub enum Client {
     Channels(Subprotocol, String),
     /// SPDY/3.1 through WebSocket messages.
     Tunnel(String),
+    /// Two channels a port over WebSocket.
+    Ports {
+        ports: Vec<u16>,
+        /// As in `Sec-WebSocket-Protocol`; empty when the client named none.
+        protocol: &'static str,
+        accept: String,
+    },
 }
 
 /// Why there is nothing to switch to; 400 for the client.
@@ -36,6 +47,8 @@ pub enum Refusal {
     NoUpgrade,
     #[error("unable to upgrade: no Sec-WebSocket-Key in the request")]
     NoKey,
+    #[error("query parameter \"ports\" is required")]
+    NoPorts,
     #[error("unable to upgrade: none of the WebSocket protocols [{0}] is known here")]
     UnknownProtocols(String),
 }
@@ -75,7 +88,24 @@ impl Client {
             Purpose::Command => asked
                 .find_map(Subprotocol::named)
                 .map(|v| Self::Channels(v, accept)),
-            Purpose::PortForward => asked.any(|word| word == TUNNEL).then_some(Self::Tunnel(accept)),
+            Purpose::PortForward(ports) => {
+                let protocol = match asked.peek() {
+                    None => Some(""),
+                    Some(_) => {
+                        asked.find_map(|word| [TUNNEL, PORT_CHANNELS].into_iter().find(|p| *p == word))
+                    }
+                };
+                match protocol {
+                    Some(TUNNEL) => Some(Self::Tunnel(accept)),
+                    Some(_) if ports.is_empty() => return Err(Refusal::NoPorts),
+                    Some(protocol) => Some(Self::Ports {
+                        ports,
+                        protocol,
+                        accept,
+                    }),
+                    None => None,
+                }
+            }
         };
         found.ok_or_else(|| {
             let asked: Vec<&str> = words(headers, SEC_WEBSOCKET_PROTOCOL).collect();
@@ -88,7 +118,7 @@ impl Client {
         match self {
             Self::Spdy(versions) => versions.clone(),
             Self::Channels(..) => vec![HeaderValue::from_static("v4.channel.k8s.io")],
-            Self::Tunnel(_) => vec![HeaderValue::from_static("portforward.k8s.io")],
+            Self::Tunnel(_) | Self::Ports { .. } => vec![HeaderValue::from_static("portforward.k8s.io")],
         }
     }
 
@@ -108,6 +138,7 @@ impl Client {
             }
             Self::Channels(version, accept) => (accept, version.name),
             Self::Tunnel(accept) => (accept, TUNNEL),
+            Self::Ports { protocol, accept, .. } => (accept, *protocol),
         };
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         if let Ok(accept) = HeaderValue::from_str(accept) {
@@ -161,40 +192,68 @@ mod tests {
             ("x-stream-protocol-version", "v3.channel.k8s.io"),
         ];
         let versions = ["v4.channel.k8s.io", "v3.channel.k8s.io"].map(HeaderValue::from_static);
-        let command = Purpose::Command;
+        let command = || Purpose::Command;
+        let forward = |ports: &[u16]| Purpose::PortForward(ports.to_vec());
         let cases = [
-            ("spdy", asks(&spdy, command), Ok(Client::Spdy(versions.to_vec()))),
+            (
+                "spdy",
+                asks(&spdy, command()),
+                Ok(Client::Spdy(versions.to_vec())),
+            ),
             (
                 "v5",
-                socket("v5.channel.k8s.io", command),
+                socket("v5.channel.k8s.io", command()),
                 channels("v5.channel.k8s.io"),
             ),
             (
                 "the client's first that is known",
-                socket("v9.channel.k8s.io, v4.channel.k8s.io", command),
+                socket("v9.channel.k8s.io, v4.channel.k8s.io", command()),
                 channels("v4.channel.k8s.io"),
             ),
-            ("no protocol", asks(&SOCKET, command), channels("")),
+            ("no protocol", asks(&SOCKET, command()), channels("")),
             (
                 "tunnel",
-                socket(TUNNEL, Purpose::PortForward),
+                socket(TUNNEL, forward(&[])),
                 Ok(Client::Tunnel(ACCEPT.to_owned())),
             ),
             (
                 "v5 forwards no port",
-                socket("v5.channel.k8s.io", Purpose::PortForward),
+                socket("v5.channel.k8s.io", forward(&[80])),
                 Err(Refusal::UnknownProtocols("v5.channel.k8s.io".into())),
             ),
-            ("nothing", asks(&[], command), Err(Refusal::NoUpgrade)),
+            (
+                "channels for ports",
+                socket("v4.channel.k8s.io", forward(&[80, 81])),
+                Ok(Client::Ports {
+                    ports: vec![80, 81],
+                    protocol: "v4.channel.k8s.io",
+                    accept: ACCEPT.to_owned(),
+                }),
+            ),
+            (
+                "channels for no port",
+                socket("v4.channel.k8s.io", forward(&[])),
+                Err(Refusal::NoPorts),
+            ),
+            (
+                "no protocol, ports",
+                asks(&SOCKET, forward(&[80])),
+                Ok(Client::Ports {
+                    ports: vec![80],
+                    protocol: "",
+                    accept: ACCEPT.to_owned(),
+                }),
+            ),
+            ("nothing", asks(&[], command()), Err(Refusal::NoUpgrade)),
             (
                 "no connection header",
-                asks(&spdy[1..], command),
+                asks(&spdy[1..], command()),
                 Err(Refusal::NoUpgrade),
             ),
-            ("no key", asks(&SOCKET[..2], command), Err(Refusal::NoKey)),
+            ("no key", asks(&SOCKET[..2], command()), Err(Refusal::NoKey)),
             (
                 "another protocol",
-                asks(&[("connection", "upgrade"), ("upgrade", "h2c")], command),
+                asks(&[("connection", "upgrade"), ("upgrade", "h2c")], command()),
                 Err(Refusal::NoUpgrade),
             ),
         ];

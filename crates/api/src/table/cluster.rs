@@ -8,6 +8,34 @@ use super::{AGE, NAME, TableSpec, boolean, integer, string};
 pub(super) static NAME_AND_AGE: TableSpec =
     TableSpec::new(&[NAME, AGE], |object, now| vec![name(object), age(object, now)]);
 
+pub(super) static COMPONENT_STATUSES: TableSpec = TableSpec::new(
+    &[
+        NAME,
+        string("Status", "Healthy, Unhealthy or Unknown."),
+        string("Message", "What the component said."),
+        string("Error", "Why it could not be asked."),
+    ],
+    |component, _| {
+        let conditions = component["conditions"].as_array();
+        let healthy = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "Healthy");
+        let status = match healthy.map(|condition| condition["status"] == "True") {
+            Some(true) => "Healthy",
+            Some(false) => "Unhealthy",
+            None => "Unknown",
+        };
+        let healthy = healthy.unwrap_or(&Value::Null);
+        vec![
+            name(component),
+            status.into(),
+            text(healthy, "/message").into(),
+            text(healthy, "/error").into(),
+        ]
+    },
+);
+
 pub(super) static NAMESPACES: TableSpec = TableSpec::new(
     &[NAME, string("Status", "Active or Terminating."), AGE],
     |namespace, now| {

@@ -153,6 +153,7 @@ pub fn table_for(kind: &str, group: &str) -> Option<&'static TableSpec> {
         ("", "Namespace") => &cluster::NAMESPACES,
         ("", "ConfigMap") => &storage::CONFIG_MAPS,
         ("", "Secret") => &storage::SECRETS,
+        ("", "ComponentStatus") => &cluster::COMPONENT_STATUSES,
         ("", "ServiceAccount") => &cluster::NAME_AND_AGE,
         ("", "Event") => &events::CORE,
         ("events.k8s.io", "Event") => &events::EVENTS,

@@ -3,7 +3,7 @@
 use crate::registry::{ServiceNetwork, now};
 use crate::upkeep::address_object;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 /// An object that has to be there, and the members of it that are the server's to say.
 pub struct Wanted {
@@ -13,9 +13,8 @@ pub struct Wanted {
     pub owned: &'static [&'static str],
 }
 
-/// `advertise`: where the server is reached. Endpoints may not be of this machine alone, so a server that is only
-/// reached from here has none.
-pub fn objects(advertise: SocketAddr, network: &ServiceNetwork) -> Vec<Wanted> {
+/// `addresses`: where servers are reached, in order; without one, the endpoints are left as they are.
+pub fn objects(target_port: u16, addresses: &[IpAddr], network: &ServiceNetwork) -> Vec<Wanted> {
     let address = network.addresses.api_server();
     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
@@ -28,7 +27,7 @@ pub fn objects(advertise: SocketAddr, network: &ServiceNetwork) -> Vec<Wanted> {
                 "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address],
                 "ipFamilies": [family], "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None",
                 "internalTrafficPolicy": "Cluster",
-                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertise.port()}],
+                "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": target_port}],
             },
             "status": {"loadBalancer": {}},
         }),
@@ -52,17 +51,23 @@ pub fn objects(advertise: SocketAddr, network: &ServiceNetwork) -> Vec<Wanted> {
         object: address_object(address, &wanted[0].object["metadata"]),
         owned: &["spec"],
     });
-    let ip = advertise.ip();
-    if ip.is_loopback() || ip.is_unspecified() {
+    let Some(first) = addresses.first() else {
         return wanted;
-    }
-    let port = json!([{"name": "https", "port": advertise.port(), "protocol": "TCP"}]);
+    };
+    let port = json!([{"name": "https", "port": target_port, "protocol": "TCP"}]);
+    let ips: Vec<Value> = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+    // A slice holds addresses of one family.
+    let endpoints: Vec<Value> = addresses
+        .iter()
+        .filter(|ip| ip.is_ipv4() == first.is_ipv4())
+        .map(|ip| json!({"addresses": [ip], "conditions": {"ready": true}}))
+        .collect();
     wanted.push(Wanted {
         group: "",
         plural: "endpoints",
         object: json!({
             "metadata": metadata(json!({"endpointslice.kubernetes.io/skip-mirror": "true"})),
-            "subsets": [{"addresses": [{"ip": ip}], "ports": port}],
+            "subsets": [{"addresses": ips, "ports": port}],
         }),
         owned: &["subsets"],
     });
@@ -71,8 +76,8 @@ pub fn objects(advertise: SocketAddr, network: &ServiceNetwork) -> Vec<Wanted> {
         plural: "endpointslices",
         object: json!({
             "metadata": metadata(json!({"kubernetes.io/service-name": "kubernetes"})),
-            "addressType": if ip.is_ipv4() { "IPv4" } else { "IPv6" },
-            "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+            "addressType": if first.is_ipv4() { "IPv4" } else { "IPv6" },
+            "endpoints": endpoints,
             "ports": port,
         }),
         owned: &["endpoints", "ports"],
@@ -101,8 +106,11 @@ mod tests {
     #[test]
     fn a_server_on_another_address_is_found_there() {
         let network = ServiceNetwork::default();
-        let before = objects("10.0.0.1:6443".parse().unwrap(), &network);
-        let after = objects("10.0.0.2:6443".parse().unwrap(), &network);
+        let at = |addresses: &[&str]| {
+            let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+            objects(6443, &addresses, &network)
+        };
+        let (before, after) = (at(&["10.0.0.1"]), at(&["10.0.0.2"]));
         assert_eq!(before[0].object["spec"]["clusterIP"], "10.96.0.1");
         for (old, new) in before.iter().zip(&after) {
             assert!(corrected(&old.object, old).is_none());
@@ -110,6 +118,15 @@ mod tests {
             let moves = !matches!(new.plural, "services" | "servicecidrs" | "ipaddresses");
             assert_eq!(changed.is_some(), moves, "{}", new.plural);
         }
-        assert_eq!(objects("127.0.0.1:6443".parse().unwrap(), &network).len(), 3);
+        assert_eq!(at(&[]).len(), 3);
+        let three = at(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        assert_eq!(
+            three[3].object["subsets"][0]["addresses"]
+                .as_array()
+                .unwrap()
+                .len(),
+            3
+        );
+        assert_eq!(three[4].object["endpoints"].as_array().unwrap().len(), 3);
     }
 }

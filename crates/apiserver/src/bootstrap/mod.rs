@@ -34,7 +34,11 @@ pub async fn ensure(server: &ApiServer) -> Result<(), StoreError> {
 /// Puts the Service that leads to this server right.
 pub async fn restore_service(server: &ApiServer) -> Result<(), StoreError> {
     write_all(server, |server| {
-        let wanted = kubernetes::objects(server.advertise(), &server.services);
+        let wanted = kubernetes::objects(
+            server.advertise().port(),
+            &server.masters.addresses(),
+            &server.services,
+        );
         wanted
             .iter()
             .filter_map(|wanted| write_corrected(server, wanted))
@@ -111,9 +115,13 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
         }
     }
     let told = authentication::object(server.client_ca.as_deref(), server.front_proxy.as_ref());
-    for wanted in kubernetes::objects(server.advertise(), &server.services)
-        .into_iter()
-        .chain(told)
+    for wanted in kubernetes::objects(
+        server.advertise().port(),
+        &server.masters.addresses(),
+        &server.services,
+    )
+    .into_iter()
+    .chain(told)
     {
         writes.extend(write_corrected(server, &wanted));
     }

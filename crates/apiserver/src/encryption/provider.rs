@@ -200,7 +200,7 @@ impl Provider {
                     let sealed = rest.strip_prefix(key.name.as_bytes())?.strip_prefix(b":")?;
                     Some((key.open(sealed, place)?, number > 0))
                 });
-                Some(opened.ok_or(Unopened::Key(*kind)))
+                Some(opened.ok_or(Unopened::Key(kind)))
             }
         }
     }

@@ -32,7 +32,10 @@ pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
     admission::mutate(&mut attempt).await?;
     admission::validate(&attempt).await?;
     let (path, purpose) = match part {
-        "portforward" => (format!("/portForward/{namespace}/{name}"), Purpose::PortForward),
+        "portforward" => (
+            format!("/portForward/{namespace}/{name}"),
+            Purpose::PortForward(ports(&call.query)),
+        ),
         _ => {
             let container = container(&pod, name, call.query.get("container"))?;
             let query = query(&call.query, wanted);
@@ -79,13 +82,19 @@ fn wanted(query: &Query, part: &str) -> Streams {
     }
 }
 
+/// The ports of `?ports=80&ports=81`, also as `?ports=80,81`.
+fn ports(query: &Query) -> Vec<u16> {
+    let values = query.all("ports").flat_map(|value| value.split(','));
+    values.filter_map(|port| port.trim().parse().ok()).collect()
+}
+
 /// The options as the object that admission sees.
 fn options(query: &Query, part: &str) -> Value {
     let kind = match part {
         "attach" => "PodAttachOptions",
         "exec" => "PodExecOptions",
         _ => {
-            let ports: Vec<u16> = query.all("ports").filter_map(|port| port.parse().ok()).collect();
+            let ports = ports(query);
             let mut options = json!({"kind": "PodPortForwardOptions", "apiVersion": "v1"});
             if !ports.is_empty() {
                 options["ports"] = json!(ports);

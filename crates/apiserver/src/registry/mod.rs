@@ -29,10 +29,11 @@ mod watch;
 pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, now, text};
-pub(crate) use present::value as present_value;
+pub(crate) use present::{list as present_list, value as present_value};
 pub(crate) use protobuf::Recent;
 pub(crate) use quota::{PLUGIN as QUOTA_PLUGIN, Turns};
 
+use crate::components;
 use crate::http::{Answer, Call};
 use crate::request::Shape;
 use crate::resources::Subresource;
@@ -56,6 +57,7 @@ pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
     if call.resource.storage.is_empty() {
         return match (&call.method, call.resource.plural) {
             _ if call.resource.group == usage::GROUP => usage::answer(&call).await,
+            _ if components::concerns(call.resource) => components::answer(&call).await,
             (&Method::POST, "bindings") => binding::bind_legacy(&call).await,
             (&Method::POST, _) if call.output.shape != Shape::Object => {
                 let resource = group_resource(call.resource.group, call.resource.plural);

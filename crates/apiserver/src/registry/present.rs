@@ -53,6 +53,32 @@ pub fn value(call: &Call, code: StatusCode, object: Value) -> Result<Answer, Api
     Ok(Answer::Value(code, shaped))
 }
 
+/// A list of trees that are not in the cache, without a version.
+pub fn list(call: &Call, items: Vec<Value>) -> Result<Answer, ApiError> {
+    let (kind, api_version, items) = match call.output.shape {
+        Shape::Table => {
+            let tables = Tables::of(call)?;
+            let rows = items.iter().map(|item| tables.row(item)).collect();
+            return Ok(Answer::Value(
+                StatusCode::OK,
+                tables.table(Map::new(), rows, true),
+            ));
+        }
+        Shape::MetadataList => (
+            "PartialObjectMetadataList".to_owned(),
+            "meta.k8s.io/v1".to_owned(),
+            items.iter().map(metadata_of).collect(),
+        ),
+        _ => (
+            format!("{}List", call.resource.kind),
+            call.resource.api_version(),
+            items,
+        ),
+    };
+    let list = json!({"kind": kind, "apiVersion": api_version, "metadata": {}, "items": items});
+    Ok(Answer::Value(StatusCode::OK, list))
+}
+
 /// A cached object as its resource shows it.
 pub fn shown(resource: &Resource, object: &Object) -> Value {
     let mut value = object.value();

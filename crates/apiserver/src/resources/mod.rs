@@ -118,6 +118,7 @@ pub static TABLE: &[Resource] = &[
     discovery::ENDPOINTSLICES,
     flowcontrol::FLOWSCHEMAS,
     flowcontrol::PRIORITYLEVELCONFIGURATIONS,
+    crate::components::COMPONENTSTATUSES,
     crate::usage::NODES,
     crate::usage::PODS,
 ];

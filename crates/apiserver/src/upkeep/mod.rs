@@ -4,9 +4,11 @@ mod addresses;
 mod aggregated_roles;
 mod api_services;
 mod kubernetes;
+mod masters;
 
 pub use addresses::object as address_object;
 pub use api_services::built_in as built_in_api_services;
+pub use masters::{EndpointReconciler, Masters};
 
 use crate::ApiServer;
 use crate::authn::UserInfo;
@@ -26,6 +28,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 /// Starts all tasks.
 pub fn start(server: &Arc<ApiServer>) {
     let own = || Arc::downgrade(server);
+    tokio::spawn(masters::follow(own()));
     tokio::spawn(keep(
         own(),
         "kubernetes-service",

@@ -176,3 +176,43 @@ async fn t02_t03_checks_can_be_asked_for_and_left_out() {
     );
     assert!(text.ends_with("readyz check passed\n"), "{text}");
 }
+
+/// `kubectl get cs`: three parts, each with what it says of itself; deprecated, as every answer says.
+#[tokio::test]
+async fn component_statuses_are_listed_read_and_shown_as_a_table() {
+    const PATH: &str = "/api/v1/componentstatuses";
+    let admin = Cluster::start().await.admin();
+    let reply = admin.get(PATH).await;
+    assert_eq!(
+        reply.warnings(),
+        [r#"299 - "v1 ComponentStatus is deprecated in v1.19+""#]
+    );
+    let list = reply.ok();
+    assert_eq!(list["kind"], "ComponentStatusList");
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect();
+    assert_eq!(names, ["controller-manager", "etcd-0", "scheduler"]);
+    let store = admin.get(&format!("{PATH}/etcd-0")).await.ok();
+    let healthy = serde_json::json!([{"type": "Healthy", "status": "True", "message": "ok"}]);
+    assert_eq!(store["conditions"], healthy);
+    admin.get(&format!("{PATH}/etcd-1")).await.refused(404);
+    admin
+        .delete(&format!("{PATH}/etcd-0"), serde_json::json!({}))
+        .await
+        .refused(405);
+    let table = admin
+        .table(&format!("{PATH}?fieldSelector=metadata.name%3Detcd-0"))
+        .await
+        .ok();
+    assert_eq!(
+        table["rows"][0]["cells"],
+        serde_json::json!(["etcd-0", "Healthy", "ok", ""])
+    );
+    assert_eq!(table["rows"].as_array().unwrap().len(), 1);
+    let text = admin.get("/api/v1").await.ok().to_string();
+    assert!(text.contains(r#""shortNames":["cs"]"#), "{text}");
+}

@@ -1,5 +1,6 @@
 //! Services and the other kinds of contract §18.
 use crate::support::*;
+use orlop_apiserver::{Config, EndpointReconciler};
 use serde_json::{Value, json};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -218,5 +219,49 @@ async fn addresses_of_services_have_their_objects_and_the_range_is_ready() {
     assert_eq!(
         (&ready["type"], &ready["status"]),
         (&json!("Ready"), &json!("True"))
+    );
+}
+
+/// Servers on one store name each other's addresses, leave one that ends out, and then write nothing more.
+#[tokio::test]
+async fn the_service_kubernetes_leads_to_every_server_of_the_store() {
+    const PATH: &str = "/api/v1/namespaces/default/endpoints?fieldSelector=metadata.name%3Dkubernetes";
+    let store = TestStore::new().await;
+    let start = |address: &str| {
+        let mut config = Config::new(address.parse().unwrap());
+        config.endpoint_reconciler = EndpointReconciler::Lease;
+        let shutdown = config.shutdown.clone();
+        let store = store.clone();
+        async move { (Cluster::configured(config, store).await, shutdown) }
+    };
+    let (first, _keep) = start("10.0.0.1:6443").await;
+    let (_second, end_second) = start("10.0.0.2:6443").await;
+    let admin = first.admin();
+    let mut changes = admin.watch(&format!("{PATH}&watch=true")).await;
+    let mut addresses_become = async |wanted: Value| {
+        loop {
+            let change = changes.next().await.expect("the watch goes on");
+            let found = &change["object"]["subsets"][0]["addresses"];
+            if *found == wanted {
+                return change["object"]["metadata"]["resourceVersion"].clone();
+            }
+        }
+    };
+    addresses_become(json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}])).await;
+    let slices = admin
+        .get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+        .await
+        .ok();
+    assert_eq!(slices["addressType"], "IPv4");
+    end_second.cancel();
+    let version = addresses_become(json!([{"ip": "10.0.0.1"}])).await;
+    // Who is alone has nothing to put right.
+    admin
+        .post("/api/v1/namespaces/default/configmaps", configmap("c", "1"))
+        .await
+        .ok();
+    assert_eq!(
+        admin.get(PATH).await.ok()["items"][0]["metadata"]["resourceVersion"],
+        version
     );
 }

@@ -141,6 +141,9 @@ pub struct ApiServerArgs {
     /// Ports on every node that Services get.
     #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = port_range)]
     pub service_node_port_range: RangeInclusive<u16>,
+    /// How the addresses behind the Service `kubernetes` are found [default: lease on etcd, this server's otherwise].
+    #[arg(long, value_name = "TYPE", value_parser = ["lease", "none"])]
+    pub endpoint_reconciler_type: Option<String>,
     /// Servers of etcd, comma-separated [default: the embedded store].
     #[arg(long, value_name = "URLS", value_delimiter = ',')]
     pub etcd_servers: Vec<String>,

@@ -7,8 +7,8 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
 use orlop_apiserver::{
-    ApiServer, AuthenticationConfig, Config, Encryption, FlowConfig, KubeletClientTls, ServiceNetwork,
-    ServiceRange, TokenConfig,
+    ApiServer, AuthenticationConfig, Config, Encryption, EndpointReconciler, FlowConfig, KubeletClientTls,
+    ServiceNetwork, ServiceRange, TokenConfig,
 };
 use orlop_pki::{
     Authority, Identity, Kubeconfig, LeafRequest, TokenPublicKey, TokenSigner, Usage,
@@ -68,6 +68,13 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     };
     config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.encryption = encryption(&arguments)?;
+    config.endpoint_reconciler = match arguments.endpoint_reconciler_type.as_deref() {
+        Some("none") => EndpointReconciler::None,
+        Some(_) => EndpointReconciler::Lease,
+        // Another server can be on the same store then.
+        None if !arguments.etcd_servers.is_empty() => EndpointReconciler::Lease,
+        None => EndpointReconciler::Alone,
+    };
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),
         node_ports: arguments.service_node_port_range.clone(),

@@ -50,19 +50,22 @@ impl<'a> Ask<'a> {
         }
     }
 
-    pub fn purpose(self) -> Purpose {
+    /// What the connection is for; `wanted` is the query's.
+    pub fn purpose(self, wanted: &Wanted) -> Purpose {
         match self {
-            Self::PortForward(_) => Purpose::PortForward,
+            Self::PortForward(_) => Purpose::PortForward(wanted.ports.clone()),
             _ => Purpose::Command,
         }
     }
 }
 
-/// The query of exec, attach and run.
+/// The query of exec, attach, run and port-forward.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub command: Vec<String>,
     pub streams: Streams,
+    /// Ports that a WebSocket client without SPDY forwards.
+    pub ports: Vec<u16>,
 }
 
 impl Wanted {
@@ -84,6 +87,12 @@ impl Wanted {
                 "output" => *stdout = yes,
                 "error" => *stderr = yes,
                 "tty" => *tty = yes,
+                "port" => {
+                    let ports = value
+                        .split(',')
+                        .filter_map(|port| port.trim().parse::<u16>().ok());
+                    wanted.ports.extend(ports);
+                }
                 _ => {}
             }
         }
@@ -134,5 +143,6 @@ mod tests {
         let wanted = Wanted::parse("output=1&error=1&tty=1");
         assert!(wanted.streams.tty && !wanted.streams.stderr);
         assert_eq!(Wanted::parse("cmd=ls+-l").command, ["ls", "-l"]);
+        assert_eq!(Wanted::parse("port=80,81&port=82").ports, [80, 81, 82]);
     }
 }

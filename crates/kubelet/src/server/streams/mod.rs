@@ -82,7 +82,7 @@ async fn open(
     upgrade: Option<OnUpgrade>,
 ) -> Result<Response<Body>, Refusal> {
     let refuse = |error: orlop_streaming::Refusal| (StatusCode::BAD_REQUEST, error.to_string());
-    let client = Client::of(headers, ask.purpose()).map_err(refuse)?;
+    let client = Client::of(headers, ask.purpose(&wanted)).map_err(refuse)?;
     let upgrade = upgrade.ok_or_else(|| refuse(orlop_streaming::Refusal::NoUpgrade))?;
     let place = state.streams.clone().try_acquire_owned().map_err(|_| {
         let busy = "too many streams are open on this node: close some and try again";
