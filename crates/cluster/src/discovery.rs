@@ -1,6 +1,6 @@
 //! How a machine that knows a token and the hash of an authority comes to trust a cluster.
 use crate::token::Token;
-use crate::{ClusterError, yaml};
+use crate::{ClusterError, api, wait, yaml};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +13,8 @@ use std::time::Duration;
 const PATH: &str = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
 /// Nobody waits longer for a wrong address.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Controllers may have yet to be elected.
+const SIGNED_WITHIN: Duration = Duration::from_secs(60);
 /// Certificates and tokens of clocks that are further apart fail in ways that nobody understands.
 const CLOCK_SKEW_MAX: SignedDuration = SignedDuration::from_mins(5);
 
@@ -114,6 +116,24 @@ pub async fn discover(told: &Told) -> Result<Cluster, ClusterError> {
             told.endpoint
         ))),
     }
+}
+
+/// Waits until the cluster vouches for itself with a token: earlier nobody can join with it.
+pub async fn wait_signed(client: &Client, token: &Token) -> Result<(), ClusterError> {
+    let key = format!("jws-kubeconfig-{}", token.id);
+    let what = format!(
+        "the cluster has not signed cluster-info with the token {}",
+        token.id
+    );
+    let hint = "see the log of kube-controller-manager";
+    wait::until(&what, SIGNED_WITHIN, hint, async || {
+        match api::get(client, PATH).await {
+            Ok(Some(info)) if info["data"][&key].is_string() => Ok(()),
+            Ok(_) => Err("it carries no signature of it".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await
 }
 
 /// A client that has a token, or is nobody; without an authority whoever answers is believed.

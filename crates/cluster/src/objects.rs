@@ -123,6 +123,20 @@ pub fn joining(cluster_info: &str) -> Vec<Value> {
     objects
 }
 
+/// What lets nodes see each other's ranges of pod addresses, to route them. They have the right to read themselves anyway.
+pub fn routing() -> [Value; 2] {
+    const NAME: &str = "orlop:pod-network";
+    [
+        json!({
+            "apiVersion": format!("{RBAC}/v1"),
+            "kind": "ClusterRole",
+            "metadata": {"name": NAME},
+            "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}],
+        }),
+        cluster_binding(NAME, NAME, NODES),
+    ]
+}
+
 /// Who may fetch the encrypted certificates.
 pub fn certificate_readers() -> [Value; 2] {
     reading(
@@ -164,6 +178,7 @@ mod tests {
         let mut objects = configuration(&cluster, &kubelet).unwrap();
         objects.extend(joining("{}"));
         objects.extend(certificate_readers());
+        objects.extend(routing());
         objects.push(administrators());
         let paths: Vec<String> = objects.iter().map(|object| path(object).unwrap()).collect();
         for want in [

@@ -13,7 +13,7 @@ use orlop_cluster::preflight::{self, Facts, Role};
 use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET, TTL};
 use orlop_cluster::token::{Terms, Token};
 use orlop_cluster::wait::{self, PATIENCE};
-use orlop_cluster::{ClusterError, api, files, kubeconfigs, kubelet, objects};
+use orlop_cluster::{ClusterError, api, discovery, files, kubeconfigs, kubelet, objects};
 use std::time::Instant;
 
 pub async fn init(arguments: InitArgs) -> Result<()> {
@@ -190,7 +190,12 @@ async fn publish(plane: &ControlPlane, token: &Token, arguments: &InitArgs) -> R
     for object in objects::joining(&orlop_cluster::yaml::write(&info)?) {
         api::apply(&client, &object).await?;
     }
-    Ok(())
+    if plane.cluster.pod_subnet.is_some() {
+        for object in objects::routing() {
+            api::apply(&client, &object).await?;
+        }
+    }
+    Ok(discovery::wait_signed(&client, token).await?)
 }
 
 fn shown(token: &Token, hidden: bool) -> String {

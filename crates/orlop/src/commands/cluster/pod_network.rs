@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use orlop_cluster::api;
 use orlop_cluster::pod_network::{Ranges, Route};
@@ -19,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two looks for the node's identity, which the cluster has yet to sign.
 const LOOK: Duration = Duration::from_millis(500);
+/// Before nodes are watched again.
+const RECONNECT: Duration = Duration::from_secs(2);
 
 /// Keeps routes and network configuration up to date, until shutdown.
 pub async fn run(root: Root, node: String, shutdown: CancellationToken) -> Result<()> {
@@ -33,30 +34,34 @@ async fn follow(root: &Root, node: &str) -> Result<()> {
     while !identity.is_file() {
         tokio::time::sleep(LOOK).await;
     }
-    let nodes: Api<Node> = Api::all(api::connect(&identity).await?);
-    let mut events = watcher(nodes, watcher::Config::default())
-        .default_backoff()
-        .boxed();
-    let mut ranges = Ranges::default();
     let mut routed = BTreeSet::new();
+    loop {
+        // Anew each time: the node's certificate may be another by now. What is routed stays.
+        if let Err(error) = watch(root, node, &identity, &mut routed).await {
+            tracing::debug!(error = format!("{error:#}"), "nodes cannot be watched");
+        }
+        tokio::time::sleep(RECONNECT).await;
+    }
+}
+
+/// Follows the nodes until that fails.
+async fn watch(root: &Root, node: &str, identity: &Path, routed: &mut BTreeSet<Route>) -> Result<()> {
+    let nodes: Api<Node> = Api::all(api::connect(identity).await?);
+    let mut events = watcher(nodes, watcher::Config::default()).boxed();
+    let mut ranges = Ranges::default();
     while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => {
+        match event? {
+            Event::Init => {
                 ranges.forget_all();
                 continue;
             }
-            Ok(Event::InitApply(node)) => {
+            Event::InitApply(node) => {
                 ranges.see(&node);
                 continue;
             }
-            Ok(Event::Apply(node)) => ranges.see(&node),
-            Ok(Event::Delete(node)) => ranges.forget(node.metadata.name.as_deref().unwrap_or_default()),
-            Ok(Event::InitDone) => {}
-            // Retried by itself, after a while; what is routed stays.
-            Err(error) => {
-                tracing::debug!(%error, "nodes cannot be watched");
-                continue;
-            }
+            Event::Apply(node) => ranges.see(&node),
+            Event::Delete(node) => ranges.forget(node.metadata.name.as_deref().unwrap_or_default()),
+            Event::InitDone => {}
         }
         if let Some(range) = ranges.of(node) {
             configure(root, range)?;
@@ -66,13 +71,13 @@ async fn follow(root: &Root, node: &str) -> Result<()> {
             route("delete", gone).await;
         }
         let mut now: BTreeSet<Route> = routed.intersection(&wanted).cloned().collect();
-        for new in wanted.difference(&routed) {
+        for new in wanted.difference(routed) {
             // What could not be set is tried again at the next event, and there is one for every heartbeat.
             if route("replace", new).await {
                 now.insert(new.clone());
             }
         }
-        routed = now;
+        *routed = now;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use orlop_cluster::token::{Listed, SECRET_PREFIX, Terms, Token};
-use orlop_cluster::{api, yaml};
+use orlop_cluster::{api, discovery, yaml};
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 const TOKENS: &str =
@@ -42,6 +42,7 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         ttl if ttl.is_zero() => None,
         ttl => Some(Timestamp::now().checked_add(ttl).context("--ttl is too long")?),
     };
+    let signs = arguments.usages.iter().any(|usage| usage == "signing");
     let terms = Terms {
         expires,
         usages: arguments.usages,
@@ -49,6 +50,9 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         description: arguments.description,
     };
     api::apply(&client, &token.object(&terms)).await?;
+    if signs {
+        discovery::wait_signed(&client, &token).await?;
+    }
     if !arguments.print_join_command {
         println!("{token}");
         return Ok(());
