@@ -22,6 +22,8 @@ use crate::pods::{self, Step};
 use crate::schedule::Schedule;
 use crate::view::HollowPod;
 
+/// Where the nodes' Leases are.
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
 /// Nodes being registered at the same time.
 const REGISTERING_MAX: usize = 32;
 /// Before the next attempt to register a node that couldn't be.
@@ -156,8 +158,8 @@ pub async fn run(
         let mut registering = futures::stream::iter(0..world.fleet.nodes)
             .map(|number| world.register_surely(number))
             .buffer_unordered(REGISTERING_MAX);
-        while let Some((number, uid)) = registering.next().await {
-            living.spawn(node::live(world.clone(), number, uid));
+        while let Some(node) = registering.next().await {
+            living.spawn(node::live(world.clone(), node));
         }
         Ok(())
     };
@@ -185,6 +187,19 @@ pub async fn run(
     }
 }
 
+fn version_of(object: &Value) -> String {
+    let version = &object["metadata"]["resourceVersion"];
+    version.as_str().unwrap_or_default().to_owned()
+}
+
+/// A node that is registered.
+pub struct Registered {
+    pub number: usize,
+    pub uid: String,
+    /// Version of its Lease.
+    pub lease: String,
+}
+
 impl World {
     /// What is wrong with the first node is wrong with all.
     async fn register_first(&self) -> Result<(), HollowError> {
@@ -200,10 +215,10 @@ impl World {
             })
     }
 
-    async fn register_surely(&self, number: usize) -> (usize, String) {
+    async fn register_surely(&self, number: usize) -> Registered {
         loop {
             match self.register(number).await {
-                Ok(uid) => return (number, uid),
+                Ok(node) => return node,
                 Err(error) => {
                     tracing::warn!(node = self.fleet.node_name(number), %error, "not registered, retrying");
                     tokio::time::sleep(REGISTER_AGAIN).await;
@@ -212,8 +227,8 @@ impl World {
         }
     }
 
-    /// Makes the Node and its Lease; the Node's uid. One that is there already is taken over.
-    async fn register(&self, number: usize) -> Result<String, kube::Error> {
+    /// Makes the Node and its Lease. One that is there already is taken over.
+    async fn register(&self, number: usize) -> Result<Registered, kube::Error> {
         let now = jiff::Timestamp::now();
         let name = self.fleet.node_name(number);
         let body = objects::node(&self.fleet, number, true, now).to_string();
@@ -233,31 +248,42 @@ impl World {
             Err(error) => return Err(error),
         };
         let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        self.make_lease(&name, &uid).await?;
-        Ok(uid)
+        let lease = self.make_lease(&name, &uid).await?;
+        Ok(Registered { number, uid, lease })
     }
 
-    /// Creates the node's Lease, or renews the one that is there.
-    pub async fn make_lease(&self, name: &str, uid: &str) -> Result<(), kube::Error> {
-        let body = objects::lease(name, uid, jiff::Timestamp::now()).to_string();
-        let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+    /// Creates the node's Lease, or renews the one that is there; its version.
+    pub async fn make_lease(&self, name: &str, uid: &str) -> Result<String, kube::Error> {
+        let body = objects::lease(name, uid, None, jiff::Timestamp::now()).to_string();
         let created = self
             .client
-            .send(Method::POST, path, Body::Object(body.as_bytes()))
+            .ask(Method::POST, LEASES, Body::Object(body.as_bytes()))
             .await;
         match created {
-            Err(error) if is_conflict(&error) => self.renew_lease(name, uid).await,
-            other => other,
+            Err(error) if is_conflict(&error) => {
+                let there: Value = self
+                    .client
+                    .ask(Method::GET, &format!("{LEASES}/{name}"), Body::None)
+                    .await?;
+                self.renew_lease(name, uid, &version_of(&there)).await
+            }
+            Err(error) => Err(error),
+            Ok(created) => Ok(version_of(&created)),
         }
     }
 
-    /// Renews the node's Lease.
-    pub async fn renew_lease(&self, name: &str, uid: &str) -> Result<(), kube::Error> {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
-        let body = objects::lease(name, uid, jiff::Timestamp::now()).to_string();
-        self.client
-            .send(Method::PUT, &path, Body::Object(body.as_bytes()))
-            .await
+    /// Renews the node's Lease of that version; the next one.
+    pub async fn renew_lease(&self, name: &str, uid: &str, version: &str) -> Result<String, kube::Error> {
+        let body = objects::lease(name, uid, Some(version), jiff::Timestamp::now()).to_string();
+        let renewed = self
+            .client
+            .ask(
+                Method::PUT,
+                &format!("{LEASES}/{name}"),
+                Body::Object(body.as_bytes()),
+            )
+            .await?;
+        Ok(version_of(&renewed))
     }
 
     /// Posts the node's status.

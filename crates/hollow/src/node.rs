@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::Instant;
 
 use crate::chance::unit;
-use crate::client::is_not_found;
-use crate::fleet::World;
+use crate::client::{Body, is_conflict, is_not_found};
+use crate::fleet::{Registered, World};
 use crate::pods;
 use crate::schedule::Health;
 
@@ -16,7 +17,12 @@ use crate::schedule::Health;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Lives until its Node object is deleted: such a node was taken away.
-pub async fn live(world: Arc<World>, number: usize, uid: String) {
+pub async fn live(world: Arc<World>, node: Registered) {
+    let Registered {
+        number,
+        uid,
+        mut lease,
+    } = node;
     let name = world.fleet.node_name(number);
     let seed = world.fleet.schedule.seed;
     // Nodes don't speak all at once.
@@ -40,16 +46,20 @@ pub async fn live(world: Arc<World>, number: usize, uid: String) {
         let now = Instant::now();
         if health != Health::Silent {
             if lease_due <= now {
-                lease_due = match world.renew_lease(&name, &uid).await {
-                    // What was missed isn't made up for.
-                    Ok(()) => (lease_due + world.fleet.lease_interval).max(now),
-                    Err(error) if is_not_found(&error) => match world.node_is_there(&name, &uid).await {
-                        Some(false) => {
-                            tracing::info!(node = name, "node was deleted");
-                            return;
-                        }
-                        _ => now + AGAIN,
-                    },
+                let mut renewed = world.renew_lease(&name, &uid, &lease).await;
+                if renewed.as_ref().is_err_and(is_gone_or_changed) {
+                    if world.node_is_there(&name).await == Some(false) {
+                        tracing::info!(node = name, "node was deleted");
+                        return;
+                    }
+                    renewed = world.make_lease(&name, &uid).await;
+                }
+                lease_due = match renewed {
+                    Ok(version) => {
+                        lease = version;
+                        // What was missed isn't made up for.
+                        (lease_due + world.fleet.lease_interval).max(now)
+                    }
                     Err(error) => {
                         tracing::debug!(node = name, %error, "lease not renewed");
                         now + AGAIN
@@ -76,22 +86,17 @@ pub async fn live(world: Arc<World>, number: usize, uid: String) {
 }
 
 impl World {
-    /// Whether the node is still there, if that can be known; then it has a Lease again.
-    async fn node_is_there(&self, name: &str, uid: &str) -> Option<bool> {
+    /// Whether the node is still there, if that can be known.
+    async fn node_is_there(&self, name: &str) -> Option<bool> {
         let path = format!("/api/v1/nodes/{name}");
-        match self
-            .client
-            .send(http::Method::GET, &path, crate::client::Body::None)
-            .await
-        {
-            Ok(()) => {
-                if let Err(error) = self.make_lease(name, uid).await {
-                    tracing::debug!(node = name, %error, "lease not made");
-                }
-                Some(true)
-            }
+        match self.client.send(Method::GET, &path, Body::None).await {
+            Ok(()) => Some(true),
             Err(error) if is_not_found(&error) => Some(false),
             Err(_) => None,
         }
     }
+}
+
+fn is_gone_or_changed(error: &kube::Error) -> bool {
+    is_not_found(error) || is_conflict(error)
 }

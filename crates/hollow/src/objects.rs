@@ -94,14 +94,15 @@ pub fn node_status(ready: bool, now: Timestamp) -> Value {
     json!({"status": {"conditions": conditions(ready, now)}})
 }
 
-/// The Lease by which a node shows that it lives.
-pub fn lease(name: &str, uid: &str, now: Timestamp) -> Value {
+/// The Lease by which a node shows that it lives; over one of that version.
+pub fn lease(name: &str, uid: &str, version: Option<&str>, now: Timestamp) -> Value {
     json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {
             "name": name,
             "namespace": "kube-node-lease",
+            "resourceVersion": version,
             "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}],
         },
         "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": MicroTime(now)},
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(status.allocatable.unwrap()["pods"].0, "110");
         let ready = status.conditions.unwrap().pop().unwrap();
         assert_eq!((ready.type_.as_str(), ready.status.as_str()), ("Ready", "True"));
-        let lease: Lease = parsed(lease("n", "u", now));
+        let lease: Lease = parsed(lease("n", "u", None, now));
         assert_eq!(lease.metadata.owner_references.unwrap()[0].uid, "u");
     }
 
