@@ -1,6 +1,5 @@
 //! Connections: gRPC by its services, and the few plain paths that etcd's users probe.
 use crate::authority::Authority;
-use crate::burst::Burst;
 use crate::listen::{Listener, Socket};
 use crate::streams::Streams;
 use crate::unary::{self, Answer};
@@ -122,7 +121,7 @@ async fn connection(
         .initial_connection_window_size(WINDOW_BYTES)
         // A client's watches each may have a stream of their own.
         .max_concurrent_streams(None);
-    let connection = builder.serve_connection(TokioIo::new(Burst::new(Authority::new(stream))), service);
+    let connection = builder.serve_connection(TokioIo::new(Authority::new(stream)), service);
     let served = async {
         tokio::pin!(connection);
         tokio::select! {

@@ -12,7 +12,6 @@
 
 mod auth;
 mod authority;
-mod burst;
 mod cluster;
 mod convert;
 mod encoded;

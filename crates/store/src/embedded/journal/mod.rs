@@ -34,6 +34,8 @@ pub(super) struct Journal {
     epoch_start: u64,
     sequence: u64,
     at: u64,
+    /// Bytes that the file is known to have.
+    len: u64,
     bytes_max: u64,
 }
 
@@ -72,6 +74,7 @@ impl Journal {
             epoch_start: scan.epoch_start,
             sequence: scan.sequence,
             at: scan.end as u64,
+            len: 0,
             bytes_max,
         }
     }
@@ -95,7 +98,7 @@ impl Journal {
     }
 
     /// Whether there is room for a batch. If not, it has to be made durable in the tree.
-    pub(super) fn reserve(&self, rows: &Rows) -> io::Result<bool> {
+    pub(super) fn reserve(&mut self, rows: &Rows) -> io::Result<bool> {
         let needed = self.at + rows.sectors_bytes();
         let too_long = needed > 2 * self.bytes_max && !self.is_empty();
         if self.bytes_max == 0 || too_long {
@@ -128,13 +131,20 @@ impl Journal {
         Ok(())
     }
 
-    fn grow(&self, needed: u64) -> io::Result<()> {
-        let file = self.file();
-        if file.len()? >= needed {
-            return Ok(());
+    fn grow(&mut self, needed: u64) -> io::Result<()> {
+        if self.len < needed {
+            let file = self.file();
+            let mut len = file.len()?;
+            if len < needed {
+                len = needed.next_multiple_of(GROWTH_BYTES);
+                if file.set_len(len).is_err() {
+                    file.set_len(needed)?;
+                    len = needed;
+                }
+            }
+            self.len = len;
         }
-        let wanted = needed.next_multiple_of(GROWTH_BYTES);
-        file.set_len(wanted).or_else(|_| file.set_len(needed))
+        Ok(())
     }
 
     /// Notes behind the last record that it was acknowledged, with a record of no rows in the place of the next
@@ -143,7 +153,7 @@ impl Journal {
     pub(super) fn mark_acknowledged(&self) -> io::Result<()> {
         let mark = Rows::default();
         let file = self.file();
-        if self.is_empty() || file.len()? < self.at + mark.sectors_bytes() {
+        if self.is_empty() || self.len < self.at + mark.sectors_bytes() {
             return Ok(());
         }
         file.write(self.at, &mark.seal(self.next_place()))
@@ -184,7 +194,8 @@ impl Journal {
         let rest = file.len().unwrap_or(0).saturating_sub(self.at);
         let mut bytes = vec![0; rest as usize];
         file.read(self.at, &mut bytes).is_ok()
-            && !Record::parse(&bytes).is_some_and(|record| record.is_sound())
+            // What may lie there is the mark that was to be overwritten.
+            && !Record::parse(&bytes).is_some_and(|record| record.is_sound() && !record.is_mark())
     }
 
     /// What the next durable commit of the tree notes. A batch that is in that commit only counts as a
@@ -203,6 +214,7 @@ impl Journal {
         self.epoch_start = start.sequence;
         self.sequence = start.sequence;
         self.at = scan::FIRST_RECORD as u64;
+        self.len = 0;
         let file = self.file();
         if file.len().is_ok_and(|len| len > 2 * self.bytes_max) {
             // A kindness: a single large batch must not keep its space for good.
