@@ -69,6 +69,10 @@ test: deps ## Run all tests, end-to-end ones included
 bench: build images ## Print each figure beside its reference
 	$(CARGO) run --release --locked --package orlop-bench -- --orlop $(ORLOP) --images $(IMAGES)
 
+.PHONY: bench-agent
+bench-agent: build images ## Print the node agent's figures beside direct CRI calls
+	$(CARGO) run --release --locked --package orlop-bench -- --part agent --orlop $(ORLOP) --images $(IMAGES)
+
 .PHONY: bench-api
 bench-api: build images ## Print the API server's figures beside upstream's
 	$(CARGO) run --release --locked --package orlop-bench -- --part api --orlop $(ORLOP) --images $(IMAGES)
@@ -82,9 +86,11 @@ bench-fleet: build ## Print the figures of DaemonSets on up to 15,000 hollow nod
 	$(CARGO) run --release --locked --package orlop-bench -- --part fleet --orlop $(ORLOP)
 
 .PHONY: torture
-torture: deps ## Power cuts at every call, 10,000 seeds, 200 rounds of kill -9 (some minutes)
+torture: deps ## Power cuts, 10,000 seeds, 300 rounds of kill -9, a minute of garbage (some minutes)
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-etcd --test kill -- --nocapture
+	$(CARGO) build --locked --bin orlop --bin xtask
+	ORLOP_TORTURE=1 $(CARGO) test --locked --package orlop-e2e --test agent -- --nocapture
 
 .PHONY: lint
 lint: deps ## Formatting, clippy, licences

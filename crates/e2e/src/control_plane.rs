@@ -1,29 +1,8 @@
 //! A control plane without a node: API server in memory, controllers, scheduler, each a process of its own.
-use crate::{Kubectl, eventually, free_port, orlop};
+use crate::{Kubectl, Part, eventually, free_port};
 use orlop_pki::{Authority, Identity, Kubeconfig};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
-
-/// Ends with the test.
-struct Part(Child);
-
-impl Part {
-    fn start(root: &Path, name: &str, arguments: &str) -> Self {
-        let log = std::fs::File::create(root.join(format!("{name}.log"))).expect("the log");
-        let mut command = Command::new(orlop());
-        command.arg(name).args(arguments.split_whitespace());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Self(command.spawn().expect("orlop runs"))
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A running control plane; its parts end when it is dropped.
 pub struct ControlPlane {

@@ -12,6 +12,9 @@ mod containerd;
 mod control_plane;
 mod kubectl;
 mod node;
+mod part;
+mod registry;
+mod runtime;
 mod wait;
 
 pub use binaries::{images, orlop};
@@ -21,4 +24,7 @@ pub use containerd::SeparateContainerd;
 pub use control_plane::ControlPlane;
 pub use kubectl::Kubectl;
 pub use node::{Node, NodeOptions, free_port};
+pub use part::Part;
+pub use registry::Registry;
+pub use runtime::Running;
 pub use wait::{STEP_TIMEOUT, eventually};

@@ -1,8 +1,10 @@
 //! A whole node under a root of its own.
-use crate::{Kubectl, cleanup, images, orlop};
+use crate::{Kubectl, cleanup, eventually, images, orlop};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::net::TcpListener;
+use std::ffi::{OsStr, OsString};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -29,9 +31,13 @@ pub struct Node {
     pub name: String,
     pub kubectl: Kubectl,
     pub api_port: u16,
+    healthz_port: u16,
     root: TempDir,
     arguments: Vec<String>,
     process: Option<Child>,
+    /// Nothing but the node agent.
+    is_lone: bool,
+    environment: Vec<(String, OsString)>,
 }
 
 impl Node {
@@ -90,10 +96,53 @@ impl Node {
             name,
             kubectl,
             api_port,
+            healthz_port,
             root,
             arguments,
             process: None,
+            is_lone: false,
+            environment: Vec::new(),
         }
+    }
+
+    /// A node agent without an API server, on a containerd that nobody supervises. It is laid out, not started.
+    pub fn lone(options: NodeOptions) -> Self {
+        let mut node = Self::start(options);
+        // What a node lays out is all that an agent needs: images, certificates, a runtime.
+        assert!(node.orlop("down --keep-pods").status.success());
+        node.ended();
+        let endpoint =
+            std::fs::read_to_string(node.root().join("run/orlop/runtime-endpoint")).expect("an endpoint");
+        node.arguments = vec![
+            "kubelet".to_owned(),
+            "--v=2".to_owned(),
+            format!("--root={}", node.root().display()),
+            format!("--config={}", node.root().join("kubelet.yaml").display()),
+            format!("--hostname-override={}", node.name),
+            format!("--container-runtime-endpoint={endpoint}"),
+        ];
+        node.is_lone = true;
+        node
+    }
+
+    /// From its next start the agent knows this API server.
+    pub fn point_at(&mut self, kubeconfig: &Path) {
+        self.arguments.retain(|word| !word.starts_with("--kubeconfig="));
+        self.arguments
+            .push(format!("--kubeconfig={}", kubeconfig.display()));
+    }
+
+    /// Waits until the agent says that it is healthy.
+    pub fn wait_healthy(&mut self) {
+        let port = self.healthz_port;
+        eventually("a healthy agent", || {
+            if let Some(process) = &mut self.process
+                && let Ok(Some(status)) = process.try_wait()
+            {
+                panic!("orlop ended with {status}");
+            }
+            is_healthy(port).then_some(()).ok_or_else(String::new)
+        });
     }
 
     /// The prefix of all the node's paths.
@@ -121,6 +170,11 @@ impl Node {
         command
     }
 
+    /// Gives the node's process a variable, from its next start on.
+    pub fn set_environment(&mut self, name: &str, value: &OsStr) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the node's process.
     pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new()
@@ -130,6 +184,7 @@ impl Node {
             .expect("the log can be opened");
         let errors = log.try_clone().expect("the log can be shared");
         let mut command = self.command();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         // Out of the test's process group: an interrupted test run still takes the node down in order.
         command.process_group(0);
@@ -169,6 +224,13 @@ impl Node {
     pub fn pid(&self) -> Pid {
         let process = self.process.as_ref().expect("the node runs");
         Pid::from_raw(i32::try_from(process.id()).expect("a pid"))
+    }
+
+    /// Whether its process runs.
+    pub fn is_alive(&self) -> bool {
+        let process = self.process.as_ref().expect("the node was started");
+        // One that has ended has no executable any more, though it still has a number.
+        std::fs::read_link(format!("/proc/{}/exe", process.id())).is_ok()
     }
 
     /// `kill -9` of orlop; its containers and the managed containerd live on.
@@ -224,6 +286,17 @@ impl Node {
     }
 }
 
+fn is_healthy(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -231,6 +304,13 @@ impl Drop for Node {
             let tail: Vec<&str> = log.lines().rev().take(80).collect();
             eprintln!("--- the node's last log lines");
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        if self.is_lone
+            && let Some(mut process) = self.process.take()
+        {
+            // Else it would start again what is stopped here.
+            let _ = process.kill();
+            let _ = process.wait();
         }
         let down = self.orlop("down");
         if !down.status.success() {

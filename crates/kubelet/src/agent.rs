@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::events::Notice;
 use orlop_cri::{CriError, RuntimeService};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,10 +252,10 @@ fn make_directory(directory: &std::path::Path) -> Result<(), KubeletError> {
 /// What the runtime has at start; it may still be starting itself.
 async fn first_listing(
     runtime: &dyn RuntimeService,
-) -> Result<std::collections::HashMap<String, crate::runtime::seen::SeenPod>, KubeletError> {
+) -> Result<HashMap<String, crate::runtime::seen::SeenPod>, KubeletError> {
     let mut tries = 0;
     loop {
-        match read_all(runtime).await {
+        match read_all(runtime, &HashMap::new()).await {
             Ok(all) => return Ok(all),
             Err(error) if tries >= RUNTIME_TRIES_MAX => return Err(KubeletError::Runtime(error)),
             Err(error) => {

@@ -1,8 +1,8 @@
 //! The hosts file of a pod (contract, node agent §13.2).
 use super::{EnvError, Settings};
-use crate::runtime::sandbox::hostname;
+use crate::runtime::sandbox::{fqdn, hostname};
 use k8s_openapi::api::core::v1::{Container, Pod};
-use orlop_api::pod::{is_host_network, namespace, uid};
+use orlop_api::pod::{is_host_network, uid};
 use orlop_cri::v1;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -78,8 +78,8 @@ fn pod_content(pod: &Pod, ips: &[String], cluster_domain: &str) -> String {
             "" => writeln!(out, "{ip}\t{host}"),
             _ => writeln!(
                 out,
-                "{ip}\t{host}.{subdomain}.{}.svc.{cluster_domain}\t{host}",
-                namespace(pod)
+                "{ip}\t{}\t{host}",
+                fqdn(pod, &host, subdomain, cluster_domain)
             ),
         };
     }

@@ -13,7 +13,7 @@ use crate::metrics::{Preemption, Reason, Working};
 use crate::node;
 use crate::runtime::events::News;
 use crate::runtime::read::read_all;
-use crate::runtime::seen::SeenPod;
+use crate::runtime::seen::{SeenPod, changed};
 use crate::runtime::{gc, links};
 use crate::sources::merge::{Change, changes};
 use crate::sources::{Snapshot, Source, order, placeholder};
@@ -94,6 +94,8 @@ pub struct Manager {
     room_made: bool,
     /// What the runtime had when it was last listed, for pods that have no worker yet.
     seen: HashMap<String, SeenPod>,
+    /// All that the last listing found.
+    found: Arc<HashMap<String, SeenPod>>,
     listing: bool,
     relist: bool,
     listed: mpsc::Sender<HashMap<String, SeenPod>>,
@@ -128,6 +130,7 @@ impl Manager {
             held: HashMap::new(),
             awaited: HashMap::new(),
             room_made: false,
+            found: Arc::new(seen.clone()),
             seen,
             listing: false,
             relist: false,
@@ -700,11 +703,11 @@ impl Manager {
             return;
         }
         self.listing = true;
-        let (agent, listed) = (self.agent.clone(), self.listed.clone());
+        let (agent, listed, found) = (self.agent.clone(), self.listed.clone(), self.found.clone());
         self.spawn(async move {
             let began = Instant::now();
             let all = loop {
-                match read_all(&*agent.runtime).await {
+                match read_all(&*agent.runtime, &found).await {
                     Ok(all) => break all,
                     Err(error) => {
                         tracing::warn!(%error, "cannot list the runtime's pods");
@@ -721,6 +724,14 @@ impl Manager {
     /// Compares what the runtime has with what is wanted: dead containers go, pods nobody knows are stopped.
     fn reconcile(&mut self, all: HashMap<String, SeenPod>) {
         self.listing = false;
+        let all = Arc::new(all);
+        // What no event has told of.
+        for id in changed(&self.found, &all) {
+            if let Some(working) = self.workers.get(id) {
+                working.mailbox.post(|mail| mail.runtime_changed = true);
+            }
+        }
+        self.found = all.clone();
         if std::mem::take(&mut self.relist) {
             return self.list();
         }
@@ -736,7 +747,7 @@ impl Manager {
             .cloned()
             .collect();
         let mut wanted_garbage = Vec::new();
-        for (id, seen) in &all {
+        for (id, seen) in all.iter() {
             if known.contains(id) {
                 wanted_garbage.push(gc::garbage(seen, true));
             } else {
@@ -756,7 +767,7 @@ impl Manager {
         }
         let agent = self.agent.clone();
         let mut with_logs = known;
-        with_logs.extend(all.into_keys());
+        with_logs.extend(all.keys().cloned());
         self.spawn(async move {
             for garbage in wanted_garbage {
                 gc::remove(&*agent.runtime, &agent.owners, &garbage).await;

@@ -41,6 +41,8 @@ const NETWORK_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 const PULL_LOOK_AFTER: SignedDuration = SignedDuration::from_secs(3);
 /// Between tries to stop a pod or to release what it holds.
 const STOP_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// A pod on which nothing happens is looked at once in so many `syncFrequency`s.
+const RESYNC_PERIODS: i32 = 10;
 /// Plans carried out in one go before the worker looks at its mail again: a pod has few containers, a worker that
 /// needs more plans than this is going in circles.
 const STEPS_MAX: usize = 64;
@@ -316,9 +318,10 @@ impl Worker {
         self.retry(RETRY_AFTER)
     }
 
-    /// The safety net: a pod is looked at so often even if nothing happens, pods apart from each other.
+    /// A pod is looked at so often even if nothing happens, pods apart from each other. What no event has told of is
+    /// found by the manager's listing, at two calls a minute for all pods.
     fn resync_after(&self) -> SignedDuration {
-        let period = self.agent.settings.sync_frequency;
+        let period = self.agent.settings.sync_frequency * RESYNC_PERIODS;
         let apart = period.as_millis() as f64 * rand::random::<f64>() / 2.0;
         period + SignedDuration::from_millis(apart as i64)
     }

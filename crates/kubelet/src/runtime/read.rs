@@ -27,11 +27,15 @@ pub async fn read_pod(runtime: &dyn RuntimeService, uid: &str, known: &SeenPod) 
         runtime.list_pod_sandboxes(Some(sandbox_filter)),
         runtime.list_containers(Some(filter))
     )?;
-    assemble(runtime, sandboxes, containers, known).await
+    assemble(runtime, sandboxes, containers, known, Known::MayGetAddresses).await
 }
 
-/// Reads all pods of the runtime, by pod UID.
-pub async fn read_all(runtime: &dyn RuntimeService) -> Result<HashMap<String, SeenPod>, CriError> {
+/// Reads all pods of the runtime, by pod UID. What has not changed since `known`, an earlier reading, isn't asked about
+/// again: on a node where nothing happens these are two calls.
+pub async fn read_all(
+    runtime: &dyn RuntimeService,
+    known: &HashMap<String, SeenPod>,
+) -> Result<HashMap<String, SeenPod>, CriError> {
     let (sandboxes, containers) =
         tokio::try_join!(runtime.list_pod_sandboxes(None), runtime.list_containers(None))?;
     let uid_of = |labels: &HashMap<String, String>| labels.get(labels::POD_UID).cloned();
@@ -45,10 +49,21 @@ pub async fn read_all(runtime: &dyn RuntimeService) -> Result<HashMap<String, Se
         let mine = |labels: &HashMap<String, String>| labels.get(labels::POD_UID) == Some(&uid);
         let sandboxes = sandboxes.iter().filter(|s| mine(&s.labels)).cloned().collect();
         let containers = containers.iter().filter(|c| mine(&c.labels)).cloned().collect();
-        let pod = assemble(runtime, sandboxes, containers, &SeenPod::default()).await?;
+        let nothing = SeenPod::default();
+        let known = known.get(&uid).unwrap_or(&nothing);
+        let pod = assemble(runtime, sandboxes, containers, known, Known::IsWhole).await?;
         pods.insert(uid, pod);
     }
     Ok(pods)
+}
+
+/// What an earlier reading says of addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// A sandbox without one is asked for it again.
+    MayGetAddresses,
+    /// One that had none then is on the host's network.
+    IsWhole,
 }
 
 async fn assemble(
@@ -56,15 +71,15 @@ async fn assemble(
     sandboxes: Vec<v1::PodSandbox>,
     containers: Vec<v1::Container>,
     known: &SeenPod,
+    addresses: Known,
 ) -> Result<SeenPod, CriError> {
     let containers = containers.into_iter().map(|container| async move {
         let running = container.state == v1::ContainerState::ContainerRunning as i32;
-        if running
-            && let Some(same) = known
-                .containers
-                .iter()
-                .find(|k| k.id == container.id && k.is_running())
-        {
+        let exited = container.state == v1::ContainerState::ContainerExited as i32;
+        let is_same = |k: &&SeenContainer| {
+            k.id == container.id && ((running && k.is_running()) || (exited && k.exit().is_some()))
+        };
+        if let Some(same) = known.containers.iter().find(is_same) {
             return Ok(Some(same.clone()));
         }
         read_container(runtime, &container.id, &container.pod_sandbox_id).await
@@ -81,11 +96,10 @@ async fn assemble(
         if !ready {
             return Ok(seen);
         }
-        if let Some(same) = known
-            .sandboxes
-            .iter()
-            .find(|k| k.id == sandbox.id && k.ready && !k.ips.is_empty())
-        {
+        let is_same = |k: &&SeenSandbox| {
+            k.id == sandbox.id && k.ready && (addresses == Known::IsWhole || !k.ips.is_empty())
+        };
+        if let Some(same) = known.sandboxes.iter().find(is_same) {
             return Ok(same.clone());
         }
         seen.ips = sandbox_ips(runtime, &sandbox.id).await?;

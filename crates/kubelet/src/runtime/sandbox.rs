@@ -70,11 +70,17 @@ pub fn full_hostname(pod: &Pod, cluster_domain: &str) -> Result<String, Hostname
     if !wanted || host.is_empty() || subdomain.is_empty() {
         return Ok(host);
     }
-    let fqdn = format!("{host}.{subdomain}.{}.svc.{cluster_domain}", namespace(pod));
+    let fqdn = fqdn(pod, &host, subdomain, cluster_domain);
     if fqdn.len() > FQDN_MAX {
         return Err(HostnameTooLong { fqdn });
     }
     Ok(fqdn)
+}
+
+/// A host below its pod's subdomain; a node may know no cluster domain.
+pub fn fqdn(pod: &Pod, host: &str, subdomain: &str, cluster_domain: &str) -> String {
+    let fqdn = format!("{host}.{subdomain}.{}.svc.{cluster_domain}", namespace(pod));
+    fqdn.trim_end_matches('.').to_owned()
 }
 
 /// The namespaces a pod's containers run in.

@@ -2,6 +2,7 @@
 //! what could be read again.
 use jiff::Timestamp;
 use orlop_cri::v1;
+use std::collections::HashMap;
 
 /// CRI labels that tie sandboxes and containers to pods.
 pub mod labels {
@@ -71,6 +72,18 @@ pub struct Exit {
     pub message: String,
     pub started_at: Option<Timestamp>,
     pub finished_at: Timestamp,
+}
+
+/// Pods that are another than in an earlier reading, new ones and those that are gone included.
+pub fn changed<'a>(
+    before: &'a HashMap<String, SeenPod>,
+    now: &'a HashMap<String, SeenPod>,
+) -> impl Iterator<Item = &'a str> {
+    let others = now.iter().filter(|(uid, seen)| before.get(*uid) != Some(seen));
+    let gone = before.keys().filter(|uid| !now.contains_key(*uid));
+    others
+        .map(|(uid, _)| uid.as_str())
+        .chain(gone.map(String::as_str))
 }
 
 impl SeenPod {
@@ -228,5 +241,29 @@ pub mod testing {
             started_at: None,
             finished_at: at(second * 1_000_000_000),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{container, exited, running, sandbox};
+    use super::*;
+
+    #[test]
+    fn pods_that_ended_came_or_went_between_two_listings_are_found() {
+        let pod = |state: SeenState| SeenPod {
+            sandboxes: vec![sandbox("s", 0, true)],
+            containers: vec![container("c1", "c", "s", 0, state)],
+        };
+        let of = |pods: &[(&str, SeenState)]| -> HashMap<String, SeenPod> {
+            let pods = pods.iter().cloned();
+            pods.map(|(uid, state)| (uid.to_owned(), pod(state))).collect()
+        };
+        let before = of(&[("same", running()), ("ended", running()), ("gone", running())]);
+        let now = of(&[("same", running()), ("ended", exited(1, 5)), ("new", running())]);
+        let mut found: Vec<&str> = changed(&before, &now).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["ended", "gone", "new"]);
+        assert_eq!(changed(&now, &now).count(), 0);
     }
 }
