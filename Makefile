@@ -86,9 +86,10 @@ bench-fleet: build ## Print the figures of DaemonSets on up to 15,000 hollow nod
 	$(CARGO) run --release --locked --package orlop-bench -- --part fleet --orlop $(ORLOP)
 
 .PHONY: torture
-torture: deps ## Power cuts, 10,000 seeds, 300 rounds of kill -9, a minute of garbage (some minutes)
+torture: deps ## Power cuts, 10,000 seeds, 400 rounds of kill -9, a minute of garbage (some minutes)
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-etcd --test kill -- --nocapture
+	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-apiserver --test process kill -- --nocapture
 	$(CARGO) build --locked --bin orlop --bin xtask
 	ORLOP_TORTURE=1 $(CARGO) test --locked --package orlop-e2e --test agent -- --nocapture
 
