@@ -10,6 +10,7 @@ pub mod age;
 pub mod annotations;
 pub mod apply;
 pub mod cel;
+pub mod continue_token;
 pub mod cron;
 pub mod defaults;
 pub mod duration;

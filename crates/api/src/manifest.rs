@@ -190,9 +190,10 @@ impl Examined {
     pub fn unknown_fields(&self) -> Vec<String> {
         let found = wire::unknown_fields("v1", "Pod", &self.tree.to_json());
         let path = |finding| match finding {
-            wire::Finding::Unknown(path) | wire::Finding::Duplicate(path) => path,
+            wire::Finding::Unknown(path) => Some(path),
+            wire::Finding::Duplicate(_) | wire::Finding::DuplicateKey { .. } => None,
         };
-        found.into_iter().map(path).collect()
+        found.into_iter().filter_map(path).collect()
     }
 }
 

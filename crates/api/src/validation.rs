@@ -1,5 +1,6 @@
 //! What is refused of an object: one list of field errors, with upstream's texts and field paths. The
 //! API server answers them with 422; the node agent reports them of a manifest.
+mod container;
 mod daemon_set;
 mod error;
 mod meta;
@@ -7,12 +8,13 @@ mod pod;
 mod pod_update;
 mod scheduling;
 
+pub use container::resources;
 pub use daemon_set::{
     controller_revision_create, controller_revision_update, daemon_set_create, daemon_set_status_update,
     daemon_set_update,
 };
 pub use error::{FieldError, FieldErrorKind};
 pub use meta::{NameRule, label_selector, labels, object_meta, object_meta_update};
-pub use pod::{pod_create, pod_spec};
+pub use pod::{new_pod, pod_create, pod_spec};
 pub use pod_update::{pod_status_update, pod_update};
 pub use scheduling::tolerations;

@@ -190,12 +190,15 @@ fn lifecycle(lifecycle: Option<&mut Lifecycle>) {
 
 /// `Always` for a floating tag, `IfNotPresent` for a fixed one.
 pub(super) fn pull_policy(image: &str) -> &'static str {
-    let last = image.rsplit('/').next().unwrap_or("");
-    let floating = !last.contains('@')
-        && match last.split_once(':') {
-            Some((_, tag)) => tag == "latest",
-            None => !image.is_empty(),
-        };
+    let (name, digest) = match image.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (image, None),
+    };
+    let last = name.rsplit('/').next().unwrap_or("");
+    let floating = match last.split_once(':') {
+        Some((_, tag)) => tag == "latest",
+        None => digest.is_none() && !image.is_empty(),
+    };
     if floating { "Always" } else { "IfNotPresent" }
 }
 
@@ -277,7 +280,8 @@ mod tests {
             ("host:5000/x", "Always"),
             ("host:5000/x:1", "IfNotPresent"),
             ("x@sha256:abc", "IfNotPresent"),
-            ("x:latest@sha256:abc", "IfNotPresent"),
+            ("x:latest@sha256:abc", "Always"),
+            ("host:5000/x@sha256:abc", "IfNotPresent"),
             ("", "IfNotPresent"),
         ] {
             assert_eq!(super::pull_policy(image), want, "{image}");

@@ -13,10 +13,7 @@ pub enum PatchError {
         "Request entity too large: The allowed maximum operations in a JSON patch is {JSON_PATCH_OPERATIONS_MAX}, got {0}"
     )]
     TooManyOperations(usize),
-    /// `copy` operations that add up to more than a request may hold.
-    #[error("Request entity too large: the copies of a JSON patch add up to more than {0} bytes")]
-    CopiesTooLarge(usize),
-    /// A `test` failed, or a path isn't there. The cause is for the log; users see upstream's sentence.
+    /// A `test` failed, a path isn't there, or the object would grow past all bounds. The cause is for the log; users see upstream's sentence.
     #[error("the server rejected our request due to an error in our request")]
     NotApplicable { operation: usize, cause: String },
     /// An element of a keyed list lacks the key.
@@ -40,7 +37,7 @@ impl PatchError {
     pub fn code(&self) -> u16 {
         match self {
             PatchError::Malformed(_) => 400,
-            PatchError::TooManyOperations(_) | PatchError::CopiesTooLarge(_) => 413,
+            PatchError::TooManyOperations(_) => 413,
             PatchError::NotApplicable { .. } => 422,
             PatchError::MissingMergeKey { .. }
             | PatchError::UnknownDirective { .. }
@@ -53,7 +50,7 @@ impl PatchError {
     pub fn reason(&self) -> &'static str {
         match self {
             PatchError::Malformed(_) => "BadRequest",
-            PatchError::TooManyOperations(_) | PatchError::CopiesTooLarge(_) => "RequestEntityTooLarge",
+            PatchError::TooManyOperations(_) => "RequestEntityTooLarge",
             PatchError::NotApplicable { .. } => "Invalid",
             PatchError::MissingMergeKey { .. }
             | PatchError::UnknownDirective { .. }

@@ -60,7 +60,10 @@ fn check_growth(
             let source = current.pointer(op.from.as_str());
             *copied += source.map_or(0, size);
             if *copied > COPIED_BYTES_MAX {
-                return Err(PatchError::CopiesTooLarge(COPIED_BYTES_MAX));
+                return Err(PatchError::NotApplicable {
+                    operation: index,
+                    cause: format!("copies add up to more than {COPIED_BYTES_MAX} bytes"),
+                });
             }
             (&op.path, source)
         }
@@ -176,7 +179,7 @@ mod tests {
     fn copies_of_copies_are_bounded() {
         let doubling = vec![j!({"op": "copy", "from": "/a", "path": "/a/-"}); 100];
         let error = json(&j!({"a": ["some value"]}), &Value::Array(doubling)).unwrap_err();
-        assert_eq!(error.code(), 413, "{error}");
+        assert_eq!(error.code(), 422, "{error}");
         let mut deep = Vec::new();
         let mut path = String::new();
         for _ in 0..1000 {

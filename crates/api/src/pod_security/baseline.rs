@@ -40,10 +40,10 @@ pub(super) const CHECKS: &[Check] = &[
     Check::new(
         "sysctls",
         &[
-            (0, |subject| sysctls(subject, &SYSCTLS[..5])),
-            (27, |subject| sysctls(subject, &SYSCTLS[..6])),
-            (29, |subject| sysctls(subject, &SYSCTLS[..10])),
-            (32, |subject| sysctls(subject, &SYSCTLS)),
+            (0, |subject| sysctls(subject, &SAFE_SYSCTLS[..5])),
+            (27, |subject| sysctls(subject, &SAFE_SYSCTLS[..6])),
+            (29, |subject| sysctls(subject, &SAFE_SYSCTLS[..10])),
+            (32, |subject| sysctls(subject, &SAFE_SYSCTLS)),
         ],
     ),
     Check::new("windowsHostProcess", &[(0, host_process)]),
@@ -365,8 +365,8 @@ pub(super) fn seccomp(subject: &Subject<'_>) -> Option<Violation> {
     ))
 }
 
-/// In the order in which releases came to allow them.
-const SYSCTLS: [&str; 12] = [
+/// Kernel settings that concern nobody but the pod, in the order in which releases came to allow them.
+pub const SAFE_SYSCTLS: [&str; 12] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_syncookies",

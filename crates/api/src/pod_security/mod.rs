@@ -17,6 +17,7 @@ use std::fmt;
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use baseline::SAFE_SYSCTLS;
 pub use namespace::{PODS_CHECKED_MAX, existing_pods};
 pub use policy::{LABEL_PREFIX, Policy};
 pub use update::is_significant;

@@ -1,30 +1,36 @@
 //! Pods on create: the rules a manifest or a request runs into (contract, API server §12.3).
+use super::container::{check_container, check_init_container, check_label_name, one_of};
 use super::{FieldError, NameRule, object_meta, scheduling};
 use crate::annotations::CONFIG_MIRROR;
-use crate::names::{check_dns_label, check_dns_subdomain, check_env_name, check_port_name};
-use crate::quantity::amount;
-use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec, Probe, Volume, VolumeMount};
+use crate::names::{check_dns_label, check_dns_subdomain, check_qualified_name};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Sysctl, Volume};
 use std::collections::HashSet;
 
-const PORT_HINT: &str = "must be between 1 and 65535, inclusive";
+const SYSCTL_BYTES_MAX: usize = 253;
+/// How upstream writes the form of a sysctl's name.
+const SYSCTL_FORM: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
 /// Every error of a new pod, in order of its fields.
 pub fn pod_create(pod: &Pod) -> Vec<FieldError> {
     let mut errors = object_meta(&pod.metadata, true, NameRule::DnsSubdomain);
+    errors.extend(new_pod(pod));
+    errors
+}
+
+/// The errors of a new pod but those that its metadata has as every object's may.
+pub fn new_pod(pod: &Pod) -> Vec<FieldError> {
     let Some(spec) = &pod.spec else {
-        errors.push(FieldError::required("spec", ""));
-        return errors;
+        return vec![FieldError::required("spec", "")];
     };
-    let mirror = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|all| all.contains_key(CONFIG_MIRROR));
+    let mut errors = Vec::new();
+    let annotations = pod.metadata.annotations.as_ref();
+    let value = annotations.and_then(|all| all.get(CONFIG_MIRROR));
+    let mirror = value.is_some();
     if mirror && spec.node_name.as_deref().unwrap_or_default().is_empty() {
         let field = format!("metadata.annotations[{CONFIG_MIRROR}]");
         errors.push(FieldError::invalid(
             field,
-            "",
+            value,
             "must set spec.nodeName if mirror pod annotation is set",
         ));
     }
@@ -38,6 +44,7 @@ pub fn pod_create(pod: &Pod) -> Vec<FieldError> {
         errors.push(FieldError::forbidden("spec.resourceClaims", hint));
     }
     errors.extend(pod_spec(spec));
+    check_images(spec, &mut errors);
     let gated = spec
         .scheduling_gates
         .as_ref()
@@ -113,26 +120,72 @@ fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
             hint,
         ));
     }
-    if spec
-        .termination_grace_period_seconds
-        .is_some_and(|seconds| seconds < 0)
-    {
-        let hint = "must be greater than or equal to 0";
-        errors.push(FieldError::invalid(
-            "spec.terminationGracePeriodSeconds",
-            spec.termination_grace_period_seconds,
-            hint,
-        ));
+    for (field, name) in [
+        ("spec.hostname", &spec.hostname),
+        ("spec.subdomain", &spec.subdomain),
+    ] {
+        let name = name.as_deref().unwrap_or_default();
+        let hints = check_dns_label(name).into_iter().filter(|_| !name.is_empty());
+        errors.extend(hints.map(|hint| FieldError::invalid(field, name, &hint)));
+    }
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let field = format!("spec.readinessGates[{index}].conditionType");
+        for hint in check_qualified_name(&gate.condition_type) {
+            errors.push(FieldError::invalid(field.clone(), &gate.condition_type, &hint));
+        }
+    }
+    let context = spec.security_context.as_ref();
+    let sysctls = context.and_then(|context| context.sysctls.as_deref());
+    check_sysctls(sysctls.unwrap_or_default(), errors);
+}
+
+fn check_sysctls(sysctls: &[Sysctl], errors: &mut Vec<FieldError>) {
+    let mut names = HashSet::new();
+    for (index, sysctl) in sysctls.iter().enumerate() {
+        let field = format!("spec.securityContext.sysctls[{index}].name");
+        if sysctl.name.is_empty() {
+            errors.push(FieldError::required(field, ""));
+        } else if !is_sysctl(&sysctl.name) {
+            let hint =
+                format!("must have at most {SYSCTL_BYTES_MAX} characters and match regex {SYSCTL_FORM}");
+            errors.push(FieldError::invalid(field, &sysctl.name, &hint));
+        } else if !names.insert(sysctl.name.replace('/', ".")) {
+            errors.push(FieldError::duplicate(field, &sysctl.name));
+        }
     }
 }
 
-fn one_of(errors: &mut Vec<FieldError>, field: &str, value: Option<&str>, supported: &[&str]) {
-    match value {
-        None | Some("") => errors.push(FieldError::required(field, "")),
-        Some(value) if !supported.contains(&value) => {
-            errors.push(FieldError::not_supported(field, value, supported));
+/// Segments between dots or slashes, each of lower case letters and digits with `-` and `_` inside.
+fn is_sysctl(name: &str) -> bool {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_segment = |segment: &str| {
+        let bytes = segment.as_bytes();
+        bytes.first().copied().is_some_and(alphanumeric)
+            && bytes.last().copied().is_some_and(alphanumeric)
+            && bytes
+                .iter()
+                .all(|byte| alphanumeric(*byte) || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= SYSCTL_BYTES_MAX && name.split(['.', '/']).all(is_segment)
+}
+
+/// Of pods alone: templates may have had it before anybody looked.
+fn check_images(spec: &PodSpec, errors: &mut Vec<FieldError>) {
+    let lists: [(&str, &[Container]); 2] = [
+        (
+            "spec.initContainers",
+            spec.init_containers.as_deref().unwrap_or_default(),
+        ),
+        ("spec.containers", &spec.containers),
+    ];
+    for (list, containers) in lists {
+        for (index, container) in containers.iter().enumerate() {
+            let image = container.image.as_deref().unwrap_or_default();
+            if image.trim() != image {
+                let hint = "must not have leading or trailing whitespace";
+                errors.push(FieldError::invalid(format!("{list}[{index}].image"), image, hint));
+            }
         }
-        Some(_) => {}
     }
 }
 
@@ -144,13 +197,12 @@ fn check_volumes(spec: &PodSpec, errors: &mut Vec<FieldError>) -> HashSet<String
         if !volume.name.is_empty() && !names.insert(volume.name.clone()) {
             errors.push(FieldError::duplicate(format!("{path}.name"), &volume.name));
         }
-        match sources(volume) {
-            0 => errors.push(FieldError::required(path.clone(), "must specify a volume type")),
-            1 => {}
-            _ => errors.push(FieldError::forbidden(
-                path.clone(),
-                "may not specify more than 1 volume type",
-            )),
+        match sources(volume).as_slice() {
+            [] => errors.push(FieldError::required(path.clone(), "must specify a volume type")),
+            [_, more @ ..] => errors.extend(more.iter().map(|source| {
+                let hint = "may not specify more than 1 volume type";
+                FieldError::forbidden(format!("{path}.{source}"), hint)
+            })),
         }
         if let Some(host) = &volume.host_path {
             let field = format!("{path}.hostPath.path");
@@ -181,195 +233,13 @@ fn check_volumes(spec: &PodSpec, errors: &mut Vec<FieldError>) -> HashSet<String
     names
 }
 
-/// How many sources a volume names.
-fn sources(volume: &Volume) -> usize {
+/// The sources that a volume names.
+fn sources(volume: &Volume) -> Vec<String> {
     let value = serde_json::to_value(volume).unwrap_or_default();
-    value
-        .as_object()
-        .map_or(0, |fields| fields.keys().filter(|key| *key != "name").count())
-}
-
-fn check_label_name(name: &str, path: &str, errors: &mut Vec<FieldError>) {
-    let field = format!("{path}.name");
-    if name.is_empty() {
-        errors.push(FieldError::required(field, ""));
-        return;
-    }
-    for hint in check_dns_label(name) {
-        errors.push(FieldError::invalid(field.clone(), name, &hint));
-    }
-}
-
-fn check_container(
-    container: &Container,
-    path: &str,
-    volumes: &HashSet<String>,
-    errors: &mut Vec<FieldError>,
-) {
-    check_label_name(&container.name, path, errors);
-    match container.image.as_deref() {
-        None | Some("") => errors.push(FieldError::required(format!("{path}.image"), "")),
-        Some(image) if image.trim() != image => {
-            let hint = "must not have leading or trailing whitespace";
-            errors.push(FieldError::invalid(format!("{path}.image"), image, hint));
-        }
-        Some(_) => {}
-    }
-    let policies = ["Always", "IfNotPresent", "Never"];
-    one_of(
-        errors,
-        &format!("{path}.imagePullPolicy"),
-        container.image_pull_policy.as_deref(),
-        &policies,
-    );
-    for (index, port) in container.ports.iter().flatten().enumerate() {
-        check_port(port, &format!("{path}.ports[{index}]"), errors);
-    }
-    for (index, variable) in container.env.iter().flatten().enumerate() {
-        let field = format!("{path}.env[{index}]");
-        if variable.name.is_empty() {
-            errors.push(FieldError::required(format!("{field}.name"), ""));
-        }
-        for hint in check_env_name(&variable.name)
-            .into_iter()
-            .filter(|_| !variable.name.is_empty())
-        {
-            errors.push(FieldError::invalid(
-                format!("{field}.name"),
-                &variable.name,
-                &hint,
-            ));
-        }
-        if variable.value_from.is_some() && variable.value.as_deref().is_some_and(|value| !value.is_empty()) {
-            let hint = "may not be specified when `value` is not empty";
-            errors.push(FieldError::invalid(format!("{field}.valueFrom"), "", hint));
-        }
-    }
-    check_mounts(
-        container.volume_mounts.as_deref().unwrap_or_default(),
-        path,
-        volumes,
-        errors,
-    );
-    check_resources(container, path, errors);
-    for (name, probe) in [
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-        ("startupProbe", &container.startup_probe),
-    ] {
-        if let Some(probe) = probe {
-            check_probe(probe, &format!("{path}.{name}"), name == "readinessProbe", errors);
-        }
-    }
-}
-
-/// A plain init container runs to its end: nothing may probe or hook it.
-fn check_init_container(container: &Container, path: &str, errors: &mut Vec<FieldError>) {
-    if crate::pod::is_sidecar(container) {
-        return;
-    }
-    for (name, set) in [
-        ("lifecycle", container.lifecycle.is_some()),
-        ("livenessProbe", container.liveness_probe.is_some()),
-        ("readinessProbe", container.readiness_probe.is_some()),
-        ("startupProbe", container.startup_probe.is_some()),
-    ] {
-        if set {
-            let hint = "may not be set for init containers without restartPolicy=Always";
-            errors.push(FieldError::forbidden(format!("{path}.{name}"), hint));
-        }
-    }
-}
-
-fn check_port(port: &ContainerPort, path: &str, errors: &mut Vec<FieldError>) {
-    let valid = |number: i32| (1..=65535).contains(&number);
-    if port.container_port == 0 {
-        errors.push(FieldError::required(format!("{path}.containerPort"), ""));
-    } else if !valid(port.container_port) {
-        errors.push(FieldError::invalid(
-            format!("{path}.containerPort"),
-            port.container_port,
-            PORT_HINT,
-        ));
-    }
-    if let Some(host) = port.host_port.filter(|host| *host != 0 && !valid(*host)) {
-        errors.push(FieldError::invalid(format!("{path}.hostPort"), host, PORT_HINT));
-    }
-    if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-        for hint in check_port_name(name) {
-            errors.push(FieldError::invalid(format!("{path}.name"), name, &hint));
-        }
-    }
-    one_of(
-        errors,
-        &format!("{path}.protocol"),
-        port.protocol.as_deref(),
-        &["TCP", "UDP", "SCTP"],
-    );
-}
-
-fn check_mounts(mounts: &[VolumeMount], path: &str, volumes: &HashSet<String>, errors: &mut Vec<FieldError>) {
-    let mut places = HashSet::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let path = format!("{path}.volumeMounts[{index}]");
-        if mount.name.is_empty() {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if !volumes.contains(&mount.name) {
-            errors.push(FieldError::not_found(format!("{path}.name"), &mount.name));
-        }
-        if mount.mount_path.is_empty() {
-            errors.push(FieldError::required(format!("{path}.mountPath"), ""));
-        } else if !places.insert(&mount.mount_path) {
-            errors.push(FieldError::invalid(
-                format!("{path}.mountPath"),
-                &mount.mount_path,
-                "must be unique",
-            ));
-        }
-    }
-}
-
-fn check_resources(container: &Container, path: &str, errors: &mut Vec<FieldError>) {
-    let Some(resources) = &container.resources else {
-        return;
-    };
-    for (name, request) in resources.requests.iter().flatten() {
-        let Some(limit) = resources.limits.as_ref().and_then(|limits| limits.get(name)) else {
-            continue;
-        };
-        if amount(request) > amount(limit) {
-            let hint = format!("must be less than or equal to {name} limit of {}", limit.0);
-            errors.push(FieldError::invalid(
-                format!("{path}.resources.requests"),
-                &request.0,
-                &hint,
-            ));
-        }
-    }
-}
-
-fn check_probe(probe: &Probe, path: &str, readiness: bool, errors: &mut Vec<FieldError>) {
-    let handlers = [
-        probe.exec.is_some(),
-        probe.http_get.is_some(),
-        probe.tcp_socket.is_some(),
-        probe.grpc.is_some(),
-    ];
-    match handlers.iter().filter(|set| **set).count() {
-        0 => errors.push(FieldError::required(path, "must specify a handler type")),
-        1 => {}
-        _ => errors.push(FieldError::forbidden(
-            path,
-            "may not specify more than 1 handler type",
-        )),
-    }
-    if !readiness && probe.success_threshold.is_some_and(|threshold| threshold != 1) {
-        errors.push(FieldError::invalid(
-            format!("{path}.successThreshold"),
-            probe.success_threshold,
-            "must be 1",
-        ));
-    }
+    let fields = value.as_object().into_iter().flat_map(|fields| fields.keys());
+    let mut sources: Vec<String> = fields.filter(|key| *key != "name").cloned().collect();
+    sources.sort();
+    sources
 }
 
 /// Two containers of one pod can't have the same port of the node.

@@ -22,7 +22,11 @@ pub(super) fn check(spec: &PodSpec) -> Vec<FieldError> {
         .and_then(|config| config.nameservers.as_ref())
         .map_or(0, Vec::len);
     let field = "spec.dnsConfig.nameservers";
-    if spec.dns_policy.as_deref() == Some("None") && nameservers == 0 {
+    let own = spec.dns_policy.as_deref() == Some("None");
+    if own && spec.dns_config.is_none() {
+        let hint = "must provide `dnsConfig` when `dnsPolicy` is None";
+        errors.push(FieldError::required("spec.dnsConfig", hint));
+    } else if own && nameservers == 0 {
         let hint = "must provide at least one DNS nameserver when `dnsPolicy` is None";
         errors.push(FieldError::required(field, hint));
     }
@@ -33,6 +37,30 @@ pub(super) fn check(spec: &PodSpec) -> Vec<FieldError> {
             .and_then(|config| config.nameservers.as_ref());
         let hint = format!("must not have more than {NAMESERVERS_MAX} nameservers");
         errors.push(FieldError::invalid(field, given, &hint));
+    }
+    for (index, constraint) in spec.topology_spread_constraints.iter().flatten().enumerate() {
+        let path = format!("spec.topologySpreadConstraints[{index}]");
+        if constraint.max_skew <= 0 {
+            let field = format!("{path}.maxSkew");
+            errors.push(FieldError::invalid(
+                field,
+                constraint.max_skew,
+                "must be greater than zero",
+            ));
+        }
+        if constraint.topology_key.is_empty() {
+            let field = format!("{path}.topologyKey");
+            errors.push(FieldError::required(field, "can not be empty"));
+        }
+        let modes = ["DoNotSchedule", "ScheduleAnyway"];
+        if !modes.contains(&constraint.when_unsatisfiable.as_str()) {
+            let field = format!("{path}.whenUnsatisfiable");
+            errors.push(FieldError::not_supported(
+                field,
+                &constraint.when_unsatisfiable,
+                &modes,
+            ));
+        }
     }
     let mut gates = HashSet::new();
     for (index, gate) in spec.scheduling_gates.iter().flatten().enumerate() {

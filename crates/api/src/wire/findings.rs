@@ -16,6 +16,11 @@ const FINDINGS_MAX: usize = 100;
 pub enum Finding {
     Unknown(String),
     Duplicate(String),
+    /// The same in YAML, of which upstream knows the line.
+    DuplicateKey {
+        line: usize,
+        key: String,
+    },
 }
 
 impl fmt::Display for Finding {
@@ -23,8 +28,20 @@ impl fmt::Display for Finding {
         match self {
             Finding::Unknown(path) => write!(f, "unknown field \"{path}\""),
             Finding::Duplicate(path) => write!(f, "duplicate field \"{path}\""),
+            Finding::DuplicateKey { line, key } => write!(f, "line {line}: key {key:?} already set in map"),
         }
     }
+}
+
+/// What was found in one body, as strict decoding refuses it: one text, the lines of YAML first.
+pub fn strict_text(findings: &[Finding]) -> String {
+    let (lines, others): (Vec<&Finding>, Vec<&Finding>) = findings
+        .iter()
+        .partition(|finding| matches!(finding, Finding::DuplicateKey { .. }));
+    let lines: String = lines.iter().map(|finding| format!("\n  {finding}")).collect();
+    let lines = (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:{lines}"));
+    let others = others.iter().map(|finding| finding.to_string());
+    lines.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// The unknown and duplicate fields of a JSON body, duplicates first, each in the order of the body. Bodies that

@@ -21,9 +21,9 @@ mod tests;
 mod yaml;
 
 pub use error::DecodeError;
-pub use findings::{Finding, findings, unknown_fields};
+pub use findings::{Finding, findings, strict_text, unknown_fields};
 pub use normalize::normalize;
-pub use yaml::{from_yaml, to_yaml};
+pub use yaml::{duplicate_keys, from_yaml, to_yaml};
 
 /// A built-in kind that can be the top of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,12 +1,11 @@
 //! Bodies of custom objects: checked against what they claim to be, pruned, defaulted.
 use super::Custom;
-use crate::request::{Decoded, FieldValidation};
+use crate::request::{Decoded, FieldValidation, YAML, media_type};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use orlop_api::structural::{fill, prune};
-use orlop_api::wire;
+use orlop_api::wire::{self, Finding};
 use serde_json::{Value, json};
 
 const ACCEPTED: &str = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
@@ -20,28 +19,20 @@ pub fn decode(
     body: &[u8],
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    let media = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
     let unreadable = |why: String| {
         ApiError::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): {why}",
             resource.kind
         ))
     };
-    let (object, mut findings) = match media.trim() {
+    let (object, mut findings) = match media_type(headers) {
         "" | "application/json" => {
-            let (object, findings) =
-                wire::json::decode_with_findings(&resource.api_version(), resource.kind, body)
-                    .map_err(|error| unreadable(error.to_string()))?;
-            (object, findings.iter().map(ToString::to_string).collect())
+            wire::json::decode_with_findings(&resource.api_version(), resource.kind, body)
+                .map_err(|error| unreadable(error.to_string()))?
         }
-        "application/yaml" => {
+        YAML => {
             let object = wire::from_yaml(body).map_err(|error| unreadable(error.to_string()))?;
-            (object, Vec::new())
+            (object, wire::duplicate_keys(body))
         }
         _ => return Err(ApiError::unsupported_media_type(ACCEPTED)),
     };
@@ -59,10 +50,11 @@ pub fn decode(
         return Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
             resource.version,
-            findings.join(", "),
+            wire::strict_text(&findings),
             kind = resource.kind,
         )));
     }
+    let findings = findings.iter().map(ToString::to_string).collect();
     Ok(Decoded { object, findings })
 }
 
@@ -72,7 +64,7 @@ pub fn typed(
     resource: &Resource,
     custom: &Custom,
     mut object: Value,
-) -> Result<(Value, Vec<String>), ApiError> {
+) -> Result<(Value, Vec<Finding>), ApiError> {
     let (api_version, kind) = (resource.api_version(), resource.kind);
     if !object.is_object() {
         return Err(ApiError::bad_request(format!("a {kind} must be an object")));
@@ -87,14 +79,13 @@ pub fn typed(
         object[key] = json!(expected);
     }
     let metadata = json!({"metadata": object["metadata"].take()});
-    let unknown = wire::unknown_fields(META.0, META.1, &metadata);
+    let mut findings = wire::unknown_fields(META.0, META.1, &metadata);
     let mut normal = wire::normalize(META.0, META.1, metadata)
         .map_err(|error| ApiError::bad_request(error.to_string().replace(META.1, kind)))?;
     object["metadata"] = normal["metadata"].take();
-    let mut findings: Vec<String> = unknown.iter().map(ToString::to_string).collect();
     let definition = custom.definition();
     let pruned = prune(&mut object, &definition.schema);
-    findings.extend(pruned.iter().map(|path| format!("unknown field \"{path}\"")));
+    findings.extend(pruned.into_iter().map(Finding::Unknown));
     fill(&mut object, &definition.schema);
     Ok((object, findings))
 }

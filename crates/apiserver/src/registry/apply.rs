@@ -6,7 +6,7 @@ use crate::admission::Admission;
 use crate::authz;
 use crate::custom;
 use crate::http::{Answer, Call};
-use crate::request::{self, Expected, WriteOptions};
+use crate::request::{self, Expected, FieldValidation, WriteOptions};
 use crate::status::{ApiError, Cause};
 use orlop_api::apply::{self, Applied, Managed, Present, Refused};
 use orlop_api::wire;
@@ -21,7 +21,7 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
         call,
         part,
         force: call.query.flag("force"),
-        body: read(call)?,
+        body: read(call, options.validation)?,
     };
     let change = Change {
         call,
@@ -48,9 +48,21 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
 }
 
 /// The body, in YAML or JSON, with what every configuration has to say.
-fn read(call: &Call) -> Result<Value, ApiError> {
+fn read(call: &Call, validation: FieldValidation) -> Result<Value, ApiError> {
     let body = wire::from_yaml(&call.body)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
+    if validation != FieldValidation::Ignore {
+        let duplicates = wire::duplicate_keys(&call.body);
+        if validation == FieldValidation::Strict && !duplicates.is_empty() {
+            return Err(ApiError::bad_request(format!(
+                "error strict decoding YAML: error converting YAML to JSON: {}",
+                wire::strict_text(&duplicates)
+            )));
+        }
+        for duplicate in duplicates {
+            call.warn(duplicate.to_string());
+        }
+    }
     let text = |key: &str| body[key].as_str().unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let resource = call.resource;

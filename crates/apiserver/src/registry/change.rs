@@ -200,7 +200,8 @@ impl Change<'_> {
             Part::Finalize | Part::Binding => Vec::new(),
         });
         causes.extend(custom::violations(resource, &new, Some(old)));
-        if self.part == Part::Main {
+        // Of kinds with generations, what was warned about when it was written is not warned about again.
+        if self.part == Part::Main && (!rules.generation || spec_differs(&new, old)) {
             for warning in (rules.warnings)(&new) {
                 self.call.warn(warning);
             }
@@ -430,6 +431,11 @@ fn ephemeral_causes(new: &Value, old: &Value) -> Vec<crate::status::Cause> {
             .cloned()
             .unwrap_or_default()
     };
+    let spec = &old["spec"];
+    let lasting = [&spec["initContainers"], &spec["containers"]];
+    let lasting = lasting.into_iter().filter_map(Value::as_array).flatten();
+    let mut names: Vec<&str> = lasting.filter_map(|c| c["name"].as_str()).collect();
+    let targets = names.clone();
     let (new, old) = (list(new), list(old));
     let mut causes = Vec::new();
     for container in &old {
@@ -466,8 +472,24 @@ fn ephemeral_causes(new: &Value, old: &Value) -> Vec<crate::status::Cause> {
                 ));
             }
         }
-        if container["name"].as_str().unwrap_or_default().is_empty() {
+        let name = container["name"].as_str().unwrap_or_default();
+        if name.is_empty() {
             causes.push(cause::required(&format!("{PATH}[{index}].name"), ""));
+        } else if names.contains(&name) {
+            causes.push(crate::status::Cause::new(
+                "FieldValueDuplicate",
+                format!("{PATH}[{index}].name"),
+                format!("Duplicate value: {name:?}"),
+            ));
+        }
+        names.push(name);
+        let target = container["targetContainerName"].as_str().unwrap_or_default();
+        if !target.is_empty() && !targets.contains(&target) {
+            causes.push(crate::status::Cause::new(
+                "FieldValueNotFound",
+                format!("{PATH}[{index}].targetContainerName"),
+                format!("Not found: {target:?}"),
+            ));
         }
         if container["image"].as_str().unwrap_or_default().is_empty() {
             causes.push(cause::required(&format!("{PATH}[{index}].image"), ""));

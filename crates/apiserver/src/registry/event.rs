@@ -117,7 +117,7 @@ impl Encoder {
         let mut object = json!({
             "kind": resource.kind,
             "apiVersion": resource.api_version(),
-            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
+            "metadata": {"resourceVersion": revision.to_string()},
         });
         if initial_end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});

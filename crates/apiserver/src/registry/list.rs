@@ -7,9 +7,8 @@ use crate::http::{Answer, Body, Call, ListBody};
 use crate::request::{Filter, Format, ListOptions, Shape, VersionMatch};
 use crate::resources::ROOT;
 use crate::status::ApiError;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
+use orlop_api::continue_token::ContinueToken;
 use orlop_store::{RangeRequest, Revision, StoreError, prefix_end};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -47,7 +46,11 @@ pub fn namespace(call: &Call) -> &str {
 /// Reads what a list (or deletecollection) asks for.
 pub async fn page(call: &Call, options: &ListOptions, filter: &Filter) -> Result<Page, ApiError> {
     if let Some(token) = &options.continue_token {
-        let token = Token::parse(token)?;
+        let token = ContinueToken::parse(token).map_err(|why| {
+            ApiError::bad_request(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        })?;
         if token.revision > 0 {
             return from_history(call, filter, token.revision, &token.start, options.limit).await;
         }
@@ -158,11 +161,11 @@ fn page_of(mut objects: Vec<Arc<Object>>, revision: u64, filter: &Filter, limit:
         objects,
         revision,
         next: Some(
-            Token {
+            ContinueToken {
                 revision,
                 start: format!("{last}\0"),
             }
-            .render(),
+            .to_string(),
         ),
         remaining: filter.is_plain().then_some(total - limit),
     }
@@ -220,54 +223,12 @@ fn expired_token(revision: u64, start: &str) -> ApiError {
     let mut error = ApiError::expired(format!(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list. (revision {revision})"
     ));
-    let token = Token {
+    let token = ContinueToken {
         revision: 0,
         start: start.to_owned(),
     };
-    error.continue_token = Some(token.render());
+    error.continue_token = Some(token.to_string());
     error
-}
-
-/// Where a chunked list goes on. Revision 0 (written `-1`): at the present, inconsistently.
-struct Token {
-    revision: u64,
-    start: String,
-}
-
-impl Token {
-    fn render(&self) -> String {
-        let revision = if self.revision == 0 {
-            -1
-        } else {
-            self.revision as i64
-        };
-        let token = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("/{}", self.start)});
-        URL_SAFE_NO_PAD.encode(token.to_string())
-    }
-
-    fn parse(text: &str) -> Result<Self, ApiError> {
-        let bad = |why: &str| {
-            ApiError::bad_request(format!(
-                "invalid continue token: continue key is not valid: {why}"
-            ))
-        };
-        let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
-            .map_err(|e| bad(&e.to_string()))?;
-        let token: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
-        if token["v"] != "meta.k8s.io/v1" {
-            return Err(bad("server does not recognize this encoded version"));
-        }
-        let start = token["start"]
-            .as_str()
-            .and_then(|s| s.strip_prefix('/'))
-            .filter(|s| !s.is_empty())
-            .ok_or_else(|| bad("encoded continue token is missing start"))?;
-        Ok(Self {
-            revision: token["rv"].as_i64().unwrap_or_default().max(0) as u64,
-            start: start.to_owned(),
-        })
-    }
 }
 
 /// The page as a list, a table, or metadata.
@@ -339,27 +300,4 @@ pub async fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
         "application/json",
         body,
     )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Contract §8.3: upstream's form of the token.
-    #[test]
-    fn tokens_are_upstreams() {
-        let token = Token {
-            revision: 311,
-            start: "l1\0".to_owned(),
-        };
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token.render()).unwrap()).unwrap();
-        let parsed: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(
-            parsed,
-            json!({"v": "meta.k8s.io/v1", "rv": 311, "start": "/l1\u{0}"})
-        );
-        let back = Token::parse(&token.render()).unwrap();
-        assert_eq!((back.revision, back.start.as_str()), (311, "l1\0"));
-        assert_eq!(Token::parse("nonsense!").map(|_| ()).unwrap_err().code, 400);
-    }
 }

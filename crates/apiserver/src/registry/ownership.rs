@@ -7,6 +7,7 @@ use http::header::USER_AGENT;
 use orlop_api::apply::{self, Managed, Type, Writer};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -54,7 +55,7 @@ pub fn blank(call: &Call) -> Arc<Value> {
 /// Calls `write` with who writes this part of the object in this request.
 pub fn with_writer<R>(call: &Call, part: Part, write: impl FnOnce(&Writer<'_>) -> R) -> R {
     let ignored: &[&str] = match part {
-        Part::Status => &["spec"],
+        Part::Status | Part::Approval => &["spec"],
         _ if call.resource.has_status() => &["status"],
         _ => &[],
     };
@@ -89,14 +90,22 @@ pub fn managed(object: &Value) -> Managed {
     Managed::parse(&object["metadata"][MANAGED_FIELDS]).unwrap_or_default()
 }
 
+/// A stored object as the request sees it, whose fields the writer then owns.
+fn shown<'o>(call: &Call, object: &'o Value) -> Cow<'o, Value> {
+    if !call.resource.is_stored_otherwise() {
+        return Cow::Borrowed(object);
+    }
+    let mut shown = object.clone();
+    call.resource.show(&mut shown);
+    Cow::Owned(shown)
+}
+
 /// Credits the creator with a new object's fields.
 pub fn created(call: &Call, object: &mut Value) {
-    if call.resource.is_stored_otherwise() {
-        return;
-    }
     let managed = with_type(call, |ty| {
         with_writer(call, Part::Main, |writer| {
-            apply::update(Managed::default(), &blank(call), object, ty, writer)
+            let object = shown(call, object);
+            apply::update(Managed::default(), &blank(call), &object, ty, writer)
         })
     });
     if let Some(managed) = managed {
@@ -112,10 +121,10 @@ pub fn updated(call: &Call, part: Part, given: Option<&Value>, old: &Value, new:
         Some(list) => Managed::parse(list).unwrap_or_else(|| managed(old)),
         None => managed(old),
     };
-    let followed = part != Part::Binding && !call.resource.is_stored_otherwise() && !base.is_empty();
+    let followed = part != Part::Binding && !base.is_empty();
     let compared = |ty: Type<'_>| {
         with_writer(call, part, |writer| {
-            apply::update(base.clone(), old, new, ty, writer)
+            apply::update(base.clone(), &shown(call, old), &shown(call, new), ty, writer)
         })
     };
     let managed = followed

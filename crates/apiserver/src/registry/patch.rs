@@ -6,9 +6,8 @@ use crate::custom;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, FieldValidation, WriteOptions};
 use crate::status::{ApiError, Cause};
-use http::header::CONTENT_TYPE;
 use orlop_api::patch::{self, PatchError};
-use orlop_api::wire;
+use orlop_api::wire::{self, DecodeError};
 use serde_json::{Value, json};
 
 /// Of custom resources, whose lists have no merge strategies.
@@ -27,18 +26,17 @@ enum Form {
 pub struct Patch {
     form: Form,
     body: Value,
+    /// What the patch itself has that nobody asked for, whatever comes of it.
+    findings: Vec<String>,
 }
 
 pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
-    if media_type(call) == APPLY {
+    if request::media_type(&call.headers) == APPLY {
         return apply::apply(call, part).await;
     }
     let patch = Patch::read(call)?;
     let options = WriteOptions::parse(&call.query, "PatchOptions")?;
     let name = call.info.name.as_str();
-    if patch.form == Form::Json {
-        patch.check_operations(call, options.validation)?;
-    }
     let resource = call.resource;
     let outcome = Change {
         call,
@@ -54,7 +52,8 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
         resource.show(&mut shown);
         let patched = patch.apply(resource.kind, &shown)?;
         check_name(&patched, name)?;
-        let mut object = typed(call, &patch, patched, options.validation)?;
+        let again = || patch.apply(resource.kind, &shown).unwrap_or_default();
+        let mut object = typed(call, &patch, patched, again, options.validation)?;
         resource.store(&mut object);
         // A status write keeps the stored spec, which has its defaults.
         if part != Part::Status {
@@ -69,17 +68,9 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
     }
 }
 
-fn media_type(call: &Call) -> &str {
-    let content_type = call.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    content_type
-        .and_then(|text| text.split(';').next())
-        .unwrap_or_default()
-        .trim()
-}
-
 impl Patch {
     pub fn read(call: &Call) -> Result<Self, ApiError> {
-        let form = match media_type(call) {
+        let form = match request::media_type(&call.headers) {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,
             "application/strategic-merge-patch+json" if call.resource.custom.is_none() => Form::Strategic,
@@ -88,15 +79,24 @@ impl Patch {
             }
             _ => return Err(ApiError::unsupported_media_type("415: Unsupported Media Type")),
         };
-        let body: Value = serde_json::from_slice(&call.body).map_err(|error| {
-            let why = if call.body.is_empty() || error.is_eof() {
-                "unexpected end of JSON input".to_owned()
-            } else {
-                error.to_string()
+        let (body, duplicates) = wire::json::decode_with_findings("", "", &call.body).map_err(|error| {
+            let why = match error {
+                DecodeError::Syntax(why) => why,
+                other => other.to_string(),
             };
             ApiError::bad_request(format!("error decoding patch: {why}"))
         })?;
-        Ok(Self { form, body })
+        let duplicates = duplicates.iter().map(ToString::to_string);
+        let findings = match form {
+            Form::Merge | Form::Strategic => duplicates.collect(),
+            Form::Json => {
+                let unknown = patch::json_unknown_fields(&body).into_iter();
+                let unknown = unknown.map(|path| format!("unknown field {path:?}"));
+                let findings = duplicates.chain(unknown);
+                findings.map(|finding| format!("json patch {finding}")).collect()
+            }
+        };
+        Ok(Self { form, body, findings })
     }
 
     pub fn apply(&self, kind: &str, current: &Value) -> Result<Value, ApiError> {
@@ -106,17 +106,6 @@ impl Patch {
             Form::Strategic => patch::strategic(kind, current, &self.body),
         }
         .map_err(refusal)
-    }
-
-    fn check_operations(&self, call: &Call, validation: FieldValidation) -> Result<(), ApiError> {
-        if validation == FieldValidation::Ignore {
-            return Ok(());
-        }
-        let findings: Vec<String> = patch::json_unknown_fields(&self.body)
-            .iter()
-            .map(|path| format!("json patch unknown field {path:?}"))
-            .collect();
-        report(call, findings, validation, &self.body)
     }
 }
 
@@ -128,7 +117,7 @@ fn refusal(error: PatchError) -> ApiError {
             ApiError::patch_rejected()
         }
         PatchError::UnknownKind(_) => ApiError::unsupported_media_type(error.to_string()),
-        PatchError::TooManyOperations(_) | PatchError::CopiesTooLarge(_) => {
+        PatchError::TooManyOperations(_) => {
             let text = error.to_string();
             ApiError::too_large(text.strip_prefix("Request entity too large: ").unwrap_or(&text))
         }
@@ -148,65 +137,45 @@ fn check_name(patched: &Value, name: &str) -> Result<(), ApiError> {
     }
 }
 
-/// The patched tree in the form of its kind; unknown fields are findings about the patch.
-fn typed(call: &Call, patch: &Patch, patched: Value, validation: FieldValidation) -> Result<Value, ApiError> {
-    if let Some(custom) = call.resource.custom {
-        let (object, findings) = custom::typed(call.resource, custom, patched)?;
+/// The patched tree in the form of its kind. What is unknown of it, and what the patch itself was found to have, is told
+/// or refused; `again` makes the tree once more, for the text of a refusal.
+fn typed(
+    call: &Call,
+    patch: &Patch,
+    patched: Value,
+    again: impl Fn() -> Value,
+    validation: FieldValidation,
+) -> Result<Value, ApiError> {
+    let mut findings = patch.findings.clone();
+    let object = if let Some(custom) = call.resource.custom {
+        let (object, found) = custom::typed(call.resource, custom, patched)?;
+        findings.extend(found.iter().map(ToString::to_string));
+        object
+    } else {
         if validation != FieldValidation::Ignore {
-            report(call, findings, validation, &patch.body)?;
+            let version = call.resource.api_version();
+            let unknown = wire::unknown_fields(&version, call.resource.kind, &patched);
+            findings.extend(unknown.iter().map(ToString::to_string));
         }
+        request::typed(&Expected::from(call.resource), patched)
+            .map_err(|error| invalid(&again(), &error.cause()))?
+    };
+    if findings.is_empty() || validation == FieldValidation::Ignore {
         return Ok(object);
     }
-    let expected = Expected::from(call.resource);
-    if validation != FieldValidation::Ignore {
-        let version = call.resource.api_version();
-        let findings = wire::unknown_fields(&version, call.resource.kind, &patched)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        report(call, findings, validation, &patch.body)?;
-    }
-    request::typed(&expected, patched).map_err(|error| {
-        let message = format!(
-            "Invalid value: {}: {}",
-            json!(patch.body.to_string()),
-            error.cause()
-        );
-        ApiError::invalid_kind(
-            "",
-            "",
-            "",
-            vec![Cause::new("FieldValueInvalid", "patch", message)],
-        )
-    })
-}
-
-fn report(
-    call: &Call,
-    findings: Vec<String>,
-    validation: FieldValidation,
-    subject: &Value,
-) -> Result<(), ApiError> {
-    if findings.is_empty() {
-        return Ok(());
-    }
     if validation == FieldValidation::Strict {
-        return Err(ApiError::invalid(
-            call.resource,
-            &call.info.name,
-            vec![Cause::new(
-                "FieldValueInvalid",
-                "patch",
-                format!(
-                    "Invalid value: {}: strict decoding error: {}",
-                    json!(subject.to_string()),
-                    findings.join(", ")
-                ),
-            )],
-        ));
+        let why = format!("strict decoding error: {}", findings.join(", "));
+        return Err(invalid(&again(), &why));
     }
     for finding in findings {
         call.warn(finding);
     }
-    Ok(())
+    Ok(object)
+}
+
+/// 422 about what a patch came to.
+fn invalid(patched: &Value, why: &str) -> ApiError {
+    let message = format!("Invalid value: {}: {why}", json!(patched.to_string()));
+    let cause = Cause::new("FieldValueInvalid", "patch", message);
+    ApiError::invalid_kind("", "", "", vec![cause])
 }

@@ -31,6 +31,20 @@ pub async fn object(call: &Call, code: StatusCode, object: Arc<Object>) -> Resul
 
 /// A tree of the request's resource that is not (or not as such) in the cache.
 pub fn value(call: &Call, code: StatusCode, object: Value) -> Result<Answer, ApiError> {
+    shaped(call, code, object, Tables::of)
+}
+
+/// A Scale of an object of the request's resource.
+pub fn scale(call: &Call, scale: Value) -> Result<Answer, ApiError> {
+    shaped(call, StatusCode::OK, scale, Tables::of_scale)
+}
+
+fn shaped(
+    call: &Call,
+    code: StatusCode,
+    object: Value,
+    tables: fn(&Call) -> Result<Tables, ApiError>,
+) -> Result<Answer, ApiError> {
     let shaped = match call.output.shape {
         Shape::Object => object,
         Shape::Metadata => metadata_of(&object),
@@ -41,7 +55,7 @@ pub fn value(call: &Call, code: StatusCode, object: Value) -> Result<Answer, Api
             )));
         }
         Shape::Table => {
-            let tables = Tables::of(call)?;
+            let tables = tables(call)?;
             let version = object["metadata"]["resourceVersion"].clone();
             let mut metadata = Map::new();
             if version.is_string() {
@@ -141,6 +155,22 @@ pub struct Tables {
 
 impl Tables {
     pub fn of(call: &Call) -> Result<Self, ApiError> {
+        let spec = match call.resource.custom {
+            Some(custom) => Spec::Custom(custom.definition()),
+            None => Spec::BuiltIn(
+                table::table_for(call.resource.kind, call.resource.group)
+                    .unwrap_or_else(table::default_table),
+            ),
+        };
+        Self::with(call, spec)
+    }
+
+    fn of_scale(call: &Call) -> Result<Self, ApiError> {
+        let spec = table::table_for("Scale", "autoscaling").unwrap_or_else(table::default_table);
+        Self::with(call, Spec::BuiltIn(spec))
+    }
+
+    fn with(call: &Call, spec: Spec) -> Result<Self, ApiError> {
         let include = match call.query.get("includeObject") {
             None | Some("Metadata") => Include::Metadata,
             Some("Object") => Include::Object,
@@ -158,13 +188,7 @@ impl Tables {
             }
         };
         Ok(Self {
-            spec: match call.resource.custom {
-                Some(custom) => Spec::Custom(custom.definition()),
-                None => Spec::BuiltIn(
-                    table::table_for(call.resource.kind, call.resource.group)
-                        .unwrap_or_else(table::default_table),
-                ),
-            },
+            spec,
             include,
             now: Timestamp::now(),
         })

@@ -1,13 +1,12 @@
 //! Replica counts through `autoscaling/v1` Scale.
 use super::change::{Change, Outcome, Part, Tracking};
 use super::patch::Patch;
-use super::{get, identity};
+use super::{get, identity, present};
 use crate::admission::Admission;
 use crate::custom::{self, Scale};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, cause};
-use http::StatusCode;
 use orlop_api::selector::{LabelSelector, Operator};
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ pub async fn get(call: &Call) -> Result<Answer, ApiError> {
     get::fresh_enough(call, call.query.get("resourceVersion")).await?;
     let object = get::find(call, &call.info.name)?;
     let object = custom::one_in_form(&call.server, call.resource, object).await?;
-    Ok(Answer::Value(StatusCode::OK, of(call, &object.value())))
+    present::scale(call, of(call, &object.value()))
 }
 
 /// PUT or PATCH.
@@ -75,9 +74,9 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
     match outcome {
         Some(Outcome::Stored(object)) => {
             let object = custom::one_in_form(&call.server, call.resource, object).await?;
-            Ok(Answer::Value(StatusCode::OK, of(call, &object.value())))
+            present::scale(call, of(call, &object.value()))
         }
-        Some(Outcome::Would(object)) => Ok(Answer::Value(StatusCode::OK, of(call, &object))),
+        Some(Outcome::Would(object)) => present::scale(call, of(call, &object)),
         None => Err(ApiError::not_found(call.resource, name)),
     }
 }

@@ -44,8 +44,10 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
     let outcome = change
         .apply(|_| {
             if !versioned && !resource.rules.unconditional_update {
-                return Err(ApiError::invalid(
-                    resource,
+                // Upstream names the resource here, not the kind.
+                return Err(ApiError::invalid_kind(
+                    resource.group,
+                    resource.plural,
                     name,
                     vec![cause::invalid(
                         "metadata.resourceVersion",

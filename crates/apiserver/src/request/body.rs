@@ -13,6 +13,8 @@ pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Characters of an unreadable body that the refusal repeats.
 const SHOWN_CHARACTERS_MAX: usize = 200;
 
+pub const YAML: &str = "application/yaml";
+
 const ACCEPTED: &str = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf";
 
 /// A body that was understood.
@@ -49,23 +51,24 @@ pub fn decode_object<'a>(
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     let expected = expected.into();
-    let (object, findings) = tree(&expected, headers, body)?;
+    let (object, mut findings) = tree(&expected, headers, body)?;
     let decoded = typed(&expected, object).map_err(refusal)?;
-    let findings: Vec<String> = match validation {
-        FieldValidation::Ignore => Vec::new(),
-        _ => findings.iter().map(ToString::to_string).collect(),
-    };
+    match validation {
+        FieldValidation::Ignore => findings.clear(),
+        _ if media_type(headers) == YAML => findings.extend(wire::duplicate_keys(body)),
+        _ => {}
+    }
     if validation == FieldValidation::Strict && !findings.is_empty() {
         let kind = expected.kind;
         return Err(ApiError::bad_request(format!(
             "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
             expected.version,
-            findings.join(", ")
+            wire::strict_text(&findings)
         )));
     }
     Ok(Decoded {
         object: decoded,
-        findings,
+        findings: findings.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -98,15 +101,18 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>,
     }
 }
 
+/// The Content-Type without its parameters; empty means JSON.
+pub fn media_type(headers: &HeaderMap) -> &str {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let media_type = content_type.and_then(|text| text.split(';').next());
+    media_type.unwrap_or_default().trim()
+}
+
 fn tree(
     expected: &Expected<'_>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<(Value, Vec<Finding>), ApiError> {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
     let version = api_version(expected.group, expected.version);
     let unrecognized = |error: DecodeError| {
         let shown = match body.is_empty() {
@@ -121,7 +127,7 @@ fn tree(
             expected.kind
         ))
     };
-    match content_type.split(';').next().unwrap_or_default().trim() {
+    match media_type(headers) {
         "" | "application/json" => {
             if body.is_empty() {
                 return Err(unrecognized(DecodeError::Syntax(
@@ -130,7 +136,7 @@ fn tree(
             }
             wire::json::decode_with_findings(&version, expected.kind, body).map_err(unrecognized)
         }
-        "application/yaml" => {
+        YAML => {
             let object = wire::from_yaml(body).map_err(unrecognized)?;
             let findings = wire::findings(&version, expected.kind, object.to_string().as_bytes());
             Ok((object, findings))

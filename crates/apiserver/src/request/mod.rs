@@ -6,7 +6,7 @@ mod path;
 mod query;
 mod selector;
 
-pub use body::{BODY_BYTES_MAX, Decoded, Expected, decode_object, decode_options, typed};
+pub use body::{BODY_BYTES_MAX, Decoded, Expected, YAML, decode_object, decode_options, media_type, typed};
 pub(crate) use negotiate::accepted;
 pub use negotiate::{Format, Offer, Output, Shape, negotiate, negotiate_refusal};
 pub use options::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions};

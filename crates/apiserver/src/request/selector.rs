@@ -141,11 +141,13 @@ fn source(resource: &Resource, field: &str) -> Result<Source, ApiError> {
     if let Some(index) = resource.fields.iter().position(|f| f.name == name) {
         return Ok(Source::Field(index));
     }
-    Err(ApiError::bad_request(if resource.fields.is_empty() {
-        format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-    } else {
-        format!("field label not supported: {field}")
-    }))
+    Err(ApiError::bad_request(
+        if resource.fields.is_empty() && resource.custom.is_none() {
+            format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+        } else {
+            format!("field label not supported: {field}")
+        },
+    ))
 }
 
 impl Term {

@@ -19,6 +19,7 @@ pub const DEPLOYMENTS: Resource = Resource::new("apps", "deployments", "deployme
             causes.extend(same_selector(new, old));
             causes
         },
+        warnings: validation::workload_warnings,
         ..Rules::WITH_GENERATION
     });
 
@@ -38,6 +39,7 @@ pub const REPLICASETS: Resource = Resource::new("apps", "replicasets", "replicas
             causes.extend(same_selector(new, old));
             causes
         },
+        warnings: validation::workload_warnings,
         ..Rules::WITH_GENERATION
     });
 
@@ -54,6 +56,7 @@ pub const STATEFULSETS: Resource = Resource::new("apps", "statefulsets", "statef
             causes.extend(frozen(new, old));
             causes
         },
+        warnings: validation::workload_warnings,
         ..Rules::WITH_GENERATION
     });
 

@@ -17,6 +17,10 @@ pub const CRONJOBS: Resource = Resource::new("batch", "cronjobs", "cronjob", "Cr
         prepare_create: |job| job["status"] = json!({}),
         validate_create: validate_cron_job,
         validate_update: |new, _| validate_cron_job(new),
+        warnings: |job| {
+            let path = "spec.jobTemplate.spec.template";
+            validation::template_warnings(&job["spec"]["jobTemplate"]["spec"]["template"], path)
+        },
         ..Rules::WITH_GENERATION
     });
 
@@ -32,6 +36,7 @@ pub const JOBS: Resource = Resource::new("batch", "jobs", "job", "Job")
         prepare_create: |job| job["status"] = json!({}),
         validate_create: validate_job,
         validate_update: validate_job_update,
+        warnings: |job| validation::template_warnings(&job["spec"]["template"], "spec.template"),
         ..Rules::WITH_GENERATION
     });
 

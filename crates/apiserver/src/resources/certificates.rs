@@ -129,8 +129,29 @@ fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
         let why = "updates may not change certificate content";
         causes.push(cause::forbidden("status.certificate", why));
     }
+    let certificate = new["status"]["certificate"].as_str().unwrap_or_default();
+    if before.is_empty() && !certificate.is_empty() {
+        causes.extend(not_certificates(certificate).map(|why| {
+            let shown = json!("<certificate data>");
+            cause::invalid("status.certificate", &shown, why)
+        }));
+    }
     causes.extend(validate_conditions(new));
     causes
+}
+
+/// What is wrong with the certificates that were signed, in base64.
+fn not_certificates(text: &str) -> Option<&'static str> {
+    let pem = STANDARD.decode(text).unwrap_or_default();
+    let mut blocks = x509_parser::pem::Pem::iter_from_buffer(&pem).peekable();
+    if blocks.peek().is_none() {
+        return Some("must contain at least one CERTIFICATE PEM block");
+    }
+    blocks.find_map(|block| match block {
+        Ok(block) if block.label != "CERTIFICATE" => Some("only CERTIFICATE PEM blocks are allowed"),
+        Ok(block) if block.parse_x509().is_ok() => None,
+        _ => Some("a block is no certificate"),
+    })
 }
 
 fn kept(new: &Value, old: &Value) -> Vec<Cause> {
@@ -243,7 +264,8 @@ mod tests {
 
     #[test]
     fn what_is_signed_stays() {
-        let signed = json!({"status": {"certificate": "YQ=="}});
+        let authority = orlop_pki::Authority::ephemeral("signer").unwrap();
+        let signed = json!({"status": {"certificate": STANDARD.encode(authority.certificate())}});
         assert!(validate_status(&signed, &json!({})).is_empty());
         assert_eq!(
             shown(&validate_status(
@@ -252,5 +274,28 @@ mod tests {
             )),
             ["status.certificate: Forbidden: updates may not change certificate content"]
         );
+    }
+
+    #[test]
+    fn what_is_signed_is_a_certificate() {
+        for (pem, why) in [
+            ("a", "must contain at least one CERTIFICATE PEM block"),
+            (
+                "-----BEGIN PRIVATE KEY-----\nZm9v\n-----END PRIVATE KEY-----\n",
+                "only CERTIFICATE PEM blocks are allowed",
+            ),
+            (
+                "-----BEGIN CERTIFICATE-----\nZm9v\n-----END CERTIFICATE-----\n",
+                "a block is no certificate",
+            ),
+        ] {
+            let signed = json!({"status": {"certificate": STANDARD.encode(pem)}});
+            assert_eq!(
+                shown(&validate_status(&signed, &json!({}))),
+                [format!(
+                    "status.certificate: Invalid value: \"<certificate data>\": {why}"
+                )]
+            );
+        }
     }
 }

@@ -38,6 +38,7 @@ pub const ENDPOINTS: Resource = Resource::new("", "endpoints", "endpoints", "End
 pub const PODTEMPLATES: Resource = Resource::new("", "podtemplates", "podtemplate", "PodTemplate")
     .with_rules(Rules {
         default: |object| template(&mut object["template"]),
+        warnings: |object| validation::template_warnings(&object["template"], "template"),
         ..DELETE_ANSWERS_OBJECT
     });
 
@@ -60,6 +61,7 @@ pub const REPLICATIONCONTROLLERS: Resource = Resource::new(
     prepare_create: |controller| controller["status"] = json!({"replicas": 0}),
     validate_create: validate_controller,
     validate_update: |new, _| validate_controller(new),
+    warnings: validation::workload_warnings,
     ..Rules::WITH_GENERATION
 });
 

@@ -32,6 +32,7 @@ pub const DAEMONSETS: Resource = Resource::new("apps", "daemonsets", "daemonset"
         validate_create: validation::daemon_set_create,
         validate_update: validation::daemon_set_update,
         validate_status: validation::daemon_set_status_update,
+        warnings: |set| validation::template_warnings(&set["spec"]["template"], "spec.template"),
         ..Rules::WITH_GENERATION
     });
 

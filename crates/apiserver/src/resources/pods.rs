@@ -87,6 +87,7 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
         prepare_status,
         validate_create: validation::pod_create,
         validate_update: validation::pod_update,
+        warnings: validation::pod_warnings,
         grace_period: Some(grace_period),
         ..Rules::WITH_GENERATION
     });

@@ -349,3 +349,66 @@ async fn impersonation_may_be_confined_to_what_is_done() {
     admin.post(bindings, bind("alice", "unconfined")).await.ok();
     as_bob(CONFIGMAPS).await.ok();
 }
+
+/// The way of a node's certificate: it asks, is approved, gets it signed, and is known by it.
+#[tokio::test]
+async fn s15_a_certificate_that_was_asked_for_and_signed_authenticates_the_node() {
+    let served = Served::start(|_, _| {}).await;
+    let admin = served.admin();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut asked = rcgen::CertificateParams::default();
+    asked.distinguished_name = rcgen::DistinguishedName::new();
+    asked
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, "system:nodes");
+    asked
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "system:node:n1");
+    let pem = asked.serialize_request(&key).unwrap().pem().unwrap();
+    let base64 = |text: &str| STANDARD.encode(text);
+    let request = json!({"metadata": {"name": "n1"}, "spec": {"request": base64(&pem), "usages": ["client auth", "digital signature"],
+        "signerName": "kubernetes.io/kube-apiserver-client-kubelet"}});
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    admin.post(requests, request).await.ok();
+    let condition = async || {
+        let table = admin.table(&format!("{requests}/n1")).await.ok();
+        table["rows"][0]["cells"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(condition().await, "Pending");
+    let approval = json!({"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "R", "message": "m"}]}});
+    admin
+        .patch(&format!("{requests}/n1/approval"), "merge", approval)
+        .await
+        .ok();
+    assert_eq!(condition().await, "Approved");
+    let request = orlop_pki::CertificateRequest::parse(&pem).unwrap();
+    let signed = served
+        .authority
+        .sign_request(
+            &request,
+            orlop_pki::Usage::Client,
+            std::time::Duration::from_secs(3600),
+        )
+        .unwrap();
+    let status = json!({"status": {"certificate": base64(&signed)}});
+    admin
+        .patch(&format!("{requests}/n1/status"), "merge", status)
+        .await
+        .ok();
+    assert_eq!(condition().await, "Approved,Issued");
+    let made = admin.get(&format!("{requests}/n1")).await.ok();
+    let issued = made["status"]["certificate"].as_str().unwrap();
+    let issued = STANDARD.decode(issued).unwrap();
+    let leaf = orlop_pki::Leaf {
+        certificate: String::from_utf8(issued).unwrap(),
+        key: key.serialize_pem(),
+    };
+    let user = served.whoami(Some(&leaf), &[]).await.unwrap();
+    assert_eq!(user["username"], "system:node:n1");
+    assert_eq!(user["groups"], json!(["system:nodes", "system:authenticated"]));
+}

@@ -102,7 +102,7 @@ async fn c08_c09_c10_puts_respect_versions() {
     let message = admin.put(&format!("{leases}/l"), lease).await.refused(422);
     assert_eq!(
         message,
-        "Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
     );
 }
 

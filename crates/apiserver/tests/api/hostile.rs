@@ -499,3 +499,111 @@ async fn objects_over_one_and_a_half_megabytes_are_refused() {
     let reply = admin.post(widgets, widget(3_200_000)).await;
     assert_eq!(reply.refused(413), "Request entity too large: limit is 3145728");
 }
+
+/// §9.2 and §20: what patches may not ask for, in upstream's words; nothing of the object is lost.
+#[tokio::test]
+async fn patches_that_are_too_large_or_make_too_much_are_refused() {
+    let admin = Cluster::start().await.admin();
+    let made = admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    let path = format!("{CONFIGMAPS}/c");
+    let many = |count: usize| {
+        Value::Array(vec![
+            json!({"op": "test", "path": "/data/k", "value": "1"});
+            count
+        ])
+    };
+    assert_eq!(
+        admin.patch(&path, "json", many(10_001)).await.refused(413),
+        "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
+    );
+    admin.patch(&path, "json", many(10_000)).await.ok();
+    // Each copy doubles the object: twenty are a terabyte.
+    let bomb: Vec<Value> = (0..40)
+        .map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/d{n}")}))
+        .collect();
+    let rejected = "the server rejected our request due to an error in our request";
+    let reply = admin.patch(&path, "json", json!(bomb)).await;
+    assert_eq!(reply.json()["reason"], "Invalid");
+    assert_eq!(reply.refused(422), rejected);
+    let huge = json!({"data": {"k": "x".repeat(3_200_000)}});
+    for form in ["json", "merge", "strategic-merge"] {
+        assert_eq!(
+            admin.patch(&path, form, huge.clone()).await.refused(413),
+            "Request entity too large: limit is 3145728",
+            "{form}"
+        );
+    }
+    let reply = admin.apply(&path, "fieldManager=m", huge).await;
+    assert_eq!(reply.refused(413), "Request entity too large: limit is 3145728");
+    // Small enough to be read, and of more than an object may have.
+    let large = json!({"data": {"l": "x".repeat(1_100_000)}});
+    let message = admin.patch(&path, "merge", large).await.refused(422);
+    assert!(
+        message.contains("Too long: may not be more than 1048576 bytes"),
+        "{message}"
+    );
+    let annotations: Value = (0..300)
+        .map(|n| (format!("a{n}"), Value::from("x".repeat(1000))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let message = admin
+        .patch(&path, "merge", json!({"metadata": {"annotations": annotations}}))
+        .await
+        .refused(422);
+    assert!(
+        message.contains("metadata.annotations: Too long: may not be more than 262144 bytes"),
+        "{message}"
+    );
+    assert_eq!(admin.get(&path).await.ok(), made);
+}
+
+/// Selectors of many requirements are answered; those that are none are refused with the parser's words.
+#[tokio::test]
+async fn huge_selectors_are_answered_or_refused_in_time() {
+    let admin = Cluster::start().await.admin();
+    for n in 0..200 {
+        admin
+            .post(CONFIGMAPS, configmap(&format!("c{n}"), "1"))
+            .await
+            .ok();
+    }
+    let began = std::time::Instant::now();
+    let many: Vec<String> = (0..5_000).map(|n| format!("!l{n}")).collect();
+    let list = admin
+        .get(&format!("{CONFIGMAPS}?labelSelector={}", many.join(",")))
+        .await
+        .ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), 200);
+    let values: Vec<String> = (0..8_000).map(|n| format!("v{n}")).collect();
+    let path = format!("{CONFIGMAPS}?labelSelector=l%20notin%20({})", values.join(","));
+    assert_eq!(
+        admin.get(&path).await.ok()["items"].as_array().unwrap().len(),
+        200
+    );
+    let fields: Vec<String> = (0..2_500).map(|n| format!("metadata.name!=x{n}")).collect();
+    let path = format!("{CONFIGMAPS}?fieldSelector={}", fields.join(","));
+    assert_eq!(
+        admin.get(&path).await.ok()["items"].as_array().unwrap().len(),
+        200
+    );
+    for bad in [
+        "(".repeat(30_000),
+        "a in (".to_owned() + &"b,".repeat(25_000),
+        "x".repeat(50_000),
+    ] {
+        let bad = bad.replace(' ', "%20");
+        let reply = admin.get(&format!("{CONFIGMAPS}?labelSelector={bad}")).await;
+        assert_eq!(reply.code, 400, "{:.200}", reply.text);
+        assert_eq!(reply.json()["reason"], "BadRequest");
+        assert_ne!(reply.json()["message"], "");
+    }
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=1&labelSelector={}", many.join(",")))
+        .await;
+    assert_eq!(watch.event().await.0, "ADDED");
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+}

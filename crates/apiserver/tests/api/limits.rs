@@ -232,3 +232,54 @@ async fn a_flood_of_requests_is_answered_to_the_last() {
     assert!(codes.iter().all(|code| matches!(code, 403 | 429)), "{codes:?}");
     assert_eq!(admin.get("/readyz").await.text, "ok");
 }
+
+/// 600 writers at once where there is room for ten: whoever is turned away is told when to come again, and in the end
+/// every object is there, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g06_600_requests_beyond_the_limit_are_told_to_retry_and_none_is_lost() {
+    const REQUESTS: usize = 600;
+    let cluster = Cluster::with(|config| {
+        config.flow = FlowConfig {
+            reads: 20,
+            writes: 10,
+            fair: false,
+        };
+    })
+    .await;
+    let binding = json!({"metadata": {"name": "write"}, "roleRef": {"kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"kind": "User", "name": "writer"}]});
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    cluster.admin().post(bindings, binding).await.ok();
+    let writers = (0..REQUESTS).map(|number| {
+        let writer = cluster.user(UserInfo::new("writer", ["devs"]));
+        tokio::spawn(async move {
+            let mut refusals = 0;
+            loop {
+                let reply = writer
+                    .post(CONFIGMAPS, configmap(&format!("c{number}"), "1"))
+                    .await;
+                match reply.code {
+                    201 => return refusals,
+                    429 => {
+                        assert_eq!(reply.headers["retry-after"], "1");
+                        assert_eq!(reply.text, "Too many requests, please try again later.\n");
+                        refusals += 1;
+                        // Sooner than it was told, which makes it worse for everybody.
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                    }
+                    code => panic!("{code}: {}", reply.text),
+                }
+            }
+        })
+    });
+    let mut refusals = 0;
+    for writer in writers.collect::<Vec<_>>() {
+        refusals += tokio::time::timeout(Duration::from_secs(60), writer)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert!(refusals > 0, "there was room for all");
+    let list = cluster.admin().get(CONFIGMAPS).await.ok();
+    assert_eq!(list["items"].as_array().unwrap().len(), REQUESTS);
+}

@@ -6,6 +6,7 @@ mod aggregation;
 mod apply;
 mod audit;
 mod authentication;
+mod conformance;
 mod conversion;
 mod create;
 mod custom;

@@ -1,22 +1,7 @@
 //! Which kernel settings a pod may ask for (contract, node agent §18.1). Pure.
 use super::admission::Rejection;
 use k8s_openapi::api::core::v1::PodSpec;
-
-/// Settings that concern nobody but the pod.
-const SAFE: [&str; 12] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_rmem",
-    "net.ipv4.tcp_wmem",
-];
+use orlop_api::pod_security::SAFE_SYSCTLS;
 
 /// `allowed`: names and, ending in `*`, beginnings of names (`allowedUnsafeSysctls`).
 pub fn check(spec: &PodSpec, allowed: &[String]) -> Result<(), Rejection> {
@@ -36,7 +21,7 @@ pub fn check(spec: &PodSpec, allowed: &[String]) -> Result<(), Rejection> {
         };
         let why = if let Some(host) = host_namespace {
             format!("{name:?} not allowed with host {host} enabled")
-        } else if SAFE.contains(&name.as_str()) || allowed.iter().any(fits) {
+        } else if SAFE_SYSCTLS.contains(&name.as_str()) || allowed.iter().any(fits) {
             continue;
         } else {
             format!("{name:?} not allowlisted")

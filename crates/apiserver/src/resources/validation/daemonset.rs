@@ -108,7 +108,8 @@ mod tests {
         let mut set = json!({"spec": {
             "selector": {"matchLabels": {"a": "b"}},
             "template": {"metadata": {"labels": {"a": "b"}},
-                "spec": {"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]}},
+                "spec": {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
+                    "containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always"}]}},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
         }});
         change(&mut set);

@@ -1,12 +1,13 @@
 //! What is refused with 422 for metadata, pods and daemonsets, read from the objects' JSON.
 //!
-//! These rules belong in `orlop_api::validation`, where the node agent can share them; they are here
-//! only until it has them, and each function then becomes one call.
+//! What a pod may be is said once, in `orlop_api::validation`, which the node agent shares. The other rules belong there
+//! too; they are here only until it has them.
 mod daemonset;
 mod metadata;
 mod pod;
 mod pod_resize;
 mod pod_update;
+mod pod_warnings;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
@@ -14,6 +15,7 @@ pub use metadata::metadata;
 pub use pod::pod_create;
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_update::pod_update;
+pub use pod_warnings::{pod_warnings, template_warnings, workload_warnings};
 pub use workload::{amount, same_selector, selector, template};
 
 use crate::status::{Cause, cause};
@@ -42,9 +44,4 @@ pub fn not_negative(object: &Value, key: &str, field: &str) -> Option<Cause> {
         .as_i64()
         .is_some_and(|n| n < 0)
         .then(|| cause::invalid(field, &object[key], "must be greater than or equal to 0"))
-}
-
-/// Another one with the same name.
-fn duplicate(field: &str, value: &Value) -> Cause {
-    Cause::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
 }

@@ -1,0 +1,12 @@
+//! What upstream's conformance suites ask of an API server, kind by kind and area by area.
+mod apply;
+mod cases;
+mod chunks;
+mod custom;
+mod discovery;
+mod kinds;
+mod objects;
+mod operations;
+mod pods;
+mod strict;
+mod watches;
