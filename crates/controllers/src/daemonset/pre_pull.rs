@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use orlop_api::annotations::{PRE_PULL_HASH, PRE_PULL_SET};
 use orlop_api::placement::daemon;
+use orlop_client::informer::ObjectKey;
 
 use super::DaemonSets;
 use super::rolling::Replacements;
@@ -27,7 +28,13 @@ struct Pulls {
 
 /// Keeps of `update.delete` those available old pods whose node has the images of `hash`, and says where to pull next,
 /// on `parallel` nodes at a time. `pulling`: the pods that pull for this DaemonSet.
-fn plan(update: &mut Replacements, hash: &str, parallel: usize, pulling: &[Pod]) -> Pulls {
+fn plan(
+    update: &mut Replacements,
+    hash: &str,
+    parallel: usize,
+    pulling: &[Pod],
+    node_is_there: impl Fn(&Arc<str>) -> bool,
+) -> Pulls {
     let mut pulls = Pulls::default();
     let mut by_node: HashMap<&str, &Pod> = HashMap::new();
     for pod in pulling.iter().filter(|pod| !pod.terminating) {
@@ -45,12 +52,15 @@ fn plan(update: &mut Replacements, hash: &str, parallel: usize, pulling: &[Pod])
         let puller = pod.target.as_deref().and_then(|node| by_node.get(node));
         puller.is_some_and(|puller| puller.is_terminal())
     };
-    // A pod that isn't ready serves nobody: it needn't wait.
-    update.delete.retain(|pod| !pod.is_ready() || is_pulled(pod));
+    let on_node = |pod: &Pod| pod.target.as_ref().is_some_and(&node_is_there);
+    // A pod that isn't ready serves nobody, nor does one whose node is gone: they needn't wait.
+    update
+        .delete
+        .retain(|pod| !pod.is_ready() || !on_node(pod) || is_pulled(pod));
     let busy = by_node.values().filter(|pod| !pod.is_terminal()).count();
     let begin = waiting
         .iter()
-        .filter(|pod| pod.is_ready())
+        .filter(|pod| pod.is_ready() && on_node(pod))
         .filter_map(|pod| pod.target.clone())
         .filter(|node| !by_node.contains_key(&**node))
         .take(parallel.saturating_sub(busy));
@@ -127,7 +137,9 @@ impl DaemonSets {
         let namespace = &set.key.namespace;
         let mut pulling = self.cache.pods.store().by_index(ORPHANS_BY_NAMESPACE, namespace);
         pulling.retain(|pod| pod.labels.get(PRE_PULL_SET).is_some_and(|uid| **uid == *set.uid));
-        let pulls = plan(update, hash, parallel, &pulling);
+        let nodes = self.cache.nodes.store();
+        let is_there = |node: &Arc<str>| nodes.get(&ObjectKey::new("", node.clone())).is_some();
+        let pulls = plan(update, hash, parallel, &pulling, is_there);
         let api: Api<core::Pod> = Api::namespaced(self.client.clone(), namespace);
         for node in &pulls.begin {
             let made = api
@@ -175,7 +187,7 @@ mod tests {
         let old = |node: &str| pod(&format!("old-{node}")).on(node).ready().build();
         let broken = pod("old-z").on("z").build();
         let mut update = Replacements {
-            delete: vec![broken, old("a"), old("b")],
+            delete: vec![broken, old("a"), old("b"), old("gone")],
             next: vec![old("c"), old("d")],
             ..Replacements::default()
         };
@@ -185,8 +197,12 @@ mod tests {
             pulls("pull-x", "x", "new", true),
             pulls("pull-c", "c", "older", true),
         ];
-        let pulls = plan(&mut update, "new", 2, &pulling);
-        assert_eq!(names(&update.delete), ["old-z", "old-a"], "b is being pulled on");
+        let pulls = plan(&mut update, "new", 2, &pulling, |node| **node != *"gone");
+        assert_eq!(
+            names(&update.delete),
+            ["old-z", "old-a", "old-gone"],
+            "b is being pulled on"
+        );
         assert_eq!(pulls.begin, [Arc::<str>::from("c")], "two at a time");
         assert_eq!(names(&pulls.done), ["pull-c", "pull-x"]);
     }
