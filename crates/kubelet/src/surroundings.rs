@@ -1,7 +1,9 @@
 //! What pods have around them on this node: their cgroup, volumes, environment and probes, behind the trait that workers
 //! know. The one task here listens for objects that volumes show and that have changed.
 use crate::cgroups::Cgroups;
+use crate::environment::objects::{self, ObjectKind};
 use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
+use crate::images::Credentials;
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
@@ -265,6 +267,44 @@ impl Surroundings for NodeSurroundings {
             Ok(None) => Err(format!("RuntimeClass.node.k8s.io {class:?} not found")),
             Err(error) => Err(format!("cannot read RuntimeClass {class:?}: {error}")),
         }
+    }
+
+    async fn credentials(&self, pod: &Pod) -> Credentials {
+        let mut credentials = Credentials::default();
+        let names = pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let mut missing = Vec::new();
+        for name in names
+            .map(|secret| secret.name.as_str())
+            .filter(|name| !name.is_empty())
+        {
+            match objects::fetch(self.client.as_ref(), ObjectKind::Secret, namespace(pod), name).await {
+                Ok(secret) => {
+                    for key in [".dockerconfigjson", ".dockercfg"] {
+                        secret
+                            .data
+                            .get(key)
+                            .into_iter()
+                            .for_each(|content| credentials.add(content));
+                    }
+                }
+                Err(_) => missing.push(name),
+            }
+        }
+        if !missing.is_empty() {
+            let message = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            self.tell(pod, "FailedToRetrieveImagePullSecret", message);
+        }
+        // The node's own, for everybody.
+        if let Ok(content) = tokio::fs::read(self.settings.root.join("config.json")).await {
+            credentials.add(&content);
+        }
+        credentials
     }
 
     fn dns(&self, pod: &Pod) -> v1::DnsConfig {

@@ -1,4 +1,8 @@
 //! Having a container's image on the node (contract, node agent §9).
+mod credentials;
+
+pub use credentials::Credentials;
+
 use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
 use crate::pods::decide::Waiting;
@@ -175,11 +179,22 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
         image: image.to_owned(),
         ..v1::ImageSpec::default()
     };
-    agent
-        .runtime
-        .pull_image(spec, None, None)
-        .await
-        .map_err(|error| error.to_string())?;
+    let credentials = agent.surroundings.credentials(wanted.pod).await.of(image);
+    // Nobody's, where nobody's fit.
+    let mut tries: Vec<Option<v1::AuthConfig>> = credentials.into_iter().map(Some).collect();
+    if tries.is_empty() {
+        tries.push(None);
+    }
+    let mut refusal = None;
+    for auth in tries {
+        refusal = agent.runtime.pull_image(spec.clone(), auth, None).await.err();
+        if refusal.is_none() {
+            break;
+        }
+    }
+    if let Some(error) = refusal {
+        return Err(error.to_string());
+    }
     let (took, in_all) = (began.elapsed(), queued.elapsed());
     let found = agent
         .runtime

@@ -1,6 +1,7 @@
 //! What a pod needs from the node besides its runtime: cgroup, volumes, environment, probes. Workers know it as a
 //! trait, so that they can be tested without a machine to change.
 use super::mailbox::Mailbox;
+use crate::images::Credentials;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_cri::v1;
@@ -75,6 +76,11 @@ pub trait Surroundings: Send + Sync + 'static {
     /// The runtime's handler for the pod's RuntimeClass; empty for the usual one.
     async fn runtime_handler(&self, _pod: &Pod) -> Result<String, String> {
         Ok(String::new())
+    }
+
+    /// What registries may be told for the pod's images.
+    async fn credentials(&self, _pod: &Pod) -> Credentials {
+        Credentials::default()
     }
 
     /// The pod's resolver configuration.

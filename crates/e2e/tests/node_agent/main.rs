@@ -1,0 +1,10 @@
+//! What pods may expect of a node agent, asked of a whole node by kubectl. The tests share a node.
+#![allow(clippy::unwrap_used)]
+mod hooks;
+mod identity;
+mod kubeadm;
+mod mirrors;
+mod private_registry;
+mod restarts;
+mod shared;
+mod sidecars;
