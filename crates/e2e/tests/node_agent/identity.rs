@@ -53,7 +53,7 @@ fn e16_host_names_are_fully_qualified_too_long_or_exactly_given() {
     wait_refused(
         &node,
         "e16-long",
-        "(64 characters is the max, 73 characters requested)",
+        "(64 characters is the max, 70 characters requested)",
     );
     assert!(!node.running().iter().any(|one| one.pod == "e16-long"));
     node.kubectl.ok("delete pod e16 --now");
