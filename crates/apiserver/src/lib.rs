@@ -20,6 +20,7 @@
 //! | `components` | ComponentStatuses |
 //! | `usage` | `metrics.k8s.io`: what nodes and pods use |
 //! | `audit` | who did what |
+//! | `traces` | OpenTelemetry spans |
 //! | `upkeep` | objects the server keeps in order while it runs |
 //! | `bootstrap` | objects that exist from the start |
 //! | `status` | refusals |
@@ -59,6 +60,7 @@ mod request;
 mod resources;
 mod server;
 mod status;
+mod traces;
 mod upkeep;
 mod usage;
 
@@ -76,4 +78,5 @@ pub use http::{Body, InProcess, ServeError};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};
+pub use traces::{TracesConfig, TracesError};
 pub use upkeep::EndpointReconciler;

@@ -19,6 +19,7 @@ use crate::outbound::RemoteError;
 use crate::registry::{Recent, ServiceNetwork, Turns};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
+use crate::traces::{Traces, TracesConfig};
 use crate::upkeep::{self, EndpointReconciler, Masters};
 use crate::usage::Usage;
 use orlop_store::{LeaseId, Store, StoreError};
@@ -68,6 +69,8 @@ pub struct Config {
     pub flow: FlowConfig,
     /// What is written down of requests, if anything.
     pub audit: Option<AuditConfig>,
+    /// Where spans of requests go, if anywhere.
+    pub traces: Option<TracesConfig>,
     /// How the server presents itself to those of aggregated APIs.
     pub proxy_identity: Option<ProxyIdentity>,
     /// Admission plugins that are turned off, by upstream's names.
@@ -94,6 +97,7 @@ impl Config {
             access_webhook: None,
             flow: FlowConfig::default(),
             audit: None,
+            traces: None,
             proxy_identity: None,
             disabled_admission: Vec::new(),
             encryption: None,
@@ -135,6 +139,7 @@ pub struct ApiServer {
     pub(crate) access_webhook: Option<AccessWebhook>,
     pub(crate) flow: Flow,
     pub(crate) audit: Option<Audit>,
+    pub(crate) traces: Option<Traces>,
     pub(crate) aggregation: Aggregation,
     pub(crate) usage: Usage,
     /// What extension servers are told about who is recognised.
@@ -185,6 +190,7 @@ impl ApiServer {
         let watch = cache::fill(&cache, &store).await?;
         let fed = Arc::new(AtomicBool::new(true));
         let shutdown = config.shutdown.clone();
+        let traces = config.traces.map(|to| Traces::start(to, shutdown.clone()));
         tokio::spawn({
             let (cache, store, shutdown, fed) = (cache.clone(), store.clone(), shutdown.clone(), fed.clone());
             async move {
@@ -211,6 +217,7 @@ impl ApiServer {
             access_webhook,
             flow: Flow::new(config.flow, cache.clone()),
             audit,
+            traces,
             aggregation: Aggregation::new(cache.clone(), config.proxy_identity),
             usage: Usage::default(),
             client_ca,

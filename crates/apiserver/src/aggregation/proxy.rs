@@ -1,16 +1,15 @@
 //! Passes a request on, with who is calling in headers that the other server takes this server's word for.
 use super::locate::locate;
 use super::{Aggregation, Remote};
-use crate::authn::{UserInfo, WEBSOCKET_BEARER};
-use crate::http::Body;
+use crate::authn::UserInfo;
+use crate::http::{Body, switch};
 use crate::outbound::OutboundError;
 use crate::request::escape;
 use crate::status::ApiError;
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -43,9 +42,8 @@ pub async fn forward(
     if let Some(headers) = request.headers_mut() {
         *headers = passed_on(&parts.headers);
         tell(headers, user);
-        if let (Some(_), Some(protocol)) = (&upgrade, parts.headers.get(UPGRADE)) {
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(UPGRADE, protocol.clone());
+        if upgrade.is_some() {
+            switch::carry(&parts.headers, headers);
         }
     }
     let request = request
@@ -57,7 +55,7 @@ pub async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client) = upgrade
     {
-        join(client, hyper::upgrade::on(&mut response));
+        switch::join(client, hyper::upgrade::on(&mut response));
         let (parts, _) = response.into_parts();
         return Ok(Response::from_parts(parts, Body::Empty));
     }
@@ -72,19 +70,6 @@ pub async fn forward(
         }
     });
     Ok(Response::from_parts(parts, Body::from_stream(frames)))
-}
-
-/// Carries bytes between two connections that have left HTTP, until both have ended.
-fn join(client: OnUpgrade, other: OnUpgrade) {
-    tokio::spawn(async move {
-        let (Ok(client), Ok(other)) = tokio::join!(client, other) else {
-            return;
-        };
-        let (mut client, mut other) = (TokioIo::new(client), TokioIo::new(other));
-        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut other).await {
-            tracing::debug!(%error, "a connection to an aggregated server ended");
-        }
-    });
 }
 
 /// Asks the server behind an APIService; its answer is still to be read.
@@ -121,24 +106,10 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
             || text.starts_with("x-remote-")
     };
     let mut passed = HeaderMap::new();
-    // A token among the protocols of a WebSocket was for this server.
-    let is_token = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(',')
-            .any(|protocol| protocol.trim().starts_with(WEBSOCKET_BEARER))
-    };
     for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
-        if name == SEC_WEBSOCKET_PROTOCOL && is_token(value) {
-            let text = value.to_str().unwrap_or_default();
-            let others = text.split(',').map(str::trim);
-            let others: Vec<&str> = others.filter(|p| !p.starts_with(WEBSOCKET_BEARER)).collect();
-            if let (false, Ok(value)) = (others.is_empty(), HeaderValue::from_str(&others.join(", "))) {
-                passed.append(name, value);
-            }
-            continue;
-        }
         passed.append(name, value.clone());
     }
+    switch::forget_token(&mut passed);
     passed
 }
 

@@ -13,6 +13,7 @@ use crate::flow::Class;
 use crate::metrics::{RequestKind, RunningGuard};
 use crate::request::Output;
 use crate::status::ApiError;
+use crate::traces::{Answered, Begun, span_name};
 use bytes::Bytes;
 use futures::Stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
@@ -58,6 +59,7 @@ pub(super) struct Exchange {
     pub record: Option<Record>,
     refusal: Option<ApiError>,
     panicked: bool,
+    trace: Option<Begun>,
 }
 
 impl Exchange {
@@ -68,8 +70,10 @@ impl Exchange {
             let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
             HeaderValue::from_str(&id.to_string()).unwrap_or(HeaderValue::from_static(""))
         };
+        let trace = server.traces.as_ref().map(|traces| traces.begin(&parts.headers));
         Self {
             server,
+            trace,
             began: Instant::now(),
             audit_id: given.unwrap_or_else(made),
             takes_gzip: accepts_gzip(&parts.headers),
@@ -151,6 +155,10 @@ impl Exchange {
         let bytes = response.body().bytes().filter(|_| !self.long_running);
         metrics.answered(&self.kind, code, lasted, bytes);
         self.log(code.as_u16(), elapsed);
+        let trace = self.trace.take();
+        if let (Some(traces), Some(begun)) = (&self.server.traces, trace) {
+            traces.end(begun, self.answered(code.as_u16()));
+        }
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, self.audit_id.clone());
         if let Some(class) = &self.class {
@@ -167,6 +175,30 @@ impl Exchange {
         match running {
             Some(running) => self.follow(response, running),
             None => compress(self.takes_gzip, response),
+        }
+    }
+
+    /// What a span tells of the request.
+    fn answered(&self, code: u16) -> Answered<'_> {
+        let (user, agent) = (self.user.as_deref(), self.agent.as_ref());
+        let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        let source = self.source.map(|source| source.to_string());
+        Answered {
+            name: span_name(&self.method, self.uri.path()),
+            user,
+            code,
+            attributes: vec![
+                ("http.request.method", self.method.to_string()),
+                ("url.path", self.uri.path().to_owned()),
+                ("url.query", self.uri.query().unwrap_or_default().to_owned()),
+                ("user_agent.original", agent.to_owned()),
+                ("client.address", source.unwrap_or_default()),
+                (
+                    "enduser.id",
+                    user.map_or_else(String::new, |user| user.name.clone()),
+                ),
+                ("audit-id", self.audit_id().to_owned()),
+            ],
         }
     }
 

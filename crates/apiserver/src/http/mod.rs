@@ -7,6 +7,7 @@ mod listener;
 mod pipeline;
 mod respond;
 mod service;
+pub mod switch;
 pub mod websocket;
 
 pub use body::{Body, ListBody};

@@ -75,7 +75,7 @@ where
         .map_err(|_| "no answer in time")??;
     // Ends with the response body.
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a proxied connection ended");
         }
     });

@@ -1,8 +1,8 @@
 //! `nodes/proxy`, `pods/proxy` and `services/proxy`: requests carried on to a node's agent, a pod or a service's pods
-//! (contract §14). Switching protocols is not carried on.
+//! (contract §14).
 use super::get;
 use crate::admission::{self, Attempt, Operation};
-use crate::http::{Answer, Body, Call};
+use crate::http::{Answer, Body, Call, switch};
 use crate::kubelet::{self, Wish};
 use crate::resources;
 use crate::status::ApiError;
@@ -58,13 +58,19 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
         "" => rooted(path),
         query => format!("{}?{query}", rooted(path)),
     };
+    let mut headers = carried(&call.headers);
+    switch::forget_token(&mut headers);
+    let upgrade = call.upgrade.lock().take();
+    if upgrade.is_some() {
+        switch::carry(&call.headers, &mut headers);
+    }
     let wish = Wish {
         method: call.method.clone(),
         path: path_and_query,
-        headers: carried(&call.headers),
+        headers,
         body: call.body.clone(),
     };
-    let answer = match call.resource.plural {
+    let mut answer = match call.resource.plural {
         "nodes" if target.port.is_empty() => kubelet::send(&call.server, &target.name, wish).await?,
         plural => {
             let place = match plural {
@@ -76,6 +82,16 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
             kubelet::send_to(place.address, place.port, place.secure, wish).await?
         }
     };
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(client) = upgrade
+    {
+        switch::join(client, hyper::upgrade::on(&mut answer));
+        let mut switched = Response::new(Body::Empty);
+        *switched.status_mut() = answer.status();
+        *switched.headers_mut() = carried(answer.headers());
+        switch::carry(answer.headers(), switched.headers_mut());
+        return Ok(Answer::Raw(switched));
+    }
     Ok(Answer::Raw(returned(answer)))
 }
 

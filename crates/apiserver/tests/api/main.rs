@@ -34,6 +34,7 @@ mod services;
 mod store;
 mod support;
 mod tokens;
+mod traces;
 mod transport;
 mod watch;
 mod webhook_server;

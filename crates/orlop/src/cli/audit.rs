@@ -1,7 +1,7 @@
-//! Flags of the API server's audit log, under upstream's names.
+//! Flags of what the API server tells about requests, under upstream's names: the audit log, and spans.
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use orlop_apiserver::{AuditConfig, AuditLog};
+use orlop_apiserver::{AuditConfig, AuditLog, TracesConfig};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -24,6 +24,26 @@ pub struct AuditArgs {
     /// Form of events.
     #[arg(long, value_name = "FORM", default_value = "json")]
     pub audit_log_format: String,
+}
+
+#[derive(Debug, Args)]
+pub struct TracingArgs {
+    /// TracingConfiguration of apiserver.config.k8s.io/v1: which requests OpenTelemetry spans are made of, and where
+    /// these go.
+    #[arg(long, value_name = "FILE")]
+    pub tracing_config_file: Option<PathBuf>,
+}
+
+impl TracingArgs {
+    pub fn config(&self) -> Result<Option<TracesConfig>> {
+        let Some(path) = &self.tracing_config_file else {
+            return Ok(None);
+        };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config = TracesConfig::parse(&text).with_context(|| path.display().to_string())?;
+        Ok(Some(config))
+    }
 }
 
 impl AuditArgs {

@@ -1,5 +1,5 @@
 //! Flags of the parts that run alone, under upstream's names.
-use super::audit::AuditArgs;
+use super::audit::{AuditArgs, TracingArgs};
 use super::authentication::AuthenticationArgs;
 use super::{LogArgs, RootArg};
 use clap::Args;
@@ -77,6 +77,8 @@ pub struct ApiServerArgs {
     pub authentication: AuthenticationArgs,
     #[command(flatten)]
     pub audit: AuditArgs,
+    #[command(flatten)]
+    pub tracing: TracingArgs,
     /// EncryptionConfiguration of apiserver.config.k8s.io/v1: how objects are sealed before they are stored.
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,

@@ -61,6 +61,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.access_webhook = arguments.authentication.access_webhook()?;
     config.proxy_identity = arguments.authentication.proxy_identity()?;
     config.audit = arguments.audit.config()?;
+    config.traces = arguments.tracing.config()?;
     config.flow = FlowConfig {
         reads: arguments.max_requests_inflight,
         writes: arguments.max_mutating_requests_inflight,
