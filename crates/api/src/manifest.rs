@@ -1,7 +1,10 @@
 //! Static-pod manifests: from the bytes of a file to the pod that runs, or to an error that says where
 //! in the file the fault lies (contract, static pods §2.3 to §2.5).
+mod bundle;
 mod references;
 mod uid;
+
+pub use bundle::{Bundle, LocalObject, Reference, bundle, examine_bundle, local_objects, references};
 
 use crate::annotations::CONFIG_HASH;
 use crate::taints::NO_EXECUTE;
@@ -207,7 +210,17 @@ pub fn examine(bytes: &[u8], origin: &StaticOrigin) -> Result<Examined, Vec<Mani
     })
 }
 
-fn made(mut pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, Vec<ManifestError>> {
+fn made(pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, Vec<ManifestError>> {
+    made_beside(pod, tree, origin, false)
+}
+
+/// `beside`: ConfigMaps and Secrets may lie on the node, too.
+fn made_beside(
+    mut pod: Pod,
+    tree: &Node,
+    origin: &StaticOrigin,
+    beside: bool,
+) -> Result<Pod, Vec<ManifestError>> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     if name.is_empty() {
         let reason = "Required value: a static pod needs a name of its own";
@@ -264,7 +277,7 @@ fn made(mut pod: Pod, tree: &Node, origin: &StaticOrigin) -> Result<Pod, Vec<Man
         let at = |error: FieldError| ManifestError::at(tree.locate(&error.field), error.field, error.detail);
         return Err(errors.into_iter().map(at).collect());
     }
-    if let Some((field, reason)) = references::first(&pod) {
+    if let Some((field, reason)) = references::first(&pod, beside) {
         let field = as_written(field, tree);
         return Err(vec![ManifestError::at(tree.locate(&field), field, reason)]);
     }

@@ -10,7 +10,7 @@ mod scalar;
 mod tree;
 
 pub use decode::DecodeError;
-pub use tree::{first_document, first_document_in, second_document};
+pub use tree::{documents, first_document, first_document_in, second_document};
 
 use std::fmt;
 

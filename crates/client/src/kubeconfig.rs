@@ -68,6 +68,11 @@ pub fn client_certificate(path: &Path) -> Result<Option<ClientCertificate>, Conn
     }))
 }
 
+/// What the current user is called in a kubeconfig; for a node agent's that orlop wrote, `system:node:<name>`.
+pub fn user_name(path: &Path) -> Result<Option<String>, ConnectError> {
+    Ok(current_user_name(&read(path)?))
+}
+
 /// Puts another identity in the place of the current user's.
 pub(crate) fn identify(config: &mut Kubeconfig, certificate: &str, key: &str) {
     let Some(name) = current_user_name(config) else {

@@ -3,6 +3,26 @@
 use crate::{CriError, RuntimeService};
 use std::time::Duration;
 
+/// Stops the containers of some sandboxes within `grace`, for those who have an order among pods; what can't be stopped is
+/// left to [`remove_all_pods`].
+pub async fn stop_pods(
+    runtime: &dyn RuntimeService,
+    sandboxes: &[&str],
+    grace: Duration,
+) -> Result<(), CriError> {
+    let containers = runtime.list_containers(None).await?;
+    let stops = containers
+        .iter()
+        .filter(|container| sandboxes.contains(&container.pod_sandbox_id.as_str()))
+        .map(|container| runtime.stop_container(&container.id, grace));
+    for result in futures::future::join_all(stops).await {
+        if let Err(error) = result {
+            tracing::debug!(%error, "a container does not stop");
+        }
+    }
+    Ok(())
+}
+
 /// Stops all containers within `grace`, then stops and removes all sandboxes; how many sandboxes there were. Goes on
 /// after an error and tells the first one.
 pub async fn remove_all_pods(runtime: &dyn RuntimeService, grace: Duration) -> Result<usize, CriError> {

@@ -1,6 +1,8 @@
 //! Puts the agent's tasks together.
 use crate::config::KubeletConfiguration;
+use crate::environment::local::LocalObjects;
 use crate::metrics::{Manifest, Metrics};
+use crate::mirror::Refusals;
 use crate::node;
 use crate::node::state::State;
 use crate::pods::admission::node_of_machine;
@@ -76,6 +78,10 @@ pub struct Shared {
     pub state: State,
     /// What became of manifests.
     pub reports: ReportBoard,
+    /// Mirrors that the API server does not take.
+    pub refusals: Refusals,
+    /// ConfigMaps and Secrets that lie on the node, if static pods may use them.
+    pub local: Option<LocalObjects>,
 }
 
 /// Why the agent could not start.
@@ -184,12 +190,27 @@ pub async fn run_with(
     let (snapshots, received) = mpsc::channel(SNAPSHOTS_WAITING_MAX);
     let (faults, found) = mpsc::channel(FAULTS_WAITING_MAX);
     let mut expected = Vec::new();
+    if let Some(local) = shared.local.clone() {
+        let files = file::FileSource {
+            path: PathBuf::from(configuration.static_objects_path.trim_end_matches('/')),
+            node_name: node_name.clone(),
+            rescan: configuration.file_check_frequency.0,
+            objects: None,
+        };
+        let mut source = file::ObjectSource::new(files, local);
+        // Before pods that use them start.
+        for fault in source.read() {
+            tracing::error!(file = fault.manifest, "{fault}");
+        }
+        spawn(Box::pin(source.run(faults.clone())));
+    }
     if !configuration.static_pod_path.is_empty() {
         expected.push(Source::File);
         let source = file::FileSource {
             path: PathBuf::from(configuration.static_pod_path.trim_end_matches('/')),
             node_name: node_name.clone(),
             rescan: configuration.file_check_frequency.0,
+            objects: shared.local.clone(),
         };
         spawn(Box::pin(source.run(
             snapshots.clone(),
@@ -220,7 +241,18 @@ pub async fn run_with(
             node.clone(),
             snapshots,
         )));
-        spawn(Box::pin(status::run(client, board, pods, shutdown.clone())));
+        let teller = status::Teller {
+            node_name: node_name.clone(),
+            recorder: agent.recorder.clone(),
+            refusals: shared.refusals,
+        };
+        spawn(Box::pin(status::run(
+            client,
+            board,
+            pods,
+            teller,
+            shutdown.clone(),
+        )));
     }
     let machine = node_of_machine(&node_name, &config.node_labels, configuration.max_pods);
     let inputs = Inputs {

@@ -22,6 +22,7 @@
 //! | `upkeep` | clocks: logs, images, what the node has left | rotated logs, removed images, orders to stop pods |
 //! | `certificates` | clocks, files, certificate requests | certificates, and the client that goes with them |
 //! | `node` | runtime, machine, the own Node | Node object, lease |
+//! | `shutdown` | systemd's login manager | orders to stop pods, a machine that waits for them |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
 //! It remembers nothing that the runtime, the manifests or the API server could not tell it again: after `kill -9` it
@@ -44,6 +45,7 @@ mod probes_view;
 mod run;
 pub mod runtime;
 pub mod server;
+mod shutdown;
 pub mod sources;
 pub mod stats;
 mod status;

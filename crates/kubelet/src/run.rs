@@ -2,11 +2,12 @@
 use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
-use crate::environment;
+use crate::environment::{self, local::LocalObjects};
 use crate::metrics::Counted;
 use crate::node::{self, NodeContext};
 use crate::probes::Probes;
 use crate::server::{self, ServeError, ServerContext};
+use crate::shutdown::Shutdown;
 use crate::stats::Meter;
 use crate::surroundings::{NodeSurroundings, Parts};
 use crate::upkeep::eviction::Eviction;
@@ -43,7 +44,11 @@ pub async fn run(
     tls: Option<Arc<ServingFiles>>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let shared = Shared::default();
+    let local = (!config.configuration.static_objects_path.is_empty()).then(LocalObjects::default);
+    let shared = Shared {
+        local: local.clone(),
+        ..Shared::default()
+    };
     let (pods, metrics) = (shared.pods.clone(), shared.metrics.clone());
     config.runtime = Arc::new(Counted::new(config.runtime, metrics.clone()));
     let configuration = config.configuration.clone();
@@ -76,6 +81,7 @@ pub async fn run(
         metrics: metrics.clone(),
         meter: meter.clone(),
         reports: shared.reports.clone(),
+        refusals: shared.refusals.clone(),
         socket: config.control_socket.clone(),
     };
     let serving = server::bind(&configuration, tls, context).await?;
@@ -114,6 +120,7 @@ pub async fn run(
             resolv_conf: PathBuf::from(&configuration.resolv_conf),
         },
         client: config.client.clone(),
+        local,
         api_server_port: config.api_server_port,
         recorder: recorder.clone(),
         pods: pods.clone(),
@@ -125,6 +132,18 @@ pub async fn run(
     tasks.spawn(async move {
         until.run_until_cancelled(upkeep).await;
     });
+    let of_node = (pods.clone(), shared.orders.clone(), shared.state.clone());
+    if let Some(going_down) = Shutdown::new(
+        &configuration,
+        config.node_name.clone(),
+        of_node,
+        recorder.clone(),
+    ) {
+        let until = shutdown.clone();
+        tasks.spawn(async move {
+            until.run_until_cancelled(going_down.run()).await;
+        });
+    }
     let (own_node, snapshot) = watch::channel(None);
     if let Some(client) = config.client.clone() {
         let context = NodeContext {

@@ -1,7 +1,8 @@
 //! What pods have around them on this node: their cgroup, volumes, environment and probes, behind the trait that workers
 //! know. The one task here listens for objects that volumes show and that have changed.
 use crate::cgroups::Cgroups;
-use crate::environment::objects::{self, ObjectKind};
+use crate::environment::local::LocalObjects;
+use crate::environment::objects::{self, ObjectKind, Shelf};
 use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
 use crate::images::Credentials;
 use crate::pods::PodsHandle;
@@ -58,6 +59,7 @@ pub struct NodeSurroundings {
     probes: Probes,
     settings: environment::Settings,
     client: Option<kube::Client>,
+    local: Option<LocalObjects>,
     services: Services,
     recorder: Recorder,
     pods: PodsHandle,
@@ -73,6 +75,8 @@ pub struct Parts {
     pub probes: Probes,
     pub settings: environment::Settings,
     pub client: Option<kube::Client>,
+    /// What lies on the node for static pods, if they may use it.
+    pub local: Option<LocalObjects>,
     /// The API server's port on this node, where pods reach it without a service proxy.
     pub api_server_port: Option<u16>,
     pub recorder: Recorder,
@@ -84,7 +88,9 @@ impl NodeSurroundings {
     pub fn new(parts: Parts) -> Arc<Self> {
         let (changes, changed) = mpsc::channel(CHANGES_WAITING_MAX);
         let surroundings = Arc::new_cyclic(|this| Self {
-            volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes),
+            volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes)
+                .with_local(parts.local.clone()),
+            local: parts.local,
             cgroups: parts.cgroups,
             probes: parts.probes,
             settings: parts.settings,
@@ -275,12 +281,13 @@ impl Surroundings for NodeSurroundings {
             .spec
             .iter()
             .flat_map(|spec| spec.image_pull_secrets.iter().flatten());
+        let shelf = Shelf::of(pod, self.client.as_ref(), self.local.as_ref());
         let mut missing = Vec::new();
         for name in names
             .map(|secret| secret.name.as_str())
             .filter(|name| !name.is_empty())
         {
-            match objects::fetch(self.client.as_ref(), ObjectKind::Secret, namespace(pod), name).await {
+            match objects::fetch(shelf, ObjectKind::Secret, namespace(pod), name).await {
                 Ok(secret) => {
                     for key in [".dockerconfigjson", ".dockercfg"] {
                         secret
@@ -328,6 +335,7 @@ impl Surroundings for NodeSurroundings {
             host_ips: &addresses.host,
             services: &services,
             client: self.client.as_ref(),
+            local: self.local.as_ref(),
         };
         let env = container_env(pod, container, &context).await;
         let env = env.map_err(|error| error.to_string())?;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root(PathBuf);
 
+/// Where ConfigMaps and Secrets for static pods lie by custom, below the root.
+pub const STATIC_OBJECTS: &str = "/etc/kubernetes/static-objects";
+
 impl Root {
     /// An absolute root; a relative one is taken from the working directory.
     pub fn new(root: Option<&Path>) -> std::io::Result<Self> {

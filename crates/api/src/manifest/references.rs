@@ -1,8 +1,12 @@
 //! API objects that a static pod may not use: the node runs it without asking anybody.
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 
-/// The first forbidden reference: its field path, and what to say.
-pub fn first(pod: &Pod) -> Option<(String, String)> {
+/// The kinds that can lie beside a manifest, as messages name them.
+const BESIDE: [&str; 2] = ["ConfigMap \"", "Secret \""];
+
+/// The first forbidden reference: its field path, and what to say. Where `beside`, ConfigMaps and Secrets that
+/// containers mount or have in variables lie on the node, too, and are none.
+pub fn first(pod: &Pod, beside: bool) -> Option<(String, String)> {
     let spec = pod.spec.as_ref()?;
     let refuse =
         |field: String, what: String| Some((field, format!("a static pod cannot use API objects ({what})")));
@@ -36,18 +40,22 @@ pub fn first(pod: &Pod) -> Option<(String, String)> {
         ),
         ("spec.containers", spec.containers.as_slice()),
     ] {
-        for (index, container) in containers.iter().enumerate() {
+        for (index, container) in containers.iter().enumerate().filter(|_| !beside) {
             if let Some((field, what)) = in_container(container) {
                 return refuse(format!("{list}[{index}].{field}"), what);
             }
         }
     }
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
-        if let Some((field, what)) = in_volume(volume) {
+        if let Some((field, what)) = in_volume(volume, beside) {
             return refuse(format!("spec.volumes[{index}].{field}"), what);
         }
     }
     None
+}
+
+fn lies_beside(what: &str) -> bool {
+    BESIDE.iter().any(|kind| what.starts_with(kind))
 }
 
 fn in_container(container: &Container) -> Option<(String, String)> {
@@ -79,11 +87,13 @@ fn in_container(container: &Container) -> Option<(String, String)> {
     None
 }
 
-fn in_volume(volume: &Volume) -> Option<(String, String)> {
-    if let Some(found) = in_projection(volume) {
+fn in_volume(volume: &Volume, beside: bool) -> Option<(String, String)> {
+    let forbidden = |(_, what): &(String, String)| !(beside && lies_beside(what));
+    if let Some(found) = in_projections(volume).find(forbidden) {
         return Some(found);
     }
-    in_plain_volume(volume).map(|(field, what)| (field.to_owned(), what))
+    let plain = in_plain_volume(volume).map(|(field, what)| (field.to_owned(), what));
+    plain.filter(forbidden)
 }
 
 fn in_plain_volume(volume: &Volume) -> Option<(&'static str, String)> {
@@ -148,9 +158,10 @@ fn in_plain_volume(volume: &Volume) -> Option<(&'static str, String)> {
     })
 }
 
-fn in_projection(volume: &Volume) -> Option<(String, String)> {
-    let sources = volume.projected.as_ref()?.sources.as_ref()?;
-    sources.iter().enumerate().find_map(|(index, source)| {
+fn in_projections(volume: &Volume) -> impl Iterator<Item = (String, String)> + '_ {
+    let projected = volume.projected.iter();
+    let sources = projected.flat_map(|projected| projected.sources.iter().flatten());
+    sources.enumerate().filter_map(|(index, source)| {
         let (kind, what) = if let Some(map) = &source.config_map {
             ("configMap", format!("ConfigMap {:?}", map.name))
         } else if let Some(secret) = &source.secret {

@@ -33,18 +33,41 @@ pub fn first_document(bytes: &[u8]) -> Result<Node, YamlError> {
     }
 }
 
+/// Reads every document of a file; empty ones are left out.
+pub fn documents(bytes: &[u8]) -> Result<Vec<Node>, YamlError> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        // Says where.
+        return first_document(bytes).map(|only| vec![only]);
+    };
+    let (mut documents, mut builder) = (Vec::new(), Builder::default());
+    for next in Parser::new_from_str(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        let (event, span) = next.map_err(|error| torn(&error))?;
+        if matches!(event, Event::DocumentEnd) {
+            let whole = std::mem::take(&mut builder).root;
+            documents.extend(whole.filter(|node| node.value != Value::Null));
+            continue;
+        }
+        builder.event(event, &span)?;
+    }
+    Ok(documents)
+}
+
+fn torn(error: &granit_parser::ScanError) -> YamlError {
+    YamlError {
+        at: Location {
+            line: error.marker().line().max(1),
+            column: error.marker().col() + 1,
+        },
+        reason: error.info(),
+    }
+}
+
 /// As [`first_document`], for a text.
 pub fn first_document_in(text: &str) -> Result<Node, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
     for next in Parser::new_from_str(text) {
-        let (event, span) = next.map_err(|error| YamlError {
-            at: Location {
-                line: error.marker().line().max(1),
-                column: error.marker().col() + 1,
-            },
-            reason: error.info(),
-        })?;
+        let (event, span) = next.map_err(|error| torn(&error))?;
         if matches!(event, Event::DocumentEnd | Event::StreamEnd) {
             break;
         }

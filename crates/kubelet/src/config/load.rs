@@ -35,7 +35,6 @@ const ACCEPTED: &[&str] = &[
     "reservedSystemCPUs",
     "memorySwap",
     "protectKernelDefaults",
-    "shutdownGracePeriodByPodPriority",
     "cpuManagerPolicy",
     "cpuManagerPolicyOptions",
     "cpuManagerReconcilePeriod",
@@ -188,6 +187,7 @@ fn make_paths_absolute(value: &mut Value, file: &Path) {
     let directory = file.parent().unwrap_or(Path::new("/"));
     for pointer in [
         "/staticPodPath",
+        "/orlop.dev~1staticObjectsPath",
         "/authentication/x509/clientCAFile",
         "/tlsCertFile",
         "/tlsPrivateKeyFile",
@@ -323,9 +323,7 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             c.pod_logs_dir
         ));
     }
-    if c.shutdown_grace_period_critical_pods > c.shutdown_grace_period {
-        return Err("shutdownGracePeriodCriticalPods must not be longer than shutdownGracePeriod".into());
-    }
+    crate::shutdown::check(c)?;
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
     if !(1..=300).contains(&longest) {
         return Err("crashLoopBackOff.maxContainerRestartPeriod must be between 1s and 300s".into());

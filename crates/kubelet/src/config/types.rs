@@ -74,6 +74,12 @@ pub struct KubeletConfiguration {
     // Sources.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub static_pod_path: String,
+    /// Ours: a directory of ConfigMaps and Secrets that static pods may use; empty: they may not, as upstream.
+    #[serde(
+        rename = "orlop.dev/staticObjectsPath",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub static_objects_path: String,
     #[serde(rename = "staticPodURL", skip_serializing_if = "String::is_empty")]
     pub static_pod_url: String,
     #[serde(rename = "staticPodURLHeader", skip_serializing_if = "BTreeMap::is_empty")]
@@ -183,6 +189,7 @@ pub struct KubeletConfiguration {
     // Lifecycle.
     pub shutdown_grace_period: GoDuration,
     pub shutdown_grace_period_critical_pods: GoDuration,
+    pub shutdown_grace_period_by_pod_priority: Vec<PriorityPeriod>,
     pub crash_loop_back_off: CrashLoopBackOff,
     /// Everything else that was given.
     #[serde(flatten)]
@@ -236,6 +243,7 @@ impl Default for KubeletConfiguration {
     fn default() -> Self {
         Self {
             static_pod_path: String::new(),
+            static_objects_path: String::new(),
             static_pod_url: String::new(),
             static_pod_url_header: BTreeMap::new(),
             sync_frequency: seconds(60),
@@ -307,10 +315,19 @@ impl Default for KubeletConfiguration {
             image_gc_low_threshold_percent: 80,
             shutdown_grace_period: seconds(0),
             shutdown_grace_period_critical_pods: seconds(0),
+            shutdown_grace_period_by_pod_priority: Vec::new(),
             crash_loop_back_off: CrashLoopBackOff::default(),
             other: Map::new(),
         }
     }
+}
+
+/// `shutdownGracePeriodByPodPriority`: how long pods of this priority, and up to the next one given, may take to end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PriorityPeriod {
+    pub priority: i32,
+    pub shutdown_grace_period_seconds: i64,
 }
 
 /// The thresholds used when none is given.

@@ -5,6 +5,7 @@ pub mod dns;
 pub mod field;
 mod file_key;
 pub mod hosts;
+pub mod local;
 pub mod objects;
 pub mod resource;
 mod services;

@@ -1,6 +1,8 @@
 //! Reading the configMaps and secrets that pods refer to.
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use super::local::LocalObjects;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, Client};
+use orlop_api::pod::is_static;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -61,14 +63,37 @@ impl FetchError {
     }
 }
 
+/// Where the objects of a pod are.
+#[derive(Clone, Copy)]
+pub enum Shelf<'a> {
+    /// Behind the API server; `None`: nowhere.
+    Api(Option<&'a Client>),
+    /// On the node.
+    Node(&'a LocalObjects),
+}
+
+impl<'a> Shelf<'a> {
+    /// Of a pod; `local` is what lies on the node, if static pods may use it.
+    pub fn of(pod: &Pod, client: Option<&'a Client>, local: Option<&'a LocalObjects>) -> Self {
+        match local {
+            Some(local) if is_static(pod) => Self::Node(local),
+            _ => Self::Api(client),
+        }
+    }
+}
+
 /// Reads one object.
 pub async fn fetch(
-    client: Option<&Client>,
+    shelf: Shelf<'_>,
     kind: ObjectKind,
     namespace: &str,
     name: &str,
 ) -> Result<Content, FetchError> {
     let resource = kind.resource();
+    let client = match shelf {
+        Shelf::Node(local) => return local.get(kind, namespace, name),
+        Shelf::Api(client) => client,
+    };
     let Some(client) = client else {
         return Err(FetchError::Standalone {
             resource,

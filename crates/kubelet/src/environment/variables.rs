@@ -1,5 +1,6 @@
 //! A container's variables (contract, node agent §14).
-use super::objects::{self, Content, FetchError, ObjectKind};
+use super::local::LocalObjects;
+use super::objects::{self, Content, FetchError, ObjectKind, Shelf};
 use super::resource::{ThisNode, resource_value};
 use super::{EnvError, field, file_key};
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource, Pod};
@@ -18,6 +19,8 @@ pub struct EnvContext<'a> {
     pub services: &'a [(String, String)],
     /// `None`: alone, without an API server.
     pub client: Option<&'a kube::Client>,
+    /// What lies on the node for static pods, if they may use it.
+    pub local: Option<&'a LocalObjects>,
 }
 
 /// The variables of a container: those of Services, `envFrom` in order, then `env` in order, later ones over earlier ones.
@@ -27,7 +30,7 @@ pub async fn container_env(
     context: &EnvContext<'_>,
 ) -> Result<Vec<(String, String)>, EnvError> {
     let mut reader = Reader {
-        client: context.client,
+        shelf: Shelf::of(pod, context.client, context.local),
         namespace: namespace(pod),
         read: HashMap::new(),
     };
@@ -150,7 +153,7 @@ fn text(value: &[u8]) -> String {
 
 /// Reads every object once a container.
 struct Reader<'a> {
-    client: Option<&'a kube::Client>,
+    shelf: Shelf<'a>,
     namespace: &'a str,
     read: HashMap<(ObjectKind, String), Result<Content, FetchError>>,
 }
@@ -165,7 +168,7 @@ impl Reader<'_> {
     ) -> Result<Option<&Content>, EnvError> {
         let key = (kind, name.to_owned());
         if !self.read.contains_key(&key) {
-            let answer = objects::fetch(self.client, kind, self.namespace, name).await;
+            let answer = objects::fetch(self.shelf, kind, self.namespace, name).await;
             self.read.insert(key.clone(), answer);
         }
         match self.read.get(&key) {

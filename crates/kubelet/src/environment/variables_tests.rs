@@ -24,6 +24,7 @@ async fn env_with(
         host_ips: &host_ips,
         services: &[("OWN_SERVICE_HOST".to_owned(), "10.96.0.7".to_owned())],
         client,
+        local: None,
     };
     let container = pod.spec.as_ref().unwrap().containers[0].clone();
     Ok(container_env(&pod, &container, &context)

@@ -1,8 +1,11 @@
 //! Mirror pods: what the API server shows of static pods. [`decide`] says what is to be done, the rest does it; none
 //! of it is ever in the way of the containers.
 mod decide;
+mod refusals;
+mod shown;
 
 pub use decide::{Upkeep, View, decide};
+pub use refusals::{Refusals, refusal};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -13,7 +16,7 @@ use orlop_api::pod::{config_hash, name, namespace};
 
 /// The object to create for a static pod; `None` while the pod or the node lack what it needs.
 pub fn object(pod: &Pod, node: &Node) -> Option<Pod> {
-    let mut mirror = pod.clone();
+    let mut mirror = shown::shown(pod.clone());
     let hash = config_hash(pod)?.to_owned();
     let owner = OwnerReference {
         api_version: "v1".into(),

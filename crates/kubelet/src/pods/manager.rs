@@ -3,7 +3,7 @@
 use super::admission::{self, Refusal, admit, no_room, with_measures};
 use super::agent::Agent;
 use super::mailbox::{Mailbox, Stop, StopReason};
-use super::orders::{Order, Orders};
+use super::orders::{Order, Orders, Request};
 use super::preempt;
 use super::status::rejected;
 use super::stop::{grace_of, stop_orphan};
@@ -88,6 +88,10 @@ pub struct Manager {
     making_room: HashMap<String, Vec<String>>,
     /// Static pods that wait for others to be ready, and what they were told of.
     held: HashMap<String, String>,
+    /// Static pods that were stopped because the node was going down.
+    shut_down: HashSet<String>,
+    /// Who waits for dead containers to be gone.
+    collecting: Vec<oneshot::Sender<()>>,
     /// Who waits for a pod's end.
     awaited: HashMap<String, Vec<oneshot::Sender<()>>>,
     /// Room may have been made for rejected pods.
@@ -128,6 +132,8 @@ impl Manager {
             orphans: HashSet::new(),
             making_room: HashMap::new(),
             held: HashMap::new(),
+            shut_down: HashSet::new(),
+            collecting: Vec::new(),
             awaited: HashMap::new(),
             room_made: false,
             found: Arc::new(seen.clone()),
@@ -158,7 +164,13 @@ impl Manager {
                     manager.take(snapshot, node.as_deref());
                 }
                 Some(news) = inputs.news.recv() => manager.runtime_changed(&news),
-                Some(order) = orders.recv() => manager.obey(order),
+                Some(request) = orders.recv() => match request {
+                    Request::Stop(order) => manager.obey(order),
+                    Request::Collect(done) => {
+                        manager.collecting.push(done);
+                        manager.list();
+                    }
+                },
                 () = pods.new_status(), if !manager.held.is_empty() => {}
                 // The agent holds the sender.
                 Ok(()) = state.changed() => manager.room_made = true,
@@ -640,7 +652,10 @@ impl Manager {
     }
 
     fn obey(&mut self, order: Order) {
-        if self.workers.contains_key(&order.uid) {
+        if let Some(working) = self.workers.get(&order.uid) {
+            if working.is_static && order.verdict == Verdict::node_shutdown() {
+                self.shut_down.insert(order.uid.clone());
+            }
             self.stop_for(&order.uid, order.stop, order.verdict);
             self.awaited.entry(order.uid).or_default().push(order.done);
         }
@@ -669,6 +684,7 @@ impl Manager {
         // Dropping them tells.
         self.awaited.remove(id);
         self.workers.remove(id);
+        let was_shut_down = self.shut_down.remove(id);
         match self.wanted.get_mut(id) {
             // Removed and wanted again while it was being stopped: it has a new life before it.
             Some(wanted) if wanted.stage == Stage::Due => {
@@ -676,6 +692,8 @@ impl Manager {
                 let restarted = &self.agent.metrics.restarted_pods;
                 restarted.get_or_create(&is_static.into()).inc();
             }
+            // A shutdown that is called off was the only thing in its way.
+            Some(wanted) if was_shut_down => wanted.stage = Stage::Rejected,
             Some(wanted) => wanted.stage = Stage::Over,
             None => self.agent.board.forget(id),
         }
@@ -746,10 +764,12 @@ impl Manager {
             .chain(&self.orphans)
             .cloned()
             .collect();
+        let asked = std::mem::take(&mut self.collecting);
         let mut wanted_garbage = Vec::new();
         for (id, seen) in all.iter() {
             if known.contains(id) {
-                wanted_garbage.push(gc::garbage(seen, true));
+                let is_over = !self.workers.contains_key(id) && !self.orphans.contains(id);
+                wanted_garbage.push(gc::garbage(seen, asked.is_empty() || !is_over));
             } else {
                 tracing::info!(
                     uid = id,
@@ -772,6 +792,8 @@ impl Manager {
             for garbage in wanted_garbage {
                 gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
             }
+            // Dropping them tells.
+            drop(asked);
             links::sweep(
                 &agent.settings.pod_logs,
                 &agent.settings.container_logs,

@@ -25,3 +25,6 @@ pub mod worker;
 
 pub use handle::{PodRecord, PodsHandle};
 pub use orders::Orders;
+#[cfg(test)]
+pub use orders::{Order, Request};
+pub use stop::grace_of;

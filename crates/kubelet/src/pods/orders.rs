@@ -19,11 +19,21 @@ pub struct Order {
     pub done: oneshot::Sender<()>,
 }
 
+/// What the node asks of the manager.
+#[derive(Debug)]
+pub enum Request {
+    /// A pod's end.
+    Stop(Order),
+    /// Every dead container whose pod has come to its end, newest records included, is removed now; dropped when that
+    /// is done.
+    Collect(oneshot::Sender<()>),
+}
+
 /// Where orders are given; clones are the same place.
 #[derive(Clone, Debug)]
 pub struct Orders {
-    sender: mpsc::Sender<Order>,
-    receiver: Arc<Mutex<Option<mpsc::Receiver<Order>>>>,
+    sender: mpsc::Sender<Request>,
+    receiver: Arc<Mutex<Option<mpsc::Receiver<Request>>>>,
 }
 
 impl Default for Orders {
@@ -38,7 +48,7 @@ impl Default for Orders {
 
 impl Orders {
     /// For the manager, once.
-    pub(super) fn receive(&self) -> mpsc::Receiver<Order> {
+    pub(crate) fn receive(&self) -> mpsc::Receiver<Request> {
         let taken = self.receiver.lock().take();
         // A second manager hears nothing.
         taken.unwrap_or_else(|| mpsc::channel(1).1)
@@ -57,7 +67,15 @@ impl Orders {
             done,
         };
         // An agent that ends stops nothing any more.
-        if self.sender.send(order).await.is_ok() {
+        if self.sender.send(Request::Stop(order)).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+
+    /// Has dead containers and sandboxes removed, and waits until they are.
+    pub async fn collect(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.sender.send(Request::Collect(done)).await.is_ok() {
             let _ = ended.await;
         }
     }

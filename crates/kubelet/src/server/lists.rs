@@ -35,12 +35,20 @@ fn without_type(mut pod: Value) -> Value {
 }
 
 /// Every manifest, what became of it, and how its pod is doing.
-pub fn status(node_name: &str, reports: &Reports, records: &[Arc<PodRecord>]) -> Value {
+pub fn status(
+    node_name: &str,
+    reports: &Reports,
+    refused: &BTreeMap<String, String>,
+    records: &[Arc<PodRecord>],
+) -> Value {
     let manifest = |(manifest, report): (&String, &Report)| {
         let mut value = json!(report);
         value["manifest"] = json!(manifest);
         let uid = report.uid.as_deref();
         let record = records.iter().find(|record| Some(record.uid.as_str()) == uid);
+        if let Some(reason) = report.pod.as_ref().and_then(|pod| refused.get(pod)) {
+            value["mirrorRefused"] = json!(reason);
+        }
         let status = record.and_then(|record| Some((record, record.pod.status.as_ref()?)));
         if let Some((record, status)) = status {
             value["phase"] = json!(status.phase);
@@ -141,11 +149,13 @@ mod tests {
             error: error.map(str::to_owned),
             ignored: None,
         };
-        let reports = Reports::from([
+        let mut reports = Reports::from([
             ("/m/a.yaml".to_owned(), report(Some("1"), None)),
             ("/m/b.yaml".to_owned(), report(None, Some("line 3: no"))),
         ]);
-        let status = status("n1", &reports, &records());
+        reports.get_mut("/m/a.yaml").unwrap().pod = Some("web-n1_default".to_owned());
+        let refused = BTreeMap::from([("web-n1_default".to_owned(), "denied".to_owned())]);
+        let status = status("n1", &reports, &refused, &records());
         assert_eq!(status["node"], "n1");
         let [good, bad] = &status["manifests"].as_array().unwrap()[..] else {
             panic!("{status}")
@@ -154,6 +164,7 @@ mod tests {
             (&good["manifest"], &good["phase"]),
             (&json!("/m/a.yaml"), &json!("Running"))
         );
+        assert_eq!(good["mirrorRefused"], "denied");
         assert_eq!(bad["error"], "line 3: no");
         assert!(bad.get("phase").is_none());
     }

@@ -24,6 +24,7 @@ mod streams;
 
 use crate::config::KubeletConfiguration;
 use crate::metrics::Metrics;
+use crate::mirror::Refusals;
 use crate::pods::PodsHandle;
 use crate::sources::report::ReportBoard;
 use crate::stats::Meter;
@@ -53,6 +54,8 @@ pub struct ServerContext {
     pub meter: Arc<Meter>,
     /// What became of manifests.
     pub reports: ReportBoard,
+    /// Mirrors that the API server does not take.
+    pub refusals: Refusals,
     /// For commands on this node: root alone may ask.
     pub socket: Option<PathBuf>,
 }

@@ -85,6 +85,7 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
         Route::Status => json(&lists::status(
             &context.node_name,
             &context.reports.now(),
+            &context.refusals.all(),
             &context.pods.list(),
         )),
         Route::Measures(page) => {

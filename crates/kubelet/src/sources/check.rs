@@ -3,8 +3,8 @@
 use super::file::leftover;
 use super::order;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
-use orlop_api::manifest::{self, Examined, ManifestError, StaticOrigin};
-use orlop_api::pod::{containers_with_paths, full_name, host_ports};
+use orlop_api::manifest::{self, Examined, LocalObject, ManifestError, StaticOrigin};
+use orlop_api::pod::{containers_with_paths, full_name, host_ports, namespace};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,10 @@ pub trait World {
     fn path(&self, path: &str) -> Option<Option<PathKind>>;
     /// Whether the runtime has an image.
     fn has_image(&self, image: &str) -> Option<bool>;
+    /// What lies on the node for static pods; `None`: they may use nothing of the kind.
+    fn objects(&self) -> Option<&[LocalObject]> {
+        None
+    }
 }
 
 /// A manifest that can be run.
@@ -97,8 +101,7 @@ impl Good<'_> {
 
 /// Everything to be said about the files of one node, in order of file and line.
 pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut good = Vec::new();
+    let (mut findings, mut good, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let names: BTreeSet<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
     for (file, bytes) in files {
         if let Some(original) = original_of(file, &names) {
@@ -116,7 +119,14 @@ pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -
             node_name: node_name.to_owned(),
             source: manifest::Source::File(file.clone()),
         };
-        match manifest::examine(bytes, &origin) {
+        let examined = match world.objects() {
+            None => manifest::examine(bytes, &origin),
+            Some(_) => manifest::examine_bundle(bytes, &origin).map(|bundle| {
+                beside.extend(bundle.objects);
+                bundle.examined
+            }),
+        };
+        match examined {
             Ok(examined) => good.push(Good { file, examined }),
             Err(errors) => findings.extend(errors.into_iter().map(|error| refused(file, error))),
         }
@@ -124,8 +134,10 @@ pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -
     collisions(&good, &mut findings);
     ports(&good, &mut findings);
     cycles(&good, &mut findings);
+    beside.extend(world.objects().into_iter().flatten().cloned());
     for manifest in &good {
         alone(manifest, world, &mut findings);
+        absent_objects(manifest, &beside, &mut findings);
     }
     findings.sort_by(|a, b| {
         (&a.file, a.line, a.column, a.severity).cmp(&(&b.file, b.line, b.column, b.severity))
@@ -264,6 +276,41 @@ fn alone(manifest: &Good<'_>, world: &dyn World, findings: &mut Vec<Finding>) {
             findings.push(manifest.warn("host-path", field, message));
         }
     }
+}
+
+/// ConfigMaps and Secrets that no file holds.
+fn absent_objects(manifest: &Good<'_>, objects: &[LocalObject], findings: &mut Vec<Finding>) {
+    let pod = &manifest.examined.pod;
+    for used in manifest::references(pod)
+        .into_iter()
+        .filter(|used| !used.optional)
+    {
+        let has = |object: &&LocalObject| {
+            (object.kind(), object.namespace(), object.name())
+                == (used.kind, namespace(pod), used.name.as_str())
+        };
+        if !objects.iter().any(|object| has(&object)) {
+            let message = format!(
+                "{} {}/{} lies in no file: containers that need it don't start",
+                used.kind,
+                namespace(pod),
+                used.name
+            );
+            findings.push(manifest.warn("object-absent", used.field, message));
+        }
+    }
+}
+
+/// What is wrong with files of ConfigMaps and Secrets, and what is in the others.
+pub fn check_objects(files: &[(PathBuf, Vec<u8>)]) -> (Vec<LocalObject>, Vec<Finding>) {
+    let (mut objects, mut findings) = (Vec::new(), Vec::new());
+    for (file, bytes) in files {
+        match manifest::local_objects(bytes) {
+            Ok(found) => objects.extend(found),
+            Err(errors) => findings.extend(errors.into_iter().map(|error| refused(file, error))),
+        }
+    }
+    (objects, findings)
 }
 
 fn absent_image(container: &Container, world: &dyn World) -> Option<String> {
@@ -413,6 +460,51 @@ mod tests {
             "{findings:#?}"
         );
         assert!(findings[1].starts_with("a.yaml~: warning: looks like a copy of a.yaml"));
+    }
+
+    /// A node whose static pods may use what lies on it.
+    struct WithObjects(Vec<LocalObject>);
+
+    impl World for WithObjects {
+        fn path(&self, _: &str) -> Option<Option<PathKind>> {
+            None
+        }
+        fn has_image(&self, _: &str) -> Option<bool> {
+            None
+        }
+        fn objects(&self) -> Option<&[LocalObject]> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn objects_on_the_node_are_known_and_missing_ones_told() {
+        let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+        let volumes = |name: &str| format!("  volumes: [{{name: v, configMap: {{name: {name}}}}}]\n");
+        let files = [
+            (
+                PathBuf::from("a.yaml"),
+                format!("{}---\n{}", pod("a", &volumes("own")), map("own")),
+            ),
+            (PathBuf::from("b.yaml"), pod("b", &volumes("shared"))),
+            (PathBuf::from("c.yaml"), pod("c", &volumes("gone"))),
+        ]
+        .map(|(file, text)| (file, text.into_bytes()));
+        let (objects, wrong) = check_objects(&[(PathBuf::from("o.yaml"), map("shared").into_bytes())]);
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let findings = check(&files, "n1", &WithObjects(objects));
+        let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].starts_with("c.yaml:9:"), "{told:#?}");
+        assert!(
+            told[0].ends_with("spec.volumes[0].configMap: ConfigMap default/gone lies in no file: containers that need it don't start"),
+            "{told:#?}"
+        );
+        let (_, wrong) = check_objects(&[(PathBuf::from("o.yaml"), pod("p", "").into_bytes())]);
+        assert!(
+            wrong[0].to_string().starts_with("o.yaml:2:7: error: kind: "),
+            "{wrong:?}"
+        );
     }
 
     #[test]

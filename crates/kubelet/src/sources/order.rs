@@ -57,6 +57,37 @@ pub fn in_a_cycle(pods: &[&Pod]) -> Vec<usize> {
     (0..pods.len()).filter(reaches_itself).collect()
 }
 
+/// Indices of pods in the order in which they end: each wave holds those that nobody left starts after. Pods in a circle
+/// end together, as they start.
+pub fn reverse_waves(pods: &[&Pod]) -> Vec<Vec<usize>> {
+    let circle = in_a_cycle(pods);
+    let waits: Vec<Vec<(String, String)>> = pods
+        .iter()
+        .enumerate()
+        .map(|(index, pod)| {
+            if circle.contains(&index) {
+                Vec::new()
+            } else {
+                after(pod)
+            }
+        })
+        .collect();
+    let mut left: Vec<usize> = (0..pods.len()).collect();
+    let mut waves = Vec::new();
+    while !left.is_empty() {
+        let is_needed = |index: &usize| left.iter().any(|other| is_one_of(pods[*index], &waits[*other]));
+        let (needed, wave): (Vec<usize>, Vec<usize>) = left.iter().copied().partition(is_needed);
+        // No circle is left, so that there is always somebody whom nobody needs.
+        if wave.is_empty() {
+            waves.push(needed);
+            break;
+        }
+        waves.push(wave);
+        left = needed;
+    }
+    waves
+}
+
 /// The pods among `wanted` that `pod` has to wait for; those that aren't wanted hold nobody up, nor does a circle.
 pub fn held_by<'a>(pod: &Pod, wanted: &[&'a Pod], is_ready: impl Fn(&Pod) -> bool) -> Vec<&'a Pod> {
     let names = after(pod);
@@ -106,6 +137,20 @@ mod tests {
         assert_eq!(held(&server, &wanted, &["etcd"]), [""; 0]);
         assert_eq!(held(&etcd, &wanted, &[]), [""; 0]);
         assert_eq!(after(&server)[1], ("default".to_owned(), "other-n1".to_owned()));
+    }
+
+    #[test]
+    fn pods_end_in_the_reverse_of_the_order_in_which_they_start() {
+        let (etcd, server) = (pod("etcd", ""), pod("server", "etcd"));
+        let (manager, web, a, b) = (
+            pod("manager", "server"),
+            pod("web", ""),
+            pod("a", "b,etcd"),
+            pod("b", "a"),
+        );
+        let all = [&etcd, &server, &manager, &web, &a, &b];
+        assert_eq!(reverse_waves(&all), [vec![2, 3, 4, 5], vec![1], vec![0]]);
+        assert!(reverse_waves(&[]).is_empty());
     }
 
     #[test]

@@ -7,4 +7,4 @@ mod patch;
 mod publisher;
 
 pub use board::Board;
-pub use publisher::run;
+pub use publisher::{Teller, run};

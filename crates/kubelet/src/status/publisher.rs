@@ -1,7 +1,7 @@
 //! Brings the API server to what is on the board.
 use super::board::{Board, Local, Page, Sent};
 use super::patch::patch;
-use crate::mirror::{self, Upkeep, View, decide};
+use crate::mirror::{self, Refusals, Upkeep, View, decide, refusal};
 use crate::pods::PodsHandle;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams};
 use orlop_api::pod::{
     config_hash, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
 };
+use orlop_client::events::{EventType, Recorder, node_reference};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -25,18 +26,46 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// between the two, it would wait forever.
 const REAPPEAR_AFTER: Duration = Duration::from_millis(200);
 
+/// Who is told that the API server does not take a mirror.
+pub struct Teller {
+    pub node_name: String,
+    pub recorder: Recorder,
+    pub refusals: Refusals,
+}
+
+impl Teller {
+    fn refused(&self, full_name: &str, reason: &str) {
+        if !self.refusals.note(full_name, reason) {
+            return;
+        }
+        tracing::warn!(pod = full_name, reason, "the API server refuses the mirror pod");
+        self.recorder.event(
+            &node_reference(&self.node_name),
+            EventType::Warning,
+            "MirrorPodRefused",
+            format!("the API server refuses the mirror of static pod {full_name}, which runs all the same: {reason}"),
+        );
+    }
+}
+
 /// Runs until `shutdown`.
-pub async fn run(client: kube::Client, board: Board, pods: PodsHandle, shutdown: CancellationToken) {
-    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, &pods));
+pub async fn run(
+    client: kube::Client,
+    board: Board,
+    pods: PodsHandle,
+    teller: Teller,
+    shutdown: CancellationToken,
+) {
+    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, &pods, &teller));
     shutdown
         .run_until_cancelled(futures::future::join_all(work))
         .await;
 }
 
-async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle) {
+async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle, teller: &Teller) {
     let mut failing: std::collections::HashMap<String, Duration> = std::collections::HashMap::new();
     while let Some(full_name) = board.queue().next().await {
-        match settle(client, board, &full_name).await {
+        match settle(client, board, &full_name, teller).await {
             Ok(()) => drop(failing.remove(&full_name)),
             Err(error) => {
                 let wait = failing
@@ -55,9 +84,23 @@ async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle) {
 }
 
 /// One pass over one full name: mirror, status, last step of a deletion.
-async fn settle(client: &kube::Client, board: &Board, full_name: &str) -> Result<(), kube::Error> {
+async fn settle(
+    client: &kube::Client,
+    board: &Board,
+    full_name: &str,
+    teller: &Teller,
+) -> Result<(), kube::Error> {
     let page = board.page(full_name);
-    if keep_mirror(client, board, &page).await? {
+    let kept = keep_mirror(client, board, &page).await;
+    match &kept {
+        Ok(_) => teller.refusals.clear(full_name),
+        Err(error) => {
+            if let Some(reason) = refusal(error) {
+                teller.refused(full_name, &reason);
+            }
+        }
+    }
+    if kept? {
         // The object is another now.
         return settle_status(client, board, full_name, &board.page(full_name)).await;
     }

@@ -31,7 +31,8 @@ mod tests;
 mod token;
 mod watched;
 
-use crate::environment::objects::FetchError;
+use crate::environment::local::LocalObjects;
+use crate::environment::objects::{FetchError, Shelf};
 use directory::Plugin;
 pub use table::unmount_all;
 
@@ -122,6 +123,7 @@ pub struct VolumeMap(Arc<BTreeMap<String, Mounted>>);
 pub struct Volumes {
     root: PathBuf,
     client: Option<kube::Client>,
+    local: Option<LocalObjects>,
     watched: Watched,
     tokens: Tokens,
 }
@@ -134,9 +136,16 @@ impl Volumes {
         Self {
             root,
             client,
+            local: None,
             watched,
             tokens,
         }
+    }
+
+    /// Static pods may use what lies on the node, if it is given.
+    pub fn with_local(mut self, local: Option<LocalObjects>) -> Self {
+        self.local = local;
+        self
     }
 
     /// Sets up what the pod's containers mount, and brings it up to date.
@@ -194,7 +203,7 @@ impl Volumes {
             });
         }
         let objects = Objects {
-            client: self.client.as_ref(),
+            shelf: Shelf::of(pod, self.client.as_ref(), self.local.as_ref()),
             watched: &self.watched,
             uid: uid(pod),
             namespace: namespace(pod),

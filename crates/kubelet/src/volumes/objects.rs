@@ -1,10 +1,10 @@
 //! The objects volumes are made of: read now, watched from then on.
 use super::watched::Watched;
-use crate::environment::objects::{Content, FetchError, ObjectKind, fetch};
+use crate::environment::objects::{Content, FetchError, ObjectKind, Shelf, fetch};
 
 /// Reads objects for one pod.
 pub struct Objects<'a> {
-    pub client: Option<&'a kube::Client>,
+    pub shelf: Shelf<'a>,
     pub watched: &'a Watched,
     pub uid: &'a str,
     pub namespace: &'a str,
@@ -13,7 +13,7 @@ pub struct Objects<'a> {
 impl Objects<'_> {
     /// What is in an object. Optional ones that are not there are empty.
     pub async fn content(&self, kind: ObjectKind, name: &str, optional: bool) -> Result<Content, FetchError> {
-        let answer = fetch(self.client, kind, self.namespace, name).await;
+        let answer = fetch(self.shelf, kind, self.namespace, name).await;
         match &answer {
             Ok(content) if content.immutable => {}
             Ok(content) => self.watch(kind, name, content.resource_version.clone()),
@@ -28,6 +28,12 @@ impl Objects<'_> {
     }
 
     fn watch(&self, kind: ObjectKind, name: &str, seen: Option<String>) {
-        self.watched.watch(self.uid, kind, self.namespace, name, seen);
+        match self.shelf {
+            Shelf::Api(_) => self.watched.watch(self.uid, kind, self.namespace, name, seen),
+            Shelf::Node(local) => {
+                self.watched
+                    .watch_local(local, self.uid, (kind, self.namespace, name), seen)
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! One watch per object, begun with the first pod that uses it and ended with the last; uids of pods go to a bounded
 //! channel, whose reader sets their volumes up again.
+use crate::environment::local::{Changes, LocalObjects};
 use crate::environment::objects::ObjectKind;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -12,7 +13,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-type Key = (ObjectKind, String, String);
+/// Where an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Api,
+    Node,
+}
+
+type Key = (ObjectKind, String, String, Place);
 
 /// The watches there are.
 pub struct Watched {
@@ -40,15 +48,9 @@ impl Watched {
     /// Watches an object for a pod that has just read version `seen` of it.
     pub fn watch(&self, uid: &str, kind: ObjectKind, namespace: &str, name: &str, seen: Option<String>) {
         let Some(client) = self.client.clone() else { return };
-        let key = (kind, namespace.to_owned(), name.to_owned());
+        let key = (kind, namespace.to_owned(), name.to_owned(), Place::Api);
         let mut entries = self.entries.lock();
-        if let Some(entry) = entries.get_mut(&key) {
-            let new = entry.uids.insert(uid.to_owned());
-            // Between its read and now the others may have been told of a change.
-            if new && entry.seen != seen {
-                // Full: the reader is behind, and what it has to do includes reading anew.
-                let _ = self.changes.try_send(uid.to_owned());
-            }
+        if self.joins(&mut entries, &key, uid, &seen) {
             return;
         }
         let (entries_of_task, changes) = (self.entries.clone(), self.changes.clone());
@@ -72,6 +74,47 @@ impl Watched {
                 task: task.abort_handle(),
             },
         );
+    }
+
+    /// The same for an object that lies on the node.
+    pub fn watch_local(
+        &self,
+        local: &LocalObjects,
+        uid: &str,
+        (kind, namespace, name): (ObjectKind, &str, &str),
+        seen: Option<String>,
+    ) {
+        let key = (kind, namespace.to_owned(), name.to_owned(), Place::Node);
+        let mut entries = self.entries.lock();
+        if self.joins(&mut entries, &key, uid, &seen) {
+            return;
+        }
+        let follow = follow_local(
+            local.changes(),
+            key.clone(),
+            self.entries.clone(),
+            self.changes.clone(),
+        );
+        let entry = Entry {
+            uids: BTreeSet::from([uid.to_owned()]),
+            seen,
+            task: tokio::spawn(follow).abort_handle(),
+        };
+        entries.insert(key, entry);
+    }
+
+    /// Whether the object is watched already; the pod is told with the others from now on.
+    fn joins(&self, entries: &mut HashMap<Key, Entry>, key: &Key, uid: &str, seen: &Option<String>) -> bool {
+        let Some(entry) = entries.get_mut(key) else {
+            return false;
+        };
+        let new = entry.uids.insert(uid.to_owned());
+        // Between its read and now the others may have been told of a change.
+        if new && entry.seen != *seen {
+            // Full: the reader is behind, and what it has to do includes reading anew.
+            let _ = self.changes.try_send(uid.to_owned());
+        }
+        true
     }
 
     /// The pod is gone; watches that nobody needs any more end.
@@ -135,6 +178,26 @@ async fn follow<K>(
             if changes.send(uid).await.is_err() {
                 return;
             }
+        }
+    }
+}
+
+async fn follow_local(
+    mut objects: Changes,
+    key: Key,
+    entries: Arc<Mutex<HashMap<Key, Entry>>>,
+    changes: mpsc::Sender<String>,
+) {
+    let of_object = (key.0, key.1.clone(), key.2.clone());
+    loop {
+        let now = objects.version(&of_object);
+        for uid in changed(&key, &entries, now) {
+            if changes.send(uid).await.is_err() {
+                return;
+            }
+        }
+        if !objects.wait().await {
+            return;
         }
     }
 }

@@ -24,6 +24,10 @@ pub struct CheckArgs {
     /// Name of the node they are for [default: the host name in lower case].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Directory of ConfigMaps and Secrets that static pods may use on the node (orlop.dev/staticObjectsPath); manifests
+    /// may hold some as well then.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = crate::paths::STATIC_OBJECTS)]
+    pub static_objects: Option<PathBuf>,
     /// Fail on warnings too.
     #[arg(long)]
     pub strict: bool,

@@ -105,6 +105,10 @@ pub struct UpArgs {
     /// Name of the Node object [default: the host name in lower case].
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
+    /// Let static pods use ConfigMaps and Secrets that lie as manifests in this directory, or beside them in their own
+    /// [default: as the kubelet configuration says].
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = crate::paths::STATIC_OBJECTS)]
+    pub static_objects: Option<PathBuf>,
     /// Address that the API server listens on.
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     pub bind_address: IpAddr,

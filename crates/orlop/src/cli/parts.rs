@@ -49,6 +49,10 @@ pub struct KubeletArgs {
     /// Directory or file of static pods (overrides the configuration's staticPodPath).
     #[arg(long, value_name = "PATH")]
     pub pod_manifest_path: Option<PathBuf>,
+    /// Let static pods use ConfigMaps and Secrets that lie as manifests in this directory, or beside them in their own
+    /// (overrides the configuration's orlop.dev/staticObjectsPath).
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = crate::paths::STATIC_OBJECTS)]
+    pub static_objects: Option<PathBuf>,
     /// The agent's own directory.
     #[arg(long, value_name = "DIR")]
     pub root_dir: Option<PathBuf>,

@@ -1,5 +1,5 @@
 //! What `up` and `kubelet` share about starting the node agent.
-use crate::paths::Root;
+use crate::paths::{Root, STATIC_OBJECTS};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use orlop_cri::Remote;
@@ -73,6 +73,16 @@ pub fn configuration(root: &Root, given: Option<&Path>) -> Result<KubeletConfigu
     }
     check_machine(&configuration)?;
     Ok(configuration)
+}
+
+/// Takes the flag over the configuration; the usual place is below the root.
+pub fn use_static_objects(root: &Root, configuration: &mut KubeletConfiguration, given: Option<&Path>) {
+    let Some(path) = given else { return };
+    let path = match path.strip_prefix("/") {
+        Ok(below) if path == Path::new(STATIC_OBJECTS) => root.as_path().join(below),
+        _ => path.to_path_buf(),
+    };
+    configuration.static_objects_path = path.display().to_string();
 }
 
 /// What upstream's agent refuses to start on, unless it is told otherwise.

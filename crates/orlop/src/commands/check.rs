@@ -4,8 +4,9 @@ use crate::commands::agent::node_name;
 use crate::commands::listings::recorded_endpoint;
 use crate::paths::Root;
 use anyhow::{Context, Result, bail};
+use orlop_api::manifest::LocalObject;
 use orlop_cri::{Endpoint, Remote, RuntimeService};
-use orlop_kubelet::sources::check::{Finding, PathKind, Severity, World, check as find};
+use orlop_kubelet::sources::check::{Finding, PathKind, Severity, World, check as find, check_objects};
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ const RUNTIME_PATIENCE: Duration = Duration::from_millis(500);
 /// This machine.
 struct Here {
     images: Option<HashSet<String>>,
+    objects: Option<Vec<LocalObject>>,
 }
 
 impl World for Here {
@@ -33,6 +35,10 @@ impl World for Here {
     fn has_image(&self, image: &str) -> Option<bool> {
         let images = self.images.as_ref()?;
         Some(names(image).iter().any(|name| images.contains(name)))
+    }
+
+    fn objects(&self) -> Option<&[LocalObject]> {
+        self.objects.as_deref()
     }
 }
 
@@ -52,7 +58,9 @@ fn names(image: &str) -> Vec<String> {
 }
 
 /// Another machine, of which nothing is known.
-struct Elsewhere;
+struct Elsewhere {
+    objects: Option<Vec<LocalObject>>,
+}
 
 impl World for Elsewhere {
     fn path(&self, _: &str) -> Option<Option<PathKind>> {
@@ -61,23 +69,31 @@ impl World for Elsewhere {
     fn has_image(&self, _: &str) -> Option<bool> {
         None
     }
+    fn objects(&self) -> Option<&[LocalObject]> {
+        self.objects.as_deref()
+    }
 }
 
 pub async fn check(arguments: &CheckArgs) -> Result<()> {
     let mut files = Vec::new();
     for path in &arguments.paths {
-        for file in files_of(path)? {
-            let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            files.push((file, bytes));
-        }
+        files.extend(read(path)?);
     }
+    let (objects, wrong) = match &arguments.static_objects {
+        None => (None, Vec::new()),
+        Some(path) => {
+            let (objects, wrong) = check_objects(&read(path)?);
+            (Some(objects), wrong)
+        }
+    };
     let node_name = node_name(arguments.node_name.as_deref());
-    let findings = if arguments.elsewhere {
-        find(&files, &node_name, &Elsewhere)
+    let mut findings = wrong;
+    findings.extend(if arguments.elsewhere {
+        find(&files, &node_name, &Elsewhere { objects })
     } else {
         let images = images(&Root::new(arguments.root.root.as_deref())?).await;
-        find(&files, &node_name, &Here { images })
-    };
+        find(&files, &node_name, &Here { images, objects })
+    });
     let count = |severity| findings.iter().filter(|found| found.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     print(arguments.output, &findings, files.len());
@@ -92,6 +108,14 @@ fn print(output: Output, findings: &[Finding], files: usize) {
         Output::Text => findings.iter().for_each(|finding| println!("{finding}")),
         Output::Json => println!("{:#}", json!({"files": files, "findings": findings})),
     }
+}
+
+fn read(path: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let read = |file: PathBuf| {
+        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok((file, bytes))
+    };
+    files_of(path)?.into_iter().map(read).collect()
 }
 
 /// A file itself; of a directory what the agent reads.
@@ -149,6 +173,7 @@ mod tests {
         let images = ["docker.io/library/busybox:latest", "registry.local/a/b:1"];
         let here = Here {
             images: Some(images.map(str::to_owned).into()),
+            objects: None,
         };
         for (image, has) in [
             ("busybox", true),
@@ -158,6 +183,13 @@ mod tests {
         ] {
             assert_eq!(here.has_image(image), Some(has), "{image}");
         }
-        assert_eq!(Here { images: None }.has_image("busybox"), None);
+        assert_eq!(
+            Here {
+                images: None,
+                objects: None
+            }
+            .has_image("busybox"),
+            None
+        );
     }
 }

@@ -4,11 +4,14 @@ use crate::cli::DownArgs;
 use crate::lock::NodeLock;
 use crate::paths::Root;
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use kube::api::ObjectMeta;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use orlop_cri::containerd::ContainerdConfig;
-use orlop_cri::{Endpoint, Remote};
+use orlop_cri::{Endpoint, Remote, RuntimeService, v1};
+use orlop_kubelet::sources::order;
 use std::time::Duration;
 
 /// Grace of pods that have no say in it any more: the node is going.
@@ -31,11 +34,59 @@ pub async fn down(arguments: DownArgs) -> Result<()> {
     let endpoint = Endpoint::parse(&endpoint)?;
     if endpoint.socket().exists() {
         let runtime = Remote::connect_within(&endpoint, RUNTIME_PATIENCE).await?;
+        stop_in_reverse_order(&root, &runtime).await?;
         let stopped = orlop_cri::sweep::remove_all_pods(&runtime, POD_GRACE).await?;
         println!("{stopped} pods stopped");
     }
     orlop_kubelet::volumes::unmount_all(&root.kubelet())?;
     stop_containerd(&root).await
+}
+
+/// Ends static pods that others start after (`orlop.dev/after`) only when those have ended.
+async fn stop_in_reverse_order(root: &Root, runtime: &Remote) -> Result<()> {
+    let sandboxes = runtime.list_pod_sandboxes(None).await?;
+    let sandboxes: Vec<v1::PodSandbox> = sandboxes
+        .into_iter()
+        .filter(|sandbox| sandbox.state() == v1::PodSandboxState::SandboxReady)
+        .collect();
+    if !sandboxes
+        .iter()
+        .any(|sandbox| sandbox.annotations.contains_key(order::AFTER))
+    {
+        return Ok(());
+    }
+    let user = orlop_client::kubeconfig::user_name(&root.kubeconfig("kubelet"))?.unwrap_or_default();
+    let node_name = user.strip_prefix("system:node:").unwrap_or_default();
+    let pods: Vec<Pod> = sandboxes
+        .iter()
+        .map(|sandbox| pod_of(sandbox, node_name))
+        .collect();
+    let mut waves = order::reverse_waves(&pods.iter().collect::<Vec<_>>());
+    // The last ones end with everything else.
+    waves.pop();
+    for wave in waves {
+        let ids: Vec<&str> = wave.iter().map(|index| sandboxes[*index].id.as_str()).collect();
+        orlop_cri::sweep::stop_pods(runtime, &ids, POD_GRACE).await?;
+    }
+    Ok(())
+}
+
+/// A pod as far as its order goes.
+fn pod_of(sandbox: &v1::PodSandbox, node_name: &str) -> Pod {
+    let metadata = sandbox.metadata.clone().unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            name: Some(metadata.name),
+            namespace: Some(metadata.namespace),
+            annotations: Some(sandbox.annotations.clone().into_iter().collect()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec {
+            node_name: Some(node_name.to_owned()),
+            ..PodSpec::default()
+        }),
+        status: None,
+    }
 }
 
 /// Ends the orlop process that holds the root's lock and waits until it is gone.

@@ -3,6 +3,7 @@ use super::agent::{self, AgentOptions};
 use super::local_api;
 use crate::cli::KubeletArgs;
 use crate::detach::notify_ready;
+use crate::doctor::{Ask, warn_at_start};
 use crate::memory;
 use crate::paths::Root;
 use crate::signals;
@@ -27,6 +28,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
     if let Some(path) = &arguments.pod_manifest_path {
         configuration.static_pod_path = std::path::absolute(path)?.display().to_string();
     }
+    agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     for text in arguments
         .register_with_taints
         .iter()
@@ -39,6 +41,15 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         .container_runtime_endpoint
         .clone()
         .unwrap_or_else(|| configuration.container_runtime_endpoint.clone());
+    // Beside the start: pods do not wait for what is only told.
+    let (looked_at, runtime_endpoint) = (root.clone(), endpoint.clone());
+    tokio::spawn(async move {
+        let ask = Ask {
+            ports: &[],
+            runtime_endpoint: Some(&runtime_endpoint),
+        };
+        warn_at_start(&looked_at, ask).await;
+    });
     let remote = Remote::connect_within(&Endpoint::parse(&endpoint)?, RUNTIME_PATIENCE).await?;
     let kubelet_root = arguments.root_dir.clone().unwrap_or_else(|| root.kubelet());
     let cert_dir = arguments

@@ -56,6 +56,11 @@ fn row(manifest: &Value) -> Vec<String> {
         };
         (format!("{phase}{ready}"), String::new())
     };
+    let why = match (text("mirrorRefused"), why.is_empty()) {
+        (refused, _) if refused.is_empty() => why,
+        (refused, true) => format!("no mirror pod: {refused}"),
+        (refused, false) => format!("{why}; no mirror pod: {refused}"),
+    };
     vec![text("manifest"), pod, state, why]
 }
 
@@ -73,6 +78,8 @@ mod tests {
             {"manifest": "/m/d.yaml", "pod": "d-n1_default", "error": "line 3", "phase": "Running"},
             {"manifest": "/m/e.yaml~", "ignored": "a copy of /m/e.yaml"},
             {"manifest": "/m/f.yaml", "pod": "f-n1_default", "phase": "Failed", "reason": "OutOfcpu", "message": "no room"},
+            {"manifest": "/m/g.yaml", "pod": "g-n1_shop", "phase": "Running", "ready": true,
+             "mirrorRefused": "namespaces \"shop\" not found"},
         ]});
         let table = table(&status);
         let rows: Vec<Vec<&str>> = table
@@ -94,5 +101,9 @@ mod tests {
         assert_eq!(rows[3][3], "line 3 (an earlier version runs on)");
         assert_eq!(rows[4][2..], ["Ignored", "a copy of /m/e.yaml"]);
         assert_eq!(rows[5][2..], ["OutOfcpu", "no room"]);
+        assert_eq!(
+            rows[6][2..],
+            ["Running", "no mirror pod: namespaces \"shop\" not found"]
+        );
     }
 }

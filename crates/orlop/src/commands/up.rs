@@ -53,7 +53,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
-    let configuration = agent::configuration(&root, arguments.config.as_deref())?;
+    let mut configuration = agent::configuration(&root, arguments.config.as_deref())?;
+    agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     let endpoint = arguments.container_runtime_endpoint.as_deref();
     // The ports are this node's own by now.
     let ask = Ask {

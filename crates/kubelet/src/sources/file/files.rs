@@ -5,7 +5,7 @@ use super::super::{Snapshot, Source, placeholder, received};
 use super::leftover;
 use super::{FileSource, Scope};
 use k8s_openapi::api::core::v1::Pod;
-use orlop_api::manifest::{self, MANIFEST_BYTES_MAX, StaticOrigin};
+use orlop_api::manifest::{self, LocalObject, MANIFEST_BYTES_MAX, StaticOrigin};
 use orlop_api::pod::{full_name, uid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -19,6 +19,8 @@ struct Entry {
     digest: Option<u128>,
     /// The last good pod.
     pod: Option<Arc<Pod>>,
+    /// What lay beside it.
+    objects: Vec<LocalObject>,
     /// What is wrong with the content.
     error: Option<String>,
     /// What stands for it in the API while it never gave a pod.
@@ -132,9 +134,10 @@ impl Files {
         }
         let entry = self.entries.entry(path.clone()).or_default();
         entry.digest = digest;
-        match parse(&bytes, &path, &source.node_name) {
-            Ok(pod) => {
+        match parse(&bytes, &path, source) {
+            Ok((pod, objects)) => {
                 entry.error = None;
+                entry.objects = objects;
                 let stood_in = entry.placeholder.take().is_some();
                 let same = |old: &Arc<Pod>| old.metadata.uid == pod.metadata.uid && old.spec == pod.spec;
                 if entry.pod.as_ref().is_some_and(same) {
@@ -208,6 +211,11 @@ impl Files {
         }
     }
 
+    /// The ConfigMaps and Secrets that lie beside pods.
+    pub fn objects(&self) -> impl Iterator<Item = &LocalObject> {
+        self.entries.values().flat_map(|entry| &entry.objects)
+    }
+
     /// What became of each file.
     pub fn reports(&self) -> Reports {
         let report = |(path, entry): (&PathBuf, &Entry)| {
@@ -232,7 +240,7 @@ impl Files {
     }
 }
 
-fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(super) fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
         .take(MANIFEST_BYTES_MAX as u64)
@@ -240,18 +248,22 @@ fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8], path: &Path, node_name: &str) -> Result<Pod, String> {
+fn parse(bytes: &[u8], path: &Path, source: &FileSource) -> Result<(Pod, Vec<LocalObject>), String> {
     if bytes.len() >= MANIFEST_BYTES_MAX {
         return Err(format!(
             "the file has {MANIFEST_BYTES_MAX} bytes or more: a manifest must be smaller"
         ));
     }
     let origin = StaticOrigin {
-        node_name: node_name.to_owned(),
+        node_name: source.node_name.clone(),
         source: manifest::Source::File(path.to_path_buf()),
     };
+    if source.objects.is_some() {
+        let bundle = manifest::bundle(bytes, &origin).map_err(|error| error.to_string())?;
+        return Ok((received(bundle.examined.pod, Source::File), bundle.objects));
+    }
     let pod = manifest::static_pod(bytes, &origin).map_err(|error| error.to_string())?;
-    Ok(received(pod, Source::File))
+    Ok((received(pod, Source::File), Vec::new()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ fn source(path: &Path) -> FileSource {
         path: path.to_path_buf(),
         node_name: "node-a".into(),
         rescan: Duration::from_secs(20),
+        objects: None,
     }
 }
 
@@ -276,4 +277,42 @@ fn placeholder_stands_for_a_file_that_never_gave_a_pod_until_it_is_mended() {
         ["b-node-a_default"],
         "the last good version runs on"
     );
+}
+
+#[test]
+fn objects_beside_a_pod_come_and_change_with_its_file_where_they_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let pod = POD
+        .replace("NAME", "a")
+        .replace("image:", "envFrom: [{configMapRef: {name: m}}], image:");
+    let with = |value: &str| {
+        format!("{pod}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\ndata: {{k: {value}}}\n")
+    };
+    write(dir.path(), "a.yaml", &with("one"));
+    let mut refused = Files::default();
+    let (_, faults) = refused.read(&source(dir.path()), &Scope::All);
+    assert!(
+        faults[0].reason.contains("a static pod cannot use API objects"),
+        "{faults:?}"
+    );
+
+    let source = FileSource {
+        objects: Some(crate::environment::local::LocalObjects::default()),
+        ..source(dir.path())
+    };
+    let mut files = Files::default();
+    let (changed, faults) = files.read(&source, &Scope::All);
+    assert!(changed && faults.is_empty(), "{faults:?}");
+    assert_eq!(
+        (names(&files), files.objects().count()),
+        (vec!["a-node-a_default".to_owned()], 1)
+    );
+    let before = files.objects().next().unwrap().clone();
+    write(dir.path(), "a.yaml", &with("two"));
+    let (changed, _) = files.read(&source, &Scope::All);
+    assert!(!changed, "the pod is the same");
+    assert_ne!(*files.objects().next().unwrap(), before);
+    std::fs::remove_file(dir.path().join("a.yaml")).unwrap();
+    files.read(&source, &Scope::All);
+    assert_eq!(files.objects().count(), 0);
 }

@@ -4,10 +4,14 @@
 //! stays in force until the file is mended or removed; the fault is told once per version of the file.
 mod files;
 pub(super) mod leftover;
+mod objects;
+
+pub use objects::ObjectSource;
 
 use super::Snapshot;
 use super::fault::Fault;
 use super::report::ReportBoard;
+use crate::environment::local::{LocalObjects, Origin};
 use files::Files;
 use futures::{FutureExt, StreamExt};
 use inotify::{EventMask, Inotify, WatchMask};
@@ -32,6 +36,8 @@ pub struct FileSource {
     pub node_name: String,
     /// The rescan that finds what inotify missed (`fileCheckFrequency`).
     pub rescan: Duration,
+    /// Where ConfigMaps and Secrets go that lie beside pods in their manifests; `None`: they may not.
+    pub objects: Option<LocalObjects>,
 }
 
 /// Which files an event asks to be read.
@@ -63,6 +69,10 @@ impl FileSource {
             for fault in found {
                 // The receiver lives as long as the agent.
                 let _ = faults.send(fault).await;
+            }
+            if let Some(objects) = &self.objects {
+                // Before the pods that use them.
+                objects.replace(Origin::Manifests, files.objects());
             }
             reports.replace(|manifest| !manifest.contains("://"), files.reports());
             if (changed || first) && snapshots.send(files.snapshot()).await.is_err() {
@@ -180,6 +190,7 @@ mod tests {
             path: path.to_path_buf(),
             node_name: "node-a".into(),
             rescan: Duration::from_secs(20),
+            objects: None,
         }
     }
 

@@ -86,6 +86,13 @@ impl Eviction {
             message,
         );
         if rule.signal.pressure() == Pressure::Disk {
+            // The dead first: nobody misses them, and they keep images in use.
+            let _ = tokio::time::timeout(CLEAN_UP_MAX, self.orders.collect()).await;
+            let (_, due) = self.look(watch);
+            if !due.iter().any(|index| watch.rules[*index].signal == rule.signal) {
+                tracing::info!("dead containers removed for want of room");
+                return;
+            }
             // Everything that nobody uses; that it is little is no failure.
             let freed = self.images.round(Some(u64::MAX)).await;
             tracing::info!(?freed, "unused images removed for want of room");
