@@ -21,8 +21,8 @@ use crate::view::{NAME, NodeView, Pending, PodView, Takes};
 use crate::write;
 
 /// Bindings and conditions being written at the same time: enough to keep the server busy, few
-/// enough not to swamp it.
-const WRITES_MAX: usize = 64;
+/// enough not to swamp it; each takes a connection with its buffers.
+const WRITES_MAX: usize = 32;
 
 /// Why the scheduler stopped although nobody asked it to.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::StreamExt;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{ObjectReference, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -13,6 +13,7 @@ use orlop_api::placement::daemon::generate_name;
 use orlop_client::events::{EventType, Recorder};
 use orlop_client::informer::Lean;
 
+use super::slow_start::PARALLEL_MAX;
 use super::{Expectations, slow_start};
 use crate::api_error;
 use crate::cache::{Pod, PodView, cached};
@@ -101,7 +102,9 @@ impl OwnedPods<'_> {
                 Err(error) => written.create_error = written.create_error.or(Some(error)),
             }
         }
-        for answer in join_all(delete.iter().map(|pod| self.delete(pod))).await {
+        let deletions: Vec<_> = delete.iter().map(|pod| self.delete(pod)).collect();
+        let mut deletions = futures::stream::iter(deletions).buffer_unordered(PARALLEL_MAX);
+        while let Some(answer) = deletions.next().await {
             if let Err(error) = answer {
                 written.delete_error = written.delete_error.or(Some(error));
             }

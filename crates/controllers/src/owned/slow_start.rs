@@ -2,9 +2,13 @@
 
 use std::future::Future;
 
-use futures::future::join_all;
+use futures::StreamExt;
 
-/// Calls `act` with the numbers below `count`, in parallel batches of 1, 2, 4, 8 …, and stops after
+/// Calls that wait for their answer at the same time. Each takes a connection with its buffers, and a server of few
+/// processors answers no sooner if it is asked for more.
+pub const PARALLEL_MAX: usize = 32;
+
+/// Calls `act` with the numbers below `count`, in batches of 1, 2, 4, 8 …, [`PARALLEL_MAX`] at the same time, and stops after
 /// the first batch with an error. Returns the answers and how many were not tried.
 pub async fn slow_start<A, E, F>(count: usize, act: impl Fn(usize) -> F) -> (Vec<Result<A, E>>, usize)
 where
@@ -15,7 +19,11 @@ where
     let mut size = 1;
     while next < count {
         let end = count.min(next + size);
-        let batch = join_all((next..end).map(&act)).await;
+        let calls: Vec<F> = (next..end).map(&act).collect();
+        let batch: Vec<Result<A, E>> = futures::stream::iter(calls)
+            .buffered(PARALLEL_MAX)
+            .collect()
+            .await;
         next = end;
         size *= 2;
         let failed = batch.iter().any(Result::is_err);
