@@ -9,12 +9,12 @@ pub fn init(verbosity: u8) {
         4..=5 => "debug",
         _ => "trace",
     };
-    // What lies below our own crates speaks up only when asked, or when something is wrong; that a server is asked before
-    // it is trusted is how machines join.
+    // What lies below our own crates speaks up only when asked, or when something is wrong. What becomes of a request, whoever
+    // made it says.
     let default = format!(
         "warn,orlop={level},orlop_api={level},orlop_apiserver={level},orlop_client={level},\
          orlop_controllers={level},orlop_cri={level},orlop_etcd={level},orlop_kubelet={level},orlop_pki={level},\
-         orlop_scheduler={level},orlop_store={level},kube_client::client::tls=error"
+         orlop_scheduler={level},orlop_store={level},kube_client::client=off"
     );
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
