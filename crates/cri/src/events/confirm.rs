@@ -3,11 +3,13 @@ use crate::{RuntimeService, v1};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Waits between looks at the runtime's status, doubled each time. The runtime writes the exit down within a few
-/// milliseconds of telling it and sends nothing more when it has.
+/// Waits between looks at the runtime's status, doubled each time up to the longest. The runtime writes the exit down
+/// within a few milliseconds of telling it and sends nothing more when it has; but of a container that ended while it was
+/// being started, only once `StartContainer` has returned, which on a busy machine takes seconds.
 const LOOK_FIRST: Duration = Duration::from_millis(1);
-/// Looks in all: about two seconds. After that the event is told anyway.
-const LOOKS_MAX: u32 = 11;
+const LOOK_LONGEST: Duration = Duration::from_secs(1);
+/// Looks in all: about two minutes, as long as a start may take. After that the event is told anyway.
+const LOOKS_MAX: u32 = 130;
 
 /// Gives the event back when the runtime's status agrees that the container (or sandbox) ended.
 pub(super) async fn exit(runtime: Arc<dyn RuntimeService>, event: RuntimeEvent) -> RuntimeEvent {
@@ -17,7 +19,7 @@ pub(super) async fn exit(runtime: Arc<dyn RuntimeService>, event: RuntimeEvent) 
             break;
         }
         tokio::time::sleep(wait).await;
-        wait *= 2;
+        wait = (wait * 2).min(LOOK_LONGEST);
     }
     event
 }

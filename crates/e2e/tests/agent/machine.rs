@@ -112,6 +112,8 @@ fn full_disk_of_the_agent_stops_no_pod_and_new_ones_start_when_there_is_space() 
         while file.write_all(&block).is_ok() {}
         block.truncate(block.len() / 2);
     }
+    // What is removed while it is open is still there.
+    drop(file);
 
     write(&node, &pod("waiting", container("c")));
     let name = format!("waiting-{}", node.name);
