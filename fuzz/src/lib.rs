@@ -1,0 +1,2 @@
+//! The targets; see `targets`.
+pub mod targets;
