@@ -64,6 +64,7 @@ test: deps ## Run all tests, end-to-end ones included
 	$(CARGO) build --locked --bin orlop --bin orlop-lab --bin xtask
 	$(CARGO) test --locked --workspace
 	ORLOP_TEST_STORE=etcd $(CARGO) test --locked --workspace --test api
+	ORLOP_TEST_KUBECTL=newest $(CARGO) test --locked --workspace --test kubectl --test streams
 
 .PHONY: bench
 bench: build images ## Print each figure beside its reference

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Directory of the binaries that cargo built beside this test.
-fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     let mut path = std::env::current_exe().expect("a test knows its own path");
     path.pop();
     if path.ends_with("deps") {

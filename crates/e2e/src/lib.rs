@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 mod binaries;
 mod cleanup;
+mod clients;
 mod cluster;
 mod containerd;
 mod control_plane;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use binaries::{images, orlop};
 pub use cleanup::mounted_below;
+pub use clients::Clients;
 pub use cluster::{CONTROL_PLANE, Cluster};
 pub use containerd::SeparateContainerd;
 pub use control_plane::ControlPlane;
