@@ -52,7 +52,7 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
         "v1",
         types! {
             core::v1 {
-                Binding, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim,
+                Binding, ComponentStatus, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim,
                 Pod, PodTemplate, ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
             }
             authentication::v1 { TokenRequest }

@@ -1,7 +1,6 @@
 //! A control plane without a node: API server in memory, controllers, scheduler, each a process of its own.
 use crate::{Kubectl, Part, eventually, free_port};
 use orlop_pki::{Authority, Identity, Kubeconfig};
-use std::path::Path;
 use tempfile::TempDir;
 
 /// A running control plane; its parts end when it is dropped.

@@ -90,6 +90,8 @@ pub struct Manager {
     held: HashMap<String, String>,
     /// Static pods that were stopped because the node was going down.
     shut_down: HashSet<String>,
+    /// Pods that have a new life before them: the runtime still holds what they left.
+    lived: HashSet<String>,
     /// Who waits for dead containers to be gone.
     collecting: Vec<oneshot::Sender<()>>,
     /// Who waits for a pod's end.
@@ -133,6 +135,7 @@ impl Manager {
             making_room: HashMap::new(),
             held: HashMap::new(),
             shut_down: HashSet::new(),
+            lived: HashSet::new(),
             collecting: Vec::new(),
             awaited: HashMap::new(),
             room_made: false,
@@ -564,9 +567,13 @@ impl Manager {
             full_name: full_name(&pod),
             is_static,
         };
+        let mut worker = Worker::new(self.agent.clone(), pod, seen, mailbox);
+        if self.lived.remove(&id) {
+            worker.read_first();
+        }
         self.workers.insert(id.clone(), working);
         self.set_stage(&id, Stage::Running);
-        self.spawn(Worker::new(self.agent.clone(), pod, seen, mailbox).run());
+        self.spawn(worker.run());
     }
 
     /// An API pod that holds nothing on this node any more and never will: only its object is left to be settled.
@@ -691,11 +698,18 @@ impl Manager {
                 let is_static = wanted.source != Source::Api;
                 let restarted = &self.agent.metrics.restarted_pods;
                 restarted.get_or_create(&is_static.into()).inc();
+                self.lived.insert(id.to_owned());
             }
             // A shutdown that is called off was the only thing in its way.
-            Some(wanted) if was_shut_down => wanted.stage = Stage::Rejected,
+            Some(wanted) if was_shut_down => {
+                wanted.stage = Stage::Rejected;
+                self.lived.insert(id.to_owned());
+            }
             Some(wanted) => wanted.stage = Stage::Over,
-            None => self.agent.board.forget(id),
+            None => {
+                self.lived.remove(id);
+                self.agent.board.forget(id);
+            }
         }
     }
 

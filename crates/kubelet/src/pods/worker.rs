@@ -101,6 +101,11 @@ impl Worker {
         }
     }
 
+    /// Has the runtime read before anything is made: an earlier worker may have left something of this pod there.
+    pub fn read_first(&mut self) {
+        self.fresh = false;
+    }
+
     /// Runs until the pod holds nothing on the node any more.
     pub async fn run(mut self) {
         self.agent.owners.note(uid(&self.pod), self.seen.ids());
