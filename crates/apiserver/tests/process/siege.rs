@@ -14,13 +14,13 @@ use tokio_rustls::client::TlsStream;
 
 const IDLE_CONNECTIONS: usize = 10_000;
 /// Connections that are opened at the same time: fewer than a listening socket lets wait.
-const AT_ONCE: usize = 500;
+const AT_ONCE: usize = 100;
 /// What a connection that has said nothing may cost.
 const IDLE_BYTES_MAX: u64 = 24 << 10;
 /// How long somebody else waits for an answer meanwhile.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// The server's limit on handshakes, and what a busy machine takes to tell ten thousand clients of it.
-const DROPPED_WITHIN: Duration = Duration::from_secs(120);
+const DROPPED_WITHIN: Duration = Duration::from_secs(60);
 const SLOW_CONNECTIONS: usize = 300;
 /// Beyond the connection itself: a head or a body that is not there yet.
 const SLOW_BYTES_MAX: u64 = 256 << 10;
