@@ -6,6 +6,7 @@
 
 mod key;
 mod lean;
+mod source;
 mod store;
 
 pub use key::ObjectKey;
@@ -16,13 +17,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use source::Told;
 use store::version_of;
 
 /// What is remembered of an object: as little as its readers need.
@@ -127,46 +128,34 @@ impl<P: Projection> Informer<P> {
         <P::Object as Resource>::DynamicType: Clone,
     {
         let _ = self.started.set(());
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
         let mut listed: HashSet<ObjectKey> = HashSet::new();
-        let mut failing = false;
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    failing = false;
-                    self.take(event, &mut listed);
-                }
-                Err(error) => {
-                    // One line when it starts failing, not one a retry.
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(kind = std::any::type_name::<P::Object>(), %error, "watch failed, retrying");
-                    }
-                }
-            }
-        }
+        source::follow(api, &config, |told| self.take(told, &mut listed)).await;
     }
 
-    fn take(&self, event: watcher::Event<P::Object>, listed: &mut HashSet<ObjectKey>) {
-        match event {
-            watcher::Event::Init => listed.clear(),
-            watcher::Event::InitApply(object) => {
+    fn take(&self, told: Told<P::Object>, listed: &mut HashSet<ObjectKey>) {
+        match told {
+            Told::Listing => listed.clear(),
+            Told::Listed(object) => {
                 listed.insert(ObjectKey::of(&object));
                 self.tell_metadata(&MetadataEvent::Applied(object.meta()));
                 self.tell(self.store.put(object, true));
             }
-            watcher::Event::InitDone => {
-                self.tell(self.store.retain(listed));
+            Told::ListEnd(version) => {
+                let gone = self.store.retain(listed);
+                self.store.reached(version);
+                self.tell(gone);
                 *listed = HashSet::new();
                 self.synced.send_replace(true);
             }
-            watcher::Event::Apply(object) => {
+            Told::Applied(object) => {
                 self.tell_metadata(&MetadataEvent::Applied(object.meta()));
                 self.tell(self.store.put(object, false));
             }
-            watcher::Event::Delete(object) => {
+            Told::Deleted(object) => {
                 let change = self.store.remove(&ObjectKey::of(&object), version_of(&object));
                 self.tell(change);
             }
+            Told::Reached(version) => self.store.reached(version),
         }
     }
 
@@ -262,19 +251,20 @@ mod tests {
             log.lock().unwrap().push(format!("{sign}{}", change.latest().key));
         });
         let mut listed = HashSet::new();
-        for event in [
-            watcher::Event::Init,
-            watcher::Event::InitApply(pod("a", "1", 1, None)),
-            watcher::Event::InitApply(pod("b", "2", 2, None)),
-            watcher::Event::InitDone,
-            watcher::Event::Init,
-            watcher::Event::InitApply(pod("b", "2", 2, None)),
-            watcher::Event::InitDone,
+        for told in [
+            Told::Listing,
+            Told::Listed(pod("a", "1", 1, None)),
+            Told::Listed(pod("b", "2", 2, None)),
+            Told::ListEnd(2),
+            Told::Listing,
+            Told::Listed(pod("b", "2", 2, None)),
+            Told::ListEnd(5),
         ] {
-            informer.take(event, &mut listed);
+            informer.take(told, &mut listed);
         }
         assert!(informer.has_synced());
         assert_eq!(*seen.lock().unwrap(), ["+ns/a", "+ns/b", "-ns/a"]);
         assert_eq!(names(&informer.store().all()), ["ns/b"]);
+        assert_eq!(informer.store().resource_version(), 5, "nothing came between");
     }
 }

@@ -126,9 +126,14 @@ impl<P: Projection> Store<P> {
         self.len() == 0
     }
 
-    /// The highest resource version seen on an object of this kind: whether an own write has come back.
+    /// Up to which version all is known of this kind: whether an own write has come back.
     pub fn resource_version(&self) -> u64 {
         self.read().resource_version
+    }
+
+    /// All is known up to this version; a lower one means that the server has lost what was seen.
+    pub(super) fn reached(&self, version: u64) {
+        self.write().resource_version = version;
     }
 
     /// Takes an object over. Returns no change when it is already known in this version.
