@@ -1,5 +1,6 @@
 //! Who is where: for each node the pods that hold a part of it, those just assumed included.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -7,6 +8,9 @@ use orlop_api::placement::NodeUsage;
 use orlop_api::pod::resources;
 use orlop_client::informer::{Cached, ObjectKey};
 
+use jiff::Timestamp;
+
+use crate::traits::Traits;
 use crate::view::{NodeView, Takes};
 
 /// A pod on a node.
@@ -20,6 +24,26 @@ pub struct Holder {
     pub terminating: bool,
     /// What it takes.
     pub takes: Takes,
+    /// Its labels, and what company it wants.
+    pub traits: Arc<Traits>,
+    /// Since when it runs.
+    pub started: Option<Timestamp>,
+}
+
+impl Holder {
+    /// Whether its rules may concern others.
+    fn is_picky(&self) -> bool {
+        !(self.traits.anti_affinity.is_empty() && self.traits.preferred.is_empty())
+    }
+}
+
+/// A pod for which room was made on a node, until it is there.
+#[derive(Debug, Clone)]
+pub struct Nominee {
+    /// Its priority: lesser pods leave the room to it.
+    pub priority: i32,
+    /// What it will take.
+    pub takes: Takes,
 }
 
 #[derive(Debug, Default)]
@@ -27,8 +51,16 @@ struct Entry {
     /// `None` while only pods of that node are known.
     node: Option<Arc<Cached<NodeView>>>,
     holders: HashMap<ObjectKey, Holder>,
+    /// Who is to come.
+    nominees: BTreeMap<ObjectKey, Nominee>,
     /// The sum of `holders`; `None` after one left.
     usage: Option<NodeUsage>,
+}
+
+impl Entry {
+    fn is_unused(&self) -> bool {
+        self.node.is_none() && self.holders.is_empty() && self.nominees.is_empty()
+    }
 }
 
 /// The nodes and what is taken of them.
@@ -38,6 +70,10 @@ pub struct Cluster {
     nodes: usize,
     /// Where each holder is.
     places: HashMap<ObjectKey, Arc<str>>,
+    /// Where each nominee is to be.
+    nominations: HashMap<ObjectKey, Arc<str>>,
+    /// How many holders have rules that concern others.
+    picky: usize,
 }
 
 /// A node to be judged.
@@ -51,6 +87,21 @@ pub struct Candidate<'a> {
     pub usage: &'a NodeUsage,
     /// By whom.
     pub holders: &'a HashMap<ObjectKey, Holder>,
+    /// For whom room was made there.
+    pub nominees: &'a BTreeMap<ObjectKey, Nominee>,
+}
+
+impl Candidate<'_> {
+    /// What counts as taken for a pod of that priority: room made for others that are as important isn't free.
+    pub fn usage_for<'a>(&'a self, pod: &ObjectKey, priority: i32) -> Cow<'a, NodeUsage> {
+        let mut usage = Cow::Borrowed(self.usage);
+        for (key, nominee) in self.nominees {
+            if key != pod && nominee.priority >= priority && !self.holders.contains_key(key) {
+                add(usage.to_mut(), &nominee.takes);
+            }
+        }
+        usage
+    }
 }
 
 impl Cluster {
@@ -68,7 +119,7 @@ impl Cluster {
             if entry.node.take().is_some() {
                 self.nodes -= 1;
             }
-            if entry.holders.is_empty() {
+            if entry.is_unused() {
                 self.entries.remove(name);
             }
         }
@@ -84,10 +135,13 @@ impl Cluster {
                 .is_some_and(|known| known.takes == holder.takes)
         {
             // The usual case: what was assumed came true.
-            entry.holders.insert(pod.clone(), holder);
+            self.picky += usize::from(holder.is_picky());
+            let known = entry.holders.insert(pod.clone(), holder);
+            self.picky -= usize::from(known.is_some_and(|known| known.is_picky()));
             return;
         }
         self.release(pod);
+        self.picky += usize::from(holder.is_picky());
         self.places.insert(pod.clone(), node.clone());
         let entry = self.entries.entry(node.clone()).or_default();
         if let Some(usage) = &mut entry.usage {
@@ -100,13 +154,38 @@ impl Cluster {
     pub fn release(&mut self, pod: &ObjectKey) -> Option<Arc<str>> {
         let node = self.places.remove(pod)?;
         if let Some(entry) = self.entries.get_mut(&node) {
-            entry.holders.remove(pod);
+            let known = entry.holders.remove(pod);
+            self.picky -= usize::from(known.is_some_and(|known| known.is_picky()));
             entry.usage = None;
-            if entry.node.is_none() && entry.holders.is_empty() {
+            if entry.is_unused() {
                 self.entries.remove(&node);
             }
         }
         Some(node)
+    }
+
+    /// Room is made for a pod on `node`; `None` if it no longer waits for any. The node where room was made before.
+    pub fn nominate(&mut self, pod: &ObjectKey, nominee: Option<(Arc<str>, Nominee)>) -> Option<Arc<str>> {
+        let before = self.nominations.remove(pod);
+        if let Some(before) = &before
+            && let Some(entry) = self.entries.get_mut(before)
+        {
+            entry.nominees.remove(pod);
+            if entry.is_unused() {
+                self.entries.remove(before);
+            }
+        }
+        if let Some((node, nominee)) = nominee {
+            let entry = self.entries.entry(node.clone()).or_default();
+            entry.nominees.insert(pod.clone(), nominee);
+            self.nominations.insert(pod.clone(), node);
+        }
+        before
+    }
+
+    /// Whether some pod has rules about which others may be near it.
+    pub fn has_picky_pods(&self) -> bool {
+        self.picky > 0
     }
 
     /// Number of nodes.
@@ -148,6 +227,7 @@ impl Entry {
             node: self.node.as_deref()?,
             usage: self.usage.as_ref()?,
             holders: &self.holders,
+            nominees: &self.nominees,
         })
     }
 }
@@ -166,6 +246,28 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn room_made_for_a_pod_is_kept_from_lesser_ones_until_it_is_there() {
+        let nodes = Store::<NodeView>::new();
+        nodes.apply(serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap());
+        let mut cluster = Cluster::default();
+        cluster.put_node(nodes.all()[0].clone());
+        let nominee = Nominee {
+            priority: 5,
+            takes: Takes::default(),
+        };
+        let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
+        cluster.nominate(&a, Some(("n".into(), nominee)));
+        let mut taken = |pod: &ObjectKey, priority: i32| {
+            let candidate = cluster.candidate("n").unwrap();
+            candidate.usage_for(pod, priority).pods
+        };
+        assert_eq!((taken(&b, 5), taken(&b, 6), taken(&a, 5)), (1, 0, 0));
+        cluster.nominate(&a, None);
+        assert_eq!(cluster.candidate("n").unwrap().usage_for(&b, 0).pods, 0);
+        assert!(cluster.nominations.is_empty());
+    }
+
+    #[test]
     fn what_pods_take_follows_them() {
         let nodes = Store::<NodeView>::new();
         nodes.apply(serde_json::from_value(json!({"metadata": {"name": "n"}})).unwrap());
@@ -175,6 +277,8 @@ mod tests {
             priority: 0,
             terminating: false,
             takes: Takes::default(),
+            traits: Arc::default(),
+            started: None,
         };
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
         cluster.hold(&a, &"n".into(), holder());

@@ -7,8 +7,9 @@ use orlop_client::informer::{Cached, Lean, ObjectKey, Projection};
 use std::sync::Arc;
 
 use crate::cluster::{Cluster, Holder};
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, Judge, decide};
 use crate::view::{NodeView, Pending, PodView};
+use crate::world::World;
 
 /// What one node says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,9 +35,13 @@ pub struct Answer {
 
 /// Asks all of `nodes`, of which `pods` take parts; `None` if the pod doesn't wait for this scheduler.
 pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Option<Answer> {
-    let PodView::Pending(pending) = PodView::project(Lean(pod.clone())) else {
+    let key = ObjectKey::of(pod);
+    let PodView::Pending(mut pending) = PodView::project(Lean(pod.clone())) else {
         return None;
     };
+    // Volumes weren't asked for.
+    pending.claims.clear();
+    let world = World::default();
     let mut cluster = Cluster::default();
     for node in nodes {
         cluster.put_node(seen::<NodeView>(Lean(node.clone())));
@@ -48,6 +53,8 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
             priority,
             terminating,
             takes,
+            traits,
+            started,
         } = &other.object
         {
             let holder = Holder {
@@ -55,11 +62,13 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
                 priority: *priority,
                 terminating: *terminating,
                 takes: takes.clone(),
+                traits: traits.clone(),
+                started: *started,
             };
             cluster.hold(&other.key, node, holder);
         }
     }
-    let (chosen, message) = match decide(&pending, &mut cluster) {
+    let (chosen, message) = match decide(&key, &pending, &mut cluster, &world) {
         Decision::Bind(node) => (Some(node.to_string()), None),
         Decision::Unschedulable(refusals) => (None, Some(refusals.without_preemption())),
     };
@@ -68,9 +77,10 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
         .filter_map(|node| node.metadata.name.as_deref())
         .collect();
     names.sort_unstable();
+    let judge = Judge::of(&key, &pending, &mut cluster, &world).ok()?;
     let nodes = names
         .into_iter()
-        .filter_map(|name| of_node(&pending, &mut cluster, name))
+        .filter_map(|name| of_node(&judge, &pending, &mut cluster, name))
         .collect();
     Some(Answer {
         chosen,
@@ -79,7 +89,7 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
     })
 }
 
-fn of_node(pod: &Pending, cluster: &mut Cluster, name: &str) -> Option<NodeAnswer> {
+fn of_node(judge: &Judge<'_>, pod: &Pending, cluster: &mut Cluster, name: &str) -> Option<NodeAnswer> {
     let answer = |rule, why| {
         Some(NodeAnswer {
             node: name.to_owned(),
@@ -98,7 +108,7 @@ fn of_node(pod: &Pending, cluster: &mut Cluster, name: &str) -> Option<NodeAnswe
     }
     let candidate = cluster.candidate(name)?;
     let node = &candidate.node.node;
-    let reasons = placement::node_filters(&pod.spec, node, candidate.usage);
+    let reasons = judge.reasons(&candidate);
     let Some(first) = reasons.first() else {
         return answer(None, "it fits".to_owned());
     };

@@ -2,8 +2,9 @@
 //! become the event and the condition of a pod that fits nowhere.
 //!
 //! # Tasks
-//! - two informers (pods, nodes) feed [`cluster`] (who is where, what is free) and [`queue`] (who
-//!   waits, and for what);
+//! - informers of pods and nodes feed [`cluster`] (who is where, what is free) and [`queue`] (who
+//!   waits, and for what), those of namespaces, disruption budgets and volumes the
+//!   [`world`];
 //! - the scheduling loop (`run`) takes the pod with the highest priority, asks [`decide`], assumes
 //!   the result at once and goes on;
 //! - short tasks write: bindings ([`write`]), conditions and events.
@@ -13,6 +14,7 @@
 //! for which nothing relevant has changed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod affinity;
 mod cluster;
 mod decide;
 pub mod explain;
@@ -21,9 +23,13 @@ mod metrics;
 mod preempt;
 mod queue;
 mod run;
+mod spread;
 #[cfg(test)]
 mod testing;
+mod traits;
 mod view;
+mod volumes;
+mod world;
 mod write;
 
 pub use run::{SchedulerError, run, run_measured};

@@ -15,6 +15,8 @@ pub struct Refusals {
     nodes: usize,
     reasons: BTreeMap<String, usize>,
     helpful: usize,
+    /// Why no node was asked at all.
+    whole: Option<String>,
 }
 
 impl Refusals {
@@ -23,6 +25,14 @@ impl Refusals {
         Self {
             nodes,
             ..Self::default()
+        }
+    }
+
+    /// None of `nodes` nodes could do, whatever it is like.
+    pub fn whole(nodes: usize, why: String) -> Self {
+        Self {
+            whole: Some(why),
+            ..Self::of(nodes)
         }
     }
 
@@ -58,10 +68,18 @@ impl Refusals {
         )
     }
 
+    /// The message when the pod may not, or doesn't want to, have room made for it.
+    pub fn not_eligible(&self, why: &str) -> String {
+        format!("{} preemption: {why}", self.without_preemption())
+    }
+
     /// The message while room is being made.
     pub fn without_preemption(&self) -> String {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".to_owned();
+        }
+        if let Some(why) = &self.whole {
+            return format!("0/{} nodes are available: {why}.", self.nodes);
         }
         self.sentence(
             self.reasons
@@ -116,5 +134,10 @@ mod tests {
              preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
         );
         assert_eq!(Refusals::of(0).message(), "no nodes available to schedule pods");
+        assert_eq!(
+            Refusals::whole(2, "pod has unbound immediate PersistentVolumeClaims".to_owned()).message(),
+            "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims. \
+             preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+        );
     }
 }

@@ -1,12 +1,18 @@
 //! Which pods would have to go so that one of higher priority fits (contract §6.9). Pure.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
-use orlop_api::placement::{self, NodeUsage, Reason};
+use jiff::Timestamp;
+use orlop_api::placement::{NodeUsage, Reason};
 use orlop_client::informer::ObjectKey;
 
+use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster, Holder, add};
+use crate::decide::Judge;
+use crate::spread::Spread;
 use crate::view::Pending;
+use crate::world::World;
 
 /// The pods to evict from one node.
 #[derive(Debug, Clone)]
@@ -15,8 +21,21 @@ pub struct Preemption {
     pub node: Arc<str>,
     /// Who goes, lowest priority first.
     pub victims: Vec<(ObjectKey, Arc<str>)>,
-    /// Highest priority among them, sum of priorities, count: less is better, in this order.
-    cost: (i32, i64, usize),
+    /// Pods of lower priority for which room was made there in vain.
+    pub displaced: Vec<ObjectKey>,
+    cost: Cost,
+}
+
+/// What evicting costs: less is better, in this order.
+#[derive(Debug, Clone, PartialEq, PartialOrd)]
+struct Cost {
+    /// Victims whose budget doesn't allow it.
+    violations: usize,
+    highest: i32,
+    sum: i64,
+    victims: usize,
+    /// The one that runs for longest of the most important victims started so long ago: later is better.
+    earliest: Reverse<Option<Timestamp>>,
 }
 
 /// What preemption can do for a pod that fits nowhere.
@@ -24,16 +43,16 @@ pub struct Preemption {
 pub enum Outcome {
     /// Nothing.
     Impossible,
-    /// Room is being made already: victims of an earlier attempt are on their way out.
-    Underway,
+    /// The pod doesn't want it, or has to wait: for that reason.
+    NotEligible(&'static str),
     /// Evict these.
     Evict(Preemption),
 }
 
 /// Finds the cheapest victims.
-pub fn preempt(pod: &Pending, cluster: &mut Cluster) -> Outcome {
+pub fn preempt(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &World) -> Outcome {
     if pod.spec.preemption_policy.as_deref() == Some("Never") {
-        return Outcome::Impossible;
+        return Outcome::NotEligible("not eligible due to preemptionPolicy=Never.");
     }
     let priority = pod.spec.priority.unwrap_or(0);
     if let Some(nominated) = &pod.nominated
@@ -43,11 +62,14 @@ pub fn preempt(pod: &Pending, cluster: &mut Cluster) -> Outcome {
             .values()
             .any(|holder| holder.terminating && holder.priority < priority)
     {
-        return Outcome::Underway;
+        return Outcome::NotEligible("not eligible due to terminating pod on the nominated node.");
     }
+    let Ok(judge) = Judge::of(key, pod, cluster, world) else {
+        return Outcome::Impossible;
+    };
     let mut best: Option<Preemption> = None;
     let mut look = |candidate: &Candidate<'_>| {
-        if let Some(found) = victims(pod, priority, candidate)
+        if let Some(found) = victims(key, &judge, candidate, world)
             && best.as_ref().is_none_or(|best| found.cost < best.cost)
         {
             best = Some(found);
@@ -66,9 +88,41 @@ pub fn preempt(pod: &Pending, cluster: &mut Cluster) -> Outcome {
     best.map_or(Outcome::Impossible, Outcome::Evict)
 }
 
-fn victims(pod: &Pending, priority: i32, candidate: &Candidate<'_>) -> Option<Preemption> {
-    let node = &candidate.node.node;
-    let reasons = placement::node_filters(&pod.spec, node, candidate.usage);
+/// A node on which pods are tried out being away.
+struct Trial<'a, 'b> {
+    judge: &'a Judge<'b>,
+    candidate: &'a Candidate<'a>,
+    usage: NodeUsage,
+    company: Option<Company<'b>>,
+    spread: Option<Spread<'b>>,
+}
+
+impl Trial<'_, '_> {
+    /// A pod leaves (-1) or stays after all (1). What it takes is counted by the caller when it leaves.
+    fn count(&mut self, key: &ObjectKey, holder: &Holder, times: i64) {
+        if let Some(company) = &mut self.company {
+            company.count(self.candidate.node, key, holder, times);
+        }
+        if let Some(spread) = &mut self.spread {
+            spread.count(self.candidate.node, key, holder, times);
+        }
+    }
+
+    fn fits(&self, usage: &NodeUsage) -> bool {
+        let node = self.candidate.node;
+        self.judge
+            .fits(node, usage, self.spread.as_ref(), self.company.as_ref())
+    }
+}
+
+fn victims(
+    key: &ObjectKey,
+    judge: &Judge<'_>,
+    candidate: &Candidate<'_>,
+    world: &World,
+) -> Option<Preemption> {
+    let priority = judge.priority();
+    let reasons = judge.reasons(candidate);
     if reasons.is_empty() || !reasons.iter().all(Reason::preemption_helps) {
         return None;
     }
@@ -79,32 +133,75 @@ fn victims(pod: &Pending, priority: i32, candidate: &Candidate<'_>) -> Option<Pr
     if lower.is_empty() {
         return None;
     }
-    let mut usage = NodeUsage::default();
-    others
-        .iter()
-        .for_each(|(_, holder)| add(&mut usage, &holder.takes));
-    let fits = |usage: &NodeUsage| placement::node_filters(&pod.spec, node, usage).is_empty();
-    if !fits(&usage) {
+    let mut trial = Trial {
+        judge,
+        candidate,
+        usage: NodeUsage::default(),
+        company: judge.company.clone(),
+        spread: judge.spread.clone(),
+    };
+    for (_, holder) in &others {
+        add(&mut trial.usage, &holder.takes);
+    }
+    for (nominated, nominee) in candidate.nominees {
+        if nominated != key && nominee.priority >= priority && !candidate.holders.contains_key(nominated) {
+            add(&mut trial.usage, &nominee.takes);
+        }
+    }
+    for (key, holder) in &lower {
+        trial.count(key, holder, -1);
+    }
+    if !trial.fits(&trial.usage) {
         return None;
     }
-    // Spare the most important ones that needn't go.
-    lower.sort_by(|(a_key, a), (b_key, b)| b.priority.cmp(&a.priority).then_with(|| a_key.cmp(b_key)));
+    // Spare those that a budget protects, then the most important ones, then those that run for longest.
+    let order = |(a_key, a): &(&ObjectKey, &Holder), (b_key, b): &(&ObjectKey, &Holder)| {
+        b.priority
+            .cmp(&a.priority)
+            .then_with(|| match (a.started, b.started) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (a, b) => b.is_some().cmp(&a.is_some()),
+            })
+            .then_with(|| a_key.cmp(b_key))
+    };
+    lower.sort_by(order);
+    let protected = world.protected(lower.iter().map(|(key, holder)| (*key, &holder.traits.labels)));
+    lower.sort_by_key(|(key, _)| !protected.contains(*key));
     let mut victims: Vec<(&ObjectKey, &Holder)> = Vec::new();
     for (key, holder) in lower {
-        let mut with = usage.clone();
+        let mut with = trial.usage.clone();
         add(&mut with, &holder.takes);
-        if fits(&with) {
-            usage = with;
+        trial.count(key, holder, 1);
+        if trial.fits(&with) {
+            trial.usage = with;
         } else {
+            trial.count(key, holder, -1);
             victims.push((key, holder));
         }
     }
+    let violations = victims.iter().filter(|(key, _)| protected.contains(*key)).count();
+    victims.sort_by(order);
     victims.reverse();
     let highest = victims.iter().map(|(_, holder)| holder.priority).max()?;
-    let sum = victims.iter().map(|(_, holder)| i64::from(holder.priority)).sum();
+    let earliest = victims
+        .iter()
+        .filter(|(_, holder)| holder.priority == highest)
+        .filter_map(|(_, holder)| holder.started)
+        .min();
+    let lesser = candidate
+        .nominees
+        .iter()
+        .filter(|(_, nominee)| nominee.priority < priority);
     Some(Preemption {
         node: candidate.name.clone(),
-        cost: (highest, sum, victims.len()),
+        displaced: lesser.map(|(key, _)| key.clone()).collect(),
+        cost: Cost {
+            violations,
+            highest,
+            sum: victims.iter().map(|(_, holder)| i64::from(holder.priority)).sum(),
+            victims: victims.len(),
+            earliest: Reverse(earliest),
+        },
         victims: victims
             .into_iter()
             .map(|(key, holder)| (key.clone(), holder.uid.clone()))
@@ -115,7 +212,7 @@ fn victims(pod: &Pending, priority: i32, candidate: &Candidate<'_>) -> Option<Pr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{cluster, hold, pending, with_cpu};
+    use crate::testing::{cluster, hold, hold_pod, pending, pending_pod, protect, with_cpu, world};
     use serde_json::json;
 
     fn evicted(outcome: Outcome) -> String {
@@ -130,6 +227,14 @@ mod tests {
             }
             other => format!("{other:?}"),
         }
+    }
+
+    fn tried(pod: &Pending, cluster: &mut Cluster) -> String {
+        tried_in(pod, cluster, &world())
+    }
+
+    fn tried_in(pod: &Pending, cluster: &mut Cluster, world: &World) -> String {
+        evicted(preempt(&ObjectKey::new("ns", "p"), pod, cluster, world))
     }
 
     fn pod(priority: i32, cpu: &str) -> Box<Pending> {
@@ -147,14 +252,110 @@ mod tests {
         hold(&mut cluster, "b1", "b", 5, 1);
         hold(&mut cluster, "b2", "b", 5, 1);
         hold(&mut cluster, "b3", "b", 90, 2);
-        assert_eq!(evicted(preempt(&pod(100, "2"), &mut cluster)), "b: b2 b1");
-        assert_eq!(evicted(preempt(&pod(100, "1"), &mut cluster)), "b: b2");
-        assert_eq!(evicted(preempt(&pod(100, "4"), &mut cluster)), "a: a1 a2");
-        assert_eq!(evicted(preempt(&pod(100, "5"), &mut cluster)), "Impossible");
+        assert_eq!(tried(&pod(100, "2"), &mut cluster), "b: b2 b1");
+        assert_eq!(tried(&pod(100, "1"), &mut cluster), "b: b2");
+        assert_eq!(tried(&pod(100, "4"), &mut cluster), "a: a1 a2");
+        assert_eq!(tried(&pod(100, "5"), &mut cluster), "Impossible");
+        assert_eq!(tried(&pod(5, "2"), &mut cluster), "Impossible", "equals are safe");
+    }
+
+    #[test]
+    fn pods_that_a_budget_protects_go_last_and_only_if_nothing_else_helps() {
+        let mut cluster = cluster(json!({"a": {}, "b": {}}));
+        hold(&mut cluster, "a1", "a", 1, 2);
+        hold(&mut cluster, "a2", "a", 2, 2);
+        hold(&mut cluster, "b1", "b", 3, 4);
+        let world = world();
+        assert_eq!(tried_in(&pod(100, "2"), &mut cluster, &world), "a: a1");
+        protect(&world, "a1", 0);
         assert_eq!(
-            evicted(preempt(&pod(5, "2"), &mut cluster)),
+            tried_in(&pod(100, "2"), &mut cluster, &world),
+            "a: a2",
+            "the other one on the node"
+        );
+        protect(&world, "a2", 0);
+        assert_eq!(
+            tried_in(&pod(100, "2"), &mut cluster, &world),
+            "b: b1",
+            "another node"
+        );
+        protect(&world, "b1", 0);
+        assert_eq!(
+            tried_in(&pod(100, "2"), &mut cluster, &world),
+            "a: a1",
+            "the least of evils"
+        );
+        protect(&world, "b1", 1);
+        assert_eq!(
+            tried_in(&pod(100, "2"), &mut cluster, &world),
+            "b: b1",
+            "one may go"
+        );
+    }
+
+    #[test]
+    fn who_does_not_preempt_says_why() {
+        let mut cluster = cluster(json!({"a": {}}));
+        hold(&mut cluster, "low", "a", 1, 4);
+        let mut never = pod(100, "2");
+        never.spec.preemption_policy = Some("Never".into());
+        assert_eq!(
+            tried(&never, &mut cluster),
+            "NotEligible(\"not eligible due to preemptionPolicy=Never.\")"
+        );
+        let mut waiting = pod(100, "2");
+        waiting.nominated = Some("a".into());
+        assert_eq!(tried(&waiting, &mut cluster), "a: low", "nobody is leaving there");
+    }
+
+    #[test]
+    fn pods_go_that_anti_affinity_or_spreading_objects_to() {
+        let zone = |zone: &str| json!({"metadata": {"labels": {"zone": zone}}});
+        let mut cluster = cluster(json!({"a": zone("a"), "b": zone("b")}));
+        hold_pod(
+            &mut cluster,
+            "default",
+            "web",
+            "a",
+            json!({"app": "web"}),
+            with_cpu("1"),
+        );
+        hold_pod(
+            &mut cluster,
+            "default",
+            "db",
+            "a",
+            json!({"app": "db"}),
+            with_cpu("1"),
+        );
+        let mut important = with_cpu("1");
+        important["priority"] = json!(7);
+        hold_pod(
+            &mut cluster,
+            "default",
+            "web2",
+            "b",
+            json!({"app": "web"}),
+            important.clone(),
+        );
+        let term = json!([{"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}]);
+        let mut far = important.clone();
+        far["affinity"] =
+            json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}});
+        let pod = pending_pod("default", "p", json!({}), far);
+        assert_eq!(
+            tried(&pod, &mut cluster),
+            "a: web",
+            "and not the one that is in nobody's way"
+        );
+        let mut near = important;
+        near["affinity"] = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "none"}}}]}});
+        let pod = pending_pod("default", "p", json!({}), near);
+        assert_eq!(
+            tried(&pod, &mut cluster),
             "Impossible",
-            "equals are safe"
+            "nobody's going makes company"
         );
     }
 }

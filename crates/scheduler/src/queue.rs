@@ -26,6 +26,8 @@ struct Waiter {
     attempts: u32,
     tried: Instant,
     confined_to: Option<Vec<Arc<str>>>,
+    /// What happens to other pods may help it, wherever they are.
+    minds_company: bool,
     state: State,
 }
 
@@ -47,6 +49,8 @@ pub struct Queue {
     by_node: HashMap<Arc<str>, HashSet<ObjectKey>>,
     /// Due waiters confined to no node.
     anywhere: HashSet<ObjectKey>,
+    /// Waiters who mind other pods.
+    company: HashSet<ObjectKey>,
     arrivals: u64,
 }
 
@@ -63,7 +67,14 @@ impl Queue {
     }
 
     /// A pod waits, or changed while waiting: it is to be tried.
-    pub fn put(&mut self, pod: &ObjectKey, priority: i32, confined_to: Option<Vec<Arc<str>>>, now: Instant) {
+    pub fn put(
+        &mut self,
+        pod: &ObjectKey,
+        priority: i32,
+        confined_to: Option<Vec<Arc<str>>>,
+        minds_company: bool,
+        now: Instant,
+    ) {
         let known = self.remove(pod);
         self.arrivals += 1;
         let (arrival, attempts, tried) = known.map_or((self.arrivals, 0, now), |known| {
@@ -75,9 +86,13 @@ impl Queue {
             attempts,
             tried,
             confined_to,
+            minds_company,
             state: State::Trying,
         };
         self.waiters.insert(pod.clone(), waiter);
+        if minds_company {
+            self.company.insert(pod.clone());
+        }
         let due = tried + backoff(attempts);
         let state = if attempts == 0 || due <= now {
             State::Active
@@ -94,6 +109,7 @@ impl Queue {
 
     fn remove(&mut self, pod: &ObjectKey) -> Option<Waiter> {
         self.set(pod, State::Trying);
+        self.company.remove(pod);
         self.waiters.remove(pod)
     }
 
@@ -183,10 +199,26 @@ impl Queue {
     pub fn happened_on(&mut self, node: &str, now: Instant) {
         let mut helped: Vec<ObjectKey> = self.anywhere.iter().cloned().collect();
         helped.extend(self.by_node.get(node).into_iter().flatten().cloned());
-        for pod in helped {
+        self.help(helped, now);
+    }
+
+    /// Something happened to a pod: those whom its company may help are tried again, after their back-off. Whether there
+    /// are any.
+    pub fn happened_to_a_pod(&mut self, now: Instant) -> bool {
+        let helped: Vec<ObjectKey> = self.company.iter().cloned().collect();
+        self.help(helped, now)
+    }
+
+    fn help(&mut self, pods: Vec<ObjectKey>, now: Instant) -> bool {
+        let mut any = false;
+        for pod in pods {
             let Some(waiter) = self.waiters.get(&pod) else {
                 continue;
             };
+            if !matches!(waiter.state, State::Due(_)) {
+                continue;
+            }
+            any = true;
             let due = waiter.tried + backoff(waiter.attempts);
             self.set(
                 &pod,
@@ -197,6 +229,7 @@ impl Queue {
                 },
             );
         }
+        any
     }
 }
 
@@ -216,10 +249,10 @@ mod tests {
     fn higher_priority_goes_first_then_earlier_arrival() {
         let now = Instant::now();
         let mut queue = Queue::default();
-        queue.put(&key("first"), 0, None, now);
-        queue.put(&key("second"), 0, None, now);
-        queue.put(&key("critical"), 100, None, now);
-        queue.put(&key("first"), 0, None, now);
+        queue.put(&key("first"), 0, None, false, now);
+        queue.put(&key("second"), 0, None, false, now);
+        queue.put(&key("critical"), 100, None, false, now);
+        queue.put(&key("first"), 0, None, false, now);
         let order: Vec<ObjectKey> = std::iter::from_fn(|| queue.next(now)).collect();
         assert_eq!(order, [key("critical"), key("first"), key("second")]);
     }
@@ -228,7 +261,7 @@ mod tests {
     fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
         let start = Instant::now();
         let mut queue = Queue::default();
-        queue.put(&key("pinned"), 0, Some(vec!["a".into()]), start);
+        queue.put(&key("pinned"), 0, Some(vec!["a".into()]), false, start);
         assert_eq!(queue.next(start), Some(key("pinned")));
         queue.unschedulable(&key("pinned"), start);
         assert_eq!(queue.next(seconds(start, 299)), None);
@@ -254,10 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_to_pods_wakes_only_those_who_mind() {
+        let start = Instant::now();
+        let mut queue = Queue::default();
+        for (name, minds) in [("picky", true), ("plain", false)] {
+            queue.put(&key(name), 0, None, minds, start);
+            queue.next(start);
+            queue.unschedulable(&key(name), start);
+        }
+        assert!(queue.happened_to_a_pod(seconds(start, 2)));
+        assert_eq!(queue.next(seconds(start, 2)), Some(key("picky")));
+        assert_eq!(queue.next(seconds(start, 2)), None);
+        queue.forget(&key("picky"));
+        assert!(!queue.happened_to_a_pod(seconds(start, 3)) && queue.company.is_empty());
+    }
+
+    #[test]
     fn a_forgotten_pod_leaves_nothing_behind() {
         let now = Instant::now();
         let mut queue = Queue::default();
-        queue.put(&key("p"), 0, Some(vec!["a".into()]), now);
+        queue.put(&key("p"), 0, Some(vec!["a".into()]), false, now);
         queue.next(now);
         queue.unschedulable(&key("p"), now);
         queue.forget(&key("p"));

@@ -1,28 +1,43 @@
 //! The scheduling loop and what feeds it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::Api;
 use kube::runtime::watcher;
 use orlop_client::events::ActionRecorder;
-use orlop_client::informer::{Cached, Change, Informer};
+use orlop_client::informer::{Cached, Change, Informer, ObjectKey};
 use orlop_metrics::PartMetrics;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, Holder};
+use crate::cluster::{Cluster, Holder, Nominee};
 use crate::decide::{Decision, decide};
 use crate::metrics::{Attempt, Metrics};
 use crate::preempt::{Outcome, Preemption, preempt};
 use crate::queue::Queue;
 use crate::view::{NAME, NodeView, Pending, PodView, Takes};
+use crate::volumes::{ClaimView, ClassView, Met, VolumeView, Volumes};
+use crate::world::{BudgetView, NamespaceView, World};
 use crate::write;
 
 /// Bindings and conditions being written at the same time: enough to keep the server busy, few
 /// enough not to swamp it; each takes a connection with its buffers.
 const WRITES_MAX: usize = 32;
+
+/// How long a pod's claims may take to be bound before another node is tried.
+const CLAIMS_BOUND_MAX: Duration = Duration::from_secs(600);
+
+/// Why a pod wasn't bound.
+#[derive(Debug, thiserror::Error)]
+enum BindError {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("its claims were not bound in time")]
+    ClaimsUnbound,
+}
 
 /// Why the scheduler stopped although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +53,17 @@ struct Scheduler {
     recorder: ActionRecorder,
     pods: Informer<PodView>,
     nodes: Informer<NodeView>,
+    namespaces: Informer<NamespaceView>,
+    budgets: Informer<BudgetView>,
+    claims: Informer<ClaimView>,
+    volumes: Informer<VolumeView>,
+    classes: Informer<ClassView>,
+    world: World,
     state: Mutex<State>,
     /// A pod may have become active.
     changed: Notify,
+    /// A claim may have been bound.
+    claims_changed: watch::Sender<()>,
     writes: Arc<Semaphore>,
 }
 
@@ -63,14 +86,31 @@ pub async fn run_measured(
     shutdown: CancellationToken,
 ) -> Result<(), SchedulerError> {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let (namespaces, budgets) = (Informer::new(), Informer::new());
+    let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
+    let world = World {
+        namespaces: namespaces.store().clone(),
+        budgets: budgets.store().clone(),
+        claims: claims.store().clone(),
+        volumes: volumes.store().clone(),
+        classes: classes.store().clone(),
+        ..World::default()
+    };
     let scheduler = Arc::new(Scheduler {
         recorder: ActionRecorder::new(client.clone(), NAME, &host),
         client: client.clone(),
         metrics: Metrics::new(&part),
         pods: Informer::new(),
         nodes: Informer::new(),
+        namespaces,
+        budgets,
+        claims,
+        volumes,
+        classes,
+        world,
         state: Mutex::default(),
         changed: Notify::new(),
+        claims_changed: watch::Sender::new(()),
         writes: Arc::new(Semaphore::new(WRITES_MAX)),
     });
     let on = Arc::downgrade(&scheduler);
@@ -86,15 +126,43 @@ pub async fn run_measured(
         }
     });
 
+    let on = Arc::downgrade(&scheduler);
+    scheduler.volumes.on_change(move |change| {
+        if let Some(scheduler) = on.upgrade() {
+            scheduler.volume(change);
+        }
+    });
+    let on = Arc::downgrade(&scheduler);
+    scheduler.claims.on_change(move |_| {
+        if let Some(scheduler) = on.upgrade() {
+            scheduler.volumes_changed();
+        }
+    });
+    let on = Arc::downgrade(&scheduler);
+    scheduler.classes.on_change(move |_| {
+        if let Some(scheduler) = on.upgrade() {
+            scheduler.volumes_changed();
+        }
+    });
+
     // Dropped, and so aborted, on every way out.
     let mut tasks = JoinSet::new();
-    let (this, api) = (scheduler.clone(), Api::all(client.clone()));
-    tasks.spawn(async move { this.pods.run(api, watcher::Config::default()).await });
-    let (this, api) = (scheduler.clone(), Api::all(client));
-    tasks.spawn(async move { this.nodes.run(api, watcher::Config::default()).await });
+    macro_rules! watch {
+        ($field:ident) => {
+            let (this, api) = (scheduler.clone(), Api::all(client.clone()));
+            tasks.spawn(async move { this.$field.run(api, watcher::Config::default()).await });
+        };
+    }
+    watch!(pods);
+    watch!(nodes);
+    watch!(namespaces);
+    watch!(budgets);
+    watch!(claims);
+    watch!(volumes);
+    watch!(classes);
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        ((), ()) = async { tokio::join!(scheduler.pods.synced(), scheduler.nodes.synced()) } => {}
+        () = scheduler.synced() => {}
     }
     tracing::info!("scheduler started");
     tasks.spawn(scheduler.schedule());
@@ -108,6 +176,18 @@ pub async fn run_measured(
 }
 
 impl Scheduler {
+    async fn synced(&self) {
+        tokio::join!(
+            self.pods.synced(),
+            self.nodes.synced(),
+            self.namespaces.synced(),
+            self.budgets.synced(),
+            self.claims.synced(),
+            self.volumes.synced(),
+            self.classes.synced(),
+        );
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,12 +199,18 @@ impl Scheduler {
         match change.new.as_ref().map(|pod| (&pod.object, pod)) {
             Some((PodView::Pending(pending), _)) => {
                 // Its own condition changing is no reason to try again.
-                let same = change.old.as_ref().is_some_and(
-                    |old| matches!(&old.object, PodView::Pending(old) if old.spec == pending.spec),
-                );
+                let same = change.old.as_ref().is_some_and(|old| {
+                    matches!(&old.object, PodView::Pending(old)
+                        if old.spec == pending.spec && old.traits == pending.traits)
+                });
+                let nominee = pending.nominated.clone().map(|node| (node, nominee(pending)));
+                state.cluster.nominate(key, nominee);
                 if !same {
                     let priority = pending.spec.priority.unwrap_or(0);
-                    state.queue.put(key, priority, pending.confined_to.clone(), now);
+                    let minds = pending.traits.minds_company() || !pending.claims.is_empty();
+                    state
+                        .queue
+                        .put(key, priority, pending.confined_to.clone(), minds, now);
                 }
             }
             Some((
@@ -133,30 +219,54 @@ impl Scheduler {
                     priority,
                     terminating,
                     takes,
+                    traits,
+                    started,
                 },
                 pod,
             )) => {
                 state.queue.forget(key);
+                state.cluster.nominate(key, None);
                 let holder = Holder {
                     uid: pod.uid.clone(),
                     priority: *priority,
                     terminating: *terminating,
                     takes: takes.clone(),
+                    traits: traits.clone(),
+                    started: *started,
                 };
                 state.cluster.hold(key, node, holder);
-                // One pod more helps nobody: nothing has to be woken.
-                return;
+                // One pod more helps only those who wait for company.
+                if !state.queue.happened_to_a_pod(now) {
+                    return;
+                }
             }
             Some((PodView::Other, _)) | None => {
                 state.queue.forget(key);
-                let Some(node) = state.cluster.release(key) else {
+                let nominated = state.cluster.nominate(key, None);
+                let Some(node) = state.cluster.release(key).or(nominated) else {
                     return;
                 };
                 state.queue.happened_on(&node, now);
+                state.queue.happened_to_a_pod(now);
             }
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    fn volume(&self, change: &Change<VolumeView>) {
+        // What was promised is seen now, or was in vain.
+        if change.new.as_ref().is_none_or(|volume| volume.is_claimed()) {
+            self.world.forget_promise(&change.latest().key.name);
+        }
+        self.volumes_changed();
+    }
+
+    fn volumes_changed(&self) {
+        self.claims_changed.send_replace(());
+        if self.state().queue.happened_to_a_pod(Instant::now()) {
+            self.changed.notify_one();
+        }
     }
 
     fn node(&self, change: &Change<NodeView>) {
@@ -212,36 +322,61 @@ impl Scheduler {
         let began = Instant::now();
         let outcome = {
             let mut state = self.state();
-            match decide(pending, &mut state.cluster) {
+            match decide(&key, pending, &mut state.cluster, &self.world) {
                 Decision::Bind(node) => {
                     // Assumed before it is written, so that the next pod sees what is left.
+                    let met = self.meet_claims(&key, pending, &mut state.cluster, &node);
                     state.cluster.hold(&key, &node, holder(&pod, pending));
-                    Next::Bind(node)
+                    Next::Bind(node, met)
                 }
                 Decision::Unschedulable(refusals) => {
                     state.queue.unschedulable(&key, Instant::now());
-                    match preempt(pending, &mut state.cluster) {
-                        Outcome::Impossible => Next::Tell(refusals.message()),
-                        Outcome::Underway => Next::Tell(refusals.without_preemption()),
-                        Outcome::Evict(victims) => Next::Evict(victims, refusals.without_preemption()),
+                    match preempt(&key, pending, &mut state.cluster, &self.world) {
+                        Outcome::Impossible => {
+                            // Room that was made for it was in vain.
+                            state.cluster.nominate(&key, None);
+                            Next::Tell {
+                                message: refusals.message(),
+                                forget_room: pending.nominated.is_some(),
+                            }
+                        }
+                        Outcome::NotEligible(why) => Next::Tell {
+                            message: refusals.not_eligible(why),
+                            forget_room: false,
+                        },
+                        Outcome::Evict(victims) => {
+                            let nominee = (victims.node.clone(), nominee(pending));
+                            state.cluster.nominate(&key, Some(nominee));
+                            for pod in &victims.displaced {
+                                state.cluster.nominate(pod, None);
+                            }
+                            Next::Evict(victims, refusals.without_preemption())
+                        }
                     }
                 }
             }
         };
         self.metrics.decided(began.elapsed());
         // A closed semaphore can't happen; then writing without a permit is still right.
-        let permit = self.writes.clone().acquire_owned().await.ok();
+        let mut permit = self.writes.clone().acquire_owned().await.ok();
         let this = self.clone();
         tokio::spawn(async move {
             match outcome {
-                Next::Bind(node) => {
+                Next::Bind(node, met) => {
                     let binding = Instant::now();
-                    let attempt = this.bind(&pod, &node).await;
+                    if !met.is_empty() {
+                        // This may take as long as a volume takes to be made.
+                        permit = None;
+                    }
+                    let attempt = this.bind(&pod, &node, &met).await;
                     this.metrics
                         .ended(attempt, began.elapsed(), Some(binding.elapsed()));
                 }
-                Next::Tell(message) => {
+                Next::Tell { message, forget_room } => {
                     this.metrics.ended(Attempt::Unschedulable, began.elapsed(), None);
+                    if forget_room {
+                        this.forget_room(&pod.key, &pod.uid).await;
+                    }
                     this.tell_unschedulable(&pod, &message).await;
                 }
                 Next::Evict(victims, message) => {
@@ -255,11 +390,70 @@ impl Scheduler {
         true
     }
 
-    async fn bind(&self, pod: &Cached<PodView>, node: &Arc<str>) -> Attempt {
+    /// Decides how the pod's claims are met on the node, and promises the volumes.
+    fn meet_claims(&self, key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, node: &str) -> Vec<Met> {
+        let Ok(Some(volumes)) = Volumes::of(key, pod, &self.world) else {
+            return Vec::new();
+        };
+        let candidate = cluster.candidate(node);
+        let met = candidate.and_then(|candidate| volumes.choose(candidate.node));
+        let met = met.unwrap_or_default();
+        for met in &met {
+            if let Met::By { claim, volume, .. } = met {
+                self.world.promise(volume.clone(), claim.clone());
+            }
+        }
+        met
+    }
+
+    /// Writes what was decided about claims, and waits until they are bound.
+    async fn bind_claims(&self, node: &str, met: &[Met]) -> Result<(), BindError> {
+        for met in met {
+            match met {
+                Met::By { claim, uid, volume } => {
+                    write::promise_volume(&self.client, volume, claim, uid).await?;
+                }
+                Met::Made { claim, uid } => {
+                    write::select_node(&self.client, claim, uid, Some(node)).await?;
+                }
+            }
+        }
+        let mut changed = self.claims_changed.subscribe();
+        let all_bound = async {
+            for met in met {
+                let (Met::By { claim, .. } | Met::Made { claim, .. }) = met;
+                let is_bound = || {
+                    let found = self.claims.store().get(claim);
+                    found.is_some_and(|found| found.volume.is_some())
+                };
+                while !is_bound() {
+                    // The sender lives as long as we do.
+                    let _ = changed.changed().await;
+                }
+            }
+        };
+        tokio::time::timeout(CLAIMS_BOUND_MAX, all_bound)
+            .await
+            .map_err(|_| BindError::ClaimsUnbound)
+    }
+
+    async fn write_binding(
+        &self,
+        pod: &Cached<PodView>,
+        node: &Arc<str>,
+        met: &[Met],
+    ) -> Result<(), BindError> {
+        if !met.is_empty() {
+            self.bind_claims(node, met).await?;
+        }
+        Ok(write::bind(&self.client, &pod.key, &pod.uid, node).await?)
+    }
+
+    async fn bind(&self, pod: &Cached<PodView>, node: &Arc<str>, met: &[Met]) -> Attempt {
         let PodView::Pending(pending) = &pod.object else {
             return Attempt::Error;
         };
-        match write::bind(&self.client, &pod.key, &pod.uid, node).await {
+        match self.write_binding(pod, node, met).await {
             Ok(()) => {
                 tracing::info!(pod = %pod.key, uid = %pod.uid, %node, "pod bound");
                 write::tell_scheduled(&self.recorder, &pending.reference, &pod.key, node);
@@ -268,6 +462,11 @@ impl Scheduler {
             Err(error) => {
                 // A bound or deleted pod's own event says so; otherwise it is tried again.
                 tracing::warn!(pod = %pod.key, %node, %error, "pod not bound, retrying");
+                for met in met {
+                    if let Met::By { volume, .. } = met {
+                        self.world.forget_promise(volume);
+                    }
+                }
                 let mut state = self.state();
                 let unchanged = self
                     .pods
@@ -291,6 +490,11 @@ impl Scheduler {
         if let Err(error) = write::nominate(&self.client, &pod.key, &pod.uid, node).await {
             tracing::debug!(pod = %pod.key, %error, "nominated node not written");
         }
+        for displaced in &preemption.displaced {
+            if let Some(pod) = self.pods.store().get(displaced) {
+                self.forget_room(&pod.key, &pod.uid).await;
+            }
+        }
         for (victim, uid) in &preemption.victims {
             match write::evict(&self.client, victim, uid).await {
                 Ok(()) => {
@@ -299,6 +503,13 @@ impl Scheduler {
                 }
                 Err(error) => tracing::warn!(%victim, %node, %error, "pod not preempted"),
             }
+        }
+    }
+
+    /// No room is made for the pod any more.
+    async fn forget_room(&self, pod: &ObjectKey, uid: &str) {
+        if let Err(error) = write::nominate(&self.client, pod, uid, "").await {
+            tracing::debug!(%pod, %error, "nominated node not taken back");
         }
     }
 
@@ -324,9 +535,27 @@ impl Scheduler {
 
 /// What is to be written about a pod.
 enum Next {
-    Bind(Arc<str>),
-    Tell(String),
+    Bind(Arc<str>, Vec<Met>),
+    Tell {
+        message: String,
+        /// A node that was nominated isn't any more.
+        forget_room: bool,
+    },
     Evict(Preemption, String),
+}
+
+fn takes(pending: &Pending) -> Takes {
+    Takes {
+        requested: orlop_api::pod::resource_requests(&pending.spec),
+        ports: orlop_api::pod::host_ports(&pending.spec),
+    }
+}
+
+fn nominee(pending: &Pending) -> Nominee {
+    Nominee {
+        priority: pending.spec.priority.unwrap_or(0),
+        takes: takes(pending),
+    }
 }
 
 fn holder(pod: &Cached<PodView>, pending: &Pending) -> Holder {
@@ -334,9 +563,8 @@ fn holder(pod: &Cached<PodView>, pending: &Pending) -> Holder {
         uid: pod.uid.clone(),
         priority: pending.spec.priority.unwrap_or(0),
         terminating: false,
-        takes: Takes {
-            requested: orlop_api::pod::resource_requests(&pending.spec),
-            ports: orlop_api::pod::host_ports(&pending.spec),
-        },
+        takes: takes(pending),
+        traits: pending.traits.clone(),
+        started: None,
     }
 }

@@ -5,7 +5,9 @@ use orlop_client::informer::{ObjectKey, Projection, Store};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Holder};
+use crate::traits::Traits;
 use crate::view::{NodeView, Pending, PodView, Takes};
+use crate::world::World;
 
 pub fn pending(spec: Value) -> Box<Pending> {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": spec});
@@ -38,8 +40,60 @@ pub fn hold(cluster: &mut Cluster, pod: &str, node: &str, priority: i32, cpus: i
         priority,
         terminating: false,
         takes,
+        traits: std::sync::Arc::new(Traits {
+            labels: [("name".to_owned(), pod.to_owned())].into(),
+            ..Traits::default()
+        }),
+        started: None,
     };
     cluster.hold(&ObjectKey::new("ns", pod), &node.into(), holder);
+}
+
+/// A waiting pod.
+pub fn pending_pod(namespace: &str, name: &str, labels: Value, spec: Value) -> Box<Pending> {
+    let metadata = json!({"name": name, "namespace": namespace, "uid": name, "labels": labels});
+    let pod = json!({"metadata": metadata, "spec": spec});
+    match PodView::project(serde_json::from_value(pod).unwrap()) {
+        PodView::Pending(pending) => pending,
+        other => panic!("not pending: {other:?}"),
+    }
+}
+
+/// A pod with labels and rules on a node.
+pub fn hold_pod(cluster: &mut Cluster, namespace: &str, name: &str, node: &str, labels: Value, spec: Value) {
+    let pending = pending_pod(namespace, name, labels, spec);
+    let holder = Holder {
+        uid: name.into(),
+        priority: pending.spec.priority.unwrap_or(0),
+        terminating: false,
+        takes: Takes {
+            requested: orlop_api::pod::resource_requests(&pending.spec),
+            ports: orlop_api::pod::host_ports(&pending.spec),
+        },
+        traits: pending.traits.clone(),
+        started: None,
+    };
+    cluster.hold(&ObjectKey::new(namespace, name), &node.into(), holder);
+}
+
+/// Namespaces `default`, and `prod` of team red.
+pub fn world() -> World {
+    let world = World::default();
+    for namespace in [
+        json!({"metadata": {"name": "default"}}),
+        json!({"metadata": {"name": "prod", "labels": {"team": "red"}}}),
+    ] {
+        world.namespaces.apply(serde_json::from_value(namespace).unwrap());
+    }
+    world
+}
+
+/// Protects the pod called `pod`, of which so many may go.
+pub fn protect(world: &World, pod: &str, allowed: i32) {
+    let budget = json!({"metadata": {"name": pod, "namespace": "ns"},
+        "spec": {"selector": {"matchLabels": {"name": pod}}}, "status": {"disruptionsAllowed": allowed,
+            "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+    world.budgets.apply(serde_json::from_value(budget).unwrap());
 }
 
 pub fn with_cpu(cpu: &str) -> Value {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, ObjectReference, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orlop_api::pod::{self, HostPort, Resources};
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection};
+
+use crate::traits::Traits;
+use crate::volumes::claims_of;
 
 /// The schedulerName of pods that are ours.
 pub const NAME: &str = "default-scheduler";
@@ -26,6 +30,10 @@ pub struct Takes {
 pub struct Pending {
     /// What placement reads of its spec.
     pub spec: PodSpec,
+    /// Its labels, and what company it wants.
+    pub traits: Arc<Traits>,
+    /// The names of its claims for volumes.
+    pub claims: Vec<Arc<str>>,
     /// For events.
     pub reference: ObjectReference,
     /// The nodes its affinity names; `None` for any.
@@ -51,6 +59,10 @@ pub enum PodView {
         terminating: bool,
         /// What it takes.
         takes: Takes,
+        /// Its labels, and what company it wants.
+        traits: Arc<Traits>,
+        /// status.startTime.
+        started: Option<Timestamp>,
     },
     /// It neither waits nor holds anything: finished, gated, of another scheduler, or going unbound.
     Other,
@@ -68,6 +80,9 @@ impl Projection for PodView {
         let Some(mut spec) = object.spec else {
             return Self::Other;
         };
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let labels = object.metadata.labels.unwrap_or_default();
+        let traits = Arc::new(Traits::of(namespace, labels, &spec));
         if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
             return Self::Bound {
                 node: node.into(),
@@ -77,6 +92,11 @@ impl Projection for PodView {
                     requested: pod::resource_requests(&spec),
                     ports: pod::host_ports(&spec),
                 },
+                traits,
+                started: object
+                    .status
+                    .and_then(|status| status.start_time)
+                    .map(|time| time.0),
             };
         }
         let gated = spec
@@ -107,9 +127,15 @@ impl Projection for PodView {
                     condition.message.unwrap_or_default(),
                 )
             });
+        let claims = claims_of(
+            object.metadata.name.as_deref().unwrap_or_default(),
+            spec.volumes.as_ref(),
+        );
         trim(&mut spec);
         Self::Pending(Box::new(Pending {
             spec,
+            traits,
+            claims,
             reference,
             confined_to,
             nominated,

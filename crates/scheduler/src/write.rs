@@ -37,6 +37,47 @@ pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str)
     Ok(())
 }
 
+/// Promises the volume to the claim, as its own claimRef; refused if it is another's by now.
+pub async fn promise_volume(
+    client: &kube::Client,
+    volume: &str,
+    claim: &ObjectKey,
+    uid: &str,
+) -> Result<(), kube::Error> {
+    let api: Api<core::PersistentVolume> = Api::all(client.clone());
+    let live = api.get(volume).await?;
+    let known = live.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    if known.is_some_and(|known| known.uid.as_deref() == Some(uid)) {
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {
+            "resourceVersion": live.metadata.resource_version,
+            "annotations": {"pv.kubernetes.io/bound-by-controller": "yes"},
+        },
+        "spec": {"claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": *claim.namespace,
+            "name": *claim.name, "uid": uid}},
+    });
+    api.patch(volume, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .map(drop)
+}
+
+/// Asks the claim's provisioner for a volume that `node` can reach; without one, takes the wish back.
+pub async fn select_node(
+    client: &kube::Client,
+    claim: &ObjectKey,
+    uid: &str,
+    node: Option<&str>,
+) -> Result<(), kube::Error> {
+    let patch =
+        json!({"metadata": {"uid": uid, "annotations": {"volume.kubernetes.io/selected-node": node}}});
+    let api: Api<core::PersistentVolumeClaim> = Api::namespaced(client.clone(), &claim.namespace);
+    api.patch(&claim.name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .map(drop)
+}
+
 /// Says why the pod isn't scheduled.
 pub async fn condition(
     client: &kube::Client,

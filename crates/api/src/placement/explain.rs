@@ -34,6 +34,15 @@ pub fn explain(reason: &Reason, spec: &PodSpec, node: &Node) -> String {
                 [requested, used, capacity].map(|amount| amount_of(resource, *amount));
             format!("{resource}: wants {requested}, {used} of {capacity} are taken")
         }
+        // These are about more than the pod and the node; the reason says what there is to say.
+        Reason::VolumeNodeAffinity
+        | Reason::VolumeBinding
+        | Reason::VolumeLost
+        | Reason::TopologySpread
+        | Reason::TopologySpreadLabel
+        | Reason::PodAffinity
+        | Reason::PodAntiAffinity
+        | Reason::ExistingPodsAntiAffinity => reason.to_string(),
     }
 }
 

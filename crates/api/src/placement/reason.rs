@@ -28,13 +28,32 @@ pub enum Reason {
         used: i64,
         capacity: i64,
     },
+    /// A bound claim's volume can't be reached from there.
+    VolumeNodeAffinity,
+    /// A claim finds no volume there.
+    VolumeBinding,
+    /// A bound claim's volume is gone.
+    VolumeLost,
+    /// A required topology spread constraint.
+    TopologySpread,
+    /// The node has no label that a required topology spread constraint speaks of.
+    TopologySpreadLabel,
+    /// Required pod affinity.
+    PodAffinity,
+    /// Required pod anti-affinity.
+    PodAntiAffinity,
+    /// The required anti-affinity of a pod that is there.
+    ExistingPodsAntiAffinity,
 }
 
 impl Reason {
     /// Could evicting other pods help?
     pub fn preemption_helps(&self) -> bool {
         match self {
-            Reason::NodePorts => true,
+            Reason::NodePorts
+            | Reason::TopologySpread
+            | Reason::PodAntiAffinity
+            | Reason::ExistingPodsAntiAffinity => true,
             Reason::TooManyPods { capacity, .. } => *capacity > 0,
             Reason::Insufficient {
                 requested, capacity, ..
@@ -57,6 +76,11 @@ impl Reason {
             Reason::NodeAffinity => "NodeAffinity",
             Reason::NodePorts => "NodePorts",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
+            Reason::VolumeNodeAffinity | Reason::VolumeBinding | Reason::VolumeLost => "VolumeBinding",
+            Reason::TopologySpread | Reason::TopologySpreadLabel => "PodTopologySpread",
+            Reason::PodAffinity | Reason::PodAntiAffinity | Reason::ExistingPodsAntiAffinity => {
+                "InterPodAffinity"
+            }
         }
     }
 
@@ -107,6 +131,20 @@ impl fmt::Display for Reason {
             Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Reason::VolumeNodeAffinity => f.write_str("node(s) had volume node affinity conflict"),
+            Reason::VolumeBinding => f.write_str("node(s) didn't find available persistent volumes to bind"),
+            Reason::VolumeLost => {
+                f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
+            }
+            Reason::TopologySpread => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Reason::TopologySpreadLabel => {
+                f.write_str("node(s) didn't match pod topology spread constraints (missing required label)")
+            }
+            Reason::PodAffinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Reason::PodAntiAffinity => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Reason::ExistingPodsAntiAffinity => {
+                f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
+            }
         }
     }
 }

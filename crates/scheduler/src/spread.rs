@@ -1,0 +1,248 @@
+//! Topology spread: whether a node's domains would have too many more of a pod's kind than others. Pure.
+
+use std::collections::BTreeMap;
+
+use orlop_api::placement::{self, Reason};
+use orlop_api::taints;
+use orlop_client::informer::ObjectKey;
+
+use crate::cluster::{Cluster, Holder};
+use crate::traits::Spreading;
+use crate::view::{NodeView, Pending};
+
+/// The counts for one pod: for each constraint the domains there are, and how many pods each has.
+#[derive(Debug, Clone)]
+pub struct Spread<'a> {
+    namespace: &'a str,
+    pod: &'a Pending,
+    domains: Vec<BTreeMap<String, i64>>,
+}
+
+impl<'a> Spread<'a> {
+    /// Counts; `None` if the pod has no constraint.
+    pub fn of(key: &'a ObjectKey, pod: &'a Pending, cluster: &mut Cluster) -> Option<Self> {
+        if pod.traits.spreading.is_empty() {
+            return None;
+        }
+        let mut spread = Self {
+            namespace: &key.namespace,
+            pod,
+            domains: vec![BTreeMap::new(); pod.traits.spreading.len()],
+        };
+        for candidate in cluster.candidates() {
+            for number in 0..spread.domains.len() {
+                if let Some(domain) = spread.domain_of(number, candidate.node) {
+                    spread.domains[number].entry(domain).or_default();
+                }
+            }
+            for (key, holder) in candidate.holders {
+                spread.count(candidate.node, key, holder, 1);
+            }
+        }
+        Some(spread)
+    }
+
+    /// The node's domain for a constraint, if the node counts.
+    fn domain_of(&self, number: usize, node: &NodeView) -> Option<String> {
+        let all = &self.pod.traits.spreading;
+        let constraint = &all[number];
+        // A node without the labels of all required constraints is no place for the pod at all.
+        let alike = |other: &&Spreading| other.required == constraint.required;
+        if all
+            .iter()
+            .filter(alike)
+            .any(|other| label(node, &other.topology_key).is_none())
+        {
+            return None;
+        }
+        if constraint.honors_affinity && !placement::node_affinity_matches(&self.pod.spec, &node.node) {
+            return None;
+        }
+        let tolerations = self.pod.spec.tolerations.as_deref().unwrap_or_default();
+        let effects = [taints::NO_SCHEDULE, taints::NO_EXECUTE];
+        if constraint.honors_taints
+            && taints::first_untolerated(taints::of(&node.node), tolerations, &effects).is_some()
+        {
+            return None;
+        }
+        label(node, &constraint.topology_key).cloned()
+    }
+
+    /// Counts a pod on `node` so many times: -1 takes it away.
+    pub fn count(&mut self, node: &NodeView, key: &ObjectKey, holder: &Holder, times: i64) {
+        if &*key.namespace != self.namespace || holder.terminating {
+            return;
+        }
+        for number in 0..self.domains.len() {
+            if self.pod.traits.spreading[number]
+                .selector
+                .matches(&holder.traits.labels)
+                && let Some(domain) = self.domain_of(number, node)
+            {
+                *self.domains[number].entry(domain).or_default() += times;
+            }
+        }
+    }
+
+    /// Why the pod can't be on `node`, if it can't.
+    pub fn refuses(&self, node: &NodeView) -> Option<Reason> {
+        let constraints = self.pod.traits.spreading.iter().zip(&self.domains);
+        for (constraint, domains) in constraints.filter(|(constraint, _)| constraint.required) {
+            let Some(domain) = label(node, &constraint.topology_key) else {
+                return Some(Reason::TopologySpreadLabel);
+            };
+            let least = if domains.len() < constraint.min_domains {
+                0
+            } else {
+                domains.values().min().copied().unwrap_or(0)
+            };
+            let itself = i64::from(constraint.selector.matches(&self.pod.traits.labels));
+            let there = domains.get(domain).copied().unwrap_or(0);
+            if there + itself - least > constraint.max_skew {
+                return Some(Reason::TopologySpread);
+            }
+        }
+        None
+    }
+
+    /// How crowded `node`'s domains are by the constraints that only ask; less is better.
+    pub fn crowd(&self, node: &NodeView) -> i64 {
+        let constraints = self.pod.traits.spreading.iter().zip(&self.domains);
+        constraints
+            .filter(|(constraint, _)| !constraint.required)
+            .filter_map(|(constraint, domains)| domains.get(label(node, &constraint.topology_key)?))
+            .sum()
+    }
+}
+
+fn label<'a>(node: &'a NodeView, key: &str) -> Option<&'a String> {
+    node.node.metadata.labels.as_ref()?.get(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cluster, hold_pod, pending_pod};
+    use serde_json::{Value, json};
+
+    fn zones(held: &[(&str, &str)]) -> Cluster {
+        let zone = |zone: &str| json!({"metadata": {"labels": {"zone": zone}}});
+        let tainted = json!({"metadata": {"labels": {"zone": "c", "old": "yes"}},
+            "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}});
+        let mut cluster = cluster(json!({"a": zone("a"), "b": zone("b"), "c": tainted, "d": {}}));
+        for (pod, node) in held {
+            hold_pod(
+                &mut cluster,
+                "default",
+                pod,
+                node,
+                json!({"app": "web", "v": "1"}),
+                json!({"containers": []}),
+            );
+        }
+        cluster
+    }
+
+    fn constraint(more: Value) -> Value {
+        let mut constraint = json!({"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}});
+        orlop_api::patch::merge(&mut constraint, &more);
+        constraint
+    }
+
+    /// Which of the nodes a, b, c, d take the pod; `-` too many there, `?` no label.
+    fn verdicts(cluster: &mut Cluster, spec: Value) -> String {
+        let pod = pending_pod("default", "p", json!({"app": "web", "v": "2"}), spec);
+        let key = ObjectKey::new("default", "p");
+        let spread = Spread::of(&key, &pod, cluster).unwrap();
+        let verdict = |node: &NodeView| match spread.refuses(node) {
+            None => '+',
+            Some(Reason::TopologySpread) => '-',
+            Some(Reason::TopologySpreadLabel) => '?',
+            Some(other) => panic!("{other}"),
+        };
+        cluster
+            .candidates()
+            .map(|candidate| verdict(candidate.node))
+            .collect()
+    }
+
+    fn spec(more: Value) -> Value {
+        json!({"containers": [], "topologySpreadConstraints": [constraint(more)]})
+    }
+
+    #[test]
+    fn no_domain_gets_more_than_max_skew_beyond_the_emptiest() {
+        let held = [("1", "a"), ("2", "a"), ("3", "b")];
+        assert_eq!(verdicts(&mut zones(&held), spec(json!({}))), "--+?", "c has none");
+        assert_eq!(verdicts(&mut zones(&held), spec(json!({"maxSkew": 2}))), "-++?");
+        assert_eq!(verdicts(&mut zones(&[]), spec(json!({}))), "+++?");
+    }
+
+    #[test]
+    fn with_fewer_domains_than_min_domains_the_emptiest_counts_as_empty() {
+        let held = [("1", "a"), ("2", "b"), ("3", "c")];
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(json!({"minDomains": 3}))),
+            "+++?"
+        );
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(json!({"minDomains": 4}))),
+            "---?"
+        );
+    }
+
+    #[test]
+    fn node_affinity_and_taints_decide_what_is_a_domain() {
+        let held = [("1", "a"), ("2", "b")];
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(json!({}))),
+            "--+?",
+            "taints are ignored"
+        );
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(json!({"nodeTaintsPolicy": "Honor"}))),
+            "+++?",
+            "c is no domain, so a and b are even"
+        );
+        let mut elsewhere = spec(json!({}));
+        elsewhere["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": [{"key": "old", "operator": "DoesNotExist"}]}]}}});
+        assert_eq!(
+            verdicts(&mut zones(&held), elsewhere.clone()),
+            "+++?",
+            "affinity is honoured"
+        );
+        elsewhere["topologySpreadConstraints"][0]["nodeAffinityPolicy"] = json!("Ignore");
+        assert_eq!(verdicts(&mut zones(&held), elsewhere), "--+?");
+    }
+
+    #[test]
+    fn label_keys_count_the_pods_own_version_only() {
+        let held = [("1", "a"), ("2", "b")];
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(json!({"matchLabelKeys": ["v"]}))),
+            "+++?"
+        );
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(json!({"matchLabelKeys": ["absent"]}))),
+            "--+?"
+        );
+    }
+
+    #[test]
+    fn constraints_that_only_ask_refuse_nobody() {
+        let held = [("1", "a"), ("2", "a"), ("3", "b")];
+        let mut cluster = zones(&held);
+        let pod = spec(json!({"whenUnsatisfiable": "ScheduleAnyway"}));
+        assert_eq!(verdicts(&mut cluster, pod.clone()), "++++");
+        let pod = pending_pod("default", "p", json!({"app": "web"}), pod);
+        let key = ObjectKey::new("default", "p");
+        let spread = Spread::of(&key, &pod, &mut cluster).unwrap();
+        let crowds: Vec<i64> = cluster
+            .candidates()
+            .map(|candidate| spread.crowd(candidate.node))
+            .collect();
+        assert_eq!(crowds, [2, 1, 0, 0]);
+    }
+}

@@ -1,0 +1,514 @@
+//! Volumes: on which nodes a pod's claims can be met, and by which volumes. Pure over what the [`World`] shows.
+//!
+//! A claim that is bound confines its pod to where its volume can be reached. One of a class that waits for its first
+//! consumer is met by a volume of the chosen node, or by one that a provisioner makes for that node.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{self as core, NodeSelector};
+use k8s_openapi::api::storage::v1 as storage;
+use orlop_api::placement::{self, Reason};
+use orlop_api::quantity::{Amount, amount};
+use orlop_api::selector::LabelSelector;
+use orlop_client::informer::{Cached, ObjectKey, Projection};
+
+use crate::traits::Labels;
+use crate::view::{NodeView, Pending};
+use crate::world::World;
+
+/// The provisioner of classes whose volumes are made by people.
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+
+/// What is remembered of a PersistentVolumeClaim.
+#[derive(Debug)]
+pub struct ClaimView {
+    /// Its volume, once it is completely bound.
+    pub volume: Option<Arc<str>>,
+    /// spec.volumeName is set, though the binding may not be complete.
+    pub named: bool,
+    /// Its class.
+    pub class: Option<Arc<str>>,
+    terminating: bool,
+    request: Amount,
+    modes: Vec<String>,
+    volume_mode: Option<String>,
+    selector: Option<LabelSelector>,
+}
+
+/// What is remembered of a PersistentVolume.
+#[derive(Debug)]
+pub struct VolumeView {
+    class: Option<Arc<str>>,
+    terminating: bool,
+    capacity: Amount,
+    modes: Vec<String>,
+    volume_mode: Option<String>,
+    labels: Labels,
+    reachable_from: Option<NodeSelector>,
+    /// Namespace, name and, if known, uid of the claim that it is for.
+    claim: Option<(Arc<str>, Arc<str>, Option<Arc<str>>)>,
+}
+
+/// What is remembered of a StorageClass.
+#[derive(Debug)]
+pub struct ClassView {
+    waits: bool,
+    provisioner: String,
+    topologies: Vec<core::TopologySelectorTerm>,
+}
+
+fn text(text: Option<String>) -> Option<Arc<str>> {
+    text.filter(|text| !text.is_empty()).map(Arc::from)
+}
+
+/// The annotation that came before the field of the class.
+fn class(
+    field: Option<String>,
+    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> Option<Arc<str>> {
+    let annotation = metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class"));
+    text(annotation.cloned().or(field))
+}
+
+impl Projection for ClaimView {
+    type Object = core::PersistentVolumeClaim;
+
+    fn project(claim: core::PersistentVolumeClaim) -> Self {
+        let spec = claim.spec.unwrap_or_default();
+        let complete = claim
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
+        let volume = text(spec.volume_name);
+        Self {
+            named: volume.is_some(),
+            volume: volume.filter(|_| complete),
+            class: class(spec.storage_class_name, &claim.metadata),
+            terminating: claim.metadata.deletion_timestamp.is_some(),
+            request: spec
+                .resources
+                .and_then(|resources| resources.requests?.get("storage").map(amount))
+                .unwrap_or(Amount::ZERO),
+            modes: spec.access_modes.unwrap_or_default(),
+            volume_mode: spec.volume_mode,
+            selector: spec.selector.map(|selector| {
+                LabelSelector::from_meta(&selector).unwrap_or_else(|_| LabelSelector::nothing())
+            }),
+        }
+    }
+}
+
+impl Projection for VolumeView {
+    type Object = core::PersistentVolume;
+
+    fn project(volume: core::PersistentVolume) -> Self {
+        let spec = volume.spec.unwrap_or_default();
+        Self {
+            class: class(spec.storage_class_name, &volume.metadata),
+            terminating: volume.metadata.deletion_timestamp.is_some(),
+            capacity: spec
+                .capacity
+                .and_then(|capacity| capacity.get("storage").map(amount))
+                .unwrap_or(Amount::ZERO),
+            modes: spec.access_modes.unwrap_or_default(),
+            volume_mode: spec.volume_mode,
+            labels: volume.metadata.labels.unwrap_or_default(),
+            reachable_from: spec.node_affinity.and_then(|affinity| affinity.required),
+            claim: spec.claim_ref.map(|claim| {
+                let [namespace, name] =
+                    [claim.namespace, claim.name].map(|text| text.unwrap_or_default().into());
+                (namespace, name, text(claim.uid))
+            }),
+        }
+    }
+}
+
+impl Projection for ClassView {
+    type Object = storage::StorageClass;
+
+    fn project(class: storage::StorageClass) -> Self {
+        Self {
+            waits: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
+            provisioner: class.provisioner,
+            topologies: class.allowed_topologies.unwrap_or_default(),
+        }
+    }
+}
+
+impl VolumeView {
+    /// Whether it is some claim's.
+    pub fn is_claimed(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    fn is_reachable_from(&self, node: &NodeView) -> bool {
+        let terms = self
+            .reachable_from
+            .as_ref()
+            .map(|selector| &selector.node_selector_terms);
+        terms.is_none_or(|terms| terms.iter().any(|term| placement::term_matches(term, &node.node)))
+    }
+
+    /// Whether it could be the volume of a claim, wherever it is.
+    fn meets(&self, key: &ObjectKey, uid: &str, claim: &ClaimView) -> bool {
+        let filesystem = "Filesystem";
+        let modes = |mode: &Option<String>| mode.as_deref().unwrap_or(filesystem).to_owned();
+        let is_free = match &self.claim {
+            None => claim
+                .selector
+                .as_ref()
+                .is_none_or(|selector| selector.matches(&self.labels)),
+            Some((namespace, name, of)) => {
+                *namespace == key.namespace && *name == key.name && of.as_deref().is_none_or(|of| of == uid)
+            }
+        };
+        is_free
+            && !self.terminating
+            && self.class == claim.class
+            && self.capacity >= claim.request
+            && modes(&self.volume_mode) == modes(&claim.volume_mode)
+            && claim.modes.iter().all(|mode| self.modes.contains(mode))
+    }
+}
+
+/// How one claim is to be met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Met {
+    /// By this volume.
+    By {
+        claim: ObjectKey,
+        uid: Arc<str>,
+        volume: Arc<str>,
+    },
+    /// By one that is made for the node.
+    Made { claim: ObjectKey, uid: Arc<str> },
+}
+
+/// The volumes of one pod.
+#[derive(Debug, Clone)]
+pub struct Volumes<'a> {
+    world: &'a World,
+    bound: Vec<Arc<Cached<VolumeView>>>,
+    /// A bound claim's volume isn't there.
+    lost: bool,
+    /// Claims that wait for their first consumer, the most modest first.
+    waiting: Vec<Arc<Cached<ClaimView>>>,
+}
+
+impl<'a> Volumes<'a> {
+    /// Finds the pod's claims; the reason if no node could do. `None` if it has no claim.
+    pub fn of(key: &ObjectKey, pod: &Pending, world: &'a World) -> Result<Option<Self>, String> {
+        if pod.claims.is_empty() {
+            return Ok(None);
+        }
+        let mut volumes = Self {
+            world,
+            bound: Vec::new(),
+            lost: false,
+            waiting: Vec::new(),
+        };
+        let mut immediate = false;
+        for name in &pod.claims {
+            let claim = ObjectKey {
+                namespace: key.namespace.clone(),
+                name: name.clone(),
+            };
+            let Some(claim) = world.claims.get(&claim) else {
+                return Err(format!("persistentvolumeclaim \"{name}\" not found"));
+            };
+            if claim.terminating {
+                return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+            }
+            match &claim.volume {
+                Some(volume) => match world.volumes.get(&ObjectKey::new("", volume.clone())) {
+                    Some(volume) => volumes.bound.push(volume),
+                    None => volumes.lost = true,
+                },
+                None if claim.named || !volumes.waits(&claim) => immediate = true,
+                None => volumes.waiting.push(claim),
+            }
+        }
+        if immediate {
+            return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
+        }
+        volumes
+            .waiting
+            .sort_by(|a, b| a.request.cmp(&b.request).then_with(|| a.key.cmp(&b.key)));
+        Ok(Some(volumes))
+    }
+
+    fn class_of(&self, claim: &ClaimView) -> Option<Arc<Cached<ClassView>>> {
+        let class = claim.class.clone()?;
+        self.world.classes.get(&ObjectKey::new("", class))
+    }
+
+    fn waits(&self, claim: &ClaimView) -> bool {
+        self.class_of(claim).is_some_and(|class| class.waits)
+    }
+
+    /// Why the pod can't have its volumes on `node`, if it can't.
+    pub fn refuses(&self, node: &NodeView) -> Option<Reason> {
+        if self.lost {
+            return Some(Reason::VolumeLost);
+        }
+        if !self.bound.iter().all(|volume| volume.is_reachable_from(node)) {
+            return Some(Reason::VolumeNodeAffinity);
+        }
+        self.choose(node).is_none().then_some(Reason::VolumeBinding)
+    }
+
+    /// How the waiting claims are met on `node`; `None` if they can't be.
+    pub fn choose(&self, node: &NodeView) -> Option<Vec<Met>> {
+        let mut taken: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut chosen = Vec::with_capacity(self.waiting.len());
+        for claim in &self.waiting {
+            let (key, uid) = (claim.key.clone(), claim.uid.clone());
+            let mut best: Option<Arc<Cached<VolumeView>>> = None;
+            self.world.volumes.for_each(|volume| {
+                let smaller = best
+                    .as_ref()
+                    .is_none_or(|best| (volume.capacity, &volume.key.name) < (best.capacity, &best.key.name));
+                if smaller
+                    && volume.meets(&key, &uid, claim)
+                    && volume.is_reachable_from(node)
+                    && !taken.contains(&volume.key.name)
+                    && self.world.is_unpromised(&volume.key.name, &key)
+                {
+                    best = Some(volume.clone());
+                }
+            });
+            chosen.push(match best {
+                Some(volume) => {
+                    let volume = volume.key.name.clone();
+                    taken.insert(volume.clone());
+                    Met::By {
+                        claim: key,
+                        uid,
+                        volume,
+                    }
+                }
+                None if self.can_be_made(claim, node) => Met::Made { claim: key, uid },
+                None => return None,
+            });
+        }
+        Some(chosen)
+    }
+
+    fn can_be_made(&self, claim: &ClaimView, node: &NodeView) -> bool {
+        let Some(class) = self.class_of(claim) else {
+            return false;
+        };
+        let label = |key: &str| node.node.metadata.labels.as_ref()?.get(key);
+        let allows = |term: &core::TopologySelectorTerm| {
+            let mut expressions = term.match_label_expressions.iter().flatten();
+            expressions.all(|wanted| label(&wanted.key).is_some_and(|value| wanted.values.contains(value)))
+        };
+        class.provisioner != NO_PROVISIONER
+            && (class.topologies.is_empty() || class.topologies.iter().any(allows))
+    }
+}
+
+/// The names of the claims that a pod's volumes mean.
+pub fn claims_of(pod: &str, volumes: Option<&Vec<core::Volume>>) -> Vec<Arc<str>> {
+    volumes
+        .into_iter()
+        .flatten()
+        .filter_map(
+            |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+                (Some(claim), _) => Some(claim.claim_name.as_str().into()),
+                (None, Some(_)) => Some(format!("{pod}-{}", volume.name).into()),
+                (None, None) => None,
+            },
+        )
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{cluster, pending_pod, world};
+    use serde_json::{Value, json};
+
+    fn volume(name: &str, size: &str, host: &str) -> Value {
+        json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "local", "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions":
+                [{"key": "host", "operator": "In", "values": [host]}]}]}}}})
+    }
+
+    fn claim(name: &str, size: &str, more: Value) -> Value {
+        let mut claim = json!({"metadata": {"name": name, "namespace": "default", "uid": name},
+            "spec": {"storageClassName": "local", "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": size}}}});
+        orlop_api::patch::merge(&mut claim, &more);
+        claim
+    }
+
+    fn given(volumes: &[Value], claims: &[Value]) -> World {
+        let world = world();
+        for class in [
+            json!({"metadata": {"name": "local"}, "provisioner": NO_PROVISIONER, "volumeBindingMode": "WaitForFirstConsumer"}),
+            json!({"metadata": {"name": "made"}, "provisioner": "example.com/disk", "volumeBindingMode": "WaitForFirstConsumer",
+                "allowedTopologies": [{"matchLabelExpressions": [{"key": "host", "values": ["b"]}]}]}),
+            json!({"metadata": {"name": "at-once"}, "provisioner": "example.com/disk", "volumeBindingMode": "Immediate"}),
+        ] {
+            world.classes.apply(serde_json::from_value(class).unwrap());
+        }
+        for volume in volumes {
+            world
+                .volumes
+                .apply(serde_json::from_value(volume.clone()).unwrap());
+        }
+        for claim in claims {
+            world.claims.apply(serde_json::from_value(claim.clone()).unwrap());
+        }
+        world
+    }
+
+    /// For nodes a and b: the volumes that meet the claims in their order, or why not.
+    fn verdicts(world: &World, claims: &[&str]) -> Result<Vec<String>, String> {
+        let volumes: Vec<Value> = claims
+            .iter()
+            .map(|claim| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}))
+            .collect();
+        let pod = pending_pod(
+            "default",
+            "p",
+            json!({}),
+            json!({"containers": [], "volumes": volumes}),
+        );
+        let found = Volumes::of(&ObjectKey::new("default", "p"), &pod, world)?.unwrap();
+        let host = |host: &str| json!({"metadata": {"labels": {"host": host}}});
+        let mut cluster = cluster(json!({"a": host("a"), "b": host("b")}));
+        let verdict = |node: &NodeView| match found.refuses(node) {
+            Some(reason) => reason.to_string(),
+            None => {
+                let chosen = found.choose(node).unwrap();
+                let names = chosen.iter().map(|met| match met {
+                    Met::By { volume, .. } => volume.to_string(),
+                    Met::Made { claim, .. } => format!("made for {}", claim.name),
+                });
+                names.collect::<Vec<_>>().join(" ")
+            }
+        };
+        Ok(cluster
+            .candidates()
+            .map(|candidate| verdict(candidate.node))
+            .collect())
+    }
+
+    const NONE: &str = "node(s) didn't find available persistent volumes to bind";
+
+    #[test]
+    fn a_claim_that_waits_is_met_by_the_smallest_volume_of_the_node_that_is_large_enough() {
+        let volumes = [
+            volume("tiny", "1Gi", "a"),
+            volume("large", "9Gi", "a"),
+            volume("fitting", "5Gi", "a"),
+            volume("elsewhere", "1Gi", "b"),
+        ];
+        let world = given(
+            &volumes,
+            &[claim("c", "2Gi", json!({})), claim("d", "3Gi", json!({}))],
+        );
+        assert_eq!(verdicts(&world, &["c"]).unwrap(), ["fitting", NONE]);
+        assert_eq!(
+            verdicts(&world, &["d", "c"]).unwrap(),
+            ["fitting large", NONE],
+            "each its own"
+        );
+        world.promise("fitting".into(), ObjectKey::new("default", "other"));
+        assert_eq!(
+            verdicts(&world, &["c"]).unwrap(),
+            ["large", NONE],
+            "promised to another"
+        );
+    }
+
+    #[test]
+    fn class_modes_selector_and_reservation_decide_besides_the_size() {
+        let mut reserved = volume("reserved", "5Gi", "a");
+        reserved["spec"]["claimRef"] = json!({"namespace": "default", "name": "other"});
+        let mut mine = volume("mine", "7Gi", "a");
+        mine["spec"]["claimRef"] = json!({"namespace": "default", "name": "c"});
+        let mut block = volume("block", "5Gi", "a");
+        block["spec"]["volumeMode"] = json!("Block");
+        let mut other = volume("other-class", "5Gi", "a");
+        other["spec"]["storageClassName"] = json!("made");
+        let volumes = [reserved, block, other, mine];
+        let world = given(&volumes, &[claim("c", "2Gi", json!({}))]);
+        assert_eq!(verdicts(&world, &["c"]).unwrap(), ["mine", NONE]);
+        let many = claim("c", "2Gi", json!({"spec": {"accessModes": ["ReadWriteMany"]}}));
+        assert_eq!(verdicts(&given(&volumes, &[many]), &["c"]).unwrap(), [NONE, NONE]);
+        let picky = claim(
+            "c",
+            "2Gi",
+            json!({"spec": {"selector": {"matchLabels": {"disk": "fast"}}}}),
+        );
+        let mut fast = volume("fast", "9Gi", "b");
+        fast["metadata"]["labels"] = json!({"disk": "fast"});
+        let world = given(&[volume("slow", "3Gi", "b"), fast], &[picky]);
+        assert_eq!(verdicts(&world, &["c"]).unwrap(), [NONE, "fast"]);
+    }
+
+    #[test]
+    fn a_bound_claim_confines_its_pod_and_one_without_volume_shuts_it_out() {
+        let bound = claim(
+            "c",
+            "2Gi",
+            json!({"metadata": {"annotations": {BIND_COMPLETED: "yes"}}, "spec": {"volumeName": "v"}}),
+        );
+        let world = given(&[volume("v", "5Gi", "b")], std::slice::from_ref(&bound));
+        assert_eq!(
+            verdicts(&world, &["c"]).unwrap(),
+            ["node(s) had volume node affinity conflict", ""]
+        );
+        let lost = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+        assert_eq!(verdicts(&given(&[], &[bound]), &["c"]).unwrap(), [lost, lost]);
+    }
+
+    #[test]
+    fn what_no_node_could_change_is_said_at_once() {
+        let at_once = claim("at-once", "1Gi", json!({"spec": {"storageClassName": "at-once"}}));
+        let going = claim(
+            "going",
+            "1Gi",
+            json!({"metadata": {"deletionTimestamp": "2030-01-01T00:00:00Z"}}),
+        );
+        let world = given(&[], &[at_once, going]);
+        for (claim, want) in [
+            ("absent", "persistentvolumeclaim \"absent\" not found"),
+            ("going", "persistentvolumeclaim \"going\" is being deleted"),
+            ("at-once", "pod has unbound immediate PersistentVolumeClaims"),
+        ] {
+            assert_eq!(verdicts(&world, &[claim]).unwrap_err(), want);
+        }
+    }
+
+    #[test]
+    fn a_provisioner_makes_volumes_where_its_class_allows() {
+        let world = given(
+            &[],
+            &[claim("c", "2Gi", json!({"spec": {"storageClassName": "made"}}))],
+        );
+        assert_eq!(verdicts(&world, &["c"]).unwrap(), [NONE, "made for c"]);
+    }
+
+    #[test]
+    fn ephemeral_volumes_have_claims_named_after_pod_and_volume() {
+        let volumes: Vec<core::Volume> = serde_json::from_value(json!([
+            {"name": "a", "persistentVolumeClaim": {"claimName": "c"}},
+            {"name": "b", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+            {"name": "c", "emptyDir": {}}]))
+        .unwrap();
+        assert_eq!(
+            claims_of("p", Some(&volumes)),
+            ["c".into(), Arc::<str>::from("p-b")]
+        );
+    }
+}

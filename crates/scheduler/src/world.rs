@@ -1,0 +1,138 @@
+//! What the scheduler knows besides pods and nodes: labels of namespaces, disruption budgets, volumes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::policy::v1 as policy;
+use orlop_api::selector::LabelSelector;
+use orlop_client::informer::{ObjectKey, Projection, Store};
+
+use crate::traits::Labels;
+use crate::volumes::{ClaimView, ClassView, VolumeView};
+
+/// What is remembered of a namespace.
+#[derive(Debug)]
+pub struct NamespaceView {
+    labels: Arc<Labels>,
+}
+
+impl Projection for NamespaceView {
+    type Object = core::Namespace;
+
+    fn project(namespace: core::Namespace) -> Self {
+        Self {
+            labels: Arc::new(namespace.metadata.labels.unwrap_or_default()),
+        }
+    }
+}
+
+/// What is remembered of a PodDisruptionBudget.
+#[derive(Debug)]
+pub struct BudgetView {
+    /// Which pods it protects.
+    pub selector: LabelSelector,
+    /// How many of them may go now.
+    pub allowed: i32,
+    /// Pods that are on their way out already, as it knows.
+    pub disrupted: BTreeSet<String>,
+}
+
+/// Index of budgets by namespace.
+const BY_NAMESPACE: usize = 0;
+
+impl Projection for BudgetView {
+    type Object = policy::PodDisruptionBudget;
+    const INDEXES: usize = 1;
+
+    fn project(budget: policy::PodDisruptionBudget) -> Self {
+        let status = budget.status.unwrap_or_default();
+        let selector = budget.spec.and_then(|spec| spec.selector);
+        Self {
+            selector: selector
+                .and_then(|selector| LabelSelector::from_meta(&selector).ok())
+                .unwrap_or_else(LabelSelector::nothing),
+            allowed: status.disruptions_allowed.unwrap_or(0),
+            disrupted: status.disrupted_pods.unwrap_or_default().into_keys().collect(),
+        }
+    }
+
+    fn index(&self, key: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
+        add(BY_NAMESPACE, &key.namespace);
+    }
+}
+
+/// All of it.
+#[derive(Default, Clone)]
+pub struct World {
+    /// By name.
+    pub namespaces: Arc<Store<NamespaceView>>,
+    /// All budgets.
+    pub budgets: Arc<Store<BudgetView>>,
+    /// All PersistentVolumeClaims.
+    pub claims: Arc<Store<ClaimView>>,
+    /// All PersistentVolumes.
+    pub volumes: Arc<Store<VolumeView>>,
+    /// All StorageClasses.
+    pub classes: Arc<Store<ClassView>>,
+    /// Volumes that were chosen for a claim, until the volume itself says so.
+    pub promises: Arc<Mutex<BTreeMap<Arc<str>, ObjectKey>>>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// The labels of a namespace, if it is known.
+    pub fn namespace_labels(&self, name: &str) -> Option<Arc<Labels>> {
+        let namespace = self.namespaces.get(&ObjectKey::new("", name))?;
+        Some(namespace.labels.clone())
+    }
+
+    /// The volume is to be the claim's.
+    pub fn promise(&self, volume: Arc<str>, claim: ObjectKey) {
+        let mut promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        promises.insert(volume, claim);
+    }
+
+    /// The volume says itself whose it is, or the promise came to nothing.
+    pub fn forget_promise(&self, volume: &str) {
+        let mut promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        promises.remove(volume);
+    }
+
+    /// Whether no other claim was promised the volume.
+    pub fn is_unpromised(&self, volume: &str, claim: &ObjectKey) -> bool {
+        let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        promises.get(volume).is_none_or(|promised| promised == claim)
+    }
+
+    /// Of `pods`, most worth sparing first, those whose eviction some budget doesn't allow.
+    pub fn protected<'a>(
+        &self,
+        pods: impl Iterator<Item = (&'a ObjectKey, &'a Labels)>,
+    ) -> BTreeSet<ObjectKey> {
+        let mut left: BTreeMap<ObjectKey, i32> = BTreeMap::new();
+        let mut protected = BTreeSet::new();
+        for (pod, labels) in pods {
+            for budget in self.budgets.by_index(BY_NAMESPACE, &pod.namespace) {
+                // A pod without labels is nobody's, and one that is leaving already costs nothing more.
+                if labels.is_empty()
+                    || !budget.selector.matches(labels)
+                    || budget.disrupted.contains(&*pod.name)
+                {
+                    continue;
+                }
+                let left = left.entry(budget.key.clone()).or_insert(budget.allowed);
+                *left -= 1;
+                if *left < 0 {
+                    protected.insert(pod.clone());
+                }
+            }
+        }
+        protected
+    }
+}
