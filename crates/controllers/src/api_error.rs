@@ -33,6 +33,11 @@ pub fn is_namespace_terminating(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether the request may have been carried out all the same: no answer came, or one that doesn't say.
+pub fn is_uncertain(error: &kube::Error) -> bool {
+    code(error).is_none_or(|code| code >= 500)
+}
+
 /// The server's own words, without the client's wrapping.
 pub fn message(error: &kube::Error) -> String {
     match error {

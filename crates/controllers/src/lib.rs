@@ -26,6 +26,7 @@
 //! - `namespace`: empties and finalises namespaces that are being deleted;
 //! - `pod_gc`: every 20 s, if there is anything to collect;
 //! - `resource_quota`: counts what quotas have been used for; watches only kinds that some quota bounds;
+//! - `volume_binding`: one worker takes claims and volumes; completes bindings, says what became of them;
 //! - `storage_protection`: lets volumes and claims go once nothing uses them;
 //! - `namespace_defaults`: the default ServiceAccount and the root CA in every namespace.
 //!
@@ -62,6 +63,7 @@ mod stateful_set;
 mod storage_protection;
 mod taint_eviction;
 mod ttl_after_finished;
+mod volume_binding;
 mod workers;
 
 pub use daemonset::insight;

@@ -6,11 +6,13 @@
 //! | which taints should it carry | `taints` |
 //! | how far may whole zones be given up | `zones` |
 //! | has it fallen silent, and what do its conditions say then | `health` |
+//! | which pods are no longer ready because their node isn't | `pods` |
 //!
 //! `controller` listens, sleeps until the next node could expire, and writes.
 
 mod controller;
 mod health;
+mod pods;
 mod taints;
 mod zones;
 

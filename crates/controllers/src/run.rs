@@ -30,6 +30,7 @@ use crate::stateful_set::StatefulSets;
 use crate::storage_protection::StorageProtection;
 use crate::taint_eviction::TaintEviction;
 use crate::ttl_after_finished::TtlAfterFinished;
+use crate::volume_binding::VolumeBinding;
 
 /// What the controllers have to be told.
 #[derive(Debug, Clone, Default)]
@@ -117,6 +118,7 @@ async fn run_on(
     let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
     let quotas = ResourceQuotas::new(client.clone(), &cache);
     let storage = StorageProtection::new(client.clone(), &cache);
+    let volumes = VolumeBinding::new(client.clone(), &cache);
     let garbage_collector = GarbageCollector::new(client.clone(), &cache);
 
     cache.start(&client, &mut tasks);
@@ -148,6 +150,7 @@ async fn run_on(
     defaults.start(&mut tasks);
     quotas.start(&mut tasks);
     storage.start(&mut tasks);
+    volumes.start(&mut tasks);
     garbage_collector.start(&mut tasks);
 
     tokio::select! {

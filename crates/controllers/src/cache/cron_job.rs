@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orlop_client::informer::Projection;
 
+use super::metadata;
+
 /// What is remembered of a CronJob.
 #[derive(Debug, Clone)]
 pub struct CronJobView {
@@ -20,27 +22,12 @@ pub struct CronJobView {
 impl CronJobView {
     /// An owner reference to it.
     pub fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: "batch/v1".to_owned(),
-            kind: "CronJob".to_owned(),
-            name: self.metadata.name.clone().unwrap_or_default(),
-            uid: self.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
+        metadata::owner_reference::<batch::CronJob>(&self.metadata)
     }
 
     /// It, as events name it.
     pub fn reference(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some("batch/v1".to_owned()),
-            kind: Some("CronJob".to_owned()),
-            name: self.metadata.name.clone(),
-            namespace: self.metadata.namespace.clone(),
-            uid: self.metadata.uid.clone(),
-            resource_version: self.metadata.resource_version.clone(),
-            field_path: None,
-        }
+        metadata::reference::<batch::CronJob>(&self.metadata)
     }
 }
 
@@ -49,10 +36,7 @@ impl Projection for CronJobView {
 
     fn project(job: batch::CronJob) -> Self {
         Self {
-            metadata: ObjectMeta {
-                managed_fields: None,
-                ..job.metadata
-            },
+            metadata: metadata::kept(job.metadata),
             spec: job.spec,
             status: job.status.unwrap_or_default(),
         }

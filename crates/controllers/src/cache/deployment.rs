@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::Projection;
 
+use super::metadata;
 use crate::deployment::template_print;
 
 /// What is remembered of a Deployment.
@@ -52,27 +53,12 @@ impl DeploymentView {
 
     /// An owner reference to it.
     pub fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: "apps/v1".to_owned(),
-            kind: "Deployment".to_owned(),
-            name: self.metadata.name.clone().unwrap_or_default(),
-            uid: self.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
+        metadata::owner_reference::<apps::Deployment>(&self.metadata)
     }
 
     /// It, as events name it.
     pub fn reference(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some("apps/v1".to_owned()),
-            kind: Some("Deployment".to_owned()),
-            name: self.metadata.name.clone(),
-            namespace: self.metadata.namespace.clone(),
-            uid: self.metadata.uid.clone(),
-            resource_version: self.metadata.resource_version.clone(),
-            field_path: None,
-        }
+        metadata::reference::<apps::Deployment>(&self.metadata)
     }
 }
 
@@ -84,10 +70,7 @@ impl Projection for DeploymentView {
         Self {
             selector: LabelSelector::from_meta(&spec.selector).unwrap_or_else(|_| LabelSelector::nothing()),
             template_print: template_print(&spec.template),
-            metadata: ObjectMeta {
-                managed_fields: None,
-                ..deployment.metadata
-            },
+            metadata: metadata::kept(deployment.metadata),
             status: deployment.status.unwrap_or_default(),
             spec,
         }

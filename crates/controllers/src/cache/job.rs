@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{ObjectKey, Projection};
 
+use super::metadata;
 use super::pod::{ControllerRef, controller_of};
 
 /// Index: Jobs by the uid of their controlling owner.
@@ -87,27 +88,12 @@ impl JobView {
 
     /// An owner reference to it.
     pub fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: "batch/v1".to_owned(),
-            kind: "Job".to_owned(),
-            name: self.metadata.name.clone().unwrap_or_default(),
-            uid: self.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
+        metadata::owner_reference::<batch::Job>(&self.metadata)
     }
 
     /// It, as events name it.
     pub fn reference(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some("batch/v1".to_owned()),
-            kind: Some("Job".to_owned()),
-            name: self.metadata.name.clone(),
-            namespace: self.metadata.namespace.clone(),
-            uid: self.metadata.uid.clone(),
-            resource_version: self.metadata.resource_version.clone(),
-            field_path: None,
-        }
+        metadata::reference::<batch::Job>(&self.metadata)
     }
 }
 
@@ -124,10 +110,7 @@ impl Projection for JobView {
                 .as_ref()
                 .and_then(|selector| LabelSelector::from_meta(selector).ok())
                 .unwrap_or_else(LabelSelector::nothing),
-            metadata: ObjectMeta {
-                managed_fields: None,
-                ..job.metadata
-            },
+            metadata: metadata::kept(job.metadata),
             spec,
             status: job.status.unwrap_or_default(),
         };

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::Projection;
 
+use super::metadata;
 use crate::revisions::bytes;
 
 /// What is remembered of a StatefulSet.
@@ -59,27 +60,12 @@ impl StatefulSetView {
 
     /// An owner reference to it.
     pub fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: "apps/v1".to_owned(),
-            kind: "StatefulSet".to_owned(),
-            name: self.name().to_owned(),
-            uid: self.metadata.uid.clone().unwrap_or_default(),
-            controller: Some(true),
-            block_owner_deletion: Some(true),
-        }
+        metadata::owner_reference::<apps::StatefulSet>(&self.metadata)
     }
 
     /// It, as events name it.
     pub fn reference(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some("apps/v1".to_owned()),
-            kind: Some("StatefulSet".to_owned()),
-            name: self.metadata.name.clone(),
-            namespace: self.metadata.namespace.clone(),
-            uid: self.metadata.uid.clone(),
-            resource_version: self.metadata.resource_version.clone(),
-            field_path: None,
-        }
+        metadata::reference::<apps::StatefulSet>(&self.metadata)
     }
 }
 
@@ -93,10 +79,7 @@ impl Projection for StatefulSetView {
             revision_bytes: bytes::of_template(&spec.template)
                 .ok()
                 .map(String::into_boxed_str),
-            metadata: ObjectMeta {
-                managed_fields: None,
-                ..set.metadata
-            },
+            metadata: metadata::kept(set.metadata),
             status: set.status.unwrap_or_default(),
             spec,
         }

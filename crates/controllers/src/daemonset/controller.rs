@@ -1,6 +1,6 @@
 //! What makes a DaemonSet worth a look (contract §3.1), and the workers that look.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, Weak};
 
 use orlop_api::annotations::PRE_PULL_SET;
@@ -36,6 +36,8 @@ pub struct DaemonSets {
     pub(super) dirty: Arc<Dirty>,
     pub(super) settled: Mutex<HashMap<ObjectKey, Settled>>,
     pub(super) own_writes: Mutex<HashMap<ObjectKey, OwnWrites>>,
+    /// Those of which an answer about pods was lost.
+    pub(super) uncertain: Mutex<HashSet<ObjectKey>>,
     /// When each may be looked at again.
     pub(super) paced: Mutex<HashMap<ObjectKey, Instant>>,
     pub(super) told: Mutex<HashMap<ObjectKey, Told>>,
@@ -71,6 +73,7 @@ impl DaemonSets {
             dirty,
             settled: Mutex::default(),
             own_writes: Mutex::default(),
+            uncertain: Mutex::default(),
             paced: Mutex::default(),
             told: Mutex::default(),
         })
@@ -215,7 +218,7 @@ impl Triggers {
         }
         let on_node = cache.pods.store().by_index(BY_NODE, &node.key.name);
         cache.daemon_sets.store().for_each(|set| {
-            if concerns(set, node, &on_node) {
+            if concerns(set, old.as_ref(), node, &on_node) {
                 self.dirty.node(&set.key, &node.key.name);
                 self.queue.add(set.key.clone());
             }
@@ -234,20 +237,28 @@ impl Triggers {
     }
 }
 
-/// Whether what happened to `node` matters to `set`.
-fn concerns(set: &DaemonSet, node: &Node, pods_on_node: &[Pod]) -> bool {
+/// Whether what happened to `node` matters to `set`: what belongs there is another than before, or than what is there.
+fn concerns(set: &DaemonSet, old: Option<&Node>, node: &Node, pods_on_node: &[Pod]) -> bool {
     let has_pod = pods_on_node.iter().any(|pod| {
         pod.controller
             .as_ref()
             .is_some_and(|controller| controller.uid == set.uid)
     });
-    let placement = placement::should_run(&set.placed, &node.node);
+    let belongs = |node: &Node| {
+        let placement = placement::should_run(&set.placed, &node.node);
+        (placement.run, placement.run || placement.continue_)
+    };
+    let now @ (run, may_stay) = belongs(node);
     let misscheduled = set
         .set
         .status
         .as_ref()
         .map_or(0, |status| status.number_misscheduled);
-    (placement.run && !has_pod)
-        || (!placement.run && !placement.continue_ && has_pod)
-        || (has_pod && misscheduled > 0)
+    // A pod that stays where it no longer belongs, or belongs again, changes what the status says. The status that
+    // would tell may be on its way still.
+    let changed = old.map(belongs) != Some(now);
+    (run && !has_pod)
+        || (!may_stay && has_pod)
+        || (has_pod && (changed || misscheduled > 0))
+        || (changed && old.is_some_and(|old| belongs(old).0))
 }

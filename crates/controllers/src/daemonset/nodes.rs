@@ -75,6 +75,9 @@ impl DaemonSets {
         mut nodes: HashSet<Arc<str>>,
     ) -> Result<(), SyncError> {
         let may_write = self.expectations.satisfied(&set.uid);
+        if !may_write {
+            self.look_when_given_up(set);
+        }
         if !may_write && let Some(wait) = self.pause(&set.key) {
             // What was written for other nodes comes back first, and each of it would be a look.
             self.dirty.put_back(&set.key, nodes);

@@ -1,17 +1,24 @@
 //! When a DaemonSet may be looked at: not before the cache shows our own writes, and not sooner
 //! after the last look than the size of the cluster allows.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1 as core;
+use kube::api::ListParams;
+use kube::core::Selector;
 use orlop_client::informer::ObjectKey;
 use tokio::time::Instant;
 
 use super::DaemonSets;
+use super::sync::SyncError;
+use crate::cache::{BY_CONTROLLER, DaemonSet};
+use crate::owned::status::metadata_api;
 
-/// How long a sync waits for the cache to show own writes before it trusts the cache anyway: a
-/// relist may have skipped the version that was written.
-const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+/// How long a sync waits for the cache to show own writes before it trusts the cache anyway, as long as expectations
+/// are waited for: a watch that is late must not make pods twice.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Looking at all nodes and pods again this soon would cost more than it tells: a wave of events
 /// about a large DaemonSet is worked off in one look. Ten microseconds an object keep the looks of
@@ -19,14 +26,19 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 const PACE_PER_OBJECT: Duration = Duration::from_micros(10);
 /// Longest pause between two looks.
 const PACE_MAX: Duration = Duration::from_millis(200);
-/// When to look again whether the cache has caught up; its own events usually come first.
-pub(super) const BEHIND_RETRY: Duration = Duration::from_millis(10);
+/// When to look again whether the cache has caught up, at first; its own events usually come first.
+const BEHIND_RETRY_MIN: Duration = Duration::from_millis(10);
+/// When to look again at last.
+const BEHIND_RETRY_MAX: Duration = Duration::from_secs(1);
 
-/// The versions of own writes that the cache must show before pods are counted again.
+/// What the cache must show before pods are counted again.
 #[derive(Debug)]
 pub struct OwnWrites {
+    /// Versions of own writes.
     pods: u64,
     sets: u64,
+    /// uids of pods that must no longer be there.
+    gone: HashSet<Arc<str>>,
     since: Instant,
 }
 
@@ -52,30 +64,72 @@ impl DaemonSets {
 
     /// Remembers versions that the cache has to show before the next sync.
     pub(super) fn wrote(&self, key: &ObjectKey, pods: u64, sets: u64) {
-        if pods == 0 && sets == 0 {
-            return;
+        if pods != 0 || sets != 0 {
+            self.await_in_cache(key, pods, sets, HashSet::new());
         }
+    }
+
+    fn await_in_cache(&self, key: &ObjectKey, pods: u64, sets: u64, gone: HashSet<Arc<str>>) {
         let mut writes = lock(&self.own_writes);
         let own = writes.entry(key.clone()).or_insert(OwnWrites {
             pods: 0,
             sets: 0,
+            gone: HashSet::new(),
             since: Instant::now(),
         });
         own.pods = own.pods.max(pods);
         own.sets = own.sets.max(sets);
+        own.gone.extend(gone);
         own.since = Instant::now();
     }
 
-    pub(super) fn caught_up(&self, key: &ObjectKey) -> bool {
+    /// When to look again, if the cache doesn't show yet what has to be known about `set`.
+    pub(super) fn behind(&self, set: &DaemonSet) -> Option<Duration> {
         let mut writes = lock(&self.own_writes);
-        let Some(own) = writes.get(key) else { return true };
-        let seen = self.cache.pods.store().resource_version() >= own.pods
-            && self.cache.daemon_sets.store().resource_version() >= own.sets;
-        let caught_up = seen || own.since.elapsed() > CATCH_UP_MAX;
-        if caught_up {
-            writes.remove(key);
+        let own = writes.get(&set.key)?;
+        let pods = self.cache.pods.store();
+        let seen = pods.resource_version() >= own.pods
+            && self.cache.daemon_sets.store().resource_version() >= own.sets
+            && (own.gone.is_empty()
+                || !pods
+                    .by_index(BY_CONTROLLER, &set.uid)
+                    .iter()
+                    .any(|pod| own.gone.contains(&pod.uid)));
+        let waited = own.since.elapsed();
+        if seen || waited > CATCH_UP_MAX {
+            writes.remove(&set.key);
+            return None;
         }
-        caught_up
+        Some((waited / 4).clamp(BEHIND_RETRY_MIN, BEHIND_RETRY_MAX))
+    }
+
+    /// After an answer was lost: asks the server itself which pods there are, so that the next count waits until the cache
+    /// shows them. Otherwise what was written unnoticed would be written again.
+    pub(super) async fn make_certain(&self, set: &DaemonSet) -> Result<(), SyncError> {
+        if !lock(&self.uncertain).contains(&set.key) {
+            return Ok(());
+        }
+        let selector = set.set.spec.as_ref().map(|spec| spec.selector.clone());
+        let selector = Selector::try_from(selector.unwrap_or_default()).unwrap_or_default();
+        let pods = metadata_api::<core::Pod>(&self.client, &set.key.namespace);
+        let live = pods.list(&ListParams::default().labels_from(&selector)).await?;
+        let mut gone: HashSet<Arc<str>> = self
+            .owned_pods(set)
+            .into_iter()
+            .map(|pod| pod.uid.clone())
+            .collect();
+        let mut newest = 0;
+        for pod in live.items {
+            let version = pod
+                .metadata
+                .resource_version
+                .and_then(|version| version.parse().ok());
+            newest = newest.max(version.unwrap_or(0));
+            gone.remove(pod.metadata.uid.as_deref().unwrap_or_default());
+        }
+        self.await_in_cache(&set.key, newest, 0, gone);
+        lock(&self.uncertain).remove(&set.key);
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use super::DaemonSets;
 use super::grouping::{NodeChoice, PodsByNode};
 use super::manage::{Circumstances, manage};
 use super::options::Updates;
-use super::pacing::{BEHIND_RETRY, lock};
+use super::pacing::lock;
 use super::rolling::{self, Current};
 use super::status::{OnNode, Totals};
 use super::strategy::Strategy;
@@ -46,6 +46,7 @@ impl DaemonSets {
     pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(set) = self.cache.daemon_sets.store().get(key) else {
             lock(&self.own_writes).remove(key);
+            lock(&self.uncertain).remove(key);
             lock(&self.settled).remove(key);
             self.dirty.take(key);
             lock(&self.paced).remove(key);
@@ -55,8 +56,9 @@ impl DaemonSets {
         if set.is_terminating() || set.selector.is_everything() {
             return Ok(());
         }
-        if !self.caught_up(key) {
-            self.queue.add_after(key.clone(), BEHIND_RETRY);
+        self.make_certain(&set).await?;
+        if let Some(wait) = self.behind(&set) {
+            self.queue.add_after(key.clone(), wait);
             return Ok(());
         }
         let work = self.dirty.take(key);
@@ -83,6 +85,7 @@ impl DaemonSets {
         let nodes = self.choose_nodes(set);
         if !self.expectations.satisfied(&set.uid) {
             self.dirty.all(&set.key);
+            self.look_when_given_up(set);
             let pods = self.owned_pods(set);
             return self
                 .write_status(set, &current.hash, &nodes, &pods, set.observed_generation(), None)
@@ -114,6 +117,13 @@ impl DaemonSets {
             self.queue.add(set.key.clone());
         }
         Ok(())
+    }
+
+    /// Looks again when what was expected is given up: what came and went while no watch was there is never seen.
+    pub(super) fn look_when_given_up(&self, set: &DaemonSet) {
+        if let Some(wait) = self.expectations.given_up_in(&set.uid) {
+            self.queue.add_after(set.key.clone(), wait);
+        }
     }
 
     /// Manage pass, rolling update, pruning. The nodes for which there was too much for one sync.
@@ -208,6 +218,9 @@ impl DaemonSets {
         )
         .await;
         self.wrote(&set.key, written.resource_version, 0);
+        if written.uncertain {
+            lock(&self.uncertain).insert(set.key.clone());
+        }
         created.append(&mut written.created);
         written.into_error().map_or(Ok(()), |error| Err(error.into()))
     }
@@ -238,7 +251,7 @@ impl DaemonSets {
     }
 
     /// The pods that are ours already.
-    fn owned_pods(&self, set: &DaemonSet) -> Vec<Pod> {
+    pub(super) fn owned_pods(&self, set: &DaemonSet) -> Vec<Pod> {
         let mut pods = self.cache.pods.store().by_index(BY_CONTROLLER, &set.uid);
         pods.retain(|pod| set.selector.matches(&pod.labels));
         pods

@@ -124,7 +124,7 @@ impl DisruptionBudgets {
                 .event(&budget.reference, EventType::Normal, "NoPods", message);
         }
         let scale = if plan::needs_scale(&budget) {
-            scale::expected(&self.cache, &pods)
+            scale::expected(&self.client, &self.cache, &pods).await
         } else {
             Ok(0)
         };

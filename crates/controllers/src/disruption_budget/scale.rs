@@ -3,18 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1 as core;
+use kube::api::DynamicObject;
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
+use kube::{Api, Client};
 use orlop_client::informer::ObjectKey;
 
+use crate::api_error;
 use crate::cache::{Cache, ControllerRef, Pod};
+use crate::owned::status::metadata_api;
 
 /// Why it can't be told how many pods there should be.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum ScaleError {
     /// An owner that has no number of pods.
-    #[error("{kind} does not implement the scale subresource")]
+    #[error("{resource} does not implement the scale subresource")]
     NoScale {
-        /// Its kind.
-        kind: String,
+        /// Plural and group of its kind.
+        resource: String,
     },
     /// An owner that isn't there, yet or any more.
     #[error("found no controller ref for pod {pod:?}")]
@@ -22,60 +29,132 @@ pub enum ScaleError {
         /// The pod.
         pod: String,
     },
+    /// The server didn't say.
+    #[error("{}", api_error::message(.0))]
+    Api(#[from] kube::Error),
 }
 
 /// The pods that the owners of `pods` want in all; pods without an owner don't count.
-pub fn expected(cache: &Cache, pods: &[Pod]) -> Result<i32, ScaleError> {
+pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<i32, ScaleError> {
     let mut scales: BTreeMap<Arc<str>, i32> = BTreeMap::new();
     for pod in pods {
         let Some(controller) = &pod.controller else {
             continue;
         };
-        if !scales.contains_key(&controller.uid) {
-            let (uid, scale) =
-                of(cache, &pod.key.namespace, controller)?.ok_or_else(|| ScaleError::NoOwner {
-                    pod: pod.key.name.to_string(),
-                })?;
-            scales.insert(uid, scale);
+        if scales.contains_key(&controller.uid) {
+            continue;
         }
+        let scale = match known(cache, &pod.key.namespace, controller) {
+            Known::Scale(uid, scale) => Some((uid, scale)),
+            Known::Gone => None,
+            Known::Other => of_any_kind(client, pod, controller).await?,
+        };
+        let (uid, scale) = scale.ok_or_else(|| ScaleError::NoOwner {
+            pod: pod.key.name.to_string(),
+        })?;
+        scales.insert(uid, scale);
     }
     Ok(scales.values().sum())
 }
 
-/// uid and scale of the owner, or of its own owner.
-fn of(
-    cache: &Cache,
-    namespace: &Arc<str>,
-    controller: &ControllerRef,
-) -> Result<Option<(Arc<str>, i32)>, ScaleError> {
+/// What the cache knows of an owner.
+enum Known {
+    /// uid and scale of it, or of its own owner.
+    Scale(Arc<str>, i32),
+    /// It isn't there.
+    Gone,
+    /// It is of a kind that isn't remembered.
+    Other,
+}
+
+fn known(cache: &Cache, namespace: &Arc<str>, controller: &ControllerRef) -> Known {
     let key = ObjectKey {
         namespace: namespace.clone(),
         name: controller.name.clone(),
     };
-    match &*controller.kind {
+    let found = match &*controller.kind {
         "ReplicaSet" => {
             let Some(set) = cache.replica_sets.store().get(&key) else {
-                return Ok(None);
+                return Known::Gone;
             };
             match &set.controller {
-                Some(owner) if *owner.kind == *"Deployment" => of(cache, namespace, owner),
-                _ => Ok(Some((set.uid.clone(), set.replicas))),
+                Some(owner) if *owner.kind == *"Deployment" => return known(cache, namespace, owner),
+                _ => Some((set.uid.clone(), set.replicas)),
             }
         }
         "Deployment" => {
             let deployment = cache.deployments.store().get(&key);
-            Ok(deployment.map(|deployment| (deployment.uid.clone(), deployment.replicas())))
+            deployment.map(|deployment| (deployment.uid.clone(), deployment.replicas()))
         }
         "ReplicationController" => {
             let found = cache.replication_controllers.store().get(&key);
-            Ok(found.map(|found| (found.uid.clone(), found.replicas)))
+            found.map(|found| (found.uid.clone(), found.replicas))
         }
         "StatefulSet" => {
             let set = cache.stateful_sets.store().get(&key);
-            Ok(set.map(|set| (set.uid.clone(), set.spec.replicas.unwrap_or(1))))
+            set.map(|set| (set.uid.clone(), set.spec.replicas.unwrap_or(1)))
         }
-        kind => Err(ScaleError::NoScale {
-            kind: kind.to_owned(),
-        }),
+        _ => return Known::Other,
+    };
+    found.map_or(Known::Gone, |(uid, scale)| Known::Scale(uid, scale))
+}
+
+/// Asks for the owner's scale, whatever its kind; `None` if it isn't there.
+async fn of_any_kind(
+    client: &Client,
+    pod: &Pod,
+    controller: &ControllerRef,
+) -> Result<Option<(Arc<str>, i32)>, ScaleError> {
+    let namespace = &pod.key.namespace;
+    let live = metadata_api::<core::Pod>(client, namespace);
+    let Some(live) = live.get_opt(&pod.key.name).await? else {
+        return Ok(None);
+    };
+    let mut owners = live.metadata.owner_references.into_iter().flatten();
+    let Some(owner) = owners.find(|owner| *owner.uid == *controller.uid) else {
+        return Ok(None);
+    };
+    let (group, version) = owner
+        .api_version
+        .split_once('/')
+        .unwrap_or(("", &owner.api_version));
+    let kind = GroupVersionKind::gvk(group, version, &owner.kind);
+    let (resource, capabilities) = pinned_kind(client, &kind).await?;
+    match scale(client, namespace, &resource, &capabilities, &owner.name).await {
+        Ok(scale) => Ok(Some((controller.uid.clone(), scale))),
+        Err(error) if api_error::is_not_found(&error) => {
+            if capabilities
+                .subresources
+                .iter()
+                .any(|(subresource, _)| subresource.plural == "scale")
+            {
+                return Ok(None);
+            }
+            let plural = resource.plural;
+            let resource = if group.is_empty() {
+                plural
+            } else {
+                format!("{plural}.{group}")
+            };
+            Err(ScaleError::NoScale { resource })
+        }
+        Err(error) => Err(error.into()),
     }
+}
+
+async fn scale(
+    client: &Client,
+    namespace: &str,
+    resource: &ApiResource,
+    capabilities: &ApiCapabilities,
+    name: &str,
+) -> Result<i32, kube::Error> {
+    let objects: Api<DynamicObject> = if capabilities.scope == Scope::Namespaced {
+        Api::namespaced_with(client.clone(), namespace, resource)
+    } else {
+        Api::all_with(client.clone(), resource)
+    };
+    let scale = objects.get_subresource("scale", name).await?;
+    let replicas = scale.data["spec"]["replicas"].as_i64().unwrap_or(0);
+    Ok(i32::try_from(replicas).unwrap_or(i32::MAX))
 }

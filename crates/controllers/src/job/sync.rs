@@ -85,6 +85,10 @@ impl Jobs {
             return Ok(());
         }
         let may_write = self.expectations.satisfied(&job.uid);
+        if let Some(wait) = self.expectations.given_up_in(&job.uid) {
+            // What came and went while no watch was there is never seen.
+            self.queue.add_after(key.clone(), wait);
+        }
         let pods = self.claim_pods(&job).await?;
         let now = Timestamp::now();
         let mut counts = count(&job, &pods);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use orlop_client::events::{EventType, Recorder};
@@ -18,10 +17,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::health::{self, GRACE, Health};
+use super::pods::PodsOfNodes;
 use super::taints::{self, Eviction};
 use super::zones::{self, NodeInZone, Turns, ZoneState};
 use crate::api_error;
-use crate::cache::{BY_NODE, Cache, LeaseView, Node, NodeView, Pod, Ready};
+use crate::cache::{Cache, LeaseView, Node, NodeView};
 use crate::workers::work_off;
 
 /// Nodes worked on at the same time.
@@ -38,6 +38,7 @@ pub struct NodeLifecycle {
     cache: Weak<Cache>,
     recorder: Recorder,
     queue: Arc<WorkQueue<ObjectKey>>,
+    pods: Arc<PodsOfNodes>,
     state: Mutex<State>,
 }
 
@@ -53,9 +54,10 @@ impl NodeLifecycle {
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let this = Arc::new(Self {
             recorder: Recorder::new(client.clone(), "node-controller", None),
-            client,
             cache: Arc::downgrade(cache),
             queue: cache.queue("node_lifecycle_controller"),
+            pods: PodsOfNodes::new(client.clone(), cache),
+            client,
             state: Mutex::default(),
         });
         let on = Arc::downgrade(&this);
@@ -91,6 +93,7 @@ impl NodeLifecycle {
             ));
         }
         tasks.spawn(self.clone().monitor());
+        self.pods.start(tasks);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,6 +119,13 @@ impl NodeLifecycle {
                 .entry(name.clone())
                 .or_insert_with(|| Health::new(now));
             health.node_seen(node.condition("Ready"), now);
+        }
+        let fell_silent = change
+            .old
+            .as_ref()
+            .is_some_and(|old| old.is_ready() && is_silent(node));
+        if fell_silent {
+            self.pods.enqueue_all_on(&name);
         }
         if change.old.is_none() {
             self.tell(
@@ -214,49 +224,11 @@ impl NodeLifecycle {
         api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
             .await?;
         tracing::warn!(node = %name, "node stopped posting its status");
-        if !node.is_ready() {
-            return Ok(());
+        if node.is_ready() {
+            let message = format!("Node {name} status is now: NodeNotReady");
+            self.recorder
+                .event(&node_reference(&node), EventType::Normal, "NodeNotReady", message);
         }
-        let message = format!("Node {name} status is now: NodeNotReady");
-        self.recorder
-            .event(&node_reference(&node), EventType::Normal, "NodeNotReady", message);
-        let pods = cache.pods.store().by_index(BY_NODE, name);
-        for pod in pods.into_iter().filter(|pod| pod.node.is_some()) {
-            if let Err(error) = self.mark_not_ready(&pod, now).await
-                && !api_error::is_not_found(&error)
-            {
-                tracing::warn!(pod = %pod.key, %error, "cannot mark a pod of a silent node");
-            }
-        }
-        Ok(())
-    }
-
-    async fn mark_not_ready(&self, pod: &Pod, now: Timestamp) -> Result<(), kube::Error> {
-        if pod.ready == Ready::Absent {
-            return Ok(());
-        }
-        if pod.is_ready() {
-            let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &pod.key.namespace);
-            // Reason and message stay: the patch merges by type.
-            let ready = json!({"type": "Ready", "status": "False", "lastTransitionTime": Time(now)});
-            let patch = json!({"metadata": {"uid": *pod.uid}, "status": {"conditions": [ready]}});
-            api.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch))
-                .await?;
-        }
-        let reference = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(pod.key.name.to_string()),
-            namespace: Some(pod.key.namespace.to_string()),
-            uid: Some(pod.uid.to_string()),
-            ..ObjectReference::default()
-        };
-        self.recorder.event(
-            &reference,
-            EventType::Warning,
-            "NodeNotReady",
-            "Node is not ready".to_owned(),
-        );
         Ok(())
     }
 
@@ -335,6 +307,12 @@ impl NodeLifecycle {
             }
         }
     }
+}
+
+/// Whether it was given up, as opposed to saying itself that it isn't ready.
+fn is_silent(node: &NodeView) -> bool {
+    node.condition("Ready")
+        .is_some_and(|ready| ready.status == "Unknown")
 }
 
 /// Region and zone; nodes without either share one zone.

@@ -62,6 +62,15 @@ impl Expectations {
         })
     }
 
+    /// When what is still expected will be given up: nothing else may happen until then.
+    pub fn given_up_in(&self, set: &str) -> Option<Duration> {
+        let sets = self.lock();
+        let expected = sets.get(set)?;
+        let outstanding = expected.creates > 0 || !expected.deletes.is_empty();
+        let left = LIFETIME.checked_sub(expected.since.elapsed())?;
+        outstanding.then_some(left + Duration::from_millis(1))
+    }
+
     /// The set is gone.
     pub fn forget(&self, set: &str) {
         self.lock().remove(set);
@@ -94,5 +103,20 @@ mod tests {
         let expectations = Expectations::default();
         expectations.expect(&"old-uid".into(), 5, HashSet::new());
         assert!(expectations.satisfied("new-uid"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_seen_is_given_up_after_five_minutes() {
+        let (expectations, set) = (Expectations::default(), Arc::from("set"));
+        assert_eq!(expectations.given_up_in(&set), None);
+        expectations.expect(&set, 1, HashSet::new());
+        let wait = expectations.given_up_in(&set).unwrap();
+        assert!(!expectations.satisfied(&set));
+        tokio::time::advance(wait).await;
+        assert!(expectations.satisfied(&set));
+        assert_eq!(expectations.given_up_in(&set), None);
+        expectations.expect(&set, 1, HashSet::new());
+        expectations.created(&set, 1);
+        assert_eq!(expectations.given_up_in(&set), None, "all was seen");
     }
 }

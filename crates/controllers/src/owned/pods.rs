@@ -29,6 +29,8 @@ pub struct Written {
     pub create_error: Option<kube::Error>,
     /// The first failure of a deletion.
     pub delete_error: Option<kube::Error>,
+    /// Some answer was lost: what was asked for may have been done.
+    pub uncertain: bool,
 }
 
 impl Written {
@@ -99,13 +101,17 @@ impl OwnedPods<'_> {
                     written.created.push(pod);
                 }
                 Ok(None) => {}
-                Err(error) => written.create_error = written.create_error.or(Some(error)),
+                Err(error) => {
+                    written.uncertain |= api_error::is_uncertain(&error);
+                    written.create_error = written.create_error.or(Some(error));
+                }
             }
         }
         let deletions: Vec<_> = delete.iter().map(|pod| self.delete(pod)).collect();
         let mut deletions = futures::stream::iter(deletions).buffer_unordered(PARALLEL_MAX);
         while let Some(answer) = deletions.next().await {
             if let Err(error) = answer {
+                written.uncertain |= api_error::is_uncertain(&error);
                 written.delete_error = written.delete_error.or(Some(error));
             }
         }

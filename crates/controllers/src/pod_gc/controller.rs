@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use orlop_client::informer::{Change, ObjectKey};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -174,14 +174,16 @@ impl PodGc {
                     .await?;
             }
         }
-        api.delete(
-            name,
-            &DeleteParams {
-                grace_period_seconds: Some(0),
-                ..DeleteParams::default()
-            },
-        )
-        .await?;
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            // Another pod may have its name by now.
+            preconditions: Some(Preconditions {
+                uid: Some(pod.uid.to_string()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        api.delete(name, &params).await?;
         tracing::info!(pod = %pod.key, uid = %pod.uid, ?why, "pod collected");
         Ok(())
     }

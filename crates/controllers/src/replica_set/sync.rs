@@ -44,6 +44,10 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
         };
         // Asked before the pods are looked at: what comes in between is only known too early.
         let may_write = self.expectations.satisfied(&set.uid);
+        if let Some(wait) = self.expectations.given_up_in(&set.uid) {
+            // What came and went while no watch was there is never seen.
+            self.queue.add_after(key.clone(), wait);
+        }
         let pods = self.claim_pods(&set).await?;
         let terminating = pods
             .iter()

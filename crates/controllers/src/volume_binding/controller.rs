@@ -1,0 +1,322 @@
+//! Looks at claims and volumes when they change, and completes bindings.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
+use orlop_client::events::{EventType, Recorder, reference};
+use orlop_client::informer::{Change, Informer, ObjectKey, Projection};
+use orlop_client::workqueue::WorkQueue;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::plan::{self, BIND_COMPLETED, BOUND_BY_CONTROLLER, Class, Verdict};
+use crate::api_error;
+use crate::cache::Cache;
+use crate::workers::work_off;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Task {
+    Claim(ObjectKey),
+    Volume(ObjectKey),
+}
+
+/// Whether a claim still waits for its volume.
+#[derive(Debug)]
+struct ClaimView {
+    pending: bool,
+}
+
+impl Projection for ClaimView {
+    type Object = core::PersistentVolumeClaim;
+
+    fn project(claim: core::PersistentVolumeClaim) -> Self {
+        let annotations = claim.metadata.annotations.as_ref();
+        let complete = annotations.is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
+        let phase = claim.status.and_then(|status| status.phase);
+        Self {
+            pending: claim.metadata.deletion_timestamp.is_none()
+                && !(complete && phase.as_deref() == Some("Bound")),
+        }
+    }
+}
+
+/// The claim that a volume is promised to.
+#[derive(Debug)]
+struct VolumeView {
+    claim: Option<ObjectKey>,
+}
+
+/// Index of volumes by `namespace/name` of the claim.
+const BY_CLAIM: usize = 0;
+
+impl Projection for VolumeView {
+    type Object = core::PersistentVolume;
+    const INDEXES: usize = 1;
+
+    fn project(volume: core::PersistentVolume) -> Self {
+        let claim = volume.spec.and_then(|spec| spec.claim_ref);
+        Self {
+            claim: claim.map(|claim| {
+                ObjectKey::new(
+                    claim.namespace.unwrap_or_default().as_str(),
+                    claim.name.unwrap_or_default().as_str(),
+                )
+            }),
+        }
+    }
+
+    fn index(&self, _: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
+        if let Some(claim) = &self.claim {
+            add(BY_CLAIM, &claim.to_string());
+        }
+    }
+}
+
+/// A class exists; what it says is read when it matters.
+#[derive(Debug)]
+struct ClassView;
+
+impl Projection for ClassView {
+    type Object = StorageClass;
+
+    fn project(_: StorageClass) -> Self {
+        Self
+    }
+}
+
+/// The controller.
+pub struct VolumeBinding {
+    client: kube::Client,
+    recorder: Recorder,
+    claims: Arc<Informer<ClaimView>>,
+    volumes: Arc<Informer<VolumeView>>,
+    classes: Arc<Informer<ClassView>>,
+    queue: Arc<WorkQueue<Task>>,
+}
+
+impl VolumeBinding {
+    /// Registers the handlers.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+        let this = Arc::new(Self {
+            recorder: Recorder::new(client.clone(), "persistentvolume-controller", None),
+            client,
+            claims: Arc::new(Informer::new()),
+            volumes: Arc::new(Informer::new()),
+            classes: Arc::new(Informer::new()),
+            queue: cache.queue("volumes"),
+        });
+        let (on, volumes) = (this.queue.clone(), this.volumes.clone());
+        this.claims.on_change(move |change: &Change<ClaimView>| {
+            let claim = change.latest();
+            if change.new.as_ref().is_some_and(|claim| claim.pending) {
+                on.add(Task::Claim(claim.key.clone()));
+            }
+            if change.new.is_none() {
+                for volume in volumes.store().by_index(BY_CLAIM, &claim.key.to_string()) {
+                    on.add(Task::Volume(volume.key.clone()));
+                }
+            }
+        });
+        let (on, claims) = (this.queue.clone(), this.claims.clone());
+        this.volumes.on_change(move |change: &Change<VolumeView>| {
+            let Some(volume) = &change.new else { return };
+            on.add(Task::Volume(volume.key.clone()));
+            match &volume.claim {
+                Some(claim) => on.add(Task::Claim(claim.clone())),
+                None => enqueue_pending(&claims, &on),
+            }
+        });
+        let (on, claims) = (this.queue.clone(), this.claims.clone());
+        this.classes.on_change(move |_| enqueue_pending(&claims, &on));
+        this
+    }
+
+    /// Starts the watches and the worker.
+    pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        let (claims, api) = (self.claims.clone(), Api::all(self.client.clone()));
+        tasks.spawn(async move { claims.run(api, watcher::Config::default()).await });
+        let (volumes, api) = (self.volumes.clone(), Api::all(self.client.clone()));
+        tasks.spawn(async move { volumes.run(api, watcher::Config::default()).await });
+        let (classes, api) = (self.classes.clone(), Api::all(self.client.clone()));
+        tasks.spawn(async move { classes.run(api, watcher::Config::default()).await });
+        let this = self.clone();
+        tasks.spawn(work_off(
+            "volume_binding",
+            self.queue.clone(),
+            move |task: Task| {
+                let this = this.clone();
+                async move { this.look(&task).await }
+            },
+            // Somebody else changed it; its next version says how.
+            api_error::is_conflict,
+        ));
+    }
+
+    async fn look(&self, task: &Task) -> Result<(), kube::Error> {
+        let looked = match task {
+            Task::Claim(key) => self.claim(key).await,
+            Task::Volume(key) => self.volume(key).await,
+        };
+        match looked {
+            Err(error) if api_error::is_not_found(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn claim(&self, key: &ObjectKey) -> Result<(), kube::Error> {
+        let claims: Api<core::PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &key.namespace);
+        let Some(claim) = claims.get_opt(&key.name).await? else {
+            return Ok(());
+        };
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let volumes: Api<core::PersistentVolume> = Api::all(self.client.clone());
+        let all = volumes.list(&ListParams::default()).await?.items;
+        match plan::verdict(&claim, &all, self.class_of(&claim).await?) {
+            Verdict::Leave => Ok(()),
+            Verdict::Wait(reason, message) => {
+                self.recorder
+                    .event(&reference(&claim), EventType::Normal, reason, message.to_owned());
+                Ok(())
+            }
+            Verdict::Bind(name) => {
+                let volume = all
+                    .into_iter()
+                    .find(|volume| volume.metadata.name.as_deref() == Some(&*name));
+                match volume {
+                    Some(volume) => self.bind(&claims, claim, &volumes, volume).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn class_of(&self, claim: &core::PersistentVolumeClaim) -> Result<Class, kube::Error> {
+        let field = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.storage_class_name.as_ref());
+        let name = plan::class(&claim.metadata, field);
+        if name.is_empty() {
+            return Ok(Class::Nothing);
+        }
+        let classes: Api<StorageClass> = Api::all(self.client.clone());
+        Ok(classes.get_opt(name).await?.map_or(Class::Nothing, |class| {
+            let waits = class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer");
+            Class::of(waits, &class.provisioner)
+        }))
+    }
+
+    /// Completes the binding on both sides; each step is left out if it was made before.
+    async fn bind(
+        &self,
+        claims: &Api<core::PersistentVolumeClaim>,
+        claim: core::PersistentVolumeClaim,
+        volumes: &Api<core::PersistentVolume>,
+        volume: core::PersistentVolume,
+    ) -> Result<(), kube::Error> {
+        let (claim_name, volume_name) = (name_of(&claim.metadata), name_of(&volume.metadata));
+        let parameters = PatchParams::default();
+        let promise = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+        if promise.is_none_or(|promise| promise.uid != claim.metadata.uid) {
+            let mut metadata = json!({"resourceVersion": volume.metadata.resource_version});
+            if promise.is_none() {
+                metadata["annotations"] = json!({BOUND_BY_CONTROLLER: "yes"});
+            }
+            let patch = json!({"metadata": metadata, "spec": {"claimRef": {"apiVersion": "v1",
+                "kind": "PersistentVolumeClaim", "namespace": claim.metadata.namespace, "name": claim_name,
+                "uid": claim.metadata.uid}}});
+            volumes
+                .patch(&volume_name, &parameters, &Patch::Merge(patch))
+                .await?;
+        }
+        set_phase(volumes, &volume, "Bound").await?;
+        let spec = claim.spec.as_ref();
+        let named = spec.and_then(|spec| spec.volume_name.as_deref()) == Some(&*volume_name);
+        let annotations = claim.metadata.annotations.as_ref();
+        let complete = annotations.is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
+        if !named || !complete {
+            let mut annotations = json!({BIND_COMPLETED: "yes"});
+            if !named {
+                annotations[BOUND_BY_CONTROLLER] = json!("yes");
+            }
+            let patch = json!({"metadata": {"uid": claim.metadata.uid, "annotations": annotations},
+                "spec": {"volumeName": volume_name}});
+            claims
+                .patch(&claim_name, &parameters, &Patch::Merge(patch))
+                .await?;
+        }
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        if phase != Some("Bound") {
+            let spec = volume.spec.as_ref();
+            let patch = json!({"metadata": {"uid": claim.metadata.uid}, "status": {"phase": "Bound",
+                "accessModes": spec.and_then(|spec| spec.access_modes.as_ref()),
+                "capacity": spec.and_then(|spec| spec.capacity.as_ref())}});
+            claims
+                .patch_status(&claim_name, &parameters, &Patch::Merge(patch))
+                .await?;
+            tracing::info!(claim = claim_name, volume = volume_name, "volume bound");
+        }
+        Ok(())
+    }
+
+    /// Says what became of a volume.
+    async fn volume(&self, key: &ObjectKey) -> Result<(), kube::Error> {
+        let volumes: Api<core::PersistentVolume> = Api::all(self.client.clone());
+        let Some(volume) = volumes.get_opt(&key.name).await? else {
+            return Ok(());
+        };
+        let promise = volume.spec.as_ref().and_then(|spec| spec.claim_ref.clone());
+        let Some(promise) = promise else {
+            return set_phase(&volumes, &volume, "Available").await;
+        };
+        let Some(uid) = promise.uid.filter(|uid| !uid.is_empty()) else {
+            // Kept for a claim that may come.
+            return set_phase(&volumes, &volume, "Available").await;
+        };
+        let namespace = promise.namespace.unwrap_or_default();
+        let claims: Api<core::PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
+        let claim = claims.get_opt(&promise.name.unwrap_or_default()).await?;
+        if claim.is_some_and(|claim| claim.metadata.uid.as_ref() == Some(&uid)) {
+            return Ok(());
+        }
+        set_phase(&volumes, &volume, "Released").await
+    }
+}
+
+fn enqueue_pending(claims: &Informer<ClaimView>, queue: &WorkQueue<Task>) {
+    claims.store().for_each(|claim| {
+        if claim.pending {
+            queue.add(Task::Claim(claim.key.clone()));
+        }
+    });
+}
+
+fn name_of(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> String {
+    metadata.name.clone().unwrap_or_default()
+}
+
+async fn set_phase(
+    volumes: &Api<core::PersistentVolume>,
+    volume: &core::PersistentVolume,
+    phase: &str,
+) -> Result<(), kube::Error> {
+    let shown = volume.status.as_ref().and_then(|status| status.phase.as_deref());
+    if shown == Some(phase) || volume.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let patch = json!({"metadata": {"uid": volume.metadata.uid}, "status": {"phase": phase}});
+    volumes
+        .patch_status(
+            &name_of(&volume.metadata),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
+        .map(drop)
+}
