@@ -94,6 +94,10 @@ torture: deps ## Power cuts, 10,000 seeds, 400 rounds of kill -9, a minute of ga
 	$(CARGO) build --locked --bin orlop --bin xtask
 	ORLOP_TORTURE=1 $(CARGO) test --locked --package orlop-e2e --test agent -- --nocapture
 
+.PHONY: simulate
+simulate: deps ## 10,000 seeds of controllers and scheduler against a misbehaving API server (some minutes)
+	ORLOP_SIM_SEEDS=$${ORLOP_SIM_SEEDS:-10000} $(CARGO) test --release --locked --package orlop-controllers --test simulation -- --nocapture
+
 .PHONY: lint
 lint: deps ## Formatting, clippy, licences
 	$(CARGO) fmt --all --check

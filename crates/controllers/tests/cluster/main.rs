@@ -2,7 +2,10 @@
 //! process; only the node agents are hollow. Each test has a cluster of its own.
 #![allow(clippy::unwrap_used)]
 
+mod budgets;
 mod certificates;
+mod daemon_set_api;
+mod daemon_set_cases;
 mod daemon_set_extras;
 mod daemon_sets;
 mod deletion;
@@ -11,8 +14,9 @@ mod harness;
 mod jobs;
 mod nodes;
 mod quotas;
-mod scale;
 mod scheduling;
+mod scheduling_rules;
 mod services;
 mod stateful_sets;
 mod storage;
+mod volumes;

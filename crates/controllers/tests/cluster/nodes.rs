@@ -1,11 +1,7 @@
-//! Nodes that come, fail and go.
-
-use std::future::Future;
-use std::time::Duration;
+//! Nodes that come, fail and go. What takes minutes is in the simulation, under its clock.
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, EvictParams, PostParams};
 use orlop_controllers::ClusterRange;
 use serde_json::{Value, json};
@@ -114,79 +110,6 @@ async fn n06_n09_n10_pods_that_do_not_tolerate_a_no_execute_taint_go() {
     }
     let tolerant = cluster.pods().get("tolerant").await.unwrap();
     assert!(tolerant.metadata.deletion_timestamp.is_none());
-}
-
-/// Like [`eventually`], for what the contract gives a minute.
-async fn within_ninety_seconds<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    for _ in 0..180 {
-        if look().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    panic!("{what}: not within 90 s");
-}
-
-#[tokio::test]
-#[ignore = "takes a minute: the grace period is 50 s"]
-async fn n03_a_silent_node_and_its_pods_are_not_ready_and_its_daemon_pods_stay() {
-    let cluster = Cluster::start().await;
-    cluster.add_node("n1", json!({})).await;
-    cluster.create_set("d", json!({})).await;
-    cluster.expect_running("d", ["n1 img:1 ready"]).await;
-    // From here on nobody speaks for n1; n2 renews its lease.
-    cluster.add_node("n2", json!({})).await;
-    cluster
-        .expect_running("d", ["n1 img:1 ready", "n2 img:1 ready"])
-        .await;
-    cluster.stop_agents();
-    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
-        Api::namespaced(cluster.client.clone(), "kube-node-lease");
-    let renewed = || {
-        json!({"metadata": {"name": "n2"}, "spec": {"holderIdentity": "n2",
-        "renewTime": MicroTime(jiff::Timestamp::now())}})
-    };
-    leases
-        .create(
-            &PostParams::default(),
-            &serde_json::from_value(renewed()).unwrap(),
-        )
-        .await
-        .unwrap();
-    within_ninety_seconds("taints and statuses", || async {
-        let patch = kube::api::Patch::Merge(renewed());
-        leases
-            .patch("n2", &kube::api::PatchParams::default(), &patch)
-            .await
-            .unwrap();
-        let tainted = taints(&cluster, "n1").await.len() == 2;
-        tainted && cluster.running("d").await == ["n1 img:1 waiting", "n2 img:1 ready"]
-    })
-    .await;
-    assert!(taints(&cluster, "n2").await.is_empty());
-    cluster
-        .patch_set("d", json!({"metadata": {"labels": {"touched": "1"}}}))
-        .await;
-    cluster.expect_status("d", [1, 1, 1, 1, 1, 1]).await;
-}
-
-#[tokio::test]
-#[ignore = "takes a minute: nodes are missed after 40 s"]
-async fn n11_pods_of_a_deleted_node_are_collected() {
-    let cluster = Cluster::start().await;
-    cluster.add_node("n1", json!({"for": "pods"})).await;
-    create_pod(&cluster, "lost", json!([])).await;
-    eventually("a node", || async {
-        cluster.pods().get("lost").await.unwrap().spec.unwrap().node_name
-    })
-    .await;
-    cluster.stop_agents();
-    let nodes: Api<Node> = Api::all(cluster.client.clone());
-    nodes.delete("n1", &Default::default()).await.unwrap();
-    within_ninety_seconds("the pod's removal", || async {
-        cluster.pods().get_opt("lost").await.unwrap().is_none()
-    })
-    .await;
 }
 
 #[tokio::test]

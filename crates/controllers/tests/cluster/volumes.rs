@@ -1,0 +1,183 @@
+//! Claims that wait for their first consumer, and volumes that only one node has.
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, eventually};
+
+fn claims(cluster: &Cluster) -> Api<PersistentVolumeClaim> {
+    Api::namespaced(cluster.client.clone(), "default")
+}
+
+fn volumes(cluster: &Cluster) -> Api<PersistentVolume> {
+    Api::all(cluster.client.clone())
+}
+
+async fn class(cluster: &Cluster, mode: &str) {
+    let classes: Api<StorageClass> = Api::all(cluster.client.clone());
+    let class = json!({"metadata": {"name": "local"}, "provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": mode});
+    let class = serde_json::from_value(class).unwrap();
+    classes.create(&PostParams::default(), &class).await.unwrap();
+}
+
+async fn volume(cluster: &Cluster, name: &str, size: &str, node: &str) {
+    let terms = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]);
+    let volume = json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": size}, "storageClassName": "local",
+        "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain", "local": {"path": "/mnt/disk"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}});
+    let volume = serde_json::from_value(volume).unwrap();
+    volumes(cluster)
+        .create(&PostParams::default(), &volume)
+        .await
+        .unwrap();
+}
+
+async fn claim(cluster: &Cluster, name: &str, size: &str) {
+    let claim = json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "storageClassName": "local", "resources": {"requests": {"storage": size}}}});
+    let claim = serde_json::from_value(claim).unwrap();
+    claims(cluster)
+        .create(&PostParams::default(), &claim)
+        .await
+        .unwrap();
+}
+
+async fn pod(cluster: &Cluster, name: &str, claim: &str) {
+    let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}],
+        "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]}});
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    cluster.pods().create(&PostParams::default(), &pod).await.unwrap();
+}
+
+async fn told(cluster: &Cluster, pod: &str) -> String {
+    eventually("the reason", || async {
+        let pod = cluster.pods().get(pod).await.unwrap();
+        orlop_api::pod::condition(&pod, "PodScheduled")
+            .filter(|condition| condition.reason.as_deref() == Some("Unschedulable"))
+            .and_then(|condition| condition.message.clone())
+    })
+    .await
+}
+
+async fn phase_of(cluster: &Cluster, volume: &str, want: &str) {
+    eventually(&format!("{volume} is {want}"), || async {
+        let status = volumes(cluster).get(volume).await.unwrap().status?;
+        (status.phase.as_deref() == Some(want)).then_some(())
+    })
+    .await;
+}
+
+async fn nodes(cluster: &Cluster) {
+    for node in ["n1", "n2", "n3"] {
+        cluster
+            .add_node(node, json!({"kubernetes.io/hostname": node}))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_waits_is_bound_where_its_pod_goes_and_the_pod_goes_where_a_volume_is() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster).await;
+    class(&cluster, "WaitForFirstConsumer").await;
+    claim(&cluster, "c", "2Gi").await;
+    pod(&cluster, "p", "c").await;
+    assert_eq!(
+        told(&cluster, "p").await,
+        "0/3 nodes are available: 3 node(s) didn't find available persistent volumes to bind. \
+         preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    );
+    let pending = claims(&cluster).get("c").await.unwrap();
+    assert_eq!(
+        pending.spec.unwrap().volume_name,
+        None,
+        "not before there is a consumer with a node"
+    );
+    for (name, size, node) in [
+        ("small", "1Gi", "n1"),
+        ("large", "9Gi", "n2"),
+        ("fitting", "5Gi", "n2"),
+    ] {
+        volume(&cluster, name, size, node).await;
+    }
+    let node = eventually("a node", || async {
+        cluster.pods().get("p").await.unwrap().spec.unwrap().node_name
+    })
+    .await;
+    assert_eq!(node, "n2");
+    let bound = claims(&cluster).get("c").await.unwrap();
+    assert_eq!(bound.spec.unwrap().volume_name.as_deref(), Some("fitting"));
+    phase_of(&cluster, "fitting", "Bound").await;
+    for left in ["small", "large"] {
+        phase_of(&cluster, left, "Available").await;
+    }
+    let status = eventually("the claim's phase", || async {
+        let status = claims(&cluster).get("c").await.unwrap().status?;
+        (status.phase.as_deref() == Some("Bound")).then_some(status)
+    })
+    .await;
+    assert_eq!(status.capacity.unwrap()["storage"].0, "5Gi", "what it has got");
+
+    // Another pod of the claim goes to the same node, and what isn't there is named.
+    pod(&cluster, "q", "c").await;
+    let node = eventually("a node", || async {
+        cluster.pods().get("q").await.unwrap().spec.unwrap().node_name
+    })
+    .await;
+    assert_eq!(node, "n2");
+    pod(&cluster, "r", "absent").await;
+    assert_eq!(
+        told(&cluster, "r").await,
+        "0/3 nodes are available: persistentvolumeclaim \"absent\" not found. \
+         preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    );
+    claim(&cluster, "absent", "1Gi").await;
+    let node = eventually("a node", || async {
+        cluster.pods().get("r").await.unwrap().spec.unwrap().node_name
+    })
+    .await;
+    assert!(node == "n1" || node == "n2", "{node}");
+
+    for name in ["p", "q"] {
+        let now = DeleteParams::default().grace_period(0);
+        cluster.pods().delete(name, &now).await.unwrap();
+    }
+    claims(&cluster)
+        .delete("c", &DeleteParams::default())
+        .await
+        .unwrap();
+    phase_of(&cluster, "fitting", "Released").await;
+}
+
+#[tokio::test]
+async fn a_claim_that_does_not_wait_is_bound_at_once_and_its_pod_waits_for_that() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster).await;
+    class(&cluster, "Immediate").await;
+    claim(&cluster, "c", "2Gi").await;
+    pod(&cluster, "p", "c").await;
+    assert_eq!(
+        told(&cluster, "p").await,
+        "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. \
+         preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    );
+    volume(&cluster, "v", "2Gi", "n3").await;
+    phase_of(&cluster, "v", "Bound").await;
+    let node = eventually("a node", || async {
+        cluster.pods().get("p").await.unwrap().spec.unwrap().node_name
+    })
+    .await;
+    assert_eq!(node, "n3");
+    let bound = claims(&cluster).get("c").await.unwrap();
+    let annotations = serde_json::to_value(bound.metadata.annotations.unwrap()).unwrap();
+    assert_eq!(
+        (
+            &annotations["pv.kubernetes.io/bind-completed"],
+            &annotations["pv.kubernetes.io/bound-by-controller"]
+        ),
+        (&Value::from("yes"), &Value::from("yes"))
+    );
+}
