@@ -26,8 +26,6 @@ struct Waiter {
     attempts: u32,
     tried: Instant,
     confined_to: Option<Vec<Arc<str>>>,
-    /// What happens to other pods may help it, wherever they are.
-    minds_company: bool,
     state: State,
 }
 
@@ -86,7 +84,6 @@ impl Queue {
             attempts,
             tried,
             confined_to,
-            minds_company,
             state: State::Trying,
         };
         self.waiters.insert(pod.clone(), waiter);
