@@ -34,9 +34,8 @@ struct State {
     quiet: bool,
     /// Who owned a pod when it was made, by uids.
     first_owner: BTreeMap<String, String>,
-    /// When a node was last wanted, and last refused, by a DaemonSet: (uid, node).
-    fitted: BTreeMap<(String, String), Instant>,
-    misfitted: BTreeMap<(String, String), Instant>,
+    /// What DaemonSets and nodes were before, each with the moment until when.
+    past: BTreeMap<Key, Vec<(Instant, Arc<Value>)>>,
     /// Since when pods are ready, by uid.
     ready_since: BTreeMap<String, Instant>,
     /// Nodes on which an available pod was deleted for an update and no new one is available yet.
@@ -79,7 +78,7 @@ impl Invariants {
             ));
         }
         if kind == &NODES || kind == &DAEMON_SETS {
-            state.follow_placement(contents, commit);
+            state.follow_placement(commit);
         }
         if kind == &PODS {
             let checked = state.pod(contents, commit, &self.fleet);
@@ -92,57 +91,33 @@ impl Invariants {
 }
 
 impl State {
-    fn follow_placement(&mut self, contents: &Contents, commit: &Commit) {
+    /// Takes note of what an object was before a change that placement may depend on.
+    fn follow_placement(&mut self, commit: &Commit) {
+        let Some(old) = &commit.old else { return };
         let parts = |object: &Value| (object["spec"].clone(), object["metadata"]["labels"].clone());
-        if let (Some(old), Some(new)) = (&commit.old, &commit.new)
-            && parts(old) == parts(new)
-        {
+        if commit.new.as_ref().is_some_and(|new| parts(old) == parts(new)) {
             return;
         }
-        let now = Instant::now();
-        // As it was until this very moment, and as it is.
-        for before in [true, false] {
-            let version = |key: &Key, object: &Arc<Value>| -> Option<Arc<Value>> {
-                if before && *key == commit.key {
-                    commit.old.clone()
-                } else {
-                    Some(object.clone())
-                }
-            };
-            let mut sets: Vec<Arc<Value>> = contents
-                .of_kind(&DAEMON_SETS)
-                .filter_map(|(key, set)| version(key, set))
-                .collect();
-            let mut nodes: Vec<Arc<Value>> = contents
-                .of_kind(&NODES)
-                .filter_map(|(key, node)| version(key, node))
-                .collect();
-            if before && commit.new.is_none() {
-                let gone = commit.old.clone();
-                if commit.key.kind == &NODES {
-                    nodes.extend(gone)
-                } else {
-                    sets.extend(gone)
-                }
-            }
-            let sets: Vec<DaemonSet> = sets.iter().map(|set| parse(set)).collect();
-            let nodes: Vec<Node> = nodes.iter().map(|node| parse(node)).collect();
-            for (set, node) in sets
-                .iter()
-                .flat_map(|set| nodes.iter().map(move |node| (set, node)))
-            {
-                let pair = (
-                    set.metadata.uid.clone().unwrap_or_default(),
-                    node.metadata.name.clone().unwrap_or_default(),
-                );
-                let seen = if should_run(&set.spec.as_ref().unwrap().template, node).run {
-                    &mut self.fitted
-                } else {
-                    &mut self.misfitted
-                };
-                seen.insert(pair, now);
-            }
-        }
+        let past = self.past.entry(commit.key.clone()).or_default();
+        past.retain(|(until, _)| until.elapsed() < STALENESS_MAX);
+        past.push((Instant::now(), old.clone()));
+    }
+
+    /// Whether the controllers may hold the set to want `node`, or not to. They watch sets and nodes apart: either may be
+    /// older than the other, so that they may see the two as they never were at one moment.
+    fn may_seem(&self, contents: &Contents, set: &Value, node: &str, wanted: bool) -> bool {
+        let versions = |key: &Key| -> Vec<Arc<Value>> {
+            let past = self.past.get(key).into_iter().flatten();
+            let recent = past.filter(|(until, _)| until.elapsed() < STALENESS_MAX);
+            let recent = recent.map(|(_, object)| object.clone());
+            contents.get(key).cloned().into_iter().chain(recent).collect()
+        };
+        let (namespace, name) = (text(set, "/metadata/namespace"), text(set, "/metadata/name"));
+        let sets = versions(&Key::new(&DAEMON_SETS, &namespace, &name));
+        let nodes = versions(&Key::new(&NODES, "", node));
+        sets.iter()
+            .filter(|version| version["metadata"]["uid"] == set["metadata"]["uid"])
+            .any(|set| nodes.iter().any(|node| placement(set, node).run == wanted))
     }
 
     fn pod(&mut self, contents: &Contents, commit: &Commit, fleet: &Fleet) -> Result<(), String> {
@@ -190,15 +165,7 @@ impl State {
         if commit.by != Actor::Controllers {
             return Ok(());
         }
-        let matches = contents
-            .get(&Key::new(&NODES, "", node))
-            .is_some_and(|node| placement(set, node).run);
-        let pair = (text(set, "/metadata/uid"), node.to_owned());
-        let did = self
-            .fitted
-            .get(&pair)
-            .is_some_and(|last| last.elapsed() < STALENESS_MAX);
-        if matches || did {
+        if self.may_seem(contents, set, node, true) {
             return Ok(());
         }
         Err(format!("a pod for node {node}, which doesn't match"))
@@ -242,12 +209,8 @@ impl State {
             return Ok(());
         }
         let uid = text(set, "/metadata/uid");
-        let pair = (uid.clone(), node.to_owned());
-        let recently = |at: Option<&Instant>| at.is_some_and(|at| at.elapsed() < STALENESS_MAX);
-        let misfit = contents
-            .get(&Key::new(&NODES, "", node))
-            .is_none_or(|node| !placement(set, node).run)
-            || recently(self.misfitted.get(&pair));
+        let misfit =
+            contents.get(&Key::new(&NODES, "", node)).is_none() || self.may_seem(contents, set, node, false);
         let generation = set["metadata"]["annotations"][DAEMON_TEMPLATE_GENERATION].clone();
         let updated = pod["metadata"]["labels"][POD_TEMPLATE_GENERATION] == generation;
         let adopted = self.first_owner.get(&text(pod, "/metadata/uid")) != Some(&uid);
@@ -462,10 +425,14 @@ fn set_converged(contents: &Contents, uid: &str, set: &Value) -> Result<(), Stri
             misscheduled += i64::from(!placement.run);
             let pod_name = text(pod, "/metadata/name");
             let labels = &pod["metadata"]["labels"];
-            let is_updated = Some(text(labels, &format!("/{CONTROLLER_REVISION_HASH}"))) == hash
-                || labels[POD_TEMPLATE_GENERATION] == generation;
+            let same_hash = Some(text(labels, &format!("/{CONTROLLER_REVISION_HASH}"))) == hash;
+            let is_updated = same_hash || labels[POD_TEMPLATE_GENERATION] == generation;
             updated += i64::from(placement.run && is_updated);
-            let as_wanted = is_updated && pod["spec"]["containers"][0]["image"] == *image;
+            // One that a deleted set of the same name left behind counts as updated by its generation alone.
+            let inherited =
+                text(pod, "/metadata/creationTimestamp") < text(set, "/metadata/creationTimestamp");
+            let as_wanted =
+                is_updated && (pod["spec"]["containers"][0]["image"] == *image || inherited && !same_hash);
             if !as_wanted && placement.run && !on_delete {
                 return Err(format!("{pod_name} isn't updated"));
             }

@@ -142,7 +142,9 @@ async fn simulate(seed: u64, verbose: bool) -> Outcome {
         if trace.lock().unwrap().writes > WRITES_MAX {
             break Some(format!("more than {WRITES_MAX} writes"));
         }
-        match converged(&store.lock()) {
+        // Not within the match, which would hold the lock all along.
+        let state = converged(&store.lock());
+        match state {
             Ok(()) => {
                 let settled = since.get_or_insert_with(Instant::now).elapsed();
                 if settled > SETTLING + QUIET {
@@ -154,6 +156,7 @@ async fn simulate(seed: u64, verbose: bool) -> Outcome {
                 since = None;
                 invariants.expect_quiet(false);
                 missing = what;
+                story.clear_away();
             }
         }
         if calm.elapsed() > PATIENCE {

@@ -1,5 +1,6 @@
 //! What users do while things go wrong: the life of some DaemonSets and of the nodes under them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,6 +13,9 @@ use crate::api::write::{Deletion, Form};
 use crate::api::{Key, Store};
 use crate::faults::Faults;
 use crate::random::Random;
+
+/// An image whose pods run and never become ready.
+const BROKEN: &str = "broken:1";
 
 /// A run's users.
 pub struct Story {
@@ -73,7 +77,7 @@ impl Story {
                 let image = format!("img:{}", self.images);
                 self.change_template(&set, json!({"containers": [container(&image)]}));
             }
-            5 => self.change_template(&set, json!({"containers": [container("broken:1")]})),
+            5 => self.change_template(&set, json!({"containers": [container(BROKEN)]})),
             6 => {
                 let image = format!("img:{}", self.random.between(1, self.images));
                 self.change_template(&set, json!({"containers": [container(&image)]}));
@@ -215,6 +219,28 @@ impl Story {
         }
     }
 
+    /// Under `OnDelete` nobody but users replaces pods that can't become ready.
+    pub fn clear_away(&self) {
+        let stuck: Vec<Key> = {
+            let contents = self.store.lock();
+            let on_delete: BTreeSet<String> = contents
+                .of_kind(&DAEMON_SETS)
+                .filter(|(_, set)| set["spec"]["updateStrategy"]["type"] == "OnDelete")
+                .map(|(key, _)| key.name.clone())
+                .collect();
+            let pods = contents.of_kind(&PODS).filter(|(_, pod)| {
+                let app = pod["metadata"]["labels"]["app"].as_str().unwrap_or_default();
+                on_delete.contains(app)
+                    && pod["spec"]["containers"][0]["image"] == BROKEN
+                    && pod["metadata"]["deletionTimestamp"].is_null()
+            });
+            pods.map(|(key, _)| key.clone()).collect()
+        };
+        for pod in stuck {
+            let _ = self.store.delete(Actor::User, &pod, &Deletion::default());
+        }
+    }
+
     /// Dead nodes come back or are removed, images that can't run are replaced.
     fn put_right(&mut self) {
         if self.random.chance(500) {
@@ -238,8 +264,8 @@ impl Story {
             let image = self
                 .store
                 .get(&set)
-                .map(|set| set["spec"]["template"]["spec"]["containers"][0]["image"].to_string());
-            if image.is_ok_and(|image| image.contains("broken")) {
+                .map(|set| set["spec"]["template"]["spec"]["containers"][0]["image"].clone());
+            if image.is_ok_and(|image| image == BROKEN) {
                 self.change_template(&set, json!({"containers": [container("img:1")]}));
             }
         }
