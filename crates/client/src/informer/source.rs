@@ -124,13 +124,18 @@ where
             source.failed(&failure).await;
             continue;
         }
-        while let Err(failure) = source.take_watch(&mut tell).await {
-            if failure.is_expired() {
-                break;
+        let listed = Instant::now();
+        loop {
+            // A watch that ended in its time is followed by the next one.
+            let Err(failure) = source.take_watch(&mut tell).await else {
+                continue;
+            };
+            // What happened meanwhile is listed at once, unless lists themselves come too late.
+            let is_expired = failure.is_expired();
+            if !is_expired || listed.elapsed() < WATCH_MIN {
+                source.failed(&failure).await;
             }
-            let list_anew = failure.is_behind();
-            source.failed(&failure).await;
-            if list_anew {
+            if is_expired || failure.is_behind() {
                 break;
             }
         }
@@ -188,7 +193,10 @@ where
             let event = match timeout(SILENCE_MAX, events.next()).await {
                 Ok(Some(event)) => event?,
                 Ok(None) if !told && began.elapsed() < WATCH_MIN => return Err(Failure::Short),
-                Ok(None) | Err(_) => return Ok(()),
+                Ok(None) | Err(_) => {
+                    self.went_well();
+                    return Ok(());
+                }
             };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -357,6 +365,25 @@ mod tests {
         let asked = asked.lock().unwrap();
         assert!(asked[2].contains("resourceVersion=12") && asked[3].contains("resourceVersion=12"));
         assert!(asked[4].contains("resourceVersion=13"));
+        assert_eq!(asked.len(), 5);
+        assert!(
+            asked[1..].iter().all(|query| query.contains("watch=true")),
+            "nothing is listed again: {asked:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_that_come_too_late_for_a_watch_are_not_repeated_without_pause() {
+        let expired = || {
+            let status = json!({"code": 410, "message": "gone", "reason": "Expired", "status": "Failure"});
+            (410, vec![status])
+        };
+        let script = (0..100).flat_map(|_| [list(7, &[]), expired()]).collect();
+        let (api, asked) = scripted(script);
+        let config = watcher::Config::default();
+        let _ = timeout(Duration::from_secs(10), follow(api, &config, |_| {})).await;
+        let asked = asked.lock().unwrap().len();
+        assert!((12..=28).contains(&asked), "{asked} in ten seconds");
     }
 
     #[tokio::test(start_paused = true)]
