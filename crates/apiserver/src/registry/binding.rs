@@ -122,6 +122,15 @@ pub fn created() -> Answer {
 fn bound_pod(old: &Value, node: &str, binding: &Value, now: &str) -> Value {
     let mut pod = old.clone();
     pod["spec"]["nodeName"] = json!(node);
+    // A version that the binding names is the one that must be there.
+    let version = identity::text(binding, "resourceVersion");
+    if !version.is_empty() {
+        pod["metadata"]["resourceVersion"] = json!(version);
+    }
+    // Room was held for it there or elsewhere; now it has a place.
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
     for key in ["annotations", "labels"] {
         for (name, value) in binding["metadata"][key].as_object().into_iter().flatten() {
             pod["metadata"][key][name] = value.clone();

@@ -61,6 +61,20 @@ async fn o09_a_pod_is_bound_once() {
     let admin = Cluster::start().await.admin();
     admin.post(PODS, pod("p")).await.ok();
     let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
+    for other in [json!({"uid": "another"}), json!({"resourceVersion": "1"})] {
+        let mut demanding = binding.clone();
+        orlop_api::patch::merge(&mut demanding["metadata"], &other);
+        admin
+            .post(&format!("{PODS}/p/binding"), demanding)
+            .await
+            .refused(409);
+    }
+    let nominated = json!({"status": {"nominatedNodeName": "n2"}});
+    let waiting = admin
+        .patch(&format!("{PODS}/p/status"), "merge", nominated)
+        .await
+        .ok();
+    assert_eq!(waiting["status"]["nominatedNodeName"], "n2");
     let done = admin.post(&format!("{PODS}/p/binding"), binding.clone()).await;
     assert_eq!(
         (done.code, done.json()["status"].as_str()),
@@ -68,6 +82,10 @@ async fn o09_a_pod_is_bound_once() {
     );
     let bound = admin.get(&format!("{PODS}/p")).await.ok();
     assert_eq!(bound["spec"]["nodeName"], "n1");
+    assert!(
+        bound["status"]["nominatedNodeName"].is_null(),
+        "it has a place now"
+    );
     assert_eq!(bound["status"]["conditions"][0]["type"], "PodScheduled");
     assert_eq!(
         admin

@@ -49,7 +49,8 @@ pub fn selector(spec: &Value, kind: &str) -> Vec<Cause> {
     let parsed = serde_json::from_value(value.clone()).map_err(|e| e.to_string());
     match parsed.and_then(|s| LabelSelector::from_meta(&s).map_err(|e| e.to_string())) {
         Err(why) if value.is_object() => causes.push(cause::invalid("spec.selector", value, &why)),
-        Ok(selector) if normal_selector(value) != json!({}) && selector.matches(&labels) => {}
+        // The empty one, refused above, matches everything; an absent one nothing.
+        Ok(selector) if value.is_object() && selector.matches(&labels) => {}
         _ => causes.push(cause::invalid(
             "spec.template.metadata.labels",
             &spec["template"]["metadata"]["labels"],
