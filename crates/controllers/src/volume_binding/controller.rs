@@ -307,7 +307,8 @@ async fn set_phase(
     phase: &str,
 ) -> Result<(), kube::Error> {
     let shown = volume.status.as_ref().and_then(|status| status.phase.as_deref());
-    if shown == Some(phase) || volume.metadata.deletion_timestamp.is_some() {
+    // Also of one that is being deleted: it is kept while it is bound.
+    if shown == Some(phase) {
         return Ok(());
     }
     let patch = json!({"metadata": {"uid": volume.metadata.uid}, "status": {"phase": phase}});

@@ -1,7 +1,7 @@
 //! StatefulSets: order, identity, claims, updates.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -88,7 +88,14 @@ async fn pods_come_in_order_with_names_and_claims_of_their_own_and_go_in_reverse
     let cluster = Cluster::start().await;
     let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "1Gi"}}}});
-    // A claim that nothing binds keeps no hollow pod from running.
+    // Each claim needs a volume before its pod gets a node.
+    let volumes: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    for number in 0..3 {
+        let volume = json!({"metadata": {"name": format!("v{number}")}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"}, "hostPath": {"path": format!("/v{number}")}}});
+        let volume = serde_json::from_value(volume).unwrap();
+        volumes.create(&PostParams::default(), &volume).await.unwrap();
+    }
     let sets = Sets::of(&cluster, json!({"volumeClaimTemplates": [claim]})).await;
     sets.expect(["web-0 img:1", "web-1 img:1", "web-2 img:1"]).await;
     sets.updated(3).await;

@@ -1,7 +1,7 @@
 //! Volumes and claims that are being deleted while somebody uses them.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
 use crate::harness::{Cluster, eventually};
@@ -34,19 +34,29 @@ async fn a_claim_goes_when_no_pod_uses_it_any_more() {
 async fn a_volume_goes_when_it_is_not_bound() {
     let cluster = Cluster::start().await;
     let volumes: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), "default");
     let volume = json!({"metadata": {"name": "v"}, "spec": {"accessModes": ["ReadWriteOnce"],
         "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/v"}}});
     let volume = serde_json::from_value(volume).unwrap();
     volumes.create(&PostParams::default(), &volume).await.unwrap();
-    let phase = |phase: &str| Patch::Merge(json!({"status": {"phase": phase}}));
-    let params = PatchParams::default();
-    volumes.patch_status("v", &params, &phase("Bound")).await.unwrap();
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let claim = serde_json::from_value(claim).unwrap();
+    claims.create(&PostParams::default(), &claim).await.unwrap();
+    eventually("the binding", || async {
+        let claim = claims.get("c").await.unwrap();
+        (claim.status?.phase? == "Bound").then_some(())
+    })
+    .await;
     volumes.delete("v", &DeleteParams::default()).await.unwrap();
-    assert!(volumes.get_opt("v").await.unwrap().is_some(), "it is bound");
-    volumes
-        .patch_status("v", &params, &phase("Released"))
-        .await
-        .unwrap();
+    let kept = volumes.get("v").await.unwrap();
+    assert!(kept.metadata.deletion_timestamp.is_some());
+    assert_eq!(
+        kept.status.unwrap().phase.as_deref(),
+        Some("Bound"),
+        "it is kept for its claim"
+    );
+    claims.delete("c", &DeleteParams::default()).await.unwrap();
     eventually("the volume's end", || async {
         volumes.get_opt("v").await.unwrap().is_none().then_some(())
     })
