@@ -37,6 +37,9 @@ pub struct ClaimView {
     selector: Option<LabelSelector>,
 }
 
+/// Namespace, name and, if known, uid of the claim that a volume is for.
+type ClaimOf = (Arc<str>, Arc<str>, Option<Arc<str>>);
+
 /// What is remembered of a PersistentVolume.
 #[derive(Debug)]
 pub struct VolumeView {
@@ -47,8 +50,7 @@ pub struct VolumeView {
     volume_mode: Option<String>,
     labels: Labels,
     reachable_from: Option<NodeSelector>,
-    /// Namespace, name and, if known, uid of the claim that it is for.
-    claim: Option<(Arc<str>, Arc<str>, Option<Arc<str>>)>,
+    claim: Option<ClaimOf>,
 }
 
 /// What is remembered of a StorageClass.
