@@ -91,8 +91,8 @@ torture: deps ## Power cuts, 10,000 seeds, 400 rounds of kill -9, a minute of ga
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-etcd --test kill -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-apiserver --test process kill -- --nocapture
-	$(CARGO) build --locked --bin orlop --bin xtask
-	ORLOP_TORTURE=1 $(CARGO) test --locked --package orlop-e2e --test agent -- --nocapture
+	$(CARGO) build --locked --bin orlop --bin orlop-lab --bin xtask
+	ORLOP_TORTURE=1 $(CARGO) test --locked --package orlop-e2e --test agent --test cluster -- --nocapture
 
 .PHONY: simulate
 simulate: deps ## 10,000 seeds of controllers and scheduler against a misbehaving API server (some minutes)

@@ -226,10 +226,15 @@ fn reset(cluster: &Cluster) {
 
 /// Issue 7: the picture, its listings, and what may break in it.
 #[test]
-fn three_masters_and_three_workers_are_one_cluster_that_outlives_any_of_them() {
-    let mut cluster = Cluster::of(&SIX);
+fn three_masters_and_their_workers_are_one_cluster_that_outlives_a_master() {
+    // `make torture` sets `ORLOP_TORTURE=1` for all six; `make test` does with one worker.
+    let machines = match std::env::var_os("ORLOP_TORTURE") {
+        Some(_) => &SIX[..],
+        None => &SIX[..4],
+    };
+    let mut cluster = Cluster::of(machines);
     let nodes = cluster.kubectl.ok("get nodes");
-    for name in SIX {
+    for &name in machines {
         let role = if name.starts_with("master") {
             "control-plane"
         } else {
@@ -257,7 +262,8 @@ fn three_masters_and_three_workers_are_one_cluster_that_outlives_any_of_them() {
         .kubectl
         .ok("rollout status -n kube-system --timeout=120s daemonset/kube-proxy");
     let sets = cluster.kubectl.ok("get daemonsets -A");
-    assert_eq!(row(&sets, "kube-proxy")[2..5], ["6", "6", "6"], "{sets}");
+    let all = machines.len().to_string();
+    assert_eq!(row(&sets, "kube-proxy")[2..5], [all.as_str(); 3], "{sets}");
 
     pods_reach_each_other(&cluster);
     a_master_dies(&mut cluster);
@@ -300,7 +306,7 @@ fn pods_reach_each_other(cluster: &Cluster) {
     let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80");
     run(
         "client",
-        "worker-02",
+        "master-03",
         &format!("until {ask} | grep hello; do sleep 1; done; exec sleep 3600"),
     );
     eventually("the server answers another node's pod", || {

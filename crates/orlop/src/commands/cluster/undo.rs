@@ -12,10 +12,12 @@ pub struct Undo {
     absent: Vec<PathBuf>,
 }
 
-/// What `init` and `join` write, below the root.
-pub const WRITTEN: [&str; 15] = [
+/// What `init`, `join` and `upgrade` write, below the root.
+pub const WRITTEN: [&str; 16] = [
     "etc/kubernetes/pki",
     "etc/kubernetes/manifests",
+    // Where an upgrade puts the old manifests.
+    "etc/kubernetes/tmp",
     "etc/kubernetes/admin.conf",
     "etc/kubernetes/super-admin.conf",
     "etc/kubernetes/kubelet.conf",
