@@ -42,7 +42,8 @@ impl Streams {
 
     /// The stream that a client's message on a channel goes to; it writes data only.
     fn written(&self, channel: u8) -> Option<StreamId> {
-        (channel % 2 == 0)
+        channel
+            .is_multiple_of(2)
             .then(|| self.0.get(usize::from(channel)).copied())
             .flatten()
     }
@@ -131,7 +132,7 @@ where
                 return Ok(());
             }
             // The data has ended; what went wrong, if anything, has been told before.
-            if last && channel % 2 == 0 {
+            if last && channel.is_multiple_of(2) {
                 open -= 1;
             }
         }
