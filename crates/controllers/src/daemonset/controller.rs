@@ -257,9 +257,9 @@ fn concerns(set: &DaemonSet, old: Option<&Node>, node: &Node, pods_on_node: &[Po
     // A pod that stays where it no longer belongs, or belongs again, changes what the status says. The status that
     // would tell may be on its way still.
     let changed = old.map(belongs) != Some(now);
-    match has_pod {
+    let concerned = match has_pod {
         true => !may_stay || changed || misscheduled > 0,
         false => run,
-    }
-    || (changed && old.is_some_and(|old| belongs(old).0))
+    };
+    concerned || (changed && old.is_some_and(|old| belongs(old).0))
 }

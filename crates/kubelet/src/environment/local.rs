@@ -4,6 +4,7 @@ use super::objects::{Content, FetchError, ObjectKind};
 use orlop_api::fnv::fnv1a128;
 use orlop_api::manifest::LocalObject;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use tokio::sync::watch;
 
 /// Kind, namespace and name.
@@ -42,16 +43,19 @@ impl LocalObjects {
         let mut fresh = BTreeMap::new();
         for object in objects {
             let (key, content) = entry(object);
-            if fresh.contains_key(&key) {
-                let (kind, namespace, name) = (object.kind(), object.namespace(), object.name());
-                tracing::warn!(
-                    kind,
-                    namespace,
-                    name,
-                    "two files hold this object: the first one counts"
-                );
-            } else {
-                fresh.insert(key, content);
+            match fresh.entry(key) {
+                Entry::Vacant(free) => {
+                    free.insert(content);
+                }
+                Entry::Occupied(_) => {
+                    let (kind, namespace, name) = (object.kind(), object.namespace(), object.name());
+                    tracing::warn!(
+                        kind,
+                        namespace,
+                        name,
+                        "two files hold this object: the first one counts"
+                    );
+                }
             }
         }
         self.0.send_if_modified(|state| {

@@ -33,7 +33,7 @@ pub fn check(configuration: &KubeletConfiguration) -> Result<(), String> {
         }
     }
     let list = &configuration.shutdown_grace_period_by_pod_priority;
-    if !list.is_empty() && !(whole.is_zero() && critical.is_zero()) {
+    if !list.is_empty() && (!whole.is_zero() || !critical.is_zero()) {
         return Err(
             "shutdownGracePeriodByPodPriority and shutdownGracePeriod cannot be used together: remove one"
                 .into(),
