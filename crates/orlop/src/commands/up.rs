@@ -153,7 +153,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let remote = start_runtime(
         &root,
         arguments.container_runtime_endpoint.as_deref().map_or(
-            Runtime::Managed(ContainerdConfig::of_root(root.as_path())),
+            Runtime::Managed(Box::new(ContainerdConfig::of_root(root.as_path()))),
             Runtime::Given,
         ),
         &images,
@@ -275,7 +275,7 @@ async fn start_api_server(
 pub(super) enum Runtime<'a> {
     /// Somebody else's, at this endpoint.
     Given(&'a str),
-    Managed(ContainerdConfig),
+    Managed(Box<ContainerdConfig>),
 }
 
 /// Connects to the given runtime, or brings the managed containerd up, and imports images.

@@ -380,7 +380,7 @@ async fn status(admin: &Client, sample: &Sample, path: &str, findings: &mut Find
     let mut put = admin.put(&part, patched.clone()).await;
     // The server keeps the status of an APIService as well.
     while sample.kind == "APIService" && put.code == 409 {
-        patched = admin.get(&path).await.ok();
+        patched = admin.get(path).await.ok();
         put = admin.put(&part, patched.clone()).await;
     }
     if let Some(put) = findings.answer("update status", 200, put) {

@@ -29,7 +29,7 @@ pub async fn run(arguments: UpArgs) -> Result<()> {
     let shares_pod_subnet = endpoint.is_none() && layout(&root).pod_subnet().is_file();
     let runtime = match &endpoint {
         Some(endpoint) => Runtime::Given(endpoint),
-        None => Runtime::Managed(node::containerd(&root, shares_pod_subnet)),
+        None => Runtime::Managed(Box::new(node::containerd(&root, shares_pod_subnet))),
     };
     let remote = up::start_runtime(&root, runtime, &images, &mut parts, &shutdown).await?;
     let flags = files::read(&layout(&root).kubelet_flags())?;
