@@ -289,7 +289,7 @@ pub(super) async fn start_runtime(
     let remote = match runtime {
         Runtime::Given(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
         Runtime::Managed(config) => {
-            let managed = Managed::ensure(config).await?;
+            let managed = Managed::ensure(*config).await?;
             tracing::info!(
                 pid = managed.pid(),
                 adopted = managed.was_adopted(),
