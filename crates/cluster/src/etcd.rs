@@ -10,6 +10,8 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new member may take to get all that the others have.
 const CATCH_UP: Duration = Duration::from_secs(120);
+/// How long the members may take to be ready for another one.
+const ADMISSION: Duration = Duration::from_secs(60);
 /// Annotation of etcd's pods.
 const CLIENT_URLS: &str = "kubeadm.kubernetes.io/etcd.advertise-client-urls";
 /// Where they are asked for.
@@ -89,24 +91,23 @@ pub fn initial_cluster(members: &[Seen], name: &str, peer_url: &str) -> InitialC
     InitialCluster { members: all }
 }
 
-/// Adds a member that only learns, unless it is one already; its id.
-pub async fn add_learner(client: &mut Client, peer_url: &str) -> Result<u64, ClusterError> {
-    if let Some(known) = members(client)
-        .await?
-        .into_iter()
-        .find(|member| member.peer_url == peer_url)
-    {
-        return Ok(known.id);
-    }
-    let options = MemberAddOptions::new().with_is_learner();
-    let added = client
-        .member_add([peer_url], Some(options))
-        .await
-        .map_err(fail("add a member"))?;
-    added
-        .member()
-        .map(|member| member.id())
-        .ok_or_else(|| fail("add a member")("it does not tell which"))
+/// Adds a member that only learns, unless it is one already; its id. etcd takes none while a member that came just
+/// before is not yet connected to all others, nor a second learner.
+pub async fn add_learner(client: &Client, peer_url: &str, hint: &str) -> Result<u64, ClusterError> {
+    let what = format!("etcd takes no new member {peer_url}");
+    wait::until(&what, ADMISSION, hint, async || {
+        let mut client = client.clone();
+        let members = members(&mut client).await.map_err(|error| error.to_string())?;
+        if let Some(known) = members.iter().find(|member| member.peer_url == peer_url) {
+            return Ok(known.id);
+        }
+        let options = MemberAddOptions::new().with_is_learner();
+        let added = client.member_add([peer_url], Some(options)).await;
+        let added = added.map_err(|error| error.to_string())?;
+        let added = added.member().map(|member| member.id());
+        added.ok_or_else(|| "it does not tell which".to_owned())
+    })
+    .await
 }
 
 /// Lets a member vote when it has caught up.

@@ -74,7 +74,11 @@ async fn compare(client: &Client, definitions: &[Definition]) -> Result<(), Stri
     }
     let declared: BTreeSet<String> = definitions.iter().map(|d| d.group.clone()).collect();
     if served != declared {
-        return Err(format!("{served:?} is served and {declared:?} is declared"));
+        let list = get(client, CRDS).await?;
+        return Err(format!(
+            "{served:?} is served and {declared:?} is declared: {}",
+            list["items"]
+        ));
     }
     let documents = get(client, "/openapi/v3").await?;
     for group in &declared {

@@ -281,7 +281,7 @@ async fn join_etcd(plane: &ControlPlane, client: &kube::Client, hint: &str) -> R
     println!("[etcd] Adding etcd member: {}", peer_url(&plane.node));
     let mut store = etcd::connect(&plane.layout, &other_endpoints(plane, client).await?).await?;
     let peer = peer_url(&plane.node);
-    let id = etcd::add_learner(&mut store, &peer).await?;
+    let id = etcd::add_learner(&store, &peer, hint).await?;
     let initial = etcd::initial_cluster(&etcd::members(&mut store).await?, &plane.node.name, &peer);
     println!("[etcd] Creating static Pod manifest for \"etcd\"");
     plane.etcd(&initial)?;
