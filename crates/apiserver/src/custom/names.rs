@@ -27,7 +27,7 @@ pub fn initial_status(crd: &Value, others: &[Value], now: &str) -> Value {
         json!({"type": kind, "status": if holds { "True" } else { "False" }, "lastTransitionTime": now,
             "reason": reason, "message": message})
     };
-    let (accepted, conditions) = match conflict(spec, others) {
+    let (accepted, conditions) = match conflict(crd, others) {
         None => (
             spec["names"].clone(),
             [
@@ -56,12 +56,15 @@ pub fn initial_status(crd: &Value, others: &[Value], now: &str) -> Value {
     json!({"conditions": conditions, "acceptedNames": accepted, "storedVersions": stored})
 }
 
-fn conflict(spec: &Value, others: &[Value]) -> Option<(&'static str, String)> {
+fn conflict(crd: &Value, others: &[Value]) -> Option<(&'static str, String)> {
+    let spec = &crd["spec"];
     let own = &spec["names"];
     let taken = |key: &str| -> Vec<&Value> {
         others
             .iter()
             .filter(|other| other["spec"]["group"] == spec["group"])
+            // One of the same name has just been deleted: it is gone, although not from every view yet.
+            .filter(|other| other["metadata"]["name"] != crd["metadata"]["name"])
             .flat_map(|other| match &other["status"]["acceptedNames"][key] {
                 Value::Array(names) => names.iter().collect(),
                 name => vec![name],
@@ -94,7 +97,7 @@ mod tests {
     use super::*;
 
     fn crd(plural: &str, kind: &str) -> Value {
-        json!({"spec": {"group": "g", "names": {"plural": plural, "singular": plural, "kind": kind},
+        json!({"metadata": {"name": format!("{plural}.g")}, "spec": {"group": "g", "names": {"plural": plural, "singular": plural, "kind": kind},
             "versions": [{"name": "v1", "storage": true}, {"name": "v2"}]}})
     }
 
@@ -113,5 +116,8 @@ mod tests {
             second["status"]["conditions"][0]["message"],
             "\"Widget\" is already in use"
         );
+        // The one that was deleted a moment ago is still seen when it is made again.
+        let again = initial_status(&crd("widgets", "Widget"), &others, "t");
+        assert_eq!(again["conditions"][0]["status"], "True");
     }
 }
