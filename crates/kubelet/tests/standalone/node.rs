@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub const BUSYBOX: &str = "orlop.local/busybox:test";
 /// Far beyond what any step takes; a stuck test ends.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Whether the tests can run here at all: root, and the Debian packages.
 pub fn is_possible() -> bool {
