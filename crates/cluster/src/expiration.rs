@@ -112,10 +112,7 @@ pub fn renew(
         if name == "kubelet" || !is_meant(&label) || !path.is_file() {
             continue;
         }
-        let server = match local {
-            true => format!("https://{}", node.api_endpoint()),
-            false => cluster.server(node),
-        };
+        let server = kubeconfigs::server(cluster, node, local);
         let kubeconfig = Kubeconfig {
             server: &server,
             cluster: &cluster.cluster_name,

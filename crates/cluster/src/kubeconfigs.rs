@@ -31,6 +31,14 @@ pub fn wanted(node: &NodeConfig) -> [(&'static str, Identity, bool); 5] {
     ]
 }
 
+/// Where a kubeconfig leads; `local` as [`wanted`] says it.
+pub fn server(cluster: &ClusterConfig, node: &NodeConfig, local: bool) -> String {
+    match local {
+        true => format!("https://{}", node.api_endpoint()),
+        false => cluster.server(node),
+    }
+}
+
 /// Writes those of `names` that are missing or end soon.
 pub fn ensure(
     layout: &Layout,
@@ -43,10 +51,7 @@ pub fn ensure(
         if !names.contains(&name) {
             continue;
         }
-        let server = match local {
-            true => format!("https://{}", node.api_endpoint()),
-            false => cluster.server(node),
-        };
+        let server = server(cluster, node, local);
         let kubeconfig = Kubeconfig {
             server: &server,
             cluster: &cluster.cluster_name,
