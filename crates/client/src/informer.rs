@@ -6,11 +6,13 @@
 
 mod key;
 mod lean;
+mod shared;
 mod source;
 mod store;
 
 pub use key::ObjectKey;
 pub use lean::Lean;
+pub use shared::Shared;
 pub use store::{Cached, Change, Store};
 
 use std::collections::HashSet;

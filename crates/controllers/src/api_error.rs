@@ -1,5 +1,23 @@
 //! Answers of the API server that mean something to controllers.
 
+/// Why a sync must be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The server refused or didn't answer.
+    #[error("{}", message(.0))]
+    Api(#[from] kube::Error),
+    /// A request can't be serialised.
+    #[error("cannot serialise a request: {0}")]
+    Serialise(#[from] serde_json::Error),
+}
+
+impl SyncError {
+    /// Whether the cache was merely late.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(error) if is_conflict(error))
+    }
+}
+
 /// Whether the object isn't there.
 pub fn is_not_found(error: &kube::Error) -> bool {
     code(error) == Some(404)

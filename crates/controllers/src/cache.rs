@@ -16,7 +16,6 @@ mod pod_parts;
 mod replicas;
 mod revision;
 mod service;
-mod shared;
 mod small;
 mod stateful_set;
 

@@ -41,6 +41,8 @@ mod strategy;
 mod sync;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use controller::DaemonSets;

@@ -107,21 +107,7 @@ fn tell(options: NodeOptions) {
         "its container is the same"
     );
 
-    // kill -9 and a restart touch no container.
-    let daemon = one_container(&node, "kube-proxy");
-    let mirror_uid = node.kubectl.field(&mirror_pod, "/metadata/uid");
-    node.kill();
-    etcd_answers(&ports);
-    node.launch();
-    node.wait_ready();
-    ready(&node);
-    assert_eq!(one_container(&node, "etcd"), container);
-    assert_eq!(one_container(&node, "kube-proxy"), daemon);
-    assert_eq!(node.kubectl.field(&mirror_pod, "/metadata/uid"), mirror_uid);
-    assert_eq!(
-        line_with(&node.kubectl.ok("get pods -A"), &mirror)[2..5],
-        ["1/1", "Running", "0"]
-    );
+    n14_a_killed_agent_comes_back_and_restarts_no_container(&mut node, &ports, &mirror);
 
     a_bad_edit_is_reported_and_stops_nothing(&node, &manifest, &mirror, &container);
 
@@ -181,6 +167,29 @@ fn tell(options: NodeOptions) {
         let left = node.kubectl.ok("get pods -A --no-headers");
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
+}
+
+/// Daemonsets N14: kill -9 and a restart touch no container, whether its pod is static or a daemon's.
+fn n14_a_killed_agent_comes_back_and_restarts_no_container(node: &mut Node, ports: &EtcdPorts, mirror: &str) {
+    let mirror_pod = format!("pod/{mirror} --namespace kube-system");
+    let (etcd, daemon) = (one_container(node, "etcd"), one_container(node, "kube-proxy"));
+    let mirror_uid = node.kubectl.field(&mirror_pod, "/metadata/uid");
+    node.kill();
+    etcd_answers(ports);
+    node.launch();
+    node.wait_ready();
+    node.kubectl
+        .ok(&format!("wait --for=condition=Ready --timeout=90s {mirror_pod}"));
+    node.kubectl
+        .ok("rollout status --namespace kube-system --timeout=90s daemonset/kube-proxy");
+    assert_eq!(one_container(node, "etcd"), etcd);
+    assert_eq!(one_container(node, "kube-proxy"), daemon);
+    assert_eq!(node.kubectl.field(&mirror_pod, "/metadata/uid"), mirror_uid);
+    let listed = node.kubectl.ok("get pods -A");
+    let of_set = listed.lines().find(|line| line.contains(" kube-proxy-"));
+    for line in [line_with(&listed, mirror), words(of_set.unwrap_or(&listed))] {
+        assert_eq!(line[2..5], ["1/1", "Running", "0"], "{listed}");
+    }
 }
 
 fn the_listings_are_those_of_kubernetes(node: &Node, mirror: &str) {

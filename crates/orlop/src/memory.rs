@@ -28,6 +28,13 @@ const BURST_REVISIONS: u64 = 1000;
 /// It is given back this much later.
 const BURST_TIME: Duration = Duration::from_secs(1);
 
+/// How often a part looks at its own work.
+const WORK_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// So much processor time is a burst of work: what it took is given back when it is over …
+const BURST_WORK: Duration = Duration::from_millis(500);
+/// … or when it has gone on for so long.
+const BURST_WORK_MAX: Duration = Duration::from_secs(10);
+
 /// Sets the allocator's habits. Call it before there are other threads.
 pub fn configure() {
     #[cfg(target_env = "gnu")]
@@ -62,6 +69,40 @@ pub async fn follow(mut revisions: watch::Receiver<u64>) {
         seen = *revisions.borrow_and_update();
         trim();
     }
+}
+
+/// Gives back what bursts of work have used, in a part that has no revisions of its own to go by: its processor time tells
+/// them all. A look costs a system call.
+pub async fn follow_work() {
+    let mut released = processor_time();
+    let mut seen = released;
+    loop {
+        tokio::time::sleep(WORK_LOOK_EVERY).await;
+        let now = processor_time();
+        // A burst that goes on needs its memory still, unless it goes on for long.
+        let is_over = now.saturating_sub(seen) < WORK_LOOK_EVERY / 10;
+        let used = now.saturating_sub(released);
+        if used >= BURST_WORK && is_over || used >= BURST_WORK_MAX {
+            release();
+            released = now;
+        }
+        seen = now;
+    }
+}
+
+/// Of all threads, since the process began.
+fn processor_time() -> Duration {
+    let Ok(usage) = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF) else {
+        return Duration::ZERO;
+    };
+    [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|time| {
+            let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+            let micros = u64::try_from(time.tv_usec()).unwrap_or(0);
+            Duration::from_secs(seconds) + Duration::from_micros(micros)
+        })
+        .sum()
 }
 
 fn trim() {
@@ -136,6 +177,16 @@ mod tests {
         ] {
             assert_eq!(whole_pages(from, length, 4096), expected, "{from} {length}");
         }
+    }
+
+    #[test]
+    fn work_is_seen_in_the_processor_time() {
+        let before = processor_time();
+        let mut sum = 0u64;
+        while processor_time() == before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(processor_time() > before);
     }
 
     /// It must go on running, on pages that are read again.

@@ -23,7 +23,7 @@ pub struct Holder {
     /// Whether it is on its way out.
     pub terminating: bool,
     /// What it takes.
-    pub takes: Takes,
+    pub takes: Arc<Takes>,
     /// Its labels, and what company it wants.
     pub traits: Arc<Traits>,
     /// Since when it runs.
@@ -43,7 +43,7 @@ pub struct Nominee {
     /// Its priority: lesser pods leave the room to it.
     pub priority: i32,
     /// What it will take.
-    pub takes: Takes,
+    pub takes: Arc<Takes>,
 }
 
 #[derive(Debug, Default)]
@@ -253,7 +253,7 @@ mod tests {
         cluster.put_node(nodes.all()[0].clone());
         let nominee = Nominee {
             priority: 5,
-            takes: Takes::default(),
+            takes: Arc::default(),
         };
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
         cluster.nominate(&a, Some(("n".into(), nominee)));
@@ -276,7 +276,7 @@ mod tests {
             uid: "u".into(),
             priority: 0,
             terminating: false,
-            takes: Takes::default(),
+            takes: Arc::default(),
             traits: Arc::default(),
             started: None,
         };

@@ -400,10 +400,7 @@ mod tests {
         spec["priority"] = json!(10);
         let mut important = pending(spec);
         important.nominated = Some("b".into());
-        let takes = crate::view::Takes {
-            requested: orlop_api::pod::resource_requests(&important.spec),
-            ports: Vec::new(),
-        };
+        let takes = crate::view::Takes::of(&important.spec);
         let nominee = crate::cluster::Nominee { priority: 10, takes };
         cluster.nominate(&ObjectKey::new("ns", "important"), Some(("b".into(), nominee)));
         let mut lesser = with_cpu("3");

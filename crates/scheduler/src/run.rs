@@ -544,17 +544,10 @@ enum Next {
     Evict(Preemption, String),
 }
 
-fn takes(pending: &Pending) -> Takes {
-    Takes {
-        requested: orlop_api::pod::resource_requests(&pending.spec),
-        ports: orlop_api::pod::host_ports(&pending.spec),
-    }
-}
-
 fn nominee(pending: &Pending) -> Nominee {
     Nominee {
         priority: pending.spec.priority.unwrap_or(0),
-        takes: takes(pending),
+        takes: Takes::of(&pending.spec),
     }
 }
 
@@ -563,7 +556,7 @@ fn holder(pod: &Cached<PodView>, pending: &Pending) -> Holder {
         uid: pod.uid.clone(),
         priority: pending.spec.priority.unwrap_or(0),
         terminating: false,
-        takes: takes(pending),
+        takes: Takes::of(&pending.spec),
         traits: pending.traits.clone(),
         started: None,
     }

@@ -39,7 +39,7 @@ pub fn hold(cluster: &mut Cluster, pod: &str, node: &str, priority: i32, cpus: i
         uid: pod.into(),
         priority,
         terminating: false,
-        takes,
+        takes: takes.into(),
         traits: std::sync::Arc::new(Traits {
             labels: [("name".to_owned(), pod.to_owned())].into(),
             ..Traits::default()
@@ -66,10 +66,7 @@ pub fn hold_pod(cluster: &mut Cluster, namespace: &str, name: &str, node: &str, 
         uid: name.into(),
         priority: pending.spec.priority.unwrap_or(0),
         terminating: false,
-        takes: Takes {
-            requested: orlop_api::pod::resource_requests(&pending.spec),
-            ports: orlop_api::pod::host_ports(&pending.spec),
-        },
+        takes: Takes::of(&pending.spec),
         traits: pending.traits.clone(),
         started: None,
     };

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, ObjectReference, PodSpec}
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orlop_api::pod::{self, HostPort, Resources};
 use orlop_client::events;
-use orlop_client::informer::{Lean, Projection};
+use orlop_client::informer::{Lean, Projection, Shared};
 
 use crate::traits::Traits;
 use crate::volumes::claims_of;
@@ -23,6 +23,20 @@ pub struct Takes {
     pub requested: Resources,
     /// Host ports.
     pub ports: Vec<HostPort>,
+}
+
+// What pods of one owner have in common.
+static TRAITS: Shared<Traits> = Shared::new();
+static TAKES: Shared<Takes> = Shared::new();
+
+impl Takes {
+    /// What a pod with this spec takes.
+    pub fn of(spec: &PodSpec) -> Arc<Self> {
+        TAKES.share(Arc::new(Self {
+            requested: pod::resource_requests(spec),
+            ports: pod::host_ports(spec),
+        }))
+    }
 }
 
 /// A pod that waits for a node.
@@ -58,7 +72,7 @@ pub enum PodView {
         /// It is on its way out.
         terminating: bool,
         /// What it takes.
-        takes: Takes,
+        takes: Arc<Takes>,
         /// Its labels, and what company it wants.
         traits: Arc<Traits>,
         /// status.startTime.
@@ -82,16 +96,13 @@ impl Projection for PodView {
         };
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let labels = object.metadata.labels.unwrap_or_default();
-        let traits = Arc::new(Traits::of(namespace, labels, &spec));
+        let traits = TRAITS.share(Arc::new(Traits::of(namespace, labels, &spec)));
         if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
             return Self::Bound {
                 node: node.into(),
                 priority: spec.priority.unwrap_or(0),
                 terminating,
-                takes: Takes {
-                    requested: pod::resource_requests(&spec),
-                    ports: pod::host_ports(&spec),
-                },
+                takes: Takes::of(&spec),
                 traits,
                 started: object
                     .status

@@ -55,6 +55,9 @@ pub async fn measure(program: &Path, figures: &[Figures], nodes_max: usize) -> R
 /// Longer than any of this takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// After so long the parts have given back what was only needed to start, or for a burst of work.
+const SETTLING: Duration = Duration::from_secs(75);
+
 async fn place(program: &Path, nodes_max: usize) -> Result<()> {
     let mut cluster = Cluster::start(program).await?;
     let pods = Pods::watch(&cluster.client).await;
@@ -88,8 +91,7 @@ async fn place(program: &Path, nodes_max: usize) -> Result<()> {
 
 async fn resident(program: &Path, nodes: usize) -> Result<()> {
     let mut cluster = Cluster::start(program).await?;
-    let settle = Duration::from_secs(5);
-    tokio::time::sleep(settle).await;
+    tokio::time::sleep(SETTLING).await;
     let sum = |cluster: &Cluster, line: &str| -> Result<f64> {
         let bytes = cluster.controllers.memory(line)? + cluster.scheduler.memory(line)?;
         Ok(bytes as f64 / 1e6)
@@ -113,7 +115,7 @@ async fn resident(program: &Path, nodes: usize) -> Result<()> {
         sets::available(&cluster.client, set, nodes, PATIENCE).await?;
         pods.bound(set, nodes, PATIENCE).await?;
     }
-    tokio::time::sleep(settle).await;
+    tokio::time::sleep(SETTLING).await;
     let what = format!("  with {nodes} nodes, {} pods", 2 * nodes);
     tell(&cluster, &what, "330 MB at 1000", 100.0)
 }

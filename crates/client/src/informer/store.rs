@@ -153,7 +153,10 @@ impl<P: Projection> Store<P> {
             object: P::project(object),
         });
         let mut contents = self.write();
-        contents.resource_version = contents.resource_version.max(resource_version);
+        // A list comes in no order of versions: what is known of it is said at its end.
+        if !listed {
+            contents.resource_version = contents.resource_version.max(resource_version);
+        }
         let old = contents.objects.get(&key).cloned();
         if let Some(old) = &old {
             if old.uid == cached.uid && old.resource_version == resource_version && resource_version != 0 {

@@ -10,10 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::annotations::POD_NEED_UPGRADE;
 use orlop_api::placement::daemon;
 use orlop_api::taints::NO_EXECUTE;
-use orlop_client::informer::{Lean, ObjectKey, Projection};
+use orlop_client::informer::{Lean, ObjectKey, Projection, Shared};
 
 use super::pod_parts::{JobPod, PodAddress, Restarts, deletion_cost};
-use super::shared::Shared;
 
 /// Index: pods by the node they are bound or pinned to.
 pub const BY_NODE: usize = 0;
@@ -127,10 +126,17 @@ impl PodView {
     pub fn is_available(&self, min_ready_seconds: i32, now: Timestamp) -> bool {
         match self.ready {
             Ready::Since(_) if min_ready_seconds == 0 => true,
-            Ready::Since(Some(since)) => since
-                .checked_add(min_ready_seconds.seconds())
-                .is_ok_and(|available| available <= now),
-            _ => false,
+            _ => self
+                .available_at(min_ready_seconds)
+                .is_some_and(|available| available <= now),
+        }
+    }
+
+    /// When it has been ready for `min_ready_seconds`, if it is ready and says since when.
+    pub fn available_at(&self, min_ready_seconds: i32) -> Option<Timestamp> {
+        match self.ready {
+            Ready::Since(Some(since)) => since.checked_add(min_ready_seconds.seconds()).ok(),
+            _ => None,
         }
     }
 }

@@ -7,7 +7,8 @@ use orlop_client::informer::ObjectKey;
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
-use super::sync::{SyncError, owner_key};
+use super::sync::owner_key;
+use crate::api_error::SyncError;
 use crate::cache::Cache;
 use crate::owned::OwnWrites;
 use crate::workers::work_off;

@@ -11,30 +11,12 @@ use orlop_client::informer::{ObjectKey, Projection};
 
 use super::controller::CronJobs;
 use super::plan::{self, News};
-use crate::api_error;
+use crate::api_error::{self, SyncError};
 use crate::cache::{CronJob, JOBS_BY_CONTROLLER, Job, JobView};
 use crate::owned::BEHIND_RETRY;
 use crate::owned::status::{complete, metadata_api, write};
 
 const FIELDS: [&str; 3] = ["active", "lastScheduleTime", "lastSuccessfulTime"];
-
-/// Why a sync must be repeated.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// The server refused or didn't answer.
-    #[error("{}", api_error::message(.0))]
-    Api(#[from] kube::Error),
-    /// A request can't be serialised.
-    #[error("cannot serialise a request: {0}")]
-    Serialise(#[from] serde_json::Error),
-}
-
-impl SyncError {
-    /// Whether the cache was merely late.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api(error) if api_error::is_conflict(error))
-    }
-}
 
 impl CronJobs {
     /// Follows the Jobs of the CronJob of that key, and starts one if it is time.

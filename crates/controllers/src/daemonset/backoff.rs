@@ -111,15 +111,29 @@ mod tests {
             Some(SignedDuration::from_millis(500)),
             "doubled to 2 s"
         );
-        // C07: a changed and observed spec starts from 1 s.
-        assert_eq!(backoff.wait(key(2), at(2500)), None);
-        assert_eq!(
-            backoff.wait(key(2), at(3000)),
-            Some(SignedDuration::from_millis(500))
-        );
+    }
+
+    #[test]
+    fn c07_a_changed_and_observed_spec_starts_from_one_second_again() {
+        let mut backoff = FailedPodBackoff::default();
+        let key = |generation| BackoffKey {
+            set: "u".into(),
+            generation,
+            node: "n".into(),
+        };
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
+        let seconds = |seconds| Some(SignedDuration::from_secs(seconds));
+        for (second, delay) in [(0, 1), (1, 2), (3, 4)] {
+            assert_eq!(backoff.wait(key(1), at(second)), None);
+            assert_eq!(backoff.wait(key(1), at(second)), seconds(delay));
+        }
+        assert_eq!(backoff.wait(key(2), at(3)), None);
+        assert_eq!(backoff.wait(key(2), at(3)), seconds(1));
+        assert_eq!(backoff.wait(key(1), at(3)), seconds(4), "the old spec's goes on");
         // Half an hour of peace forgets.
-        assert_eq!(backoff.wait(key(1), at(1000 + 31 * 60_000)), None);
-        assert_eq!(backoff.entries.len(), 1, "key(2) was swept");
+        assert_eq!(backoff.wait(key(1), at(31 * 60)), None);
+        assert_eq!(backoff.wait(key(1), at(31 * 60)), seconds(1));
+        assert_eq!(backoff.entries.len(), 1, "that of the new spec was swept");
     }
 
     #[test]

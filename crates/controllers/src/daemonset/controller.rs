@@ -40,6 +40,8 @@ pub struct DaemonSets {
     pub(super) uncertain: Mutex<HashSet<ObjectKey>>,
     /// When each may be looked at again.
     pub(super) paced: Mutex<HashMap<ObjectKey, Instant>>,
+    /// When the status of each was written last.
+    pub(super) told_status: Mutex<HashMap<ObjectKey, Instant>>,
     pub(super) told: Mutex<HashMap<ObjectKey, Told>>,
 }
 
@@ -49,13 +51,7 @@ impl DaemonSets {
         let queue = cache.queue("daemonset");
         let expectations = Arc::new(Expectations::default());
         let dirty = Arc::new(Dirty::default());
-        let triggers = Arc::new(Triggers {
-            // The cache owns its handlers; they must not own the cache.
-            cache: Arc::downgrade(cache),
-            queue: queue.clone(),
-            dirty: dirty.clone(),
-            pods: PodTriggers::new(cache, &queue, &expectations),
-        });
+        let triggers = Arc::new(Triggers::new(cache, &queue, &dirty, &expectations));
         let on = triggers.clone();
         cache.daemon_sets.on_change(move |change| on.daemon_set(change));
         let on = triggers.clone();
@@ -75,6 +71,7 @@ impl DaemonSets {
             own_writes: Mutex::default(),
             uncertain: Mutex::default(),
             paced: Mutex::default(),
+            told_status: Mutex::default(),
             told: Mutex::default(),
         })
     }
@@ -109,7 +106,9 @@ impl OwnerView for DaemonSetView {
     }
 }
 
-struct Triggers {
+/// Enqueues DaemonSets for what happens around them.
+pub(super) struct Triggers {
+    // The cache owns its handlers; they must not own the cache.
     cache: Weak<Cache>,
     queue: Arc<WorkQueue<ObjectKey>>,
     dirty: Arc<Dirty>,
@@ -117,6 +116,20 @@ struct Triggers {
 }
 
 impl Triggers {
+    pub(super) fn new(
+        cache: &Arc<Cache>,
+        queue: &Arc<WorkQueue<ObjectKey>>,
+        dirty: &Arc<Dirty>,
+        expectations: &Arc<Expectations>,
+    ) -> Self {
+        Self {
+            cache: Arc::downgrade(cache),
+            queue: queue.clone(),
+            dirty: dirty.clone(),
+            pods: PodTriggers::new(cache, queue, expectations),
+        }
+    }
+
     fn daemon_set(&self, change: &Change<DaemonSetView>) {
         // Its own status coming back tells nothing new.
         let same = match (&change.old, &change.new) {
@@ -195,7 +208,7 @@ impl Triggers {
         }
     }
 
-    fn node(&self, change: &Change<NodeView>) {
+    pub(super) fn node(&self, change: &Change<NodeView>) {
         let (old, Some(node)) = (&change.old, &change.new) else {
             return self.node_gone(&change.latest().key.name);
         };

@@ -23,6 +23,8 @@ use crate::cache::{BY_NODE, DaemonSet, Pod};
 
 /// A pass over all nodes holds for so long; then another one makes sure.
 const HOLDS_FOR: Duration = Duration::from_secs(10 * 60);
+/// Shortest wait for a pod to become available: clocks that sleep and clocks that tell the time differ a little.
+const MATURED_RETRY: Duration = Duration::from_millis(5);
 
 impl DaemonSets {
     /// Whether nothing but single nodes of the set has to be looked at.
@@ -42,17 +44,13 @@ impl DaemonSets {
             left_out.observe(&node.name, node.tainted.as_ref());
         }
         self.tell_left_out(set, &left_out);
-        // Pods become available by the passing of time: such a set is always looked at whole.
-        if set.min_ready_seconds() > 0 {
-            return;
-        }
         let by_node = PodsByNode::new(pods);
         let found: HashMap<Arc<str>, OnNode> = {
             let generation = set.template_generation();
             let current = Current {
                 hash: &hash,
                 generation: generation.as_deref(),
-                min_ready_seconds: 0,
+                min_ready_seconds: set.min_ready_seconds(),
                 now: Timestamp::now(),
             };
             nodes
@@ -64,6 +62,7 @@ impl DaemonSets {
                 .collect()
         };
         let settled = Settled::new(set, hash, found, left_out);
+        self.look_when_matured(set, &settled);
         lock(&self.settled).insert(set.key.clone(), settled);
         self.queue.add_after(set.key.clone(), HOLDS_FOR);
     }
@@ -95,7 +94,7 @@ impl DaemonSets {
         let current = Current {
             hash: &hash,
             generation: generation.as_deref(),
-            min_ready_seconds: 0,
+            min_ready_seconds: set.min_ready_seconds(),
             now,
         };
         let circumstances = Circumstances {
@@ -103,7 +102,7 @@ impl DaemonSets {
             observed_generation: set.observed_generation(),
             hash: &hash,
             surge: Strategy::of(&set.set).allows_surge(),
-            min_ready_seconds: 0,
+            min_ready_seconds: set.min_ready_seconds(),
             now,
         };
         let mut changes = Changes::default();
@@ -111,6 +110,7 @@ impl DaemonSets {
         if !may_write {
             left.clone_from(&nodes);
         }
+        nodes.extend(settled.matured(now));
         for node in nodes.drain() {
             if changes.is_full(write::WRITES_MAX) {
                 left.insert(node);
@@ -165,6 +165,7 @@ impl DaemonSets {
                 settled.observe(node, Some(found), choice.tainted.as_ref());
             }
         }
+        self.look_when_matured(set, &settled);
         let mut counted = settled.status();
         counted.observed_generation = Some(set.observed_generation());
         self.tell_left_out(set, &settled.left_out);
@@ -175,6 +176,14 @@ impl DaemonSets {
             None => self.write_counted(set, counted, None).await?,
         }
         Ok(())
+    }
+
+    /// Looks again when the next pod has been ready for long enough.
+    fn look_when_matured(&self, set: &DaemonSet, settled: &Settled) {
+        if let Some(at) = settled.matures() {
+            let wait = to_std(at.duration_since(Timestamp::now())).max(MATURED_RETRY);
+            self.queue.add_after(set.key.clone(), wait);
+        }
     }
 
     fn choose(&self, set: &DaemonSet, node: &Arc<str>) -> Option<NodeChoice> {

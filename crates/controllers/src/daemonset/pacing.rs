@@ -26,6 +26,9 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(5 * 60);
 const PACE_PER_OBJECT: Duration = Duration::from_micros(10);
 /// Longest pause between two looks.
 const PACE_MAX: Duration = Duration::from_millis(200);
+/// Statuses that only tell of progress are written this seldom: in a fleet where pods become ready one by one, or nodes
+/// come and go, each would be a write.
+const STATUS_EVERY: Duration = Duration::from_millis(250);
 /// When to look again whether the cache has caught up, at first; its own events usually come first.
 const BEHIND_RETRY_MIN: Duration = Duration::from_millis(10);
 /// When to look again at last.
@@ -60,6 +63,12 @@ impl DaemonSets {
             .min(PACE_MAX);
         lock(&self.paced).insert(key.clone(), Instant::now() + pause);
         None
+    }
+
+    /// How long a status that can wait has to wait, if at all.
+    pub(super) fn status_pause(&self, key: &ObjectKey) -> Option<Duration> {
+        let since = lock(&self.told_status).get(key)?.elapsed();
+        STATUS_EVERY.checked_sub(since).filter(|wait| !wait.is_zero())
     }
 
     /// Remembers versions that the cache has to show before the next sync.

@@ -1,8 +1,9 @@
 //! What a pass over all nodes found, kept up to date node by node until the next pass.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSetStatus;
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ pub struct Settled {
     pub since: Instant,
     nodes: HashMap<Arc<str>, OnNode>,
     totals: status::Totals,
+    /// Nodes whose pod becomes available by the passing of time, the next one first.
+    maturing: BTreeSet<(Timestamp, Arc<str>)>,
     /// Nodes left out for a taint.
     pub left_out: LeftOut,
 }
@@ -30,11 +33,15 @@ impl Settled {
     pub fn new(set: &DaemonSet, hash: String, nodes: HashMap<Arc<str>, OnNode>, left_out: LeftOut) -> Self {
         let mut totals = status::Totals::default();
         nodes.values().for_each(|node| totals.add(*node));
+        let maturing = nodes
+            .iter()
+            .filter_map(|(name, node)| Some((node.matures?, name.clone())));
         Self {
             uid: set.uid.clone(),
             generation: set.generation(),
             hash,
             since: Instant::now(),
+            maturing: maturing.collect(),
             nodes,
             totals,
             left_out,
@@ -52,13 +59,37 @@ impl Settled {
         let before = match now {
             Some(now) => {
                 self.totals.add(now);
+                self.maturing
+                    .extend(now.matures.map(|matures| (matures, node.clone())));
                 self.nodes.insert(node.clone(), now)
             }
             None => self.nodes.remove(node),
         };
         if let Some(before) = before {
             self.totals.remove(before);
+            let outdated = before
+                .matures
+                .filter(|_| now.is_none_or(|now| now.matures != before.matures));
+            if let Some(matures) = outdated {
+                self.maturing.remove(&(matures, node.clone()));
+            }
         }
+    }
+
+    /// Takes the nodes whose pod has become available since.
+    pub fn matured(&mut self, now: Timestamp) -> Vec<Arc<str>> {
+        let mut matured = Vec::new();
+        while let Some((at, _)) = self.maturing.first()
+            && *at <= now
+        {
+            matured.extend(self.maturing.pop_first().map(|(_, node)| node));
+        }
+        matured
+    }
+
+    /// When the next pod becomes available by the passing of time.
+    pub fn matures(&self) -> Option<Timestamp> {
+        self.maturing.first().map(|(at, _)| *at)
     }
 
     /// The numbers of the status.
@@ -127,5 +158,32 @@ mod tests {
             None,
         );
         assert!(!settled.is_updated(), "a rollout looks at all nodes");
+    }
+
+    #[test]
+    fn nodes_are_looked_at_when_their_pods_have_been_ready_for_long_enough() {
+        let set = json!({"metadata": {"name": "d", "namespace": "ns"}, "spec": {
+            "selector": {"matchLabels": {"a": "b"}}, "template": {}}});
+        let set: DaemonSet = crate::cache::cached::<DaemonSetView>(serde_json::from_value(set).unwrap());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let ready = |matures: i64| OnNode {
+            desired: true,
+            has_pod: true,
+            ready: true,
+            matures: Some(at(matures)),
+            ..OnNode::default()
+        };
+        let name = |name: &str| Arc::<str>::from(name);
+        let nodes = [(name("a"), ready(10)), (name("b"), ready(20))].into();
+        let mut settled = Settled::new(&set, "hash".into(), nodes, LeftOut::default());
+        settled.observe(&name("c"), Some(ready(15)), None);
+        assert_eq!(settled.matures(), Some(at(10)));
+        assert!(settled.matured(at(9)).is_empty());
+        // It fell and is ready anew; looked at twice it waits once.
+        settled.observe(&name("a"), Some(ready(30)), None);
+        settled.observe(&name("a"), Some(ready(30)), None);
+        assert_eq!(settled.matured(at(20)), [name("c"), name("b")]);
+        settled.observe(&name("a"), None, None);
+        assert_eq!(settled.matures(), None);
     }
 }

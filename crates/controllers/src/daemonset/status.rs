@@ -21,6 +21,8 @@ pub struct OnNode {
     pub available: bool,
     /// It is of the current revision.
     pub updated: bool,
+    /// When it will have been ready for long enough, if it isn't yet.
+    pub matures: Option<Timestamp>,
 }
 
 impl OnNode {
@@ -28,12 +30,15 @@ impl OnNode {
     pub fn of(current: &Current<'_>, node: &NodeChoice, pods: &[Pod]) -> Self {
         let first = pods.first();
         let pod_is = |what: &dyn Fn(&Pod) -> bool| first.is_some_and(what);
+        let available = pod_is(&|pod| pod.is_available(current.min_ready_seconds, current.now));
+        let matures = first.and_then(|pod| pod.available_at(current.min_ready_seconds));
         Self {
             desired: node.run,
             has_pod: first.is_some(),
             ready: pod_is(&|pod| pod.is_ready()),
-            available: pod_is(&|pod| pod.is_available(current.min_ready_seconds, current.now)),
+            available,
             updated: pod_is(&|pod| current.is_updated(pod)),
+            matures: matures.filter(|_| !available),
         }
     }
 }
@@ -113,6 +118,25 @@ pub fn says_the_same(old: &DaemonSetStatus, new: &DaemonSetStatus) -> bool {
         && old.observed_generation.unwrap_or(0) >= new.observed_generation.unwrap_or(0)
 }
 
+/// Whether `new` only tells how far the pods have come since `old`: nobody misses anything who hears of it a little later,
+/// together with what comes meanwhile.
+pub fn can_wait(old: &DaemonSetStatus, new: &DaemonSetStatus) -> bool {
+    let complete = |status: &DaemonSetStatus| {
+        status.number_available.unwrap_or(0) == status.desired_number_scheduled
+            && status.updated_number_scheduled.unwrap_or(0) == status.desired_number_scheduled
+    };
+    let completed = complete(new) && !complete(old);
+    let observed = new.observed_generation.unwrap_or(0) > old.observed_generation.unwrap_or(0);
+    let verdicts = new.conditions.as_deref().unwrap_or_default();
+    let known = old.conditions.as_deref().unwrap_or_default();
+    let same_verdicts = verdicts.iter().all(|new| {
+        known
+            .iter()
+            .any(|known| known.type_ == new.type_ && known.status == new.status)
+    });
+    !completed && !observed && same_verdicts
+}
+
 /// `counted` as it is written over `old`: conditions of others and the collision count are not ours to drop,
 /// counters that upstream omits when zero are omitted.
 pub fn to_write(old: &DaemonSetStatus, counted: &DaemonSetStatus, now: Timestamp) -> DaemonSetStatus {
@@ -137,6 +161,7 @@ mod tests {
     use super::super::grouping::PodsByNode;
     use super::super::testing::{choice, now, pod};
     use super::*;
+    use k8s_openapi::api::apps::v1::DaemonSetCondition;
 
     #[test]
     fn one_pod_a_node_counts_and_the_older_one_while_surging() {
@@ -213,6 +238,39 @@ mod tests {
                 ..old.clone()
             }
         ));
+    }
+
+    #[test]
+    fn progress_can_wait_and_what_somebody_waits_for_cannot() {
+        let status = |desired, available, updated, generation, verdict: &str| DaemonSetStatus {
+            desired_number_scheduled: desired,
+            number_available: Some(available),
+            updated_number_scheduled: Some(updated),
+            observed_generation: Some(generation),
+            conditions: Some(vec![DaemonSetCondition {
+                type_: "Available".to_owned(),
+                status: verdict.to_owned(),
+                ..DaemonSetCondition::default()
+            }]),
+            ..DaemonSetStatus::default()
+        };
+        let old = status(10, 3, 5, 1, "False");
+        for (what, new, want) in [
+            ("more pods are available", status(10, 4, 6, 1, "False"), true),
+            ("fewer are", status(10, 2, 5, 1, "False"), true),
+            ("a node came", status(11, 3, 5, 1, "False"), true),
+            ("all is done", status(10, 10, 10, 1, "False"), false),
+            ("the generation was seen", status(10, 3, 5, 2, "False"), false),
+            ("the verdict changes", status(10, 4, 5, 1, "True"), false),
+        ] {
+            assert_eq!(can_wait(&old, &new), want, "{what}");
+        }
+        let done = status(10, 10, 10, 1, "True");
+        assert!(
+            can_wait(&done, &status(9, 9, 9, 1, "True")),
+            "a node that is away for a while in a fleet where all is well"
+        );
+        assert!(!can_wait(&DaemonSetStatus::default(), &old), "the first one");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use kube::api::PostParams;
 use orlop_api::placement;
 use orlop_client::events::{EventType, reference};
 use orlop_client::informer::ObjectKey;
+use tokio::time::Instant;
 
 use super::DaemonSets;
 use super::grouping::{NodeChoice, PodsByNode};
@@ -50,6 +51,7 @@ impl DaemonSets {
             lock(&self.settled).remove(key);
             self.dirty.take(key);
             lock(&self.paced).remove(key);
+            lock(&self.told_status).remove(key);
             lock(&self.told).remove(key);
             return Ok(());
         };
@@ -306,7 +308,6 @@ impl DaemonSets {
         counted.observed_generation = Some(observed_generation);
         if set.min_ready_seconds() > 0 && counted.number_ready != counted.number_available.unwrap_or(0) {
             let wait = u64::try_from(set.min_ready_seconds()).unwrap_or(0);
-            self.dirty.all(&set.key);
             self.queue.add_after(set.key.clone(), Duration::from_secs(wait));
         }
         self.write_counted(set, counted, failure).await
@@ -326,6 +327,13 @@ impl DaemonSets {
         if status::says_the_same(&old, &counted) {
             return Ok(());
         }
+        if status::can_wait(&old, &counted)
+            && let Some(wait) = self.status_pause(&set.key)
+        {
+            self.queue.add_after(set.key.clone(), wait);
+            return Ok(());
+        }
+        lock(&self.told_status).insert(set.key.clone(), Instant::now());
         let api: Api<apps::DaemonSet> = Api::namespaced(self.client.clone(), &set.key.namespace);
         object.status = Some(status::to_write(&old, &counted, now));
         let answer = api

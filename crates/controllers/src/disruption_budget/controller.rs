@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::plan::{self, Sums};
 use super::scale;
-use crate::api_error;
+use crate::api_error::{self, SyncError};
 use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView};
 use crate::owned::status::{complete, write};
 use crate::workers::work_off;
@@ -34,15 +34,6 @@ pub struct DisruptionBudgets {
     cache: Arc<Cache>,
     queue: Arc<WorkQueue<ObjectKey>>,
     recorder: Recorder,
-}
-
-/// Why a sync must be repeated.
-#[derive(Debug, thiserror::Error)]
-enum SyncError {
-    #[error("{}", api_error::message(.0))]
-    Api(#[from] kube::Error),
-    #[error("cannot serialise a request: {0}")]
-    Serialise(#[from] serde_json::Error),
 }
 
 impl DisruptionBudgets {
@@ -98,7 +89,7 @@ impl DisruptionBudgets {
                 let this = this.clone();
                 async move { this.sync(&key).await }
             },
-            |error: &SyncError| matches!(error, SyncError::Api(error) if api_error::is_conflict(error)),
+            SyncError::is_conflict,
         ));
     }
 

@@ -10,7 +10,7 @@ use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
 use super::backoff::Record;
-use super::sync::SyncError;
+use crate::api_error::SyncError;
 use crate::cache::{BY_CONTROLLER, Cache, ControllerRef, JobView, Pod, PodView};
 use crate::owned::{Expectations, OwnWrites, OwnerView, PodTriggers};
 use crate::workers::work_off;

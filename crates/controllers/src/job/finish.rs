@@ -166,7 +166,7 @@ fn completed(job: &JobView, counts: &Counts) -> Option<Finish> {
         None => counts.succeeded > 0,
         Some(completions) => counts.succeeded >= completions,
     };
-    (enough && counts.active.is_empty() && !job.is_suspended()).then(|| {
+    (enough && counts.active.is_empty()).then(|| {
         Finish::new(
             JobEnd::Complete,
             "CompletionsReached",
@@ -209,6 +209,13 @@ mod tests {
         assert_eq!(end(queue.clone(), json!({}), &[done("a"), active]), None);
         assert_eq!(end(queue, json!({}), &[]), None);
         assert_eq!(end(json!({"completions": 0}), json!({}), &[]), complete);
+        let suspended = json!({"suspend": true});
+        assert_eq!(
+            end(suspended.clone(), json!({"succeeded": 2}), &[done("a")]),
+            complete,
+            "what was done before it was suspended counts"
+        );
+        assert_eq!(end(suspended, json!({"succeeded": 1}), &[done("a")]), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::count::{Counts, count};
 use super::finish::{self, Finish};
 use super::manage::{Actions, manage};
 use super::{pods, tracking};
-use crate::api_error;
+use crate::api_error::{self, SyncError};
 use crate::cache::{BY_CONTROLLER, JOB_TRACKING, Job, JobEnd, ORPHANS_BY_NAMESPACE, Pod};
 use crate::owned::status::{at_version, complete, metadata_api};
 use crate::owned::{BEHIND_RETRY, Claimant, OwnedPods, Owner, claim};
@@ -41,24 +41,6 @@ const FIELDS: [&str; 11] = [
 ];
 /// Finalizers removed at the same time.
 const FREED_AT_ONCE: usize = 50;
-
-/// Why a sync must be repeated.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// The server refused or didn't answer.
-    #[error("{}", api_error::message(.0))]
-    Api(#[from] kube::Error),
-    /// A request can't be serialised.
-    #[error("cannot serialise a request: {0}")]
-    Serialise(#[from] serde_json::Error),
-}
-
-impl SyncError {
-    /// Whether the cache was merely late.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api(error) if api_error::is_conflict(error))
-    }
-}
 
 /// What is to be told once the status is written.
 type News = (EventType, String, String);

@@ -19,13 +19,15 @@ use tokio::time::Instant;
 use super::health::{self, GRACE, Health};
 use super::pods::PodsOfNodes;
 use super::taints::{self, Eviction};
-use super::zones::{self, NodeInZone, Turns, ZoneState};
+use super::zones::{Census, NodeInZone, Turns};
 use crate::api_error;
 use crate::cache::{Cache, LeaseView, Node, NodeView};
 use crate::workers::work_off;
 
-/// Nodes worked on at the same time.
-const WORKERS: usize = 2;
+/// Nodes worked on at the same time. Each write waits for the server's disk, and a fleet that joins asks for one a node.
+const WORKERS: usize = 16;
+/// When a node is looked at again that changed while it was written to; its new version usually comes first.
+const CONFLICT_RETRY: Duration = Duration::from_secs(1);
 /// Pause after a verdict could not be written.
 const MONITOR_RETRY: Duration = Duration::from_secs(5);
 const OS: (&str, &str) = ("kubernetes.io/os", "beta.kubernetes.io/os");
@@ -46,6 +48,7 @@ pub struct NodeLifecycle {
 struct State {
     health: HashMap<Arc<str>, Health>,
     turns: HashMap<String, Turns>,
+    census: Census,
     all_down: bool,
 }
 
@@ -88,8 +91,7 @@ impl NodeLifecycle {
                     let this = this.clone();
                     async move { this.sync(&key).await }
                 },
-                // The kubelet posted meanwhile; the next version is on its way.
-                api_error::is_conflict,
+                |_: &kube::Error| false,
             ));
         }
         tasks.spawn(self.clone().monitor());
@@ -102,6 +104,12 @@ impl NodeLifecycle {
 
     fn node(&self, change: &Change<NodeView>) {
         let name = change.latest().key.name.clone();
+        let counted = change.new.as_ref().filter(|node| node.label(EXCLUDED).is_none());
+        let counted = counted.map(|node| NodeInZone {
+            zone: zone_of(node),
+            ready: node.is_ready(),
+        });
+        self.state().census.observe(&name, counted);
         let Some(node) = &change.new else {
             self.state().health.remove(&name);
             self.tell(
@@ -134,13 +142,7 @@ impl NodeLifecycle {
                 format!("Registered Node {name} in Controller"),
             );
         }
-        if change
-            .old
-            .as_ref()
-            .is_none_or(|old| old.is_ready() != node.is_ready())
-        {
-            self.look_at_zones();
-        }
+        self.look_at_zones();
         self.queue.add(node.key.clone());
     }
 
@@ -153,8 +155,8 @@ impl NodeLifecycle {
     /// Enters or leaves the state in which no node is given up because all seem down.
     fn look_at_zones(&self) {
         let Some(cache) = self.cache.upgrade() else { return };
-        let all_down = zones::all_down(&zone_states(&cache));
         let mut state = self.state();
+        let all_down = state.census.all_down();
         if std::mem::replace(&mut state.all_down, all_down) == all_down {
             return;
         }
@@ -240,7 +242,7 @@ impl NodeLifecycle {
         let Some(node) = cache.nodes.store().get(key) else {
             return Ok(());
         };
-        let eviction = self.eviction(&cache, &node);
+        let eviction = self.eviction(&node);
         let unschedulable = node.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
         let wanted = taints::wanted(
             &node.conditions,
@@ -272,6 +274,10 @@ impl NodeLifecycle {
                 .await
             {
                 Err(error) if api_error::is_not_found(&error) => {}
+                // The kubelet posted meanwhile: no failure, which many nodes at once would be slowed down for.
+                Err(error) if api_error::is_conflict(&error) => {
+                    self.queue.add_after(key.clone(), CONFLICT_RETRY);
+                }
                 result => drop(result?),
             }
         }
@@ -279,7 +285,7 @@ impl NodeLifecycle {
     }
 
     /// Whether the node may be tainted NoExecute now; if not, asks again when its turn could come.
-    fn eviction(&self, cache: &Cache, node: &Node) -> Eviction {
+    fn eviction(&self, node: &Node) -> Eviction {
         let mut state = self.state();
         if state.all_down {
             return Eviction::Stopped;
@@ -288,10 +294,7 @@ impl NodeLifecycle {
             return Eviction::Queued;
         }
         let zone = zone_of(node);
-        let zone_state = zone_states(cache)
-            .get(&zone)
-            .copied()
-            .unwrap_or(ZoneState::Normal);
+        let zone_state = state.census.state(&zone);
         let now = Instant::now();
         match state
             .turns
@@ -336,19 +339,6 @@ fn zone_of(node: &Node) -> String {
     } else {
         format!("{region}:\0:{zone}")
     }
-}
-
-fn zone_states(cache: &Cache) -> HashMap<String, ZoneState> {
-    let mut nodes = Vec::new();
-    cache.nodes.store().for_each(|node| {
-        if node.label(EXCLUDED).is_none() {
-            nodes.push(NodeInZone {
-                zone: zone_of(node),
-                ready: node.is_ready(),
-            });
-        }
-    });
-    zones::states(nodes)
 }
 
 fn node_reference(node: &Node) -> ObjectReference {

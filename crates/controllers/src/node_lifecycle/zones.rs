@@ -2,6 +2,7 @@
 //! fault is likelier in between.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,7 +33,7 @@ pub enum ZoneState {
 }
 
 /// What counts of a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeInZone {
     /// Its zone, empty for the shared one.
     pub zone: String,
@@ -40,17 +41,66 @@ pub struct NodeInZone {
     pub ready: bool,
 }
 
-/// The state of every zone.
-pub fn states(nodes: impl IntoIterator<Item = NodeInZone>) -> HashMap<String, ZoneState> {
-    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
-    for node in nodes {
-        let (ready, not_ready) = counts.entry(node.zone).or_default();
-        *if node.ready { ready } else { not_ready } += 1;
+/// Ready nodes and others of one zone.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    ready: usize,
+    not_ready: usize,
+}
+
+/// The nodes of every zone, counted as they change: a node costs the same in a large cluster as in a small one.
+#[derive(Debug, Default)]
+pub struct Census {
+    nodes: HashMap<Arc<str>, NodeInZone>,
+    zones: HashMap<String, Counts>,
+    ready: usize,
+}
+
+impl Census {
+    /// What `node` counts as now; `None` if it doesn't, or is gone.
+    pub fn observe(&mut self, node: &Arc<str>, now: Option<NodeInZone>) {
+        if self.nodes.get(node) == now.as_ref() {
+            return;
+        }
+        let before = match &now {
+            Some(now) => self.nodes.insert(node.clone(), now.clone()),
+            None => self.nodes.remove(node),
+        };
+        if let Some(before) = before
+            && let Some(counts) = self.zones.get_mut(&before.zone)
+        {
+            *counts.of(before.ready) -= 1;
+            self.ready -= usize::from(before.ready);
+            if counts.ready + counts.not_ready == 0 {
+                self.zones.remove(&before.zone);
+            }
+        }
+        if let Some(now) = now {
+            *self.zones.entry(now.zone).or_default().of(now.ready) += 1;
+            self.ready += usize::from(now.ready);
+        }
     }
-    counts
-        .into_iter()
-        .map(|(zone, (ready, not_ready))| (zone, state(ready, not_ready)))
-        .collect()
+
+    /// How `zone` is.
+    pub fn state(&self, zone: &str) -> ZoneState {
+        let counts = self.zones.get(zone).copied().unwrap_or_default();
+        state(counts.ready, counts.not_ready)
+    }
+
+    /// Whether every zone is down: then rather we are cut off than all of them.
+    pub fn all_down(&self) -> bool {
+        !self.zones.is_empty() && self.ready == 0
+    }
+}
+
+impl Counts {
+    fn of(&mut self, ready: bool) -> &mut usize {
+        if ready {
+            &mut self.ready
+        } else {
+            &mut self.not_ready
+        }
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are far below 2^52")]
@@ -63,11 +113,6 @@ fn state(ready: usize, not_ready: usize) -> ZoneState {
     } else {
         ZoneState::Normal
     }
-}
-
-/// Whether every zone is down: then rather we are cut off than all of them.
-pub fn all_down(states: &HashMap<String, ZoneState>) -> bool {
-    !states.is_empty() && states.values().all(|state| *state == ZoneState::Full)
 }
 
 /// Hands out turns in one zone: a burst of one, then at the zone's rate.
@@ -121,9 +166,47 @@ mod tests {
             zone: zone.into(),
             ready,
         };
-        assert!(all_down(&states([node("", false)])));
-        assert!(!all_down(&states([node("a", false), node("b", true)])));
-        assert!(!all_down(&states([])));
+        let mut census = Census::default();
+        assert!(!census.all_down(), "there is nobody to be cut off from");
+        census.observe(&"n1".into(), Some(node("", false)));
+        assert!(census.all_down());
+        census.observe(&"n1".into(), Some(node("", true)));
+        assert!(!census.all_down());
+    }
+
+    #[test]
+    fn nodes_are_counted_where_they_are_now() {
+        let node = |zone: &str, ready| {
+            Some(NodeInZone {
+                zone: zone.into(),
+                ready,
+            })
+        };
+        let mut census = Census::default();
+        for (name, zone, ready) in [
+            ("1", "a", false),
+            ("2", "a", false),
+            ("3", "a", false),
+            ("4", "b", true),
+        ] {
+            census.observe(&name.into(), node(zone, ready));
+        }
+        assert_eq!(census.state("a"), ZoneState::Full);
+        assert_eq!((census.state("b"), census.all_down()), (ZoneState::Normal, false));
+        census.observe(&"4".into(), node("a", true));
+        census.observe(&"4".into(), node("a", true));
+        assert_eq!(census.state("a"), ZoneState::Partial { nodes: 4 });
+        assert_eq!(
+            census.state("b"),
+            ZoneState::Normal,
+            "an empty zone is nothing to worry about"
+        );
+        census.observe(&"4".into(), None);
+        assert!(census.all_down());
+        for name in ["1", "2", "3"] {
+            census.observe(&name.into(), None);
+        }
+        assert!(census.zones.is_empty() && !census.all_down());
     }
 
     #[test]

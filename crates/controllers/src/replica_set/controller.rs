@@ -8,7 +8,7 @@ use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
 use super::kind::ReplicaKind;
-use super::sync::SyncError;
+use crate::api_error::SyncError;
 use crate::cache::Cache;
 use crate::owned::{Expectations, PodTriggers};
 use crate::workers::work_off;

@@ -13,28 +13,10 @@ use super::ReplicaControllers;
 use super::kind::ReplicaKind;
 use super::plan::plan;
 use super::status::{self, Failure};
-use crate::api_error;
+use crate::api_error::{self, SyncError};
 use crate::cache::{BY_CONTROLLER, ORPHANS_BY_NAMESPACE, Pod};
 use crate::owned::status::{complete, metadata_api, write};
 use crate::owned::{Claimant, OwnedPods, Owner, claim, from_template, is_active};
-
-/// Why a sync must be repeated.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// The server refused or didn't answer.
-    #[error("{}", api_error::message(.0))]
-    Api(#[from] kube::Error),
-    /// A request can't be serialised.
-    #[error("cannot serialise a request: {0}")]
-    Serialise(#[from] serde_json::Error),
-}
-
-impl SyncError {
-    /// Whether the cache was merely late.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api(error) if api_error::is_conflict(error))
-    }
-}
 
 impl<K: ReplicaKind> ReplicaControllers<K> {
     /// Brings the set of that key one step closer to what it asks for.

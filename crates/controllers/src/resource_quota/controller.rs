@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;
 use kube::api::PostParams;
-use kube::runtime::watcher;
 use orlop_api::quota::{Kind, kind_of_count};
 use orlop_client::informer::{Change, Informer, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
@@ -21,6 +20,7 @@ use super::watches::{self, Name};
 use crate::api_error;
 use crate::cache::{Cache, PodView};
 use crate::resources::{self, Served};
+use crate::run::watch_all;
 use crate::workers::work_off;
 
 /// Quotas counted at the same time; upstream's number.
@@ -110,11 +110,7 @@ impl ResourceQuotas {
 
     /// Starts the watches and the workers.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let (quotas, api) = (
-            self.quotas.clone(),
-            Api::<ResourceQuota>::all(self.client.clone()),
-        );
-        tasks.spawn(async move { quotas.run(api, watcher::Config::default()).await });
+        watch_all(&self.quotas, &self.client, tasks);
         let wake = Wake {
             quotas: self.quotas.clone(),
             queue: self.queue.clone(),

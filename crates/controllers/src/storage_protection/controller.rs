@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::runtime::watcher;
 use orlop_client::informer::{Change, Informer, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use serde::de::DeserializeOwned;
@@ -18,7 +17,7 @@ use tokio::task::JoinSet;
 use super::plan::{self, BY_NAMESPACE, CLAIM_FINALIZER, ClaimView, VOLUME_FINALIZER, VolumeView};
 use crate::api_error;
 use crate::cache::{Cache, PodView};
-use crate::workers::work_off;
+use crate::run::{look_at_each, watch_all};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
@@ -72,21 +71,10 @@ impl StorageProtection {
 
     /// Starts the watches and the worker.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let (claims, api) = (self.claims.clone(), Api::all(self.client.clone()));
-        tasks.spawn(async move { claims.run(api, watcher::Config::default()).await });
-        let (volumes, api) = (self.volumes.clone(), Api::all(self.client.clone()));
-        tasks.spawn(async move { volumes.run(api, watcher::Config::default()).await });
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "storage_protection",
-            self.queue.clone(),
-            move |task: Task| {
-                let this = this.clone();
-                async move { this.look(&task).await }
-            },
-            // Somebody else changed it; its next version says how.
-            api_error::is_conflict,
-        ));
+        watch_all(&self.claims, &self.client, tasks);
+        watch_all(&self.volumes, &self.client, tasks);
+        let look = |this: Arc<Self>, task: Task| async move { this.look(&task).await };
+        look_at_each("storage_protection", self, &self.queue, look, tasks);
     }
 
     async fn look(&self, task: &Task) -> Result<(), kube::Error> {

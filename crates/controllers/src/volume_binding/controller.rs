@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::runtime::watcher;
 use orlop_client::events::{EventType, Recorder, reference};
 use orlop_client::informer::{Change, Informer, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
@@ -16,7 +15,7 @@ use tokio::task::JoinSet;
 use super::plan::{self, BIND_COMPLETED, BOUND_BY_CONTROLLER, Class, Verdict};
 use crate::api_error;
 use crate::cache::Cache;
-use crate::workers::work_off;
+use crate::run::{look_at_each, watch_all};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
@@ -137,23 +136,11 @@ impl VolumeBinding {
 
     /// Starts the watches and the worker.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let (claims, api) = (self.claims.clone(), Api::all(self.client.clone()));
-        tasks.spawn(async move { claims.run(api, watcher::Config::default()).await });
-        let (volumes, api) = (self.volumes.clone(), Api::all(self.client.clone()));
-        tasks.spawn(async move { volumes.run(api, watcher::Config::default()).await });
-        let (classes, api) = (self.classes.clone(), Api::all(self.client.clone()));
-        tasks.spawn(async move { classes.run(api, watcher::Config::default()).await });
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "volume_binding",
-            self.queue.clone(),
-            move |task: Task| {
-                let this = this.clone();
-                async move { this.look(&task).await }
-            },
-            // Somebody else changed it; its next version says how.
-            api_error::is_conflict,
-        ));
+        watch_all(&self.claims, &self.client, tasks);
+        watch_all(&self.volumes, &self.client, tasks);
+        watch_all(&self.classes, &self.client, tasks);
+        let look = |this: Arc<Self>, task: Task| async move { this.look(&task).await };
+        look_at_each("volume_binding", self, &self.queue, look, tasks);
     }
 
     async fn look(&self, task: &Task) -> Result<(), kube::Error> {

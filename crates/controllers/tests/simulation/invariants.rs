@@ -436,7 +436,9 @@ fn set_converged(contents: &Contents, uid: &str, set: &Value) -> Result<(), Stri
             if !as_wanted && placement.run && !on_delete {
                 return Err(format!("{pod_name} isn't updated"));
             }
-            let runs = shown_ready(pod) == Some(true) && pod["status"]["phase"] == "Running";
+            // One that was made before its node was tainted stays, and waits for as long as that lasts.
+            let waits = !placement.run && text(pod, "/spec/nodeName").is_empty();
+            let runs = waits || shown_ready(pod) == Some(true) && pod["status"]["phase"] == "Running";
             if !runs || !pod["metadata"]["deletionTimestamp"].is_null() {
                 return Err(format!("{pod_name} isn't ready"));
             }

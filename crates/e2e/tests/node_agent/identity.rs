@@ -92,6 +92,30 @@ fn e17_s13_s16_what_cannot_be_had_is_refused() {
     node.kubectl.ok("delete runtimeclass odd");
 }
 
+/// Daemonsets S09: a pod finds its token, the cluster's CA and its namespace at the usual place, and the token is good.
+#[test]
+fn s09_a_pod_reads_its_token_the_ca_and_its_namespace() {
+    let node = node();
+    let shared = Shared::new(&node, "s09");
+    let at = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let script =
+        format!("cp {at}/token {at}/ca.crt /shared/ && cp {at}/namespace /shared/namespace; {FOREVER}");
+    let mut pod = pod("s09", &shared, vec![], vec![container("main", &script)]);
+    pod["spec"]["automountServiceAccountToken"] = json!(true);
+    apply(&node, &pod);
+    assert_eq!(shared.wait("namespace"), "default");
+    let published = node.kubectl.field("configmap kube-root-ca.crt", "/data/ca.crt");
+    assert_eq!(shared.read("ca.crt"), published.trim());
+    assert!(published.contains("BEGIN CERTIFICATE"), "{published}");
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "spec": {"token": shared.read("token")}});
+    let user = node
+        .kubectl
+        .feed("create -o jsonpath={.status.user.username}", &review.to_string());
+    assert_eq!(user, "system:serviceaccount:default:default");
+    node.kubectl.ok("delete pod s09 --now");
+}
+
 /// E18: the variable that an init container has written is there; a key that isn't keeps the container from starting.
 #[test]
 fn e18_variables_come_from_a_file_that_an_init_container_wrote() {

@@ -2,7 +2,7 @@
 use crate::cli::{ControllerManagerArgs, LeaderArgs, SchedulerArgs};
 use crate::delegate::Delegate;
 use crate::health::{self, Face};
-use crate::signals;
+use crate::{memory, signals};
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, Timing, lead};
@@ -94,6 +94,8 @@ impl Part {
         F: Future<Output = Result<()>>,
     {
         let shutdown = signals::shutdown_token()?;
+        tokio::spawn(memory::settle());
+        tokio::spawn(memory::follow_work());
         let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
         let client = orlop_client::connect_measured(kubeconfig, metrics.clone()).await?;
         let address = SocketAddr::from(self.bind);

@@ -7,8 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 const RECENT_MAX: usize = 64;
 
 /// The values seen last.
+#[derive(Debug)]
 pub struct Shared<T: ?Sized> {
     recent: Mutex<VecDeque<Arc<T>>>,
+}
+
+impl<T: ?Sized + PartialEq> Default for Shared<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T: ?Sized + PartialEq> Shared<T> {
