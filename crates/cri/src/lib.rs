@@ -10,6 +10,7 @@
 //! | [`pause`] | the sandbox image, from our own program, inside the binary |
 //! | [`containerd`] | the managed containerd: configuration, start, adoption, supervision, stop |
 //! | [`cni`] | a bridge network when the node has none |
+//! | [`remove_lost_sandboxes`] | what a killed agent left half made, and CRI cannot see |
 //! | [`sweep`] | stopping and removing all pods of a runtime |
 //!
 //! Long-lived tasks, each ended by dropping its stream or by a `CancellationToken`:
@@ -31,6 +32,7 @@ mod endpoint;
 mod error;
 pub mod events;
 pub mod images;
+mod lost;
 pub mod pause;
 mod remote;
 mod runtime;
@@ -43,5 +45,6 @@ pub use tonic::Code;
 
 pub use endpoint::Endpoint;
 pub use error::{ConnectError, CriError};
+pub use lost::remove_lost_sandboxes;
 pub use remote::Remote;
 pub use runtime::{ExecOutcome, RuntimeService};

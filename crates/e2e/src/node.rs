@@ -31,6 +31,7 @@ pub struct Node {
     pub name: String,
     pub kubectl: Kubectl,
     pub api_port: u16,
+    agent_port: u16,
     healthz_port: u16,
     root: TempDir,
     arguments: Vec<String>,
@@ -96,6 +97,7 @@ impl Node {
             name,
             kubectl,
             api_port,
+            agent_port: port,
             healthz_port,
             root,
             arguments,
@@ -143,6 +145,11 @@ impl Node {
             }
             is_healthy(port).then_some(()).ok_or_else(String::new)
         });
+    }
+
+    /// Where its agent answers.
+    pub fn agent_port(&self) -> u16 {
+        self.agent_port
     }
 
     /// The prefix of all the node's paths.

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 /// Serves `busybox:debian` to those who know the password, until the test's process ends.
 pub struct Registry {
     address: SocketAddr,
+    content: Arc<Content>,
 }
 
 /// What connections are answered from.
@@ -39,13 +40,19 @@ impl Registry {
             layout,
             authorization: format!("Basic {secret}"),
         });
+        let served = content.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let content = content.clone();
+                let content = served.clone();
                 std::thread::spawn(move || content.serve(stream));
             }
         });
-        Self { address }
+        Self { address, content }
+    }
+
+    /// The digest of its image.
+    pub fn digest(&self) -> String {
+        self.content.tagged().expect("the image has a digest")
     }
 
     /// What image names begin with.
@@ -105,16 +112,21 @@ impl Content {
         }
     }
 
-    /// A manifest by tag or digest, or a blob.
-    fn object(&self, path: &str) -> Option<(String, Vec<u8>)> {
+    /// The digest of what the tag stands for.
+    fn tagged(&self) -> Option<String> {
         let index = std::fs::read(self.layout.path().join("index.json")).ok()?;
         let index: serde_json::Value = serde_json::from_slice(&index).ok()?;
-        let tagged = index["manifests"][0]["digest"].as_str()?;
+        index["manifests"][0]["digest"].as_str().map(str::to_owned)
+    }
+
+    /// A manifest by tag or digest, or a blob.
+    fn object(&self, path: &str) -> Option<(String, Vec<u8>)> {
+        let tagged = self.tagged()?;
         let (kind, reference) = path.rsplit_once('/')?;
         let digest = if reference.starts_with("sha256:") {
             reference
         } else {
-            tagged
+            &tagged
         };
         let blob = Path::new("blobs/sha256").join(digest.strip_prefix("sha256:")?);
         let body = std::fs::read(self.layout.path().join(blob)).ok()?;

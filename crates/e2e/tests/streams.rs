@@ -122,7 +122,7 @@ fn kubectl_reaches_into_containers() {
 }
 
 #[test]
-fn down_unmounts_the_volumes_of_pods_that_ran() {
+fn down_leaves_neither_volumes_nor_cgroups_of_pods_that_ran() {
     let mut node = Node::start(NodeOptions::default());
     let pod = format!(
         r#"
@@ -143,11 +143,22 @@ spec:
     node.kubectl.ok("wait --for=condition=Ready --timeout=60s pod/t");
     let kubelet = node.root().join("var/lib/kubelet");
     assert_ne!(mounted_below(&kubelet).len(), 0, "the pod's token lies in memory");
+    assert_ne!(cgroups_of(&node.name), Vec::<std::path::PathBuf>::new());
 
     let down = node.orlop("down");
     assert!(down.status.success(), "{}", text(&down.stderr));
     node.ended();
     assert_eq!(mounted_below(&kubelet), Vec::<std::path::PathBuf>::new());
+    assert_eq!(cgroups_of(&node.name), Vec::<std::path::PathBuf>::new());
+}
+
+/// The node's own cgroups, in whichever hierarchies there are.
+fn cgroups_of(node: &str) -> Vec<std::path::PathBuf> {
+    let mount_point = std::path::Path::new("/sys/fs/cgroup");
+    let hierarchies = std::fs::read_dir(mount_point).into_iter().flatten().flatten();
+    let below = hierarchies.map(|hierarchy| hierarchy.path().join(node));
+    let all = below.chain([mount_point.join(node)]);
+    all.filter(|cgroup| cgroup.is_dir()).collect()
 }
 
 /// N08, O15: over WebSocket and over SPDY.

@@ -11,6 +11,7 @@ use crate::pods::manager::{Inputs, Manager};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::Surroundings;
 use crate::pods::{Orders, PodsHandle};
+use crate::runtime::container::thermal_throttles;
 use crate::runtime::{events, read::read_all};
 use crate::sources::fault::Fault;
 use crate::sources::report::{ReportBoard, Reports};
@@ -137,6 +138,12 @@ pub async fn run_with(
     let pulls = configuration
         .max_parallel_image_pulls
         .map_or(pulls, |pulls| usize::try_from(pulls.max(1)).unwrap_or(1));
+    let seen = first_listing(&*runtime).await?;
+    let features = runtime
+        .status(false)
+        .await
+        .ok()
+        .and_then(|answer| answer.features);
     let (ended, workers_ended) = mpsc::unbounded_channel();
     let board = Board::new(client.is_some());
     board.set_node(node.borrow().clone());
@@ -151,6 +158,8 @@ pub async fn run_with(
             container_logs: config.container_logs_dir,
             allowed_sysctls: configuration.allowed_unsafe_sysctls.clone(),
             seccomp_default: configuration.seccomp_default,
+            has_strict_groups: features.is_some_and(|features| features.supplemental_groups_policy),
+            thermal_throttles: thermal_throttles(std::path::Path::new("/sys/devices/system/cpu")),
             restart_backoff_max: signed(configuration.crash_loop_back_off.max_container_restart_period.0),
             cluster_domain: configuration.cluster_domain.clone(),
             sync_frequency: signed(configuration.sync_frequency.0),
@@ -172,7 +181,6 @@ pub async fn run_with(
         pulls: Semaphore::new(pulls),
         ended,
     });
-    let seen = first_listing(&*runtime).await?;
     let tasks = TaskTracker::new();
     let spawn = |work: BoxedWork| {
         let shutdown = shutdown.clone();

@@ -23,6 +23,7 @@
 //! | `certificates` | clocks, files, certificate requests | certificates, and the client that goes with them |
 //! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `shutdown` | systemd's login manager | orders to stop pods, a machine that waits for them |
+//! | `pods_api` | a local socket, if it is asked for | the node's pods, and what becomes of them |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
 //! It remembers nothing that the runtime, the manifests or the API server could not tell it again: after `kill -9` it
@@ -40,6 +41,7 @@ pub mod metrics;
 mod mirror;
 pub mod node;
 pub mod pods;
+mod pods_api;
 pub mod probes;
 mod probes_view;
 mod run;

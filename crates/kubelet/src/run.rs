@@ -3,8 +3,9 @@ use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::environment::{self, local::LocalObjects};
-use crate::metrics::Counted;
+use crate::metrics::{Counted, Losing, Metrics};
 use crate::node::{self, NodeContext};
+use crate::pods_api;
 use crate::probes::Probes;
 use crate::server::{self, ServeError, ServerContext};
 use crate::shutdown::Shutdown;
@@ -25,6 +26,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long the end may wait for events that are still to be written.
 const EVENTS_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// The version of upstream's agent from which on it takes no runtime any more that cannot say who makes cgroups.
+const LOSING_SUPPORT: &str = "1.36.0";
 
 /// Why an agent ended that was not told to.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +57,7 @@ pub async fn run(
     config.runtime = Arc::new(Counted::new(config.runtime, metrics.clone()));
     let configuration = config.configuration.clone();
     config.node_ips = node::addresses(&config.node_ips, &config.node_name);
-    let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver).await;
+    let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver, &metrics).await;
     let memory = node::memory_capacity();
     let cgroups = Arc::new(Cgroups::new(
         &configuration,
@@ -127,6 +131,12 @@ pub async fn run(
     });
     let tasks = TaskTracker::new();
     tasks.spawn(serving.run(shutdown.clone()));
+    if pods_api::is_enabled(&configuration) {
+        match pods_api::listen(&config.root_dir) {
+            Ok(listener) => drop(tasks.spawn(pods_api::run(listener, pods.clone(), shutdown.clone()))),
+            Err(error) => tracing::warn!(%error, "local programs are not told of pods"),
+        }
+    }
     let upkeep = upkeep(&config, &shared, meter, recorder.clone());
     let until = shutdown.clone();
     tasks.spawn(async move {
@@ -212,7 +222,7 @@ fn upkeep(
 }
 
 /// Who makes cgroups: the runtime's word goes before the configuration's.
-async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str) -> String {
+async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str, metrics: &Metrics) -> String {
     match runtime.runtime_config().await {
         Ok(answer) => {
             let linux = answer.linux.unwrap_or_default();
@@ -221,7 +231,10 @@ async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str) -> String
         }
         // containerd 1.6 doesn't know the question.
         Err(error) => {
-            if !error.is_unimplemented() {
+            if error.is_unimplemented() {
+                let version = LOSING_SUPPORT;
+                metrics.losing_support.get_or_create(&Losing { version }).set(1);
+            } else {
                 tracing::warn!(%error, configured, "the runtime does not name its cgroup driver");
             }
             configured.to_owned()
@@ -235,6 +248,21 @@ mod tests {
     use crate::config::KubeletConfiguration;
     use crate::testing::FakeRuntime;
     use futures::StreamExt;
+
+    #[tokio::test]
+    async fn c10_runtime_that_cannot_name_its_cgroup_driver_works_with_the_configured_one_and_is_counted() {
+        let metrics = Metrics::default();
+        for configured in ["systemd", "cgroupfs"] {
+            assert_eq!(
+                cgroup_driver(&FakeRuntime::default(), configured, &metrics).await,
+                configured
+            );
+        }
+        let losing = Losing {
+            version: LOSING_SUPPORT,
+        };
+        assert_eq!(metrics.losing_support.get_or_create(&losing).get(), 1);
+    }
 
     #[tokio::test]
     async fn taken_port_ends_the_agent_before_it_touches_anything() {

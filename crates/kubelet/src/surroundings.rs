@@ -7,7 +7,8 @@ use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
 use crate::images::Credentials;
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
-use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
+use crate::pods::resize::allocation;
+use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
 use crate::probes::Probes;
 use crate::volumes::{VolumeError, VolumeMap, Volumes};
 use async_trait::async_trait;
@@ -163,6 +164,7 @@ impl NodeSurroundings {
                 gone(std::fs::remove_dir_all(directory.join(part)))?;
             }
             gone(std::fs::remove_file(directory.join("etc-hosts")))?;
+            allocation::forget(&directory)?;
             // Not recursive: what nobody here has made is nobody's here to remove.
             gone(std::fs::remove_dir(&directory))
         };
@@ -248,6 +250,23 @@ impl Surroundings for NodeSurroundings {
 
     fn cgroup_parent(&self, pod: &Pod) -> String {
         self.cgroups.parent_of(pod)
+    }
+
+    fn container_resources(&self, pod: &Pod, container: &Container) -> v1::LinuxContainerResources {
+        self.cgroups.container_resources(pod, container)
+    }
+
+    fn resize_pod(&self, pod: &Pod, step: ResizeStep) {
+        match step {
+            ResizeStep::Widen => self.cgroups.widen_pod(pod),
+            ResizeStep::Fit => self.cgroups.ensure_pod(pod),
+        }
+    }
+
+    fn memory_used(&self, pod: &Pod, id: &str) -> Option<i64> {
+        let cgroup = self.cgroups.of_container(pod, id)?;
+        let used = self.cgroups.used(&cgroup).memory?.working_set;
+        i64::try_from(used).ok()
     }
 
     fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources {

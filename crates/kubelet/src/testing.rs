@@ -1,8 +1,9 @@
 //! A runtime and surroundings made of maps, for tests of workers and the manager.
+use crate::cgroups::resources::NodeLimits;
 use crate::pods::PodsHandle;
 use crate::pods::agent::{Agent, Settings};
 use crate::pods::owners::Owners;
-use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, Surroundings};
+use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
 use crate::status::Board;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -41,6 +42,12 @@ pub struct FakeRuntime {
     pub failing: Mutex<Vec<String>>,
     /// The network is not there.
     pub no_network: Mutex<bool>,
+    /// Commands that are still at work when their time is over.
+    pub hanging: Mutex<Vec<String>>,
+    /// Images that have to be pulled.
+    pub absent: Mutex<Vec<String>>,
+    /// Pulls end when they are let through here, if it is there.
+    pub pull_gate: Mutex<Option<Arc<Semaphore>>>,
 }
 
 impl FakeRuntime {
@@ -92,6 +99,12 @@ impl FakeRuntime {
     /// Stubborn containers give up.
     pub fn end_stubborn(&self) {
         self.stubborn.lock().clear();
+        self.changed.notify_waiters();
+    }
+
+    /// Commands that hang come to their end.
+    pub fn end_hanging(&self) {
+        self.hanging.lock().clear();
         self.changed.notify_waiters();
     }
 
@@ -258,6 +271,10 @@ impl RuntimeService for FakeRuntime {
             labels: config.labels,
             annotations: config.annotations,
             mounts: config.mounts,
+            resources: Some(v1::ContainerResources {
+                linux: config.linux.and_then(|linux| linux.resources),
+                ..v1::ContainerResources::default()
+            }),
             ..v1::ContainerStatus::default()
         });
         Ok(id)
@@ -270,7 +287,11 @@ impl RuntimeService for FakeRuntime {
             container.started_at = nanoseconds();
             name_of(container).to_owned()
         };
-        self.call(format!("StartContainer {name}"))
+        self.call(format!("StartContainer {name}")).inspect_err(|_| {
+            let mut state = self.state.lock();
+            let failed = state.containers.iter_mut().filter(|c| c.id == id);
+            failed.for_each(|container| end(container, 128));
+        })
     }
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
         let name = self
@@ -339,14 +360,34 @@ impl RuntimeService for FakeRuntime {
     }
     async fn update_container_resources(
         &self,
-        _: v1::UpdateContainerResourcesRequest,
+        request: v1::UpdateContainerResourcesRequest,
     ) -> Result<(), CriError> {
-        unimplemented("UpdateContainerResources")
+        let new = request.linux.unwrap_or_default();
+        let name = {
+            let mut state = self.state.lock();
+            let mut containers = state.containers.iter_mut();
+            let container = containers.find(|c| c.id == request.container_id).unwrap();
+            name_of(container).to_owned()
+        };
+        let (shares, quota, memory) = (new.cpu_shares, new.cpu_quota, new.memory_limit_in_bytes);
+        self.call(format!(
+            "UpdateContainerResources {name} {shares} {quota} {memory}"
+        ))?;
+        let mut state = self.state.lock();
+        let mut containers = state.containers.iter_mut();
+        let container = containers.find(|c| c.id == request.container_id).unwrap();
+        container.resources.get_or_insert_default().linux = Some(new);
+        Ok(())
     }
     async fn reopen_container_log(&self, id: &str) -> Result<(), CriError> {
         self.call(format!("ReopenContainerLog {id}"))
     }
-    async fn exec_sync(&self, id: &str, command: Vec<String>, _: Duration) -> Result<ExecOutcome, CriError> {
+    async fn exec_sync(
+        &self,
+        id: &str,
+        command: Vec<String>,
+        time: Duration,
+    ) -> Result<ExecOutcome, CriError> {
         let name = self
             .state
             .lock()
@@ -354,11 +395,21 @@ impl RuntimeService for FakeRuntime {
             .iter()
             .find(|c| c.id == id)
             .map(|c| name_of(c).to_owned());
-        self.call(format!(
-            "ExecSync {} {}",
-            name.unwrap_or_default(),
-            command.join(" ")
-        ))?;
+        let command = command.join(" ");
+        self.call(format!("ExecSync {} {command}", name.unwrap_or_default()))?;
+        let hangs = || self.hanging.lock().contains(&command);
+        if hangs() {
+            let released = async {
+                while hangs() {
+                    self.changed.notified().await;
+                }
+            };
+            if time.is_zero() {
+                released.await;
+            } else if tokio::time::timeout(time, released).await.is_err() {
+                return Err(CriError::new("ExecSync", Code::DeadlineExceeded, "timed out"));
+            }
+        }
         Ok(ExecOutcome::default())
     }
     async fn exec(&self, _: v1::ExecRequest) -> Result<String, CriError> {
@@ -389,18 +440,25 @@ impl RuntimeService for FakeRuntime {
         Ok(Vec::new())
     }
     async fn image_status(&self, image: &str) -> Result<Option<v1::Image>, CriError> {
-        Ok(Some(v1::Image {
+        let is_absent = self.absent.lock().iter().any(|absent| absent == image);
+        Ok((!is_absent).then(|| v1::Image {
             id: format!("sha256:{image}"),
             ..v1::Image::default()
         }))
     }
     async fn pull_image(
         &self,
-        _: v1::ImageSpec,
+        spec: v1::ImageSpec,
         _: Option<v1::AuthConfig>,
         _: Option<v1::PodSandboxConfig>,
     ) -> Result<String, CriError> {
-        unimplemented("PullImage")
+        self.call(format!("PullImage {}", spec.image))?;
+        let gate = self.pull_gate.lock().clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        self.absent.lock().retain(|absent| *absent != spec.image);
+        Ok(spec.image)
     }
     async fn remove_image(&self, _: &str) -> Result<(), CriError> {
         Ok(())
@@ -415,6 +473,10 @@ impl RuntimeService for FakeRuntime {
 pub struct Plain {
     /// UIDs that were released.
     pub released: Mutex<Vec<String>>,
+    /// Steps in which pods' cgroups were resized.
+    pub resized: Mutex<Vec<ResizeStep>>,
+    /// What containers are said to use, bytes.
+    pub memory_used: Mutex<Option<i64>>,
 }
 
 #[async_trait]
@@ -428,11 +490,38 @@ impl Surroundings for Plain {
     fn pod_resources(&self, _: &Pod) -> v1::LinuxContainerResources {
         v1::LinuxContainerResources::default()
     }
+    fn container_resources(&self, pod: &Pod, container: &Container) -> v1::LinuxContainerResources {
+        let node = NodeLimits {
+            memory_capacity: 4 << 30,
+            cpu_quota: true,
+            cpu_period: Duration::from_millis(100),
+            pids_per_pod: -1,
+            unified: false,
+            single_process_oom_kill: true,
+            limits_swap: false,
+            huge_pages: Vec::new(),
+        };
+        crate::cgroups::resources::linux(pod, container, &node)
+    }
+    fn resize_pod(&self, _: &Pod, step: ResizeStep) {
+        self.resized.lock().push(step);
+    }
+    fn memory_used(&self, _: &Pod, _: &str) -> Option<i64> {
+        *self.memory_used.lock()
+    }
     fn dns(&self, _: &Pod) -> v1::DnsConfig {
         v1::DnsConfig::default()
     }
-    async fn container(&self, _: &Pod, _: &Container, _: &Addresses) -> Result<ContainerSetting, String> {
-        Ok(ContainerSetting::default())
+    async fn container(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        _: &Addresses,
+    ) -> Result<ContainerSetting, String> {
+        Ok(ContainerSetting {
+            resources: self.container_resources(pod, container),
+            ..ContainerSetting::default()
+        })
     }
     async fn release(&self, uid: &str) -> Result<(), String> {
         self.released.lock().push(uid.to_owned());
@@ -462,6 +551,8 @@ pub fn agent(
             pod_logs: root.join("pods"),
             container_logs: root.join("containers"),
             seccomp_default: false,
+            has_strict_groups: false,
+            thermal_throttles: Vec::new(),
             allowed_sysctls: Vec::new(),
             restart_backoff_max: SignedDuration::from_secs(300),
             cluster_domain: "cluster.local".into(),

@@ -35,6 +35,11 @@ const BURST_WORK: Duration = Duration::from_millis(500);
 /// … or when it has gone on for so long.
 const BURST_WORK_MAX: Duration = Duration::from_secs(10);
 
+/// The program's code is mapped in pieces of this length. Around each page that is used the kernel maps those beside it
+/// that it has, up to 64 KiB within one mapping: of code that lies scattered, three quarters of that are never used.
+/// Smaller pieces would be more of them than is worth it: each takes some 200 bytes of the kernel's.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// Sets the allocator's habits. Call it before there are other threads.
 pub fn configure() {
     #[cfg(target_env = "gnu")]
@@ -51,6 +56,7 @@ pub fn configure() {
 
 /// Lets go of what was only needed to start, when the process has started.
 pub async fn settle() {
+    divide();
     for pause in MOMENTS {
         tokio::time::sleep(pause).await;
         release();
@@ -123,6 +129,43 @@ fn release() {
     }
 }
 
+/// Divides the mapping of the program's code. Not before it has started: starting uses most of what lies together.
+fn divide() {
+    // SAFETY: the callback is called with valid descriptions of what is loaded, during this call only.
+    unsafe {
+        libc::dl_iterate_phdr(Some(divide_program), std::ptr::null_mut());
+    }
+}
+
+unsafe extern "C" fn divide_program(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+    // SAFETY: the caller gives a valid description with that many headers.
+    let (base, headers) = unsafe {
+        let object = &*object;
+        let headers = std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum));
+        (object.dlpi_addr as usize, headers)
+    };
+    for header in headers {
+        if header.p_type != libc::PT_LOAD || header.p_flags & libc::PF_X == 0 {
+            continue;
+        }
+        let (from, length) = (base + header.p_vaddr as usize, header.p_memsz as usize);
+        for (piece, length) in every_second_piece(from, length, page_size()) {
+            // SAFETY: these pages are mapped; that they are left out of core dumps, as code is anyway, changes nothing
+            // but that they are a mapping of their own.
+            unsafe { libc::madvise(piece as *mut c_void, length, libc::MADV_DONTDUMP) };
+        }
+    }
+    // The first object is the program itself.
+    1
+}
+
+/// Every second piece that lies wholly in so many bytes.
+fn every_second_piece(from: usize, length: usize, page: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (first, whole) = whole_pages(from, length, page);
+    let pieces = (0..whole).step_by(PIECE_BYTES).skip(1).step_by(2);
+    pieces.map(move |at| (first + at, PIECE_BYTES.min(whole - at)))
+}
+
 /// Forgets the used pages of a loaded object that are never written, so that all of them are as in its file.
 unsafe extern "C" fn release_object(object: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
     // SAFETY: the caller gives a valid description with that many headers.
@@ -187,6 +230,27 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(processor_time() > before);
+    }
+
+    #[test]
+    fn every_second_piece_of_the_code_is_one_of_its_own() {
+        let pieces = |from, length| every_second_piece(from, length, 4096).collect::<Vec<_>>();
+        let piece = PIECE_BYTES;
+        assert_eq!(pieces(0, piece), []);
+        assert_eq!(pieces(0, 2 * piece + 10), [(piece, piece)]);
+        assert_eq!(
+            pieces(1, 4 * piece),
+            [(4096 + piece, piece), (4096 + 3 * piece, piece - 4096)]
+        );
+        let mappings = || {
+            std::fs::read_to_string("/proc/self/maps")
+                .unwrap()
+                .lines()
+                .count()
+        };
+        let before = mappings();
+        divide();
+        assert!(mappings() > before);
     }
 
     /// It must go on running, on pages that are read again.

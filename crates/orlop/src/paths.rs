@@ -89,6 +89,11 @@ impl Root {
         self.run().join("runtime-endpoint")
     }
 
+    /// Below which cgroup the node last put its pods; what `orlop down` removes.
+    pub fn cgroup_root_file(&self) -> PathBuf {
+        self.run().join("cgroup-root")
+    }
+
     /// A short word that differs between roots and stays the same for one: for names that are
     /// global on a machine, such as network bridges and cgroups. Empty for the default root.
     pub fn tag(&self) -> String {

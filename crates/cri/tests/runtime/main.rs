@@ -5,5 +5,6 @@
 
 mod containers;
 mod images;
+mod lost;
 mod managed;
 mod node;

@@ -3,9 +3,10 @@ use crate::shared::{FOREVER, Shared, apply, container, node, pod, wait_phase};
 use orlop_e2e::{Registry, eventually};
 use serde_json::json;
 
-/// B05: with the right pull secret a private image is pulled and runs; without one it is refused.
+/// B05 and B07: with the right pull secret a private image is pulled and runs, by its digest too; without one it is
+/// refused.
 #[test]
-fn b05_private_image_is_pulled_with_its_secret_and_not_without() {
+fn b05_b07_private_image_is_pulled_with_its_secret_by_name_and_digest_and_not_without() {
     let node = node();
     let shared = Shared::new(&node, "b05");
     let registry = Registry::start("somebody", "secret");
@@ -38,6 +39,16 @@ fn b05_private_image_is_pulled_with_its_secret_and_not_without() {
         .kubectl
         .ok("get events --field-selector involvedObject.name=b05");
     assert!(events.contains("Successfully pulled image"), "{events}");
-    node.kubectl.ok("delete pod b05 b05-stranger --now");
+    // B07: by its digest it is the same image, and the status says so.
+    let digest = registry.digest();
+    let mut by_digest = of("b07", Some("b05"));
+    by_digest["spec"]["containers"][0]["image"] = json!(format!("{}/busybox@{digest}", registry.address()));
+    apply(&node, &by_digest);
+    wait_phase(&node, "b07", "Running");
+    let id = node
+        .kubectl
+        .field("pod b07", "/status/containerStatuses/0/imageID");
+    assert!(id.ends_with(&digest), "{id}");
+    node.kubectl.ok("delete pod b05 b07 b05-stranger --now");
     node.kubectl.ok("delete secret b05");
 }

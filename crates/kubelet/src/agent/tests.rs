@@ -10,6 +10,10 @@ use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+mod images;
+mod lifecycle;
+mod resize;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Cluster {
@@ -30,6 +34,11 @@ impl Cluster {
 
     /// On a runtime that may have pods already.
     async fn start_on(runtime: Arc<FakeRuntime>) -> Self {
+        Self::start_with(runtime, |_| ()).await
+    }
+
+    /// With another configuration than the usual one.
+    async fn start_with(runtime: Arc<FakeRuntime>, change: impl FnOnce(&mut KubeletConfiguration)) -> Self {
         let _ = tracing_subscriber::fmt()
             .with_env_filter("orlop_kubelet=debug")
             .with_test_writer()
@@ -53,13 +62,15 @@ impl Cluster {
         let manifests = dir.path().join("manifests");
         std::fs::create_dir(&manifests).unwrap();
         let (notices, told) = mpsc::channel(16);
+        let mut configuration = KubeletConfiguration {
+            static_pod_path: manifests.display().to_string(),
+            pod_logs_dir: dir.path().join("logs").display().to_string(),
+            ..KubeletConfiguration::default()
+        };
+        change(&mut configuration);
         let config = Config {
             node_name: "n1".into(),
-            configuration: KubeletConfiguration {
-                static_pod_path: manifests.display().to_string(),
-                pod_logs_dir: dir.path().join("logs").display().to_string(),
-                ..KubeletConfiguration::default()
-            },
+            configuration,
             client: Some(client),
             runtime: runtime.clone(),
             runtime_name: "fake".into(),

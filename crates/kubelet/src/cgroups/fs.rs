@@ -126,13 +126,24 @@ impl Hierarchy {
     /// Removes a cgroup from every hierarchy the runtime may have made it in.
     pub fn remove(&self, path: &str) -> Result<(), RemoveError> {
         let relative = path.trim_start_matches('/');
-        let hierarchies = match self.version {
-            Version::Unified(_) => vec![self.mount_point.clone()],
-            Version::PerController => below(&self.mount_point),
-        };
-        hierarchies
+        self.all()
             .iter()
             .try_for_each(|hierarchy| remove_tree(&hierarchy.join(relative)))
+    }
+
+    /// Removes a cgroup where it holds no other.
+    pub fn remove_empty(&self, path: &str) {
+        for hierarchy in self.all() {
+            // What is left in it is somebody else's.
+            let _ = std::fs::remove_dir(hierarchy.join(path.trim_start_matches('/')));
+        }
+    }
+
+    fn all(&self) -> Vec<PathBuf> {
+        match self.version {
+            Version::Unified(_) => vec![self.mount_point.clone()],
+            Version::PerController => below(&self.mount_point),
+        }
     }
 
     fn make_directory(&self, directory: &Path) {

@@ -73,6 +73,44 @@ pub fn files(limits: &Limits, unified: bool) -> Vec<(&'static str, &'static str,
     files
 }
 
+/// The time and memory that a cgroup is limited to now, from its files.
+pub fn current(unified: bool, read: &dyn Fn(&str, &str) -> Option<String>) -> Limits {
+    let number = |text: &str| text.trim().parse::<i64>().ok().filter(|number| *number > 0);
+    let quota = if unified {
+        let text = read("cpu", "cpu.max").unwrap_or_default();
+        let mut words = text.split_whitespace();
+        words.next().and_then(number).zip(words.next().and_then(number))
+    } else {
+        let file = |file: &str| read("cpu", file).as_deref().and_then(number);
+        file("cpu.cfs_quota_us").zip(file("cpu.cfs_period_us"))
+    };
+    let file = if unified {
+        "memory.max"
+    } else {
+        "memory.limit_in_bytes"
+    };
+    Limits {
+        quota,
+        memory: read("memory", file).as_deref().and_then(number),
+        ..Limits::default()
+    }
+}
+
+/// What of `wanted` allows more than `current`. Where there is no limit now, there is nothing to widen.
+pub fn wider(wanted: Limits, current: &Limits) -> Limits {
+    let share = |(quota, period): (i64, i64)| i128::from(quota) * 1_000_000 / i128::from(period.max(1));
+    Limits {
+        shares: wanted.shares,
+        quota: wanted
+            .quota
+            .filter(|new| current.quota.is_some_and(|old| share(*new) > share(old))),
+        memory: wanted
+            .memory
+            .filter(|new| current.memory.is_some_and(|old| *new > old)),
+        pids: None,
+    }
+}
+
 /// Shares of all pods of a class together; that of guaranteed pods is the one of all pods, which is not this.
 pub fn class_shares(class: QosClass, milli_cpu_of_pods: &BTreeMap<String, i64>) -> i64 {
     match class {
@@ -147,6 +185,36 @@ mod tests {
             ]
         );
         assert!(files(&Limits::default(), true).is_empty());
+    }
+
+    #[test]
+    fn cgroup_is_widened_only_where_it_gets_more() {
+        let files = |v2: bool| {
+            move |_: &str, file: &str| {
+                let text = match (v2, file) {
+                    (true, "cpu.max") => "50000 100000\n",
+                    (true, "memory.max") => "max\n",
+                    (false, "cpu.cfs_quota_us") => "-1\n",
+                    (false, "cpu.cfs_period_us") => "100000\n",
+                    (false, "memory.limit_in_bytes") => "67108864\n",
+                    _ => return None,
+                };
+                Some(text.to_owned())
+            }
+        };
+        let v2 = current(true, &files(true));
+        assert_eq!((v2.quota, v2.memory), (Some((50_000, 100_000)), None));
+        let v1 = current(false, &files(false));
+        assert_eq!((v1.quota, v1.memory), (None, Some(64 << 20)));
+        let wanted = |quota: i64, memory: i64| Limits {
+            quota: Some((quota, 100_000)),
+            memory: Some(memory),
+            ..Limits::default()
+        };
+        assert_eq!(wider(wanted(60_000, 1 << 20), &v2).quota, Some((60_000, 100_000)));
+        assert_eq!(wider(wanted(40_000, 1 << 20), &v2), Limits::default());
+        assert_eq!(wider(wanted(40_000, 65 << 20), &v1).memory, Some(65 << 20));
+        assert_eq!(wider(wanted(40_000, 63 << 20), &v1), Limits::default());
     }
 
     #[test]

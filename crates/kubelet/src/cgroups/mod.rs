@@ -34,6 +34,18 @@ pub struct RemoveError {
     pub source: std::io::Error,
 }
 
+/// Removes what an agent made for its pods below `root` (`cgroupRoot`), when no pod is left; the root itself only if
+/// nothing else is in it.
+pub fn remove_all(root: &str, mount_point: &Path) -> Result<(), RemoveError> {
+    let hierarchy = Hierarchy::at(mount_point);
+    let root = root.trim_end_matches('/');
+    hierarchy.remove(&class_path(root, Driver::Cgroupfs, QosClass::Guaranteed))?;
+    if !root.is_empty() {
+        hierarchy.remove_empty(root);
+    }
+    Ok(())
+}
+
 /// What pods may use of the machine together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -154,6 +166,20 @@ impl Cgroups {
                 self.share_out(QosClass::Burstable);
             }
         }
+    }
+
+    /// Gives the pod's cgroup what it is to have more of, and takes nothing away yet.
+    pub fn widen_pod(&self, pod: &Pod) {
+        if self.driver == Driver::Systemd {
+            return;
+        }
+        let path = self.parent_of(pod);
+        let read = |controller: &str, file: &str| self.hierarchy.read(controller, &path, file);
+        let current = limits::current(self.node.unified, &read);
+        self.make(
+            &path,
+            &limits::wider(resources::of_pod(pod, &self.node), &current),
+        );
     }
 
     /// Removes the pod's cgroup with what the runtime left in it; harmless when it is gone.

@@ -147,3 +147,19 @@ fn huge_page_sizes_are_named_for_runtime_and_api() {
             .is_empty()
     );
 }
+
+#[test]
+fn nothing_of_a_node_that_is_taken_down_is_left_and_others_are_spared() {
+    let mount_point = tempfile::tempdir().unwrap();
+    let at = |path: &str| mount_point.path().join(path);
+    for controller in ["cpu", "memory", "devices"] {
+        std::fs::create_dir_all(at(&format!("{controller}/own/kubepods/burstable"))).unwrap();
+        std::fs::create_dir_all(at(&format!("{controller}/shared/kubepods/besteffort"))).unwrap();
+    }
+    std::fs::create_dir_all(at("memory/shared/of-others")).unwrap();
+    remove_all("/own", mount_point.path()).unwrap();
+    assert!(!at("cpu/own").exists() && !at("devices/own").exists());
+    remove_all("/shared", mount_point.path()).unwrap();
+    assert!(at("memory/shared/of-others").exists() && !at("memory/shared/kubepods").exists());
+    remove_all("/own", mount_point.path()).unwrap();
+}

@@ -101,6 +101,11 @@ pub struct Loaded {
 
 /// Reads the file and the drop-ins below `drop_ins` (only `*.conf`, in lexical order of path).
 pub fn load(file: Option<&Path>, drop_ins: Option<&Path>) -> Result<Loaded, ConfigError> {
+    load_with(file, drop_ins, &Value::Null)
+}
+
+/// The same, with what the command line says over it (`given`, fields by name).
+pub fn load_with(file: Option<&Path>, drop_ins: Option<&Path>, given: &Value) -> Result<Loaded, ConfigError> {
     let mut merged = Value::Object(Map::new());
     let mut warnings = Vec::new();
     let mut files: Vec<PathBuf> = file.map(Path::to_path_buf).into_iter().collect();
@@ -116,7 +121,11 @@ pub fn load(file: Option<&Path>, drop_ins: Option<&Path>) -> Result<Loaded, Conf
         make_paths_absolute(&mut value, file);
         orlop_api::patch::merge(&mut merged, &value);
     }
-    let name = files.last().cloned().unwrap_or_default();
+    let mut name = files.last().cloned().unwrap_or_default();
+    if given.as_object().is_some_and(|given| !given.is_empty()) {
+        orlop_api::patch::merge(&mut merged, given);
+        name = PathBuf::from("with the flags of the command line");
+    }
     let configuration = decode(&name, merged, &mut warnings)?;
     Ok(Loaded {
         configuration,

@@ -2,5 +2,5 @@
 mod load;
 mod types;
 
-pub use load::{ConfigError, Loaded, configz, load};
+pub use load::{ConfigError, Loaded, configz, load, load_with};
 pub use types::*;

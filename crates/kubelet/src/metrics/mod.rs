@@ -86,6 +86,12 @@ pub struct Manifest {
     pub file: String,
 }
 
+/// A version of agents that needs more of the runtime than it has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Losing {
+    pub version: &'static str,
+}
+
 /// A probe of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Probe {
@@ -152,6 +158,7 @@ pub struct Series {
     pub active_pods: Family<Static, Gauge>,
     pub working_pods: Family<Working, Gauge>,
     pub manifest_errors: Family<Manifest, Gauge>,
+    pub losing_support: Family<Losing, Gauge>,
     pub probes: Family<Probed, Counter>,
     pub probe_durations: Durations<Probe>,
     shown: gauges::Gauges,
@@ -194,6 +201,7 @@ impl Default for Metrics {
             active_pods: Family::default(),
             working_pods: Family::default(),
             manifest_errors: Family::default(),
+            losing_support: Family::default(),
             probes: Family::default(),
             probe_durations: Family::new_with_constructor(short),
             shown: gauges::Gauges::register(&mut registry),
@@ -221,6 +229,7 @@ impl Default for Metrics {
             "kubelet_evictions", "Pods stopped because the node ran short", evictions;
             "kubelet_active_pods", "Pods that run or are being brought up", active_pods;
             "kubelet_working_pods", "Pods that the node works on, by what it does and why", working_pods;
+            "cri_losing_support", "The runtime lacks what agents need from this version on", losing_support;
             "orlop_static_pod_manifest_error", "Manifests that cannot be used", manifest_errors;
         }
         process::register(&mut registry);

@@ -126,6 +126,7 @@ struct Keeper<'a> {
     runtime_version: String,
     health: RuntimeHealth,
     runtime_handlers: Vec<v1::RuntimeHandler>,
+    runtime_features: Option<v1::RuntimeFeatures>,
     images: Vec<ContainerImage>,
     images_at: Option<Instant>,
     /// As last posted, and when.
@@ -142,6 +143,7 @@ impl<'a> Keeper<'a> {
             runtime_version: String::new(),
             health: RuntimeHealth::default(),
             runtime_handlers: Vec::new(),
+            runtime_features: None,
             images: Vec::new(),
             images_at: None,
             posted: None,
@@ -256,6 +258,7 @@ impl<'a> Keeper<'a> {
             measures: Measures::take(&context.root),
             runtime_version: &self.runtime_version,
             runtime_handlers: &self.runtime_handlers,
+            runtime_features: self.runtime_features.as_ref(),
             images: &self.images,
             manifest_error: report::summary(&context.reports.now()),
             pressures: &current.pressures,
@@ -323,6 +326,7 @@ impl<'a> Keeper<'a> {
             self.runtime_version = format!("{}://{}", version.runtime_name, version.runtime_version);
         }
         self.runtime_handlers = answer.runtime_handlers;
+        self.runtime_features = answer.features;
         let fresh = self.images_at.is_some_and(|at| at.elapsed() < IMAGES_EVERY);
         if !fresh && let Ok(images) = runtime.list_images(None).await {
             self.images = status::images(images, self.context.configuration.node_status_max_images);

@@ -5,8 +5,8 @@ use crate::config::KubeletConfiguration;
 use crate::upkeep::eviction::signals::Pressure;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeRuntimeHandler,
-    NodeRuntimeHandlerFeatures, NodeStatus, NodeSwapStatus, NodeSystemInfo,
+    ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeFeatures,
+    NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus, NodeSwapStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -33,6 +33,7 @@ pub struct Facts<'a> {
     /// `containerd://1.6.20`.
     pub runtime_version: &'a str,
     pub runtime_handlers: &'a [v1::RuntimeHandler],
+    pub runtime_features: Option<&'a v1::RuntimeFeatures>,
     /// As [`images`] makes them.
     pub images: &'a [ContainerImage],
     /// What is wrong with manifests.
@@ -96,6 +97,9 @@ pub fn node_status(facts: &Facts<'_>, previous: Option<&NodeStatus>, now: Timest
         }),
         images: (!facts.images.is_empty()).then(|| facts.images.to_vec()),
         node_info: Some(system(facts)),
+        features: facts.runtime_features.map(|features| NodeFeatures {
+            supplemental_groups_policy: Some(features.supplemental_groups_policy),
+        }),
         runtime_handlers: (!facts.runtime_handlers.is_empty()).then(|| handlers(facts.runtime_handlers)),
         ..NodeStatus::default()
     }

@@ -2,6 +2,7 @@
 use super::preempt::{Shortage, shortage};
 use super::sysctls;
 use crate::node::state::Current;
+use crate::runtime::apparmor;
 use crate::upkeep::eviction::signals::Pressure;
 use k8s_openapi::api::core::v1::{Node, NodeStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -34,6 +35,10 @@ pub struct Refusal {
 pub struct Rules<'a> {
     /// `allowedUnsafeSysctls`.
     pub allowed_sysctls: &'a [String],
+    /// The kernel enforces AppArmor's profiles.
+    pub enforces_apparmor: bool,
+    /// The runtime can leave out the groups that images give to users.
+    pub has_strict_groups: bool,
     /// What the node is going through.
     pub state: &'a Current,
 }
@@ -75,6 +80,20 @@ pub fn admit(
             rejection: rejection(failure),
             shortage: shortage(&failures),
         });
+    }
+    let context = spec.security_context.as_ref();
+    let groups = context.and_then(|context| context.supplemental_groups_policy.as_deref());
+    if groups == Some("Strict") && !rules.has_strict_groups {
+        return Err(refuse(Rejection {
+            reason: "SupplementalGroupsPolicyNotSupported".into(),
+            message: "SupplementalGroupsPolicy=Strict is not supported in this node".into(),
+        }));
+    }
+    if !rules.enforces_apparmor && apparmor::is_wanted(pod) {
+        return Err(refuse(Rejection {
+            reason: "AppArmor".into(),
+            message: "Cannot enforce AppArmor: AppArmor is not enabled on the host".into(),
+        }));
     }
     if rules.state.is_shutting_down {
         return Err(refuse(Rejection {
@@ -215,6 +234,8 @@ mod tests {
     ) -> Result<(), Refusal> {
         let rules = Rules {
             allowed_sysctls: &[],
+            enforces_apparmor: false,
+            has_strict_groups: false,
             state,
         };
         admit(pod, is_static, node, active, &rules)
@@ -307,6 +328,27 @@ mod tests {
             "NoSchedule",
         )]);
         assert_eq!(refused(tolerant, &[Pressure::Memory]), None);
+    }
+
+    #[test]
+    fn strict_groups_are_refused_where_the_runtime_cannot_keep_them() {
+        let spec = |policy: &str| {
+            pod(
+                serde_json::json!({"securityContext": {"supplementalGroupsPolicy": policy}, "containers": []}),
+            )
+        };
+        let refusal = admitted(&spec("Strict"), false, &node(), &[]).unwrap_err();
+        assert_eq!(refusal.rejection.reason, "SupplementalGroupsPolicyNotSupported");
+        assert_eq!(admitted(&spec("Merge"), false, &node(), &[]), Ok(()));
+    }
+
+    #[test]
+    fn s14_profile_that_nobody_enforces_keeps_the_pod_out() {
+        let confined = serde_json::json!({"containers": [{"name": "c", "securityContext":
+            {"appArmorProfile": {"type": "Localhost", "localhostProfile": "deny-write"}}}]});
+        let refusal = admitted(&pod(confined), false, &node(), &[]).unwrap_err();
+        assert_eq!(refusal.rejection.reason, "AppArmor");
+        assert!(refusal.rejection.message.starts_with("Cannot enforce AppArmor: "));
     }
 
     #[test]

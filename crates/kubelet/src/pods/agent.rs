@@ -29,6 +29,10 @@ pub struct Settings {
     pub allowed_sysctls: Vec<String>,
     /// `seccompDefault`.
     pub seccomp_default: bool,
+    /// The runtime can leave out the groups that images give to users.
+    pub has_strict_groups: bool,
+    /// What of this machine tells of its processors' heat.
+    pub thermal_throttles: Vec<String>,
     /// `crashLoopBackOff.maxContainerRestartPeriod`.
     pub restart_backoff_max: SignedDuration,
     /// `clusterDomain`.

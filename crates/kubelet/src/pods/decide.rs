@@ -2,6 +2,7 @@
 //! and sandbox replacement (contract, node agent §8), as one function without I/O.
 use super::backoff::Backoff;
 use super::ephemeral::{as_container, ephemeral_containers};
+use super::resize::apply::Change;
 use super::restart_all;
 use crate::probes_view::ProbeView;
 use crate::runtime::hash::container_hash;
@@ -19,6 +20,8 @@ pub struct Situation<'a> {
     /// Probe results by container id.
     pub probes: &'a HashMap<String, ProbeView>,
     pub backoff: &'a Backoff,
+    /// Running containers that do not have what the pod was given.
+    pub resizes: &'a [Change],
     pub now: Timestamp,
 }
 
@@ -105,6 +108,8 @@ pub struct Plan {
     /// Make a new sandbox with this attempt, after everything of the old ones is stopped.
     pub sandbox: Option<u32>,
     pub kill: Vec<Kill>,
+    /// Containers that get other resources while they run, in order.
+    pub resize: Vec<Change>,
     /// All containers go, this one's record last, and start anew.
     pub restart_all: Option<String>,
     /// Containers to start, in order.
@@ -118,7 +123,11 @@ pub struct Plan {
 impl Plan {
     /// There is nothing to do but wait.
     pub fn is_idle(&self) -> bool {
-        self.sandbox.is_none() && self.kill.is_empty() && self.start.is_empty() && self.restart_all.is_none()
+        self.sandbox.is_none()
+            && self.kill.is_empty()
+            && self.start.is_empty()
+            && self.resize.is_empty()
+            && self.restart_all.is_none()
     }
 
     fn hold(&mut self, pod: &Pod, name: &str, until: Timestamp, wait: jiff::SignedDuration) {
@@ -236,7 +245,7 @@ fn in_sandbox(situation: &Situation<'_>, sandbox_id: &str) -> Plan {
     let Some(spec) = pod.spec.as_ref() else {
         return plan;
     };
-    if let Some(trigger) = restart_all::trigger(situation, sandbox_id) {
+    if let Some(trigger) = restart_all::ended(pod, situation.seen, sandbox_id) {
         start_or_hold(
             situation,
             trigger.which,
@@ -262,6 +271,9 @@ fn in_sandbox(situation: &Situation<'_>, sandbox_id: &str) -> Plan {
         .iter()
         .any(|c| here(&c.name).is_some_and(|seen| !matches!(seen.state, SeenState::Exited(_))));
     if !init_progress(situation, sandbox_id, regular_began, &mut plan) {
+        if !plan.finish {
+            resize(situation, &mut plan);
+        }
         return plan;
     }
     let mut kept = 0;
@@ -280,7 +292,25 @@ fn in_sandbox(situation: &Situation<'_>, sandbox_id: &str) -> Plan {
             ..Plan::default()
         };
     }
+    resize(situation, &mut plan);
     plan
+}
+
+/// Gives what runs on its resources: in place, or by a new container where its policy says so.
+fn resize(situation: &Situation<'_>, plan: &mut Plan) {
+    for change in situation.resizes {
+        if plan.kill.iter().any(|kill| kill.id == change.id) {
+            continue;
+        }
+        match change.kill() {
+            Some(kill) => {
+                plan.kill.push(kill);
+                // At once: how it ends, and what its restart policy says to that, does not matter.
+                plan.start.push(change.which);
+            }
+            None => plan.resize.push(change.clone()),
+        }
+    }
 }
 
 /// Moves the init containers on; true when the regular ones may run.
@@ -485,9 +515,16 @@ fn unknown(which: Which, seen: &SeenContainer) -> Kill {
     }
 }
 
-/// The key under which a container's restarts are spaced out: another definition starts anew.
+/// The key under which a container's restarts are spaced out: another definition, or other resources, start anew.
 pub fn backoff_key(container: &Container) -> String {
-    format!("{}/{}", container.name, container_hash(container))
+    let resources = container.resources.as_ref();
+    let resources = resources.and_then(|resources| serde_json::to_string(resources).ok());
+    format!(
+        "{}/{}/{}",
+        container.name,
+        container_hash(container),
+        resources.unwrap_or_default()
+    )
 }
 
 fn start_or_hold(

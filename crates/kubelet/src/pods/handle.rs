@@ -5,7 +5,7 @@ use orlop_api::pod::{name, namespace};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A pod this node is to run: never a mirror.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ struct Table {
 
 /// A clonable view of the pods on this node.
 #[derive(Clone, Debug, Default)]
-pub struct PodsHandle(Arc<RwLock<Table>>, Arc<Notify>);
+pub struct PodsHandle(Arc<RwLock<Table>>, Arc<Notify>, Arc<watch::Sender<()>>);
 
 impl PodsHandle {
     /// All pods that are wanted on this node, in order of UID. A pod whose manifest is gone is not among them, even
@@ -61,6 +61,7 @@ impl PodsHandle {
             source,
         };
         self.0.write().pods.insert(uid, Arc::new(record));
+        self.2.send_replace(());
     }
 
     /// Notes a new version of a pod; the status stays the agent's own.
@@ -76,6 +77,7 @@ impl PodsHandle {
             uid: record.uid.clone(),
             source: record.source,
         });
+        self.2.send_replace(());
     }
 
     /// Notes a new status of a pod that is still wanted.
@@ -92,11 +94,17 @@ impl PodsHandle {
             uid: record.uid.clone(),
             source: record.source,
         });
+        self.2.send_replace(());
     }
 
     /// How many mirrors are known.
     pub fn mirrors(&self) -> usize {
         self.0.read().mirrors.len()
+    }
+
+    /// Told of every change of what [`Self::list`] gives.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.2.subscribe()
     }
 
     /// Waits for the next new status. One waits at a time.
@@ -107,6 +115,7 @@ impl PodsHandle {
     /// Takes a pod out.
     pub fn remove(&self, uid: &str) {
         self.0.write().pods.remove(uid);
+        self.2.send_replace(());
     }
 
     /// Replaces what is known of mirrors: pairs of mirror UID and static UID.

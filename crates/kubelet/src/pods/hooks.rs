@@ -126,3 +126,69 @@ async fn request(
     driver.abort();
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orlop_pki::{Authority, Identity, LeafRequest, Usage};
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers one request with 404, and tells what was asked.
+    async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let mut block = [0; 512];
+            let read = stream.read(&mut block).await.unwrap();
+            assert!(read > 0, "the request was cut off");
+            asked.extend_from_slice(&block[..read]);
+        }
+        let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    }
+
+    fn get(port: u16, scheme: &str) -> HTTPGetAction {
+        serde_json::from_value(json!({"path": "hook?x=1", "port": port, "scheme": scheme})).unwrap()
+    }
+
+    #[tokio::test]
+    async fn t04_answer_of_an_http_hook_does_not_matter_as_long_as_there_is_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = tokio::spawn(async move { answer(listener.accept().await.unwrap().0).await });
+        let (get, container) = (get(port, "HTTP"), Container::default());
+        assert_eq!(http_get(&get, &container, Some("127.0.0.1")).await, Ok(()));
+        let asked = peer.await.unwrap();
+        assert!(asked.starts_with("GET /hook?x=1 HTTP/1.1\r\n"), "{asked}");
+        let refused = http_get(&get, &container, Some("127.0.0.1")).await.unwrap_err();
+        assert!(
+            refused.contains(&port.to_string()),
+            "nobody is there any more: {refused}"
+        );
+    }
+
+    #[tokio::test]
+    async fn t05_https_hook_reaches_a_server_whose_certificate_nobody_signed() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::ensure(directory.path(), "ca", "nobody").unwrap();
+        let leaf = authority.sign(&LeafRequest {
+            identity: Identity::new("anybody", &[]),
+            usage: Usage::Server,
+            dns_names: vec!["elsewhere".to_owned()],
+            addresses: vec![],
+        });
+        let leaf = leaf.unwrap();
+        let tls = orlop_pki::server_config(&leaf.certificate, &leaf.key, authority.certificate()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = tokio::spawn(async move {
+            let stream = listener.accept().await.unwrap().0;
+            answer(tokio_rustls::TlsAcceptor::from(tls).accept(stream).await.unwrap()).await
+        });
+        let outcome = http_get(&get(port, "HTTPS"), &Container::default(), Some("127.0.0.1")).await;
+        assert_eq!(outcome, Ok(()));
+        assert!(peer.await.unwrap().starts_with("GET /hook?x=1"));
+    }
+}

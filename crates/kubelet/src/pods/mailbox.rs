@@ -1,5 +1,6 @@
 //! What a pod's worker is told. Orders fold into one state: nobody who tells a worker something ever waits for it, and
 //! however much happens, what waits for a worker stays small.
+use super::resize::Refused;
 use super::verdict::Verdict;
 use crate::probes_view::ProbeNews;
 use k8s_openapi::api::core::v1::Pod;
@@ -46,11 +47,22 @@ impl Stop {
     }
 }
 
+/// What the node says to what a pod asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResizeNews {
+    /// It does not get it.
+    pub refused: Option<Refused>,
+    /// It was given something else, as the pod of this generation asked.
+    pub given: Option<Option<i64>>,
+}
+
 /// What came in since the worker last looked.
 #[derive(Debug, Default)]
 pub struct Mail {
     /// The newest version of the pod.
     pub pod: Option<Arc<Pod>>,
+    /// What came of a resize that the pod asks for: [`ResizeNews`].
+    pub resize: Option<ResizeNews>,
     /// An order to stop for good.
     pub stop: Option<Stop>,
     /// Why the node wants the pod gone.
@@ -64,6 +76,7 @@ pub struct Mail {
 impl Mail {
     fn is_empty(&self) -> bool {
         self.pod.is_none()
+            && self.resize.is_none()
             && self.stop.is_none()
             && self.verdict.is_none()
             && !self.runtime_changed
@@ -87,6 +100,17 @@ impl Mailbox {
     pub fn post(&self, write: impl FnOnce(&mut Mail)) {
         write(&mut self.0.mail.lock());
         self.0.arrived.notify_one();
+    }
+
+    /// Tells of a resize: the last word counts, and what was given meanwhile is not forgotten over it.
+    pub fn resize(&self, news: ResizeNews) {
+        self.post(|mail| {
+            let earlier = mail.resize.take().and_then(|earlier| earlier.given);
+            mail.resize = Some(ResizeNews {
+                given: news.given.or(earlier),
+                ..news
+            });
+        });
     }
 
     /// Orders the pod stopped, and cuts short what only a running pod waits for (pulls, postStart).

@@ -14,7 +14,7 @@ use crate::node;
 use crate::runtime::events::News;
 use crate::runtime::read::read_all;
 use crate::runtime::seen::{SeenPod, changed};
-use crate::runtime::{gc, links};
+use crate::runtime::{apparmor, gc, links};
 use crate::sources::merge::{Change, changes};
 use crate::sources::{Snapshot, Source, order, placeholder};
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use orlop_api::pod::{full_name, is_critical, is_mirror, is_terminal, is_terminating, name, namespace, uid};
 use orlop_client::events::EventType;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +33,9 @@ use tokio_util::task::TaskTracker;
 const GC_PERIOD: Duration = Duration::from_secs(60);
 /// Between tries to stop or clean up what nobody knows.
 const ORPHAN_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+mod resizes;
+use resizes::Asked;
 
 /// What the manager listens to.
 pub struct Inputs {
@@ -61,7 +65,10 @@ enum Stage {
 }
 
 struct Wanted {
+    /// With what it was given.
     pod: Arc<Pod>,
+    /// What it asks for, if that is something else.
+    asked: Option<Asked>,
     source: Source,
     stage: Stage,
 }
@@ -78,6 +85,7 @@ pub struct Manager {
     machine: Node,
     /// Sources that must have spoken before anything is taken away.
     expected: Vec<Source>,
+    enforces_apparmor: bool,
     spoken: HashSet<Source>,
     /// What each source last said, by UID.
     said: HashMap<Source, HashMap<String, Arc<Pod>>>,
@@ -127,6 +135,7 @@ impl Manager {
             agent,
             machine,
             expected,
+            enforces_apparmor: apparmor::is_enforced(Path::new(apparmor::ENABLED)),
             spoken: HashSet::new(),
             said: HashMap::new(),
             wanted: HashMap::new(),
@@ -295,7 +304,7 @@ impl Manager {
         for change in changes(&before, &snapshot.pods) {
             match change {
                 Change::Add(pod) => self.add(source, pod),
-                Change::Update(pod) => self.update(source, pod),
+                Change::Update(pod) => self.update(source, pod, node),
                 Change::Reconcile(pod) => {
                     if source == Source::Api {
                         self.agent.board.set_object(pod);
@@ -339,13 +348,14 @@ impl Manager {
             uid(&pod).to_owned(),
             Wanted {
                 pod,
+                asked: None,
                 source,
                 stage: Stage::Due,
             },
         );
     }
 
-    fn update(&mut self, source: Source, pod: Arc<Pod>) {
+    fn update(&mut self, source: Source, pod: Arc<Pod>, node: Option<&Node>) {
         if source == Source::Api {
             self.agent.board.set_object(pod.clone());
             if is_mirror(&pod) {
@@ -353,6 +363,10 @@ impl Manager {
             }
         }
         let id = uid(&pod).to_owned();
+        let pod = match source {
+            Source::Api => self.with_what_it_gets(pod, node),
+            _ => pod,
+        };
         let Some(wanted) = self.wanted.get_mut(&id) else {
             return;
         };
@@ -421,7 +435,10 @@ impl Manager {
 
     /// Starts every wanted pod that has no worker and nothing in its way.
     fn start_due(&mut self, node: Option<&Node>) {
-        self.try_rejected(node);
+        while std::mem::take(&mut self.room_made) {
+            self.try_rejected(node);
+            self.try_resizes(node);
+        }
         let mut due: Vec<Arc<Pod>> = self
             .wanted
             .values()
@@ -511,6 +528,11 @@ impl Manager {
             return;
         }
         self.making_room.remove(&id);
+        let pod = if is_static || finished {
+            pod
+        } else {
+            self.as_given_before(pod)
+        };
         if !finished && let Err(refusal) = self.admit(&pod, is_static, node) {
             let Some(rejection) = self.make_room(&pod, refusal) else {
                 // Its turn comes when the others have ended.
@@ -552,6 +574,9 @@ impl Manager {
             taken_over = seen.is_alive(),
             "pod starts"
         );
+        if !is_static && !finished {
+            self.keep_given(&pod);
+        }
         let mailbox = Mailbox::default();
         if finished {
             let grace = pod.metadata.deletion_grace_period_seconds;
@@ -574,6 +599,7 @@ impl Manager {
         self.workers.insert(id.clone(), working);
         self.set_stage(&id, Stage::Running);
         self.spawn(worker.run());
+        self.try_resize(&id, node);
     }
 
     /// An API pod that holds nothing on this node any more and never will: only its object is left to be settled.
@@ -602,6 +628,8 @@ impl Manager {
             .collect();
         let rules = admission::Rules {
             allowed_sysctls: &self.agent.settings.allowed_sysctls,
+            enforces_apparmor: self.enforces_apparmor,
+            has_strict_groups: self.agent.settings.has_strict_groups,
             state: &self.agent.node_state.current(),
         };
         let node = known.as_ref().unwrap_or(&self.machine);
@@ -670,9 +698,6 @@ impl Manager {
 
     /// Rejected static pods that would be let in now have their turn again.
     fn try_rejected(&mut self, node: Option<&Node>) {
-        if !std::mem::take(&mut self.room_made) {
-            return;
-        }
         let rejected = self
             .wanted
             .values()

@@ -14,6 +14,7 @@ pub mod manager;
 mod orders;
 pub mod owners;
 mod preempt;
+pub mod resize;
 mod restart_all;
 mod start;
 pub mod status;

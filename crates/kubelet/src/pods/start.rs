@@ -192,6 +192,7 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
     let security = Security {
         seccomp_directory: &agent.settings.root.join("seccomp"),
         seccomp_default: agent.settings.seccomp_default,
+        thermal_throttles: &agent.settings.thermal_throttles,
     };
     let mut config = container_config(pod, container, prepared, &security);
     if let Some(target) = target(pod, *which) {

@@ -2,13 +2,17 @@
 //! agent §5 and §6). Pure; the writer decides what of it goes to the API.
 use super::decide::Waiting;
 use super::ephemeral::{as_container, ephemeral_containers};
+use super::resize::apply::in_force;
+use super::resize::{self, Resizing};
+use super::restart_all;
 use super::verdict::Verdict;
 use crate::probes_view::ProbeView;
-use crate::runtime::seen::{Exit, SeenContainer, SeenPod, SeenState};
+use crate::runtime::seen::{Exit, SeenContainer, SeenPod, SeenResources, SeenState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodStatus,
+    VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orlop_api::pod::{init_containers, is_host_network, is_sidecar};
@@ -28,6 +32,10 @@ pub struct Facts<'a> {
     /// `containerd`, as the runtime names itself.
     pub runtime_name: &'a str,
     pub now: Timestamp,
+    /// How far a resize has got.
+    pub resizing: &'a Resizing,
+    /// What containers have that do not have what they were given, by id.
+    pub unapplied: &'a HashMap<String, SeenResources>,
     /// The pod has been stopped for good.
     pub terminating: bool,
     /// Why it was stopped, if not for its own containers' sake.
@@ -157,6 +165,43 @@ fn previous_of<'a>(facts: &'a Facts<'_>, name: &str, init: bool) -> Option<&'a C
 }
 
 fn container_status(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerStatus {
+    let mut status = state_of(facts, container, init);
+    let newest = facts.seen.newest(&container.name);
+    let actual = newest.and_then(|seen| facts.unapplied.get(&seen.id));
+    let requests = in_force(container, None).requests;
+    status.allocated_resources = requests.filter(|requests| !requests.is_empty());
+    status.resources = Some(in_force(container, actual));
+    let mounts: Vec<VolumeMountStatus> = container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .map(mount_status)
+        .collect();
+    status.volume_mounts = (!mounts.is_empty()).then_some(mounts);
+    let user = newest.and_then(|seen| seen.user.as_ref());
+    status.user = user.map(|user| ContainerUser {
+        linux: Some(LinuxContainerUser {
+            uid: user.uid,
+            gid: user.gid,
+            supplemental_groups: Some(user.groups.clone()).filter(|groups| !groups.is_empty()),
+        }),
+    });
+    status
+}
+
+/// A mount as it is made: nothing here mounts recursively read-only.
+fn mount_status(mount: &k8s_openapi::api::core::v1::VolumeMount) -> VolumeMountStatus {
+    let read_only = mount.read_only.filter(|read_only| *read_only);
+    VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only,
+        recursive_read_only: read_only.map(|_| "Disabled".to_owned()),
+        ..VolumeMountStatus::default()
+    }
+}
+
+fn state_of(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerStatus {
     let spec_has_init = facts
         .pod
         .spec
@@ -457,6 +502,9 @@ fn phase(facts: &Facts<'_>, inits: &[ContainerStatus], regulars: &[ContainerStat
     "Pending".into()
 }
 
+/// Own conditions that are there for a while only.
+const PASSING: &[&str] = &[resize::PENDING, resize::IN_PROGRESS];
+
 fn conditions(
     facts: &Facts<'_>,
     phase: &str,
@@ -474,6 +522,8 @@ fn conditions(
         disrupted.message = Some(message);
         own.push(disrupted);
     }
+    own.extend(restarting(facts, phase));
+    own.extend(facts.resizing.conditions(facts.previous, facts.now));
     let kept = facts.previous.conditions.iter().flatten().chain(
         // Conditions of others (gates, the scheduler's) live in the API object.
         facts
@@ -483,11 +533,34 @@ fn conditions(
             .flat_map(|status| status.conditions.iter().flatten()),
     );
     for other in kept {
-        if !own.iter().any(|condition| condition.type_ == other.type_) {
+        let is_over = PASSING.contains(&other.type_.as_str());
+        if !is_over && !own.iter().any(|condition| condition.type_ == other.type_) {
             own.push(other.clone());
         }
     }
     own
+}
+
+/// Whether all containers are on their way out because one has ended so; only of pods with such a rule.
+fn restarting(facts: &Facts<'_>, phase: &str) -> Option<PodCondition> {
+    const KIND: &str = "AllContainersRestarting";
+    if !restart_all::may_happen(facts.pod) {
+        return None;
+    }
+    let sandbox = facts.seen.sandbox();
+    Some(match phase {
+        "Succeeded" => condition(facts, KIND, Err(("PodCompleted", String::new()))),
+        "Failed" => condition(facts, KIND, Err(("PodFailed", String::new()))),
+        _ if sandbox
+            .is_some_and(|sandbox| restart_all::ended(facts.pod, facts.seen, &sandbox.id).is_some()) =>
+        {
+            let mut restarting = condition(facts, KIND, Ok(()));
+            restarting.reason = Some("RestartAllContainersStarted".into());
+            restarting.message = Some("container exited with restart policy rule".into());
+            restarting
+        }
+        _ => condition(facts, KIND, Err(("", String::new()))).without_empty_reason(),
+    })
 }
 
 /// A condition with its transition time: that of the previous one while the value stays.

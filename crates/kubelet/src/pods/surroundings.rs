@@ -54,6 +54,15 @@ pub struct Probed {
     pub mailbox: Mailbox,
 }
 
+/// When a pod's cgroup is resized: it must have room for its containers all along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResizeStep {
+    /// Before its containers: only what grows.
+    Widen,
+    /// After them: exactly.
+    Fit,
+}
+
 /// The node around the pods.
 #[async_trait]
 pub trait Surroundings: Send + Sync + 'static {
@@ -69,6 +78,19 @@ pub trait Surroundings: Send + Sync + 'static {
 
     /// The cgroup that the sandbox goes into.
     fn cgroup_parent(&self, pod: &Pod) -> String;
+
+    /// What a container may use, by what the pod was given.
+    fn container_resources(&self, _pod: &Pod, _container: &Container) -> v1::LinuxContainerResources {
+        v1::LinuxContainerResources::default()
+    }
+
+    /// Brings the limits of the pod's cgroup where the pod's resources want them, before or after its containers.
+    fn resize_pod(&self, _pod: &Pod, _step: ResizeStep) {}
+
+    /// The memory that a container uses, bytes; `None` where that isn't known.
+    fn memory_used(&self, _pod: &Pod, _id: &str) -> Option<i64> {
+        None
+    }
 
     /// The pod's own limits, for runtimes that want to know them.
     fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources;

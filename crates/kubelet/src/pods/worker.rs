@@ -10,6 +10,7 @@ use super::agent::Agent;
 use super::backoff::Backoff;
 use super::decide::{Plan, Situation, Waiting, Which, decide};
 use super::mailbox::{Mail, Mailbox, Stop, StopReason};
+use super::resize::Resizing;
 use super::start::{self, Sandbox, SandboxError, Start};
 use super::status::{Facts, pod_status};
 use super::stop;
@@ -20,7 +21,7 @@ use crate::metrics::{Metrics, Operation};
 use crate::probes_view::ProbeView;
 use crate::runtime::gc;
 use crate::runtime::read::read_pod;
-use crate::runtime::seen::{SeenPod, SeenState};
+use crate::runtime::seen::{SeenPod, SeenResources, SeenState};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -62,6 +63,9 @@ pub struct Worker {
     probes: HashMap<String, ProbeView>,
     restarts: Backoff,
     pulls: Backoff,
+    resizing: Resizing,
+    /// What containers have as far as this agent has set it, by id: a runtime need not tell.
+    set: HashMap<String, SeenResources>,
     prepared: bool,
     sandbox: Option<Sandbox>,
     stop: Option<Stop>,
@@ -94,6 +98,8 @@ impl Worker {
             fresh: true,
             waiting: BTreeMap::new(),
             probes: HashMap::new(),
+            resizing: Resizing::default(),
+            set: HashMap::new(),
             prepared: false,
             sandbox: None,
             stop: None,
@@ -173,6 +179,9 @@ impl Worker {
         if self.seen.is_alive() {
             self.agent.surroundings.refresh(&self.pod);
         }
+        for (id, resources) in self.unknown_resources() {
+            self.set.insert(id, resources);
+        }
         let ip = self.addresses().first().cloned();
         for (container, id, adopted) in adopted {
             self.start_probes(container, id, ip.clone(), adopted);
@@ -229,6 +238,13 @@ impl Worker {
         if mail.verdict.is_some() {
             self.verdict = mail.verdict;
         }
+        if let Some(news) = mail.resize {
+            self.resizing.refused = news.refused;
+            if news.given.is_some() {
+                self.resizing.in_progress = news.given;
+                self.resizing.error = None;
+            }
+        }
         if let Some(stop) = mail.stop {
             self.stop = Some(self.stop.map_or(stop, |earlier| earlier.and_then(stop)));
         }
@@ -250,8 +266,9 @@ impl Worker {
         let seen = read_pod(&*self.agent.runtime, uid(&self.pod), &self.seen)
             .await
             .map_err(|error| error.to_string())?;
-        self.probes
-            .retain(|id, _| seen.containers.iter().any(|container| container.id == *id));
+        let exists = |id: &String| seen.containers.iter().any(|container| container.id == *id);
+        self.probes.retain(|id, _| exists(id));
+        self.set.retain(|id, _| exists(id));
         self.agent.owners.note(uid(&self.pod), seen.ids());
         self.seen = seen;
         self.fresh = true;
@@ -271,11 +288,14 @@ impl Worker {
                 );
                 return self.retry(RETRY_AFTER);
             }
+            let resizes = self.resizes();
+            self.follow_resize(&resizes);
             let plan = decide(&Situation {
                 pod: &self.pod,
                 seen: &self.seen,
                 probes: &self.probes,
                 backoff: &self.restarts,
+                resizes: &resizes,
                 now: Timestamp::now(),
             });
             // A container held back is told of once; what could not be created keeps its reason until it is tried again.
@@ -391,6 +411,7 @@ impl Worker {
         if let Some(trigger) = &plan.restart_all {
             return self.restart_all(trigger).await;
         }
+        self.resize(&plan.resize).await?;
         if plan.sandbox.is_none() && plan.start.is_empty() {
             return Ok(());
         }
@@ -468,14 +489,21 @@ impl Worker {
             }
             Err(why) => Err(why),
         };
+        // One that was made and does not start, or whose hook fails, is held back like one that crashes.
+        let made = match &outcome {
+            Ok(_) => true,
+            Err(why) => ["RunContainerError", "PostStartHookError"].contains(&&*why.reason),
+        };
+        let before = self.seen.newest(&container.name).and_then(|seen| seen.exit());
+        if let Some(exit) = before.filter(|_| made) {
+            let key = super::decide::backoff_key(&container);
+            self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
+        }
         match outcome {
             Ok(id) => {
-                if let Some(exit) = self.seen.newest(&container.name).and_then(|seen| seen.exit()) {
-                    let key = super::decide::backoff_key(&container);
-                    self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
-                }
                 self.waiting.remove(&container.name);
                 self.probes.insert(id.clone(), ProbeView::default());
+                self.set.insert(id.clone(), self.given_to(&container));
                 self.start_probes(container.name.clone(), id, sandbox.ips.first().cloned(), false);
                 Ok(())
             }
@@ -676,6 +704,8 @@ impl Worker {
 
     /// Makes the status known, if it is another than before.
     fn publish(&mut self, ended: bool) {
+        let unapplied = self.resizes().into_iter().map(|change| (change.id, change.had));
+        let unapplied: HashMap<String, SeenResources> = unapplied.collect();
         let status = pod_status(&Facts {
             pod: &self.pod,
             previous: &self.status,
@@ -685,6 +715,8 @@ impl Worker {
             host_ips: &self.agent.settings.host_ips,
             runtime_name: &self.agent.runtime_name,
             now: Timestamp::now(),
+            resizing: &self.resizing,
+            unapplied: &unapplied,
             terminating: ended,
             verdict: self.verdict.as_ref(),
         });
@@ -826,5 +858,6 @@ async fn network_trouble(agent: &Agent) -> Option<String> {
     })
 }
 
+mod resize;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,14 @@
 //! The ContainerConfig of a container (contract, node agent §11.3 and §11.4). Pure.
+use super::apparmor::{self, Profile};
 use super::hash::container_hash;
 use super::sandbox::namespaces;
 use super::seen::{annotations, labels};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSecurityContext, PodSpec, SeccompProfile};
+use k8s_openapi::api::core::v1::{
+    Container, Pod, PodSecurityContext, PodSpec, SELinuxOptions, SeccompProfile,
+};
 use orlop_api::pod::{name, namespace, uid};
 use orlop_cri::v1;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// What is hidden from containers unless they are privileged.
@@ -56,6 +59,22 @@ pub struct Security<'a> {
     pub seccomp_directory: &'a Path,
     /// `seccompDefault`: RuntimeDefault where nothing is said.
     pub seccomp_default: bool,
+    /// Paths of this machine that tell of its processors' heat, to be hidden with the others.
+    pub thermal_throttles: &'a [String],
+}
+
+/// What of `/sys/devices/system/cpu` tells of heat.
+pub fn thermal_throttles(processors: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(processors).into_iter().flatten().flatten();
+    let paths = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("cpu"))
+        .map(|entry| entry.path().join("thermal_throttle"));
+    let mut paths: Vec<String> = paths
+        .filter(|path| path.is_dir())
+        .map(|path| path.display().to_string())
+        .collect();
+    paths.sort();
+    paths
 }
 
 /// The request for one container.
@@ -104,7 +123,13 @@ pub fn container_config(
         annotations: notes(pod, container, prepared.restart_count),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(prepared.resources),
-            security_context: Some(security_context(spec, container, &prepared.image_user, security)),
+            security_context: Some(security_context(
+                pod.metadata.annotations.as_ref(),
+                spec,
+                container,
+                &prepared.image_user,
+                security,
+            )),
         }),
         mounts: prepared.mounts,
         envs: prepared
@@ -165,6 +190,7 @@ pub fn supplemental_groups(pod: &PodSecurityContext) -> Vec<i64> {
 }
 
 fn security_context(
+    annotations: Option<&BTreeMap<String, String>>,
     spec: &PodSpec,
     container: &Container,
     image_user: &ImageUser,
@@ -176,6 +202,7 @@ fn security_context(
     let user = own.run_as_user.or(pod.run_as_user);
     let to_strings = |paths: &[&str]| paths.iter().map(ToString::to_string).collect::<Vec<_>>();
     let unmasked = own.proc_mount.as_deref() == Some("Unmasked");
+    let apparmor = apparmor::profile(annotations, spec, container);
     v1::LinuxContainerSecurityContext {
         privileged: own.privileged.unwrap_or(false),
         capabilities: Some(v1::Capability {
@@ -200,16 +227,68 @@ fn security_context(
             own.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref()),
             security,
         )),
+        supplemental_groups_policy: groups_policy(&pod) as i32,
+        selinux_options: own
+            .se_linux_options
+            .as_ref()
+            .or(pod.se_linux_options.as_ref())
+            .map(selinux),
         masked_paths: if unmasked {
             Vec::new()
         } else {
-            to_strings(MASKED_PATHS)
+            let thermal = security.thermal_throttles.iter().cloned();
+            to_strings(MASKED_PATHS).into_iter().chain(thermal).collect()
         },
         readonly_paths: if unmasked {
             Vec::new()
         } else {
             to_strings(READONLY_PATHS)
         },
+        ..apparmor_context(apparmor)
+    }
+}
+
+/// Whether the groups that the image gives the user count too.
+pub fn groups_policy(pod: &PodSecurityContext) -> v1::SupplementalGroupsPolicy {
+    match pod.supplemental_groups_policy.as_deref() {
+        Some("Strict") => v1::SupplementalGroupsPolicy::Strict,
+        _ => v1::SupplementalGroupsPolicy::Merge,
+    }
+}
+
+/// The labels of SELinux.
+pub fn selinux(options: &SELinuxOptions) -> v1::SeLinuxOption {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    v1::SeLinuxOption {
+        user: text(&options.user),
+        role: text(&options.role),
+        r#type: text(&options.type_),
+        level: text(&options.level),
+    }
+}
+
+/// Runtimes read the field, older ones the text.
+fn apparmor_context(profile: Option<Profile>) -> v1::LinuxContainerSecurityContext {
+    use v1::security_profile::ProfileType;
+    let Some(profile) = profile else {
+        return v1::LinuxContainerSecurityContext::default();
+    };
+    let (kind, name, text) = match profile {
+        Profile::RuntimeDefault => (
+            ProfileType::RuntimeDefault,
+            String::new(),
+            "runtime/default".to_owned(),
+        ),
+        Profile::Unconfined => (ProfileType::Unconfined, String::new(), "unconfined".to_owned()),
+        Profile::Localhost(name) => (ProfileType::Localhost, name.clone(), format!("localhost/{name}")),
+    };
+    #[allow(deprecated, reason = "runtimes before the field exists read this one")]
+    v1::LinuxContainerSecurityContext {
+        apparmor: Some(v1::SecurityProfile {
+            profile_type: kind as i32,
+            localhost_ref: name,
+        }),
+        apparmor_profile: text,
         ..v1::LinuxContainerSecurityContext::default()
     }
 }
@@ -311,12 +390,137 @@ mod tests {
         assert!(check(explicit, root).unwrap().contains("breaks non-root policy"));
     }
 
-    #[test]
-    fn s03_seccomp_container_beats_pod_beats_default() {
-        let security = Security {
+    fn plain() -> Security<'static> {
+        Security {
             seccomp_directory: Path::new("/s"),
             seccomp_default: false,
+            thermal_throttles: &[],
+        }
+    }
+
+    fn config_of(container: serde_json::Value, security: &Security<'_>) -> v1::ContainerConfig {
+        let object = serde_json::json!({"metadata": {"name": "p"}, "spec": {"containers": [container]}});
+        let pod: Pod = serde_json::from_value(object).unwrap();
+        let prepared = Prepared {
+            image: v1::ImageSpec::default(),
+            restart_count: 0,
+            env: vec![("X".to_owned(), "1".to_owned())],
+            mounts: Vec::new(),
+            resources: v1::LinuxContainerResources::default(),
+            image_user: ImageUser::default(),
         };
+        container_config(
+            &pod,
+            &pod.spec.as_ref().unwrap().containers[0],
+            prepared,
+            security,
+        )
+    }
+
+    fn context_of(container: serde_json::Value) -> v1::LinuxContainerSecurityContext {
+        let config = config_of(container, &plain());
+        config.linux.unwrap().security_context.unwrap()
+    }
+
+    /// P06: what is not said is left to the image; a command without arguments is one without the image's.
+    #[test]
+    fn p06_command_and_args_are_the_images_unless_given() {
+        let words = |container: serde_json::Value| {
+            let config = config_of(container, &plain());
+            (config.command, config.args)
+        };
+        let none: Vec<String> = Vec::new();
+        assert_eq!(
+            words(serde_json::json!({"name": "c"})),
+            (none.clone(), none.clone())
+        );
+        assert_eq!(
+            words(serde_json::json!({"name": "c", "command": ["sh", "-c", "$(X)"]})),
+            (
+                vec!["sh".to_owned(), "-c".to_owned(), "1".to_owned()],
+                none.clone()
+            )
+        );
+        assert_eq!(
+            words(serde_json::json!({"name": "c", "args": ["a"]})),
+            (none, vec!["a".to_owned()])
+        );
+    }
+
+    #[test]
+    fn s02_root_is_read_only_and_privileges_do_not_grow_only_where_it_is_said() {
+        let of = |context: serde_json::Value| {
+            let context = context_of(serde_json::json!({"name": "c", "securityContext": context}));
+            (context.readonly_rootfs, context.no_new_privs)
+        };
+        assert_eq!(
+            of(serde_json::json!({"readOnlyRootFilesystem": true})),
+            (true, false)
+        );
+        assert_eq!(
+            of(serde_json::json!({"allowPrivilegeEscalation": false})),
+            (false, true)
+        );
+        assert_eq!(
+            of(serde_json::json!({"allowPrivilegeEscalation": true})),
+            (false, false)
+        );
+        assert_eq!(of(serde_json::json!({"runAsUser": 1000})), (false, false));
+    }
+
+    #[test]
+    fn s05_paths_are_masked_unless_proc_is_unmasked() {
+        let machine = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(machine.path().join("cpu0/thermal_throttle")).unwrap();
+        std::fs::create_dir_all(machine.path().join("cpu1")).unwrap();
+        let throttles = thermal_throttles(machine.path());
+        let security = Security {
+            thermal_throttles: &throttles,
+            ..plain()
+        };
+        let config = config_of(serde_json::json!({"name": "c"}), &security);
+        let context = config.linux.unwrap().security_context.unwrap();
+        let (masked, read_only) = (context.masked_paths, context.readonly_paths);
+        assert!(masked.contains(&"/proc/kcore".to_owned()) && masked.contains(&"/sys/firmware".to_owned()));
+        assert_eq!(masked.last(), throttles.first());
+        assert!(read_only.contains(&"/proc/sys".to_owned()));
+        let unmasked =
+            context_of(serde_json::json!({"name": "c", "securityContext": {"procMount": "Unmasked"}}));
+        assert!(unmasked.masked_paths.is_empty() && unmasked.readonly_paths.is_empty());
+    }
+
+    #[test]
+    fn s14_apparmor_profile_is_told_in_both_forms() {
+        #[allow(deprecated, reason = "both are sent")]
+        let of = |profile: serde_json::Value| {
+            let context =
+                context_of(serde_json::json!({"name": "c", "securityContext": {"appArmorProfile": profile}}));
+            let field = context.apparmor.unwrap();
+            (field.profile_type, field.localhost_ref, context.apparmor_profile)
+        };
+        use v1::security_profile::ProfileType;
+        assert_eq!(
+            of(serde_json::json!({"type": "Localhost", "localhostProfile": "deny-write"})),
+            (
+                ProfileType::Localhost as i32,
+                "deny-write".into(),
+                "localhost/deny-write".into()
+            )
+        );
+        assert_eq!(
+            of(serde_json::json!({"type": "RuntimeDefault"})),
+            (
+                ProfileType::RuntimeDefault as i32,
+                String::new(),
+                "runtime/default".into()
+            )
+        );
+        assert_eq!(context_of(serde_json::json!({"name": "c"})).apparmor, None);
+    }
+
+    #[test]
+    fn s03_seccomp_container_beats_pod_beats_default() {
+        let security = plain();
         let kind = |profile: Option<&str>, security: &Security<'_>| {
             let profile = profile.map(|type_| SeccompProfile {
                 type_: type_.into(),

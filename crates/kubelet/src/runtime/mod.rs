@@ -1,4 +1,5 @@
 //! The runtime's side of pods: what it is asked for (pure builders), what it has (readings), and what of it goes.
+pub mod apparmor;
 pub mod container;
 pub mod events;
 pub mod gc;

@@ -191,3 +191,54 @@ fn tail_of(path: &str, bytes: u64) -> Option<String> {
     file.take(bytes).read_to_end(&mut content).ok()?;
     Some(String::from_utf8_lossy(&content).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A container's end: what it wrote as its last words, and its log.
+    fn told(words: &str, log: &str, policy: &str, exit_code: i32) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, log_path) = (dir.path().join("words"), dir.path().join("0.log"));
+        std::fs::write(&file, words).unwrap();
+        std::fs::write(&log_path, log).unwrap();
+        let notes = [
+            (annotations::TERMINATION_MESSAGE_PATH, "/dev/termination-log"),
+            (annotations::TERMINATION_MESSAGE_POLICY, policy),
+        ];
+        termination_message(&v1::ContainerStatus {
+            exit_code,
+            log_path: log_path.display().to_string(),
+            annotations: notes
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            mounts: vec![v1::Mount {
+                container_path: "/dev/termination-log".into(),
+                host_path: file.display().to_string(),
+                ..v1::Mount::default()
+            }],
+            ..v1::ContainerStatus::default()
+        })
+    }
+
+    #[test]
+    fn t08_last_words_are_the_files_or_where_it_is_asked_for_the_end_of_the_log() {
+        let log = "2026-01-01T00:00:00.0Z stdout F one\n2026-01-01T00:00:00.1Z stderr F two words\n";
+        let fallback = "FallbackToLogsOnError";
+        assert_eq!(told("DONE", log, "File", 0).as_deref(), Some("DONE"));
+        assert_eq!(told("DONE", log, fallback, 1).as_deref(), Some("DONE"));
+        assert_eq!(told("", log, fallback, 1).as_deref(), Some("one\ntwo words"));
+        assert_eq!(told("", log, fallback, 0), None, "it ended well and said nothing");
+        assert_eq!(told("", log, "File", 1), None);
+        let long = "x".repeat(5000);
+        assert_eq!(told(&long, "", "File", 1).map(|text| text.len()), Some(4096));
+        let lines = (0..200)
+            .map(|n| format!("2026-01-01T00:00:00.0Z stdout F line {n}\n"))
+            .collect::<String>();
+        let tail = told("", &lines, fallback, 1).unwrap();
+        assert!(
+            tail.ends_with("line 199") && tail.lines().count() <= 80 && tail.len() <= 2048,
+            "{tail}"
+        );
+    }
+}

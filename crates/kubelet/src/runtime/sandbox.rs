@@ -209,6 +209,8 @@ fn security_context(spec: &PodSpec) -> v1::LinuxSandboxSecurityContext {
         context.run_as_user = pod.run_as_user.map(|value| v1::Int64Value { value });
         context.run_as_group = pod.run_as_group.map(|value| v1::Int64Value { value });
         context.supplemental_groups = super::container::supplemental_groups(pod);
+        context.supplemental_groups_policy = super::container::groups_policy(pod) as i32;
+        context.selinux_options = pod.se_linux_options.as_ref().map(super::container::selinux);
     }
     context
 }

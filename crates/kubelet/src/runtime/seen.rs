@@ -54,6 +54,39 @@ pub struct SeenContainer {
     /// Hash of the definition it was created from.
     pub hash: Option<String>,
     pub created_at: Timestamp,
+    /// What it may use; `None` where the runtime does not tell.
+    pub resources: Option<SeenResources>,
+    /// Whom its first process runs as, where the runtime tells.
+    pub user: Option<SeenUser>,
+}
+
+/// Processor time and memory of a container; nothing is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeenResources {
+    /// CPU shares, v1 style.
+    pub shares: i64,
+    /// Microseconds of processor time per period, and the period.
+    pub quota: Option<(i64, i64)>,
+    /// Bytes.
+    pub memory: Option<i64>,
+}
+
+impl From<&v1::LinuxContainerResources> for SeenResources {
+    fn from(linux: &v1::LinuxContainerResources) -> Self {
+        Self {
+            shares: linux.cpu_shares,
+            quota: (linux.cpu_quota > 0).then_some((linux.cpu_quota, linux.cpu_period)),
+            memory: (linux.memory_limit_in_bytes > 0).then_some(linux.memory_limit_in_bytes),
+        }
+    }
+}
+
+/// Numbers of a user and its groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenUser {
+    pub uid: i64,
+    pub gid: i64,
+    pub groups: Vec<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -172,6 +205,22 @@ impl SeenContainer {
             image_ref: status.image_ref.clone(),
             hash: note(annotations::HASH).cloned(),
             created_at: at(status.created_at),
+            resources: status
+                .resources
+                .as_ref()
+                .and_then(|resources| resources.linux.as_ref())
+                .map(SeenResources::from)
+                // A runtime that leaves them out may still send an empty message.
+                .filter(|resources| resources.shares > 0),
+            user: status
+                .user
+                .as_ref()
+                .and_then(|user| user.linux.as_ref())
+                .map(|user| SeenUser {
+                    uid: user.uid,
+                    gid: user.gid,
+                    groups: user.supplemental_groups.clone(),
+                }),
         }
     }
 }
@@ -221,6 +270,8 @@ pub mod testing {
             image_ref: "sha256:i".into(),
             hash: Some(crate::runtime::hash::container_hash(&definition)),
             created_at: at(i64::from(attempt) * 1_000_000_000),
+            resources: None,
+            user: None,
         }
     }
 

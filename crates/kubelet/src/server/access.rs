@@ -1,43 +1,162 @@
-//! Who may ask the agent what (contract, node agent §22.1).
+//! Who asks the agent, and who may ask it what (contract, node agent §22.1).
 use super::body::{Body, text};
-use http::{Method, Response, StatusCode};
+use super::remembered::Remembered;
+use crate::config::KubeletConfiguration;
+use http::{HeaderMap, Method, Response, StatusCode, header};
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Api;
 use kube::api::PostParams;
 use orlop_pki::Identity;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// The API server's own user towards agents.
 const API_SERVER: &str = "kube-apiserver-kubelet-client";
 
-/// Lets the request through, or answers it.
-pub async fn check(
-    client: Option<&kube::Client>,
-    node_name: &str,
-    caller: Option<&Identity>,
-    method: &Method,
-    path: &str,
-) -> Result<(), Response<Body>> {
-    let Some(caller) = caller else {
-        return Err(text(StatusCode::UNAUTHORIZED, "Unauthorized"));
-    };
-    if caller.user == API_SERVER || caller.groups.iter().any(|group| group == "system:masters") {
-        return Ok(());
-    }
-    let verb = verb_of(method);
-    let subresources = subresources_of(path);
-    for subresource in &subresources {
-        if let Some(client) = client
-            && allowed(client, node_name, caller, verb, subresource).await
-        {
-            return Ok(());
+/// What the API server has said of a token: the digest stands for it.
+type Token = [u8; 32];
+/// What it has said of a caller's right: user, groups, verb, subresource.
+type Right = (String, Vec<String>, &'static str, &'static str);
+
+/// The rules of the secure port.
+pub struct Access {
+    node_name: String,
+    /// Asked about tokens and rights; `None`: alone, without an API server.
+    client: Option<kube::Client>,
+    /// `authentication.webhook.enabled`.
+    takes_tokens: bool,
+    /// `authentication.anonymous.enabled`.
+    takes_anybody: bool,
+    /// `authorization.mode: AlwaysAllow`.
+    allows_everything: bool,
+    tokens: Remembered<Token, Option<Arc<Identity>>>,
+    allowed: Remembered<Right, ()>,
+    refused: Remembered<Right, ()>,
+}
+
+impl Access {
+    /// The rules of a configuration.
+    pub fn new(configuration: &KubeletConfiguration, node_name: &str, client: Option<kube::Client>) -> Self {
+        let (authentication, authorization) = (&configuration.authentication, &configuration.authorization);
+        Self {
+            node_name: node_name.to_owned(),
+            client,
+            takes_tokens: authentication.webhook.enabled,
+            takes_anybody: authentication.anonymous.enabled,
+            allows_everything: authorization.mode == "AlwaysAllow",
+            tokens: Remembered::new(authentication.webhook.cache_ttl.0),
+            allowed: Remembered::new(authorization.webhook.cache_authorized_ttl.0),
+            refused: Remembered::new(authorization.webhook.cache_unauthorized_ttl.0),
         }
     }
-    let refusal = format!(
-        "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{}])",
-        caller.user,
-        subresources.join(" ")
-    );
-    Err(text(StatusCode::FORBIDDEN, refusal))
+
+    /// Lets a request through, or answers it. `certificate` is whom the caller's certificate names.
+    pub async fn check(
+        &self,
+        certificate: Option<Arc<Identity>>,
+        headers: &HeaderMap,
+        method: &Method,
+        path: &str,
+    ) -> Result<(), Response<Body>> {
+        let Some(caller) = self.caller(certificate, headers).await else {
+            return Err(text(StatusCode::UNAUTHORIZED, "Unauthorized"));
+        };
+        let trusted =
+            caller.user == API_SERVER || caller.groups.iter().any(|group| group == "system:masters");
+        if trusted || self.allows_everything {
+            return Ok(());
+        }
+        let verb = verb_of(method);
+        let subresources = subresources_of(path);
+        for subresource in &subresources {
+            if self.is_allowed(&caller, verb, subresource).await {
+                return Ok(());
+            }
+        }
+        let refusal = format!(
+            "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{}])",
+            caller.user,
+            subresources.join(" ")
+        );
+        Err(text(StatusCode::FORBIDDEN, refusal))
+    }
+
+    /// Whom a certificate names, or a token; nobody in particular only where nothing was shown.
+    async fn caller(&self, certificate: Option<Arc<Identity>>, headers: &HeaderMap) -> Option<Arc<Identity>> {
+        if certificate.is_some() {
+            return certificate;
+        }
+        match token_of(headers) {
+            Some(token) if self.takes_tokens => self.holder(token).await,
+            Some(_) => None,
+            None if self.takes_anybody => Some(Arc::new(Identity::new(
+                "system:anonymous",
+                &["system:unauthenticated"],
+            ))),
+            None => None,
+        }
+    }
+
+    async fn holder(&self, token: &str) -> Option<Arc<Identity>> {
+        let digest: Token = Sha256::digest(token).into();
+        if let Some(known) = self.tokens.get(&digest) {
+            return known;
+        }
+        let reviews: Api<TokenReview> = Api::all(self.client.clone()?);
+        let review = TokenReview {
+            spec: TokenReviewSpec {
+                token: token.to_owned(),
+                ..TokenReviewSpec::default()
+            },
+            ..TokenReview::default()
+        };
+        let answer = match reviews.create(&PostParams::default(), &review).await {
+            Ok(answer) => answer.status.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask whose a token is: refused");
+                return None;
+            }
+        };
+        let user = answer.user.filter(|_| answer.authenticated == Some(true));
+        let holder = user.map(|user| {
+            Arc::new(Identity {
+                user: user.username.unwrap_or_default(),
+                groups: user.groups.unwrap_or_default(),
+            })
+        });
+        self.tokens.put(digest, holder.clone());
+        holder
+    }
+
+    async fn is_allowed(&self, caller: &Identity, verb: &'static str, subresource: &'static str) -> bool {
+        let right: Right = (caller.user.clone(), caller.groups.clone(), verb, subresource);
+        if self.allowed.get(&right).is_some() {
+            return true;
+        }
+        let Some(client) = self
+            .client
+            .as_ref()
+            .filter(|_| self.refused.get(&right).is_none())
+        else {
+            return false;
+        };
+        let allowed = ask(client, &self.node_name, caller, verb, subresource).await;
+        match allowed {
+            Some(true) => self.allowed.put(right, ()),
+            Some(false) => self.refused.put(right, ()),
+            None => {}
+        }
+        allowed == Some(true)
+    }
+}
+
+/// The token of a request.
+fn token_of(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 fn verb_of(method: &Method) -> &'static str {
@@ -64,13 +183,14 @@ fn subresources_of(path: &str) -> Vec<&'static str> {
     }
 }
 
-async fn allowed(
+/// Asks the API server; `None`: it did not say.
+async fn ask(
     client: &kube::Client,
     node_name: &str,
     caller: &Identity,
     verb: &str,
     subresource: &str,
-) -> bool {
+) -> Option<bool> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
     let review = SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
@@ -89,10 +209,10 @@ async fn allowed(
         ..SubjectAccessReview::default()
     };
     match reviews.create(&PostParams::default(), &review).await {
-        Ok(answer) => answer.status.is_some_and(|status| status.allowed),
+        Ok(answer) => Some(answer.status.is_some_and(|status| status.allowed)),
         Err(error) => {
             tracing::warn!(user = caller.user, %error, "cannot ask whether a caller is allowed: refused");
-            false
+            None
         }
     }
 }
@@ -116,7 +236,12 @@ mod tests {
 
     async fn refusal(caller: Option<&Identity>, method: Method, path: &str) -> Option<(StatusCode, String)> {
         use http_body_util::BodyExt;
-        let answer = check(None, "n1", caller, &method, path).await.err()?;
+        let access = Access::new(&KubeletConfiguration::default(), "n1", None);
+        let caller = caller.cloned().map(Arc::new);
+        let answer = access
+            .check(caller, &HeaderMap::new(), &method, path)
+            .await
+            .err()?;
         let status = answer.status();
         let bytes = answer.into_body().collect().await.unwrap().to_bytes();
         Some((status, String::from_utf8(bytes.to_vec()).unwrap()))
@@ -155,5 +280,100 @@ mod tests {
                 "{caller:?}"
             );
         }
+    }
+
+    /// An API server that knows one token and gives its holder one right; how often it was asked for what.
+    fn reviewer() -> (kube::Client, Arc<parking_lot::Mutex<Vec<String>>>) {
+        use http_body_util::BodyExt;
+        let asked = Arc::<parking_lot::Mutex<Vec<String>>>::default();
+        let log = asked.clone();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let log = log.clone();
+            async move {
+                let kind = request
+                    .uri()
+                    .path()
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let mut review: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                review["status"] = match kind.as_str() {
+                    "tokenreviews" => {
+                        let user = serde_json::json!({"username": "scraper", "groups": ["monitors"]});
+                        let known = review["spec"]["token"] == "good";
+                        serde_json::json!({"authenticated": known, "user": if known { user } else { serde_json::json!({}) }})
+                    }
+                    _ => {
+                        let right = &review["spec"]["resourceAttributes"];
+                        assert_eq!(
+                            (&right["resource"], &right["name"]),
+                            (&"nodes".into(), &"n1".into())
+                        );
+                        let allowed =
+                            review["spec"]["user"] == "scraper" && right["subresource"] == "metrics";
+                        serde_json::json!({"allowed": allowed})
+                    }
+                };
+                log.lock().push(kind);
+                let answer =
+                    http::Response::new(http_body_util::Full::new(bytes::Bytes::from(review.to_string())));
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        (kube::Client::new(service, "default"), asked)
+    }
+
+    async fn status(access: &Access, token: Option<&str>, path: &str) -> u16 {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = token {
+            headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        }
+        match access.check(None, &headers, &Method::GET, path).await {
+            Ok(()) => 200,
+            Err(answer) => answer.status().as_u16(),
+        }
+    }
+
+    #[tokio::test]
+    async fn n10_token_is_looked_up_and_has_the_rights_it_was_given() {
+        let (client, asked) = reviewer();
+        let access = Access::new(&KubeletConfiguration::default(), "n1", Some(client));
+        assert_eq!(status(&access, None, "/pods").await, 401);
+        assert_eq!(status(&access, Some("bad"), "/metrics").await, 401);
+        assert_eq!(status(&access, Some("good"), "/metrics").await, 200);
+        assert_eq!(status(&access, Some("good"), "/pods").await, 403);
+        assert_eq!(status(&access, Some("good"), "/exec/a/b/c").await, 403);
+        let before = asked.lock().len();
+        // Token, metrics, pods, proxy; both of `/pods` refused, of which `/exec` asks one again.
+        assert_eq!(before, 5);
+        for path in ["/metrics", "/pods", "/exec/a/b/c"] {
+            status(&access, Some("good"), path).await;
+        }
+        assert_eq!(asked.lock().len(), before, "answers are remembered");
+    }
+
+    #[tokio::test]
+    async fn anybody_and_everything_only_where_the_configuration_says_so() {
+        let mut configuration = KubeletConfiguration::default();
+        configuration.authentication.anonymous.enabled = true;
+        let access = Access::new(&configuration, "n1", None);
+        assert_eq!(
+            status(&access, None, "/pods").await,
+            403,
+            "known as nobody, and may nothing"
+        );
+        assert_eq!(
+            status(&access, Some("any"), "/pods").await,
+            401,
+            "a token that nobody vouches for"
+        );
+        configuration.authorization.mode = "AlwaysAllow".into();
+        let access = Access::new(&configuration, "n1", None);
+        assert_eq!(status(&access, None, "/pods").await, 200);
+        configuration.authentication.anonymous.enabled = false;
+        let access = Access::new(&configuration, "n1", None);
+        assert_eq!(status(&access, None, "/pods").await, 401);
     }
 }

@@ -10,6 +10,7 @@
 //! | [`measures`] | `/stats/summary`, `/metrics` and the pages below it |
 //! | [`metrics`] | their texts |
 //! | [`logs`] | `/containerLogs` |
+//! | [`system_logs`] | `/logs/` |
 //! | [`streams`] | `/exec`, `/attach`, `/portForward`, `/run` |
 mod access;
 mod body;
@@ -18,9 +19,11 @@ mod logs;
 mod measures;
 mod metrics;
 mod query;
+mod remembered;
 mod routes;
 mod serve;
 mod streams;
+mod system_logs;
 
 use crate::config::KubeletConfiguration;
 use crate::metrics::Metrics;
@@ -63,7 +66,10 @@ pub struct ServerContext {
 /// The context, and the settings that answers depend on.
 struct State {
     context: ServerContext,
+    access: access::Access,
     pod_logs: PathBuf,
+    /// What `/logs/` shows; `None`: nothing.
+    system_logs: Option<PathBuf>,
     /// `enableDebuggingHandlers`.
     debugging: bool,
     /// Places for streams.
@@ -82,6 +88,9 @@ enum Port {
     /// The socket for commands on this node.
     Local,
 }
+
+/// The machine's logs.
+const SYSTEM_LOGS: &str = "/var/log";
 
 /// Open exec, attach and port-forward streams. Each holds two sockets and some 100 KiB of buffers.
 const STREAMS_MAX: usize = 256;
@@ -183,7 +192,10 @@ pub async fn bind(
         None => None,
     };
     let state = State {
+        access: access::Access::new(configuration, &context.node_name, context.client.clone()),
         context,
+        system_logs: (configuration.other.get("enableSystemLogHandler") != Some(&false.into()))
+            .then(|| PathBuf::from(SYSTEM_LOGS)),
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
         debugging: configuration.enable_debugging_handlers,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -270,10 +282,8 @@ async fn answer<B>(
     caller: Option<Arc<Identity>>,
     request: Request<B>,
 ) -> Response<body::Body> {
-    let context = &state.context;
-    let client = context.client.as_ref();
     let (method, path) = (request.method(), request.uri().path());
-    match access::check(client, &context.node_name, caller.as_deref(), method, path).await {
+    match state.access.check(caller, request.headers(), method, path).await {
         Ok(()) => routes::answer(&state, Port::Secure, request).await,
         Err(refusal) => refusal,
     }

@@ -4,6 +4,7 @@ use super::lists;
 use super::logs::{self, Target};
 use super::measures::{self, Page};
 use super::streams::{self, Ask};
+use super::system_logs;
 use super::{Port, State};
 use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
@@ -19,6 +20,8 @@ enum Route<'a> {
     Status,
     Measures(Page),
     ContainerLogs(Target<'a>),
+    /// Of the machine, at this path.
+    SystemLogs(&'a str),
     Streaming(Ask<'a>),
     /// Switched off by `enableDebuggingHandlers`.
     Disabled,
@@ -46,6 +49,10 @@ impl<'a> Route<'a> {
                 pod,
                 container,
             }),
+            ["logs", ..] if debugging => {
+                let path = path.trim_start_matches('/');
+                Self::SystemLogs(path.strip_prefix("logs").unwrap_or_default())
+            }
             ["exec" | "attach" | "portForward" | "run", ..] if debugging => {
                 return match (Ask::of(&parts), method) {
                     (None, _) => Self::Unknown,
@@ -55,7 +62,7 @@ impl<'a> Route<'a> {
                 };
             }
             [
-                "exec" | "attach" | "portForward" | "run" | "containerLogs" | "runningpods",
+                "exec" | "attach" | "portForward" | "run" | "containerLogs" | "runningpods" | "logs",
                 ..,
             ] if !debugging => {
                 return Self::Disabled;
@@ -95,6 +102,10 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
             let query = request.uri().query().unwrap_or_default();
             logs::answer(&context.pods, &context.runtime, &state.pod_logs, target, query)
         }
+        Route::SystemLogs(path) => match &state.system_logs {
+            Some(root) => system_logs::answer(root, path).await,
+            None => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled."),
+        },
         Route::Streaming(ask) => {
             let query = request.uri().query().unwrap_or_default();
             streams::answer(state, ask, query, request.headers(), upgrade).await
@@ -143,6 +154,8 @@ mod tests {
             (Method::GET, "/run/a/b/c", Route::MethodNotAllowed),
             (Method::PUT, "/exec/a/b/c", Route::MethodNotAllowed),
             (Method::POST, "/exec/a/b", Route::Unknown),
+            (Method::GET, "/logs/", Route::SystemLogs("/")),
+            (Method::GET, "/logs/pods/x", Route::SystemLogs("/pods/x")),
             (Method::GET, "/", Route::Unknown),
             (Method::GET, "/podsx", Route::Unknown),
         ] {
@@ -184,6 +197,7 @@ mod tests {
             "/run/a/b/c",
             "/containerLogs/a/b/c",
             "/runningpods/",
+            "/logs/",
         ] {
             for (port, debugging) in [(Port::Secure, false), (Port::ReadOnly, true)] {
                 let route = Route::of(&Method::GET, path, port, debugging);

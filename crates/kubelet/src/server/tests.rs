@@ -45,7 +45,7 @@ async fn taken_port_and_bad_address_name_what_to_change() {
 }
 
 #[tokio::test]
-async fn healthz_says_ok_and_shutdown_ends_open_connections() {
+async fn c11_healthz_says_ok_and_shutdown_ends_open_connections() {
     let (listener, address) = local().await;
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(serve::accept(listener, shutdown.clone(), serve::healthz));
@@ -85,18 +85,26 @@ async fn seen_as(identity: Option<Identity>) -> String {
     let (listener, address) = local().await;
     let shutdown = CancellationToken::new();
     let _end = shutdown.clone().drop_guard();
+    let access = Arc::new(access::Access::new(&KubeletConfiguration::default(), "n1", None));
     tokio::spawn(serve::accept(listener, shutdown, move |stream| {
+        let access = access.clone();
         serve::secure(
             stream,
             acceptor.clone(),
-            |caller, request: Request<_>| async move {
-                let (method, path) = (request.method(), request.uri().path());
-                match access::check(None, "n1", caller.as_deref(), method, path).await {
-                    Ok(()) => text(
-                        StatusCode::OK,
-                        caller.map_or(String::new(), |caller| caller.user.clone()),
-                    ),
-                    Err(refusal) => refusal,
+            move |caller: Option<Arc<Identity>>, request: Request<_>| {
+                let access = access.clone();
+                async move {
+                    let (method, path) = (request.method(), request.uri().path());
+                    match access
+                        .check(caller.clone(), request.headers(), method, path)
+                        .await
+                    {
+                        Ok(()) => text(
+                            StatusCode::OK,
+                            caller.map_or(String::new(), |caller| caller.user.clone()),
+                        ),
+                        Err(refusal) => refusal,
+                    }
                 }
             },
         )

@@ -10,6 +10,9 @@ const OWN_CONDITIONS: &[&str] = &[
     "ContainersReady",
     "PodScheduled",
     "DisruptionTarget",
+    "PodResizePending",
+    "PodResizeInProgress",
+    "AllContainersRestarting",
 ];
 /// Fields that the agent writes, beside the conditions.
 const OWN_FIELDS: &[&str] = &[

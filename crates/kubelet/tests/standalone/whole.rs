@@ -130,7 +130,7 @@ async fn measurements_are_there(node: &Node, port: u16) {
 
 /// E05, E08, E09, E11, R02, S07, C11: a static pod with everything around it, from its manifest to its removal.
 #[tokio::test(flavor = "multi_thread")]
-async fn static_pod_gets_its_surroundings_and_gives_them_back() {
+async fn a58_n11_static_pod_gets_its_surroundings_and_gives_them_back() {
     if !node::is_possible() {
         return;
     }

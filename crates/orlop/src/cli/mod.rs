@@ -6,6 +6,7 @@ mod etcd;
 mod hollow;
 mod inert;
 mod insight;
+mod kubelet_flags;
 mod manifests;
 mod parts;
 mod store;

@@ -1,6 +1,7 @@
 //! Flags of the parts that run alone, under upstream's names.
 use super::audit::{AuditArgs, TracingArgs};
 use super::authentication::AuthenticationArgs;
+use super::kubelet_flags::ConfigurationFlags;
 use super::{LogArgs, RootArg};
 use clap::Args;
 use orlop_apiserver::ServiceRange;
@@ -16,6 +17,11 @@ pub struct KubeletArgs {
     /// KubeletConfiguration [default: /var/lib/kubelet/config.yaml if it is there].
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Directory of drop-ins: files named *.conf, each laid over what came before it.
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: ConfigurationFlags,
     /// Kubeconfig of the API server; without it the agent runs alone.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -34,9 +40,9 @@ pub struct KubeletArgs {
     /// Name of the Node object [default: the host name in lower case].
     #[arg(long, value_name = "NAME")]
     pub hostname_override: Option<String>,
-    /// Address of the node [default: that of the default route].
-    #[arg(long, value_name = "IP")]
-    pub node_ip: Option<IpAddr>,
+    /// Address of the node, or one of each family, as `IPV4,IPV6` [default: that of the default route].
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
     /// Labels of the Node object at its creation, as `key=value,…`.
     #[arg(long, value_name = "LABELS", value_delimiter = ',')]
     pub node_labels: Vec<String>,

@@ -11,7 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use orlop_cri::containerd::ContainerdConfig;
 use orlop_cri::{Endpoint, Remote, RuntimeService, v1};
+use orlop_kubelet::cgroups;
 use orlop_kubelet::sources::order;
+use std::path::Path;
 use std::time::Duration;
 
 /// Grace of pods that have no say in it any more: the node is going.
@@ -39,7 +41,18 @@ pub async fn down(arguments: DownArgs) -> Result<()> {
         println!("{stopped} pods stopped");
     }
     orlop_kubelet::volumes::unmount_all(&root.kubelet())?;
+    remove_cgroups(&root);
     stop_containerd(&root).await
+}
+
+/// Takes the cgroups of pods away. Those in which something runs on stay.
+fn remove_cgroups(root: &Root) {
+    let Ok(cgroup_root) = std::fs::read_to_string(root.cgroup_root_file()) else {
+        return;
+    };
+    if let Err(error) = cgroups::remove_all(cgroup_root.trim(), Path::new(cgroups::MOUNT_POINT)) {
+        eprintln!("{error}");
+    }
 }
 
 /// Ends static pods that others start after (`orlop.dev/after`) only when those have ended.

@@ -24,10 +24,16 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(4);
 pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
     let root = Root::new(arguments.root.root.as_deref())?;
     let shutdown = signals::shutdown_token()?;
-    let mut configuration = agent::configuration(&root, arguments.config.as_deref())?;
+    let given = agent::Given {
+        file: arguments.config.as_deref(),
+        drop_ins: arguments.config_dir.as_deref(),
+        flags: &arguments.flags.0,
+    };
+    let mut configuration = agent::configuration(&root, &given)?;
     if let Some(path) = &arguments.pod_manifest_path {
         configuration.static_pod_path = std::path::absolute(path)?.display().to_string();
     }
+    agent::record_cgroups(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     for text in arguments
         .register_with_taints
@@ -37,6 +43,9 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         configuration.register_with_taints.push(taint(text)?);
     }
     let node_name = agent::node_name(arguments.hostname_override.as_deref());
+    // One that is not specified asks for any of its family: the usual choice.
+    let node_ips = arguments.node_ip.iter().copied();
+    let node_ips: Vec<_> = node_ips.filter(|ip| !ip.is_unspecified()).collect();
     let endpoint = arguments
         .container_runtime_endpoint
         .clone()
@@ -87,8 +96,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         .as_ref()
         .filter(|_| arguments.local_api.is_none() && asks_for_serving(&configuration))
     {
-        let given: Vec<_> = arguments.node_ip.into_iter().collect();
-        let addresses = orlop_kubelet::node::addresses(&given, &node_name);
+        let addresses = orlop_kubelet::node::addresses(&node_ips, &node_name);
         let certificate = ServingCertificate::new(client.clone(), &node_name, addresses, &cert_dir);
         spawn_until(&shutdown, certificate.run());
     }
@@ -98,12 +106,13 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         configuration,
         client,
         remote,
-        node_ip: arguments.node_ip,
+        node_ips,
         node_labels: arguments.node_labels.clone(),
         api_server_port: None,
         kubelet_root,
         container_logs: root.container_logs(),
         control_socket: root.agent_socket(),
+        addresses: None,
     };
     notify_ready();
     tokio::spawn(memory::settle());

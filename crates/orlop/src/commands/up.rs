@@ -53,7 +53,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
-    let mut configuration = agent::configuration(&root, arguments.config.as_deref())?;
+    let mut configuration = agent::configuration(&root, &agent::Given::file(arguments.config.as_deref()))?;
+    agent::record_cgroups(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     let endpoint = arguments.container_runtime_endpoint.as_deref();
     // The ports are this node's own by now.
@@ -167,12 +168,15 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         client: Some(client(UserInfo::node(&node_name), "kubelet")),
         remote,
         tls: Some(Arc::new(identity.kubelet_tls(&root)?)),
-        node_ip: None,
+        node_ips: Vec::new(),
         node_labels: Vec::new(),
         api_server_port: reachable.then_some(address.port()),
         kubelet_root: root.kubelet(),
         container_logs: root.container_logs(),
         control_socket: root.agent_socket(),
+        addresses: ContainerdConfig::of_root(root.as_path())
+            .network
+            .map(|network| network.data_dir.join(network.bridge)),
     };
     parts.spawn(agent::run(options, shutdown.clone()));
     notify_ready();

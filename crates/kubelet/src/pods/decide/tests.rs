@@ -19,11 +19,14 @@ fn pod(spec: serde_json::Value) -> Pod {
     pod
 }
 
+use crate::pods::resize::apply::Change;
+
 struct Case {
     pod: Pod,
     seen: SeenPod,
     probes: HashMap<String, ProbeView>,
     backoff: Backoff,
+    resizes: Vec<Change>,
     now: i64,
 }
 
@@ -39,6 +42,7 @@ impl Case {
             seen,
             probes: HashMap::new(),
             backoff,
+            resizes: Vec::new(),
             now: 1000,
         }
     }
@@ -50,6 +54,7 @@ impl Case {
             seen: &self.seen,
             probes: &self.probes,
             backoff: &self.backoff,
+            resizes: &self.resizes,
             now,
         })
     }
@@ -452,4 +457,35 @@ fn i26_a61_container_that_ends_by_such_a_rule_restarts_all_of_its_pod() {
     again.now = 905;
     let held = again.plan();
     assert_eq!((held.restart_all, held.waiting.contains_key("a")), (None, true));
+}
+
+#[test]
+fn resize_goes_in_place_or_by_a_new_container_as_the_policy_says() {
+    let pod = pod(json!({"restartPolicy": "OnFailure", "containers": [{"name": "a"}, {"name": "b"}]}));
+    let seen = vec![
+        container("a1", "a", "s", 0, running()),
+        container("b1", "b", "s", 0, running()),
+    ];
+    let mut case = Case::new(pod, seen);
+    let change = |which: Which, name: &str, restarts: bool| Change {
+        which,
+        name: name.into(),
+        id: format!("{name}1"),
+        had: Default::default(),
+        wanted: Default::default(),
+        restarts,
+    };
+    case.resizes = vec![change(R0, "a", false), change(R1, "b", true)];
+    let plan = case.plan();
+    assert_eq!(plan.resize, [change(R0, "a", false)]);
+    assert_eq!(plan.kill.len(), 1);
+    assert_eq!(plan.kill[0].message, "Container b resize requires restart");
+    assert_eq!(plan.start, [R1]);
+    // A container that is to go anyway is not resized before.
+    let unhealthy = ProbeView {
+        liveness_failed: true,
+        ..ProbeView::default()
+    };
+    let plan = case.with_probe("a1", unhealthy).plan();
+    assert_eq!((plan.resize.len(), plan.kill.len()), (0, 2));
 }

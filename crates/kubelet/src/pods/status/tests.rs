@@ -2,12 +2,17 @@ use super::*;
 use crate::runtime::seen::testing::{container, exited, running, sandbox};
 use serde_json::json;
 
+use crate::pods::resize::{Refused, Why};
+use crate::runtime::seen::SeenUser;
+
 struct Case {
     pod: Pod,
     previous: PodStatus,
     seen: SeenPod,
     probes: HashMap<String, ProbeView>,
     waiting: BTreeMap<String, Waiting>,
+    resizing: Resizing,
+    unapplied: HashMap<String, SeenResources>,
     terminating: bool,
     verdict: Option<Verdict>,
 }
@@ -24,6 +29,8 @@ impl Case {
             },
             probes: HashMap::new(),
             waiting: BTreeMap::new(),
+            resizing: Resizing::default(),
+            unapplied: HashMap::new(),
             terminating: false,
             verdict: None,
         }
@@ -50,6 +57,8 @@ impl Case {
             host_ips: &["192.0.2.1".to_owned()],
             runtime_name: "containerd",
             now: Timestamp::from_millisecond(1_000_500).unwrap(),
+            resizing: &self.resizing,
+            unapplied: &self.unapplied,
             terminating: self.terminating,
             verdict: self.verdict.as_ref(),
         })
@@ -386,4 +395,116 @@ fn i11_pod_whose_sidecar_has_no_image_is_pending_and_says_why() {
     };
     assert_eq!(reason(&status.init_container_statuses), "ImagePullBackOff");
     assert_eq!(reason(&status.container_statuses), "PodInitializing");
+}
+
+#[test]
+fn container_tells_what_it_was_given_what_it_has_its_mounts_and_its_user() {
+    let spec = json!({"containers": [{"name": "c", "image": "i:1",
+        "resources": {"limits": {"cpu": "1000m", "memory": "64Mi"}, "requests": {"cpu": "500m"}},
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true}, {"name": "w", "mountPath": "/w"}]}]});
+    let mut running = c(running());
+    running.user = Some(SeenUser {
+        uid: 1000,
+        gid: 1,
+        groups: vec![1, 7],
+    });
+    let mut case = Case::new(spec, vec![running]);
+    let shown = |case: &Case| serde_json::to_value(&case.status().container_statuses.unwrap()[0]).unwrap();
+    let status = shown(&case);
+    assert_eq!(status["allocatedResources"], json!({"cpu": "500m"}));
+    assert_eq!(
+        status["resources"],
+        json!({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "500m"}})
+    );
+    assert_eq!(
+        status["volumeMounts"],
+        json!([{"name": "v", "mountPath": "/v", "readOnly": true, "recursiveReadOnly": "Disabled"},
+            {"name": "w", "mountPath": "/w"}])
+    );
+    assert_eq!(
+        status["user"],
+        json!({"linux": {"uid": 1000, "gid": 1, "supplementalGroups": [1, 7]}})
+    );
+    let actual = SeenResources {
+        shares: 256,
+        quota: Some((50_000, 100_000)),
+        memory: Some(64 << 20),
+    };
+    case.unapplied = HashMap::from([("c1".to_owned(), actual)]);
+    assert_eq!(
+        shown(&case)["resources"],
+        json!({"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}})
+    );
+    // A container that asks for nothing has nothing, which is told too: the API server sees by it that nodes resize.
+    let plain = Case::new(one("Always"), vec![c(crate::runtime::seen::testing::running())]);
+    assert_eq!(shown(&plain)["resources"], json!({}));
+}
+
+#[test]
+fn resize_is_told_in_conditions_that_go_with_it() {
+    let mut case = Case::new(one("Always"), vec![c(running())]);
+    case.resizing = Resizing {
+        refused: Some(Refused {
+            why: Why::Deferred,
+            message: "no room".into(),
+            generation: Some(3),
+        }),
+        in_progress: Some(Some(2)),
+        error: None,
+    };
+    let status = case.status();
+    let pending = condition(&status, "PodResizePending");
+    assert_eq!(
+        (
+            pending.status.as_str(),
+            pending.reason.as_deref(),
+            pending.observed_generation
+        ),
+        ("True", Some("Deferred"), Some(3))
+    );
+    let in_progress = condition(&status, "PodResizeInProgress");
+    assert_eq!(
+        (in_progress.reason.as_deref(), in_progress.observed_generation),
+        (None, Some(2))
+    );
+    case.pod.status = Some(status.clone());
+    case.previous = status;
+    case.resizing = Resizing::default();
+    let types: Vec<_> = case.status().conditions.unwrap();
+    assert!(
+        !types
+            .iter()
+            .any(|condition| condition.type_.starts_with("PodResize")),
+        "{types:?}"
+    );
+}
+
+/// I26: the pod says that all of its containers are being restarted, for as long as that lasts.
+#[test]
+fn i26_restart_of_all_containers_is_told_in_a_condition() {
+    let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}});
+    let spec = json!({"restartPolicy": "Never", "containers": [
+        {"name": "c", "image": "i:1", "restartPolicy": "Never", "restartPolicyRules": [rule]}]});
+    let restarting = |containers: Vec<SeenContainer>| {
+        let status = Case::new(spec.clone(), containers).status();
+        let told = condition(&status, "AllContainersRestarting");
+        (told.status.clone(), told.reason.clone(), told.message.clone())
+    };
+    let no = ("False".to_owned(), None, None);
+    assert_eq!(restarting(vec![c(running())]), no);
+    let yes = (
+        "True".to_owned(),
+        Some("RestartAllContainersStarted".to_owned()),
+        Some("container exited with restart policy rule".to_owned()),
+    );
+    assert_eq!(restarting(vec![c(exited(42, 5))]), yes);
+    assert_eq!(restarting(vec![]), no, "all are gone, the next life begins");
+    assert_eq!(restarting(vec![c(exited(1, 5))]).1.as_deref(), Some("PodFailed"));
+    let plain = Case::new(one("Always"), vec![c(running())]).status();
+    let conditions = plain.conditions.unwrap();
+    assert!(
+        !conditions
+            .iter()
+            .any(|condition| condition.type_ == "AllContainersRestarting")
+    );
 }

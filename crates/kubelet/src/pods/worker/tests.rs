@@ -5,6 +5,9 @@ use crate::testing::{FakeRuntime, Plain, agent};
 use orlop_cri::RuntimeService;
 use serde_json::json;
 
+mod hooks;
+mod resize;
+
 struct Bench {
     runtime: Arc<FakeRuntime>,
     surroundings: Arc<Plain>,
@@ -339,4 +342,40 @@ async fn n14_container_that_died_while_the_agent_was_down_is_restarted_with_its_
     let seen = read_pod(&*bench.runtime, "u", &SeenPod::default()).await.unwrap();
     bench.run(&pod, seen);
     bench.runtime.until("CreateContainer c 2").await;
+}
+
+/// B01 for a container whose program does not even start: it is not tried again and again.
+#[tokio::test]
+async fn b01_container_that_cannot_be_started_is_held_back_like_one_that_crashes() {
+    let bench = Bench::new();
+    bench.runtime.failing.lock().push("StartContainer".into());
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    let waits_for = |bench: &Bench| {
+        let record = bench.agent.pods.by_uid("u")?;
+        let container = record.pod.status.clone()?.container_statuses?.remove(0);
+        container.state?.waiting?.reason
+    };
+    let wait = async {
+        while waits_for(&bench).as_deref() != Some("CrashLoopBackOff") {
+            bench.changed();
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let held = tokio::time::timeout(Duration::from_secs(8), wait).await;
+    assert!(
+        held.is_ok(),
+        "{:?} {:#?}",
+        waits_for(&bench),
+        bench.runtime.calls()
+    );
+    let calls = bench.runtime.calls();
+    let made = calls.iter().filter(|call| call.starts_with("CreateContainer"));
+    assert_eq!(
+        made.count(),
+        2,
+        "the first restart is at once, the next one has to wait"
+    );
 }

@@ -1,0 +1,73 @@
+//! Hooks and the time they take.
+use super::*;
+use crate::probes_view::{ProbeKind, ProbeNews};
+
+/// I05: what comes after a container waits for its postStart, however long that takes.
+#[tokio::test]
+async fn i05_second_container_starts_only_after_the_post_start_of_the_first() {
+    let bench = Bench::new();
+    bench.runtime.hanging.lock().push("up".into());
+    let lifecycle = json!({"postStart": {"exec": {"command": ["up"]}}});
+    let first = json!({"name": "first", "image": "i:1", "lifecycle": lifecycle});
+    bench.run(
+        &pod(json!({"containers": [first, {"name": "second", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("ExecSync first up").await;
+    // Whatever else happens meanwhile.
+    bench.changed();
+    tokio::task::yield_now().await;
+    let calls = bench.runtime.calls();
+    assert!(
+        !calls
+            .iter()
+            .any(|call| call.starts_with("CreateContainer second")),
+        "{calls:?}"
+    );
+    bench.runtime.end_hanging();
+    bench.runtime.until("StartContainer second").await;
+}
+
+/// T02: a preStop of 20 s in a grace of 10 s ends with it; the container then has the shortest time there is.
+#[tokio::test(start_paused = true)]
+async fn t02_pre_stop_longer_than_the_grace_leaves_two_seconds() {
+    let mut bench = Bench::new();
+    bench.runtime.hanging.lock().push("down".into());
+    let lifecycle = json!({"preStop": {"exec": {"command": ["down"]}}});
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1", "lifecycle": lifecycle}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.stubborn.lock().push("c".into());
+    let began = tokio::time::Instant::now();
+    bench.mailbox.stop(stop(Some(10)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    let stops: Vec<_> = calls
+        .iter()
+        .filter(|call| call.starts_with("StopContainer"))
+        .collect();
+    assert_eq!(stops, ["StopContainer c 2"]);
+    let took = began.elapsed().as_secs_f64();
+    assert!((12.0..13.0).contains(&took), "{took}");
+}
+
+/// T09: the failed probe's own grace counts, not that of the pod.
+#[tokio::test]
+async fn t09_liveness_failure_with_a_grace_of_its_own_restarts_after_that() {
+    let bench = Bench::new();
+    let probe = json!({"exec": {"command": ["true"]}, "terminationGracePeriodSeconds": 10});
+    let spec = json!({"terminationGracePeriodSeconds": 500,
+        "containers": [{"name": "c", "image": "i:1", "livenessProbe": probe}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    let id = bench.runtime.running().remove(0);
+    bench.mailbox.probe(ProbeNews {
+        container_id: id,
+        kind: ProbeKind::Liveness,
+        success: false,
+    });
+    bench.runtime.until("StopContainer c 10").await;
+    bench.runtime.until("CreateContainer c 1").await;
+}

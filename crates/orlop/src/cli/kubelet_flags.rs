@@ -1,0 +1,299 @@
+//! Flags of upstream's agent that say what a KubeletConfiguration says too. They go before every file, and are hidden
+//! from the help: the file is the better place.
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+use serde_json::{Map, Value, json};
+
+/// How a flag's text becomes a field's value.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Number,
+    /// `--flag` alone means true.
+    Bool,
+    /// `a,b`; the flag may be repeated.
+    List,
+    /// `a=1,b=2`.
+    Map,
+    /// `memory.available<100Mi,…`.
+    Thresholds,
+}
+use Form::{Bool, List, Map as Pairs, Number, Text, Thresholds};
+
+/// Flag, field, form.
+const FLAGS: &[(&str, &[&str], Form)] = &[
+    ("address", &["address"], Text),
+    ("allowed-unsafe-sysctls", &["allowedUnsafeSysctls"], List),
+    (
+        "anonymous-auth",
+        &["authentication", "anonymous", "enabled"],
+        Bool,
+    ),
+    (
+        "authentication-token-webhook",
+        &["authentication", "webhook", "enabled"],
+        Bool,
+    ),
+    (
+        "authentication-token-webhook-cache-ttl",
+        &["authentication", "webhook", "cacheTTL"],
+        Text,
+    ),
+    ("authorization-mode", &["authorization", "mode"], Text),
+    (
+        "authorization-webhook-cache-authorized-ttl",
+        &["authorization", "webhook", "cacheAuthorizedTTL"],
+        Text,
+    ),
+    (
+        "authorization-webhook-cache-unauthorized-ttl",
+        &["authorization", "webhook", "cacheUnauthorizedTTL"],
+        Text,
+    ),
+    ("cgroup-driver", &["cgroupDriver"], Text),
+    ("cgroup-root", &["cgroupRoot"], Text),
+    ("cgroups-per-qos", &["cgroupsPerQOS"], Bool),
+    (
+        "client-ca-file",
+        &["authentication", "x509", "clientCAFile"],
+        Text,
+    ),
+    ("cluster-dns", &["clusterDNS"], List),
+    ("cluster-domain", &["clusterDomain"], Text),
+    ("container-log-max-files", &["containerLogMaxFiles"], Number),
+    ("container-log-max-size", &["containerLogMaxSize"], Text),
+    ("cpu-cfs-quota", &["cpuCFSQuota"], Bool),
+    ("cpu-cfs-quota-period", &["cpuCFSQuotaPeriod"], Text),
+    ("enable-debugging-handlers", &["enableDebuggingHandlers"], Bool),
+    ("enforce-node-allocatable", &["enforceNodeAllocatable"], List),
+    ("eviction-hard", &["evictionHard"], Thresholds),
+    (
+        "eviction-max-pod-grace-period",
+        &["evictionMaxPodGracePeriod"],
+        Number,
+    ),
+    ("eviction-minimum-reclaim", &["evictionMinimumReclaim"], Pairs),
+    (
+        "eviction-pressure-transition-period",
+        &["evictionPressureTransitionPeriod"],
+        Text,
+    ),
+    ("eviction-soft", &["evictionSoft"], Thresholds),
+    ("eviction-soft-grace-period", &["evictionSoftGracePeriod"], Pairs),
+    ("fail-cgroupv1", &["failCgroupV1"], Bool),
+    ("fail-swap-on", &["failSwapOn"], Bool),
+    ("file-check-frequency", &["fileCheckFrequency"], Text),
+    ("healthz-bind-address", &["healthzBindAddress"], Text),
+    ("healthz-port", &["healthzPort"], Number),
+    ("http-check-frequency", &["httpCheckFrequency"], Text),
+    (
+        "image-gc-high-threshold",
+        &["imageGCHighThresholdPercent"],
+        Number,
+    ),
+    ("image-gc-low-threshold", &["imageGCLowThresholdPercent"], Number),
+    ("image-service-endpoint", &["imageServiceEndpoint"], Text),
+    ("kube-reserved", &["kubeReserved"], Pairs),
+    (
+        "local-storage-capacity-isolation",
+        &["localStorageCapacityIsolation"],
+        Bool,
+    ),
+    ("manifest-url", &["staticPodURL"], Text),
+    ("max-open-files", &["maxOpenFiles"], Number),
+    ("max-pods", &["maxPods"], Number),
+    ("minimum-image-ttl-duration", &["imageMinimumGCAge"], Text),
+    ("node-status-max-images", &["nodeStatusMaxImages"], Number),
+    (
+        "node-status-update-frequency",
+        &["nodeStatusUpdateFrequency"],
+        Text,
+    ),
+    ("oom-score-adj", &["oomScoreAdj"], Number),
+    ("pod-cidr", &["podCIDR"], Text),
+    ("pod-max-pids", &["podPidsLimit"], Number),
+    ("pods-per-core", &["podsPerCore"], Number),
+    ("port", &["port"], Number),
+    ("provider-id", &["providerID"], Text),
+    ("read-only-port", &["readOnlyPort"], Number),
+    ("register-node", &["registerNode"], Bool),
+    ("resolv-conf", &["resolvConf"], Text),
+    ("runtime-request-timeout", &["runtimeRequestTimeout"], Text),
+    ("seccomp-default", &["seccompDefault"], Bool),
+    ("serialize-image-pulls", &["serializeImagePulls"], Bool),
+    (
+        "streaming-connection-idle-timeout",
+        &["streamingConnectionIdleTimeout"],
+        Text,
+    ),
+    ("sync-frequency", &["syncFrequency"], Text),
+    ("system-reserved", &["systemReserved"], Pairs),
+    ("tls-cert-file", &["tlsCertFile"], Text),
+    ("tls-private-key-file", &["tlsPrivateKeyFile"], Text),
+];
+
+/// What such flags say, as fields of a KubeletConfiguration.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationFlags(pub Value);
+
+impl Args for ConfigurationFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(FLAGS.iter().map(|(flag, _, form)| {
+            let arg = Arg::new(*flag).long(*flag).hide(true).action(ArgAction::Append);
+            match form {
+                Bool => arg
+                    .num_args(0..=1)
+                    .require_equals(true)
+                    .default_missing_value("true"),
+                _ => arg.num_args(1),
+            }
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for ConfigurationFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut fields = Value::Object(Map::new());
+        for (flag, path, form) in FLAGS {
+            let Some(words) = matches.get_many::<String>(flag) else {
+                continue;
+            };
+            let words: Vec<&str> = words.map(String::as_str).collect();
+            let value = value(*form, &words).map_err(|reason| {
+                clap::Error::raw(
+                    clap::error::ErrorKind::InvalidValue,
+                    format!("--{flag}={}: {reason}\n", words.join(",")),
+                )
+            })?;
+            let nested = path
+                .iter()
+                .rev()
+                .fold(value, |inner, name| json!({ *name: inner }));
+            orlop_api::patch::merge(&mut fields, &nested);
+        }
+        Ok(Self(fields))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn value(form: Form, words: &[&str]) -> Result<Value, String> {
+    let last = words.last().copied().unwrap_or_default();
+    let all = || {
+        let all = words.iter().flat_map(|word| word.split(','));
+        all.map(str::trim).filter(|word| !word.is_empty())
+    };
+    let pairs = |sign: char| {
+        let pair = |word: &str| {
+            let (key, value) = word
+                .split_once(sign)
+                .ok_or_else(|| format!("{word:?} is not of the form key{sign}value"))?;
+            Ok((key.to_owned(), Value::from(value)))
+        };
+        all().map(pair).collect::<Result<Map<String, Value>, String>>()
+    };
+    Ok(match form {
+        Text => last.into(),
+        Number => last
+            .parse::<i64>()
+            .map_err(|_| "a whole number is wanted".to_owned())?
+            .into(),
+        Bool => match last {
+            "true" | "1" | "t" | "T" | "TRUE" | "True" => true.into(),
+            "false" | "0" | "f" | "F" | "FALSE" | "False" => false.into(),
+            _ => return Err("true or false is wanted".to_owned()),
+        },
+        List => all().collect(),
+        Pairs => pairs('=')?.into(),
+        Thresholds => pairs('<')?.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(words: &[&str]) -> Result<Value, String> {
+        let command = ConfigurationFlags::augment_args(Command::new("kubelet"));
+        let matches = command.try_get_matches_from([&["kubelet"], words].concat());
+        let flags = matches.and_then(|matches| ConfigurationFlags::from_arg_matches(&matches));
+        flags.map(|flags| flags.0).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_become_the_fields_of_their_names() {
+        let words = [
+            "--max-pods=7",
+            "--fail-swap-on=false",
+            "--seccomp-default",
+            "--cluster-dns=10.0.0.1,10.0.0.2",
+            "--cluster-dns=10.0.0.3",
+            "--eviction-hard=memory.available<100Mi,nodefs.available<10%",
+            "--system-reserved=cpu=100m,memory=1Gi",
+            "--client-ca-file=/ca.crt",
+            "--anonymous-auth=false",
+            "--sync-frequency=2m",
+        ];
+        let want = json!({
+            "maxPods": 7,
+            "failSwapOn": false,
+            "seccompDefault": true,
+            "clusterDNS": ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "10%"},
+            "systemReserved": {"cpu": "100m", "memory": "1Gi"},
+            "authentication": {"x509": {"clientCAFile": "/ca.crt"}, "anonymous": {"enabled": false}},
+            "syncFrequency": "2m",
+        });
+        assert_eq!(fields(&words), Ok(want));
+        assert_eq!(fields(&[]), Ok(json!({})));
+    }
+
+    #[test]
+    fn what_a_flag_cannot_mean_is_refused_by_its_name() {
+        for (word, why) in [
+            ("--max-pods=many", "--max-pods=many: a whole number"),
+            ("--fail-swap-on=perhaps", "--fail-swap-on=perhaps: true or false"),
+            ("--system-reserved=cpu", "\"cpu\" is not of the form key=value"),
+        ] {
+            let error = fields(&[word]).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    /// Every field is one that the configuration knows.
+    #[test]
+    fn fields_are_the_configurations() {
+        for (flag, path, form) in FLAGS {
+            let words: &[&str] = match form {
+                Number => &["1"],
+                Bool => &["true"],
+                Pairs => &["memory.available=1m"],
+                Thresholds => &["memory.available<1Mi"],
+                Text if path[0].contains("Check") || flag.contains("ttl") => &["1m"],
+                Text => &["1m0s"],
+                List => &["pods"],
+            };
+            let value = value(*form, words).unwrap();
+            let given = path
+                .iter()
+                .rev()
+                .fold(value, |inner, name| json!({ *name: inner }));
+            let loaded = orlop_kubelet::config::load_with(None, None, &given);
+            let warnings = match loaded {
+                Ok(loaded) => loaded.warnings.join(" "),
+                // A value of the right form that is refused is a known field.
+                Err(error) => {
+                    assert!(!error.to_string().contains("unknown"), "--{flag}: {error}");
+                    String::new()
+                }
+            };
+            assert!(!warnings.contains(path[0]), "--{flag}: {warnings}");
+        }
+    }
+}
