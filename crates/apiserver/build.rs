@@ -7,7 +7,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use k8s_openapi::api::{
     admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
-    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling, storage,
+    coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, resource, scheduling,
+    storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
@@ -158,6 +159,13 @@ const DOCUMENTS: &[(&str, &str, Add)] = &[
         "scheduling.k8s.io",
         "v1",
         types! { scheduling::v1 { PriorityClass } },
+    ),
+    (
+        "resource.k8s.io",
+        "v1",
+        types! {
+            resource::v1 { DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice }
+        },
     ),
     (
         "storage.k8s.io",

@@ -26,9 +26,11 @@
 //! | `status` | refusals |
 //!
 //! Long-lived tasks: `cache::run` (one; listens to the store's watch, is the cache's only writer, wakes
-//! watchers), `custom::clean_up` (one; wakes when a definition changes), those of `upkeep` (wake when what they keep changes),
-//! `aggregation::watch_availability` (one; sleeps unless there are remote APIServices) and one task per connection. An idle
-//! server does nothing but send the bookmarks that watchers asked for.
+//! watchers; a short one beside it reads at each start what was before from the store's history), `custom::clean_up`
+//! (one; wakes when a definition changes), those of `upkeep` (wake when what they keep changes),
+//! `aggregation::watch_availability` (one; sleeps unless there are remote APIServices), `Encryption::run` (one, if
+//! values are sealed; asks KMS plugins how they are) and one task per connection. An idle server does nothing but send
+//! the bookmarks that watchers asked for.
 //!
 //! A write goes to the store first and is answered once the cache has seen it, so that every client
 //! reads its own writes. Reads without a version first ask the store how far it is and wait for the
@@ -74,7 +76,7 @@ pub use authz::{AccessWebhookConfig, AuthorizationMode, UnknownMode};
 pub use discovery::GIT_VERSION;
 pub use encryption::{Encryption, EncryptionError};
 pub use flow::FlowConfig;
-pub use http::{Body, InProcess, ServeError};
+pub use http::{Body, ConnectionConfig, InProcess, ServeError};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};

@@ -12,7 +12,7 @@ use crate::custom;
 use crate::encryption::{Encryption, Sealed};
 use crate::event_leases::EventLeases;
 use crate::flow::{Flow, FlowConfig};
-use crate::http::{InProcess, ServeError};
+use crate::http::{ConnectionConfig, InProcess, ServeError};
 use crate::kubelet::KubeletClient;
 use crate::metrics::{Metrics, Timed};
 use crate::outbound::RemoteError;
@@ -67,6 +67,8 @@ pub struct Config {
     pub access_webhook: Option<AccessWebhookConfig>,
     /// How many requests are answered at the same time.
     pub flow: FlowConfig,
+    /// How long connections are kept.
+    pub connections: ConnectionConfig,
     /// What is written down of requests, if anything.
     pub audit: Option<AuditConfig>,
     /// Where spans of requests go, if anywhere.
@@ -96,6 +98,7 @@ impl Config {
             authorization: AuthorizationMode::DEFAULT.to_vec(),
             access_webhook: None,
             flow: FlowConfig::default(),
+            connections: ConnectionConfig::default(),
             audit: None,
             traces: None,
             proxy_identity: None,
@@ -138,6 +141,7 @@ pub struct ApiServer {
     pub(crate) authorization: Vec<AuthorizationMode>,
     pub(crate) access_webhook: Option<AccessWebhook>,
     pub(crate) flow: Flow,
+    pub(crate) connections: ConnectionConfig,
     pub(crate) audit: Option<Audit>,
     pub(crate) traces: Option<Traces>,
     pub(crate) aggregation: Aggregation,
@@ -180,6 +184,10 @@ impl ApiServer {
             .map(|config| Audit::new(config, metrics.audit.clone()))
             .transpose()?;
         let timed: Arc<dyn Store> = Arc::new(Timed::new(store, metrics.store.clone()));
+        if let Some(encryption) = &config.encryption {
+            encryption.begin().await;
+            tokio::spawn(encryption.clone().run(config.shutdown.clone()));
+        }
         let sealed = config.encryption;
         let sealed = sealed.map(|encryption| Arc::new(Sealed::new(timed.clone(), encryption)));
         let store: Arc<dyn Store> = match &sealed {
@@ -216,6 +224,7 @@ impl ApiServer {
             authorization: config.authorization,
             access_webhook,
             flow: Flow::new(config.flow, cache.clone()),
+            connections: config.connections,
             audit,
             traces,
             aggregation: Aggregation::new(cache.clone(), config.proxy_identity),
@@ -294,6 +303,12 @@ impl ApiServer {
             Some(sealed) => Ok(sealed.is_stale(key).await?),
             None => Ok(false),
         }
+    }
+
+    /// Health checks of those who keep keys.
+    pub(crate) fn key_checks(&self) -> Vec<(String, bool)> {
+        let sealed = self.sealed.as_ref();
+        sealed.map(|sealed| sealed.health()).unwrap_or_default()
     }
 
     /// The lease objects of this kind are stored under, if they end by themselves.

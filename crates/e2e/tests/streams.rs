@@ -117,6 +117,7 @@ fn kubectl_reaches_into_containers() {
     attach_talks_to_the_main_process(&node);
     ports_are_forwarded(&node, port);
     logs_are_cut_as_asked(&node);
+    o16_exec_on_a_resource_name_reaches_one_of_its_pods(&node);
     // Main processes that ignore SIGTERM would hold up the node's end.
     node.kubectl.ok("delete pod s --now");
 }
@@ -248,6 +249,37 @@ fn ports_are_forwarded(node: &Node, port: u16) {
             assert!(answer.ends_with("\r\n\r\nserved\n"), "{answer}");
         }
     }
+}
+
+/// O16, and the same of logs: kubectl asks for the pods that the workload selects.
+fn o16_exec_on_a_resource_name_reaches_one_of_its_pods(node: &Node) {
+    let workload = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: x}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: x}}
+  template:
+    metadata: {labels: {app: x}}
+    spec:
+      hostNetwork: true
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: c
+        image: orlop.local/busybox:debian
+        command: [sh, -c, "echo up; exec sleep 1000000"]
+        env: [{name: POD, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+"#;
+    node.kubectl.feed("apply", workload);
+    node.kubectl.ok("rollout status deployment/x --timeout=60s");
+    let pod = node.kubectl.ok("get pods -l app=x -o name");
+    for target in ["deployment/x", "deploy/x", "deployments.apps/x"] {
+        let said = node.kubectl.ok(&format!("exec {target} -- printenv POD"));
+        assert_eq!(format!("pod/{said}"), pod, "exec {target}");
+        assert_eq!(node.kubectl.ok(&format!("logs {target}")), "up\n");
+    }
+    node.kubectl.ok("delete deployment x");
 }
 
 /// N09.

@@ -3,8 +3,8 @@ use crate::key::Key;
 use crate::model::Revision;
 use std::path::PathBuf;
 
-/// Why a store call failed. Nothing was written, except that after [`StoreError::Io`] and
-/// [`StoreError::Closed`] the outcome of a write is unknown: read before you try again.
+/// Why a store call failed. Nothing was written, except that after [`StoreError::Io`],
+/// [`StoreError::Unreachable`] and [`StoreError::Closed`] the outcome of a write is unknown: read before you try again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("revision {requested} has been compacted; the oldest readable one is {oldest}")]
@@ -51,10 +51,15 @@ pub enum StoreError {
     },
     #[error("the value of {key} has {size} bytes; the limit is {limit}")]
     TooLarge { key: Key, size: usize, limit: usize },
+    #[error("the value of {key} cannot be opened: {reason}")]
+    Sealed { key: Key, reason: String },
     #[error("the request is not valid: {0}")]
     Invalid(String),
     #[error("etcd at {endpoints}: {reason}")]
     Remote { endpoints: String, reason: String },
+    /// The outcome of a write is unknown.
+    #[error("etcd at {endpoints} does not answer: {reason}")]
+    Unreachable { endpoints: String, reason: String },
     #[error("the store is closed")]
     Closed,
 }

@@ -25,6 +25,7 @@ pub mod embedded;
 mod error;
 pub mod etcd;
 mod key;
+mod layer;
 pub mod migrate;
 mod model;
 pub mod snapshot;
@@ -32,6 +33,7 @@ mod validate;
 
 pub use error::StoreError;
 pub use key::{Key, prefix_end};
+pub use layer::Layer;
 pub use model::*;
 
 use async_trait::async_trait;

@@ -157,7 +157,8 @@ pub fn apply(
             managed.entries.push(before.entry(Operation::Update, fields));
         }
     }
-    let mut fields = members(config, ty);
+    let named = members(config, ty);
+    let mut fields = named.clone();
     writer.track(&mut fields);
     let own = writer.entry(Operation::Apply, fields);
     let at = managed.entries.iter().position(|e| e.is_of(&own));
@@ -166,7 +167,8 @@ pub fn apply(
     let merged = merge(live, config, ty);
     let object = match &before {
         Some(before) => {
-            let mut owned = own.fields.clone();
+            // What is never owned counts here: an object keeps its name when its last label goes.
+            let mut owned = named;
             for entry in &managed.entries {
                 owned.add(&entry.fields);
             }

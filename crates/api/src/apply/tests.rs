@@ -355,6 +355,17 @@ fn any_data() -> impl Strategy<Value = Value> {
     proptest::collection::btree_map("[a-e]", "[0-2]", 0..4).prop_map(|map| data(json!(map)))
 }
 
+/// P10: an object stays itself when the last label that was applied goes, whoever has set the rest of its metadata.
+#[test]
+fn the_last_label_goes_alone() {
+    let with_label = json!({"metadata": {"name": "c", "labels": {"a": "b"}}, "data": {"k": "v"}});
+    let mut first = create(&with_label, config_map(), "m1");
+    first.object["metadata"]["uid"] = json!("u");
+    let without = json!({"metadata": {"name": "c"}, "data": {"k": "v"}});
+    let second = again(&first, &without, config_map(), "m1", false).unwrap();
+    assert_eq!(second.object["metadata"], json!({"name": "c", "uid": "u"}));
+}
+
 proptest! {
     /// Applying the same twice is applying it once.
     #[test]

@@ -12,6 +12,7 @@ pub fn fits(object: &[u8], schema: &Node) -> bool {
     let seed = Fits {
         node: schema,
         whole: true,
+        null: true,
     };
     matches!(seed.deserialize(&mut reader), Ok(true))
 }
@@ -22,13 +23,24 @@ struct Fits<'s> {
     node: &'s Node,
     /// It is an object with `apiVersion`, `kind` and `metadata` of its own.
     whole: bool,
+    /// It may be null.
+    null: bool,
 }
 
 impl<'s> Fits<'s> {
-    fn of(node: &'s Node) -> Self {
+    fn item(node: &'s Node) -> Self {
         Self {
             node,
             whole: node.embedded,
+            null: true,
+        }
+    }
+
+    /// A member of an object, where null may be too much.
+    fn member(node: &'s Node) -> Self {
+        Self {
+            null: node.takes_null(),
+            ..Self::item(node)
         }
     }
 }
@@ -60,7 +72,7 @@ impl<'de> Visitor<'de> for Fits<'_> {
                     members.next_value::<IgnoredAny>()?;
                     true
                 }
-                Place::Of(node) => members.next_value_seed(Member(node))?,
+                Place::Of(node) => members.next_value_seed(Self::member(node))?,
             };
         }
         Ok(fits)
@@ -70,7 +82,7 @@ impl<'de> Visitor<'de> for Fits<'_> {
         let mut fits = true;
         match &self.node.items {
             Some(node) => {
-                while let Some(item) = items.next_element_seed(Fits::of(node))? {
+                while let Some(item) = items.next_element_seed(Self::item(node))? {
                     fits &= item;
                 }
             }
@@ -80,58 +92,7 @@ impl<'de> Visitor<'de> for Fits<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(true)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
-        Ok(true)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(true)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(true)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(true)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
-        Ok(true)
-    }
-}
-
-/// A member of an object, where null may be too much.
-struct Member<'s>(&'s Node);
-
-impl<'de> DeserializeSeed<'de> for Member<'_> {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<bool, D::Error> {
-        reader.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Member<'_> {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<bool, A::Error> {
-        Fits::of(self.0).visit_map(members)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<bool, A::Error> {
-        Fits::of(self.0).visit_seq(items)
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(self.0.takes_null())
+        Ok(self.null)
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<bool, E> {

@@ -7,6 +7,7 @@ mod autoscaling;
 mod batch;
 mod cells;
 mod cluster;
+mod devices;
 mod events;
 mod ingress;
 mod network;
@@ -189,6 +190,9 @@ pub fn table_for(kind: &str, group: &str) -> Option<&'static TableSpec> {
         ("scheduling.k8s.io", "PriorityClass") => &cluster::PRIORITY_CLASSES,
         ("policy", "PodDisruptionBudget") => &workloads::DISRUPTION_BUDGETS,
         ("node.k8s.io", "RuntimeClass") => &cluster::RUNTIME_CLASSES,
+        ("resource.k8s.io", "ResourceClaim") => &devices::CLAIMS,
+        ("resource.k8s.io", "ResourceSlice") => &devices::SLICES,
+        ("resource.k8s.io", "DeviceClass" | "ResourceClaimTemplate") => &devices::NAMED,
         ("storage.k8s.io", "CSINode") => &storage::CSI_NODES,
         ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVERS,
         ("certificates.k8s.io", "CertificateSigningRequest") => &rbac::SIGNING_REQUESTS,

@@ -1,8 +1,7 @@
 //! A claim grows only if it is bound and its class lets volumes grow (`PersistentVolumeClaimResize`).
 use super::{Attempt, Operation};
-use crate::resources;
+use crate::resources::{self, amount};
 use crate::status::ApiError;
-use orlop_api::quantity::Amount;
 use serde_json::Value;
 
 pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
@@ -30,10 +29,7 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
 }
 
 fn grows(new: &Value, old: &Value) -> bool {
-    let size = |claim: &Value| -> Option<Amount> {
-        let text = claim.pointer("/spec/resources/requests/storage")?.as_str()?;
-        text.parse().ok()
-    };
+    let size = |claim: &Value| amount(&claim["spec"]["resources"]["requests"]["storage"]);
     match (size(new), size(old)) {
         (Some(new), Some(old)) => new.compare(old).is_gt(),
         _ => false,

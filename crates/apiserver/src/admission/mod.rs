@@ -48,7 +48,7 @@ pub use hooks::Hooks;
 pub use plugin::{Chain, UnknownPlugin};
 
 use crate::status::ApiError;
-use plugin::{Mutating, Plugin};
+use plugin::{ADMIT, Mutating, Plugin, VALIDATE};
 use std::time::Instant;
 
 /// The plugins, in upstream's order, which is that of both phases.
@@ -97,7 +97,7 @@ pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     let (server, operation, began) = (attempt.server, attempt.operation, Instant::now());
     let result = server.admission.mutate(attempt).await;
     let metrics = &server.metrics.admission;
-    metrics.step("admit", operation, result.is_err(), began.elapsed());
+    metrics.step(ADMIT, operation, result.is_err(), began.elapsed());
     result
 }
 
@@ -106,6 +106,6 @@ pub async fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     let began = Instant::now();
     let result = attempt.server.admission.validate(attempt).await;
     let metrics = &attempt.server.metrics.admission;
-    metrics.step("validate", attempt.operation, result.is_err(), began.elapsed());
+    metrics.step(VALIDATE, attempt.operation, result.is_err(), began.elapsed());
     result
 }

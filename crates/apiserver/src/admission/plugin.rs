@@ -3,6 +3,11 @@ use super::attempt::{Attempt, Round};
 use super::{ALWAYS, PLUGINS};
 use crate::status::ApiError;
 use futures::future::BoxFuture;
+use std::time::Instant;
+
+/// The phases, as metrics name them.
+pub const ADMIT: &str = "admit";
+pub const VALIDATE: &str = "validate";
 
 /// Changes the attempt or refuses it.
 pub type Mutate = fn(&mut Attempt<'_>) -> Result<(), ApiError>;
@@ -161,20 +166,32 @@ impl Chain {
     }
 
     async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+        let (metrics, operation) = (&attempt.server.metrics.admission, attempt.operation);
         for plugin in &self.0 {
-            plugin.mutating.run(attempt).await?;
+            if matches!(plugin.mutating, Mutating::Absent) {
+                continue;
+            }
+            let began = Instant::now();
+            let result = plugin.mutating.run(attempt).await;
+            metrics.plugin(plugin.name, ADMIT, operation, result.is_err(), began.elapsed());
+            result?;
         }
         Ok(())
     }
 
     /// Passes an attempt through the validating phase: the object is as it will be stored.
     pub async fn validate(&self, attempt: &Attempt<'_>) -> Result<(), ApiError> {
+        let metrics = &attempt.server.metrics.admission;
         for plugin in &self.0 {
-            match plugin.validating {
-                Validating::Absent => {}
-                Validating::Pure(plugin) => plugin(attempt)?,
-                Validating::Asks(plugin) => plugin(attempt).await?,
-            }
+            let began = Instant::now();
+            let result = match plugin.validating {
+                Validating::Absent => continue,
+                Validating::Pure(plugin) => plugin(attempt),
+                Validating::Asks(plugin) => plugin(attempt).await,
+            };
+            let (rejected, took) = (result.is_err(), began.elapsed());
+            metrics.plugin(plugin.name, VALIDATE, attempt.operation, rejected, took);
+            result?;
         }
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! The task that keeps the cache equal to the store.
 //!
 //! Listens to one watch over every key, applies whole revisions, and so also knows how far the store
-//! is when other keys change. When the watch ends it reads everything again and goes on.
+//! is when other keys change. When the watch ends it goes on where it was; if the store has forgotten what came
+//! after that, it reads everything again.
+use super::recall::recall;
 use super::state::Applied;
 use super::{Cache, Object, StorageId};
-use crate::custom::DEFINITIONS;
-use crate::resources::ROOT;
+use crate::custom::{DEFINITIONS, Renewal};
+use crate::resources::{ROOT, Resource};
 use orlop_store::{
     EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream,
 };
@@ -80,14 +82,45 @@ fn read(cache: &Cache, kvs: &[KeyValue]) -> Vec<(StorageId, Object)> {
 
 fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
     let (id, resource, key) = cache.locate(kv.key.as_str()?)?;
+    Some((id, read_version(resource, key, kv)?))
+}
+
+/// The object that a stored value is.
+pub(super) fn read_version(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Object> {
     let created = kv.create_revision == kv.mod_revision;
     match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
-        Ok(object) => Some((id, object)),
+        Ok(object) => Some(object),
         Err(error) => {
             tracing::error!(key = %kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
             None
         }
     }
+}
+
+/// Reads what was before everything was read, while others go on.
+fn look_back(cache: &Arc<Cache>, store: &Arc<dyn Store>) {
+    let (cache, store, loaded) = (cache.clone(), store.clone(), cache.loaded());
+    tokio::spawn(async move { recall(&cache, &store, loaded).await });
+}
+
+/// Goes on with the changes that follow what has been applied.
+async fn resume(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
+    let applied = cache.revision();
+    if store.status().await?.revision.0 < applied {
+        // It is another one, or an older state of it.
+        return fill_anew(cache, store).await;
+    }
+    let request = WatchRequest::prefix("", Some(Revision(applied + 1)));
+    match store.watch(request).await {
+        Err(StoreError::Compacted { .. }) => fill_anew(cache, store).await,
+        answer => answer,
+    }
+}
+
+async fn fill_anew(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
+    let watch = fill(cache, store).await?;
+    look_back(cache, store);
+    Ok(watch)
 }
 
 /// Applies the watch's batches until `shutdown`.
@@ -97,34 +130,45 @@ pub async fn run(
     mut watch: WatchStream,
     shutdown: CancellationToken,
 ) -> Gone {
+    look_back(&cache, &store);
     loop {
         let batch = tokio::select! {
             batch = watch.recv() => batch,
             () = shutdown.cancelled() => return Gone,
         };
-        match batch {
-            Some(Ok(batch)) => apply(&cache, batch),
-            ended => {
-                match ended {
-                    Some(Err(StoreError::Closed)) => return Gone,
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "the store's watch ended; reading everything again")
-                    }
-                    _ => tracing::debug!("the store's watch was closed; reading everything again"),
+        let ended = match batch {
+            Some(Ok(batch)) => {
+                for resource in apply(&cache, batch) {
+                    read_again(&cache, &store, resource).await;
                 }
-                watch = loop {
-                    match fill(&cache, &store).await {
-                        Ok(watch) => break watch,
-                        Err(StoreError::Closed) => return Gone,
-                        Err(error) => tracing::warn!(%error, "the store cannot be read; trying again"),
-                    }
-                    tokio::select! {
-                        () = tokio::time::sleep(RETRY_PAUSE) => {}
-                        () = shutdown.cancelled() => return Gone,
-                    }
-                };
+                continue;
             }
+            ended => ended,
+        };
+        let mut forgotten = false;
+        match ended {
+            Some(Err(StoreError::Closed)) => return Gone,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the store's watch ended; opening another");
+                forgotten = matches!(error, StoreError::Compacted { .. });
+            }
+            _ => tracing::debug!("the store's watch was closed; opening another"),
         }
+        watch = loop {
+            let opened = match forgotten {
+                true => fill_anew(&cache, &store).await,
+                false => resume(&cache, &store).await,
+            };
+            match opened {
+                Ok(watch) => break watch,
+                Err(StoreError::Closed) => return Gone,
+                Err(error) => tracing::warn!(%error, "the store cannot be read; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                () = shutdown.cancelled() => return Gone,
+            }
+        };
     }
 }
 
@@ -135,24 +179,40 @@ fn definition(key: &str) -> Option<&str> {
         .strip_prefix('/')
 }
 
-/// Serves what a definition declares, before anything that relies on it is applied.
-fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) {
+/// Serves what a definition declares, before anything that relies on it is applied. Answers a resource whose objects
+/// have to be read from the store again.
+fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) -> Option<&'static Resource> {
     let Some(stored) = stored else {
-        return cache.custom().remove(name);
+        cache.custom().remove(name);
+        return None;
     };
     // One that cannot be read is reported where it is put into the cache.
-    if let Ok(crd) = serde_json::from_slice(stored)
-        && let Some((resource, renewed)) = cache.custom().put(&crd)
-    {
-        cache.declare(resource);
-        if renewed {
-            cache.renew(resource);
-        }
+    let crd = serde_json::from_slice(stored).ok()?;
+    let (resource, renewal) = cache.custom().put(&crd)?;
+    cache.declare(resource);
+    if renewal != Renewal::Needless {
+        cache.renew(resource);
+    }
+    (renewal == Renewal::OfStored).then_some(resource)
+}
+
+/// Reads the objects of a resource as they are stored: in the cache they have defaults that its schema no longer has.
+async fn read_again(cache: &Cache, store: &Arc<dyn Store>, resource: &Resource) {
+    let prefix = format!("{ROOT}{}/", resource.storage);
+    match store.range(RangeRequest::prefix(prefix)).await {
+        Ok(found) => cache.refresh(read(cache, &found.kvs)),
+        Err(error) => tracing::warn!(
+            %error,
+            resource = resource.plural,
+            "the store cannot be read; objects have defaults that their schema had before"
+        ),
     }
 }
 
-fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
+/// Applies the changes of a batch. Answers the resources whose objects have to be read from the store again.
+fn apply(cache: &Cache, batch: orlop_store::WatchBatch) -> Vec<&'static Resource> {
     let mut changes = Vec::with_capacity(batch.events.len());
+    let mut changed_schemas = Vec::new();
     for event in batch.events {
         let Some((id, resource, key)) = event.kv.key.as_str().and_then(|key| cache.locate(key)) else {
             continue;
@@ -160,7 +220,7 @@ fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
         let kv = &event.kv;
         if let Some(name) = kv.key.as_str().and_then(definition) {
             let is_put = event.kind == EventKind::Put;
-            follow(cache, name, is_put.then_some(&kv.value));
+            changed_schemas.extend(follow(cache, name, is_put.then_some(&kv.value)));
         }
         match event.kind {
             EventKind::Delete => changes.push((
@@ -171,15 +231,11 @@ fn apply(cache: &Cache, batch: orlop_store::WatchBatch) {
                 },
             )),
             EventKind::Put => {
-                let created = kv.create_revision == kv.mod_revision;
-                match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
-                    Ok(object) => changes.push((id, Applied::Put(object))),
-                    Err(error) => {
-                        tracing::error!(key = %kv.key, %error, "a stored object is unreadable and stays hidden; delete its key in the store");
-                    }
-                }
+                let object = read_version(resource, key, kv);
+                changes.extend(object.map(|object| (id, Applied::Put(object))));
             }
         }
     }
     cache.apply(changes, batch.revision.0);
+    changed_schemas
 }

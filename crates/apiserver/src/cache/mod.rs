@@ -2,10 +2,12 @@
 //!
 //! One task ([`feed`]) listens to the store and is the only writer. Readers take snapshots of shared
 //! pointers; watchers pull from a ring at their own pace, so a slow one delays nobody: it is told 410
-//! when the ring has moved past it.
+//! when the ring has moved past it. What happened before the start is read from the store's history
+//! ([`recall`]): a watch goes on where it was over a restart.
 mod feed;
 mod labels;
 mod object;
+mod recall;
 mod ring;
 mod skim;
 mod state;

@@ -52,8 +52,8 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    #[cfg(test)]
-    fn starting_at(revision: u64) -> Self {
+    /// One that knows what happens after `revision`.
+    pub fn starting_at(revision: u64) -> Self {
         Self {
             oldest: revision,
             ..Self::default()
@@ -62,7 +62,8 @@ impl Ring {
 
     /// Forgets everything and goes on from `revision`; readers of before are told.
     pub fn restart(&mut self, revision: u64) {
-        self.first = self.end() + 1;
+        // Positions are left free for what `precede` puts in front.
+        self.first = self.end() + 1 + RING_CHANGES_MAX as u64;
         self.changes.clear();
         self.bytes = 0;
         self.oldest = revision;
@@ -78,6 +79,26 @@ impl Ring {
                 self.oldest = gone.object.revision;
                 self.first += 1;
             }
+        }
+    }
+
+    /// Puts what happened up to `revision`, where this ring was restarted, before its first change, as far as there is
+    /// room: nothing that is there makes room for what is older.
+    pub fn precede(&mut self, mut past: Self, revision: u64) {
+        if self.oldest != revision {
+            // It has moved on meanwhile: there would be a gap.
+            return;
+        }
+        self.oldest = past.oldest;
+        while let Some(change) = past.changes.pop_back() {
+            let bytes = self.bytes + change.size();
+            if self.changes.len() == RING_CHANGES_MAX || bytes > RING_BYTES_MAX {
+                self.oldest = change.object.revision;
+                return;
+            }
+            self.bytes = bytes;
+            self.first -= 1;
+            self.changes.push_front(change);
         }
     }
 
@@ -141,6 +162,55 @@ mod tests {
         let seen: Vec<u64> = ring.read(at).unwrap().iter().map(|c| c.object.revision).collect();
         assert_eq!(seen, [13, 13, 20]);
         assert_eq!(ring.position_after(99).unwrap(), ring.end());
+    }
+
+    fn past(since: u64, revisions: std::ops::RangeInclusive<u64>) -> Ring {
+        let mut ring = Ring::starting_at(since);
+        revisions.for_each(|revision| ring.push(change(revision)));
+        ring
+    }
+
+    fn seen_after(ring: &Ring, revision: u64) -> Result<Vec<u64>, Expired> {
+        let mut position = ring.position_after(revision)?;
+        let mut seen = Vec::new();
+        while position < ring.end() {
+            let batch = ring.read(position)?;
+            position += batch.len() as u64;
+            seen.extend(batch.iter().map(|change| change.object.revision));
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn what_was_before_the_start_comes_before_what_follows() {
+        let mut ring = Ring::default();
+        ring.restart(20);
+        ring.push(change(21));
+        let reader = ring.position_after(20).unwrap();
+        assert!(ring.position_after(15).is_err());
+        ring.precede(past(12, 13..=20), 20);
+        assert_eq!(seen_after(&ring, 18).unwrap(), [19, 20, 21]);
+        assert_eq!(seen_after(&ring, 12).unwrap().len(), 9);
+        assert_eq!(ring.position_after(11), Err(Expired { oldest: 12 }));
+        // Who reads already is where it was.
+        assert_eq!(ring.read(reader).unwrap()[0].object.revision, 21);
+    }
+
+    #[test]
+    fn the_past_takes_the_room_that_is_left() {
+        let many = RING_CHANGES_MAX as u64;
+        let mut ring = Ring::default();
+        ring.restart(2 * many);
+        (1..=10).for_each(|more| ring.push(change(2 * many + more)));
+        ring.precede(past(many, many + 1..=2 * many), 2 * many);
+        assert_eq!(seen_after(&ring, many + 10).unwrap().len() as u64, many);
+        assert_eq!(ring.position_after(many + 9), Err(Expired { oldest: many + 10 }));
+        // One that has forgotten something since has no place for it.
+        let mut ring = Ring::default();
+        ring.restart(5);
+        (6..=6 + many).for_each(|revision| ring.push(change(revision)));
+        ring.precede(past(0, 1..=5), 5);
+        assert_eq!(ring.position_after(5), Err(Expired { oldest: 6 }));
     }
 
     /// W07: what has left the ring is refused, never skipped.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
 
 /// Names the storage of one resource inside the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StorageId(pub(super) usize);
 
 /// Objects of one resource at one revision.
@@ -40,6 +40,8 @@ struct Storage {
 
 struct State {
     revision: u64,
+    /// The revision that everything was read at.
+    loaded: u64,
     storages: Vec<Storage>,
     by_prefix: HashMap<&'static str, StorageId>,
 }
@@ -49,6 +51,8 @@ pub struct Cache {
     state: RwLock<State>,
     /// The store's revision that has been applied.
     revision: watch::Sender<u64>,
+    /// The revision of the last start before which everything is known that will be known.
+    recalled: watch::Sender<u64>,
     custom: Registry,
 }
 
@@ -57,10 +61,12 @@ impl Cache {
         let cache = Self {
             state: RwLock::new(State {
                 revision: 0,
+                loaded: 0,
                 storages: Vec::new(),
                 by_prefix: HashMap::new(),
             }),
             revision: watch::Sender::new(0),
+            recalled: watch::Sender::new(0),
             custom: Registry::default(),
         };
         for resource in resources::all().iter().filter(|r| r.owns_storage()) {
@@ -102,6 +108,19 @@ impl Cache {
     pub(super) fn renew(&self, resource: &Resource) {
         if let Some(id) = self.storage(resource) {
             self.state.write().storages[id.0].renew();
+        }
+    }
+
+    /// Puts objects in the place of the same versions of them that were read otherwise. That is no change of theirs:
+    /// nobody is told.
+    pub(super) fn refresh(&self, objects: Vec<(StorageId, Object)>) {
+        let mut state = self.state.write();
+        for (id, object) in objects {
+            if let Some(present) = state.storages[id.0].objects.get_mut(&object.key)
+                && present.revision == object.revision
+            {
+                *present = Arc::new(object);
+            }
         }
     }
 
@@ -281,9 +300,46 @@ impl Cache {
         (snapshot, storage.ring.end())
     }
 
-    /// Where a watch that has seen `revision` continues.
-    pub fn position_after(&self, id: StorageId, revision: u64) -> Result<u64, Expired> {
+    /// Where a watch that has seen `revision` continues. Soon after a start it waits for what was before that.
+    pub async fn position_after(&self, id: StorageId, revision: u64) -> Result<u64, Expired> {
+        let (position, loaded) = {
+            let state = self.state.read();
+            (state.storages[id.0].ring.position_after(revision), state.loaded)
+        };
+        if position.is_ok() {
+            return position;
+        }
+        let mut recalled = self.recalled.subscribe();
+        // The sender lives as long as the cache.
+        let _ = recalled.wait_for(|recalled| *recalled >= loaded).await;
         self.state.read().storages[id.0].ring.position_after(revision)
+    }
+
+    /// Puts what happened before `loaded`, the revision that everything was read at, in front of what has happened
+    /// since. With nothing, it remains unknown.
+    pub(super) fn recall(&self, past: HashMap<StorageId, Ring>, loaded: u64) {
+        let mut state = self.state.write();
+        if state.loaded == loaded {
+            for (id, past) in past {
+                state.storages[id.0].ring.precede(past, loaded);
+            }
+        }
+        drop(state);
+        self.recalled.send_if_modified(|recalled| {
+            let grew = loaded > *recalled;
+            *recalled = loaded.max(*recalled);
+            grew
+        });
+    }
+
+    /// The revision that everything was read at.
+    pub(super) fn loaded(&self) -> u64 {
+        self.state.read().loaded
+    }
+
+    /// The storages there are.
+    pub(super) fn storages(&self) -> impl Iterator<Item = StorageId> + use<> {
+        (0..self.state.read().storages.len()).map(StorageId)
     }
 
     /// A batch of the changes that a watch has to look at, and the revision the cache had when they were read.
@@ -339,6 +395,7 @@ impl Cache {
     pub(super) fn load(&self, objects: Vec<(StorageId, Object)>, revision: u64) {
         let mut state = self.state.write();
         state.revision = revision;
+        state.loaded = revision;
         for storage in &mut state.storages {
             storage.objects.clear();
             storage.by_node.clear();

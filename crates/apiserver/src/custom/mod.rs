@@ -26,7 +26,7 @@ pub use columns::Columns;
 pub use conversion::{Converted, converted, in_form, one_in_form};
 pub use declare::schema_path;
 pub use names::{initial_status, is_established};
-pub use registry::{DEFINITIONS, Registry};
+pub use registry::{DEFINITIONS, Registry, Renewal};
 pub use stored::read as read_stored;
 
 use crate::resources::Resource;

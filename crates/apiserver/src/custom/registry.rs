@@ -25,8 +25,8 @@ pub struct Registry {
 
 impl Registry {
     /// Takes a definition as it is now; answers the resource whose form its objects are stored in, if they are to
-    /// be kept, and whether its schemas are others than before.
-    pub fn put(&self, crd: &Value) -> Option<(&'static Resource, bool)> {
+    /// be kept, and how they are to be read anew.
+    pub fn put(&self, crd: &Value) -> Option<(&'static Resource, Renewal)> {
         let name = crd["metadata"]["name"].as_str().unwrap_or_default();
         let declared = if is_established(crd) {
             declare(crd).unwrap_or_else(|errors| {
@@ -112,17 +112,32 @@ impl Registry {
     }
 }
 
-/// The resource of a version, and whether it is one from before that has other defaults now.
-fn kept_or_settled(before: &[Version], version: Declared) -> (&'static Resource, bool) {
+/// What a change of a definition means for the objects that were read under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Nothing.
+    Needless,
+    /// They get what the schema gives them now.
+    OfCached,
+    /// The same, and they may have what it gave them before, which nobody has stored.
+    OfStored,
+}
+
+/// The resource of a version, and what has changed if it is one from before.
+fn kept_or_settled(before: &[Version], version: Declared) -> (&'static Resource, Renewal) {
     match before.iter().find(|b| same(b.resource, &version.resource)) {
         Some(kept) => {
             let definition = version.definition;
-            let changed = |custom: &Custom| custom.definition().schemas_differ(&definition);
-            let renewed = kept.resource.custom.is_some_and(changed);
+            let was = kept.resource.custom.map(Custom::definition);
+            let renewal = match was {
+                Some(was) if was.schemas_differ(&definition) && was.fills => Renewal::OfStored,
+                Some(was) if was.schemas_differ(&definition) => Renewal::OfCached,
+                _ => Renewal::Needless,
+            };
             replace(kept.resource, definition);
-            (kept.resource, renewed)
+            (kept.resource, renewal)
         }
-        None => (settle(version), false),
+        None => (settle(version), Renewal::Needless),
     }
 }
 

@@ -1,11 +1,15 @@
 //! EncryptionConfiguration (apiserver.config.k8s.io/v1): which resource is sealed by whom.
+use super::kms::Kms;
 use super::provider::{Key, Provider, Providers};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use orlop_api::wire;
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How long a plugin is waited for if nothing else is said; upstream's.
+const KMS_TIMEOUT: Duration = Duration::from_secs(3);
 const API_VERSION: &str = "apiserver.config.k8s.io/v1";
 const KIND: &str = "EncryptionConfiguration";
 
@@ -99,6 +103,19 @@ impl Plan {
         Ok(Self(plan))
     }
 
+    /// The plugins that keep keys.
+    pub fn plugins(&self) -> Vec<Arc<Kms>> {
+        let mut found: Vec<Arc<Kms>> = Vec::new();
+        for provider in self.0.iter().flat_map(|(_, providers)| &providers.0) {
+            if let Provider::Kms(kms) = provider
+                && !found.iter().any(|other| Arc::ptr_eq(other, kms))
+            {
+                found.push(kms.clone());
+            }
+        }
+        found
+    }
+
     /// The providers of a resource: those of the entry that names it most closely.
     pub fn providers(&self, group: &str, plural: &str) -> Option<&Arc<Providers>> {
         let ranked = self
@@ -127,7 +144,7 @@ fn providers(list: &Value, at: &str) -> Result<Providers, EncryptionError> {
         let mut members = members.iter();
         let (Some((kind, settings)), None) = (members.next(), members.next()) else {
             return Err(invalid(
-                "a provider has to be exactly one of aescbc, aesgcm, secretbox, identity",
+                "a provider has to be exactly one of aescbc, aesgcm, secretbox, kms, identity",
             ));
         };
         providers.push(match kind.as_str() {
@@ -135,14 +152,10 @@ fn providers(list: &Value, at: &str) -> Result<Providers, EncryptionError> {
             "aescbc" => keys("aescbc", settings, &at)?,
             "aesgcm" => keys("aesgcm", settings, &at)?,
             "secretbox" => keys("secretbox", settings, &at)?,
-            "kms" => {
-                return Err(invalid(
-                    "KMS providers are not built: use aescbc, aesgcm or secretbox",
-                ));
-            }
+            "kms" => Provider::Kms(kms(settings, &format!("{at}.kms"))?),
             _ => {
                 return Err(invalid(
-                    "a provider has to be one of aescbc, aesgcm, secretbox, identity",
+                    "a provider has to be one of aescbc, aesgcm, secretbox, kms, identity",
                 ));
             }
         });
@@ -154,6 +167,45 @@ fn providers(list: &Value, at: &str) -> Result<Providers, EncryptionError> {
         });
     }
     Ok(Providers(providers))
+}
+
+/// Parses a plugin of version 2; upstream has turned the one before off.
+fn kms(settings: &Value, at: &str) -> Result<Arc<Kms>, EncryptionError> {
+    let invalid = |part: &str, why: &str| EncryptionError::Invalid {
+        field: format!("{at}.{part}"),
+        why: why.to_owned(),
+    };
+    let text = |key: &str| settings[key].as_str().unwrap_or_default();
+    if text("apiVersion") != "v2" {
+        return Err(invalid(
+            "apiVersion",
+            "it has to be v2: plugins of v1 are not asked",
+        ));
+    }
+    let name = text("name");
+    if name.is_empty() || name.contains(':') {
+        return Err(invalid("name", "a plugin needs a name, without colons"));
+    }
+    if !settings["cachesize"].is_null() {
+        return Err(invalid("cachesize", "it is not supported in v2"));
+    }
+    let socket = text("endpoint").strip_prefix("unix://").unwrap_or_default();
+    let socket = socket
+        .strip_prefix("/@")
+        .map_or(socket.to_owned(), |name| format!("@{name}"));
+    if socket.is_empty() {
+        return Err(invalid(
+            "endpoint",
+            "it has to be a socket such as unix:///run/kms.sock",
+        ));
+    }
+    let timeout = match settings["timeout"].as_str() {
+        None => KMS_TIMEOUT,
+        Some(text) => orlop_api::duration::parse_go_duration(text)
+            .filter(|timeout| !timeout.is_zero())
+            .ok_or_else(|| invalid("timeout", "it has to be a duration above zero, such as 3s"))?,
+    };
+    Ok(Kms::new(name, &socket, timeout))
 }
 
 fn keys(kind: &'static str, settings: &Value, at: &str) -> Result<Provider, EncryptionError> {
@@ -216,6 +268,7 @@ mod tests {
         let kind = |group: &str, plural: &str| match &plan.providers(group, plural).unwrap().0[0] {
             Provider::Identity => "identity",
             Provider::Keys { kind, .. } => kind,
+            Provider::Kms(_) => "kms",
         };
         for (group, plural, expected) in [
             ("", "secrets", "aescbc"),
@@ -246,8 +299,20 @@ mod tests {
                 "resources[0].providers: at least one provider is required",
             ),
             (
-                "- resources: [secrets]\n  providers: [{kms: {name: k}}]",
-                "resources[0].providers[0]: KMS providers are not built: use aescbc, aesgcm or secretbox",
+                "- resources: [secrets]\n  providers: [{kms: {name: k, endpoint: 'unix:///k'}}]",
+                "resources[0].providers[0].kms.apiVersion: it has to be v2: plugins of v1 are not asked",
+            ),
+            (
+                "- resources: [secrets]\n  providers: [{kms: {apiVersion: v2, name: 'a:b', endpoint: 'unix:///k'}}]",
+                "resources[0].providers[0].kms.name: a plugin needs a name, without colons",
+            ),
+            (
+                "- resources: [secrets]\n  providers: [{kms: {apiVersion: v2, name: k, endpoint: 'tcp://k'}}]",
+                "resources[0].providers[0].kms.endpoint: it has to be a socket such as unix:///run/kms.sock",
+            ),
+            (
+                "- resources: [secrets]\n  providers: [{kms: {apiVersion: v2, name: k, endpoint: 'unix:///k', timeout: 0s}}]",
+                "resources[0].providers[0].kms.timeout: it has to be a duration above zero, such as 3s",
             ),
             (
                 "- resources: [secrets]\n  providers: [{aescbc: {keys: [{name: a, secret: AAAA}]}}]",

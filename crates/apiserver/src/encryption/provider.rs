@@ -5,7 +5,9 @@
 //! | `aescbc` | `k8s:enc:aescbc:v1:KEY:`, 16 bytes of initialisation vector, AES-CBC with PKCS #7 padding |
 //! | `aesgcm` | `k8s:enc:aesgcm:v1:KEY:`, 12 bytes of nonce, AES-GCM that authenticates the object's key in the store too |
 //! | `secretbox` | `k8s:enc:secretbox:v1:KEY:`, 24 bytes of nonce, NaCl's secretbox |
+//! | `kms` | `k8s:enc:kms:v2:NAME:`, a message with the value and what a plugin needs to open its key (see [`super::kms`]) |
 //! | `identity` | the value itself |
+use super::kms::Kms;
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockDecryptMut, BlockEncryptMut, KeyIvInit};
 use aes::{Aes128, Aes192, Aes256};
@@ -14,6 +16,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, AesGcm};
 use crypto_secretbox::XSalsa20Poly1305;
 use rand::RngCore;
+use std::sync::Arc;
 
 /// What every sealed value begins with.
 const SEALED: &[u8] = b"k8s:enc:";
@@ -60,6 +63,7 @@ enum GcmKey {
 pub enum Provider {
     Identity,
     Keys { kind: &'static str, keys: Vec<Key> },
+    Kms(Arc<Kms>),
 }
 
 impl Key {
@@ -174,6 +178,7 @@ impl Provider {
         match self {
             Self::Identity => String::new(),
             Self::Keys { kind, .. } => format!("k8s:enc:{kind}:v1:"),
+            Self::Kms(kms) => kms.prefix().to_owned(),
         }
     }
 
@@ -187,6 +192,7 @@ impl Provider {
                 sealed.extend_from_slice(&key.seal(value, place)?);
                 Some(sealed)
             }
+            Self::Kms(kms) => kms.seal(value, place),
         }
     }
 
@@ -202,6 +208,10 @@ impl Provider {
                 });
                 Some(opened.ok_or(Unopened::Key(kind)))
             }
+            Self::Kms(kms) => {
+                let rest = stored.strip_prefix(kms.prefix().as_bytes())?;
+                Some(kms.open(rest, place))
+            }
         }
     }
 }
@@ -213,6 +223,14 @@ impl Providers {
     /// A value as it is to be stored at `place`; `None` if the first provider has no key that works.
     pub fn seal(&self, value: &[u8], place: &[u8]) -> Option<Vec<u8>> {
         self.0.first()?.seal(value, place)
+    }
+
+    /// The plugin that has to have told the key of a stored value, and what it needs for that.
+    pub fn asked<'v>(&self, stored: &'v [u8]) -> Option<(&Arc<Kms>, &'v [u8])> {
+        self.0.iter().find_map(|provider| match provider {
+            Provider::Kms(kms) => Some((kms, stored.strip_prefix(kms.prefix().as_bytes())?)),
+            _ => None,
+        })
     }
 
     /// A stored value, and whether it would be stored otherwise now.

@@ -5,8 +5,8 @@ use crate::resources::{self, ROOT};
 use async_trait::async_trait;
 use bytes::Bytes;
 use orlop_store::{
-    EventKind, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, RangeResponse, Revision, Store,
-    StoreError, StoreStatus, Txn, TxnResponse, WatchBatch, WatchRequest, WatchStream,
+    EventKind, Key, KeyValue, Layer, Op, OpResponse, RangeRequest, RangeResponse, Store, StoreError, Txn,
+    TxnResponse, WatchBatch, WatchRequest, WatchStream,
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -25,6 +25,11 @@ impl Sealed {
         Self { store, encryption }
     }
 
+    /// Health checks of those who keep keys.
+    pub fn health(&self) -> Vec<(String, bool)> {
+        self.encryption.health()
+    }
+
     /// Whether the value of a key would be stored otherwise now, although nothing in it changes: it was sealed with a key
     /// that is no longer the first, or by nobody.
     ///
@@ -39,6 +44,7 @@ impl Sealed {
         let Some(kv) = found.kvs.first() else {
             return Ok(false);
         };
+        learn(&plan, [kv]).await?;
         let opened = providers.open(&kv.value, key.as_bytes());
         Ok(opened.is_ok_and(|(_, stale)| stale))
     }
@@ -59,6 +65,24 @@ fn resource_of(key: &[u8]) -> Option<(&str, &str)> {
     let (group, rest) = rest.split_once('/')?;
     let (plural, _) = rest.split_once('/')?;
     group.contains('.').then_some((group, plural))
+}
+
+/// Has plugins tell the keys of values, as far as they are not known.
+///
+/// # Errors
+/// One doesn't: what cannot be opened now is not to be taken for damaged.
+async fn learn(plan: &Plan, kvs: impl IntoIterator<Item = &KeyValue>) -> Result<(), StoreError> {
+    for kv in kvs {
+        let providers = resource_of(kv.key.as_ref()).and_then(|(g, p)| plan.providers(g, p));
+        let Some((plugin, stored)) = providers.and_then(|providers| providers.asked(&kv.value)) else {
+            continue;
+        };
+        plugin.learn(stored).await.map_err(|error| StoreError::Sealed {
+            key: kv.key.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(())
 }
 
 /// Opens a value in place. One that cannot be opened stays as it is, which nobody takes for an object.
@@ -116,6 +140,26 @@ fn open_all(plan: &Plan, answer: &mut TxnResponse) {
     }
 }
 
+/// The values that a transaction answers.
+fn answered(answer: &TxnResponse) -> Vec<&KeyValue> {
+    let mut found = Vec::new();
+    for response in &answer.responses {
+        match response {
+            OpResponse::Put { previous } => found.extend(previous),
+            OpResponse::Delete { previous } => found.extend(previous),
+            OpResponse::Range(range) => found.extend(&range.kvs),
+            OpResponse::Txn(inner) => found.extend(answered(inner)),
+        }
+    }
+    found
+}
+
+/// The values that a batch brings.
+fn brought(batch: &WatchBatch) -> impl Iterator<Item = &KeyValue> {
+    let events = batch.events.iter();
+    events.flat_map(|event| std::iter::once(&event.kv).chain(&event.previous))
+}
+
 fn open_batch(plan: &Plan, batch: &mut WatchBatch) {
     for event in &mut batch.events {
         if event.kind == EventKind::Put {
@@ -128,10 +172,15 @@ fn open_batch(plan: &Plan, batch: &mut WatchBatch) {
 }
 
 #[async_trait]
-impl Store for Sealed {
+impl Layer for Sealed {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
         let mut answer = self.store.range(request).await?;
         let plan = self.encryption.plan();
+        learn(&plan, &answer.kvs).await?;
         answer.kvs.iter_mut().for_each(|kv| open(&plan, kv));
         Ok(answer)
     }
@@ -140,6 +189,7 @@ impl Store for Sealed {
         let plan = self.encryption.plan();
         seal_all(&plan, &mut txn)?;
         let mut answer = self.store.txn(txn).await?;
+        learn(&plan, answered(&answer)).await?;
         open_all(&plan, &mut answer);
         Ok(answer)
     }
@@ -151,35 +201,20 @@ impl Store for Sealed {
         // Ends with either of the two.
         tokio::spawn(async move {
             while let Some(mut batch) = watch.recv().await {
-                if let Ok(batch) = &mut batch {
-                    open_batch(&encryption.plan(), batch);
+                if let Ok(opened) = &mut batch {
+                    let plan = encryption.plan();
+                    match learn(&plan, brought(opened)).await {
+                        Ok(()) => open_batch(&plan, opened),
+                        Err(error) => batch = Err(error),
+                    }
                 }
-                if sender.send(batch).await.is_err() {
+                let over = batch.is_err();
+                if sender.send(batch).await.is_err() || over {
                     return;
                 }
             }
         });
         Ok(receiver)
-    }
-
-    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
-        self.store.lease_grant(ttl_seconds).await
-    }
-
-    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
-        self.store.lease_keep_alive(lease).await
-    }
-
-    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.store.lease_revoke(lease).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
-        self.store.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, StoreError> {
-        self.store.status().await
     }
 }
 

@@ -34,6 +34,15 @@ const START_STEPS: &[&str] = &[
     "poststarthook/kube-apiserver-autoregistration",
     "autoregister-completion",
     "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-openapiv3-controller",
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/aggregator-reload-proxy-client-cert",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/priority-and-fairness-filter",
+    "poststarthook/start-kubernetes-service-cidr-controller",
+    "poststarthook/start-legacy-token-tracking-controller",
+    "poststarthook/storage-object-count-tracker-hook",
 ];
 
 /// Whether a GET on this path would be answered.
@@ -55,7 +64,9 @@ fn split(path: &str) -> Option<(&'static str, &str)> {
 /// Answers if the path is one of health.
 pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Result<Answer, ApiError>> {
     let (endpoint, check) = split(path)?;
-    let names = checks(endpoint);
+    let keys = server.key_checks();
+    let mut names = checks(endpoint);
+    names.extend(keys.iter().map(|(name, _)| name.as_str()));
     let excluded: Vec<&str> = query.all("exclude").collect();
     let is_due = |name: &&&str| match check {
         "" => !excluded.contains(*name),
@@ -65,6 +76,7 @@ pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Res
     let state = State {
         store: !asks || store_answers(server).await,
         running: !server.shutdown.is_cancelled(),
+        keys: &keys,
     };
     if !check.is_empty() {
         if !names.contains(&check) {
@@ -112,7 +124,7 @@ pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Res
     Some(Ok(Answer::text(StatusCode::OK, "ok")))
 }
 
-fn checks(endpoint: &str) -> Vec<&'static str> {
+fn checks<'n>(endpoint: &str) -> Vec<&'n str> {
     let mut names = ALWAYS.to_vec();
     if endpoint == "readyz" {
         names.extend(READY_ONLY);
@@ -123,17 +135,19 @@ fn checks(endpoint: &str) -> Vec<&'static str> {
 
 /// What checks are about.
 #[derive(Clone, Copy)]
-struct State {
+struct State<'k> {
     store: bool,
     running: bool,
+    /// Of those who keep keys.
+    keys: &'k [(String, bool)],
 }
 
-impl State {
+impl State<'_> {
     fn passes(self, check: &str) -> bool {
         match check {
             "shutdown" => self.running,
             check if STORE.contains(&check) => self.store,
-            _ => true,
+            check => self.keys.iter().all(|(name, well)| *well || name != check),
         }
     }
 }

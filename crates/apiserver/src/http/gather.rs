@@ -1,6 +1,7 @@
 //! Bodies on their way to a socket: a list goes out from the cache's own buffers, without being put together before it
 //! is encrypted.
 use super::Body;
+use super::idle::Running;
 use crate::cache::Object;
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
@@ -148,8 +149,20 @@ impl Buf for Chunk {
     }
 }
 
-/// A [`Body`] whose lists are not put together.
-pub struct Gathered(pub Body);
+/// A [`Body`] whose lists are not put together. Its request runs until it has been sent.
+pub struct Gathered {
+    body: Body,
+    _running: Running,
+}
+
+impl Gathered {
+    pub fn new(body: Body, running: Running) -> Self {
+        Self {
+            body,
+            _running: running,
+        }
+    }
+}
 
 impl http_body::Body for Gathered {
     type Data = Chunk;
@@ -159,7 +172,7 @@ impl http_body::Body for Gathered {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, io::Error>>> {
-        match &mut self.get_mut().0 {
+        match &mut self.get_mut().body {
             Body::List(list) => list
                 .poll_chunk(cx)
                 .map(|chunk| chunk.map(|chunk| Ok(Frame::data(Chunk::List(chunk))))),
@@ -170,11 +183,11 @@ impl http_body::Body for Gathered {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 

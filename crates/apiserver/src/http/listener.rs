@@ -1,13 +1,17 @@
 //! The secure port: TLS connections, each with the identity its client certificate proves.
 use super::gather::Gathered;
+use super::idle::Activity;
 use super::pipeline::{Caller, Upload, handle};
 use crate::ApiServer;
 use crate::authn;
+use http::Version;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rand::Rng;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +26,8 @@ const HEADER_TIME_MAX: Duration = Duration::from_secs(32);
 const STREAMS_MAX: u32 = 250;
 /// What a connection of HTTP/1.1 buffers either way: two frames of a list, and so much of a request's head.
 const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
+/// A client that is told to leave has so long to say that it has heard it.
+const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// What is still being answered at shutdown gets this long.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// Pause after the system refuses a connection (it is out of file descriptors).
@@ -83,15 +89,22 @@ async fn connection(
     let chain = stream.get_ref().1.peer_certificates();
     let identity = server.authentication.of_connection(chain, &server.metrics);
     let source = Some(peer.ip());
+    let activity = Activity::new();
+    let kept = server.connections;
+    let asked = activity.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let (server, identity) = (server.clone(), identity.clone());
+        let (server, identity, running) = (server.clone(), identity.clone(), asked.begin());
+        let chance = server.connections.goaway_chance;
+        if chance > 0.0 && request.version() == Version::HTTP_2 && rand::rng().random_bool(chance) {
+            asked.leave();
+        }
         // Boxed, so that a stream that is answered without end, such as a watch, doesn't keep room for what led to it.
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let user = authn::authenticate(&server, &identity, &parts.headers).await;
             let caller = Caller { user, source };
             let answer = handle(server, caller, parts, Upload::of(body)).await;
-            Ok::<_, Infallible>(answer.map(Gathered))
+            Ok::<_, Infallible>(answer.map(|body| Gathered::new(body, running)))
         })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -112,5 +125,22 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = activity.outlived(kept.idle_max) => {
+            connection.as_mut().graceful_shutdown();
+            leave(connection, &activity).await
+        }
+    }
+}
+
+/// Lets a connection end that was told to: it is dropped when its client says nothing to that, once everything has been
+/// answered.
+async fn leave<C>(connection: Pin<&mut C>, activity: &Activity) -> Result<(), ConnectionError>
+where
+    C: Future<Output = Result<(), ConnectionError>>,
+{
+    activity.ended();
+    tokio::select! {
+        ended = connection => ended,
+        () = activity.idle(GOODBYE_TIME) => Ok(()),
     }
 }

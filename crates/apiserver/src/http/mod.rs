@@ -3,6 +3,7 @@ mod body;
 mod compression;
 mod exchange;
 mod gather;
+mod idle;
 mod listener;
 mod pipeline;
 mod respond;
@@ -11,6 +12,7 @@ pub mod switch;
 pub mod websocket;
 
 pub use body::{Body, ListBody};
+pub use idle::ConnectionConfig;
 pub use listener::{ServeError, serve};
 pub use respond::{Answer, response};
 pub use service::InProcess;

@@ -107,7 +107,7 @@ impl Upload {
             Self::Nothing => Ok(Bytes::new()),
             Self::Coming(body) => tokio::time::timeout(within, body)
                 .await
-                .unwrap_or_else(|_| Err(too_late())),
+                .unwrap_or_else(|_| Err(ApiError::too_late())),
         }
     }
 }
@@ -127,10 +127,6 @@ where
             "the request body could not be read: {error}"
         ))),
     }
-}
-
-fn too_late() -> ApiError {
-    ApiError::timeout("request did not complete within the allotted timeout")
 }
 
 /// Answers one request.
@@ -246,7 +242,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
             false => deadline.saturating_sub(began.elapsed()),
         };
         let answer = tokio::time::timeout(left, answer).await;
-        return match answer.unwrap_or_else(|_| Err(too_late())) {
+        return match answer.unwrap_or_else(|_| Err(ApiError::too_late())) {
             Ok(response) => response,
             Err(error) => exchange.refuse(error, &refusal()),
         };
@@ -297,7 +293,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         let left = deadline.saturating_sub(began.elapsed());
         match tokio::time::timeout(left, work).await {
             Ok(result) => result,
-            Err(_) => Ok(Err(too_late())),
+            Err(_) => Ok(Err(ApiError::too_late())),
         }
     };
     let mut response = match result {

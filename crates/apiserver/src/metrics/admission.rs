@@ -79,6 +79,7 @@ pub struct Question<'q> {
 #[derive(Clone)]
 pub struct AdmissionMetrics {
     steps: Durations<Step>,
+    plugins: Durations<Asked>,
     asked: Durations<Asked>,
     answered: Family<Answered, Counter>,
     rejected: Family<Rejected, Counter>,
@@ -89,6 +90,7 @@ impl Default for AdmissionMetrics {
     fn default() -> Self {
         Self {
             steps: Family::new_with_constructor(|| Histogram::new(STEPS.iter().copied())),
+            plugins: Family::new_with_constructor(|| Histogram::new(STEPS.iter().copied())),
             asked: Family::new_with_constructor(|| Histogram::new(WEBHOOKS.iter().copied())),
             answered: Family::default(),
             rejected: Family::default(),
@@ -107,6 +109,11 @@ impl AdmissionMetrics {
             "apiserver_admission_step_admission_duration_seconds",
             "Time that a phase of admission took",
             self.steps.clone(),
+        );
+        registry.register(
+            "apiserver_admission_controller_admission_duration_seconds",
+            "Time that a plugin of admission took",
+            self.plugins.clone(),
         );
         registry.register(
             "apiserver_admission_webhook_admission_duration_seconds",
@@ -138,6 +145,24 @@ impl AdmissionMetrics {
             rejected: text(rejected),
         };
         self.steps.get_or_create(&step).observe(took.as_secs_f64());
+    }
+
+    /// A plugin is through with its part of a phase.
+    pub fn plugin(
+        &self,
+        name: &str,
+        kind: &'static str,
+        operation: Operation,
+        rejected: bool,
+        took: Duration,
+    ) {
+        let plugin = Asked {
+            name: name.to_owned(),
+            r#type: kind,
+            operation: operation.name(),
+            rejected: text(rejected),
+        };
+        self.plugins.get_or_create(&plugin).observe(took.as_secs_f64());
     }
 
     pub fn asked(&self, question: Question<'_>, verdict: Verdict, took: Duration) {

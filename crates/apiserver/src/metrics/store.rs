@@ -2,8 +2,8 @@
 use crate::resources::ROOT;
 use async_trait::async_trait;
 use orlop_store::{
-    CompareResult, CompareTarget, LeaseId, Op, RangeRequest, RangeResponse, Revision, Store, StoreError,
-    StoreStatus, Txn, TxnResponse, WatchRequest, WatchStream,
+    CompareResult, CompareTarget, Layer, Op, RangeRequest, RangeResponse, Revision, Store, StoreError, Txn,
+    TxnResponse,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -72,7 +72,11 @@ fn purpose(txn: &Txn) -> (&'static str, Vec<u8>) {
 }
 
 #[async_trait]
-impl Store for Timed {
+impl Layer for Timed {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
         let (began, key) = (Instant::now(), request.start.clone());
         let operation = if request.end.is_some() { "list" } else { "get" };
@@ -86,30 +90,6 @@ impl Store for Timed {
         let answer = self.store.txn(txn).await;
         self.observe(operation, &key, began);
         answer
-    }
-
-    async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
-        self.store.watch(request).await
-    }
-
-    async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
-        self.store.lease_grant(ttl_seconds).await
-    }
-
-    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
-        self.store.lease_keep_alive(lease).await
-    }
-
-    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.store.lease_revoke(lease).await
-    }
-
-    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
-        self.store.compact(revision).await
-    }
-
-    async fn status(&self) -> Result<StoreStatus, StoreError> {
-        self.store.status().await
     }
 }
 

@@ -7,6 +7,14 @@ use flate2::read::GzDecoder;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 
+/// What upstream says of the fields that every kind has: clients look for the words.
+const CONVENTIONS: &str =
+    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
+const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+const LIST_METADATA: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+
 /// What every object and every list has.
 static META: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let packed = SCHEMAS.iter().find(|(group, ..)| *group == "meta.k8s.io");
@@ -38,21 +46,25 @@ fn schemas(resources: &[&'static Resource]) -> Value {
             |kind: String| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
         let text = |description: &str| json!({"type": "string", "description": description});
         let mut own = custom.definition().schema_text.clone();
-        own["properties"]["apiVersion"] = text("The version of the API that the object is in.");
-        own["properties"]["kind"] = text("The kind of the object.");
+        own["properties"]["apiVersion"] = text(API_VERSION);
+        own["properties"]["kind"] = text(KIND);
         own["properties"]["metadata"] =
-            json!({"description": "Metadata of the object.", "allOf": [reference(&meta("ObjectMeta"))]});
+            json!({"description": METADATA, "allOf": [reference(&meta("ObjectMeta"))]});
         own["x-kubernetes-group-version-kind"] = gvk(resource.kind.to_owned());
         let name = schema(resource);
         let list = json!({
             "type": "object",
-            "description": format!("A list of {} objects.", resource.kind),
+            "description": format!("{0}List is a list of {0}", resource.kind),
             "required": ["items"],
             "properties": {
-                "apiVersion": text("The version of the API that the list is in."),
-                "items": {"type": "array", "items": reference(&name)},
-                "kind": text("The kind of the list."),
-                "metadata": reference(&meta("ListMeta")),
+                "apiVersion": text(API_VERSION),
+                "items": {
+                    "type": "array",
+                    "description": format!("List of {}. More info: {CONVENTIONS}", resource.plural),
+                    "items": reference(&name),
+                },
+                "kind": text(KIND),
+                "metadata": {"description": LIST_METADATA, "allOf": [reference(&meta("ListMeta"))]},
             },
             "x-kubernetes-group-version-kind": gvk(format!("{}List", resource.kind)),
         });

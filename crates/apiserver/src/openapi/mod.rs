@@ -105,8 +105,20 @@ pub async fn answer(
     if asked.is_some_and(|hash| hash != document.hash) {
         return Some(Ok(Answer::Raw(moved(&document.path, &document.hash))));
     }
-    let text = document.text().into_bytes();
-    Some(Ok(Answer::Raw(under_hash(text, &document.hash, asked.is_some()))))
+    let Some(content_type) = wanted(headers, GNOSTIC_V3) else {
+        return Some(Ok(Answer::Raw(nothing_acceptable())));
+    };
+    let mut bytes = document.text().into_bytes();
+    if content_type != JSON {
+        let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        bytes = gnostic::v3::document(&document);
+    }
+    Some(Ok(Answer::Raw(under_hash(
+        bytes,
+        content_type,
+        &document.hash,
+        asked.is_some(),
+    ))))
 }
 
 /// The document of a group-version that another server serves.
@@ -119,7 +131,7 @@ async fn of_another(server: &ApiServer, name: &str, query: &Query) -> Option<Res
     }
     let document = aggregation::schema_document(&server.aggregation, &remote).await;
     Some(match document {
-        Some(document) => under_hash(document.into(), &hash, asked.is_some()),
+        Some(document) => under_hash(document.into(), JSON, &hash, asked.is_some()),
         None => response(StatusCode::SERVICE_UNAVAILABLE, "text/plain", Body::Empty),
     })
 }
@@ -134,9 +146,10 @@ fn moved(path: &str, hash: &str) -> Response<Body> {
 }
 
 /// A document, which may be kept for ever by who `asked` for this very hash.
-fn under_hash(document: Vec<u8>, hash: &str, asked: bool) -> Response<Body> {
-    let mut answer = response(StatusCode::OK, "application/json", Body::from(document));
+fn under_hash(document: Vec<u8>, content_type: &'static str, hash: &str, asked: bool) -> Response<Body> {
+    let mut answer = response(StatusCode::OK, content_type, Body::from(document));
     let headers = answer.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
         headers.insert(ETAG, etag);
     }
@@ -152,23 +165,37 @@ fn under_hash(document: Vec<u8>, hash: &str, asked: bool) -> Response<Body> {
     answer
 }
 
-/// Media types of the older document as protobuf, by the name that clients ask for and the one it is called now.
-const GNOSTIC: [&str; 2] = [
+/// Media types of documents as protobuf, by the name that clients ask for and the one they are called now.
+const GNOSTIC_V2: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 ];
+const GNOSTIC_V3: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+];
+const JSON: &str = "application/json";
+
+/// The form in which a client wants a document, if it can have it.
+fn wanted(headers: &HeaderMap, gnostic: [&'static str; 2]) -> Option<&'static str> {
+    let wanted = accepted(headers);
+    if wanted.is_empty() {
+        return Some(JSON);
+    }
+    wanted.iter().find_map(|range| match range.media {
+        JSON | "application/*" | "*/*" => Some(JSON),
+        media => gnostic.contains(&media).then_some(gnostic[1]),
+    })
+}
+
+fn nothing_acceptable() -> Response<Body> {
+    response(StatusCode::NOT_ACCEPTABLE, "text/plain", Body::Empty)
+}
 
 /// The document of OpenAPI v2, in the form the client wants.
 fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
-    let wanted = accepted(headers);
-    let form = wanted.iter().find_map(|range| match range.media {
-        "application/json" | "application/*" | "*/*" => Some(false),
-        media => GNOSTIC.contains(&media).then_some(true),
-    });
-    let content_type = match form.or(wanted.is_empty().then_some(false)) {
-        None => return response(StatusCode::NOT_ACCEPTABLE, "text/plain", Body::Empty),
-        Some(false) => "application/json",
-        Some(true) => GNOSTIC[1],
+    let Some(content_type) = wanted(headers, GNOSTIC_V2) else {
+        return nothing_acceptable();
     };
     let etag = swagger::etag(server);
     let known = headers
@@ -181,9 +208,9 @@ fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
         response(StatusCode::NOT_MODIFIED, content_type, Body::Empty)
     } else {
         let mut bytes = swagger::text(server, &etag);
-        if content_type != "application/json" {
+        if content_type != JSON {
             let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            bytes = gnostic::document(&document);
+            bytes = gnostic::v2::document(&document);
         }
         response(StatusCode::OK, content_type, bytes.into())
     };

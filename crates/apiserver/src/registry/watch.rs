@@ -112,7 +112,7 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         watcher.after = snapshot.revision;
     } else {
         watcher.after = version;
-        match server.cache.position_after(storage, version) {
+        match server.cache.position_after(storage, version).await {
             Ok(position) => watcher.subscription.look_from(position),
             Err(expired) => watcher.expire(version, expired.oldest),
         }

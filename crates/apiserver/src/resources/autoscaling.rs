@@ -5,7 +5,7 @@
 mod convert;
 
 use super::definition::{Resource, STATUS, View};
-use super::meaning::{fill, items};
+use super::meaning::{amount, fill, items};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
@@ -225,14 +225,12 @@ fn validate_target(target: &Value, member: &str, field: &str) -> Vec<Cause> {
         )),
         _ => {}
     }
-    for amount in ["value", "averageValue"] {
-        let given = target[amount]
-            .as_str()
-            .and_then(|text| text.parse::<orlop_api::quantity::Amount>().ok());
+    for member in ["value", "averageValue"] {
+        let given = amount(&target[member]);
         if given.is_some_and(|given| given.is_zero() || given.is_negative()) {
             causes.push(cause::invalid(
-                &format!("{field}.{amount}"),
-                &target[amount],
+                &format!("{field}.{member}"),
+                &target[member],
                 "must be positive",
             ));
         }

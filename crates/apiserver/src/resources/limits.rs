@@ -1,6 +1,6 @@
 //! What a namespace's objects may use: LimitRanges for each, ResourceQuotas for all together.
 use super::definition::{Resource, STATUS};
-use super::meaning::{fill, items};
+use super::meaning::{amount, fill, items};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
 use orlop_api::names::check_qualified_name;
@@ -56,7 +56,7 @@ type Amounts = BTreeMap<String, Amount>;
 fn amounts(map: &Value) -> Amounts {
     let members = map.as_object().into_iter().flatten();
     members
-        .filter_map(|(name, quantity)| Some((name.clone(), quantity.as_str()?.parse().ok()?)))
+        .filter_map(|(name, quantity)| Some((name.clone(), amount(quantity)?)))
         .collect()
 }
 
@@ -233,7 +233,7 @@ fn validate_quota(quota: &Value) -> Vec<Cause> {
                 "must be a standard resource for quota",
             ));
         }
-        let Some(amount) = quantity.as_str().and_then(|text| text.parse::<Amount>().ok()) else {
+        let Some(amount) = amount(quantity) else {
             continue;
         };
         if amount.is_negative() {

@@ -1,6 +1,7 @@
 //! From JSON trees to typed objects and back, where a rule needs types.
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use orlop_api::defaults;
+use orlop_api::quantity::Amount;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +37,11 @@ pub fn fill(object: &mut Value, key: &str, value: impl FnOnce() -> Value) {
     {
         object.insert(key.to_owned(), value());
     }
+}
+
+/// A quantity; `None` where there is none, or what does not parse (decoding refuses it earlier).
+pub fn amount(quantity: &Value) -> Option<Amount> {
+    quantity.as_str()?.parse().ok()
 }
 
 /// The items of a list; none if it isn't one.

@@ -17,6 +17,7 @@ mod controllerrevisions;
 mod core;
 mod customresourcedefinitions;
 mod daemonsets;
+mod devices;
 mod discovery;
 mod events;
 mod flowcontrol;
@@ -42,7 +43,7 @@ mod webhooks;
 pub(crate) use certificates::{stamp as stamp_decision, validate_approval};
 pub use customresourcedefinitions::FINALIZER;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, api_version};
-pub(crate) use meaning::{edit, fill, read};
+pub(crate) use meaning::{amount, edit, fill, read};
 pub use rules::{NameRule, Rules};
 pub(crate) use validation::metadata as validate_metadata;
 pub(crate) use validation::{keep_resized, pod_resize};
@@ -116,6 +117,10 @@ pub static TABLE: &[Resource] = &[
     leases::LEASES,
     node::RUNTIMECLASSES,
     discovery::ENDPOINTSLICES,
+    devices::DEVICECLASSES,
+    devices::RESOURCECLAIMS,
+    devices::RESOURCECLAIMTEMPLATES,
+    devices::RESOURCESLICES,
     flowcontrol::FLOWSCHEMAS,
     flowcontrol::PRIORITYLEVELCONFIGURATIONS,
     crate::components::COMPONENTSTATUSES,
@@ -195,6 +200,7 @@ mod tests {
                 "coordination.k8s.io",
                 "node.k8s.io",
                 "discovery.k8s.io",
+                "resource.k8s.io",
                 "flowcontrol.apiserver.k8s.io",
                 "metrics.k8s.io",
             ]

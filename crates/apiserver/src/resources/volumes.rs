@@ -1,9 +1,8 @@
 //! Volumes and what asks for them: what they are is settled once.
 use super::definition::{Resource, STATUS};
-use super::meaning::fill;
+use super::meaning::{amount, fill};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
-use orlop_api::quantity::Amount;
 use serde_json::{Value, json};
 
 const RULES: Rules = Rules {
@@ -78,10 +77,6 @@ fn validate_modes(spec: &Value, hint: &str) -> Vec<Cause> {
         causes.push(cause::unsupported("spec.volumeMode", mode, &known));
     }
     causes
-}
-
-fn amount(value: &Value) -> Option<Amount> {
-    value.as_str()?.parse().ok()
 }
 
 fn positive(field: &str, value: &Value) -> Option<Cause> {

@@ -307,6 +307,11 @@ impl ApiError {
         Self::new(504, "Timeout", format!("Timeout: {why}"))
     }
 
+    /// 504 for a request whose time is over.
+    pub fn too_late() -> Self {
+        Self::timeout("request did not complete within the allotted timeout")
+    }
+
     /// 504 for a resourceVersion the server has not reached.
     pub fn future_version(requested: u64, current: u64) -> Self {
         Self::timeout(&format!(
@@ -374,6 +379,7 @@ impl From<StoreError> for ApiError {
                 Self::expired("The resourceVersion for the provided list is too old.")
             }
             StoreError::FutureRevision { requested, current } => Self::future_version(requested.0, current.0),
+            StoreError::Unreachable { .. } => Self::too_late(),
             StoreError::TooLarge { .. } => Self::untyped("etcdserver: request is too large"),
             other => Self::internal(other),
         }

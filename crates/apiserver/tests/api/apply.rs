@@ -283,3 +283,25 @@ async fn creating_by_apply_needs_the_right_to_create() {
         .await
         .ok();
 }
+
+/// P10: what an owner alone has set in the metadata goes without the rest of it.
+#[tokio::test]
+async fn p10_the_last_label_and_the_last_finalizer_of_a_configuration_go() {
+    let admin = Cluster::start().await.admin();
+    let path = format!("{CONFIGMAPS}/c");
+    let with = |metadata: Value| {
+        let mut map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+        map["metadata"]["name"] = json!("c");
+        map
+    };
+    let first =
+        with(json!({"labels": {"a": "b"}, "annotations": {"a": "b"}, "finalizers": ["example.com/f"]}));
+    let made = admin.apply(&path, "fieldManager=m1", first).await.ok();
+    let bare = admin.apply(&path, "fieldManager=m1", with(json!({}))).await.ok();
+    for gone in ["labels", "annotations", "finalizers"] {
+        assert_eq!(bare["metadata"].get(gone), None, "{bare}");
+    }
+    for stays in ["name", "namespace", "uid", "creationTimestamp"] {
+        assert_eq!(bare["metadata"][stays], made["metadata"][stays]);
+    }
+}

@@ -536,4 +536,25 @@ async fn m09_what_was_stored_before_a_default_is_read_with_it() {
     // After a restart as well.
     let again = Cluster::over(store).await.admin();
     assert_eq!(again.get(&path).await.ok()["spec"], expected);
+    // What was never stored goes with its default, and others come with theirs.
+    let with_another = crd(
+        json!({"size": {"type": "integer"}, "colour": {"type": "string"}, "shape": {"type": "string", "default": "tall"}}),
+    );
+    let patch = json!({"spec": with_another["spec"]});
+    again
+        .patch(&format!("{crds}/cups.example.com"), "merge", patch)
+        .await
+        .ok();
+    let expected = json!({"size": 2, "shape": "tall"});
+    // The definition is effective at once; the objects are read again right after that.
+    let mut read = again.get(&path).await.ok();
+    for _ in 0..100 {
+        if read["spec"] == expected {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        read = again.get(&path).await.ok();
+    }
+    assert_eq!(read["spec"], expected);
+    assert_eq!(version(&read), version(&stored), "it is the same version");
 }

@@ -31,14 +31,19 @@ impl TestStore {
                     etcd: Some(Arc::new(etcd)),
                 }
             }
-            Err(_) | Ok("") => Self::embedded(EmbeddedStore::in_memory().unwrap()),
+            Err(_) | Ok("") => Self::of(EmbeddedStore::in_memory().unwrap()),
             Ok(other) => panic!("{STORE_VARIABLE} is {other:?}: it can be empty, or etcd"),
         }
     }
 
     /// A store of the test's own making.
-    pub fn embedded(store: Arc<EmbeddedStore>) -> Self {
+    pub fn of(store: Arc<dyn Store>) -> Self {
         Self { store, etcd: None }
+    }
+
+    /// The same, seen through another.
+    pub fn below(self, store: Arc<dyn Store>) -> Self {
+        Self { store, ..self }
     }
 }
 

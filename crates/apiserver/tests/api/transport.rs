@@ -232,7 +232,7 @@ async fn metrics_have_upstreams_names() {
 #[tokio::test]
 async fn t03_a_stopped_store_fails_the_health_checks() {
     let store = EmbeddedStore::in_memory().unwrap();
-    let nobody = Cluster::over(TestStore::embedded(store.clone()))
+    let nobody = Cluster::over(TestStore::of(store.clone()))
         .await
         .user(UserInfo::anonymous());
     assert_eq!(nobody.get("/livez").await.code, 200);
@@ -408,6 +408,36 @@ async fn openapi_v2_is_one_document_in_json_and_protobuf() {
         widget["properties"]["metadata"]["$ref"],
         "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
     );
+}
+
+/// D08: every document there is in the other form as well.
+#[tokio::test]
+async fn d08_openapi_v3_is_served_in_json_and_protobuf() {
+    let admin = Cluster::start().await.admin();
+    let index = admin.get("/openapi/v3").await.ok();
+    for (path, entry) in index["paths"].as_object().unwrap() {
+        let url = entry["serverRelativeURL"].as_str().unwrap();
+        for asked in ["v3@v1.0", "v3.v1.0"] {
+            let accept = format!("application/com.github.proto-openapi.spec.{asked}+protobuf");
+            let request = http::Request::get(url).header("accept", accept);
+            let response = admin.raw(request.body(Default::default()).unwrap()).await;
+            let headers = response.headers();
+            assert_eq!(
+                headers["content-type"],
+                "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+            );
+            assert_eq!(headers["cache-control"], "public, immutable");
+            let bytes = http_body_util::BodyExt::collect(response.into_body())
+                .await
+                .unwrap()
+                .to_bytes();
+            // openapi 1, info 2 { title 1 }
+            assert!(bytes.starts_with(b"\x0a\x053.0.0\x12"), "{path}");
+            assert!(bytes[9..].starts_with(b"\x0a\x0aKubernetes"), "{path}");
+        }
+        let accept = [("accept", "text/plain")];
+        assert_eq!(admin.send(Method::GET, url, &accept, "").await.code, 406);
+    }
 }
 
 /// `kubectl explain widget.metadata.name`

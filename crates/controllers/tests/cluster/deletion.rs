@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
+    PostParams,
+};
 use serde_json::json;
 
 use crate::harness::{Cluster, eventually};
@@ -57,6 +60,76 @@ async fn u22_a_foreground_deleted_daemon_set_goes_last() {
             .items
             .is_empty()
     );
+}
+
+/// A ConfigMap that stays until `let_go`, owned by another if one is named.
+async fn create_held(maps: &Api<ConfigMap>, name: &str, owner: Option<(&ConfigMap, bool)>) -> ConfigMap {
+    let mut metadata = json!({"name": name});
+    if let Some((owner, blocks)) = owner {
+        let owner = &owner.metadata;
+        metadata["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": owner.name,
+            "uid": owner.uid, "blockOwnerDeletion": blocks}]);
+        metadata["finalizers"] = json!(["example.com/held"]);
+    }
+    let map = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap()
+}
+
+async fn let_go(maps: &Api<ConfigMap>, name: &str) {
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch(name, &PatchParams::default(), &patch).await.unwrap();
+}
+
+async fn is_going(maps: &Api<ConfigMap>, name: &str) {
+    eventually("the deletion of a dependent", || async {
+        let map = maps.get(name).await.unwrap();
+        map.metadata.deletion_timestamp
+    })
+    .await;
+}
+
+async fn is_gone(maps: &Api<ConfigMap>, name: &str) {
+    eventually("the end of an object", || async {
+        maps.get_opt(name).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
+/// API server contract, case X12.
+#[tokio::test]
+async fn x12_an_owner_deleted_in_background_goes_first_and_its_dependents_are_removed_by_the_collector() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let owner = create_held(&maps, "owner", None).await;
+    create_held(&maps, "dependent", Some((&owner, true))).await;
+    maps.delete("owner", &DeleteParams::background()).await.unwrap();
+    assert!(maps.get_opt("owner").await.unwrap().is_none());
+    is_going(&maps, "dependent").await;
+    let_go(&maps, "dependent").await;
+    is_gone(&maps, "dependent").await;
+}
+
+/// API server contract, case X12.
+#[tokio::test]
+async fn x12_an_owner_deleted_in_foreground_remains_until_dependents_that_block_it_are_gone() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let owner = create_held(&maps, "owner", None).await;
+    create_held(&maps, "blocking", Some((&owner, true))).await;
+    create_held(&maps, "other", Some((&owner, false))).await;
+    maps.delete("owner", &DeleteParams::foreground()).await.unwrap();
+    for dependent in ["blocking", "other"] {
+        is_going(&maps, dependent).await;
+    }
+    let owner = maps.get("owner").await.unwrap();
+    assert!(owner.metadata.deletion_timestamp.is_some());
+    assert_eq!(owner.metadata.finalizers.unwrap(), ["foregroundDeletion"]);
+    let_go(&maps, "blocking").await;
+    is_gone(&maps, "owner").await;
+    // It never held its owner back.
+    assert!(maps.get_opt("other").await.unwrap().is_some());
+    let_go(&maps, "other").await;
+    is_gone(&maps, "other").await;
 }
 
 #[tokio::test]

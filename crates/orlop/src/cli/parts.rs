@@ -106,6 +106,10 @@ pub struct ApiServerArgs {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub enable_priority_and_fairness: bool,
+    /// How likely a request over HTTP/2 is the last one on its connection, up to 0.02: behind a balancer, clients move to
+    /// other servers.
+    #[arg(long, value_name = "CHANCE", default_value_t = 0.0, value_parser = goaway_chance)]
+    pub goaway_chance: f64,
     #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
     pub tls_cert_file: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
@@ -260,4 +264,14 @@ fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
         return Err(format!("{first}-{last} is no range of ports such as 30000-32767"));
     }
     Ok(first..=last)
+}
+
+/// Upstream's bounds: more would keep clients busy with connecting.
+fn goaway_chance(text: &str) -> Result<f64, String> {
+    let chance: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.0..=0.02).contains(&chance) {
+        Ok(chance)
+    } else {
+        Err("it can be from 0 to 0.02".to_owned())
+    }
 }

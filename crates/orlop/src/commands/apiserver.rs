@@ -67,6 +67,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         writes: arguments.max_mutating_requests_inflight,
         fair: arguments.enable_priority_and_fairness,
     };
+    config.connections.goaway_chance = arguments.goaway_chance;
     config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.encryption = encryption(&arguments)?;
     config.endpoint_reconciler = match arguments.endpoint_reconciler_type.as_deref() {
@@ -102,6 +103,7 @@ fn encryption(arguments: &ApiServerArgs) -> Result<Option<Encryption>> {
     let text = read(path)?;
     let encryption = Encryption::new(&text).with_context(|| path.display().to_string())?;
     if arguments.encryption_provider_config_automatic_reload {
+        encryption.will_be_replaced();
         tokio::spawn(follow(path.clone(), text, encryption.clone()));
     }
     Ok(Some(encryption))

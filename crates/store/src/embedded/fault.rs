@@ -93,6 +93,14 @@ impl StoreError {
                 endpoints: endpoints.clone(),
                 reason: reason.clone(),
             },
+            Self::Unreachable { endpoints, reason } => Self::Unreachable {
+                endpoints: endpoints.clone(),
+                reason: reason.clone(),
+            },
+            Self::Sealed { key, reason } => Self::Sealed {
+                key: key.clone(),
+                reason: reason.clone(),
+            },
             Self::LeaseNotFound(lease) => Self::LeaseNotFound(*lease),
             Self::LeaseExists(lease) => Self::LeaseExists(*lease),
             Self::KeyNotFound(key) => Self::KeyNotFound(key.clone()),

@@ -8,6 +8,8 @@ use etcd_client::{
     Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, GetResponse, PutOptions, Txn as EtcdTxn,
     TxnOp, TxnOpResponse, TxnResponse as EtcdTxnResponse,
 };
+use std::error::Error;
+use tonic::Code;
 
 fn number(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
@@ -192,8 +194,46 @@ pub fn error(endpoints: &str, error: etcd_client::Error) -> StoreError {
             };
         }
     }
-    StoreError::Remote {
-        endpoints: endpoints.to_owned(),
-        reason: error.to_string(),
+    let (endpoints, reason) = (endpoints.to_owned(), error.to_string());
+    if is_silence(&error) {
+        StoreError::Unreachable { endpoints, reason }
+    } else {
+        StoreError::Remote { endpoints, reason }
     }
+}
+
+/// Whether nobody answered, or nobody who could: no connection, no time, no leader.
+pub fn is_silence(error: &etcd_client::Error) -> bool {
+    match error {
+        etcd_client::Error::GRpcStatus(status) => match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => true,
+            // A connection that broke.
+            Code::Unknown => status
+                .source()
+                .is_some_and(<dyn Error>::is::<tonic::transport::Error>),
+            _ => false,
+        },
+        etcd_client::Error::TransportError(_) | etcd_client::Error::IoError(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether etcd cannot have received the call: nobody listens where it should be.
+pub fn is_unsent(error: &etcd_client::Error) -> bool {
+    // The client's own error hides what caused it.
+    let mut cause: Option<&(dyn Error + 'static)> = match error {
+        etcd_client::Error::GRpcStatus(status) => Some(status),
+        etcd_client::Error::TransportError(error) => Some(error),
+        etcd_client::Error::IoError(error) => Some(error),
+        _ => None,
+    };
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<std::io::Error>()
+            && error.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

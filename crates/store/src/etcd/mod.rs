@@ -12,12 +12,15 @@ use crate::{
 };
 use async_trait::async_trait;
 use etcd_client::{
-    Certificate, Client, CompactionOptions, ConnectOptions, Identity, LeaseGrantOptions, TlsOptions,
+    Certificate, Client, CompactionOptions, ConnectOptions, Identity, KvClient, LeaseGrantOptions, TlsOptions,
 };
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A call that etcd hasn't answered for so long has failed: longer than an election takes.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two attempts to call an etcd that isn't there.
+const CONNECT_PAUSE: Duration = Duration::from_millis(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Notices a dead connection while nothing else is said on it, as a watch on a quiet store.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -44,7 +47,7 @@ impl EtcdStore {
     /// Connects to the members at `endpoints` (`https://host:port`).
     ///
     /// # Errors
-    /// [`StoreError::Remote`] if no member answers.
+    /// [`StoreError::Unreachable`] if no member answers.
     pub async fn connect(endpoints: &[String], tls: EtcdTls) -> Result<Self, StoreError> {
         let names = endpoints.join(",");
         let mut options = ConnectOptions::new()
@@ -79,6 +82,30 @@ impl EtcdStore {
         let options = LeaseGrantOptions::new().with_id(lease.0);
         let granted = self.client.lease_client().grant(ttl, Some(options)).await;
         granted.map(|_| ()).map_err(|error| self.fail(error))
+    }
+
+    /// As large an answer as etcd gives: a cluster's objects are more than the 4 MB that a client takes unasked.
+    fn keys(&self) -> KvClient {
+        self.client.kv_client().max_decoding_message_size(usize::MAX)
+    }
+
+    /// Calls again while that does no harm: an etcd that is being restarted is waited for.
+    async fn patiently<T, F>(
+        harmless: fn(&etcd_client::Error) -> bool,
+        call: impl Fn() -> F,
+    ) -> Result<T, etcd_client::Error>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let deadline = Instant::now() + CALL_TIMEOUT;
+        loop {
+            match call().await {
+                Err(error) if harmless(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(CONNECT_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     fn fail(&self, error: etcd_client::Error) -> StoreError {
@@ -123,7 +150,12 @@ impl EtcdStore {
 impl Store for EtcdStore {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
         let (key, options) = convert::get(&request);
-        match self.client.kv_client().get(key, Some(options)).await {
+        // What only reads can be asked again.
+        let answer = Self::patiently(convert::is_silence, || {
+            let (mut keys, key, options) = (self.keys(), key.clone(), options.clone());
+            async move { keys.get(key, Some(options)).await }
+        });
+        match answer.await {
             Ok(answer) => convert::range_response(answer),
             Err(error) => Err(self
                 .explain(self.fail(error), request.revision.unwrap_or_default())
@@ -136,7 +168,12 @@ impl Store for EtcdStore {
         validate::txn(&txn, VALUE_BYTES_MAX)?;
         let lease = convert::first_lease(&txn);
         let kept = convert::first_kept(&txn);
-        match self.client.kv_client().txn(convert::txn(txn)).await {
+        let txn = convert::txn(txn);
+        let answer = Self::patiently(convert::is_unsent, || {
+            let (mut keys, txn) = (self.keys(), txn.clone());
+            async move { keys.txn(txn).await }
+        });
+        match answer.await {
             Ok(answer) => convert::txn_response(answer),
             Err(error) if convert::is_unknown_lease(&error) => {
                 Err(StoreError::LeaseNotFound(lease.map_or(0, |lease| lease.0)))
@@ -149,7 +186,8 @@ impl Store for EtcdStore {
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
-        watch::start(self.client.watch_client(), request, self.endpoints.clone()).await
+        let client = self.client.watch_client().max_decoding_message_size(usize::MAX);
+        watch::start(client, request, self.endpoints.clone()).await
     }
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
@@ -196,7 +234,7 @@ impl Store for EtcdStore {
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         let to = i64::try_from(revision.0).unwrap_or(i64::MAX);
         let options = CompactionOptions::new().with_physical();
-        let Err(error) = self.client.kv_client().compact(to, Some(options)).await else {
+        let Err(error) = self.keys().compact(to, Some(options)).await else {
             return Ok(());
         };
         match self.explain(self.fail(error), revision).await {

@@ -93,8 +93,11 @@ fn batch(response: &WatchResponse) -> Result<WatchBatch, StoreError> {
             },
         })
     };
-    Ok(WatchBatch {
-        events: response.events().iter().filter_map(event).collect(),
-        revision: convert::revision(response.header().ok_or(StoreError::Closed)?.revision()),
-    })
+    let events: Vec<Event> = response.events().iter().filter_map(event).collect();
+    let revision = match events.last() {
+        // While a watch catches up, the header is ahead of its events: it tells where etcd is.
+        Some(last) => last.kv.mod_revision,
+        None => convert::revision(response.header().ok_or(StoreError::Closed)?.revision()),
+    };
+    Ok(WatchBatch { events, revision })
 }

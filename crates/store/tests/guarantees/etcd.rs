@@ -13,6 +13,7 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// Ended, and its data removed, when dropped.
 pub struct Etcd {
     process: Child,
+    arguments: Vec<String>,
     url: String,
     _data: Option<tempfile::TempDir>,
 }
@@ -39,27 +40,47 @@ impl Etcd {
             format!("http://127.0.0.1:{}", free_port()),
             format!("http://127.0.0.1:{}", free_port()),
         );
-        let process = Command::new("etcd")
-            .arg("--max-request-bytes=2097152")
+        let arguments = vec![
+            "--max-request-bytes=2097152".to_owned(),
             // One member elects itself as soon as it has waited for others.
-            .args(["--heartbeat-interval=10", "--election-timeout=100"])
-            .arg("--data-dir")
-            .arg(data)
-            .arg(format!("--listen-client-urls={url}"))
-            .arg(format!("--advertise-client-urls={url}"))
-            .arg(format!("--listen-peer-urls={peer}"))
-            .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=default={peer}"))
+            "--heartbeat-interval=10".to_owned(),
+            "--election-timeout=100".to_owned(),
+            format!("--data-dir={}", data.display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster=default={peer}"),
+        ];
+        Self {
+            process: Self::run(&arguments),
+            arguments,
+            url,
+            _data: None,
+        }
+    }
+
+    fn run(arguments: &[String]) -> Child {
+        Command::new("etcd")
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("etcd runs: is the package etcd-server installed?");
-        Self {
-            process,
-            url,
-            _data: None,
-        }
+            .expect("etcd runs: is the package etcd-server installed?")
+    }
+
+    /// SIGKILL, now.
+    #[allow(dead_code, reason = "not every test that starts an etcd kills it")]
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts again what was killed, in the same place.
+    #[allow(dead_code, reason = "not every test that starts an etcd kills it")]
+    pub fn start_again(&mut self) {
+        self.process = Self::run(&self.arguments);
     }
 
     #[allow(

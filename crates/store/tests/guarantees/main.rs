@@ -9,6 +9,7 @@ mod concurrency;
 mod etcd;
 mod face;
 mod leases;
+mod outage;
 mod ranges;
 mod transactions;
 mod watches;

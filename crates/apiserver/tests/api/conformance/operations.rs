@@ -432,6 +432,10 @@ const ANSWER_OBJECTS: &[&str] = &[
     "StorageClass",
     "VolumeAttachment",
     "VolumeAttributesClass",
+    "DeviceClass",
+    "ResourceClaim",
+    "ResourceClaimTemplate",
+    "ResourceSlice",
 ];
 
 async fn deletion(admin: &Client, sample: &Sample, collection: &str, findings: &mut Findings) {

@@ -147,4 +147,7 @@ async fn clients_go_on_over_kill_9_without_gap_or_repeat_and_see_nothing_half_ma
         start.elapsed()
     );
     assert!(answered.len() as u64 > rounds, "the load wrote next to nothing");
+    // What was before a start comes from the store's history.
+    assert_eq!(expired, 0, "{told}: watches could not go on where they were");
+    assert!(resumed as u64 >= rounds, "watches resumed {resumed} times only");
 }

@@ -1,0 +1,406 @@
+//! `resource.k8s.io`: devices that drivers offer and pods claim.
+use super::definition::{Field, Read, Resource, STATUS};
+use super::meaning::{fill, items};
+use super::rules::Rules;
+use crate::status::{Cause, cause};
+use serde_json::{Value, json};
+
+const GROUP: &str = "resource.k8s.io";
+/// Upstream's limits.
+const REQUESTS_MAX: usize = 32;
+const SUB_REQUESTS_MAX: usize = 8;
+const DEVICES_MAX: usize = 128;
+const RESERVED_MAX: usize = 256;
+
+const GENERIC: Rules = Rules {
+    delete_answers_object: true,
+    ..Rules::GENERIC
+};
+
+pub const DEVICECLASSES: Resource = Resource::new(GROUP, "deviceclasses", "deviceclass", "DeviceClass")
+    .cluster_scoped()
+    .with_rules(Rules {
+        generation: true,
+        validate_create: validate_class,
+        validate_update: |new, _| validate_class(new),
+        ..GENERIC
+    });
+
+pub const RESOURCECLAIMS: Resource = Resource::new(GROUP, "resourceclaims", "resourceclaim", "ResourceClaim")
+    .with_subresources(&[STATUS])
+    .with_rules(Rules {
+        default: |claim| default_claim(&mut claim["spec"]),
+        prepare_create: |claim| claim["status"] = json!({}),
+        validate_create: |claim| validate_claim(&claim["spec"], "spec"),
+        validate_update: |new, old| unchanged(new, old),
+        validate_status,
+        ..GENERIC
+    });
+
+pub const RESOURCECLAIMTEMPLATES: Resource = Resource::new(
+    GROUP,
+    "resourceclaimtemplates",
+    "resourceclaimtemplate",
+    "ResourceClaimTemplate",
+)
+.with_rules(Rules {
+    default: |template| default_claim(&mut template["spec"]["spec"]),
+    validate_create: |template| validate_claim(&template["spec"]["spec"], "spec.spec"),
+    validate_update: unchanged,
+    ..GENERIC
+});
+
+pub const RESOURCESLICES: Resource = Resource::new(GROUP, "resourceslices", "resourceslice", "ResourceSlice")
+    .cluster_scoped()
+    .with_fields(&[
+        Field {
+            name: "spec.nodeName",
+            read: Read::Text("/spec/nodeName"),
+        },
+        Field {
+            name: "spec.driver",
+            read: Read::Text("/spec/driver"),
+        },
+    ])
+    .with_rules(Rules {
+        generation: true,
+        default: default_slice,
+        validate_create: validate_slice,
+        validate_update: validate_slice_update,
+        ..GENERIC
+    });
+
+/// A request is for one device unless it says otherwise.
+fn default_claim(spec: &mut Value) {
+    for request in items(&mut spec["devices"]["requests"]) {
+        if request["exactly"].is_object() {
+            default_request(&mut request["exactly"]);
+        }
+        items(&mut request["firstAvailable"]).for_each(default_request);
+    }
+}
+
+fn default_request(request: &mut Value) {
+    fill(request, "allocationMode", || json!("ExactCount"));
+    if request["allocationMode"] == "ExactCount" {
+        fill(request, "count", || json!(1));
+    }
+    for toleration in items(&mut request["tolerations"]) {
+        fill(toleration, "operator", || json!("Equal"));
+    }
+}
+
+/// A taint without a time was added now.
+fn default_slice(slice: &mut Value) {
+    for device in items(&mut slice["spec"]["devices"]) {
+        for taint in items(&mut device["taints"]) {
+            fill(taint, "timeAdded", || {
+                json!(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+            });
+        }
+    }
+}
+
+fn list<'v>(object: &'v Value, member: &str) -> &'v [Value] {
+    object[member].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn required(object: &Value, member: &str, field: &str) -> Option<Cause> {
+    let is_missing = object[member].as_str().is_none_or(str::is_empty);
+    is_missing.then(|| cause::required(&format!("{field}.{member}"), ""))
+}
+
+fn too_many(field: &str, count: usize, max: usize) -> Option<Cause> {
+    (count > max).then(|| {
+        Cause::new(
+            "FieldValueTooMany",
+            field,
+            format!("Too many: {count}: must have at most {max} items"),
+        )
+    })
+}
+
+/// Names of a list's items are there, and each once.
+fn names(items: &[Value], field: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut seen = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let field = format!("{field}[{at}]");
+        causes.extend(required(item, "name", &field));
+        if seen.contains(&&item["name"]) {
+            let text = format!("Duplicate value: {}", item["name"]);
+            causes.push(Cause::new("FieldValueDuplicate", format!("{field}.name"), text));
+        }
+        seen.push(&item["name"]);
+    }
+    causes
+}
+
+fn validate_class(class: &Value) -> Vec<Cause> {
+    validate_selectors(&class["spec"], "spec")
+}
+
+fn validate_selectors(of: &Value, field: &str) -> Vec<Cause> {
+    let selectors = list(of, "selectors");
+    let field = format!("{field}.selectors");
+    let mut causes: Vec<Cause> = too_many(&field, selectors.len(), REQUESTS_MAX)
+        .into_iter()
+        .collect();
+    for (at, selector) in selectors.iter().enumerate() {
+        if selector["cel"].is_null() {
+            causes.push(cause::required(&format!("{field}[{at}].cel"), ""));
+        } else {
+            causes.extend(required(
+                &selector["cel"],
+                "expression",
+                &format!("{field}[{at}].cel"),
+            ));
+        }
+    }
+    causes
+}
+
+fn validate_claim(spec: &Value, field: &str) -> Vec<Cause> {
+    let field = format!("{field}.devices.requests");
+    let requests = list(&spec["devices"], "requests");
+    let mut causes: Vec<Cause> = too_many(&field, requests.len(), REQUESTS_MAX)
+        .into_iter()
+        .collect();
+    causes.extend(names(requests, &field));
+    for (at, request) in requests.iter().enumerate() {
+        let field = format!("{field}[{at}]");
+        let choices = list(request, "firstAvailable");
+        match (request["exactly"].is_object(), choices.is_empty()) {
+            (true, false) => causes.push(cause::invalid(
+                &field,
+                request,
+                "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
+            )),
+            (false, true) => causes.push(cause::required(
+                &field,
+                "exactly one of `exactly` or `firstAvailable` is required",
+            )),
+            (true, true) => causes.extend(validate_request(&request["exactly"], &format!("{field}.exactly"))),
+            (false, false) => {
+                let field = format!("{field}.firstAvailable");
+                causes.extend(too_many(&field, choices.len(), SUB_REQUESTS_MAX));
+                causes.extend(names(choices, &field));
+                for (at, choice) in choices.iter().enumerate() {
+                    causes.extend(validate_request(choice, &format!("{field}[{at}]")));
+                }
+            }
+        }
+    }
+    causes
+}
+
+fn validate_request(request: &Value, field: &str) -> Vec<Cause> {
+    let mut causes: Vec<Cause> = required(request, "deviceClassName", field).into_iter().collect();
+    causes.extend(validate_selectors(request, field));
+    let count = request["count"].as_i64().unwrap_or_default();
+    match request["allocationMode"].as_str().unwrap_or_default() {
+        "ExactCount" if count <= 0 => causes.push(cause::invalid(
+            &format!("{field}.count"),
+            &json!(count),
+            "must be greater than zero",
+        )),
+        "All" if count != 0 => causes.push(cause::invalid(
+            &format!("{field}.count"),
+            &json!(count),
+            "must not be specified when allocationMode is 'All'",
+        )),
+        "ExactCount" | "All" => {}
+        other => causes.push(cause::unsupported(
+            &format!("{field}.allocationMode"),
+            other,
+            &["All", "ExactCount"],
+        )),
+    }
+    causes
+}
+
+/// What is asked for stays: others have decided by it.
+fn unchanged(new: &Value, old: &Value) -> Vec<Cause> {
+    let is_other = new["spec"] != old["spec"];
+    let told = || cause::invalid("spec", &new["spec"], "field is immutable");
+    is_other.then(told).into_iter().collect()
+}
+
+/// What was allocated stays until it is given back, which nobody can who reserves it.
+fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
+    let (status, before) = (&new["status"], &old["status"]);
+    let mut causes = Vec::new();
+    let reserved = list(status, "reservedFor");
+    causes.extend(too_many("status.reservedFor", reserved.len(), RESERVED_MAX));
+    for (at, consumer) in reserved.iter().enumerate() {
+        let field = format!("status.reservedFor[{at}]");
+        for member in ["resource", "name", "uid"] {
+            causes.extend(required(consumer, member, &field));
+        }
+    }
+    if status["allocation"].is_null() && !reserved.is_empty() {
+        let why = "may not be specified when `allocated` is not set";
+        causes.push(cause::forbidden("status.reservedFor", why));
+    }
+    if !before["allocation"].is_null()
+        && !status["allocation"].is_null()
+        && status["allocation"] != before["allocation"]
+    {
+        causes.push(cause::invalid(
+            "status.allocation",
+            &status["allocation"],
+            "field is immutable",
+        ));
+    }
+    causes
+}
+
+fn validate_slice(slice: &Value) -> Vec<Cause> {
+    let spec = &slice["spec"];
+    let mut causes: Vec<Cause> = required(spec, "driver", "spec").into_iter().collect();
+    causes.extend(required(&spec["pool"], "name", "spec.pool"));
+    if spec["pool"]["resourceSliceCount"].as_i64().unwrap_or_default() <= 0 {
+        causes.push(cause::invalid(
+            "spec.pool.resourceSliceCount",
+            &spec["pool"]["resourceSliceCount"],
+            "must be greater than zero",
+        ));
+    }
+    let is_set = |member: &&&str| match &spec[**member] {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    };
+    const PLACES: [&str; 4] = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
+    const ONE_OF: &str =
+        "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
+    match PLACES.iter().filter(is_set).count() {
+        0 => causes.push(cause::required("spec", ONE_OF)),
+        1 => {}
+        _ => causes.push(cause::invalid(
+            "spec",
+            spec,
+            &format!("{ONE_OF}, but multiple fields are set"),
+        )),
+    }
+    let devices = list(spec, "devices");
+    causes.extend(too_many("spec.devices", devices.len(), DEVICES_MAX));
+    causes.extend(names(devices, "spec.devices"));
+    causes
+}
+
+fn validate_slice_update(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = validate_slice(new);
+    for pointer in ["/spec/driver", "/spec/pool/name", "/spec/nodeName"] {
+        let (now, was) = (new.pointer(pointer), old.pointer(pointer));
+        if now != was {
+            let field = pointer.trim_start_matches('/').replace('/', ".");
+            causes.push(cause::invalid(
+                &field,
+                now.unwrap_or(&Value::Null),
+                "field is immutable",
+            ));
+        }
+    }
+    causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(causes: &[Cause]) -> Vec<String> {
+        causes
+            .iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_claim_asks_for_one_device_of_a_class_unless_it_says_more() {
+        let mut claim = json!({"spec": {"devices": {"requests": [
+            {"name": "a", "exactly": {"deviceClassName": "c", "tolerations": [{"key": "k"}]}},
+            {"name": "b", "firstAvailable": [{"name": "x", "deviceClassName": "c", "allocationMode": "All"}]}]}}});
+        default_claim(&mut claim["spec"]);
+        let requests = &claim["spec"]["devices"]["requests"];
+        let exactly = &requests[0]["exactly"];
+        assert_eq!(
+            (&exactly["allocationMode"], &exactly["count"]),
+            (&json!("ExactCount"), &json!(1))
+        );
+        assert_eq!(exactly["tolerations"][0]["operator"], "Equal");
+        assert_eq!(requests[1]["firstAvailable"][0].get("count"), None);
+        assert!(validate_claim(&claim["spec"], "spec").is_empty());
+    }
+
+    #[test]
+    fn a_claim_that_cannot_be_met_is_refused() {
+        let claim = |requests: Value| {
+            let mut spec = json!({"devices": {"requests": requests}});
+            default_claim(&mut spec);
+            shown(&validate_claim(&spec, "spec"))
+        };
+        assert_eq!(
+            claim(json!([{"name": "a", "exactly": {"deviceClassName": "c", "count": -1}}, {"name": "a"}])),
+            [
+                "spec.devices.requests[1].name: Duplicate value: \"a\"",
+                "spec.devices.requests[0].exactly.count: Invalid value: -1: must be greater than zero",
+                "spec.devices.requests[1]: Required value: exactly one of `exactly` or `firstAvailable` is required",
+            ]
+        );
+        assert_eq!(
+            claim(json!([{"name": "a", "exactly": {"allocationMode": "Some", "selectors": [{}]}}])),
+            [
+                "spec.devices.requests[0].exactly.deviceClassName: Required value",
+                "spec.devices.requests[0].exactly.selectors[0].cel: Required value",
+                "spec.devices.requests[0].exactly.allocationMode: Unsupported value: \"Some\": supported values: \"All\", \"ExactCount\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_allocation_stays_until_it_is_given_back() {
+        let claim = |status: Value| json!({"spec": {}, "status": status});
+        let allocated = claim(json!({"allocation": {"devices": {}}}));
+        let consumer = json!({"resource": "pods", "name": "p", "uid": "u"});
+        let reserved = claim(json!({"allocation": {"devices": {}}, "reservedFor": [consumer]}));
+        assert!(validate_status(&reserved, &allocated).is_empty());
+        assert!(validate_status(&claim(json!({})), &allocated).is_empty());
+        assert_eq!(
+            shown(&validate_status(
+                &claim(json!({"reservedFor": [consumer]})),
+                &reserved
+            )),
+            ["status.reservedFor: Forbidden: may not be specified when `allocated` is not set"]
+        );
+        let other = claim(json!({"allocation": {"devices": {"results": []}}}));
+        assert_eq!(validate_status(&other, &allocated)[0].field, "status.allocation");
+    }
+
+    #[test]
+    fn a_slice_says_where_its_devices_are() {
+        let slice = |more: Value| {
+            let mut spec = json!({"driver": "d.example.com", "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}});
+            for (key, value) in more.as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            json!({"spec": spec})
+        };
+        assert!(validate_slice(&slice(json!({"nodeName": "n", "devices": [{"name": "a"}]}))).is_empty());
+        assert_eq!(
+            shown(&validate_slice(&slice(
+                json!({"devices": [{"name": "a"}, {"name": "a"}]})
+            ))),
+            [
+                "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required",
+                "spec.devices[1].name: Duplicate value: \"a\"",
+            ]
+        );
+        let moved = validate_slice_update(&slice(json!({"nodeName": "m"})), &slice(json!({"nodeName": "n"})));
+        assert_eq!(
+            shown(&moved),
+            ["spec.nodeName: Invalid value: \"m\": field is immutable"]
+        );
+    }
+}
