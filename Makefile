@@ -20,8 +20,8 @@ deps: ## Install the Debian packages that are missing
 	@scripts/install-deps.sh
 
 .PHONY: build
-build: deps ## Build the release binary
-	$(CARGO) build --release --locked --bin orlop
+build: deps ## Build the release binaries
+	$(CARGO) build --release --locked --bin orlop --bin containerd-shim-orlop-v2
 
 .PHONY: images
 images: deps ## Build the example's images from Debian packages
@@ -61,7 +61,7 @@ clean-node: down ## Remove the node's state
 
 .PHONY: test
 test: deps ## Run all tests, end-to-end ones included
-	$(CARGO) build --locked --bin orlop --bin orlop-lab --bin xtask
+	$(CARGO) build --locked --bin orlop --bin containerd-shim-orlop-v2 --bin orlop-lab --bin xtask
 	$(CARGO) test --locked --workspace
 	ORLOP_TEST_STORE=etcd $(CARGO) test --locked --workspace --test api
 	ORLOP_TEST_KUBECTL=newest $(CARGO) test --locked --workspace --test kubectl --test streams
@@ -91,7 +91,7 @@ torture: deps ## Power cuts, 10,000 seeds, 400 rounds of kill -9, a minute of ga
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-etcd --test kill -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-apiserver --test process kill -- --nocapture
-	$(CARGO) build --locked --bin orlop --bin orlop-lab --bin xtask
+	$(CARGO) build --locked --bin orlop --bin containerd-shim-orlop-v2 --bin orlop-lab --bin xtask
 	ORLOP_TORTURE=1 $(CARGO) test --locked --package orlop-e2e --test agent --test cluster -- --nocapture
 
 .PHONY: simulate

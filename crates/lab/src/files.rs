@@ -19,6 +19,8 @@ const DEVICES: [(&str, u64, u64); 6] = [
 ];
 /// Where the binary under test is put.
 pub const BIN: &str = "/lab/bin";
+/// The shim that the managed containerd is given where it lies beside orlop.
+const SHIM: &str = "containerd-shim-orlop-v2";
 
 fn bind(source: &Path, target: &Path, flags: MsFlags) -> Result<()> {
     mount(
@@ -29,6 +31,12 @@ fn bind(source: &Path, target: &Path, flags: MsFlags) -> Result<()> {
         None::<&str>,
     )
     .with_context(|| format!("binding {} to {}", source.display(), target.display()))
+}
+
+/// A file of the host in a place of its own.
+fn place(program: &Path, target: &Path) -> Result<()> {
+    std::fs::write(target, "")?;
+    bind(program, target, MsFlags::empty())
 }
 
 fn fresh(kind: &str, target: &Path, options: &str) -> Result<()> {
@@ -81,9 +89,12 @@ pub fn enter(directory: &Path, name: &str, hosts: &str, orlop: &Path) -> Result<
     devices(&root)?;
     let bin = root.join(BIN.trim_start_matches('/'));
     std::fs::create_dir_all(&bin)?;
-    let program = bin.join("orlop");
-    std::fs::write(&program, "")?;
-    bind(orlop, &program, MsFlags::empty())?;
+    place(orlop, &bin.join("orlop"))?;
+    // The shim lies beside it, as where it is installed; without it pods get containerd's.
+    let shim = orlop.with_file_name(SHIM);
+    if shim.is_file() {
+        place(&shim, &bin.join(SHIM))?;
+    }
 
     let old = root.join("old");
     std::fs::create_dir_all(&old)?;

@@ -1,3 +1,4 @@
+use super::Shim;
 use crate::{Endpoint, cni, pause};
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,10 @@ pub struct ContainerdConfig {
     pub sandbox_image: String,
     /// Who makes cgroups.
     pub cgroup_driver: CgroupDriver,
+    /// What stands between it and a pod's containers.
+    pub shim: Shim,
+    /// Where a shim of ours is copied to.
+    pub shim_dir: PathBuf,
     /// Directory with per-registry settings (`hosts.toml`), containerd's usual one by default.
     pub registry_dir: PathBuf,
 }
@@ -79,6 +84,8 @@ impl ContainerdConfig {
             network: Some(cni::Network::of_root(root, own.join("cni"))),
             sandbox_image: pause::IMAGE.to_owned(),
             cgroup_driver: CgroupDriver::default(),
+            shim: Shim::default(),
+            shim_dir: own.join("bin"),
             registry_dir: PathBuf::from("/etc/containerd/certs.d"),
         }
     }
@@ -102,6 +109,7 @@ mod tests {
             &config.socket,
             &config.config_file,
             &config.log_file,
+            &config.shim_dir,
             &config.cni_conf_dir,
         ] {
             assert!(path.starts_with("/tmp/one"), "{}", path.display());

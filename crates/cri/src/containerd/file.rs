@@ -22,8 +22,26 @@ const DISABLED_PLUGINS: [&str; 10] = [
 const OOM_SCORE: i32 = -999;
 
 /// The file's text (containerd's configuration version 2, read by 1.6, 1.7 and 2.x).
-pub(super) fn render(config: &ContainerdConfig, cni_bin_dir: &Path, facts: Facts) -> String {
+///
+/// A shim of ours is named by its path: containerd 1.6 reads `runtime_path` but doesn't follow it. It sees from a
+/// container's cgroup path who makes cgroups; options in this place would be of another type.
+pub(super) fn render(
+    config: &ContainerdConfig,
+    cni_bin_dir: &Path,
+    shim: Option<&Path>,
+    facts: Facts,
+) -> String {
     let disabled: Vec<String> = DISABLED_PLUGINS.iter().map(|name| quote(name)).collect();
+    let runtime = match shim {
+        Some(path) => format!("      runtime_type = {}", quote_path(path)),
+        None => format!(
+            r#"      runtime_type = "io.containerd.runc.v2"
+
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        SystemdCgroup = {}"#,
+            config.cgroup_driver == CgroupDriver::Systemd
+        ),
+    };
     let oom_score = if facts.has_sys_resource { OOM_SCORE } else { 0 };
     format!(
         r#"# Written by orlop at each start; changes are lost.
@@ -62,10 +80,7 @@ disabled_plugins = [{disabled}]
     default_runtime_name = "runc"
 
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        SystemdCgroup = {systemd_cgroup}
+{runtime}
 
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = {registry_dir}
@@ -78,7 +93,6 @@ disabled_plugins = [{disabled}]
         restrict_oom_score_adj = !facts.has_sys_resource,
         cni_bin_dir = quote_path(cni_bin_dir),
         cni_conf_dir = quote_path(&config.cni_conf_dir),
-        systemd_cgroup = config.cgroup_driver == CgroupDriver::Systemd,
         registry_dir = quote_path(&config.registry_dir),
     )
 }
@@ -113,7 +127,30 @@ mod tests {
     fn rendered(change: impl FnOnce(&mut ContainerdConfig), has_sys_resource: bool) -> String {
         let mut config = ContainerdConfig::of_root(Path::new("/tmp/r"));
         change(&mut config);
-        render(&config, Path::new("/usr/lib/cni"), Facts { has_sys_resource })
+        render(
+            &config,
+            Path::new("/usr/lib/cni"),
+            None,
+            Facts { has_sys_resource },
+        )
+    }
+
+    #[test]
+    fn shim_of_ours_takes_the_place_of_runcs() {
+        let config = ContainerdConfig::of_root(Path::new("/tmp/r"));
+        let rendered = |shim| {
+            let facts = Facts {
+                has_sys_resource: true,
+            };
+            render(&config, Path::new("/usr/lib/cni"), shim, facts)
+        };
+        let ours = rendered(Some(Path::new("/opt/shim")));
+        assert!(
+            ours.contains("runtimes.runc]\n      runtime_type = \"/opt/shim\"\n"),
+            "{ours}"
+        );
+        assert!(!ours.contains("SystemdCgroup"));
+        assert!(rendered(None).contains("runtime_type = \"io.containerd.runc.v2\""));
     }
 
     #[test]

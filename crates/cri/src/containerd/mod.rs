@@ -9,10 +9,12 @@ mod file;
 mod log_file;
 mod process;
 mod ready;
+mod shim;
 mod supervise;
 
 pub use config::{CgroupDriver, ContainerdConfig};
 pub use facts::Facts;
+pub use shim::{Shim, UnknownShim};
 pub use supervise::{Managed, stop};
 
 use crate::cni::CniError;

@@ -51,7 +51,12 @@ impl Managed {
             }
             None => make_directory(&config.cni_conf_dir)?,
         }
-        let text = file::render(&config, &bin_dir, Facts::gather());
+        let text = file::render(
+            &config,
+            &bin_dir,
+            config.shim.install(&config.shim_dir).as_deref(),
+            Facts::gather(),
+        );
         let is_unchanged = std::fs::read_to_string(&config.config_file).is_ok_and(|present| present == text);
 
         let running = match Listener::of(&config.socket).await {

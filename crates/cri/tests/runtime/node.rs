@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use orlop_cri::containerd::{ContainerdConfig, Managed};
+use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::Importer;
 use orlop_cri::{Remote, RuntimeService, sweep, v1};
 use std::collections::HashMap;
@@ -35,6 +35,12 @@ pub fn is_possible() -> bool {
     possible
 }
 
+/// orlop's shim where these are the tests of its crate.
+pub fn shim() -> Shim {
+    option_env!("CARGO_BIN_EXE_containerd-shim-orlop-v2")
+        .map_or(Shim::Containerd, |path| Shim::At(path.into()))
+}
+
 pub struct Node {
     pub dir: tempfile::TempDir,
     pub managed: Managed,
@@ -53,6 +59,7 @@ impl Node {
             .try_init();
         let dir = tempfile::Builder::new().prefix("orlop-cri-").tempdir().unwrap();
         let mut config = ContainerdConfig::of_root(dir.path());
+        config.shim = shim();
         change(&mut config);
         let managed = Managed::ensure(config).await.unwrap();
         let cgroup = format!("/{}", dir.path().file_name().unwrap().to_str().unwrap());

@@ -80,6 +80,9 @@ pub struct KubeletConfiguration {
         skip_serializing_if = "String::is_empty"
     )]
     pub static_objects_path: String,
+    /// Ours: what stands between a managed containerd and a pod's containers: `orlop` or `containerd`.
+    #[serde(rename = "orlop.dev/shim", skip_serializing_if = "String::is_empty")]
+    pub shim: String,
     #[serde(rename = "staticPodURL", skip_serializing_if = "String::is_empty")]
     pub static_pod_url: String,
     #[serde(rename = "staticPodURLHeader", skip_serializing_if = "BTreeMap::is_empty")]
@@ -244,6 +247,7 @@ impl Default for KubeletConfiguration {
         Self {
             static_pod_path: String::new(),
             static_objects_path: String::new(),
+            shim: String::new(),
             static_pod_url: String::new(),
             static_pod_url_header: BTreeMap::new(),
             sync_frequency: seconds(60),

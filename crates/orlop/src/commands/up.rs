@@ -21,7 +21,7 @@ use orlop_apiserver::{
 };
 use orlop_client::{Measure, in_process};
 use orlop_controllers::{CertificateSigning, ControllersConfig};
-use orlop_cri::containerd::{ContainerdConfig, Managed};
+use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
 use orlop_metrics::PartMetrics;
@@ -56,6 +56,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let mut configuration = agent::configuration(&root, &agent::Given::file(arguments.config.as_deref()))?;
     agent::record_cgroups(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
+    let shim: Shim = configuration
+        .shim
+        .parse()
+        .context("the kubelet configuration's orlop.dev/shim")?;
     let endpoint = arguments.container_runtime_endpoint.as_deref();
     // The ports are this node's own by now.
     let ask = Ask {
@@ -154,7 +158,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let remote = start_runtime(
         &root,
         arguments.container_runtime_endpoint.as_deref().map_or(
-            Runtime::Managed(Box::new(ContainerdConfig::of_root(root.as_path()))),
+            Runtime::Managed(Box::new(ContainerdConfig {
+                shim,
+                ..ContainerdConfig::of_root(root.as_path())
+            })),
             Runtime::Given,
         ),
         &images,

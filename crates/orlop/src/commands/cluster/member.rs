@@ -24,12 +24,16 @@ pub async fn run(arguments: UpArgs) -> Result<()> {
     let mut parts = JoinSet::new();
     let endpoint = match arguments.container_runtime_endpoint {
         Some(endpoint) => Some(endpoint),
-        None => runtime_endpoint(&root)?,
+        None => configured(&root, "containerRuntimeEndpoint")?,
     };
+    let shim = configured(&root, "orlop.dev/shim")?.unwrap_or_default();
+    let shim = shim
+        .parse()
+        .context("the kubelet configuration's orlop.dev/shim")?;
     let shares_pod_subnet = endpoint.is_none() && layout(&root).pod_subnet().is_file();
     let runtime = match &endpoint {
         Some(endpoint) => Runtime::Given(endpoint),
-        None => Runtime::Managed(Box::new(node::containerd(&root, shares_pod_subnet))),
+        None => Runtime::Managed(Box::new(node::containerd(&root, shim, shares_pod_subnet))),
     };
     let remote = up::start_runtime(&root, runtime, &images, &mut parts, &shutdown).await?;
     let flags = files::read(&layout(&root).kubelet_flags())?;
@@ -52,11 +56,11 @@ fn agent_name(arguments: &KubeletArgs) -> String {
     node_name(arguments.hostname_override.as_deref())
 }
 
-/// The runtime that the configuration names; `None` if the node has its own.
-fn runtime_endpoint(root: &Root) -> Result<Option<String>> {
+/// What the configuration says under a name. Without `containerRuntimeEndpoint` the node has its own runtime.
+fn configured(root: &Root, name: &str) -> Result<Option<String>> {
     let path = layout(root).kubelet_config();
     let document = yaml::read("the node agent's configuration", &files::read(&path)?)?;
-    Ok(document["containerRuntimeEndpoint"].as_str().map(str::to_owned))
+    Ok(document[name].as_str().map(str::to_owned))
 }
 
 /// What kubeadm's unit starts the agent with, and the flags beside it.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use orlop_cluster::config::NodeConfig;
 use orlop_cluster::kubelet::MachineFacts;
 use orlop_cluster::manifests::EtcdVersion;
-use orlop_cri::containerd::{CgroupDriver, ContainerdConfig, Managed};
+use orlop_cri::containerd::{CgroupDriver, ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote, RuntimeService};
 use std::ffi::OsString;
@@ -83,7 +83,7 @@ fn own_address(name: &str) -> Result<IpAddr> {
 pub async fn prepare_runtime(root: &Root, arguments: &MemberArgs, shares_pod_subnet: bool) -> Result<Remote> {
     let remote = match &arguments.cri_socket {
         Some(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
-        None => Managed::ensure(containerd(root, shares_pod_subnet))
+        None => Managed::ensure(containerd(root, Shim::default(), shares_pod_subnet))
             .await?
             .remote()
             .clone(),
@@ -109,8 +109,11 @@ pub async fn prepare_runtime(root: &Root, arguments: &MemberArgs, shares_pod_sub
 
 /// The managed containerd of a member. Which addresses its pods get the cluster says, if it has a range for all nodes:
 /// until then there is no pod network.
-pub fn containerd(root: &Root, shares_pod_subnet: bool) -> ContainerdConfig {
-    let config = ContainerdConfig::of_root(root.as_path());
+pub fn containerd(root: &Root, shim: Shim, shares_pod_subnet: bool) -> ContainerdConfig {
+    let config = ContainerdConfig {
+        shim,
+        ..ContainerdConfig::of_root(root.as_path())
+    };
     match shares_pod_subnet {
         true => ContainerdConfig {
             network: None,

@@ -1,0 +1,250 @@
+//! The container's root file system: mounted as containerd says, unmounted when the container goes.
+
+use crate::proto::Mount;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+use std::ffi::CString;
+use std::path::Path;
+
+/// The kernel takes a page of options, less its own needs. Overlays of many layers need more.
+const OPTIONS_MAX: usize = 4096 - 512;
+
+/// Why something isn't mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    #[error("mounting {kind} {source_path} on {target}: {error}")]
+    Failed {
+        kind: String,
+        source_path: String,
+        target: String,
+        error: std::io::Error,
+    },
+    #[error("mount option {0} of {1} is not supported")]
+    Unsupported(String, String),
+}
+
+/// What mount(2) is told.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    flags: MountFlags,
+    propagation: Option<MountPropagationFlags>,
+    options: String,
+}
+
+impl Plan {
+    fn of(mount: &Mount) -> Result<Self, MountError> {
+        let mut plan = Self {
+            flags: MountFlags::empty(),
+            propagation: None,
+            options: String::new(),
+        };
+        let mut rest = Vec::new();
+        for option in &mount.options {
+            if let Some((flag, is_set)) = flag(option) {
+                plan.flags.set(flag, is_set);
+            } else if let Some(propagation) = propagation(option) {
+                plan.propagation = Some(propagation);
+            } else if option == "loop" {
+                return Err(MountError::Unsupported(option.clone(), mount.source.clone()));
+            } else if option != "defaults" && !option.is_empty() {
+                rest.push(&**option);
+            }
+        }
+        plan.options = rest.join(",");
+        Ok(plan)
+    }
+
+    /// A bind mount takes other flags only when it is mounted again.
+    fn needs_remount(&self) -> bool {
+        self.flags.contains(MountFlags::BIND)
+            && !(self.flags - (MountFlags::BIND | MountFlags::REC)).is_empty()
+    }
+}
+
+fn flag(option: &str) -> Option<(MountFlags, bool)> {
+    let (flag, is_set) = match option {
+        "ro" => (MountFlags::RDONLY, true),
+        "rw" => (MountFlags::RDONLY, false),
+        "bind" => (MountFlags::BIND, true),
+        "rbind" => (MountFlags::BIND | MountFlags::REC, true),
+        "nosuid" => (MountFlags::NOSUID, true),
+        "suid" => (MountFlags::NOSUID, false),
+        "nodev" => (MountFlags::NODEV, true),
+        "dev" => (MountFlags::NODEV, false),
+        "noexec" => (MountFlags::NOEXEC, true),
+        "exec" => (MountFlags::NOEXEC, false),
+        "sync" => (MountFlags::SYNCHRONOUS, true),
+        "async" => (MountFlags::SYNCHRONOUS, false),
+        "dirsync" => (MountFlags::DIRSYNC, true),
+        "noatime" => (MountFlags::NOATIME, true),
+        "atime" => (MountFlags::NOATIME, false),
+        "nodiratime" => (MountFlags::NODIRATIME, true),
+        "diratime" => (MountFlags::NODIRATIME, false),
+        "relatime" => (MountFlags::RELATIME, true),
+        "norelatime" => (MountFlags::RELATIME, false),
+        "strictatime" => (MountFlags::STRICTATIME, true),
+        "nostrictatime" => (MountFlags::STRICTATIME, false),
+        _ => return None,
+    };
+    Some((flag, is_set))
+}
+
+fn propagation(option: &str) -> Option<MountPropagationFlags> {
+    let (name, flags) = match option.strip_prefix('r') {
+        Some(name) => (name, MountPropagationFlags::REC),
+        None => (option, MountPropagationFlags::empty()),
+    };
+    let kind = match name {
+        "private" => MountPropagationFlags::PRIVATE,
+        "shared" => MountPropagationFlags::SHARED,
+        "slave" => MountPropagationFlags::DOWNSTREAM,
+        "unbindable" => MountPropagationFlags::UNBINDABLE,
+        _ => return None,
+    };
+    Some(kind | flags)
+}
+
+/// Options in which every layer is named relative to the directory all layers share, and that directory.
+fn relative_to_layers(options: &str) -> Option<(String, String)> {
+    let layers = options
+        .split(',')
+        .find_map(|option| option.strip_prefix("lowerdir="))?;
+    let mut common = layers.split(':').next()?.rsplit_once('/')?.0.to_owned();
+    while !layers.split(':').all(|layer| {
+        layer
+            .strip_prefix(&*common)
+            .is_some_and(|rest| rest.starts_with('/'))
+    }) {
+        common.truncate(common.rfind('/')?);
+    }
+    if common.is_empty() {
+        return None;
+    }
+    let relative: Vec<&str> = layers
+        .split(':')
+        .map(|layer| &layer[common.len() + 1..])
+        .collect();
+    let shortened = options.replace(
+        &format!("lowerdir={layers}"),
+        &format!("lowerdir={}", relative.join(":")),
+    );
+    Some((common, shortened))
+}
+
+/// Mounts all on `target`, one over the other.
+pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), MountError> {
+    for mount in mounts {
+        let failed = |error: std::io::Error| MountError::Failed {
+            kind: mount.kind.clone(),
+            source_path: mount.source.clone(),
+            target: target.display().to_string(),
+            error,
+        };
+        let plan = Plan::of(mount)?;
+        let target = if mount.target.is_empty() {
+            target.to_owned()
+        } else {
+            target.join(mount.target.trim_start_matches('/'))
+        };
+        carry_out(&plan, mount, &target).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn carry_out(plan: &Plan, mount: &Mount, target: &Path) -> std::io::Result<()> {
+    let long = mount.kind == "overlay" && plan.options.len() > OPTIONS_MAX;
+    match long.then(|| relative_to_layers(&plan.options)).flatten() {
+        None => call(plan, mount, target, &plan.options)?,
+        Some((directory, options)) => {
+            // The one thread has the working directory to itself; nothing here waits meanwhile.
+            let before = std::env::current_dir()?;
+            std::env::set_current_dir(directory)?;
+            let outcome = call(plan, mount, target, &options);
+            std::env::set_current_dir(before)?;
+            outcome?;
+        }
+    }
+    if plan.needs_remount() {
+        rustix::mount::mount_remount(target, plan.flags, "")?;
+    }
+    if let Some(propagation) = plan.propagation {
+        rustix::mount::mount_change(target, propagation)?;
+    }
+    Ok(())
+}
+
+fn call(plan: &Plan, mount: &Mount, target: &Path, options: &str) -> std::io::Result<()> {
+    let options = CString::new(options)?;
+    Ok(rustix::mount::mount(
+        &*mount.source,
+        target,
+        &*mount.kind,
+        plan.flags,
+        Some(&*options),
+    )?)
+}
+
+/// Unmounts all that is mounted on `target`. What is still in use goes when its last user has.
+pub fn unmount_all(target: &Path) {
+    loop {
+        match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            Err(Errno::BUSY) => {
+                if rustix::mount::unmount(target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH).is_err() {
+                    return;
+                }
+            }
+            // Not a mount point (any more).
+            Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(kind: &str, options: &[&str]) -> Mount {
+        Mount {
+            kind: kind.to_owned(),
+            source: "s".to_owned(),
+            target: String::new(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn options_become_flags_or_go_to_the_file_system() {
+        let overlay = Plan::of(&mount("overlay", &["index=off", "ro", "lowerdir=/a:/b", "nodev"])).unwrap();
+        assert_eq!(overlay.flags, MountFlags::RDONLY | MountFlags::NODEV);
+        assert_eq!(overlay.options, "index=off,lowerdir=/a:/b");
+        assert!(!overlay.needs_remount());
+        let bind = Plan::of(&mount("bind", &["rbind", "rw", "rprivate"])).unwrap();
+        assert_eq!(bind.flags, MountFlags::BIND | MountFlags::REC);
+        assert_eq!(
+            bind.propagation,
+            Some(MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        );
+        assert!(!bind.needs_remount());
+        assert!(Plan::of(&mount("bind", &["bind", "ro"])).unwrap().needs_remount());
+        assert!(Plan::of(&mount("ext4", &["loop"])).is_err());
+    }
+
+    #[test]
+    fn layers_are_named_from_the_directory_they_share() {
+        let shortened = |options: &str| relative_to_layers(options);
+        assert_eq!(
+            shortened("workdir=/s/3/work,lowerdir=/s/1/fs:/s/2/fs,upperdir=/s/3/fs"),
+            Some((
+                "/s".to_owned(),
+                "workdir=/s/3/work,lowerdir=1/fs:2/fs,upperdir=/s/3/fs".to_owned()
+            ))
+        );
+        assert_eq!(
+            shortened("lowerdir=/s/12/fs:/s/1/fs"),
+            Some(("/s".to_owned(), "lowerdir=12/fs:1/fs".to_owned()))
+        );
+        assert_eq!(shortened("lowerdir=/a:/b"), None);
+        assert_eq!(shortened("upperdir=/a"), None);
+    }
+}

@@ -1,0 +1,109 @@
+//! What is read of a bundle's `config.json`.
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Which containers share a shim: those of one pod.
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+#[derive(Debug, Default, Deserialize)]
+pub struct Spec {
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+    #[serde(default)]
+    linux: Linux,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Linux {
+    #[serde(default)]
+    namespaces: Vec<Namespace>,
+    #[serde(default, rename = "cgroupsPath")]
+    cgroups_path: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Namespace {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    path: String,
+}
+
+impl Spec {
+    pub fn of_bundle(bundle: &Path) -> std::io::Result<Self> {
+        let file = std::fs::read(bundle.join("config.json"))?;
+        Ok(serde_json::from_slice(&file)?)
+    }
+
+    /// The container whose shim is this one's too.
+    pub fn group(&self) -> Option<&str> {
+        GROUPS
+            .iter()
+            .find_map(|name| self.annotations.get(*name))
+            .map(String::as_str)
+    }
+
+    /// Whether systemd is to make its cgroup: the path is then `slice:prefix:name`.
+    pub fn has_systemd_cgroup(&self) -> bool {
+        let path = &self.linux.cgroups_path;
+        let parts: Vec<&str> = path.split(':').collect();
+        matches!(&*parts, [slice, _, _] if slice.is_empty() || slice.ends_with(".slice"))
+    }
+
+    /// Whether its processes end with its first one. In a namespace of others the kernel doesn't see to that.
+    pub fn has_own_pids(&self) -> bool {
+        self.linux
+            .namespaces
+            .iter()
+            .any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroup_path_says_who_makes_it() {
+        for (path, is_systemd) in [
+            ("kubepods-pod1.slice:cri-containerd:abc", true),
+            (":cri-containerd:abc", true),
+            ("/kubepods/pod1/abc", false),
+            ("/odd:path:here", false),
+            ("", false),
+        ] {
+            let json = format!(r#"{{"linux":{{"cgroupsPath":"{path}"}}}}"#);
+            let spec: Spec = serde_json::from_str(&json).unwrap();
+            assert_eq!(spec.has_systemd_cgroup(), is_systemd, "{path}");
+        }
+    }
+
+    #[test]
+    fn pod_and_pid_namespace_are_read() {
+        for (json, group, has_own_pids) in [
+            ("{}", None, false),
+            (r#"{"linux":{"namespaces":[{"type":"pid"}]}}"#, None, true),
+            (
+                r#"{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"},{"type":"ipc"}]}}"#,
+                None,
+                false,
+            ),
+            (
+                r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"s"},"process":{"args":["a"]}}"#,
+                Some("s"),
+                false,
+            ),
+            (
+                r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"s","io.containerd.runc.v2.group":"g"}}"#,
+                Some("g"),
+                false,
+            ),
+        ] {
+            let spec: Spec = serde_json::from_str(json).unwrap();
+            assert_eq!(spec.group(), group, "{json}");
+            assert_eq!(spec.has_own_pids(), has_own_pids, "{json}");
+        }
+    }
+}
