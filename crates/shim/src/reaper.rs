@@ -137,6 +137,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::zombie_processes, reason = "waited for by its pid")]
     fn signals_are_told_as_shells_do() {
         let child = std::process::Command::new("sh")
             .args(["-c", "kill -9 $$"])
