@@ -67,8 +67,9 @@ test: deps ## Run all tests, end-to-end ones included
 	ORLOP_TEST_KUBECTL=newest $(CARGO) test --locked --workspace --test kubectl --test streams
 
 .PHONY: bench
-bench: build images ## Print each figure beside its reference
-	$(CARGO) run --release --locked --package orlop-bench -- --orlop $(ORLOP) --images $(IMAGES)
+bench: build images cluster-images ## Print each figure beside its reference
+	$(CARGO) build --release --locked --bin orlop-lab
+	$(CARGO) run --release --locked --package orlop-bench -- --orlop $(ORLOP) --images $(IMAGES) --cluster-images $(CLUSTER_IMAGES)
 
 .PHONY: bench-agent
 bench-agent: build images ## Print the node agent's figures beside direct CRI calls
@@ -85,6 +86,11 @@ bench-store: build images ## Print the store's figures beside etcd's
 .PHONY: bench-fleet
 bench-fleet: build ## Print the figures of DaemonSets on up to 15,000 hollow nodes
 	$(CARGO) run --release --locked --package orlop-bench -- --part fleet --orlop $(ORLOP)
+
+.PHONY: bench-cluster
+bench-cluster: build cluster-images ## Print what three masters need and do, beside etcd alone
+	$(CARGO) build --release --locked --bin orlop-lab
+	$(CARGO) run --release --locked --package orlop-bench -- --part cluster --orlop $(ORLOP) --cluster-images $(CLUSTER_IMAGES)
 
 .PHONY: torture
 torture: deps ## Power cuts, 10,000 seeds, 400 rounds of kill -9, a minute of garbage (some minutes)

@@ -6,7 +6,7 @@ packages=(
   containerd runc containernetworking-plugins iproute2 iptables # the node
   busybox-static etcd-server etcd-client                        # the example's images and etcdctl
   gcc libc6-dev protobuf-compiler libprotobuf-dev # the build: linker, .proto files
-  curl                                                          # tests
+  curl libfaketime openssl                                      # tests
 )
 command -v kubectl >/dev/null || packages+=(kubernetes-client)
 

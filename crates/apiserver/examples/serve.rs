@@ -61,8 +61,7 @@ async fn main() -> Result<(), Failure> {
     config.authentication.client_ca = Some(authority.certificate().to_owned());
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(authority.certificate().to_owned()),
-        certificate: kubelet_client.certificate,
-        key: kubelet_client.key,
+        identity: kubelet_client.into(),
     });
     let shutdown = config.shutdown.clone();
     let server = ApiServer::start(config, store).await?;

@@ -67,7 +67,6 @@ mod upkeep;
 mod usage;
 
 pub use admission::UnknownPlugin;
-pub use aggregation::ProxyIdentity;
 pub use audit::{AuditConfig, AuditError, AuditLog, PolicyError};
 pub use authn::{
     AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, TokenWebhookConfig, UserInfo,

@@ -1,6 +1,6 @@
 //! The server's parts and their life.
 use crate::admission::{Chain, Hooks, UnknownPlugin};
-use crate::aggregation::{self, Aggregation, ProxyIdentity};
+use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, AuditConfig, AuditError};
 use crate::authn::{
     Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
@@ -22,6 +22,7 @@ use crate::status::ApiError;
 use crate::traces::{Traces, TracesConfig};
 use crate::upkeep::{self, EndpointReconciler, Masters};
 use crate::usage::Usage;
+use orlop_pki::Presented;
 use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,13 +30,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How the server presents itself to node agents, all PEM.
+/// How the server presents itself to node agents.
 #[derive(Clone, Debug)]
 pub struct KubeletClientTls {
-    /// Signs the agents' serving certificates. `None`: any is taken, since agents may sign their own.
+    /// Signs the agents' serving certificates, PEM. `None`: any is taken, since agents may sign their own.
     pub ca: Option<String>,
-    pub certificate: String,
-    pub key: String,
+    pub identity: Presented,
 }
 
 /// How service account tokens are made and recognised.
@@ -74,7 +74,7 @@ pub struct Config {
     /// Where spans of requests go, if anywhere.
     pub traces: Option<TracesConfig>,
     /// How the server presents itself to those of aggregated APIs.
-    pub proxy_identity: Option<ProxyIdentity>,
+    pub proxy_identity: Option<Presented>,
     /// Admission plugins that are turned off, by upstream's names.
     pub disabled_admission: Vec<String>,
     /// How values are sealed before they are stored.

@@ -5,6 +5,7 @@
 //! puts the API server's on a second one.
 mod agent;
 mod api;
+mod cluster;
 mod fleet;
 mod machine;
 mod marker;
@@ -25,6 +26,9 @@ pub struct Options {
     /// Directory of the example's OCI archives; a node needs them.
     #[arg(long)]
     images: Option<PathBuf>,
+    /// Directory of the control plane's OCI archives; a cluster needs them.
+    #[arg(long)]
+    cluster_images: Option<PathBuf>,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Part::All)]
     part: Part,
@@ -73,6 +77,8 @@ enum Part {
     Api,
     /// DaemonSets on hollow nodes.
     Fleet,
+    /// Masters of a cluster, each a machine of its own.
+    Cluster,
 }
 
 #[tokio::main]
@@ -83,6 +89,10 @@ async fn main() -> Result<()> {
         let kubeconfig = options.kubeconfig.as_deref();
         return agent::measure_other(manifests, endpoint, kubeconfig, options.rounds).await;
     }
+    ensure!(
+        options.cluster_images.is_some() || options.part != Part::Cluster,
+        "--cluster-images is needed to measure a cluster"
+    );
     let measures_node = matches!(options.part, Part::All | Part::Node | Part::Agent);
     ensure!(
         options.images.is_some() || !measures_node,
@@ -96,6 +106,13 @@ async fn main() -> Result<()> {
     }
     if matches!(options.part, Part::All | Part::Fleet) {
         fleet::measure(&options.orlop, &options.fleet_figures, options.nodes_max).await?;
+    }
+    if let Some(images) = options
+        .cluster_images
+        .as_deref()
+        .filter(|_| matches!(options.part, Part::All | Part::Cluster))
+    {
+        cluster::measure(&options.orlop, images).await?;
     }
     let Some(images) = options.images.as_deref().filter(|_| measures_node) else {
         return Ok(());

@@ -53,6 +53,21 @@ pub async fn get(client: &Client, path: &str) -> Result<Option<Value>, ClusterEr
     }
 }
 
+/// Where the cluster says that it is reached, by its ConfigMap `cluster-info`.
+pub async fn server(client: &Client) -> Result<String, ClusterError> {
+    let info = get(client, "/api/v1/namespaces/kube-public/configmaps/cluster-info").await?;
+    let text = info.as_ref().and_then(|info| info["data"]["kubeconfig"].as_str());
+    let document = crate::yaml::read("cluster-info", text.unwrap_or("{}"))?;
+    let server = document
+        .pointer("/clusters/0/cluster/server")
+        .and_then(Value::as_str);
+    server.map(str::to_owned).ok_or_else(|| {
+        ClusterError::Configuration(
+            "the cluster's ConfigMap cluster-info names no server: `orlop init` makes it".to_owned(),
+        )
+    })
+}
+
 /// Deletes an object; `false` if there was none.
 pub async fn delete(client: &Client, path: &str) -> Result<bool, ClusterError> {
     match client

@@ -5,8 +5,8 @@ use crate::layout::Layout;
 use crate::{ClusterError, certificates, files, kubeconfigs};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
-use orlop_pki::{Authority, Kubeconfig};
+use jiff::{SignedDuration, Timestamp};
+use orlop_pki::Authority;
 use serde_json::Value;
 
 /// One line of `certs check-expiration`.
@@ -28,6 +28,60 @@ impl Ends {
             "<invalid>".to_owned()
         }
     }
+}
+
+/// From when on people are told that a certificate will end.
+const TOLD_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What people are to know of a certificate that ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// `CertificateExpiresSoon` or `CertificateExpired`.
+    pub reason: &'static str,
+    /// Which certificate it is about.
+    pub name: String,
+    pub message: String,
+}
+
+/// What is to be told by `now` (pure).
+pub fn warnings(leaves: &[Ends], authorities: &[Ends], now: Timestamp) -> Vec<Warning> {
+    let of = |ends: &Ends| {
+        let left = ends.expires.duration_since(now);
+        if left > TOLD_BEFORE {
+            return None;
+        }
+        let name = &ends.name;
+        let (reason, when) = match left.is_positive() {
+            true => (
+                "CertificateExpiresSoon",
+                format!("ends in {}, at {}", ends.residual(now), ends.expires),
+            ),
+            false => ("CertificateExpired", format!("has ended at {}", ends.expires)),
+        };
+        let message = match ends.authority {
+            "" => format!(
+                "authority {name} of this master {when}: what it signed must be signed by another before"
+            ),
+            _ => format!(
+                "certificate {name} of this master {when}: `orlop certs renew {name}` there signs a new one"
+            ),
+        };
+        Some(Warning {
+            reason,
+            name: name.clone(),
+            message,
+        })
+    };
+    leaves.iter().chain(authorities).filter_map(of).collect()
+}
+
+/// When something is to be told next that is not by `now`; `None` when nothing is (pure).
+pub fn next_warning(leaves: &[Ends], authorities: &[Ends], now: Timestamp) -> Option<Timestamp> {
+    let moments = leaves
+        .iter()
+        .chain(authorities)
+        .flat_map(|ends| [ends.expires.checked_sub(TOLD_BEFORE).ok(), Some(ends.expires)]);
+    moments.flatten().filter(|moment| *moment > now).min()
 }
 
 /// The certificate that a kubeconfig presents, PEM.
@@ -90,35 +144,35 @@ pub fn check(
     Ok((leaves, authorities))
 }
 
-/// Signs certificates anew, however long the old ones would last: `which` is a name of the listing, or `all`.
-pub fn renew(
-    layout: &Layout,
-    cluster: &ClusterConfig,
-    node: &NodeConfig,
-    which: &str,
-) -> Result<Vec<String>, ClusterError> {
+/// Signs certificates anew, however long the old ones would last: `which` is a name of the listing, or `all`. What they
+/// are for is read out of the old ones, so that no API server is needed, which may be what a certificate has ended for.
+pub fn renew(layout: &Layout, node: &NodeConfig, which: &str) -> Result<Vec<String>, ClusterError> {
     let is_meant = |name: &str| which == "all" || which == name;
     let mut renewed = Vec::new();
-    for wanted in certificates::wanted(cluster, node)? {
+    for mut wanted in certificates::wanted(&ClusterConfig::new(""), node)? {
         let label = wanted.label();
-        if is_meant(&label) {
-            sign(layout, &wanted)?;
-            renewed.push(label);
+        let path = layout.pki().join(format!("{}.crt", wanted.file));
+        if !is_meant(&label) || !path.is_file() {
+            continue;
         }
+        let unreadable = || ClusterError::Document {
+            what: path.display().to_string(),
+            reason: "it holds no certificate whose names a new one could have".to_owned(),
+        };
+        (wanted.request.dns_names, wanted.request.addresses) =
+            orlop_pki::names_of(&files::read(&path)?).ok_or_else(unreadable)?;
+        sign(layout, &wanted)?;
+        renewed.push(label);
     }
-    for (name, identity, local) in kubeconfigs::wanted(node) {
+    for (name, identity, _) in kubeconfigs::wanted(node) {
         let label = format!("{name}.conf");
         let path = layout.kubeconfig(name);
         if name == "kubelet" || !is_meant(&label) || !path.is_file() {
             continue;
         }
-        let server = kubeconfigs::server(cluster, node, local);
-        let kubeconfig = Kubeconfig {
-            server: &server,
-            cluster: &cluster.cluster_name,
-            identity,
-        };
-        kubeconfig.write(&path, &authority(layout, Signer::Cluster)?)?;
+        let leaf = authority(layout, Signer::Cluster)?.sign(&kubeconfigs::request(identity))?;
+        let text = kubeconfigs::with_identity(&label, &files::read(&path)?, &leaf)?;
+        files::rewrite(&path, &text)?;
         renewed.push(label);
     }
     if renewed.is_empty() {
@@ -146,10 +200,65 @@ mod tests {
     use std::net::IpAddr;
 
     #[test]
+    fn people_are_told_a_month_before_a_certificate_ends_and_when_it_has() {
+        let at = |days: i64| Timestamp::from_second(1_800_000_000 + days * 86_400).unwrap();
+        let ends = |name: &str, days, authority| Ends {
+            name: name.to_owned(),
+            expires: at(days),
+            authority,
+        };
+        let leaves = [ends("apiserver", 40, "ca"), ends("admin.conf", 100, "ca")];
+        let authorities = [ends("ca", 1000, "")];
+        for (day, told, next) in [
+            (0, vec![], Some(at(10))),
+            (11, vec!["CertificateExpiresSoon"], Some(at(40))),
+            (40, vec!["CertificateExpired"], Some(at(70))),
+            (
+                80,
+                vec!["CertificateExpired", "CertificateExpiresSoon"],
+                Some(at(100)),
+            ),
+            (
+                990,
+                vec![
+                    "CertificateExpired",
+                    "CertificateExpired",
+                    "CertificateExpiresSoon",
+                ],
+                Some(at(1000)),
+            ),
+            (1000, vec!["CertificateExpired"; 3], None),
+        ] {
+            let warnings = warnings(&leaves, &authorities, at(day));
+            let reasons: Vec<&str> = warnings.iter().map(|warning| warning.reason).collect();
+            assert_eq!(reasons, told, "day {day}");
+            assert_eq!(next_warning(&leaves, &authorities, at(day)), next, "day {day}");
+        }
+        let soon = &warnings(&leaves, &authorities, at(11))[0];
+        assert!(
+            soon.message
+                .contains("certificate apiserver of this master ends in 29d")
+                && soon.message.contains("`orlop certs renew apiserver`"),
+            "{}",
+            soon.message
+        );
+    }
+
+    fn without_user(kubeconfig: &str) -> Value {
+        let mut document: Value = serde_saphyr::from_str(kubeconfig).unwrap();
+        document["users"][0]["user"] = Value::Null;
+        document
+    }
+
+    #[test]
     fn certificates_are_listed_and_renewed_by_their_names() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let cluster = ClusterConfig::new("v1.36.0");
+        let cluster = ClusterConfig {
+            cert_sans: vec!["api.example".to_owned()],
+            cluster_name: "mine".to_owned(),
+            ..ClusterConfig::new("v1.36.0")
+        };
         let node = NodeConfig {
             name: "master-01".to_owned(),
             address: IpAddr::from([10, 0, 0, 1]),
@@ -183,18 +292,20 @@ mod tests {
 
         let read = |name: &str| files::read(&layout.pki().join(name)).unwrap();
         let (apiserver, peer) = (read("apiserver.crt"), read("etcd/peer.crt"));
-        assert_eq!(
-            renew(&layout, &cluster, &node, "etcd-peer").unwrap(),
-            ["etcd-peer"]
-        );
+        assert_eq!(renew(&layout, &node, "etcd-peer").unwrap(), ["etcd-peer"]);
         assert_eq!(read("apiserver.crt"), apiserver);
         assert_ne!(read("etcd/peer.crt"), peer);
-        let all = renew(&layout, &cluster, &node, "all").unwrap();
+        let names = orlop_pki::names_of(&apiserver).unwrap();
+        let scheduler = std::fs::read_to_string(layout.kubeconfig("scheduler")).unwrap();
+        let all = renew(&layout, &node, "all").unwrap();
         assert_eq!(all.len(), 9);
         assert_ne!(read("apiserver.crt"), apiserver);
-        let error = renew(&layout, &cluster, &node, "nonsense")
-            .unwrap_err()
-            .to_string();
+        assert!(names.0.contains(&"api.example".to_owned()), "{names:?}");
+        assert_eq!(orlop_pki::names_of(&read("apiserver.crt")).unwrap(), names);
+        let again = std::fs::read_to_string(layout.kubeconfig("scheduler")).unwrap();
+        assert_ne!(client_certificate(&again), client_certificate(&scheduler));
+        assert_eq!(without_user(&again), without_user(&scheduler));
+        let error = renew(&layout, &node, "nonsense").unwrap_err().to_string();
         assert!(error.contains("check-expiration"), "{error}");
     }
 }

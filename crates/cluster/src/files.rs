@@ -36,6 +36,17 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), ClusterError> {
     std::fs::rename(&fresh, path).map_err(ClusterError::file("replace", path))
 }
 
+/// Writes a file that is there anew, as the file that it is: who has it mounted by itself, as static pods have their
+/// kubeconfigs, would go on seeing one that was replaced.
+pub fn rewrite(path: &Path, text: &str) -> Result<(), ClusterError> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .map_err(ClusterError::file("write", path))
+}
+
 /// A directory that only root enters.
 pub fn private_directory(path: &Path) -> Result<(), ClusterError> {
     std::fs::DirBuilder::new()

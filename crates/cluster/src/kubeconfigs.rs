@@ -5,7 +5,7 @@ use crate::config::{ClusterConfig, NodeConfig};
 use crate::layout::Layout;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use orlop_pki::{Identity, Kubeconfig};
+use orlop_pki::{Identity, Kubeconfig, Leaf, LeafRequest, Usage};
 use serde_json::{Value, json};
 
 /// Name, identity, and whether it leads to the node's own API server rather than to all of them.
@@ -60,6 +60,32 @@ pub fn ensure(
         kubeconfig.ensure(&layout.kubeconfig(name), &authority)?;
     }
     Ok(())
+}
+
+/// The client certificate of an identity.
+pub fn request(identity: Identity) -> LeafRequest {
+    LeafRequest {
+        identity,
+        usage: Usage::Client,
+        dns_names: Vec::new(),
+        addresses: Vec::new(),
+    }
+}
+
+/// A kubeconfig whose user presents another certificate; everything else stays (pure).
+pub fn with_identity(name: &str, text: &str, leaf: &Leaf) -> Result<String, ClusterError> {
+    let mut document: Value = crate::yaml::read("the kubeconfig", text)?;
+    let Some(user) = document.pointer_mut("/users/0/user") else {
+        return Err(ClusterError::Document {
+            what: name.to_owned(),
+            reason: "it has no user".to_owned(),
+        });
+    };
+    *user = json!({
+        "client-certificate-data": STANDARD.encode(&leaf.certificate),
+        "client-key-data": STANDARD.encode(&leaf.key),
+    });
+    crate::yaml::write(&document)
 }
 
 /// What everybody may read of the cluster: where it is and by whom its certificates are signed.

@@ -4,6 +4,7 @@
 //! - [`config`], [`layout`]: what a cluster is made with, where a node keeps its files.
 //! - [`manifests`], [`kubelet`], [`objects`], [`kubeconfigs`], [`certificates`], [`token`]: what is written (pure), and
 //!   making what is missing.
+//! - [`addons`]: CoreDNS and kube-proxy.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
 //! - [`discovery`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass on; [`etcd`]: its
@@ -14,6 +15,7 @@
 //! There are no tasks; nothing runs when a command has ended. Starting the node agent and its runtime is the binary's.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod addons;
 pub mod api;
 pub mod certificates;
 pub mod config;

@@ -19,7 +19,13 @@ fn cluster_binding(name: &str, role: &str, group: &str) -> Value {
 }
 
 /// A role for reading one object, and its binding.
-fn reading(namespace: &str, name: &str, resource: &str, object: &str, subjects: &Value) -> [Value; 2] {
+pub(crate) fn reading(
+    namespace: &str,
+    name: &str,
+    resource: &str,
+    object: &str,
+    subjects: &Value,
+) -> [Value; 2] {
     [
         json!({
             "apiVersion": format!("{RBAC}/v1"),
@@ -37,7 +43,7 @@ fn reading(namespace: &str, name: &str, resource: &str, object: &str, subjects: 
     ]
 }
 
-fn group(name: &str) -> Value {
+pub(crate) fn group(name: &str) -> Value {
     json!({"apiGroup": RBAC, "kind": "Group", "name": name})
 }
 
@@ -154,6 +160,10 @@ pub fn path(object: &Value) -> Option<String> {
     let (prefix, plural) = match text("/kind")? {
         "ConfigMap" => ("/api/v1", "configmaps"),
         "Secret" => ("/api/v1", "secrets"),
+        "Service" => ("/api/v1", "services"),
+        "ServiceAccount" => ("/api/v1", "serviceaccounts"),
+        "DaemonSet" => ("/apis/apps/v1", "daemonsets"),
+        "Deployment" => ("/apis/apps/v1", "deployments"),
         "Role" => ("/apis/rbac.authorization.k8s.io/v1", "roles"),
         "RoleBinding" => ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
         "ClusterRole" => ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),

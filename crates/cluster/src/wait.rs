@@ -7,8 +7,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How long a part may take, as kubeadm waits.
-pub const PATIENCE: Duration = Duration::from_secs(240);
 /// Of one question.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two questions. Another process's start has no event that could be awaited.

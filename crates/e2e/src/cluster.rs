@@ -119,8 +119,8 @@ impl Cluster {
         for part in CONTROL_PLANE {
             let pod = format!("pod/{part}-{machine}");
             self.kubectl
-                .ok(&format!("wait -n kube-system --for=create --timeout=90s {pod}"));
-            self.kubectl.ok(&format!(
+                .patiently(&format!("wait -n kube-system --for=create --timeout=90s {pod}"));
+            self.kubectl.patiently(&format!(
                 "wait -n kube-system --for=condition=Ready --timeout=120s {pod}"
             ));
         }
@@ -132,6 +132,11 @@ impl Cluster {
         output.map_or(String::new(), |output| {
             String::from_utf8_lossy(&output.stdout).into_owned()
         })
+    }
+
+    /// The port of this machine that leads to any master.
+    pub fn api_port(&self) -> u16 {
+        self.api_port
     }
 
     pub fn directory(&self) -> &Path {

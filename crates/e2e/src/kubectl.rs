@@ -1,5 +1,5 @@
 //! The real kubectl, pointed at one node's API server.
-use crate::Clients;
+use crate::{Clients, eventually};
 use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,6 +48,17 @@ impl Kubectl {
             String::from_utf8_lossy(&output.stderr),
         );
         String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
+    }
+
+    /// Runs a line until it succeeds, for a cluster in which things break; its standard output.
+    pub fn patiently(&self, line: &str) -> String {
+        eventually(&format!("kubectl {line}"), || {
+            let output = self.run(line);
+            match output.status.success() {
+                true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+                false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            }
+        })
     }
 
     /// Runs a line that must fail; its standard error.

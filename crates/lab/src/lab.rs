@@ -1,5 +1,5 @@
 //! The handle on a lab: its switch, its machines, and what is done to them.
-use crate::namespaces::{in_network, on_machine};
+use crate::namespaces::{in_network, on_machine, run};
 use crate::processes::{child_of, signal_tree, tree};
 use crate::switch::BRIDGE;
 use anyhow::{Context, Result, bail, ensure};
@@ -42,6 +42,13 @@ pub struct Machine {
     directory: PathBuf,
     /// Process 1, while it runs.
     pid: Option<i32>,
+}
+
+impl Machine {
+    /// Process 1.
+    pub(crate) fn pid(&self) -> Result<i32> {
+        self.pid.with_context(|| format!("{} does not run", self.name))
+    }
 }
 
 /// A running lab; stopped when dropped, unless it is [left](Lab::leave).
@@ -140,6 +147,11 @@ impl Lab {
             text.push_str(&format!("{} {} {pid}\n", machine.name, machine.address));
         }
         Ok(std::fs::write(self.options.directory.join("lab.pids"), text)?)
+    }
+
+    /// The switch's process.
+    pub(crate) fn switch(&self) -> i32 {
+        self.switch
     }
 
     pub fn machines(&self) -> &[Machine] {
@@ -241,9 +253,7 @@ impl Lab {
 
     /// A command on a machine.
     pub fn command(&self, name: &str, program: &str) -> Result<Command> {
-        let machine = self.machine(name)?;
-        let pid = machine.pid.with_context(|| format!("{name} does not run"))?;
-        Ok(on_machine(pid, program))
+        Ok(on_machine(self.machine(name)?.pid()?, program))
     }
 
     /// Runs a line of words on a machine; whatever comes of it.
@@ -290,11 +300,7 @@ impl Lab {
     }
 
     fn signal_all(&self, name: &str, signal: Signal) -> Result<()> {
-        let pid = self
-            .machine(name)?
-            .pid
-            .with_context(|| format!("{name} does not run"))?;
-        signal_tree(pid, signal);
+        signal_tree(self.machine(name)?.pid()?, signal);
         Ok(())
     }
 
@@ -331,10 +337,7 @@ impl Lab {
 
     /// Resident memory of all processes of a machine, in bytes.
     pub fn memory(&self, name: &str) -> Result<u64> {
-        let pid = self
-            .machine(name)?
-            .pid
-            .with_context(|| format!("{name} does not run"))?;
+        let pid = self.machine(name)?.pid()?;
         let of = |pid: i32| -> Option<u64> {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
             let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -417,16 +420,6 @@ fn ready(mut command: Command, log: &Path) -> Result<Child> {
         );
     }
     Ok(child)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("{command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }
 
 /// Waits for the end of a process that was killed and may be nobody's child here.

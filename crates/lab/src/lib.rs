@@ -5,8 +5,9 @@
 //! - [`machine`]: process 1 of a machine: mounts its files, then reaps. Runs until it is killed.
 //! - [`switch`]: the bridge's process. It also forwards one loopback port of the host, and the first port of the API on
 //!   the bridge's address, to the first master that answers.
-//!
+//! - `faults`: machines kept apart from each other, signals to single programs.
 //! - [`steps`]: the command lines by which the machines become a cluster.
+mod faults;
 mod files;
 mod lab;
 pub mod machine;

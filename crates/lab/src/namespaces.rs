@@ -1,4 +1,5 @@
 //! Entering the namespaces of a process, by `nsenter`.
+use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
 /// A command on the machine whose process 1 is `pid`.
@@ -32,4 +33,15 @@ pub fn in_network(pid: i32, program: &str) -> Command {
         .args(["--net", "--"])
         .arg(program);
     command
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
 }

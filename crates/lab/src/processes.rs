@@ -42,6 +42,14 @@ pub fn tree(pid: i32) -> Vec<i32> {
     found
 }
 
+/// The name of the program that a process runs, as it was called.
+pub fn program_of(pid: i32) -> Option<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let first = words.split(|byte| *byte == 0).next()?;
+    let name = first.rsplit(|byte| *byte == b'/').next()?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
 /// Sends a signal to everything below a process, until nothing new appears.
 pub fn signal_tree(pid: i32, signal: Signal) {
     let mut told = std::collections::BTreeSet::new();

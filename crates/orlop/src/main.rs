@@ -6,6 +6,7 @@ mod commands;
 mod delegate;
 mod detach;
 mod doctor;
+mod followed;
 mod health;
 mod lock;
 mod logging;

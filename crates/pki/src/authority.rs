@@ -1,11 +1,12 @@
 //! The certificate authority of a cluster, and the leaves it signs.
 use crate::files::{self, Secrecy};
-use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS};
+use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS, private_key};
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -123,7 +124,11 @@ impl Authority {
                 reason: reason.to_string(),
             }
         };
-        let key = KeyPair::from_pem(key).map_err(unusable(key_path))?;
+        let key = private_key::pkcs8(key).map_err(|reason| PkiError::Unusable {
+            path: key_path.to_path_buf(),
+            reason,
+        })?;
+        let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key)).map_err(unusable(key_path))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(certificate_path))?;
         let der = first_der(&certificate, certificate_path)?;
         Ok(Self {
@@ -264,7 +269,9 @@ impl Authority {
         let Ok(parsed) = pem.parse_x509() else {
             return false;
         };
-        let Ok(key) = KeyPair::from_pem(key) else {
+        let Ok(Ok(key)) =
+            private_key::pkcs8(key).map(|key| KeyPair::try_from(&PrivatePkcs8KeyDer::from(key)))
+        else {
             return false;
         };
         let Ok((_, authority)) = x509_parser::parse_x509_certificate(&self.der) else {

@@ -13,6 +13,8 @@ mod error;
 mod files;
 mod jwk;
 mod kubeconfig;
+mod presented;
+mod private_key;
 mod renewed;
 mod request;
 mod serving_files;
@@ -30,11 +32,13 @@ pub use error::PkiError;
 pub use files::write_private;
 pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;
+pub use presented::Presented;
 pub use renewed::RenewedLeaf;
 pub use request::{Asked, CertificateRequest};
 pub use serving_files::{Pair, ServingFiles};
 pub use tls::{
-    expires, public_key_hash, seconds_left, server_config, server_config_for_any_client, subject_of,
+    expires, identity_of, names_of, public_key_hash, seconds_left, server_config,
+    server_config_for_any_client, server_config_presenting, subject_of,
 };
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 pub use validity::Validity;

@@ -1,9 +1,11 @@
 //! TLS server settings, and the identity behind a client certificate.
+use crate::presented::{AsServer, Presented};
 use crate::{Identity, PkiError, client_auth};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use std::sync::Arc;
+use x509_parser::extensions::GeneralName;
 
 /// Settings for a server with a PEM certificate and key that asks for, but doesn't require, client
 /// certificates signed by `client_ca` (PEM). Speaks HTTP/2 and HTTP/1.1 by ALPN.
@@ -31,13 +33,22 @@ pub fn server_config_for_any_client(
     key: &str,
     client_cas: &str,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    with_verifier(certificate, key, any_client(client_cas)?)
+}
+
+/// The same, presenting what is current whenever a connection begins.
+pub fn server_config_presenting(
+    presented: Presented,
+    client_cas: &str,
+) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    let config = begun(any_client(client_cas)?)?.with_cert_resolver(Arc::new(AsServer(presented)));
+    Ok(with_alpn(config))
+}
+
+fn any_client(client_cas: &str) -> Result<Arc<client_auth::AnyClient>, PkiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = client_auth::roots(client_cas, "the client CA")?;
-    with_verifier(
-        certificate,
-        key,
-        Arc::new(client_auth::AnyClient::new(provider, &roots)),
-    )
+    Ok(Arc::new(client_auth::AnyClient::new(provider, &roots)))
 }
 
 fn with_verifier(
@@ -51,15 +62,28 @@ fn with_verifier(
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
     let key =
         PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("the serving key")(e.to_string()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| bad("the protocol versions")(e.to_string()))?
-        .with_client_cert_verifier(verifier)
+    let config = begun(verifier)?
         .with_single_cert(chain, key)
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
+    Ok(with_alpn(config))
+}
+
+fn begun(
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, WantsServerCert>, PkiError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| PkiError::Tls {
+            what: "the protocol versions",
+            reason: error.to_string(),
+        })?;
+    Ok(builder.with_client_cert_verifier(verifier))
+}
+
+fn with_alpn(mut config: rustls::ServerConfig) -> Arc<rustls::ServerConfig> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// The user (common name) and groups (organisations) of a DER certificate; `None` if it has no
@@ -76,11 +100,37 @@ pub fn subject_of(der: &[u8]) -> Option<Identity> {
     Some(Identity { user, groups })
 }
 
+/// The same of a PEM certificate.
+pub fn identity_of(certificate: &str) -> Option<Identity> {
+    subject_of(pem::parse(certificate).ok()?.contents())
+}
+
 /// How long a DER certificate is still valid, in seconds; negative when it has ended.
 pub fn seconds_left(der: &[u8]) -> Option<f64> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     let end = certificate.validity().not_after.timestamp();
     Some((end - jiff::Timestamp::now().as_second()) as f64)
+}
+
+/// The DNS names and addresses that a PEM certificate is for.
+pub fn names_of(certificate: &str) -> Option<(Vec<String>, Vec<std::net::IpAddr>)> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).ok()?;
+    let parsed = pem.parse_x509().ok()?;
+    let extension = parsed.subject_alternative_name().ok()?;
+    let names = extension.map_or(&[][..], |extension| extension.value.general_names.as_slice());
+    let (mut dns_names, mut addresses) = (Vec::new(), Vec::new());
+    for name in names {
+        match name {
+            GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                let four = <[u8; 4]>::try_from(*bytes).map(std::net::IpAddr::from);
+                let address = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from));
+                addresses.extend(address.ok());
+            }
+            _ => {}
+        }
+    }
+    Some((dns_names, addresses))
 }
 
 /// When a PEM certificate ends.

@@ -2,7 +2,7 @@
 //! checked with public keys. ES256 and RS256, by the primitives that TLS uses here anyway; a token's own
 //! word about its algorithm counts only as far as the key that it names agrees.
 use crate::files::{self, Secrecy};
-use crate::{PkiError, error};
+use crate::{PkiError, error, private_key};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pem::Pem;
@@ -14,7 +14,7 @@ use ring::signature::{
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 use std::path::Path;
 use x509_parser::certificate::X509Certificate;
@@ -167,27 +167,14 @@ impl TokenSigner {
         Ok(signer)
     }
 
-    /// A private key in PEM: PKCS#8 (ECDSA P-256 or RSA), or PKCS#1 as kubeadm writes it.
+    /// A private key in PEM, ECDSA P-256 or RSA; also in the forms that kubeadm writes.
     pub fn from_pem(pem: &str) -> Result<Self, PkiError> {
         let unusable = |error: &dyn std::fmt::Display| error::token_key(error.to_string());
-        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| unusable(&error))?;
+        let key = private_key::pkcs8(pem).map_err(error::token_key)?;
         let random = SystemRandom::new();
-        let private = match &der {
-            PrivateKeyDer::Pkcs1(key) => Private::Rs256(
-                RsaKeyPair::from_der(key.secret_pkcs1_der()).map_err(|error| unusable(&error))?,
-            ),
-            PrivateKeyDer::Pkcs8(key) => {
-                let key = key.secret_pkcs8_der();
-                match EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key, &random) {
-                    Ok(key) => Private::Es256(key),
-                    Err(_) => Private::Rs256(RsaKeyPair::from_pkcs8(key).map_err(|error| unusable(&error))?),
-                }
-            }
-            _ => {
-                return Err(error::token_key(
-                    "it is in SEC1 form; convert it with `openssl pkcs8 -topk8 -nocrypt`",
-                ));
-            }
+        let private = match EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key, &random) {
+            Ok(key) => Private::Es256(key),
+            Err(_) => Private::Rs256(RsaKeyPair::from_pkcs8(&key).map_err(|error| unusable(&error))?),
         };
         let public = TokenPublicKey::from_der(&private.subject_public_key_info())?;
         Ok(Self { private, public })

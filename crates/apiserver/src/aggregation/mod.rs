@@ -14,6 +14,7 @@ use crate::outbound::{Outbound, OutboundError, Trust};
 use crate::resources;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use orlop_pki::Presented;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -21,13 +22,6 @@ use std::sync::Arc;
 
 /// The API group of APIServices.
 pub const GROUP: &str = "apiregistration.k8s.io";
-/// How this server presents itself to the others: certificate and key, PEM.
-#[derive(Clone, Debug)]
-pub struct ProxyIdentity {
-    pub certificate: String,
-    pub key: String,
-}
-
 /// A group-version that another server serves.
 pub struct Remote {
     pub name: String,
@@ -76,15 +70,17 @@ impl Remote {
     }
 
     /// TLS towards it.
-    fn outbound(&self, identity: Option<&ProxyIdentity>) -> Result<Outbound, OutboundError> {
+    fn outbound(&self, identity: Option<&Presented>) -> Result<Outbound, OutboundError> {
         let trust = match (&self.ca, self.insecure) {
             (_, true) => Trust::Anyone,
             (Some(ca), false) => Trust::Authorities(ca),
             (None, false) => Trust::Machine,
         };
+        let own = identity.map(Presented::current);
         Outbound::new(
             trust,
-            identity.map(|own| (own.certificate.as_str(), own.key.as_str())),
+            own.as_ref()
+                .map(|own| (own.certificate.as_str(), own.key.as_str())),
         )
     }
 
@@ -102,7 +98,8 @@ pub struct Aggregation {
     cache: Arc<Cache>,
     storage: Option<StorageId>,
     compiled: RwLock<(u64, Arc<Vec<Arc<Remote>>>)>,
-    identity: Option<ProxyIdentity>,
+    /// How this server presents itself to the others.
+    identity: Option<Presented>,
     /// What available servers say they serve (`APIResourceList.resources`), by APIService.
     documents: Mutex<HashMap<String, Arc<Value>>>,
     /// Hashes of their OpenAPI v3 documents, by APIService.
@@ -110,7 +107,7 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    pub fn new(cache: Arc<Cache>, identity: Option<ProxyIdentity>) -> Self {
+    pub fn new(cache: Arc<Cache>, identity: Option<Presented>) -> Self {
         Self {
             storage: resources::find(GROUP, "v1", "apiservices").and_then(|kind| cache.storage(kind)),
             cache,

@@ -14,7 +14,9 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use orlop_pki::Leaf;
 use orlop_streaming::{Backend, dial};
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -41,40 +43,59 @@ const ERROR_BYTES_MAX: usize = 64 * 1024;
 
 /// TLS towards node agents.
 pub struct KubeletClient {
-    connector: TlsConnector,
+    tls: KubeletClientTls,
+    /// Made with this certificate; remembers sessions, which are its holder's.
+    made: Mutex<(Arc<Leaf>, TlsConnector)>,
 }
 
 impl KubeletClient {
     pub fn new(tls: &KubeletClientTls) -> Result<Self, StartError> {
-        let bad = |what: &'static str| move |reason: String| StartError::KubeletTls { what, reason };
-        let chain = CertificateDer::pem_slice_iter(tls.certificate.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| bad("certificate")(e.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| bad("protocol versions")(e.to_string()))?;
-        let builder = match &tls.ca {
-            Some(ca) => {
-                let mut roots = rustls::RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-                    let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
-                    roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
-                }
-                builder.with_root_certificates(roots)
-            }
-            None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(orlop_pki::any_certificate()),
-        };
-        let config = builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| bad("certificate")(e.to_string()))?;
+        let own = tls.identity.current();
+        let connector = connector(tls, &own)?;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
+            tls: tls.clone(),
+            made: Mutex::new((own, connector)),
         })
     }
+
+    /// What a connection that begins now is made with.
+    fn connector(&self) -> Result<TlsConnector, StartError> {
+        let own = self.tls.identity.current();
+        let mut made = self.made.lock();
+        if !Arc::ptr_eq(&made.0, &own) {
+            *made = (own.clone(), connector(&self.tls, &own)?);
+        }
+        Ok(made.1.clone())
+    }
+}
+
+fn connector(tls: &KubeletClientTls, own: &Leaf) -> Result<TlsConnector, StartError> {
+    let bad = |what: &'static str| move |reason: String| StartError::KubeletTls { what, reason };
+    let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad("certificate")(e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad("protocol versions")(e.to_string()))?;
+    let builder = match &tls.ca {
+        Some(ca) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+                let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
+                roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
+            }
+            builder.with_root_certificates(roots)
+        }
+        None => builder
+            .dangerous()
+            .with_custom_certificate_verifier(orlop_pki::any_certificate()),
+    };
+    let config = builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|e| bad("certificate")(e.to_string()))?;
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// GETs a path from the agent of a node.
@@ -136,7 +157,7 @@ async fn secure(client: &KubeletClient, host: &str, port: u16) -> Result<TlsStre
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned())?;
-    Ok(client.connector.connect(name, stream).await?)
+    Ok(client.connector()?.connect(name, stream).await?)
 }
 
 async fn request(

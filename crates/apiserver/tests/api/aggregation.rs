@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orlop_apiserver::{FrontProxyConfig, KubeletClientTls, ProxyIdentity};
+use orlop_apiserver::{FrontProxyConfig, KubeletClientTls};
 use orlop_pki::{Authority, Usage};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -129,10 +129,7 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
     let ca = front.certificate().to_owned();
     let served = Served::start(|config, _| {
         config.authentication.front_proxy = Some(FrontProxyConfig::usual(ca));
-        config.proxy_identity = Some(ProxyIdentity {
-            certificate: proxy.certificate,
-            key: proxy.key,
-        });
+        config.proxy_identity = Some(proxy.into());
     })
     .await;
     let port = https(&other, &["wardle.default.svc"], |request| {
@@ -286,8 +283,7 @@ async fn metrics_come_from_the_agents_and_only_when_asked_for() {
         let client = leaf(&agents, "apiserver", &["system:masters"], Usage::Client);
         config.kubelet_client = Some(KubeletClientTls {
             ca: Some(agents.certificate().to_owned()),
-            certificate: client.certificate,
-            key: client.key,
+            identity: client.into(),
         });
     })
     .await;

@@ -55,8 +55,7 @@ impl Secure {
         config.authentication.client_ca = Some(authority.certificate().to_owned());
         config.kubelet_client = Some(KubeletClientTls {
             ca: Some(authority.certificate().to_owned()),
-            certificate: agent_client.certificate,
-            key: agent_client.key,
+            identity: agent_client.into(),
         });
         let shutdown = config.shutdown.clone();
         let store = TestStore::new().await;

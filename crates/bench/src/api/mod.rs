@@ -3,12 +3,12 @@
 mod answer;
 mod connection;
 pub mod cpu;
-mod load;
+pub mod load;
 mod memory;
 mod objects;
 mod reads;
 mod records;
-mod target;
+pub mod target;
 mod watching;
 
 use crate::report;

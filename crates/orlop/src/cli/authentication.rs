@@ -4,8 +4,9 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use orlop_apiserver::{
     AccessWebhookConfig, AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig,
-    ProxyIdentity, ReviewVersion, TokenWebhookConfig,
+    ReviewVersion, TokenWebhookConfig,
 };
+use orlop_pki::{Pair, Presented};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -179,7 +180,7 @@ impl AuthenticationArgs {
     }
 
     /// How the server presents itself to those of aggregated APIs.
-    pub fn proxy_identity(&self) -> Result<Option<ProxyIdentity>> {
+    pub fn proxy_identity(&self) -> Result<Option<Presented>> {
         let Some((certificate, key)) = self
             .proxy_client_cert_file
             .as_ref()
@@ -187,10 +188,10 @@ impl AuthenticationArgs {
         else {
             return Ok(None);
         };
-        Ok(Some(ProxyIdentity {
-            certificate: read(certificate)?,
-            key: read(key)?,
-        }))
+        Ok(Some(Presented::files(Pair {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        })?))
     }
 }
 

@@ -28,14 +28,24 @@ pub struct MemberArgs {
     /// Port of this node's API server.
     #[arg(long, value_name = "PORT", default_value_t = orlop_cluster::config::API_PORT)]
     pub apiserver_bind_port: u16,
+    /// How long each part may take to become healthy.
+    #[arg(long, value_name = "DURATION", default_value = "4m", value_parser = super::parts::go_duration)]
+    pub timeout: Duration,
     #[command(flatten)]
     pub log: LogArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct InitArgs {
+    #[command(subcommand)]
+    pub part: Option<InitPart>,
     #[command(flatten)]
     pub member: MemberArgs,
+    /// Phases that are left out, comma-separated: addon, addon/coredns, addon/kube-proxy. Without it each add-on is
+    /// applied whose image this node has.
+    #[arg(long, value_name = "PHASES", value_delimiter = ',')]
+    pub skip_phases: Vec<String>,
     /// `host:port` behind which all API servers are; needed for more than one.
     #[arg(long, value_name = "ENDPOINT")]
     pub control_plane_endpoint: Option<String>,
@@ -71,6 +81,29 @@ pub struct InitArgs {
     /// Don't print the token.
     #[arg(long)]
     pub skip_token_print: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InitPart {
+    /// Run one phase of `init` by itself.
+    Phase {
+        #[command(subcommand)]
+        phase: InitPhase,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum InitPhase {
+    /// Apply an add-on, whether this node has its image or not.
+    Addon {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Image to run instead of the usual one of the cluster's repository.
+        #[arg(long, value_name = "IMAGE")]
+        image: Option<String>,
+        #[arg(value_parser = ["all", "coredns", "kube-proxy"])]
+        which: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -167,10 +200,10 @@ pub struct CertsArgs {
 pub enum CertsCommand {
     /// List this node's certificates and when they end.
     CheckExpiration(AdminArgs),
-    /// Sign certificates of this node anew; parts that present them take them up by themselves or at their restart.
+    /// Sign certificates of this node anew; parts that present them take them up by themselves.
     Renew {
         #[command(flatten)]
-        admin: AdminArgs,
+        root: RootArg,
         /// A name of `check-expiration`, or `all`.
         which: String,
     },

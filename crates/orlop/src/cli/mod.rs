@@ -12,8 +12,8 @@ mod parts;
 mod store;
 
 pub use cluster::{
-    AdminArgs, CertsArgs, CertsCommand, InitArgs, JoinArgs, MemberArgs, ResetArgs, TokenArgs, TokenCommand,
-    TokenCreateArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
+    AdminArgs, CertsArgs, CertsCommand, InitArgs, InitPart, InitPhase, JoinArgs, MemberArgs, ResetArgs,
+    TokenArgs, TokenCommand, TokenCreateArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
 };
 pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use hollow::HollowArgs;

@@ -1,6 +1,7 @@
 //! `orlop apiserver`: the API server alone, on the embedded store, in memory, or on etcd.
 use crate::cli::ApiServerArgs;
 use crate::detach::notify_ready;
+use crate::followed::Followed;
 use crate::memory;
 use crate::node_identity::advertised;
 use crate::paths::Root;
@@ -11,8 +12,8 @@ use orlop_apiserver::{
     ServiceNetwork, ServiceRange, TokenConfig,
 };
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, LeafRequest, TokenPublicKey, TokenSigner, Usage,
-    server_config_for_any_client,
+    Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, TokenPublicKey, TokenSigner, Usage,
+    server_config_presenting,
 };
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
@@ -170,13 +171,41 @@ async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn St
             tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, Options::default())).await??;
         return Ok(store);
     }
-    let identity =
-        read_given(arguments.etcd_certfile.as_ref())?.zip(read_given(arguments.etcd_keyfile.as_ref())?);
-    let tls = EtcdTls {
-        authority: read_given(arguments.etcd_cafile.as_ref())?,
-        identity,
+    let authority = read_given(arguments.etcd_cafile.as_ref())?;
+    let files = arguments
+        .etcd_certfile
+        .clone()
+        .zip(arguments.etcd_keyfile.clone());
+    let Some((certificate, key)) = files else {
+        let tls = EtcdTls {
+            authority,
+            identity: None,
+        };
+        return Ok(Arc::new(connect_etcd(&arguments.etcd_servers, tls).await?));
     };
-    Ok(Arc::new(connect_etcd(&arguments.etcd_servers, tls).await?))
+    let followed = Followed::new(vec![certificate.clone(), key.clone()]);
+    let presented = Presented::files(Pair { certificate, key })?;
+    let tls = move || {
+        let own = presented.current();
+        EtcdTls {
+            authority: authority.clone(),
+            identity: Some((own.certificate.clone().into(), own.key.clone().into())),
+        }
+    };
+    let store = connect_etcd(&arguments.etcd_servers, tls()).await?;
+    tokio::spawn(renew_etcd(store.clone(), followed, tls));
+    Ok(Arc::new(store))
+}
+
+/// Presents to etcd what the files hold, whenever they are replaced.
+async fn renew_etcd(store: EtcdStore, mut followed: Followed, tls: impl Fn() -> EtcdTls + Send) {
+    loop {
+        followed.changed().await;
+        match store.present(tls()).await {
+            Ok(()) => tracing::info!("etcd is shown the client certificate that is in its file now"),
+            Err(error) => tracing::warn!(%error, "etcd is shown the client certificate of before"),
+        }
+    }
 }
 
 /// etcd may be starting beside this server, as after a boot.
@@ -225,12 +254,17 @@ fn serving_tls(
 ) -> Result<Arc<rustls::ServerConfig>> {
     let directory = pki(arguments, root);
     let own = || Authority::ensure(&directory, "ca", "kubernetes");
-    let (certificate, key) = match (&arguments.tls_cert_file, &arguments.tls_private_key_file) {
-        (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
+    let files = |certificate: &Path, key: &Path| {
+        Presented::files(Pair {
+            certificate: certificate.to_path_buf(),
+            key: key.to_path_buf(),
+        })
+    };
+    let presented = match (&arguments.tls_cert_file, &arguments.tls_private_key_file) {
+        (Some(certificate), Some(key)) => files(certificate, key)?,
         // Whoever names a directory may have put a certificate of their own there.
         _ if arguments.cert_dir.is_some() && directory.join("apiserver.crt").exists() => {
-            let file = |name: &str| read(&directory.join(name));
-            (file("apiserver.crt")?, file("apiserver.key")?)
+            files(&directory.join("apiserver.crt"), &directory.join("apiserver.key"))?
         }
         _ => {
             let request = LeafRequest {
@@ -251,12 +285,12 @@ fn serving_tls(
                     service_range(arguments).api_server(),
                 ],
             };
-            let leaf = own()?.ensure_leaf("apiserver", &request)?;
-            (leaf.certificate, leaf.key)
+            own()?.ensure_leaf("apiserver", &request)?;
+            files(&directory.join("apiserver.crt"), &directory.join("apiserver.key"))?
         }
     };
     let authorities = authentication.authorities();
-    Ok(server_config_for_any_client(&certificate, &key, &authorities)?)
+    Ok(server_config_presenting(presented, &authorities)?)
 }
 
 /// The keys of service account tokens, by default those of the PKI directory.
@@ -298,9 +332,9 @@ fn kubelet_client(arguments: &ApiServerArgs) -> Result<Option<KubeletClientTls>>
         .as_deref()
         .map(read)
         .transpose()?;
-    Ok(Some(KubeletClientTls {
-        ca,
-        certificate: read(certificate)?,
-        key: read(key)?,
-    }))
+    let identity = Presented::files(Pair {
+        certificate: certificate.clone(),
+        key: key.clone(),
+    })?;
+    Ok(Some(KubeletClientTls { ca, identity }))
 }

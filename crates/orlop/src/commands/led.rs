@@ -1,6 +1,7 @@
 //! `orlop controller-manager` and `orlop scheduler`: a part alone, behind a Lease.
 use crate::cli::{ControllerManagerArgs, LeaderArgs, SchedulerArgs};
 use crate::delegate::Delegate;
+use crate::followed::Followed;
 use crate::health::{self, Face};
 use crate::{memory, signals};
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,7 @@ use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, Timing, lead};
 use orlop_metrics::PartMetrics;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +80,40 @@ pub async fn scheduler(arguments: SchedulerArgs) -> Result<()> {
     .await
 }
 
+/// A client whose connections follow its kubeconfig: what is renewed there is presented on new ones, and watches begin
+/// anew on them.
+async fn follow(kubeconfig: &Path, metrics: Arc<PartMetrics>) -> Result<kube::Client> {
+    let (ways, client) = orlop_client::Replaceable::new();
+    let kubeconfig = kubeconfig.to_path_buf();
+    let mut followed = Followed::new(files_of(&kubeconfig));
+    ways.replace(orlop_client::connect_measured(&kubeconfig, metrics.clone()).await?);
+    tokio::spawn(async move {
+        loop {
+            followed.changed().await;
+            match orlop_client::connect_measured(&kubeconfig, metrics.clone()).await {
+                Ok(way) => {
+                    ways.replace(way);
+                    tracing::info!(kubeconfig = %kubeconfig.display(), "the kubeconfig was replaced and is followed");
+                }
+                Err(error) => tracing::warn!(%error, "the kubeconfig was replaced by one that can't be used"),
+            }
+        }
+    });
+    Ok(client)
+}
+
+/// A kubeconfig, and where its certificate is, if that is elsewhere.
+fn files_of(kubeconfig: &Path) -> Vec<PathBuf> {
+    let certificate = orlop_client::kubeconfig::client_certificate(kubeconfig)
+        .ok()
+        .flatten();
+    let elsewhere = certificate.and_then(|certificate| certificate.file);
+    [Some(kubeconfig.to_path_buf()), elsewhere]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// A part that works while it leads.
 struct Part {
     /// Name of its Lease, and of the program it stands in for.
@@ -97,7 +132,7 @@ impl Part {
         tokio::spawn(memory::settle());
         tokio::spawn(memory::follow_work());
         let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
-        let client = orlop_client::connect_measured(kubeconfig, metrics.clone()).await?;
+        let client = follow(kubeconfig, metrics.clone()).await?;
         let address = SocketAddr::from(self.bind);
         let face = Face {
             part: self.name,

@@ -60,8 +60,7 @@ pub async fn start(
     config.kubelet_client = Some(KubeletClientTls {
         // The agent is at hand, whoever signed its certificate.
         ca: None,
-        certificate: caller.certificate,
-        key: caller.key,
+        identity: caller.into(),
     });
     let server = ApiServer::start(config, EmbeddedStore::in_memory()?).await?;
     let admin = in_process(server.in_process(UserInfo::admin("orlop")));

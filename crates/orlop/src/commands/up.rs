@@ -16,8 +16,8 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
-    ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION, KubeletClientTls, ProxyIdentity,
-    TokenConfig, UserInfo,
+    ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION, KubeletClientTls, TokenConfig,
+    UserInfo,
 };
 use orlop_client::{Measure, in_process};
 use orlop_controllers::{CertificateSigning, ControllersConfig};
@@ -263,14 +263,10 @@ async fn start_api_server(
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.authentication = authentication;
-    config.proxy_identity = Some(ProxyIdentity {
-        certificate: identity.front_proxy_client().certificate.clone(),
-        key: identity.front_proxy_client().key.clone(),
-    });
+    config.proxy_identity = Some(identity.front_proxy_client().clone().into());
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
-        certificate: identity.kubelet_client().certificate.clone(),
-        key: identity.kubelet_client().key.clone(),
+        identity: identity.kubelet_client().clone().into(),
     });
     config.tokens = Some(TokenConfig {
         issuer: SERVICE_ACCOUNT_ISSUER.to_owned(),

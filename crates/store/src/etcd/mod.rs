@@ -12,8 +12,11 @@ use crate::{
 };
 use async_trait::async_trait;
 use etcd_client::{
-    Certificate, Client, CompactionOptions, ConnectOptions, Identity, KvClient, LeaseGrantOptions, TlsOptions,
+    Certificate, Client, CompactionOptions, ConnectOptions, Identity, KvClient, LeaseClient,
+    LeaseGrantOptions, TlsOptions,
 };
+use parking_lot::RwLock;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,8 +42,9 @@ pub struct EtcdTls {
 /// A store on etcd. Cheap to clone; all clones share one connection.
 #[derive(Clone)]
 pub struct EtcdStore {
-    client: Client,
-    endpoints: String,
+    client: Arc<RwLock<Client>>,
+    endpoints: Arc<[String]>,
+    names: String,
 }
 
 impl EtcdStore {
@@ -49,44 +53,45 @@ impl EtcdStore {
     /// # Errors
     /// [`StoreError::Unreachable`] if no member answers.
     pub async fn connect(endpoints: &[String], tls: EtcdTls) -> Result<Self, StoreError> {
-        let names = endpoints.join(",");
-        let mut options = ConnectOptions::new()
-            .with_timeout(CALL_TIMEOUT)
-            .with_connect_timeout(CONNECT_TIMEOUT)
-            .with_keep_alive(KEEP_ALIVE, CALL_TIMEOUT)
-            .with_keep_alive_while_idle(true);
-        if tls.authority.is_some() || tls.identity.is_some() {
-            let mut settings = TlsOptions::new();
-            if let Some(authority) = tls.authority {
-                settings = settings.ca_certificate(Certificate::from_pem(authority));
-            }
-            if let Some((certificate, key)) = tls.identity {
-                settings = settings.identity(Identity::from_pem(certificate, key));
-            }
-            options = options.with_tls(settings);
-        }
-        let fail = |error| convert::error(&names, error);
-        let client = Client::connect(endpoints, Some(options)).await.map_err(fail)?;
         let store = Self {
-            client,
-            endpoints: names,
+            client: Arc::new(RwLock::new(open(endpoints, tls).await?)),
+            endpoints: endpoints.into(),
+            names: endpoints.join(","),
         };
         // The client connects when it is first used: find out now whether anybody is there.
         store.status().await?;
         Ok(store)
     }
 
+    /// From now on calls go over a connection of their own with other certificates; those begun before, watches too, are
+    /// left to end.
+    ///
+    /// # Errors
+    /// The certificates can't be used: everything stays as it was.
+    pub async fn present(&self, tls: EtcdTls) -> Result<(), StoreError> {
+        let client = open(&self.endpoints, tls).await?;
+        *self.client.write() = client;
+        Ok(())
+    }
+
+    fn leases(&self) -> LeaseClient {
+        self.client.read().lease_client()
+    }
+
     /// Creates a lease with a name of the caller's choice.
     pub async fn lease_grant_as(&self, lease: LeaseId, ttl_seconds: u64) -> Result<(), StoreError> {
         let ttl = i64::try_from(ttl_seconds).unwrap_or(i64::MAX);
         let options = LeaseGrantOptions::new().with_id(lease.0);
-        let granted = self.client.lease_client().grant(ttl, Some(options)).await;
+        let granted = self.leases().grant(ttl, Some(options)).await;
         granted.map(|_| ()).map_err(|error| self.fail(error))
     }
 
     /// As large an answer as etcd gives: a cluster's objects are more than the 4 MB that a client takes unasked.
     fn keys(&self) -> KvClient {
-        self.client.kv_client().max_decoding_message_size(usize::MAX)
+        self.client
+            .read()
+            .kv_client()
+            .max_decoding_message_size(usize::MAX)
     }
 
     /// Calls again while that does no harm: an etcd that is being restarted is waited for.
@@ -109,7 +114,7 @@ impl EtcdStore {
     }
 
     fn fail(&self, error: etcd_client::Error) -> StoreError {
-        convert::error(&self.endpoints, error)
+        convert::error(&self.names, error)
     }
 
     /// The oldest readable revision. etcd tells it only to a watch that asks for an older one.
@@ -144,6 +149,28 @@ impl EtcdStore {
         };
         explained.unwrap_or_else(|failure| failure)
     }
+}
+
+/// A client, which connects when it is first used.
+async fn open(endpoints: &[String], tls: EtcdTls) -> Result<Client, StoreError> {
+    let mut options = ConnectOptions::new()
+        .with_timeout(CALL_TIMEOUT)
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_keep_alive(KEEP_ALIVE, CALL_TIMEOUT)
+        .with_keep_alive_while_idle(true);
+    if tls.authority.is_some() || tls.identity.is_some() {
+        let mut settings = TlsOptions::new();
+        if let Some(authority) = tls.authority {
+            settings = settings.ca_certificate(Certificate::from_pem(authority));
+        }
+        if let Some((certificate, key)) = tls.identity {
+            settings = settings.identity(Identity::from_pem(certificate, key));
+        }
+        options = options.with_tls(settings);
+    }
+    Client::connect(endpoints, Some(options))
+        .await
+        .map_err(|error| convert::error(&endpoints.join(","), error))
 }
 
 #[async_trait]
@@ -186,25 +213,22 @@ impl Store for EtcdStore {
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
-        let client = self.client.watch_client().max_decoding_message_size(usize::MAX);
-        watch::start(client, request, self.endpoints.clone()).await
+        let client = self.client.read().watch_client();
+        let client = client.max_decoding_message_size(usize::MAX);
+        watch::start(client, request, self.names.clone()).await
     }
 
     async fn lease_grant(&self, ttl_seconds: u64) -> Result<LeaseId, StoreError> {
         let ttl = i64::try_from(ttl_seconds).unwrap_or(i64::MAX);
-        let answer = self
-            .client
-            .lease_client()
-            .grant(ttl, None)
-            .await
-            .map_err(|e| self.fail(e))?;
+        let granted = self.leases().grant(ttl, None).await;
+        let answer = granted.map_err(|e| self.fail(e))?;
         Ok(LeaseId(answer.id()))
     }
 
     async fn lease_keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError> {
         // Opening the stream renews once, and is refused for a lease that isn't there; only a later
         // answer tells the time to live.
-        let (mut keeper, mut answers) = match self.client.lease_client().keep_alive(lease.0).await {
+        let (mut keeper, mut answers) = match self.leases().keep_alive(lease.0).await {
             Ok(stream) => stream,
             Err(error) if convert::is_unknown_lease(&error) => {
                 return Err(StoreError::LeaseNotFound(lease.0));
@@ -224,7 +248,7 @@ impl Store for EtcdStore {
     }
 
     async fn lease_revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        match self.client.lease_client().revoke(lease.0).await {
+        match self.leases().revoke(lease.0).await {
             Ok(_) => Ok(()),
             Err(error) if convert::is_unknown_lease(&error) => Err(StoreError::LeaseNotFound(lease.0)),
             Err(error) => Err(self.fail(error)),
@@ -245,12 +269,8 @@ impl Store for EtcdStore {
     }
 
     async fn status(&self) -> Result<StoreStatus, StoreError> {
-        let status = self
-            .client
-            .maintenance_client()
-            .status()
-            .await
-            .map_err(|e| self.fail(e))?;
+        let mut maintenance = self.client.read().maintenance_client();
+        let status = maintenance.status().await.map_err(|e| self.fail(e))?;
         let everything = RangeRequest {
             count_only: true,
             ..RangeRequest::prefix("")

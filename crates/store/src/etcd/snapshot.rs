@@ -7,7 +7,7 @@ use std::path::Path;
 impl EtcdStore {
     /// Saves what the member has now.
     pub async fn snapshot(&self, file: &mut SnapshotFile) -> Result<(), SnapshotError> {
-        let mut client = self.client.maintenance_client();
+        let mut client = self.client.read().maintenance_client();
         let fail = |error| SnapshotError::from(self.fail(error));
         let mut stream = client.snapshot().await.map_err(fail)?;
         while let Some(part) = stream.message().await.map_err(fail)? {

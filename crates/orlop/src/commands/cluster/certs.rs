@@ -1,6 +1,6 @@
 //! `orlop certs`: the certificates of a master.
-use super::{administrator, configuration, init, layout, table, this_master};
-use crate::cli::{AdminArgs, CertsArgs, CertsCommand};
+use super::{init, layout, table, this_master};
+use crate::cli::{AdminArgs, CertsArgs, CertsCommand, RootArg};
 use crate::paths::Root;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use orlop_cluster::shared_certificates::CertificateKey;
 pub async fn certs(arguments: CertsArgs) -> Result<()> {
     match arguments.command {
         CertsCommand::CheckExpiration(arguments) => check(&arguments).await,
-        CertsCommand::Renew { admin, which } => renew(&admin, &which).await,
+        CertsCommand::Renew { root, which } => renew(&root, &which),
         CertsCommand::Upload {
             admin,
             certificate_key,
@@ -56,13 +56,12 @@ async fn check(arguments: &AdminArgs) -> Result<()> {
     Ok(())
 }
 
-async fn renew(arguments: &AdminArgs, which: &str) -> Result<()> {
-    let root = Root::new(arguments.root.root.as_deref())?;
+fn renew(root: &RootArg, which: &str) -> Result<()> {
+    let root = Root::new(root.root.as_deref())?;
     let node = this_master(&root)?;
-    let client = administrator(arguments).await?;
-    let cluster = configuration(&client).await?;
-    for name in expiration::renew(&layout(&root), &cluster, &node, which)? {
+    for name in expiration::renew(&layout(&root), &node, which)? {
         println!("certificate {name} renewed");
     }
+    println!("Every part presents them on its next connections; none needs a restart.");
     Ok(())
 }

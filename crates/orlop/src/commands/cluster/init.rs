@@ -1,9 +1,12 @@
 //! `orlop init`: the first member of a cluster.
+use super::addons;
 use super::layout;
 use super::node::{self, Host};
-use crate::cli::InitArgs;
+use super::undo::Undo;
+use crate::cli::{InitArgs, InitPart};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use orlop_cluster::addons::Addon;
 use orlop_cluster::certificates::Signer;
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::{ControlPlane, Member};
@@ -12,14 +15,18 @@ use orlop_cluster::manifests::InitialCluster;
 use orlop_cluster::preflight::{self, Facts, Role};
 use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET, TTL};
 use orlop_cluster::token::{Terms, Token};
-use orlop_cluster::wait::{self, PATIENCE};
+use orlop_cluster::wait;
 use orlop_cluster::{ClusterError, api, discovery, files, kubeconfigs, kubelet, objects};
 use std::time::Instant;
 
-pub async fn init(arguments: InitArgs) -> Result<()> {
+pub async fn init(mut arguments: InitArgs) -> Result<()> {
+    if let Some(InitPart::Phase { phase }) = arguments.part.take() {
+        return addons::phase(phase).await;
+    }
     let began = Instant::now();
+    let skipped = addons::skipped(&arguments.skip_phases)?;
     let host = Host::look(&arguments.member)?;
-    let mut cluster = ClusterConfig {
+    let cluster = ClusterConfig {
         image_repository: arguments.image_repository.clone(),
         control_plane_endpoint: arguments.control_plane_endpoint.clone(),
         cert_sans: arguments.apiserver_cert_extra_sans.clone(),
@@ -35,6 +42,28 @@ pub async fn init(arguments: InitArgs) -> Result<()> {
     };
     println!("[init] Using Kubernetes version: {}", cluster.kubernetes_version);
     preflight(&host, &arguments)?;
+    // What an earlier run began is finished, or stays for the next.
+    let undo = (!node::is_begun(&host.root)).then(|| Undo::begin(&host.root));
+    let made = make(&host, cluster, &token, &arguments, &skipped, began).await;
+    let (Err(error), Some(undo)) = (&made, undo) else {
+        return made;
+    };
+    println!("[init] Taking back what was done");
+    undo.undo().await.with_context(|| {
+        format!("cannot take back what was done; `orlop reset` can. It failed for: {error:#}")
+    })?;
+    made.context("no cluster was made, and this machine is as it was")
+}
+
+/// Every phase after the checks.
+async fn make(
+    host: &Host,
+    mut cluster: ClusterConfig,
+    token: &Token,
+    arguments: &InitArgs,
+    skipped: &[Addon],
+    began: Instant,
+) -> Result<()> {
     let remote = node::prepare_runtime(&host.root, &arguments.member, cluster.pod_subnet.is_some()).await?;
     let runtime_took = began.elapsed();
     cluster.etcd_tag = node::etcd_tag(&remote, &cluster.image_repository).await?;
@@ -73,17 +102,18 @@ pub async fn init(arguments: InitArgs) -> Result<()> {
     println!("[kubelet-start] Starting the kubelet");
     node::start_agent(&host.root).await?;
 
-    wait_for(&plane, &host).await?;
+    wait_for(&plane, host).await?;
     println!(
         "[wait] The control plane is healthy after {:.1?}, of which the runtime took {runtime_took:.1?}",
         began.elapsed()
     );
-    publish(&plane, &token, &arguments).await?;
+    publish(&plane, host, token, arguments).await?;
     let key = match arguments.upload_certs {
-        true => Some(upload(&plane.layout, arguments.certificate_key).await?),
+        true => Some(upload(&plane.layout, arguments.certificate_key.clone()).await?),
         false => None,
     };
-    tell(&plane, &token, arguments.skip_token_print, key.as_ref())
+    addons::apply_present(&plane, &remote, skipped).await?;
+    tell(&plane, token, arguments.skip_token_print, key.as_ref())
 }
 
 /// Leaves what masters share in the cluster, under a token's Secret that goes when its time is up.
@@ -132,15 +162,15 @@ fn preflight(host: &Host, arguments: &InitArgs) -> Result<()> {
 pub async fn wait_for(plane: &ControlPlane, host: &Host) -> Result<()> {
     let hint = node::hint(&host.root);
     println!("[wait] Waiting for a healthy kubelet, which boots the control plane as static Pods");
-    Member::health().wait(PATIENCE, &hint).await?;
+    Member::health().wait(host.patience, &hint).await?;
     for health in plane.healths() {
-        health.wait(PATIENCE, &hint).await?;
+        health.wait(host.patience, &hint).await?;
     }
     Ok(())
 }
 
 /// Writes what nodes that join need, as who needs no leave at first.
-async fn publish(plane: &ControlPlane, token: &Token, arguments: &InitArgs) -> Result<()> {
+async fn publish(plane: &ControlPlane, host: &Host, token: &Token, arguments: &InitArgs) -> Result<()> {
     let client = api::connect(&plane.layout.kubeconfig("super-admin")).await?;
     api::apply(&client, &objects::administrators()).await?;
     println!(
@@ -159,7 +189,7 @@ async fn publish(plane: &ControlPlane, token: &Token, arguments: &InitArgs) -> R
     let what = format!("node {name} is not registered");
     wait::until(
         &what,
-        PATIENCE,
+        host.patience,
         "see the kubelet's log",
         async || match api::get(&client, &path).await {
             Ok(Some(_)) => Ok(()),

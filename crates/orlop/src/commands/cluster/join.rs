@@ -10,7 +10,7 @@ use orlop_cluster::control_plane::{ControlPlane, Member};
 use orlop_cluster::discovery::{self, Told};
 use orlop_cluster::manifests::peer_url;
 use orlop_cluster::preflight::{self, Facts, Role};
-use orlop_cluster::wait::{self, PATIENCE};
+use orlop_cluster::wait;
 use orlop_cluster::{ClusterError, api, certificates, etcd, files, kubeconfigs, shared_certificates, yaml};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -190,12 +190,12 @@ async fn as_worker(host: &Host, plan: &Plan, arguments: &JoinArgs) -> Result<()>
     println!("[kubelet-start] Starting the kubelet");
     node::start_agent(&host.root).await?;
     let hint = node::hint(&host.root);
-    Member::health().wait(PATIENCE, &hint).await?;
+    Member::health().wait(host.patience, &hint).await?;
     println!("[kubelet-start] Waiting for the kubelet to perform the TLS Bootstrap");
     let identity = layout.kubeconfig("kubelet");
     wait::until(
         "the cluster has signed no certificate for this node",
-        PATIENCE,
+        host.patience,
         &hint,
         async || match identity.is_file() {
             true => Ok(()),
@@ -204,17 +204,18 @@ async fn as_worker(host: &Host, plan: &Plan, arguments: &JoinArgs) -> Result<()>
     )
     .await?;
     let client = api::connect(&identity).await?;
-    wait_registered(&client, &host.node.name, &hint).await?;
+    wait_registered(host, &client, &hint).await?;
     // The token has served.
     Ok(files::remove(&bootstrap_file)?)
 }
 
 /// Waits until the node is in the cluster.
-async fn wait_registered(client: &kube::Client, name: &str, hint: &str) -> Result<(), ClusterError> {
+async fn wait_registered(host: &Host, client: &kube::Client, hint: &str) -> Result<(), ClusterError> {
+    let name = &host.node.name;
     let path = format!("/api/v1/nodes/{name}");
     wait::until(
         &format!("node {name} is not registered"),
-        PATIENCE,
+        host.patience,
         hint,
         async || match api::get(client, &path).await {
             Ok(Some(_)) => Ok(()),
@@ -263,7 +264,7 @@ async fn as_master(
     println!("[kubelet-start] Starting the kubelet");
     node::start_agent(&host.root).await?;
     let hint = node::hint(&host.root);
-    Member::health().wait(PATIENCE, &hint).await?;
+    Member::health().wait(host.patience, &hint).await?;
 
     // Over the others' API servers: this node's own has no store yet.
     let client = api::connect(&plane.layout.kubeconfig("admin")).await?;
@@ -313,7 +314,7 @@ async fn finish(plane: &ControlPlane, host: &Host, client: &kube::Client) -> Res
     plane.components()?;
     init::wait_for(plane, host).await?;
     let name = &plane.node.name;
-    wait_registered(client, name, &node::hint(&host.root)).await?;
+    wait_registered(host, client, &node::hint(&host.root)).await?;
     println!("[mark-control-plane] Marking the node {name} as control-plane by adding the labels and taints");
     Ok(api::mark_control_plane(client, name).await?)
 }

@@ -1,5 +1,5 @@
 //! `orlop up` on a member of a cluster: the runtime and the node agent, with kubeadm's files.
-use super::{layout, node, pod_network};
+use super::{expiry, layout, node, pod_network};
 use crate::cli::{self, Cli, Command, KubeletArgs, UpArgs};
 use crate::commands::agent::node_name;
 use crate::commands::kubelet;
@@ -38,10 +38,11 @@ pub async fn run(arguments: UpArgs) -> Result<()> {
     let remote = up::start_runtime(&root, runtime, &images, &mut parts, &shutdown).await?;
     let flags = files::read(&layout(&root).kubelet_flags())?;
     let agent = kubelet_arguments(&root, &remote.endpoint().to_string(), &flags)?;
+    let name = agent_name(&agent);
     if shares_pod_subnet {
-        let name = agent_name(&agent);
-        parts.spawn(pod_network::run(root.clone(), name, shutdown.clone()));
+        parts.spawn(pod_network::run(root.clone(), name.clone(), shutdown.clone()));
     }
+    parts.spawn(expiry::run(root.clone(), name, shutdown.clone()));
     parts.spawn(kubelet::kubelet(agent));
     let outcome = up::first_failure(&mut parts, &shutdown).await;
     shutdown.cancel();

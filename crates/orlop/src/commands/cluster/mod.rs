@@ -1,6 +1,8 @@
 //! Members of a cluster: made, started, looked after. What is written is `orlop-cluster`'s; here it is carried out in
 //! order and told.
+mod addons;
 pub mod certs;
+mod expiry;
 pub mod init;
 pub mod join;
 pub mod member;

@@ -32,6 +32,8 @@ pub struct Host {
     pub node: NodeConfig,
     pub host_name: String,
     pub machine: MachineFacts,
+    /// How long each part may take to become healthy.
+    pub patience: Duration,
 }
 
 impl Host {
@@ -51,6 +53,7 @@ impl Host {
             },
             host_name: agent::node_name(None),
             machine: Self::machine(arguments.cri_socket.as_deref()),
+            patience: arguments.timeout,
         })
     }
 
@@ -125,11 +128,16 @@ pub fn containerd(root: &Root, shim: Shim, shares_pod_subnet: bool) -> Container
 
 /// The tag of the etcd image that the runtime has, the newest of several.
 pub async fn etcd_tag(remote: &Remote, repository: &str) -> Result<String> {
-    let images = remote.list_images(None).await?;
-    let names = images.iter().flat_map(|image| &image.repo_tags);
-    Ok(newest_etcd(names.map(String::as_str), repository)
+    let names = images(remote).await?;
+    Ok(newest_etcd(names.iter().map(String::as_str), repository)
         .unwrap_or(ETCD_TAG)
         .to_owned())
+}
+
+/// Names of the images that the runtime has.
+pub async fn images(remote: &Remote) -> Result<Vec<String>> {
+    let images = remote.list_images(None).await?;
+    Ok(images.into_iter().flat_map(|image| image.repo_tags).collect())
 }
 
 fn newest_etcd<'a>(names: impl Iterator<Item = &'a str>, repository: &str) -> Option<&'a str> {

@@ -4,13 +4,31 @@ use crate::commands::down;
 use crate::paths::Root;
 use anyhow::Result;
 use orlop_cluster::files;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Files of a member; those that are not there before are removed when the command fails.
 pub struct Undo {
     root: Root,
     absent: Vec<PathBuf>,
+    /// Directories that others write to as well, with what they held; `None`: they were not there.
+    held: Vec<(PathBuf, Option<BTreeSet<OsString>>)>,
 }
+
+/// Where the runtime and the agent make things of their own, the innermost first.
+const SHARED: [&str; 7] = [
+    "etc/cni/net.d",
+    "etc/cni",
+    "etc/kubernetes",
+    "var/lib/kubelet",
+    "var/lib/orlop",
+    // Of a static pod that comes again, which would go on counting its restarts.
+    "var/log/pods",
+    "var/log/containers",
+];
+/// What the runtime keeps is in nobody's way, and spares the next try the unpacking of images.
+const RUNTIME: &str = "containerd";
 
 /// What `init`, `join` and `upgrade` write, below the root.
 pub const WRITTEN: [&str; 16] = [
@@ -41,9 +59,15 @@ impl Undo {
             .map(|path| root.as_path().join(path))
             .filter(|path| !path.exists())
             .collect();
+        let held = SHARED.iter().map(|path| {
+            let path = root.as_path().join(path);
+            let names = names(&path);
+            (path, names)
+        });
         Self {
             root: root.clone(),
             absent,
+            held: held.collect(),
         }
     }
 
@@ -60,6 +84,23 @@ impl Undo {
         for path in &self.absent {
             files::remove(path)?;
         }
+        for (directory, held) in &self.held {
+            let Some(held) = held else {
+                files::remove(directory)?;
+                continue;
+            };
+            let now = names(directory).unwrap_or_default();
+            let is_runtimes = |name: &OsString| name.to_string_lossy().starts_with(RUNTIME);
+            for name in now.difference(held).filter(|name| !is_runtimes(name)) {
+                files::remove(&directory.join(name))?;
+            }
+        }
         Ok(())
     }
+}
+
+/// What a directory holds; `None`: there is none.
+fn names(directory: &Path) -> Option<BTreeSet<OsString>> {
+    let entries = std::fs::read_dir(directory).ok()?;
+    Some(entries.flatten().map(|entry| entry.file_name()).collect())
 }

@@ -1,32 +1,7 @@
-//! A cluster as kubeadm's users know it: a control plane of static pods, each machine with its own network and files.
-#![allow(clippy::unwrap_used)]
+//! The first master: what `init` makes, changes, refuses and takes back.
+use crate::{printed, row, words};
 use orlop_e2e::{CONTROL_PLANE, Cluster, eventually};
-use serde_json::json;
-use std::process::{Output, Stdio};
-
-const SIX: [&str; 6] = [
-    "master-01",
-    "master-02",
-    "master-03",
-    "worker-01",
-    "worker-02",
-    "worker-03",
-];
-
-fn words(text: &str) -> Vec<&str> {
-    text.split_whitespace().collect()
-}
-
-fn printed(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-/// The columns after the name of a listing's line.
-fn row<'a>(listing: &'a str, name: &str) -> Vec<&'a str> {
-    let mut lines = listing.lines().map(|line| words(line));
-    let line = lines.find(|line| line.contains(&name));
-    line.unwrap_or_else(|| panic!("{name} is missing:\n{listing}"))
-}
+use std::process::Stdio;
 
 /// Issue 7: the first master.
 #[test]
@@ -101,15 +76,15 @@ fn init_brings_up_a_control_plane_of_static_pods_in_kubeadms_layout() {
     reset(&cluster);
 }
 
+/// What lies where members write.
+fn files(cluster: &Cluster, machine: &str) -> String {
+    let all = "find /etc/kubernetes /etc/cni /var/lib -not -path *containerd*";
+    printed(&cluster.lab.run(machine, all).unwrap())
+}
+
 /// Each ends in one sentence and leaves the machine as it was.
 fn bad_joins(cluster: &Cluster) {
-    let files = || {
-        let output = cluster.lab.run(
-            "worker-01",
-            "find /etc/kubernetes /etc/cni /var/lib -not -path *containerd*",
-        );
-        printed(&output.unwrap())
-    };
+    let files = || files(cluster, "worker-01");
     let before = files();
     let line = cluster.ok("master-01", "token create --print-join-command");
     let line = line.trim().trim_start_matches("orlop ").to_owned();
@@ -222,120 +197,4 @@ fn reset(cluster: &Cluster) {
         .run("master-01", "find /etc/kubernetes /var/lib/etcd")
         .unwrap();
     assert_eq!(words(&String::from_utf8_lossy(&left.stdout)), ["/etc/kubernetes"]);
-}
-
-/// Issue 7: the picture, its listings, and what may break in it.
-#[test]
-fn three_masters_and_their_workers_are_one_cluster_that_outlives_a_master() {
-    // `make torture` sets `ORLOP_TORTURE=1` for all six; `make test` does with one worker.
-    let machines = match std::env::var_os("ORLOP_TORTURE") {
-        Some(_) => &SIX[..],
-        None => &SIX[..4],
-    };
-    let mut cluster = Cluster::of(machines);
-    let nodes = cluster.kubectl.ok("get nodes");
-    for &name in machines {
-        let role = if name.starts_with("master") {
-            "control-plane"
-        } else {
-            "<none>"
-        };
-        assert_eq!(row(&nodes, name)[1..3], ["Ready", role], "{nodes}");
-    }
-    for master in &SIX[..3] {
-        cluster.wait_control_plane(master);
-    }
-    let pods = cluster.kubectl.ok("get pods -n kube-system");
-    for master in &SIX[..3] {
-        for part in CONTROL_PLANE {
-            assert_eq!(
-                row(&pods, &format!("{part}-{master}"))[1..3],
-                ["1/1", "Running"],
-                "{pods}"
-            );
-        }
-    }
-    cluster
-        .kubectl
-        .feed("apply", include_str!("../../../examples/kube-proxy-like.yaml"));
-    cluster
-        .kubectl
-        .ok("rollout status -n kube-system --timeout=120s daemonset/kube-proxy");
-    let sets = cluster.kubectl.ok("get daemonsets -A");
-    let all = machines.len().to_string();
-    assert_eq!(row(&sets, "kube-proxy")[2..5], [all.as_str(); 3], "{sets}");
-
-    pods_reach_each_other(&cluster);
-    a_master_dies(&mut cluster);
-}
-
-/// From a pod of one node to one of another, by the routes between their ranges.
-fn pods_reach_each_other(cluster: &Cluster) {
-    let run = |name: &str, node: &str, command: &str| {
-        let pod = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name},
-            "spec": {
-                "nodeName": node,
-                "terminationGracePeriodSeconds": 0,
-                "containers": [{
-                    "name": "c",
-                    "image": "orlop.local/busybox:debian",
-                    "command": ["sh", "-c", command],
-                }],
-            },
-        });
-        cluster.kubectl.feed("apply", &pod.to_string());
-        cluster
-            .kubectl
-            .ok(&format!("wait --for=condition=Ready --timeout=90s pod/{name}"));
-    };
-    run(
-        "server",
-        "worker-01",
-        "mkdir /w; echo hello from $(hostname) > /w/index.html; exec httpd -f -h /w",
-    );
-    let address = cluster.kubectl.field("pod server", "/status/podIP");
-    let range = cluster.kubectl.field("node worker-01", "/spec/podCIDR");
-    let prefix = range.rsplit_once('.').unwrap().0;
-    assert!(
-        address.starts_with(&format!("{prefix}.")),
-        "{address} is not in {range}"
-    );
-    let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {address} 80");
-    run(
-        "client",
-        "master-03",
-        &format!("until {ask} | grep hello; do sleep 1; done; exec sleep 3600"),
-    );
-    eventually("the server answers another node's pod", || {
-        let said = cluster.kubectl.ok("logs client");
-        said.contains("hello from server").then_some(()).ok_or(said)
-    });
-}
-
-/// What was acknowledged is there, writes go on, and the master comes back as it was.
-fn a_master_dies(cluster: &mut Cluster) {
-    cluster.kubectl.ok("create configmap before --from-literal=x=1");
-    cluster.lab.kill("master-01").unwrap();
-    eventually("writes go on", || {
-        let output = cluster.kubectl.run("create configmap after --from-literal=x=1");
-        match output.status.success() || printed(&output).contains("already exists") {
-            true => Ok(()),
-            false => Err(printed(&output)),
-        }
-    });
-    cluster.kubectl.ok("get configmap before");
-    // Daemon pods of others don't notice.
-    let pods = cluster
-        .kubectl
-        .ok("get pods -n kube-system -l k8s-app=kube-proxy --field-selector=spec.nodeName=worker-01");
-    assert!(pods.contains("1/1"), "{pods}");
-    cluster.boot("master-01");
-    cluster
-        .kubectl
-        .ok("wait --for=condition=Ready --timeout=120s node/master-01");
-    cluster.wait_control_plane("master-01");
-    cluster.kubectl.ok("get configmap before after");
 }

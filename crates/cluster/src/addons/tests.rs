@@ -1,0 +1,107 @@
+use super::*;
+use crate::objects::path;
+
+fn cluster() -> ClusterConfig {
+    ClusterConfig {
+        pod_subnet: Some("10.244.0.0/16".to_owned()),
+        ..ClusterConfig::new("v1.36.0")
+    }
+}
+
+fn paths(addon: Addon) -> Vec<String> {
+    let objects = addon
+        .objects(&cluster(), "https://10.0.0.1:6443", "example/image:v1")
+        .unwrap();
+    objects.iter().map(|object| path(object).unwrap()).collect()
+}
+
+/// Issue 7: its kube-proxy DaemonSet and CoreDNS Deployment objects.
+#[test]
+fn objects_have_kubeadms_names() {
+    assert_eq!(
+        paths(Addon::KubeProxy),
+        [
+            "/api/v1/namespaces/kube-system/serviceaccounts/kube-proxy",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:node-proxier",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles/kube-proxy",
+            "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/rolebindings/kube-proxy",
+            "/api/v1/namespaces/kube-system/configmaps/kube-proxy",
+            "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy",
+        ]
+    );
+    assert_eq!(
+        paths(Addon::CoreDns),
+        [
+            "/api/v1/namespaces/kube-system/serviceaccounts/coredns",
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:coredns",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/system:coredns",
+            "/api/v1/namespaces/kube-system/configmaps/coredns",
+            "/api/v1/namespaces/kube-system/services/kube-dns",
+            "/apis/apps/v1/namespaces/kube-system/deployments/coredns",
+        ]
+    );
+}
+
+#[test]
+fn what_depends_on_the_cluster_is_put_in() {
+    let proxy = Addon::KubeProxy
+        .objects(&cluster(), "https://10.0.0.1:6443", "example/kube-proxy:v1.36.0")
+        .unwrap();
+    let config = &proxy[4]["data"];
+    assert!(config["config.conf"].as_str().unwrap().contains("10.244.0.0/16"));
+    assert!(
+        config["kubeconfig.conf"]
+            .as_str()
+            .unwrap()
+            .contains("https://10.0.0.1:6443")
+    );
+    let container = &proxy[5]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "example/kube-proxy:v1.36.0");
+    let dns = Addon::CoreDns
+        .objects(&cluster(), "", "example/coredns:v1")
+        .unwrap();
+    assert_eq!(dns[4]["spec"]["clusterIP"], "10.96.0.10");
+    let corefile = dns[3]["data"]["Corefile"].as_str().unwrap();
+    assert!(
+        corefile.contains("\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods insecure\n")
+    );
+    assert!(corefile.starts_with(".:53 {\n    errors\n") && corefile.ends_with("\n    loadbalance\n}\n"));
+}
+
+#[test]
+fn the_newest_image_that_is_present_is_run() {
+    let present = [
+        "registry.k8s.io/coredns/coredns:v1.9.4",
+        "registry.k8s.io/coredns/coredns:v1.12.1",
+        "registry.k8s.io/coredns/coredns:latest",
+        "registry.k8s.io/kube-proxy:v1.35.0",
+    ];
+    let image = |addon: Addon, present: &[&str]| {
+        let image = addon.image(&cluster(), present.iter().copied());
+        (image.name, image.is_present)
+    };
+    assert_eq!(
+        image(Addon::CoreDns, &present),
+        ("registry.k8s.io/coredns/coredns:v1.12.1".to_owned(), true)
+    );
+    let proxy = "registry.k8s.io/kube-proxy:v1.36.0".to_owned();
+    assert_eq!(image(Addon::KubeProxy, &present), (proxy.clone(), false));
+    assert_eq!(image(Addon::KubeProxy, &[&proxy]), (proxy.clone(), true));
+    let mirrored = ClusterConfig {
+        image_repository: "mirror.example".to_owned(),
+        ..cluster()
+    };
+    let image = Addon::CoreDns.image(&mirrored, std::iter::empty());
+    assert_eq!(image.name, format!("mirror.example/coredns:{COREDNS_TAG}"));
+}
+
+#[test]
+fn addons_are_skipped_in_kubeadms_words() {
+    let of = |words: &[&str]| {
+        skipped(&words.iter().map(ToString::to_string).collect::<Vec<_>>()).map_err(|e| e.to_string())
+    };
+    assert_eq!(of(&[]).unwrap(), []);
+    assert_eq!(of(&["addon/coredns"]).unwrap(), [Addon::CoreDns]);
+    assert_eq!(of(&["addon"]).unwrap(), Addon::ALL);
+    assert!(of(&["etcd"]).unwrap_err().contains("\"etcd\" cannot be skipped"));
+}

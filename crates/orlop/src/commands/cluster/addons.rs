@@ -1,0 +1,61 @@
+//! Applying add-ons: those whose images are here with `init`, any other when it is asked for.
+use super::{administrator, configuration, node};
+use crate::cli::InitPhase;
+use anyhow::Result;
+use orlop_cluster::addons::Addon;
+pub use orlop_cluster::addons::skipped;
+use orlop_cluster::api;
+use orlop_cluster::config::ClusterConfig;
+use orlop_cluster::control_plane::ControlPlane;
+use orlop_cri::Remote;
+
+/// Applies what is not skipped and can run: a pod whose image nobody has would wait for it for ever.
+pub async fn apply_present(plane: &ControlPlane, remote: &Remote, skipped: &[Addon]) -> Result<()> {
+    let images = node::images(remote).await?;
+    let client = api::connect(&plane.layout.kubeconfig("admin")).await?;
+    for addon in Addon::ALL.into_iter().filter(|addon| !skipped.contains(addon)) {
+        let image = addon.image(&plane.cluster, images.iter().map(String::as_str));
+        if image.is_present {
+            let server = plane.cluster.server(&plane.node);
+            apply(&client, addon, &plane.cluster, &server, &image.name).await?;
+        } else {
+            println!(
+                "[addons] Left out {}, whose image {} this node does not have: `orlop init phase addon {}` applies it",
+                addon.title(),
+                image.name,
+                addon.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `orlop init phase …`
+pub async fn phase(phase: InitPhase) -> Result<()> {
+    let InitPhase::Addon { admin, image, which } = phase;
+    let client = administrator(&admin).await?;
+    let cluster = configuration(&client).await?;
+    let server = api::server(&client).await?;
+    for addon in Addon::ALL {
+        if which == "all" || which == addon.name() {
+            let usual = || addon.image(&cluster, std::iter::empty()).name;
+            let image = image.clone().unwrap_or_else(usual);
+            apply(&client, addon, &cluster, &server, &image).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn apply(
+    client: &kube::Client,
+    addon: Addon,
+    cluster: &ClusterConfig,
+    server: &str,
+    image: &str,
+) -> Result<()> {
+    for object in addon.objects(cluster, server, image)? {
+        api::apply(client, &object).await?;
+    }
+    println!("[addons] Applied essential addon: {}", addon.title());
+    Ok(())
+}
