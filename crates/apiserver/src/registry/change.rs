@@ -171,6 +171,10 @@ impl Change<'_> {
         }
         self.restore_parts(&mut new, old);
         match (self.tracking, managed) {
+            // A binding makes nobody the owner of anything.
+            (Tracking::Update, Some(managed)) if self.part == Part::Binding => {
+                identity::metadata(&mut new).insert("managedFields".to_owned(), managed);
+            }
             (Tracking::Update, given) => {
                 ownership::updated(self.call, self.part, given.as_ref(), old, &mut new);
             }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Generated names are tried this often before the client is told that all were taken.
 const NAME_ATTEMPTS_MAX: usize = 8;
+/// Where pods are stored.
+const PODS: &str = "pods";
 /// Rounds against others who take addresses and ports at the same time.
 const RACES_MAX: usize = 64;
 
@@ -88,38 +90,47 @@ pub async fn create_object(
     let (mut names, mut races) = (0, 0);
     // A name that was given is tried once.
     let again = given_name.is_empty() || allocation::is_needed(resource);
+    // Most pods have generated names, and nothing in them follows from those: for another attempt they take another name.
+    let is_copied = again && resource.storage != PODS;
     loop {
-        let mut object = if again {
+        let mut attempt = if is_copied {
             object.clone()
         } else {
             std::mem::take(&mut object)
         };
-        identity::assign(resource, &mut object);
+        identity::assign(resource, &mut attempt);
         // What follows from the identity, such as a Job's selector, comes with the defaults.
-        (rules.default)(&mut object);
+        (rules.default)(&mut attempt);
         if names + races == 0 {
-            validate(call, &object)?;
+            validate(call, &attempt)?;
         }
-        let guard = allocation::allocate(call, &mut object).await?;
-        let name = identity::text(&object, "name").to_owned();
+        let guard = allocation::allocate(call, &mut attempt).await?;
+        let name = identity::text(&attempt, "name").to_owned();
         admission::validate(&Attempt {
-            object: Some(&mut object),
+            object: Some(&mut attempt),
             ..Attempt::new(call, Operation::Create, &name, options.dry_run)
         })
         .await?;
-        let charge = quota::charge(call, Operation::Create, "", &object, None).await?;
+        let charge = quota::charge(call, Operation::Create, "", &attempt, None).await?;
         if options.dry_run {
-            return dry_run(call, object);
+            return dry_run(call, attempt);
         }
         let guards = guard.into_iter().chain(charge.guards);
-        match insert(call, &object, guards.collect()).await? {
+        match insert(call, &attempt, guards.collect()).await? {
             Inserted::Stored(stored) => {
                 return present::object(call, StatusCode::CREATED, stored).await;
             }
             Inserted::Raced => races += 1,
             Inserted::NameTaken => names += 1,
         }
-        if !again || (names > 0 && !given_name.is_empty()) {
+        if !is_copied {
+            object = attempt;
+            if given_name.is_empty() {
+                identity::metadata(&mut object).remove("name");
+            }
+        }
+        let once = !again && resource.storage != PODS;
+        if once || (names > 0 && !given_name.is_empty()) {
             return Err(ApiError::already_exists(resource, &name));
         }
         if names >= NAME_ATTEMPTS_MAX {

@@ -277,7 +277,7 @@ fn owner(pod: &Value) -> Option<String> {
 }
 
 /// The node whose name its affinity demands.
-fn pinned(pod: &Value) -> String {
+pub fn pinned(pod: &Value) -> String {
     let terms =
         "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
     text(pod, &format!("{terms}/0/matchFields/0/values/0"))
@@ -436,9 +436,7 @@ fn set_converged(contents: &Contents, uid: &str, set: &Value) -> Result<(), Stri
             if !as_wanted && placement.run && !on_delete {
                 return Err(format!("{pod_name} isn't updated"));
             }
-            // One that was made before its node was tainted stays, and waits for as long as that lasts.
-            let waits = !placement.run && text(pod, "/spec/nodeName").is_empty();
-            let runs = waits || shown_ready(pod) == Some(true) && pod["status"]["phase"] == "Running";
+            let runs = shown_ready(pod) == Some(true) && pod["status"]["phase"] == "Running";
             if !runs || !pod["metadata"]["deletionTimestamp"].is_null() {
                 return Err(format!("{pod_name} isn't ready"));
             }

@@ -12,6 +12,7 @@ use crate::api::store::Actor;
 use crate::api::write::{Deletion, Form};
 use crate::api::{Key, Store};
 use crate::faults::Faults;
+use crate::invariants::pinned;
 use crate::random::Random;
 
 /// An image whose pods run and never become ready.
@@ -219,7 +220,9 @@ impl Story {
         }
     }
 
-    /// Under `OnDelete` nobody but users replaces pods that can't become ready.
+    /// What nobody but users does: under `OnDelete` pods that can't become ready are replaced; a pod that was made for a
+    /// node just before that was tainted is deleted, which otherwise waits there, and holds up updates as any pod does
+    /// that isn't available.
     pub fn clear_away(&self) {
         let stuck: Vec<Key> = {
             let contents = self.store.lock();
@@ -228,7 +231,16 @@ impl Story {
                 .filter(|(_, set)| set["spec"]["updateStrategy"]["type"] == "OnDelete")
                 .map(|(key, _)| key.name.clone())
                 .collect();
+            let shut_out = |pod: &Value| {
+                let node = contents.get(&Key::new(&NODES, "", &pinned(pod)));
+                let taints = node.and_then(|node| node["spec"]["taints"].as_array());
+                pod["spec"]["nodeName"].is_null()
+                    && taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "k"))
+            };
             let pods = contents.of_kind(&PODS).filter(|(_, pod)| {
+                if shut_out(pod) {
+                    return true;
+                }
                 let app = pod["metadata"]["labels"]["app"].as_str().unwrap_or_default();
                 on_delete.contains(app)
                     && pod["spec"]["containers"][0]["image"] == BROKEN
