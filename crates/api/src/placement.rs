@@ -4,16 +4,18 @@
 pub mod affinity;
 pub mod daemon;
 mod explain;
+mod node;
 mod reason;
 pub mod usage;
 
 pub use affinity::{matches_required as node_affinity_matches, term_matches};
 pub use daemon::{Placement, should_run};
 pub use explain::explain;
+pub use node::{KeptNode, NodeFacts, Quantities};
 pub use reason::Reason;
 pub use usage::NodeUsage;
 
-use k8s_openapi::api::core::v1::{Node, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{PodSpec, Toleration};
 
 use crate::{annotations, pod, taints};
 
@@ -23,11 +25,10 @@ fn tolerations(spec: &PodSpec) -> &[Toleration] {
 
 /// The scheduler's filters in order; the first filter that fails gives the reasons (only the resource filter
 /// gives more than one). Empty = the node is feasible.
-pub fn node_filters(spec: &PodSpec, node: &Node, usage: &NodeUsage) -> Vec<Reason> {
-    let node_name = node.metadata.name.as_deref().unwrap_or("");
-    let unschedulable = node.spec.as_ref().and_then(|s| s.unschedulable) == Some(true);
+pub fn node_filters(spec: &PodSpec, node: &dyn NodeFacts, usage: &NodeUsage) -> Vec<Reason> {
+    let node_name = node.name();
     let cordon = taints::taint(annotations::TAINT_UNSCHEDULABLE, taints::NO_SCHEDULE);
-    if unschedulable && !taints::any_tolerates(tolerations(spec), &cordon) {
+    if node.is_unschedulable() && !taints::any_tolerates(tolerations(spec), &cordon) {
         return vec![Reason::NodeUnschedulable];
     }
     if spec
@@ -38,7 +39,7 @@ pub fn node_filters(spec: &PodSpec, node: &Node, usage: &NodeUsage) -> Vec<Reaso
         return vec![Reason::NodeName];
     }
     let effects = [taints::NO_SCHEDULE, taints::NO_EXECUTE];
-    if let Some(taint) = taints::first_untolerated(taints::of(node), tolerations(spec), &effects) {
+    if let Some(taint) = taints::first_untolerated(node.taints(), tolerations(spec), &effects) {
         return vec![Reason::TaintToleration { taint: taint.clone() }];
     }
     if !affinity::matches_required(spec, node) {
@@ -51,14 +52,19 @@ pub fn node_filters(spec: &PodSpec, node: &Node, usage: &NodeUsage) -> Vec<Reaso
 }
 
 /// Alias with the name other crates look for: see [`node_filters`].
-pub fn node_fits(spec: &PodSpec, node: &Node, usage: &NodeUsage) -> Vec<Reason> {
+pub fn node_fits(spec: &PodSpec, node: &dyn NodeFacts, usage: &NodeUsage) -> Vec<Reason> {
     node_filters(spec, node, usage)
 }
 
 /// The checks a kubelet repeats when a pod arrives: every failure, resources first. `unschedulable` and
 /// NoSchedule taints do not matter any more; NoExecute taints do unless the pod is static.
-pub fn admission_failures(spec: &PodSpec, is_static: bool, node: &Node, usage: &NodeUsage) -> Vec<Reason> {
-    let node_name = node.metadata.name.as_deref().unwrap_or("");
+pub fn admission_failures(
+    spec: &PodSpec,
+    is_static: bool,
+    node: &dyn NodeFacts,
+    usage: &NodeUsage,
+) -> Vec<Reason> {
+    let node_name = node.name();
     let mut reasons = usage.insufficient(spec, node);
     if !affinity::matches_required(spec, node) {
         reasons.push(Reason::NodeAffinity);
@@ -75,7 +81,7 @@ pub fn admission_failures(spec: &PodSpec, is_static: bool, node: &Node, usage: &
     }
     if !is_static
         && let Some(taint) =
-            taints::first_untolerated(taints::of(node), tolerations(spec), &[taints::NO_EXECUTE])
+            taints::first_untolerated(node.taints(), tolerations(spec), &[taints::NO_EXECUTE])
     {
         reasons.push(Reason::TaintToleration { taint: taint.clone() });
     }
@@ -84,6 +90,7 @@ pub fn admission_failures(spec: &PodSpec, is_static: bool, node: &Node, usage: &
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Node;
     use serde_json::json;
 
     use super::*;

@@ -104,12 +104,12 @@ impl<'a> Company<'a> {
         if far.any(|(places, term)| is_there(places, term)) {
             return Some(Reason::PodAntiAffinity);
         }
-        let labels = node.node.metadata.labels.iter().flatten();
+        let labels = &node.node.labels;
         let unwelcome = |(key, value): (&String, &String)| {
             let count = self.unwelcome.get(&(key.clone(), value.clone()));
             count.is_some_and(|count| *count > 0)
         };
-        if !self.unwelcome.is_empty() && labels.into_iter().any(unwelcome) {
+        if !self.unwelcome.is_empty() && labels.iter().any(unwelcome) {
             return Some(Reason::ExistingPodsAntiAffinity);
         }
         None
@@ -141,16 +141,16 @@ impl<'a> Company<'a> {
         if self.liking.is_empty() {
             return 0;
         }
-        let labels = node.node.metadata.labels.iter().flatten();
+        let labels = &node.node.labels;
         labels
+            .iter()
             .filter_map(|(key, value)| self.liking.get(&(key.clone(), value.clone())))
             .sum()
     }
 }
 
 fn place(node: &NodeView, term: &Term) -> Option<(String, String)> {
-    let labels = node.node.metadata.labels.as_ref()?;
-    let value = labels.get(&term.topology_key)?;
+    let value = node.node.labels.get(&term.topology_key)?;
     Some((term.topology_key.clone(), value.clone()))
 }
 

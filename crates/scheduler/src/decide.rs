@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PodSpec;
-use orlop_api::placement::{self, NodeUsage, Reason};
+use orlop_api::placement::{self, NodeFacts, NodeUsage, Reason};
 use orlop_api::quantity::{Amount, amount};
 use orlop_api::taints::{PREFER_NO_SCHEDULE, tolerates};
 
@@ -224,11 +224,7 @@ fn score(spec: &PodSpec, node: &NodeView, usage: &NodeUsage) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
 fn free(spec: &PodSpec, node: &NodeView, usage: &NodeUsage) -> f64 {
     let requests = orlop_api::pod::resource_requests(spec);
-    let allocatable = node
-        .node
-        .status
-        .as_ref()
-        .and_then(|status| status.allocatable.as_ref());
+    let allocatable = node.node.allocatable();
     let share = |resource: &str| {
         let total = allocatable
             .and_then(|all| all.get(resource))
@@ -251,7 +247,9 @@ fn free(spec: &PodSpec, node: &NodeView, usage: &NodeUsage) -> f64 {
 
 fn without_soft_taints(spec: &PodSpec, node: &NodeView) -> f64 {
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
-    let soft = orlop_api::taints::of(&node.node)
+    let soft = node
+        .node
+        .taints
         .iter()
         .filter(|taint| taint.effect == PREFER_NO_SCHEDULE)
         .filter(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))

@@ -61,7 +61,7 @@ impl<'a> Spread<'a> {
         let tolerations = self.pod.spec.tolerations.as_deref().unwrap_or_default();
         let effects = [taints::NO_SCHEDULE, taints::NO_EXECUTE];
         if constraint.honors_taints
-            && taints::first_untolerated(taints::of(&node.node), tolerations, &effects).is_some()
+            && taints::first_untolerated(&node.node.taints, tolerations, &effects).is_some()
         {
             return None;
         }
@@ -116,7 +116,7 @@ impl<'a> Spread<'a> {
 }
 
 fn label<'a>(node: &'a NodeView, key: &str) -> Option<&'a String> {
-    node.node.metadata.labels.as_ref()?.get(key)
+    node.node.labels.get(key)
 }
 
 #[cfg(test)]

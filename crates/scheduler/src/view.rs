@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::{NodeSpec, NodeStatus, ObjectReference, PodSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{ObjectReference, PodSpec};
+use orlop_api::placement::{KeptNode, Quantities};
 use orlop_api::pod::{self, HostPort, Resources};
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
@@ -28,6 +28,8 @@ pub struct Takes {
 // What pods of one owner have in common.
 static TRAITS: Shared<Traits> = Shared::new();
 static TAKES: Shared<Takes> = Shared::new();
+// What nodes of one kind have in common.
+static ROOM: Shared<Quantities> = Shared::new();
 
 impl Takes {
     /// What a pod with this spec takes.
@@ -178,7 +180,7 @@ fn trim(spec: &mut PodSpec) {
 #[derive(Debug)]
 pub struct NodeView {
     /// The node without the rest.
-    pub node: core::Node,
+    pub node: KeptNode,
 }
 
 impl NodeView {
@@ -191,24 +193,12 @@ impl NodeView {
 impl Projection for NodeView {
     type Object = Lean<core::Node>;
 
-    fn project(Lean(node): Lean<core::Node>) -> Self {
-        let spec = node.spec.unwrap_or_default();
+    fn project(Lean(mut node): Lean<core::Node>) -> Self {
+        let allocatable = node.status.take().and_then(|status| status.allocatable);
         Self {
-            node: core::Node {
-                metadata: ObjectMeta {
-                    name: node.metadata.name,
-                    labels: node.metadata.labels,
-                    ..ObjectMeta::default()
-                },
-                spec: Some(NodeSpec {
-                    taints: spec.taints,
-                    unschedulable: spec.unschedulable,
-                    ..NodeSpec::default()
-                }),
-                status: Some(NodeStatus {
-                    allocatable: node.status.and_then(|status| status.allocatable),
-                    ..NodeStatus::default()
-                }),
+            node: KeptNode {
+                allocatable: allocatable.map(|all| ROOM.share(Arc::new(all))),
+                ..KeptNode::without_room(node)
             },
         }
     }

@@ -306,7 +306,7 @@ impl<'a> Volumes<'a> {
         let Some(class) = self.class_of(claim) else {
             return false;
         };
-        let label = |key: &str| node.node.metadata.labels.as_ref()?.get(key);
+        let label = |key: &str| node.node.labels.get(key);
         let allows = |term: &core::TopologySelectorTerm| {
             let mut expressions = term.match_label_expressions.iter().flatten();
             expressions.all(|wanted| label(&wanted.key).is_some_and(|value| wanted.values.contains(value)))

@@ -1,28 +1,22 @@
 //! nodeSelector and required node affinity.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+
+use super::NodeFacts;
 
 /// Both nodeSelector and required node affinity hold.
-pub fn matches_required(spec: &PodSpec, node: &Node) -> bool {
+pub fn matches_required(spec: &PodSpec, node: &dyn NodeFacts) -> bool {
     matches_selector(spec, node) && matches_affinity(spec, node)
 }
 
-fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    node.metadata
-        .labels
-        .as_ref()
-        .and_then(|l| l.get(key))
-        .map(String::as_str)
-}
-
-fn matches_selector(spec: &PodSpec, node: &Node) -> bool {
+fn matches_selector(spec: &PodSpec, node: &dyn NodeFacts) -> bool {
     spec.node_selector
         .iter()
         .flatten()
-        .all(|(k, v)| label(node, k) == Some(v.as_str()))
+        .all(|(k, v)| node.label(k) == Some(v.as_str()))
 }
 
-fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
+fn matches_affinity(spec: &PodSpec, node: &dyn NodeFacts) -> bool {
     let required = spec
         .affinity
         .as_ref()
@@ -35,7 +29,7 @@ fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
 }
 
 /// One term: everything in it holds. An empty term, or one that cannot be understood, matches nothing.
-pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
+pub fn term_matches(term: &NodeSelectorTerm, node: &dyn NodeFacts) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or(&[]);
     let fields = term.match_fields.as_deref().unwrap_or(&[]);
     if expressions.is_empty() && fields.is_empty() {
@@ -43,7 +37,7 @@ pub fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     }
     expressions
         .iter()
-        .all(|r| requirement_matches(r, label(node, &r.key)).unwrap_or(false))
+        .all(|r| requirement_matches(r, node.label(&r.key)).unwrap_or(false))
         && fields.iter().all(|r| field_matches(r, node).unwrap_or(false))
 }
 
@@ -75,14 +69,14 @@ fn requirement_matches(requirement: &NodeSelectorRequirement, have: Option<&str>
     }
 }
 
-fn field_matches(requirement: &NodeSelectorRequirement, node: &Node) -> Option<bool> {
+fn field_matches(requirement: &NodeSelectorRequirement, node: &dyn NodeFacts) -> Option<bool> {
     let [want] = requirement.values.as_deref().unwrap_or(&[]) else {
         return None;
     };
     if requirement.key != "metadata.name" {
         return None;
     }
-    let equal = node.metadata.name.as_deref().unwrap_or("") == want;
+    let equal = node.name() == want;
     match requirement.operator.as_str() {
         "In" => Some(equal),
         "NotIn" => Some(!equal),
@@ -127,6 +121,8 @@ pub fn confined_to(spec: &PodSpec) -> Option<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Node;
+
     use super::*;
     use serde_json::json;
 

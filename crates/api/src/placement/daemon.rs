@@ -3,12 +3,12 @@
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
+    Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
     PodTemplateSpec, Toleration,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::{Reason, affinity};
+use super::{NodeFacts, Reason, affinity};
 use crate::{annotations, names, pod, taints};
 
 /// Whether a daemon pod should be created on a node, and whether an existing one may go on running there.
@@ -23,10 +23,10 @@ pub struct Placement {
 }
 
 /// Decides from labels, name and taints alone: conditions, `unschedulable`, resources and ports play no role.
-pub fn should_run(template: &PodTemplateSpec, node: &Node) -> Placement {
+pub fn should_run(template: &PodTemplateSpec, node: &dyn NodeFacts) -> Placement {
     let empty = PodSpec::default();
     let spec = template.spec.as_ref().unwrap_or(&empty);
-    let node_name = node.metadata.name.as_deref().unwrap_or("");
+    let node_name = node.name();
     let no = |reason: Reason| Placement {
         run: false,
         continue_: false,
@@ -43,7 +43,7 @@ pub fn should_run(template: &PodTemplateSpec, node: &Node) -> Placement {
         return no(Reason::NodeAffinity);
     }
     let tolerations = tolerations(spec);
-    let all = taints::of(node);
+    let all = node.taints();
     let evicting = taints::first_untolerated(all, &tolerations, &[taints::NO_EXECUTE]);
     let blocking = evicting.or_else(|| taints::first_untolerated(all, &tolerations, &[taints::NO_SCHEDULE]));
     Placement {
@@ -191,6 +191,8 @@ pub fn generate_name(set_name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Node;
+
     use super::*;
     use serde_json::json;
 

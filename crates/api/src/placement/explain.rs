@@ -1,17 +1,17 @@
 //! Why a node doesn't suit, in words that name the values compared.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
-use super::{Reason, term_matches};
+use super::{NodeFacts, Reason, term_matches};
 use crate::{pod, taints};
 
 /// `reason` for which `spec` doesn't get on `node`, with what was compared.
-pub fn explain(reason: &Reason, spec: &PodSpec, node: &Node) -> String {
+pub fn explain(reason: &Reason, spec: &PodSpec, node: &dyn NodeFacts) -> String {
     match reason {
         Reason::NodeUnschedulable => "cordoned (spec.unschedulable)".to_owned(),
         Reason::NodeName => format!(
             "node name {}, wants {}",
-            node.metadata.name.as_deref().unwrap_or_default(),
+            node.name(),
             spec.node_name.as_deref().unwrap_or_default()
         ),
         Reason::TaintToleration { taint } => format!("taint {} not tolerated", taints::display(taint)),
@@ -47,9 +47,9 @@ pub fn explain(reason: &Reason, spec: &PodSpec, node: &Node) -> String {
 }
 
 /// The first label or name that nodeSelector or required node affinity doesn't find as wanted.
-fn mismatch(spec: &PodSpec, node: &Node) -> String {
+fn mismatch(spec: &PodSpec, node: &dyn NodeFacts) -> String {
     for (key, want) in spec.node_selector.iter().flatten() {
-        let have = label(node, key);
+        let have = node.label(key);
         if have != Some(want.as_str()) {
             return format!("{}, wants {want}", shown(key, have));
         }
@@ -78,7 +78,7 @@ fn mismatch(spec: &PodSpec, node: &Node) -> String {
     told.join("; or ")
 }
 
-fn of_term(term: &NodeSelectorTerm, node: &Node) -> String {
+fn of_term(term: &NodeSelectorTerm, node: &dyn NodeFacts) -> String {
     let alone = |requirement: &NodeSelectorRequirement, field: bool| {
         let requirement = vec![requirement.clone()];
         let (expressions, fields) = if field {
@@ -101,12 +101,12 @@ fn of_term(term: &NodeSelectorTerm, node: &Node) -> String {
     "an empty term matches no node".to_owned()
 }
 
-fn of_requirement(requirement: &NodeSelectorRequirement, field: bool, node: &Node) -> String {
+fn of_requirement(requirement: &NodeSelectorRequirement, field: bool, node: &dyn NodeFacts) -> String {
     let key = requirement.key.as_str();
     let have = if field {
-        format!("node name {}", node.metadata.name.as_deref().unwrap_or_default())
+        format!("node name {}", node.name())
     } else {
-        shown(key, label(node, key))
+        shown(key, node.label(key))
     };
     let values = requirement.values.as_deref().unwrap_or_default();
     match requirement.operator.as_str() {
@@ -118,10 +118,6 @@ fn of_requirement(requirement: &NodeSelectorRequirement, field: bool, node: &Nod
         "Lt" => format!("{have}, wants less than {}", values.join(", ")),
         other => format!("operator {other} is unknown"),
     }
-}
-
-fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 fn shown(key: &str, have: Option<&str>) -> String {
@@ -150,6 +146,8 @@ fn amount_of(resource: &str, amount: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::{NodeUsage, node_filters};
+    use k8s_openapi::api::core::v1::Node;
+
     use super::*;
     use serde_json::json;
 

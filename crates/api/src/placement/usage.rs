@@ -1,8 +1,8 @@
 //! What the pods of a node already take.
 
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
-use super::Reason;
+use super::{NodeFacts, Reason};
 use crate::pod::{self, HostPort, Resources, resources};
 use crate::quantity::{Amount, amount};
 
@@ -50,8 +50,8 @@ impl NodeUsage {
 
     /// What the node lacks for the spec: pod count first, then cpu, memory, ephemeral-storage, the rest by
     /// name. A pod without requests is only counted.
-    pub fn insufficient(&self, spec: &PodSpec, node: &Node) -> Vec<Reason> {
-        let allocatable = node.status.as_ref().and_then(|s| s.allocatable.as_ref());
+    pub fn insufficient(&self, spec: &PodSpec, node: &dyn NodeFacts) -> Vec<Reason> {
+        let allocatable = node.allocatable();
         let of = |resource: &str| {
             allocatable
                 .and_then(|a| a.get(resource))

@@ -2,17 +2,20 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::{NodeCondition, NodeSpec, Taint};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{NodeCondition, Taint};
 use orlop_api::annotations::NODE_GATE_OPENED;
+use orlop_api::placement::{KeptNode, NodeFacts};
 use orlop_client::informer::{Lean, Projection};
+
+/// Reason of the conditions of a node that never posted any.
+pub const NEVER_UPDATED: &str = "NodeStatusNeverUpdated";
 
 /// What is remembered of a node.
 #[derive(Debug, Clone)]
 pub struct NodeView {
-    /// Name, uid and labels, taints and `unschedulable`: what placement decides from. No status.
-    pub node: core::Node,
-    /// status.conditions.
+    /// What placement decides from, but for what is allocatable.
+    pub node: KeptNode,
+    /// status.conditions, without their messages, and without reasons that say no more than the status.
     pub conditions: Vec<NodeCondition>,
     /// metadata.creationTimestamp.
     pub created: Option<Timestamp>,
@@ -25,12 +28,12 @@ pub struct NodeView {
 impl NodeView {
     /// spec.taints.
     pub fn taints(&self) -> &[Taint] {
-        orlop_api::taints::of(&self.node)
+        self.node.taints()
     }
 
     /// One label.
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.node.metadata.labels.as_ref()?.get(key).map(String::as_str)
+        self.node.label(key)
     }
 
     /// One condition.
@@ -48,42 +51,35 @@ impl NodeView {
 
     /// Whether placement may decide differently for `self` than for `old`.
     pub fn placed_differently(&self, old: &Self) -> bool {
-        self.node.metadata.labels != old.node.metadata.labels || self.taints() != old.taints()
+        self.node.labels != old.node.labels || self.taints() != old.taints()
     }
 }
 
 impl Projection for NodeView {
     type Object = Lean<core::Node>;
 
-    fn project(Lean(node): Lean<core::Node>) -> Self {
-        let metadata = node.metadata;
-        let spec = node.spec.unwrap_or_default();
+    fn project(Lean(mut node): Lean<core::Node>) -> Self {
+        let metadata = &mut node.metadata;
         let opened = metadata
             .annotations
             .as_ref()
             .and_then(|all| all.get(NODE_GATE_OPENED));
+        let gates_opened = opened.map(|sets| sets.as_str().into());
+        let created = metadata.creation_timestamp.take().map(|time| time.0);
+        let pod_range = node.spec.as_mut().and_then(|spec| spec.pod_cidr.take());
+        let status = node.status.take().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default().into_iter();
+        let conditions = conditions.map(|condition| NodeCondition {
+            reason: condition.reason.filter(|reason| reason == NEVER_UPDATED),
+            message: None,
+            ..condition
+        });
         Self {
-            gates_opened: opened.map(|sets| sets.as_str().into()),
-            created: metadata.creation_timestamp.map(|time| time.0),
-            pod_range: spec.pod_cidr,
-            node: core::Node {
-                metadata: ObjectMeta {
-                    name: metadata.name,
-                    uid: metadata.uid,
-                    labels: metadata.labels,
-                    ..ObjectMeta::default()
-                },
-                spec: Some(NodeSpec {
-                    taints: spec.taints,
-                    unschedulable: spec.unschedulable,
-                    ..NodeSpec::default()
-                }),
-                status: None,
-            },
-            conditions: node
-                .status
-                .and_then(|status| status.conditions)
-                .unwrap_or_default(),
+            gates_opened,
+            created,
+            pod_range,
+            conditions: conditions.collect(),
+            node: KeptNode::without_room(node),
         }
     }
 }

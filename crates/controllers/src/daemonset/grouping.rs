@@ -34,7 +34,7 @@ impl NodeChoice {
             run: placement.run,
             keep: placement.run || placement.continue_,
             ready: node.is_ready(),
-            update: set.options.updates_node(node.node.metadata.labels.as_ref()),
+            update: set.options.updates_node(Some(&node.node.labels)),
             tainted: placement.reasons.iter().find_map(|reason| match reason {
                 Reason::TaintToleration { taint } => {
                     Some(format!("taint {}", orlop_api::taints::display(taint)).into())

@@ -178,9 +178,7 @@ fn opened(node: &NodeView) -> BTreeSet<String> {
 /// Those of `gating` that want a pod on the node, which needn't be Ready yet.
 fn on_node(cache: &Cache, gating: &[DaemonSet], node: &Node) -> Vec<Gating> {
     let mut ready_node = node.node.clone();
-    if let Some(taints) = ready_node.spec.as_mut().and_then(|spec| spec.taints.as_mut()) {
-        taints.retain(|taint| taint.key != TAINT_NOT_READY);
-    }
+    ready_node.taints.retain(|taint| taint.key != TAINT_NOT_READY);
     let pods = cache.pods.store().by_index(BY_NODE, &node.key.name);
     gating
         .iter()

@@ -243,7 +243,7 @@ impl NodeLifecycle {
             return Ok(());
         };
         let eviction = self.eviction(&node);
-        let unschedulable = node.node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+        let unschedulable = node.node.unschedulable;
         let wanted = taints::wanted(
             &node.conditions,
             unschedulable,

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::NodeCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
+use crate::cache::NEVER_UPDATED;
+
 /// A node that was heard of is given up after this long.
 pub const GRACE: Duration = Duration::from_secs(50);
 /// A node that never posted its status is given up after this long.
@@ -40,7 +42,7 @@ impl Health {
     pub fn node_seen(&mut self, ready: Option<&NodeCondition>, now: Instant) {
         let Some(ready) = ready else { return };
         // Our own verdict about a node that never posted is no post.
-        if ready.reason.as_deref() == Some("NodeStatusNeverUpdated") {
+        if ready.reason.as_deref() == Some(NEVER_UPDATED) {
             return;
         }
         // Our own verdict about one that did carries its old heartbeat, which is no sign of life.
@@ -79,7 +81,7 @@ pub fn silent(
             None => changed.push(NodeCondition {
                 type_: posted.to_owned(),
                 status: "Unknown".to_owned(),
-                reason: Some("NodeStatusNeverUpdated".to_owned()),
+                reason: Some(NEVER_UPDATED.to_owned()),
                 message: Some("Kubelet never posted node status.".to_owned()),
                 last_heartbeat_time: created.map(Time),
                 last_transition_time: Some(Time(now)),
