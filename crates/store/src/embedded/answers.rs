@@ -2,8 +2,8 @@
 use super::commands::Command;
 use super::decide::{Decided, decide};
 use super::fault::Fault;
-use super::format::{self, KEYS, Raw, State};
-use super::read::{self, KeyVersion, RangeSummary};
+use super::format::{self, KEYS, LOG, Raw, State};
+use super::read::{self, KeyVersion, RangeSummary, Tables};
 use super::watch::{self, Watcher};
 use super::{EmbeddedStore, Shared};
 use crate::{
@@ -50,9 +50,13 @@ impl EmbeddedStore {
             shared.db.read(|snapshot| {
                 let state = read::state(snapshot)?;
                 let mut taken = begin(Revision(state.revision));
-                let keys = snapshot.open_table(KEYS)?;
+                let (keys, log) = (snapshot.open_table(KEYS)?, snapshot.open_table(LOG)?);
                 let mut take = |version: KeyVersion<'_>| take(&mut taken, version);
-                let summary = read::walk_up_to(&keys, &state, &request, rows_max, &mut take)?;
+                let tables = Tables {
+                    keys: &keys,
+                    log: &log,
+                };
+                let summary = read::walk_up_to(tables, &state, &request, rows_max, &mut take)?;
                 Ok(summary.map(|summary| (taken, summary)))
             })
         })
@@ -145,7 +149,12 @@ impl Store for EmbeddedStore {
         here_or_off_reactor(move |rows_max| {
             shared.db.read(|snapshot| {
                 let state = read::state(snapshot)?;
-                read::range_up_to(&snapshot.open_table(KEYS)?, &state, &request, rows_max)
+                let (keys, log) = (snapshot.open_table(KEYS)?, snapshot.open_table(LOG)?);
+                let tables = Tables {
+                    keys: &keys,
+                    log: &log,
+                };
+                read::range_up_to(tables, &state, &request, rows_max)
             })
         })
         .await
@@ -195,12 +204,16 @@ impl Store for EmbeddedStore {
 /// A transaction that cannot write, on a snapshot.
 fn read_txn(snapshot: &ReadTransaction, txn: &Txn) -> Result<TxnResponse, Fault> {
     let state = read::state(snapshot)?;
-    let keys = snapshot.open_table(KEYS)?;
-    read_decided(&keys, &state, decide(&keys, txn)?)
+    let (keys, log) = (snapshot.open_table(KEYS)?, snapshot.open_table(LOG)?);
+    let tables = Tables {
+        keys: &keys,
+        log: &log,
+    };
+    read_decided(tables, &state, decide(&keys, txn)?)
 }
 
 fn read_decided(
-    keys: &impl ReadableTable<Raw, Raw>,
+    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
     state: &State,
     txn: Decided<'_>,
 ) -> Result<TxnResponse, Fault> {
@@ -208,10 +221,10 @@ fn read_decided(
     let mut responses = Vec::with_capacity(txn.ops.len());
     for op in txn.ops {
         match op {
-            Op::Range(request) => responses.push(OpResponse::Range(read::range(keys, state, request)?)),
+            Op::Range(request) => responses.push(OpResponse::Range(read::range(tables, state, request)?)),
             Op::Txn(_) => {
                 if let Some(inner) = nested.next() {
-                    responses.push(OpResponse::Txn(read_decided(keys, state, inner)?));
+                    responses.push(OpResponse::Txn(read_decided(tables, state, inner)?));
                 }
             }
             // Not in a transaction that only reads.

@@ -3,14 +3,15 @@
 use super::decide::{Decided, decide};
 use super::fault::Fault;
 use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
-use super::journal::{Rows, TableId};
-use super::read::{self, NOW};
+use super::journal::{Row, Rows, TableId};
+use super::read::{self, Tables};
+use super::versions::{self, Stored};
 use crate::{
     Event, EventKind, Keep, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn,
     TxnResponse,
 };
 use bytes::Bytes;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::{AccessGuard, ReadableTable, Table, WriteTransaction};
 
 /// All changes of one revision.
 #[derive(Debug)]
@@ -78,9 +79,22 @@ impl<'t> Batch<'t> {
             return Ok((None, self.rows));
         }
         let state = self.state.encode();
-        self.meta.insert(STATE_ROW, state.as_slice())?;
-        self.rows.put(TableId::Meta, STATE_ROW.as_bytes(), &state);
+        let before = self.meta.insert(STATE_ROW, state.as_slice())?;
+        let row = Row {
+            table: TableId::Meta,
+            key: STATE_ROW.as_bytes(),
+            value: Some(&state),
+        };
+        self.rows.push(row, before.as_ref().map(AccessGuard::value));
+        drop(before);
         Ok((Some((self.state, self.committed)), self.rows))
+    }
+
+    fn tables(&self) -> Tables<'_, Table<'t, Raw, Raw>, Table<'t, Raw, Raw>> {
+        Tables {
+            keys: &self.keys,
+            log: &self.log,
+        }
     }
 
     /// Writes the counters again, so that there is something to commit.
@@ -90,15 +104,18 @@ impl<'t> Batch<'t> {
 
     /// Takes a version of a key away.
     pub(super) fn remove_version(&mut self, row: &[u8]) -> Result<(), Fault> {
-        self.keys.remove(row)?;
-        self.rows.remove(TableId::Keys, row);
+        remove(&mut self.keys, &mut self.rows, TableId::Keys, row)?;
         Ok(())
+    }
+
+    /// Writes an entry of the log anew.
+    pub(super) fn log_anew(&mut self, position: &[u8], entry: &[u8]) -> Result<(), Fault> {
+        put(&mut self.log, &mut self.rows, TableId::Log, position, entry)
     }
 
     /// Takes an entry of the log away.
     pub(super) fn remove_logged(&mut self, position: &[u8]) -> Result<(), Fault> {
-        self.log.remove(position)?;
-        self.rows.remove(TableId::Log, position);
+        remove(&mut self.log, &mut self.rows, TableId::Log, position)?;
         Ok(())
     }
 
@@ -130,7 +147,7 @@ impl<'t> Batch<'t> {
                     previous: self.delete(start, end.as_ref(), revision)?,
                 },
                 Op::Range(request) => {
-                    let mut range = read::range(&self.keys, &self.state, request)?;
+                    let mut range = read::range(self.tables(), &self.state, request)?;
                     if !self.pending.is_empty() {
                         // It sees what has been changed before it.
                         range.revision = Revision(revision);
@@ -162,7 +179,7 @@ impl<'t> Batch<'t> {
                     if let Some(lease) = lease {
                         self.check_lease(*lease)?;
                     }
-                    if *keep != Keep::default() && read::version_at(&self.keys, key, NOW)?.is_none() {
+                    if *keep != Keep::default() && read::current(&self.keys, key)?.is_none() {
                         return Err(StoreError::KeyNotFound(key.clone()).into());
                     }
                 }
@@ -191,7 +208,8 @@ impl<'t> Batch<'t> {
         keep: Keep,
         revision: u64,
     ) -> Result<Option<KeyValue>, Fault> {
-        let previous = read::version_at(&self.keys, key, NOW)?;
+        let replaced = versions::newest(&self.keys, key)?;
+        let previous = replaced.as_ref().and_then(|version| version.alive(key));
         let lease = match &previous {
             Some(previous) if keep.lease => previous.lease,
             _ => lease,
@@ -214,7 +232,7 @@ impl<'t> Batch<'t> {
         if previous.is_none() {
             self.state.keys += 1;
         }
-        self.change(EventKind::Put, kv, previous.clone())?;
+        self.change(EventKind::Put, kv, replaced)?;
         Ok(previous)
     }
 
@@ -224,7 +242,7 @@ impl<'t> Batch<'t> {
             end: end.cloned(),
             ..RangeRequest::default()
         };
-        let previous = read::range(&self.keys, &self.state, &request)?.kvs;
+        let previous = read::range(self.tables(), &self.state, &request)?.kvs;
         for kv in &previous {
             self.move_lease(&kv.key, kv.lease, None)?;
             self.state.keys -= 1;
@@ -236,13 +254,19 @@ impl<'t> Batch<'t> {
                 version: 0,
                 lease: None,
             };
-            self.change(EventKind::Delete, deleted, Some(kv.clone()))?;
+            self.change(EventKind::Delete, deleted, Some(kv.into()))?;
         }
         Ok(previous)
     }
 
-    fn change(&mut self, kind: EventKind, kv: KeyValue, previous: Option<KeyValue>) -> Result<(), Fault> {
+    /// Gives a key a new version; the one that it replaces moves into the log.
+    fn change(&mut self, kind: EventKind, kv: KeyValue, replaced: Option<Stored>) -> Result<(), Fault> {
         let revision = kv.mod_revision.0;
+        if let Some(replaced) = &replaced {
+            let row = format::versioned_key(&kv.key, replaced.mod_revision);
+            let removed = remove(&mut self.keys, &mut self.rows, TableId::Keys, &row)?;
+            self.state.record_bytes = self.state.record_bytes.saturating_sub(removed as u64);
+        }
         let row = format::versioned_key(&kv.key, revision);
         let record = Record {
             kind,
@@ -252,20 +276,20 @@ impl<'t> Batch<'t> {
             value: &kv.value,
         }
         .encode(&row);
-        self.keys.insert(row.as_slice(), record.as_slice())?;
-        self.rows.put(TableId::Keys, &row, &record);
+        put(&mut self.keys, &mut self.rows, TableId::Keys, &row, &record)?;
         let index = u32::try_from(self.pending.len())
             .map_err(|_| StoreError::Invalid("one transaction changes too many keys".to_owned()))?;
         let position = format::log_position(revision, index);
         let entry = LogEntry {
             kind,
-            previous: previous.as_ref().map_or(0, |kv| kv.mod_revision.0),
+            previous: replaced.as_ref().map_or(0, |version| version.mod_revision),
             key: &kv.key,
+            replaced: replaced.as_ref().map(Stored::record),
         }
         .encode(&position);
-        self.log.insert(position.as_slice(), entry.as_slice())?;
-        self.rows.put(TableId::Log, &position, &entry);
+        put(&mut self.log, &mut self.rows, TableId::Log, &position, &entry)?;
         self.state.record_bytes += (row.len() + record.len() + position.len() + entry.len()) as u64;
+        let previous = replaced.and_then(|version| version.alive(&kv.key));
         self.pending.push(Event { kind, kv, previous });
         Ok(())
     }
@@ -290,13 +314,13 @@ impl<'t> Batch<'t> {
         }
         if let Some(lease) = from {
             let row = format::lease_key(lease.0, key);
-            self.lease_keys.remove(row.as_slice())?;
-            self.rows.remove(TableId::LeaseKeys, &row);
+            let before = self.lease_keys.remove(row.as_slice())?.map(|_| &[][..]);
+            self.rows.push(lease_key_row(&row, None), before);
         }
         if let Some(lease) = to {
             let row = format::lease_key(lease.0, key);
-            self.lease_keys.insert(row.as_slice(), ())?;
-            self.rows.put(TableId::LeaseKeys, &row, &[]);
+            let before = self.lease_keys.insert(row.as_slice(), ())?.map(|_| &[][..]);
+            self.rows.push(lease_key_row(&row, Some(&[])), before);
         }
         Ok(())
     }
@@ -318,17 +342,26 @@ impl<'t> Batch<'t> {
                 }
             },
         };
-        self.leases.insert(lease, ttl_seconds)?;
-        self.rows
-            .put(TableId::Leases, &lease.to_le_bytes(), &ttl_seconds.to_le_bytes());
+        let before = self.leases.insert(lease, ttl_seconds)?.map(|ttl| ttl.value());
+        self.note_lease(lease, Some(ttl_seconds), before);
         Ok(LeaseId(lease))
+    }
+
+    fn note_lease(&mut self, lease: i64, ttl_seconds: Option<u64>, before: Option<u64>) {
+        let [value, before] = [ttl_seconds, before].map(|ttl| ttl.map(u64::to_le_bytes));
+        let row = Row {
+            table: TableId::Leases,
+            key: &lease.to_le_bytes(),
+            value: value.as_ref().map(<[u8; 8]>::as_slice),
+        };
+        self.rows.push(row, before.as_ref().map(<[u8; 8]>::as_slice));
     }
 
     /// Ends a lease; its keys go in one revision.
     pub(super) fn revoke(&mut self, lease: LeaseId) -> Result<(), Fault> {
         self.check_lease(lease)?;
-        self.leases.remove(lease.0)?;
-        self.rows.remove(TableId::Leases, &lease.0.to_le_bytes());
+        let before = self.leases.remove(lease.0)?.map(|ttl| ttl.value());
+        self.note_lease(lease.0, None, before);
         self.touched = true;
         let keys = read::lease_keys(&self.lease_keys, lease)?;
         let revision = self.state.revision + 1;
@@ -347,4 +380,48 @@ impl<'t> Batch<'t> {
         self.state.compacted = revision.0;
         Ok(())
     }
+}
+
+fn lease_key_row<'r>(key: &'r [u8], value: Option<&'r [u8]>) -> Row<'r> {
+    Row {
+        table: TableId::LeaseKeys,
+        key,
+        value,
+    }
+}
+
+/// Writes a row, in the tree and for the journal.
+fn put(
+    tree: &mut Table<'_, Raw, Raw>,
+    rows: &mut Rows,
+    table: TableId,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), Fault> {
+    let before = tree.insert(key, value)?;
+    let row = Row {
+        table,
+        key,
+        value: Some(value),
+    };
+    rows.push(row, before.as_ref().map(AccessGuard::value));
+    Ok(())
+}
+
+/// Takes a row away, in the tree and for the journal; answers how many bytes it had.
+fn remove(
+    tree: &mut Table<'_, Raw, Raw>,
+    rows: &mut Rows,
+    table: TableId,
+    key: &[u8],
+) -> Result<usize, Fault> {
+    let before = tree.remove(key)?;
+    let before = before.as_ref().map(AccessGuard::value);
+    let row = Row {
+        table,
+        key,
+        value: None,
+    };
+    rows.push(row, before);
+    Ok(before.map_or(0, |value| key.len() + value.len()))
 }

@@ -1,7 +1,7 @@
 //! From a batch of commands to one commit, and to the truth about a commit that failed.
 use super::batch::{Batch, Committed};
 use super::commands::Command;
-use super::database::{Db, Uncommitted};
+use super::database::{Db, Failed, Uncommitted};
 use super::fault::Fault;
 use super::forget::STEP_ENTRIES;
 use super::format::State;
@@ -33,27 +33,18 @@ pub(super) enum Answer {
     Later,
 }
 
-/// A batch that was not committed, or of which it is not known.
-struct Failure {
-    uncommitted: Uncommitted,
-    /// The opening of the database it happened to.
-    generation: u64,
-    /// What the batch has come to if the commit reached the file nevertheless.
-    attempted: Option<Outcome>,
-}
-
 /// Applies and commits. After an I/O error it opens the database anew and finds out what has become
 /// of the commit.
 pub(super) fn run(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, StoreError> {
     let mut echoes = 0;
     loop {
-        let Failure {
+        let Failed {
             uncommitted,
             generation,
             attempted,
         } = match try_once(db, commands, chores) {
             Ok(outcome) => return Ok(outcome),
-            Err(failure) => *failure,
+            Err(failed) => *failed,
         };
         let (fault, epoch) = match uncommitted {
             Uncommitted::Nothing(fault) => (fault, None),
@@ -89,31 +80,13 @@ pub(super) fn run(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outc
     }
 }
 
-fn try_once(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, Box<Failure>> {
-    let failure = |uncommitted, generation, attempted| {
-        Box::new(Failure {
-            uncommitted,
-            generation,
-            attempted,
-        })
-    };
-    let nothing = |fault, generation| failure(Uncommitted::Nothing(fault), generation, None);
-    let (txn, generation) = db
-        .begin_write()
-        .map_err(|(fault, generation)| nothing(fault, generation))?;
-    let (outcome, rows) = Batch::begin(&txn)
-        .and_then(|batch| apply(batch, commands, chores))
-        .map_err(|fault| nothing(fault, generation))?;
-    if outcome.change.is_none() {
-        return match txn.abort() {
-            Ok(()) => Ok(outcome),
-            Err(error) => Err(nothing(error.into(), generation)),
-        };
-    }
-    match db.commit(txn, generation, rows) {
-        Ok(()) => Ok(outcome),
-        Err(uncommitted) => Err(failure(uncommitted, generation, Some(outcome))),
-    }
+fn try_once(db: &Db, commands: &[Command], chores: &Chores) -> Result<Outcome, Box<Failed<Outcome>>> {
+    let written = db.write(|txn| {
+        let (outcome, rows) = apply(Batch::begin(txn)?, commands, chores)?;
+        let rows = outcome.change.is_some().then_some(rows);
+        Ok((outcome, rows))
+    });
+    written.map_err(Box::new)
 }
 
 /// Applies everything of one batch, in order.

@@ -1,8 +1,8 @@
 //! Stands between one opening of the store and a file, until it is shut.
 //!
-//! The engine refuses all work after an I/O error, and a full disk is one. But only the next durable
-//! commit of the tree needs the space, and reads must go on until then: what the disk has no room for is
-//! held here in the meantime.
+//! The engine refuses all work after an I/O error, and a full disk, or one that has become read only, is
+//! one. But only the next durable commit of the tree needs it, and reads must go on until then: what the disk
+//! does not take is held here in the meantime.
 use super::disk::StorageBackend;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
@@ -129,6 +129,14 @@ impl Fence {
     }
 }
 
+/// Whether the disk is full, or read only: what the tree learns then can still be read.
+fn takes_nothing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
 /// The file as the engine sees it.
 #[derive(Debug)]
 pub(super) struct EngineFile(pub Arc<Fence>);
@@ -172,7 +180,7 @@ impl StorageBackend for EngineFile {
         let mut held = fence.held.lock();
         held.pages.split_off(&len);
         match fence.set_len(len) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if takes_nothing(&error) => {
                 held.len = Some(len);
                 fence.holds.store(true, Ordering::Release);
                 Ok(())
@@ -193,7 +201,7 @@ impl StorageBackend for EngineFile {
             return Ok(());
         }
         match fence.write(offset, data) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && whole_pages => {
+            Err(error) if takes_nothing(&error) && whole_pages => {
                 fence.hold(offset, data);
                 Ok(())
             }

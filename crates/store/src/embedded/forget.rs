@@ -2,7 +2,7 @@
 //!
 //! Of each key the newest version at or below the compacted revision stays: it is what the key was
 //! at that revision. Log entries of the compacted revision itself stay too, so that a watch may begin
-//! exactly there; they go with the next compaction.
+//! exactly there; they go with the next compaction. What they have replaced goes at once.
 use super::batch::Batch;
 use super::fault::Fault;
 use super::format::{self, LOG, LogEntry, Record};
@@ -18,6 +18,7 @@ impl Batch<'_> {
     pub(super) fn forget(&mut self, entries_max: usize) -> Result<bool, Fault> {
         let oldest = self.state.compacted;
         let mut positions = Vec::new();
+        let mut last = Vec::new();
         let mut keys = BTreeSet::new();
         let mut done = true;
         let behind = format::log_position(oldest + 1, 0);
@@ -29,7 +30,18 @@ impl Batch<'_> {
                 done = false;
                 break;
             }
-            keys.insert(LogEntry::decode(position.value(), row.value())?.key.to_owned());
+            let entry = LogEntry::decode(position.value(), row.value())?;
+            keys.insert(entry.key.to_owned());
+            if !below && entry.replaced.is_some() {
+                let position = position.value();
+                let kept = LogEntry {
+                    replaced: None,
+                    ..entry
+                };
+                let kept = kept.encode(position);
+                freed += row.value().len() - kept.len();
+                last.push((position.to_vec(), kept));
+            }
             if below {
                 freed += position.value().len() + row.value().len();
                 positions.push(position.value().to_vec());
@@ -57,7 +69,10 @@ impl Batch<'_> {
         for position in &positions {
             self.remove_logged(position)?;
         }
-        if !versions.is_empty() || !positions.is_empty() {
+        for (position, kept) in &last {
+            self.log_anew(position, kept)?;
+        }
+        if !versions.is_empty() || !positions.is_empty() || !last.is_empty() {
             self.touch();
         }
         self.state.record_bytes = self.state.record_bytes.saturating_sub(freed as u64);

@@ -1,23 +1,25 @@
 //! What is in the tree: five tables, and how keys and records are written in them.
 //!
 //! - `meta`: `format` (the version of all this), `state` ([`State`]), `journal` ([`JournalStart`]).
-//! - `keys`: every version of every key, `key ++ revision` → record. The newest version of a key is
-//!   the last of its neighbours, so a range now and a range in the past are the same walk.
-//! - `log`: what each revision changed, `revision ++ position` → kind, revision before, key. It
-//!   holds no values: a watcher that catches up fetches them from `keys`.
+//! - `keys`: the newest version of every key, `key ++ revision` → record; of a key that was deleted its
+//!   deletion. It is as large as the present, however often that changes.
+//! - `log`: what each revision changed, `revision ++ position` → kind, key, and the version before, which was
+//!   in `keys` until then. From there the past is found step by step.
 //! - `leases`: lease → time to live; `lease_keys`: `lease ++ key`.
 //!
 //! Every record carries its own checksum beside those of redb's pages, which are only verified when
 //! a database was not closed properly: a rotten block is noticed by the read that meets it.
 use super::crc::crc32c;
 use super::fault::Fault;
-use crate::{EventKind, Key, KeyValue, LeaseId, Revision};
-use bytes::Bytes;
+use crate::{EventKind, Key};
 use redb::TableDefinition;
 use std::borrow::Cow;
 
 /// The newest format this code reads and the one it writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
+/// The format in which `keys` had all versions, and `log` none: what is there in that form is read in it until it is
+/// forgotten, so that nothing but the number changes when it is upgraded.
+pub(super) const FORMAT_OF_ALL_VERSIONS: u32 = 2;
 /// The format without a journal: every commit was durable in the tree. It is upgraded when opened.
 pub(super) const FORMAT_WITHOUT_JOURNAL: u32 = 1;
 
@@ -115,7 +117,7 @@ impl JournalStart {
 }
 
 /// One version of a key as it is stored.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
     pub kind: EventKind,
     pub create_revision: u64,
@@ -128,16 +130,23 @@ impl<'a> Record<'a> {
     pub(super) fn encode(&self, versioned_key: &[u8]) -> Vec<u8> {
         let mut row = Vec::with_capacity(29 + self.value.len());
         row.extend([0; 4]);
+        self.write(&mut row);
+        seal(versioned_key, row)
+    }
+
+    pub(super) fn decode(versioned_key: &[u8], row: &'a [u8]) -> Result<Self, Fault> {
+        Self::read(open(versioned_key, row)?)
+    }
+
+    fn write(&self, row: &mut Vec<u8>) {
         row.push(kind_byte(self.kind));
         row.extend(self.create_revision.to_le_bytes());
         row.extend(self.version.to_le_bytes());
         row.extend(self.lease.to_le_bytes());
         row.extend(self.value);
-        seal(versioned_key, row)
     }
 
-    pub(super) fn decode(versioned_key: &[u8], row: &'a [u8]) -> Result<Self, Fault> {
-        let mut fields = open(versioned_key, row)?;
+    fn read(mut fields: Fields<'_, 'a>) -> Result<Self, Fault> {
         Ok(Self {
             kind: fields.kind()?,
             create_revision: fields.number()?,
@@ -151,17 +160,6 @@ impl<'a> Record<'a> {
     pub(super) fn is_deletion(row: &[u8]) -> bool {
         row.get(4) == Some(&kind_byte(EventKind::Delete))
     }
-
-    pub(super) fn to_key_value(&self, key: Key, mod_revision: u64) -> KeyValue {
-        KeyValue {
-            key,
-            value: Bytes::copy_from_slice(self.value),
-            create_revision: Revision(self.create_revision),
-            mod_revision: Revision(mod_revision),
-            version: self.version,
-            lease: (self.lease != 0).then_some(LeaseId(self.lease)),
-        }
-    }
 }
 
 /// One change of one revision as it is logged.
@@ -171,23 +169,45 @@ pub(super) struct LogEntry<'a> {
     /// Revision of the version before; 0: there was none.
     pub previous: u64,
     pub key: &'a [u8],
+    /// The version before. Entries of [`FORMAT_OF_ALL_VERSIONS`] don't have it: it is in `keys`.
+    pub replaced: Option<Record<'a>>,
 }
 
 impl<'a> LogEntry<'a> {
     pub(super) fn encode(&self, position: &[u8]) -> Vec<u8> {
-        let mut row = vec![0; 4];
-        row.push(kind_byte(self.kind));
+        let replaced_len = self
+            .replaced
+            .as_ref()
+            .map_or(0, |replaced| 29 + replaced.value.len());
+        let mut row = Vec::with_capacity(13 + self.key.len() + replaced_len);
+        row.extend([0; 4]);
+        row.push(kind_byte(self.kind) | self.replaced.as_ref().map_or(0, |_| WITH_REPLACED));
         row.extend(self.previous.to_le_bytes());
-        row.extend(self.key);
+        if let Some(replaced) = &self.replaced {
+            row.extend((self.key.len() as u32).to_le_bytes());
+            row.extend(self.key);
+            replaced.write(&mut row);
+        } else {
+            row.extend(self.key);
+        }
         seal(position, row)
     }
 
     pub(super) fn decode(position: &[u8], row: &'a [u8]) -> Result<Self, Fault> {
         let mut fields = open(position, row)?;
+        let (kind, has_replaced) = fields.kind_and_mark()?;
+        let previous = fields.number()?;
+        let (key, replaced) = if has_replaced {
+            let key = fields.counted()?;
+            (key, Some(Record::read(fields)?))
+        } else {
+            (fields.rest, None)
+        };
         Ok(Self {
-            kind: fields.kind()?,
-            previous: fields.number()?,
-            key: fields.rest,
+            kind,
+            previous,
+            key,
+            replaced,
         })
     }
 }
@@ -271,6 +291,9 @@ pub(super) fn lease_key(lease: i64, key: &[u8]) -> Vec<u8> {
     [&lease.to_be_bytes()[..], key].concat()
 }
 
+/// Beside the kind of a log entry: the version before follows the key.
+const WITH_REPLACED: u8 = 0x80;
+
 fn kind_byte(kind: EventKind) -> u8 {
     match kind {
         EventKind::Put => 0,
@@ -305,7 +328,7 @@ struct Fields<'k, 'a> {
     rest: &'a [u8],
 }
 
-impl Fields<'_, '_> {
+impl<'a> Fields<'_, 'a> {
     fn number(&mut self) -> Result<u64, Fault> {
         let (number, rest) = self.rest.split_first_chunk().ok_or_else(|| rotten(self.key))?;
         self.rest = rest;
@@ -313,13 +336,32 @@ impl Fields<'_, '_> {
     }
 
     fn kind(&mut self) -> Result<EventKind, Fault> {
-        let (kind, rest) = self.rest.split_first().ok_or_else(|| rotten(self.key))?;
-        self.rest = rest;
-        match kind {
-            0 => Ok(EventKind::Put),
-            1 => Ok(EventKind::Delete),
-            _ => Err(rotten(self.key)),
+        match self.kind_and_mark()? {
+            (kind, false) => Ok(kind),
+            (_, true) => Err(rotten(self.key)),
         }
+    }
+
+    fn kind_and_mark(&mut self) -> Result<(EventKind, bool), Fault> {
+        let (byte, rest) = self.rest.split_first().ok_or_else(|| rotten(self.key))?;
+        self.rest = rest;
+        let kind = match byte & !WITH_REPLACED {
+            0 => EventKind::Put,
+            1 => EventKind::Delete,
+            _ => return Err(rotten(self.key)),
+        };
+        Ok((kind, byte & WITH_REPLACED != 0))
+    }
+
+    /// Bytes with their number in front.
+    fn counted(&mut self) -> Result<&'a [u8], Fault> {
+        let counted = self
+            .rest
+            .split_first_chunk()
+            .and_then(|(count, rest)| rest.split_at_checked(u32::from_le_bytes(*count) as usize));
+        let (bytes, rest) = counted.ok_or_else(|| rotten(self.key))?;
+        self.rest = rest;
+        Ok(bytes)
     }
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 /// Settings of an embedded store; the defaults fit a single node.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory for pages of the database. Small: the operating system's page cache holds the file
-    /// anyway, and the whole node process has 40 MB.
+    /// Memory for pages of the database, half of it for those that were changed and are not in the file yet.
+    /// Small: the operating system's page cache holds the file anyway, and the whole node process has 40 MB.
     pub cache_bytes: usize,
-    /// Length to which the journal grows before a batch is committed in the tree instead: bounds how much
-    /// is read and done again after a power cut, and what is lost to redoing pages. 0: no journal.
+    /// Length to which the journal grows before the tree is made durable: bounds how much is read and done again
+    /// after a power cut, and what a read may find that the tree does not show yet. 0: no journal.
     pub journal_bytes: u64,
     /// Changes stay readable and watchable for at least this long; then they are forgotten.
     pub history: Duration,
@@ -29,7 +29,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            cache_bytes: 4 << 20,
+            cache_bytes: 8 << 20,
             journal_bytes: 4 << 20,
             history: Duration::from_secs(5 * 60),
             value_limit_bytes: 3 << 19,

@@ -1,16 +1,15 @@
 //! Reading: the same walks over a durable snapshot and over a transaction that is being made.
 use super::fault::Fault;
 use super::format::{self, LogEntry, META, Raw, Record, STATE_ROW, State};
+use super::versions::{self, Past, Stored};
 use crate::{
-    Compare, CompareResult, CompareTarget, Event, Key, KeyValue, LeaseId, RangeRequest, RangeResponse,
-    Revision, StoreError, validate,
+    Compare, CompareResult, CompareTarget, Event, EventKind, Key, KeyValue, LeaseId, RangeRequest,
+    RangeResponse, Revision, StoreError, validate,
 };
 use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction, ReadableTable};
+use std::collections::HashMap;
 use std::ops::Bound;
-
-/// Stands for "now" where a revision is asked for.
-pub(super) const NOW: u64 = u64::MAX;
 
 /// The counters as of a snapshot.
 pub(super) fn state(snapshot: &ReadTransaction) -> Result<State, Fault> {
@@ -24,26 +23,9 @@ pub(super) fn state_in(meta: &impl ReadableTable<&'static str, Raw>) -> Result<S
     }
 }
 
-/// One key as of `revision`; `None` when it did not exist then.
-pub(super) fn version_at(
-    keys: &impl ReadableTable<Raw, Raw>,
-    key: &[u8],
-    revision: u64,
-) -> Result<Option<KeyValue>, Fault> {
-    let first = format::versioned_key(key, 0);
-    let last = format::versioned_key(key, revision);
-    let Some(row) = keys.range(first.as_slice()..=last.as_slice())?.next_back() else {
-        return Ok(None);
-    };
-    let (at, record) = row?;
-    let record_value = record.value();
-    if Record::is_deletion(record_value) {
-        return Ok(None);
-    }
-    let at = at.value();
-    let (_, mod_revision) = format::split_version(at)?;
-    let record = Record::decode(at, record_value)?;
-    Ok(Some(record.to_key_value(key.into(), mod_revision)))
+/// One key as it is now; `None` when it does not exist.
+pub(super) fn current(keys: &impl ReadableTable<Raw, Raw>, key: &Key) -> Result<Option<KeyValue>, Fault> {
+    Ok(versions::newest(keys, key)?.and_then(|version| version.alive(key)))
 }
 
 /// A version of a key as a walk meets it, in the tree's own memory.
@@ -91,25 +73,39 @@ pub struct RangeSummary {
     pub count: usize,
 }
 
+/// The tables that a range is read from.
+pub(super) struct Tables<'t, K, L> {
+    pub keys: &'t K,
+    pub log: &'t L,
+}
+
+impl<K, L> Clone for Tables<'_, K, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, L> Copy for Tables<'_, K, L> {}
+
 /// Answers a range request of a store that stands at `state`.
 pub(super) fn range(
-    keys: &impl ReadableTable<Raw, Raw>,
+    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
     state: &State,
     request: &RangeRequest,
 ) -> Result<RangeResponse, Fault> {
     // Without a bound there is always an answer.
-    Ok(range_up_to(keys, state, request, usize::MAX)?.unwrap_or_default())
+    Ok(range_up_to(tables, state, request, usize::MAX)?.unwrap_or_default())
 }
 
 /// The same, unless more than `rows_max` rows would have to be looked at.
 pub(super) fn range_up_to(
-    keys: &impl ReadableTable<Raw, Raw>,
+    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
     state: &State,
     request: &RangeRequest,
     rows_max: usize,
 ) -> Result<Option<RangeResponse>, Fault> {
     let mut kvs = Vec::new();
-    let summary = walk_up_to(keys, state, request, rows_max, &mut |version| {
+    let summary = walk_up_to(tables, state, request, rows_max, &mut |version| {
         kvs.push(version.to_key_value())
     })?;
     Ok(summary.map(|summary| RangeResponse {
@@ -123,50 +119,41 @@ pub(super) fn range_up_to(
 /// Shows `take` the keys that a range request asks for, in order. `None`: it has given up, since they are in
 /// more than `rows_max` rows.
 pub(super) fn walk_up_to(
-    keys: &impl ReadableTable<Raw, Raw>,
+    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
     state: &State,
     request: &RangeRequest,
     rows_max: usize,
     take: &mut dyn FnMut(KeyVersion<'_>),
 ) -> Result<Option<RangeSummary>, Fault> {
+    let Tables { keys, log } = tables;
     let at = match request.revision {
         // Like etcd, 0 asks for now.
-        None | Some(Revision(0)) => NOW,
+        None | Some(Revision(0)) => u64::MAX,
         Some(requested) => {
             check_revision(requested, state)?;
             requested.0
         }
     };
-    let limit = match (request.count_only, request.limit) {
-        (true, _) => 0,
-        (false, 0) => usize::MAX,
-        (false, limit) => limit,
-    };
-    let mut summary = RangeSummary::default();
-    let mut meet = |row: &AccessGuard<'_, Raw>, record: &AccessGuard<'_, Raw>| {
-        if Record::is_deletion(record.value()) {
-            return Ok(());
-        }
-        summary.count += 1;
-        if summary.count > limit {
-            summary.more = !request.count_only;
-            return Ok(());
-        }
-        let row = row.value();
-        let (bound, mod_revision) = format::split_version(row)?;
-        let record = Record::decode(row, record.value())?;
-        let key = format::key_bytes_of_bound(bound)?;
-        take(KeyVersion::new(&key, &record, mod_revision));
-        Ok::<_, Fault>(())
+    let mut walk = Walk {
+        at,
+        limit: match (request.count_only, request.limit) {
+            (true, _) => 0,
+            (false, 0) => usize::MAX,
+            (false, limit) => limit,
+        },
+        count_only: request.count_only,
+        summary: RangeSummary::default(),
+        past: Past::new(keys, log),
+        take,
     };
     let Some(end) = &request.end else {
         let first = format::versioned_key(&request.start, 0);
-        let last = format::versioned_key(&request.start, at);
+        let last = format::versioned_key(&request.start, u64::MAX);
         if let Some(row) = keys.range(first.as_slice()..=last.as_slice())?.next_back() {
             let (row, record) = row?;
-            meet(&row, &record)?;
+            walk.meet(&row, &record)?;
         }
-        return Ok(Some(summary));
+        return Ok(Some(walk.summary));
     };
     let first = format::key_bound(&request.start);
     let behind = format::key_bound(end);
@@ -175,7 +162,7 @@ pub(super) fn walk_up_to(
     } else if request.start < *end {
         Bound::Excluded(behind.as_slice())
     } else {
-        return Ok(Some(summary));
+        return Ok(Some(walk.summary));
     };
     let mut rows = 0;
     // The newest version so far of the key the walk is in.
@@ -183,24 +170,64 @@ pub(super) fn walk_up_to(
     for entry in keys.range::<&[u8]>((Bound::Included(first.as_slice()), behind))? {
         let (row, record) = entry?;
         rows += 1;
-        if rows > rows_max {
+        if rows + walk.past.looked_at > rows_max {
             return Ok(None);
         }
-        let (bound, revision) = format::split_version(row.value())?;
-        if revision > at {
-            continue;
-        }
         if let Some((kept_row, kept)) = &newest
-            && format::split_version(kept_row.value())?.0 != bound
+            && format::split_version(kept_row.value())?.0 != format::split_version(row.value())?.0
         {
-            meet(kept_row, kept)?;
+            walk.meet(kept_row, kept)?;
         }
         newest = Some((row, record));
     }
     if let Some((row, record)) = &newest {
-        meet(row, record)?;
+        walk.meet(row, record)?;
     }
-    Ok(Some(summary))
+    Ok(Some(walk.summary))
+}
+
+/// A walk along the keys of a range.
+struct Walk<'t, K, L> {
+    /// The revision that is asked for.
+    at: u64,
+    limit: usize,
+    count_only: bool,
+    summary: RangeSummary,
+    past: Past<'t, K, L>,
+    take: &'t mut dyn FnMut(KeyVersion<'_>),
+}
+
+impl<K: ReadableTable<Raw, Raw>, L: ReadableTable<Raw, Raw>> Walk<'_, K, L> {
+    /// The newest version of the next key.
+    fn meet(&mut self, row: &AccessGuard<'_, Raw>, record: &AccessGuard<'_, Raw>) -> Result<(), Fault> {
+        let row = row.value();
+        let (bound, mod_revision) = format::split_version(row)?;
+        if mod_revision > self.at {
+            let key = format::key_bytes_of_bound(bound)?;
+            if let Some(version) = self.past.before(&key, mod_revision, self.at)?
+                && version.kind == EventKind::Put
+                && self.counts()
+            {
+                (self.take)(KeyVersion::new(&key, &version.record(), version.mod_revision));
+            }
+            return Ok(());
+        }
+        if Record::is_deletion(record.value()) || !self.counts() {
+            return Ok(());
+        }
+        let record = Record::decode(row, record.value())?;
+        let key = format::key_bytes_of_bound(bound)?;
+        (self.take)(KeyVersion::new(&key, &record, mod_revision));
+        Ok(())
+    }
+
+    /// Counts a key; whether it is within the limit.
+    fn counts(&mut self) -> bool {
+        self.summary.count += 1;
+        let within = self.summary.count <= self.limit;
+        self.summary.more |= !within && !self.count_only;
+        within
+    }
 }
 
 /// Refuses revisions that are not readable any more, or not yet.
@@ -224,9 +251,9 @@ pub(super) fn check_revision(requested: Revision, state: &State) -> Result<(), S
 pub(super) fn holds(keys: &impl ReadableTable<Raw, Raw>, compares: &[Compare]) -> Result<bool, Fault> {
     for compare in compares {
         let holds = match &compare.end {
-            None => compare_holds(compare, version_at(keys, &compare.key, NOW)?.as_ref()),
+            None => compare_holds(compare, current(keys, &compare.key)?.as_ref()),
             Some(end) => {
-                let kvs = current(keys, &compare.key, end)?;
+                let kvs = all_current(keys, &compare.key, end)?;
                 match kvs.as_slice() {
                     [] => compare_holds(compare, None),
                     kvs => kvs.iter().all(|kv| compare_holds(compare, Some(kv))),
@@ -241,14 +268,18 @@ pub(super) fn holds(keys: &impl ReadableTable<Raw, Raw>, compares: &[Compare]) -
 }
 
 /// Everything in `[start, end)`, now.
-fn current(keys: &impl ReadableTable<Raw, Raw>, start: &Key, end: &Key) -> Result<Vec<KeyValue>, Fault> {
+pub(super) fn all_current(
+    keys: &impl ReadableTable<Raw, Raw>,
+    start: &Key,
+    end: &Key,
+) -> Result<Vec<KeyValue>, Fault> {
     let request = RangeRequest {
         start: start.clone(),
         end: Some(end.clone()),
         ..RangeRequest::default()
     };
-    // Of the counters only the revision is used, for the answer's header.
-    Ok(range(keys, &State::empty(), &request)?.kvs)
+    // Of the counters only the revision is used, for the answer's header, and of the present nothing is in the log.
+    Ok(range(Tables { keys, log: keys }, &State::empty(), &request)?.kvs)
 }
 
 fn compare_holds(compare: &Compare, kv: Option<&KeyValue>) -> bool {
@@ -300,8 +331,7 @@ pub(super) struct Changes {
 
 /// Reads history: the events, and the last revision that was looked at in full.
 pub(super) fn changes(
-    keys: &impl ReadableTable<Raw, Raw>,
-    log: &impl ReadableTable<Raw, Raw>,
+    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
     state: &State,
     wanted: &Changes,
 ) -> Result<(Vec<Event>, u64), Fault> {
@@ -312,14 +342,16 @@ pub(super) fn changes(
         }));
     }
     let first = format::log_position(wanted.from, 0);
-    let mut events = Vec::new();
+    let mut found = Vec::new();
+    let mut through = state.revision;
     let (mut bytes, mut entries, mut in_revision) = (0, 0, wanted.from);
-    for entry in log.range(first.as_slice()..)? {
+    for entry in tables.log.range(first.as_slice()..)? {
         let (position, row) = entry?;
         let revision = format::log_revision(position.value())?;
         if revision != in_revision {
             if bytes >= wanted.bytes_max || entries >= wanted.entries_max {
-                return Ok((events, revision - 1));
+                through = revision - 1;
+                break;
             }
             in_revision = revision;
         }
@@ -328,30 +360,75 @@ pub(super) fn changes(
         if !validate::contains(&wanted.start, wanted.end.as_ref(), logged.key) {
             continue;
         }
-        let versioned = format::versioned_key(logged.key, revision);
-        let Some(record) = keys.get(versioned.as_slice())? else {
-            return Err(Fault::Rotten(format!(
-                "the version of {} at revision {revision} is missing",
-                logged.key.escape_ascii()
-            )));
-        };
-        let kv = Record::decode(&versioned, record.value())?.to_key_value(logged.key.into(), revision);
-        let previous = match logged.previous {
-            0 => None,
-            // It may have been compacted away.
-            before => {
-                version_at(keys, logged.key, before)?.filter(|previous| previous.mod_revision.0 == before)
-            }
-        };
-        let event = Event {
+        // What a key becomes is about as long as what it was.
+        bytes += size_of::<Event>() + 2 * row.value().len();
+        found.push(Change {
+            revision,
             kind: logged.kind,
-            kv,
-            previous,
-        };
-        bytes += event_bytes(&event);
-        events.push(event);
+            key: logged.key.into(),
+            previous: logged.previous,
+            replaced: logged
+                .replaced
+                .map(|replaced| Stored::new(&replaced, logged.previous)),
+        });
     }
-    Ok((events, state.revision))
+    Ok((events(tables, state, found)?, through))
+}
+
+/// A change without what the key has become.
+struct Change {
+    revision: u64,
+    kind: EventKind,
+    key: Key,
+    previous: u64,
+    replaced: Option<Stored>,
+}
+
+/// Adds what the keys have become: from the end, since each change of a key tells what it found.
+fn events(
+    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
+    state: &State,
+    changes: Vec<Change>,
+) -> Result<Vec<Event>, Fault> {
+    let mut past = Past::new(tables.keys, tables.log);
+    let mut later: HashMap<Key, Stored> = HashMap::new();
+    let mut events = Vec::with_capacity(changes.len());
+    for change in changes.into_iter().rev() {
+        let Change {
+            revision,
+            kind,
+            key,
+            previous,
+            replaced,
+        } = change;
+        let found = later
+            .remove(&key)
+            .filter(|version| version.mod_revision == revision);
+        let version = match (kind, found) {
+            (EventKind::Delete, _) => Stored::deletion(revision),
+            (EventKind::Put, Some(version)) => version,
+            (EventKind::Put, None) => past.exactly(&key, revision)?,
+        };
+        let previous = match &replaced {
+            // Like etcd's, it is gone with the compaction.
+            _ if previous == 0 || revision <= state.compacted => None,
+            Some(replaced) => replaced.alive(&key),
+            None => past
+                .as_of(&key, previous)?
+                .filter(|version| version.mod_revision == previous)
+                .and_then(|version| version.alive(&key)),
+        };
+        events.push(Event {
+            kind,
+            kv: version.to_key_value(&key),
+            previous,
+        });
+        if let Some(replaced) = replaced {
+            later.insert(key, replaced);
+        }
+    }
+    events.reverse();
+    Ok(events)
 }
 
 /// About how much memory an event holds.

@@ -1,6 +1,6 @@
 //! How much of what is in a store.
 use super::fault::Fault;
-use super::format::{self, KEYS, LEASES, Record};
+use super::format::{self, KEYS, LEASES, LOG, LogEntry, Record};
 use super::read;
 use crate::{Key, Revision};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
@@ -63,6 +63,13 @@ pub(super) fn stats(snapshot: &ReadTransaction, file_bytes: u64) -> Result<Stats
         };
     }
     stats.count(newest);
+    for entry in snapshot.open_table(LOG)?.iter()? {
+        let (position, row) = entry?;
+        let (position, row) = (position.value(), row.value());
+        let entry = LogEntry::decode(position, row)?;
+        stats.versions += u64::from(entry.replaced.is_some());
+        stats.prefix(entry.key).record_bytes += (position.len() + row.len()) as u64;
+    }
     Ok(stats)
 }
 

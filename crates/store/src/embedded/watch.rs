@@ -2,7 +2,7 @@
 //! receiver.
 use super::Shared;
 use super::format::{KEYS, LOG};
-use super::read::{self, Changes};
+use super::read::{self, Changes, Tables};
 use crate::{Event, Revision, StoreError, WatchBatch, WatchRequest, validate};
 use std::future::pending;
 use std::sync::Arc;
@@ -106,12 +106,12 @@ impl Watcher {
         };
         super::answers::off_reactor(move || {
             shared.db.read(|snapshot| {
-                read::changes(
-                    &snapshot.open_table(KEYS)?,
-                    &snapshot.open_table(LOG)?,
-                    &read::state(snapshot)?,
-                    &wanted,
-                )
+                let (keys, log) = (snapshot.open_table(KEYS)?, snapshot.open_table(LOG)?);
+                let tables = Tables {
+                    keys: &keys,
+                    log: &log,
+                };
+                read::changes(tables, &read::state(snapshot)?, &wanted)
             })
         })
         .await

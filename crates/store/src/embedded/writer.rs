@@ -189,6 +189,7 @@ impl Writer {
         let next = self.answer(commands, outcome.answers, now);
         if wrote {
             self.shared.db.mark_acknowledged();
+            self.shared.db.catch_up();
         }
         self.shorten_journal();
         if chores.forget && self.forgetting == Forgetting::Done {

@@ -122,7 +122,7 @@ async fn a_newer_format_is_refused() {
             error,
             StoreError::NewerFormat {
                 found: 99,
-                supported: 2,
+                supported: 3,
                 ..
             }
         ),

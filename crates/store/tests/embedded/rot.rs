@@ -32,7 +32,7 @@ fn write(directory: &Path, files: &Files) {
 /// With a journal that is short enough for the tree to hold most of it.
 fn options() -> Options {
     Options {
-        journal_bytes: 64 << 10,
+        journal_bytes: 80 << 10,
         ..Options::default()
     }
 }

@@ -61,7 +61,7 @@ pub(in crate::embedded) fn records(snapshot: &ReadTransaction) -> Result<Verifie
         counts: Counts::default(),
         state,
         leased: HashMap::new(),
-        recent: 0,
+        newest: HashMap::new(),
     };
     check.keys(snapshot)?;
     check.log(snapshot)?;
@@ -75,8 +75,8 @@ struct Check {
     state: State,
     /// The lease of each key that has one now.
     leased: HashMap<Key, i64>,
-    /// Versions above the compacted revision, which the log has to know.
-    recent: u64,
+    /// The newest version of each key, and whether it is a deletion.
+    newest: HashMap<Key, (u64, bool)>,
 }
 
 impl Check {
@@ -103,9 +103,6 @@ impl Check {
                     continue;
                 }
             };
-            if revision > self.state.compacted {
-                self.recent += 1;
-            }
             if revision > self.state.revision {
                 let fault = format!("{key} has a version of revision {revision}, which has not come yet");
                 self.verified.fault(fault);
@@ -113,7 +110,9 @@ impl Check {
             if newest.as_ref().is_some_and(|(before, ..)| *before != key) {
                 self.count(newest.take());
             }
-            newest = Some((key, record.kind == EventKind::Put, record.lease));
+            let is_there = record.kind == EventKind::Put;
+            self.newest.insert(key.clone(), (revision, !is_there));
+            newest = Some((key, is_there, record.lease));
         }
         self.count(newest);
         Ok(())
@@ -130,7 +129,8 @@ impl Check {
 
     fn log(&mut self, snapshot: &ReadTransaction) -> Result<(), Fault> {
         let keys = snapshot.open_table(KEYS)?;
-        let mut recent = 0;
+        // The newest change of each key so far, and whether it is a deletion.
+        let mut logged: HashMap<Key, (u64, bool)> = HashMap::new();
         for entry in snapshot.open_table(LOG)?.iter()? {
             let (position, row) = entry?;
             let (position, row) = (position.value(), row.value());
@@ -152,41 +152,67 @@ impl Check {
                 // Being forgotten.
                 continue;
             }
-            if revision > self.state.compacted {
-                recent += 1;
-            }
-            let versioned = format::versioned_key(entry.key, revision);
-            match keys.get(versioned.as_slice())? {
-                None => self
-                    .verified
-                    .fault(format!("{key} lacks its version of revision {revision}")),
-                Some(record) => {
-                    if Record::is_deletion(record.value()) != (entry.kind == EventKind::Delete) {
-                        let fault = format!("{key} and the log disagree about revision {revision}");
-                        self.verified.fault(fault);
-                    }
+            let before = logged.insert(key.clone(), (revision, entry.kind == EventKind::Delete));
+            match before {
+                Some((before, deleted))
+                    // Of a deletion the older format says nothing.
+                    if before != entry.previous && !(deleted && entry.previous == 0) =>
+                {
+                    let previous = entry.previous;
+                    self.verified.fault(format!(
+                        "{key} was not last changed in {previous} before {revision}"
+                    ));
                 }
-            }
-            if let Some(before) = revision.checked_sub(1)
-                && entry.previous > self.state.compacted
-                && read::version_at(&keys, entry.key, before)?.map_or(0, |kv| kv.mod_revision.0)
-                    != entry.previous
-            {
-                let fault = format!(
-                    "{key} was not last changed in {} before {revision}",
+                Some((before, deleted)) => {
+                    let kept = match &entry.replaced {
+                        Some(replaced) => Some(replaced.kind == EventKind::Delete),
+                        None => keys
+                            .get(format::versioned_key(&key, before).as_slice())?
+                            .map(|record| Record::is_deletion(record.value())),
+                    };
+                    self.compare(&key, before, kept, deleted);
+                }
+                None if entry.previous > self.state.compacted => self.verified.fault(format!(
+                    "{key} was changed in revision {}, and the log does not say so",
                     entry.previous
-                );
-                self.verified.fault(fault);
+                )),
+                None => {}
+            }
+            if entry.replaced.is_some() {
+                self.counts.versions += 1;
             }
         }
-        if recent != self.recent {
-            let fault = format!(
-                "{} versions since the compaction, but {recent} changes in the log",
-                self.recent
-            );
-            self.verified.fault(fault);
+        for (key, (revision, deleted)) in &logged {
+            let newest = self.newest.remove(key);
+            let kept = newest
+                .filter(|(newest, _)| newest == revision)
+                .map(|(_, deleted)| deleted);
+            // A deletion of the compacted revision may have been forgotten.
+            if kept.is_some() || !deleted || *revision > self.state.compacted {
+                self.compare(key, *revision, kept, *deleted);
+            }
+        }
+        for (key, (revision, _)) in std::mem::take(&mut self.newest) {
+            if revision > self.state.compacted {
+                self.verified.fault(format!(
+                    "{key} was changed in revision {revision}, and the log does not say so"
+                ));
+            }
         }
         Ok(())
+    }
+
+    /// `kept`: whether the version that is there is a deletion. `deleted`: whether the log says so.
+    fn compare(&mut self, key: &Key, revision: u64, kept: Option<bool>, deleted: bool) {
+        match kept {
+            None => self
+                .verified
+                .fault(format!("{key} lacks its version of revision {revision}")),
+            Some(kept) if kept != deleted => self
+                .verified
+                .fault(format!("{key} and the log disagree about revision {revision}")),
+            Some(_) => {}
+        }
     }
 
     fn leases(&mut self, snapshot: &ReadTransaction) -> Result<(), Fault> {

@@ -4,7 +4,7 @@ use crate::StoreError;
 use crate::embedded::fault::{Fault, from_io};
 use crate::embedded::format::{JOURNAL_ROW, META};
 use crate::embedded::journal::{Journal, Rows, Unwritten};
-use redb::{Durability, WriteTransaction};
+use redb::WriteTransaction;
 use std::io;
 
 /// A batch that could not be committed.
@@ -53,10 +53,11 @@ impl Open {
 }
 
 impl Db {
-    /// Makes a batch durable, then shows it. `rows`: everything it has changed.
-    pub(in crate::embedded) fn commit(
+    /// Makes a batch durable, which is in the transaction with those before it. `rows`: everything it has changed.
+    /// The transaction stays, unless the tree itself had to be made durable.
+    pub(super) fn make_durable(
         &self,
-        mut txn: WriteTransaction,
+        slot: &mut Option<WriteTransaction>,
         generation: u64,
         rows: Rows,
     ) -> Result<(), Uncommitted> {
@@ -66,21 +67,13 @@ impl Db {
         // The batch may have needed more of the file than the disk has.
         open.fence.settle().map_err(io_nothing)?;
         let mut journal = open.journal.lock();
-        if !journal.reserve(&rows).map_err(io_nothing)? {
+        if !journal.reserve(&rows).map_err(io_nothing)?
+            && let Some(txn) = slot.take()
+        {
             return open.commit_in_tree(txn, &mut journal, true);
         }
-        txn.set_durability(Durability::None)
-            .map_err(|error| Uncommitted::Nothing(error.into()))?;
-        let bytes = rows.sectors_bytes();
         let unwritten = match journal.append(rows) {
-            Ok(()) => match txn.commit() {
-                Ok(()) => return Ok(()),
-                Err(error) => {
-                    // The engine has met an I/O error: it is opened anew by who comes next.
-                    let error = io::Error::other(error);
-                    journal.take_back(bytes, error)
-                }
-            },
+            Ok(()) => return Ok(()),
             Err(unwritten) => unwritten,
         };
         self.check_sync()
@@ -111,18 +104,19 @@ impl Db {
 
     /// Makes the tree durable, so that the journal can begin anew.
     pub(in crate::embedded) fn checkpoint(&self) -> Result<(), Fault> {
-        let (txn, generation) = self.begin_write().map_err(|(fault, _)| fault)?;
-        let inner = self.inner.read();
-        let open = inner.current(generation)?;
-        open.fence
-            .settle()
-            .map_err(|error| from_io(error, &self.path()))?;
-        let mut journal = open.journal.lock();
-        open.commit_in_tree(txn, &mut journal, false)
-            .map_err(|error| match error {
-                Uncommitted::Nothing(fault) | Uncommitted::InTree { fault, .. } => fault,
-                Uncommitted::Unsure(error) => error.into(),
-            })
+        self.with_ahead(|txn, generation| {
+            let inner = self.inner.read();
+            let open = inner.current(generation)?;
+            open.fence
+                .settle()
+                .map_err(|error| from_io(error, &self.path()))?;
+            let mut journal = open.journal.lock();
+            open.commit_in_tree(txn, &mut journal, false)
+                .map_err(|error| match error {
+                    Uncommitted::Nothing(fault) | Uncommitted::InTree { fault, .. } => fault,
+                    Uncommitted::Unsure(error) => error.into(),
+                })
+        })
     }
 
     /// Whether the journal has become so long that it is time for a checkpoint.

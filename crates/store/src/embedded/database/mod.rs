@@ -3,10 +3,12 @@
 //! redb refuses all work on a database that has met an I/O error. A full disk is such an error and
 //! must not stop the reads, so the database is then closed without another byte written and opened
 //! anew, which finds the last state that was committed in full.
+mod ahead;
 mod close;
 mod commit;
 mod open;
 
+pub(in crate::embedded) use ahead::Failed;
 pub(in crate::embedded) use commit::Uncommitted;
 
 use crate::StoreError;
@@ -17,6 +19,7 @@ use crate::embedded::fence::{Fence, SyncFailure};
 use crate::embedded::format::State;
 use crate::embedded::journal::Journal;
 use crate::embedded::read;
+use ahead::Ahead;
 use parking_lot::{Mutex, RwLock};
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 use std::io;
@@ -49,6 +52,8 @@ struct Inner {
 
 #[derive(Debug)]
 struct Open {
+    /// Before the database, since it is to be dropped before it.
+    ahead: Arc<Ahead>,
     database: redb::Database,
     fence: Arc<Fence>,
     journal_fences: [Arc<Fence>; 2],
@@ -106,6 +111,7 @@ impl Db {
     ) -> Result<T, StoreError> {
         let mut reopens = 0;
         loop {
+            self.catch_up_to_read()?;
             let inner = self.inner.read();
             if inner.closed {
                 return Err(StoreError::Closed);
@@ -134,6 +140,7 @@ impl Db {
     /// A picture of what is durable now, for a walk that takes its time: nothing waits for it to end,
     /// and it fails if the database has to be opened anew meanwhile.
     pub(in crate::embedded) fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
+        self.catch_up_to_read()?;
         let inner = self.inner.read();
         match &inner.open {
             Some(open) => open
@@ -144,7 +151,7 @@ impl Db {
         }
     }
 
-    /// Begins a write; only the writer calls this. The number names this opening of the database.
+    /// Begins a write of a tree that is not behind its journal. The number names this opening of the database.
     pub(in crate::embedded) fn begin_write(&self) -> Result<(WriteTransaction, u64), (Fault, u64)> {
         let inner = self.inner.read();
         let generation = inner.generation;

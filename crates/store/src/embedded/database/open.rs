@@ -6,7 +6,8 @@ use crate::embedded::disk::{Part, Side, StorageBackend};
 use crate::embedded::fault::{Fault, from_io};
 use crate::embedded::fence::{EngineFile, Fence};
 use crate::embedded::format::{
-    self, FORMAT, FORMAT_ROW, FORMAT_WITHOUT_JOURNAL, JOURNAL_ROW, JournalStart, META, STATE_ROW, State,
+    self, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_ROW, FORMAT_WITHOUT_JOURNAL, JOURNAL_ROW, JournalStart,
+    META, STATE_ROW, State,
 };
 use crate::embedded::journal::{self, Journal, Sides};
 use parking_lot::Mutex;
@@ -56,6 +57,7 @@ impl Db {
             );
         }
         Ok(Open {
+            ahead: Arc::default(),
             database,
             fence,
             journal_fences,
@@ -148,6 +150,11 @@ impl Db {
         let format = read_format(database).map_err(fault)?;
         match format {
             Some(FORMAT) => read_start(database).map_err(fault),
+            Some(FORMAT_OF_ALL_VERSIONS) => {
+                note_format(database).map_err(fault)?;
+                tracing::info!(path = %self.path().display(), "upgraded the store to format {FORMAT}");
+                read_start(database).map_err(fault)
+            }
             None | Some(FORMAT_WITHOUT_JOURNAL) => {
                 let start = JournalStart {
                     id: journal::new_id(),
@@ -191,6 +198,16 @@ fn read_start(database: &redb::Database) -> Result<JournalStart, Fault> {
         Some(row) => JournalStart::decode(row.value()),
         None => Err(Fault::Rotten("its journal is not noted".to_owned())),
     }
+}
+
+/// What the journal has beyond the tree is not touched by it.
+fn note_format(database: &redb::Database) -> Result<(), Fault> {
+    let mut txn = database.begin_write()?;
+    txn.set_quick_repair(true);
+    txn.open_table(META)?
+        .insert(FORMAT_ROW, FORMAT.to_le_bytes().as_slice())?;
+    txn.commit()?;
+    Ok(())
 }
 
 /// Makes a store of a database that is empty, or that has no journal yet.

@@ -10,8 +10,8 @@ mod record;
 mod replay;
 mod scan;
 
-pub(super) use record::{Row, Rows, TableId};
-pub(super) use replay::replay;
+pub(super) use record::{Before, Row, Rows, TableId};
+pub(super) use replay::{replay, take_back};
 pub(super) use scan::{Found, Scan, Sides, side_of};
 
 use super::disk::{Disk, Part, Side};
@@ -166,13 +166,6 @@ impl Journal {
             epoch_start: self.epoch_start,
             sequence: self.sequence,
         }
-    }
-
-    /// Takes the last record back: its batch did not reach the tree. Nobody was told of it.
-    pub(super) fn take_back(&mut self, rows_bytes: u64, error: io::Error) -> Unwritten {
-        self.at -= rows_bytes;
-        self.sequence -= 1;
-        self.void(error)
     }
 
     /// Sees to it that what lies at the end is no record.

@@ -39,12 +39,26 @@ pub(in crate::embedded) struct Row<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+impl Row<'_> {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let value = self.value.unwrap_or_default();
+        bytes.push(self.table as u8 | if self.value.is_some() { 0 } else { REMOVED });
+        // No row comes near four gigabytes: the engine's limit is three.
+        bytes.extend((self.key.len() as u32).to_le_bytes());
+        bytes.extend((value.len() as u32).to_le_bytes());
+        bytes.extend(self.key);
+        bytes.extend(value);
+    }
+}
+
 /// The rows of one batch, in the order in which they were changed.
 #[derive(Debug)]
 pub(in crate::embedded) struct Rows {
     /// With space for the header in front.
     bytes: Vec<u8>,
     count: u32,
+    /// What they were before, in the same form.
+    before: Vec<u8>,
 }
 
 impl Default for Rows {
@@ -52,27 +66,28 @@ impl Default for Rows {
         Self {
             bytes: vec![0; HEADER_BYTES],
             count: 0,
+            before: Vec::new(),
         }
     }
 }
 
 impl Rows {
-    pub(in crate::embedded) fn put(&mut self, table: TableId, key: &[u8], value: &[u8]) {
-        self.push(table as u8, key, value);
-    }
-
-    pub(in crate::embedded) fn remove(&mut self, table: TableId, key: &[u8]) {
-        self.push(table as u8 | REMOVED, key, &[]);
-    }
-
-    fn push(&mut self, tag: u8, key: &[u8], value: &[u8]) {
-        self.bytes.push(tag);
-        // No row comes near four gigabytes: the engine's limit is three.
-        self.bytes.extend((key.len() as u32).to_le_bytes());
-        self.bytes.extend((value.len() as u32).to_le_bytes());
-        self.bytes.extend(key);
-        self.bytes.extend(value);
+    /// Notes a row that was changed, and what it was before.
+    pub(in crate::embedded) fn push(&mut self, row: Row<'_>, before: Option<&[u8]>) {
+        row.write(&mut self.bytes);
         self.count += 1;
+        let Row { table, key, .. } = row;
+        Row {
+            table,
+            key,
+            value: before,
+        }
+        .write(&mut self.before);
+    }
+
+    /// What takes the changes back, in order, when the rows are gone.
+    pub(in crate::embedded) fn take_before(&mut self) -> Before {
+        Before(std::mem::take(&mut self.before))
     }
 
     /// Bytes of the record on the disk.
@@ -94,6 +109,18 @@ impl Rows {
         let sectors = self.bytes.len().next_multiple_of(SECTOR_BYTES);
         self.bytes.resize(sectors, 0);
         self.bytes
+    }
+}
+
+/// What rows were before they were changed.
+pub(in crate::embedded) struct Before(Vec<u8>);
+
+impl Before {
+    /// In the order in which they are to be written.
+    pub(super) fn rows(&self) -> Vec<Row<'_>> {
+        let (mut rows, _) = split_rows(&self.0);
+        rows.reverse();
+        rows
     }
 }
 
@@ -197,18 +224,23 @@ impl<'a> Record<'a> {
 
     /// The rows, and whether these are all of them: of a sound record they always are.
     pub(in crate::embedded) fn rows(&self) -> (Vec<Row<'a>>, bool) {
-        let mut rows = Vec::new();
-        let mut rest = self.payload;
-        while !rest.is_empty() {
-            let Some((row, behind)) = split_row(rest) else {
-                return (rows, false);
-            };
-            rows.push(row);
-            rest = behind;
-        }
-        let whole = rows.len() == self.header.rows as usize;
+        let (rows, whole) = split_rows(self.payload);
+        let whole = whole && rows.len() == self.header.rows as usize;
         (rows, whole)
     }
+}
+
+/// The rows, and whether nothing but rows is there.
+fn split_rows(mut rest: &[u8]) -> (Vec<Row<'_>>, bool) {
+    let mut rows = Vec::new();
+    while !rest.is_empty() {
+        let Some((row, behind)) = split_row(rest) else {
+            return (rows, false);
+        };
+        rows.push(row);
+        rest = behind;
+    }
+    (rows, true)
 }
 
 fn split_row(bytes: &[u8]) -> Option<(Row<'_>, &[u8])> {
@@ -236,11 +268,20 @@ mod tests {
         sequence: 4,
     };
 
+    fn changed() -> [Row<'static>; 3] {
+        let row = |table, key, value| Row { table, key, value };
+        [
+            row(TableId::Keys, b"key".as_slice(), Some([7; 600].as_slice())),
+            row(TableId::LeaseKeys, b"gone", None),
+            row(TableId::Meta, b"state", Some(b"")),
+        ]
+    }
+
     fn record() -> Vec<u8> {
         let mut rows = Rows::default();
-        rows.put(TableId::Keys, b"key", &[7; 600]);
-        rows.remove(TableId::LeaseKeys, b"gone");
-        rows.put(TableId::Meta, b"state", b"");
+        for row in changed() {
+            rows.push(row, None);
+        }
         rows.seal(PLACE)
     }
 
@@ -254,13 +295,26 @@ mod tests {
             (record.header.place, record.sectors_bytes()),
             (PLACE, bytes.len())
         );
-        let row = |table, key, value| Row { table, key, value };
-        let expected = vec![
-            row(TableId::Keys, b"key".as_slice(), Some([7; 600].as_slice())),
-            row(TableId::LeaseKeys, b"gone", None),
-            row(TableId::Meta, b"state", Some(b"")),
-        ];
-        assert_eq!(record.rows(), (expected, true));
+        assert_eq!(record.rows(), (changed().to_vec(), true));
+    }
+
+    #[test]
+    fn what_was_before_comes_back_last_first() {
+        let mut rows = Rows::default();
+        let [key, gone, state] = changed();
+        rows.push(key, None);
+        rows.push(gone, Some(b""));
+        rows.push(state, Some(b"older"));
+        let with = |row: Row<'static>, value| Row { value, ..row };
+        let before = rows.take_before();
+        assert_eq!(
+            before.rows(),
+            [
+                with(state, Some(b"older")),
+                with(gone, Some(b"")),
+                with(key, None)
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Giving the tree what it lacks.
-use super::{Found, Row, Scan, TableId};
+use super::{Before, Found, Row, Scan, TableId};
 use crate::embedded::fault::Fault;
 use crate::embedded::format::{KEYS, LEASE_KEYS, LEASES, LOG, META};
 use redb::{Table, WriteTransaction};
@@ -7,13 +7,7 @@ use redb::{Table, WriteTransaction};
 /// Writes all rows of a sound journal into the tree; answers of how many batches. Rows that are there
 /// already are written once more.
 pub(in crate::embedded) fn replay(scan: &Scan<'_>, txn: &WriteTransaction) -> Result<u64, Fault> {
-    let mut tree = Tree {
-        meta: txn.open_table(META)?,
-        keys: txn.open_table(KEYS)?,
-        log: txn.open_table(LOG)?,
-        leases: txn.open_table(LEASES)?,
-        lease_keys: txn.open_table(LEASE_KEYS)?,
-    };
+    let mut tree = Tree::open(txn)?;
     let mut batches = 0;
     for found in &scan.found {
         let Found::Sound(record) = found else {
@@ -31,6 +25,12 @@ pub(in crate::embedded) fn replay(scan: &Scan<'_>, txn: &WriteTransaction) -> Re
     Ok(batches)
 }
 
+/// Takes a batch back that the journal did not get.
+pub(in crate::embedded) fn take_back(before: &Before, txn: &WriteTransaction) -> Result<(), Fault> {
+    let mut tree = Tree::open(txn)?;
+    before.rows().into_iter().try_for_each(|row| tree.write(row))
+}
+
 fn unreadable() -> Fault {
     Fault::Rotten("its journal is rotten".to_owned())
 }
@@ -43,7 +43,17 @@ struct Tree<'t> {
     lease_keys: Table<'t, &'static [u8], ()>,
 }
 
-impl Tree<'_> {
+impl<'t> Tree<'t> {
+    fn open(txn: &'t WriteTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            meta: txn.open_table(META)?,
+            keys: txn.open_table(KEYS)?,
+            log: txn.open_table(LOG)?,
+            leases: txn.open_table(LEASES)?,
+            lease_keys: txn.open_table(LEASE_KEYS)?,
+        })
+    }
+
     fn write(&mut self, row: Row<'_>) -> Result<(), Fault> {
         let Row { table, key, value } = row;
         match (table, value) {

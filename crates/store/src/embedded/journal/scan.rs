@@ -199,7 +199,7 @@ pub(super) fn first_sector(id: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{Place, Rows, TableId};
+    use super::super::record::{Place, Row, Rows, TableId};
     use super::*;
     use proptest::prelude::*;
 
@@ -207,11 +207,12 @@ mod tests {
 
     fn append(sides: &mut Sides, epoch: u64, epoch_start: u64, sequence: u64) {
         let mut rows = Rows::default();
-        rows.put(
-            TableId::Keys,
-            &sequence.to_be_bytes(),
-            &vec![1; sequence as usize * 100],
-        );
+        let row = Row {
+            table: TableId::Keys,
+            key: &sequence.to_be_bytes(),
+            value: Some(&vec![1; sequence as usize * 100]),
+        };
+        rows.push(row, None);
         push(sides, rows, epoch, epoch_start, sequence);
     }
 
@@ -389,7 +390,14 @@ mod tests {
                     row,
                 } => {
                     let mut rows = Rows::default();
-                    rows.put(TableId::Keys, row, row);
+                    rows.push(
+                        Row {
+                            table: TableId::Keys,
+                            key: row,
+                            value: Some(row),
+                        },
+                        None,
+                    );
                     file.extend(rows.seal(Place {
                         id: if *own { ID } else { ID + 1 },
                         epoch: *epoch,

@@ -3,12 +3,13 @@
 use super::super::fault::Fault;
 use super::super::format::{self, KEYS, LEASES, LOG, LogEntry, Raw, Record, State};
 use super::super::read;
-use crate::EventKind;
 use crate::snapshot::records::{self, RevisionKey, StoredKeyValue, StoredLease};
+use crate::{EventKind, Key};
 use bytes::Bytes;
 use orlop_bolt::{BucketPlan, Plan, PlanError, WriteError};
 use prost::Message;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use std::collections::HashMap;
 use std::io::Write;
 
 pub(super) enum ExportError {
@@ -37,14 +38,25 @@ pub(super) struct Export {
 /// Takes the bucket, the key and the value of a row.
 type VisitRow<'v, E> = &'v mut dyn FnMut(&'static str, &[u8], &[u8]) -> Result<(), E>;
 
+/// Where a version is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    /// In this row of `keys`.
+    Newest(Vec<u8>),
+    /// In the log entry at this position, which has replaced it.
+    Replaced(Vec<u8>),
+}
+
 struct Tables {
     state: State,
     keys: ReadOnlyTable<Raw, Raw>,
     log: ReadOnlyTable<Raw, Raw>,
     leases: ReadOnlyTable<i64, u64>,
-    /// Rows of `keys` whose log entries have been forgotten, by revision: what was there already
-    /// when readable history begins.
-    unlogged: Vec<(u64, Vec<u8>)>,
+    /// Versions whose log entries have been forgotten, by revision: what was there already when readable history
+    /// begins.
+    unlogged: Vec<(u64, Kept)>,
+    /// For each log entry whose version has been replaced, the position of the one that did.
+    replaced_at: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Export {
@@ -55,8 +67,9 @@ impl Export {
             log: snapshot.open_table(LOG)?,
             leases: snapshot.open_table(LEASES)?,
             unlogged: Vec::new(),
+            replaced_at: HashMap::new(),
         };
-        tables.find_unlogged()?;
+        tables.find_versions()?;
         let mut buckets: Vec<_> = records::BUCKETS
             .iter()
             .map(|name| BucketPlan::new(name))
@@ -88,7 +101,7 @@ fn unwritable(error: PlanError) -> Fault {
 }
 
 impl Tables {
-    fn find_unlogged(&mut self) -> Result<(), Fault> {
+    fn find_versions(&mut self) -> Result<(), Fault> {
         let first_logged = match self.log.first()? {
             Some((position, _)) => format::log_revision(position.value())?,
             None => u64::MAX,
@@ -96,15 +109,36 @@ impl Tables {
         for row in self.keys.iter()? {
             let (row, _) = row?;
             let (bound, revision) = format::split_version(row.value())?;
-            let unlogged = revision < first_logged
-                // Forgetting may have stopped in the middle of a revision.
-                || revision == first_logged && !self.is_logged(revision, &format::key_of_bound(bound)?)?;
-            if unlogged {
-                self.unlogged.push((revision, row.value().to_vec()));
+            if self.is_unlogged(revision, &format::key_of_bound(bound)?, first_logged)? {
+                self.unlogged.push((revision, Kept::Newest(row.value().to_vec())));
+            }
+        }
+        let mut last_logged: HashMap<Key, Vec<u8>> = HashMap::new();
+        for entry in self.log.iter()? {
+            let (position, row) = entry?;
+            let position = position.value().to_vec();
+            let entry = LogEntry::decode(&position, row.value())?;
+            let before = last_logged.insert(entry.key.into(), position.clone());
+            if entry.replaced.is_none() {
+                continue;
+            }
+            match before {
+                Some(before) => {
+                    self.replaced_at.insert(before, position);
+                }
+                None if self.is_unlogged(entry.previous, entry.key, first_logged)? => {
+                    self.unlogged.push((entry.previous, Kept::Replaced(position)));
+                }
+                None => {}
             }
         }
         self.unlogged.sort_unstable();
         Ok(())
+    }
+
+    fn is_unlogged(&self, revision: u64, key: &[u8], first_logged: u64) -> Result<bool, Fault> {
+        // Forgetting may have stopped in the middle of a revision.
+        Ok(revision < first_logged || revision == first_logged && !self.is_logged(revision, key)?)
     }
 
     fn is_logged(&self, revision: u64, key: &[u8]) -> Result<bool, Fault> {
@@ -154,16 +188,17 @@ impl Tables {
         visit: &mut dyn FnMut(RevisionKey, StoredKeyValue) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut before = None;
-        for (revision, row) in &self.unlogged {
+        for (revision, kept) in &self.unlogged {
             // How they were ordered within their revision has been forgotten.
             let index = match before {
                 Some((earlier, index)) if earlier == *revision => index + 1,
                 _ => 0,
             };
             before = Some((*revision, index));
-            let record = self.keys.get(row.as_slice()).map_err(Fault::from)?;
-            let record = record.ok_or_else(|| missing(row))?;
-            let (key, value) = version(row, record.value(), index)?;
+            let (key, value) = match kept {
+                Kept::Newest(row) => self.newest(row, index)?.ok_or_else(|| missing(row))?,
+                Kept::Replaced(position) => self.replaced(position, index)?,
+            };
             visit(key, value)?;
         }
         for entry in self.log.iter().map_err(Fault::from)? {
@@ -171,25 +206,42 @@ impl Tables {
             let position = position.value();
             let revision = format::log_revision(position)?;
             let logged = LogEntry::decode(position, entry.value())?;
-            let row = format::versioned_key(logged.key, revision);
-            match self.keys.get(row.as_slice()).map_err(Fault::from)? {
-                Some(record) => {
-                    let (key, value) = version(&row, record.value(), format::log_index(position)?)?;
-                    visit(key, value)?;
-                }
+            let index = format::log_index(position)?;
+            let version = match self.replaced_at.get(position) {
+                Some(by) => Some(self.replaced(by, index)?),
+                None => self.newest(&format::versioned_key(logged.key, revision), index)?,
+            };
+            match version {
+                Some((key, value)) => visit(key, value)?,
                 // Forgetting takes versions first.
                 None if revision < self.state.compacted => {}
-                None => return Err(missing(&row).into()),
+                None => return Err(missing(&format::versioned_key(logged.key, revision)).into()),
             }
         }
         Ok(())
     }
+
+    fn newest(&self, row: &[u8], index: u64) -> Result<Option<(RevisionKey, StoredKeyValue)>, Fault> {
+        let Some(record) = self.keys.get(row)? else {
+            return Ok(None);
+        };
+        let (bound, revision) = format::split_version(row)?;
+        let record = Record::decode(row, record.value())?;
+        let key = format::key_of_bound(bound)?.into_bytes();
+        Ok(Some(version(key, revision, &record, index)))
+    }
+
+    /// What the log entry at `position` has replaced.
+    fn replaced(&self, position: &[u8], index: u64) -> Result<(RevisionKey, StoredKeyValue), Fault> {
+        let row = self.log.get(position)?.ok_or_else(|| missing(position))?;
+        let entry = LogEntry::decode(position, row.value())?;
+        let record = entry.replaced.as_ref().ok_or_else(|| missing(position))?;
+        let key = Bytes::copy_from_slice(entry.key);
+        Ok(version(key, entry.previous, record, index))
+    }
 }
 
-fn version(row: &[u8], record: &[u8], index: u64) -> Result<(RevisionKey, StoredKeyValue), Fault> {
-    let (bound, revision) = format::split_version(row)?;
-    let record = Record::decode(row, record)?;
-    let key = format::key_of_bound(bound)?.into_bytes();
+fn version(key: Bytes, revision: u64, record: &Record<'_>, index: u64) -> (RevisionKey, StoredKeyValue) {
     let is_deletion = record.kind == EventKind::Delete;
     let value = if is_deletion {
         StoredKeyValue {
@@ -211,7 +263,7 @@ fn version(row: &[u8], record: &[u8], index: u64) -> Result<(RevisionKey, Stored
         index,
         is_deletion,
     };
-    Ok((key, value))
+    (key, value)
 }
 
 fn missing(row: &[u8]) -> Fault {

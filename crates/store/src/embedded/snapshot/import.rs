@@ -5,11 +5,11 @@ use super::super::fault::Fault;
 use super::super::format::{
     self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State,
 };
-use super::super::read::{self, NOW};
+use super::super::versions::{self, Stored};
 use super::super::{DATABASE_FILE, Options};
 use crate::snapshot::records::{self, RevisionKey, StoredKeyValue, StoredLease};
 use crate::snapshot::{SnapshotError, check};
-use crate::{EventKind, LeaseId, Revision, StoreError};
+use crate::{EventKind, Revision, StoreError};
 use orlop_bolt::{BoltFile, ReadError};
 use prost::Message;
 use redb::{Table, WriteTransaction};
@@ -204,20 +204,26 @@ impl<'t> Import<'t> {
         } else {
             EventKind::Put
         };
-        let previous = read::version_at(&self.keys, &kv.key, NOW)?;
-        match (&previous, kind) {
+        let replaced = versions::newest(&self.keys, &kv.key)?;
+        let previous = replaced.as_ref().filter(|version| version.kind == EventKind::Put);
+        match (previous, kind) {
             (None, EventKind::Put) => self.state.keys += 1,
             (Some(_), EventKind::Delete) => self.state.keys -= 1,
             (Some(_), EventKind::Put) | (None, EventKind::Delete) => {}
         }
-        let (before, after) = (previous.as_ref().and_then(|kv| kv.lease), LeaseId(kv.lease));
-        if let Some(before) = before {
+        if let Some(before) = previous.filter(|version| version.lease != 0) {
             self.lease_keys
-                .remove(format::lease_key(before.0, &kv.key).as_slice())?;
+                .remove(format::lease_key(before.lease, &kv.key).as_slice())?;
         }
-        if self.known_leases.contains(&after.0) {
+        if self.known_leases.contains(&kv.lease) {
             self.lease_keys
-                .insert(format::lease_key(after.0, &kv.key).as_slice(), ())?;
+                .insert(format::lease_key(kv.lease, &kv.key).as_slice(), ())?;
+        }
+        if let Some(replaced) = &replaced {
+            let row = format::versioned_key(&kv.key, replaced.mod_revision);
+            let removed = self.keys.remove(row.as_slice())?;
+            let removed = removed.map_or(0, |record| row.len() + record.value().len());
+            self.state.record_bytes -= removed as u64;
         }
         let row = format::versioned_key(&kv.key, at.revision);
         let record = Record {
@@ -233,8 +239,9 @@ impl<'t> Import<'t> {
         let position = format::log_position(at.revision, index);
         let entry = LogEntry {
             kind,
-            previous: previous.map_or(0, |kv| kv.mod_revision.0),
+            previous: replaced.as_ref().map_or(0, |version| version.mod_revision),
             key: &kv.key,
+            replaced: replaced.as_ref().map(Stored::record),
         }
         .encode(&position);
         self.log.insert(position.as_slice(), entry.as_slice())?;

@@ -14,8 +14,8 @@ use crate::embedded::database::Db;
 use crate::embedded::disk::{Disk, Part};
 use crate::embedded::fault::{self, Fault};
 use crate::embedded::format::{
-    self, FORMAT, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META,
-    Record, STATE_ROW, State,
+    self, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASE_KEYS, LEASES,
+    LOG, LogEntry, META, Record, STATE_ROW, State,
 };
 use crate::embedded::journal::Sides;
 use crate::{EventKind, Key, StoreError};
@@ -76,7 +76,7 @@ pub(in crate::embedded) fn salvage(disk: &dyn Disk, found: Vec<String>) -> Resul
         salvage.unaccounted = true;
     }
     match salvage.format {
-        None | Some(FORMAT | FORMAT_WITHOUT_JOURNAL) => {}
+        None | Some(FORMAT | FORMAT_OF_ALL_VERSIONS | FORMAT_WITHOUT_JOURNAL) => {}
         Some(found) => {
             return Err(StoreError::NewerFormat {
                 path: path.to_owned(),
