@@ -167,6 +167,13 @@ impl Store for EmbeddedStore {
             let shared = self.shared.clone();
             return off_reactor(move || shared.db.read(|snapshot| read_txn(snapshot, &txn))).await;
         }
+        let txn = match &self.changes {
+            Some(changes) => match changes.make_here(txn) {
+                Ok(answer) => return answer,
+                Err(txn) => txn,
+            },
+            None => txn,
+        };
         self.ask(|reply| Command::Txn { txn, reply }).await
     }
 

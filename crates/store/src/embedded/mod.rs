@@ -53,7 +53,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
-use writer::Writer;
+use writer::{Changes, Writer};
 
 /// The database, in the store's directory.
 const DATABASE_FILE: &str = "orlop.redb";
@@ -86,6 +86,8 @@ impl Shared {
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     commands: Option<mpsc::Sender<Command>>,
+    /// None: it takes no writes.
+    changes: Option<Arc<Changes>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -154,10 +156,12 @@ impl EmbeddedStore {
             return Ok(Arc::new(Self {
                 shared,
                 commands: None,
+                changes: None,
                 writer: Mutex::new(None),
             }));
         }
-        let writer = Writer::new(shared.clone(), queue)?;
+        let changes = Changes::new(shared.clone())?;
+        let writer = Writer::new(shared.clone(), queue, changes.clone());
         let spawn_error = |source| StoreError::Io {
             path: shared.db.path(),
             source,
@@ -173,6 +177,7 @@ impl EmbeddedStore {
         Ok(Arc::new(Self {
             shared,
             commands: Some(commands),
+            changes: Some(changes),
             writer: Mutex::new(Some(thread)),
         }))
     }

@@ -1,16 +1,19 @@
-//! The writer: one thread that owns all changes. It takes what waits as one batch, commits it with
-//! one data sync, shows it to the watchers and answers.
+//! The writer: all changes go through it, one batch after the other. Its thread takes what waits as one
+//! batch, commits it with one data sync, shows it to the watchers and answers. A write that comes alone is done by
+//! the thread that asks for it: to wake the writer, and to be woken by it, takes as long as the write.
 use super::Shared;
 use super::commands::{Command, Reply};
 use super::commit::{self, Answer, Chores, Outcome};
 use super::format::LEASES;
 use super::history::History;
 use super::leases::Leases;
-use crate::{LeaseId, StoreError};
+use crate::{LeaseId, StoreError, Txn, TxnResponse};
+use parking_lot::Mutex;
 use redb::ReadableTable;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// How long the writer leaves its own work (ending leases, forgetting history) alone after it has
 /// failed, most likely for want of space.
@@ -20,14 +23,32 @@ const DEFRAGMENT_BYTES_MIN: u64 = 8 << 20;
 /// when it has more than so many times the bytes of its records.
 const DEFRAGMENT_FACTOR: u64 = 4;
 
+/// The writer's own thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
+    changes: Arc<Changes>,
+}
+
+/// Who may change the store now, and when there is something to do next.
+#[derive(Debug)]
+pub(super) struct Changes {
+    changer: Mutex<Changer>,
+    /// Somebody else has made a change that moves the deadline.
+    moved: Notify,
+}
+
+/// Makes changes.
+#[derive(Debug)]
+struct Changer {
+    shared: Arc<Shared>,
     leases: Leases,
     history: History,
     forgetting: Forgetting,
     /// Callers of `compact`, answered when the history is gone.
     compacting: Vec<Reply<()>>,
+    /// Commands of the last batch.
+    last_batch: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +63,9 @@ enum Next {
     Close(Vec<oneshot::Sender<()>>),
 }
 
-impl Writer {
+impl Changes {
     /// Learns from the database what has to be done in the future.
-    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Result<Self, StoreError> {
+    pub(super) fn new(shared: Arc<Shared>) -> Result<Arc<Self>, StoreError> {
         let (leases, unreachable) = shared.db.read(|snapshot| {
             let mut leases = Vec::new();
             for row in snapshot.open_table(LEASES)?.iter()? {
@@ -55,7 +76,7 @@ impl Writer {
         })?;
         let state = shared.db.state()?;
         let now = shared.clock.now();
-        let mut writer = Self {
+        let mut changer = Changer {
             leases: Leases::default(),
             history: History::new(shared.options.history),
             forgetting: if unreachable {
@@ -64,16 +85,55 @@ impl Writer {
                 Forgetting::Done
             },
             compacting: Vec::new(),
+            last_batch: 0,
             shared,
-            commands,
         };
         for (lease, ttl_seconds) in leases {
-            writer.leases.start(lease, ttl_seconds, now);
+            changer.leases.start(lease, ttl_seconds, now);
         }
         if state.revision > state.compacted {
-            writer.history.mark(now, state.revision);
+            changer.history.mark(now, state.revision);
         }
-        Ok(writer)
+        Ok(Arc::new(Self {
+            changer: Mutex::new(changer),
+            moved: Notify::new(),
+        }))
+    }
+
+    /// Makes a change on the thread that asks for it, if that may block, and nobody else wants one. What is not
+    /// made comes back.
+    pub(super) fn make_here(&self, txn: Txn) -> Result<Result<TxnResponse, StoreError>, Txn> {
+        let may_block =
+            Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if !may_block {
+            return Err(txn);
+        }
+        let Some(mut changer) = self.changer.try_lock() else {
+            return Err(txn);
+        };
+        if changer.last_batch > 1 || changer.forgetting != Forgetting::Done {
+            return Err(txn);
+        }
+        let deadline = changer.next_deadline();
+        let answer = tokio::task::block_in_place(|| {
+            let (reply, mut answer) = oneshot::channel();
+            changer.step(vec![Command::Txn { txn, reply }]);
+            answer.try_recv().map_err(|_| StoreError::Closed)
+        });
+        if changer.next_deadline() != deadline || changer.forgetting != Forgetting::Done {
+            self.moved.notify_one();
+        }
+        Ok(answer.and_then(|answer| answer))
+    }
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>, changes: Arc<Changes>) -> Self {
+        Self {
+            shared,
+            commands,
+            changes,
+        }
     }
 
     /// Runs until it is told to close, or nobody is left who could.
@@ -82,7 +142,7 @@ impl Writer {
             let Some(commands) = self.gather().await else {
                 break Vec::new();
             };
-            if let Next::Close(replies) = self.step(commands) {
+            if let Next::Close(replies) = self.changes.changer.lock().step(commands) {
                 break replies;
             }
         };
@@ -98,8 +158,11 @@ impl Writer {
     async fn gather(&mut self) -> Option<Vec<Command>> {
         let mut gathered = Vec::new();
         let mut bytes = 0;
-        if self.forgetting != Forgetting::Pending {
-            let deadline = self.next_deadline();
+        let (forgetting, deadline) = {
+            let changer = self.changes.changer.lock();
+            (changer.forgetting, changer.next_deadline())
+        };
+        if forgetting != Forgetting::Pending {
             let clock = self.shared.clock.clone();
             let due = async {
                 match deadline {
@@ -115,6 +178,7 @@ impl Writer {
                     gathered.push(command);
                 }
                 () = due => {}
+                () = self.changes.moved.notified() => {}
             }
         }
         let options = &self.shared.options;
@@ -131,7 +195,9 @@ impl Writer {
         }
         Some(gathered)
     }
+}
 
+impl Changer {
     fn next_deadline(&self) -> Option<Duration> {
         let retry = match self.forgetting {
             Forgetting::RetryAt(at) => Some(at),
@@ -145,6 +211,7 @@ impl Writer {
 
     fn step(&mut self, commands: Vec<Command>) -> Next {
         let now = self.shared.clock.now();
+        self.last_batch = commands.len();
         let chores = Chores {
             ended: self.leases.ended(now),
             compact: self.history.due(now),

@@ -131,13 +131,17 @@ impl Journal {
         Ok(())
     }
 
+    /// With blocks that are there: a file with holes would be given one with each write, and its data syncs would
+    /// wait for the note of that.
     fn grow(&mut self, needed: u64) -> io::Result<()> {
         if self.len < needed {
             let file = self.file();
             let mut len = file.len()?;
             if len < needed {
-                len = needed.next_multiple_of(GROWTH_BYTES);
-                if file.set_len(len).is_err() {
+                let grown = needed.next_multiple_of(GROWTH_BYTES);
+                if file.write(len, &vec![0; (grown - len) as usize]).is_ok() {
+                    len = grown;
+                } else {
                     file.set_len(needed)?;
                     len = needed;
                 }
