@@ -184,8 +184,8 @@ impl RuntimeService for FakeRuntime {
     async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse, CriError> {
         unimplemented("RuntimeConfig")
     }
-    async fn update_runtime_config(&self, _: &str) -> Result<(), CriError> {
-        Ok(())
+    async fn update_runtime_config(&self, ranges: &str) -> Result<(), CriError> {
+        self.call(format!("UpdateRuntimeConfig {ranges}"))
     }
     async fn run_pod_sandbox(&self, config: v1::PodSandboxConfig, _: &str) -> Result<String, CriError> {
         let metadata = config.metadata.unwrap_or_default();

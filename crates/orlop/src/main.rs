@@ -8,6 +8,7 @@ mod detach;
 mod doctor;
 mod followed;
 mod health;
+mod kernel;
 mod lock;
 mod logging;
 mod memory;

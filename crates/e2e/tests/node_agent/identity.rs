@@ -149,6 +149,14 @@ fn e18_variables_come_from_a_file_that_an_init_container_wrote() {
     node.kubectl.ok("delete pod e18 e18-missing --now");
 }
 
+/// S09, the agent's part: it is the last to be killed for memory.
+#[test]
+fn s09_agent_is_hardly_ever_killed_for_memory() {
+    let node = node();
+    let score = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", node.pid())).unwrap();
+    assert_eq!(score.trim(), "-999");
+}
+
 /// S15: a privileged container can make a network device, another cannot.
 #[test]
 fn s15_only_privileged_containers_make_network_devices() {

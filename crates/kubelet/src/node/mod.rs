@@ -8,6 +8,7 @@
 //! | lease | a 10 s clock, which is the lease's meaning | lease renewals |
 mod lease;
 mod machine;
+mod pod_cidr;
 mod register;
 mod runtime;
 pub mod state;
@@ -109,9 +110,15 @@ pub async fn run(context: NodeContext, shutdown: CancellationToken) {
         context.configuration.node_lease_duration_seconds,
         context.own_node.subscribe(),
     );
+    let ranges = pod_cidr::follow(
+        context.runtime.clone(),
+        context.configuration.pod_cidr.clone(),
+        context.own_node.subscribe(),
+    );
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = watching => {}
+        () = ranges => {}
         () = leasing => {}
         () = Keeper::new(&context).run() => {}
     }

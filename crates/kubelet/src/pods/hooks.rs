@@ -9,6 +9,21 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+/// How a handler was run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// As it is written.
+    Plainly,
+    /// It says HTTPS, and its server speaks HTTP.
+    OverHttp,
+}
+
+/// The event of [`Done::OverHttp`].
+pub const FALLBACK: (&str, &str) = (
+    "LifecycleHTTPFallback",
+    "request to HTTPS lifecycle hook got HTTP response, retry with HTTP succeeded",
+);
+
 /// Runs a handler; `limit` is the grace that is left, none for postStart.
 pub async fn run(
     agent: &Agent,
@@ -17,7 +32,7 @@ pub async fn run(
     handler: &LifecycleHandler,
     pod_ip: Option<&str>,
     limit: Option<Duration>,
-) -> Result<(), String> {
+) -> Result<Done, String> {
     let work = async {
         if let Some(exec) = &handler.exec {
             let command = exec.command.clone().unwrap_or_default();
@@ -28,7 +43,7 @@ pub async fn run(
                 .await
                 .map_err(|e| e.to_string())?;
             return match outcome.exit_code {
-                0 => Ok(()),
+                0 => Ok(Done::Plainly),
                 code => {
                     let words = String::from_utf8_lossy(&outcome.stderr);
                     Err(format!("command exited with {code}: {}", words.trim()))
@@ -41,7 +56,7 @@ pub async fn run(
         if let Some(sleep) = &handler.sleep {
             tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
         }
-        Ok(())
+        Ok(Done::Plainly)
     };
     match limit {
         None => work.await,
@@ -52,7 +67,7 @@ pub async fn run(
 }
 
 /// Sends the request; that an answer comes is all that counts.
-async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&str>) -> Result<(), String> {
+async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&str>) -> Result<Done, String> {
     let host = get.host.as_deref().filter(|host| !host.is_empty()).or(pod_ip);
     let host = host.ok_or("httpGet: the pod has no address and no host is given")?;
     let port = port_of(&get.port, container).ok_or_else(|| format!("httpGet: no port {:?}", get.port))?;
@@ -70,7 +85,8 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&st
         .await
         .map_err(|error| format!("httpGet {host}:{port}: {error}"))?;
     if !secure {
-        return request(stream, get, host, port, &path).await;
+        request(stream, get, host, port, &path).await?;
+        return Ok(Done::Plainly);
     }
     // Hooks talk to the pod itself: its certificate says nothing that the address did not.
     let config = tls::unverified().map_err(|error| error.to_string())?;
@@ -79,10 +95,16 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&st
         .connect(name, stream)
         .await
     {
-        Ok(stream) => request(stream, get, host, port, &path).await,
+        Ok(stream) => {
+            request(stream, get, host, port, &path).await?;
+            Ok(Done::Plainly)
+        }
         // Older handlers say HTTPS and mean a server that talks HTTP.
         Err(error) => match TcpStream::connect((host, port)).await {
-            Ok(stream) => request(stream, get, host, port, &path).await,
+            Ok(stream) => {
+                request(stream, get, host, port, &path).await?;
+                Ok(Done::OverHttp)
+            }
             Err(_) => Err(format!("httpGet https://{host}:{port}: {error}")),
         },
     }
@@ -159,7 +181,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let peer = tokio::spawn(async move { answer(listener.accept().await.unwrap().0).await });
         let (get, container) = (get(port, "HTTP"), Container::default());
-        assert_eq!(http_get(&get, &container, Some("127.0.0.1")).await, Ok(()));
+        assert_eq!(
+            http_get(&get, &container, Some("127.0.0.1")).await,
+            Ok(Done::Plainly)
+        );
         let asked = peer.await.unwrap();
         assert!(asked.starts_with("GET /hook?x=1 HTTP/1.1\r\n"), "{asked}");
         let refused = http_get(&get, &container, Some("127.0.0.1")).await.unwrap_err();
@@ -167,6 +192,25 @@ mod tests {
             refused.contains(&port.to_string()),
             "nobody is there any more: {refused}"
         );
+    }
+
+    #[tokio::test]
+    async fn https_hook_of_a_server_that_speaks_http_is_asked_again_and_told_of() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = tokio::spawn(async move {
+            // The first connection begins with what is no HTTP.
+            let (mut first, _) = listener.accept().await.unwrap();
+            first
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                .await
+                .unwrap();
+            drop(first);
+            answer(listener.accept().await.unwrap().0).await
+        });
+        let outcome = http_get(&get(port, "HTTPS"), &Container::default(), Some("127.0.0.1")).await;
+        assert_eq!(outcome, Ok(Done::OverHttp));
+        assert!(peer.await.unwrap().starts_with("GET /hook?x=1"));
     }
 
     #[tokio::test]
@@ -188,7 +232,7 @@ mod tests {
             answer(tokio_rustls::TlsAcceptor::from(tls).accept(stream).await.unwrap()).await
         });
         let outcome = http_get(&get(port, "HTTPS"), &Container::default(), Some("127.0.0.1")).await;
-        assert_eq!(outcome, Ok(()));
+        assert_eq!(outcome, Ok(Done::Plainly));
         assert!(peer.await.unwrap().starts_with("GET /hook?x=1"));
     }
 }

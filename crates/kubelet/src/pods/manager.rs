@@ -294,6 +294,7 @@ impl Manager {
     fn became_ready(&mut self) {
         tracing::info!("all pod sources have spoken");
         self.agent.board.set_ready();
+        self.room_made = true;
         self.list();
     }
 
@@ -599,7 +600,8 @@ impl Manager {
         self.workers.insert(id.clone(), working);
         self.set_stage(&id, Stage::Running);
         self.spawn(worker.run());
-        self.try_resize(&id, node);
+        // What it asks for beyond what it was given has its turn when all that ran before have theirs.
+        self.room_made |= self.wanted.get(&id).is_some_and(|wanted| wanted.asked.is_some());
     }
 
     /// An API pod that holds nothing on this node any more and never will: only its object is left to be settled.

@@ -298,7 +298,16 @@ async fn post_start(
         // The container is stopped with the pod.
         () = start.stopping.cancelled() => return Ok(()),
     };
-    let Err(error) = outcome else { return Ok(()) };
+    let error = match outcome {
+        Ok(done) => {
+            if done == hooks::Done::OverHttp {
+                let (reason, message) = hooks::FALLBACK;
+                agent.container_event(start.pod, path, EventType::Warning, reason, message);
+            }
+            return Ok(());
+        }
+        Err(error) => error,
+    };
     tracing::warn!(
         pod = name(start.pod),
         container = container.name,

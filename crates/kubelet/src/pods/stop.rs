@@ -96,8 +96,13 @@ async fn pre_stop(agent: &Agent, pod: &Pod, ending: &Ending<'_>) {
         return;
     };
     let limit = Some(seconds(ending.grace));
-    if let Err(error) = hooks::run(agent, ending.id, &container, hook, ending.ip, limit).await {
-        let path = ending.which.field_path(&container.name);
+    let path = ending.which.field_path(&container.name);
+    let outcome = hooks::run(agent, ending.id, &container, hook, ending.ip, limit).await;
+    if outcome == Ok(hooks::Done::OverHttp) {
+        let (reason, message) = hooks::FALLBACK;
+        agent.container_event(pod, &path, EventType::Warning, reason, message);
+    }
+    if let Err(error) = outcome {
         tracing::warn!(
             pod = name(pod),
             namespace = namespace(pod),

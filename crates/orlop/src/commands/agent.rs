@@ -1,4 +1,5 @@
 //! What `up` and `kubelet` share about starting the node agent.
+use crate::kernel;
 use crate::paths::{Root, STATIC_OBJECTS};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
@@ -110,8 +111,11 @@ pub fn configuration(root: &Root, given: &Given<'_>) -> Result<KubeletConfigurat
     Ok(configuration)
 }
 
-/// Notes for `orlop down` where the pods' cgroups are.
-pub fn record_cgroups(root: &Root, configuration: &KubeletConfiguration) -> Result<()> {
+/// Makes the machine ready for pods, if it is this node's alone, and notes for `orlop down` where their cgroups are.
+pub fn prepare_machine(root: &Root, configuration: &KubeletConfiguration) -> Result<()> {
+    if root.is_default() {
+        kernel::settle(configuration)?;
+    }
     let record = root.cgroup_root_file();
     std::fs::create_dir_all(root.run())
         .and_then(|()| std::fs::write(&record, &configuration.cgroup_root))
@@ -187,6 +191,7 @@ pub fn labels(words: &[String]) -> Result<BTreeMap<String, String>> {
 
 /// Runs the agent until shutdown.
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<()> {
+    kernel::settle_process(&options.configuration);
     let lost = remove_lost(options.remote.clone(), options.addresses);
     let until = shutdown.clone();
     tokio::spawn(async move {

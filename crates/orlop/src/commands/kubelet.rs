@@ -33,7 +33,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
     if let Some(path) = &arguments.pod_manifest_path {
         configuration.static_pod_path = std::path::absolute(path)?.display().to_string();
     }
-    agent::record_cgroups(&root, &configuration)?;
+    agent::prepare_machine(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     for text in arguments
         .register_with_taints

@@ -54,7 +54,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
     let mut configuration = agent::configuration(&root, &agent::Given::file(arguments.config.as_deref()))?;
-    agent::record_cgroups(&root, &configuration)?;
+    agent::prepare_machine(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     let shim: Shim = configuration
         .shim

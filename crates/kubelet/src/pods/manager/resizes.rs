@@ -77,9 +77,17 @@ impl Manager {
         self.wanted[&id].pod.clone()
     }
 
-    /// Gives a pod what it asks for, if there is room; else it is told why not.
-    pub(super) fn try_resize(&mut self, id: &str, node: Option<&Node>) {
-        let Some(wanted) = self.wanted.get(id) else { return };
+    /// Gives a pod what it asks for, if there is room; else it is told why not. Before every source has spoken nobody
+    /// knows how much room there is.
+    fn try_resize(&mut self, id: &str, node: Option<&Node>) {
+        if !self.is_ready() {
+            return;
+        }
+        let running = self
+            .wanted
+            .get(id)
+            .filter(|wanted| wanted.stage == Stage::Running);
+        let Some(wanted) = running else { return };
         let Some(asked) = wanted.asked.as_ref().map(|asked| asked.pod.clone()) else {
             return;
         };
