@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
 use kube::config::KubeConfigOptions;
@@ -75,12 +76,30 @@ async fn config(path: &Path, identity: Option<(&str, &str)>) -> Result<kube::Con
     if let Some((certificate, key)) = identity {
         kubeconfig::identify(&mut file, certificate, key);
     }
-    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .map_err(|source| ConnectError::Kubeconfig {
             path: path.to_owned(),
             source,
-        })
+        })?;
+    if let Ok(agent) = HeaderValue::from_str(&agent(std::env::args())) {
+        config.headers.push((USER_AGENT, agent));
+    }
+    Ok(config)
+}
+
+/// What this program calls itself, by upstream's names: who reads managed fields and audit logs knows these.
+fn agent(mut arguments: impl Iterator<Item = String>) -> String {
+    let program = arguments.next().unwrap_or_default();
+    let program = program.rsplit('/').next().unwrap_or_default();
+    let name = match (program, arguments.next().as_deref()) {
+        ("orlop", Some("kubelet")) => "kubelet",
+        ("orlop", Some("controller-manager")) => "kube-controller-manager",
+        ("orlop", Some("scheduler")) => "kube-scheduler",
+        ("", _) => "orlop",
+        (program, _) => program,
+    };
+    format!("{name}/{} orlop", env!("CARGO_PKG_VERSION"))
 }
 
 /// A client around an API server in this process. Same type, same behaviour, no socket.
@@ -118,5 +137,22 @@ mod tests {
         });
         let version = in_process(service).apiserver_version().await.unwrap();
         assert_eq!(version.minor, "36");
+    }
+
+    #[test]
+    fn parts_call_themselves_by_upstreams_names() {
+        for (line, expected) in [
+            (
+                "target/release/orlop controller-manager --v=2",
+                "kube-controller-manager",
+            ),
+            ("/usr/bin/kube-scheduler --v=2", "kube-scheduler"),
+            ("orlop kubelet", "kubelet"),
+            ("orlop why pod/p", "orlop"),
+            ("", "orlop"),
+        ] {
+            let agent = agent(line.split(' ').map(str::to_owned));
+            assert_eq!(agent.split('/').next(), Some(expected), "{line}");
+        }
     }
 }

@@ -131,6 +131,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Gone {
     look_back(&cache, &store);
+    let mut delivered = true;
     loop {
         let batch = tokio::select! {
             batch = watch.recv() => batch,
@@ -141,10 +142,18 @@ pub async fn run(
                 for resource in apply(&cache, batch) {
                     read_again(&cache, &store, resource).await;
                 }
+                delivered = true;
                 continue;
             }
             ended => ended,
         };
+        if !std::mem::take(&mut delivered) {
+            // It fails as often as it is opened: others are to have their turn.
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                () = shutdown.cancelled() => return Gone,
+            }
+        }
         let mut forgotten = false;
         match ended {
             Some(Err(StoreError::Closed)) => return Gone,

@@ -123,10 +123,11 @@ impl Encryption {
     /// Looks after the plugins until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
         loop {
-            let unwell = self.health().iter().any(|(_, well)| !well);
+            let health = self.health();
+            let unwell = health.iter().any(|(_, well)| !well);
             let period = if unwell { UNWELL_PERIOD } else { WELL_PERIOD };
             tokio::select! {
-                () = tokio::time::sleep(period) => {}
+                () = tokio::time::sleep(period), if !health.is_empty() => {}
                 () = self.0.replaced.notified() => {}
                 () = shutdown.cancelled() => return,
             }

@@ -461,6 +461,16 @@ async fn documents_of_custom_resources_describe_metadata_as_well() {
         meta["properties"]["ownerReferences"]["x-kubernetes-patch-merge-key"],
         "uid"
     );
+    // "CustomResourcePublishOpenAPI works for CRD with validation schema": the words that `kubectl explain` has to print.
+    let widget = &schemas["com.example.v1.Widget"]["properties"];
+    for (field, words) in [
+        ("apiVersion", "APIVersion defines"),
+        ("kind", "Kind is a string value"),
+        ("metadata", "Standard object's metadata"),
+    ] {
+        let text = widget[field]["description"].as_str().unwrap_or_default();
+        assert!(text.starts_with(words), "{field}: {text}");
+    }
 }
 
 /// §2.2

@@ -1,7 +1,11 @@
 //! More clients than anybody needs, slower than anybody is: the server goes on answering others, its memory stays bounded,
 //! and it gets rid of them by itself.
 use crate::process::{Home, Process};
+use bytes::Bytes;
 use http::Request;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use orlop_pki::{Identity, LeafRequest, Usage};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -21,6 +25,9 @@ const IDLE_BYTES_MAX: u64 = 24 << 10;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 /// The server's limit on handshakes, and what a busy machine takes to tell ten thousand clients of it.
 const DROPPED_WITHIN: Duration = Duration::from_secs(60);
+const HELD_CONNECTIONS: usize = 1_000;
+/// What a connection may cost over which something was asked: TLS, HTTP/2 and their buffers.
+const HELD_BYTES_MAX: u64 = 64 << 10;
 const SLOW_CONNECTIONS: usize = 300;
 /// Beyond the connection itself: a head or a body that is not there yet.
 const SLOW_BYTES_MAX: u64 = 256 << 10;
@@ -100,6 +107,36 @@ async fn connect(home: &Home) -> TlsStream<TcpStream> {
         .connect(name, stream)
         .await
         .unwrap()
+}
+
+/// Clients that asked once and keep their connection, as all of client-go do: of ten thousand the server holds no more
+/// than a good part of a gigabyte, until it tells them to leave.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_over_http2_that_are_kept_idle_cost_little() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = Home::new(directory.path());
+    let process = home.start().await;
+    answers(&home.client().await).await;
+    let before = process.memory();
+    let mut held = Vec::with_capacity(HELD_CONNECTIONS);
+    while held.len() < HELD_CONNECTIONS {
+        let stream = TokioIo::new(connect(&home).await);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        tokio::spawn(connection);
+        let url = "https://localhost/api/v1/namespaces/default/configmaps";
+        let request = Request::get(url).body(Empty::<Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await.unwrap();
+        held.push(sender);
+    }
+    let each = process.memory().saturating_sub(before) / HELD_CONNECTIONS as u64;
+    eprintln!("a connection that is kept costs {each} bytes");
+    assert!(
+        each < HELD_BYTES_MAX,
+        "a connection that is kept costs {each} bytes"
+    );
+    answers(&home.client().await).await;
 }
 
 /// Memory that `SLOW_CONNECTIONS` of one kind cost beyond what was there.

@@ -174,6 +174,12 @@ pub const ROLES: &[Role] = &[
                 "csidrivers csinodes csistoragecapacities volumeattachments",
                 READ,
             ),
+            On(
+                "resource.k8s.io",
+                "deviceclasses resourceclaims resourceslices",
+                READ,
+            ),
+            On("resource.k8s.io", "resourceclaims/status", "patch update"),
             On("core", "namespaces", READ),
         ],
     },

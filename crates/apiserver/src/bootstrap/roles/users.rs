@@ -41,6 +41,11 @@ const VIEW: &[Grant] = &[
         "ingresses ingresses/status networkpolicies",
         READ,
     ),
+    On(
+        "resource.k8s.io",
+        "resourceclaims resourceclaims/status resourceclaimtemplates",
+        READ,
+    ),
 ];
 
 const EDIT: &[Grant] = &[
@@ -78,6 +83,7 @@ const EDIT: &[Grant] = &[
         "leases",
         "create delete deletecollection get list patch update watch",
     ),
+    On("resource.k8s.io", "resourceclaims resourceclaimtemplates", WRITE),
 ];
 
 const ADMIN: &[Grant] = &[

@@ -446,3 +446,57 @@ async fn t11_wrong_methods_are_405_wherever_they_are_sent() {
         );
     }
 }
+
+/// "DRA: the ResourceClaim API" and what its users may do: a claim is allocated, reserved, given back; its spec stays.
+#[tokio::test]
+async fn resource_claims_are_allocated_reserved_and_given_back() {
+    const CLAIMS: &str = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"devices": {"requests": [
+        {"name": "r", "exactly": {"deviceClassName": "c.example.com"}}]}}, "status": {"reservedFor": [{}]}});
+    let made = admin.post(CLAIMS, claim).await.ok();
+    assert_eq!(made["status"], json!({}));
+    let exactly = &made["spec"]["devices"]["requests"][0]["exactly"];
+    assert_eq!(
+        (&exactly["allocationMode"], &exactly["count"]),
+        (&json!("ExactCount"), &json!(1))
+    );
+    let path = format!("{CLAIMS}/c");
+    let other = json!({"spec": {"devices": {"requests": []}}});
+    let refused = admin.patch(&path, "merge", other).await.refused(422);
+    assert!(
+        refused.contains("spec: Invalid value: ") && refused.ends_with("field is immutable"),
+        "{refused}"
+    );
+    let state = async || {
+        let table = admin.table(&path).await.ok();
+        table["rows"][0]["cells"][1].as_str().unwrap().to_owned()
+    };
+    assert_eq!(state().await, "pending");
+    let status = format!("{path}/status");
+    let allocated = json!({"status": {"allocation": {"devices": {"results": [
+        {"request": "r", "driver": "d.example.com", "pool": "p", "device": "d"}]}}}});
+    admin.patch(&status, "merge", allocated).await.ok();
+    assert_eq!(state().await, "allocated");
+    let consumer =
+        |uid: &str| json!({"status": {"reservedFor": [{"resource": "pods", "name": uid, "uid": uid}]}});
+    admin.patch(&status, "strategic-merge", consumer("u1")).await.ok();
+    let both = admin.patch(&status, "strategic-merge", consumer("u2")).await.ok();
+    assert_eq!(both["status"]["reservedFor"].as_array().unwrap().len(), 2);
+    assert_eq!(state().await, "allocated,reserved");
+    let early = json!({"status": {"allocation": null}});
+    let refused = admin.patch(&status, "merge", early).await.refused(422);
+    assert!(refused.contains("status.reservedFor: Forbidden"), "{refused}");
+    let back = json!({"status": {"allocation": null, "reservedFor": null}});
+    admin.patch(&status, "merge", back).await.ok();
+    assert_eq!(state().await, "pending");
+    // Whoever may view a namespace sees its claims.
+    let binding = json!({"metadata": {"name": "v"}, "roleRef": {"kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "User", "name": "jane"}]});
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    admin.post(bindings, binding).await.ok();
+    let jane = cluster.user(orlop_apiserver::UserInfo::new("jane", ["devs"]));
+    assert_eq!(jane.get(&path).await.code, 200);
+    assert_eq!(jane.delete(&path, Value::Null).await.code, 403);
+}
