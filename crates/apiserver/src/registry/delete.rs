@@ -22,9 +22,18 @@ const ATTEMPTS_MAX: usize = 32;
 pub async fn delete(call: &Call) -> Result<Answer, ApiError> {
     let body = request::decode_options(&call.headers, &call.body)?;
     let options = DeleteOptions::parse(&call.query, body.as_ref())?;
+    warn(call, &options);
     let name = call.info.name.as_str();
     let outcome = delete_object(call, name, &options, Admission::Due).await?;
     answer(call, outcome, &options).await
+}
+
+/// Tells who says nothing of dependents what becomes of them, where that is not what is expected today.
+pub fn warn(call: &Call, options: &DeleteOptions) {
+    let warning = call.resource.rules.leaving_warning;
+    if options.propagation.is_none() && !warning.is_empty() {
+        call.warn(warning);
+    }
 }
 
 /// What to do about a request to delete.
@@ -119,7 +128,7 @@ pub async fn delete_object(
 /// Pure: what a request to delete does to an object.
 fn decide(resource: &Resource, old: Value, options: &DeleteOptions, now: Timestamp) -> Decision {
     let mut new = old.clone();
-    set_policy_finalizers(&mut new, options);
+    set_policy_finalizers(resource, &mut new, options);
     let was_deleting = !old["metadata"]["deletionTimestamp"].is_null();
     if !was_deleting {
         (resource.rules.prepare_delete)(&mut new);
@@ -171,9 +180,18 @@ fn mark(object: &mut Value, period: i64, now: Timestamp) {
 }
 
 /// Foreground and Orphan wait for the collector under a finalizer; Background removes both.
-fn set_policy_finalizers(object: &mut Value, options: &DeleteOptions) {
-    let Some(policy) = options.propagation else {
-        return;
+fn set_policy_finalizers(resource: &Resource, object: &mut Value, options: &DeleteOptions) {
+    let policy = match options.propagation {
+        Some(policy) => policy,
+        // What was said before holds.
+        None if identity::finalizers(object)
+            .into_iter()
+            .any(|f| f == FOREGROUND || f == ORPHAN) =>
+        {
+            return;
+        }
+        None if resource.rules.leaves_dependents => Propagation::Orphan,
+        None => return,
     };
     let mut finalizers: Vec<String> = identity::finalizers(object)
         .into_iter()
@@ -342,6 +360,35 @@ mod tests {
             decide(configmaps, waiting, &background, now()),
             Decision::Remove(_)
         ));
+    }
+
+    #[test]
+    fn dependents_of_jobs_and_replication_controllers_stay_if_nothing_else_is_said() {
+        let after = |resource: &Resource, finalizers: Value, propagation| {
+            let object = json!({"metadata": {"name": "o", "finalizers": finalizers}});
+            let options = DeleteOptions {
+                propagation,
+                ..DeleteOptions::default()
+            };
+            match decide(resource, object, &options, now()) {
+                Decision::Mark(marked) => marked["metadata"]["finalizers"].to_string(),
+                Decision::Remove(_) => "gone".to_owned(),
+                Decision::Nothing => "nothing".to_owned(),
+            }
+        };
+        let jobs = resources::find("batch", "v1", "jobs").unwrap();
+        let controllers = resources::find("", "v1", "replicationcontrollers").unwrap();
+        for resource in [jobs, controllers] {
+            assert_eq!(after(resource, json!([]), None), "[\"orphan\"]");
+            assert_eq!(
+                after(resource, json!([FOREGROUND]), None),
+                "[\"foregroundDeletion\"]",
+                "it said so"
+            );
+            assert_eq!(after(resource, json!([]), Some(Propagation::Background)), "gone");
+        }
+        let sets = resources::find("apps", "v1", "replicasets").unwrap();
+        assert_eq!(after(sets, json!([]), None), "gone");
     }
 
     /// N04

@@ -8,6 +8,7 @@ use crate::status::ApiError;
 pub async fn delete_collection(call: &Call) -> Result<Answer, ApiError> {
     let body = request::decode_options(&call.headers, &call.body)?;
     let options = DeleteOptions::parse(&call.query, body.as_ref())?;
+    delete::warn(call, &options);
     let list_options = ListOptions::parse(&call.query, false)?;
     let filter = Filter::parse(call.resource, list::namespace(call), &call.query)?;
     let page = list::page(call, &list_options, &filter).await?;

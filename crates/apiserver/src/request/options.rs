@@ -282,7 +282,8 @@ impl DeleteOptions {
             resource_version: text("/preconditions/resourceVersion"),
             propagation: propagation.or(match orphan {
                 Some(true) => Some(Propagation::Orphan),
-                _ => None,
+                Some(false) => Some(Propagation::Background),
+                None => None,
             }),
             orphan_false: orphan == Some(false),
             dry_run,

@@ -32,6 +32,9 @@ pub const JOBS: Resource = Resource::new("batch", "jobs", "job", "Job")
         read: Read::Number("/status/succeeded"),
     }])
     .with_rules(Rules {
+        leaves_dependents: true,
+        leaving_warning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                          remove them or set propagationPolicy=Orphan to suppress this warning",
         default: default_job,
         prepare_create: |job| job["status"] = json!({}),
         validate_create: validate_job,

@@ -58,6 +58,7 @@ pub const REPLICATIONCONTROLLERS: Resource = Resource::new(
 }])
 .with_rules(Rules {
     default: default_controller,
+    leaves_dependents: true,
     prepare_create: |controller| controller["status"] = json!({"replicas": 0}),
     validate_create: validate_controller,
     validate_update: |new, _| validate_controller(new),

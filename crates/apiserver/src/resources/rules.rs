@@ -25,6 +25,10 @@ pub struct Rules {
     pub unconditional_update: bool,
     /// DELETE answers the object instead of a Status.
     pub delete_answers_object: bool,
+    /// A deletion that says nothing of dependents leaves them behind, as all did before there was a collector.
+    pub leaves_dependents: bool,
+    /// What the caller of such a deletion is told; empty for nothing.
+    pub leaving_warning: &'static str,
     /// Stored under a lease, as Events are.
     pub expires: bool,
     /// Status of a create is kept (nodes register with theirs).
@@ -56,6 +60,8 @@ impl Rules {
         create_on_update: false,
         unconditional_update: true,
         delete_answers_object: false,
+        leaves_dependents: false,
+        leaving_warning: "",
         expires: false,
         keeps_status_on_create: false,
         default: |_| {},

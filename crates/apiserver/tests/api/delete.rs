@@ -120,6 +120,35 @@ async fn x10_foreground_waits_under_a_finalizer() {
 }
 
 #[tokio::test]
+async fn a_job_that_is_deleted_without_a_word_about_its_pods_leaves_them_and_says_so() {
+    let admin = Cluster::start().await.admin();
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = |name: &str| {
+        json!({"metadata": {"name": name}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "i"}]}}}})
+    };
+    for name in ["j", "k", "l"] {
+        admin.post(jobs, job(name)).await.ok();
+    }
+    let reply = admin.delete(&format!("{jobs}/j"), Value::Null).await;
+    let warnings = reply.warnings();
+    assert!(
+        warnings[0].contains("child pods are preserved by default when jobs are deleted"),
+        "{warnings:?}"
+    );
+    assert_eq!(reply.ok()["metadata"]["finalizers"], json!(["orphan"]));
+    for (name, said) in [
+        ("k", json!({"propagationPolicy": "Background"})),
+        ("l", json!({"orphanDependents": false})),
+    ] {
+        let reply = admin.delete(&format!("{jobs}/{name}"), said).await;
+        assert!(reply.warnings().is_empty());
+        reply.ok();
+        assert_eq!(admin.get(&format!("{jobs}/{name}")).await.code, 404);
+    }
+}
+
+#[tokio::test]
 async fn x11_collections_are_deleted_by_selector() {
     let admin = Cluster::start().await.admin();
     for (name, app) in [("a", "x"), ("b", "x"), ("c", "y")] {

@@ -1,7 +1,7 @@
 //! Deletion of owners and namespaces.
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ReplicationController, ServiceAccount};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
     PostParams,
@@ -34,6 +34,54 @@ async fn s11_a_deleted_daemon_set_takes_pods_and_revisions_with_it() {
         (pods + revisions == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_replication_controller_leaves_its_pods_behind_unless_it_is_told_otherwise() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1", json!({})).await;
+    let controllers: Api<ReplicationController> = Api::namespaced(cluster.client.clone(), "default");
+    let pods_of = |name: &'static str| {
+        let pods = cluster.pods();
+        async move {
+            pods.list(&ListParams::default().labels(&format!("app={name}")))
+                .await
+                .unwrap()
+                .items
+        }
+    };
+    for name in ["kept", "gone"] {
+        let controller = json!({"metadata": {"name": name}, "spec": {"replicas": 2, "selector": {"app": name},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "img:1"}]}}}});
+        let controller = serde_json::from_value(controller).unwrap();
+        controllers
+            .create(&PostParams::default(), &controller)
+            .await
+            .unwrap();
+        eventually("its pods", || async {
+            (pods_of(name).await.len() == 2).then_some(())
+        })
+        .await;
+    }
+    controllers
+        .delete("kept", &DeleteParams::default())
+        .await
+        .unwrap();
+    controllers
+        .delete("gone", &DeleteParams::background())
+        .await
+        .unwrap();
+    eventually("their ends", || async {
+        let left = controllers.list(&ListParams::default()).await.unwrap().items;
+        (left.is_empty() && pods_of("gone").await.is_empty()).then_some(())
+    })
+    .await;
+    let kept = pods_of("kept").await;
+    assert_eq!(kept.len(), 2);
+    assert!(
+        kept.iter()
+            .all(|pod| pod.metadata.owner_references.is_none() && pod.metadata.deletion_timestamp.is_none())
+    );
 }
 
 #[tokio::test]

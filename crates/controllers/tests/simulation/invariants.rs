@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Toleration};
 use orlop_api::annotations::{CONTROLLER_REVISION_HASH, DAEMON_TEMPLATE_GENERATION, POD_TEMPLATE_GENERATION};
 use orlop_api::placement::{Placement, should_run};
+use orlop_api::taints::NO_EXECUTE;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -106,18 +107,34 @@ impl State {
     /// Whether the controllers may hold the set to want `node`, or not to. They watch sets and nodes apart: either may be
     /// older than the other, so that they may see the two as they never were at one moment.
     fn may_seem(&self, contents: &Contents, set: &Value, node: &str, wanted: bool) -> bool {
-        let versions = |key: &Key| -> Vec<Arc<Value>> {
-            let past = self.past.get(key).into_iter().flatten();
-            let recent = past.filter(|(until, _)| until.elapsed() < STALENESS_MAX);
-            let recent = recent.map(|(_, object)| object.clone());
-            contents.get(key).cloned().into_iter().chain(recent).collect()
-        };
         let (namespace, name) = (text(set, "/metadata/namespace"), text(set, "/metadata/name"));
-        let sets = versions(&Key::new(&DAEMON_SETS, &namespace, &name));
-        let nodes = versions(&Key::new(&NODES, "", node));
+        let sets = self.versions(contents, &Key::new(&DAEMON_SETS, &namespace, &name));
+        let nodes = self.versions(contents, &Key::new(&NODES, "", node));
         sets.iter()
             .filter(|version| version["metadata"]["uid"] == set["metadata"]["uid"])
             .any(|set| nodes.iter().any(|node| placement(set, node).run == wanted))
+    }
+
+    /// What an object is, and was until not long ago.
+    fn versions(&self, contents: &Contents, key: &Key) -> Vec<Arc<Value>> {
+        let past = self.past.get(key).into_iter().flatten();
+        let recent = past.filter(|(until, _)| until.elapsed() < STALENESS_MAX);
+        let recent = recent.map(|(_, object)| object.clone());
+        contents.get(key).cloned().into_iter().chain(recent).collect()
+    }
+
+    /// Whether the node's taints drive the pod away, whatever its set wants by now.
+    fn may_be_evicted(&self, contents: &Contents, pod: &Value, node: &str) -> bool {
+        let tolerations = pod["spec"]["tolerations"]
+            .as_array()
+            .map(|_| parse(&pod["spec"]["tolerations"]));
+        let tolerations: Vec<Toleration> = tolerations.unwrap_or_default();
+        let nodes = self.versions(contents, &Key::new(&NODES, "", node));
+        nodes.iter().any(|node| {
+            let node: Node = parse(node);
+            let taints = orlop_api::taints::of(&node);
+            orlop_api::taints::first_untolerated(taints, &tolerations, &[NO_EXECUTE]).is_some()
+        })
     }
 
     fn pod(&mut self, contents: &Contents, commit: &Commit, fleet: &Fleet) -> Result<(), String> {
@@ -209,8 +226,9 @@ impl State {
             return Ok(());
         }
         let uid = text(set, "/metadata/uid");
-        let misfit =
-            contents.get(&Key::new(&NODES, "", node)).is_none() || self.may_seem(contents, set, node, false);
+        let misfit = contents.get(&Key::new(&NODES, "", node)).is_none()
+            || self.may_seem(contents, set, node, false)
+            || self.may_be_evicted(contents, pod, node);
         let generation = set["metadata"]["annotations"][DAEMON_TEMPLATE_GENERATION].clone();
         let updated = pod["metadata"]["labels"][POD_TEMPLATE_GENERATION] == generation;
         let adopted = self.first_owner.get(&text(pod, "/metadata/uid")) != Some(&uid);
