@@ -85,7 +85,9 @@ pub fn configuration(root: &Root, given: &Given<'_>) -> Result<KubeletConfigurat
         (None, None) => json!({"failCgroupV1": false, "failSwapOn": false}),
         _ => json!({}),
     };
-    orlop_api::patch::merge(&mut flags, given.flags);
+    if given.flags.is_object() {
+        orlop_api::patch::merge(&mut flags, given.flags);
+    }
     let loaded = load_with(file.as_deref(), given.drop_ins, &flags)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -254,6 +256,14 @@ mod tests {
             (&shown["maxPods"], &shown["podsPerCore"], &shown["healthzPort"]),
             (&json!(30), &json!(2), &json!(1))
         );
+    }
+
+    #[test]
+    fn a_node_that_nobody_has_configured_runs_wherever_a_container_can() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(Some(directory.path())).unwrap();
+        let unasked = configuration(&root, &Given::file(None)).unwrap();
+        assert!(!unasked.fail_cgroup_v1 && !unasked.fail_swap_on);
     }
 
     #[test]
