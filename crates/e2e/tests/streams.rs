@@ -275,8 +275,13 @@ spec:
     node.kubectl.ok("rollout status deployment/x --timeout=60s");
     let pod = node.kubectl.ok("get pods -l app=x -o name");
     for target in ["deployment/x", "deploy/x", "deployments.apps/x"] {
-        let said = node.kubectl.ok(&format!("exec {target} -- printenv POD"));
-        assert_eq!(format!("pod/{said}"), pod, "exec {target}");
+        let said = node.kubectl.ok(&format!("exec {target} -- env"));
+        let name = said.lines().find_map(|line| line.strip_prefix("POD="));
+        assert_eq!(
+            name.map(|name| format!("pod/{name}\n")),
+            Some(pod.clone()),
+            "exec {target}"
+        );
         assert_eq!(node.kubectl.ok(&format!("logs {target}")), "up\n");
     }
     node.kubectl.ok("delete deployment x");
