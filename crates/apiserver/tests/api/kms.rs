@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use orlop_apiserver::{Encryption, UserInfo};
 use orlop_store::RangeRequest;
+use orlop_store::embedded::EmbeddedStore;
 use parking_lot::Mutex;
 use prost::Message;
 use serde_json::{Value, json};
@@ -213,7 +214,8 @@ async fn without_its_plugin_a_server_reads_on_and_one_that_starts_says_what_is_m
     let socket = directory.path().join("kms.sock");
     let plugin = Plugin::new();
     let serving = plugin.serve(&socket);
-    let store = TestStore::new().await;
+    // Time is made to pass, which a store in another process would not understand.
+    let store = TestStore::of(EmbeddedStore::in_memory().unwrap());
     let config = configuration(&socket);
     let (_, cluster) = server(&config, &store).await;
     let admin = cluster.admin();

@@ -109,8 +109,8 @@ async fn connect(home: &Home) -> TlsStream<TcpStream> {
         .unwrap()
 }
 
-/// Clients that asked once and keep their connection, as all of client-go do: of ten thousand the server holds no more
-/// than a good part of a gigabyte, until it tells them to leave.
+/// Clients that asked once and keep their connection, as all of client-go do, until they are told to leave: ten thousand
+/// are a few hundred megabytes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_over_http2_that_are_kept_idle_cost_little() {
     let directory = tempfile::tempdir().unwrap();
