@@ -1,5 +1,5 @@
-//! `containerd-shim-orlop-v2`: what stands between containerd and the containers of one pod, in 2 MB where upstream's
-//! shim takes 12. containerd calls it by its path (`runtime_type = "/…/containerd-shim-orlop-v2"`).
+//! `containerd-shim-orlop-v2`: what stands between containerd and the containers of one pod, in a fraction of the memory
+//! that containerd's own takes. containerd calls it by its path (`runtime_type = "/…/containerd-shim-orlop-v2"`).
 //!
 //! One process for each pod, on one thread, without a timer while nothing happens:
 //!
