@@ -104,7 +104,11 @@ pub(super) fn manifest(
     flags.sort_by_key(|(name, _)| *name);
     let (live, ready) = match version.tells_readiness() {
         true => ("/livez", "/readyz"),
-        false => ("/health", "/health"),
+        // A member that has no majority to ask, or is full, is not mended by being restarted.
+        false => (
+            "/health?exclude=NOSPACE&serializable=true",
+            "/health?serializable=false",
+        ),
     };
     Component {
         name: "etcd",

@@ -142,7 +142,7 @@ fn etcd_gets_what_its_version_understands() {
             "3.4.23-0",
             "--experimental-initial-corrupt-check=true",
             "watch-progress",
-            "/health",
+            "/health?exclude=NOSPACE&serializable=true",
         ),
         (
             "3.5.21-0",

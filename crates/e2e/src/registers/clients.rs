@@ -50,6 +50,7 @@ impl Registers {
         let acknowledged: Arc<Vec<AtomicU64>> =
             Arc::new(options.servers.iter().map(|_| AtomicU64::new(0)).collect());
         let began = Instant::now();
+        let kubeconfig = Kubeconfig::read_from(&options.kubeconfig).unwrap();
         let numbers = 0..options.servers.len() * options.clients_per_server;
         let threads = numbers.map(|number| {
             let server = number % options.servers.len();
@@ -57,7 +58,7 @@ impl Registers {
                 number,
                 began,
                 server: options.servers[server].clone(),
-                kubeconfig: options.kubeconfig.clone(),
+                kubeconfig: kubeconfig.clone(),
                 random: StdRng::seed_from_u64(options.seed.wrapping_mul(1000) + number as u64),
                 seen: vec![None; REGISTERS],
                 written: 0,
@@ -120,7 +121,7 @@ struct OneClient {
     number: usize,
     began: Instant,
     server: String,
-    kubeconfig: PathBuf,
+    kubeconfig: Kubeconfig,
     random: StdRng,
     /// What was read last of each register: its value and version.
     seen: Vec<Option<(Value, String)>>,
@@ -208,10 +209,10 @@ impl OneClient {
     }
 
     async fn client(&self) -> Client {
-        let file = Kubeconfig::read_from(&self.kubeconfig).unwrap();
-        let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-            .await
-            .unwrap();
+        let mut config =
+            Config::from_custom_kubeconfig(self.kubeconfig.clone(), &KubeConfigOptions::default())
+                .await
+                .unwrap();
         config.cluster_url = self.server.parse().unwrap();
         config.connect_timeout = Some(CALL_TIMEOUT);
         Client::try_from(config).unwrap()

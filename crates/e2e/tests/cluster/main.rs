@@ -4,7 +4,9 @@
 //! - `members`: three masters and their workers, and what they do together.
 //! - `faults`: what breaks, by a [`schedule`], under clients whose [history](orlop_e2e::registers) is judged.
 //! - `kubeadm`: its files and phases, with our kubelet and images.
+//! - `certificates`: they end and are renewed under running parts.
 #![allow(clippy::unwrap_used)]
+mod certificates;
 mod faults;
 mod first_master;
 mod kubeadm;
