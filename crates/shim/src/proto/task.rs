@@ -34,6 +34,13 @@ pub struct PidResponse {
     pub pid: u32,
 }
 
+/// What all requests have in the same place.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OfContainer {
+    #[prost(string, tag = "1")]
+    pub id: String,
+}
+
 /// State, Start, Delete and Wait name a process; Pids, Pause, Resume, Stats and Connect a container in the same place.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ProcessRequest {

@@ -50,6 +50,10 @@ impl Tasks {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
         let is_init = process.exec_id.is_empty();
+        if !is_init {
+            // Who it is will be known then.
+            process.start_over().await;
+        }
         if request.all && is_init {
             return match container.caller.kill(request.signal, true).await {
                 Ok(()) => Ok(Empty {}),

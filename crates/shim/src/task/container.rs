@@ -25,6 +25,7 @@ pub struct Process {
     /// The OCI process of an exec, until it is started.
     pub spec: RefCell<Vec<u8>>,
     end: watch::Sender<Option<Exit>>,
+    is_starting: watch::Sender<bool>,
 }
 
 impl Process {
@@ -36,7 +37,22 @@ impl Process {
             streams: RefCell::new(None),
             spec: RefCell::default(),
             end: watch::Sender::new(None),
+            is_starting: watch::Sender::new(false),
         }
+    }
+
+    pub fn set_starting(&self, is_starting: bool) {
+        self.is_starting.send_replace(is_starting);
+    }
+
+    /// Until runc, if it is starting it, has come to an end.
+    pub async fn start_over(&self) {
+        // The sender lives as long as `self`.
+        let _ = self
+            .is_starting
+            .subscribe()
+            .wait_for(|is_starting| !is_starting)
+            .await;
     }
 
     /// Tells those who wait.

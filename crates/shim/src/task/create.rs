@@ -18,11 +18,14 @@ use prost::Message;
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 impl Tasks {
     pub(super) async fn create(&self, request: CreateRequest) -> Result<PidResponse, Refusal> {
-        if self.containers.borrow().contains_key(&request.id) {
+        let (_creation, creating) = watch::channel(());
+        let is_known = self.containers.borrow().contains_key(&request.id);
+        if is_known || self.creating.borrow().contains_key(&request.id) {
             return Err(Refusal::new(
                 Code::AlreadyExists,
                 format!("container {}: already exists", request.id),
@@ -35,11 +38,13 @@ impl Tasks {
             ));
         }
         self.changed();
+        self.creating.borrow_mut().insert(request.id.clone(), creating);
         let rootfs = Path::new(&request.bundle).join("rootfs");
         let outcome = self.create_on(&request, &rootfs).await;
         if outcome.is_err() && !request.rootfs.is_empty() {
             mounts::unmount_all(&rootfs);
         }
+        self.creating.borrow_mut().remove(&request.id);
         outcome
     }
 

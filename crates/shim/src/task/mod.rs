@@ -7,7 +7,7 @@ mod lifecycle;
 mod processes;
 
 use crate::events::Publisher;
-use crate::proto::task::SERVICES;
+use crate::proto::task::{OfContainer, SERVICES};
 use crate::reaper::Reaper;
 use crate::ttrpc::{Code, Refusal, Service};
 use container::Container;
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 /// A shim that was forgotten while it had no container ends by itself.
@@ -31,6 +31,8 @@ pub struct Tasks {
     /// For sockets that terminals come over.
     directory: PathBuf,
     containers: RefCell<HashMap<String, Rc<Container>>>,
+    /// Who is being created; the other end goes with the creation.
+    creating: RefCell<HashMap<String, watch::Receiver<()>>>,
     reaper: Reaper,
     publisher: Publisher,
     consoles: Cell<u32>,
@@ -47,6 +49,7 @@ impl Tasks {
             namespace: namespace.to_owned(),
             directory,
             containers: RefCell::default(),
+            creating: RefCell::default(),
             reaper,
             publisher,
             consoles: Cell::default(),
@@ -80,6 +83,16 @@ impl Tasks {
             .ok_or_else(|| Refusal::new(Code::NotFound, format!("container {id}: not found")))
     }
 
+    /// Until the container is there or isn't: containerd, when it gives a creation up, deletes what it may have made.
+    async fn creation_over(&self, id: &str) {
+        loop {
+            let Some(mut creating) = self.creating.borrow().get(id).cloned() else {
+                return;
+            };
+            let _ = creating.changed().await;
+        }
+    }
+
     fn changed(&self) {
         self.changes.set(self.changes.get() + 1);
     }
@@ -107,6 +120,9 @@ impl Service for Tasks {
     async fn call(&self, service: &str, method: &str, payload: &[u8]) -> Result<Vec<u8>, Refusal> {
         if !SERVICES.contains(&service) {
             return Err(Refusal::new(Code::Unimplemented, format!("service {service}")));
+        }
+        if method != "Create" {
+            self.creation_over(&read::<OfContainer>(payload)?.id).await;
         }
         Ok(match method {
             "State" => self.state(&read(payload)?)?.encode_to_vec(),

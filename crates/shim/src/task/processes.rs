@@ -60,12 +60,13 @@ impl Tasks {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
         process.lifecycle.borrow_mut().begin_start()?;
+        process.set_starting(true);
         let started = if process.exec_id.is_empty() {
             self.start_init(&container).await
         } else {
             self.start_exec(&container, &process).await
         };
-        match started {
+        let outcome = match started {
             Ok(pid) => {
                 let tell = process.lifecycle.borrow_mut().started(pid);
                 for tell in tell {
@@ -87,7 +88,9 @@ impl Tasks {
                 }
                 Err(refusal)
             }
-        }
+        };
+        process.set_starting(false);
+        outcome
     }
 
     async fn start_init(&self, container: &Container) -> Result<i32, Refusal> {
@@ -203,6 +206,7 @@ impl Tasks {
     pub(super) async fn delete(&self, request: &ProcessRequest) -> Result<DeleteResponse, Refusal> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
+        process.start_over().await;
         process.lifecycle.borrow().check_delete()?;
         process.finish_streams().await;
         if process.exec_id.is_empty() {

@@ -131,3 +131,35 @@ async fn killed_shim_is_noticed_and_its_pod_cleared_away() {
     .await;
     node.finish().await;
 }
+
+/// As when the agent is killed in between: containerd then deletes what it had asked for, which runc may be making still.
+#[tokio::test(flavor = "multi_thread")]
+async fn creation_that_was_given_up_leaves_no_process() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let sandbox = node.sandbox("given-up", true);
+    let sandbox_id = node.remote().run_pod_sandbox(sandbox.clone(), "").await.unwrap();
+    for milliseconds in (0..160).step_by(20) {
+        let name = format!("after-{milliseconds}");
+        let id = node
+            .remote()
+            .create_container(&sandbox_id, node.container(&name, "sleep 1000"), sandbox.clone())
+            .await
+            .unwrap();
+        let patience = Duration::from_millis(milliseconds);
+        let _ = tokio::time::timeout(patience, node.remote().start_container(&id)).await;
+    }
+    node.remote().stop_pod_sandbox(&sandbox_id).await.unwrap();
+    node.remote().remove_pod_sandbox(&sandbox_id).await.unwrap();
+    until("the pod's processes to end", async || {
+        node::processes_with("").iter().all(|(pid, _)| {
+            let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            !cgroups.contains(&node.cgroup)
+        })
+    })
+    .await;
+    node.finish().await;
+}
