@@ -25,6 +25,8 @@ const DEFINITIONS: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 const EXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.";
 const REGISTRATION: &str = "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.";
+/// The one kind that has to have metadata.
+const EVENT: &str = "io.k8s.api.core.v1.Event";
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// Names the types whose schemas a group-version publishes.
@@ -217,6 +219,9 @@ fn schemas(add_types: Add) -> Value {
             mark(schema, message);
         }
         let is_resource = message.is_kind && message.field("metadata").is_some() && !name.starts_with(META);
+        if message.is_kind && name != EVENT {
+            let_metadata_out(&mut schemas[&name]);
+        }
         if message.is_kind && !name.starts_with(META) {
             let own = json!([{"group": group, "version": version, "kind": kind}]);
             schemas[&name]["x-kubernetes-group-version-kind"] = own;
@@ -228,6 +233,16 @@ fn schemas(add_types: Add) -> Value {
     let mut schemas = Value::Object(schemas);
     wrap_references(&mut schemas);
     schemas
+}
+
+/// An object may come without metadata, though the Rust types always have it.
+fn let_metadata_out(schema: &mut Value) {
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.retain(|name| name != "metadata");
+        if required.is_empty() {
+            schema.as_object_mut().map(|schema| schema.remove("required"));
+        }
+    }
 }
 
 /// Group, version and kind of a definition such as `io.k8s.api.apps.v1.DaemonSet`.

@@ -374,6 +374,11 @@ mod tests {
             schemas["io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector"]["x-kubernetes-map-type"],
             "atomic"
         );
+        assert_eq!(schemas["io.k8s.api.core.v1.Pod"].get("required"), None);
+        assert_eq!(
+            schemas["io.k8s.api.core.v1.Event"]["required"],
+            json!(["involvedObject", "metadata"])
+        );
         let gvk = &schemas["io.k8s.api.core.v1.Pod"]["x-kubernetes-group-version-kind"];
         assert_eq!(*gvk, json!([{"group": "", "version": "v1", "kind": "Pod"}]));
     }
