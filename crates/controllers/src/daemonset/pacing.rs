@@ -107,6 +107,10 @@ impl DaemonSets {
         let waited = own.since.elapsed();
         if seen || waited > CATCH_UP_MAX {
             writes.remove(&set.key);
+            if seen {
+                // Whether or not each was seen to come: they are counted from here on.
+                self.expectations.created(&set.uid, usize::MAX);
+            }
             return None;
         }
         Some((waited / 4).clamp(BEHIND_RETRY_MIN, BEHIND_RETRY_MAX))
