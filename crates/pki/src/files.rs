@@ -13,16 +13,21 @@ pub enum Secrecy {
     Private,
 }
 
+/// The file's text.
+pub fn read(path: &Path) -> Result<String, PkiError> {
+    std::fs::read_to_string(path).map_err(|source| PkiError::File {
+        action: "read",
+        path: path.into(),
+        source,
+    })
+}
+
 /// The file's text, or `None` if there is no such file.
 pub fn read_optional(path: &Path) -> Result<Option<String>, PkiError> {
-    match std::fs::read_to_string(path) {
+    match read(path) {
         Ok(text) => Ok(Some(text)),
-        Err(source) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(PkiError::File {
-            action: "read",
-            path: path.into(),
-            source,
-        }),
+        Err(PkiError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,12 +1,12 @@
 //! What one side of a connection presents: a certificate and its key, given once or following their files, so that what
 //! was renewed on the disk is presented on the next connection.
+use crate::files::read;
 use crate::serving_files::Pair;
 use crate::{Leaf, PkiError};
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -143,14 +143,6 @@ fn certified(leaf: &Leaf) -> Result<CertifiedKey, String> {
     let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).map_err(|error| error.to_string())?;
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|error| error.to_string())
-}
-
-fn read(path: &Path) -> Result<String, PkiError> {
-    std::fs::read_to_string(path).map_err(|source| PkiError::File {
-        action: "read",
-        path: path.to_path_buf(),
-        source,
-    })
 }
 
 #[cfg(test)]

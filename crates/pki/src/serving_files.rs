@@ -1,8 +1,9 @@
 //! TLS settings of a server that follow its files: what was replaced on the disk is offered on the next connection.
+use crate::files::read;
 use crate::{PkiError, tls};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -97,18 +98,11 @@ fn load(pairs: &[Pair], client_cas: &[PathBuf]) -> Result<Arc<ServerConfig>, Pki
     tls::server_config(&read(&pair.certificate)?, &read(&pair.key)?, &authorities)
 }
 
-fn read(path: &Path) -> Result<String, PkiError> {
-    std::fs::read_to_string(path).map_err(|source| PkiError::File {
-        action: "read",
-        path: path.to_path_buf(),
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Authority, Identity, LeafRequest, Usage};
+    use std::path::Path;
 
     fn write_pair(authority: &Authority, directory: &Path, name: &str) -> Pair {
         let leaf = authority

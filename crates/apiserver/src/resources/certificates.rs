@@ -206,13 +206,7 @@ fn validate_conditions(new: &Value) -> Vec<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(causes: &[Cause]) -> Vec<String> {
-        causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect()
-    }
+    use crate::status::cause::shown;
 
     fn with(conditions: Value) -> Value {
         json!({"status": {"conditions": conditions}})

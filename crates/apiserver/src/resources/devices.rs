@@ -309,13 +309,7 @@ fn validate_slice_update(new: &Value, old: &Value) -> Vec<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(causes: &[Cause]) -> Vec<String> {
-        causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect()
-    }
+    use crate::status::cause::shown;
 
     #[test]
     fn a_claim_asks_for_one_device_of_a_class_unless_it_says_more() {

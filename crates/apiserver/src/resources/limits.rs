@@ -366,13 +366,7 @@ fn validate_quota_update(new: &Value, old: &Value) -> Vec<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(causes: &[Cause]) -> Vec<String> {
-        causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect()
-    }
+    use crate::status::cause::shown;
 
     #[test]
     fn the_bounds_of_a_range_must_not_contradict_each_other() {

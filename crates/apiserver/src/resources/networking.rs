@@ -476,13 +476,7 @@ fn validate_peer(peer: &Value, field: &str) -> Vec<Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(causes: &[Cause]) -> Vec<String> {
-        causes
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect()
-    }
+    use crate::status::cause::shown;
 
     #[test]
     fn ingresses_lead_somewhere() {

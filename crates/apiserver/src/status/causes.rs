@@ -38,6 +38,15 @@ impl Cause {
 pub mod cause {
     use super::{Cause, Value};
 
+    /// As tests name them: field and message.
+    #[cfg(test)]
+    pub fn shown(causes: &[Cause]) -> Vec<String> {
+        causes
+            .iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect()
+    }
+
     /// `Required value[: hint]`.
     pub fn required(field: &str, hint: &str) -> Cause {
         let message = if hint.is_empty() {

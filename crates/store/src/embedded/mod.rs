@@ -4,7 +4,7 @@
 //! The engine is redb: a copy-on-write B-tree with checksums in one file, in Rust, that does nothing at
 //! all when idle. This module adds revisions, history, watches, leases, group commit, and a journal that
 //! makes a commit durable with one write and one data sync. The way of a write: [`EmbeddedStore`] →
-//! `answers` → queue → `writer` → `batch` → `database` (→ `journal`) → `tail` → `watch`.
+//! `answers` → queue (a lone write: at once) → `writer` → `batch` → `database` (→ `journal`) → `tail` → `watch`.
 mod answers;
 mod batch;
 mod clock;
