@@ -113,7 +113,7 @@ async fn crashes_are_restarted_and_leftovers_cleaned_up() {
     let script = "echo -n DONE > /dev/termination-log; [ -e /dev/shm/again ] || exit 3";
     node.write_manifest("web.yaml", &manifest(script));
     agent
-        .until("a restart with last words", |status| {
+        .until("web-n1", "a restart with last words", |status| {
             let container = status.container_statuses.iter().flatten().next()?;
             let ended = container.last_state.as_ref()?.terminated.as_ref()?;
             let told = ended.exit_code == 3 && ended.message.as_deref() == Some("DONE");
@@ -159,7 +159,7 @@ async fn a59_a60_restarted_agent_shows_the_pod_ready_and_its_forgotten_init_cont
         let started = status.start_time.clone()?;
         (ready && status.phase.as_deref() == Some("Running")).then_some(started)
     };
-    let first_start = agent.until("a ready pod", is_ready).await;
+    let first_start = agent.until("web-n1", "a ready pod", is_ready).await;
     let container = node.one_running().await;
     agent.stop().await;
     let all = node.remote().list_containers(None).await.unwrap();
@@ -170,10 +170,10 @@ async fn a59_a60_restarted_agent_shows_the_pod_ready_and_its_forgotten_init_cont
     // Times are told in whole seconds.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let agent = node.agent().await;
-    let start = agent.until("a ready pod again", is_ready).await;
+    let start = agent.until("web-n1", "a ready pod again", is_ready).await;
     assert_ne!(start, first_start, "the start that this agent saw");
     let init = agent
-        .until("the init container's state", |status| {
+        .until("web-n1", "the init container's state", |status| {
             let init = status.init_container_statuses.as_ref()?.first()?;
             init.state.as_ref()?.terminated.clone()
         })

@@ -302,36 +302,30 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Waits until the only pod's status gives something.
-    pub async fn until<T>(&self, what: &str, check: impl Fn(&PodStatus) -> Option<T>) -> T {
+    /// Waits until the status of the pod of that name gives something.
+    pub async fn until<T>(&self, name: &str, what: &str, check: impl Fn(&PodStatus) -> Option<T>) -> T {
+        let status = || {
+            self.pods
+                .by_name("default", name)
+                .and_then(|record| record.pod.status.clone())
+        };
         let wait = async {
             loop {
-                let status = self
-                    .pods
-                    .list()
-                    .first()
-                    .and_then(|record| record.pod.status.clone());
-                if let Some(found) = status.as_ref().and_then(&check) {
+                if let Some(found) = status().as_ref().and_then(&check) {
                     return found;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         let found = tokio::time::timeout(PATIENCE, wait).await;
-        let status = self
-            .pods
-            .list()
-            .first()
-            .and_then(|record| record.pod.status.clone());
-        found.unwrap_or_else(|_| panic!("waited in vain for {what}: {status:#?}"))
+        found.unwrap_or_else(|_| panic!("waited in vain for {what} of {name}: {:#?}", status()))
     }
 
     pub async fn until_phase(&self, name: &str, phase: &str) {
-        self.until(phase, |status| {
+        self.until(name, phase, |status| {
             (status.phase.as_deref() == Some(phase)).then_some(())
         })
         .await;
-        assert!(self.pods.by_name("default", name).is_some());
     }
 
     /// As if the process ended: containers stay.
