@@ -179,7 +179,9 @@ impl ClientCertificate {
         let asking = Asking::new(&self.request(), None)?;
         let leaf = obtain(&self.client, asking, Signer::NodeClient, None).await?;
         let way = connect_as(&self.options.kubeconfig, &leaf.certificate, &leaf.key).await?;
-        self.adopt(&leaf, way)
+        self.save(&leaf)?;
+        self.adopt(&leaf, way);
+        Ok(())
     }
 
     /// The key is kept until there is a certificate for it: an agent that is restarted meanwhile asks no second time.
@@ -212,24 +214,28 @@ impl ClientCertificate {
             let _ = std::fs::remove_file(&key_file);
         }
         let leaf = obtained?;
+        // First of all: who finds the kubeconfig finds what it names.
+        self.save(&leaf)?;
         let written = with_certificate_file(&path, &self.files.current())?;
         write_private(&kubeconfig, orlop_api::wire::to_yaml(&written).as_bytes())?;
         let way = connect_as(&kubeconfig, &leaf.certificate, &leaf.key).await?;
-        self.adopt(&leaf, way)?;
+        self.adopt(&leaf, way);
         self.bootstrapping = false;
         Ok(())
     }
 
-    fn adopt(&mut self, leaf: &Leaf, way: Client) -> Result<(), CertificateError> {
-        let now = Timestamp::now();
-        let file = self.files.save(leaf, now)?;
-        self.ways.replace(way);
-        let validity = Validity::of_pem(&leaf.certificate);
-        self.in_use = validity.map(|validity| self.used(validity, Some(now)));
-        self.seen = look(&self.options);
-        let until = validity.map(|validity| validity.until.to_string());
+    fn save(&self, leaf: &Leaf) -> Result<(), CertificateError> {
+        let file = self.files.save(leaf, Timestamp::now())?;
+        let until = Validity::of_pem(&leaf.certificate).map(|validity| validity.until.to_string());
         tracing::info!(file = %file.display(), until, "the node agent has a new client certificate");
         Ok(())
+    }
+
+    fn adopt(&mut self, leaf: &Leaf, way: Client) {
+        self.ways.replace(way);
+        let validity = Validity::of_pem(&leaf.certificate);
+        self.in_use = validity.map(|validity| self.used(validity, Some(Timestamp::now())));
+        self.seen = look(&self.options);
     }
 
     fn request(&self) -> orlop_pki::LeafRequest {
