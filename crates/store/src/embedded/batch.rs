@@ -2,10 +2,11 @@
 //! Nothing of it is visible to anyone before its commit.
 use super::decide::{Decided, decide};
 use super::fault::Fault;
-use super::format::{self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State};
+use super::format::{self, Raw, Record, STATE_ROW, State};
 use super::journal::{Row, Rows, TableId};
 use super::read::{self, Tables};
-use super::versions::{self, Stored};
+use super::tree::Tree;
+use super::versions::{self, Replacing, Stored};
 use crate::{
     Event, EventKind, Keep, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest, Revision, StoreError, Txn,
     TxnResponse,
@@ -37,11 +38,7 @@ impl TxnResponse {
 }
 
 pub(super) struct Batch<'t> {
-    meta: Table<'t, &'static str, Raw>,
-    pub(super) keys: Table<'t, Raw, Raw>,
-    pub(super) log: Table<'t, Raw, Raw>,
-    leases: Table<'t, i64, u64>,
-    lease_keys: Table<'t, Raw, ()>,
+    pub(super) tree: Tree<'t>,
     /// The counters with everything in the batch applied.
     pub(super) state: State,
     before: State,
@@ -56,14 +53,10 @@ pub(super) struct Batch<'t> {
 
 impl<'t> Batch<'t> {
     pub(super) fn begin(txn: &'t WriteTransaction) -> Result<Self, Fault> {
-        let meta = txn.open_table(META)?;
-        let state = read::state_in(&meta)?;
+        let tree = Tree::open(txn)?;
+        let state = read::state_in(&tree.meta)?;
         Ok(Self {
-            meta,
-            keys: txn.open_table(KEYS)?,
-            log: txn.open_table(LOG)?,
-            leases: txn.open_table(LEASES)?,
-            lease_keys: txn.open_table(LEASE_KEYS)?,
+            tree,
             before: state.clone(),
             state,
             committed: Vec::new(),
@@ -79,7 +72,7 @@ impl<'t> Batch<'t> {
             return Ok((None, self.rows));
         }
         let state = self.state.encode();
-        let before = self.meta.insert(STATE_ROW, state.as_slice())?;
+        let before = self.tree.meta.insert(STATE_ROW, state.as_slice())?;
         let row = Row {
             table: TableId::Meta,
             key: STATE_ROW.as_bytes(),
@@ -92,8 +85,8 @@ impl<'t> Batch<'t> {
 
     fn tables(&self) -> Tables<'_, Table<'t, Raw, Raw>, Table<'t, Raw, Raw>> {
         Tables {
-            keys: &self.keys,
-            log: &self.log,
+            keys: &self.tree.keys,
+            log: &self.tree.log,
         }
     }
 
@@ -104,24 +97,24 @@ impl<'t> Batch<'t> {
 
     /// Takes a version of a key away.
     pub(super) fn remove_version(&mut self, row: &[u8]) -> Result<(), Fault> {
-        remove(&mut self.keys, &mut self.rows, TableId::Keys, row)?;
+        remove(&mut self.tree.keys, &mut self.rows, TableId::Keys, row)?;
         Ok(())
     }
 
     /// Writes an entry of the log anew.
     pub(super) fn log_anew(&mut self, position: &[u8], entry: &[u8]) -> Result<(), Fault> {
-        put(&mut self.log, &mut self.rows, TableId::Log, position, entry)
+        put(&mut self.tree.log, &mut self.rows, TableId::Log, position, entry)
     }
 
     /// Takes an entry of the log away.
     pub(super) fn remove_logged(&mut self, position: &[u8]) -> Result<(), Fault> {
-        remove(&mut self.log, &mut self.rows, TableId::Log, position)?;
+        remove(&mut self.tree.log, &mut self.rows, TableId::Log, position)?;
         Ok(())
     }
 
     /// Applies one transaction, which has passed validation. After `Refused` nothing of it is there.
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<TxnResponse, Fault> {
-        let decided = decide(&self.keys, txn)?;
+        let decided = decide(&self.tree.keys, txn)?;
         self.check(&decided)?;
         let revision = self.state.revision + 1;
         let mut answer = self.apply(decided, revision)?;
@@ -179,7 +172,7 @@ impl<'t> Batch<'t> {
                     if let Some(lease) = lease {
                         self.check_lease(*lease)?;
                     }
-                    if *keep != Keep::default() && read::current(&self.keys, key)?.is_none() {
+                    if *keep != Keep::default() && read::current(&self.tree.keys, key)?.is_none() {
                         return Err(StoreError::KeyNotFound(key.clone()).into());
                     }
                 }
@@ -194,7 +187,7 @@ impl<'t> Batch<'t> {
     }
 
     fn check_lease(&self, lease: LeaseId) -> Result<(), Fault> {
-        match self.leases.get(lease.0)? {
+        match self.tree.leases.get(lease.0)? {
             Some(_) => Ok(()),
             None => Err(StoreError::LeaseNotFound(lease.0).into()),
         }
@@ -208,7 +201,7 @@ impl<'t> Batch<'t> {
         keep: Keep,
         revision: u64,
     ) -> Result<Option<KeyValue>, Fault> {
-        let replaced = versions::newest(&self.keys, key)?;
+        let replaced = versions::newest(&self.tree.keys, key)?;
         let previous = replaced.as_ref().and_then(|version| version.alive(key));
         let lease = match &previous {
             Some(previous) if keep.lease => previous.lease,
@@ -261,34 +254,24 @@ impl<'t> Batch<'t> {
 
     /// Gives a key a new version; the one that it replaces moves into the log.
     fn change(&mut self, kind: EventKind, kv: KeyValue, replaced: Option<Stored>) -> Result<(), Fault> {
-        let revision = kv.mod_revision.0;
-        if let Some(replaced) = &replaced {
-            let row = format::versioned_key(&kv.key, replaced.mod_revision);
-            let removed = remove(&mut self.keys, &mut self.rows, TableId::Keys, &row)?;
-            self.state.record_bytes = self.state.record_bytes.saturating_sub(removed as u64);
-        }
-        let row = format::versioned_key(&kv.key, revision);
+        let index = u32::try_from(self.pending.len())
+            .map_err(|_| StoreError::Invalid("one transaction changes too many keys".to_owned()))?;
         let record = Record {
             kind,
             create_revision: kv.create_revision.0,
             version: kv.version,
             lease: kv.lease.map_or(0, |lease| lease.0),
             value: &kv.value,
+        };
+        let rows = Replacing::new(&kv.key, kv.mod_revision.0, index, &record, replaced.as_ref());
+        let Tree { keys, log, .. } = &mut self.tree;
+        if let Some(replaced) = &rows.replaced {
+            let removed = remove(keys, &mut self.rows, TableId::Keys, replaced)?;
+            self.state.record_bytes = self.state.record_bytes.saturating_sub(removed as u64);
         }
-        .encode(&row);
-        put(&mut self.keys, &mut self.rows, TableId::Keys, &row, &record)?;
-        let index = u32::try_from(self.pending.len())
-            .map_err(|_| StoreError::Invalid("one transaction changes too many keys".to_owned()))?;
-        let position = format::log_position(revision, index);
-        let entry = LogEntry {
-            kind,
-            previous: replaced.as_ref().map_or(0, |version| version.mod_revision),
-            key: &kv.key,
-            replaced: replaced.as_ref().map(Stored::record),
-        }
-        .encode(&position);
-        put(&mut self.log, &mut self.rows, TableId::Log, &position, &entry)?;
-        self.state.record_bytes += (row.len() + record.len() + position.len() + entry.len()) as u64;
+        put(keys, &mut self.rows, TableId::Keys, &rows.row, &rows.record)?;
+        put(log, &mut self.rows, TableId::Log, &rows.position, &rows.entry)?;
+        self.state.record_bytes += rows.bytes();
         let previous = replaced.and_then(|version| version.alive(&kv.key));
         self.pending.push(Event { kind, kv, previous });
         Ok(())
@@ -314,12 +297,12 @@ impl<'t> Batch<'t> {
         }
         if let Some(lease) = from {
             let row = format::lease_key(lease.0, key);
-            let before = self.lease_keys.remove(row.as_slice())?.map(|_| &[][..]);
+            let before = self.tree.lease_keys.remove(row.as_slice())?.map(|_| &[][..]);
             self.rows.push(lease_key_row(&row, None), before);
         }
         if let Some(lease) = to {
             let row = format::lease_key(lease.0, key);
-            let before = self.lease_keys.insert(row.as_slice(), ())?.map(|_| &[][..]);
+            let before = self.tree.lease_keys.insert(row.as_slice(), ())?.map(|_| &[][..]);
             self.rows.push(lease_key_row(&row, Some(&[])), before);
         }
         Ok(())
@@ -328,7 +311,7 @@ impl<'t> Batch<'t> {
     /// Makes a lease, under the id its owner has chosen or the next free one.
     pub(super) fn grant(&mut self, ttl_seconds: u64, chosen: Option<LeaseId>) -> Result<LeaseId, Fault> {
         let lease = match chosen {
-            Some(lease) if self.leases.get(lease.0)?.is_some() => {
+            Some(lease) if self.tree.leases.get(lease.0)?.is_some() => {
                 return Err(StoreError::LeaseExists(lease.0).into());
             }
             Some(lease) => {
@@ -337,12 +320,16 @@ impl<'t> Batch<'t> {
             }
             None => loop {
                 self.state.last_lease += 1;
-                if self.leases.get(self.state.last_lease)?.is_none() {
+                if self.tree.leases.get(self.state.last_lease)?.is_none() {
                     break self.state.last_lease;
                 }
             },
         };
-        let before = self.leases.insert(lease, ttl_seconds)?.map(|ttl| ttl.value());
+        let before = self
+            .tree
+            .leases
+            .insert(lease, ttl_seconds)?
+            .map(|ttl| ttl.value());
         self.note_lease(lease, Some(ttl_seconds), before);
         Ok(LeaseId(lease))
     }
@@ -360,10 +347,10 @@ impl<'t> Batch<'t> {
     /// Ends a lease; its keys go in one revision.
     pub(super) fn revoke(&mut self, lease: LeaseId) -> Result<(), Fault> {
         self.check_lease(lease)?;
-        let before = self.leases.remove(lease.0)?.map(|ttl| ttl.value());
+        let before = self.tree.leases.remove(lease.0)?.map(|ttl| ttl.value());
         self.note_lease(lease.0, None, before);
         self.touched = true;
-        let keys = read::lease_keys(&self.lease_keys, lease)?;
+        let keys = read::lease_keys(&self.tree.lease_keys, lease)?;
         let revision = self.state.revision + 1;
         for key in keys {
             self.delete(&key, None, revision)?;

@@ -23,7 +23,7 @@ impl Batch<'_> {
         let mut done = true;
         let behind = format::log_position(oldest + 1, 0);
         let mut freed = 0;
-        for entry in self.log.range(..behind.as_slice())? {
+        for entry in self.tree.log.range(..behind.as_slice())? {
             let (position, row) = entry?;
             let below = format::log_revision(position.value())? < oldest;
             if below && positions.len() == entries_max {
@@ -52,7 +52,7 @@ impl Batch<'_> {
             let first = format::versioned_key(key, 0);
             let last = format::versioned_key(key, oldest);
             let mut newer_seen = false;
-            for version in self.keys.range(first.as_slice()..=last.as_slice())?.rev() {
+            for version in self.tree.keys.range(first.as_slice()..=last.as_slice())?.rev() {
                 let (row, record) = version?;
                 let (_, revision) = format::split_version(row.value())?;
                 let stays = !newer_seen && (revision == oldest || !Record::is_deletion(record.value()));

@@ -29,6 +29,7 @@ mod read;
 mod snapshot;
 mod stats;
 mod tail;
+mod tree;
 mod versions;
 mod watch;
 mod writer;

@@ -85,6 +85,51 @@ impl From<&KeyValue> for Stored {
     }
 }
 
+/// The rows of a change that gives a key a version: the record goes into `keys`, and the version that it replaces
+/// from there into the log.
+pub(super) struct Replacing {
+    /// Of `keys`: the row that goes.
+    pub replaced: Option<Vec<u8>>,
+    /// Of `keys`: the row that comes,
+    pub row: Vec<u8>,
+    pub record: Vec<u8>,
+    /// and of `log`.
+    pub position: Vec<u8>,
+    pub entry: Vec<u8>,
+}
+
+impl Replacing {
+    /// The change number `index` of `revision`.
+    pub(super) fn new(
+        key: &[u8],
+        revision: u64,
+        index: u32,
+        record: &Record<'_>,
+        replaced: Option<&Stored>,
+    ) -> Self {
+        let row = format::versioned_key(key, revision);
+        let position = format::log_position(revision, index);
+        let entry = LogEntry {
+            kind: record.kind,
+            previous: replaced.map_or(0, |version| version.mod_revision),
+            key,
+            replaced: replaced.map(Stored::record),
+        };
+        Self {
+            replaced: replaced.map(|version| format::versioned_key(key, version.mod_revision)),
+            record: record.encode(&row),
+            row,
+            entry: entry.encode(&position),
+            position,
+        }
+    }
+
+    /// Bytes of the rows that come.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.row.len() + self.record.len() + self.position.len() + self.entry.len()) as u64
+    }
+}
+
 /// A row of `keys`: what names it, and the record.
 type RowGuard<'k> = (AccessGuard<'k, Raw>, AccessGuard<'k, Raw>);
 

@@ -1,8 +1,8 @@
 //! Giving the tree what it lacks.
 use super::{Before, Found, Row, Scan, TableId};
 use crate::embedded::fault::Fault;
-use crate::embedded::format::{KEYS, LEASE_KEYS, LEASES, LOG, META};
-use redb::{Table, WriteTransaction};
+use crate::embedded::tree::Tree;
+use redb::WriteTransaction;
 
 /// Writes all rows of a sound journal into the tree; answers of how many batches. Rows that are there
 /// already are written once more.
@@ -18,7 +18,7 @@ pub(in crate::embedded) fn replay(scan: &Scan<'_>, txn: &WriteTransaction) -> Re
             return Err(unreadable());
         }
         for row in rows {
-            tree.write(row)?;
+            write(&mut tree, row)?;
         }
         batches += u64::from(!record.is_mark());
     }
@@ -28,68 +28,51 @@ pub(in crate::embedded) fn replay(scan: &Scan<'_>, txn: &WriteTransaction) -> Re
 /// Takes a batch back that the journal did not get.
 pub(in crate::embedded) fn take_back(before: &Before, txn: &WriteTransaction) -> Result<(), Fault> {
     let mut tree = Tree::open(txn)?;
-    before.rows().into_iter().try_for_each(|row| tree.write(row))
+    before
+        .rows()
+        .into_iter()
+        .try_for_each(|row| write(&mut tree, row))
 }
 
 fn unreadable() -> Fault {
     Fault::Rotten("its journal is rotten".to_owned())
 }
 
-struct Tree<'t> {
-    meta: Table<'t, &'static str, &'static [u8]>,
-    keys: Table<'t, &'static [u8], &'static [u8]>,
-    log: Table<'t, &'static [u8], &'static [u8]>,
-    leases: Table<'t, i64, u64>,
-    lease_keys: Table<'t, &'static [u8], ()>,
-}
-
-impl<'t> Tree<'t> {
-    fn open(txn: &'t WriteTransaction) -> Result<Self, Fault> {
-        Ok(Self {
-            meta: txn.open_table(META)?,
-            keys: txn.open_table(KEYS)?,
-            log: txn.open_table(LOG)?,
-            leases: txn.open_table(LEASES)?,
-            lease_keys: txn.open_table(LEASE_KEYS)?,
-        })
-    }
-
-    fn write(&mut self, row: Row<'_>) -> Result<(), Fault> {
-        let Row { table, key, value } = row;
-        match (table, value) {
-            (TableId::Meta, Some(value)) => {
-                self.meta.insert(name(key)?, value)?;
-            }
-            (TableId::Meta, None) => {
-                self.meta.remove(name(key)?)?;
-            }
-            (TableId::Keys, Some(value)) => {
-                self.keys.insert(key, value)?;
-            }
-            (TableId::Keys, None) => {
-                self.keys.remove(key)?;
-            }
-            (TableId::Log, Some(value)) => {
-                self.log.insert(key, value)?;
-            }
-            (TableId::Log, None) => {
-                self.log.remove(key)?;
-            }
-            (TableId::Leases, Some(value)) => {
-                self.leases.insert(number(key)?, number(value)? as u64)?;
-            }
-            (TableId::Leases, None) => {
-                self.leases.remove(number(key)?)?;
-            }
-            (TableId::LeaseKeys, Some(_)) => {
-                self.lease_keys.insert(key, ())?;
-            }
-            (TableId::LeaseKeys, None) => {
-                self.lease_keys.remove(key)?;
-            }
+fn write(tree: &mut Tree<'_>, row: Row<'_>) -> Result<(), Fault> {
+    let Row { table, key, value } = row;
+    match (table, value) {
+        (TableId::Meta, Some(value)) => {
+            tree.meta.insert(name(key)?, value)?;
         }
-        Ok(())
+        (TableId::Meta, None) => {
+            tree.meta.remove(name(key)?)?;
+        }
+        (TableId::Keys, Some(value)) => {
+            tree.keys.insert(key, value)?;
+        }
+        (TableId::Keys, None) => {
+            tree.keys.remove(key)?;
+        }
+        (TableId::Log, Some(value)) => {
+            tree.log.insert(key, value)?;
+        }
+        (TableId::Log, None) => {
+            tree.log.remove(key)?;
+        }
+        (TableId::Leases, Some(value)) => {
+            tree.leases.insert(number(key)?, number(value)? as u64)?;
+        }
+        (TableId::Leases, None) => {
+            tree.leases.remove(number(key)?)?;
+        }
+        (TableId::LeaseKeys, Some(_)) => {
+            tree.lease_keys.insert(key, ())?;
+        }
+        (TableId::LeaseKeys, None) => {
+            tree.lease_keys.remove(key)?;
+        }
     }
+    Ok(())
 }
 
 fn name(key: &[u8]) -> Result<&str, Fault> {

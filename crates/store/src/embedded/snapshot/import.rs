@@ -2,17 +2,16 @@
 use super::super::database::Db;
 use super::super::disk::FileDisk;
 use super::super::fault::Fault;
-use super::super::format::{
-    self, KEYS, LEASE_KEYS, LEASES, LOG, LogEntry, META, Raw, Record, STATE_ROW, State,
-};
-use super::super::versions::{self, Stored};
+use super::super::format::{self, Record, STATE_ROW, State};
+use super::super::tree::Tree;
+use super::super::versions::{self, Replacing};
 use super::super::{DATABASE_FILE, Options};
 use crate::snapshot::records::{self, RevisionKey, StoredKeyValue, StoredLease};
 use crate::snapshot::{SnapshotError, check};
 use crate::{EventKind, Revision, StoreError};
 use orlop_bolt::{BoltFile, ReadError};
 use prost::Message;
-use redb::{Table, WriteTransaction};
+use redb::WriteTransaction;
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -126,11 +125,7 @@ impl From<ReadError> for ImportError {
 }
 
 struct Import<'t> {
-    meta: Table<'t, &'static str, Raw>,
-    keys: Table<'t, Raw, Raw>,
-    log: Table<'t, Raw, Raw>,
-    leases: Table<'t, i64, u64>,
-    lease_keys: Table<'t, Raw, ()>,
+    tree: Tree<'t>,
     known_leases: HashSet<i64>,
     state: State,
 }
@@ -138,11 +133,7 @@ struct Import<'t> {
 impl<'t> Import<'t> {
     fn begin(txn: &'t WriteTransaction) -> Result<Self, Fault> {
         Ok(Self {
-            meta: txn.open_table(META)?,
-            keys: txn.open_table(KEYS)?,
-            log: txn.open_table(LOG)?,
-            leases: txn.open_table(LEASES)?,
-            lease_keys: txn.open_table(LEASE_KEYS)?,
+            tree: Tree::open(txn)?,
             known_leases: HashSet::new(),
             state: State::empty(),
         })
@@ -181,14 +172,16 @@ impl<'t> Import<'t> {
         }
         // What was compacted last may have been the end of history.
         self.state.revision = self.state.revision.max(self.state.compacted);
-        self.meta
+        self.tree
+            .meta
             .insert(STATE_ROW, self.state.encode().as_slice())
             .map_err(|error| fault(error.into()))?;
         Ok((self.state, self.known_leases.len() as u64))
     }
 
     fn lease(&mut self, lease: &StoredLease) -> Result<(), Fault> {
-        self.leases
+        self.tree
+            .leases
             .insert(lease.id, u64::try_from(lease.ttl_seconds).unwrap_or(1).max(1))?;
         if lease.id < CHOSEN_LEASES {
             self.state.last_lease = self.state.last_lease.max(lease.id);
@@ -204,7 +197,7 @@ impl<'t> Import<'t> {
         } else {
             EventKind::Put
         };
-        let replaced = versions::newest(&self.keys, &kv.key)?;
+        let replaced = versions::newest(&self.tree.keys, &kv.key)?;
         let previous = replaced.as_ref().filter(|version| version.kind == EventKind::Put);
         match (previous, kind) {
             (None, EventKind::Put) => self.state.keys += 1,
@@ -212,40 +205,36 @@ impl<'t> Import<'t> {
             (Some(_), EventKind::Put) | (None, EventKind::Delete) => {}
         }
         if let Some(before) = previous.filter(|version| version.lease != 0) {
-            self.lease_keys
+            self.tree
+                .lease_keys
                 .remove(format::lease_key(before.lease, &kv.key).as_slice())?;
         }
         if self.known_leases.contains(&kv.lease) {
-            self.lease_keys
+            self.tree
+                .lease_keys
                 .insert(format::lease_key(kv.lease, &kv.key).as_slice(), ())?;
         }
-        if let Some(replaced) = &replaced {
-            let row = format::versioned_key(&kv.key, replaced.mod_revision);
-            let removed = self.keys.remove(row.as_slice())?;
-            let removed = removed.map_or(0, |record| row.len() + record.value().len());
-            self.state.record_bytes -= removed as u64;
-        }
-        let row = format::versioned_key(&kv.key, at.revision);
         let record = Record {
             kind,
             create_revision: kv.create_revision as u64,
             version: kv.version as u64,
             lease: kv.lease,
             value: &kv.value,
-        }
-        .encode(&row);
-        self.keys.insert(row.as_slice(), record.as_slice())?;
+        };
         let index = u32::try_from(at.index).unwrap_or(u32::MAX);
-        let position = format::log_position(at.revision, index);
-        let entry = LogEntry {
-            kind,
-            previous: replaced.as_ref().map_or(0, |version| version.mod_revision),
-            key: &kv.key,
-            replaced: replaced.as_ref().map(Stored::record),
+        let rows = Replacing::new(&kv.key, at.revision, index, &record, replaced.as_ref());
+        if let Some(row) = &rows.replaced {
+            let removed = self.tree.keys.remove(row.as_slice())?;
+            let removed = removed.map_or(0, |record| row.len() + record.value().len());
+            self.state.record_bytes -= removed as u64;
         }
-        .encode(&position);
-        self.log.insert(position.as_slice(), entry.as_slice())?;
-        self.state.record_bytes += (row.len() + record.len() + position.len() + entry.len()) as u64;
+        self.tree
+            .keys
+            .insert(rows.row.as_slice(), rows.record.as_slice())?;
+        self.tree
+            .log
+            .insert(rows.position.as_slice(), rows.entry.as_slice())?;
+        self.state.record_bytes += rows.bytes();
         self.state.revision = self.state.revision.max(at.revision);
         Ok(())
     }

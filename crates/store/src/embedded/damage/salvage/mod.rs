@@ -14,10 +14,11 @@ use crate::embedded::database::Db;
 use crate::embedded::disk::{Disk, Part};
 use crate::embedded::fault::{self, Fault};
 use crate::embedded::format::{
-    self, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASE_KEYS, LEASES,
-    LOG, LogEntry, META, Record, STATE_ROW, State,
+    self, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASES, LOG, LogEntry,
+    META, Record, STATE_ROW, State,
 };
 use crate::embedded::journal::Sides;
+use crate::embedded::tree::Tree;
 use crate::{EventKind, Key, StoreError};
 use redb::TableHandle;
 use std::collections::{BTreeMap, HashMap};
@@ -163,12 +164,9 @@ impl Salvage {
             ..State::empty()
         };
         {
-            let mut meta = txn.open_table(META)?;
-            let mut keys = txn.open_table(KEYS)?;
-            let mut leases = txn.open_table(LEASES)?;
-            let mut lease_keys = txn.open_table(LEASE_KEYS)?;
+            let mut tree = Tree::open(&txn)?;
             for (lease, ttl_seconds) in &self.leases {
-                leases.insert(lease, ttl_seconds)?;
+                tree.leases.insert(lease, ttl_seconds)?;
                 state.last_lease = state.last_lease.max(*lease);
             }
             for (row, bytes) in &self.rows {
@@ -176,17 +174,18 @@ impl Salvage {
                 if record.lease != 0 {
                     match key_of(row).filter(|_| self.leases.contains_key(&record.lease)) {
                         Some(key) => {
-                            lease_keys.insert(format::lease_key(record.lease, &key).as_slice(), ())?;
+                            tree.lease_keys
+                                .insert(format::lease_key(record.lease, &key).as_slice(), ())?;
                         }
                         None => record.lease = 0,
                     }
                 }
                 let bytes = record.encode(row);
-                keys.insert(row.as_slice(), bytes.as_slice())?;
+                tree.keys.insert(row.as_slice(), bytes.as_slice())?;
                 state.keys += 1;
                 state.record_bytes += (row.len() + bytes.len()) as u64;
             }
-            meta.insert(STATE_ROW, state.encode().as_slice())?;
+            tree.meta.insert(STATE_ROW, state.encode().as_slice())?;
         }
         txn.commit()?;
         Ok(())
