@@ -3,6 +3,9 @@
 //! An identical event within six minutes becomes a series: the second occurrence is written at
 //! once, later ones only when the series was last written six minutes ago.
 
+use std::collections::VecDeque;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -11,12 +14,17 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::recent::Recent;
 use super::{EventType, QUEUE_MAX, event_name, namespace_of};
 
 /// How long a series stays open after its last occurrence, and the least time between its writes.
 const SERIES_SECONDS: i64 = 360;
+/// After so long without another occurrence they are written.
+const CALM: Duration = Duration::from_millis(200);
+/// An occurrence is not held back for longer.
+const HELD_MAX: Duration = Duration::from_secs(2);
 /// Remembered series.
 const REMEMBERED_MAX: usize = 1024;
 /// Longest note, in bytes; longer ones are cut and end in ` ...`.
@@ -109,6 +117,24 @@ fn cut(note: &str) -> String {
     format!("{}{END}", &note[..end])
 }
 
+/// Takes what is to be told, until nothing more has come for a while: in a burst of work its own writes come first.
+/// Whether there will be more.
+async fn hold(actions: &mut mpsc::Receiver<Action>, held: &mut VecDeque<Action>) -> bool {
+    let Some(first) = actions.recv().await else {
+        return false;
+    };
+    held.push_back(first);
+    let latest = Instant::now() + HELD_MAX;
+    while held.len() < QUEUE_MAX {
+        let calm = latest.min(Instant::now() + CALM);
+        match timeout_at(calm, actions.recv()).await {
+            Ok(Some(action)) => held.push_back(action),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    true
+}
+
 async fn run(
     client: kube::Client,
     controller: String,
@@ -116,7 +142,12 @@ async fn run(
     mut actions: mpsc::Receiver<Action>,
 ) {
     let mut open: Recent<Key, Option<Series>> = Recent::new(REMEMBERED_MAX);
-    while let Some(action) = actions.recv().await {
+    let mut held = VecDeque::new();
+    loop {
+        if held.is_empty() && !hold(&mut actions, &mut held).await {
+            return;
+        }
+        let Some(action) = held.pop_front() else { continue };
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace_of(&action.regarding));
         let slot = open.entry(action.key.clone(), || None);
         let result = match slot {
@@ -189,5 +220,40 @@ mod tests {
             "{}",
             long.len()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_told_when_it_is_over_or_after_two_seconds() {
+        let action = || Action {
+            key: Key {
+                uid: None,
+                name: None,
+                namespace: None,
+                event_type: EventType::Normal,
+                reason: "Scheduled",
+                action: "Binding",
+                note: String::new(),
+            },
+            regarding: ObjectReference::default(),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let (sender, mut actions) = mpsc::channel(QUEUE_MAX);
+        let send = |count: usize| {
+            let sender = sender.clone();
+            async move {
+                for _ in 0..count {
+                    sender.send(action()).await.unwrap();
+                    tokio::time::sleep(CALM / 2).await;
+                }
+            }
+        };
+        for (sent, told) in [(3, 3..=3), (40, 19..=22)] {
+            let mut held = VecDeque::new();
+            tokio::join!(send(sent), async {
+                assert!(hold(&mut actions, &mut held).await);
+                assert!(told.contains(&held.len()), "{} of {sent}", held.len());
+            });
+            while actions.try_recv().is_ok() {}
+        }
     }
 }
