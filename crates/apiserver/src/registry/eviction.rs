@@ -47,17 +47,45 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
     let ungoverned = matches!(phase, "Pending" | "Succeeded" | "Failed")
         || !pod["metadata"]["deletionTimestamp"].is_null();
     if !ungoverned {
-        take_budget(call, &pod, deletion.dry_run).await?;
+        let leave = take_budget(call, &pod, deletion.dry_run).await?;
         if !deletion.dry_run {
-            mark_target(call, name).await?;
+            mark_target(call, name, leave).await?;
         }
     }
     delete::delete_object(call, name, &deletion, Admission::Passed).await?;
     Ok(binding::created())
 }
 
-/// Uses up one allowed disruption of the pod's budget, if it has one.
-async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
+/// Why a pod may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// No budget is about it, or one disruption of it was used up.
+    Granted,
+    /// It isn't healthy, and so no disruption.
+    Unhealthy,
+}
+
+/// Whether a pod that isn't ready may go without using up a disruption: if its budget says so, or has enough others.
+fn is_no_disruption(budget: &Value, pod: &Value) -> bool {
+    if is_ready(pod) {
+        return false;
+    }
+    let number = |field: &str| budget["status"][field].as_i64().unwrap_or_default();
+    let desired = number("desiredHealthy");
+    budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+        || (desired > 0 && number("currentHealthy") >= desired)
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// Uses up one allowed disruption of the pod's budget, if it has one that guards it.
+async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<Leave, ApiError> {
     let budgets =
         resources::find("policy", "v1", "poddisruptionbudgets").ok_or_else(ApiError::no_such_resource)?;
     let storage = call
@@ -73,7 +101,8 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), ApiE
         .filter(|budget| selects(budget, pod))
         .collect();
     let budget = match governing.as_slice() {
-        [] => return Ok(()),
+        [] => return Ok(Leave::Granted),
+        [budget] if is_no_disruption(budget, pod) => return Ok(Leave::Unhealthy),
         [budget] => budget,
         _ => {
             return Err(ApiError::untyped(
@@ -117,7 +146,7 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), ApiE
         Ok(new)
     })
     .await?;
-    Ok(())
+    Ok(Leave::Granted)
 }
 
 fn blocked(cause: String) -> ApiError {
@@ -134,7 +163,7 @@ fn selects(budget: &Value, pod: &Value) -> bool {
     LabelSelector::from_meta(&selector).is_ok_and(|s| s.matches(&labels))
 }
 
-async fn mark_target(call: &Call, name: &str) -> Result<(), ApiError> {
+async fn mark_target(call: &Call, name: &str, leave: Leave) -> Result<(), ApiError> {
     let now = identity::now();
     Change {
         call,
@@ -146,6 +175,14 @@ async fn mark_target(call: &Call, name: &str) -> Result<(), ApiError> {
         admission: Admission::Passed,
     }
     .apply(|old| {
+        if leave == Leave::Unhealthy && is_ready(old) {
+            return Err(ApiError::conflict(
+                "",
+                "pods",
+                name,
+                "it has become ready meanwhile; please try again",
+            ));
+        }
         let mut pod = old.clone();
         let target = json!({
             "type": "DisruptionTarget",
@@ -160,4 +197,29 @@ async fn mark_target(call: &Call, name: &str) -> Result<(), ApiError> {
     })
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unhealthy_pod_is_no_disruption_where_enough_are_healthy_or_the_budget_says_so() {
+        let budget = |policy: &str, healthy: i64, desired: i64| {
+            json!({"spec": {"unhealthyPodEvictionPolicy": policy},
+                "status": {"currentHealthy": healthy, "desiredHealthy": desired}})
+        };
+        let pod = |ready: &str| json!({"status": {"conditions": [{"type": "Ready", "status": ready}]}});
+        for (policy, healthy, desired, ready, want) in [
+            ("IfHealthyBudget", 1, 1, "False", true),
+            ("IfHealthyBudget", 0, 1, "False", false),
+            ("IfHealthyBudget", 0, 0, "False", false),
+            ("IfHealthyBudget", 2, 1, "True", false),
+            ("AlwaysAllow", 0, 1, "False", true),
+            ("AlwaysAllow", 0, 1, "True", false),
+        ] {
+            let found = is_no_disruption(&budget(policy, healthy, desired), &pod(ready));
+            assert_eq!(found, want, "{policy} {healthy} of {desired}, ready {ready}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, DeleteParams, EvictParams, PostParams};
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams};
 use orlop_controllers::ClusterRange;
 use serde_json::{Value, json};
 
@@ -177,4 +177,96 @@ async fn every_node_gets_a_range_of_its_own_and_a_range_that_is_free_again_is_gi
     cluster.add_node("e", json!({})).await;
     let given = eventually("the range that is free again", || range("e")).await;
     assert_eq!(Some(given), freed);
+}
+
+#[tokio::test]
+async fn a_taint_that_is_taken_back_in_time_evicts_nobody() {
+    let cluster = Cluster::start().await;
+    for node in ["n1", "n2"] {
+        cluster.add_node(node, json!({"for": "pods"})).await;
+    }
+    // Scheduled one after the other: to the emptiest node.
+    let patient =
+        json!([{"key": "team", "effect": "NoExecute", "operator": "Exists", "tolerationSeconds": 1}]);
+    let mut nodes = Vec::new();
+    for name in ["stays", "goes"] {
+        create_pod(&cluster, name, patient.clone()).await;
+        let node = eventually("a node", || async {
+            let pod = cluster.pods().get(name).await.unwrap();
+            orlop_api::pod::is_ready(&pod).then(|| pod.spec.unwrap().node_name.unwrap())
+        })
+        .await;
+        cluster
+            .patch_node(&node, json!({"spec": {"unschedulable": true}}))
+            .await;
+        nodes.push(node);
+    }
+    let taint = json!({"spec": {"taints": [{"key": "team", "effect": "NoExecute"}]}});
+    for node in &nodes {
+        cluster.patch_node(node, taint.clone()).await;
+    }
+    cluster
+        .patch_node(&nodes[0], json!({"spec": {"taints": null}}))
+        .await;
+    eventually("eviction", || async {
+        cluster
+            .pods()
+            .get_opt("goes")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    let stays = cluster.pods().get("stays").await.unwrap();
+    assert!(stays.metadata.deletion_timestamp.is_none());
+}
+
+#[tokio::test]
+async fn pods_that_are_not_healthy_are_evicted_as_their_budget_says() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("n1", json!({})).await;
+    let labels = json!({"app": "web"});
+    for (name, image) in [("well", "img:1"), ("ill", "broken"), ("too", "broken")] {
+        let pod = json!({"metadata": {"name": name, "labels": labels},
+            "spec": {"containers": [{"name": "c", "image": image}]}});
+        let pod = serde_json::from_value(pod).unwrap();
+        cluster.pods().create(&PostParams::default(), &pod).await.unwrap();
+        eventually("a running pod", || async {
+            let pod = cluster.pods().get(name).await.unwrap();
+            (orlop_api::pod::phase(&pod) == "Running").then_some(())
+        })
+        .await;
+    }
+    let budgets: Api<PodDisruptionBudget> = Api::namespaced(cluster.client.clone(), "default");
+    let budget =
+        json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 2, "selector": {"matchLabels": labels}}});
+    budgets
+        .create(&PostParams::default(), &serde_json::from_value(budget).unwrap())
+        .await
+        .unwrap();
+    let healthy = |desired: i32| {
+        let budgets = budgets.clone();
+        async move {
+            let budget = budgets.get("b").await.unwrap();
+            let status = budget.status?;
+            let seen = status.observed_generation == budget.metadata.generation;
+            (seen && status.desired_healthy == Some(desired) && status.current_healthy == Some(1))
+                .then_some(())
+        }
+    };
+    eventually("the budget's sums", || healthy(2)).await;
+    let evict = EvictParams::default();
+    let refused = cluster.pods().evict("ill", &evict).await.err().unwrap();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 429));
+    let params = PatchParams::default();
+    let always = Patch::Merge(json!({"spec": {"unhealthyPodEvictionPolicy": "AlwaysAllow"}}));
+    budgets.patch("b", &params, &always).await.unwrap();
+    cluster.pods().evict("ill", &evict).await.unwrap();
+    let enough = json!({"spec": {"unhealthyPodEvictionPolicy": "IfHealthyBudget", "minAvailable": 1}});
+    budgets.patch("b", &params, &Patch::Merge(enough)).await.unwrap();
+    eventually("the budget's sums", || healthy(1)).await;
+    cluster.pods().evict("too", &evict).await.unwrap();
+    let refused = cluster.pods().evict("well", &evict).await.err().unwrap();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 429));
 }
