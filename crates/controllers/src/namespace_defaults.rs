@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::api_error;
 use crate::cache::{Cache, DEFAULT_ACCOUNT, NamespaceView, ROOT_CA, RootCaView, ServiceAccountView};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 const DESCRIPTION: (&str, &str) = (
     "kubernetes.io/description",
@@ -67,16 +67,17 @@ impl NamespaceDefaults {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "namespace_defaults",
-            self.queue.clone(),
-            move |name: Arc<str>| {
-                let this = this.clone();
-                async move { this.sync(&name).await }
-            },
+        Workers {
+            name: "namespace_defaults",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, name| async move { this.sync(&name).await },
             |_| false,
-        ));
+        );
     }
 
     async fn sync(&self, name: &Arc<str>) -> Result<(), kube::Error> {

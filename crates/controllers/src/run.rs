@@ -1,21 +1,16 @@
 //! Wires the controllers to one cache and runs them until shutdown.
 
-use std::fmt::Debug;
-use std::future::Future;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use orlop_client::informer::{Informer, Projection};
-use orlop_client::workqueue::WorkQueue;
 use orlop_metrics::PartMetrics;
 use orlop_pki::Authority;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api_error;
 use crate::bootstrap_tokens::BootstrapTokens;
 use crate::cache::{Cache, ReplicaSetView, ReplicationControllerView};
 use crate::certificates::Certificates;
@@ -39,7 +34,6 @@ use crate::storage_protection::StorageProtection;
 use crate::taint_eviction::TaintEviction;
 use crate::ttl_after_finished::TtlAfterFinished;
 use crate::volume_binding::VolumeBinding;
-use crate::workers::work_off;
 
 /// What the controllers have to be told.
 #[derive(Debug, Clone, Default)]
@@ -179,22 +173,4 @@ where
 {
     let (informer, api) = (informer.clone(), Api::all(client.clone()));
     tasks.spawn(async move { informer.run(api, watcher::Config::default()).await });
-}
-
-/// Starts a worker that lets `this` look at each key of `queue`. A conflict needs no word: somebody else changed the
-/// object, and its next version says how.
-pub(crate) fn look_at_each<C, K, F>(
-    name: &'static str,
-    this: &Arc<C>,
-    queue: &Arc<WorkQueue<K>>,
-    look: impl Fn(Arc<C>, K) -> F + Send + 'static,
-    tasks: &mut JoinSet<()>,
-) where
-    C: Send + Sync + 'static,
-    K: Hash + Eq + Clone + Debug + Send + 'static,
-    F: Future<Output = Result<(), kube::Error>> + Send + 'static,
-{
-    let this = this.clone();
-    let work = move |key| look(this.clone(), key);
-    tasks.spawn(work_off(name, queue.clone(), work, api_error::is_conflict));
 }

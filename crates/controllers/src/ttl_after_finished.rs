@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::api_error;
 use crate::cache::{Cache, JobView};
 use crate::owned::status::metadata_api;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// The controller.
 pub struct TtlAfterFinished {
@@ -54,16 +54,17 @@ impl TtlAfterFinished {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "ttl-after-finished",
-            self.queue.clone(),
-            move |key: ObjectKey| {
-                let this = this.clone();
-                async move { this.delete_if_due(&key).await }
-            },
+        Workers {
+            name: "ttl-after-finished",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, key| async move { this.delete_if_due(&key).await },
             api_error::is_conflict,
-        ));
+        );
     }
 
     async fn delete_if_due(&self, key: &ObjectKey) -> Result<(), kube::Error> {

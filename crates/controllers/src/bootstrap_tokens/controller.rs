@@ -16,7 +16,7 @@ use super::plan;
 use crate::api_error;
 use crate::cache::{CLUSTER_INFO, Cache};
 use crate::owned::status::at_version;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// What there is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,21 +54,22 @@ impl BootstrapTokens {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "bootstrap-tokens",
-            self.queue.clone(),
-            move |task: Task| {
-                let this = this.clone();
-                async move {
-                    match task {
-                        Task::Token(key) => this.delete_if_ended(&key).await,
-                        Task::Sign => this.sign().await,
-                    }
+        Workers {
+            name: "bootstrap-tokens",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, task| async move {
+                match task {
+                    Task::Token(key) => this.delete_if_ended(&key).await,
+                    Task::Sign => this.sign().await,
                 }
             },
             api_error::is_conflict,
-        ));
+        );
     }
 
     async fn delete_if_ended(&self, key: &ObjectKey) -> Result<(), kube::Error> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::ContainerStatus;
 
@@ -156,11 +156,11 @@ pub struct JobPod {
     pub index_failures: i32,
     /// How often its index failed before in ways that the failure policy ignores.
     pub index_ignored_failures: i32,
-    /// metadata.deletionTimestamp.
+    /// When it was deleted: metadata.deletionTimestamp is when it has to be gone.
     pub deleted_at: Option<Timestamp>,
     /// How often its containers restarted in all.
     pub restarts: i32,
-    /// When the last of its containers ended.
+    /// When the last of its containers ended, or else when it ceased to be ready.
     pub finished_at: Option<Timestamp>,
     /// How its containers ended, those that did.
     pub exits: Box<[ContainerExit]>,
@@ -207,7 +207,10 @@ impl JobPod {
             index: annotation(COMPLETION_INDEX).and_then(|text| text.parse().ok()),
             index_failures: count(INDEX_FAILURES),
             index_ignored_failures: count(INDEX_IGNORED_FAILURES),
-            deleted_at: metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            deleted_at: metadata.deletion_timestamp.as_ref().and_then(|time| {
+                let grace = metadata.deletion_grace_period_seconds.unwrap_or(0);
+                time.0.checked_sub(SignedDuration::from_secs(grace)).ok()
+            }),
             restarts: status
                 .container_statuses
                 .iter()
@@ -215,7 +218,11 @@ impl JobPod {
                 .flatten()
                 .map(|status| status.restart_count)
                 .sum(),
-            finished_at: exits.iter().filter_map(|(_, at)| *at).max(),
+            finished_at: exits.iter().filter_map(|(_, at)| *at).max().or_else(|| {
+                let conditions = status.conditions.iter().flatten();
+                let mut unready = conditions.filter(|c| c.type_ == "Ready" && c.status == "False");
+                unready.find_map(|condition| condition.last_transition_time.as_ref().map(|time| time.0))
+            }),
             exits: exits.into_iter().map(|(exit, _)| exit).collect(),
             conditions: status
                 .conditions

@@ -21,7 +21,7 @@ use crate::api_error;
 use crate::cache::{Cache, CertificateRequestView};
 use crate::owned::status::at_version;
 use crate::run::CertificateSigning;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 type Request = Arc<Cached<CertificateRequestView>>;
 
@@ -51,16 +51,17 @@ impl Certificates {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "certificates",
-            self.queue.clone(),
-            move |key: ObjectKey| {
-                let this = this.clone();
-                async move { this.sync(&key).await }
-            },
+        Workers {
+            name: "certificates",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
             api_error::is_conflict,
-        ));
+        );
     }
 
     fn api(&self) -> Api<CertificateSigningRequest> {

@@ -11,7 +11,7 @@ use super::sync::owner_key;
 use crate::api_error::SyncError;
 use crate::cache::Cache;
 use crate::owned::OwnWrites;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// CronJobs synced at the same time.
 const WORKERS: usize = 2;
@@ -50,17 +50,16 @@ impl CronJobs {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "cronjob",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                SyncError::is_conflict,
-            ));
+        Workers {
+            name: "cronjob",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            SyncError::is_conflict,
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What makes a DaemonSet worth a look (contract §3.1), and the workers that look.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use orlop_api::annotations::PRE_PULL_SET;
@@ -15,12 +15,11 @@ use tokio::time::Instant;
 use super::backoff::FailedPodBackoff;
 use super::dirty::Dirty;
 use super::left_out::Told;
-use super::pacing::OwnWrites;
 use super::settled::Settled;
 use super::sync::SyncError;
 use crate::cache::{BY_NODE, Cache, DaemonSet, DaemonSetView, Node, NodeView, Pod, PodView, RevisionView};
-use crate::owned::{Expectations, OwnerView, PodTriggers};
-use crate::workers::work_off;
+use crate::owned::{Awaited, OwnWrites, OwnerView, PodTriggers};
+use crate::workers::Workers;
 
 /// DaemonSets synced at the same time.
 const WORKERS: usize = 2;
@@ -30,14 +29,12 @@ pub struct DaemonSets {
     pub(super) client: kube::Client,
     pub(super) cache: Arc<Cache>,
     pub(super) queue: Arc<WorkQueue<ObjectKey>>,
-    pub(super) expectations: Arc<Expectations>,
+    pub(super) awaited: Arc<Awaited>,
     pub(super) recorder: Recorder,
     pub(super) backoff: Mutex<FailedPodBackoff>,
     pub(super) dirty: Arc<Dirty>,
     pub(super) settled: Mutex<HashMap<ObjectKey, Settled>>,
-    pub(super) own_writes: Mutex<HashMap<ObjectKey, OwnWrites>>,
-    /// Those of which an answer about pods was lost.
-    pub(super) uncertain: Mutex<HashSet<ObjectKey>>,
+    pub(super) own_status: OwnWrites,
     /// When each may be looked at again.
     pub(super) paced: Mutex<HashMap<ObjectKey, Instant>>,
     /// When the status of each was written last.
@@ -49,9 +46,9 @@ impl DaemonSets {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let queue = cache.queue("daemonset");
-        let expectations = Arc::new(Expectations::default());
+        let awaited = Arc::new(Awaited::new(cache.pods.store()));
         let dirty = Arc::new(Dirty::default());
-        let triggers = Arc::new(Triggers::new(cache, &queue, &dirty, &expectations));
+        let triggers = Arc::new(Triggers::new(cache, &queue, &dirty, &awaited));
         let on = triggers.clone();
         cache.daemon_sets.on_change(move |change| on.daemon_set(change));
         let on = triggers.clone();
@@ -64,12 +61,11 @@ impl DaemonSets {
             client,
             cache: cache.clone(),
             queue,
-            expectations,
+            awaited,
             backoff: Mutex::default(),
             dirty,
             settled: Mutex::default(),
-            own_writes: Mutex::default(),
-            uncertain: Mutex::default(),
+            own_status: OwnWrites::default(),
             paced: Mutex::default(),
             told_status: Mutex::default(),
             told: Mutex::default(),
@@ -78,18 +74,17 @@ impl DaemonSets {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "daemonset",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                |_: &SyncError| false,
-            ));
+        Workers {
+            name: "daemonset",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            |_: &SyncError| false,
+        );
     }
 }
 
@@ -120,13 +115,13 @@ impl Triggers {
         cache: &Arc<Cache>,
         queue: &Arc<WorkQueue<ObjectKey>>,
         dirty: &Arc<Dirty>,
-        expectations: &Arc<Expectations>,
+        awaited: &Arc<Awaited>,
     ) -> Self {
         Self {
             cache: Arc::downgrade(cache),
             queue: queue.clone(),
             dirty: dirty.clone(),
-            pods: PodTriggers::new(cache, queue, expectations),
+            pods: PodTriggers::new(cache, queue, awaited),
         }
     }
 

@@ -1,12 +1,12 @@
 //! A DaemonSet's pods by the node they are on or pinned to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use orlop_api::placement::{self, Reason};
 use orlop_client::informer::Cached;
 
-use crate::cache::{DaemonSetView, NodeView, Pod};
+use crate::cache::{DaemonSetView, NodeView, Pod, PodView};
 
 /// Where a DaemonSet's pod should be, as placement decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl NodeChoice {
             run: placement.run,
             keep: placement.run || placement.continue_,
             ready: node.is_ready(),
-            update: set.options.updates_node(Some(&node.node.labels)),
+            update: set.options.updates_node(&node.node.labels),
             tainted: placement.reasons.iter().find_map(|reason| match reason {
                 Reason::TaintToleration { taint } => {
                     Some(format!("taint {}", orlop_api::taints::display(taint)).into())
@@ -75,6 +75,30 @@ impl PodsByNode {
         self.pods.get(node).map_or(&[], Vec::as_slice)
     }
 
+    /// The same once `created` are there and `deleted` are on their way out.
+    pub fn after(self, created: &[Pod], deleted: &[Pod]) -> Self {
+        if created.is_empty() && deleted.is_empty() {
+            return self;
+        }
+        let deleted: HashSet<&str> = deleted.iter().map(|pod| &*pod.uid).collect();
+        let mut pods: Vec<Pod> = self.pods.into_values().flatten().collect();
+        for pod in &mut pods {
+            if deleted.contains(&*pod.uid) {
+                *pod = Arc::new(Cached {
+                    key: pod.key.clone(),
+                    uid: pod.uid.clone(),
+                    resource_version: pod.resource_version,
+                    object: PodView {
+                        terminating: true,
+                        ..pod.object.clone()
+                    },
+                });
+            }
+        }
+        pods.extend_from_slice(created);
+        Self::new(&pods)
+    }
+
     /// All nodes with pods, by name.
     pub fn nodes(&self) -> impl Iterator<Item = (&Arc<str>, &[Pod])> {
         self.pods.iter().map(|(node, pods)| (node, pods.as_slice()))
@@ -103,6 +127,29 @@ mod tests {
         let grouped = PodsByNode::new(&pods);
         let names: Vec<&str> = grouped.on("n").iter().map(|pod| &*pod.key.name).collect();
         assert_eq!(names, ["old", "young", "unbound"]);
+    }
+
+    #[test]
+    fn what_a_sync_did_counts_before_the_cache_shows_it() {
+        let pods = [
+            pod("stays").on("a").build(),
+            pod("goes").on("b").build(),
+            pod("failed").on("c").failed().build(),
+        ];
+        let (created, deleted) = (
+            [pod("new").pinned("d").build()],
+            [pods[1].clone(), pods[2].clone()],
+        );
+        let after = PodsByNode::new(&pods).after(&created, &deleted);
+        let on = |node: &str| -> Vec<(String, bool)> {
+            let pods = after.on(node).iter();
+            pods.map(|pod| (pod.key.name.to_string(), pod.terminating))
+                .collect()
+        };
+        assert_eq!(on("a"), [("stays".to_owned(), false)]);
+        assert_eq!(on("b"), [("goes".to_owned(), true)]);
+        assert_eq!(on("c"), []);
+        assert_eq!(on("d"), [("new".to_owned(), false)]);
     }
 
     #[test]

@@ -73,16 +73,6 @@ impl DaemonSets {
         set: &DaemonSet,
         mut nodes: HashSet<Arc<str>>,
     ) -> Result<(), SyncError> {
-        let may_write = self.expectations.satisfied(&set.uid);
-        if !may_write {
-            self.look_when_given_up(set);
-        }
-        if !may_write && let Some(wait) = self.pause(&set.key) {
-            // What was written for other nodes comes back first, and each of it would be a look.
-            self.dirty.put_back(&set.key, nodes);
-            self.queue.add_after(set.key.clone(), wait);
-            return Ok(());
-        }
         let Some(mut settled) = lock(&self.settled).remove(&set.key) else {
             self.dirty.all(&set.key);
             self.queue.add(set.key.clone());
@@ -107,9 +97,6 @@ impl DaemonSets {
         };
         let mut changes = Changes::default();
         let mut left = HashSet::new();
-        if !may_write {
-            left.clone_from(&nodes);
-        }
         nodes.extend(settled.matured(now));
         for node in nodes.drain() {
             if changes.is_full(write::WRITES_MAX) {
@@ -124,21 +111,17 @@ impl DaemonSets {
                 let unbound = pods
                     .into_iter()
                     .filter(|pod| pod.node.is_none() && !pod.terminating);
-                if may_write {
-                    changes.delete.extend(unbound);
-                }
+                changes.delete.extend(unbound);
                 continue;
             };
             let pods = PodsByNode::new(&pods);
             let pods = pods.on(node);
             let found = OnNode::of(&current, &choice, pods);
             settled.observe(node, Some(found), choice.tainted.as_ref());
-            if may_write {
-                changes.node(&circumstances, &choice, pods, &mut lock(&self.backoff));
-            }
+            changes.node(&circumstances, &choice, pods, &mut lock(&self.backoff));
         }
         left.extend(changes.beyond(write::WRITES_MAX));
-        if may_write && !left.is_empty() {
+        if !left.is_empty() {
             self.queue.add(set.key.clone());
         }
         left.extend(changes.waiting.drain(..));

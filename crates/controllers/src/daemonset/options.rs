@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use orlop_api::annotations::NODE_GATE;
-use orlop_api::selector::LabelSelector;
+use orlop_api::selector::{LabelSelector, Labels};
 
 use super::strategy::{Limits, Strategy, resolve};
 
@@ -89,11 +89,10 @@ impl Options {
     }
 
     /// Whether pods on a node with these labels may be replaced for newer ones.
-    pub fn updates_node(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
-        let none = BTreeMap::new();
+    pub fn updates_node(&self, labels: &impl Labels) -> bool {
         self.selector
             .as_ref()
-            .is_none_or(|selector| selector.matches(labels.unwrap_or(&none)))
+            .is_none_or(|selector| selector.matches(labels))
     }
 
     /// The limits when `desired` nodes should have a pod.
@@ -229,7 +228,7 @@ mod tests {
             options
                 .selector
                 .unwrap()
-                .matches(&[("zone".to_owned(), "b".to_owned())].into())
+                .matches(&BTreeMap::from([("zone".to_owned(), "b".to_owned())]))
         );
         assert_eq!(options.pre_pull, Some(5));
         assert_eq!(read(&[(UPDATE_STRATEGY, "OTA")]).updates, Updates::OverTheAir);

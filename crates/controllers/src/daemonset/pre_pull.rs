@@ -10,12 +10,12 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use orlop_api::annotations::{PRE_PULL_HASH, PRE_PULL_SET};
 use orlop_api::placement::daemon;
-use orlop_client::informer::ObjectKey;
+use orlop_client::informer::{Lean, ObjectKey};
 
 use super::DaemonSets;
 use super::rolling::Replacements;
 use crate::api_error;
-use crate::cache::{DaemonSet, ORPHANS_BY_NAMESPACE, Pod};
+use crate::cache::{DaemonSet, ORPHANS_BY_NAMESPACE, Pod, PodView, cached};
 
 /// What is to be done before old pods may go.
 #[derive(Debug, Default)]
@@ -140,16 +140,14 @@ impl DaemonSets {
         let nodes = self.cache.nodes.store();
         let is_there = |node: &Arc<str>| nodes.get(&ObjectKey::new("", node.clone())).is_some();
         let pulls = plan(update, hash, parallel, &pulling, is_there);
-        let api: Api<core::Pod> = Api::namespaced(self.client.clone(), namespace);
+        let api: Api<Lean<core::Pod>> = Api::namespaced(self.client.clone(), namespace);
         for node in &pulls.begin {
             let made = api
-                .create(&PostParams::default(), &puller(set, hash, node))
+                .create(&PostParams::default(), &Lean(puller(set, hash, node)))
                 .await?;
-            let version = made
-                .metadata
-                .resource_version
-                .and_then(|version| version.parse().ok());
-            self.wrote(&set.key, version.unwrap_or(0), 0);
+            let made = cached::<PodView>(made);
+            self.awaited
+                .wrote(&set.uid, &made.key, &made.uid, made.resource_version);
         }
         for pod in &pulls.done {
             match api.delete(&pod.key.name, &DeleteParams::default()).await {

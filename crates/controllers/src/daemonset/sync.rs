@@ -46,8 +46,6 @@ impl DaemonSets {
     /// Brings the DaemonSet of that key one step closer to what it asks for.
     pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(set) = self.cache.daemon_sets.store().get(key) else {
-            lock(&self.own_writes).remove(key);
-            lock(&self.uncertain).remove(key);
             lock(&self.settled).remove(key);
             self.dirty.take(key);
             lock(&self.paced).remove(key);
@@ -58,8 +56,7 @@ impl DaemonSets {
         if set.is_terminating() || set.selector.is_everything() {
             return Ok(());
         }
-        self.make_certain(&set).await?;
-        if let Some(wait) = self.behind(&set) {
+        if let Some(wait) = self.behind(&set).await? {
             self.queue.add_after(key.clone(), wait);
             return Ok(());
         }
@@ -85,14 +82,6 @@ impl DaemonSets {
         lock(&self.settled).remove(&set.key);
         let current = self.current_revision(set).await?;
         let nodes = self.choose_nodes(set);
-        if !self.expectations.satisfied(&set.uid) {
-            self.dirty.all(&set.key);
-            self.look_when_given_up(set);
-            let pods = self.owned_pods(set);
-            return self
-                .write_status(set, &current.hash, &nodes, &pods, set.observed_generation(), None)
-                .await;
-        }
         let mut created = Vec::new();
         let progress = self.progress(set, &current, &nodes, &mut created).await;
         let mut pods = self.owned_pods(set);
@@ -119,13 +108,6 @@ impl DaemonSets {
             self.queue.add(set.key.clone());
         }
         Ok(())
-    }
-
-    /// Looks again when what was expected is given up: what came and went while no watch was there is never seen.
-    pub(super) fn look_when_given_up(&self, set: &DaemonSet) {
-        if let Some(wait) = self.expectations.given_up_in(&set.uid) {
-            self.queue.add_after(set.key.clone(), wait);
-        }
     }
 
     /// Manage pass, rolling update, pruning. The nodes for which there was too much for one sync.
@@ -161,9 +143,12 @@ impl DaemonSets {
             self.tell_finished(set, pod, node);
         }
         let left = changes.beyond(write::WRITES_MAX);
+        let deleted: Vec<Pod> = changes.delete.iter().take(write::WRITES_MAX).cloned().collect();
         self.write_pods(set, &current.hash, changes.create, changes.delete, created)
             .await?;
-        if self.expectations.satisfied(&set.uid) && set.options.replaces(&strategy) {
+        if set.options.replaces(&strategy) {
+            // As the server has them now, whether or not the cache shows it yet.
+            let pods = pods.after(created, &deleted);
             let desired = nodes.iter().filter(|node| node.run).count();
             let generation = set.template_generation();
             let template = Current {
@@ -212,17 +197,13 @@ impl DaemonSets {
         let mut written = write::write(
             &self.client,
             &self.recorder,
-            &self.expectations,
+            &self.awaited,
             set,
             hash,
             create,
             delete,
         )
         .await;
-        self.wrote(&set.key, written.resource_version, 0);
-        if written.uncertain {
-            lock(&self.uncertain).insert(set.key.clone());
-        }
         created.append(&mut written.created);
         written.into_error().map_or(Ok(()), |error| Err(error.into()))
     }
@@ -363,7 +344,7 @@ impl DaemonSets {
             .metadata
             .resource_version
             .and_then(|version| version.parse().ok());
-        self.wrote(&set.key, 0, version.unwrap_or(0));
+        self.own_status.wrote(&set.key, version.unwrap_or(0));
         Ok(())
     }
 }

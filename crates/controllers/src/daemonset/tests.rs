@@ -109,7 +109,6 @@ async fn c14_of_three_hundred_pods_two_hundred_and_fifty_are_created_and_the_res
             .pods
             .store()
             .apply(Lean(serde_json::from_value(pod).unwrap()));
-        sets.expectations.created("d-uid", 1);
     }
     sets.dirty.all(&key);
     tokio::time::sleep(sets.pause(&key).unwrap_or_default()).await;
@@ -178,7 +177,7 @@ async fn c18_a_node_wakes_a_set_by_labels_and_taints_alone_and_when_its_pod_belo
     let cache = Arc::new(Cache::default());
     let (client, _) = server(|_, _, _| (500, Value::Null));
     let sets = DaemonSets::new(client, &cache);
-    let triggers = Triggers::new(&cache, &sets.queue, &sets.dirty, &sets.expectations);
+    let triggers = Triggers::new(&cache, &sets.queue, &sets.dirty, &sets.awaited);
     cache
         .daemon_sets
         .store()

@@ -7,7 +7,7 @@ use orlop_api::placement::daemon;
 use orlop_client::events::{Recorder, reference};
 
 use crate::cache::{DaemonSet, Pod};
-use crate::owned::{Expectations, OwnedPods, Written};
+use crate::owned::{Awaited, OwnedPods, Written};
 
 /// Most pods created, and most pods deleted, in one sync of one DaemonSet.
 pub const WRITES_MAX: usize = 250;
@@ -16,7 +16,7 @@ pub const WRITES_MAX: usize = 250;
 pub async fn write(
     client: &kube::Client,
     recorder: &Recorder,
-    expectations: &Expectations,
+    awaited: &Awaited,
     set: &DaemonSet,
     hash: &str,
     mut create: Vec<Arc<str>>,
@@ -27,7 +27,7 @@ pub async fn write(
     let pods = OwnedPods {
         api: Api::namespaced(client.clone(), &set.key.namespace),
         recorder,
-        expectations,
+        awaited,
         uid: &set.uid,
         about: reference(&set.set),
     };

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::limits::is_rolling;
 use super::sync::SyncError;
 use crate::cache::{Cache, ControllerRef, Deployment, DeploymentView, PodView, ReplicaSetView};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Deployments synced at the same time.
 const WORKERS: usize = 2;
@@ -47,18 +47,17 @@ impl Deployments {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "deployment",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                SyncError::is_conflict,
-            ));
+        Workers {
+            name: "deployment",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            SyncError::is_conflict,
+        );
     }
 }
 

@@ -15,7 +15,7 @@ use super::scale;
 use crate::api_error::{self, SyncError};
 use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView};
 use crate::owned::status::{complete, write};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// The fields of the status, all of which are written.
 const FIELDS: [&str; 7] = [
@@ -81,16 +81,17 @@ impl DisruptionBudgets {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "disruption",
-            self.queue.clone(),
-            move |key: ObjectKey| {
-                let this = this.clone();
-                async move { this.sync(&key).await }
-            },
+        Workers {
+            name: "disruption",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
             SyncError::is_conflict,
-        ));
+        );
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {

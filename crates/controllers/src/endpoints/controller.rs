@@ -11,7 +11,7 @@ use super::labels as label;
 use super::sync::SyncError;
 use crate::cache::{BY_NAMESPACE, BY_NODE, Cache, EndpointsView, NodeView, PodView, ServiceView, SliceView};
 use crate::owned::OwnWrites;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Services synced at the same time.
 const WORKERS: usize = 2;
@@ -56,18 +56,17 @@ impl ServiceEndpoints {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "endpoints",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                SyncError::is_ordinary,
-            ));
+        Workers {
+            name: "endpoints",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            SyncError::is_ordinary,
+        );
     }
 }
 

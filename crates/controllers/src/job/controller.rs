@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use super::backoff::Record;
 use crate::api_error::SyncError;
 use crate::cache::{BY_CONTROLLER, Cache, ControllerRef, JobView, Pod, PodView};
-use crate::owned::{Expectations, OwnWrites, OwnerView, PodTriggers};
-use crate::workers::work_off;
+use crate::owned::{Awaited, OwnWrites, OwnerView, PodTriggers};
+use crate::workers::Workers;
 
 /// Jobs synced at the same time.
 const WORKERS: usize = 4;
@@ -24,10 +24,9 @@ pub struct Jobs {
     pub(super) cache: Arc<Cache>,
     pub(super) queue: Arc<WorkQueue<ObjectKey>>,
     orphans: Arc<WorkQueue<ObjectKey>>,
-    pub(super) expectations: Arc<Expectations>,
+    pub(super) awaited: Arc<Awaited>,
     pub(super) recorder: Recorder,
     pub(super) own_status: OwnWrites,
-    pub(super) own_pods: OwnWrites,
     backoff: Mutex<HashMap<ObjectKey, Record>>,
 }
 
@@ -46,8 +45,8 @@ impl Jobs {
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let queue = cache.queue("job");
         let orphans = cache.queue("job_orphan_pod");
-        let expectations = Arc::new(Expectations::default());
-        let triggers = PodTriggers::<JobView>::new(cache, &queue, &expectations);
+        let awaited = Arc::new(Awaited::new(cache.pods.store()));
+        let triggers = PodTriggers::<JobView>::new(cache, &queue, &awaited);
         let orphaned = Arc::new(Orphaned {
             // The cache owns its handlers; they must not own the cache.
             cache: Arc::downgrade(cache),
@@ -68,37 +67,36 @@ impl Jobs {
             cache: cache.clone(),
             queue,
             orphans,
-            expectations,
+            awaited,
             own_status: OwnWrites::default(),
-            own_pods: OwnWrites::default(),
             backoff: Mutex::default(),
         })
     }
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "job",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                SyncError::is_conflict,
-            ));
+        Workers {
+            name: "job",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "job",
-            self.orphans.clone(),
-            move |key: ObjectKey| {
-                let this = this.clone();
-                async move { this.free_orphan(&key).await }
-            },
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            SyncError::is_conflict,
+        );
+        Workers {
+            name: "job",
+            count: 1,
+            of: self,
+            queue: &self.orphans,
+        }
+        .start(
+            tasks,
+            |this, key| async move { this.free_orphan(&key).await },
             |_: &SyncError| false,
-        ));
+        );
     }
 
     /// A pod whose Job is gone is counted by nobody: nothing must hold it.

@@ -61,15 +61,17 @@ impl Jobs {
         }
         // What was counted must not be counted again.
         let seen = self.cache.jobs.store().resource_version();
-        let seen_pods = self.cache.pods.store().resource_version();
-        if !self.own_status.caught_up(key, seen) || !self.own_pods.caught_up(key, seen_pods) {
+        if !self.own_status.caught_up(key, seen) {
             self.queue.add_after(key.clone(), BEHIND_RETRY);
             return Ok(());
         }
-        let may_write = self.expectations.satisfied(&job.uid);
-        if let Some(wait) = self.expectations.given_up_in(&job.uid) {
-            // What came and went while no watch was there is never seen.
+        let behind = self
+            .awaited
+            .caught_up(&self.client, &key.namespace, &job.uid, &job.selector)
+            .await?;
+        if let Some(wait) = behind {
             self.queue.add_after(key.clone(), wait);
+            return Ok(());
         }
         let pods = self.claim_pods(&job).await?;
         let now = Timestamp::now();
@@ -84,7 +86,7 @@ impl Jobs {
             None => manage(&job, &counts, record.wait(now), now),
         };
         let mut failed = None;
-        if may_write && !job.is_terminating() {
+        if !job.is_terminating() {
             failed = self.write_pods(&job, &actions, &mut counts).await;
         }
         if let Some(wait) = actions.wait {
@@ -112,7 +114,7 @@ impl Jobs {
                 .event(&job.reference(), event_type, &reason, message);
         }
         let freed = tracking::freed(&job, &counts, &status, &pods, finish.is_some());
-        self.free(key, &freed).await?;
+        self.free(&job, &freed).await?;
         if !all_named {
             self.queue.add(key.clone());
         }
@@ -143,7 +145,7 @@ impl Jobs {
         let owned = OwnedPods {
             api: Api::namespaced(self.client.clone(), &job.key.namespace),
             recorder: &self.recorder,
-            expectations: &self.expectations,
+            awaited: &self.awaited,
             uid: &job.uid,
             about: job.reference(),
         };
@@ -184,12 +186,14 @@ impl Jobs {
     }
 
     /// Takes the finalizer off pods that are counted.
-    async fn free(&self, key: &ObjectKey, freed: &[Pod]) -> Result<(), SyncError> {
+    async fn free(&self, job: &Job, freed: &[Pod]) -> Result<(), SyncError> {
         let mut first_error = None;
         for pods in freed.chunks(FREED_AT_ONCE) {
-            for answer in join_all(pods.iter().map(|pod| self.free_one(pod))).await {
+            let answers = join_all(pods.iter().map(|pod| self.free_one(pod))).await;
+            for (pod, answer) in pods.iter().zip(answers) {
                 match answer {
-                    Ok(version) => self.own_pods.wrote(key, version),
+                    Ok(Some(version)) => self.awaited.wrote(&job.uid, &pod.key, &pod.uid, version),
+                    Ok(None) => {}
                     Err(error) => first_error = first_error.or(Some(error)),
                 }
             }
@@ -197,8 +201,8 @@ impl Jobs {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// The version of the pod afterwards; 0 if it is gone.
-    pub(super) async fn free_one(&self, pod: &Pod) -> Result<u64, kube::Error> {
+    /// The version of the pod afterwards, if it is still there and its version is a number.
+    pub(super) async fn free_one(&self, pod: &Pod) -> Result<Option<u64>, kube::Error> {
         let api = metadata_api::<core::Pod>(&self.client, &pod.key.namespace);
         let patch =
             json!({"metadata": {"uid": *pod.uid, "$deleteFromPrimitiveList/finalizers": [JOB_TRACKING]}});
@@ -210,11 +214,11 @@ impl Jobs {
                 let version = pod.metadata.resource_version;
                 // A pod that was only held by the finalizer went with it.
                 Ok(match pod.metadata.deletion_timestamp {
-                    Some(_) => 0,
-                    None => version.and_then(|version| version.parse().ok()).unwrap_or(0),
+                    Some(_) => None,
+                    None => version.and_then(|version| version.parse().ok()),
                 })
             }
-            Err(error) if api_error::is_not_found(&error) || api_error::is_conflict(&error) => Ok(0),
+            Err(error) if api_error::is_not_found(&error) || api_error::is_conflict(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }

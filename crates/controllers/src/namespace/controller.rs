@@ -16,7 +16,7 @@ use super::conditions::Remaining;
 use crate::api_error;
 use crate::cache::{Cache, NamespaceView, PodView};
 use crate::resources::{self, Served};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Namespaces emptied at the same time.
 const WORKERS: usize = 2;
@@ -84,18 +84,17 @@ impl Namespaces {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "namespace",
-                self.queue.clone(),
-                move |name: Arc<str>| {
-                    let this = this.clone();
-                    async move { this.sync(&name).await }
-                },
-                |_| false,
-            ));
+        Workers {
+            name: "namespace",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, name| async move { this.sync(&name).await },
+            |_| false,
+        );
     }
 
     async fn sync(&self, name: &Arc<str>) -> Result<(), Incomplete> {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::plan::{Gate, Gating, decide};
 use crate::api_error;
 use crate::cache::{BY_NODE, Cache, DaemonSet, DaemonSetView, Node, NodeView, PodView};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// The controller.
 pub struct NodeGates {
@@ -46,17 +46,18 @@ impl NodeGates {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "node_gate",
-            self.queue.clone(),
-            move |key: ObjectKey| {
-                let this = this.clone();
-                async move { this.sync(&key).await }
-            },
+        Workers {
+            name: "node_gate",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
             // A newer version of the node is on its way.
             api_error::is_conflict,
-        ));
+        );
     }
 
     fn gating(cache: &Cache) -> Vec<DaemonSet> {

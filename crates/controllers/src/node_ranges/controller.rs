@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::plan::ClusterRange;
 use crate::api_error;
 use crate::cache::Cache;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// The controller.
 pub struct NodeRanges {
@@ -59,16 +59,17 @@ impl NodeRanges {
 
     /// Starts the worker. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        let this = self.clone();
-        tasks.spawn(work_off(
-            "node-ranges",
-            self.queue.clone(),
-            move |key: ObjectKey| {
-                let this = this.clone();
-                async move { this.sync(&key).await }
-            },
+        Workers {
+            name: "node-ranges",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
             api_error::is_conflict,
-        ));
+        );
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<(), kube::Error> {

@@ -1,6 +1,5 @@
-//! Creating and deleting an owner's pods, with expectations and events (contract §3.8).
+//! Creating and deleting an owner's pods, with events (contract §3.8).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -14,7 +13,7 @@ use orlop_client::events::{EventType, Recorder};
 use orlop_client::informer::Lean;
 
 use super::slow_start::PARALLEL_MAX;
-use super::{Expectations, slow_start};
+use super::{Awaited, slow_start};
 use crate::api_error;
 use crate::cache::{Pod, PodView, cached};
 
@@ -23,14 +22,10 @@ use crate::cache::{Pod, PodView, cached};
 pub struct Written {
     /// The pods that now exist.
     pub created: Vec<Pod>,
-    /// Highest resource version among them: what the cache must have seen before the next sync.
-    pub resource_version: u64,
     /// The first failure of a creation.
     pub create_error: Option<kube::Error>,
     /// The first failure of a deletion.
     pub delete_error: Option<kube::Error>,
-    /// Some answer was lost: what was asked for may have been done.
-    pub uncertain: bool,
 }
 
 impl Written {
@@ -38,6 +33,13 @@ impl Written {
     pub fn into_error(self) -> Option<kube::Error> {
         self.create_error.or(self.delete_error)
     }
+}
+
+/// Why a pod wasn't created.
+enum NotCreated {
+    /// No pod can be in its namespace any more; the next ones needn't be tried.
+    NamespaceTerminating,
+    Failed(kube::Error),
 }
 
 /// Whether the pod counts as one of its owner's: it may still run.
@@ -69,8 +71,8 @@ pub struct OwnedPods<'a> {
     pub api: Api<Lean<core::Pod>>,
     /// Tells what happened.
     pub recorder: &'a Recorder,
-    /// Learns what to wait for.
-    pub expectations: &'a Expectations,
+    /// Learns what the cache has to show before the next sync.
+    pub awaited: &'a Awaited,
     /// uid of the owner.
     pub uid: &'a Arc<str>,
     /// The owner, as events name it.
@@ -88,30 +90,20 @@ impl OwnedPods<'_> {
         if create == 0 && delete.is_empty() {
             return written;
         }
-        let uids: HashSet<Arc<str>> = delete.iter().map(|pod| pod.uid.clone()).collect();
-        self.expectations.expect(self.uid, create, uids);
         let make = &make;
         let (answers, untried) =
             slow_start(create, |number| async move { self.create(&make(number)).await }).await;
-        self.expectations.created(self.uid, untried);
         for answer in answers {
             match answer {
-                Ok(Some(pod)) => {
-                    written.resource_version = written.resource_version.max(pod.resource_version);
-                    written.created.push(pod);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    written.uncertain |= api_error::is_uncertain(&error);
-                    written.create_error = written.create_error.or(Some(error));
-                }
+                Ok(pod) => written.created.push(pod),
+                Err(NotCreated::NamespaceTerminating) => {}
+                Err(NotCreated::Failed(error)) => written.create_error = written.create_error.or(Some(error)),
             }
         }
         let deletions: Vec<_> = delete.iter().map(|pod| self.delete(pod)).collect();
         let mut deletions = futures::stream::iter(deletions).buffer_unordered(PARALLEL_MAX);
         while let Some(answer) = deletions.next().await {
             if let Err(error) = answer {
-                written.uncertain |= api_error::is_uncertain(&error);
                 written.delete_error = written.delete_error.or(Some(error));
             }
         }
@@ -121,33 +113,36 @@ impl OwnedPods<'_> {
         written
     }
 
-    /// Creates an expected pod. None if nothing can be created any more in its namespace.
-    pub async fn create(&self, pod: &core::Pod) -> Result<Option<Pod>, kube::Error> {
+    async fn create(&self, pod: &core::Pod) -> Result<Pod, NotCreated> {
         match self.api.create(&PostParams::default(), &Lean(pod.clone())).await {
             Ok(pod) => {
                 let pod = cached::<PodView>(pod);
+                self.awaited
+                    .wrote(self.uid, &pod.key, &pod.uid, pod.resource_version);
                 self.tell(
                     EventType::Normal,
                     "SuccessfulCreate",
                     format!("Created pod: {}", pod.key.name),
                 );
-                Ok(Some(pod))
+                Ok(pod)
             }
-            // Nothing can be done about it and it ends by itself; the expectation expires.
-            Err(error) if api_error::is_namespace_terminating(&error) => Ok(None),
+            // Nothing can be done about it and it ends by itself.
+            Err(error) if api_error::is_namespace_terminating(&error) => {
+                Err(NotCreated::NamespaceTerminating)
+            }
             Err(error) => {
-                self.expectations.created(self.uid, 1);
+                self.note_lost(&error);
                 let message = format!("Error creating: {}", api_error::message(&error));
                 self.tell(EventType::Warning, "FailedCreate", message);
-                Err(error)
+                Err(NotCreated::Failed(error))
             }
         }
     }
 
-    /// Deletes an expected pod.
-    pub async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
+    async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
         match self.api.delete(&pod.key.name, &DeleteParams::default()).await {
             Ok(_) => {
+                self.awaited.deleted(self.uid, &pod.key, &pod.uid);
                 self.tell(
                     EventType::Normal,
                     "SuccessfulDelete",
@@ -155,15 +150,22 @@ impl OwnedPods<'_> {
                 );
                 Ok(())
             }
+            Err(error) if api_error::is_not_found(&error) => {
+                self.awaited.deleted(self.uid, &pod.key, &pod.uid);
+                Ok(())
+            }
             Err(error) => {
-                self.expectations.deleted(self.uid, &pod.uid);
-                if api_error::is_not_found(&error) {
-                    return Ok(());
-                }
+                self.note_lost(&error);
                 let message = format!("Error deleting: {}", api_error::message(&error));
                 self.tell(EventType::Warning, "FailedDelete", message);
                 Err(error)
             }
+        }
+    }
+
+    fn note_lost(&self, error: &kube::Error) {
+        if api_error::is_uncertain(error) {
+            self.awaited.lost_answer(self.uid);
         }
     }
 }

@@ -8,7 +8,7 @@ use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{Cached, Change, Informer, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
 
-use super::Expectations;
+use super::Awaited;
 use crate::cache::{Cache, ControllerRef, Pod, PodView};
 
 /// What a projection of an owner of pods tells.
@@ -30,21 +30,17 @@ pub struct PodTriggers<O: OwnerView> {
     // The cache owns its handlers; they must not own the cache.
     cache: Weak<Cache>,
     queue: Arc<WorkQueue<ObjectKey>>,
-    expectations: Arc<Expectations>,
+    awaited: Arc<Awaited>,
     kind: std::marker::PhantomData<fn(O)>,
 }
 
 impl<O: OwnerView> PodTriggers<O> {
-    /// Enqueues into `queue`, after telling `expectations` what was seen.
-    pub fn new(
-        cache: &Arc<Cache>,
-        queue: &Arc<WorkQueue<ObjectKey>>,
-        expectations: &Arc<Expectations>,
-    ) -> Arc<Self> {
+    /// Enqueues into `queue`; what owners that are gone `awaited` is forgotten.
+    pub fn new(cache: &Arc<Cache>, queue: &Arc<WorkQueue<ObjectKey>>, awaited: &Arc<Awaited>) -> Arc<Self> {
         Arc::new(Self {
             cache: Arc::downgrade(cache),
             queue: queue.clone(),
-            expectations: expectations.clone(),
+            awaited: awaited.clone(),
             kind: std::marker::PhantomData,
         })
     }
@@ -53,7 +49,7 @@ impl<O: OwnerView> PodTriggers<O> {
     pub fn owner_changed(&self, change: &Change<O>) {
         let owner = change.latest();
         if change.new.is_none() {
-            self.expectations.forget(&owner.uid);
+            self.awaited.forget(&owner.uid);
         }
         self.queue.add(owner.key.clone());
     }
@@ -92,36 +88,25 @@ impl<O: OwnerView> PodTriggers<O> {
     /// A pod changed.
     pub fn pod(&self, change: &Change<PodView>) {
         match (&change.old, &change.new) {
-            (None, Some(pod)) => self.pod_added(pod),
+            (None, Some(pod)) if pod.controller.is_none() && !pod.terminating => {
+                self.enqueue_matching(&pod.key.namespace, &pod.labels);
+            }
             (Some(old), Some(new)) => self.pod_updated(old, new),
-            (Some(pod), None) => self.pod_gone(pod),
+            (None, Some(pod)) | (Some(pod), None) => self.enqueue_owner(pod),
             (None, None) => {}
         }
     }
 
-    fn pod_added(&self, pod: &Pod) {
-        // Also an add that was observed late and only as a deletion in progress.
-        if pod.terminating {
-            return self.pod_gone(pod);
-        }
-        match &pod.controller {
-            None => self.enqueue_matching(&pod.key.namespace, &pod.labels),
-            controller => {
-                if let Some(owner) = self.owner(&pod.key.namespace, controller.as_ref()) {
-                    self.expectations.created(&owner.uid, 1);
-                    self.queue.add(owner.key.clone());
-                }
-            }
+    fn enqueue_owner(&self, pod: &Pod) {
+        if let Some(owner) = self.owner(&pod.key.namespace, pod.controller.as_ref()) {
+            self.queue.add(owner.key.clone());
         }
     }
 
     fn pod_updated(&self, old: &Pod, new: &Pod) {
-        if new.terminating {
-            self.pod_gone(new);
-        }
         let moved = old.controller != new.controller;
-        if moved && let Some(owner) = self.owner(&old.key.namespace, old.controller.as_ref()) {
-            self.queue.add(owner.key.clone());
+        if moved {
+            self.enqueue_owner(old);
         }
         if new.controller.is_none() {
             if moved || old.labels != new.labels {
@@ -136,13 +121,6 @@ impl<O: OwnerView> PodTriggers<O> {
                 self.queue
                     .add_after(owner.key.clone(), Duration::from_secs(seconds));
             }
-        }
-    }
-
-    fn pod_gone(&self, pod: &Pod) {
-        if let Some(owner) = self.owner(&pod.key.namespace, pod.controller.as_ref()) {
-            self.expectations.deleted(&owner.uid, &pod.uid);
-            self.queue.add(owner.key.clone());
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::kind::ReplicaKind;
 use crate::api_error::SyncError;
 use crate::cache::Cache;
-use crate::owned::{Expectations, PodTriggers};
-use crate::workers::work_off;
+use crate::owned::{Awaited, PodTriggers};
+use crate::workers::Workers;
 
 /// Sets synced at the same time.
 const WORKERS: usize = 4;
@@ -21,7 +21,7 @@ pub struct ReplicaControllers<K: ReplicaKind> {
     pub(super) client: kube::Client,
     pub(super) cache: Arc<Cache>,
     pub(super) queue: Arc<WorkQueue<ObjectKey>>,
-    pub(super) expectations: Arc<Expectations>,
+    pub(super) awaited: Arc<Awaited>,
     pub(super) recorder: Recorder,
     kind: std::marker::PhantomData<fn(K)>,
 }
@@ -30,8 +30,8 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let queue = cache.queue(K::CONTROLLER);
-        let expectations = Arc::new(Expectations::default());
-        let triggers = PodTriggers::<K>::new(cache, &queue, &expectations);
+        let awaited = Arc::new(Awaited::new(cache.pods.store()));
+        let triggers = PodTriggers::<K>::new(cache, &queue, &awaited);
         let on = triggers.clone();
         K::informer(cache).on_change(move |change| on.owner_changed(change));
         cache.pods.on_change(move |change| triggers.pod(change));
@@ -40,24 +40,23 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
             client,
             cache: cache.clone(),
             queue,
-            expectations,
+            awaited,
             kind: std::marker::PhantomData,
         })
     }
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                K::CONTROLLER,
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                SyncError::is_conflict,
-            ));
+        Workers {
+            name: K::CONTROLLER,
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            SyncError::is_conflict,
+        );
     }
 }

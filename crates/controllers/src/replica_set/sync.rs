@@ -24,11 +24,14 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
         let Some(set) = K::informer(&self.cache).store().get(key) else {
             return Ok(());
         };
-        // Asked before the pods are looked at: what comes in between is only known too early.
-        let may_write = self.expectations.satisfied(&set.uid);
-        if let Some(wait) = self.expectations.given_up_in(&set.uid) {
-            // What came and went while no watch was there is never seen.
+        let namespace = &key.namespace;
+        let behind = self
+            .awaited
+            .caught_up(&self.client, namespace, &set.uid, set.selector())
+            .await?;
+        if let Some(wait) = behind {
             self.queue.add_after(key.clone(), wait);
+            return Ok(());
         }
         let pods = self.claim_pods(&set).await?;
         let terminating = pods
@@ -36,7 +39,7 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
             .filter(|pod| pod.terminating && !pod.is_terminal())
             .count();
         let active: Vec<Pod> = pods.into_iter().filter(|pod| is_active(pod)).collect();
-        let (failure, error) = if may_write && !set.is_terminating() {
+        let (failure, error) = if !set.is_terminating() {
             self.manage(&set, &active).await
         } else {
             (None, None)
@@ -85,7 +88,7 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
         let pods = OwnedPods {
             api: Api::namespaced(self.client.clone(), &set.key.namespace),
             recorder: &self.recorder,
-            expectations: &self.expectations,
+            awaited: &self.awaited,
             uid: &set.uid,
             about: set.reference(K::API_VERSION, K::KIND),
         };

@@ -21,7 +21,7 @@ use crate::api_error;
 use crate::cache::{Cache, PodView};
 use crate::resources::{self, Served};
 use crate::run::watch_all;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Quotas counted at the same time; upstream's number.
 const WORKERS: usize = 5;
@@ -121,19 +121,18 @@ impl ResourceQuotas {
             self.bounds.clone(),
             wake,
         ));
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "resource_quota",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                // The API server charged something meanwhile: count again.
-                |error: &Uncounted| matches!(error, Uncounted::Api(error) if api_error::is_conflict(error)),
-            ));
+        Workers {
+            name: "resource_quota",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            // The API server charged something meanwhile: count again.
+            |error: &Uncounted| matches!(error, Uncounted::Api(error) if api_error::is_conflict(error)),
+        );
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<(), Uncounted> {

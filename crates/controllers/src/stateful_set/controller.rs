@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 
 use super::sync::SyncError;
 use crate::cache::{Cache, RevisionView, StatefulSetView};
-use crate::owned::{Expectations, OwnWrites, OwnerView, PodTriggers};
-use crate::workers::work_off;
+use crate::owned::{Awaited, OwnWrites, OwnerView, PodTriggers};
+use crate::workers::Workers;
 
 /// StatefulSets synced at the same time.
 const WORKERS: usize = 2;
@@ -23,7 +23,7 @@ pub struct StatefulSets {
     pub(super) queue: Arc<WorkQueue<ObjectKey>>,
     pub(super) recorder: Recorder,
     pub(super) own_status: OwnWrites,
-    pub(super) own_pods: OwnWrites,
+    pub(super) awaited: Arc<Awaited>,
 }
 
 impl OwnerView for StatefulSetView {
@@ -43,9 +43,8 @@ impl StatefulSets {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let queue = cache.queue("statefulset");
-        // Pods have names of their own: creating one twice fails, and nothing need be expected.
-        let expectations = Arc::new(Expectations::default());
-        let triggers = PodTriggers::<StatefulSetView>::new(cache, &queue, &expectations);
+        let awaited = Arc::new(Awaited::new(cache.pods.store()));
+        let triggers = PodTriggers::<StatefulSetView>::new(cache, &queue, &awaited);
         let on = triggers.clone();
         cache
             .stateful_sets
@@ -65,23 +64,22 @@ impl StatefulSets {
             cache: cache.clone(),
             queue,
             own_status: OwnWrites::default(),
-            own_pods: OwnWrites::default(),
+            awaited,
         })
     }
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "statefulset",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                SyncError::is_ordinary,
-            ));
+        Workers {
+            name: "statefulset",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            SyncError::is_ordinary,
+        );
     }
 }

@@ -66,9 +66,13 @@ impl StatefulSets {
             return Ok(());
         };
         let seen = self.cache.stateful_sets.store().resource_version();
-        let seen_pods = self.cache.pods.store().resource_version();
-        if !self.own_status.caught_up(key, seen) || !self.own_pods.caught_up(key, seen_pods) {
+        if !self.own_status.caught_up(key, seen) {
             self.queue.add_after(key.clone(), BEHIND_RETRY);
+            return Ok(());
+        }
+        // Pods have names of their own: no answer that was lost has to be asked after.
+        if let Some(wait) = self.awaited.behind(&set.uid) {
+            self.queue.add_after(key.clone(), wait);
             return Ok(());
         }
         if set.selector.is_everything() {

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PodTemplateSpec};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use orlop_client::events::EventType;
+use orlop_client::informer::Lean;
 use serde_json::json;
 
 use super::claims::{claims, deleted_with_pod, deleted_with_set, pod_as_owner, set_as_owner};
@@ -13,7 +14,7 @@ use super::identity::{self, ordinal, pod_name};
 use super::plan::Why;
 use super::sync::SyncError;
 use crate::api_error;
-use crate::cache::{Pod, StatefulSet};
+use crate::cache::{Pod, PodView, StatefulSet, cached};
 use crate::owned::status::metadata_api;
 
 impl StatefulSets {
@@ -69,8 +70,8 @@ impl StatefulSets {
         number: u32,
     ) -> Result<(), SyncError> {
         self.create_claims(set, number).await?;
-        let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &set.key.namespace);
-        let pod = identity::pod(set, template, revision, number);
+        let api: Api<Lean<core::Pod>> = Api::namespaced(self.client.clone(), &set.key.namespace);
+        let pod = Lean(identity::pod(set, template, revision, number));
         let created = match api.create(&PostParams::default(), &pod).await {
             Err(error)
                 if api_error::is_already_exists(&error) || api_error::is_namespace_terminating(&error) =>
@@ -79,16 +80,14 @@ impl StatefulSets {
             }
             created => created,
         };
-        let version = created
-            .as_ref()
-            .ok()
-            .and_then(|pod| pod.metadata.resource_version.as_ref()?.parse().ok());
-        let done = created.map(drop);
+        let done = created.map(|pod| {
+            let pod = cached::<PodView>(pod);
+            self.awaited
+                .wrote(&set.uid, &pod.key, &pod.uid, pod.resource_version);
+        });
         let what = format!("create Pod {}", pod_name(set, number));
         self.tell(set, &done, ("SuccessfulCreate", "FailedCreate"), what);
-        done?;
-        self.own_pods.wrote(&set.key, version.unwrap_or(0));
-        Ok(())
+        Ok(done?)
     }
 
     /// Deletes a pod, and with it its claims if they go with pods that are scaled away.
@@ -115,34 +114,45 @@ impl StatefulSets {
             ..DeleteParams::default()
         };
         let done = match api.delete(name, &params).await {
-            Err(error) if api_error::is_not_found(&error) || api_error::is_conflict(&error) => return Ok(()),
+            Err(error) if api_error::is_not_found(&error) || api_error::is_conflict(&error) => {
+                self.awaited.deleted(&set.uid, &pod.key, &pod.uid);
+                return Ok(());
+            }
             done => done.map(drop),
         };
+        if done.is_ok() {
+            self.awaited.deleted(&set.uid, &pod.key, &pod.uid);
+        }
         let what = format!("delete Pod {name}");
         self.tell(set, &done, ("SuccessfulDelete", "FailedDelete"), what);
         Ok(done?)
     }
 
-    /// The claims of a pod that is scaled away go with it.
+    /// The claims of a pod that is scaled away go with it, and with nothing else.
     async fn own_claims(&self, set: &StatefulSet, pod: &Pod) -> Result<(), SyncError> {
         let Some(number) = ordinal(set, pod) else {
             return Ok(());
         };
         let owner = pod_as_owner(&pod.key.name, &pod.uid);
-        let patch = Patch::Strategic(json!({"metadata": {"ownerReferences": [owner]}}));
+        let references = json!([owner, {"$patch": "delete", "uid": *set.uid}]);
+        let patch = Patch::Strategic(json!({"metadata": {"ownerReferences": references}}));
         self.patch_claims(set, number, &patch).await
     }
 
     /// The policy may have changed: claims go with the set, or don't.
     pub(super) async fn retain_claims(&self, set: &StatefulSet, pods: &[Pod]) -> Result<(), SyncError> {
         let owner = set_as_owner(set);
-        let patch = if deleted_with_set(set) {
-            json!({"metadata": {"ownerReferences": [owner]}})
-        } else {
-            json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": owner.uid}]}})
+        let owner = match deleted_with_set(set) {
+            true => json!(owner),
+            false => json!({"$patch": "delete", "uid": owner.uid}),
         };
-        let patch = Patch::Strategic(patch);
-        for number in pods.iter().filter_map(|pod| ordinal(set, pod)) {
+        for pod in pods {
+            let Some(number) = ordinal(set, pod).filter(|number| set.ordinals().contains(number)) else {
+                continue;
+            };
+            // It may have been about to be scaled away.
+            let references = json!([owner, {"$patch": "delete", "uid": *pod.uid}]);
+            let patch = Patch::Strategic(json!({"metadata": {"ownerReferences": references}}));
             self.patch_claims(set, number, &patch).await?;
         }
         Ok(())

@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 use super::plan::{self, BY_NAMESPACE, CLAIM_FINALIZER, ClaimView, VOLUME_FINALIZER, VolumeView};
 use crate::api_error;
 use crate::cache::{Cache, PodView};
-use crate::run::{look_at_each, watch_all};
+use crate::run::watch_all;
+use crate::workers::Workers;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
@@ -73,8 +74,17 @@ impl StorageProtection {
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         watch_all(&self.claims, &self.client, tasks);
         watch_all(&self.volumes, &self.client, tasks);
-        let look = |this: Arc<Self>, task: Task| async move { this.look(&task).await };
-        look_at_each("storage_protection", self, &self.queue, look, tasks);
+        Workers {
+            name: "storage_protection",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, task| async move { this.look(&task).await },
+            api_error::is_conflict,
+        );
     }
 
     async fn look(&self, task: &Task) -> Result<(), kube::Error> {

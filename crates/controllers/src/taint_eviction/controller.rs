@@ -19,7 +19,7 @@ use super::tolerance::{Tolerance, tolerance};
 use crate::api_error;
 use crate::cache::{BY_NODE, Cache, NodeView, Pod, PodView};
 use crate::disruption;
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Pods deleted at the same time.
 const WORKERS: usize = 4;
@@ -66,18 +66,17 @@ impl TaintEviction {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "taint_eviction",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.evict(&key).await }
-                },
-                |_| false,
-            ));
+        Workers {
+            name: "taint_eviction",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.evict(&key).await },
+            |_| false,
+        );
     }
 
     fn armed(&self) -> MutexGuard<'_, HashMap<ObjectKey, Armed>> {

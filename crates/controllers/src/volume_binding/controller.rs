@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use super::plan::{self, BIND_COMPLETED, BOUND_BY_CONTROLLER, Class, Verdict};
 use crate::api_error;
 use crate::cache::Cache;
-use crate::run::{look_at_each, watch_all};
+use crate::run::watch_all;
+use crate::workers::Workers;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Task {
@@ -139,8 +140,17 @@ impl VolumeBinding {
         watch_all(&self.claims, &self.client, tasks);
         watch_all(&self.volumes, &self.client, tasks);
         watch_all(&self.classes, &self.client, tasks);
-        let look = |this: Arc<Self>, task: Task| async move { this.look(&task).await };
-        look_at_each("volume_binding", self, &self.queue, look, tasks);
+        Workers {
+            name: "volume_binding",
+            count: 1,
+            of: self,
+            queue: &self.queue,
+        }
+        .start(
+            tasks,
+            |this, task| async move { this.look(&task).await },
+            api_error::is_conflict,
+        );
     }
 
     async fn look(&self, task: &Task) -> Result<(), kube::Error> {

@@ -344,3 +344,69 @@ async fn both_kinds_of_replicas_are_scaled_and_tell_what_there_is() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_rollout_that_is_overtaken_by_another_ends_with_the_last_template() {
+    let cluster = with_nodes().await;
+    let deployments: Api<Deployment> = api(&cluster);
+    let created = deployment("web", json!({"replicas": 3}));
+    deployments
+        .create(&PostParams::default(), &created)
+        .await
+        .unwrap();
+    rolled_out(&cluster, "web", 3).await;
+    let params = PatchParams::default();
+    let image = |image: &str| {
+        Patch::Strategic(
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}}),
+        )
+    };
+    deployments.patch("web", &params, &image("broken")).await.unwrap();
+    eventually("a pod of the broken template", || async {
+        let lines = cluster.running("web").await;
+        lines.iter().any(|line| line.contains("broken")).then_some(())
+    })
+    .await;
+    deployments.patch("web", &params, &image("img:3")).await.unwrap();
+    rolled_out(&cluster, "web", 3).await;
+    cluster.expect_images("web", ["img:3", "img:3", "img:3"]).await;
+    let sizes: Vec<i32> = sets(&cluster, "web")
+        .await
+        .iter()
+        .map(|set| set.spec.as_ref().unwrap().replicas.unwrap())
+        .collect();
+    assert_eq!(sizes, [0, 0, 3]);
+}
+
+#[tokio::test]
+async fn a_deployment_adopts_sets_that_fit_and_lets_go_of_those_that_no_longer_do() {
+    let cluster = with_nodes().await;
+    let (deployments, replica_sets): (Api<Deployment>, Api<ReplicaSet>) = (api(&cluster), api(&cluster));
+    let labels = json!({"app": "web", "pod-template-hash": "own"});
+    let orphan = replica_set("orphan", labels, 1);
+    replica_sets
+        .create(&PostParams::default(), &orphan)
+        .await
+        .unwrap();
+    let label = Patch::Merge(json!({"metadata": {"labels": {"app": "web"}}}));
+    let params = PatchParams::default();
+    replica_sets.patch("orphan", &params, &label).await.unwrap();
+    let created = deployment("web", json!({"replicas": 1}));
+    let uid = deployments
+        .create(&PostParams::default(), &created)
+        .await
+        .unwrap()
+        .metadata
+        .uid;
+    let owner = || async {
+        let set = replica_sets.get("orphan").await.unwrap();
+        set.metadata.owner_references.unwrap_or_default().pop()
+    };
+    eventually("the adoption", || async {
+        owner().await.filter(|owner| Some(&owner.uid) == uid.as_ref())
+    })
+    .await;
+    let relabel = Patch::Merge(json!({"metadata": {"labels": {"app": "other"}}}));
+    replica_sets.patch("orphan", &params, &relabel).await.unwrap();
+    eventually("the release", || async { owner().await.is_none().then_some(()) }).await;
+}

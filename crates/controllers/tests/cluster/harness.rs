@@ -328,7 +328,7 @@ async fn agent(client: &kube::Client, pod: Pod) {
             Some("Never") if spec.containers[0].command.is_some() => "done",
             _ => spec.containers[0].image.as_deref().unwrap_or_default(),
         };
-        if let Some(patch) = ended(image, &spec.containers[0].name) {
+        if let Some(patch) = ended(&image_of_index(&pod, image), &spec.containers[0].name) {
             ignore(
                 pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
                     .await,
@@ -346,6 +346,19 @@ async fn agent(client: &kube::Client, pod: Pod) {
             pods.patch_status(&name, &PatchParams::default(), &Patch::Strategic(patch))
                 .await,
         );
+    }
+}
+
+/// Of an image `A|B` that part which is for the pod's completion index: A if it is even, B if it is odd.
+fn image_of_index(pod: &Pod, image: &str) -> String {
+    let index: Option<u32> = pod.metadata.labels.as_ref().and_then(|labels| {
+        let index = labels.get("batch.kubernetes.io/job-completion-index")?;
+        index.parse().ok()
+    });
+    match image.split_once('|') {
+        Some((even, _)) if index.is_some_and(|index| index % 2 == 0) => even.to_owned(),
+        Some((_, odd)) => odd.to_owned(),
+        None => image.to_owned(),
     }
 }
 

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
 
-struct Batch<'a> {
+pub struct Batch<'a> {
     cluster: &'a Cluster,
-    jobs: Api<Job>,
+    pub jobs: Api<Job>,
     cron_jobs: Api<CronJob>,
 }
 
 impl<'a> Batch<'a> {
-    async fn of(cluster: &'a Cluster) -> Self {
+    pub async fn of(cluster: &'a Cluster) -> Self {
         cluster.add_node("n1", json!({})).await;
         Self {
             cluster,
@@ -26,7 +26,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Pods with images `done…` succeed at once, those with `fail-N` end with that code.
-    async fn create(&self, name: &str, image: &str, spec: Value) -> Job {
+    pub async fn create(&self, name: &str, image: &str, spec: Value) -> Job {
         let mut job = json!({"metadata": {"name": name}, "spec": {"template": {"spec": {
             "restartPolicy": "Never", "containers": [{"name": "main", "image": image}]}}}});
         orlop_api::patch::merge(&mut job["spec"], &spec);
@@ -34,7 +34,7 @@ impl<'a> Batch<'a> {
         self.jobs.create(&PostParams::default(), &job).await.unwrap()
     }
 
-    async fn patch(&self, name: &str, spec: Value) {
+    pub async fn patch(&self, name: &str, spec: Value) {
         let patch = Patch::Merge(json!({"spec": spec}));
         self.jobs
             .patch(name, &PatchParams::default(), &patch)
@@ -43,7 +43,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Waits for a condition; the Job then.
-    async fn until(&self, name: &str, condition: &str) -> Job {
+    pub async fn until(&self, name: &str, condition: &str) -> Job {
         eventually(condition, || async {
             let job = self.jobs.get(name).await.unwrap();
             let conditions = job
@@ -60,13 +60,13 @@ impl<'a> Batch<'a> {
         .await
     }
 
-    async fn pods(&self, name: &str) -> Vec<Pod> {
+    pub async fn pods(&self, name: &str) -> Vec<Pod> {
         let params = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
         self.cluster.pods().list(&params).await.unwrap().items
     }
 }
 
-fn reasons(job: &Job) -> BTreeMap<String, String> {
+pub fn reasons(job: &Job) -> BTreeMap<String, String> {
     let conditions = job.status.clone().unwrap().conditions.unwrap_or_default();
     conditions
         .into_iter()
@@ -320,4 +320,52 @@ async fn a_cron_job_tells_what_is_active_and_a_suspended_one_does_nothing() {
     assert_eq!(active[0].uid, jobs[0].metadata.uid);
     let owner = &jobs[0].metadata.owner_references.as_ref().unwrap()[0];
     assert_eq!((owner.kind.as_str(), owner.name.as_str()), ("CronJob", "single"));
+}
+
+#[tokio::test]
+async fn a_cron_job_that_replaces_ends_the_job_before_and_forgets_jobs_that_others_deleted() {
+    let cluster = Cluster::start().await;
+    let batch = Batch::of(&cluster).await;
+    let active = |name: &'static str| {
+        let api = batch.cron_jobs.clone();
+        async move {
+            let status = api.get(name).await.unwrap().status?;
+            let active = status.active.unwrap_or_default();
+            assert!(active.len() <= 1, "{active:?}");
+            Some(active.first()?.uid.clone()?)
+        }
+    };
+    let create = |name: &'static str, spec: Value| {
+        let cron = cron_job(name, "img", spec);
+        let api = batch.cron_jobs.clone();
+        async move { api.create(&PostParams::default(), &cron).await.unwrap() }
+    };
+    create("again", json!({"concurrencyPolicy": "Replace"})).await;
+    let first = eventually("a job", || active("again")).await;
+    eventually("another job", || async {
+        active("again").await.filter(|uid| *uid != first)
+    })
+    .await;
+    let jobs = batch.jobs.list(&ListParams::default()).await.unwrap().items;
+    let there = jobs.iter().any(|job| job.metadata.uid.as_ref() == Some(&first));
+    assert!(!there, "the first one was replaced");
+
+    create(
+        "single",
+        json!({"concurrencyPolicy": "Forbid", "schedule": "@every 1s"}),
+    )
+    .await;
+    let first = eventually("a job", || active("single")).await;
+    let suspend = Patch::Merge(json!({"spec": {"suspend": true}}));
+    let params = PatchParams::default();
+    batch.cron_jobs.patch("single", &params, &suspend).await.unwrap();
+    let jobs = batch.jobs.list(&ListParams::default()).await.unwrap().items;
+    let job = jobs.iter().find(|job| job.metadata.uid.as_ref() == Some(&first));
+    let name = job.unwrap().metadata.name.as_deref().unwrap();
+    let background = DeleteParams::background();
+    batch.jobs.delete(name, &background).await.unwrap();
+    eventually("nothing active", || async {
+        active("single").await.is_none().then_some(())
+    })
+    .await;
 }

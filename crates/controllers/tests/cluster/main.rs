@@ -11,6 +11,7 @@ mod daemon_sets;
 mod deletion;
 mod deployments;
 mod harness;
+mod job_rules;
 mod jobs;
 mod nodes;
 mod quotas;

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -217,4 +217,77 @@ async fn a_failed_pod_is_made_anew() {
         uid().await.filter(|now| *now != before)
     })
     .await;
+}
+
+#[tokio::test]
+async fn on_delete_leaves_old_pods_until_somebody_deletes_them() {
+    let cluster = Cluster::start().await;
+    let sets = Sets::of(
+        &cluster,
+        json!({"replicas": 2, "updateStrategy": {"type": "OnDelete"}}),
+    )
+    .await;
+    sets.expect(["web-0 img:1", "web-1 img:1"]).await;
+    sets.patch(image("img:2")).await;
+    eventually("the new revision", || async {
+        let set = sets.sets.get("web").await.unwrap();
+        let status = set.status.unwrap_or_default();
+        let seen = status.observed_generation == set.metadata.generation;
+        (seen && status.current_revision != status.update_revision).then_some(())
+    })
+    .await;
+    cluster
+        .pods()
+        .delete("web-1", &DeleteParams::default())
+        .await
+        .unwrap();
+    sets.expect(["web-0 img:1", "web-1 img:2"]).await;
+}
+
+#[tokio::test]
+async fn ordinals_may_start_elsewhere_and_move() {
+    let cluster = Cluster::start().await;
+    let sets = Sets::of(&cluster, json!({"replicas": 2, "ordinals": {"start": 3}})).await;
+    sets.expect(["web-3 img:1", "web-4 img:1"]).await;
+    sets.patch(json!({"ordinals": {"start": 2}})).await;
+    sets.expect(["web-2 img:1", "web-3 img:1"]).await;
+}
+
+#[tokio::test]
+async fn claims_go_with_pods_that_are_scaled_away_and_with_the_set_where_that_is_asked_for() {
+    let cluster = Cluster::start().await;
+    let claim = json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let volumes: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    for number in 0..2 {
+        let volume = json!({"metadata": {"name": format!("v{number}")}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"}, "hostPath": {"path": format!("/v{number}")}}});
+        let volume = serde_json::from_value(volume).unwrap();
+        volumes.create(&PostParams::default(), &volume).await.unwrap();
+    }
+    let policy = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});
+    let sets = Sets::of(
+        &cluster,
+        json!({"replicas": 2, "volumeClaimTemplates": [claim], "persistentVolumeClaimRetentionPolicy": policy}),
+    )
+    .await;
+    sets.expect(["web-0 img:1", "web-1 img:1"]).await;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), "default");
+    let names = async || -> Vec<String> {
+        let found = claims.list(&ListParams::default()).await.unwrap().items;
+        found
+            .into_iter()
+            .map(|claim| claim.metadata.name.unwrap())
+            .collect()
+    };
+    sets.patch(json!({"replicas": 1})).await;
+    eventually("one claim", || async {
+        (names().await == ["data-web-0"]).then_some(())
+    })
+    .await;
+    sets.sets
+        .delete("web", &DeleteParams::background())
+        .await
+        .unwrap();
+    eventually("no claim", || async { names().await.is_empty().then_some(()) }).await;
 }
