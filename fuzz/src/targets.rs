@@ -8,6 +8,7 @@ use orlop_api::manifest::{self, Source, StaticOrigin};
 use orlop_api::selector::{FieldSelector, LabelSelector};
 use orlop_api::{patch, quantity, wire};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// A target and its name, which is its corpus's.
 pub type Target = (&'static str, fn(&[u8]));
@@ -141,7 +142,7 @@ pub fn selectors(data: &[u8]) {
         return;
     };
     let labels = [("a", "b"), ("n", "3"), ("x.io/y", "")];
-    let labels = labels
+    let labels: BTreeMap<String, String> = labels
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .into_iter()
         .collect();

@@ -26,6 +26,7 @@ pub mod pod_security;
 pub mod quantity;
 pub mod quota;
 pub mod selector;
+pub mod shared;
 pub mod structural;
 pub mod table;
 pub mod taints;

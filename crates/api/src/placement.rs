@@ -11,7 +11,7 @@ pub mod usage;
 pub use affinity::{matches_required as node_affinity_matches, term_matches};
 pub use daemon::{Placement, should_run};
 pub use explain::explain;
-pub use node::{KeptNode, NodeFacts, Quantities};
+pub use node::{KeptNode, NodeFacts, NodeLabels, Quantities};
 pub use reason::Reason;
 pub use usage::NodeUsage;
 

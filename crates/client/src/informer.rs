@@ -6,13 +6,12 @@
 
 mod key;
 mod lean;
-mod shared;
 mod source;
 mod store;
 
 pub use key::ObjectKey;
 pub use lean::Lean;
-pub use shared::Shared;
+pub use orlop_api::shared::Shared;
 pub use store::{Cached, Change, Store};
 
 use std::collections::HashSet;

@@ -27,7 +27,7 @@ pub use daemon_set::DaemonSetView;
 pub use deployment::DeploymentView;
 pub use job::{JOBS_BY_CONTROLLER, JobEnd, JobView};
 pub use lease::LeaseView;
-pub use node::{NEVER_UPDATED, NodeView};
+pub use node::{NEVER_UPDATED, NodeView, PostedCondition};
 pub use pod::{
     BY_CONTROLLER, BY_NODE, ControllerRef, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase, PodView, Ready,
 };
@@ -79,6 +79,8 @@ pub type Service = Arc<Cached<ServiceView>>;
 /// A Deployment as remembered.
 pub type Deployment = Arc<Cached<DeploymentView>>;
 
+/// Where the nodes' Leases are.
+pub const NODE_LEASES: &str = "kube-node-lease";
 /// Name of the ConfigMap with the cluster's CA in every namespace.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 /// Name of the ConfigMap in `kube-public` that tells new nodes about the cluster.
@@ -140,7 +142,7 @@ pub struct Cache {
     pub endpoints: Informer<EndpointsView>,
     /// All ControllerRevisions.
     pub revisions: Informer<RevisionView>,
-    /// The node heartbeats in `kube-node-lease`.
+    /// All Leases; those in [`NODE_LEASES`] are the nodes' heartbeats.
     pub leases: Informer<LeaseView>,
     /// All namespaces.
     pub namespaces: Informer<NamespaceView>,
@@ -202,11 +204,7 @@ impl Cache {
         watch!(slices, Api::all(client.clone()), all.clone());
         watch!(endpoints, Api::all(client.clone()), all.clone());
         watch!(revisions, Api::all(client.clone()), all.clone());
-        watch!(
-            leases,
-            Api::namespaced(client.clone(), "kube-node-lease"),
-            all.clone()
-        );
+        watch!(leases, Api::all(client.clone()), all.clone());
         watch!(namespaces, Api::all(client.clone()), all);
         watch!(service_accounts, Api::all(client.clone()), named(DEFAULT_ACCOUNT));
         watch!(root_cas, Api::all(client.clone()), named(ROOT_CA));

@@ -105,8 +105,8 @@ impl<'a> Company<'a> {
             return Some(Reason::PodAntiAffinity);
         }
         let labels = &node.node.labels;
-        let unwelcome = |(key, value): (&String, &String)| {
-            let count = self.unwelcome.get(&(key.clone(), value.clone()));
+        let unwelcome = |(key, value): (&str, &str)| {
+            let count = self.unwelcome.get(&(key.to_owned(), value.to_owned()));
             count.is_some_and(|count| *count > 0)
         };
         if !self.unwelcome.is_empty() && labels.iter().any(unwelcome) {
@@ -144,14 +144,14 @@ impl<'a> Company<'a> {
         let labels = &node.node.labels;
         labels
             .iter()
-            .filter_map(|(key, value)| self.liking.get(&(key.clone(), value.clone())))
+            .filter_map(|(key, value)| self.liking.get(&(key.to_owned(), value.to_owned())))
             .sum()
     }
 }
 
 fn place(node: &NodeView, term: &Term) -> Option<(String, String)> {
     let value = node.node.labels.get(&term.topology_key)?;
-    Some((term.topology_key.clone(), value.clone()))
+    Some((term.topology_key.clone(), value.to_owned()))
 }
 
 fn add(places: &mut Places, node: &NodeView, term: &Term, times: i64) {

@@ -65,7 +65,7 @@ impl<'a> Spread<'a> {
         {
             return None;
         }
-        label(node, &constraint.topology_key).cloned()
+        label(node, &constraint.topology_key).map(str::to_owned)
     }
 
     /// Counts a pod on `node` so many times: -1 takes it away.
@@ -115,7 +115,7 @@ impl<'a> Spread<'a> {
     }
 }
 
-fn label<'a>(node: &'a NodeView, key: &str) -> Option<&'a String> {
+fn label<'a>(node: &'a NodeView, key: &str) -> Option<&'a str> {
     node.node.labels.get(key)
 }
 

@@ -309,7 +309,9 @@ impl<'a> Volumes<'a> {
         let label = |key: &str| node.node.labels.get(key);
         let allows = |term: &core::TopologySelectorTerm| {
             let mut expressions = term.match_label_expressions.iter().flatten();
-            expressions.all(|wanted| label(&wanted.key).is_some_and(|value| wanted.values.contains(value)))
+            expressions.all(|wanted| {
+                label(&wanted.key).is_some_and(|value| wanted.values.iter().any(|allowed| allowed == value))
+            })
         };
         class.provisioner != NO_PROVISIONER
             && (class.topologies.is_empty() || class.topologies.iter().any(allows))

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use crate::selector::Labels;
+use crate::shared::Shared;
+
 /// Quantities by the name of the resource.
 pub type Quantities = BTreeMap<String, Quantity>;
 
@@ -46,13 +49,60 @@ impl NodeFacts for Node {
     }
 }
 
+/// The label that most nodes have alone.
+const HOSTNAME: &str = "kubernetes.io/hostname";
+
+// What nodes of one kind have in common.
+static COMMON: Shared<BTreeMap<String, String>> = Shared::new();
+
+/// A node's labels. Nodes of a fleet differ in their hostname, and are alike in all else.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeLabels {
+    common: Arc<BTreeMap<String, String>>,
+    hostname: Option<Arc<str>>,
+}
+
+impl NodeLabels {
+    /// The labels of the node of that name.
+    fn of(name: &Arc<str>, mut labels: BTreeMap<String, String>) -> Self {
+        let hostname = labels.remove(HOSTNAME).map(|hostname| match *hostname == **name {
+            true => name.clone(),
+            false => hostname.into(),
+        });
+        Self {
+            common: COMMON.share(Arc::new(labels)),
+            hostname,
+        }
+    }
+
+    /// One of them.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            HOSTNAME => self.hostname.as_deref(),
+            key => self.common.get(key).map(String::as_str),
+        }
+    }
+
+    /// All of them, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let common = self.common.iter().map(|(key, value)| (&**key, &**value));
+        common.chain(self.hostname.as_deref().map(|hostname| (HOSTNAME, hostname)))
+    }
+}
+
+impl Labels for NodeLabels {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.get(key)
+    }
+}
+
 /// No more of a node than placement reads: for those who keep thousands of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KeptNode {
     /// metadata.name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// metadata.labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: NodeLabels,
     /// spec.taints.
     pub taints: Vec<Taint>,
     /// spec.unschedulable.
@@ -67,9 +117,10 @@ impl KeptNode {
         let spec = node.spec.unwrap_or_default();
         let mut taints = spec.taints.unwrap_or_default();
         taints.shrink_to_fit();
+        let name: Arc<str> = node.metadata.name.unwrap_or_default().into();
         Self {
-            name: node.metadata.name.unwrap_or_default().into(),
-            labels: node.metadata.labels.unwrap_or_default(),
+            labels: NodeLabels::of(&name, node.metadata.labels.unwrap_or_default()),
+            name,
             taints,
             unschedulable: spec.unschedulable == Some(true),
             allocatable: None,
@@ -83,7 +134,7 @@ impl NodeFacts for KeptNode {
     }
 
     fn label(&self, key: &str) -> Option<&str> {
-        self.labels.get(key).map(String::as_str)
+        self.labels.get(key)
     }
 
     fn taints(&self) -> &[Taint] {
@@ -96,5 +147,30 @@ impl NodeFacts for KeptNode {
 
     fn allocatable(&self) -> Option<&Quantities> {
         self.allocatable.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kept(name: &str, labels: serde_json::Value) -> KeptNode {
+        let node = json!({"metadata": {"name": name, "labels": labels}});
+        KeptNode::without_room(serde_json::from_value(node).unwrap())
+    }
+
+    #[test]
+    fn nodes_share_the_labels_they_have_in_common() {
+        let of = |name: &str| kept(name, json!({"zone": "z", HOSTNAME: name}));
+        let (a, b) = (of("a"), of("b"));
+        assert!(Arc::ptr_eq(&a.labels.common, &b.labels.common));
+        assert_eq!((a.label("zone"), a.label(HOSTNAME)), (Some("z"), Some("a")));
+        assert_eq!((b.label(HOSTNAME), b.label("other")), (Some("b"), None));
+        let all: Vec<_> = b.labels.iter().collect();
+        assert_eq!(all, [("zone", "z"), (HOSTNAME, "b")]);
+        let alias = kept("a", json!({HOSTNAME: "alias"}));
+        assert_eq!(alias.label(HOSTNAME), Some("alias"));
+        assert_eq!(kept("a", json!({})).label(HOSTNAME), None);
     }
 }

@@ -2,10 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
 use super::SelectorError;
+
+/// What has labels.
+pub trait Labels {
+    /// The value of one.
+    fn label(&self, key: &str) -> Option<&str>;
+}
+
+impl Labels for BTreeMap<String, String> {
+    fn label(&self, key: &str) -> Option<&str> {
+        self.get(key).map(String::as_str)
+    }
+}
+
+impl<L: Labels + ?Sized> Labels for Arc<L> {
+    fn label(&self, key: &str) -> Option<&str> {
+        (**self).label(key)
+    }
+}
 
 /// How a label is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,16 +50,17 @@ pub struct Requirement {
 
 impl Requirement {
     /// Does the label set satisfy it? Negative operators hold for an absent label.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let label = labels.get(&self.key);
+    pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
+        let label = labels.label(&self.key);
+        let is_listed = |label: &str| self.values.iter().any(|value| value == label);
         match self.operator {
             Operator::Exists => label.is_some(),
             Operator::DoesNotExist => label.is_none(),
-            Operator::In | Operator::Equals => label.is_some_and(|l| self.values.contains(l)),
-            Operator::NotIn | Operator::NotEquals => label.is_none_or(|l| !self.values.contains(l)),
+            Operator::In | Operator::Equals => label.is_some_and(is_listed),
+            Operator::NotIn | Operator::NotEquals => !label.is_some_and(is_listed),
             Operator::GreaterThan | Operator::LessThan => {
-                let number = |s: Option<&String>| s.and_then(|s| s.parse::<i64>().ok());
-                match (number(label), number(self.values.first())) {
+                let number = |s: Option<&str>| s.and_then(|s| s.parse::<i64>().ok());
+                match (number(label), number(self.values.first().map(String::as_str))) {
                     (Some(have), Some(want)) if self.operator == Operator::GreaterThan => have > want,
                     (Some(have), Some(want)) => have < want,
                     _ => false,
@@ -137,7 +157,7 @@ impl LabelSelector {
     }
 
     /// Does a label set satisfy every requirement?
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
         !self.nothing && self.requirements.iter().all(|r| r.matches(labels))
     }
 
@@ -145,7 +165,7 @@ impl LabelSelector {
     pub fn matches_meta(&self, metadata: &meta::ObjectMeta) -> bool {
         match &metadata.labels {
             Some(labels) => self.matches(labels),
-            None => self.matches(&BTreeMap::new()),
+            None => self.matches(&BTreeMap::<String, String>::new()),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::resources;
 use http::{Method, StatusCode};
 use orlop_api::selector::LabelSelector;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub const KINDS: &[(&str, &str)] = &[(RBAC_GROUP, "clusterroles")];
@@ -53,7 +54,7 @@ fn changes(roles: &[Value]) -> Vec<(&str, &Value, Vec<Value>)> {
             };
             let selected = |other: &&Value| {
                 let labels = other["metadata"]["labels"].clone();
-                let labels = serde_json::from_value(labels).unwrap_or_default();
+                let labels: BTreeMap<String, String> = serde_json::from_value(labels).unwrap_or_default();
                 other["metadata"]["name"] != name && selector.matches(&labels)
             };
             for other in roles.iter().filter(selected) {

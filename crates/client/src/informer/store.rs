@@ -5,7 +5,10 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::Resource;
 
-use super::{ObjectKey, Projection};
+use super::{ObjectKey, Projection, Shared};
+
+// What objects of one namespace have in common.
+static NAMESPACES: Shared<str> = Shared::new();
 
 /// An object as the store keeps it: its identity, and the projection.
 #[derive(Debug)]
@@ -142,9 +145,8 @@ impl<P: Projection> Store<P> {
     }
 
     pub(super) fn put(&self, object: P::Object, listed: bool) -> Vec<Change<P>> {
-        let key = ObjectKey::of(&object);
-        let uid: Arc<str> = object.meta().uid.as_deref().unwrap_or_default().into();
         let resource_version = version_of(&object);
+        let (key, uid) = self.identity(&object);
         // Cut outside the lock: the object is large, the projection small.
         let cached = Arc::new(Cached {
             key: key.clone(),
@@ -185,6 +187,23 @@ impl<P: Projection> Store<P> {
                 new: Some(cached),
                 listed,
             }],
+        }
+    }
+
+    /// Key and uid of `object`: in the memory of what is known of it already, if something is.
+    fn identity(&self, object: &P::Object) -> (ObjectKey, Arc<str>) {
+        let (key, uid) = (
+            ObjectKey::of(object),
+            object.meta().uid.as_deref().unwrap_or_default(),
+        );
+        let contents = self.read();
+        match contents.objects.get(&key) {
+            Some(known) if *known.uid == *uid => (known.key.clone(), known.uid.clone()),
+            Some(known) => (known.key.clone(), uid.into()),
+            None => {
+                let namespace = NAMESPACES.share(key.namespace);
+                (ObjectKey { namespace, ..key }, uid.into())
+            }
         }
     }
 

@@ -1,10 +1,10 @@
-//! A node's heartbeat.
+//! Leases: the heartbeats of nodes, and who leads.
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use orlop_client::informer::{Lean, Projection};
 
-/// What is remembered of a Lease in `kube-node-lease`.
+/// What is remembered of a Lease.
 #[derive(Debug, Clone)]
 pub struct LeaseView {
     /// spec.renewTime.

@@ -1,22 +1,40 @@
 //! A node, as far as controllers care.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::{NodeCondition, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use orlop_api::annotations::NODE_GATE_OPENED;
 use orlop_api::placement::{KeptNode, NodeFacts};
-use orlop_client::informer::{Lean, Projection};
+use orlop_client::informer::{Lean, Projection, Shared};
 
 /// Reason of the conditions of a node that never posted any.
 pub const NEVER_UPDATED: &str = "NodeStatusNeverUpdated";
+
+/// What is remembered of a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PostedCondition {
+    /// Its type.
+    pub type_: Box<str>,
+    /// True, False or Unknown.
+    pub status: Box<str>,
+    /// It was made up for a node that never posted it.
+    pub made_up: bool,
+}
+
+// What nodes that are doing alike have in common.
+static CONDITIONS: Shared<[PostedCondition]> = Shared::new();
 
 /// What is remembered of a node.
 #[derive(Debug, Clone)]
 pub struct NodeView {
     /// What placement decides from, but for what is allocatable.
     pub node: KeptNode,
-    /// status.conditions, without their messages, and without reasons that say no more than the status.
-    pub conditions: Vec<NodeCondition>,
+    /// status.conditions.
+    pub conditions: Arc<[PostedCondition]>,
+    /// When the node last posted condition Ready.
+    pub heartbeat: Option<Timestamp>,
     /// metadata.creationTimestamp.
     pub created: Option<Timestamp>,
     /// spec.podCIDR.
@@ -37,16 +55,16 @@ impl NodeView {
     }
 
     /// One condition.
-    pub fn condition(&self, condition_type: &str) -> Option<&NodeCondition> {
+    pub fn condition(&self, condition_type: &str) -> Option<&PostedCondition> {
         self.conditions
             .iter()
-            .find(|condition| condition.type_ == condition_type)
+            .find(|condition| *condition.type_ == *condition_type)
     }
 
     /// Whether condition Ready is True.
     pub fn is_ready(&self) -> bool {
         self.condition("Ready")
-            .is_some_and(|ready| ready.status == "True")
+            .is_some_and(|ready| *ready.status == *"True")
     }
 
     /// Whether placement may decide differently for `self` than for `old`.
@@ -68,17 +86,21 @@ impl Projection for NodeView {
         let created = metadata.creation_timestamp.take().map(|time| time.0);
         let pod_range = node.spec.as_mut().and_then(|spec| spec.pod_cidr.take());
         let status = node.status.take().unwrap_or_default();
-        let conditions = status.conditions.unwrap_or_default().into_iter();
-        let conditions = conditions.map(|condition| NodeCondition {
-            reason: condition.reason.filter(|reason| reason == NEVER_UPDATED),
-            message: None,
-            ..condition
+        let conditions = status.conditions.unwrap_or_default();
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+        let heartbeat = ready.and_then(|ready| ready.last_heartbeat_time.as_ref());
+        let heartbeat = heartbeat.map(|time| time.0);
+        let conditions = conditions.into_iter().map(|condition| PostedCondition {
+            made_up: condition.reason.as_deref() == Some(NEVER_UPDATED),
+            type_: condition.type_.into(),
+            status: condition.status.into(),
         });
         Self {
             gates_opened,
             created,
             pod_range,
-            conditions: conditions.collect(),
+            conditions: CONDITIONS.share(conditions.collect()),
+            heartbeat,
             node: KeptNode::without_room(node),
         }
     }

@@ -10,7 +10,7 @@ use kube::Resource;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::runtime::watcher;
 use orlop_client::events::{EventType, Recorder};
-use orlop_client::informer::{Informer, MetadataEvent, Projection};
+use orlop_client::informer::{Informer, MetadataEvent, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -21,7 +21,7 @@ use super::verdict::{OwnerIs, Verdict, judge};
 use crate::api_error;
 use crate::cache::Cache;
 use crate::resources::{self, Existence, MetadataOnly, Served};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Objects looked at the same time.
 const WORKERS: usize = 20;
@@ -42,13 +42,50 @@ pub struct GarbageCollector {
 }
 
 /// The kinds watched by the shared cache already, in the order of the first kind numbers.
-const SHARED: [(&str, &str); 5] = [
+const SHARED: [(&str, &str); 17] = [
     ("", "Pod"),
     ("", "Node"),
     ("apps", "DaemonSet"),
     ("apps", "ControllerRevision"),
     ("", "Namespace"),
+    ("coordination.k8s.io", "Lease"),
+    ("apps", "ReplicaSet"),
+    ("", "ReplicationController"),
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+    ("policy", "PodDisruptionBudget"),
+    ("certificates.k8s.io", "CertificateSigningRequest"),
+    ("", "Service"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("", "Endpoints"),
 ];
+
+/// Whether the shared cache shows the object that `owner` means. Its deletion will be seen there, too.
+fn is_shown(cache: &Cache, owner: &OwnerReference, namespace: &str) -> bool {
+    fn has<P: Projection>(informer: &Informer<P>, namespace: &str, owner: &OwnerReference) -> bool {
+        let key = ObjectKey::new(namespace, owner.name.as_str());
+        informer
+            .store()
+            .get(&key)
+            .is_some_and(|known| *known.uid == *owner.uid)
+    }
+    match (group_of(owner), owner.kind.as_str()) {
+        ("", "Node") => has(&cache.nodes, "", owner),
+        ("apps", "DaemonSet") => has(&cache.daemon_sets, namespace, owner),
+        ("apps", "ReplicaSet") => has(&cache.replica_sets, namespace, owner),
+        ("apps", "Deployment") => has(&cache.deployments, namespace, owner),
+        ("apps", "StatefulSet") => has(&cache.stateful_sets, namespace, owner),
+        ("batch", "Job") => has(&cache.jobs, namespace, owner),
+        ("batch", "CronJob") => has(&cache.cron_jobs, namespace, owner),
+        _ => false,
+    }
+}
+
+fn group_of(owner: &OwnerReference) -> &str {
+    owner.api_version.split_once('/').map_or("", |(group, _)| group)
+}
 
 fn shared_number(served: &Served) -> Option<usize> {
     let resource = &served.resource;
@@ -74,16 +111,34 @@ impl GarbageCollector {
         this.listen(2, &cache.daemon_sets);
         this.listen(3, &cache.revisions);
         this.listen(4, &cache.namespaces);
+        this.listen(5, &cache.leases);
+        this.listen(6, &cache.replica_sets);
+        this.listen(7, &cache.replication_controllers);
+        this.listen(8, &cache.deployments);
+        this.listen(9, &cache.stateful_sets);
+        this.listen(10, &cache.jobs);
+        this.listen(11, &cache.cron_jobs);
+        this.listen(12, &cache.budgets);
+        this.listen(13, &cache.certificate_requests);
+        this.listen(14, &cache.services);
+        this.listen(15, &cache.slices);
+        this.listen(16, &cache.endpoints);
         this
     }
 
     fn listen<P: Projection>(&self, kind: usize, informer: &Informer<P>) {
         let (graph, queue) = (self.graph.clone(), self.queue.clone());
+        // The cache owns its handlers; they must not own the cache.
+        let cache = Arc::downgrade(&self.cache);
         informer.on_metadata(move |event| {
+            let Some(cache) = cache.upgrade() else { return };
             let tasks = {
                 let mut graph = graph.lock().unwrap_or_else(PoisonError::into_inner);
                 match event {
-                    MetadataEvent::Applied(metadata) => graph.applied(kind, metadata),
+                    MetadataEvent::Applied(metadata) => {
+                        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+                        graph.applied(kind, metadata, |owner| is_shown(&cache, owner, namespace))
+                    }
                     MetadataEvent::Deleted { uid } => graph.deleted(uid),
                 }
             };
@@ -116,19 +171,18 @@ impl GarbageCollector {
             informer.synced().await;
         }
         self.cache.synced().await;
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "garbage_collector",
-                self.queue.clone(),
-                move |task: Task| {
-                    let this = this.clone();
-                    async move { this.look(&task).await }
-                },
-                // Somebody else changed the object; its next version says how.
-                api_error::is_conflict,
-            ));
+        Workers {
+            name: "garbage_collector",
+            count: WORKERS,
+            of: &self,
+            queue: &self.queue,
         }
+        .start(
+            &mut tasks,
+            |this, task| async move { this.look(&task).await },
+            // Somebody else changed the object; its next version says how.
+            api_error::is_conflict,
+        );
         loop {
             tokio::select! {
                 ended = tasks.join_next() => match ended {
@@ -341,10 +395,7 @@ impl GarbageCollector {
         if self.graph().is_alive(&owner.uid) && !self.is_waiting(&owner.uid) {
             return Ok(Some(OwnerIs::Solid));
         }
-        let (group, _) = owner
-            .api_version
-            .split_once('/')
-            .unwrap_or(("", &owner.api_version));
+        let group = group_of(owner);
         let Some(kind) = self
             .all_kinds()
             .into_iter()

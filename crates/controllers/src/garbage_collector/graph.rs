@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use orlop_client::informer::Shared;
 
 /// Finalizer of an owner that waits for its dependents to go.
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -12,6 +13,9 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
 /// Deletions remembered, so that a look that started before one isn't believed after it.
 const RECENTLY_DELETED_MAX: usize = 4096;
+
+// What objects of one namespace have in common.
+static NAMESPACES: Shared<str> = Shared::new();
 
 /// An object's uid.
 pub type Uid = Arc<str>;
@@ -42,7 +46,7 @@ pub struct Place {
 struct Entry {
     place: Place,
     /// Owner uid, and whether the owner's foreground deletion waits for us.
-    owners: Vec<(Uid, bool)>,
+    owners: Box<[(Uid, bool)]>,
     foreground: bool,
 }
 
@@ -66,11 +70,17 @@ fn blocks(owner: &OwnerReference) -> bool {
 }
 
 impl Graph {
-    /// An object was seen; what to look at now.
-    pub fn applied(&mut self, kind: usize, metadata: &ObjectMeta) -> Vec<Task> {
-        let Some(uid) = metadata.uid.as_deref().map(Uid::from) else {
+    /// An object was seen; what to look at now. An owner that `is_there` was not deleted, or its deletion will be told.
+    pub fn applied(
+        &mut self,
+        kind: usize,
+        metadata: &ObjectMeta,
+        is_there: impl Fn(&OwnerReference) -> bool,
+    ) -> Vec<Task> {
+        let Some(uid) = metadata.uid.as_deref() else {
             return Vec::new();
         };
+        let uid = self.known_uid(uid);
         let terminating = metadata.deletion_timestamp.is_some();
         let finalizers = metadata.finalizers.as_ref();
         let foreground = terminating && has(finalizers, FOREGROUND);
@@ -81,15 +91,24 @@ impl Graph {
             tasks.extend(self.unlink(&uid));
             return tasks;
         }
-        let owners: Vec<(Uid, bool)> = references
+        let owners: Box<[(Uid, bool)]> = references
             .iter()
-            .map(|owner| (owner.uid.as_str().into(), blocks(owner)))
+            .map(|owner| (self.known_uid(&owner.uid), blocks(owner)))
             .collect();
         let known = self.entries.get(&uid);
         let same = known.is_some_and(|entry| entry.owners == owners);
+        let place = match known {
+            // Only its versions change.
+            Some(known) => known.place.clone(),
+            None => Place {
+                kind,
+                namespace: NAMESPACES.share(metadata.namespace.as_deref().unwrap_or_default().into()),
+                name: metadata.name.as_deref().unwrap_or_default().into(),
+            },
+        };
         if !same {
             tasks.extend(self.unlink(&uid));
-            for (owner, _) in &owners {
+            for (owner, _) in owners.iter() {
                 self.dependents
                     .entry(owner.clone())
                     .or_default()
@@ -97,13 +116,15 @@ impl Graph {
             }
         }
         let was_foreground = self.entries.get(&uid).is_some_and(|entry| entry.foreground);
-        let place = Place {
-            kind,
-            namespace: metadata.namespace.as_deref().unwrap_or_default().into(),
-            name: metadata.name.as_deref().unwrap_or_default().into(),
-        };
-        if !same && !terminating && owners.iter().any(|(owner, _)| !self.alive.contains(owner)) {
-            tasks.push(Task::Check(uid.clone()));
+        if !same && !terminating {
+            for owner in references {
+                if !self.is_foreground(&owner.uid) && is_there(owner) {
+                    self.found_alive(&owner.uid);
+                }
+            }
+            if owners.iter().any(|(owner, _)| !self.alive.contains(owner)) {
+                tasks.push(Task::Check(uid.clone()));
+            }
         }
         self.entries.insert(
             uid.clone(),
@@ -120,6 +141,13 @@ impl Graph {
             tasks.extend(self.dependents_of(&uid).into_iter().map(Task::Check));
         }
         tasks
+    }
+
+    /// The uid, in the memory of what is known of it already.
+    fn known_uid(&self, uid: &str) -> Uid {
+        let entry = self.entries.get_key_value(uid).map(|(known, _)| known);
+        let owner = || self.dependents.get_key_value(uid).map(|(known, _)| known);
+        entry.or_else(owner).cloned().unwrap_or_else(|| uid.into())
     }
 
     /// Objects with an owner that was not seen alive: those to look at when more kinds can be judged.
@@ -210,7 +238,7 @@ impl Graph {
     /// A live look found the owner, of a kind whose deletion we would see.
     pub fn found_alive(&mut self, uid: &str) {
         if !self.deleted.contains(uid) {
-            self.alive.insert(uid.into());
+            self.alive.insert(self.known_uid(uid));
         }
     }
 }
@@ -230,6 +258,11 @@ mod tests {
         serde_json::from_value(meta).unwrap()
     }
 
+    /// No owner is known to be there.
+    fn nobody(_: &OwnerReference) -> bool {
+        false
+    }
+
     fn check(uid: &str) -> Task {
         Task::Check(uid.into())
     }
@@ -238,13 +271,15 @@ mod tests {
     fn s11_dependents_are_checked_when_their_owner_goes() {
         let mut graph = Graph::default();
         assert_eq!(
-            graph.applied(0, &object("pod", &["ds"], &[], false)),
+            graph.applied(0, &object("pod", &["ds"], &[], false), nobody),
             [check("pod")],
             "is there such an owner?"
         );
         graph.found_alive("ds");
         assert!(
-            graph.applied(0, &object("pod2", &["ds"], &[], false)).is_empty(),
+            graph
+                .applied(0, &object("pod2", &["ds"], &[], false), nobody)
+                .is_empty(),
             "it is known to be alive"
         );
         let mut tasks = graph.deleted("ds");
@@ -261,8 +296,8 @@ mod tests {
     #[test]
     fn u22_a_foreground_deleted_owner_waits_for_blocking_dependents() {
         let mut graph = Graph::default();
-        graph.applied(0, &object("pod", &["ds"], &[], false));
-        let tasks = graph.applied(1, &object("ds", &[], &[FOREGROUND], true));
+        graph.applied(0, &object("pod", &["ds"], &[], false), nobody);
+        let tasks = graph.applied(1, &object("ds", &[], &[FOREGROUND], true), nobody);
         assert_eq!(tasks, [Task::Foreground("ds".into()), check("pod")]);
         assert_eq!(graph.blocking("ds"), ["pod".into()]);
         assert_eq!(graph.deleted("pod"), [Task::Foreground("ds".into())]);
@@ -272,19 +307,23 @@ mod tests {
     #[test]
     fn u21_an_orphaning_owner_lets_its_dependents_go() {
         let mut graph = Graph::default();
-        graph.applied(0, &object("pod", &["ds"], &[], false));
+        graph.applied(0, &object("pod", &["ds"], &[], false), nobody);
         assert_eq!(
-            graph.applied(1, &object("ds", &[], &[ORPHAN], true)),
+            graph.applied(1, &object("ds", &[], &[ORPHAN], true), nobody),
             [Task::Orphan("ds".into())]
         );
-        graph.applied(0, &object("pod", &[], &[], false));
+        graph.applied(0, &object("pod", &[], &[], false), nobody);
         assert!(!graph.has_dependents("ds"));
     }
 
     #[test]
     fn objects_without_owners_are_not_remembered() {
         let mut graph = Graph::default();
-        assert!(graph.applied(0, &object("alone", &[], &[], false)).is_empty());
+        assert!(
+            graph
+                .applied(0, &object("alone", &[], &[], false), nobody)
+                .is_empty()
+        );
         assert!(graph.deleted("alone").is_empty());
         assert!(graph.entries.is_empty() && graph.deleted.is_empty());
     }

@@ -21,8 +21,8 @@ use super::pods::PodsOfNodes;
 use super::taints::{self, Eviction};
 use super::zones::{Census, NodeInZone, Turns};
 use crate::api_error;
-use crate::cache::{Cache, LeaseView, Node, NodeView};
-use crate::workers::work_off;
+use crate::cache::{Cache, LeaseView, NODE_LEASES, Node, NodeView};
+use crate::workers::Workers;
 
 /// Nodes worked on at the same time. Each write waits for the server's disk, and a fleet that joins asks for one a node.
 const WORKERS: usize = 16;
@@ -72,6 +72,7 @@ impl NodeLifecycle {
         let on = Arc::downgrade(&this);
         cache.leases.on_change(move |change: &Change<LeaseView>| {
             if let (Some(this), Some(lease)) = (on.upgrade(), &change.new)
+                && *lease.key.namespace == *NODE_LEASES
                 && let Some(health) = this.state().health.get_mut(&lease.key.name)
             {
                 health.lease_seen(lease.renewed, Instant::now());
@@ -82,18 +83,17 @@ impl NodeLifecycle {
 
     /// Starts the workers and the monitor. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "node_lifecycle",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.sync(&key).await }
-                },
-                |_: &kube::Error| false,
-            ));
+        Workers {
+            name: "node_lifecycle",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.sync(&key).await },
+            |_: &kube::Error| false,
+        );
         tasks.spawn(self.clone().monitor());
         self.pods.start(tasks);
     }
@@ -126,7 +126,7 @@ impl NodeLifecycle {
                 .health
                 .entry(name.clone())
                 .or_insert_with(|| Health::new(now));
-            health.node_seen(node.condition("Ready"), now);
+            health.node_seen(node.condition("Ready"), node.heartbeat, now);
         }
         let fell_silent = change
             .old
@@ -315,7 +315,7 @@ impl NodeLifecycle {
 /// Whether it was given up, as opposed to saying itself that it isn't ready.
 fn is_silent(node: &NodeView) -> bool {
     node.condition("Ready")
-        .is_some_and(|ready| ready.status == "Unknown")
+        .is_some_and(|ready| *ready.status == *"Unknown")
 }
 
 /// Region and zone; nodes without either share one zone.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::NodeCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
-use crate::cache::NEVER_UPDATED;
+use crate::cache::{NEVER_UPDATED, PostedCondition};
 
 /// A node that was heard of is given up after this long.
 pub const GRACE: Duration = Duration::from_secs(50);
@@ -38,15 +38,14 @@ impl Health {
         }
     }
 
-    /// The node was seen with this Ready condition.
-    pub fn node_seen(&mut self, ready: Option<&NodeCondition>, now: Instant) {
+    /// The node was seen with this Ready condition, posted at its `heartbeat`.
+    pub fn node_seen(&mut self, ready: Option<&PostedCondition>, heartbeat: Option<Timestamp>, now: Instant) {
         let Some(ready) = ready else { return };
         // Our own verdict about a node that never posted is no post.
-        if ready.reason.as_deref() == Some(NEVER_UPDATED) {
+        if ready.made_up {
             return;
         }
         // Our own verdict about one that did carries its old heartbeat, which is no sign of life.
-        let heartbeat = ready.last_heartbeat_time.as_ref().map(|time| time.0);
         if !self.posted || heartbeat != self.heartbeat {
             self.posted = true;
             self.heartbeat = heartbeat;
@@ -71,13 +70,13 @@ impl Health {
 /// The conditions of a node that fell silent, or `None` if they say so already. Conditions of
 /// others, such as NetworkUnavailable, are never touched.
 pub fn silent(
-    conditions: &[NodeCondition],
+    conditions: &[PostedCondition],
     created: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Vec<NodeCondition>> {
     let mut changed = Vec::new();
     for posted in POSTED_CONDITIONS {
-        match conditions.iter().find(|condition| condition.type_ == posted) {
+        match conditions.iter().find(|condition| *condition.type_ == *posted) {
             None => changed.push(NodeCondition {
                 type_: posted.to_owned(),
                 status: "Unknown".to_owned(),
@@ -86,12 +85,14 @@ pub fn silent(
                 last_heartbeat_time: created.map(Time),
                 last_transition_time: Some(Time(now)),
             }),
-            Some(condition) if condition.status != "Unknown" => changed.push(NodeCondition {
+            Some(condition) if *condition.status != *"Unknown" => changed.push(NodeCondition {
+                type_: posted.to_owned(),
                 status: "Unknown".to_owned(),
                 reason: Some("NodeStatusUnknown".to_owned()),
                 message: Some("Kubelet stopped posting node status.".to_owned()),
+                // It stays as the node posted it: the patch says nothing of it.
+                last_heartbeat_time: None,
                 last_transition_time: Some(Time(now)),
-                ..condition.clone()
             }),
             Some(_) => {}
         }
@@ -103,12 +104,11 @@ pub fn silent(
 mod tests {
     use super::*;
 
-    fn condition(type_: &str, status: &str, heartbeat: i64) -> NodeCondition {
-        NodeCondition {
+    fn condition(type_: &str, status: &str) -> PostedCondition {
+        PostedCondition {
             type_: type_.into(),
             status: status.into(),
-            last_heartbeat_time: Some(Time(Timestamp::from_second(heartbeat).unwrap())),
-            ..NodeCondition::default()
+            made_up: false,
         }
     }
 
@@ -116,20 +116,21 @@ mod tests {
     fn n03_a_node_lives_by_heartbeats_and_lease_renewals_and_is_given_up_after_fifty_seconds() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
+        let second = |second| Timestamp::from_second(second).ok();
         let mut health = Health::new(start);
         assert_eq!(health.expires(), at(60), "it never posted anything");
-        health.node_seen(Some(&condition("Ready", "True", 1)), at(10));
+        health.node_seen(Some(&condition("Ready", "True")), second(1), at(10));
         assert_eq!(health.expires(), at(60));
-        health.lease_seen(Timestamp::from_second(5).ok(), at(20));
+        health.lease_seen(second(5), at(20));
         assert_eq!(health.expires(), at(70));
-        health.lease_seen(Timestamp::from_second(4).ok(), at(30));
-        health.node_seen(Some(&condition("Ready", "Unknown", 1)), at(30));
+        health.lease_seen(second(4), at(30));
+        health.node_seen(Some(&condition("Ready", "Unknown")), second(1), at(30));
         assert_eq!(
             health.expires(),
             at(70),
             "an old renewal and our own verdict are no signs of life"
         );
-        health.node_seen(Some(&condition("Ready", "True", 2)), at(40));
+        health.node_seen(Some(&condition("Ready", "True")), second(2), at(40));
         assert_eq!(health.expires(), at(90));
     }
 
@@ -137,8 +138,8 @@ mod tests {
     fn n03_a_silent_nodes_conditions_become_unknown_once() {
         let now = Timestamp::from_second(100).unwrap();
         let posted = [
-            condition("Ready", "True", 1),
-            condition("NetworkUnavailable", "True", 1),
+            condition("Ready", "True"),
+            condition("NetworkUnavailable", "True"),
         ];
         let changed = silent(&posted, Timestamp::from_second(7).ok(), now).unwrap();
         let reasons: Vec<_> = changed
@@ -158,6 +159,7 @@ mod tests {
             changed[0].message.as_deref(),
             Some("Kubelet stopped posting node status.")
         );
-        assert!(silent(&changed, None, now).is_none());
+        let unknown = changed.iter().map(|c| condition(&c.type_, &c.status));
+        assert!(silent(&unknown.collect::<Vec<_>>(), None, now).is_none());
     }
 }

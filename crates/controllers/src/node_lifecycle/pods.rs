@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::api_error;
 use crate::cache::{BY_NODE, Cache, Pod, PodView};
-use crate::workers::work_off;
+use crate::workers::Workers;
 
 /// Pods marked at the same time.
 const WORKERS: usize = 4;
@@ -52,18 +52,17 @@ impl PodsOfNodes {
 
     /// Starts the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
-        for _ in 0..WORKERS {
-            let this = self.clone();
-            tasks.spawn(work_off(
-                "node_lifecycle_pods",
-                self.queue.clone(),
-                move |key: ObjectKey| {
-                    let this = this.clone();
-                    async move { this.look(&key).await }
-                },
-                |_: &kube::Error| false,
-            ));
+        Workers {
+            name: "node_lifecycle_pods",
+            count: WORKERS,
+            of: self,
+            queue: &self.queue,
         }
+        .start(
+            tasks,
+            |this, key| async move { this.look(&key).await },
+            |_: &kube::Error| false,
+        );
     }
 
     /// The node fell silent: all of its pods have to be looked at.

@@ -1,13 +1,15 @@
 //! Which taints a node's conditions ask for.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{NodeCondition, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orlop_api::annotations::{
     TAINT_DISK_PRESSURE, TAINT_MEMORY_PRESSURE, TAINT_NETWORK_UNAVAILABLE, TAINT_NOT_READY,
     TAINT_PID_PRESSURE, TAINT_UNREACHABLE, TAINT_UNSCHEDULABLE,
 };
 use orlop_api::taints::{NO_EXECUTE, NO_SCHEDULE};
+
+use crate::cache::PostedCondition;
 
 /// The NoSchedule taints that are ours. Others, and other effects, belong to whoever put them.
 const NO_SCHEDULE_KEYS: [&str; 7] = [
@@ -49,21 +51,21 @@ fn is_eviction(taint: &Taint) -> bool {
 }
 
 /// Whether the node waits for its turn to be tainted NoExecute.
-pub fn wants_eviction(conditions: &[NodeCondition], taints: &[Taint]) -> bool {
+pub fn wants_eviction(conditions: &[PostedCondition], taints: &[Taint]) -> bool {
     ready_of(conditions).is_some_and(|status| ready_taint(status).is_some())
         && !taints.iter().any(is_eviction)
 }
 
-fn ready_of(conditions: &[NodeCondition]) -> Option<&str> {
+fn ready_of(conditions: &[PostedCondition]) -> Option<&str> {
     conditions
         .iter()
-        .find(|condition| condition.type_ == "Ready")
-        .map(|condition| condition.status.as_str())
+        .find(|condition| *condition.type_ == *"Ready")
+        .map(|condition| &*condition.status)
 }
 
 /// The taints the node should have, or `None` if it has them.
 pub fn wanted(
-    conditions: &[NodeCondition],
+    conditions: &[PostedCondition],
     unschedulable: bool,
     taints: &[Taint],
     eviction: Eviction,
@@ -73,7 +75,7 @@ pub fn wanted(
     let is_true = |kind: &str| {
         conditions
             .iter()
-            .any(|condition| condition.type_ == kind && condition.status == "True")
+            .any(|condition| *condition.type_ == *kind && *condition.status == *"True")
     };
     let ready_key = ready.and_then(ready_taint);
     let no_schedule = |key: &str| match key {
@@ -128,11 +130,11 @@ pub fn wanted(
 mod tests {
     use super::*;
 
-    fn conditions(pairs: &[(&str, &str)]) -> Vec<NodeCondition> {
-        let condition = |(type_, status): &(&str, &str)| NodeCondition {
+    fn conditions(pairs: &[(&str, &str)]) -> Vec<PostedCondition> {
+        let condition = |(type_, status): &(&str, &str)| PostedCondition {
             type_: (*type_).into(),
             status: (*status).into(),
-            ..NodeCondition::default()
+            made_up: false,
         };
         pairs.iter().map(condition).collect()
     }
