@@ -181,16 +181,8 @@ fn is_taken_for_something_else(string: &str) -> bool {
     let words = [
         "~", "null", "y", "n", "yes", "no", "on", "off", "true", "false", "<<",
     ];
-    let is_word = |word: &&str| {
-        // As it is, capitalised, or in capitals.
-        let mut cased = string.chars();
-        let first = cased.next();
-        let rest: &str = cased.as_str();
-        string.eq_ignore_ascii_case(word)
-            && (rest.chars().all(|c| !c.is_ascii_uppercase())
-                || (first.is_some_and(|c| c.is_ascii_uppercase())
-                    && rest.chars().all(|c| !c.is_ascii_lowercase())))
-    };
+    // In any case, though YAML knows three of them: some readers don't mind it.
+    let is_word = |word: &&str| string.eq_ignore_ascii_case(word);
     string.is_empty() || words.iter().any(is_word) || is_number(string) || is_time(string)
 }
 
