@@ -32,7 +32,7 @@ mod story;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Seeds of an ordinary test run: what fits beside the other tests, and passes. Not all of the next do yet: 56 does not.
+/// Seeds of an ordinary test run: what fits beside the other tests.
 const SEEDS: u64 = 20;
 
 fn number(variable: &str) -> Option<u64> {
