@@ -150,8 +150,12 @@ impl DaemonSets {
         }
         self.look_when_matured(set, &settled);
         let mut counted = settled.status();
-        counted.observed_generation = Some(set.observed_generation());
+        // That of the pass over all nodes: the cache may show the set as it was before that.
+        counted.observed_generation = Some(settled.generation);
         self.tell_left_out(set, &settled.left_out);
+        // The wait that the pass began may have ended in this look.
+        let holds = HOLDS_FOR.saturating_sub(settled.since.elapsed());
+        self.queue.add_after(set.key.clone(), holds);
         lock(&self.settled).insert(set.key.clone(), settled);
         match self.pace(&set.key) {
             // A wave of changes becomes one status.

@@ -15,7 +15,8 @@ use crate::cache::DaemonSet;
 #[derive(Debug)]
 pub struct Settled {
     uid: Arc<str>,
-    generation: i64,
+    /// The set's generation then.
+    pub generation: i64,
     /// Hash label of the current revision.
     pub hash: String,
     /// When all of it was looked at last.

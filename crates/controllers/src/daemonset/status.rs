@@ -151,7 +151,11 @@ pub fn to_write(old: &DaemonSetStatus, counted: &DaemonSetStatus, now: Timestamp
         updated_number_scheduled: omit_zero(counted.updated_number_scheduled),
         number_available: omit_zero(counted.number_available),
         number_unavailable: omit_zero(counted.number_unavailable),
-        observed_generation: counted.observed_generation.filter(|generation| *generation != 0),
+        // What was observed stays observed: what was counted may be older than what is there.
+        observed_generation: counted
+            .observed_generation
+            .max(old.observed_generation)
+            .filter(|generation| *generation != 0),
         ..counted.clone()
     }
 }
@@ -201,6 +205,23 @@ mod tests {
         assert_eq!(status.number_available, Some(1));
         assert_eq!(status.number_unavailable, Some(2));
         assert_eq!(status.updated_number_scheduled, Some(1));
+    }
+
+    #[test]
+    fn what_was_observed_stays_observed() {
+        let status = |generation: Option<i64>| DaemonSetStatus {
+            observed_generation: generation,
+            ..DaemonSetStatus::default()
+        };
+        for (old, counted, want) in [
+            (Some(3), Some(1), Some(3)),
+            (Some(1), Some(3), Some(3)),
+            (None, Some(1), Some(1)),
+            (None, Some(0), None),
+        ] {
+            let written = to_write(&status(old), &status(counted), now());
+            assert_eq!(written.observed_generation, want, "{counted:?} over {old:?}");
+        }
     }
 
     #[test]

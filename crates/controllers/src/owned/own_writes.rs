@@ -7,9 +7,9 @@ use std::time::Duration;
 use orlop_client::informer::ObjectKey;
 use tokio::time::Instant;
 
-/// How long is waited for the cache to show own writes before it is trusted anyway: a relist may
-/// have skipped the version that was written.
-const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+/// How long is waited for the cache to show own writes before it is trusted anyway: longer than a watch is late without
+/// being broken, for a server that was set back never shows them.
+const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 /// When to look again whether the cache has caught up; its own events usually come first.
 pub const BEHIND_RETRY: Duration = Duration::from_millis(10);
 
