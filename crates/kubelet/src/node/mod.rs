@@ -51,6 +51,8 @@ const STARTING_CHECK: Duration = Duration::from_millis(100);
 const STARTING_MAX: Duration = Duration::from_secs(120);
 /// Later, one that isn't ready is. Neither the runtime nor its network tells when it comes back.
 const UNREADY_CHECK: Duration = Duration::from_secs(5);
+/// Two who say different things of one node must not keep the API server busy with it; the next check is early enough.
+const INSIST_PAUSE: Duration = Duration::from_secs(1);
 /// Nodes that were started together must not report together.
 const JITTER: f64 = 0.04;
 /// Images come and go seldom, and listing them is the dearest part of a check.
@@ -138,6 +140,8 @@ struct Keeper<'a> {
     images_at: Option<Instant>,
     /// As last posted, and when.
     posted: Option<(NodeStatus, Instant)>,
+    /// The status that somebody else has put in its place since.
+    overruled: Option<NodeStatus>,
     unschedulable: bool,
 }
 
@@ -154,6 +158,7 @@ impl<'a> Keeper<'a> {
             images: Vec::new(),
             images_at: None,
             posted: None,
+            overruled: None,
             unschedulable: false,
         }
     }
@@ -217,6 +222,7 @@ impl<'a> Keeper<'a> {
     /// Somebody changed the Node; whether a pass is due at once.
     async fn own_changed(&mut self, node: Option<&Node>) -> bool {
         let Some(node) = node else {
+            self.overruled = None;
             if self.posted.take().is_some() {
                 tracing::warn!(
                     node = self.context.node_name,
@@ -244,7 +250,12 @@ impl<'a> Keeper<'a> {
         {
             tracing::warn!(node = self.context.node_name, %error, "cannot put the node's labels right");
         }
-        false
+        let (Some((posted, at)), Some(shown)) = (&self.posted, &node.status) else {
+            return false;
+        };
+        // A later one that agrees makes good an earlier one that was under way when this was posted.
+        self.overruled = status::is_overruled(posted, shown).then(|| shown.clone());
+        self.overruled.is_some() && at.elapsed() >= INSIST_PAUSE
     }
 
     /// Looks at everything once, and posts what is to be posted.
@@ -271,7 +282,10 @@ impl<'a> Keeper<'a> {
             pressures: &current.pressures,
             troubles,
         };
-        let last = self.posted.as_ref().map(|(status, _)| status);
+        let last = self
+            .overruled
+            .as_ref()
+            .or(self.posted.as_ref().map(|(status, _)| status));
         let previous = last.or(own.as_ref().and_then(|node| node.status.as_ref()));
         let wanted = status::node_status(&facts, previous, Timestamp::now());
         let report = context.configuration.node_status_report_frequency.0;
@@ -297,15 +311,20 @@ impl<'a> Keeper<'a> {
                     new
                 });
             }
-            Some((posted, at)) if !status::differs(posted, &wanted) && at.elapsed() < report => return Ok(()),
+            Some((posted, at))
+                if self.overruled.is_none() && !status::differs(posted, &wanted) && at.elapsed() < report =>
+            {
+                return Ok(());
+            }
             Some(_) => match register::patch_status(context, &wanted).await {
                 // It is registered again, when the watch has told.
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
                 outcome => drop(outcome?),
             },
         }
-        let before = self.posted.replace((wanted.clone(), Instant::now()));
-        for reason in status::transitions(before.as_ref().map(|(status, _)| status), &wanted) {
+        let posted = self.posted.replace((wanted.clone(), Instant::now()));
+        let before = self.overruled.take().or(posted.map(|(status, _)| status));
+        for reason in status::transitions(before.as_ref(), &wanted) {
             self.tell_status(reason);
         }
         Ok(())

@@ -327,6 +327,17 @@ pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     still(a) != still(b)
 }
 
+/// Whether somebody else says another thing of one of the conditions that were posted, as the node lifecycle controller
+/// does of a node that it has not heard of for a while.
+pub fn is_overruled(posted: &NodeStatus, shown: &NodeStatus) -> bool {
+    let said = |status: &NodeStatus, kind: &str| {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.find(|c| c.type_ == kind).map(|c| c.status.clone())
+    };
+    let mut kinds = posted.conditions.iter().flatten().map(|c| c.type_.as_str());
+    kinds.any(|kind| said(posted, kind) != said(shown, kind))
+}
+
 fn value(status: &NodeStatus, kind: &str) -> Option<bool> {
     let mut conditions = status.conditions.iter().flatten();
     conditions.find(|c| c.type_ == kind).map(|c| c.status == "True")

@@ -167,6 +167,36 @@ async fn n03_node_without_network_is_not_ready_until_there_is_one() {
     bench.until_events(&["NodeNotReady", "NodeReady"]).await;
 }
 
+/// As when the node was cut off for a while: the node lifecycle controller has given it up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_given_up_says_at_once_that_it_is_ready() {
+    let bench = Bench::start(false).await;
+    let first = bench.until("readiness", ready).await;
+    // Times of conditions are whole seconds; nobody insists sooner.
+    tokio::time::sleep(INSIST_PAUSE).await;
+    let mut status = first.status.clone().unwrap();
+    for condition in status.conditions.iter_mut().flatten() {
+        condition.status = "Unknown".to_owned();
+        condition.reason = Some("NodeStatusUnknown".to_owned());
+    }
+    let conditions = json!({"status": {"conditions": status.conditions}});
+    let patch = Patch::Merge(conditions);
+    bench
+        .nodes
+        .patch_status("n1", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let began = Instant::now();
+    let since = |node: &Node| {
+        let conditions = node.status.clone().unwrap().conditions.unwrap();
+        let ready = conditions.into_iter().find(|c| c.type_ == "Ready").unwrap();
+        ready.last_transition_time
+    };
+    let again = |node: &Node| ready(node) && since(node) != since(&first);
+    bench.until("readiness again", again).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_node_is_registered_again_and_cordoning_is_told() {
     let bench = Bench::start(false).await;
