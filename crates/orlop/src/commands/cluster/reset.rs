@@ -1,6 +1,6 @@
 //! `orlop reset`: out of the cluster, and back to what the machine was.
 use super::layout;
-use super::undo::WRITTEN;
+use super::undo;
 use crate::cli::{DownArgs, ResetArgs};
 use crate::commands::down;
 use crate::paths::Root;
@@ -40,13 +40,7 @@ pub async fn reset(arguments: ResetArgs) -> Result<()> {
         keep_pods: false,
     })
     .await?;
-    for path in WRITTEN {
-        let path = root.as_path().join(path);
-        if path.exists() {
-            println!("[reset] Deleting {}", path.display());
-            files::remove(&path)?;
-        }
-    }
+    undo::remove_all(&root, |path| println!("[reset] Deleting {}", path.display()))?;
     println!("[reset] The Node object stays in the cluster: kubectl delete node removes it");
     Ok(())
 }
