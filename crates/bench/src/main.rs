@@ -29,6 +29,9 @@ pub struct Options {
     /// Directory of the control plane's OCI archives; a cluster needs them.
     #[arg(long)]
     cluster_images: Option<PathBuf>,
+    /// Objects of each load on a cluster: fewer for a try.
+    #[arg(long, default_value_t = 3000)]
+    cluster_writes: usize,
     /// What to measure.
     #[arg(long, value_enum, default_value_t = Part::All)]
     part: Part,
@@ -112,7 +115,7 @@ async fn main() -> Result<()> {
         .as_deref()
         .filter(|_| matches!(options.part, Part::All | Part::Cluster))
     {
-        cluster::measure(&options.orlop, images).await?;
+        cluster::measure(&options.orlop, images, options.cluster_writes).await?;
     }
     let Some(images) = options.images.as_deref().filter(|_| measures_node) else {
         return Ok(());

@@ -20,8 +20,9 @@ const SETTLE: Duration = Duration::from_secs(15);
 const INIT_SECONDS_MAX: f64 = 10.0;
 const CONTROL_PLANE_MB_MAX: f64 = 80.0;
 
-/// Measures everything. `images`: archives of the control plane; the lab's program lies beside this one.
-pub async fn measure(orlop: &Path, images: &Path) -> Result<()> {
+/// Measures everything. `images`: archives of the control plane; the lab's program lies beside this one. `writes`: objects
+/// of each load.
+pub async fn measure(orlop: &Path, images: &Path, writes: usize) -> Result<()> {
     let machines = Machines::start(orlop, images)?;
     let began = init::Began::now();
     let printed = machines.orlop(MASTERS[0], &init_line(machines.lab.machine(MASTERS[0])?.address))?;
@@ -53,7 +54,7 @@ pub async fn measure(orlop: &Path, images: &Path) -> Result<()> {
     for master in &MASTERS[1..] {
         machines.orlop(master, &lines.on(master, machines.lab.machine(master)?.address))?;
     }
-    writes::measure(&machines)
+    writes::measure(&machines, writes)
 }
 
 /// Three machines, and where they are reached.

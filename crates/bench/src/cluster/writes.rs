@@ -14,8 +14,6 @@ use std::time::Instant;
 
 /// Clients at a time, shared out to the members.
 const CLIENTS: usize = 48;
-/// Objects of each load.
-const WRITES: usize = 3000;
 /// Loads alternate so many times.
 const ROUNDS: usize = 3;
 /// Bytes of an object's data.
@@ -23,18 +21,19 @@ const DATA_BYTES: usize = 1024;
 const SHARE_MIN: f64 = 0.9;
 const PATH: &str = "/api/v1/namespaces/default/configmaps";
 
-pub fn measure(machines: &Machines) -> Result<()> {
+/// `writes`: objects of each load.
+pub fn measure(machines: &Machines, writes: usize) -> Result<()> {
     std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
             // Of this thread, and of those that it starts.
             setns(File::open(machines.lab.network())?, CloneFlags::CLONE_NEWNET)?;
-            inside(machines)
+            inside(machines, writes)
         });
         measuring.join().ok().context("the measurement panicked")?
     })
 }
 
-fn inside(machines: &Machines) -> Result<()> {
+fn inside(machines: &Machines, writes: usize) -> Result<()> {
     let admin = std::fs::read_to_string(machines.lab.path(MASTERS[0], "/etc/kubernetes/admin.conf")?)?;
     let mut targets = Vec::new();
     let mut members = Vec::new();
@@ -53,11 +52,11 @@ fn inside(machines: &Machines) -> Result<()> {
     let (mut ours, mut theirs) = (0.0, 0.0);
     let mut bytes = 0;
     for round in 0..ROUNDS {
-        ours += through_servers(&targets, round)?;
+        ours += through_servers(&targets, round, writes)?;
         if bytes == 0 {
             bytes = runtime.block_on(stored_bytes(clients[0].clone()))?;
         }
-        theirs += runtime.block_on(straight(&clients, bytes, round))?;
+        theirs += runtime.block_on(straight(&clients, bytes, round, writes))?;
     }
     report::rate(
         &format!("writes of {bytes} B through three members"),
@@ -70,12 +69,12 @@ fn inside(machines: &Machines) -> Result<()> {
 }
 
 /// ConfigMaps created per second, by clients of each API server.
-fn through_servers(targets: &[Target], round: usize) -> Result<f64> {
+fn through_servers(targets: &[Target], round: usize, writes: usize) -> Result<f64> {
     let began = Instant::now();
     let each = targets.len();
     let parts: Vec<(usize, &Target)> = targets.iter().enumerate().collect();
     together(parts, |(server, target)| {
-        creates(target, CLIENTS / each, WRITES / each, PATH, |number| {
+        creates(target, CLIENTS / each, writes / each, PATH, |number| {
             let map = json!({
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
@@ -85,7 +84,7 @@ fn through_servers(targets: &[Target], round: usize) -> Result<f64> {
             map.to_string().into()
         })
     })?;
-    Ok(WRITES as f64 / began.elapsed().as_secs_f64())
+    Ok(writes as f64 / began.elapsed().as_secs_f64())
 }
 
 /// How long a ConfigMap is as it is stored.
@@ -97,7 +96,7 @@ async fn stored_bytes(mut client: Client) -> Result<usize> {
 }
 
 /// Puts per second, by as many clients.
-async fn straight(clients: &[Client], bytes: usize, round: usize) -> Result<f64> {
+async fn straight(clients: &[Client], bytes: usize, round: usize, writes: usize) -> Result<f64> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     NEXT.store(0, Ordering::Relaxed);
     let began = Instant::now();
@@ -107,7 +106,7 @@ async fn straight(clients: &[Client], bytes: usize, round: usize) -> Result<f64>
         running.spawn(async move {
             loop {
                 let number = NEXT.fetch_add(1, Ordering::Relaxed);
-                if number >= WRITES {
+                if number >= writes {
                     return anyhow::Ok(());
                 }
                 let key = format!("/bench/{round}/{number:05}");
@@ -118,7 +117,7 @@ async fn straight(clients: &[Client], bytes: usize, round: usize) -> Result<f64>
     for ended in running.join_all().await {
         ended?;
     }
-    Ok(WRITES as f64 / began.elapsed().as_secs_f64())
+    Ok(writes as f64 / began.elapsed().as_secs_f64())
 }
 
 /// A connection each.
