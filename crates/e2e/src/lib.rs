@@ -27,6 +27,7 @@ pub use cluster::{CONTROL_PLANE, Cluster};
 pub use containerd::SeparateContainerd;
 pub use control_plane::ControlPlane;
 pub use kubectl::Kubectl;
+pub use masters::FAKETIME;
 pub use node::{Node, NodeOptions, free_port};
 pub use part::Part;
 pub use registry::Registry;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 const ETCDCTL: &str = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
                        --cert=/etc/kubernetes/pki/etcd/healthcheck-client.crt \
                        --key=/etc/kubernetes/pki/etcd/healthcheck-client.key";
-/// Debian's.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime";
+/// Debian's library that shows a program another time of day.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime";
 
 impl Cluster {
     /// Runs etcd's own tool on a master, which must succeed in the end; its standard output.

@@ -16,6 +16,9 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const PREFIX_LENGTH: u8 = 24;
 const FIRST_HOST: u8 = 11;
 const API_PORT: u16 = 6443;
+/// The disk is that of the machine underneath, which may be as full as it likes: neither pods nor images go for it.
+const DISK: &str = "evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}\n\
+                    imageGCHighThresholdPercent: 100\n";
 /// Where cgroups are.
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -183,7 +186,7 @@ impl Lab {
         std::fs::create_dir_all(&kubelet)?;
         std::fs::write(
             kubelet.join("instance-config.yaml"),
-            format!("cgroupRoot: {}\n", self.cgroup(name)),
+            format!("cgroupRoot: {}\n{DISK}", self.cgroup(name)),
         )?;
         let mut command = Command::new("unshare");
         command

@@ -3,31 +3,53 @@ use orlop_e2e::{Cluster, eventually};
 use orlop_pki::{Asking, Authority, CertificateRequest, Identity, LeafRequest, Usage, names_of};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long what the test signs is valid: enough for all of it to be taken up.
-const LIFETIME: Duration = Duration::from_secs(30);
+const LIFETIME: Duration = Duration::from_secs(45);
+const WORKER: &str = "worker-01";
+/// What the API server shows to others, and whose authority they trust.
+const CLIENTS: [(&str, &str); 3] = [
+    ("apiserver-kubelet-client", "ca"),
+    ("apiserver-etcd-client", "etcd/ca"),
+    ("front-proxy-client", "front-proxy-ca"),
+];
 
 /// Issue 7: expire a certificate and renew, without a restart; Events before expiry.
 pub fn renew_under_running_parts(cluster: &Cluster) {
     let master = Master { cluster };
     let before = master.containers();
-    let server = |containers: &Value| containers["kube-apiserver"].clone();
+    let aggregated = Aggregated::start(cluster);
+    aggregated.sees(&master.read("front-proxy-client"));
 
-    // The API server's own ends: nobody is let to it any more, until it is renewed, for which it is not needed.
-    let ended = master.shorten("apiserver", Usage::Server);
+    let ended = master.shorten("apiserver", "ca", Usage::Server);
+    for (name, signer) in CLIENTS {
+        master.shorten(name, signer, Usage::Client);
+    }
     master.presents_anew("the one that ends soon");
-    cluster.kubectl.patiently(
+    aggregated.sees(&master.read("front-proxy-client"));
+    let kubectl = &cluster.kubectl;
+    kubectl.patiently(
         "wait -n default --for=jsonpath={.reason}=CertificateExpiresSoon --timeout=60s events \
          --field-selector=involvedObject.kind=Node,reason=CertificateExpiresSoon",
     );
-    let events = cluster
-        .kubectl
-        .ok("get events -n default -o json --field-selector=reason=CertificateExpiresSoon");
-    assert!(events.contains("`orlop certs renew apiserver`"), "{events}");
+    let mut certificates = vec!["apiserver"];
+    certificates.extend(CLIENTS.map(|(name, _)| name));
+    eventually("Events tell of each", || {
+        let events =
+            kubectl.ok("get events -n default -o json --field-selector=reason=CertificateExpiresSoon");
+        let told = |name: &&&str| !events.contains(&format!("`orlop certs renew {name}`"));
+        let untold: Vec<_> = certificates.iter().filter(told).collect();
+        untold
+            .is_empty()
+            .then_some(())
+            .ok_or(format!("{untold:?}: {events}"))
+    });
+
+    // Nobody is let to an API server whose own has ended, until it is renewed, for which no API server is needed.
     let error = eventually("the certificate ends", || {
-        let output = cluster.kubectl.run("get nodes");
+        let output = kubectl.run("get nodes");
         match output.status.success() {
             true => Err(format!(
                 "{:?} left",
@@ -38,12 +60,132 @@ pub fn renew_under_running_parts(cluster: &Cluster) {
     });
     assert!(error.contains("certificate has expired"), "{error}");
     cluster.ok("master-01", "certs renew apiserver");
-    cluster.kubectl.patiently("get nodes");
+    kubectl.patiently("get nodes");
+
+    // What it shows to others has ended as well. Connections that are there go on: they are cut.
+    refused(cluster, "the aggregated server", &Aggregated::line());
+    cluster.ok("master-01", "down --keep-pods");
+    cluster.ok("master-01", "up --detach");
+    refused(cluster, "the node agent", LOGS);
+    cluster
+        .lab
+        .signal("master-01", "etcd", nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    refused(
+        cluster,
+        "etcd",
+        "create configmap -n default during-expiry --request-timeout=5s",
+    );
+    for (name, _) in CLIENTS {
+        cluster.ok("master-01", &format!("certs renew {name}"));
+    }
+    kubectl.patiently("create configmap -n default after-renewal");
+    kubectl.patiently(LOGS);
+    aggregated.sees(&master.read("front-proxy-client"));
     assert_eq!(
-        server(&master.containers()),
-        server(&before),
+        master.containers()["kube-apiserver"],
+        before["kube-apiserver"],
         "it was not restarted"
     );
+}
+
+const LOGS: &str = "logs -n kube-system kube-apiserver-master-01 --tail=1";
+
+/// What the API server cannot do for us any more.
+fn refused(cluster: &Cluster, by: &str, line: &str) {
+    eventually(&format!("{by} refuses the certificate"), || {
+        let output = cluster.kubectl.run(line);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            Err(said)
+        } else {
+            Ok(())
+        }
+    });
+}
+
+/// A server behind the API server that lets in whom the front proxy's authority vouches for, and tells what it was shown.
+struct Aggregated<'a> {
+    cluster: &'a Cluster,
+    server: Child,
+}
+
+impl<'a> Aggregated<'a> {
+    fn start(cluster: &'a Cluster) -> Self {
+        const SCRIPT: &str = "cd /tmp && openssl req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -days 2 -subj /CN=lab \
+             && exec openssl s_server -accept 8443 -cert cert -key key -CAfile authority -Verify 1 -verify_return_error -www";
+        let authority = cluster
+            .lab
+            .path("master-01", "/etc/kubernetes/pki/front-proxy-ca.crt");
+        let authority = std::fs::read_to_string(authority.unwrap()).unwrap();
+        let mut server = cluster.lab.command(WORKER, "sh").unwrap();
+        let script = format!("echo '{authority}' >/tmp/authority; {SCRIPT}");
+        let server = server.arg("-c").arg(script);
+        let server = server
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let server = server.spawn().unwrap();
+        cluster.kubectl.feed("apply", &Self::objects(cluster).to_string());
+        Self { cluster, server }
+    }
+
+    fn objects(cluster: &Cluster) -> Value {
+        let address = cluster.lab.machine(WORKER).unwrap().address.to_string();
+        let metadata = json!({"name": "lab", "namespace": "default"});
+        json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [{"port": 443}]}},
+            {
+                "apiVersion": "discovery.k8s.io/v1",
+                "kind": "EndpointSlice",
+                "metadata": {"name": "lab-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "lab"}},
+                "addressType": "IPv4",
+                "ports": [{"port": 8443}],
+                "endpoints": [{"addresses": [address]}],
+            },
+            {
+                "apiVersion": "apiregistration.k8s.io/v1",
+                "kind": "APIService",
+                "metadata": {"name": "v1.lab.example"},
+                "spec": {
+                    "group": "lab.example",
+                    "version": "v1",
+                    "service": {"name": "lab", "namespace": "default"},
+                    "insecureSkipTLSVerify": true,
+                    "groupPriorityMinimum": 1,
+                    "versionPriority": 1,
+                },
+            },
+        ]})
+    }
+
+    fn line() -> String {
+        "get --raw /apis/lab.example/v1/shown".to_owned()
+    }
+
+    /// Waits until it is shown this certificate.
+    fn sees(&self, certificate: &str) {
+        let without_ends = |text: &str| text.replace(['\r', '\n'], "");
+        let end = certificate.find("-----END").unwrap();
+        eventually("the aggregated server sees the certificate", || {
+            let shown = String::from_utf8_lossy(&self.cluster.kubectl.run(&Self::line()).stdout).into_owned();
+            let is_it = without_ends(&shown).contains(&without_ends(&certificate[..end]));
+            is_it.then_some(()).ok_or(shown)
+        });
+    }
+}
+
+impl Drop for Aggregated<'_> {
+    fn drop(&mut self) {
+        for name in ["apiservice/v1.lab.example", "-n default service/lab"] {
+            self.cluster.kubectl.run(&format!("delete {name}"));
+        }
+        for pid in self.cluster.lab.processes(WORKER, "openssl").unwrap_or_default() {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+        let _ = self.server.wait();
+    }
 }
 
 struct Master<'a> {
@@ -56,6 +198,11 @@ impl Master<'_> {
             .lab
             .path("master-01", &format!("/etc/kubernetes/{path}"))
             .unwrap()
+    }
+
+    /// A certificate of its API server.
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("pki/{name}.crt"))).unwrap()
     }
 
     /// Which container each static pod has.
@@ -89,7 +236,7 @@ impl Master<'_> {
 
     /// Waits until the API server presents what is in its file.
     fn presents_anew(&self, what: &str) {
-        let file = std::fs::read_to_string(self.path("pki/apiserver.crt")).unwrap();
+        let file = self.read("apiserver");
         eventually(&format!("the API server presents {what}"), || {
             let presented = self.presented();
             let without_ends = |text: &str| text.replace(['\r', '\n'], "");
@@ -101,10 +248,10 @@ impl Master<'_> {
     }
 
     /// Puts a certificate in the place of another that is like it but ends soon; when.
-    fn shorten(&self, name: &str, usage: Usage) -> Instant {
+    fn shorten(&self, name: &str, signer: &str, usage: Usage) -> Instant {
         let file = |ending: &str| self.path(&format!("pki/{name}.{ending}"));
         let old = std::fs::read_to_string(file("crt")).unwrap();
-        let (certificate, key) = self.signed("ca", &old, usage);
+        let (certificate, key) = self.signed(signer, &old, usage);
         replace(&file("key"), &key);
         replace(&file("crt"), &certificate);
         Instant::now() + LIFETIME

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use orlop_e2e::registers::{Registers, RegistersOptions, Verdict, check};
 use orlop_e2e::{Cluster, eventually};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 /// Calls that are answered while a fault lasts, before it is taken back.
@@ -83,7 +83,29 @@ struct Story<'a, 'm> {
 }
 
 /// Containers by node and pod.
-type Running = BTreeMap<(String, String), Vec<String>>;
+type Running = BTreeMap<(String, String), BTreeSet<String>>;
+
+/// Whose containers may end by a fault.
+enum Hit {
+    /// All of a machine.
+    Machine(String),
+    /// Those of one pod.
+    Pod(String),
+}
+
+impl Hit {
+    /// A part of a master's control plane.
+    fn of(component: &str, master: &str) -> Self {
+        Self::Pod(format!("{component}-{master}"))
+    }
+
+    fn covers(&self, node: &str, pod: &str) -> bool {
+        match self {
+            Self::Machine(machine) => machine == node,
+            Self::Pod(name) => name == pod,
+        }
+    }
+}
 
 impl Story<'_, '_> {
     fn go_through(&mut self, fault: &Fault) {
@@ -92,7 +114,7 @@ impl Story<'_, '_> {
         self.all_is_well();
         let after = self.running();
         for ((node, pod), containers) in before {
-            if hit.contains(&node) {
+            if hit.iter().any(|hit| hit.covers(&node, &pod)) {
                 continue;
             }
             let now = after.get(&(node.clone(), pod.clone()));
@@ -104,15 +126,15 @@ impl Story<'_, '_> {
         }
     }
 
-    /// Does it and takes it back; the machines whose pods may have ended by it.
-    fn carry_out(&mut self, fault: &Fault) -> Vec<String> {
+    /// Does it and takes it back; whose containers may have ended by it.
+    fn carry_out(&mut self, fault: &Fault) -> Vec<Hit> {
         let machines = self.machines;
         match fault {
             Fault::Kill(machine) => {
                 self.cluster.lab.kill(machine).unwrap();
                 self.answered(&machines.others(machine), ANSWERED_MEANWHILE);
                 self.cluster.boot(machine);
-                vec![machine.clone()]
+                vec![Hit::Machine(machine.clone())]
             }
             Fault::KillProgram { machine, program } => {
                 self.cluster
@@ -120,7 +142,7 @@ impl Story<'_, '_> {
                     .signal(machine, program, Signal::SIGKILL)
                     .unwrap();
                 self.answered(&machines.others(machine), ANSWERED_MEANWHILE);
-                vec![machine.clone()]
+                vec![Hit::of(program, machine)]
             }
             Fault::Part(master) => {
                 let others = machines.others(master);
@@ -132,6 +154,10 @@ impl Story<'_, '_> {
             Fault::CutOff(machine) => {
                 self.cluster.lab.cut_off(machine).unwrap();
                 self.answered(&machines.others(machine), ANSWERED_MEANWHILE);
+                // For so long that the others give it up.
+                self.cluster.kubectl.patiently(&format!(
+                    "wait --for=condition=Ready=Unknown --timeout=90s node/{machine}"
+                ));
                 self.cluster.lab.reconnect(machine).unwrap();
                 Vec::new()
             }
@@ -141,12 +167,10 @@ impl Story<'_, '_> {
                 self.answered(&machines.others(&leader), ANSWERED_MEANWHILE);
                 let next = self.cluster.etcd_leader(machines.others(&leader)[0]);
                 assert_ne!(next, leader, "nobody else leads");
-                // Its agent may have given it up meanwhile.
-                for pid in self.cluster.lab.processes(&leader, "etcd").unwrap() {
-                    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGCONT);
-                }
-                vec![leader]
+                self.thaw(&leader);
+                vec![Hit::of("etcd", &leader)]
             }
+            Fault::LoseQuorum => self.lose_quorum(),
             Fault::KillAll => {
                 let all: Vec<&str> = machines.all().collect();
                 for machine in &all {
@@ -158,7 +182,9 @@ impl Story<'_, '_> {
                 for machine in &all {
                     self.cluster.ok(machine, "up --detach");
                 }
-                all.into_iter().map(str::to_owned).collect()
+                all.into_iter()
+                    .map(|machine| Hit::Machine(machine.to_owned()))
+                    .collect()
             }
             Fault::FillQuota => self.fill_quota(),
             Fault::SkewClock(master) => self.skew_clock(master),
@@ -169,7 +195,7 @@ impl Story<'_, '_> {
                     !broken.status.success() && said.contains("the old one is back"),
                     "{said}"
                 );
-                vec![master.clone()]
+                vec![Hit::of("kube-apiserver", master)]
             }
         }
     }
@@ -195,7 +221,7 @@ impl Story<'_, '_> {
     fn all_is_well(&self) {
         for machine in self.machines.all() {
             self.cluster.kubectl.patiently(&format!(
-                "wait --for=condition=Ready --timeout=180s node/{machine}"
+                "wait --for=condition=Ready --timeout=60s node/{machine}"
             ));
         }
         for master in &self.machines.masters {
@@ -204,42 +230,81 @@ impl Story<'_, '_> {
         self.answered(&self.machines.masters, ANSWERED_AFTERWARDS);
     }
 
-    /// Daemon pods, etcd and API servers with their containers. Controllers and schedulers end by themselves when they
-    /// lose their lease.
+    /// What runs on the machines, as their runtimes tell it, which can be asked without an API. But for controllers and
+    /// schedulers, which end by themselves when they lose their lease.
     fn running(&self) -> Running {
-        let pods: Value =
-            serde_json::from_str(&self.cluster.kubectl.patiently("get pods -n kube-system -o json")).unwrap();
         let mut running = Running::new();
-        for pod in pods["items"].as_array().unwrap() {
-            let text = |pointer: &str| {
-                pod.pointer(pointer)
-                    .and_then(Value::as_str)
-                    .unwrap_or("")
-                    .to_owned()
-            };
-            let name = text("/metadata/name");
-            let by = text("/metadata/ownerReferences/0/kind");
-            let is_counted =
-                by == "DaemonSet" || name.starts_with("etcd-") || name.starts_with("kube-apiserver-");
-            if is_counted {
-                let statuses = pod["status"]["containerStatuses"].as_array();
-                let ids = statuses
-                    .into_iter()
-                    .flatten()
-                    .map(|status| status["containerID"].to_string());
-                running.insert((text("/spec/nodeName"), name), ids.collect());
+        for machine in self.machines.all() {
+            let listed = self.cluster.ok(machine, "ps --no-trunc");
+            for row in listed.lines().skip(1).map(words) {
+                let [container, .., pod, _namespace] = row.as_slice() else {
+                    panic!("{listed}");
+                };
+                let ends_by_itself =
+                    ["kube-controller-manager-", "kube-scheduler-"].map(|name| pod.starts_with(name));
+                if ends_by_itself == [false, false] {
+                    let containers = running.entry((machine.to_owned(), pod.to_string()));
+                    containers.or_default().insert(container.to_string());
+                }
             }
         }
         running
     }
 
-    /// With a small quota, values are written until etcd takes no more; then it is made room in as its own documentation
-    /// says: compacted, each member defragmented, the alarm taken off.
-    fn fill_quota(&mut self) -> Vec<String> {
-        const QUOTA_BYTES: usize = 32 << 20;
+    /// Lets etcd of a machine go on. Its agent may have given that process up meanwhile.
+    fn thaw(&self, machine: &str) {
+        for pid in self.cluster.lab.processes(machine, "etcd").unwrap() {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGCONT);
+        }
+    }
+
+    /// Processes of a program on all masters.
+    fn processes(&self, program: &str) -> Vec<i32> {
+        let of = |master: &&str| self.cluster.lab.processes(master, program).unwrap();
+        self.machines.masters.iter().flat_map(of).collect()
+    }
+
+    /// Two of three members freeze. There is no API then, and every container runs on; afterwards, whoever waited goes on.
+    fn lose_quorum(&mut self) -> Vec<Hit> {
+        let before = self.running();
+        let frozen = &self.machines.masters[1..];
+        for master in frozen {
+            self.cluster.lab.signal(master, "etcd", Signal::SIGSTOP).unwrap();
+        }
+        // For as long as leases are waited for: who leads gives up, and nobody can follow.
+        let leaders = ["kube-controller-manager", "kube-scheduler"].map(|part| (part, self.processes(part)));
+        for (part, before) in leaders {
+            eventually(&format!("the leading {part} gives up"), || {
+                let now = self.processes(part);
+                let ended = before.iter().any(|pid| !now.contains(pid));
+                ended.then_some(()).ok_or(format!("{before:?} run"))
+            });
+        }
+        let refused = self
+            .cluster
+            .kubectl
+            .run("create configmap lost --request-timeout=5s");
+        assert!(!refused.status.success(), "{}", printed(&refused));
+        assert_eq!(self.running(), before, "without an API");
+        for master in frozen {
+            self.thaw(master);
+        }
+        Vec::new()
+    }
+
+    /// With little space left in its quota, values are written until etcd takes no more; then it is made room in as its
+    /// own documentation says: compacted, each member defragmented, the alarm taken off.
+    fn fill_quota(&mut self) -> Vec<Hit> {
+        /// Values of this fault, beside what is there.
+        const ROOM_BYTES: u64 = 8 << 20;
         let masters = self.machines.masters.clone();
+        let sizes = masters.iter().map(|master| {
+            let status = self.etcd_status(master);
+            status["dbSize"].as_u64().unwrap_or_default()
+        });
+        let quota = sizes.max().unwrap_or_default() + ROOM_BYTES;
         for master in &masters {
-            let line = format!("--quota-backend-bytes={QUOTA_BYTES}");
+            let line = format!("--quota-backend-bytes={quota}");
             self.cluster.add_flag(master, "etcd", &line);
         }
         let value = "x".repeat(900_000);
@@ -263,9 +328,7 @@ impl Story<'_, '_> {
         // What is there is read, and runs.
         self.cluster.kubectl.patiently("get configmap filler -o name");
         let first = masters[0];
-        let status: Value =
-            serde_json::from_str(&self.cluster.etcdctl(first, "endpoint status -w json")).unwrap();
-        let revision = &status[0]["Status"]["header"]["revision"];
+        let revision = &self.etcd_status(first)["header"]["revision"];
         self.cluster.etcdctl(first, &format!("compact {revision}"));
         for master in &masters {
             self.cluster.etcdctl(master, "defrag --command-timeout=60s");
@@ -276,12 +339,18 @@ impl Story<'_, '_> {
         for master in &masters {
             self.cluster.remove_flag(master, "etcd", "--quota-backend-bytes");
         }
-        masters.into_iter().map(str::to_owned).collect()
+        masters.iter().map(|master| Hit::of("etcd", master)).collect()
     }
 
-    /// The clocks of a master's controllers and scheduler are wrong by an hour, one ahead, the other behind, as is that of
-    /// its node agent: elections and heartbeats go by what each has seen itself, not by what others' clocks say.
-    fn skew_clock(&mut self, master: &str) -> Vec<String> {
+    /// What a member of etcd says of itself.
+    fn etcd_status(&self, master: &str) -> Value {
+        let status = self.cluster.etcdctl(master, "endpoint status -w json");
+        let mut status: Value = serde_json::from_str(&status).unwrap();
+        status[0]["Status"].take()
+    }
+
+    /// The clocks of a master's controllers and scheduler are wrong by an hour, one ahead, the other behind: elections and heartbeats go by what each has seen itself, not by what others' clocks say.
+    fn skew_clock(&mut self, master: &str) -> Vec<Hit> {
         for (component, skew) in [("kube-controller-manager", "+1h"), ("kube-scheduler", "-1h")] {
             self.cluster.skew(master, component, skew);
         }

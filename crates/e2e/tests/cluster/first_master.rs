@@ -1,14 +1,16 @@
 //! The first master: what `init` makes, changes, refuses and takes back.
-use crate::{certificates, printed, row, words};
+use crate::joining::fails;
+use crate::{certificates, joining, printed, row, traces, words};
 use orlop_e2e::{CONTROL_PLANE, Cluster, eventually};
 use orlop_lab::steps::init_line;
-use std::process::Stdio;
+use std::collections::BTreeSet;
 
 /// Issue 7: the first master.
 #[test]
 fn init_brings_up_a_control_plane_of_static_pods_in_kubeadms_layout() {
     let cluster = Cluster::machines(&["master-01", "worker-01"]);
     a_failed_init_takes_everything_back(&cluster);
+    let before = traces::of(&cluster, "master-01");
     let printed = cluster.init("master-01", "");
     assert!(
         printed.contains("orlop join 10.77.0.1:6443 --token "),
@@ -76,32 +78,11 @@ fn init_brings_up_a_control_plane_of_static_pods_in_kubeadms_layout() {
 
     tokens_and_certificates(&cluster);
     certificates::renew_under_running_parts(&cluster);
-    bad_joins(&cluster);
+    joining::refusals(&cluster);
+    joining::failures(&cluster);
+    joining::comes_and_goes(&cluster);
     upgrades(&cluster);
-    reset(&cluster);
-}
-
-/// What lies where members write.
-fn files(cluster: &Cluster, machine: &str) -> String {
-    let all = "find /etc/kubernetes /etc/cni /var/lib -not -path *containerd*";
-    printed(&cluster.lab.run(machine, all).unwrap())
-}
-
-/// What a command says at last, which must fail, and leave nothing that runs.
-fn fails(cluster: &Cluster, machine: &str, line: &str) -> String {
-    let before = files(cluster, machine);
-    let output = cluster.orlop(machine, line);
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{line}");
-    assert_eq!(files(cluster, machine), before, "{line}: {error}");
-    for program in ["orlop", "containerd", "etcd"] {
-        let running = cluster.lab.processes(machine, program).unwrap();
-        assert!(running.is_empty(), "{program} runs after {line}: {error}");
-    }
-    // Beside what is logged.
-    let said: Vec<&str> = error.lines().filter(|line| line.starts_with("orlop: ")).collect();
-    assert_eq!(said.len(), 1, "{error}");
-    said[0].to_owned()
+    reset(&cluster, &before);
 }
 
 /// Early, where nothing runs yet, and late, where everything but the API server does.
@@ -122,66 +103,6 @@ fn a_failed_init_takes_everything_back(cluster: &Cluster) {
     let late = fails(cluster, "master-01", &late);
     assert!(late.contains("kube-apiserver is not healthy"), "{late}");
     assert!(late.contains("this machine is as it was"), "{late}");
-}
-
-/// Each ends in one sentence and leaves the machine as it was.
-fn bad_joins(cluster: &Cluster) {
-    let files = || files(cluster, "worker-01");
-    let before = files();
-    let line = cluster.ok("master-01", "token create --print-join-command");
-    let line = line.trim().trim_start_matches("orlop ").to_owned();
-    let front = line.rsplit_once(' ').unwrap().0;
-    let token = words(&line)[3];
-    let old = cluster.ok("master-01", "token create --ttl 1s --usages authentication");
-    eventually("the token expires", || {
-        let listed = cluster.ok("master-01", "token list");
-        (!listed.contains(old.trim())).then_some(()).ok_or(listed)
-    });
-    let unknown = "aaaaaa.0123456789abcdef";
-    for (line, want) in [
-        (
-            format!("{front} sha256:{}", "0".repeat(64)),
-            "this is another cluster",
-        ),
-        (line.replace(token, unknown), "does not know the token aaaaaa"),
-        (line.replace(token, old.trim()), "or it has expired"),
-        (
-            format!("{line} --node-name master-01"),
-            "is in the cluster already",
-        ),
-        (format!("{line} --node-name Not_A_Name"), "is no name for a node"),
-        (
-            front.rsplit_once(' ').unwrap().0.to_owned(),
-            "--discovery-token-ca-cert-hash",
-        ),
-        (line.replace("10.77.0.1:6443", "10.77.0.1:6444"), "10.77.0.1:6444"),
-    ] {
-        let output = cluster.orlop("worker-01", &line);
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success(), "{line}");
-        assert!(error.contains(want), "{line}: {error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-        assert_eq!(files(), before, "{line}");
-    }
-    let mut listener = cluster.lab.command("worker-01", "busybox").unwrap();
-    let listener = listener.args(["nc", "-l", "-p", "10250"]).stdin(Stdio::null());
-    let mut listener = listener.spawn().unwrap();
-    eventually("the port is refused", || {
-        let error = printed(&cluster.orlop("worker-01", &line));
-        error.contains("port 10250 is in use").then_some(()).ok_or(error)
-    });
-    // It ends with its first visitor.
-    cluster
-        .lab
-        .run("worker-01", "busybox nc -w 1 127.0.0.1 10250")
-        .unwrap();
-    listener.wait().unwrap();
-    let explained = cluster.ok("worker-01", &format!("{line} --explain"));
-    assert!(
-        explained.contains("All checks passed; nothing was changed"),
-        "{explained}"
-    );
-    assert_eq!(files(), before);
 }
 
 fn tokens_and_certificates(cluster: &Cluster) {
@@ -231,12 +152,9 @@ fn upgrades(cluster: &Cluster) {
     assert_eq!(image, "registry.k8s.io/kube-apiserver:v1.36.0");
 }
 
-fn reset(cluster: &Cluster) {
+/// The machine is what it was before it was a member.
+fn reset(cluster: &Cluster, before: &BTreeSet<String>) {
     let done = cluster.ok("master-01", "reset --force");
     assert!(done.contains("Deleting /etc/kubernetes/manifests"), "{done}");
-    let left = cluster
-        .lab
-        .run("master-01", "find /etc/kubernetes /var/lib/etcd")
-        .unwrap();
-    assert_eq!(words(&String::from_utf8_lossy(&left.stdout)), ["/etc/kubernetes"]);
+    traces::assert_none(cluster, "master-01", before, "reset");
 }

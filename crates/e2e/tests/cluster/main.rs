@@ -5,13 +5,17 @@
 //! - `faults`: what breaks, by a [`schedule`], under clients whose [history](orlop_e2e::registers) is judged.
 //! - `kubeadm`: its files and phases, with our kubelet and images.
 //! - `certificates`: they end and are renewed under running parts.
+//! - `joining`: what a join refuses, and what it takes back.
+//! - `traces`: what a member leaves on its machine.
 #![allow(clippy::unwrap_used)]
 mod certificates;
 mod faults;
 mod first_master;
+mod joining;
 mod kubeadm;
 mod members;
 mod schedule;
+mod traces;
 
 use std::process::Output;
 

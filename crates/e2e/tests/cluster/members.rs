@@ -17,6 +17,7 @@ const SIX: [&str; 6] = [
 #[test]
 fn three_masters_and_their_workers_are_one_cluster_that_outlives_what_breaks() {
     // `make torture` sets `ORLOP_TORTURE=1` for all six and all faults; `make test` does with one worker and few.
+    // `ORLOP_FAULTS=Part,KillAll` chooses them.
     let is_torture = std::env::var_os("ORLOP_TORTURE").is_some();
     let machines = if is_torture { &SIX[..] } else { &SIX[..4] };
     let mut cluster = Cluster::of(machines);
@@ -55,9 +56,11 @@ fn three_masters_and_their_workers_are_one_cluster_that_outlives_what_breaks() {
     pods_reach_each_other(&cluster);
     let machines = Machines::of(machines);
     let seed = faults::seed();
-    let faults = match is_torture {
-        true => schedule::every(seed, &machines.masters, &machines.workers),
-        false => schedule::few(seed, &machines.masters),
+    let chosen = std::env::var("ORLOP_FAULTS").ok();
+    let faults = match (chosen, is_torture) {
+        (Some(names), _) => schedule::named(&names, seed, &machines.masters, &machines.workers).unwrap(),
+        (None, true) => schedule::every(seed, &machines.masters, &machines.workers),
+        (None, false) => schedule::few(seed, &machines.masters),
     };
     faults::suffer(&mut cluster, &machines, &faults, seed);
 }

@@ -1,9 +1,10 @@
 //! What a real `kubeadm` of 1.30 to 1.34 writes, waits for and applies, phase by phase, with an Orlop kubelet as its
 //! kubelet and Orlop's images: on a machine that has a containerd of its own. The files beside this one are kubeadm's, with
 //! its names and flags; etcd's manifest has those that Debian's version understands.
-use crate::printed;
+use crate::{printed, row};
 use orlop_e2e::{CONTROL_PLANE, Cluster, eventually};
 use orlop_lab::{GATEWAY, steps::kubeconfig_here};
+use serde_json::Value;
 use std::process::{Child, Stdio};
 
 const MASTER: &str = "master-01";
@@ -24,6 +25,7 @@ fn kubeadms_files_and_phases_make_a_cluster_of_an_orlop_kubelet_and_orlop_images
     }
     run.init();
     run.join();
+    run.addons();
 }
 
 /// A cluster in the making; what runs for it ends with its machines.
@@ -127,11 +129,12 @@ impl Run {
             .path(machine, "/var/lib/kubelet/instance-config.yaml")
             .unwrap();
         let own = std::fs::read_to_string(own).unwrap();
-        let root = own.trim().strip_prefix("cgroupRoot: ").unwrap();
+        let (root, more) = own.split_once('\n').unwrap();
+        let root = root.strip_prefix("cgroupRoot: ").unwrap();
         let config = include_str!("config.yaml")
             .replace("CGROUP_ROOT", root)
             .replace("RUNTIME_ENDPOINT", endpoint);
-        self.write(machine, "/var/lib/kubelet/config.yaml", &config);
+        self.write(machine, "/var/lib/kubelet/config.yaml", &(config + more));
         let flags = format!("KUBELET_KUBEADM_ARGS=\"{flags}\"\n");
         self.write(machine, "/var/lib/kubelet/kubeadm-flags.env", &flags);
         self.kubelet(machine);
@@ -339,6 +342,42 @@ impl Run {
         kubectl.ok("run hello --image=orlop.local/busybox:debian --restart=Never -- echo hello from kubeadm");
         kubectl.patiently("wait --for=jsonpath={.status.phase}=Succeeded --timeout=60s pod/hello");
         assert_eq!(kubectl.ok("logs hello"), "hello from kubeadm\n");
+    }
+}
+
+impl Run {
+    /// The add-ons are accepted, and their pods say why they do not run: nobody has their images.
+    fn addons(&self) {
+        let kubectl = &self.cluster.kubectl;
+        let objects = include_str!("addons.yaml").replace("ENDPOINT", &GATEWAY.to_string());
+        let applied = kubectl.feed("apply", &objects);
+        assert_eq!(applied.matches(" created").count(), 12, "{applied}");
+        let again = kubectl.feed("apply", &objects);
+        assert_eq!(again.matches(" unchanged").count(), 12, "{again}");
+        for (label, image) in [
+            ("kube-proxy", "registry.k8s.io/kube-proxy:v1.34.1"),
+            ("kube-dns", "registry.k8s.io/coredns/coredns:v1.12.1"),
+        ] {
+            eventually(&format!("two pods of {label} say why they wait"), || {
+                let pods = kubectl.json(&format!("get pods -n kube-system -l k8s-app={label}"));
+                let waiting = |pod: &Value| {
+                    let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+                    let reason = waiting["reason"].as_str().unwrap_or_default();
+                    let message = waiting["message"].as_str().unwrap_or_default();
+                    ["ErrImagePull", "ImagePullBackOff"].contains(&reason) && message.contains(image)
+                };
+                let all = pods["items"].as_array().unwrap();
+                (all.len() == 2 && all.iter().all(waiting))
+                    .then_some(())
+                    .ok_or(pods.to_string())
+            });
+        }
+        let listed = kubectl.ok("get daemonset -n kube-system kube-proxy");
+        assert_eq!(row(&listed, "kube-proxy")[1..5], ["2", "2", "0", "2"], "{listed}");
+        let listed = kubectl.ok("get deployment -n kube-system coredns");
+        assert_eq!(row(&listed, "coredns")[1..4], ["0/2", "2", "0"], "{listed}");
+        let service = kubectl.field("service -n kube-system kube-dns", "/spec/clusterIP");
+        assert_eq!(service, "10.96.0.10");
     }
 }
 
