@@ -1,6 +1,6 @@
 //! A node writes itself and its own pods, nothing else (contract §17, static-and-mirror-pods §5).
 use super::{Attempt, Operation};
-use crate::authz::references;
+use crate::authz::{self, Attributes, Decision, Reference, audiences, drivers_and_claims, references};
 use crate::resources;
 use crate::status::ApiError;
 use serde_json::Value;
@@ -42,6 +42,9 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         }
         ("", "nodes", _) => nodes(attempt, node),
         ("coordination.k8s.io", "leases", _) => named_after_node(attempt, node, "kube-node-lease"),
+        ("", "persistentvolumeclaims", "status") => claim_status(attempt, node),
+        ("", "serviceaccounts", "token") => token(attempt, node),
+        ("resource.k8s.io", "resourceslices", "") => slices(attempt, node),
         ("storage.k8s.io", "csinodes", _) => named_after_node(attempt, node, ""),
         _ => Ok(()),
     }
@@ -52,6 +55,143 @@ fn named_after_node(attempt: &Attempt<'_>, node: &str, namespace: &str) -> Resul
         return Ok(());
     }
     Err(attempt.forbidden("can only access node lease with the same name as the requesting node"))
+}
+
+/// Of a claim, a node says how large it has become.
+fn claim_status(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    let (Some(new), Some(old)) = (attempt.object.as_deref(), attempt.old) else {
+        return Ok(());
+    };
+    let rest = |claim: &Value| {
+        let mut claim = claim.clone();
+        for member in [
+            "capacity",
+            "conditions",
+            "allocatedResources",
+            "allocatedResourceStatuses",
+        ] {
+            if let Some(status) = claim["status"].as_object_mut() {
+                status.remove(member);
+            }
+        }
+        for member in ["resourceVersion", "managedFields"] {
+            if let Some(metadata) = claim["metadata"].as_object_mut() {
+                metadata.remove(member);
+            }
+        }
+        claim
+    };
+    if rest(new) == rest(old) {
+        return Ok(());
+    }
+    Err(attempt.forbidden(&format!(
+        "node {node:?} is not allowed to update fields other than status.capacity and status.conditions"
+    )))
+}
+
+/// A node gets tokens for its own pods, which end with them, and for whom those pods' volumes say.
+fn token(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    let (Operation::Create, Some(request)) = (attempt.operation, attempt.object.as_deref()) else {
+        return Ok(());
+    };
+    let refuse = |why: String| Err(attempt.forbidden(&why));
+    let bound = &request["spec"]["boundObjectRef"];
+    let text = |member: &str| bound[member].as_str().unwrap_or_default();
+    if text("apiVersion") != "v1" || text("kind") != "Pod" || text("name").is_empty() {
+        return refuse("node requested token not bound to a pod".to_owned());
+    }
+    if text("uid").is_empty() {
+        return refuse("node requested token with a pod binding without a uid".to_owned());
+    }
+    let pod = attempt
+        .server
+        .cache
+        .core_object("pods", attempt.namespace, text("name"))
+        .ok_or_else(|| ApiError::not_found_in("", "pods", text("name")))?
+        .value();
+    if pod["metadata"]["uid"] != bound["uid"] {
+        return refuse(format!(
+            "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+            text("uid")
+        ));
+    }
+    if pod["spec"]["nodeName"] != node {
+        return refuse("node requested token bound to a pod scheduled on a different node".to_owned());
+    }
+    let wanted = request["spec"]["audiences"]
+        .as_array()
+        .map_or(&[][..], Vec::as_slice);
+    let wanted = match wanted {
+        [] => "",
+        [one] => one.as_str().unwrap_or_default(),
+        _ => return refuse("node may only request 0 or 1 audiences".to_owned()),
+    };
+    if audiences(&pod).contains(&wanted) || drivers_ask(attempt, &pod, wanted) || is_granted(attempt, wanted)
+    {
+        return Ok(());
+    }
+    refuse(format!("audience {wanted:?} not found in pod spec volume"))
+}
+
+/// Whether a role lets the node ask for tokens of this account for the audience, as to pull images with.
+fn is_granted(attempt: &Attempt<'_>, audience: &str) -> bool {
+    let asked = Attributes {
+        is_resource: true,
+        verb: "request-serviceaccounts-token-audience".to_owned(),
+        resource: audience.to_owned(),
+        namespace: attempt.namespace.to_owned(),
+        name: attempt.name.to_owned(),
+        ..Attributes::default()
+    };
+    let decision = (!audience.is_empty()).then(|| authz::decide_now(attempt.server, attempt.user, &asked));
+    matches!(decision.flatten(), Some(Decision::Allow(_)))
+}
+
+/// Whether a CSI driver of the pod's volumes asks for tokens for this audience.
+fn drivers_ask(attempt: &Attempt<'_>, pod: &Value, audience: &str) -> bool {
+    let cache = &attempt.server.cache;
+    let (own, claims) = drivers_and_claims(pod);
+    let mut drivers: Vec<String> = own.into_iter().map(str::to_owned).collect();
+    for claim in claims {
+        let claim = cache.core_object("persistentvolumeclaims", attempt.namespace, claim);
+        let volume = claim.and_then(|claim| {
+            let claim = claim.value();
+            cache.core_object("persistentvolumes", "", claim["spec"]["volumeName"].as_str()?)
+        });
+        let driver =
+            volume.and_then(|volume| Some(volume.value()["spec"]["csi"]["driver"].as_str()?.to_owned()));
+        drivers.extend(driver);
+    }
+    let Some(kind) = resources::find("storage.k8s.io", "v1", "csidrivers") else {
+        return false;
+    };
+    drivers.iter().any(|driver| {
+        let driver = cache.object(kind, "", driver).map(|driver| driver.value());
+        let asked = driver
+            .as_ref()
+            .and_then(|driver| driver["spec"]["tokenRequests"].as_array());
+        asked.is_some_and(|asked| {
+            asked
+                .iter()
+                .any(|one| one["audience"].as_str().unwrap_or_default() == audience)
+        })
+    })
+}
+
+/// Which slice a node reads or changes is the authorizer's question; what is in one that it makes, and in each that goes
+/// with a collection, is seen here only.
+fn slices(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
+    let (slice, done) = match attempt.operation {
+        Operation::Create => (attempt.object.as_deref(), "create"),
+        Operation::Delete => (attempt.old, "delete"),
+        Operation::Update | Operation::Connect => return Ok(()),
+    };
+    if slice.is_some_and(|slice| slice["spec"]["nodeName"] == node) {
+        return Ok(());
+    }
+    Err(attempt.forbidden(&format!(
+        "can only {done} ResourceSlice with the same NodeName as the requesting node"
+    )))
 }
 
 fn pods(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
@@ -153,7 +293,12 @@ fn create_pod(attempt: &Attempt<'_>, node: &str, pod: &Value) -> Result<(), ApiE
             live["metadata"]["uid"], owner["uid"]
         ));
     }
-    if let Some((kind, _)) = references(pod).first() {
+    // A claim from a template has no name yet.
+    let claims = pod["spec"]["resourceClaims"]
+        .as_array()
+        .is_some_and(|claims| !claims.is_empty());
+    let named = references(pod).first().map(|(kind, _)| *kind);
+    if let Some(kind) = named.or(claims.then_some(Reference::ResourceClaim)) {
         return refuse(format!(
             "node {node:?} can not create pods that reference {}",
             kind.plural()

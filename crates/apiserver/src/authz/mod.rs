@@ -10,7 +10,7 @@ pub use policy::{
     Attributes, AuthorizationMode, Decision, UnknownMode, decide, decide_now, rules_for, rules_review,
 };
 pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule, rules_of};
-pub(crate) use references::{Reference, references};
+pub(crate) use references::{Reference, audiences, drivers_and_claims, references};
 pub(crate) use webhook::AccessWebhook;
 pub use webhook::AccessWebhookConfig;
 

@@ -1,8 +1,9 @@
 //! What a node's agent may do: its own node, its own pods, and what those pods name (contract §16).
 use super::policy::{Attributes, Decision};
-use super::references::{Reference, references};
+use super::references::{Reference, references, volume_secrets};
 use crate::ApiServer;
 use crate::resources;
+use serde_json::Value;
 
 const NO_RELATION: &str = "no relationship found between node '{node}' and this object";
 const READ: &[&str] = &["get", "list", "watch"];
@@ -45,12 +46,23 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
         },
         ("", "pods/status") => plain(matches!(verb, "get" | "update" | "patch")),
         ("", "pods/eviction") => plain(verb == "create"),
-        ("", "secrets") if read => allow_if(names(server, node, asked, Reference::Secret), no_relation()),
+        ("", "secrets") if read => allow_if(
+            names(server, node, asked, Reference::Secret) || mounts_with(server, node, asked),
+            no_relation(),
+        ),
         ("", "configmaps") if read => {
             allow_if(names(server, node, asked, Reference::ConfigMap), no_relation())
         }
         ("", "persistentvolumeclaims") if read => {
             allow_if(names(server, node, asked, Reference::Claim), no_relation())
+        }
+        ("", "persistentvolumeclaims/status") => allow_if(
+            matches!(verb, "update" | "patch") && names(server, node, asked, Reference::Claim),
+            no_relation(),
+        ),
+        ("", "persistentvolumes") if verb == "get" => allow_if(mounts(server, node, asked), no_relation()),
+        ("storage.k8s.io", "volumeattachments") if verb == "get" => {
+            allow_if(says_node(server, node, asked), no_relation())
         }
         ("", "serviceaccounts") if verb == "get" => allow_if(
             names(server, node, asked, Reference::ServiceAccount),
@@ -77,6 +89,26 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
                 "can only access CSINode with the same name as the requesting node".to_owned(),
             )
         }
+        ("resource.k8s.io", "resourceclaims") if verb == "get" => allow_if(
+            names(server, node, asked, Reference::ResourceClaim),
+            no_relation(),
+        ),
+        ("resource.k8s.io", "resourceclaims") => {
+            Decision::Deny("can only get individual resources of this type".to_owned())
+        }
+        ("resource.k8s.io", "resourceslices") => match verb {
+            // Of what it makes, and of each object that a collection loses, NodeRestriction sees the content.
+            "create" => Decision::Allow(None),
+            "get" | "update" | "patch" | "delete" => allow_if(says_node(server, node, asked), no_relation()),
+            "list" | "watch" | "deletecollection" => allow_if(
+                asked.node_selector.as_deref() == Some(node),
+                "can only list/watch/deletecollection resourceslices with nodeName field selector".to_owned(),
+            ),
+            _ => Decision::Deny(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"
+                    .to_owned(),
+            ),
+        },
         ("", "services" | "endpoints")
         | ("discovery.k8s.io", "endpointslices")
         | ("node.k8s.io", "runtimeclasses")
@@ -101,18 +133,30 @@ fn is_bound(server: &ApiServer, node: &str, asked: &Attributes) -> bool {
         .is_some_and(|pod| pods.field(&pod, "spec.nodeName") == Some(node))
 }
 
-/// Whether a pod on the node names the object. Mirror pods give their node no access.
+/// Whether the object says that it is about the node: the devices of a slice, an attachment.
+fn says_node(server: &ApiServer, node: &str, asked: &Attributes) -> bool {
+    let object = resources::find(&asked.group, "v1", &asked.resource)
+        .and_then(|resource| server.cache.object(resource, "", &asked.name));
+    object.is_some_and(|object| object.value()["spec"]["nodeName"] == node)
+}
+
+/// Whether a pod on the node names the object.
 fn names(server: &ApiServer, node: &str, asked: &Attributes, kind: Reference) -> bool {
-    if asked.name.is_empty() || asked.namespace.is_empty() {
+    is_named(server, node, &asked.namespace, &asked.name, kind)
+}
+
+/// Mirror pods give their node no access.
+fn is_named(server: &ApiServer, node: &str, namespace: &str, name: &str, kind: Reference) -> bool {
+    if name.is_empty() || namespace.is_empty() {
         return false;
     }
     let Some(storage) = resources::find("", "v1", "pods").and_then(|pods| server.cache.storage(pods)) else {
         return false;
     };
-    let quoted = format!("{:?}", asked.name);
+    let quoted = format!("{name:?}");
     server
         .cache
-        .snapshot_of_node(storage, &asked.namespace, node)
+        .snapshot_of_node(storage, namespace, node)
         .objects
         .iter()
         // Most pods do not even contain the name: look before parsing.
@@ -122,7 +166,36 @@ fn names(server: &ApiServer, node: &str, asked: &Attributes, kind: Reference) ->
             !resources::is_mirror(&pod)
                 && references(&pod)
                     .iter()
-                    .any(|(k, name)| *k == kind && *name == asked.name)
+                    .any(|(k, other)| *k == kind && *other == name)
+        })
+}
+
+/// Whether a pod on the node uses the claim that the volume is bound to.
+fn mounts(server: &ApiServer, node: &str, asked: &Attributes) -> bool {
+    let volume = server.cache.core_object("persistentvolumes", "", &asked.name);
+    volume.is_some_and(|volume| is_claimed(server, node, &volume.value()))
+}
+
+fn is_claimed(server: &ApiServer, node: &str, volume: &Value) -> bool {
+    let claim = |member: &str| volume["spec"]["claimRef"][member].as_str().unwrap_or_default();
+    is_named(server, node, claim("namespace"), claim("name"), Reference::Claim)
+}
+
+/// Whether a volume that is mounted on the node needs the Secret.
+fn mounts_with(server: &ApiServer, node: &str, asked: &Attributes) -> bool {
+    if asked.name.is_empty() || asked.namespace.is_empty() {
+        return false;
+    }
+    let quoted = format!("{:?}", asked.name);
+    let volumes = server.cache.core_objects("persistentvolumes", "");
+    volumes
+        .iter()
+        .filter(|volume| contains(&volume.json(), quoted.as_bytes()))
+        .map(|volume| volume.value())
+        .any(|volume| {
+            let needed = volume_secrets(&volume);
+            needed.contains(&(asked.namespace.clone(), asked.name.clone()))
+                && is_claimed(server, node, &volume)
         })
 }
 

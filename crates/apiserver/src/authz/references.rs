@@ -38,9 +38,19 @@ pub(crate) fn references(pod: &Value) -> Vec<(Reference, String)> {
     for secret in list(&spec["imagePullSecrets"]) {
         note(Secret, &secret["name"]);
     }
+    let made = &pod["status"]["resourceClaimStatuses"];
     for claim in list(&spec["resourceClaims"]) {
-        note(ResourceClaim, &claim["name"]);
+        note(ResourceClaim, &claim["resourceClaimName"]);
+        // What was made from a template is named in the status, once it is made.
+        let its_own = |status: &&Value| status["name"] == claim["name"];
+        if let Some(status) = list(made).find(its_own) {
+            note(ResourceClaim, &status["resourceClaimName"]);
+        }
     }
+    note(
+        ResourceClaim,
+        &pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"],
+    );
     for volume in list(&spec["volumes"]) {
         note(ConfigMap, &volume["configMap"]["name"]);
         note(Secret, &volume["secret"]["secretName"]);
@@ -78,6 +88,62 @@ pub(crate) fn references(pod: &Value) -> Vec<(Reference, String)> {
     found
 }
 
+/// The Secrets, by namespace and name, that a node needs to mount a PersistentVolume.
+pub(crate) fn volume_secrets(volume: &Value) -> Vec<(String, String)> {
+    let spec = &volume["spec"];
+    let claimed = &spec["claimRef"]["namespace"];
+    let mut found = Vec::new();
+    let mut note = |namespace: &Value, name: &Value| {
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let namespace = text(namespace).or_else(|| text(claimed));
+        found.extend(namespace.zip(text(name)));
+    };
+    for plugin in [
+        "cephfs",
+        "cinder",
+        "flexVolume",
+        "rbd",
+        "scaleIO",
+        "iscsi",
+        "storageos",
+    ] {
+        let secret = &spec[plugin]["secretRef"];
+        note(&secret["namespace"], &secret["name"]);
+    }
+    for member in [
+        "nodePublishSecretRef",
+        "nodeStageSecretRef",
+        "nodeExpandSecretRef",
+    ] {
+        let secret = &spec["csi"][member];
+        note(&secret["namespace"], &secret["name"]);
+    }
+    let azure = &spec["azureFile"];
+    note(&azure["secretNamespace"], &azure["secretName"]);
+    found
+}
+
+/// The audiences that a pod's volumes ask tokens for; `""` stands for the API server's own.
+pub(crate) fn audiences(pod: &Value) -> Vec<&str> {
+    let volumes = list(&pod["spec"]["volumes"]);
+    let sources = volumes.flat_map(|volume| list(&volume["projected"]["sources"]));
+    sources
+        .map(|source| &source["serviceAccountToken"])
+        .filter(|token| token.is_object())
+        .map(|token| token["audience"].as_str().unwrap_or_default())
+        .collect()
+}
+
+/// The CSI drivers of a pod's own volumes, and the claims of the others.
+pub(crate) fn drivers_and_claims(pod: &Value) -> (Vec<&str>, Vec<&str>) {
+    let text = |pointer: &'static str| {
+        list(&pod["spec"]["volumes"])
+            .filter_map(move |volume| volume.pointer(pointer).and_then(Value::as_str))
+            .collect()
+    };
+    (text("/csi/driver"), text("/persistentVolumeClaim/claimName"))
+}
+
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
@@ -86,6 +152,31 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_volume_needs_the_secrets_that_nodes_mount_it_with() {
+        let volume = json!({"spec": {"claimRef": {"namespace": "n", "name": "c"}, "csi": {
+            "nodeStageSecretRef": {"namespace": "m", "name": "stage"}, "controllerExpandSecretRef": {"namespace": "m", "name": "no"}},
+            "azureFile": {"secretName": "azure"}}});
+        let named = |namespace: &str, name: &str| (namespace.to_owned(), name.to_owned());
+        assert_eq!(
+            volume_secrets(&volume),
+            [named("m", "stage"), named("n", "azure")]
+        );
+    }
+
+    #[test]
+    fn claims_are_named_by_the_spec_or_once_made_by_the_status() {
+        let pod = json!({"spec": {"resourceClaims": [{"name": "a", "resourceClaimName": "shared"},
+                {"name": "b", "resourceClaimTemplateName": "t"}, {"name": "c", "resourceClaimTemplateName": "t"}]},
+            "status": {"resourceClaimStatuses": [{"name": "b", "resourceClaimName": "p-b-x7f2q"}, {"name": "c"}],
+                "extendedResourceClaimStatus": {"resourceClaimName": "p-extended"}}});
+        let named = |name: &str| (Reference::ResourceClaim, name.to_owned());
+        assert_eq!(
+            references(&pod),
+            [named("shared"), named("p-b-x7f2q"), named("p-extended")]
+        );
+    }
 
     #[test]
     fn volumes_and_environment_name_objects() {

@@ -8,7 +8,7 @@ const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
-async fn cluster() -> Cluster {
+pub async fn cluster() -> Cluster {
     let directory = tempfile::tempdir().unwrap();
     Cluster::with_tokens(TokenConfig {
         issuer: ISSUER.to_owned(),

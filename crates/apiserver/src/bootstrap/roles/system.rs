@@ -66,6 +66,8 @@ pub const ROLES: &[Role] = &[
             On("storage.k8s.io", "csidrivers", READ),
             On("storage.k8s.io", "csinodes", "create delete get patch update"),
             On("node.k8s.io", "runtimeclasses", READ),
+            On("resource.k8s.io", "resourceclaims", "get"),
+            On("resource.k8s.io", "resourceslices", "deletecollection"),
         ],
     },
     Role {
