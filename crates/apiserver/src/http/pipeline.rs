@@ -259,6 +259,8 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     };
     let output = match request::negotiate(&parts.headers, &query, offer(resource, &info)) {
         Ok(output) => output,
+        // What may be accepted is said to whoever is behind it.
+        Err(_) if info.subresource == "proxy" => Output::JSON,
         Err(error) => return exchange.refuse(error, &Output::JSON),
     };
     let body = match upload.read(deadline).await {

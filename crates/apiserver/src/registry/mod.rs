@@ -15,6 +15,7 @@ mod identity;
 mod list;
 mod log;
 mod ownership;
+mod pages;
 mod patch;
 mod present;
 mod protobuf;
@@ -45,6 +46,9 @@ use std::sync::Arc;
 /// Answers one request for a resource.
 pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
     let info = &call.info;
+    if call.method == Method::HEAD && info.subresource != "proxy" {
+        return Err(ApiError::method_not_allowed());
+    }
     // `name` of a collection request may come from a selector; the path decides.
     let collection = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection")
         || (info.verb == "create" && info.name.is_empty());
@@ -96,7 +100,12 @@ pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
 
 async fn dispatch_part(call: &Call, subresource: &Subresource) -> Result<Answer, ApiError> {
     let verb = call.info.verb.as_str();
-    if !subresource.verbs.contains(&verb) {
+    // To what is behind a proxy every method may mean something.
+    let known = match subresource.name {
+        "proxy" => proxy::METHODS.contains(&call.method),
+        _ => subresource.verbs.contains(&verb),
+    };
+    if !known {
         return Err(ApiError::method_not_allowed());
     }
     if call.resource.namespaced && call.info.namespace.is_empty() {

@@ -1,15 +1,30 @@
 //! `nodes/proxy`, `pods/proxy` and `services/proxy`: requests carried on to a node's agent, a pod or a service's pods
 //! (contract §14).
 use super::get;
+use super::pages::{self, Links};
 use crate::admission::{self, Attempt, Operation};
 use crate::http::{Answer, Body, Call, switch};
 use crate::kubelet::{self, Wish};
 use crate::resources;
 use crate::status::ApiError;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, LOCATION, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
 use serde_json::{Value, json};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+/// Methods that are carried on.
+pub const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
 
 /// What a name in the path says: `[https:]name[:port]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,18 +64,20 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
     let target = Target::parse(named).ok_or_else(|| {
         ApiError::bad_request(format!("invalid {} request {named:?}", call.resource.singular))
     })?;
-    let path = rest(&call.info.path);
-    if path.is_empty() && matches!(call.method, Method::GET | Method::HEAD) {
-        return Ok(redirect(&format!("{}/", call.info.path)));
-    }
+    let (before, path) = divided(call);
     admit(call, &target.name, path).await?;
-    let path_and_query = match call.query.encoded().as_str() {
-        "" => rooted(path),
-        query => format!("{}?{query}", rooted(path)),
+    let query = match call.query.encoded().as_str() {
+        "" => String::new(),
+        query => format!("?{query}"),
     };
+    let upgrade = call.upgrade.lock().take();
+    let is_page = matches!(call.method, Method::GET | Method::HEAD) && upgrade.is_none();
+    if path.is_empty() && is_page {
+        return Ok(redirect(&format!("{}/{query}", call.info.path)));
+    }
+    let path_and_query = format!("{}{query}", rooted(path));
     let mut headers = carried(&call.headers);
     switch::forget_token(&mut headers);
-    let upgrade = call.upgrade.lock().take();
     if upgrade.is_some() {
         switch::carry(&call.headers, &mut headers);
     }
@@ -70,6 +87,7 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
         headers,
         body: call.body.clone(),
     };
+    let mut answered = String::new();
     let mut answer = match call.resource.plural {
         "nodes" if target.port.is_empty() => kubelet::send(&call.server, &target.name, wish).await?,
         plural => {
@@ -79,6 +97,7 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
                 _ => service(call, &target)?,
             };
             allowed(place.address)?;
+            answered = SocketAddr::new(place.address, place.port).to_string();
             kubelet::send_to(place.address, place.port, place.secure, wish).await?
         }
     };
@@ -92,7 +111,16 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
         switch::carry(answer.headers(), switched.headers_mut());
         return Ok(Answer::Raw(switched));
     }
-    Ok(Answer::Raw(returned(answer)))
+    let links = Links {
+        before: before.to_owned(),
+        asked: text(&call.headers, HOST).unwrap_or_default().to_owned(),
+        answered,
+    };
+    Ok(Answer::Raw(returned(answer, &call.method, links)))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 async fn admit(call: &Call, name: &str, path: &str) -> Result<(), ApiError> {
@@ -111,9 +139,19 @@ async fn admit(call: &Call, name: &str, path: &str) -> Result<(), ApiError> {
     admission::validate(&attempt).await
 }
 
-/// What follows `/proxy` in a path.
-fn rest(path: &str) -> &str {
-    path.split_once("/proxy").map_or("", |(_, rest)| rest)
+/// A path up to the word `proxy` that means this, and what follows.
+fn divided(call: &Call) -> (&str, &str) {
+    // `/api/v1/nodes/NAME/proxy`, and of what is in namespaces two more. Names may be `proxy` as well.
+    let words = if call.resource.namespaced { 7 } else { 5 };
+    after_words(&call.info.path, words)
+}
+
+fn after_words(path: &str, words: usize) -> (&str, &str) {
+    let end = path
+        .match_indices('/')
+        .nth(words)
+        .map_or(path.len(), |(at, _)| at);
+    path.split_at(end)
 }
 
 fn rooted(path: &str) -> String {
@@ -157,9 +195,25 @@ fn carried(headers: &HeaderMap) -> HeaderMap {
     kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn returned(answer: Response<hyper::body::Incoming>) -> Response<Body> {
-    let (status, headers) = (answer.status(), carried(answer.headers()));
-    let mut returned = Response::new(kubelet::stream(answer));
+/// The answer for the client, in which nothing leads beside the proxy.
+fn returned(answer: Response<hyper::body::Incoming>, method: &Method, links: Links) -> Response<Body> {
+    let (status, mut headers) = (answer.status(), carried(answer.headers()));
+    if let Some(Ok(to)) = text(&headers, LOCATION)
+        .and_then(|to| links.led_back(to))
+        .map(|to| to.parse())
+    {
+        headers.insert(LOCATION, to);
+    }
+    let kind = text(&headers, CONTENT_TYPE).unwrap_or_default();
+    let is_page = kind
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim() == "text/html");
+    let body = match is_page && method != Method::HEAD {
+        true => pages::led_back(kubelet::pieces(answer), text(&headers, CONTENT_ENCODING), links),
+        false => kubelet::stream(answer),
+    };
+    let mut returned = Response::new(body);
     *returned.status_mut() = status;
     *returned.headers_mut() = headers;
     returned
@@ -313,6 +367,22 @@ mod tests {
     }
 
     #[test]
+    fn names_may_be_proxy_as_well() {
+        for (path, words, expected) in [
+            (
+                "/api/v1/namespaces/proxy-1/services/proxy-s/proxy/a/proxy",
+                7,
+                "/a/proxy",
+            ),
+            ("/api/v1/namespaces/proxy/pods/proxy/proxy", 7, ""),
+            ("/api/v1/namespaces/n/pods/p/proxy/", 7, "/"),
+            ("/api/v1/nodes/proxy/proxy/logs/", 5, "/logs/"),
+        ] {
+            assert_eq!(after_words(path, words).1, expected, "{path}");
+        }
+    }
+
+    #[test]
     fn what_only_this_machine_reaches_is_not_proxied() {
         for address in ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "0.0.0.0"] {
             assert!(allowed(address.parse().unwrap()).is_err(), "{address}");
@@ -359,6 +429,7 @@ mod tests {
 
     #[test]
     fn paths_are_what_follows() {
+        let rest = |path| after_words(path, 5).1;
         assert_eq!(rest("/api/v1/nodes/n/proxy/stats/summary"), "/stats/summary");
         assert_eq!(rest("/api/v1/nodes/n/proxy"), "");
         assert_eq!(rooted(""), "/");

@@ -71,6 +71,9 @@ pub fn parse(method: &Method, path: &str, watch: bool, name_selector: Option<Str
         Method::GET if info.watch_path || (collection && watch) => "watch",
         Method::GET if collection => "list",
         Method::GET => "get",
+        // Only other servers answer it.
+        Method::HEAD if collection => "list",
+        Method::HEAD => "get",
         Method::PUT => "update",
         Method::PATCH => "patch",
         Method::DELETE if collection => "deletecollection",

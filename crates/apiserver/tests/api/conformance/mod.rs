@@ -9,5 +9,6 @@ mod nodes;
 mod objects;
 mod operations;
 mod pods;
+mod proxies;
 mod strict;
 mod watches;
