@@ -27,6 +27,7 @@ use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +84,8 @@ pub struct Config {
     pub services: ServiceNetwork,
     /// How the addresses are found that the Service `kubernetes` leads to.
     pub endpoint_reconciler: EndpointReconciler,
+    /// How often the store is told what it may forget, if it doesn't by itself: what was replaced longer ago than this.
+    pub compaction: Option<Duration>,
     /// Ends the server: watches are closed, the cache stops.
     pub shutdown: CancellationToken,
 }
@@ -106,6 +109,7 @@ impl Config {
             encryption: None,
             services: ServiceNetwork::default(),
             endpoint_reconciler: EndpointReconciler::default(),
+            compaction: None,
             shutdown: CancellationToken::new(),
         }
     }
@@ -242,6 +246,9 @@ impl ApiServer {
         tokio::spawn(custom::clean_up(Arc::downgrade(&server)));
         tokio::spawn(aggregation::watch_availability(Arc::downgrade(&server)));
         upkeep::start(&server);
+        if let Some(interval) = config.compaction {
+            tokio::spawn(upkeep::compact(Arc::downgrade(&server), interval));
+        }
         Ok(server)
     }
 

@@ -180,6 +180,12 @@ async fn from_history(
     limit: usize,
 ) -> Result<Page, ApiError> {
     let storage = get::storage(call)?;
+    if is_forgotten(call, revision).await? {
+        return Err(match start {
+            "" => ApiError::expired("The resourceVersion for the provided list is too old."),
+            _ => expired_token(revision, start),
+        });
+    }
     // Nothing changed since: the cache is that past.
     let now = current(call, filter).await?;
     if call.server.cache.last_change(storage) <= revision && now.revision >= revision {
@@ -217,6 +223,20 @@ async fn from_history(
     }
     objects.retain(|object| filter.matches(object));
     in_form(call, page_of(objects, revision, filter, limit)).await
+}
+
+/// Whether the store has forgotten a revision. What is still known of it here is not shown either: a list whose chunks
+/// may be read for ever would never be told that it is over.
+async fn is_forgotten(call: &Call, revision: u64) -> Result<bool, ApiError> {
+    let request = RangeRequest {
+        revision: Some(Revision(revision)),
+        ..RangeRequest::key(ROOT)
+    };
+    match call.server.store.range(request).await {
+        Ok(_) => Ok(false),
+        Err(StoreError::Compacted { .. }) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn expired_token(revision: u64, start: &str) -> ApiError {

@@ -3,11 +3,13 @@
 mod addresses;
 mod aggregated_roles;
 mod api_services;
+mod compaction;
 mod kubernetes;
 mod masters;
 
 pub use addresses::object as address_object;
 pub use api_services::built_in as built_in_api_services;
+pub use compaction::run as compact;
 pub use masters::{EndpointReconciler, Masters};
 
 use crate::ApiServer;

@@ -169,6 +169,9 @@ pub struct ApiServerArgs {
     pub etcd_certfile: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// How often etcd is told to forget what was replaced longer ago than this; 0s: somebody else sees to it.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = go_duration)]
+    pub etcd_compaction_interval: Duration,
     #[command(flatten)]
     pub log: LogArgs,
 }

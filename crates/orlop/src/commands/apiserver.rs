@@ -78,6 +78,9 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         None if !arguments.etcd_servers.is_empty() => EndpointReconciler::Lease,
         None => EndpointReconciler::Alone,
     };
+    // The embedded store forgets by itself.
+    let forgets = arguments.etcd_servers.is_empty() || arguments.etcd_compaction_interval.is_zero();
+    config.compaction = (!forgets).then_some(arguments.etcd_compaction_interval);
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),
         node_ports: arguments.service_node_port_range.clone(),

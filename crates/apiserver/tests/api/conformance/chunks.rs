@@ -168,3 +168,34 @@ async fn tokens_that_were_never_given_are_refused() {
     let all = admin.get(&format!("{TEMPLATES}?limit=-1")).await.ok();
     assert_eq!(names(&all["items"]).len() as u64, COUNT);
 }
+
+/// "should support continue listing from the last key if the original version has been compacted away, though the list is
+/// inconsistent": nothing of the list changes, and its token ends all the same.
+#[tokio::test]
+async fn a_token_expires_although_nothing_of_its_list_has_changed() {
+    let cluster =
+        Cluster::with(|config| config.compaction = Some(std::time::Duration::from_millis(100))).await;
+    let admin = cluster.admin();
+    templates(&admin).await;
+    let first = admin.get(&format!("{TEMPLATES}?limit=10")).await.ok();
+    let old = token(&first).unwrap();
+    let expired = async {
+        loop {
+            let reply = admin.get(&format!("{TEMPLATES}?limit=10&continue={old}")).await;
+            if reply.code != 200 {
+                break reply;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let reply = tokio::time::timeout(std::time::Duration::from_secs(20), expired).await;
+    let reply = reply.expect("the token is taken for ever");
+    assert_eq!((reply.code, &reply.json()["reason"]), (410, &json!("Expired")));
+    let fresh = token(&reply.json()).expect("a token that goes on without consistency");
+    let rest = admin.get(&format!("{TEMPLATES}?continue={fresh}")).await.ok();
+    assert_eq!(names(&rest["items"]).len() as u64, COUNT - 10);
+    let version = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let exact = format!("{TEMPLATES}?resourceVersion={version}&resourceVersionMatch=Exact");
+    let message = admin.get(&exact).await.refused(410);
+    assert_eq!(message, "The resourceVersion for the provided list is too old.");
+}
