@@ -1,7 +1,7 @@
 //! The Service `default/kubernetes`, by which programs in pods find the API server, where it leads, and the ServiceCIDR
 //! of the addresses that Services get, of which it has the first.
 use crate::registry::{ServiceNetwork, now};
-use crate::upkeep::address_object;
+use crate::upkeep::{SERVICE_CIDR_FINALIZER, address_object};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
@@ -37,7 +37,7 @@ pub fn objects(target_port: u16, addresses: &[IpAddr], network: &ServiceNetwork)
         group: "networking.k8s.io",
         plural: "servicecidrs",
         object: json!({
-            "metadata": {"name": "kubernetes"},
+            "metadata": {"name": "kubernetes", "finalizers": [SERVICE_CIDR_FINALIZER]},
             "spec": {"cidrs": [network.addresses.to_string()]},
             "status": {"conditions": [{
                 "type": "Ready", "status": "True", "lastTransitionTime": now(), "reason": "",

@@ -2,9 +2,10 @@
 //!
 //! What is taken is what the stored Services say. Every write that takes something also replaces one key, and only
 //! over the version that was read before looking: of two that look at the same time, one looks again.
+use crate::ApiServer;
 use crate::http::Call;
 use crate::resources::services::{self, has_cluster_ip, has_node_ports, text};
-use crate::resources::{Resource, fill};
+use crate::resources::{self, Resource, fill};
 use crate::status::{ApiError, Cause, cause};
 use orlop_store::{Compare, Op, Revision};
 use rand::Rng;
@@ -21,7 +22,7 @@ const GUARD: &str = "/registry/orlop/service-allocation";
 const ADDRESSES_MAX: u128 = 1 << 20;
 
 /// The addresses that Services get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ServiceRange {
     first: IpAddr,
     prefix: u8,
@@ -103,7 +104,8 @@ impl ServiceRange {
         self.at(1)
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    /// Whether the range can give this address.
+    pub fn contains(&self, address: IpAddr) -> bool {
         let offset = match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
                 address.to_bits().checked_sub(first.to_bits()).map(u128::from)
@@ -191,12 +193,46 @@ pub async fn allocate(call: &Call, service: &mut Value) -> Result<Option<Guard>,
         }
     }
     let random = rand::rng().random();
-    let changed = assign(service, before.as_ref(), &taken, &server.services, random)
+    let network = Network {
+        ranges: ranges(server),
+        node_ports: &server.services.node_ports,
+    };
+    let changed = assign(service, before.as_ref(), &taken, &network, random)
         .map_err(|causes| ApiError::invalid(call.resource, crate::registry::text(service, "name"), causes))?;
     Ok(changed.then(|| Guard {
         compare: Compare::mod_revision(GUARD, held),
         put: Op::put(GUARD, own.into_bytes().into(), None),
     }))
+}
+
+/// Where one Service gets its address and ports.
+struct Network<'n> {
+    /// The server's own first.
+    ranges: Vec<ServiceRange>,
+    node_ports: &'n RangeInclusive<u16>,
+}
+
+/// The server's own range, and those of ServiceCIDRs.
+fn ranges(server: &ApiServer) -> Vec<ServiceRange> {
+    let mut ranges = vec![server.services.addresses];
+    let added = resources::find("networking.k8s.io", "v1", "servicecidrs")
+        .and_then(|kind| server.cache.storage(kind))
+        .map(|storage| server.cache.snapshot(storage, "").objects);
+    for object in added.unwrap_or_default() {
+        ranges.extend(offered(&object.value()));
+    }
+    let mut seen = HashSet::new();
+    ranges.retain(|range| seen.insert(*range));
+    ranges
+}
+
+/// The ranges of a ServiceCIDR that addresses are still given from. What is too small to hold any is none.
+pub fn offered(cidr: &Value) -> Vec<ServiceRange> {
+    if !cidr["metadata"]["deletionTimestamp"].is_null() {
+        return Vec::new();
+    }
+    let cidrs = cidr["spec"]["cidrs"].as_array().into_iter().flatten();
+    cidrs.filter_map(|cidr| cidr.as_str()?.parse().ok()).collect()
 }
 
 fn note(service: &Value, taken: &mut Taken) {
@@ -219,15 +255,15 @@ fn assign(
     service: &mut Value,
     before: Option<&Value>,
     taken: &Taken,
-    network: &ServiceNetwork,
+    network: &Network<'_>,
     random: u64,
 ) -> Result<bool, Vec<Cause>> {
     let mut changed = false;
     if has_cluster_ip(service) {
-        changed |= assign_address(service, before, taken, &network.addresses, u128::from(random))?;
+        changed |= assign_address(service, before, taken, &network.ranges, u128::from(random))?;
     }
     if has_node_ports(service) {
-        changed |= assign_ports(service, before, taken, &network.node_ports, random)?;
+        changed |= assign_ports(service, before, taken, network.node_ports, random)?;
     }
     Ok(changed)
 }
@@ -236,9 +272,11 @@ fn assign_address(
     service: &mut Value,
     before: Option<&Value>,
     taken: &Taken,
-    range: &ServiceRange,
+    ranges: &[ServiceRange],
     random: u128,
 ) -> Result<bool, Vec<Cause>> {
+    // What isn't asked for by name is of the first range's family.
+    let usual = ranges.first().map_or("IPv4", ServiceRange::family);
     let listed = service["spec"]["clusterIPs"][0]
         .as_str()
         .unwrap_or_default()
@@ -255,19 +293,24 @@ fn assign_address(
     };
     let (address, takes) = match wanted.as_str() {
         "None" => ("None".to_owned(), false),
-        "" => match range.free(&taken.addresses, random) {
-            Some(free) => (free.to_string(), true),
-            None => return Err(refused("range is full")),
-        },
+        "" => {
+            let mut alike = ranges.iter().filter(|range| range.family() == usual);
+            match alike.find_map(|range| range.free(&taken.addresses, random)) {
+                Some(free) => (free.to_string(), true),
+                None => return Err(refused("range is full")),
+            }
+        }
         given if given == had => (wanted.clone(), false),
         given => {
             let Ok(address) = given.parse::<IpAddr>() else {
                 let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
                 return Err(vec![cause::invalid("spec.clusterIPs[0]", &json!(given), why)]);
             };
-            if !range.contains(address) {
+            if !ranges.iter().any(|range| range.contains(address)) {
+                let valid: Vec<String> = ranges.iter().map(ServiceRange::to_string).collect();
                 return Err(refused(&format!(
-                    "the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+                    "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                    valid.join(",")
                 )));
             }
             if taken.addresses.contains(&address) {
@@ -276,7 +319,11 @@ fn assign_address(
             (address.to_string(), true)
         }
     };
-    let family = range.family();
+    let family = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => "IPv4",
+        Ok(IpAddr::V6(_)) => "IPv6",
+        Err(_) => usual,
+    };
     let spec = &mut service["spec"];
     spec["clusterIP"] = json!(address);
     spec["clusterIPs"] = json!([address]);
@@ -363,8 +410,16 @@ mod tests {
     }
 
     fn assigned(spec: Value, taken: &Taken) -> Result<Value, String> {
+        assigned_from(vec![ServiceRange::default()], spec, taken)
+    }
+
+    fn assigned_from(ranges: Vec<ServiceRange>, spec: Value, taken: &Taken) -> Result<Value, String> {
         let mut service = service(spec);
-        match assign(&mut service, None, taken, &ServiceNetwork::default(), 5) {
+        let network = Network {
+            ranges,
+            node_ports: &ServiceNetwork::default().node_ports,
+        };
+        match assign(&mut service, None, taken, &network, 5) {
             Ok(_) => Ok(service["spec"].clone()),
             Err(causes) => Err(format!("{}: {}", causes[0].field, causes[0].message)),
         }
@@ -398,6 +453,43 @@ mod tests {
                 .unwrap()
                 .get("clusterIP"),
             None
+        );
+    }
+
+    #[test]
+    fn a_service_cidr_adds_addresses_until_it_is_to_go() {
+        let mut cidr =
+            json!({"metadata": {}, "spec": {"cidrs": ["10.1.0.0/24", "fd00::/120", "10.2.0.0/32"]}});
+        let added = offered(&cidr);
+        assert_eq!(added.len(), 2, "one address alone is no range");
+        cidr["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert!(offered(&cidr).is_empty());
+        let small: ServiceRange = "10.0.0.0/30".parse().unwrap();
+        let ranges = [vec![small], added].concat();
+        let mut taken = Taken::default();
+        let given = |spec: Value, taken: &Taken| assigned_from(ranges.clone(), spec, taken);
+        for _ in 0..2 {
+            let spec = given(json!({}), &taken).unwrap();
+            assert!(
+                spec["clusterIP"].as_str().unwrap().starts_with("10.0.0."),
+                "{spec}"
+            );
+            note(&service(spec), &mut taken);
+        }
+        let spec = given(json!({}), &taken).unwrap();
+        assert!(
+            spec["clusterIP"].as_str().unwrap().starts_with("10.1.0."),
+            "the first is full: {spec}"
+        );
+        let spec = given(json!({"clusterIP": "fd00::7"}), &taken).unwrap();
+        assert_eq!(
+            (&spec["clusterIPs"], &spec["ipFamilies"]),
+            (&json!(["fd00::7"]), &json!(["IPv6"]))
+        );
+        assert!(
+            given(json!({"clusterIP": "10.3.0.1"}), &taken)
+                .unwrap_err()
+                .ends_with("is 10.0.0.0/30,10.1.0.0/24,fd00::/120")
         );
     }
 

@@ -27,6 +27,7 @@ mod token;
 mod update;
 mod watch;
 
+pub(crate) use allocation::offered;
 pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, now, text};

@@ -93,6 +93,93 @@ fn schema(schema: &Value) -> Vec<Cause> {
         let known = ["ByNamespace", "ByUser"];
         causes.push(cause::unsupported("spec.distinguisherMethod", method, &known));
     }
+    for (at, rule) in list(&schema["spec"], "rules") {
+        causes.extend(validate_rule(rule, &format!("spec.rules[{at}]")));
+    }
+    causes
+}
+
+fn list<'v>(object: &'v Value, member: &str) -> impl Iterator<Item = (usize, &'v Value)> {
+    object[member].as_array().into_iter().flatten().enumerate()
+}
+
+/// A rule of a schema says whose requests, and which.
+fn validate_rule(rule: &Value, field: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if list(rule, "subjects").next().is_none() {
+        let why = "subjects must contain at least one value";
+        causes.push(cause::required(&format!("{field}.subjects"), why));
+    }
+    for (at, subject) in list(rule, "subjects") {
+        causes.extend(validate_subject(subject, &format!("{field}.subjects[{at}]")));
+    }
+    let sorts = ["resourceRules", "nonResourceRules"];
+    if sorts.iter().all(|sort| list(rule, sort).next().is_none()) {
+        let why = "at least one of resourceRules and nonResourceRules has to be non-empty";
+        causes.push(cause::required(field, why));
+    }
+    for sort in sorts {
+        for (at, what) in list(rule, sort) {
+            let field = format!("{field}.{sort}[{at}]");
+            let members: &[&str] = match sort {
+                "resourceRules" => &["verbs", "apiGroups", "resources"],
+                _ => &["verbs", "nonResourceURLs"],
+            };
+            for member in members {
+                causes.extend(validate_names(what, member, &field));
+            }
+            let anywhere = list(what, "namespaces").next().is_some() || what["clusterScope"] == true;
+            if sort == "resourceRules" && !anywhere {
+                let why = "resource rules that are not cluster scoped must supply at least one namespace";
+                causes.push(cause::required(&format!("{field}.namespaces"), why));
+            }
+        }
+    }
+    causes
+}
+
+/// At least one name; `*` stands alone.
+fn validate_names(of: &Value, member: &str, field: &str) -> Option<Cause> {
+    let field = format!("{field}.{member}");
+    let all = list(of, member).any(|(_, name)| name == "*");
+    match list(of, member).count() {
+        0 => {
+            let why = format!("{member} must contain at least one value");
+            Some(cause::required(&field, &why))
+        }
+        more if more > 1 && all => {
+            let why = "if '*' is present, must not specify other values";
+            Some(cause::invalid(&field, &of[member], why))
+        }
+        _ => None,
+    }
+}
+
+fn validate_subject(subject: &Value, field: &str) -> Vec<Cause> {
+    const SORTS: [(&str, &str); 3] = [
+        ("Group", "group"),
+        ("ServiceAccount", "serviceAccount"),
+        ("User", "user"),
+    ];
+    let sort = subject["kind"].as_str().unwrap_or_default();
+    let Some((_, own)) = SORTS.iter().find(|(kind, _)| *kind == sort) else {
+        let known = SORTS.map(|(kind, _)| kind);
+        return vec![cause::unsupported(&format!("{field}.kind"), sort, &known)];
+    };
+    let mut causes = Vec::new();
+    for (kind, member) in SORTS {
+        let at = format!("{field}.{member}");
+        let is_set = subject[member].is_object();
+        if member == *own && !is_set {
+            let why = format!("{member} is required when subject kind is '{kind}'");
+            causes.push(cause::required(&at, &why));
+        } else if member != *own && is_set {
+            let why = format!("{member} is forbidden when subject kind is not '{kind}'");
+            causes.push(cause::forbidden(&at, &why));
+        } else if is_set && subject[member]["name"].as_str().is_none_or(str::is_empty) {
+            causes.push(cause::required(&format!("{at}.name"), ""));
+        }
+    }
     causes
 }
 
@@ -154,4 +241,43 @@ fn limited(limited: &Value) -> Vec<Cause> {
         }
     }
     causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::cause::shown;
+
+    #[test]
+    fn the_rules_of_a_flow_schema_say_whose_requests_and_which() {
+        let told = |rule: Value| {
+            shown(&schema(
+                &json!({"metadata": {"name": "s"}, "spec": {"matchingPrecedence": 9,
+                "priorityLevelConfiguration": {"name": "l"}, "rules": [rule]}}),
+            ))
+        };
+        let alice = json!([{"kind": "User", "user": {"name": "alice"}}]);
+        let all = json!([{"verbs": ["*"], "nonResourceURLs": ["*"]}]);
+        assert!(told(json!({"subjects": alice, "nonResourceRules": all})).is_empty());
+        assert_eq!(
+            told(json!({})),
+            [
+                "spec.rules[0].subjects: Required value: subjects must contain at least one value",
+                "spec.rules[0]: Required value: at least one of resourceRules and nonResourceRules has to be non-empty",
+            ]
+        );
+        assert_eq!(
+            told(
+                json!({"subjects": [{"kind": "Group", "user": {"name": "x"}}, {"kind": "Robot"}], "resourceRules": [
+                {"verbs": ["*", "get"], "apiGroups": ["*"], "resources": ["pods"]}]})
+            ),
+            [
+                "spec.rules[0].subjects[0].group: Required value: group is required when subject kind is 'Group'",
+                "spec.rules[0].subjects[0].user: Forbidden: user is forbidden when subject kind is not 'User'",
+                "spec.rules[0].subjects[1].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \"User\"",
+                "spec.rules[0].resourceRules[0].verbs: Invalid value: [\"*\",\"get\"]: if '*' is present, must not specify other values",
+                "spec.rules[0].resourceRules[0].namespaces: Required value: resource rules that are not cluster scoped must supply at least one namespace",
+            ]
+        );
+    }
 }

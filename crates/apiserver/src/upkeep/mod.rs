@@ -1,16 +1,20 @@
 //! What the server keeps in order by itself (contract §21): the Service that leads to it, the rules of aggregated
-//! roles, the APIServices of what it serves, the IPAddresses of Services. Each task wakes when the objects it is about change.
+//! roles, the APIServices of what it serves, the IPAddresses of Services, what ServiceCIDRs and FlowSchemas say of
+//! themselves. Each task wakes when the objects it is about change.
 mod addresses;
 mod aggregated_roles;
 mod api_services;
 mod compaction;
+mod flow_schemas;
 mod kubernetes;
 mod masters;
+mod service_cidrs;
 
 pub use addresses::object as address_object;
 pub use api_services::built_in as built_in_api_services;
 pub use compaction::run as compact;
 pub use masters::{EndpointReconciler, Masters};
+pub use service_cidrs::FINALIZER as SERVICE_CIDR_FINALIZER;
 
 use crate::ApiServer;
 use crate::authn::UserInfo;
@@ -55,6 +59,26 @@ pub fn start(server: &Arc<ApiServer>) {
         addresses::KINDS,
         addresses::follow,
     ));
+    tokio::spawn(keep(
+        own(),
+        "service-cidrs",
+        service_cidrs::KINDS,
+        service_cidrs::follow,
+    ));
+    tokio::spawn(keep(
+        own(),
+        "priority-and-fairness-config",
+        flow_schemas::KINDS,
+        flow_schemas::tell,
+    ));
+}
+
+/// All objects of a kind, by name.
+fn every(server: &ApiServer, group: &str, plural: &str) -> Vec<Value> {
+    let storage = resources::find(group, "v1", plural).and_then(|kind| server.cache.storage(kind));
+    let objects = storage.map(|storage| server.cache.snapshot(storage, "").objects);
+    let objects = objects.unwrap_or_default();
+    objects.iter().map(|object| object.value()).collect()
 }
 
 /// Does `work` now and whenever an object of these kinds (group and plural) changes. It answers whether all is done.

@@ -5,6 +5,7 @@ mod chunks;
 mod custom;
 mod discovery;
 mod kinds;
+mod networks;
 mod nodes;
 mod objects;
 mod operations;

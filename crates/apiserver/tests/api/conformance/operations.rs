@@ -127,8 +127,14 @@ async fn operations(admin: &Client, sample: &Sample, findings: &mut Findings) {
     let Some(mut created) = findings.answer("create", 201, created) else {
         return;
     };
-    // The server itself says at once whether what is behind an APIService can be reached.
-    while sample.kind == "APIService" && created["status"]["conditions"].is_null() {
+    // The server itself says at once whether what is behind an APIService can be reached, and holds a ServiceCIDR.
+    let is_kept = |created: &Value| match sample.kind {
+        "APIService" => created["status"]["conditions"].is_array(),
+        "ServiceCIDR" => created["metadata"]["finalizers"].is_array(),
+        "FlowSchema" => created["status"]["conditions"].is_array(),
+        _ => true,
+    };
+    while !is_kept(&created) {
         created = admin.get(&path).await.ok();
     }
     let meta = &created["metadata"];
@@ -378,8 +384,8 @@ async fn status(admin: &Client, sample: &Sample, path: &str, findings: &mut Find
     findings.expect(owner, "nobody owns the status through its subresource");
     let mut patched = patched;
     let mut put = admin.put(&part, patched.clone()).await;
-    // The server keeps the status of an APIService as well.
-    while sample.kind == "APIService" && put.code == 409 {
+    // The server keeps these statuses as well.
+    while matches!(sample.kind, "APIService" | "ServiceCIDR" | "FlowSchema") && put.code == 409 {
         patched = admin.get(path).await.ok();
         put = admin.put(&part, patched.clone()).await;
     }
@@ -443,7 +449,11 @@ async fn deletion(admin: &Client, sample: &Sample, collection: &str, findings: &
     // What protects these from deletion is cleared by controllers that don't run here.
     let is_held = matches!(
         sample.kind,
-        "Namespace" | "PersistentVolume" | "PersistentVolumeClaim" | "CustomResourceDefinition"
+        "Namespace"
+            | "PersistentVolume"
+            | "PersistentVolumeClaim"
+            | "CustomResourceDefinition"
+            | "ServiceCIDR"
     );
     let dry = admin.delete(&format!("{path}?dryRun=All"), Value::Null).await;
     findings.answer("dry delete", 200, dry);
