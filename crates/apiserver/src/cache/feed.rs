@@ -5,17 +5,19 @@
 //! after that, it reads everything again.
 use super::recall::recall;
 use super::state::Applied;
-use super::{Cache, Object, StorageId};
+use super::{Cache, Object, StorageId, shut};
 use crate::custom::{DEFINITIONS, Renewal};
+use crate::encryption::away;
 use crate::resources::{ROOT, Resource};
 use orlop_store::{
     EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream,
 };
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Pause before the store is asked again after it failed.
@@ -43,18 +45,29 @@ pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, 
     }
     cache.custom().keep(&definitions);
     let objects = read(cache, &all.kvs);
+    let shut: HashMap<StorageId, String> = all.kvs.iter().filter_map(|kv| closed(cache, kv)).collect();
+    for (id, reason) in &shut {
+        shut::tell(cache, *id, reason);
+    }
     drop(all.kvs);
     let watch = store
         // Every key: consistent reads compare the store's revision with the cache's, and that moves
         // with any write.
         .watch(WatchRequest::prefix("", Some(Revision(all.revision.0 + 1))))
         .await?;
-    cache.load(objects, all.revision.0);
+    cache.load(objects, &shut, all.revision.0);
     Ok(watch)
 }
 
+/// The storage of a value that nobody can open now, and why.
+fn closed(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, String)> {
+    let reason = away(&kv.value)?;
+    let (id, ..) = cache.locate(kv.key.as_str()?)?;
+    Some((id, reason))
+}
+
 /// The objects of these keys, read by as many threads as there are processors: this is what a start mostly does.
-fn read(cache: &Cache, kvs: &[KeyValue]) -> Vec<(StorageId, Object)> {
+pub(super) fn read(cache: &Cache, kvs: &[KeyValue]) -> Vec<(StorageId, Object)> {
     let threads = thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(READERS_MAX);
@@ -87,6 +100,9 @@ fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
 
 /// The object that a stored value is.
 pub(super) fn read_version(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Object> {
+    if away(&kv.value).is_some() {
+        return None;
+    }
     let created = kv.create_revision == kv.mod_revision;
     match Object::from_stored(resource, key.into(), &kv.value, kv.mod_revision.0, created) {
         Ok(object) => Some(object),
@@ -131,10 +147,21 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Gone {
     look_back(&cache, &store);
+    let (ready, mut openable) = mpsc::channel(1);
+    tokio::spawn(shut::ask_again(
+        cache.clone(),
+        store.clone(),
+        ready,
+        shutdown.clone(),
+    ));
     let mut delivered = true;
     loop {
         let batch = tokio::select! {
             batch = watch.recv() => batch,
+            Some(id) = openable.recv() => {
+                shut::reopen(&cache, &store, id).await;
+                continue;
+            }
             () = shutdown.cancelled() => return Gone,
         };
         let ended = match batch {
@@ -240,6 +267,9 @@ fn apply(cache: &Cache, batch: orlop_store::WatchBatch) -> Vec<&'static Resource
                 },
             )),
             EventKind::Put => {
+                if let Some(reason) = away(&kv.value) {
+                    shut::close(cache, id, &reason, batch.revision.0);
+                }
                 let object = read_version(resource, key, kv);
                 changes.extend(object.map(|object| (id, Applied::Put(object))));
             }

@@ -9,6 +9,7 @@ mod labels;
 mod object;
 mod recall;
 mod ring;
+mod shut;
 mod skim;
 mod state;
 mod texts;

@@ -36,6 +36,8 @@ struct Storage {
     watchers: Arc<Watchers>,
     /// Bumped on each change, for who looks at the whole storage again.
     changed: watch::Sender<u64>,
+    /// Why what is here is not what is stored: some of it cannot be opened now.
+    shut: Option<Arc<str>>,
 }
 
 struct State {
@@ -53,6 +55,8 @@ pub struct Cache {
     revision: watch::Sender<u64>,
     /// The revision of the last start before which everything is known that will be known.
     recalled: watch::Sender<u64>,
+    /// How many storages are shut.
+    shut: watch::Sender<usize>,
     custom: Registry,
 }
 
@@ -67,6 +71,7 @@ impl Cache {
             }),
             revision: watch::Sender::new(0),
             recalled: watch::Sender::new(0),
+            shut: watch::Sender::new(0),
             custom: Registry::default(),
         };
         for resource in resources::all().iter().filter(|r| r.owns_storage()) {
@@ -101,6 +106,7 @@ impl Cache {
             ring,
             watchers: Arc::default(),
             changed: watch::Sender::new(revision),
+            shut: None,
         });
     }
 
@@ -391,16 +397,61 @@ impl Cache {
         self.state.read().storages[id.0].changed.subscribe()
     }
 
-    /// Sets the state read at start.
-    pub(super) fn load(&self, objects: Vec<(StorageId, Object)>, revision: u64) {
+    /// Why nothing can be said about the objects of a storage, if that is so.
+    pub fn why_shut(&self, id: StorageId) -> Option<Arc<str>> {
+        self.state.read().storages[id.0].shut.clone()
+    }
+
+    /// The storages that are shut.
+    pub(super) fn shut(&self) -> Vec<StorageId> {
+        let state = self.state.read();
+        let numbered = state.storages.iter().enumerate();
+        let shut = numbered.filter(|(_, storage)| storage.shut.is_some());
+        shut.map(|(number, _)| StorageId(number)).collect()
+    }
+
+    /// How many storages are shut, as that changes.
+    pub(super) fn shut_count(&self) -> watch::Receiver<usize> {
+        self.shut.subscribe()
+    }
+
+    /// Shuts a storage at this revision. Its watches are ended: what comes next, nobody can tell them.
+    pub(super) fn shut_at(&self, id: StorageId, reason: &str, revision: u64) {
+        let watchers = {
+            let mut state = self.state.write();
+            let storage = &mut state.storages[id.0];
+            storage.shut = Some(reason.into());
+            storage.ring.restart(revision);
+            storage.watchers.clone()
+        };
+        watchers.all_must_look(0);
+        self.shut.send_replace(self.shut().len());
+    }
+
+    /// Opens a storage with all that is stored at this revision, which the cache has applied.
+    pub(super) fn reopen(&self, id: StorageId, objects: Vec<Object>, revision: u64) {
+        {
+            let mut state = self.state.write();
+            let storage = &mut state.storages[id.0];
+            storage.empty(revision);
+            storage.fill(objects.into_iter().map(Arc::new).collect());
+            storage.changed.send_replace(revision);
+        }
+        self.shut.send_replace(self.shut().len());
+    }
+
+    /// Sets the state read at start; `shut`: of what is not whole, why.
+    pub(super) fn load(
+        &self,
+        objects: Vec<(StorageId, Object)>,
+        shut: &HashMap<StorageId, String>,
+        revision: u64,
+    ) {
         let mut state = self.state.write();
         state.revision = revision;
         state.loaded = revision;
         for storage in &mut state.storages {
-            storage.objects.clear();
-            storage.by_node.clear();
-            storage.by_label.clear();
-            storage.ring.restart(revision);
+            storage.empty(revision);
         }
         let mut by_storage: HashMap<usize, Vec<Arc<Object>>> = HashMap::new();
         for (id, object) in objects {
@@ -409,7 +460,11 @@ impl Cache {
         for (id, objects) in by_storage {
             state.storages[id].fill(objects);
         }
+        for (id, reason) in shut {
+            state.storages[id.0].shut = Some(reason.as_str().into());
+        }
         drop(state);
+        self.shut.send_replace(shut.len());
         self.revision.send_replace(revision);
         for storage in &self.state.read().storages {
             storage.changed.send_replace(revision);
@@ -503,6 +558,15 @@ impl Storage {
         }
         let node = self.resource.field(object, "spec.nodeName")?;
         (!node.is_empty()).then(|| node.into())
+    }
+
+    /// Forgets everything, to go on from `revision`.
+    fn empty(&mut self, revision: u64) {
+        self.objects.clear();
+        self.by_node.clear();
+        self.by_label.clear();
+        self.ring.restart(revision);
+        self.shut = None;
     }
 
     /// Puts what was read into an empty storage. It comes in the order of keys, from which a tree is made at once.

@@ -13,7 +13,7 @@ mod provider;
 mod store;
 
 pub use config::EncryptionError;
-pub(crate) use store::Sealed;
+pub(crate) use store::{Sealed, away};
 
 use config::Plan;
 use parking_lot::RwLock;
@@ -21,15 +21,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often plugins are asked how they are, while all are well and while one is not; upstream's.
 const WELL_PERIOD: Duration = Duration::from_secs(60);
 const UNWELL_PERIOD: Duration = Duration::from_secs(10);
-/// A start waits so long for its plugins.
-const START_TIME_MAX: Duration = Duration::from_secs(10);
-/// Between two tries of that.
-const START_PAUSE: Duration = Duration::from_millis(200);
+/// Plugins that start together with the server are asked more often, for so long.
+const START_TIME: Duration = Duration::from_secs(30);
+const START_PERIOD: Duration = Duration::from_millis(500);
 
 /// Who seals what now. Clones share it, so that it can be replaced while a server runs.
 #[derive(Clone)]
@@ -109,23 +109,21 @@ impl Encryption {
         well
     }
 
-    /// Waits until all plugins are well, for some time.
+    /// Asks all plugins once. The start waits for none of them: what needs one that is away says so.
     pub(crate) async fn begin(&self) {
-        let well = async {
-            while !self.check().await {
-                tokio::time::sleep(START_PAUSE).await;
-            }
-        };
-        // What needs one that is away will say so.
-        let _ = tokio::time::timeout(START_TIME_MAX, well).await;
+        self.check().await;
     }
 
     /// Looks after the plugins until `shutdown`.
     pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let began = Instant::now();
         loop {
             let health = self.health();
-            let unwell = health.iter().any(|(_, well)| !well);
-            let period = if unwell { UNWELL_PERIOD } else { WELL_PERIOD };
+            let period = match health.iter().any(|(_, well)| !well) {
+                true if began.elapsed() < START_TIME => START_PERIOD,
+                true => UNWELL_PERIOD,
+                false => WELL_PERIOD,
+            };
             tokio::select! {
                 () = tokio::time::sleep(period), if !health.is_empty() => {}
                 () = self.0.replaced.notified() => {}

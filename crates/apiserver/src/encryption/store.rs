@@ -1,6 +1,7 @@
 //! A store whose values are sealed on their way in and opened on their way out.
 use super::Encryption;
 use super::config::Plan;
+use super::kms::Kms;
 use crate::resources::{self, ROOT};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +14,15 @@ use tokio::sync::mpsc;
 
 /// Batches that wait between the store's watch and ours.
 const BATCHES_MAX: usize = 16;
+
+/// What stands in the place of a value that nobody can open now, before the reason. No object begins like that.
+const AWAY: &[u8] = b"\0away:";
+
+/// Why the value that this stands for cannot be opened now; `None` for a value.
+pub(crate) fn away(value: &[u8]) -> Option<String> {
+    let reason = value.strip_prefix(AWAY)?;
+    Some(String::from_utf8_lossy(reason).into_owned())
+}
 
 /// See the module's documentation.
 pub struct Sealed {
@@ -140,6 +150,35 @@ fn open_all(plan: &Plan, answer: &mut TxnResponse) {
     }
 }
 
+/// Opens values in place. Where the plugin that keeps the key doesn't answer, what stands in the place of the value says
+/// so ([`away`]): who reads everything goes on with the rest.
+async fn open_each<'k>(plan: &Plan, kvs: impl IntoIterator<Item = &'k mut KeyValue>) {
+    // Who doesn't answer once isn't waited for again for each value.
+    let mut silent: Vec<(&Arc<Kms>, String)> = Vec::new();
+    for kv in kvs {
+        let providers = resource_of(kv.key.as_ref()).and_then(|(g, p)| plan.providers(g, p));
+        let asked = providers.and_then(|providers| providers.asked(&kv.value));
+        let reason = match asked {
+            Some((plugin, stored)) if !plugin.knows(stored) => {
+                let before = silent.iter().find(|(known, _)| Arc::ptr_eq(known, plugin));
+                match before {
+                    Some((_, reason)) => Some(reason.clone()),
+                    None => plugin.learn(stored).await.err().map(|error| {
+                        let reason = error.to_string();
+                        silent.push((plugin, reason.clone()));
+                        reason
+                    }),
+                }
+            }
+            _ => None,
+        };
+        match reason {
+            Some(reason) => kv.value = [AWAY, reason.as_bytes()].concat().into(),
+            None => open(plan, kv),
+        }
+    }
+}
+
 /// The values that a transaction answers.
 fn answered(answer: &TxnResponse) -> Vec<&KeyValue> {
     let mut found = Vec::new();
@@ -155,20 +194,11 @@ fn answered(answer: &TxnResponse) -> Vec<&KeyValue> {
 }
 
 /// The values that a batch brings.
-fn brought(batch: &WatchBatch) -> impl Iterator<Item = &KeyValue> {
-    let events = batch.events.iter();
-    events.flat_map(|event| std::iter::once(&event.kv).chain(&event.previous))
-}
-
-fn open_batch(plan: &Plan, batch: &mut WatchBatch) {
-    for event in &mut batch.events {
-        if event.kind == EventKind::Put {
-            open(plan, &mut event.kv);
-        }
-        if let Some(previous) = &mut event.previous {
-            open(plan, previous);
-        }
-    }
+fn brought(batch: &mut WatchBatch) -> impl Iterator<Item = &mut KeyValue> {
+    batch.events.iter_mut().flat_map(|event| {
+        let put = (event.kind == EventKind::Put).then_some(&mut event.kv);
+        put.into_iter().chain(&mut event.previous)
+    })
 }
 
 #[async_trait]
@@ -178,10 +208,14 @@ impl Layer for Sealed {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        // Who reads everything is to have the rest of it.
+        let one_resource = resource_of(request.start.as_ref()).is_some();
         let mut answer = self.store.range(request).await?;
         let plan = self.encryption.plan();
-        learn(&plan, &answer.kvs).await?;
-        answer.kvs.iter_mut().for_each(|kv| open(&plan, kv));
+        if one_resource {
+            learn(&plan, &answer.kvs).await?;
+        }
+        open_each(&plan, &mut answer.kvs).await;
         Ok(answer)
     }
 
@@ -201,12 +235,8 @@ impl Layer for Sealed {
         // Ends with either of the two.
         tokio::spawn(async move {
             while let Some(mut batch) = watch.recv().await {
-                if let Ok(opened) = &mut batch {
-                    let plan = encryption.plan();
-                    match learn(&plan, brought(opened)).await {
-                        Ok(()) => open_batch(&plan, opened),
-                        Err(error) => batch = Err(error),
-                    }
+                if let Ok(batch) = &mut batch {
+                    open_each(&encryption.plan(), brought(batch)).await;
                 }
                 let over = batch.is_err();
                 if sender.send(batch).await.is_err() || over {

@@ -24,11 +24,19 @@ pub fn find(call: &Call, name: &str) -> Result<Arc<Object>, ApiError> {
         .ok_or_else(|| ApiError::not_found(call.resource, name))
 }
 
+/// Where the objects of the request's resource are, if something can be said about them now.
 pub fn storage(call: &Call) -> Result<StorageId, ApiError> {
-    call.server
-        .cache
+    let cache = &call.server.cache;
+    let storage = cache
         .storage(call.resource)
-        .ok_or_else(ApiError::no_such_resource)
+        .ok_or_else(ApiError::no_such_resource)?;
+    match cache.why_shut(storage) {
+        None => Ok(storage),
+        Some(reason) => Err(ApiError::internal(format!(
+            "unable to transform stored {}: {reason}",
+            call.resource.plural
+        ))),
+    }
 }
 
 /// Waits until the cache may answer a read at `version`: unset is now, `0` anything, `N` at least N.

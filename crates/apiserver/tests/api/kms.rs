@@ -240,11 +240,94 @@ async fn without_its_plugin_a_server_reads_on_and_one_that_starts_says_what_is_m
         "{}",
         health.text
     );
-    // What cannot be opened now is not hidden: the server does not start.
-    let encryption = Encryption::new(&config).unwrap();
-    let mut started = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
-    started.encryption = Some(encryption);
-    let failed = orlop_apiserver::ApiServer::start(started, store.store.clone()).await;
-    let error = failed.err().unwrap().to_string();
-    assert!(error.contains("the KMS plugin vault does not answer"), "{error}");
+    // What cannot be opened now is not hidden, and everything else is there.
+    tokio::time::resume();
+    let (_, cluster) = server(&config, &store).await;
+    let admin = cluster.admin();
+    admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    for path in [
+        SECRETS.to_owned(),
+        format!("{SECRETS}/s"),
+        "/api/v1/secrets?watch=1".to_owned(),
+    ] {
+        let message = admin.get(&path).await.refused(500);
+        assert!(
+            message.starts_with("Internal error occurred: unable to transform stored secrets: the KMS plugin vault does not answer"),
+            "{message}"
+        );
+    }
+    admin.post(SECRETS, secret("v")).await.refused(500);
+    admin
+        .delete(&format!("{SECRETS}/s"), Value::Null)
+        .await
+        .refused(500);
+    for endpoint in ["readyz", "healthz", "livez"] {
+        let text = admin.get(&format!("/{endpoint}?verbose")).await.text;
+        assert!(text.contains("[-]kms-provider-0 failed"), "{text}");
+        assert!(text.contains("[+]etcd ok"), "{text}");
+    }
+    // Once the plugin is back, all of it is.
+    let _serving = plugin.serve(&socket);
+    let names = open_again(&admin).await;
+    assert_eq!(names, ["s", "t"]);
+    admin.post(SECRETS, secret("v")).await.ok();
+}
+
+/// The names of all Secrets, once they can be read.
+async fn open_again(admin: &Client) -> Vec<String> {
+    for _ in 0..200 {
+        let list = admin.get(SECRETS).await;
+        if list.code == 200 {
+            let list = list.json();
+            let items = list["items"].as_array().unwrap().iter();
+            return items
+                .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
+                .collect();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("secrets stay shut");
+}
+
+/// A value that another server has sealed, whose seed this one's plugin would have to open.
+#[tokio::test]
+async fn what_comes_while_the_plugin_is_away_shuts_its_resource_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, away) = (
+        directory.path().join("kms.sock"),
+        directory.path().join("away.sock"),
+    );
+    let plugin = Plugin::new();
+    let _serving = plugin.serve(&socket);
+    let other = plugin.serve(&away);
+    let store = TestStore::new().await;
+    let (_, writing) = server(&configuration(&socket), &store).await;
+    let (_, reading) = server(&configuration(&away), &store).await;
+    let (writer, reader) = (writing.admin(), reading.admin());
+    reader.post(SECRETS, secret("own")).await.ok();
+    let mut secrets = reader.watch("/api/v1/secrets?watch=1").await;
+    assert_eq!(secrets.event().await, ("ADDED".to_owned(), "own".to_owned()));
+    let mut maps = reader.watch(&format!("{CONFIGMAPS}?watch=1")).await;
+    other.abort();
+    let _ = other.await;
+    writer.post(SECRETS, secret("foreign")).await.ok();
+    writer.post(CONFIGMAPS, configmap("after", "1")).await.ok();
+    loop {
+        if maps.event().await.1 == "after" {
+            break;
+        }
+    }
+    let end = secrets.next().await.unwrap();
+    assert_eq!(
+        (&end["type"], &end["object"]["code"]),
+        (&json!("ERROR"), &json!(410))
+    );
+    reader.get(&format!("{SECRETS}/own")).await.refused(500);
+    let _other = plugin.serve(&away);
+    assert_eq!(open_again(&reader).await, ["foreign", "own"]);
+    let mut secrets = reader.watch("/api/v1/secrets?watch=1&resourceVersion=0").await;
+    writer.post(SECRETS, secret("more")).await.ok();
+    for name in ["foreign", "own", "more"] {
+        assert_eq!(secrets.event().await, ("ADDED".to_owned(), name.to_owned()));
+    }
 }

@@ -118,6 +118,13 @@ impl Kms {
         Ok((value, stale))
     }
 
+    /// Whether nothing has to be asked to open what is stored behind the prefix.
+    pub fn knows(&self, stored: &[u8]) -> bool {
+        // What is damaged nobody can say more about.
+        EncryptedObject::decode(stored)
+            .map_or(true, |object| self.seeds.read().contains_key(&digest(&object)))
+    }
+
     /// Has the plugin open the seed of what is stored behind the prefix, if that is not known.
     ///
     /// # Errors
