@@ -322,8 +322,7 @@ fn marks(field: &Field) -> Map<String, Value> {
         put("patch-strategy", json!(strategies.join(",")));
     }
     match (field.shape, field.topology) {
-        (Shape::List, Topology::Keyed(first, second)) => {
-            let keys: Vec<&str> = std::iter::once(first).chain(second).collect();
+        (Shape::List, Topology::Keyed(keys)) => {
             put("list-type", json!("map"));
             put("list-map-keys", json!(keys));
         }

@@ -36,7 +36,7 @@ pub(super) enum Child<'s> {
 /// How the items of a list are told apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Items<'s> {
-    Keyed(&'static str, Option<&'static str>),
+    Keyed(&'static [&'static str]),
     /// By the fields that a schema names.
     Fields(&'s [String]),
     Set,
@@ -106,9 +106,9 @@ impl<'s> Type<'s> {
             }
             Value::Array(items) => match self {
                 Self::Field(Field {
-                    topology: Topology::Keyed(first, second),
+                    topology: Topology::Keyed(keys),
                     ..
-                }) => Form::List(items, Items::Keyed(first, *second)),
+                }) => Form::List(items, Items::Keyed(keys)),
                 Self::Field(Field {
                     topology: Topology::Set,
                     ..
@@ -201,35 +201,35 @@ impl<'s> Child<'s> {
 }
 
 impl<'s> Items<'s> {
-    /// The path element of an item.
+    /// The path element of an item; key fields that it doesn't have are not in it.
     pub(super) fn element(self, item: &Value) -> String {
         match self {
             Self::Set => format!("v:{item}"),
             _ => {
                 let keys: Map<String, Value> = self
                     .keys()
+                    .into_iter()
                     .map(|key| (key.to_owned(), key_of(item, key)))
+                    .filter(|(_, value)| !value.is_null())
                     .collect();
                 format!("k:{}", Value::Object(keys))
             }
         }
     }
 
-    /// A key field that the item lacks.
-    pub(super) fn missing(self, item: &Value) -> Option<&'s str> {
-        self.keys().find(|key| key_of(item, key).is_null())
+    /// The key fields, if the item has none of them.
+    pub(super) fn missing(self, item: &Value) -> Option<Vec<&'s str>> {
+        let keys = self.keys();
+        let lacks_all = !keys.is_empty() && keys.iter().all(|key| key_of(item, key).is_null());
+        lacks_all.then_some(keys)
     }
 
-    fn keys(self) -> impl Iterator<Item = &'s str> {
-        let (first, second, fields): (_, _, &[String]) = match self {
-            Self::Keyed(first, second) => (Some(first), second, &[]),
-            Self::Fields(fields) => (None, None, fields),
-            Self::Set => (None, None, &[]),
-        };
-        first
-            .into_iter()
-            .chain(second)
-            .chain(fields.iter().map(String::as_str))
+    fn keys(self) -> Vec<&'s str> {
+        match self {
+            Self::Keyed(keys) => keys.to_vec(),
+            Self::Fields(fields) => fields.iter().map(String::as_str).collect(),
+            Self::Set => Vec::new(),
+        }
     }
 }
 

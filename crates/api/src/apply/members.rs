@@ -85,11 +85,13 @@ fn check_at(value: &Value, ty: Type<'_>, path: &mut String) -> Result<(), String
         Form::List(list, items) => {
             let mut seen = BTreeSet::new();
             for item in list {
-                if let Some(key) = items.missing(item) {
+                if let Some(keys) = items.missing(item) {
+                    let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
                     return Err(format!(
-                        "{path}: element {}: associative list with keys has an element that omits key field {key:?} (and \
-                         doesn't have default value)",
-                        seen.len()
+                        "{path}: element {}: associative list with keys has an element that omits all key fields [{}] (and \
+                         doesn't have default values for any key fields)",
+                        seen.len(),
+                        keys.join(" ")
                     ));
                 }
                 let element = items.element(item);

@@ -33,6 +33,7 @@ pub const RESOURCECLAIMS: Resource = Resource::new(GROUP, "resourceclaims", "res
         prepare_create: |claim| claim["status"] = json!({}),
         validate_create: |claim| validate_claim(&claim["spec"], "spec"),
         validate_update: |new, old| unchanged(new, old),
+        prepare_status: drop_given_back,
         validate_status,
         ..GENERIC
     });
@@ -226,6 +227,65 @@ fn unchanged(new: &Value, old: &Value) -> Vec<Cause> {
     is_other.then(told).into_iter().collect()
 }
 
+/// What names a device: its driver, pool and name, and of one that is shared out, which share.
+fn device_id(of: &Value) -> [&Value; 4] {
+    ["driver", "pool", "device", "shareID"].map(|member| &of[member])
+}
+
+fn allocated(claim: &Value) -> Vec<[&Value; 4]> {
+    let results = list(&claim["status"]["allocation"]["devices"], "results");
+    results.iter().map(device_id).collect()
+}
+
+/// What drivers have said of a device goes when it is given back.
+fn drop_given_back(new: &mut Value, old: &Value) {
+    let before = allocated(old);
+    let now: Vec<[Value; 4]> = allocated(new)
+        .into_iter()
+        .map(|id| id.map(Value::clone))
+        .collect();
+    let Some(devices) = new["status"]["devices"].as_array_mut() else {
+        return;
+    };
+    devices.retain(|device| {
+        let id = device_id(device);
+        !before.contains(&id) || now.iter().any(|other| other.each_ref() == id)
+    });
+    if devices.is_empty()
+        && let Some(status) = new["status"].as_object_mut()
+    {
+        status.remove("devices");
+    }
+}
+
+/// Drivers speak of devices that the claim has, once of each.
+fn validate_devices(claim: &Value) -> Vec<Cause> {
+    let has = allocated(claim);
+    let mut causes = Vec::new();
+    let mut seen = Vec::new();
+    for (at, device) in list(&claim["status"], "devices").iter().enumerate() {
+        let field = format!("status.devices[{at}]");
+        for member in ["driver", "pool", "device"] {
+            causes.extend(required(device, member, &field));
+        }
+        let id = device_id(device);
+        let shown = json!(
+            id.map(|part| part.as_str().unwrap_or_default())
+                .join("/")
+                .trim_end_matches('/')
+        );
+        if seen.contains(&id) {
+            let text = format!("Duplicate value: {shown}");
+            causes.push(Cause::new("FieldValueDuplicate", field, text));
+        } else if !has.contains(&id) {
+            let why = "must be an allocated device in the claim";
+            causes.push(cause::invalid(&field, &shown, why));
+        }
+        seen.push(id);
+    }
+    causes
+}
+
 /// What was allocated stays until it is given back, which nobody can who reserves it.
 fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
     let (status, before) = (&new["status"], &old["status"]);
@@ -252,6 +312,7 @@ fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
             "field is immutable",
         ));
     }
+    causes.extend(validate_devices(new));
     causes
 }
 
@@ -370,6 +431,38 @@ mod tests {
         );
         let other = claim(json!({"allocation": {"devices": {"results": []}}}));
         assert_eq!(validate_status(&other, &allocated)[0].field, "status.allocation");
+    }
+
+    #[test]
+    fn drivers_speak_of_devices_that_the_claim_has() {
+        let result = |share: Value| json!({"driver": "d", "pool": "p", "device": "x", "shareID": share});
+        let claim = |results: Value, devices: Value| json!({"status": {"allocation": {"devices": {"results": results}}, "devices": devices}});
+        let whole = json!({"driver": "d", "pool": "p", "device": "x"});
+        let had = claim(
+            json!([whole, result(json!("s1"))]),
+            json!([whole, result(json!("s1"))]),
+        );
+        assert!(validate_devices(&had).is_empty());
+        let odd = claim(
+            json!([whole]),
+            json!([whole, whole, {"driver": "d", "pool": "p"}]),
+        );
+        assert_eq!(
+            shown(&validate_devices(&odd)),
+            [
+                "status.devices[1]: Duplicate value: \"d/p/x\"",
+                "status.devices[2].device: Required value",
+                "status.devices[2]: Invalid value: \"d/p\": must be an allocated device in the claim",
+            ]
+        );
+        let mut less = had.clone();
+        less["status"]["allocation"]["devices"]["results"] = json!([whole]);
+        drop_given_back(&mut less, &had);
+        assert_eq!(less["status"]["devices"], json!([whole]));
+        let mut none = had.clone();
+        none["status"]["allocation"] = Value::Null;
+        drop_given_back(&mut none, &had);
+        assert_eq!(none["status"].get("devices"), None);
     }
 
     #[test]

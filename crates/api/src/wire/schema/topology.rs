@@ -9,8 +9,8 @@ pub enum Topology {
     Granular,
     /// Only as a whole.
     Atomic,
-    /// A list whose items are told apart by one or two of their fields.
-    Keyed(&'static str, Option<&'static str>),
+    /// A list whose items are told apart by some of their fields.
+    Keyed(&'static [&'static str]),
     /// A list of different scalars.
     Set,
 }
@@ -43,33 +43,97 @@ const ATOMIC_MESSAGES: &[(&str, &str)] = &[
 /// Fields that differ from what their merge mark says, by the message's apiVersion and name.
 const FIELDS: &[(&str, &str, &str, Topology)] = &[
     ("v1", "Container", "ports", CONTAINER_PORTS),
+    ("v1", "ContainerRestartRuleOnExitCodes", "values", Topology::Set),
     ("v1", "EphemeralContainer", "ports", CONTAINER_PORTS),
     ("v1", "EphemeralContainerCommon", "ports", CONTAINER_PORTS),
+    (
+        "v1",
+        "NodeAllocatableResourceClaimStatus",
+        "containers",
+        Topology::Set,
+    ),
     ("v1", "PodSpec", "nodeSelector", Topology::Atomic),
     (
         "v1",
         "PodSpec",
         "topologySpreadConstraints",
-        Topology::Keyed("topologyKey", Some("whenUnsatisfiable")),
+        Topology::Keyed(&["topologyKey", "whenUnsatisfiable"]),
     ),
     ("v1", "PodStatus", "hostIPs", Topology::Atomic),
     ("v1", "ReplicationControllerSpec", "selector", Topology::Atomic),
+    ("v1", "ResourceRequirements", "claims", Topology::Keyed(&["name"])),
     (
         "v1",
-        "ResourceRequirements",
-        "claims",
-        Topology::Keyed("name", None),
+        "ResourceStatus",
+        "resources",
+        Topology::Keyed(&["resourceID"]),
     ),
     (
         "v1",
         "ServiceSpec",
         "ports",
-        Topology::Keyed("port", Some("protocol")),
+        Topology::Keyed(&["port", "protocol"]),
     ),
     ("v1", "ServiceSpec", "selector", Topology::Atomic),
-    ("v1", "ServiceStatus", "conditions", Topology::Keyed("type", None)),
+    ("v1", "ServiceStatus", "conditions", CONDITIONS),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyBindingSpec",
+        "validationActions",
+        Topology::Set,
+    ),
+    (
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyStatus",
+        "conditions",
+        CONDITIONS,
+    ),
+    (
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinitionStatus",
+        "conditions",
+        CONDITIONS,
+    ),
+    (
+        "batch/v1",
+        "PodFailurePolicyOnExitCodesRequirement",
+        "values",
+        Topology::Set,
+    ),
+    ("batch/v1", "UncountedTerminatedPods", "succeeded", Topology::Set),
+    ("batch/v1", "UncountedTerminatedPods", "failed", Topology::Set),
+    (
+        "certificates.k8s.io/v1",
+        "CertificateSigningRequestStatus",
+        "conditions",
+        CONDITIONS,
+    ),
     ("discovery.k8s.io/v1", "Endpoint", "addresses", Topology::Set),
+    (FLOW_CONTROL, "NonResourcePolicyRule", "verbs", Topology::Set),
+    (
+        FLOW_CONTROL,
+        "NonResourcePolicyRule",
+        "nonResourceURLs",
+        Topology::Set,
+    ),
+    (FLOW_CONTROL, "ResourcePolicyRule", "verbs", Topology::Set),
+    (FLOW_CONTROL, "ResourcePolicyRule", "apiGroups", Topology::Set),
+    (FLOW_CONTROL, "ResourcePolicyRule", "resources", Topology::Set),
+    (FLOW_CONTROL, "ResourcePolicyRule", "namespaces", Topology::Set),
     ("node.k8s.io/v1", "Scheduling", "nodeSelector", Topology::Atomic),
+    (
+        "resource.k8s.io/v1",
+        "AllocatedDeviceStatus",
+        "conditions",
+        CONDITIONS,
+    ),
+    (
+        "resource.k8s.io/v1",
+        "ResourceClaimStatus",
+        "devices",
+        // A device that is shared out has an id for each share, others have none.
+        Topology::Keyed(&["driver", "device", "pool", "shareID"]),
+    ),
     (
         "storage.k8s.io/v1",
         "CSIDriverSpec",
@@ -78,7 +142,9 @@ const FIELDS: &[(&str, &str, &str, Topology)] = &[
     ),
 ];
 
-const CONTAINER_PORTS: Topology = Topology::Keyed("containerPort", Some("protocol"));
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io/v1";
+const CONDITIONS: Topology = Topology::Keyed(&["type"]);
+const CONTAINER_PORTS: Topology = Topology::Keyed(&["containerPort", "protocol"]);
 
 /// What an item's key field means when it is absent, for the keys that have a default.
 pub fn key_default(key: &str) -> Option<&'static str> {
@@ -98,7 +164,8 @@ pub(super) fn of(api_version: &str, message: &str, field: &Field, atomic: bool) 
         return *topology;
     }
     match (field.shape, field.merge) {
-        (Shape::List, Merge::Key(key)) => Topology::Keyed(key, None),
+        // The table is read once for good.
+        (Shape::List, Merge::Key(key)) => Topology::Keyed(Vec::leak(vec![key])),
         (Shape::List, Merge::Set) => Topology::Set,
         (Shape::List, _) => Topology::Atomic,
         (Shape::Map, _) => Topology::Granular,

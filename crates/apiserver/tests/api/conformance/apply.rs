@@ -198,3 +198,78 @@ async fn p17_ownership_moves_from_client_side_apply() {
         "what it owned and no longer lists is gone"
     );
 }
+
+/// Drivers apply what they know of their devices of one claim; conditions of an object have a manager each.
+#[tokio::test]
+async fn devices_and_conditions_are_applied_by_several() {
+    let admin = Cluster::start().await.admin();
+    let path = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/c";
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"devices": {"requests": [
+        {"name": "r", "exactly": {"deviceClassName": "c.example.com"}}]}}});
+    admin.post(path.trim_end_matches("/c"), claim).await.ok();
+    let part = format!("{path}/status");
+    let result = |driver: &str, share: Value| json!({"request": "r", "driver": driver, "pool": "p", "device": "d", "shareID": share});
+    let shares = [
+        "11111111-1111-4111-8111-111111111111",
+        "22222222-2222-4222-8222-222222222222",
+    ];
+    let results = json!([
+        result("one.example.com", Value::Null),
+        result("two.example.com", json!(shares[0])),
+        result("two.example.com", json!(shares[1]))
+    ]);
+    let allocated = json!({"status": {"allocation": {"devices": {"results": results}}}});
+    admin.patch(&part, "merge", allocated).await.ok();
+    let said = |driver: &str, share: Option<&str>, name: &str| {
+        let mut device =
+            json!({"driver": driver, "pool": "p", "device": "d", "networkData": {"interfaceName": name}});
+        if let Some(share) = share {
+            device["shareID"] = json!(share);
+        }
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": "c"}, "status": {"devices": [device]}})
+    };
+    for (manager, driver, share) in [
+        ("one", "one.example.com", None),
+        ("two-a", "two.example.com", Some(shares[0])),
+        ("two-b", "two.example.com", Some(shares[1])),
+    ] {
+        let query = format!("fieldManager={manager}");
+        admin
+            .apply(&part, &query, said(driver, share, manager))
+            .await
+            .ok();
+    }
+    let claim = admin.get(path).await.ok();
+    let names: Vec<&Value> = claim["status"]["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|device| &device["networkData"]["interfaceName"])
+        .collect();
+    assert_eq!(names, ["one", "two-a", "two-b"]);
+    let conflict = admin
+        .apply(&part, "fieldManager=three", said("one.example.com", None, "mine"))
+        .await
+        .refused(409);
+    assert!(
+        conflict.contains(
+            "conflict with \"one\" with subresource \"status\": .status.devices[device=\"d\",driver=\"one.example.com\",pool=\"p\"].networkData.interfaceName"
+        ),
+        "{conflict}"
+    );
+
+    let csr = super::objects::samples()
+        .into_iter()
+        .find(|sample| sample.kind == "CertificateSigningRequest")
+        .unwrap();
+    admin.post(&csr.path(""), csr.object("r")).await.ok();
+    let part = format!("{}/r/status", csr.path(""));
+    for kind in ["Failed", "example.com/Seen"] {
+        let condition = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "r"},
+            "status": {"conditions": [{"type": kind, "status": "True", "reason": "Test"}]}});
+        let query = format!("fieldManager={}", kind.rsplit('/').next().unwrap());
+        admin.apply(&part, &query, condition).await.ok();
+    }
+    let read = admin.get(&format!("{}/r", csr.path(""))).await.ok();
+    assert_eq!(read["status"]["conditions"].as_array().unwrap().len(), 2);
+}
