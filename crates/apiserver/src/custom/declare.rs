@@ -37,6 +37,11 @@ pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
     }
     let schemas = Arc::new(schemas);
     let conversion = Arc::new(Conversion::of(crd));
+    let stored = versions.iter().find(|version| version["storage"] == true);
+    let stored: Arc<str> = stored
+        .and_then(|version| version["name"].as_str())
+        .unwrap_or_default()
+        .into();
     let mut declared = Vec::new();
     for version in versions {
         let storage = version["storage"] == true;
@@ -56,6 +61,7 @@ pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
                 columns: Columns::of(version),
                 scale: scale(version),
                 terminating: !crd["metadata"]["deletionTimestamp"].is_null(),
+                stored: stored.clone(),
             },
             storage,
         });

@@ -42,6 +42,8 @@ use std::sync::Arc;
 /// What a definition says about one version of its resource, beyond names.
 #[derive(Debug)]
 pub struct Definition {
+    /// The version that objects are stored in.
+    pub stored: Arc<str>,
     /// No other state of any definition has this number.
     number: u64,
     pub schema: Arc<Node>,

@@ -136,12 +136,17 @@ fn subresource_value(resource: &Resource, subresource: &Subresource) -> Value {
 
 /// Base64 of the first eight bytes of SHA-256 of `group/version/Kind` as stored.
 fn storage_version_hash(resource: &Resource) -> String {
-    let group = if resource.view.is_some() {
-        ""
-    } else {
-        resource.group
+    // What is stored as another resource has that one's.
+    let stored = match resource.view {
+        Some(_) => resources::all()
+            .iter()
+            .find(|other| other.owns_storage() && other.storage == resource.storage),
+        None => None,
     };
-    let text = format!("{group}/{}/{}", resource.version, resource.kind);
+    let stored = stored.unwrap_or(resource);
+    let custom = stored.custom.map(|custom| custom.definition().stored.clone());
+    let version = custom.as_deref().unwrap_or(stored.version);
+    let text = format!("{}/{version}/{}", stored.group, stored.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }
 
@@ -155,6 +160,9 @@ mod tests {
         let hash = |group, plural| storage_version_hash(resources::find(group, "v1", plural).unwrap());
         assert_eq!(hash("", "pods"), "xPOwRZ+Yhw8=");
         assert_eq!(hash("apps", "daemonsets"), "dd7pWHUlMKQ=");
+        // Stored as the core group's, and as v2.
+        assert_eq!(hash("events.k8s.io", "events"), "r2yiGXH7wu8=");
+        assert_eq!(hash("autoscaling", "horizontalpodautoscalers"), "qwQve8ut294=");
     }
 
     /// D04

@@ -20,10 +20,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+pub const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 
 /// Serves HTTPS on this machine by a function of the request.
-async fn https<F>(authority: &Authority, names: &[&str], answer: F) -> u16
+pub async fn https<F>(authority: &Authority, names: &[&str], answer: F) -> u16
 where
     F: Fn(Request<Incoming>) -> (u16, String) + Send + Sync + 'static,
 {
@@ -65,7 +65,12 @@ where
 }
 
 /// Waits until a watch of one object shows what is wanted: the kind of event and the object.
-async fn until(admin: &Client, collection: &str, name: &str, wanted: impl Fn(&str, &Value) -> bool) -> Value {
+pub async fn until(
+    admin: &Client,
+    collection: &str,
+    name: &str,
+    wanted: impl Fn(&str, &Value) -> bool,
+) -> Value {
     let mut watch = admin
         .watch(&format!(
             "{collection}?watch=1&fieldSelector=metadata.name%3D{name}"
@@ -83,7 +88,7 @@ async fn until(admin: &Client, collection: &str, name: &str, wanted: impl Fn(&st
 }
 
 /// Waits for a condition of an APIService.
-async fn available(admin: &Client, name: &str, status: &str) -> Value {
+pub async fn available(admin: &Client, name: &str, status: &str) -> Value {
     let is = |_: &str, object: &Value| object["status"]["conditions"][0]["status"] == status;
     until(admin, API_SERVICES, name, is).await["status"]["conditions"][0].clone()
 }

@@ -272,3 +272,39 @@ async fn expressions_are_checked_against_the_types_that_the_rules_name() {
         json!({"observedGeneration": 2, "typeChecking": {}})
     );
 }
+
+/// "should type check a CRD"
+#[tokio::test]
+async fn expressions_are_checked_against_the_schemas_of_definitions() {
+    let admin = Cluster::start().await.admin();
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "cronSpec": {"type": "string"}, "replicas": {"type": "integer"}}}}});
+    let crd = json!({"metadata": {"name": "crontabs.stable.example.com"}, "spec": {"group": "stable.example.com", "scope": "Namespaced",
+        "names": {"plural": "crontabs", "kind": "CronTab"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    admin.post(crds, crd).await.ok();
+    let spec = json!({"matchConstraints": {"resourceRules": [{"apiGroups": ["stable.example.com"], "apiVersions": ["v1"],
+            "operations": ["CREATE"], "resources": ["crontabs"]}]},
+        "validations": [
+            {"expression": "object.spec.replicas > '1'", "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas"},
+            {"expression": "object.spec.cronSpec.size() > 3"}]});
+    let made = admin.post(POLICIES, policy(spec)).await.ok();
+    let warnings = made["status"]["typeChecking"]["expressionWarnings"]
+        .as_array()
+        .unwrap();
+    assert_eq!(warnings.len(), 2, "{made}");
+    for (warning, (field, part)) in warnings.iter().zip([
+        (
+            "spec.validations[0].expression",
+            "found no matching overload for '_>_' applied to '(int, string)'",
+        ),
+        (
+            "spec.validations[0].messageExpression",
+            "found no matching overload for '_+_' applied to '(string, int)'",
+        ),
+    ]) {
+        assert_eq!(warning["fieldRef"], field);
+        assert!(warning["warning"].as_str().unwrap().contains(part), "{warning}");
+    }
+}

@@ -264,3 +264,37 @@ async fn published_documents_follow_the_versions_of_a_definition() {
     let group = admin.get("/apis/example.com").await.ok();
     assert_eq!(group["versions"].as_array().unwrap().len(), 1);
 }
+
+/// "Custom resource should have storage version hash": that of the version it is stored in, whichever is asked for.
+#[tokio::test]
+async fn d04_resources_have_the_hash_of_the_version_they_are_stored_in() {
+    let admin = Cluster::start().await.admin();
+    let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema": {"type": "object"}}});
+    let crd = json!({"metadata": {"name": "foos.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "foos", "kind": "Foo"}, "versions": [version("v1", false), version("v2", true)]}});
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    admin.post(crds, crd).await.ok();
+    let hash = async |path: &str, name: &str| {
+        let list = admin.get(path).await.ok();
+        let resources = list["resources"].as_array().unwrap();
+        let found = resources.iter().find(|resource| resource["name"] == name);
+        found.unwrap()["storageVersionHash"].as_str().unwrap().to_owned()
+    };
+    // base64 of the first eight bytes of SHA-256 of example.com/v2/Foo
+    for path in ["/apis/example.com/v1", "/apis/example.com/v2"] {
+        assert_eq!(hash(path, "foos").await, "Uc7ar2efsQ4=", "{path}");
+    }
+    // Upstream's own.
+    for (path, name, expected) in [
+        ("/api/v1", "configmaps", "qFsyl6wFWjQ="),
+        ("/api/v1", "endpoints", "fWeeMqaN/OA="),
+        ("/api/v1", "namespaces", "Q3oi5N2YM8M="),
+        ("/api/v1", "services", "0/CO1lhkEBI="),
+        ("/apis/events.k8s.io/v1", "events", "r2yiGXH7wu8="),
+        ("/apis/autoscaling/v1", "horizontalpodautoscalers", "qwQve8ut294="),
+        ("/apis/autoscaling/v2", "horizontalpodautoscalers", "qwQve8ut294="),
+        ("/apis/networking.k8s.io/v1", "ingresses", "39NQlfNR+bo="),
+    ] {
+        assert_eq!(hash(path, name).await, expected, "{path} {name}");
+    }
+}
