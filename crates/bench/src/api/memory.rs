@@ -1,10 +1,11 @@
 //! What objects cost in memory, and what happens when everybody lists them at once.
-use super::connection::Connection;
-use super::target::Start;
+use super::connection::{Connection, Shared};
+use super::target::{Start, Target};
 use super::{load, objects};
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use http::Method;
-use serde_json::json;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -16,6 +17,8 @@ const SECRETS_PATH: &str = "/api/v1/namespaces/default/secrets";
 const SECRETS: usize = 400;
 const SECRET_BYTES: usize = 1 << 20;
 const LISTERS: usize = 16;
+/// Changes that a watch of before a restart has not seen.
+const HISTORY: u64 = 500;
 
 /// Time for freed memory to be given back.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -31,9 +34,17 @@ pub async fn of_a_cluster(program: &Path) -> Result<(u64, u64)> {
     Ok((idle, own.memory("VmRSS")?))
 }
 
-/// Bytes of memory per byte of JSON, for 10,000 pods; and the time to start on them again. Pages of the program, which
-/// come and go with what runs, are no part of an object.
-pub async fn per_object(program: &Path) -> Result<(f64, Start)> {
+/// What 10,000 pods come to.
+pub struct Pods {
+    /// Bytes of memory per byte of JSON. Pages of the program, which come and go with what runs, are no part of it.
+    pub per_byte: f64,
+    /// The start on them.
+    pub start: Start,
+    /// After that, until a watch from before the restart goes on: the cache has its history again.
+    pub history: Duration,
+}
+
+pub async fn per_object(program: &Path) -> Result<Pods> {
     let mut own = super::ready(program).await?;
     let target = own.target()?;
     let before = own.memory("RssAnon")?;
@@ -42,8 +53,40 @@ pub async fn per_object(program: &Path) -> Result<(f64, Start)> {
     let json = Connection::open(&target)?.count(&list)?;
     tokio::time::sleep(SETTLE).await;
     let more = own.memory("RssAnon")?.saturating_sub(before);
-    let restart = own.restart().await?;
-    Ok((more as f64 / json as f64, restart))
+    let version = version(&target).await?;
+    let start = own.restart().await?;
+    Ok(Pods {
+        per_byte: more as f64 / json as f64,
+        start,
+        history: goes_on(&own.target()?, version.saturating_sub(HISTORY)).await?,
+    })
+}
+
+/// The version that the pods are in.
+async fn version(target: &Target) -> Result<u64> {
+    let mut connection = Shared::open(target).await?;
+    let list = connection.stream(&format!("{PODS_PATH}?limit=1")).await?;
+    let list: Value = serde_json::from_slice(&list.collect().await?.to_bytes())?;
+    let version = list["metadata"]["resourceVersion"].as_str();
+    Ok(version.context("a list without a version")?.parse()?)
+}
+
+/// How long a watch from this version waits for its first event.
+async fn goes_on(target: &Target, version: u64) -> Result<Duration> {
+    let start = Instant::now();
+    let mut connection = Shared::open(target).await?;
+    let path = format!("{PODS_PATH}?watch=1&resourceVersion={version}&timeoutSeconds=60");
+    let mut events = connection.stream(&path).await?;
+    let first = events
+        .frame()
+        .await
+        .context("the watch has ended without an event")??;
+    let lasted = start.elapsed();
+    let is_gone = first
+        .data_ref()
+        .is_some_and(|data| data.starts_with(br#"{"type":"ERROR""#));
+    ensure!(!is_gone, "the history is lost over a restart");
+    Ok(lasted)
 }
 
 /// The same for 1,000 objects of 100 KiB.

@@ -181,22 +181,26 @@ async fn resident(program: &Path) -> Result<()> {
 }
 
 async fn of_objects(program: &Path) -> Result<()> {
-    let (pods, restart) = memory::per_object(program).await?;
+    let pods = memory::per_object(program).await?;
     report::bar(
         "memory of 10,000 pods, per byte of JSON",
-        pods,
+        pods.per_byte,
         "x",
         "5 - 7 x",
         1.3,
     );
     report::bar(
         "start on 10,000 objects -> ready",
-        restart.lasted.as_secs_f64() * 1e3,
+        pods.start.lasted.as_secs_f64() * 1e3,
         "ms",
         "4700 ms",
         300.0,
     );
-    println!("  processor time of it: {} ms", restart.cpu.as_millis());
+    println!("  processor time of it: {} ms", pods.start.cpu.as_millis());
+    println!(
+        "  then until a watch of before goes on: {} ms",
+        pods.history.as_millis()
+    );
     let large = memory::per_large_object(program).await?;
     report::bar(
         "memory of 1,000 objects of 100 KiB, per byte",
