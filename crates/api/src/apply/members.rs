@@ -60,13 +60,18 @@ pub(super) fn with_parents(set: &FieldSet, ty: Type<'_>) -> FieldSet {
     }
 }
 
-/// What is wrong with a configuration, the first thing: a field its type doesn't have, an item without its key, two
-/// items with the same.
+/// What is wrong with a configuration, all of it: fields its type doesn't have, items without any key, items with the same.
 pub(super) fn check(config: &Value, ty: Type<'_>) -> Result<(), String> {
-    check_at(config, ty, &mut String::new())
+    let mut faults = Vec::new();
+    check_at(config, ty, &mut String::new(), &mut faults);
+    match faults.as_slice() {
+        [] => Ok(()),
+        [only] => Err(only.clone()),
+        several => Err(format!("errors:\n  {}", several.join("\n  "))),
+    }
 }
 
-fn check_at(value: &Value, ty: Type<'_>, path: &mut String) -> Result<(), String> {
+fn check_at(value: &Value, ty: Type<'_>, path: &mut String, faults: &mut Vec<String>) {
     let length = path.len();
     match ty.form(value) {
         Form::Leaf => {}
@@ -76,34 +81,34 @@ fn check_at(value: &Value, ty: Type<'_>, path: &mut String) -> Result<(), String
                 path.push('.');
                 path.push_str(name);
                 if matches!(child, Child::Undeclared) {
-                    return Err(format!("{path}: field not declared in schema"));
+                    faults.push(format!("{path}: field not declared in schema"));
+                } else {
+                    check_at(value, child.ty(), path, faults);
                 }
-                check_at(value, child.ty(), path)?;
                 path.truncate(length);
             }
         }
         Form::List(list, items) => {
             let mut seen = BTreeSet::new();
-            for item in list {
+            for (at, item) in list.iter().enumerate() {
                 if let Some(keys) = items.missing(item) {
                     let keys: Vec<String> = keys.iter().map(|key| format!("{key:?}")).collect();
-                    return Err(format!(
-                        "{path}: element {}: associative list with keys has an element that omits all key fields [{}] (and \
+                    faults.push(format!(
+                        "{path}: element {at}: associative list with keys has an element that omits all key fields [{}] (and \
                          doesn't have default values for any key fields)",
-                        seen.len(),
                         keys.join(" ")
                     ));
+                    continue;
                 }
                 let element = items.element(item);
                 let shown = readable(&element);
                 if !seen.insert(element) {
-                    return Err(format!("{path}: duplicate entries for key {shown}"));
+                    faults.push(format!("{path}: duplicate entries for key {shown}"));
                 }
                 path.push_str(&shown);
-                check_at(item, ty.item(), path)?;
+                check_at(item, ty.item(), path, faults);
                 path.truncate(length);
             }
         }
     }
-    Ok(())
 }

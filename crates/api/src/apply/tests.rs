@@ -208,6 +208,12 @@ fn configurations_that_do_not_fit_are_refused_with_their_path() {
             json!({"containers": [{"name": "c"}, {"name": "c"}]}),
             ".spec.containers: duplicate entries for key [name=\"c\"]",
         ),
+        (
+            json!({"bogus": 1, "containers": [{"name": "c", "imag": "x"}, {"image": "x"}]}),
+            "errors:\n  .spec.bogus: field not declared in schema\n  .spec.containers[name=\"c\"].imag: field not declared in schema\n  \
+             .spec.containers: element 1: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't \
+             have default values for any key fields)",
+        ),
     ] {
         let config = json!({"metadata": {"name": "p"}, "spec": spec});
         let refused = apply(

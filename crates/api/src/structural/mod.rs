@@ -21,7 +21,7 @@ mod validate;
 pub use compile::{Malformed, compile};
 pub use fill::{fill, fills};
 pub use fits::fits;
-pub use prune::prune;
+pub use prune::{each_embedded, prune};
 pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};
 

@@ -14,6 +14,54 @@ pub fn prune(object: &mut Value, schema: &Node) -> Vec<String> {
     gone
 }
 
+/// Shows `see` the metadata of every object that stands inside an object, with its path. Fails as soon as it does.
+///
+/// # Errors
+/// Those of `see`.
+pub fn each_embedded<E>(
+    object: &mut Value,
+    schema: &Node,
+    see: &mut impl FnMut(&mut Value, &str) -> Result<(), E>,
+) -> Result<(), E> {
+    embedded(object, schema, false, &mut String::new(), see)
+}
+
+fn embedded<E>(
+    value: &mut Value,
+    node: &Node,
+    whole: bool,
+    path: &mut String,
+    see: &mut impl FnMut(&mut Value, &str) -> Result<(), E>,
+) -> Result<(), E> {
+    let length = path.len();
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(name);
+                if whole && name == "metadata" {
+                    see(value, path)?;
+                } else if let Place::Of(node) = place(node, whole || length == 0, name) {
+                    embedded(value, node, node.embedded, path, see)?;
+                }
+                path.truncate(length);
+            }
+        }
+        Value::Array(items) => {
+            let Some(node) = &node.items else { return Ok(()) };
+            for (number, item) in items.iter_mut().enumerate() {
+                path.push_str(&format!("[{number}]"));
+                embedded(item, node, node.embedded, path, see)?;
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// What a schema says about a member of an object.
 pub(super) enum Place<'s> {
     Unspecified,

@@ -4,7 +4,7 @@ use crate::request::{Decoded, FieldValidation, YAML, media_type};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use http::HeaderMap;
-use orlop_api::structural::{fill, prune};
+use orlop_api::structural::{each_embedded, fill, prune};
 use orlop_api::wire::{self, Finding};
 use serde_json::{Value, json};
 
@@ -78,14 +78,38 @@ pub fn typed(
         }
         object[key] = json!(expected);
     }
-    let metadata = json!({"metadata": object["metadata"].take()});
-    let mut findings = wire::unknown_fields(META.0, META.1, &metadata);
-    let mut normal = wire::normalize(META.0, META.1, metadata)
-        .map_err(|error| ApiError::bad_request(error.to_string().replace(META.1, kind)))?;
-    object["metadata"] = normal["metadata"].take();
+    let mut findings = normalize_metadata(&mut object["metadata"], kind)?;
     let definition = custom.definition();
     let pruned = prune(&mut object, &definition.schema);
     findings.extend(pruned.into_iter().map(Finding::Unknown));
+    each_embedded(
+        &mut object,
+        &definition.schema,
+        &mut |metadata: &mut Value, path: &str| -> Result<(), ApiError> {
+            if !metadata.is_object() {
+                return Ok(());
+            }
+            for finding in normalize_metadata(metadata, kind)? {
+                findings.push(match finding {
+                    Finding::Unknown(field) => {
+                        Finding::Unknown(format!("{path}{}", field.trim_start_matches("metadata")))
+                    }
+                    other => other,
+                });
+            }
+            Ok(())
+        },
+    )?;
     fill(&mut object, &definition.schema);
     Ok((object, findings))
+}
+
+/// Gives metadata the form that it has in every object. Answers what that doesn't know.
+fn normalize_metadata(metadata: &mut Value, kind: &str) -> Result<Vec<Finding>, ApiError> {
+    let whole = json!({"metadata": metadata.take()});
+    let findings = wire::unknown_fields(META.0, META.1, &whole);
+    let mut normal = wire::normalize(META.0, META.1, whole)
+        .map_err(|error| ApiError::bad_request(error.to_string().replace(META.1, kind)))?;
+    *metadata = normal["metadata"].take();
+    Ok(findings)
 }

@@ -153,12 +153,22 @@ async fn v04_v05_strict_validation_follows_the_schema() {
     admin.post(&strict, odd.clone()).await.ok();
     odd["metadata"]["odd"] = json!(1);
     odd["spec"]["bogus"] = json!(1);
-    let message = admin.post(&strict, odd).await.refused(400);
-    assert!(
-        message
-            .contains("strict decoding error: unknown field \"metadata.odd\", unknown field \"spec.bogus\""),
-        "{message}"
-    );
+    odd["spec"]["template"]["metadata"]["odd"] = json!(1);
+    let message = admin.post(&strict, odd.clone()).await.refused(400);
+    for field in ["metadata.odd", "spec.bogus", "spec.template.metadata.odd"] {
+        let unknown = format!("unknown field \"{field}\"");
+        assert!(
+            message.contains("strict decoding error: ") && message.contains(&unknown),
+            "{message}"
+        );
+    }
+    // An apply is always as strict, and names all as well.
+    let path = format!("{WIDGETS}/x");
+    let message = admin.apply(&path, "fieldManager=m", odd).await.refused(500);
+    for field in [".metadata.odd", ".spec.bogus", ".spec.template.metadata.odd"] {
+        let undeclared = format!("\n  {field}: field not declared in schema");
+        assert!(message.contains(&undeclared), "{message}");
+    }
     let mut free = definition();
     free["metadata"]["name"] = json!("frees.example.com");
     free["spec"]["names"] = json!({"plural": "frees", "kind": "Free"});
