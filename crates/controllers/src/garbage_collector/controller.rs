@@ -345,11 +345,16 @@ impl GarbageCollector {
                 None => return Ok(()),
             }
         }
-        let has_dependents = self.graph().has_dependents(uid);
-        let policy = match judge(&owners, has_dependents) {
+        let dependents = self.graph().dependents_are(uid);
+        let mut version = metadata.resource_version.clone();
+        let policy = match judge(&owners, dependents) {
             Verdict::Keep => return Ok(()),
             Verdict::Strip(gone) => return self.strip(&Uid::from(uid), &gone).await,
             Verdict::DeleteForeground => PropagationPolicy::Foreground,
+            Verdict::UnblockAndDeleteForeground => {
+                version = self.unblock(served, place, live).await?;
+                PropagationPolicy::Foreground
+            }
             Verdict::Delete => {
                 let own = |finalizer: &str| metadata.finalizers.iter().flatten().any(|own| own == finalizer);
                 if own(ORPHAN) {
@@ -365,7 +370,7 @@ impl GarbageCollector {
             propagation_policy: Some(policy),
             preconditions: Some(Preconditions {
                 uid: metadata.uid.clone(),
-                resource_version: metadata.resource_version.clone(),
+                resource_version: version,
             }),
             ..DeleteParams::default()
         };
@@ -474,6 +479,29 @@ impl GarbageCollector {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    /// Lets no owner wait for the object any more; its version then.
+    async fn unblock(
+        &self,
+        served: &Served,
+        place: &Place,
+        live: &MetadataOnly,
+    ) -> Result<Option<String>, kube::Error> {
+        let mut owners = live.metadata.owner_references.clone().unwrap_or_default();
+        for owner in &mut owners {
+            owner.block_owner_deletion = Some(false);
+        }
+        let patch = json!({"metadata": {
+            "uid": live.metadata.uid,
+            "resourceVersion": live.metadata.resource_version,
+            "ownerReferences": owners,
+        }});
+        let patched = served
+            .api(&self.client, &place.namespace)
+            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(patched.metadata.resource_version)
     }
 
     async fn remove_finalizer(

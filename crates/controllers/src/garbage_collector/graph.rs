@@ -7,6 +7,8 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orlop_client::informer::Shared;
 
+use super::verdict::Dependents;
+
 /// Finalizer of an owner that waits for its dependents to go.
 pub const FOREGROUND: &str = "foregroundDeletion";
 /// Finalizer of an owner whose dependents shall stay.
@@ -207,9 +209,13 @@ impl Graph {
         self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
-    /// Whether anything names `uid` as an owner.
-    pub fn has_dependents(&self, uid: &str) -> bool {
-        self.dependents.contains_key(uid)
+    /// How those are that name `uid` as an owner.
+    pub fn dependents_are(&self, uid: &str) -> Dependents {
+        match self.dependents.get(uid) {
+            None => Dependents::None,
+            Some(some) if some.iter().any(|dependent| self.is_foreground(dependent)) => Dependents::Waiting,
+            Some(_) => Dependents::There,
+        }
     }
 
     /// The dependents that `uid`'s foreground deletion waits for.
@@ -313,7 +319,16 @@ mod tests {
             [Task::Orphan("ds".into())]
         );
         graph.applied(0, &object("pod", &[], &[], false), nobody);
-        assert!(!graph.has_dependents("ds"));
+        assert_eq!(graph.dependents_are("ds"), Dependents::None);
+    }
+
+    #[test]
+    fn a_dependent_that_waits_itself_is_told() {
+        let mut graph = Graph::default();
+        graph.applied(0, &object("a", &["b"], &[], false), nobody);
+        assert_eq!(graph.dependents_are("b"), Dependents::There);
+        graph.applied(0, &object("a", &["b"], &[FOREGROUND], true), nobody);
+        assert_eq!(graph.dependents_are("b"), Dependents::Waiting);
     }
 
     #[test]

@@ -11,6 +11,17 @@ pub enum OwnerIs {
     Gone,
 }
 
+/// How an object's dependents are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dependents {
+    /// There are none.
+    None,
+    /// Some are there.
+    There,
+    /// One of them is being deleted in the foreground itself, and may wait for the object in a circle.
+    Waiting,
+}
+
 /// What to do about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -22,10 +33,12 @@ pub enum Verdict {
     Delete,
     /// Delete it after its own dependents.
     DeleteForeground,
+    /// The same, and its owners are not to wait for it: it may wait for them.
+    UnblockAndDeleteForeground,
 }
 
-/// Judges an object by its owners (uid and state).
-pub fn judge(owners: &[(String, OwnerIs)], has_dependents: bool) -> Verdict {
+/// Judges an object by its owners (uid and state) and its dependents.
+pub fn judge(owners: &[(String, OwnerIs)], dependents: Dependents) -> Verdict {
     let is = |state: OwnerIs| owners.iter().any(|(_, owner)| *owner == state);
     if owners.is_empty() {
         return Verdict::Keep;
@@ -42,10 +55,10 @@ pub fn judge(owners: &[(String, OwnerIs)], has_dependents: bool) -> Verdict {
             Verdict::Strip(strip)
         };
     }
-    if is(OwnerIs::Waiting) && has_dependents {
-        Verdict::DeleteForeground
-    } else {
-        Verdict::Delete
+    match dependents {
+        Dependents::There if is(OwnerIs::Waiting) => Verdict::DeleteForeground,
+        Dependents::Waiting if is(OwnerIs::Waiting) => Verdict::UnblockAndDeleteForeground,
+        _ => Verdict::Delete,
     }
 }
 
@@ -55,23 +68,31 @@ mod tests {
 
     #[test]
     fn an_object_goes_once_none_of_its_owners_exists() {
+        use Dependents::{None, There};
         use OwnerIs::{Gone, Solid, Waiting};
-        for (owners, has_dependents, want) in [
-            (vec![], false, Verdict::Keep),
-            (vec![Solid], false, Verdict::Keep),
-            (vec![Solid, Gone], false, Verdict::Strip(vec!["1".into()])),
-            (vec![Waiting, Solid], false, Verdict::Strip(vec!["0".into()])),
-            (vec![Gone], false, Verdict::Delete),
-            (vec![Gone, Gone], true, Verdict::Delete),
-            (vec![Waiting], false, Verdict::Delete),
-            (vec![Waiting, Gone], true, Verdict::DeleteForeground),
+        for (owners, dependents, want) in [
+            (vec![], None, Verdict::Keep),
+            (vec![Solid], None, Verdict::Keep),
+            (vec![Solid, Gone], None, Verdict::Strip(vec!["1".into()])),
+            (vec![Waiting, Solid], None, Verdict::Strip(vec!["0".into()])),
+            (vec![Gone], None, Verdict::Delete),
+            (vec![Gone, Gone], There, Verdict::Delete),
+            (vec![Waiting], None, Verdict::Delete),
+            (vec![Waiting, Gone], There, Verdict::DeleteForeground),
+            (vec![Gone], Dependents::Waiting, Verdict::Delete),
+            (vec![Solid], Dependents::Waiting, Verdict::Keep),
+            (
+                vec![Waiting],
+                Dependents::Waiting,
+                Verdict::UnblockAndDeleteForeground,
+            ),
         ] {
             let owners: Vec<(String, OwnerIs)> = owners
                 .into_iter()
                 .enumerate()
                 .map(|(n, owner)| (n.to_string(), owner))
                 .collect();
-            assert_eq!(judge(&owners, has_dependents), want, "{owners:?}");
+            assert_eq!(judge(&owners, dependents), want, "{owners:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod budgets;
 mod certificates;
+mod collection;
 mod daemon_set_api;
 mod daemon_set_cases;
 mod daemon_set_extras;

@@ -93,3 +93,95 @@ async fn a_quota_counts_objects_of_any_kind_and_follows_its_own_change() {
     .await;
     maps.create(&PostParams::default(), &map("c")).await.unwrap();
 }
+
+/// "should verify ResourceQuota with terminating scopes", "… with best effort scope"
+#[tokio::test]
+async fn a_quota_with_scopes_counts_the_pods_of_its_scope_only() {
+    let cluster = Cluster::start().await;
+    let (pods, params) = (cluster.pods(), PostParams::default());
+    let scopes = ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort"];
+    for scope in scopes {
+        let name = scope.to_lowercase();
+        let quota = json!({"metadata": {"name": name}, "spec": {"hard": {"pods": "5"}, "scopes": [scope]}});
+        quotas(&cluster)
+            .create(&params, &serde_json::from_value(quota).unwrap())
+            .await
+            .unwrap();
+    }
+    let used = |want: [i64; 4]| {
+        let quotas = quotas(&cluster);
+        async move {
+            eventually(&format!("used: {want:?}"), || async {
+                for (scope, want) in scopes.into_iter().zip(want) {
+                    let quota = quotas.get(&scope.to_lowercase()).await.unwrap();
+                    let used = quota.status?.used?.get("pods")?.0.clone();
+                    if used != want.to_string() {
+                        return None;
+                    }
+                }
+                Some(())
+            })
+            .await;
+        }
+    };
+    used([0, 0, 0, 0]).await;
+    pods.create(&params, &pod("burstable")).await.unwrap();
+    used([0, 1, 0, 1]).await;
+    let mut ending = pod("ending");
+    ending.spec.as_mut().unwrap().active_deadline_seconds = Some(3600);
+    ending.spec.as_mut().unwrap().containers[0].resources = None;
+    pods.create(&params, &ending).await.unwrap();
+    used([1, 1, 1, 1]).await;
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete("ending", &now).await.unwrap();
+    used([0, 1, 0, 1]).await;
+}
+
+/// "should create a ResourceQuota and capture the life of a service"
+#[tokio::test]
+async fn a_quota_follows_services_and_their_node_ports() {
+    use k8s_openapi::api::core::v1::Service;
+    let cluster = Cluster::start().await;
+    let services: Api<Service> = Api::namespaced(cluster.client.clone(), "default");
+    let params = PostParams::default();
+    let hard = json!({"services": "11", "services.nodeports": "1", "services.loadbalancers": "1"});
+    create_quota(&cluster, hard).await;
+    let service = |name: &str, kind: &str, ports: bool| -> Service {
+        let mut spec = json!({"type": kind, "ports": [{"port": 80}]});
+        if !ports {
+            spec["allocateLoadBalancerNodePorts"] = json!(false);
+        }
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+    };
+    let count = |services: i64, ports: i64, balancers: i64| json!({"services": services.to_string(), "services.loadbalancers": balancers.to_string(), "services.nodeports": ports.to_string()});
+    // The Service that leads to the API server is one.
+    expect_used(&cluster, count(1, 0, 0)).await;
+    services
+        .create(&params, &service("c", "ClusterIP", true))
+        .await
+        .unwrap();
+    services
+        .create(&params, &service("n", "NodePort", true))
+        .await
+        .unwrap();
+    expect_used(&cluster, count(3, 1, 0)).await;
+    let refused = services
+        .create(&params, &service("l", "LoadBalancer", true))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("exceeded quota: q"), "{refused}");
+    services
+        .create(&params, &service("l", "LoadBalancer", false))
+        .await
+        .unwrap();
+    expect_used(&cluster, count(4, 1, 1)).await;
+    let refused = services
+        .create(&params, &service("m", "NodePort", true))
+        .await
+        .unwrap_err();
+    assert!(refused.to_string().contains("exceeded quota: q"), "{refused}");
+    for name in ["c", "n", "l"] {
+        services.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    expect_used(&cluster, count(1, 0, 0)).await;
+}
