@@ -2,7 +2,7 @@
 use async_trait::async_trait;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
-use orlop_cri::containerd::{ContainerdConfig, Managed};
+use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::Importer;
 use orlop_cri::{Remote, RuntimeService, events, sweep, v1};
 use orlop_kubelet::config::{GoDuration, KubeletConfiguration};
@@ -35,6 +35,15 @@ pub fn is_possible() -> bool {
         eprintln!("skipped: {needs}");
     }
     possible
+}
+
+/// The shim that nodes have, beside the directory of this test program.
+fn shim() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.ancestors().nth(2).unwrap().join("containerd-shim-orlop-v2");
+    let hint = "is missing: run `make test`, which builds it first";
+    assert!(path.is_file(), "{} {hint}", path.display());
+    path
 }
 
 /// Cgroups that the runtime makes itself, no volumes, no probes.
@@ -84,9 +93,11 @@ impl Node {
             .prefix("orlop-kubelet-")
             .tempdir()
             .unwrap();
-        let managed = Managed::ensure(ContainerdConfig::of_root(dir.path()))
-            .await
-            .unwrap();
+        let config = ContainerdConfig {
+            shim: Shim::At(shim()),
+            ..ContainerdConfig::of_root(dir.path())
+        };
+        let managed = Managed::ensure(config).await.unwrap();
         let archive = orlop_oci::ImageBuilder::new(BUSYBOX)
             .unwrap()
             .base()
