@@ -27,6 +27,7 @@ pub mod quantity;
 pub mod quota;
 pub mod selector;
 pub mod shared;
+pub mod signals;
 pub mod structural;
 pub mod table;
 pub mod taints;

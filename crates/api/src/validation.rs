@@ -6,6 +6,7 @@ mod error;
 mod meta;
 mod pod;
 mod pod_update;
+mod restarts;
 mod scheduling;
 
 pub use container::resources;

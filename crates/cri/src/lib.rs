@@ -47,4 +47,4 @@ pub use endpoint::Endpoint;
 pub use error::{ConnectError, CriError};
 pub use lost::remove_lost_sandboxes;
 pub use remote::Remote;
-pub use runtime::{ExecOutcome, RuntimeService};
+pub use runtime::{Beyond, ExecOutcome, RuntimeService};

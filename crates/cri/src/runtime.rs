@@ -2,7 +2,9 @@
 
 use crate::{CriError, v1};
 use async_trait::async_trait;
+use std::collections::HashMap;
 use std::time::Duration;
+use tonic::Code;
 
 /// What a command run inside a container gave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +15,15 @@ pub struct ExecOutcome {
     pub stderr: Vec<u8>,
     /// Exit code.
     pub exit_code: i32,
+}
+
+/// What newer runtimes may be told of a container beside its configuration; older ones pass over it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Beyond {
+    /// The signal that ends it, in the interface's numbering; 0 leaves it to the image.
+    pub stop_signal: i32,
+    /// The part of an image that is mounted, by the mount's path in the container.
+    pub image_sub_paths: HashMap<String, String>,
 }
 
 /// A container runtime: CRI v1, one method a call. Implementations keep the deadlines; a caller may always drop the
@@ -65,11 +76,29 @@ pub trait RuntimeService: Send + Sync + 'static {
         sandbox_config: v1::PodSandboxConfig,
     ) -> Result<String, CriError>;
 
+    /// The same, with what the messages do not know.
+    async fn create_container_beyond(
+        &self,
+        sandbox_id: &str,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+        _beyond: Beyond,
+    ) -> Result<String, CriError> {
+        self.create_container(sandbox_id, config, sandbox_config).await
+    }
+
     /// Starts a created container.
     async fn start_container(&self, id: &str) -> Result<(), CriError>;
 
     /// Stops a container: the stop signal, after `grace` SIGKILL. Whole seconds count.
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError>;
+
+    /// Sends a container's first process a signal of the kernel's numbering and waits for its end, `patience` at most.
+    /// `Unimplemented` where only the runtime chooses the signal.
+    async fn end_with(&self, _id: &str, _signal: i32, _patience: Duration) -> Result<(), CriError> {
+        let what = "the runtime chooses the signal";
+        Err(CriError::new("Kill", Code::Unimplemented, what))
+    }
 
     /// Removes a container, forcibly; harmless when it is gone.
     async fn remove_container(&self, id: &str) -> Result<(), CriError>;

@@ -36,6 +36,8 @@ pub struct Node {
     root: TempDir,
     arguments: Vec<String>,
     process: Option<Child>,
+    /// Another binary than the one under test.
+    program: Option<PathBuf>,
     /// Nothing but the node agent.
     is_lone: bool,
     environment: Vec<(String, OsString)>,
@@ -102,6 +104,7 @@ impl Node {
             root,
             arguments,
             process: None,
+            program: None,
             is_lone: false,
             environment: Vec::new(),
         }
@@ -172,9 +175,14 @@ impl Node {
 
     /// The command that starts the node, for tests that expect it to fail.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(orlop());
+        let mut command = Command::new(self.program.clone().unwrap_or_else(orlop));
         command.args(&self.arguments);
         command
+    }
+
+    /// Starts this binary, from the next start on.
+    pub fn set_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
     }
 
     /// Gives the node's process a variable, from its next start on.

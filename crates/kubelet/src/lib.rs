@@ -31,6 +31,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+mod beat;
 pub mod certificates;
 pub mod cgroups;
 pub mod config;

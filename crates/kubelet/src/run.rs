@@ -13,7 +13,9 @@ use crate::stats::Meter;
 use crate::surroundings::{NodeSurroundings, Parts};
 use crate::upkeep::eviction::Eviction;
 use crate::upkeep::images::Images;
-use crate::upkeep::logs;
+use crate::upkeep::{logs, oom};
+use crate::volumes;
+use jiff::Timestamp;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
 use orlop_pki::ServingFiles;
@@ -86,6 +88,8 @@ pub async fn run(
         meter: meter.clone(),
         reports: shared.reports.clone(),
         refusals: shared.refusals.clone(),
+        began: Timestamp::now(),
+        flags: server::flags_of(std::env::args().skip(1)),
         socket: config.control_socket.clone(),
     };
     let serving = server::bind(&configuration, tls, context).await?;
@@ -109,7 +113,13 @@ pub async fn run(
             "Updated Node Allocatable limit across pods".into(),
         );
     }
+    let no_image_volumes = match config.runtime.version().await {
+        Ok(version) => volumes::image::check(&version.runtime_name, &version.runtime_version).err(),
+        // Then it says itself what it can't.
+        Err(_) => None,
+    };
     let surroundings = NodeSurroundings::new(Parts {
+        no_image_volumes,
         cgroups: cgroups.clone(),
         probes: Probes::new(
             config.runtime.clone(),
@@ -190,9 +200,17 @@ fn upkeep(
     let configuration = &config.configuration;
     let images = || {
         let node_name = config.node_name.clone();
-        Images::new(config.runtime.clone(), recorder.clone(), node_name, configuration)
+        let pods = shared.pods.clone();
+        Images::new(
+            config.runtime.clone(),
+            recorder.clone(),
+            pods,
+            node_name,
+            configuration,
+        )
     };
     let collection = images().run();
+    let victims = oom::run(recorder.clone(), config.node_name.clone());
     let eviction = Eviction {
         images: images(),
         meter,
@@ -217,7 +235,7 @@ fn upkeep(
                 rotation.await;
             }
         };
-        tokio::join!(collection, eviction.run(), rotation);
+        tokio::join!(collection, eviction.run(), rotation, victims);
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Parts {
     pub client: Option<kube::Client>,
     /// What lies on the node for static pods, if they may use it.
     pub local: Option<LocalObjects>,
+    /// Why the runtime mounts no images, if it doesn't.
+    pub no_image_volumes: Option<String>,
     /// The API server's port on this node, where pods reach it without a service proxy.
     pub api_server_port: Option<u16>,
     pub recorder: Recorder,
@@ -90,7 +92,8 @@ impl NodeSurroundings {
         let (changes, changed) = mpsc::channel(CHANGES_WAITING_MAX);
         let surroundings = Arc::new_cyclic(|this| Self {
             volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes)
-                .with_local(parts.local.clone()),
+                .with_local(parts.local.clone())
+                .without_images(parts.no_image_volumes),
             local: parts.local,
             cgroups: parts.cgroups,
             probes: parts.probes,

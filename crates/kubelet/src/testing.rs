@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_client::events::Recorder;
-use orlop_cri::{Code, CriError, ExecOutcome, RuntimeService, v1};
+use orlop_cri::{Beyond, Code, CriError, ExecOutcome, RuntimeService, v1};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::Path;
@@ -23,6 +23,7 @@ struct State {
     containers: Vec<v1::ContainerStatus>,
     sandbox_of: HashMap<String, String>,
     calls: Vec<String>,
+    beyond: Vec<Beyond>,
     next: i64,
 }
 
@@ -44,6 +45,8 @@ pub struct FakeRuntime {
     pub no_network: Mutex<bool>,
     /// Commands that are still at work when their time is over.
     pub hanging: Mutex<Vec<String>>,
+    /// It sends signals of others' choice.
+    pub takes_signals: Mutex<bool>,
     /// Images that have to be pulled.
     pub absent: Mutex<Vec<String>>,
     /// Pulls end when they are let through here, if it is there.
@@ -117,6 +120,21 @@ impl FakeRuntime {
             .iter_mut()
             .find(|c| c.state == running && name_of(c) == name);
         end(found.unwrap(), code);
+    }
+
+    /// What was told of containers beside their configuration.
+    pub fn beyond(&self) -> Vec<Beyond> {
+        self.state.lock().beyond.clone()
+    }
+
+    /// Images that containers have mounted, by path: what the runtime calls them, and their names.
+    pub fn mounted_images(&self) -> Vec<(String, String, String)> {
+        let state = self.state.lock();
+        let mounts = state.containers.iter().flat_map(|container| &container.mounts);
+        let images = mounts.filter_map(|mount| Some((mount.container_path.clone(), mount.image.clone()?)));
+        images
+            .map(|(path, image)| (path, image.image, image.user_specified_image))
+            .collect()
     }
 
     /// Ids of running containers.
@@ -327,7 +345,33 @@ impl RuntimeService for FakeRuntime {
         drop(state);
         self.call(format!("stopped {name}"))
     }
+    async fn create_container_beyond(
+        &self,
+        sandbox_id: &str,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+        beyond: Beyond,
+    ) -> Result<String, CriError> {
+        if beyond != Beyond::default() {
+            self.state.lock().beyond.push(beyond);
+        }
+        self.create_container(sandbox_id, config, sandbox_config).await
+    }
+    async fn end_with(&self, id: &str, signal: i32, patience: Duration) -> Result<(), CriError> {
+        if !*self.takes_signals.lock() {
+            return unimplemented("Kill");
+        }
+        let mut state = self.state.lock();
+        let container = state.containers.iter_mut().find(|c| c.id == id).unwrap();
+        end(container, 128 + signal);
+        let name = name_of(container).to_owned();
+        drop(state);
+        self.call(format!("EndWith {name} {signal} {}", patience.as_secs()))
+    }
     async fn remove_container(&self, id: &str) -> Result<(), CriError> {
+        if self.failing.lock().iter().any(|call| call == "RemoveContainer") {
+            return Err(CriError::new("RemoveContainer", Code::Unknown, "made to fail"));
+        }
         self.state.lock().containers.retain(|c| c.id != id);
         Ok(())
     }

@@ -15,6 +15,7 @@
 //! | [`channels`](crate::Subprotocol) | WebSocket messages of exec and attach. Pure |
 //! | `spdy` | the part of SPDY/3.1 that a client of a runtime needs. Pure, with a thin reader |
 //! | `command`, `forward`, `tunnel` | one conversation each |
+//! | `idle` | how long nothing was said |
 //! | [`relay`] | chooses between them |
 //!
 //! There is no task that lives longer than its client's connection. Deliberately absent: a SPDY server (its frames are
@@ -25,6 +26,7 @@ mod channels;
 mod command;
 mod dial;
 mod forward;
+mod idle;
 mod relay;
 mod spdy;
 mod tunnel;

@@ -121,6 +121,49 @@ pub(super) fn check_container(
     }
 }
 
+/// A sleep before the stop is part of the pod's grace.
+pub(super) fn check_sleeps(container: &Container, path: &str, grace: i64, errors: &mut Vec<FieldError>) {
+    let Some(lifecycle) = &container.lifecycle else {
+        return;
+    };
+    for (name, handler) in [
+        ("postStart", &lifecycle.post_start),
+        ("preStop", &lifecycle.pre_stop),
+    ] {
+        let sleep = handler.as_ref().and_then(|handler| handler.sleep.as_ref());
+        let seconds = sleep.map(|sleep| sleep.seconds);
+        if let Some(seconds) = seconds.filter(|seconds| !(0..=grace).contains(seconds)) {
+            let hint =
+                format!("must be non-negative integer less than terminationGracePeriodSeconds ({grace})");
+            let field = format!("{path}.lifecycle.{name}.sleep");
+            errors.push(FieldError::invalid(field, seconds, &hint));
+        }
+    }
+}
+
+/// Which signals there are depends on the operating system, so the pod has to name it.
+pub(super) fn check_stop_signal(
+    container: &Container,
+    path: &str,
+    os: Option<&str>,
+    errors: &mut Vec<FieldError>,
+) {
+    let lifecycle = container.lifecycle.as_ref();
+    let Some(signal) = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.as_deref()) else {
+        return;
+    };
+    let field = format!("{path}.lifecycle.stopSignal");
+    let Some(os) = os.filter(|os| !os.is_empty()) else {
+        let hint = "may not be set for containers with empty `spec.os.name`";
+        errors.push(FieldError::forbidden(field, hint));
+        return;
+    };
+    let names = crate::signals::names(os);
+    if !names.contains(&signal) {
+        errors.push(FieldError::not_supported(field, signal, &names));
+    }
+}
+
 /// A plain init container runs to its end: nothing may probe or hook it.
 pub(super) fn check_init_container(container: &Container, path: &str, errors: &mut Vec<FieldError>) {
     if crate::pod::is_sidecar(container) {
@@ -234,6 +277,18 @@ fn check_probe(probe: &Probe, path: &str, readiness: bool, errors: &mut Vec<Fiel
         if let Some(number) = number.filter(|number| *number < 0) {
             let hint = "must be greater than or equal to 0";
             errors.push(FieldError::invalid(format!("{path}.{name}"), number, hint));
+        }
+    }
+    if let Some(grace) = probe.termination_grace_period_seconds {
+        let field = format!("{path}.terminationGracePeriodSeconds");
+        if readiness {
+            errors.push(FieldError::invalid(
+                field,
+                grace,
+                "must not be set for readinessProbes",
+            ));
+        } else if grace <= 0 {
+            errors.push(FieldError::invalid(field, grace, "must be greater than 0"));
         }
     }
     if !readiness && probe.success_threshold.is_some_and(|threshold| threshold != 1) {

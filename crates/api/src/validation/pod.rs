@@ -1,11 +1,15 @@
 //! Pods on create: the rules a manifest or a request runs into (contract, API server §12.3).
-use super::container::{check_container, check_init_container, check_label_name, one_of};
-use super::{FieldError, NameRule, object_meta, scheduling};
+use super::container::{
+    check_container, check_init_container, check_label_name, check_sleeps, check_stop_signal, one_of,
+};
+use super::{FieldError, NameRule, object_meta, restarts, scheduling};
 use crate::annotations::CONFIG_MIRROR;
 use crate::names::{check_dns_label, check_dns_subdomain, check_qualified_name};
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Sysctl, Volume};
+use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Sysctl, Volume};
 use std::collections::HashSet;
 
+/// Of a pod that names none, in seconds.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
 const SYSCTL_BYTES_MAX: usize = 253;
 /// How upstream writes the form of a sysctl's name.
 const SYSCTL_FORM: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
@@ -76,6 +80,10 @@ pub fn pod_spec(spec: &PodSpec) -> Vec<FieldError> {
 
 fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
     let volumes = check_volumes(spec, errors);
+    let grace = spec
+        .termination_grace_period_seconds
+        .unwrap_or(DEFAULT_GRACE_SECONDS);
+    let os = spec.os.as_ref().map(|os| os.name.as_str());
     if spec.containers.is_empty() {
         errors.push(FieldError::required("spec.containers", ""));
     }
@@ -90,6 +98,9 @@ fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
         for (index, container) in containers.iter().enumerate() {
             let path = format!("{list}[{index}]");
             check_container(container, &path, &volumes, errors);
+            check_stop_signal(container, &path, os, errors);
+            check_sleeps(container, &path, grace, errors);
+            restarts::check(container, &path, errors);
             if !container.name.is_empty() && !names.insert(container.name.as_str()) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &container.name));
             }
@@ -171,6 +182,15 @@ fn is_sysctl(name: &str) -> bool {
 
 /// Of pods alone: templates may have had it before anybody looked.
 fn check_images(spec: &PodSpec, errors: &mut Vec<FieldError>) {
+    for (index, volume) in spec.volumes.iter().flatten().enumerate() {
+        let reference = volume.image.as_ref().map(|image| image.reference.as_deref());
+        if reference.is_some_and(|reference| reference.unwrap_or_default().is_empty()) {
+            errors.push(FieldError::required(
+                format!("spec.volumes[{index}].image.reference"),
+                "",
+            ));
+        }
+    }
     let lists: [(&str, &[Container]); 2] = [
         (
             "spec.initContainers",
@@ -204,6 +224,9 @@ fn check_volumes(spec: &PodSpec, errors: &mut Vec<FieldError>) -> HashSet<String
                 FieldError::forbidden(format!("{path}.{source}"), hint)
             })),
         }
+        if let Some(image) = &volume.image {
+            check_image_volume(image, &path, errors);
+        }
         if let Some(host) = &volume.host_path {
             let field = format!("{path}.hostPath.path");
             if host.path.is_empty() {
@@ -231,6 +254,22 @@ fn check_volumes(spec: &PodSpec, errors: &mut Vec<FieldError>) -> HashSet<String
         }
     }
     names
+}
+
+/// A template may leave the reference to whoever fills it in; a pod is checked when it is made.
+fn check_image_volume(image: &ImageVolumeSource, path: &str, errors: &mut Vec<FieldError>) {
+    let reference = image.reference.as_deref().unwrap_or_default();
+    if reference.trim() != reference {
+        let hint = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(
+            format!("{path}.image.reference"),
+            reference,
+            hint,
+        ));
+    }
+    let policies = ["Always", "IfNotPresent", "Never"];
+    let policy = image.pull_policy.as_deref();
+    one_of(errors, &format!("{path}.image.pullPolicy"), policy, &policies);
 }
 
 /// The sources that a volume names.
@@ -319,6 +358,34 @@ mod tests {
                 ),
                 "spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
             ),
+            (
+                container(serde_json::json!({"lifecycle": {"stopSignal": "SIGUSR1"}})),
+                "spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`",
+            ),
+            (
+                container(serde_json::json!({"lifecycle": {"preStop": {"sleep": {"seconds": 31}}}})),
+                "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative integer less than terminationGracePeriodSeconds (30)",
+            ),
+            (
+                container(serde_json::json!({"readinessProbe":
+                    {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 1}})),
+                "spec.containers[0].readinessProbe.terminationGracePeriodSeconds: Invalid value: 1: must not be set for readinessProbes",
+            ),
+            (
+                serde_json::json!({"os": {"name": "windows"}, "containers": [
+                    {"name": "c", "image": "i:1", "lifecycle": {"stopSignal": "SIGUSR1"}}]}),
+                "spec.containers[0].lifecycle.stopSignal: Unsupported value: \"SIGUSR1\": supported values: \"SIGKILL\", \"SIGTERM\"",
+            ),
+            (
+                serde_json::json!({"volumes": [{"name": "v", "image": {}}],
+                    "containers": [{"name": "c", "image": "i:1"}]}),
+                "spec.volumes[0].image.reference: Required value",
+            ),
+            (
+                serde_json::json!({"volumes": [{"name": "v", "image": {"reference": "a:1", "pullPolicy": "Often"}}],
+                    "containers": [{"name": "c", "image": "i:1"}]}),
+                "spec.volumes[0].image.pullPolicy: Unsupported value: \"Often\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+            ),
         ];
         for (spec, expected) in cases {
             let found = errors(spec);
@@ -327,6 +394,13 @@ mod tests {
                 "{expected}\n{found:?}"
             );
         }
+    }
+
+    #[test]
+    fn stop_signals_of_the_pods_system_are_taken() {
+        let spec = serde_json::json!({"os": {"name": "linux"}, "containers": [
+            {"name": "c", "image": "i:1", "lifecycle": {"stopSignal": "SIGRTMIN+3"}}]});
+        assert_eq!(errors(spec), Vec::<String>::new());
     }
 
     #[test]

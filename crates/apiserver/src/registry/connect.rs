@@ -62,7 +62,7 @@ pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
     let answer = client.switching::<Body>(backend.agreed.as_ref());
     let shutdown = call.server.shutdown.clone();
     tokio::spawn(async move {
-        let relay = relay(upgrade, client, backend, wanted);
+        let relay = relay(upgrade, client, backend, wanted, None);
         if let Some(Err(error)) = shutdown.run_until_cancelled(relay).await {
             tracing::debug!(%error, "a stream ended");
         }

@@ -48,23 +48,38 @@ pub(super) async fn handshake(
     }
 }
 
+/// A connection to whatever listens there, when something does.
+pub(super) async fn listening(endpoint: &Endpoint, patience: Duration) -> Result<Channel, ConnectError> {
+    let give_up = tokio::time::Instant::now() + patience;
+    loop {
+        match reach(endpoint).await {
+            Ok(()) => return Ok(channel(endpoint)),
+            Err(error) if tokio::time::Instant::now() + RETRY_DELAY >= give_up => return Err(error),
+            Err(_) => tokio::time::sleep(RETRY_DELAY).await,
+        }
+    }
+}
+
+/// Asked for beforehand, because the gRPC layer hides why a connection failed.
+async fn reach(endpoint: &Endpoint) -> Result<(), ConnectError> {
+    let connected = UnixStream::connect(endpoint.socket()).await.map(drop);
+    connected.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ConnectError::SocketMissing {
+            endpoint: endpoint.clone(),
+        },
+        std::io::ErrorKind::ConnectionRefused => ConnectError::Unreachable {
+            endpoint: endpoint.clone(),
+            reason: "nothing listens on the socket any more; is containerd running?".to_owned(),
+        },
+        _ => ConnectError::Unreachable {
+            endpoint: endpoint.clone(),
+            reason: error.to_string(),
+        },
+    })
+}
+
 async fn attempt(endpoint: &Endpoint) -> Result<(Channel, v1::VersionResponse), ConnectError> {
-    // Asked for beforehand, because the gRPC layer hides why a connection failed.
-    UnixStream::connect(endpoint.socket())
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => ConnectError::SocketMissing {
-                endpoint: endpoint.clone(),
-            },
-            std::io::ErrorKind::ConnectionRefused => ConnectError::Unreachable {
-                endpoint: endpoint.clone(),
-                reason: "nothing listens on the socket any more; is containerd running?".to_owned(),
-            },
-            _ => ConnectError::Unreachable {
-                endpoint: endpoint.clone(),
-                reason: error.to_string(),
-            },
-        })?;
+    reach(endpoint).await?;
     let channel = channel(endpoint);
     let mut client = runtime_client(channel.clone());
     let answer = super::deadlines::call(

@@ -5,16 +5,19 @@ use std::future::Future;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
 
-/// Every call without one of its own.
+/// Every call without one of its own, unless `runtimeRequestTimeout` says otherwise.
 pub(super) const DEFAULT: Duration = Duration::from_secs(120);
-/// `RunPodSandbox`: the network plugin and a first image pull are inside.
-pub(super) const RUN_POD_SANDBOX: Duration = Duration::from_secs(240);
 /// What the runtime gets above the timeout of a command to end it and to answer.
 const EXEC_SLACK: Duration = Duration::from_secs(10);
 
+/// `RunPodSandbox`: the network plugin and a first image pull are inside.
+pub(super) fn run_pod_sandbox(usual: Duration) -> Duration {
+    usual * 2
+}
+
 /// `StopContainer`: the grace comes on top.
-pub(super) fn stop_container(grace: Duration) -> Duration {
-    DEFAULT + grace
+pub(super) fn stop_container(usual: Duration, grace: Duration) -> Duration {
+    usual + grace
 }
 
 /// `ExecSync`: the command's own timeout; zero waits for ever.
@@ -61,8 +64,9 @@ mod tests {
     #[test]
     fn deadlines_are_those_of_the_contract() {
         assert_eq!(DEFAULT, Duration::from_secs(120));
-        assert_eq!(RUN_POD_SANDBOX, Duration::from_secs(240));
-        assert_eq!(stop_container(Duration::from_secs(30)), Duration::from_secs(150));
+        assert_eq!(run_pod_sandbox(DEFAULT), Duration::from_secs(240));
+        let grace = Duration::from_secs(30);
+        assert_eq!(stop_container(DEFAULT, grace), Duration::from_secs(150));
         assert_eq!(exec_sync(Duration::ZERO), None);
         assert_eq!(exec_sync(Duration::from_secs(1)), Some(Duration::from_secs(11)));
     }

@@ -1,8 +1,10 @@
 //! `Remote`: a runtime at the other end of a unix socket.
 
+mod beyond;
 mod connect;
 mod deadlines;
 mod runtime_service;
+mod signal;
 
 use crate::{ConnectError, Endpoint, v1};
 use std::time::Duration;
@@ -16,11 +18,14 @@ pub(crate) const MESSAGE_SIZE_MAX: usize = 16 * 1024 * 1024;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A CRI v1 runtime over its unix socket: one connection for all calls, opened again by itself when the runtime was
-/// restarted. Cheap to clone.
+/// restarted; another one for images, if another service has them. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Remote {
     endpoint: Endpoint,
     channel: Channel,
+    /// Of the service that has the images, if that is another one.
+    images: Option<Channel>,
+    request_timeout: Duration,
     name: String,
     version: String,
 }
@@ -37,9 +42,30 @@ impl Remote {
         Ok(Self {
             endpoint: endpoint.clone(),
             channel,
+            images: None,
+            request_timeout: deadlines::DEFAULT,
             name: answer.runtime_name,
             version: answer.runtime_version,
         })
+    }
+
+    /// Has images looked up, pulled and removed at another endpoint; retries for up to `patience` while nothing listens
+    /// there. Such a service answers for images alone, so its version is not asked for.
+    pub async fn with_images_at(self, endpoint: &Endpoint, patience: Duration) -> Result<Self, ConnectError> {
+        Ok(Self {
+            images: Some(connect::listening(endpoint, patience).await?),
+            ..self
+        })
+    }
+
+    /// Gives up calls that take longer; those that wait for something themselves get it on top (two of it to start a
+    /// sandbox, none to pull an image).
+    #[must_use]
+    pub fn with_request_timeout(self, request_timeout: Duration) -> Self {
+        Self {
+            request_timeout,
+            ..self
+        }
     }
 
     /// Where it listens.
@@ -57,6 +83,11 @@ impl Remote {
         &self.version
     }
 
+    /// Whether containerd's own services answer there too.
+    pub(crate) fn is_containerd(&self) -> bool {
+        self.name == "containerd"
+    }
+
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
@@ -66,6 +97,7 @@ impl Remote {
     }
 
     fn images(&self) -> ImageServiceClient<Channel> {
-        ImageServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_SIZE_MAX)
+        let channel = self.images.clone().unwrap_or_else(|| self.channel());
+        ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_SIZE_MAX)
     }
 }

@@ -1,16 +1,26 @@
+use super::beyond::Followed;
 use super::{Remote, deadlines};
-use crate::{CriError, ExecOutcome, RuntimeService, v1};
+use crate::{Beyond, CriError, ExecOutcome, RuntimeService, v1};
 use async_trait::async_trait;
-use deadlines::{DEFAULT, call};
+use deadlines::call;
 use std::time::Duration;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic_prost::ProstCodec;
 
-/// One call with the default deadline (or the one given): method name, client, gRPC method, request.
+/// One call with the usual deadline (or the one given): method name, service, gRPC method, request.
 macro_rules! send {
-    ($name:literal, $client:expr, $method:ident, $request:expr) => {
-        send!($name, $client, $method, $request, Some(DEFAULT))
+    ($self:ident, $name:literal, $service:ident, $method:ident, $request:expr) => {
+        send!(
+            $self,
+            $name,
+            $service,
+            $method,
+            $request,
+            Some($self.request_timeout)
+        )
     };
-    ($name:literal, $client:expr, $method:ident, $request:expr, $deadline:expr) => {{
-        let mut client = $client;
+    ($self:ident, $name:literal, $service:ident, $method:ident, $request:expr, $deadline:expr) => {{
+        let mut client = $self.$service();
         call($name, $deadline, $request, async |request| {
             client.$method(request).await
         })
@@ -24,17 +34,18 @@ impl RuntimeService for Remote {
         let request = v1::VersionRequest {
             version: "0.1.0".to_owned(),
         };
-        send!("Version", self.runtime(), version, request)
+        send!(self, "Version", runtime, version, request)
     }
 
     async fn status(&self, verbose: bool) -> Result<v1::StatusResponse, CriError> {
-        send!("Status", self.runtime(), status, v1::StatusRequest { verbose })
+        send!(self, "Status", runtime, status, v1::StatusRequest { verbose })
     }
 
     async fn runtime_config(&self) -> Result<v1::RuntimeConfigResponse, CriError> {
         send!(
+            self,
             "RuntimeConfig",
-            self.runtime(),
+            runtime,
             runtime_config,
             v1::RuntimeConfigRequest {}
         )
@@ -49,8 +60,9 @@ impl RuntimeService for Remote {
             }),
         };
         send!(
+            self,
             "UpdateRuntimeConfig",
-            self.runtime(),
+            runtime,
             update_runtime_config,
             request
         )
@@ -66,29 +78,23 @@ impl RuntimeService for Remote {
             config: Some(config),
             runtime_handler: runtime_handler.to_owned(),
         };
-        let deadline = Some(deadlines::RUN_POD_SANDBOX);
-        send!(
-            "RunPodSandbox",
-            self.runtime(),
-            run_pod_sandbox,
-            request,
-            deadline
-        )
-        .map(|answer| answer.pod_sandbox_id)
+        let deadline = Some(deadlines::run_pod_sandbox(self.request_timeout));
+        send!(self, "RunPodSandbox", runtime, run_pod_sandbox, request, deadline)
+            .map(|answer| answer.pod_sandbox_id)
     }
 
     async fn stop_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
         let request = v1::StopPodSandboxRequest {
             pod_sandbox_id: id.to_owned(),
         };
-        send!("StopPodSandbox", self.runtime(), stop_pod_sandbox, request).map(drop)
+        send!(self, "StopPodSandbox", runtime, stop_pod_sandbox, request).map(drop)
     }
 
     async fn remove_pod_sandbox(&self, id: &str) -> Result<(), CriError> {
         let request = v1::RemovePodSandboxRequest {
             pod_sandbox_id: id.to_owned(),
         };
-        send!("RemovePodSandbox", self.runtime(), remove_pod_sandbox, request).map(drop)
+        send!(self, "RemovePodSandbox", runtime, remove_pod_sandbox, request).map(drop)
     }
 
     async fn pod_sandbox_status(
@@ -100,7 +106,7 @@ impl RuntimeService for Remote {
             pod_sandbox_id: id.to_owned(),
             verbose,
         };
-        send!("PodSandboxStatus", self.runtime(), pod_sandbox_status, request)
+        send!(self, "PodSandboxStatus", runtime, pod_sandbox_status, request)
     }
 
     async fn list_pod_sandboxes(
@@ -108,7 +114,7 @@ impl RuntimeService for Remote {
         filter: Option<v1::PodSandboxFilter>,
     ) -> Result<Vec<v1::PodSandbox>, CriError> {
         let request = v1::ListPodSandboxRequest { filter };
-        send!("ListPodSandbox", self.runtime(), list_pod_sandbox, request).map(|answer| answer.items)
+        send!(self, "ListPodSandbox", runtime, list_pod_sandbox, request).map(|answer| answer.items)
     }
 
     async fn create_container(
@@ -122,14 +128,43 @@ impl RuntimeService for Remote {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        send!("CreateContainer", self.runtime(), create_container, request).map(|answer| answer.container_id)
+        send!(self, "CreateContainer", runtime, create_container, request).map(|answer| answer.container_id)
+    }
+
+    async fn create_container_beyond(
+        &self,
+        sandbox_id: &str,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+        beyond: Beyond,
+    ) -> Result<String, CriError> {
+        if beyond == Beyond::default() {
+            return self.create_container(sandbox_id, config, sandbox_config).await;
+        }
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox_id.to_owned(),
+            config: Some(config),
+            sandbox_config: Some(sandbox_config),
+        };
+        let request = Followed::new(request, &beyond);
+        let mut client = tonic::client::Grpc::new(self.channel());
+        let deadline = Some(self.request_timeout);
+        let answer: v1::CreateContainerResponse =
+            call("CreateContainer", deadline, request, async |request| {
+                let ready = client.ready().await;
+                ready.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+                let method = PathAndQuery::from_static("/runtime.v1.RuntimeService/CreateContainer");
+                client.unary(request, method, ProstCodec::default()).await
+            })
+            .await?;
+        Ok(answer.container_id)
     }
 
     async fn start_container(&self, id: &str) -> Result<(), CriError> {
         let request = v1::StartContainerRequest {
             container_id: id.to_owned(),
         };
-        send!("StartContainer", self.runtime(), start_container, request).map(drop)
+        send!(self, "StartContainer", runtime, start_container, request).map(drop)
     }
 
     async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
@@ -137,15 +172,19 @@ impl RuntimeService for Remote {
             container_id: id.to_owned(),
             timeout: seconds(grace),
         };
-        let deadline = Some(deadlines::stop_container(grace));
-        send!("StopContainer", self.runtime(), stop_container, request, deadline).map(drop)
+        let deadline = Some(deadlines::stop_container(self.request_timeout, grace));
+        send!(self, "StopContainer", runtime, stop_container, request, deadline).map(drop)
+    }
+
+    async fn end_with(&self, id: &str, signal: i32, patience: Duration) -> Result<(), CriError> {
+        super::signal::send(self, id, signal, patience).await
     }
 
     async fn remove_container(&self, id: &str) -> Result<(), CriError> {
         let request = v1::RemoveContainerRequest {
             container_id: id.to_owned(),
         };
-        send!("RemoveContainer", self.runtime(), remove_container, request).map(drop)
+        send!(self, "RemoveContainer", runtime, remove_container, request).map(drop)
     }
 
     async fn list_containers(
@@ -153,7 +192,7 @@ impl RuntimeService for Remote {
         filter: Option<v1::ContainerFilter>,
     ) -> Result<Vec<v1::Container>, CriError> {
         let request = v1::ListContainersRequest { filter };
-        send!("ListContainers", self.runtime(), list_containers, request).map(|answer| answer.containers)
+        send!(self, "ListContainers", runtime, list_containers, request).map(|answer| answer.containers)
     }
 
     async fn container_status(
@@ -165,7 +204,7 @@ impl RuntimeService for Remote {
             container_id: id.to_owned(),
             verbose,
         };
-        send!("ContainerStatus", self.runtime(), container_status, request)
+        send!(self, "ContainerStatus", runtime, container_status, request)
     }
 
     async fn update_container_resources(
@@ -173,8 +212,9 @@ impl RuntimeService for Remote {
         request: v1::UpdateContainerResourcesRequest,
     ) -> Result<(), CriError> {
         send!(
+            self,
             "UpdateContainerResources",
-            self.runtime(),
+            runtime,
             update_container_resources,
             request
         )
@@ -185,13 +225,7 @@ impl RuntimeService for Remote {
         let request = v1::ReopenContainerLogRequest {
             container_id: id.to_owned(),
         };
-        send!(
-            "ReopenContainerLog",
-            self.runtime(),
-            reopen_container_log,
-            request
-        )
-        .map(drop)
+        send!(self, "ReopenContainerLog", runtime, reopen_container_log, request).map(drop)
     }
 
     async fn exec_sync(
@@ -206,7 +240,7 @@ impl RuntimeService for Remote {
             timeout: seconds(timeout),
         };
         let deadline = deadlines::exec_sync(timeout);
-        send!("ExecSync", self.runtime(), exec_sync, request, deadline).map(|answer| ExecOutcome {
+        send!(self, "ExecSync", runtime, exec_sync, request, deadline).map(|answer| ExecOutcome {
             stdout: answer.stdout,
             stderr: answer.stderr,
             exit_code: answer.exit_code,
@@ -214,22 +248,22 @@ impl RuntimeService for Remote {
     }
 
     async fn exec(&self, request: v1::ExecRequest) -> Result<String, CriError> {
-        send!("Exec", self.runtime(), exec, request).map(|answer| answer.url)
+        send!(self, "Exec", runtime, exec, request).map(|answer| answer.url)
     }
 
     async fn attach(&self, request: v1::AttachRequest) -> Result<String, CriError> {
-        send!("Attach", self.runtime(), attach, request).map(|answer| answer.url)
+        send!(self, "Attach", runtime, attach, request).map(|answer| answer.url)
     }
 
     async fn port_forward(&self, request: v1::PortForwardRequest) -> Result<String, CriError> {
-        send!("PortForward", self.runtime(), port_forward, request).map(|answer| answer.url)
+        send!(self, "PortForward", runtime, port_forward, request).map(|answer| answer.url)
     }
 
     async fn container_stats(&self, id: &str) -> Result<Option<v1::ContainerStats>, CriError> {
         let request = v1::ContainerStatsRequest {
             container_id: id.to_owned(),
         };
-        send!("ContainerStats", self.runtime(), container_stats, request).map(|answer| answer.stats)
+        send!(self, "ContainerStats", runtime, container_stats, request).map(|answer| answer.stats)
     }
 
     async fn list_container_stats(
@@ -237,13 +271,7 @@ impl RuntimeService for Remote {
         filter: Option<v1::ContainerStatsFilter>,
     ) -> Result<Vec<v1::ContainerStats>, CriError> {
         let request = v1::ListContainerStatsRequest { filter };
-        send!(
-            "ListContainerStats",
-            self.runtime(),
-            list_container_stats,
-            request
-        )
-        .map(|answer| answer.stats)
+        send!(self, "ListContainerStats", runtime, list_container_stats, request).map(|answer| answer.stats)
     }
 
     async fn list_pod_sandbox_stats(
@@ -252,8 +280,9 @@ impl RuntimeService for Remote {
     ) -> Result<Vec<v1::PodSandboxStats>, CriError> {
         let request = v1::ListPodSandboxStatsRequest { filter };
         send!(
+            self,
             "ListPodSandboxStats",
-            self.runtime(),
+            runtime,
             list_pod_sandbox_stats,
             request
         )
@@ -262,7 +291,7 @@ impl RuntimeService for Remote {
 
     async fn list_images(&self, filter: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>, CriError> {
         let request = v1::ListImagesRequest { filter };
-        send!("ListImages", self.images(), list_images, request).map(|answer| answer.images)
+        send!(self, "ListImages", images, list_images, request).map(|answer| answer.images)
     }
 
     async fn image_status(&self, image: &str) -> Result<Option<v1::Image>, CriError> {
@@ -270,7 +299,7 @@ impl RuntimeService for Remote {
             image: Some(image_spec(image)),
             verbose: false,
         };
-        send!("ImageStatus", self.images(), image_status, request).map(|answer| answer.image)
+        send!(self, "ImageStatus", images, image_status, request).map(|answer| answer.image)
     }
 
     async fn pull_image(
@@ -284,20 +313,21 @@ impl RuntimeService for Remote {
             auth,
             sandbox_config,
         };
-        send!("PullImage", self.images(), pull_image, request, None).map(|answer| answer.image_ref)
+        send!(self, "PullImage", images, pull_image, request, None).map(|answer| answer.image_ref)
     }
 
     async fn remove_image(&self, image: &str) -> Result<(), CriError> {
         let request = v1::RemoveImageRequest {
             image: Some(image_spec(image)),
         };
-        send!("RemoveImage", self.images(), remove_image, request).map(drop)
+        send!(self, "RemoveImage", images, remove_image, request).map(drop)
     }
 
     async fn image_fs_info(&self) -> Result<v1::ImageFsInfoResponse, CriError> {
         send!(
+            self,
             "ImageFsInfo",
-            self.images(),
+            images,
             image_fs_info,
             v1::ImageFsInfoRequest {}
         )

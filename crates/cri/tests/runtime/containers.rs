@@ -249,3 +249,68 @@ async fn pause_reaps_orphans_in_a_shared_process_namespace() {
     assert_eq!(String::from_utf8_lossy(&outcome.stdout), "pause\n");
     node.finish().await;
 }
+
+/// The caller's signal, not the image's; one that is passed over leaves the container to be killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_ended_with_a_signal_of_the_callers_choice() {
+    const SIGUSR1: i32 = 10;
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let script =
+        "trap 'echo usr1; exit 4' USR1; trap 'echo term; exit 5' TERM; echo up; while :; do sleep 0.1; done";
+    let (_, id) = node.run("signalled", true, script).await;
+    let up = async {
+        while !node.log("signalled").contains("up") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, up).await.unwrap();
+    node.remote().end_with(&id, SIGUSR1, PATIENCE).await.unwrap();
+    // It has ended: there is nothing to wait for.
+    node.remote().stop_container(&id, Duration::ZERO).await.unwrap();
+    assert_eq!(node.state(&id).await.exit_code, 4);
+    assert!(!node.log("signalled").contains("term"));
+    node.remote().end_with(&id, SIGUSR1, PATIENCE).await.unwrap();
+
+    let (_, deaf) = node
+        .run("deaf", true, "trap '' USR1; while :; do sleep 0.1; done")
+        .await;
+    let began = std::time::Instant::now();
+    let patience = Duration::from_secs(1);
+    node.remote().end_with(&deaf, SIGUSR1, patience).await.unwrap();
+    assert!(began.elapsed() >= patience);
+    node.remote().stop_container(&deaf, Duration::ZERO).await.unwrap();
+    assert_eq!(node.state(&deaf).await.exit_code, 137);
+    node.finish().await;
+}
+
+/// What only newer runtimes understand harms no older one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_made_by_a_runtime_that_does_not_know_all_that_it_is_told() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let sandbox = node.sandbox("beyond", true);
+    let sandbox_id = node.remote().run_pod_sandbox(sandbox.clone(), "").await.unwrap();
+    let beyond = orlop_cri::Beyond {
+        stop_signal: 29,
+        ..orlop_cri::Beyond::default()
+    };
+    let config = node.container("beyond", "echo made; exit 6");
+    let made = node
+        .remote()
+        .create_container_beyond(&sandbox_id, config, sandbox, beyond);
+    let id = made.await.unwrap();
+    let mut notices = std::pin::pin!(events::subscribe(node.remote()));
+    assert!(matches!(notices.next().await, Some(Notice::Subscribed(_))));
+    node.remote().start_container(&id).await.unwrap();
+    next_event(&mut notices, &id, EventKind::Exited).await;
+    assert_eq!(node.state(&id).await.exit_code, 6);
+    assert!(node.log("beyond").contains("made"));
+    node.finish().await;
+}

@@ -166,3 +166,36 @@ async fn a_program_of_this_machine_runs_from_an_image_with_its_libraries() {
     }
     node.finish().await;
 }
+
+/// `imageServiceEndpoint`: images are where it says, everything else where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn images_may_be_with_another_service_than_containers() {
+    if !node::is_possible() {
+        return;
+    }
+    let (node, other) = (Node::start().await, Node::start().await);
+    node.import_busybox().await;
+    Importer::new(other.remote())
+        .unwrap()
+        .import_bytes(archive("orlop.local/elsewhere:1", "x"))
+        .await
+        .unwrap();
+    let nowhere = orlop_cri::Endpoint::of_socket("/nowhere/images.sock");
+    let error = node.remote().clone().with_images_at(&nowhere, Duration::ZERO);
+    let error = error.await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/images.sock does not exist"), "{error}");
+    let both = node.remote().clone();
+    let elsewhere = other.managed.endpoint();
+    let both = both.with_images_at(&elsewhere, Duration::ZERO);
+    let both = both.await.unwrap();
+    let is_with =
+        async |remote: &orlop_cri::Remote, name: &str| remote.image_status(name).await.unwrap().is_some();
+    assert!(is_with(&both, "orlop.local/elsewhere:1").await);
+    assert!(!is_with(&both, BUSYBOX).await);
+    assert!(!is_with(node.remote(), "orlop.local/elsewhere:1").await);
+    let (_, id) = node.run("here", true, "sleep 1000").await;
+    let containers = both.list_containers(None).await.unwrap();
+    assert!(containers.iter().any(|container| container.id == id));
+    other.finish().await;
+    node.finish().await;
+}

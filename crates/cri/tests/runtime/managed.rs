@@ -152,3 +152,25 @@ async fn trouble_is_told_with_its_cause() {
     let left = node::processes_with(&dir.path().display().to_string());
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// `runtimeRequestTimeout`: a runtime that hangs is given up after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_hangs_is_given_up_after_the_configured_time() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    let timeout = Duration::from_millis(300);
+    let remote = node.remote().clone().with_request_timeout(timeout);
+    remote.status(false).await.unwrap();
+    let pid = Pid::from_raw(node.managed.pid());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let began = Instant::now();
+    let error = remote.status(false).await.unwrap_err();
+    let took = began.elapsed();
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(error.is_deadline_exceeded(), "{error}");
+    assert!(took >= timeout && took < Duration::from_secs(5), "{took:?}");
+    remote.status(false).await.unwrap();
+    node.finish().await;
+}

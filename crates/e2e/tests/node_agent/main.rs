@@ -8,5 +8,7 @@ mod mirrors;
 mod private_registry;
 mod resize;
 mod restarts;
+mod settings;
 mod shared;
 mod sidecars;
+mod suites;

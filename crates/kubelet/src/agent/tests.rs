@@ -22,6 +22,7 @@ struct Cluster {
     admin: kube::Client,
     pods: Api<Pod>,
     manifests: PathBuf,
+    orders: crate::pods::Orders,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
     node: watch::Sender<Option<Arc<Node>>>,
@@ -82,13 +83,9 @@ impl Cluster {
             node_ips: vec!["192.0.2.1".parse().unwrap()],
             api_server_port: None,
         };
-        let run = run_with(
-            config,
-            Arc::<Plain>::default(),
-            Shared::default(),
-            snapshot,
-            stop.clone(),
-        );
+        let shared = Shared::default();
+        let orders = shared.orders.clone();
+        let run = run_with(config, Arc::<Plain>::default(), shared, snapshot, stop.clone());
         tokio::spawn(async move { run.await.unwrap() });
         let pods = Api::namespaced(admin.clone(), "default");
         Self {
@@ -97,6 +94,7 @@ impl Cluster {
             admin,
             pods,
             manifests,
+            orders,
             stop,
             _dir: dir,
             node,

@@ -1,6 +1,6 @@
 //! What containers and pods may use, from their requests and limits (contract, node agent §11.5, §17). Pure.
 use super::limits::{Limits, period_us, quota_us, shares};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use orlop_api::annotations::SYSTEM_NODE_CRITICAL_PRIORITY;
 use orlop_api::pod::resources::every_container_limits;
@@ -156,7 +156,12 @@ pub fn milli_cpu(pod: &Pod) -> i64 {
 
 /// The same as [`of_pod`] for the sandbox's request, for runtimes that want to know.
 pub fn of_sandbox(pod: &Pod, node: &NodeLimits) -> v1::LinuxContainerResources {
-    let limits = of_pod(pod, node);
+    let mut bare = pod.clone();
+    if let Some(spec) = &mut bare.spec {
+        // It is told apart.
+        spec.overhead = None;
+    }
+    let limits = of_pod(&bare, node);
     let (cpu_quota, cpu_period) = limits.quota.unwrap_or_default();
     v1::LinuxContainerResources {
         cpu_shares: limits.shares.unwrap_or_default(),
@@ -165,6 +170,21 @@ pub fn of_sandbox(pod: &Pod, node: &NodeLimits) -> v1::LinuxContainerResources {
         memory_limit_in_bytes: limits.memory.unwrap_or_default(),
         ..v1::LinuxContainerResources::default()
     }
+}
+
+/// What the runtime itself needs for the pod (`overhead` of its RuntimeClass): asked for and limited alike.
+pub fn of_overhead(spec: &PodSpec) -> Option<v1::LinuxContainerResources> {
+    const PERIOD: Duration = Duration::from_millis(100);
+    let of = |name: &str| amount(&spec.overhead, name);
+    spec.overhead.as_ref()?;
+    let cpu = of("cpu").map_or(0, milli_value);
+    Some(v1::LinuxContainerResources {
+        cpu_shares: shares(cpu),
+        cpu_period: period_us(PERIOD),
+        cpu_quota: if cpu > 0 { quota_us(cpu, PERIOD) } else { 0 },
+        memory_limit_in_bytes: of("memory").map_or(0, value),
+        ..v1::LinuxContainerResources::default()
+    })
 }
 
 #[cfg(test)]
@@ -330,5 +350,24 @@ mod tests {
             (None, Some(128 << 20), Some(1024))
         );
         assert_eq!(of_sandbox(&pod(json!([limited])), &node()).cpu_quota, 50_000);
+    }
+
+    #[test]
+    fn overhead_of_the_runtime_is_told_apart() {
+        let limited = json!({"name": "c", "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}}});
+        let mut pod = pod(json!([limited]));
+        let overhead = json!({"cpu": "250m", "memory": "16Mi"});
+        pod.spec.as_mut().unwrap().overhead = serde_json::from_value(overhead).unwrap();
+        let (sandbox, cgroup) = (of_sandbox(&pod, &node()), of_pod(&pod, &node()));
+        assert_eq!(
+            (sandbox.cpu_quota, sandbox.memory_limit_in_bytes),
+            (50_000, 64 << 20)
+        );
+        assert_eq!((cgroup.quota.unwrap().0, cgroup.memory), (75_000, Some(80 << 20)));
+        let told = of_overhead(pod.spec.as_ref().unwrap()).unwrap();
+        assert_eq!(
+            (told.cpu_shares, told.cpu_quota, told.memory_limit_in_bytes),
+            (256, 25_000, 16 << 20)
+        );
     }
 }

@@ -332,6 +332,11 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             c.pod_logs_dir
         ));
     }
+    if c.runtime_request_timeout.0.is_zero() {
+        return Err(
+            "runtimeRequestTimeout must be more than 0s: no call of the runtime could be waited for".into(),
+        );
+    }
     crate::shutdown::check(c)?;
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
     if !(1..=300).contains(&longest) {

@@ -7,10 +7,12 @@ use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
 use crate::pods::decide::Waiting;
 use crate::runtime::container::ImageUser;
+use crate::volumes::image;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_client::events::EventType;
 use orlop_cri::{CriError, v1};
+use std::collections::BTreeMap;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +89,37 @@ pub struct Wanted<'a> {
     pub path: &'a str,
     /// The pod is being stopped: no more waiting for a pull.
     pub stopping: &'a CancellationToken,
+}
+
+/// Has the images that are volumes of the container on the node, as runtimes are told of them; on failure, why the
+/// container waits.
+pub async fn of_volumes(
+    agent: &Agent,
+    wanted: &Wanted<'_>,
+    pulls: &mut Backoff,
+) -> Result<BTreeMap<String, v1::ImageSpec>, Waiting> {
+    let mut images = BTreeMap::new();
+    for (volume, source) in image::wanted(wanted.pod, wanted.container) {
+        let reference = source.reference.clone().unwrap_or_default();
+        let like = Container {
+            image: Some(reference.clone()),
+            image_pull_policy: source.pull_policy.clone(),
+            ..Container::default()
+        };
+        let of_pod = Wanted {
+            container: &like,
+            path: "",
+            ..*wanted
+        };
+        let found = ensure(agent, &of_pod, None, pulls).await?;
+        let spec = v1::ImageSpec {
+            image: found.reference,
+            user_specified_image: reference,
+            ..v1::ImageSpec::default()
+        };
+        images.insert(volume.to_owned(), spec);
+    }
+    Ok(images)
 }
 
 /// Finds or pulls the image; on failure, why the container waits.

@@ -92,6 +92,21 @@ pub struct Losing {
     pub version: &'static str,
 }
 
+/// A check of the agent's health: `ping`, `log` or `syncloop`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Check {
+    pub name: &'static str,
+    pub r#type: &'static str,
+}
+
+/// And how it went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Checked {
+    pub name: &'static str,
+    pub status: &'static str,
+    pub r#type: &'static str,
+}
+
 /// A probe of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Probe {
@@ -142,6 +157,7 @@ pub struct Metrics(Arc<Series>);
 pub struct Series {
     registry: Registry,
     probe_registry: Registry,
+    sli_registry: Registry,
     pub operations: Family<Operation, Counter>,
     pub operation_errors: Family<Operation, Counter>,
     pub operation_durations: Durations<Operation>,
@@ -161,6 +177,8 @@ pub struct Series {
     pub losing_support: Family<Losing, Gauge>,
     pub probes: Family<Probed, Counter>,
     pub probe_durations: Durations<Probe>,
+    health: Family<Check, Gauge>,
+    health_checks: Family<Checked, Counter>,
     shown: gauges::Gauges,
 }
 
@@ -204,9 +222,12 @@ impl Default for Metrics {
             losing_support: Family::default(),
             probes: Family::default(),
             probe_durations: Family::new_with_constructor(short),
+            health: Family::default(),
+            health_checks: Family::default(),
             shown: gauges::Gauges::register(&mut registry),
             registry: Registry::default(),
             probe_registry: Registry::default(),
+            sli_registry: Registry::default(),
         };
         macro_rules! register {
             ($($name:literal, $help:literal, $field:ident;)*) => {
@@ -239,6 +260,14 @@ impl Default for Metrics {
             "Time that probes took",
             series.probe_durations.clone(),
         );
+        let slis = &mut series.sli_registry;
+        let (health, checks) = (series.health.clone(), series.health_checks.clone());
+        slis.register(
+            "kubernetes_healthcheck",
+            "The last outcome of a health check",
+            health,
+        );
+        slis.register("kubernetes_healthchecks", "Outcomes of health checks", checks);
         series.registry = registry;
         series.probe_registry = probe_registry;
         Self(Arc::new(series))
@@ -250,6 +279,20 @@ impl Metrics {
     pub fn text(&self, now: &gauges::Now<'_>) -> String {
         self.shown.set(now);
         encode(&self.registry)
+    }
+
+    /// Counts a health check that went well.
+    pub fn checked(&self, name: &'static str) {
+        let r#type = "healthz";
+        self.health.get_or_create(&Check { name, r#type }).set(1);
+        let status = "success";
+        let checked = Checked { name, status, r#type };
+        self.health_checks.get_or_create(&checked).inc();
+    }
+
+    /// The text of `/metrics/slis`.
+    pub fn slis_text(&self) -> String {
+        encode(&self.sli_registry)
     }
 
     /// The text of `/metrics/probes`.
@@ -303,6 +346,20 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
+    }
+
+    #[test]
+    fn health_checks_have_a_page_of_their_own() {
+        let metrics = Metrics::default();
+        metrics.checked("ping");
+        metrics.checked("ping");
+        let text = metrics.slis_text();
+        for line in [
+            "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1",
+            "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"healthz\"} 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
     }
 
     #[test]

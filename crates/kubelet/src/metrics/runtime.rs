@@ -1,7 +1,7 @@
 //! A runtime whose calls are counted and timed.
 use super::{Metrics, Operation};
 use async_trait::async_trait;
-use orlop_cri::{CriError, ExecOutcome, RuntimeService, v1};
+use orlop_cri::{Beyond, CriError, ExecOutcome, RuntimeService, v1};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,15 @@ counted! {
     "list_podsandbox" list_pod_sandboxes(filter: Option<v1::PodSandboxFilter>) -> Vec<v1::PodSandbox>;
     "create_container" create_container(sandbox_id: &str, config: v1::ContainerConfig, sandbox_config: v1::PodSandboxConfig)
         -> String;
+    "create_container" create_container_beyond(
+        sandbox_id: &str,
+        config: v1::ContainerConfig,
+        sandbox_config: v1::PodSandboxConfig,
+        beyond: Beyond
+    ) -> String;
     "start_container" start_container(id: &str) -> ();
     "stop_container" stop_container(id: &str, grace: Duration) -> ();
+    "end_container" end_with(id: &str, signal: i32, patience: Duration) -> ();
     "remove_container" remove_container(id: &str) -> ();
     "list_containers" list_containers(filter: Option<v1::ContainerFilter>) -> Vec<v1::Container>;
     "container_status" container_status(id: &str, verbose: bool) -> v1::ContainerStatusResponse;

@@ -1,5 +1,6 @@
 //! The node's heartbeat: a Lease renewed every quarter of its duration (contract, node agent §20.3).
 use super::Snapshot;
+use crate::beat;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
@@ -12,8 +13,6 @@ const NAMESPACE: &str = "kube-node-lease";
 const TRIES: u32 = 5;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
-/// Nodes that were started together must not renew together.
-const JITTER: f64 = 0.04;
 /// An API server that hangs must not swallow the next renewals.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,8 +34,7 @@ pub async fn run(client: kube::Client, node_name: String, duration_seconds: i32,
                     tracing::info!(node = node_name, "node lease renewed again");
                 }
                 (known, failed) = (Some(lease), 0);
-                let apart = rand::random::<f64>() * JITTER;
-                tokio::time::sleep(period.mul_f64(1.0 + apart)).await;
+                beat::next(period).await;
                 continue;
             }
             Ok(Err(error)) => error.to_string(),

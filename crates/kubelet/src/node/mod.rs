@@ -17,6 +17,7 @@ mod status;
 pub use machine::{addresses, memory_capacity};
 pub use status::KUBELET_VERSION;
 
+use crate::beat;
 use crate::cgroups::Share;
 use crate::config::KubeletConfiguration;
 use crate::sources::report::{self, ReportBoard};
@@ -53,8 +54,6 @@ const STARTING_MAX: Duration = Duration::from_secs(120);
 const UNREADY_CHECK: Duration = Duration::from_secs(5);
 /// Two who say different things of one node must not keep the API server busy with it; the next check is early enough.
 const INSIST_PAUSE: Duration = Duration::from_secs(1);
-/// Nodes that were started together must not report together.
-const JITTER: f64 = 0.04;
 /// Images come and go seldom, and listing them is the dearest part of a check.
 const IMAGES_EVERY: Duration = Duration::from_secs(30);
 
@@ -184,7 +183,7 @@ impl<'a> Keeper<'a> {
                 }
             }
             // The machine tells nobody that its disk fills up: it has to be looked at.
-            let check = tokio::time::sleep(self.check_after());
+            let check = tokio::time::sleep_until(self.check_at());
             pin_mut!(check);
             loop {
                 let changed = tokio::select! {
@@ -203,20 +202,16 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn check_after(&self) -> Duration {
+    fn check_at(&self) -> tokio::time::Instant {
         let usual = self.context.configuration.node_status_update_frequency.0;
         let ready = self
             .posted
             .as_ref()
             .is_some_and(|(status, _)| status::is_ready(status));
-        if ready {
-            return usual.mul_f64(1.0 + rand::random::<f64>() * JITTER);
+        if !ready && self.began.elapsed() < STARTING_MAX {
+            return tokio::time::Instant::now() + STARTING_CHECK;
         }
-        if self.began.elapsed() < STARTING_MAX {
-            STARTING_CHECK
-        } else {
-            UNREADY_CHECK.min(usual)
-        }
+        beat::at(if ready { usual } else { UNREADY_CHECK.min(usual) })
     }
 
     /// Somebody changed the Node; whether a pass is due at once.

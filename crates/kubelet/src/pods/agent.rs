@@ -80,7 +80,7 @@ impl Agent {
             .event(&reference(pod, None), kind, reason, message.into());
     }
 
-    /// Tells what happened to a container; `field_path` such as `spec.containers{c}`.
+    /// Tells what happened to a container; `field_path` such as `spec.containers{c}`, empty for the pod itself.
     pub fn container_event(
         &self,
         pod: &Pod,
@@ -90,7 +90,7 @@ impl Agent {
         message: impl Into<String>,
     ) {
         self.recorder.event(
-            &reference(pod, Some(field_path.to_owned())),
+            &reference(pod, Some(field_path.to_owned()).filter(|path| !path.is_empty())),
             kind,
             reason,
             message.into(),

@@ -9,6 +9,7 @@ use super::status::rejected;
 use super::stop::{grace_of, stop_orphan};
 use super::verdict::Verdict;
 use super::worker::Worker;
+use crate::beat;
 use crate::metrics::{Preemption, Reason, Working};
 use crate::node;
 use crate::runtime::events::News;
@@ -20,7 +21,7 @@ use crate::sources::{Snapshot, Source, order, placeholder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use orlop_api::pod::{full_name, is_critical, is_mirror, is_terminal, is_terminating, name, namespace, uid};
-use orlop_client::events::EventType;
+use orlop_client::events::{EventType, node_reference};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -157,8 +158,7 @@ impl Manager {
             tasks: TaskTracker::new(),
             shutdown: shutdown.clone(),
         };
-        let mut collect = tokio::time::interval(GC_PERIOD);
-        collect.reset();
+        let mut collect = tokio::time::interval_at(beat::at(GC_PERIOD), GC_PERIOD);
         let mut node_known = true;
         let mut orders = inputs.orders.receive();
         let pods = manager.agent.pods.clone();
@@ -830,8 +830,18 @@ impl Manager {
         let mut with_logs = known;
         with_logs.extend(all.keys().cloned());
         self.spawn(async move {
+            let mut failure = None;
             for garbage in wanted_garbage {
-                gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+                let removed = gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+                failure = failure.or(removed.err());
+            }
+            if let Some(error) = failure {
+                agent.recorder.event(
+                    &node_reference(&agent.settings.node_name),
+                    EventType::Warning,
+                    "ContainerGCFailed",
+                    error.to_string(),
+                );
             }
             // Dropping them tells.
             drop(asked);
@@ -870,7 +880,9 @@ impl Manager {
                     .for_each(|container| {
                         container.state = crate::runtime::seen::SeenState::Unknown;
                     });
-                gc::remove(&*agent.runtime, &agent.owners, &gc::garbage(&stopped, false)).await;
+                // It is found again by the next listing.
+                let garbage = gc::garbage(&stopped, false);
+                let _ = gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
             }
             // The next listing finds it again if anything is left.
             let _ = cleaned.send(id).await;

@@ -14,11 +14,14 @@ use crate::runtime::sandbox::{
     HostnameTooLong, SandboxSettings, full_hostname, hostname, log_directory, sandbox_config,
 };
 use crate::runtime::seen::{SeenPod, SeenSandbox};
+use crate::volumes::image;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{is_host_network, name, namespace, uid};
+use orlop_api::signals::Signal;
 use orlop_client::events::EventType;
-use orlop_cri::{CriError, v1};
+use orlop_cri::{Beyond, CriError, v1};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
@@ -127,6 +130,8 @@ pub struct Start<'a> {
     pub which: Which,
     /// Its image.
     pub image: Present,
+    /// Those of the image volumes that it mounts.
+    pub volume_images: BTreeMap<String, v1::ImageSpec>,
     /// Cancelled when the pod is to be stopped.
     pub stopping: &'a CancellationToken,
 }
@@ -174,6 +179,9 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         () = start.stopping.cancelled() => return Err(Waiting::new("ContainerCreating", "")),
     };
     let mut setting = setting.map_err(config_error)?;
+    let (image_mounts, image_sub_paths) = image::mounts(container, &start.volume_images, &setting.env)
+        .map_err(|error| config_error(error.to_string()))?;
+    setting.mounts.extend(image_mounts);
     setting
         .mounts
         .extend(last_words(agent, pod, container).map_err(config_error)?);
@@ -214,9 +222,13 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
             format!("cannot create {}: {error}", logs.display()),
         ));
     }
+    let beyond = Beyond {
+        stop_signal: own_signal(container),
+        image_sub_paths,
+    };
     let id = agent
         .runtime
-        .create_container(&sandbox.id, config, sandbox.config.clone())
+        .create_container_beyond(&sandbox.id, config, sandbox.config.clone(), beyond)
         .await
         .map_err(|error| fail("CreateContainerError", error.to_string()))?;
     agent.owners.note(uid(pod), [id.as_str()]);
@@ -252,6 +264,13 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
     );
     post_start(agent, start, container, &path, &id).await?;
     Ok(id)
+}
+
+/// The signal that is to end it, as runtimes number them; 0 leaves it to the image.
+fn own_signal(container: &Container) -> i32 {
+    let lifecycle = container.lifecycle.as_ref();
+    let name = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.as_deref());
+    name.and_then(Signal::of).map_or(0, |signal| signal.cri)
 }
 
 /// Whose processes an ephemeral container is to see.

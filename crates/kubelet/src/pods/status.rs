@@ -178,6 +178,8 @@ fn container_status(facts: &Facts<'_>, container: &Container, init: bool) -> Con
         .map(mount_status)
         .collect();
     status.volume_mounts = (!mounts.is_empty()).then_some(mounts);
+    let lifecycle = container.lifecycle.as_ref().filter(|_| newest.is_some());
+    status.stop_signal = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.clone());
     let user = newest.and_then(|seen| seen.user.as_ref());
     status.user = user.map(|user| ContainerUser {
         linux: Some(LinuxContainerUser {

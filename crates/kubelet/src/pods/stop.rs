@@ -8,6 +8,7 @@ use crate::runtime::seen::{SeenContainer, SeenPod};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::pod::{init_containers, is_sidecar, name, namespace};
+use orlop_api::signals::Signal;
 use orlop_client::events::EventType;
 use parking_lot::Mutex;
 use std::collections::HashSet;
@@ -81,7 +82,14 @@ pub async fn kill_container(agent: &Agent, pod: &Pod, kill: &Kill, ip: Option<&s
 pub async fn stop_container(agent: &Agent, pod: &Pod, ending: &Ending<'_>) -> Result<(), String> {
     let deadline = Instant::now() + seconds(ending.grace);
     pre_stop(agent, pod, ending).await;
-    signal(agent, ending.id, deadline).await
+    signal(agent, stop_signal(pod, ending.which), ending.id, deadline).await
+}
+
+/// The signal that the container's spec asks for; else the image's is the runtime's business.
+fn stop_signal(pod: &Pod, which: Which) -> Option<Signal> {
+    let container = which.of(pod)?;
+    let lifecycle = container.lifecycle.as_ref()?;
+    lifecycle.stop_signal.as_deref().and_then(Signal::of)
 }
 
 async fn pre_stop(agent: &Agent, pod: &Pod, ending: &Ending<'_>) {
@@ -121,10 +129,19 @@ async fn pre_stop(agent: &Agent, pod: &Pod, ending: &Ending<'_>) {
 }
 
 /// `StopContainer` with what is left of the grace.
-async fn signal(agent: &Agent, id: &str, deadline: Instant) -> Result<(), String> {
+async fn signal(agent: &Agent, chosen: Option<Signal>, id: &str, deadline: Instant) -> Result<(), String> {
     let left = deadline.saturating_duration_since(Instant::now());
     // Whole seconds: what a hook began of a second is not charged.
-    let left = seconds(left.as_secs_f64().ceil() as i64).max(seconds(STOP_GRACE_MIN));
+    let mut left = seconds(left.as_secs_f64().ceil() as i64).max(seconds(STOP_GRACE_MIN));
+    if let Some(chosen) = chosen {
+        match agent.runtime.end_with(id, chosen.number, left).await {
+            // It had its time: if it still runs, it is killed.
+            Ok(()) => left = Duration::ZERO,
+            // The runtime was told at the container's creation.
+            Err(error) if error.is_unimplemented() => {}
+            Err(error) => tracing::warn!(id, %error, "cannot send the container its own stop signal"),
+        }
+    }
     match agent.runtime.stop_container(id, left).await {
         Err(error) if !error.is_not_found() => Err(error.to_string()),
         _ => Ok(()),
@@ -200,7 +217,7 @@ pub async fn stop_pod(
                         // When the grace is used up nobody waits for anybody any more.
                         let _ = tokio::time::timeout_at(deadline, turn.cancelled()).await;
                     }
-                    signal(agent, &container.id, deadline).await
+                    signal(agent, stop_signal(pod, *which), &container.id, deadline).await
                 }
             });
             let outcome = join_all(ends).await.into_iter().find_map(Result::err);
@@ -231,7 +248,8 @@ pub async fn stop_all_containers(agent: &Agent, pod: &Pod, seen: &SeenPod) -> Re
         let message = format!("Stopping container {}", container.name);
         let path = which.field_path(&container.name);
         agent.container_event(pod, &path, EventType::Normal, "Killing", message);
-        signal(agent, &container.id, Instant::now() + seconds(STOP_GRACE_MIN)).await
+        let deadline = Instant::now() + seconds(STOP_GRACE_MIN);
+        signal(agent, stop_signal(pod, *which), &container.id, deadline).await
     });
     let stopped = join_all(stops).await;
     stopped.into_iter().find_map(Result::err).map_or(Ok(()), Err)

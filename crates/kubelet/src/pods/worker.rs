@@ -49,6 +49,8 @@ const RESYNC_PERIODS: i32 = 10;
 const STEPS_MAX: usize = 64;
 /// A container that has run so long before this agent began keeps its readiness while its probes start anew.
 const ADOPTED_AGE: SignedDuration = SignedDuration::from_secs(10);
+/// Who waits for an ordered stop is told that it takes too long after one and a half times its grace, but not before this.
+const ORDERED_STOP_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
 /// The worker of one pod.
 pub struct Worker {
@@ -471,8 +473,15 @@ impl Worker {
             path: &path,
             stopping: mailbox.stopping(),
         };
-        let outcome = match images::ensure(&agent, &wanted, looked, &mut self.pulls).await {
-            Ok(image) => {
+        let volumes = images::of_volumes(&agent, &wanted, &mut self.pulls).await;
+        let image = match volumes {
+            Ok(volumes) => images::ensure(&agent, &wanted, looked, &mut self.pulls)
+                .await
+                .map(|image| (image, volumes)),
+            Err(why) => Err(why),
+        };
+        let outcome = match image {
+            Ok((image, volume_images)) => {
                 let (pod, seen, stopping) = (&*pod, &self.seen, mailbox.stopping());
                 start::start_container(
                     &agent,
@@ -482,6 +491,7 @@ impl Worker {
                         seen,
                         which,
                         image,
+                        volume_images,
                         stopping,
                     },
                 )
@@ -738,11 +748,12 @@ impl Worker {
         // From now on nothing is made for it any more.
         self.prepared = false;
         let begun = Mutex::default();
+        let mut overdue = overdue_at(&stop);
         loop {
             self.fresh = false;
             let outcome = match self.read().await {
                 Ok(()) if !self.seen.is_alive() => break,
-                Ok(()) => self.stop_once(&mut stop, &begun).await,
+                Ok(()) => self.stop_once(&mut stop, &begun, &mut overdue).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
@@ -776,7 +787,12 @@ impl Worker {
     }
 
     /// One attempt to stop what runs; mail goes on being read, so that readiness and exits show meanwhile.
-    async fn stop_once(&mut self, stop: &mut Stop, begun: &Mutex<HashSet<String>>) -> Result<(), String> {
+    async fn stop_once(
+        &mut self,
+        stop: &mut Stop,
+        begun: &Mutex<HashSet<String>>,
+        overdue: &mut Option<tokio::time::Instant>,
+    ) -> Result<(), String> {
         let grace = stop.grace.unwrap_or_else(|| stop::grace_of(&self.pod)).max(1);
         let (agent, pod, seen, mailbox) = (
             self.agent.clone(),
@@ -786,9 +802,21 @@ impl Worker {
         );
         let mut work = std::pin::pin!(stop::stop_pod(&agent, &pod, &seen, grace, begun));
         loop {
+            let late = async {
+                match *overdue {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let mail = tokio::select! {
                 outcome = &mut work => return outcome,
                 mail = mailbox.next() => mail,
+                () = late => {
+                    *overdue = None;
+                    let message = "Container runtime did not kill the pod within specified grace period.";
+                    agent.event(&pod, EventType::Warning, "ExceededGracePeriod", message);
+                    continue;
+                }
             };
             self.read_mail(mail);
             if let Some(again) = self.stop.take() {
@@ -829,9 +857,18 @@ impl Worker {
             .is_some_and(|verdict| verdict.reason == "Evicted");
         if evicted || matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
             let garbage = gc::garbage(&self.seen, false);
-            gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
+            // What is left is the manager's to remove.
+            let _ = gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
         }
     }
+}
+
+/// When the end of a pod that makes room for others is late: they wait for it.
+fn overdue_at(stop: &Stop) -> Option<tokio::time::Instant> {
+    let grace = stop.grace.filter(|_| stop.why == StopReason::Ordered)?;
+    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    let patience = (grace + grace / 2).max(ORDERED_STOP_PATIENCE_MIN);
+    Some(tokio::time::Instant::now() + patience)
 }
 
 fn observe(metrics: &Metrics, operation_type: &'static str, began: Instant) {

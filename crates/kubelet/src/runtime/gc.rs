@@ -1,7 +1,7 @@
 //! Which dead containers and sandboxes go (contract, node agent §19), and their going.
 use super::seen::SeenPod;
 use crate::pods::owners::Owners;
-use orlop_cri::RuntimeService;
+use orlop_cri::{CriError, RuntimeService};
 use std::collections::HashSet;
 
 /// What is removed.
@@ -35,12 +35,18 @@ pub fn garbage(seen: &SeenPod, wanted: bool) -> Garbage {
     garbage
 }
 
-/// Removes it. What fails is tried again at the next round.
-pub async fn remove(runtime: &dyn RuntimeService, owners: &Owners, garbage: &Garbage) {
+/// Removes it. What fails is tried again at the next round; the first failure is told.
+pub async fn remove(
+    runtime: &dyn RuntimeService,
+    owners: &Owners,
+    garbage: &Garbage,
+) -> Result<(), CriError> {
+    let mut outcome = Ok(());
     for id in &garbage.containers {
         match runtime.remove_container(id).await {
             Err(error) if !error.is_not_found() => {
-                tracing::warn!(container = id, %error, "cannot remove a dead container")
+                tracing::warn!(container = id, %error, "cannot remove a dead container");
+                outcome = outcome.and(Err(error));
             }
             _ => owners.forget(id),
         }
@@ -54,11 +60,13 @@ pub async fn remove(runtime: &dyn RuntimeService, owners: &Owners, garbage: &Gar
         };
         match removed {
             Err(error) if !error.is_not_found() => {
-                tracing::warn!(sandbox = id, %error, "cannot remove a sandbox")
+                tracing::warn!(sandbox = id, %error, "cannot remove a sandbox");
+                outcome = outcome.and(Err(error));
             }
             _ => owners.forget(id),
         }
     }
+    outcome
 }
 
 #[cfg(test)]

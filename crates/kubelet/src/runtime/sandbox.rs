@@ -1,5 +1,6 @@
 //! The PodSandboxConfig of a pod (contract, node agent §11.2). Pure.
 use super::seen::labels;
+use crate::cgroups::resources::of_overhead;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use orlop_api::pod::{is_host_network, name, namespace, uid};
 use orlop_cri::v1;
@@ -147,7 +148,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, settings: SandboxSettings<'_>) ->
             security_context: Some(security_context(spec)),
             sysctls: sysctls(spec),
             resources: Some(settings.resources),
-            ..v1::LinuxPodSandboxConfig::default()
+            overhead: of_overhead(spec),
         }),
         metadata: Some(metadata),
         ..v1::PodSandboxConfig::default()

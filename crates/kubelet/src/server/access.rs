@@ -178,7 +178,8 @@ fn subresources_of(path: &str) -> Vec<&'static str> {
         "logs" => vec!["log"],
         "pods" | "runningpods" => vec!["pods", "proxy"],
         "healthz" => vec!["healthz", "proxy"],
-        "configz" => vec!["configz", "proxy"],
+        "configz" | "flagz" => vec!["configz", "proxy"],
+        "statusz" => vec!["statusz", "proxy"],
         _ => vec!["proxy"],
     }
 }

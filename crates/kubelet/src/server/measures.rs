@@ -19,6 +19,8 @@ pub enum Page {
     Probes,
     /// `/metrics/resource`
     Resource,
+    /// `/metrics/slis`
+    Slis,
     /// `/stats/summary`
     Summary,
 }
@@ -31,6 +33,7 @@ impl Page {
             ["metrics", "cadvisor"] => Some(Self::Cadvisor),
             ["metrics", "probes"] => Some(Self::Probes),
             ["metrics", "resource"] => Some(Self::Resource),
+            ["metrics", "slis"] => Some(Self::Slis),
             ["stats", "summary"] => Some(Self::Summary),
             _ => None,
         }
@@ -51,6 +54,7 @@ pub async fn answer(context: &ServerContext, page: Page, query: &str) -> Respons
             text_as(OPEN_METRICS, context.metrics.text(&now))
         }
         Page::Probes => text_as(OPEN_METRICS, context.metrics.probes_text()),
+        Page::Slis => text_as(OPEN_METRICS, context.metrics.slis_text()),
         Page::Resource => {
             let stats = meter.usage().await.inspect_err(|error| {
                 tracing::warn!(%error, "cannot measure what containers use");

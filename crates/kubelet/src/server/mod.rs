@@ -11,6 +11,7 @@
 //! | [`metrics`] | their texts |
 //! | [`logs`] | `/containerLogs` |
 //! | [`system_logs`] | `/logs/` |
+//! | [`zpages`] | `/statusz`, `/flagz` |
 //! | [`streams`] | `/exec`, `/attach`, `/portForward`, `/run` |
 mod access;
 mod body;
@@ -24,6 +25,9 @@ mod routes;
 mod serve;
 mod streams;
 mod system_logs;
+mod zpages;
+
+pub use zpages::flags_of;
 
 use crate::config::KubeletConfiguration;
 use crate::metrics::Metrics;
@@ -32,6 +36,7 @@ use crate::pods::PodsHandle;
 use crate::sources::report::ReportBoard;
 use crate::stats::Meter;
 use http::{Request, Response};
+use jiff::Timestamp;
 use orlop_cri::RuntimeService;
 use orlop_pki::{Identity, ServingFiles};
 use std::io;
@@ -39,6 +44,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -59,6 +65,10 @@ pub struct ServerContext {
     pub reports: ReportBoard,
     /// Mirrors that the API server does not take.
     pub refusals: Refusals,
+    /// When this agent began.
+    pub began: Timestamp,
+    /// What it was started with.
+    pub flags: Vec<(String, String)>,
     /// For commands on this node: root alone may ask.
     pub socket: Option<PathBuf>,
 }
@@ -74,6 +84,8 @@ struct State {
     debugging: bool,
     /// Places for streams.
     streams: Arc<Semaphore>,
+    /// `streamingConnectionIdleTimeout`; `None`: a stream may be silent for ever.
+    idle_limit: Option<Duration>,
     /// Ends what outlives its request.
     ending: CancellationToken,
 }
@@ -199,6 +211,7 @@ pub async fn bind(
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
         debugging: configuration.enable_debugging_handlers,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+        idle_limit: Some(configuration.streaming_connection_idle_timeout.0).filter(|limit| !limit.is_zero()),
         ending: CancellationToken::new(),
     };
     Ok(Serving {

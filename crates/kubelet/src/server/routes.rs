@@ -5,14 +5,23 @@ use super::logs::{self, Target};
 use super::measures::{self, Page};
 use super::streams::{self, Ask};
 use super::system_logs;
+use super::zpages;
 use super::{Port, State};
 use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
+use jiff::Timestamp;
+
+/// What is checked to say that the agent is healthy; one that answers at all is.
+const CHECKS: [&str; 3] = ["ping", "log", "syncloop"];
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
-    Health,
+    /// Everything that is checked, or one of [`CHECKS`].
+    Health(Option<&'static str>),
+    /// About this process, for people.
+    Statusz,
+    Flagz,
     Pods,
     RunningPods,
     Configz,
@@ -35,7 +44,13 @@ impl<'a> Route<'a> {
         let debugging = debugging && port == Port::Secure;
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let route = match parts[..] {
-            ["healthz"] | ["healthz", "ping" | "log" | "syncloop"] => Self::Health,
+            ["healthz"] => Self::Health(None),
+            ["healthz", check] => match CHECKS.iter().find(|known| **known == check) {
+                Some(check) => Self::Health(Some(check)),
+                None => return Self::Unknown,
+            },
+            ["statusz"] if port == Port::Secure => Self::Statusz,
+            ["flagz"] if port == Port::Secure => Self::Flagz,
             ["pods"] => Self::Pods,
             ["runningpods"] if debugging => Self::RunningPods,
             ["configz"] if port != Port::ReadOnly => Self::Configz,
@@ -82,7 +97,18 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let context = &state.context;
     match Route::of(request.method(), request.uri().path(), port, state.debugging) {
-        Route::Health => text(StatusCode::OK, "ok"),
+        Route::Health(check) => {
+            let checks = CHECKS
+                .into_iter()
+                .filter(|known| check.is_none_or(|check| check == *known));
+            checks.for_each(|check| context.metrics.checked(check));
+            text(StatusCode::OK, "ok")
+        }
+        Route::Statusz => text(
+            StatusCode::OK,
+            zpages::status(context.began, Timestamp::now(), &context.pods),
+        ),
+        Route::Flagz => text(StatusCode::OK, zpages::flags(&context.flags)),
         Route::Pods => json(&lists::pods(&context.pods.list())),
         Route::RunningPods => match context.runtime.list_containers(None).await {
             Ok(containers) => json(&lists::running(&containers)),
@@ -134,8 +160,12 @@ mod tests {
             })
         };
         for (method, path, expected) in [
-            (Method::GET, "/healthz", Route::Health),
-            (Method::GET, "/healthz/ping", Route::Health),
+            (Method::GET, "/healthz", Route::Health(None)),
+            (Method::GET, "/healthz/ping", Route::Health(Some("ping"))),
+            (Method::GET, "/healthz/else", Route::Unknown),
+            (Method::GET, "/statusz", Route::Statusz),
+            (Method::GET, "/flagz", Route::Flagz),
+            (Method::GET, "/metrics/slis", Route::Measures(Page::Slis)),
             (Method::GET, "/pods", Route::Pods),
             (Method::GET, "/runningpods/", Route::RunningPods),
             (Method::GET, "/configz", Route::Configz),
@@ -181,7 +211,9 @@ mod tests {
     fn read_only_port_lists_and_measures_and_tells_no_configuration() {
         for (path, expected) in [
             ("/pods", Route::Pods),
-            ("/healthz", Route::Health),
+            ("/healthz", Route::Health(None)),
+            ("/statusz", Route::Unknown),
+            ("/flagz", Route::Unknown),
             ("/metrics/resource", Route::Measures(Page::Resource)),
             ("/configz", Route::Unknown),
         ] {

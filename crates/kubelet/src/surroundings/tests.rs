@@ -22,6 +22,7 @@ fn surroundings(dir: &Path, client: Option<kube::Client>) -> Arc<NodeSurrounding
         1 << 30,
     );
     NodeSurroundings::new(Parts {
+        no_image_volumes: None,
         local: None,
         api_server_port: None,
         cgroups: Arc::new(cgroups),

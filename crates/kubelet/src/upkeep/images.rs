@@ -1,7 +1,10 @@
 //! Images that nobody uses go when the disk fills up, and those unused for long if the configuration says so (contract,
 //! node agent §19).
+use crate::beat;
 use crate::config::KubeletConfiguration;
+use crate::pods::PodsHandle;
 use crate::stats::disk::file_system;
+use k8s_openapi::api::core::v1::Pod;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{CriError, RuntimeService, v1};
 use std::collections::{HashMap, HashSet};
@@ -89,6 +92,8 @@ fn plan<'a>(known: &'a [Known], policy: &Policy, wanted: u64, now: Instant) -> V
 pub struct Images {
     runtime: Arc<dyn RuntimeService>,
     recorder: Recorder,
+    /// Images may be volumes of theirs.
+    pods: PodsHandle,
     node_name: String,
     policy: Policy,
     /// By id.
@@ -114,12 +119,14 @@ impl Images {
     pub fn new(
         runtime: Arc<dyn RuntimeService>,
         recorder: Recorder,
+        pods: PodsHandle,
         node_name: String,
         configuration: &KubeletConfiguration,
     ) -> Self {
         Self {
             runtime,
             recorder,
+            pods,
             node_name,
             policy: Policy::of(configuration),
             seen: HashMap::new(),
@@ -130,7 +137,7 @@ impl Images {
     /// Looks every few minutes, for ever.
     pub async fn run(mut self) {
         loop {
-            tokio::time::sleep(PERIOD).await;
+            beat::next(PERIOD).await;
             let outcome = self.round(None).await;
             self.tell(outcome);
         }
@@ -217,6 +224,8 @@ impl Images {
             .filter(|name| !name.is_empty())
             .collect();
         used.extend(self.sandbox_image().await?);
+        let pods = self.pods.list();
+        used.extend(pods.iter().flat_map(|record| of_volumes(&record.pod)));
         let now = Instant::now();
         let known: Vec<Known> = images
             .iter()
@@ -246,6 +255,13 @@ impl Images {
         let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
         Ok(config["sandboxImage"].as_str().map(str::to_owned))
     }
+}
+
+/// Names of the images that are volumes of a pod.
+fn of_volumes(pod: &Pod) -> impl Iterator<Item = String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let images = volumes.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
+    images.filter_map(crate::images::with_default_tag)
 }
 
 fn is_used(image: &v1::Image, used: &HashSet<String>) -> bool {

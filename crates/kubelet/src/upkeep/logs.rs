@@ -1,5 +1,6 @@
 //! Rotation of container logs (contract, node agent §13.1): of containers that run; what a dead one left is removed with
 //! it.
+use crate::beat;
 use crate::config::KubeletConfiguration;
 use crate::pods::PodsHandle;
 use crate::runtime::sandbox::log_directory;
@@ -47,7 +48,7 @@ pub async fn run(
     period: Duration,
 ) {
     loop {
-        tokio::time::sleep(period.max(PERIOD_MIN)).await;
+        beat::next(period.max(PERIOD_MIN)).await;
         for record in pods.list() {
             for (status, id, _) in running(&record.pod) {
                 let directory = log_directory(&pod_logs, &record.pod).join(&status.name);

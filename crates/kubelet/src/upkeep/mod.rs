@@ -4,3 +4,4 @@
 pub mod eviction;
 pub mod images;
 pub mod logs;
+pub mod oom;

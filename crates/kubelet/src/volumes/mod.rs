@@ -3,6 +3,7 @@
 //! | part | job |
 //! |---|---|
 //! | `host_path`, `empty_dir`, `config_map`, `secret`, `downward_api`, `projected` | one type of volume each |
+//! | `image` | what the runtime mounts itself |
 //! | `atomic` | a volume's files, swapped as a whole |
 //! | `watched` | tells when a configMap or secret in use changes |
 //! | `token` | service account tokens and their renewal |
@@ -18,6 +19,7 @@ mod empty_dir;
 #[cfg(test)]
 pub(crate) mod fake_api;
 mod host_path;
+pub mod image;
 mod keys;
 mod mounts;
 mod objects;
@@ -110,9 +112,13 @@ impl Fault {
 
 /// A volume that is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mounted {
-    path: PathBuf,
-    read_only: bool,
+enum Mounted {
+    At {
+        path: PathBuf,
+        read_only: bool,
+    },
+    /// An image, which the runtime mounts.
+    Image,
 }
 
 /// Where the volumes of a pod are; cheap to clone.
@@ -124,6 +130,8 @@ pub struct Volumes {
     root: PathBuf,
     client: Option<kube::Client>,
     local: Option<LocalObjects>,
+    /// Why the runtime mounts no images.
+    no_images: Option<String>,
     watched: Watched,
     tokens: Tokens,
 }
@@ -137,9 +145,16 @@ impl Volumes {
             root,
             client,
             local: None,
+            no_images: None,
             watched,
             tokens,
         }
+    }
+
+    /// Image volumes are refused for this reason, if there is one.
+    pub fn without_images(mut self, reason: Option<String>) -> Self {
+        self.no_images = reason;
+        self
     }
 
     /// Static pods may use what lies on the node, if it is given.
@@ -189,15 +204,21 @@ impl Volumes {
     async fn setup_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
         if let Some(source) = &volume.host_path {
             check_host_path(source).await?;
-            return Ok(Mounted {
+            return Ok(Mounted::At {
                 path: PathBuf::from(&source.path),
                 read_only: false,
             });
         }
+        if volume.image.is_some() {
+            return match &self.no_images {
+                None => Ok(Mounted::Image),
+                Some(reason) => Err(Fault::Invalid(reason.clone())),
+            };
+        }
         let directory = self.pod_directory(uid(pod));
         if let Some(source) = &volume.empty_dir {
             let path = empty_dir::setup(pod, &volume.name, source, &directory)?;
-            return Ok(Mounted {
+            return Ok(Mounted::At {
                 path,
                 read_only: false,
             });
@@ -243,7 +264,7 @@ impl Volumes {
             }
             Err(fault) => return Err(fault),
         }
-        Ok(Mounted {
+        Ok(Mounted::At {
             path,
             read_only: true,
         })

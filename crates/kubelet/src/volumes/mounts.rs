@@ -1,5 +1,5 @@
 //! What a container mounts of its pod's volumes.
-use super::{VolumeError, VolumeMap, sub_path};
+use super::{Mounted, VolumeError, VolumeMap, sub_path};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use orlop_api::expand::expand;
 use orlop_cri::v1;
@@ -15,7 +15,7 @@ pub fn of_container(
 ) -> Result<Vec<v1::Mount>, VolumeError> {
     let wanted = container.volume_mounts.iter().flatten().enumerate();
     wanted
-        .map(|(index, mount)| one(pod, container, index, mount, volumes, env))
+        .filter_map(|(index, mount)| one(pod, container, index, mount, volumes, env).transpose())
         .collect()
 }
 
@@ -33,18 +33,23 @@ fn one(
     mount: &VolumeMount,
     volumes: &VolumeMap,
     env: &[(String, String)],
-) -> Result<v1::Mount, VolumeError> {
+) -> Result<Option<v1::Mount>, VolumeError> {
     let names = || (mount.name.clone(), container.name.clone());
-    let Some(mounted) = volumes.0.get(&mount.name) else {
-        let (volume, container) = names();
-        return Err(VolumeError::Unknown { volume, container });
+    let (root, read_only) = match volumes.0.get(&mount.name) {
+        Some(Mounted::At { path, read_only }) => (path, *read_only),
+        // The runtime has it, not this node's file system.
+        Some(Mounted::Image) => return Ok(None),
+        None => {
+            let (volume, container) = names();
+            return Err(VolumeError::Unknown { volume, container });
+        }
     };
     if mount.recursive_read_only.as_deref() == Some("Enabled") {
         let (volume, container) = names();
         return Err(VolumeError::RecursiveReadOnly { volume, container });
     }
     let path = match sub_path_of(mount, env)? {
-        None => mounted.path.clone(),
+        None => root.clone(),
         Some(wanted) => {
             sub_path::check(&wanted)?;
             let at = pod
@@ -52,7 +57,7 @@ fn one(
                 .join(&mount.name)
                 .join(&container.name)
                 .join(index.to_string());
-            sub_path::bind(&mounted.path, &wanted, &at).map_err(|error| {
+            sub_path::bind(root, &wanted, &at).map_err(|error| {
                 let (volume, container) = names();
                 tracing::warn!(volume, container, sub_path = wanted, %error, "no subPath");
                 match error {
@@ -62,22 +67,33 @@ fn one(
             })?
         }
     };
-    let propagation = match mount.mount_propagation.as_deref() {
+    Ok(Some(v1::Mount {
+        container_path: container_path(mount),
+        host_path: path.display().to_string(),
+        readonly: read_only || mount.read_only == Some(true),
+        propagation: propagation(mount) as i32,
+        ..v1::Mount::default()
+    }))
+}
+
+/// Where a container sees it.
+pub(super) fn container_path(mount: &VolumeMount) -> String {
+    Path::new("/").join(&mount.mount_path).display().to_string()
+}
+
+pub(super) fn propagation(mount: &VolumeMount) -> v1::MountPropagation {
+    match mount.mount_propagation.as_deref() {
         Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
         Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
         _ => v1::MountPropagation::PropagationPrivate,
-    };
-    Ok(v1::Mount {
-        container_path: Path::new("/").join(&mount.mount_path).display().to_string(),
-        host_path: path.display().to_string(),
-        readonly: mounted.read_only || mount.read_only == Some(true),
-        propagation: propagation as i32,
-        ..v1::Mount::default()
-    })
+    }
 }
 
 /// `subPath`, or `subPathExpr` with all its variables.
-fn sub_path_of(mount: &VolumeMount, env: &[(String, String)]) -> Result<Option<String>, VolumeError> {
+pub(super) fn sub_path_of(
+    mount: &VolumeMount,
+    env: &[(String, String)],
+) -> Result<Option<String>, VolumeError> {
     if let Some(path) = mount.sub_path.clone().filter(|path| !path.is_empty()) {
         return Ok(Some(path));
     }

@@ -3,7 +3,7 @@ use crate::kernel;
 use crate::paths::{Root, STATIC_OBJECTS};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use orlop_cri::Remote;
+use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::config::{KubeletConfiguration, load_with};
 use orlop_kubelet::{Config, run as run_kubelet};
 use orlop_pki::ServingFiles;
@@ -36,6 +36,9 @@ pub struct AgentOptions {
 /// Whoever makes a sandbox while the agent starts has gone on or given up by then: an agent that was killed has not
 /// waited for it any more.
 const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// The image service may be starting beside the agent, as at boot.
+const IMAGE_SERVICE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Removes what an earlier agent left half made.
 async fn remove_lost(remote: Remote, addresses: Option<PathBuf>) {
@@ -191,22 +194,40 @@ pub fn labels(words: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(labels)
 }
 
+/// The runtime as the configuration wants it to be called.
+async fn as_configured(remote: Remote, configuration: &KubeletConfiguration) -> Result<Remote> {
+    let remote = remote.with_request_timeout(configuration.runtime_request_timeout.0);
+    let images = &configuration.image_service_endpoint;
+    if images.is_empty() {
+        return Ok(remote);
+    }
+    let endpoint = Endpoint::parse(images).context("imageServiceEndpoint")?;
+    if endpoint == *remote.endpoint() {
+        return Ok(remote);
+    }
+    let remote = remote.with_images_at(&endpoint, IMAGE_SERVICE_PATIENCE);
+    remote
+        .await
+        .context("the service that has the images (imageServiceEndpoint)")
+}
+
 /// Runs the agent until shutdown.
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<()> {
     kernel::settle_process(&options.configuration);
-    let lost = remove_lost(options.remote.clone(), options.addresses);
+    let remote = as_configured(options.remote, &options.configuration).await?;
+    let lost = remove_lost(remote.clone(), options.addresses);
     let until = shutdown.clone();
     tokio::spawn(async move {
         until.run_until_cancelled(lost).await;
     });
-    let notices = orlop_cri::events::subscribe(&options.remote).boxed();
+    let notices = orlop_cri::events::subscribe(&remote).boxed();
     let config = Config {
         node_name: options.node_name,
         configuration: options.configuration,
         client: options.client,
-        runtime_name: options.remote.runtime_name().to_owned(),
+        runtime_name: remote.runtime_name().to_owned(),
         notices,
-        runtime: Arc::new(options.remote),
+        runtime: Arc::new(remote),
         root_dir: options.kubelet_root,
         container_logs_dir: options.container_logs,
         control_socket: Some(options.control_socket),

@@ -1,5 +1,6 @@
 //! What becomes of pods, as their objects tell.
 use super::*;
+use std::time::Instant;
 use tokio::net::TcpListener;
 
 impl Cluster {
@@ -233,4 +234,28 @@ async fn a11_removed_manifest_stops_nothing_while_a_url_has_never_answered() {
     assert!(running.iter().all(|id| cluster.runtime.running().contains(id)));
     let calls = cluster.runtime.calls();
     assert!(!calls.iter().any(|call| call.starts_with("Stop")), "{calls:#?}");
+}
+
+/// Whoever waits for a pod's end is told when it takes longer than one and a half times its grace, ten seconds at least.
+#[tokio::test]
+async fn pod_that_makes_room_too_slowly_is_told_of() {
+    let cluster = Cluster::start().await;
+    cluster.create("p", json!({}), json!({})).await;
+    let pod = cluster.until_running_but("the pod", "p", "").await;
+    cluster.runtime.failing.lock().push("StopContainer".into());
+    let (orders, uid) = (cluster.orders.clone(), uid_of(&pod));
+    let began = Instant::now();
+    tokio::spawn(async move {
+        orders
+            .stop(&uid, 1, crate::pods::verdict::Verdict::preempted())
+            .await
+    });
+    let message =
+        "ExceededGracePeriod: Container runtime did not kill the pod within specified grace period.";
+    cluster.until_told("p", message).await;
+    assert!(
+        began.elapsed() >= Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
 }

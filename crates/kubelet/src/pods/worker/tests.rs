@@ -6,6 +6,7 @@ use orlop_cri::RuntimeService;
 use serde_json::json;
 
 mod hooks;
+mod image_volumes;
 mod resize;
 
 struct Bench {

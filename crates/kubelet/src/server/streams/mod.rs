@@ -91,10 +91,10 @@ async fn open(
     let (url, streams) = address(state, ask, wanted).await?;
     let backend = connect(&url, &client).await?;
     let answer = client.switching::<http_body_util::Empty<bytes::Bytes>>(backend.agreed.as_ref());
-    let ending = state.ending.clone();
+    let (ending, idle_limit) = (state.ending.clone(), state.idle_limit);
     tokio::spawn(async move {
         let _place = place;
-        let relay = relay(upgrade, client, backend, streams);
+        let relay = relay(upgrade, client, backend, streams, idle_limit);
         if let Some(Err(error)) = ending.run_until_cancelled(relay).await {
             tracing::debug!(%error, "a stream ended");
         }

@@ -11,6 +11,7 @@ pub use objects::ObjectSource;
 use super::Snapshot;
 use super::fault::Fault;
 use super::report::ReportBoard;
+use crate::beat;
 use crate::environment::local::{LocalObjects, Origin};
 use files::Files;
 use futures::{FutureExt, StreamExt};
@@ -120,7 +121,7 @@ impl FileSource {
     async fn next(&self, stream: &mut inotify::EventStream<Vec<u8>>) -> Option<Scope> {
         let watched = self.watched().to_path_buf();
         let mut scope = Scope::Named(BTreeSet::new());
-        let Ok(mut event) = tokio::time::timeout(self.rescan, stream.next()).await else {
+        let Ok(mut event) = tokio::time::timeout_at(beat::at(self.rescan), stream.next()).await else {
             return Some(Scope::All);
         };
         loop {

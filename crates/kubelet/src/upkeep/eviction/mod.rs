@@ -4,6 +4,7 @@ pub mod rank;
 pub mod signals;
 
 use super::images::Images;
+use crate::beat;
 use crate::config::KubeletConfiguration;
 use crate::metrics::{self, Metrics};
 use crate::node::state::State;
@@ -61,7 +62,7 @@ impl Eviction {
         };
         loop {
             self.pass(&mut watch).await;
-            tokio::time::sleep(PERIOD).await;
+            beat::next(PERIOD).await;
         }
     }
 

@@ -71,3 +71,43 @@ async fn t09_liveness_failure_with_a_grace_of_its_own_restarts_after_that() {
     bench.runtime.until("StopContainer c 10").await;
     bench.runtime.until("CreateContainer c 1").await;
 }
+
+fn with_signal() -> Arc<Pod> {
+    let lifecycle = json!({"stopSignal": "SIGUSR1"});
+    pod(
+        json!({"os": {"name": "linux"}, "containers": [{"name": "c", "image": "i:1", "lifecycle": lifecycle}]}),
+    )
+}
+
+/// The runtime is told of the signal, and where the agent may send it, it does.
+#[tokio::test]
+async fn stop_signal_of_the_spec_ends_the_container() {
+    let mut bench = Bench::new();
+    *bench.runtime.takes_signals.lock() = true;
+    bench.run(&with_signal(), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    assert_eq!(bench.runtime.beyond()[0].stop_signal, 29);
+    bench.mailbox.stop(stop(Some(20)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    let ends = calls
+        .iter()
+        .filter(|call| call.contains("EndWith") || call.starts_with("StopContainer"));
+    let ends: Vec<_> = ends.collect();
+    assert_eq!(ends, ["EndWith c 10 20", "StopContainer c 0"], "SIGUSR1 is 10");
+    let statuses = bench.agent.pods.by_uid("u").unwrap().pod.status.clone().unwrap();
+    let status = &statuses.container_statuses.unwrap()[0];
+    assert_eq!(status.stop_signal.as_deref(), Some("SIGUSR1"));
+}
+
+/// A runtime that sends signals itself was told which.
+#[tokio::test]
+async fn runtime_that_sends_the_stop_signal_itself_gets_the_whole_grace() {
+    let mut bench = Bench::new();
+    bench.run(&with_signal(), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.mailbox.stop(stop(Some(20)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    assert!(calls.contains(&"StopContainer c 20".to_owned()), "{calls:?}");
+}
