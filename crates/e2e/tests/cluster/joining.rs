@@ -31,6 +31,15 @@ fn join_line(cluster: &Cluster) -> String {
     line.trim().trim_start_matches("orlop ").to_owned()
 }
 
+/// Runs a script on the worker, which must succeed.
+fn sh(cluster: &Cluster, script: &str) {
+    let mut command = cluster.lab.command(WORKER, "sh").unwrap();
+    assert!(
+        command.args(["-c", script]).status().unwrap().success(),
+        "{script}"
+    );
+}
+
 /// Each ends in one sentence, before anything is changed.
 pub fn refusals(cluster: &Cluster) {
     let before = traces::of(cluster, WORKER);
@@ -105,17 +114,13 @@ pub fn failures(cluster: &Cluster) {
     // A master that has no image of an API server: its etcd has learnt and votes by then.
     let key = cluster.ok(MASTER, "certs upload");
     let key = words(&key).pop().unwrap().to_owned();
-    let images = "/var/lib/orlop/images/";
-    let script = format!("mkdir /root/few && cp {images}etcd.tar /root/few/");
-    let mut copy = cluster.lab.command(WORKER, "sh").unwrap();
-    assert!(copy.args(["-c", &script]).status().unwrap().success());
+    sh(cluster, "mv /var/lib/orlop/images/control-plane-* /root/");
     let address = cluster.lab.machine(WORKER).unwrap().address;
     let error = fails(
         cluster,
         WORKER,
         &format!(
-            "{line} --control-plane --certificate-key {key} --images /root/few --timeout 20s \
-             --apiserver-advertise-address {address}"
+            "{line} --control-plane --certificate-key {key} --apiserver-advertise-address {address} --timeout 20s"
         ),
     );
     assert!(error.contains("kube-apiserver is not healthy"), "{error}");
@@ -123,8 +128,7 @@ pub fn failures(cluster: &Cluster) {
     let members = cluster.etcdctl(MASTER, "member list");
     assert_eq!(members.lines().count(), 1, "{members}");
     cluster.kubectl.patiently("create configmap alone -n default");
-    let mut remove = cluster.lab.command(WORKER, "rm").unwrap();
-    assert!(remove.args(["-r", "/root/few"]).status().unwrap().success());
+    sh(cluster, "mv /root/control-plane-* /var/lib/orlop/images/");
 
     // A worker whose certificate nobody signs.
     let controllers = "kube-controller-manager";
