@@ -1,5 +1,6 @@
 //! DaemonSets on hollow nodes: API server, controllers and scheduler as processes of their own, the store on disk.
 mod cluster;
+mod exchange;
 mod joining;
 mod pods;
 mod rolling;

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::watcher;
 use kube::{Api, Resource};
-use orlop_client::informer::{Informer, ObjectKey, Projection, Store};
+use orlop_client::informer::{Change, Informer, ObjectKey, Projection, Store};
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,6 +25,14 @@ pub struct ReadPod {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: ReadSpec,
+    #[serde(default)]
+    status: ReadStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ReadStatus {
+    phase: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -81,7 +89,12 @@ impl Resource for ReadPod {
 /// What is remembered of it.
 #[derive(Debug)]
 pub struct Seen {
-    node: Option<String>,
+    /// The node it is bound to.
+    pub node: Option<Arc<str>>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether it runs.
+    pub running: bool,
 }
 
 impl Projection for Seen {
@@ -90,7 +103,9 @@ impl Projection for Seen {
 
     fn project(pod: ReadPod) -> Self {
         Self {
-            node: pod.spec.node_name,
+            node: pod.spec.node_name.map(Arc::from),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            running: pod.status.phase.as_deref() == Some("Running"),
         }
     }
 
@@ -113,10 +128,21 @@ pub struct Pods {
 
 impl Pods {
     pub async fn watch(client: &kube::Client) -> Self {
+        Self::watch_and(client, |_| {}).await
+    }
+
+    /// The same, telling `also` each change.
+    pub async fn watch_and(
+        client: &kube::Client,
+        also: impl Fn(&Change<Seen>) + Send + Sync + 'static,
+    ) -> Self {
         let informer = Arc::new(Informer::<Seen>::new());
         let (store, changed) = (informer.store().clone(), Arc::new(Notify::new()));
         let tell = changed.clone();
-        informer.on_change(move |_| tell.notify_one());
+        informer.on_change(move |change| {
+            also(change);
+            tell.notify_one();
+        });
         let (this, api) = (informer.clone(), Api::all(client.clone()));
         let watch = tokio::spawn(async move { this.run(api, watcher::Config::default()).await });
         informer.synced().await;

@@ -1,4 +1,6 @@
 //! A rolling update, beside the time that the pods' own start makes unavoidable.
+use super::exchange::Exchanges;
+use super::pods::Pods;
 use super::{Cluster, PATIENCE, sets};
 use crate::report;
 use anyhow::Result;
@@ -7,6 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// From binding to running.
@@ -23,6 +26,10 @@ pub async fn measure(program: &Path, nodes: usize) -> Result<()> {
     set["spec"]["updateStrategy"] = json!({"rollingUpdate": {"maxUnavailable": format!("{PERCENT}%")}});
     sets::create(&cluster.client, &set).await?;
     sets::available(&cluster.client, "roll", nodes, PATIENCE).await?;
+    let exchanges = Arc::new(Exchanges::default());
+    let observed = exchanges.clone();
+    let _pods = Pods::watch_and(&cluster.client, move |change| observed.observe(change)).await;
+    exchanges.begin();
     let before = cluster.spent()?;
     let began = Instant::now();
     let api: Api<DaemonSet> = Api::namespaced(cluster.client.clone(), "default");
@@ -36,6 +43,11 @@ pub async fn measure(program: &Path, nodes: usize) -> Result<()> {
     let what = format!("rolling update of {nodes} nodes, {PERCENT} % at a time");
     report::ratio(&what, &[lasted], &[unavoidable], 1.3);
     let [server, controllers, scheduler] = cluster.spent()?.each(before, nodes);
+    let [gone, created, bound, running] = exchanges.steps().map(|step| step.as_millis());
+    println!(
+        "  of each exchange usually: deleted to gone {gone} ms, to created {created} ms, to bound {bound} ms, to running \
+         {running} ms"
+    );
     println!(
         "  reference: the pods' own start; processor time of each pod: server {server} us, controllers {controllers} us, \
          scheduler {scheduler} us"
