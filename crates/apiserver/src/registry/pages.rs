@@ -258,10 +258,16 @@ fn next_attribute(tag: &[u8], at: &mut usize) -> Option<(std::ops::Range<usize>,
     Some((name, value))
 }
 
+/// What unpacks a page, and packs it again.
+struct Gzip {
+    packed: MultiGzDecoder<Vec<u8>>,
+    packing: GzEncoder<Vec<u8>>,
+}
+
 /// How a page is packed.
 enum Coding {
     Plain,
-    Gzip(MultiGzDecoder<Vec<u8>>, GzEncoder<Vec<u8>>),
+    Gzip(Box<Gzip>),
 }
 
 /// The page with its links led back, as it comes; unchanged if it is packed in a way that isn't known.
@@ -272,10 +278,10 @@ pub fn led_back(
 ) -> Body {
     let mut coding = match coding {
         None | Some("identity") => Coding::Plain,
-        Some("gzip") => Coding::Gzip(
-            MultiGzDecoder::new(Vec::new()),
-            GzEncoder::new(Vec::new(), Compression::fast()),
-        ),
+        Some("gzip") => Coding::Gzip(Box::new(Gzip {
+            packed: MultiGzDecoder::new(Vec::new()),
+            packing: GzEncoder::new(Vec::new(), Compression::fast()),
+        })),
         Some(_) => return Body::from_stream(pieces),
     };
     let mut page = Page {
@@ -300,7 +306,8 @@ impl Coding {
     fn take(&mut self, page: &mut Page, piece: &[u8], last: bool) -> io::Result<Vec<u8>> {
         match self {
             Self::Plain => Ok(page.take(piece, last)),
-            Self::Gzip(packed, packing) => {
+            Self::Gzip(gzip) => {
+                let Gzip { packed, packing } = &mut **gzip;
                 packed.write_all(piece)?;
                 if last {
                     packed.try_finish()?;
