@@ -1,6 +1,6 @@
 //! Reads a KubeletConfiguration: strictly, and when only unknown or repeated fields are in the way, leniently with a
 //! warning that names them (contract, node agent §2.1).
-use super::{KubeletConfiguration, default_eviction_hard};
+use super::{GoDuration, KubeletConfiguration, default_eviction_hard};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -228,6 +228,7 @@ fn decode(
     if let Value::Object(fields) = &mut value {
         fields.retain(|_, value| !value.is_null());
     }
+    drop_zero_durations(&mut value);
     let mut configuration: KubeletConfiguration = serde_json::from_value(value.clone())
         .map_err(|error| invalid(wrong_field(&value).unwrap_or_else(|| error.to_string())))?;
     let unknown: Vec<String> = configuration
@@ -251,11 +252,45 @@ fn decode(
             configuration.eviction_hard.entry(key).or_insert(value);
         }
     }
-    if given.get("nodeStatusUpdateFrequency").is_some() && given.get("nodeStatusReportFrequency").is_none() {
+    if value.get("nodeStatusUpdateFrequency").is_some() && value.get("nodeStatusReportFrequency").is_none() {
         configuration.node_status_report_frequency = configuration.node_status_update_frequency;
     }
     validate(&configuration).map_err(invalid)?;
     Ok(configuration)
+}
+
+/// Durations of which zero means: not given. kubeadm writes all of them so.
+const DEFAULTED_DURATIONS: [&str; 12] = [
+    "/syncFrequency",
+    "/fileCheckFrequency",
+    "/httpCheckFrequency",
+    "/streamingConnectionIdleTimeout",
+    "/nodeStatusUpdateFrequency",
+    "/nodeStatusReportFrequency",
+    "/runtimeRequestTimeout",
+    "/evictionPressureTransitionPeriod",
+    "/imageMinimumGCAge",
+    "/authentication/webhook/cacheTTL",
+    "/authorization/webhook/cacheAuthorizedTTL",
+    "/authorization/webhook/cacheUnauthorizedTTL",
+];
+
+fn drop_zero_durations(value: &mut Value) {
+    for pointer in DEFAULTED_DURATIONS {
+        let Some((parent, name)) = pointer.rsplit_once('/') else {
+            continue;
+        };
+        let Some(Value::Object(fields)) = value.pointer_mut(parent) else {
+            continue;
+        };
+        let given = fields
+            .get(name)
+            .cloned()
+            .map(serde_json::from_value::<GoDuration>);
+        if matches!(given, Some(Ok(duration)) if duration.0.is_zero()) {
+            fields.remove(name);
+        }
+    }
 }
 
 /// The top-level field that cannot be read, and why: the decoder of the whole doesn't tell which it was at.
@@ -331,11 +366,6 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             "podLogsDir {:?} must be an absolute path",
             c.pod_logs_dir
         ));
-    }
-    if c.runtime_request_timeout.0.is_zero() {
-        return Err(
-            "runtimeRequestTimeout must be more than 0s: no call of the runtime could be waited for".into(),
-        );
     }
     crate::shutdown::check(c)?;
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
@@ -467,6 +497,23 @@ mod tests {
         assert_eq!(loaded.static_pod_url_header["b"], ["two"]);
         assert_eq!(loaded.sync_frequency.to_string(), "30s");
         assert_eq!(loaded.file_check_frequency.to_string(), "20s");
+    }
+
+    #[test]
+    fn durations_of_zero_are_not_given_where_they_have_a_default() {
+        let zeros = "syncFrequency: 0s\nfileCheckFrequency: 0s\nhttpCheckFrequency: 0s\n\
+            streamingConnectionIdleTimeout: 0s\nnodeStatusUpdateFrequency: 0s\nnodeStatusReportFrequency: 0s\n\
+            runtimeRequestTimeout: 0s\nevictionPressureTransitionPeriod: 0s\nimageMinimumGCAge: 0s\n\
+            imageMaximumGCAge: 0s\nshutdownGracePeriod: 0s\n\
+            authentication: {webhook: {cacheTTL: 0s}}\n\
+            authorization: {webhook: {cacheAuthorizedTTL: 0s, cacheUnauthorizedTTL: 0s}}\n";
+        let loaded = read(&format!("{HEAD}{zeros}")).unwrap();
+        assert_eq!(loaded.configuration, read(HEAD).unwrap().configuration);
+        let one = read(&format!(
+            "{HEAD}nodeStatusUpdateFrequency: 7s\nnodeStatusReportFrequency: 0s\n"
+        ))
+        .unwrap();
+        assert_eq!(one.configuration.node_status_report_frequency.to_string(), "7s");
     }
 
     #[test]
