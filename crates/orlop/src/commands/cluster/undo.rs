@@ -53,14 +53,15 @@ const WRITTEN: [&str; 16] = [
     "run/orlop/runtime-endpoint",
 ];
 
-/// What the runtime and the agent keep of pods, below the root, and what people put there, which stays.
-const LEFT_BEHIND: [(&str, &[&str]); 6] = [
-    ("var/log/pods", &[]),
-    ("var/log/containers", &[]),
-    ("var/lib/kubelet", &["instance-config.yaml"]),
-    ("var/lib/orlop/cni", &[]),
-    ("var/lib/orlop/bin", &[]),
-    ("run/orlop", &[]),
+/// What the runtime and the agent keep of pods, below the root, and what of it stays: what people put there, and what
+/// the runtime keeps for itself.
+const LEFT_BEHIND: [(&str, fn(&OsString) -> bool); 6] = [
+    ("var/log/pods", nothing),
+    ("var/log/containers", nothing),
+    ("var/lib/kubelet", is_peoples),
+    ("var/lib/orlop/cni", nothing),
+    ("var/lib/orlop/bin", nothing),
+    ("run/orlop", is_runtimes),
 ];
 /// Where others may have something, which is then left alone: network plugins' configurations, and notes of a library of
 /// the runtime on the networks of pods.
@@ -77,9 +78,8 @@ pub fn remove_all(root: &Root, told: impl Fn(&Path)) -> Result<()> {
             files::remove(&path)?;
         }
     }
-    for (path, kept) in LEFT_BEHIND {
+    for (path, is_kept) in LEFT_BEHIND {
         let directory = root.as_path().join(path);
-        let is_kept = |name: &OsString| is_runtimes(name) || kept.iter().any(|kept| name == kept);
         let held = names(&directory).unwrap_or_default();
         let going: Vec<&OsString> = held.iter().filter(|name| !is_kept(name)).collect();
         if !going.is_empty() {
@@ -121,6 +121,14 @@ fn remove_routes(root: &Root) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn nothing(_: &OsString) -> bool {
+    false
+}
+
+fn is_peoples(name: &OsString) -> bool {
+    name == "instance-config.yaml"
 }
 
 fn is_runtimes(name: &OsString) -> bool {
