@@ -49,8 +49,6 @@ struct Changer {
     compacting: Vec<Reply<()>>,
     /// Commands of the last batch.
     last_batch: usize,
-    /// The last batch has left something to do that nobody waits for.
-    unsettled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +86,6 @@ impl Changes {
             },
             compacting: Vec::new(),
             last_batch: 0,
-            unsettled: false,
             shared,
         };
         for (lease, ttl_seconds) in leases {
@@ -105,7 +102,7 @@ impl Changes {
 
     /// Makes a change on the thread that asks for it, if that may block, and nobody else wants one. What is not
     /// made comes back.
-    pub(super) fn make_here(self: &Arc<Self>, txn: Txn) -> Result<Result<TxnResponse, StoreError>, Txn> {
+    pub(super) fn make_here(&self, txn: Txn) -> Result<Result<TxnResponse, StoreError>, Txn> {
         let may_block =
             Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
         if !may_block {
@@ -126,27 +123,7 @@ impl Changes {
         if changer.next_deadline() != deadline || changer.forgetting != Forgetting::Done {
             self.moved.notify_one();
         }
-        if changer.unsettled {
-            self.settle_later();
-        }
         Ok(answer.and_then(|answer| answer))
-    }
-
-    /// Does what the last batch has left to do as soon as the task that waits for its answer has passed it on.
-    fn settle_later(self: &Arc<Self>) {
-        let changes = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let Some(changes) = changes.upgrade() else { return };
-            // Who has it now leaves the same to do.
-            let Some(mut changer) = changes.changer.try_lock() else {
-                return;
-            };
-            if changer.shared.db.is_checkpoint_due() {
-                tokio::task::block_in_place(|| changer.settle());
-            } else {
-                changer.settle();
-            }
-        });
     }
 }
 
@@ -165,10 +142,7 @@ impl Writer {
             let Some(commands) = self.gather().await else {
                 break Vec::new();
             };
-            let mut changer = self.changes.changer.lock();
-            let next = changer.step(commands);
-            changer.settle();
-            if let Next::Close(replies) = next {
+            if let Next::Close(replies) = self.changes.changer.lock().step(commands) {
                 break replies;
             }
         };
@@ -279,8 +253,12 @@ impl Changer {
         if chores.compact.is_some() {
             self.forgetting = Forgetting::Pending;
         }
-        self.unsettled |= wrote;
         let next = self.answer(commands, outcome.answers, now);
+        if wrote {
+            self.shared.db.mark_acknowledged();
+            self.shared.db.catch_up();
+        }
+        self.shorten_journal();
         if chores.forget && self.forgetting == Forgetting::Done {
             self.give_space_back();
             for reply in self.compacting.drain(..) {
@@ -381,15 +359,6 @@ impl Changer {
             Next::GoOn
         } else {
             Next::Close(closing)
-        }
-    }
-
-    /// Does what is left to do after a batch was answered.
-    fn settle(&mut self) {
-        if std::mem::take(&mut self.unsettled) {
-            self.shared.db.mark_acknowledged();
-            self.shared.db.catch_up();
-            self.shorten_journal();
         }
     }
 
