@@ -53,9 +53,12 @@ const WRITTEN: [&str; 16] = [
     "run/orlop/runtime-endpoint",
 ];
 
+/// Whether something stays, by its name.
+type Stays = fn(&OsString) -> bool;
+
 /// What the runtime and the agent keep of pods, below the root, and what of it stays: what people put there, and what
 /// the runtime keeps for itself.
-const LEFT_BEHIND: [(&str, fn(&OsString) -> bool); 6] = [
+const LEFT_BEHIND: [(&str, Stays); 6] = [
     ("var/log/pods", nothing),
     ("var/log/containers", nothing),
     ("var/lib/kubelet", is_peoples),
