@@ -1,6 +1,5 @@
 //! Claims and Ingresses that name no class get the one marked as default (contract §17).
 use super::{Attempt, Operation};
-use crate::resources;
 use crate::status::ApiError;
 use serde_json::{Value, json};
 
@@ -50,14 +49,7 @@ fn give(
         return;
     }
     let (group, plural, marks) = of();
-    let cache = &attempt.server.cache;
-    let classes: Vec<Value> = resources::find(group, "v1", plural)
-        .and_then(|resource| cache.storage(resource))
-        .map(|id| cache.snapshot(id, "").objects)
-        .unwrap_or_default()
-        .iter()
-        .map(|class| class.value())
-        .collect();
+    let classes = attempt.server.cache.values_of(group, plural);
     if let (Some(name), Some(object)) = (newest_default(&classes, marks), attempt.object.as_deref_mut()) {
         object["spec"][field] = json!(name);
     }

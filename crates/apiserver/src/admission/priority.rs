@@ -57,13 +57,10 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
 }
 
 fn classes(attempt: &Attempt<'_>) -> Vec<Value> {
-    resources::find("scheduling.k8s.io", "v1", "priorityclasses")
-        .and_then(|r| attempt.server.cache.storage(r))
-        .map(|id| attempt.server.cache.snapshot(id, "").objects)
-        .unwrap_or_default()
-        .iter()
-        .map(|object| object.value())
-        .collect()
+    attempt
+        .server
+        .cache
+        .values_of("scheduling.k8s.io", "priorityclasses")
 }
 
 fn class(attempt: &Attempt<'_>, name: &str) -> Option<Value> {

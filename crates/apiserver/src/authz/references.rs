@@ -1,6 +1,17 @@
 //! Which API objects a pod names.
 use serde_json::Value;
 
+/// Kinds of volumes of which `secretRef` names a Secret, in pods and in PersistentVolumes.
+const WITH_SECRET_REF: [&str; 7] = [
+    "cephfs",
+    "cinder",
+    "flexVolume",
+    "rbd",
+    "scaleIO",
+    "iscsi",
+    "storageos",
+];
+
 /// Kinds of objects a pod can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
@@ -59,15 +70,7 @@ pub(crate) fn references(pod: &Value) -> Vec<(Reference, String)> {
             note(ConfigMap, &source["configMap"]["name"]);
             note(Secret, &source["secret"]["name"]);
         }
-        for plugin in [
-            "cephfs",
-            "cinder",
-            "flexVolume",
-            "rbd",
-            "scaleIO",
-            "iscsi",
-            "storageos",
-        ] {
+        for plugin in WITH_SECRET_REF {
             note(Secret, &volume[plugin]["secretRef"]["name"]);
         }
         note(Secret, &volume["csi"]["nodePublishSecretRef"]["name"]);
@@ -98,15 +101,7 @@ pub(crate) fn volume_secrets(volume: &Value) -> Vec<(String, String)> {
         let namespace = text(namespace).or_else(|| text(claimed));
         found.extend(namespace.zip(text(name)));
     };
-    for plugin in [
-        "cephfs",
-        "cinder",
-        "flexVolume",
-        "rbd",
-        "scaleIO",
-        "iscsi",
-        "storageos",
-    ] {
+    for plugin in WITH_SECRET_REF {
         let secret = &spec[plugin]["secretRef"];
         note(&secret["namespace"], &secret["name"]);
     }

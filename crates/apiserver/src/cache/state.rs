@@ -6,6 +6,7 @@ use super::{Change, ChangeKind, Expired, Object};
 use crate::custom::Registry;
 use crate::resources::{self, Resource};
 use parking_lot::RwLock;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -198,7 +199,17 @@ impl Cache {
 
     /// The objects of a resource of the core group in a namespace (`""`: all), by name.
     pub fn core_objects(&self, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
-        let storage = resources::find("", "v1", plural).and_then(|resource| self.storage(resource));
+        self.objects_of("", plural, namespace)
+    }
+
+    /// All objects of a resource, by name.
+    pub fn values_of(&self, group: &str, plural: &str) -> Vec<Value> {
+        let objects = self.objects_of(group, plural, "");
+        objects.iter().map(|object| object.value()).collect()
+    }
+
+    fn objects_of(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
+        let storage = resources::find(group, "v1", plural).and_then(|resource| self.storage(resource));
         storage
             .map(|id| self.snapshot(id, namespace).objects)
             .unwrap_or_default()

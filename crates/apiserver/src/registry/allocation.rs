@@ -5,7 +5,7 @@
 use crate::ApiServer;
 use crate::http::Call;
 use crate::resources::services::{self, has_cluster_ip, has_node_ports, text};
-use crate::resources::{self, Resource, fill};
+use crate::resources::{Resource, fill};
 use crate::status::{ApiError, Cause, cause};
 use orlop_store::{Compare, Op, Revision};
 use rand::Rng;
@@ -215,12 +215,8 @@ struct Network<'n> {
 /// The server's own range, and those of ServiceCIDRs.
 fn ranges(server: &ApiServer) -> Vec<ServiceRange> {
     let mut ranges = vec![server.services.addresses];
-    let added = resources::find("networking.k8s.io", "v1", "servicecidrs")
-        .and_then(|kind| server.cache.storage(kind))
-        .map(|storage| server.cache.snapshot(storage, "").objects);
-    for object in added.unwrap_or_default() {
-        ranges.extend(offered(&object.value()));
-    }
+    let added = server.cache.values_of("networking.k8s.io", "servicecidrs");
+    ranges.extend(added.iter().flat_map(offered));
     let mut seen = HashSet::new();
     ranges.retain(|range| seen.insert(*range));
     ranges

@@ -2,7 +2,6 @@
 use super::own_call;
 use crate::ApiServer;
 use crate::authz::RBAC_GROUP;
-use crate::resources;
 use http::{Method, StatusCode};
 use orlop_api::selector::LabelSelector;
 use serde_json::{Value, json};
@@ -12,19 +11,8 @@ use std::sync::Arc;
 pub const KINDS: &[(&str, &str)] = &[(RBAC_GROUP, "clusterroles")];
 
 pub async fn write(server: Arc<ApiServer>) -> bool {
-    let Some(storage) =
-        resources::find(RBAC_GROUP, "v1", "clusterroles").and_then(|kind| server.cache.storage(kind))
-    else {
-        return true;
-    };
     // Ordered by name.
-    let roles: Vec<Value> = server
-        .cache
-        .snapshot(storage, "")
-        .objects
-        .iter()
-        .map(|role| role.value())
-        .collect();
+    let roles = server.cache.values_of(RBAC_GROUP, "clusterroles");
     let mut done = true;
     for (name, version, rules) in changes(&roles) {
         let path = format!("/apis/{RBAC_GROUP}/v1/clusterroles/{name}");

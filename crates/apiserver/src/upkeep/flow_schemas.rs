@@ -1,5 +1,5 @@
 //! FlowSchemas say whether the PriorityLevelConfiguration that they name is there.
-use super::{every, own_call};
+use super::own_call;
 use crate::ApiServer;
 use crate::flow::GROUP;
 use crate::registry::now;
@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub const KINDS: &[(&str, &str)] = &[(GROUP, "flowschemas"), (GROUP, "prioritylevelconfigurations")];
 
 pub async fn tell(server: Arc<ApiServer>) -> bool {
-    let schemas = every(&server, GROUP, "flowschemas");
-    let levels = every(&server, GROUP, "prioritylevelconfigurations");
+    let schemas = server.cache.values_of(GROUP, "flowschemas");
+    let levels = server.cache.values_of(GROUP, "prioritylevelconfigurations");
     let mut done = true;
     for (name, status) in changes(&schemas, &levels, &now()) {
         let path = format!("/apis/{GROUP}/v1/flowschemas/{name}/status");

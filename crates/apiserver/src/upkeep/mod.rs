@@ -73,14 +73,6 @@ pub fn start(server: &Arc<ApiServer>) {
     ));
 }
 
-/// All objects of a kind, by name.
-fn every(server: &ApiServer, group: &str, plural: &str) -> Vec<Value> {
-    let storage = resources::find(group, "v1", plural).and_then(|kind| server.cache.storage(kind));
-    let objects = storage.map(|storage| server.cache.snapshot(storage, "").objects);
-    let objects = objects.unwrap_or_default();
-    objects.iter().map(|object| object.value()).collect()
-}
-
 /// Does `work` now and whenever an object of these kinds (group and plural) changes. It answers whether all is done.
 async fn keep<W>(
     server: Weak<ApiServer>,

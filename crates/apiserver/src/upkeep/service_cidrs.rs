@@ -1,6 +1,6 @@
 //! ServiceCIDRs: whether they give addresses, and that none goes while a Service has one of them and no other range
 //! holds it (contract §21).
-use super::{every, own_call};
+use super::own_call;
 use crate::ApiServer;
 use crate::registry::{now, offered};
 use http::{Method, StatusCode};
@@ -19,13 +19,13 @@ const PATH: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 
 /// Brings all in order; answers whether they are.
 pub async fn follow(server: Arc<ApiServer>) -> bool {
-    let cidrs = every(&server, "networking.k8s.io", "servicecidrs");
+    let cidrs = server.cache.values_of("networking.k8s.io", "servicecidrs");
     // There may be many, and they matter only to a range that is to go.
     let goes = cidrs
         .iter()
         .any(|cidr| !cidr["metadata"]["deletionTimestamp"].is_null());
     let addresses = match goes {
-        true => every(&server, "networking.k8s.io", "ipaddresses"),
+        true => server.cache.values_of("networking.k8s.io", "ipaddresses"),
         false => Vec::new(),
     };
     let mut done = true;

@@ -114,16 +114,22 @@ impl Server {
     }
 }
 
+/// An election that `candidate` has won.
+async fn won<'c>(server: &Arc<Mutex<Server>>, candidate: &'c Candidate) -> Election<'c> {
+    let mut election = Election {
+        api: Api::namespaced(Server::client(server.clone()), NAMESPACE),
+        candidate,
+        observed: None,
+    };
+    assert!(election.acquire(&CancellationToken::new()).await);
+    election
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_writes_without_reading_and_outlives_writes_that_hang() {
     let server = Arc::new(Mutex::new(Server::default()));
     let candidate = Candidate::new("lease", "host", false);
-    let mut election = Election {
-        api: Api::namespaced(Server::client(server.clone()), NAMESPACE),
-        candidate: &candidate,
-        observed: None,
-    };
-    assert!(election.acquire(&CancellationToken::new()).await);
+    let mut election = won(&server, &candidate).await;
     let (reads, renewed) = {
         let server = server.lock().unwrap();
         (server.reads, server.renewed())
@@ -165,12 +171,7 @@ async fn a_leader_writes_without_reading_and_outlives_writes_that_hang() {
 async fn who_finds_another_holder_has_lost() {
     let server = Arc::new(Mutex::new(Server::default()));
     let candidate = Candidate::new("lease", "host", false);
-    let mut election = Election {
-        api: Api::namespaced(Server::client(server.clone()), NAMESPACE),
-        candidate: &candidate,
-        observed: None,
-    };
-    assert!(election.acquire(&CancellationToken::new()).await);
+    let mut election = won(&server, &candidate).await;
     {
         let mut server = server.lock().unwrap();
         server.version += 1;

@@ -243,13 +243,7 @@ async fn where_a_suspended_jobs_pods_will_go_may_be_said_until_it_starts() {
 async fn pods_that_a_job_leaves_behind_are_held_by_nothing() {
     let cluster = Cluster::start().await;
     let batch = Batch::of(&cluster).await;
-    batch
-        .create("j", "img", json!({"parallelism": 2, "completions": 2}))
-        .await;
-    eventually("two pods", || async {
-        (batch.pods("j").await.len() == 2).then_some(())
-    })
-    .await;
+    batch.create_with_two_pods("j").await;
     batch.jobs.delete("j", &DeleteParams::orphan()).await.unwrap();
     eventually("pods of their own", || async {
         let gone = batch.jobs.get_opt("j").await.unwrap().is_none();

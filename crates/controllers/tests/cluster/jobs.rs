@@ -34,6 +34,16 @@ impl<'a> Batch<'a> {
         self.jobs.create(&PostParams::default(), &job).await.unwrap()
     }
 
+    /// A Job of two pods at a time, which run.
+    pub async fn create_with_two_pods(&self, name: &str) {
+        self.create(name, "img", json!({"parallelism": 2, "completions": 2}))
+            .await;
+        eventually("two pods", || async {
+            (self.pods(name).await.len() == 2).then_some(())
+        })
+        .await;
+    }
+
     pub async fn patch(&self, name: &str, spec: Value) {
         let patch = Patch::Merge(json!({"spec": spec}));
         self.jobs
@@ -235,13 +245,7 @@ async fn a_job_adopts_orphans_and_releases_relabelled_pods() {
 async fn a_deleted_job_takes_its_pods_with_it() {
     let cluster = Cluster::start().await;
     let batch = Batch::of(&cluster).await;
-    batch
-        .create("j", "img", json!({"parallelism": 2, "completions": 2}))
-        .await;
-    eventually("two pods", || async {
-        (batch.pods("j").await.len() == 2).then_some(())
-    })
-    .await;
+    batch.create_with_two_pods("j").await;
     batch.jobs.delete("j", &DeleteParams::background()).await.unwrap();
     eventually("nothing", || async {
         let job = batch.jobs.get_opt("j").await.unwrap();

@@ -3,7 +3,7 @@ use super::agent::Agent;
 use super::decide::{Waiting, Which};
 use super::ephemeral::ephemeral_containers;
 use super::hooks;
-use super::stop::{Ending, stop_container};
+use super::stop::{Ending, own_signal, stop_container};
 use super::surroundings::Addresses;
 use crate::images::Present;
 use crate::metrics::ContainerType;
@@ -18,7 +18,6 @@ use crate::volumes::image;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{is_host_network, name, namespace, uid};
-use orlop_api::signals::Signal;
 use orlop_client::events::EventType;
 use orlop_cri::{Beyond, CriError, v1};
 use std::collections::BTreeMap;
@@ -223,7 +222,8 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         ));
     }
     let beyond = Beyond {
-        stop_signal: own_signal(container),
+        // 0 leaves it to the image.
+        stop_signal: own_signal(container).map_or(0, |signal| signal.cri),
         image_sub_paths,
     };
     let id = agent
@@ -264,13 +264,6 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
     );
     post_start(agent, start, container, &path, &id).await?;
     Ok(id)
-}
-
-/// The signal that is to end it, as runtimes number them; 0 leaves it to the image.
-fn own_signal(container: &Container) -> i32 {
-    let lifecycle = container.lifecycle.as_ref();
-    let name = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.as_deref());
-    name.and_then(Signal::of).map_or(0, |signal| signal.cri)
 }
 
 /// Whose processes an ephemeral container is to see.

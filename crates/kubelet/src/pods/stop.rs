@@ -6,7 +6,7 @@ use super::ephemeral::ephemeral_containers;
 use super::hooks;
 use crate::runtime::seen::{SeenContainer, SeenPod};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{init_containers, is_sidecar, name, namespace};
 use orlop_api::signals::Signal;
 use orlop_client::events::EventType;
@@ -85,9 +85,12 @@ pub async fn stop_container(agent: &Agent, pod: &Pod, ending: &Ending<'_>) -> Re
     signal(agent, stop_signal(pod, ending.which), ending.id, deadline).await
 }
 
-/// The signal that the container's spec asks for; else the image's is the runtime's business.
 fn stop_signal(pod: &Pod, which: Which) -> Option<Signal> {
-    let container = which.of(pod)?;
+    own_signal(&*which.of(pod)?)
+}
+
+/// The signal that is to end the container, if its spec says so; else the image's is the runtime's business.
+pub fn own_signal(container: &Container) -> Option<Signal> {
     let lifecycle = container.lifecycle.as_ref()?;
     lifecycle.stop_signal.as_deref().and_then(Signal::of)
 }

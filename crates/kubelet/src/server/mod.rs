@@ -84,8 +84,8 @@ struct State {
     debugging: bool,
     /// Places for streams.
     streams: Arc<Semaphore>,
-    /// `streamingConnectionIdleTimeout`; `None`: a stream may be silent for ever.
-    idle_limit: Option<Duration>,
+    /// `streamingConnectionIdleTimeout`: how long a stream may be silent.
+    idle_limit: Duration,
     /// Ends what outlives its request.
     ending: CancellationToken,
 }
@@ -211,7 +211,7 @@ pub async fn bind(
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
         debugging: configuration.enable_debugging_handlers,
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-        idle_limit: Some(configuration.streaming_connection_idle_timeout.0).filter(|limit| !limit.is_zero()),
+        idle_limit: configuration.streaming_connection_idle_timeout.0,
         ending: CancellationToken::new(),
     };
     Ok(Serving {

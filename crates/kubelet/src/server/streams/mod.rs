@@ -94,7 +94,7 @@ async fn open(
     let (ending, idle_limit) = (state.ending.clone(), state.idle_limit);
     tokio::spawn(async move {
         let _place = place;
-        let relay = relay(upgrade, client, backend, streams, idle_limit);
+        let relay = relay(upgrade, client, backend, streams, Some(idle_limit));
         if let Some(Err(error)) = ending.run_until_cancelled(relay).await {
             tracing::debug!(%error, "a stream ended");
         }
