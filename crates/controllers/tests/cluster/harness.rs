@@ -264,7 +264,15 @@ impl Cluster {
 }
 
 /// Waits until `look` finds something.
-pub async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+pub async fn eventually<T, F>(what: &str, look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    eventually_within(PATIENCE, what, look).await
+}
+
+/// The same, for what takes its time.
+pub async fn eventually_within<T, F>(patience: Duration, what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -276,9 +284,9 @@ where
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, found)
+    tokio::time::timeout(patience, found)
         .await
-        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+        .unwrap_or_else(|_| panic!("{what}: not within {patience:?}"))
 }
 
 /// A DaemonSet of one container with image `img:1`; `spec` is merged over its spec.
