@@ -33,18 +33,20 @@ pub async fn ensure(server: &ApiServer) -> Result<(), StoreError> {
 
 /// Puts the Service that leads to this server right.
 pub async fn restore_service(server: &ApiServer) -> Result<(), StoreError> {
-    write_all(server, |server| {
-        let wanted = kubernetes::objects(
-            server.advertise().port(),
-            &server.masters.addresses(),
-            &server.services,
-        );
-        wanted
-            .iter()
-            .filter_map(|wanted| write_corrected(server, wanted))
-            .collect()
-    })
-    .await
+    write_all(server, service_corrections).await
+}
+
+/// What is wrong with that Service and what belongs to it.
+pub fn service_corrections(server: &ApiServer) -> Vec<(Compare, Op)> {
+    let wanted = kubernetes::objects(
+        server.advertise().port(),
+        &server.masters.addresses(),
+        &server.services,
+    );
+    wanted
+        .iter()
+        .filter_map(|wanted| write_corrected(server, wanted))
+        .collect()
 }
 
 async fn write_all(

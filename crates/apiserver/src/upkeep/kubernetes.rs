@@ -11,5 +11,12 @@ pub const KINDS: &[(&str, &str)] = &[
 ];
 
 pub async fn restore(server: Arc<ApiServer>) -> bool {
+    if bootstrap::service_corrections(&server).is_empty() {
+        return true;
+    }
+    // Another server may have written it that knows more of who serves.
+    if server.masters.look_again(&*server.store).await.is_err() {
+        return false;
+    }
     bootstrap::restore_service(&server).await.is_ok()
 }

@@ -5,7 +5,7 @@ use super::RETRY_PAUSE;
 use crate::ApiServer;
 use crate::resources::{self, ROOT};
 use crate::{bootstrap, encode};
-use orlop_store::{LeaseId, Op, RangeRequest, Revision, StoreError, Txn, WatchRequest};
+use orlop_store::{LeaseId, Op, RangeRequest, Revision, Store, StoreError, Txn, WatchRequest};
 use parking_lot::RwLock;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -49,6 +49,21 @@ impl Masters {
             kind,
             addresses: RwLock::new(alone.then_some(ip).into_iter().collect()),
         }
+    }
+
+    /// Asks the store who serves, if that is known of there: its watch may be late.
+    pub async fn look_again(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let is_announced = self.kind == EndpointReconciler::Lease && !self.addresses.read().is_empty();
+        match is_announced {
+            true => self.look(store).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn look(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let found = store.range(RangeRequest::prefix(prefix().as_str())).await?;
+        *self.addresses.write() = addresses(found.kvs.iter().map(|kv| &*kv.key));
+        Ok(())
     }
 
     /// In order; none if the endpoints are left alone.
@@ -121,12 +136,10 @@ async fn round(
     let mut stale = true;
     loop {
         if stale {
-            let found = store.range(RangeRequest::prefix(prefix().as_str())).await?;
-            let keys = found.kvs.iter().map(|kv| &*kv.key);
             let Some(server) = server.upgrade() else {
                 return Ok(());
             };
-            *server.masters.addresses.write() = addresses(keys);
+            server.masters.look(&*store).await?;
             bootstrap::restore_service(&server).await?;
             stale = false;
         }
