@@ -11,7 +11,7 @@ use crate::{LeaseId, StoreError, Txn, TxnResponse};
 use parking_lot::Mutex;
 use redb::ReadableTable;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -22,6 +22,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const DEFRAGMENT_BYTES_MIN: u64 = 8 << 20;
 /// when it has more than so many times the bytes of its records.
 const DEFRAGMENT_FACTOR: u64 = 4;
+/// A change that takes up to so long does not need its thread's other tasks moved away: to move them, and to wake
+/// the thread that takes them, costs about as much as a fast disk's sync.
+const BRIEF: Duration = Duration::from_millis(1);
 
 /// The writer's own thread.
 pub(super) struct Writer {
@@ -49,6 +52,8 @@ struct Changer {
     compacting: Vec<Reply<()>>,
     /// Commands of the last batch.
     last_batch: usize,
+    /// The last change took no longer than [`BRIEF`]: the next one is likely to.
+    brief: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +91,7 @@ impl Changes {
             },
             compacting: Vec::new(),
             last_batch: 0,
+            brief: false,
             shared,
         };
         for (lease, ttl_seconds) in leases {
@@ -115,11 +121,19 @@ impl Changes {
             return Err(txn);
         }
         let deadline = changer.next_deadline();
-        let answer = tokio::task::block_in_place(|| {
+        let brief = changer.brief;
+        let make = || {
             let (reply, mut answer) = oneshot::channel();
+            let start = Instant::now();
             changer.step(vec![Command::Txn { txn, reply }]);
+            changer.brief = start.elapsed() <= BRIEF;
             answer.try_recv().map_err(|_| StoreError::Closed)
-        });
+        };
+        let answer = if brief {
+            make()
+        } else {
+            tokio::task::block_in_place(make)
+        };
         if changer.next_deadline() != deadline || changer.forgetting != Forgetting::Done {
             self.moved.notify_one();
         }
