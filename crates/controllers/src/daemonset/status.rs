@@ -21,7 +21,7 @@ pub struct OnNode {
     pub available: bool,
     /// It is of the current revision.
     pub updated: bool,
-    /// When it will have been ready for long enough, if it isn't yet.
+    /// When a pod here will have been ready for long enough that isn't yet: it, or the new one beside it.
     pub matures: Option<Timestamp>,
 }
 
@@ -31,14 +31,18 @@ impl OnNode {
         let first = pods.first();
         let pod_is = |what: &dyn Fn(&Pod) -> bool| first.is_some_and(what);
         let available = pod_is(&|pod| pod.is_available(current.min_ready_seconds, current.now));
-        let matures = first.and_then(|pod| pod.available_at(current.min_ready_seconds));
+        let matures = pods
+            .iter()
+            .filter(|pod| !pod.terminating && !pod.is_available(current.min_ready_seconds, current.now))
+            .filter_map(|pod| pod.available_at(current.min_ready_seconds))
+            .min();
         Self {
             desired: node.run,
             has_pod: first.is_some(),
             ready: pod_is(&|pod| pod.is_ready()),
             available,
             updated: pod_is(&|pod| current.is_updated(pod)),
-            matures: matures.filter(|_| !available),
+            matures,
         }
     }
 }
@@ -205,6 +209,25 @@ mod tests {
         assert_eq!(status.number_available, Some(1));
         assert_eq!(status.number_unavailable, Some(2));
         assert_eq!(status.updated_number_scheduled, Some(1));
+    }
+
+    /// The old one waits for it, though it is the old one that counts.
+    #[test]
+    fn a_new_pod_beside_an_old_one_matures() {
+        let pods = [
+            pod("old").on("a").ready_for(50).age(50).build(),
+            pod("new").on("a").hash("new").ready_for(3).age(5).build(),
+        ];
+        let current = Current {
+            hash: "new",
+            generation: None,
+            min_ready_seconds: 10,
+            now: now(),
+        };
+        let pods = PodsByNode::new(&pods);
+        let found = OnNode::of(&current, &choice("a", true, true), pods.on("a"));
+        assert!(found.available && !found.updated);
+        assert_eq!(found.matures, Some(now() + jiff::SignedDuration::from_secs(7)));
     }
 
     #[test]
