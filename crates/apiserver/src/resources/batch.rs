@@ -1,12 +1,15 @@
 //! `batch` (contract §18).
 use super::definition::{Field, Read, Resource, STATUS};
-use super::meaning::{fill, template};
+use super::meaning::{fill, items, template};
 use super::rules::Rules;
 use super::validation::{self, not_negative};
 use crate::status::{Cause, cause};
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 const POLICIES: &[&str] = &["OnFailure", "Never"];
+/// Pods that a Job with indexes may have at once.
+const INDEXES_AT_ONCE_MAX: i64 = 100_000;
 
 pub const CRONJOBS: Resource = Resource::new("batch", "cronjobs", "cronjob", "CronJob")
     .short(&["cj"])
@@ -15,8 +18,8 @@ pub const CRONJOBS: Resource = Resource::new("batch", "cronjobs", "cronjob", "Cr
     .with_rules(Rules {
         default: default_cron_job,
         prepare_create: |job| job["status"] = json!({}),
-        validate_create: validate_cron_job,
-        validate_update: |new, _| validate_cron_job(new),
+        validate_create: |job| validate_cron_job(job, None),
+        validate_update: |new, old| validate_cron_job(new, Some(old)),
         warnings: |job| {
             let path = "spec.jobTemplate.spec.template";
             validation::template_warnings(&job["spec"]["jobTemplate"]["spec"]["template"], path)
@@ -49,7 +52,22 @@ fn default_cron_job(job: &mut Value) {
     fill(spec, "suspend", || json!(false));
     fill(spec, "successfulJobsHistoryLimit", || json!(3));
     fill(spec, "failedJobsHistoryLimit", || json!(1));
-    template(&mut spec["jobTemplate"]["spec"]["template"]);
+    let job = &mut spec["jobTemplate"]["spec"];
+    default_failure_policy(job);
+    template(&mut job["template"]);
+}
+
+/// A rule on a condition is about pods of which it is true, if it doesn't say otherwise.
+fn default_failure_policy(job: &mut Value) {
+    let rules = job.pointer_mut("/podFailurePolicy/rules");
+    for rule in rules.into_iter().flat_map(items) {
+        let conditions = rule.get_mut("onPodConditions");
+        for condition in conditions.into_iter().flat_map(items) {
+            if condition["status"].as_str().unwrap_or_default().is_empty() {
+                condition["status"] = json!("True");
+            }
+        }
+    }
 }
 
 fn default_job(job: &mut Value) {
@@ -71,6 +89,7 @@ fn default_job(job: &mut Value) {
         false => "TerminatingOrFailed",
     };
     fill(spec, "podReplacementPolicy", || json!(replacement));
+    default_failure_policy(spec);
     template(&mut spec["template"]);
     own_pods(job);
 }
@@ -106,7 +125,57 @@ fn validate_job(job: &Value) -> Vec<Cause> {
     ] {
         causes.extend(not_negative(spec, key, &format!("spec.{key}")));
     }
+    causes.extend(validate_modes(spec));
     causes.extend(validate_template(&spec["template"]));
+    causes
+}
+
+/// What asks for indexes has them, and what judges failures sees each of them.
+fn validate_modes(spec: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let is_given = |key: &str| !spec[key].is_null();
+    if spec["completionMode"] == "Indexed" {
+        if !is_given("completions") {
+            causes.push(cause::required(
+                "spec.completions",
+                "when completion mode is Indexed",
+            ));
+        }
+        if spec["parallelism"].as_i64().unwrap_or_default() > INDEXES_AT_ONCE_MAX {
+            let hint = format!(
+                "must be less than or equal to {INDEXES_AT_ONCE_MAX} when completion mode is Indexed"
+            );
+            causes.push(cause::invalid("spec.parallelism", &spec["parallelism"], &hint));
+        }
+    } else {
+        for key in ["backoffLimitPerIndex", "maxFailedIndexes", "successPolicy"] {
+            if is_given(key) {
+                let hint = "requires indexed completion mode";
+                causes.push(cause::invalid(&format!("spec.{key}"), &spec[key], hint));
+            }
+        }
+    }
+    if is_given("maxFailedIndexes") && !is_given("backoffLimitPerIndex") {
+        causes.push(cause::required(
+            "spec.backoffLimitPerIndex",
+            "when maxFailedIndexes is specified",
+        ));
+    }
+    if is_given("podFailurePolicy") {
+        let restart = &spec["template"]["spec"]["restartPolicy"];
+        if restart != "Never" {
+            let hint = "only \"Never\" is supported when podFailurePolicy is specified";
+            causes.push(cause::invalid("spec.template.spec.restartPolicy", restart, hint));
+        }
+        let replacement = spec["podReplacementPolicy"].as_str().unwrap_or("Failed");
+        if replacement != "Failed" {
+            causes.push(cause::unsupported(
+                "spec.podReplacementPolicy",
+                replacement,
+                &["Failed"],
+            ));
+        }
+    }
     causes
 }
 
@@ -124,8 +193,19 @@ fn validate_template(template: &Value) -> Vec<Cause> {
 fn validate_job_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = validate_job(new);
     let suspended = old["spec"]["suspend"] == true;
-    for key in ["completions", "selector", "template", "completionMode"] {
-        let elastic = key == "completions" && new["spec"]["completions"] == new["spec"]["parallelism"];
+    let indexed = old["spec"]["completionMode"] == "Indexed";
+    for key in [
+        "completions",
+        "selector",
+        "template",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "successPolicy",
+        "managedBy",
+    ] {
+        let elastic =
+            key == "completions" && indexed && new["spec"]["completions"] == new["spec"]["parallelism"];
         let movable = key == "template" && suspended;
         if new["spec"][key] != old["spec"][key] && !elastic && !movable {
             causes.push(cause::invalid(
@@ -138,7 +218,22 @@ fn validate_job_update(new: &Value, old: &Value) -> Vec<Cause> {
     causes
 }
 
-fn validate_cron_job(job: &Value) -> Vec<Cause> {
+/// Whose clock a schedule goes by: a zone that is known.
+fn validate_time_zone(zone: &Value) -> Option<Cause> {
+    let name = zone.as_str()?;
+    let hint = if name.is_empty() {
+        "timeZone must be nil or non-empty string".to_owned()
+    } else if name.eq_ignore_ascii_case("Local") {
+        "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned()
+    } else if TimeZone::get(name).is_err() {
+        format!("unknown time zone {name}")
+    } else {
+        return None;
+    };
+    Some(cause::invalid("spec.timeZone", zone, &hint))
+}
+
+fn validate_cron_job(job: &Value, old: Option<&Value>) -> Vec<Cause> {
     let spec = &job["spec"];
     let mut causes = Vec::new();
     let schedule = spec["schedule"].as_str().unwrap_or_default();
@@ -156,6 +251,10 @@ fn validate_cron_job(job: &Value) -> Vec<Cause> {
             &spec["schedule"],
             &error.to_string(),
         ));
+    }
+    // One that was known once may stay.
+    if old.is_none_or(|old| old["spec"]["timeZone"] != spec["timeZone"]) {
+        causes.extend(validate_time_zone(&spec["timeZone"]));
     }
     let policy = spec["concurrencyPolicy"].as_str().unwrap_or_default();
     let policies = ["Allow", "Forbid", "Replace"];
@@ -177,4 +276,108 @@ fn validate_cron_job(job: &Value) -> Vec<Cause> {
         cause
     }));
     causes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(spec: Value) -> Value {
+        let mut job = json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "c", "image": "i"}]}}}});
+        orlop_api::patch::merge(&mut job["spec"], &spec);
+        default_job(&mut job);
+        job
+    }
+
+    fn fields(causes: &[Cause]) -> Vec<&str> {
+        causes.iter().map(|cause| cause.field.as_str()).collect()
+    }
+
+    #[test]
+    fn a_rule_on_a_condition_is_about_its_being_true() {
+        let rules = json!([
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}, {"type": "b", "status": ""}]},
+            {"action": "FailJob", "onPodConditions": [{"type": "c", "status": "False"}]}]);
+        let statuses = |job: &Value| -> Vec<Value> {
+            let rules = job["podFailurePolicy"]["rules"].as_array().unwrap();
+            rules
+                .iter()
+                .flat_map(|rule| rule["onPodConditions"].as_array().unwrap())
+                .map(|condition| condition["status"].clone())
+                .collect()
+        };
+        let job = job(json!({"podFailurePolicy": {"rules": rules}}));
+        assert_eq!(statuses(&job["spec"]), ["True", "True", "False"]);
+        let mut cron = json!({"spec": {"jobTemplate": {"spec": {"podFailurePolicy": {"rules": rules}}}}});
+        default_cron_job(&mut cron);
+        assert_eq!(
+            statuses(&cron["spec"]["jobTemplate"]["spec"]),
+            ["True", "True", "False"]
+        );
+    }
+
+    #[test]
+    fn what_needs_indexes_asks_for_them() {
+        assert!(validate_job(&job(json!({}))).is_empty());
+        for (spec, want) in [
+            (
+                json!({"completionMode": "Indexed", "parallelism": 2}),
+                "spec.completions",
+            ),
+            (json!({"backoffLimitPerIndex": 1}), "spec.backoffLimitPerIndex"),
+            (json!({"successPolicy": {"rules": []}}), "spec.successPolicy"),
+            (
+                json!({"completionMode": "Indexed", "completions": 2, "maxFailedIndexes": 1}),
+                "spec.backoffLimitPerIndex",
+            ),
+            (
+                json!({"podFailurePolicy": {"rules": []}, "podReplacementPolicy": "TerminatingOrFailed"}),
+                "spec.podReplacementPolicy",
+            ),
+            (
+                json!({"podFailurePolicy": {"rules": []}, "template": {"spec": {"restartPolicy": "OnFailure"}}}),
+                "spec.template.spec.restartPolicy",
+            ),
+        ] {
+            assert_eq!(fields(&validate_job(&job(spec.clone()))), [want], "{spec}");
+        }
+    }
+
+    #[test]
+    fn only_a_job_with_indexes_changes_how_many_completions_it_wants() {
+        let of = |mode: &str, number: i64| {
+            job(json!({"completionMode": mode, "completions": number, "parallelism": number}))
+        };
+        assert!(validate_job_update(&of("Indexed", 3), &of("Indexed", 2)).is_empty());
+        let causes = validate_job_update(&of("NonIndexed", 3), &of("NonIndexed", 2));
+        assert_eq!(fields(&causes), ["spec.completions"]);
+        let managed = job(json!({"managedBy": "example.com/others"}));
+        assert_eq!(
+            fields(&validate_job_update(&managed, &job(json!({})))),
+            ["spec.managedBy"]
+        );
+    }
+
+    #[test]
+    fn a_schedule_goes_by_a_clock_that_is_known() {
+        let cron = |zone: Value| {
+            let mut cron =
+                json!({"spec": {"schedule": "* * * * *", "timeZone": zone, "jobTemplate": job(json!({}))}});
+            default_cron_job(&mut cron);
+            cron
+        };
+        for zone in [json!(null), json!("Etc/UTC"), json!("America/New_York")] {
+            assert!(validate_cron_job(&cron(zone.clone()), None).is_empty(), "{zone}");
+        }
+        for zone in ["", "local", "bad-time-zone"] {
+            let cron = cron(json!(zone));
+            assert_eq!(
+                fields(&validate_cron_job(&cron, None)),
+                ["spec.timeZone"],
+                "{zone}"
+            );
+            assert!(validate_cron_job(&cron, Some(&cron)).is_empty());
+        }
+    }
 }
