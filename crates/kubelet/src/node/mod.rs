@@ -283,6 +283,8 @@ impl<'a> Keeper<'a> {
             .or(self.posted.as_ref().map(|(status, _)| status));
         let previous = last.or(own.as_ref().and_then(|node| node.status.as_ref()));
         let wanted = status::node_status(&facts, previous, Timestamp::now());
+        let shown = own.as_ref().and_then(|node| node.status.as_ref());
+        let given = shown.map_or_else(BTreeMap::new, |shown| status::given_by_others(shown, &wanted));
         let report = context.configuration.node_status_report_frequency.0;
         match &self.posted {
             None => {
@@ -311,7 +313,7 @@ impl<'a> Keeper<'a> {
             {
                 return Ok(());
             }
-            Some(_) => match register::patch_status(context, &wanted).await {
+            Some(_) => match register::patch_status(context, &wanted, &given).await {
                 // It is registered again, when the watch has told.
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
                 outcome => drop(outcome?),

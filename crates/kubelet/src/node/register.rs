@@ -2,6 +2,7 @@
 use super::NodeContext;
 use super::status;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -98,7 +99,7 @@ pub async fn register(
         return Ok(Some((None, created)));
     };
     mend(context, &node).await?;
-    let now = patch_status(context, status).await?;
+    let now = patch_status(context, status, &BTreeMap::new()).await?;
     Ok(Some((Some(node), now)))
 }
 
@@ -116,10 +117,14 @@ pub async fn mend(context: &NodeContext, node: &Node) -> Result<(), kube::Error>
         .map(drop)
 }
 
-/// Posts a status.
-pub async fn patch_status(context: &NodeContext, wanted: &NodeStatus) -> Result<Node, kube::Error> {
+/// Posts a status, and what is to be said of others' resources.
+pub async fn patch_status(
+    context: &NodeContext,
+    wanted: &NodeStatus,
+    given: &BTreeMap<String, Option<Quantity>>,
+) -> Result<Node, kube::Error> {
     let nodes: Api<Node> = Api::all(context.client.clone());
-    let patch = Patch::Strategic(status::patch(wanted));
+    let patch = Patch::Strategic(status::patch(wanted, given));
     nodes
         .patch_status(&context.node_name, &PatchParams::default(), &patch)
         .await

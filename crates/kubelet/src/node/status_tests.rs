@@ -224,7 +224,7 @@ fn images_are_the_largest_with_digests_before_tags() {
 
 #[test]
 fn patch_replaces_addresses_which_would_merge_by_type() {
-    let patch = patch(&status(|_| {}));
+    let patch = patch(&status(|_| {}), &BTreeMap::new());
     let addresses = patch["status"]["addresses"].as_array().unwrap();
     assert_eq!(addresses.len(), 3);
     assert_eq!(addresses[2], json!({"$patch": "replace"}));
@@ -266,4 +266,51 @@ fn faulty_manifest_is_a_condition_that_ends_when_it_is_mended() {
     };
     let mended = node_status(&facts, Some(&bad), Timestamp::UNIX_EPOCH);
     assert_eq!(of(&mended).unwrap().0, "False");
+}
+
+#[test]
+fn resources_that_others_gave_the_node_can_be_used_until_they_are_taken_away() {
+    let own = status(|_| {});
+    let name = || "example.com/dongle".to_owned();
+    let mut shown = own.clone();
+    assert!(given_by_others(&shown, &own).is_empty());
+    shown
+        .capacity
+        .as_mut()
+        .unwrap()
+        .insert(name(), Quantity("4".into()));
+    assert!(is_overruled(&own, &shown));
+    let given = given_by_others(&shown, &own);
+    assert_eq!(given, [(name(), Some(Quantity("4".into())))].into());
+    let posted = patch(&own, &given);
+    assert_eq!(posted["status"]["allocatable"]["example.com/dongle"], "4");
+    assert_eq!(posted["status"]["capacity"]["example.com/dongle"], Value::Null);
+    shown
+        .allocatable
+        .as_mut()
+        .unwrap()
+        .insert(name(), Quantity("4000m".into()));
+    assert!(!is_overruled(&own, &shown));
+    shown.capacity = own.capacity.clone();
+    assert_eq!(given_by_others(&shown, &own), [(name(), None)].into());
+}
+
+#[test]
+fn whoever_says_other_things_of_the_machine_is_overruled_in_turn() {
+    let own = status(|_| {});
+    let mut shown = own.clone();
+    shown.images = Some(Vec::new());
+    shown.node_info.as_mut().unwrap().swap = Some(NodeSwapStatus { capacity: Some(1) });
+    assert!(!is_overruled(&own, &shown));
+    let changes: [fn(&mut NodeStatus); 4] = [
+        |status| status.node_info = None,
+        |status| status.daemon_endpoints = None,
+        |status| status.addresses = None,
+        |status| drop(status.allocatable.as_mut().unwrap().remove("cpu")),
+    ];
+    for change in changes {
+        let mut shown = own.clone();
+        change(&mut shown);
+        assert!(is_overruled(&own, &shown), "{shown:?}");
+    }
 }

@@ -3,6 +3,7 @@ use super::*;
 use crate::testing::FakeRuntime;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Event as CoreEvent;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use orlop_apiserver::{ApiServer, UserInfo};
 use orlop_store::embedded::{EmbeddedStore, Options};
@@ -208,4 +209,41 @@ async fn deleted_node_is_registered_again_and_cordoning_is_told() {
     bench.until_events(&["NodeNotSchedulable"]).await;
     bench.patch(json!({"spec": {"unschedulable": null}})).await;
     bench.until_events(&["NodeSchedulable"]).await;
+}
+
+/// As a cluster's administrator advertises a resource, and as a test of a scheduler does it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn resources_in_the_capacity_of_a_node_become_allocatable_and_what_was_wiped_comes_back() {
+    let bench = Bench::start(false).await;
+    bench.until("readiness", ready).await;
+    tokio::time::sleep(INSIST_PAUSE).await;
+    let patch = json!({"status": {"capacity": {"example.com/dongle": "4"},
+        "nodeInfo": {"kubeletVersion": "", "osImage": ""}, "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}}});
+    bench
+        .nodes
+        .patch_status("n1", &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
+    let of = |node: &Node, list: fn(&NodeStatus) -> &Option<BTreeMap<String, Quantity>>| {
+        let list = list(node.status.as_ref().unwrap()).clone().unwrap_or_default();
+        list.get("example.com/dongle").map(|quantity| quantity.0.clone())
+    };
+    bench
+        .until("the resource", |node| {
+            of(node, |status| &status.allocatable).as_deref() == Some("4")
+                && of(node, |status| &status.capacity).as_deref() == Some("4")
+        })
+        .await;
+    bench
+        .until("its own word on the machine", |node| {
+            let status = node.status.as_ref().unwrap();
+            let endpoint = status
+                .daemon_endpoints
+                .clone()
+                .unwrap_or_default()
+                .kubelet_endpoint;
+            status.node_info.as_ref().unwrap().kubelet_version == status::KUBELET_VERSION
+                && endpoint.is_some_and(|endpoint| endpoint.port != 0)
+        })
+        .await;
 }
