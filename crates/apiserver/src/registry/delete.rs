@@ -211,7 +211,8 @@ fn set_policy_finalizers(resource: &Resource, object: &mut Value, options: &Dele
     }
 }
 
-fn preconditions(
+/// Refuses if another object, or another version of it, is meant.
+pub fn preconditions(
     resource: &Resource,
     name: &str,
     old: &Value,

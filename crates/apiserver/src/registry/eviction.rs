@@ -1,5 +1,5 @@
 //! Eviction: a deletion that respects disruption budgets (contract §12.5).
-use super::change::{Change, Part, Tracking};
+use super::change::{Change, Outcome, Part, Tracking};
 use super::{binding, delete, get, identity};
 use crate::admission::{self, Admission, Attempt, Operation};
 use crate::http::{Answer, Call};
@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// When a budget has not been looked at yet, come back after so many seconds.
 const RETRY_SECONDS: u32 = 10;
+/// The condition of a pod that was told to go.
+const TARGET: &str = "DisruptionTarget";
 
 pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
@@ -46,10 +48,17 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     let ungoverned = matches!(phase, "Pending" | "Succeeded" | "Failed")
         || !pod["metadata"]["deletionTimestamp"].is_null();
-    if !ungoverned {
-        let leave = take_budget(call, &pod, deletion.dry_run).await?;
-        if !deletion.dry_run {
-            mark_target(call, name, leave).await?;
+    // What can't go uses nothing up.
+    delete::preconditions(call.resource, name, &pod, &deletion)?;
+    let leave = match ungoverned {
+        true => Leave::Granted,
+        false => take_budget(call, &pod, deletion.dry_run).await?,
+    };
+    if !deletion.dry_run {
+        let marked = mark_target(call, name, leave, &deletion).await?;
+        // The version that the client named is the one before the mark.
+        if deletion.resource_version.is_some() {
+            deletion.resource_version = marked;
         }
     }
     delete::delete_object(call, name, &deletion, Admission::Passed).await?;
@@ -59,7 +68,7 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
 /// Why a pod may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leave {
-    /// No budget is about it, or one disruption of it was used up.
+    /// No budget is about it, or one disruption of it was used up, or it disrupts nothing any more.
     Granted,
     /// It isn't healthy, and so no disruption.
     Unhealthy,
@@ -134,11 +143,7 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<Leave, A
         }
         let allowed = status["disruptionsAllowed"].as_i64().unwrap_or_default();
         if allowed <= 0 {
-            return Err(blocked(format!(
-                "The disruption budget {budget_name} needs {} healthy pods and has {} currently",
-                status["desiredHealthy"].as_i64().unwrap_or_default(),
-                status["currentHealthy"].as_i64().unwrap_or_default()
-            )));
+            return Err(blocked(why_not(&budget_name, status)));
         }
         let mut new = budget.clone();
         new["status"]["disruptionsAllowed"] = json!(allowed - 1);
@@ -147,6 +152,27 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<Leave, A
     })
     .await?;
     Ok(Leave::Granted)
+}
+
+/// Why a budget allows no disruption, as its status says.
+fn why_not(budget: &str, status: &Value) -> String {
+    let number = |field: &str| status[field].as_i64().unwrap_or_default();
+    let (desired, current) = (number("desiredHealthy"), number("currentHealthy"));
+    let conditions = status["conditions"].as_array();
+    let failed = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == "DisruptionAllowed" && condition["reason"] == "SyncFailed");
+    if let Some(failed) = failed {
+        let why = failed["message"].as_str().unwrap_or_default();
+        format!(
+            "The disruption budget {budget} does not allow evicting pods currently because it failed sync: {why}"
+        )
+    } else if current <= desired {
+        format!("The disruption budget {budget} needs {desired} healthy pods and has {current} currently")
+    } else {
+        format!("The disruption budget {budget} does not allow evicting pods currently")
+    }
 }
 
 fn blocked(cause: String) -> ApiError {
@@ -163,9 +189,15 @@ fn selects(budget: &Value, pod: &Value) -> bool {
     LabelSelector::from_meta(&selector).is_ok_and(|s| s.matches(&labels))
 }
 
-async fn mark_target(call: &Call, name: &str, leave: Leave) -> Result<(), ApiError> {
+/// Writes on the pod what it goes for; its version afterwards.
+async fn mark_target(
+    call: &Call,
+    name: &str,
+    leave: Leave,
+    deletion: &DeleteOptions,
+) -> Result<Option<String>, ApiError> {
     let now = identity::now();
-    Change {
+    let marked = Change {
         call,
         part: Part::Binding,
         name,
@@ -175,6 +207,7 @@ async fn mark_target(call: &Call, name: &str, leave: Leave) -> Result<(), ApiErr
         admission: Admission::Passed,
     }
     .apply(|old| {
+        delete::preconditions(call.resource, name, old, deletion)?;
         if leave == Leave::Unhealthy && is_ready(old) {
             return Err(ApiError::conflict(
                 "",
@@ -184,24 +217,56 @@ async fn mark_target(call: &Call, name: &str, leave: Leave) -> Result<(), ApiErr
             ));
         }
         let mut pod = old.clone();
-        let target = json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "EvictionByEvictionAPI",
-            "message": "Eviction API: evicting",
-            "lastProbeTime": null,
-            "lastTransitionTime": now,
-        });
-        binding::set_condition(&mut pod, target);
+        binding::set_condition(&mut pod, target(old, &now));
         Ok(pod)
     })
     .await?;
-    Ok(())
+    Ok(match marked {
+        Some(Outcome::Stored(pod)) => Some(pod.revision.to_string()),
+        _ => None,
+    })
+}
+
+/// The condition that says so, since when it does.
+fn target(pod: &Value, now: &str) -> Value {
+    let conditions = pod["status"]["conditions"].as_array();
+    let before = conditions
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == TARGET && condition["status"] == "True");
+    let since = before.map(|condition| condition["lastTransitionTime"].clone());
+    json!({
+        "type": TARGET,
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastProbeTime": null,
+        "lastTransitionTime": since.unwrap_or_else(|| json!(now)),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_budget_says_why_it_allows_nothing() {
+        let mut status = json!({"desiredHealthy": 2, "currentHealthy": 2});
+        assert_eq!(
+            why_not("b", &status),
+            "The disruption budget b needs 2 healthy pods and has 2 currently"
+        );
+        status["currentHealthy"] = json!(3);
+        assert_eq!(
+            why_not("b", &status),
+            "The disruption budget b does not allow evicting pods currently"
+        );
+        status["conditions"] = json!([{"type": "DisruptionAllowed", "status": "False", "reason": "SyncFailed", "message": "no scale"}]);
+        assert_eq!(
+            why_not("b", &status),
+            "The disruption budget b does not allow evicting pods currently because it failed sync: no scale"
+        );
+    }
 
     #[test]
     fn an_unhealthy_pod_is_no_disruption_where_enough_are_healthy_or_the_budget_says_so() {

@@ -172,6 +172,54 @@ async fn o10_budgets_hold_back_evictions() {
     );
 }
 
+/// Upstream's cases of evictions with preconditions and of pods that are over.
+#[tokio::test]
+async fn evictions_mark_pods_that_are_over_too_and_name_the_pod_they_mean() {
+    let admin = Cluster::start().await.admin();
+    let held = async |name: &str, phase: &str| {
+        let mut object = pod(name);
+        object["metadata"]["finalizers"] = json!(["test/hold"]);
+        let before = admin.post(PODS, object).await.ok();
+        let status = json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]}});
+        let now = admin
+            .patch(&format!("{PODS}/{name}/status"), "merge", status)
+            .await
+            .ok();
+        (before, now)
+    };
+    let evict = async |name: &str, options: Value| {
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name},
+            "deleteOptions": options});
+        admin.post(&format!("{PODS}/{name}/eviction"), eviction).await
+    };
+    let is_marked = async |name: &str| {
+        let pod = admin.get(&format!("{PODS}/{name}")).await.ok();
+        let conditions = pod["status"]["conditions"].as_array().unwrap();
+        conditions
+            .iter()
+            .any(|condition| condition["type"] == "DisruptionTarget")
+    };
+    held("over", "Succeeded").await;
+    assert_eq!(evict("over", json!({})).await.code, 201);
+    assert!(is_marked("over").await);
+
+    held("tried", "Running").await;
+    assert_eq!(evict("tried", json!({"dryRun": ["All"]})).await.code, 201);
+    assert!(!is_marked("tried").await, "a dry run changes nothing");
+
+    let (before, now) = held("meant", "Running").await;
+    let version = |pod: &Value| pod["metadata"]["resourceVersion"].clone();
+    let uid = now["metadata"]["uid"].clone();
+    let stale = json!({"preconditions": {"resourceVersion": version(&before)}});
+    evict("meant", stale).await.refused(409);
+    let other = json!({"preconditions": {"uid": "9d86d6ae-4e06-4ff1-bc55-f77f52e272e9"}});
+    evict("meant", other).await.refused(409);
+    assert!(!is_marked("meant").await);
+    let right = json!({"preconditions": {"resourceVersion": version(&now), "uid": uid}});
+    assert_eq!(evict("meant", right).await.code, 201);
+    assert!(is_marked("meant").await);
+}
+
 #[tokio::test]
 async fn s12_a_node_keeps_its_hands_off_taints_and_foreign_labels() {
     let cluster = Cluster::start().await;
