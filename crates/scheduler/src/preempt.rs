@@ -294,6 +294,19 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_that_selects_everything_protects_pods_without_labels_too() {
+        let mut cluster = cluster(json!({"a": {}, "b": {}}));
+        let low = with_cpu("4");
+        hold_pod(&mut cluster, "ns", "bare", "a", json!({}), low.clone());
+        hold_pod(&mut cluster, "other", "bare", "b", json!({}), low);
+        let world = world();
+        let budget = json!({"metadata": {"name": "all", "namespace": "ns"}, "spec": {"selector": {}},
+            "status": {"disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+        world.budgets.apply(serde_json::from_value(budget).unwrap());
+        assert_eq!(tried_in(&pod(100, "2"), &mut cluster, &world), "b: bare");
+    }
+
+    #[test]
     fn who_does_not_preempt_says_why() {
         let mut cluster = cluster(json!({"a": {}}));
         hold(&mut cluster, "low", "a", 1, 4);

@@ -119,11 +119,8 @@ impl World {
         let mut protected = BTreeSet::new();
         for (pod, labels) in pods {
             for budget in self.budgets.by_index(BY_NAMESPACE, &pod.namespace) {
-                // A pod without labels is nobody's, and one that is leaving already costs nothing more.
-                if labels.is_empty()
-                    || !budget.selector.matches(labels)
-                    || budget.disrupted.contains(&*pod.name)
-                {
+                // One that is leaving already costs nothing more.
+                if !budget.selector.matches(labels) || budget.disrupted.contains(&*pod.name) {
                     continue;
                 }
                 let left = left.entry(budget.key.clone()).or_insert(budget.allowed);
