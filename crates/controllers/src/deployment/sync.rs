@@ -289,9 +289,10 @@ impl Deployments {
             return Ok(true);
         }
         let pods = self.cache.pods.store();
+        // A set that still tells of its pods would be counted beside the new one.
         let running = |set: &ReplicaSet| {
             let pods = pods.by_index(BY_CONTROLLER, &set.uid);
-            pods.iter().any(|pod| !pod.is_terminal())
+            set.status.replicas > 0 || pods.iter().any(|pod| !pod.is_terminal())
         };
         if sets.old.iter().any(running) {
             return Ok(false);
