@@ -88,7 +88,7 @@ impl StatefulSets {
         let now = Timestamp::now();
         let plan = plan(&set, &pods, revisions, now);
         let done = self.carry_out(&set, &templates, plan).await;
-        if set.status.observed_generation.unwrap_or(0) < set.generation() {
+        if !set.is_terminating() && set.status.observed_generation.unwrap_or(0) < set.generation() {
             self.retain_claims(&set, &pods).await?;
         }
         let counted = status::count(&set, &pods, revisions, now);
@@ -183,7 +183,7 @@ impl StatefulSets {
 
     async fn carry_out(&self, set: &StatefulSet, templates: &Templates, plan: Plan) -> Result<(), SyncError> {
         for number in plan.pending {
-            self.create_claims(set, number).await?;
+            self.create_claims(set, number, false).await?;
         }
         for (number, updated) in plan.create {
             let (name, template) = if updated {

@@ -1,7 +1,7 @@
 //! StatefulSets: order, identity, claims, updates.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -290,4 +290,119 @@ async fn claims_go_with_pods_that_are_scaled_away_and_with_the_set_where_that_is
         .await
         .unwrap();
     eventually("no claim", || async { names().await.is_empty().then_some(()) }).await;
+}
+
+/// Owners of a claim, `uid` for those that only own and `uid*` for those that manage.
+async fn owners(claims: &Api<PersistentVolumeClaim>, name: &str) -> Vec<String> {
+    let owners = claims.get(name).await.unwrap().metadata.owner_references;
+    owners
+        .unwrap_or_default()
+        .into_iter()
+        .map(|owner| match owner.controller {
+            Some(true) => format!("{}*", owner.uid),
+            _ => owner.uid,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn claims_of_others_are_joined_and_those_that_others_manage_are_left_alone() {
+    let cluster = Cluster::start().await;
+    let client = || cluster.client.clone();
+    let volumes: Api<PersistentVolume> = Api::all(client());
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client(), "default");
+    let maps: Api<ConfigMap> = Api::namespaced(client(), "default");
+    let map = maps
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(json!({"metadata": {"name": "map"}})).unwrap(),
+        )
+        .await
+        .unwrap();
+    let map = map.metadata.uid.unwrap();
+    let storage = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let reference = |kind: &str, name: &str, uid: &str, controller: bool| {
+        let version = if kind == "StatefulSet" { "apps/v1" } else { "v1" };
+        json!({"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": controller})
+    };
+    // Those are there before the set.
+    for (number, owner) in [
+        (0, reference("ConfigMap", "map", &map, false)),
+        (1, reference("ConfigMap", "map", &map, true)),
+        (2, json!(null)),
+    ] {
+        let volume = json!({"metadata": {"name": format!("v{number}")}, "spec": {"accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"}, "hostPath": {"path": format!("/v{number}")}}});
+        let volume = serde_json::from_value(volume).unwrap();
+        volumes.create(&PostParams::default(), &volume).await.unwrap();
+        if owner.is_null() {
+            continue;
+        }
+        let claim = json!({"metadata": {"name": format!("data-web-{number}"), "ownerReferences": [owner]},
+            "spec": storage});
+        let claim = serde_json::from_value(claim).unwrap();
+        claims.create(&PostParams::default(), &claim).await.unwrap();
+    }
+    let policy = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});
+    let sets = Sets::of(
+        &cluster,
+        json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": storage}],
+            "persistentVolumeClaimRetentionPolicy": policy}),
+    )
+    .await;
+    sets.updated(3).await;
+    let set = sets.sets.get("web").await.unwrap().metadata.uid.unwrap();
+    assert_eq!(
+        owners(&claims, "data-web-0").await,
+        [map.clone(), format!("{set}*")]
+    );
+    assert_eq!(owners(&claims, "data-web-1").await, [format!("{map}*")]);
+    assert_eq!(owners(&claims, "data-web-2").await, [format!("{set}*")]);
+
+    // Somebody takes the set's word for it away.
+    let patch = |reference: Value| Patch::Merge(json!({"metadata": {"ownerReferences": [reference]}}));
+    claims
+        .patch(
+            "data-web-2",
+            &PatchParams::default(),
+            &patch(reference("StatefulSet", "web", &set, false)),
+        )
+        .await
+        .unwrap();
+    sets.patch(json!({"minReadySeconds": 0, "template": {"metadata": {"annotations": {"a": "b"}}}}))
+        .await;
+    eventually("the owner that manages", || async {
+        (owners(&claims, "data-web-2").await == [format!("{set}*")]).then_some(())
+    })
+    .await;
+    sets.updated(3).await;
+
+    sets.patch(json!({"replicas": 1})).await;
+    sets.updated(1).await;
+    eventually("the claim of the last pod goes", || async {
+        claims
+            .get_opt("data-web-2")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    assert_eq!(owners(&claims, "data-web-1").await, [format!("{map}*")]);
+
+    // With the map that managed it goes the claim.
+    maps.delete("map", &DeleteParams::background()).await.unwrap();
+    eventually("the claim of the map goes", || async {
+        claims
+            .get_opt("data-web-1")
+            .await
+            .unwrap()
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    eventually("the other one is the set's alone", || async {
+        (owners(&claims, "data-web-0").await == [format!("{set}*")]).then_some(())
+    })
+    .await;
 }
