@@ -45,6 +45,8 @@ pub struct ControllersConfig {
     pub signing: Option<CertificateSigning>,
     /// Pod addresses that are shared out to nodes; without it nodes get none.
     pub node_ranges: Option<ClusterRange>,
+    /// Finished pods that are kept for people to look at [default: 12,500].
+    pub finished_pods_max: Option<usize>,
 }
 
 /// How certificates are signed.
@@ -116,7 +118,7 @@ async fn run_on(
         .map(|range| NodeRanges::new(client.clone(), &cache, range));
     let node_gates = NodeGates::new(client.clone(), &cache);
     let taint_eviction = TaintEviction::new(client.clone(), &cache);
-    let pod_gc = PodGc::new(client.clone(), &cache);
+    let pod_gc = PodGc::new(client.clone(), &cache, config.finished_pods_max);
     let namespaces = Namespaces::new(client.clone(), &cache);
     let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
     let quotas = ResourceQuotas::new(client.clone(), &cache);

@@ -29,13 +29,16 @@ const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub struct PodGc {
     client: kube::Client,
     cache: Arc<Cache>,
+    /// Finished pods that are kept.
+    finished_max: usize,
     /// Something happened that may leave a pod to collect.
     suspicious: Arc<Notify>,
 }
 
 impl PodGc {
-    /// Registers the handlers at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+    /// Registers the handlers at `cache`, which must not have been started yet. Of finished pods `finished_max` are kept.
+    pub fn new(client: kube::Client, cache: &Arc<Cache>, finished_max: Option<usize>) -> Arc<Self> {
+        let finished_max = finished_max.unwrap_or(TERMINAL_PODS_MAX);
         let suspicious = Arc::new(Notify::new());
         let notify = suspicious.clone();
         cache.nodes.on_change(move |change: &Change<NodeView>| {
@@ -50,7 +53,7 @@ impl PodGc {
         cache.pods.on_change(move |change: &Change<PodView>| {
             let is_terminal = |pod: &Option<Pod>| pod.as_ref().is_some_and(|pod| pod.is_terminal());
             match (is_terminal(&change.old), is_terminal(&change.new)) {
-                (false, true) if terminal.fetch_add(1, Ordering::Relaxed) >= TERMINAL_PODS_MAX => {
+                (false, true) if terminal.fetch_add(1, Ordering::Relaxed) >= finished_max => {
                     notify.notify_one();
                 }
                 (true, false) => drop(terminal.fetch_sub(1, Ordering::Relaxed)),
@@ -78,6 +81,7 @@ impl PodGc {
         Arc::new(Self {
             client,
             cache: cache.clone(),
+            finished_max,
             suspicious,
         })
     }
@@ -111,7 +115,7 @@ impl PodGc {
             }
         });
         missing.retain(|name, _| nodes.get(&ObjectKey::new("", name.clone())).is_none());
-        let surplus = plan::surplus(finished, TERMINAL_PODS_MAX);
+        let surplus = plan::surplus(finished, self.finished_max);
         candidates.extend(surplus.into_iter().map(|pod| (pod, Why::Surplus)));
         let again = !candidates.is_empty();
         let mut gone: HashSet<Arc<str>> = HashSet::new();

@@ -2,7 +2,7 @@
 
 use crate::cache::Pod;
 
-/// Finished pods kept for people to look at.
+/// Finished pods kept for people to look at, unless another number is asked for.
 pub const TERMINAL_PODS_MAX: usize = 12_500;
 
 /// Why a pod is collected; decides what is written before it is deleted.

@@ -86,6 +86,7 @@ impl Cluster {
                 lifetime_max: Duration::from_secs(3600),
             }),
             node_ranges,
+            finished_pods_max: None,
         };
         let run = orlop_controllers::run(
             self.client_as("system:kube-controller-manager"),

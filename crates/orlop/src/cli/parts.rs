@@ -201,6 +201,14 @@ pub struct ControllerManagerArgs {
     /// Size of a node's range.
     #[arg(long, value_name = "BITS", default_value_t = 24)]
     pub node_cidr_mask_size: u8,
+    /// Finished pods that are kept for people to look at; all of them with 0 or less.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = 12_500,
+        allow_negative_numbers = true
+    )]
+    pub terminated_pod_gc_threshold: i32,
     #[command(flatten)]
     pub leader: LeaderArgs,
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]

@@ -43,6 +43,13 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         root_ca,
         signing,
         node_ranges,
+        // What isn't positive bounds nothing.
+        finished_pods_max: Some(
+            usize::try_from(arguments.terminated_pod_gc_threshold)
+                .ok()
+                .filter(|most| *most > 0)
+                .unwrap_or(usize::MAX),
+        ),
     };
     let part = Part {
         name: "kube-controller-manager",

@@ -137,6 +137,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
                 lifetime_max: LEAF_LIFETIME,
             }),
             node_ranges: None,
+            finished_pods_max: None,
         };
         let shutdown = shutdown.clone();
         async move {
