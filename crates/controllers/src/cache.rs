@@ -29,7 +29,8 @@ pub use job::{JOBS_BY_CONTROLLER, JobEnd, JobView};
 pub use lease::LeaseView;
 pub use node::{NEVER_UPDATED, NodeView, PostedCondition};
 pub use pod::{
-    BY_CONTROLLER, BY_NODE, ControllerRef, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase, PodView, Ready,
+    BY_CONTROLLER, BY_NODE, ControllerRef, DISRUPTION_TARGET, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase,
+    PodView, Ready,
 };
 pub use pod_parts::{
     COMPLETION_INDEX, ContainerExit, INDEX_FAILURES, INDEX_IGNORED_FAILURES, JOB_TRACKING, JobPod, NamedPort,

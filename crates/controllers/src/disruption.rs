@@ -7,6 +7,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use crate::cache::DISRUPTION_TARGET;
+
 /// Reason and message of condition DisruptionTarget.
 #[derive(Debug, Clone, Copy)]
 pub struct Why {
@@ -25,7 +27,7 @@ pub async fn mark(
     phase: Option<&str>,
 ) -> Result<(), kube::Error> {
     let condition = json!({
-        "type": "DisruptionTarget",
+        "type": DISRUPTION_TARGET,
         "status": "True",
         "reason": why.reason,
         "message": why.message,

@@ -24,6 +24,7 @@
 //! - `taint_eviction`: deletes pods whose node has a NoExecute taint they don't tolerate;
 //! - `garbage_collector`: a watch a kind for metadata only; deletes what lost its owners;
 //! - `namespace`: empties and finalises namespaces that are being deleted;
+//! - `stale_disruption`: takes condition DisruptionTarget back from pods that nobody deleted;
 //! - `pod_gc`: every 20 s, if there is anything to collect;
 //! - `resource_quota`: counts what quotas have been used for; watches only kinds that some quota bounds;
 //! - `volume_binding`: one worker takes claims and volumes; completes bindings, says what became of them;
@@ -59,6 +60,7 @@ mod resource_quota;
 mod resources;
 mod revisions;
 mod run;
+mod stale_disruption;
 mod stateful_set;
 mod storage_protection;
 mod taint_eviction;

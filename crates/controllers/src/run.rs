@@ -29,6 +29,7 @@ use crate::node_ranges::{ClusterRange, NodeRanges};
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
+use crate::stale_disruption::StaleDisruptions;
 use crate::stateful_set::StatefulSets;
 use crate::storage_protection::StorageProtection;
 use crate::taint_eviction::TaintEviction;
@@ -118,6 +119,7 @@ async fn run_on(
         .map(|range| NodeRanges::new(client.clone(), &cache, range));
     let node_gates = NodeGates::new(client.clone(), &cache);
     let taint_eviction = TaintEviction::new(client.clone(), &cache);
+    let stale_disruptions = StaleDisruptions::new(client.clone(), &cache);
     let pod_gc = PodGc::new(client.clone(), &cache, config.finished_pods_max);
     let namespaces = Namespaces::new(client.clone(), &cache);
     let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
@@ -150,6 +152,7 @@ async fn run_on(
     }
     node_gates.start(&mut tasks);
     taint_eviction.start(&mut tasks);
+    stale_disruptions.start(&mut tasks);
     pod_gc.start(&mut tasks);
     namespaces.start(&mut tasks);
     defaults.start(&mut tasks);

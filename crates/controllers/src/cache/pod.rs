@@ -23,6 +23,11 @@ pub const ORPHANS_BY_NAMESPACE: usize = 2;
 /// Index: pods by namespace.
 pub const PODS_BY_NAMESPACE: usize = 3;
 
+/// The condition of a pod that is about to be deleted through no fault of its own.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+/// Why a pod has it that its node agent ends: that may take as long as it takes.
+const TERMINATION_BY_AGENT: &str = "TerminationByKubelet";
+
 /// `status.phase`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Phase {
@@ -107,6 +112,8 @@ pub struct PodView {
     pub address: Option<Box<PodAddress>>,
     /// What only its Job wants to know.
     pub job: Option<Box<JobPod>>,
+    /// Since when condition DisruptionTarget is True; `None` also if the node agent said so.
+    pub disrupted: Option<Box<Timestamp>>,
     /// Condition PodNeedUpgrade, which says that there is a newer template.
     pub needs_upgrade: Option<bool>,
 }
@@ -173,7 +180,18 @@ impl Projection for PodView {
             .flatten()
             .find(|condition| condition.type_ == POD_NEED_UPGRADE)
             .map(|condition| condition.status == "True");
+        let disrupted = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == DISRUPTION_TARGET && condition.status == "True")
+            .filter(|condition| condition.reason.as_deref() != Some(TERMINATION_BY_AGENT))
+            .map(|condition| {
+                let since = condition.last_transition_time.as_ref();
+                Box::new(since.map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+            });
         Self {
+            disrupted,
             needs_upgrade,
             controller: controller_of(metadata.owner_references.as_ref()),
             labels: LABELS.share(Arc::new(metadata.labels.unwrap_or_default())),

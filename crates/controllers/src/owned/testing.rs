@@ -44,6 +44,7 @@ pub fn pod(name: &str) -> PodBuilder {
         deletion_cost: 0,
         address: None,
         job: None,
+        disrupted: None,
         needs_upgrade: None,
     };
     PodBuilder {
