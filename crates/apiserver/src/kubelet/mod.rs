@@ -189,12 +189,16 @@ fn addresses(node: &Value) -> (Vec<String>, u16) {
         .filter_map(|kind| addresses.iter().find(|a| a["type"] == *kind)?["address"].as_str())
         .map(str::to_owned)
         .collect();
-    let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+    (hosts, port(node))
+}
+
+/// The port at which the agent of a node is asked.
+pub fn port(node: &Value) -> u16 {
+    node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
         .as_u64()
         .and_then(|p| u16::try_from(p).ok())
         .filter(|p| *p > 0)
-        .unwrap_or(PORT);
-    (hosts, port)
+        .unwrap_or(PORT)
 }
 
 /// An agent's answer, passed on as it comes.

@@ -89,7 +89,7 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
     };
     let mut answered = String::new();
     let mut answer = match call.resource.plural {
-        "nodes" if target.port.is_empty() => kubelet::send(&call.server, &target.name, wish).await?,
+        "nodes" if is_agent(call, &target)? => kubelet::send(&call.server, &target.name, wish).await?,
         plural => {
             let place = match plural {
                 "nodes" => node(call, &target)?,
@@ -237,6 +237,15 @@ fn unavailable(why: String) -> ApiError {
 
 fn number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port > 0)
+}
+
+/// Whether a node's agent is meant: where no port is named, or the agent's own.
+fn is_agent(call: &Call, target: &Target) -> Result<bool, ApiError> {
+    if target.port.is_empty() {
+        return Ok(true);
+    }
+    let node = get::find(call, &target.name)?.value();
+    Ok(number(&target.port) == Some(kubelet::port(&node)))
 }
 
 fn node(call: &Call, target: &Target) -> Result<Place, ApiError> {

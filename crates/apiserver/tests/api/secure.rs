@@ -278,6 +278,31 @@ async fn o13_o14_logs_come_from_the_nodes_agent() {
     );
 }
 
+/// "should proxy logs on node with explicit kubelet port using proxy subresource"
+#[tokio::test]
+async fn the_agent_of_a_node_is_reached_by_its_port_as_well() {
+    let secure = Secure::start().await;
+    let (port, mut seen) = fake_agent(&secure.authority).await;
+    let admin = secure.client("admin", &["system:masters"]).await;
+    let nodes: Api<Node> = Api::all(admin.clone());
+    let node = json!({"metadata": {"name": "n1"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+    nodes
+        .create(&PostParams::default(), &serde_json::from_value(node).unwrap())
+        .await
+        .unwrap();
+    for name in ["n1".to_owned(), format!("n1:{port}"), format!("https:n1:{port}")] {
+        let request = http::Request::get(format!("/api/v1/nodes/{name}/proxy/logs/"));
+        let text = admin
+            .request_text(request.body(Vec::new()).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(text, "line 1\nline 2\n", "{name}");
+        assert_eq!(seen.recv().await.unwrap(), "/logs/");
+    }
+}
+
 #[tokio::test]
 async fn shutdown_ends_watches_and_lets_requests_finish() {
     let secure = Secure::start().await;
