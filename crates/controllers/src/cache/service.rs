@@ -104,6 +104,7 @@ impl Projection for SliceView {
 
     fn project(slice: discovery::EndpointSlice) -> Self {
         let labels = slice.metadata.labels.unwrap_or_default();
+        let annotations = slice.metadata.annotations.unwrap_or_default();
         let endpoints = slice.endpoints.unwrap_or_default();
         let ports = slice.ports.unwrap_or_default();
         Self {
@@ -115,7 +116,7 @@ impl Projection for SliceView {
                 .map(|service| service.as_str().into()),
             family: Family::parse(&slice.address_type),
             ports: print::of(&ports),
-            contents: print::of(&(&labels, &endpoints, &ports)),
+            contents: print::slice(&labels, &annotations, &endpoints, &ports),
             members: endpoints
                 .iter()
                 .map(|endpoint| print::member(endpoint).into())
@@ -166,11 +167,12 @@ impl Projection for EndpointsView {
         let labels = endpoints.metadata.labels.unwrap_or_default();
         let annotations = endpoints.metadata.annotations.unwrap_or_default();
         let subsets = endpoints.subsets.unwrap_or_default();
+        let over_capacity = annotations.contains_key(label::OVER_CAPACITY);
         let managed = labels.contains_key(label::ENDPOINTS_MANAGED_BY);
         let skipped = labels.get(label::SKIP_MIRROR).is_some_and(|skip| skip == "true")
             || annotations.contains_key(label::LEADER);
         Self {
-            contents: print::of(&(&labels, &subsets)),
+            contents: print::of(&(&labels, &subsets, over_capacity)),
             managed,
             custom: (!managed && !skipped).then(|| {
                 Box::new(CustomEndpoints {

@@ -34,45 +34,91 @@ pub fn origin(custom: &CustomEndpoints, namespace: &str) -> Origin {
     }
 }
 
-/// The endpoints of all subsets, grouped.
+/// Ports that lead to the same addresses, and those with whether they are ready.
+#[derive(Default)]
+struct Alike<'e> {
+    ports: Vec<EndpointPort>,
+    addresses: BTreeMap<Identity<'e>, (&'e EndpointAddress, bool)>,
+}
+
+/// An address, and what it stands for.
+type Identity<'e> = (&'e str, Option<&'e str>);
+
+/// The endpoints of all subsets, grouped: ports of several subsets that lead to the same addresses share slices, as
+/// upstream packs them.
 pub fn groups(subsets: &[EndpointSubset]) -> Vec<Group> {
-    let mut groups: BTreeMap<(Family, String), Group> = BTreeMap::new();
+    let mut by_port: BTreeMap<String, Alike<'_>> = BTreeMap::new();
     for subset in subsets {
-        let ports: Vec<EndpointPort> = subset
-            .ports
-            .iter()
-            .flatten()
-            .map(|port| EndpointPort {
-                name: Some(port.name.clone().unwrap_or_default()),
-                port: Some(port.port),
-                protocol: port.protocol.clone().or_else(|| Some("TCP".to_owned())),
-                app_protocol: port.app_protocol.clone(),
-            })
-            .collect();
-        let key = serde_json::to_string(&ports).unwrap_or_default();
         let ready = subset.addresses.iter().flatten().map(|address| (address, true));
         let others = subset
             .not_ready_addresses
             .iter()
             .flatten()
             .map(|address| (address, false));
-        for (address, ready) in ready.chain(others).take(ADDRESSES_MAX) {
-            let family = Family::of(&address.ip);
-            groups
-                .entry((family, key.clone()))
-                .or_insert_with(|| Group {
-                    family,
-                    ports: ports.clone(),
-                    endpoints: Vec::new(),
-                })
-                .endpoints
-                .push(endpoint(address, ready));
+        let addresses: Vec<_> = ready.chain(others).take(ADDRESSES_MAX).collect();
+        let ports = subset.ports.iter().flatten().map(|port| EndpointPort {
+            name: Some(port.name.clone().unwrap_or_default()),
+            port: Some(port.port),
+            protocol: port.protocol.clone().or_else(|| Some("TCP".to_owned())),
+            app_protocol: port.app_protocol.clone(),
+        });
+        // A subset without ports is one of all ports.
+        let mut ports: Vec<Option<EndpointPort>> = ports.map(Some).collect();
+        if ports.is_empty() {
+            ports.push(None);
+        }
+        for port in ports {
+            let key = serde_json::to_string(&port).unwrap_or_default();
+            let alike = by_port.entry(key).or_insert_with(|| Alike {
+                ports: port.into_iter().collect(),
+                ..Alike::default()
+            });
+            for (address, ready) in &addresses {
+                let uid = address
+                    .target_ref
+                    .as_ref()
+                    .and_then(|target| target.uid.as_deref());
+                let known = alike
+                    .addresses
+                    .entry((&address.ip, uid))
+                    .or_insert((address, *ready));
+                known.1 &= ready;
+            }
         }
     }
-    let mut groups: Vec<Group> = groups.into_values().collect();
-    for group in &mut groups {
-        group.endpoints.sort_by(|a, b| a.addresses.cmp(&b.addresses));
-        group.endpoints.dedup_by(|a, b| a.addresses == b.addresses);
+    let mut by_addresses: BTreeMap<Vec<(Identity<'_>, bool)>, Alike<'_>> = BTreeMap::new();
+    for (_, alike) in by_port {
+        let key = alike
+            .addresses
+            .iter()
+            .map(|(identity, (_, ready))| (*identity, *ready));
+        // Of all ports and of some is not the same.
+        let key: Vec<_> = match alike.ports.is_empty() {
+            true => key.chain([(("", None), false)]).collect(),
+            false => key.collect(),
+        };
+        let packed = by_addresses.entry(key).or_default();
+        packed.ports.extend(alike.ports);
+        packed.addresses = alike.addresses;
+    }
+    let mut groups = Vec::new();
+    for alike in by_addresses.into_values() {
+        for family in [Family::V4, Family::V6] {
+            let of_family = alike
+                .addresses
+                .values()
+                .filter(|(address, _)| Family::of(&address.ip) == family);
+            let endpoints: Vec<Endpoint> = of_family
+                .map(|(address, ready)| endpoint(address, *ready))
+                .collect();
+            if !endpoints.is_empty() {
+                groups.push(Group {
+                    family,
+                    ports: alike.ports.clone(),
+                    endpoints,
+                });
+            }
+        }
     }
     groups
 }
@@ -116,6 +162,40 @@ mod tests {
                     {"addresses": ["10.0.0.2"], "conditions": {"ready": true}}]],
                 ["IPv6", ports, [{"addresses": ["fd00::1"], "conditions": {"ready": true}}]],
             ])
+        );
+    }
+
+    #[test]
+    fn ports_of_several_subsets_that_lead_to_the_same_addresses_share_a_slice() {
+        let slices = |first: &[&str], second: &[&str]| -> Vec<(usize, usize)> {
+            let subset = |ips: &[&str], name: &str, port: i32| {
+                let addresses: Vec<_> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+                json!({"addresses": addresses, "ports": [{"name": name, "port": port}]})
+            };
+            let subsets = json!([subset(first, "port1", 80), subset(second, "port2", 90)]);
+            let subsets: Vec<EndpointSubset> = serde_json::from_value(subsets).unwrap();
+            let groups = groups(&subsets);
+            groups
+                .iter()
+                .map(|group| (group.ports.len(), group.endpoints.len()))
+                .collect()
+        };
+        assert_eq!(slices(&["10.0.0.1"], &["10.0.0.1"]), [(2, 1)]);
+        assert_eq!(slices(&["10.0.0.1"], &["10.0.0.2"]), [(1, 1), (1, 1)]);
+        assert_eq!(slices(&["10.0.0.1", "10.0.0.2"], &["10.0.0.1"]), [(1, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn an_address_that_is_not_ready_somewhere_is_not_ready() {
+        let subsets: Vec<EndpointSubset> = serde_json::from_value(json!([
+            {"addresses": [{"ip": "10.0.0.1"}]}, {"notReadyAddresses": [{"ip": "10.0.0.1"}]},
+        ]))
+        .unwrap();
+        let groups = groups(&subsets);
+        assert_eq!((groups.len(), groups[0].ports.len()), (1, 0));
+        assert_eq!(
+            groups[0].endpoints[0].conditions.as_ref().unwrap().ready,
+            Some(false)
         );
     }
 }

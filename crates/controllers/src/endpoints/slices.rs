@@ -194,9 +194,10 @@ fn make(origin: &Origin, family: Family, ports: &[EndpointPort], endpoints: Vec<
 
 fn contents_of(slice: &EndpointSlice) -> u128 {
     let labels = slice.metadata.labels.clone().unwrap_or_default();
+    let annotations = slice.metadata.annotations.clone().unwrap_or_default();
     let endpoints = slice.endpoints.as_deref().unwrap_or_default();
     let ports = slice.ports.as_deref().unwrap_or_default();
-    print::of(&(&labels, endpoints, ports))
+    print::slice(&labels, &annotations, endpoints, ports)
 }
 
 #[cfg(test)]
@@ -315,6 +316,23 @@ mod tests {
         slice.endpoints.as_mut().unwrap()[0].node_name = Some("elsewhere".into());
         let plan = next(vec![group(80, 0..2)], &[stored("s", slice)]);
         assert_eq!(shape(&plan), (vec![], vec![2], 0));
+    }
+
+    #[test]
+    fn annotations_of_mirrored_endpoints_are_mirrored_and_others_left_alone() {
+        for (keeper, updates) in [
+            (label::MIRROR_CONTROLLER, vec![2]),
+            (label::SLICE_CONTROLLER, vec![]),
+        ] {
+            let mut origin = origin();
+            origin.labels.insert(label::MANAGED_BY.into(), keeper.into());
+            let plan =
+                |origin: &Origin, existing| plan(origin, &[Family::V4], vec![group(80, 0..2)], existing);
+            let slice = plan(&origin, vec![]).create.remove(0);
+            origin.annotations.insert("foo2".into(), "bar2".into());
+            let (_, updated, _) = shape(&plan(&origin, vec![stored("s", slice)]));
+            assert_eq!(updated, updates, "{keeper}");
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoin
         label::ENDPOINTS_MANAGED_BY.to_owned(),
         label::ENDPOINTS_CONTROLLER.to_owned(),
     );
-    let print = print::of(&(&labels, &subsets));
+    let print = print::of(&(&labels, &subsets, over_capacity));
     let annotations =
         over_capacity.then(|| BTreeMap::from([(label::OVER_CAPACITY.to_owned(), "truncated".to_owned())]));
     let endpoints = Endpoints {
