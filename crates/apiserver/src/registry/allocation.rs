@@ -2,136 +2,29 @@
 //!
 //! What is taken is what the stored Services say. Every write that takes something also replaces one key, and only
 //! over the version that was read before looking: of two that look at the same time, one looks again.
+mod address;
+mod ports;
+mod range;
+
+pub use range::{BadRange, ServiceRange};
+
 use crate::ApiServer;
+use crate::encode;
 use crate::http::Call;
-use crate::resources::services::{self, has_cluster_ip, has_node_ports, text};
-use crate::resources::{Resource, fill};
-use crate::status::{ApiError, Cause, cause};
+use crate::resources::services::{self, has_cluster_ip, has_node_ports, needs_health_check};
+use crate::resources::{self, Resource};
+use crate::status::{ApiError, Cause};
+use address::assign_address;
 use orlop_store::{Compare, Op, Revision};
+use ports::{Ports, assign_health_check, assign_ports};
 use rand::Rng;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::HashSet;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::str::FromStr;
 
 /// The key that every write which takes something replaces.
 const GUARD: &str = "/registry/orlop/service-allocation";
-/// Larger ranges are used up to here; upstream's limit for IPv6.
-const ADDRESSES_MAX: u128 = 1 << 20;
-
-/// The addresses that Services get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServiceRange {
-    first: IpAddr,
-    prefix: u8,
-}
-
-/// A range that isn't one.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no range of addresses such as 10.96.0.0/12")]
-pub struct BadRange(String);
-
-impl Default for ServiceRange {
-    /// kubeadm's.
-    fn default() -> Self {
-        Self {
-            first: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)),
-            prefix: 12,
-        }
-    }
-}
-
-impl FromStr for ServiceRange {
-    type Err = BadRange;
-
-    fn from_str(text: &str) -> Result<Self, BadRange> {
-        let bad = || BadRange(text.to_owned());
-        let (address, prefix) = text.split_once('/').ok_or_else(bad)?;
-        let (first, prefix): (IpAddr, u8) = (
-            address.parse().map_err(|_| bad())?,
-            prefix.parse().map_err(|_| bad())?,
-        );
-        let bits = if first.is_ipv4() { 32 } else { 128 };
-        // At least the network, the API server's own address, and one for others.
-        if prefix > bits - 2 {
-            return Err(bad());
-        }
-        let range = Self { first, prefix };
-        Ok(Self {
-            first: range.at(0),
-            prefix,
-        })
-    }
-}
-
-impl fmt::Display for ServiceRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.prefix)
-    }
-}
-
-impl ServiceRange {
-    fn host_bits(&self) -> u32 {
-        let bits = if self.first.is_ipv4() { 32 } else { 128 };
-        bits - u32::from(self.prefix)
-    }
-
-    /// Addresses that can be given: neither the network itself nor, for IPv4, its broadcast address.
-    fn usable(&self) -> u128 {
-        let all = 1u128.checked_shl(self.host_bits()).unwrap_or(u128::MAX);
-        let reserved = if self.first.is_ipv4() { 2 } else { 1 };
-        (all - reserved).min(ADDRESSES_MAX)
-    }
-
-    /// The address so many after the network's.
-    fn at(&self, offset: u128) -> IpAddr {
-        match self.first {
-            IpAddr::V4(first) => {
-                let mask = u32::MAX.checked_shl(self.host_bits()).unwrap_or(0);
-                IpAddr::V4(Ipv4Addr::from_bits((first.to_bits() & mask) + offset as u32))
-            }
-            IpAddr::V6(first) => {
-                let mask = u128::MAX.checked_shl(self.host_bits()).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from_bits((first.to_bits() & mask) + offset))
-            }
-        }
-    }
-
-    /// The address of the API server itself.
-    pub fn api_server(&self) -> IpAddr {
-        self.at(1)
-    }
-
-    /// Whether the range can give this address.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let offset = match (self.first, address) {
-            (IpAddr::V4(first), IpAddr::V4(address)) => {
-                address.to_bits().checked_sub(first.to_bits()).map(u128::from)
-            }
-            (IpAddr::V6(first), IpAddr::V6(address)) => address.to_bits().checked_sub(first.to_bits()),
-            _ => None,
-        };
-        offset.is_some_and(|offset| (1..=self.usable()).contains(&offset))
-    }
-
-    /// A free address; those that are asked for by name come from the lower part, so it is used last.
-    fn free(&self, taken: &HashSet<IpAddr>, random: u128) -> Option<IpAddr> {
-        let usable = self.usable();
-        let lower = (usable / 16).clamp(16, 256).min(usable);
-        let upper = usable - lower;
-        let upper_first = (0..upper).map(|n| lower + 1 + (n + random % upper.max(1)) % upper.max(1));
-        upper_first
-            .chain(1..=lower)
-            .map(|offset| self.at(offset))
-            .find(|address| !taken.contains(address))
-    }
-
-    fn family(&self) -> &'static str {
-        if self.first.is_ipv4() { "IPv4" } else { "IPv6" }
-    }
-}
 
 /// Where Services get their addresses and ports.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,8 +52,8 @@ pub struct Guard {
 #[derive(Debug, Default)]
 struct Taken {
     addresses: HashSet<IpAddr>,
-    /// With the protocol.
-    ports: HashSet<(u16, String)>,
+    /// A port of the nodes is one Service's, whatever the protocol.
+    ports: HashSet<u16>,
 }
 
 /// Whether objects of this resource get something that is given once.
@@ -168,10 +61,11 @@ pub fn is_needed(resource: &Resource) -> bool {
     resource.storage == services::STORAGE
 }
 
-/// Gives a Service what it needs and doesn't have. `None`: it needs nothing, or is no Service.
-pub async fn allocate(call: &Call, service: &mut Value) -> Result<Option<Guard>, ApiError> {
+/// Gives a Service what it needs and doesn't have. What is to be written together with it; nothing, if it needs nothing
+/// or is no Service.
+pub async fn allocate(call: &Call, service: &mut Value) -> Result<Vec<Guard>, ApiError> {
     if !is_needed(call.resource) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let server = &call.server;
     let held = server
@@ -199,10 +93,35 @@ pub async fn allocate(call: &Call, service: &mut Value) -> Result<Option<Guard>,
     };
     let changed = assign(service, before.as_ref(), &taken, &network, random)
         .map_err(|causes| ApiError::invalid(call.resource, crate::registry::text(service, "name"), causes))?;
-    Ok(changed.then(|| Guard {
+    if !changed {
+        return Ok(Vec::new());
+    }
+    let guard = Guard {
         compare: Compare::mod_revision(GUARD, held),
         put: Op::put(GUARD, own.into_bytes().into(), None),
-    }))
+    };
+    Ok([guard]
+        .into_iter()
+        .chain(address_object(server, service))
+        .collect())
+}
+
+/// The IPAddress of a Service's address, if there is none yet: clients may ask for it as soon as they have the Service.
+fn address_object(server: &ApiServer, service: &Value) -> Option<Guard> {
+    let ip: IpAddr = services::text(service, "clusterIP").parse().ok()?;
+    let resource = resources::find("networking.k8s.io", "v1", "ipaddresses")?;
+    let storage = server.cache.storage(resource)?;
+    let key = resource.key("", &ip.to_string());
+    if server.cache.get(storage, &key).is_some() {
+        return None;
+    }
+    let mut object = crate::upkeep::address_object(ip, &service["metadata"]);
+    super::identity::assign(resource, &mut object);
+    let store_key = resource.store_key(&key);
+    Some(Guard {
+        compare: Compare::mod_revision(&store_key, Revision(0)),
+        put: Op::put(&store_key, encode::stored(resource, &object), None),
+    })
 }
 
 /// Where one Service gets its address and ports.
@@ -235,15 +154,18 @@ fn note(service: &Value, taken: &mut Taken) {
     let addresses = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
     let parsed = addresses.filter_map(|a| a.as_str()?.parse::<IpAddr>().ok());
     taken.addresses.extend(parsed);
-    for port in service["spec"]["ports"].as_array().into_iter().flatten() {
-        if let Some(number) = port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()) {
-            taken.ports.insert((number, protocol(port)));
-        }
-    }
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let of_nodes = ports.map(|port| &port["nodePort"]);
+    let all = of_nodes.chain([&service["spec"]["healthCheckNodePort"]]);
+    taken.ports.extend(all.filter_map(number));
 }
 
-fn protocol(port: &Value) -> String {
-    port["protocol"].as_str().unwrap_or("TCP").to_owned()
+/// A port that was named.
+fn number(value: &Value) -> Option<u16> {
+    value
+        .as_u64()
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
 }
 
 /// Pure: gives a Service what it needs, given what others have and what it had. Answers whether it took anything.
@@ -259,147 +181,20 @@ fn assign(
         changed |= assign_address(service, before, taken, &network.ranges, u128::from(random))?;
     }
     if has_node_ports(service) {
-        changed |= assign_ports(service, before, taken, network.node_ports, random)?;
+        let mut ports = Ports::new(before, taken, network.node_ports, random);
+        assign_ports(service, before.is_none(), &mut ports)?;
+        if needs_health_check(service) {
+            assign_health_check(service, &mut ports)?;
+        }
+        changed |= ports.took;
     }
     Ok(changed)
-}
-
-fn assign_address(
-    service: &mut Value,
-    before: Option<&Value>,
-    taken: &Taken,
-    ranges: &[ServiceRange],
-    random: u128,
-) -> Result<bool, Vec<Cause>> {
-    // What isn't asked for by name is of the first range's family.
-    let usual = ranges.first().map_or("IPv4", ServiceRange::family);
-    let listed = service["spec"]["clusterIPs"][0]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let wanted = match text(service, "clusterIP") {
-        "" => listed,
-        given => given.to_owned(),
-    };
-    let had = before.map(|b| text(b, "clusterIP")).unwrap_or_default();
-    let refused = |why: &str| {
-        let what = json!([wanted]);
-        let hint = format!("failed to allocate IP {wanted}: {why}");
-        vec![cause::invalid("spec.clusterIPs", &what, &hint)]
-    };
-    let (address, takes) = match wanted.as_str() {
-        "None" => ("None".to_owned(), false),
-        "" => {
-            let mut alike = ranges.iter().filter(|range| range.family() == usual);
-            match alike.find_map(|range| range.free(&taken.addresses, random)) {
-                Some(free) => (free.to_string(), true),
-                None => return Err(refused("range is full")),
-            }
-        }
-        given if given == had => (wanted.clone(), false),
-        given => {
-            let Ok(address) = given.parse::<IpAddr>() else {
-                let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-                return Err(vec![cause::invalid("spec.clusterIPs[0]", &json!(given), why)]);
-            };
-            if !ranges.iter().any(|range| range.contains(address)) {
-                let valid: Vec<String> = ranges.iter().map(ServiceRange::to_string).collect();
-                return Err(refused(&format!(
-                    "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                    valid.join(",")
-                )));
-            }
-            if taken.addresses.contains(&address) {
-                return Err(refused("provided IP is already allocated"));
-            }
-            (address.to_string(), true)
-        }
-    };
-    let family = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => "IPv4",
-        Ok(IpAddr::V6(_)) => "IPv6",
-        Err(_) => usual,
-    };
-    let spec = &mut service["spec"];
-    spec["clusterIP"] = json!(address);
-    spec["clusterIPs"] = json!([address]);
-    fill(spec, "ipFamilies", || json!([family]));
-    fill(spec, "ipFamilyPolicy", || json!("SingleStack"));
-    Ok(takes)
-}
-
-fn assign_ports(
-    service: &mut Value,
-    before: Option<&Value>,
-    taken: &Taken,
-    range: &RangeInclusive<u16>,
-    random: u64,
-) -> Result<bool, Vec<Cause>> {
-    let mut had = Taken::default();
-    if let Some(before) = before {
-        note(before, &mut had);
-    }
-    let mut given: HashSet<(u16, String)> = HashSet::new();
-    let mut changed = false;
-    let mut causes = Vec::new();
-    let ports = service["spec"]["ports"].as_array_mut().into_iter().flatten();
-    for (number, port) in ports.enumerate() {
-        let protocol = protocol(port);
-        let field = format!("spec.ports[{number}].nodePort");
-        let asked = port["nodePort"].as_u64().unwrap_or_default();
-        if asked == 0 {
-            let count = u64::from(range.end() - range.start()) + 1;
-            let free = (0..count)
-                .filter_map(|n| u16::try_from(u64::from(*range.start()) + (n + random) % count).ok())
-                .find(|p| {
-                    let key = (*p, protocol.clone());
-                    !taken.ports.contains(&key) && !given.contains(&key)
-                });
-            match free {
-                Some(free) => {
-                    port["nodePort"] = json!(free);
-                    given.insert((free, protocol));
-                    changed = true;
-                }
-                None => causes.push(cause::invalid(
-                    &field,
-                    &json!(0),
-                    "failed to allocate a nodePort: range is full",
-                )),
-            }
-            continue;
-        }
-        let key = (u16::try_from(asked).unwrap_or_default(), protocol);
-        if had.ports.contains(&key) {
-            given.insert(key);
-        } else if !range.contains(&key.0) {
-            let hint = format!(
-                "provided port is not in the valid range. The range of valid ports is {}-{}",
-                range.start(),
-                range.end()
-            );
-            causes.push(cause::invalid(&field, &port["nodePort"], &hint));
-        } else if taken.ports.contains(&key) {
-            causes.push(cause::invalid(
-                &field,
-                &port["nodePort"],
-                "provided port is already allocated",
-            ));
-        } else {
-            given.insert(key);
-            changed = true;
-        }
-    }
-    if causes.is_empty() {
-        Ok(changed)
-    } else {
-        Err(causes)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn service(spec: Value) -> Value {
         json!({"metadata": {"name": "s"}, "spec": spec})
@@ -499,7 +294,7 @@ mod tests {
             .iter()
             .map(|p| &p["nodePort"])
             .collect();
-        assert_eq!(given, [30005, 30006, 30005]);
+        assert_eq!(given, [30005, 30006, 30005], "one for both protocols of port 80");
         let mut taken = Taken::default();
         note(&service(spec), &mut taken);
         let again = json!({"type": "NodePort", "ports": [{"port": 1, "protocol": "TCP", "nodePort": 30005}]});
@@ -512,31 +307,56 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_read_and_bounded() {
-        let range: ServiceRange = "10.0.0.9/24".parse().unwrap();
+    fn load_balancers_get_a_port_to_be_asked_at() {
+        let local = |more: Value| {
+            let mut spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+                "ports": [{"port": 80, "protocol": "TCP"}]});
+            for (key, value) in more.as_object().unwrap() {
+                spec[key] = value.clone();
+            }
+            spec
+        };
+        let spec = assigned(local(json!({})), &Taken::default()).unwrap();
         assert_eq!(
-            (range.to_string(), range.usable()),
-            ("10.0.0.0/24".to_owned(), 254)
+            spec["healthCheckNodePort"], 30006,
+            "another than the Service's own"
         );
-        assert_eq!(range.api_server().to_string(), "10.0.0.1");
-        assert!(
-            !range.contains("10.0.0.0".parse().unwrap()) && !range.contains("10.0.0.255".parse().unwrap())
-        );
-        let all: HashSet<IpAddr> = (1..=254).map(|n| range.at(n)).collect();
-        assert_eq!(range.free(&all, 3), None);
-        let mut but_one = all;
-        but_one.remove(&range.at(200));
-        assert_eq!(range.free(&but_one, 77), Some(range.at(200)));
+        let mut taken = Taken::default();
+        note(&service(spec), &mut taken);
         assert_eq!(
-            "fd00::/64"
-                .parse::<ServiceRange>()
-                .unwrap()
-                .api_server()
-                .to_string(),
-            "fd00::1"
+            assigned(local(json!({"healthCheckNodePort": 30006})), &taken).unwrap_err(),
+            "spec.healthCheckNodePort: Invalid value: 30006: failed to allocate requested HealthCheck NodePort 30006: provided port is already allocated"
         );
-        for bad in ["10.0.0.0", "10.0.0.0/31", "x/8", "10.0.0.0/33"] {
-            assert!(bad.parse::<ServiceRange>().is_err(), "{bad}");
-        }
+        let none = assigned(
+            local(json!({"allocateLoadBalancerNodePorts": false})),
+            &Taken::default(),
+        );
+        assert_eq!(none.unwrap()["ports"][0].get("nodePort"), None);
+    }
+
+    #[test]
+    fn families_follow_from_addresses_and_selectors() {
+        let none = Taken::default();
+        let of = |spec: Value| assigned(spec, &none);
+        let headless = of(json!({"clusterIP": "None"})).unwrap();
+        assert_eq!(
+            (&headless["ipFamilyPolicy"], &headless["ipFamilies"]),
+            (&json!("RequireDualStack"), &json!(["IPv4", "IPv6"]))
+        );
+        let selecting = of(json!({"clusterIP": "None", "selector": {"a": "b"}})).unwrap();
+        assert_eq!(selecting["ipFamilies"], json!(["IPv4"]));
+        let prefers = of(json!({"ipFamilyPolicy": "PreferDualStack"})).unwrap();
+        assert_eq!(
+            (&prefers["ipFamilyPolicy"], &prefers["ipFamilies"]),
+            (&json!("PreferDualStack"), &json!(["IPv4"]))
+        );
+        assert_eq!(
+            of(json!({"ipFamilyPolicy": "RequireDualStack"})).unwrap_err(),
+            "spec.ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services"
+        );
+        assert_eq!(
+            of(json!({"ipFamilies": ["IPv6"]})).unwrap_err(),
+            "spec.ipFamilies[0]: Invalid value: \"IPv6\": not configured on this cluster"
+        );
     }
 }

@@ -101,7 +101,7 @@ impl Change<'_> {
             let seen = custom::one_in_form(server, self.call.resource, current.clone()).await?;
             let old = seen.value();
             let mut new = self.prepare(make(&old)?, &old, &current).await?;
-            let guard = allocation::allocate(self.call, &mut new).await?;
+            let guards = allocation::allocate(self.call, &mut new).await?;
             self.admit_final(&mut new, &old).await?;
             let subresource = self.part.subresource();
             let charge = quota::charge(self.call, Operation::Update, subresource, &new, Some(&old)).await?;
@@ -127,7 +127,7 @@ impl Change<'_> {
                 let lease = server.lease_for(stored_as).await?;
                 when.then(Op::put(&store_key, bytes.clone(), lease))
             };
-            for guard in guard.into_iter().chain(charge.guards) {
+            for guard in guards.into_iter().chain(charge.guards) {
                 txn.compare.push(guard.compare);
                 txn.success.push(guard.put);
             }

@@ -104,7 +104,7 @@ pub async fn create_object(
         if names + races == 0 {
             validate(call, &attempt)?;
         }
-        let guard = allocation::allocate(call, &mut attempt).await?;
+        let guards = allocation::allocate(call, &mut attempt).await?;
         let name = identity::text(&attempt, "name").to_owned();
         admission::validate(&Attempt {
             object: Some(&mut attempt),
@@ -115,7 +115,7 @@ pub async fn create_object(
         if options.dry_run {
             return dry_run(call, attempt);
         }
-        let guards = guard.into_iter().chain(charge.guards);
+        let guards = guards.into_iter().chain(charge.guards);
         match insert(call, &attempt, guards.collect()).await? {
             Inserted::Stored(stored) => {
                 return present::object(call, StatusCode::CREATED, stored).await;

@@ -1,6 +1,6 @@
 //! Core kinds with few rules of their own.
 use super::definition::{CREATE_ONLY, Field, Read, Resource, SCALE, STATUS, Subresource};
-use super::meaning::{fill, items, template};
+use super::meaning::{fill, template};
 use super::rules::Rules;
 use super::validation;
 use crate::status::{Cause, cause};
@@ -16,24 +16,6 @@ pub const BINDINGS: Resource = Resource {
     storage: "",
     ..Resource::new("", "bindings", "binding", "Binding")
 };
-
-pub const ENDPOINTS: Resource = Resource::new("", "endpoints", "endpoints", "Endpoints")
-    .short(&["ep"])
-    .stored_under("services/endpoints")
-    .with_rules(Rules {
-        create_on_update: true,
-        default: |endpoints| {
-            for subset in items(&mut endpoints["subsets"]) {
-                for port in items(&mut subset["ports"]) {
-                    fill(port, "protocol", || json!("TCP"));
-                }
-            }
-        },
-        warnings: |_| {
-            vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()]
-        },
-        ..Rules::GENERIC
-    });
 
 pub const PODTEMPLATES: Resource = Resource::new("", "podtemplates", "podtemplate", "PodTemplate")
     .with_rules(Rules {

@@ -1,8 +1,13 @@
 //! Events: stored once as core/v1, shown as core/v1 and events.k8s.io/v1 (contract §13).
 use super::definition::{Field, Read, Resource, View};
 use super::rules::Rules;
+use super::validation;
 use crate::status::{Cause, cause};
+use orlop_api::names;
 use serde_json::{Map, Value, json};
+
+/// Bytes of what an event of the newer form says.
+const NOTE_MAX: usize = 1024;
 
 const CORE_FIELDS: &[Field] = &[
     text("involvedObject.kind", "/involvedObject/kind"),
@@ -91,64 +96,114 @@ fn always_present(event: &mut Value) {
     }
 }
 
+/// What holds for every event. Those that say when they happened are of the newer form, whichever group they come by.
 fn validate_core(event: &Value) -> Vec<Cause> {
-    let namespace = event
-        .pointer("/metadata/namespace")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let involved = event
-        .pointer("/involvedObject/namespace")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    // Events of cluster-scoped objects live in `default`.
-    if involved == namespace || (involved.is_empty() && namespace == "default") {
-        return Vec::new();
+    let of = |pointer| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, involved) = (of("/metadata/namespace"), of("/involvedObject/namespace"));
+    let is_new = !event["eventTime"].is_null();
+    // Events of cluster-scoped objects live in `default`, newer ones of the system's own beside its objects.
+    let right = match involved {
+        "" => namespace == "default" || (is_new && namespace == "kube-system"),
+        involved => is_new || involved == namespace,
+    };
+    let mut causes = Vec::new();
+    if !right {
+        causes.push(cause::invalid(
+            "involvedObject.namespace",
+            &json!(involved),
+            "does not match event.namespace",
+        ));
     }
-    vec![cause::invalid(
-        "involvedObject.namespace",
-        &json!(involved),
-        "does not match event.namespace",
-    )]
+    if !is_new {
+        return causes;
+    }
+    for (stored, shown, max) in [
+        ("reportingComponent", "reportingController", None),
+        ("reportingInstance", "reportingInstance", Some(128)),
+        ("action", "action", Some(128)),
+        ("reason", "reason", Some(128)),
+    ] {
+        let text = validation::text(event, stored);
+        if text.is_empty() {
+            causes.push(cause::required(shown, ""));
+        }
+        causes.extend(too_long(shown, text, max.unwrap_or(usize::MAX)));
+    }
+    let controller = validation::text(event, "reportingComponent");
+    let reasons = names::check_qualified_name(controller);
+    causes.extend(validation::invalid("reportingController", controller, reasons));
+    causes.extend(too_long("message", validation::text(event, "message"), NOTE_MAX));
+    causes
+}
+
+fn too_long(field: &str, text: &str, max: usize) -> Option<Cause> {
+    let why = format!("can have at most {max} characters");
+    (text.len() > max).then(|| cause::invalid(field, &json!(""), &why))
 }
 
 fn validate_v1(event: &Value) -> Vec<Cause> {
     let mut causes = validate_core(event);
+    causes.extend(validate_series(event));
     if event["eventTime"].is_null() {
         causes.push(cause::required("eventTime", ""));
     }
-    for (stored, shown) in [
-        ("reportingComponent", "reportingController"),
-        ("reportingInstance", "reportingInstance"),
-        ("action", "action"),
-        ("reason", "reason"),
+    if !matches!(event["type"].as_str(), Some("Normal" | "Warning")) {
+        let why = format!("has invalid value: {}", validation::text(event, "type"));
+        causes.push(cause::invalid("type", &json!(""), &why));
+    }
+    let source = &event["source"];
+    let of_source = |member| !validation::text(source, member).is_empty();
+    for (field, set) in [
+        ("firstTimestamp", !event["firstTimestamp"].is_null()),
+        ("lastTimestamp", !event["lastTimestamp"].is_null()),
+        ("count", event["count"].as_i64().unwrap_or_default() != 0),
+        ("source", of_source("component") || of_source("host")),
     ] {
-        if event[stored].as_str().unwrap_or_default().is_empty() {
-            causes.push(cause::required(shown, ""));
+        if set {
+            causes.push(cause::invalid(field, &json!(""), "needs to be unset"));
         }
     }
-    if !matches!(event["type"].as_str(), Some("Normal" | "Warning")) {
-        causes.push(cause::invalid("type", &event["type"], "has invalid value: "));
+    causes
+}
+
+fn validate_series(event: &Value) -> Vec<Cause> {
+    let series = &event["series"];
+    let mut causes = Vec::new();
+    if series.is_object() {
+        if series["count"].as_i64().unwrap_or_default() < 2 {
+            causes.push(cause::invalid("series.count", &json!(""), "should be at least 2"));
+        }
+        if series["lastObservedTime"].is_null() {
+            causes.push(cause::required("series.lastObservedTime", ""));
+        }
     }
     causes
 }
 
 fn validate_v1_update(new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = validate_core(new);
+    if new["series"] != old["series"] {
+        causes.extend(validate_series(new));
+    }
     // Only the series (and metadata) may move.
-    [
-        ("involvedObject", "regarding"),
-        ("related", "related"),
+    let fixed = [
+        ("involvedObject", "involvedObject"),
         ("reason", "reason"),
-        ("message", "note"),
+        ("message", "message"),
+        ("source", "source"),
+        ("firstTimestamp", "firstTimestamp"),
+        ("lastTimestamp", "lastTimestamp"),
+        ("count", "count"),
         ("type", "type"),
+        ("eventTime", "eventTime"),
         ("action", "action"),
+        ("related", "related"),
         ("reportingComponent", "reportingController"),
         ("reportingInstance", "reportingInstance"),
-        ("eventTime", "eventTime"),
-    ]
-    .iter()
-    .filter(|(stored, _)| new[*stored] != old[*stored])
-    .map(|(stored, shown)| cause::invalid(shown, &new[*stored], "field is immutable"))
-    .collect()
+    ];
+    let changed = fixed.iter().filter(|(stored, _)| new[*stored] != old[*stored]);
+    causes.extend(changed.map(|(stored, shown)| cause::invalid(shown, &new[*stored], "field is immutable")));
+    causes
 }
 
 /// (stored, events.k8s.io) names of the fields that are called differently.
@@ -212,5 +267,47 @@ mod tests {
         assert!(validate_core(&event("n", "n")).is_empty());
         assert!(validate_core(&event("default", "")).is_empty());
         assert_eq!(validate_core(&event("n", "other")).len(), 1);
+        assert_eq!(validate_core(&event("kube-system", "")).len(), 1);
+    }
+
+    #[test]
+    fn events_of_the_newer_form_say_who_did_what() {
+        let event = json!({"metadata": {"namespace": "kube-system"}, "involvedObject": {},
+            "eventTime": "2026-01-02T03:04:05.000006Z", "reportingComponent": "k8s.io/kube-scheduler",
+            "reportingInstance": "i", "action": "Do", "reason": "Test", "type": "Normal", "message": "m"});
+        let with = |key: &str, value: Value| {
+            let mut event = event.clone();
+            event[key] = value;
+            event
+        };
+        let told = |event: Value| cause::shown(&validate_v1(&event));
+        assert!(told(event.clone()).is_empty());
+        for (key, value, expected) in [
+            ("action", json!(""), "action: Required value"),
+            (
+                "message",
+                json!("m".repeat(1025)),
+                "message: Invalid value: \"\": can have at most 1024 characters",
+            ),
+            (
+                "type",
+                json!("Odd"),
+                "type: Invalid value: \"\": has invalid value: Odd",
+            ),
+            ("count", json!(1), "count: Invalid value: \"\": needs to be unset"),
+            (
+                "series",
+                json!({"count": 1, "lastObservedTime": "2026-01-02T03:04:05.000006Z"}),
+                "series.count: Invalid value: \"\": should be at least 2",
+            ),
+        ] {
+            assert_eq!(told(with(key, value)), [expected]);
+        }
+        let counted = json!({"count": 100, "lastObservedTime": "2026-01-02T03:04:05.000006Z"});
+        assert!(validate_v1_update(&with("series", counted), &event).is_empty());
+        assert_eq!(
+            cause::shown(&validate_v1_update(&with("message", json!("n")), &event)),
+            ["message: Invalid value: \"n\": field is immutable"]
+        );
     }
 }

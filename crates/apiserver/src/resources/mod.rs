@@ -19,6 +19,7 @@ mod customresourcedefinitions;
 mod daemonsets;
 mod devices;
 mod discovery;
+mod endpoints;
 mod events;
 mod flowcontrol;
 mod leases;
@@ -58,7 +59,7 @@ pub const ROOT: &str = "/registry/";
 pub static TABLE: &[Resource] = &[
     core::BINDINGS,
     configmaps::CONFIGMAPS,
-    core::ENDPOINTS,
+    endpoints::ENDPOINTS,
     events::EVENTS,
     limits::LIMITRANGES,
     namespaces::NAMESPACES,

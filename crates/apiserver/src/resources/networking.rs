@@ -2,6 +2,7 @@
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items};
 use super::rules::Rules;
+use super::validation::address;
 use crate::status::{Cause, cause};
 use orlop_api::names::{check_dns_subdomain, is_dns_subdomain};
 use serde_json::{Value, json};
@@ -65,7 +66,7 @@ pub const SERVICECIDRS: Resource = Resource::new(GROUP, "servicecidrs", "service
     .with_rules(Rules {
         prepare_create: |range| range["status"] = json!({}),
         validate_create: validate_cidr,
-        validate_update: |new, old| fixed(new, old, "cidrs"),
+        validate_update: validate_cidr_update,
         ..Rules::WITH_GENERATION
     });
 
@@ -362,25 +363,37 @@ fn validate_cidr(range: &Value) -> Vec<Cause> {
         let why = "may only hold up to 2 values";
         causes.push(cause::invalid("spec.cidrs", &range["spec"]["cidrs"], why));
     }
+    let mut families = Vec::new();
     for (at, cidr) in list(&range["spec"], "cidrs") {
-        let parts = cidr.as_str().and_then(|text| text.split_once('/'));
-        let valid = parts.is_some_and(|(address, prefix)| {
-            let bits = address
-                .parse::<IpAddr>()
-                .map(|a| if a.is_ipv4() { 32 } else { 128 });
-            prefix
-                .parse::<u8>()
-                .is_ok_and(|prefix| bits.is_ok_and(|bits| prefix <= bits))
-        });
-        if !valid {
-            causes.push(cause::invalid(
-                &format!("spec.cidrs[{at}]"),
-                cidr,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            ));
-        }
+        let field = format!("spec.cidrs[{at}]");
+        let text = cidr.as_str().unwrap_or_default();
+        causes.extend(address::cidr(text, &field));
+        families.push(text.contains(':'));
+    }
+    if families.len() == 2 && families[0] == families[1] {
+        let why = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96";
+        causes.push(cause::invalid("spec.cidrs", &range["spec"]["cidrs"], why));
     }
     causes
+}
+
+/// A range of one family may be given the other one. Nothing else of it changes.
+fn validate_cidr_update(new: &Value, old: &Value) -> Vec<Cause> {
+    let (is, was) = (&new["spec"]["cidrs"], &old["spec"]["cidrs"]);
+    let count = |cidrs: &Value| cidrs.as_array().map_or(0, Vec::len);
+    match (count(was), count(is)) {
+        (before, after) if before == after => (0..after)
+            .filter(|&at| is[at] != was[at])
+            .map(|at| cause::invalid(&format!("spec.cidrs[{at}]"), &is[at], "field is immutable"))
+            .collect(),
+        (1, 2) if is[0] != was[0] => vec![cause::invalid(
+            "spec.cidrs[0]",
+            &is[0],
+            "primary CIDR can not be changed",
+        )],
+        (1, 2) => validate_cidr(new),
+        _ => vec![cause::invalid("spec.cidrs", is, "field is immutable")],
+    }
 }
 
 fn validate_policy(policy: &Value) -> Vec<Cause> {
@@ -562,6 +575,20 @@ mod tests {
             ["spec.cidrs: Required value: at least one CIDR required"]
         );
         assert_eq!(range(json!(["10.0.0.0/33"])).len(), 1);
+        assert_eq!(range(json!(["10.0.0.0/8", "11.0.0.0/8"])).len(), 1);
+        let update = |was: Value, is: Value| {
+            let of = |cidrs: Value| json!({"spec": {"cidrs": cidrs}});
+            shown(&validate_cidr_update(&of(is), &of(was)))
+        };
+        assert!(update(json!(["10.0.0.0/8"]), json!(["10.0.0.0/8", "fd00::/64"])).is_empty());
+        assert_eq!(
+            update(json!(["10.0.0.0/8"]), json!(["11.0.0.0/8"])),
+            ["spec.cidrs[0]: Invalid value: \"11.0.0.0/8\": field is immutable"]
+        );
+        assert_eq!(
+            update(json!(["10.0.0.0/8"]), json!(["11.0.0.0/8", "fd00::/64"])),
+            ["spec.cidrs[0]: Invalid value: \"11.0.0.0/8\": primary CIDR can not be changed"]
+        );
         let address =
             json!({"metadata": {"name": "x"}, "spec": {"parentRef": {"resource": "services", "name": "s"}}});
         assert_eq!(

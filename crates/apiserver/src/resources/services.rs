@@ -1,14 +1,14 @@
 //! Services (contract §18): what they are given, and what of it they keep.
+mod validate;
+
 use super::definition::{Field, PROXY_VERBS, Read, Resource, STATUS, Subresource};
 use super::meaning::{fill, items};
 use super::rules::Rules;
-use crate::status::{Cause, cause};
 use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
 
 /// Where Services are stored.
 pub const STORAGE: &str = "services/specs";
-
-const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
 pub const SERVICES: Resource = Resource::new("", "services", "service", "Service")
     .short(&["svc"])
@@ -39,8 +39,10 @@ pub const SERVICES: Resource = Resource::new("", "services", "service", "Service
         default,
         prepare_create: |service| service["status"] = json!({"loadBalancer": {}}),
         prepare_update: keep_what_was_given,
-        validate_create: validate,
-        validate_update,
+        prepare_status: |service, _| default_ways_in(service),
+        validate_create: validate::create,
+        validate_update: validate::update,
+        validate_status: validate::status,
         ..Rules::GENERIC
     });
 
@@ -49,13 +51,30 @@ pub fn has_cluster_ip(service: &Value) -> bool {
     service["spec"]["type"] != "ExternalName"
 }
 
-/// Whether services of this type have ports on every node.
+/// Whether services of this type can have ports on every node.
 pub fn has_node_ports(service: &Value) -> bool {
-    match service["spec"]["type"].as_str() {
-        Some("NodePort") => true,
-        Some("LoadBalancer") => service["spec"]["allocateLoadBalancerNodePorts"] != false,
+    matches!(text(service, "type"), "NodePort" | "LoadBalancer")
+}
+
+/// Whether it is given a port on every node for each port that names none.
+pub fn is_given_node_ports(service: &Value) -> bool {
+    match text(service, "type") {
+        "NodePort" => true,
+        "LoadBalancer" => service["spec"]["allocateLoadBalancerNodePorts"] != false,
         _ => false,
     }
+}
+
+/// Whether load balancers ask each node whether it has pods of the service.
+pub fn needs_health_check(service: &Value) -> bool {
+    text(service, "type") == "LoadBalancer" && text(service, "externalTrafficPolicy") == "Local"
+}
+
+/// Whether it is reached from outside the cluster.
+fn is_externally_accessible(service: &Value) -> bool {
+    let external = service["spec"]["externalIPs"].as_array();
+    has_node_ports(service)
+        || (text(service, "type") == "ClusterIP" && external.is_some_and(|ips| !ips.is_empty()))
 }
 
 pub fn text<'v>(service: &'v Value, key: &str) -> &'v str {
@@ -66,12 +85,12 @@ fn default(service: &mut Value) {
     let spec = &mut service["spec"];
     fill(spec, "type", || json!("ClusterIP"));
     fill(spec, "sessionAffinity", || json!("None"));
-    if spec["sessionAffinity"] == "ClientIP" {
-        fill(
-            spec,
-            "sessionAffinityConfig",
-            || json!({"clientIP": {"timeoutSeconds": 10800}}),
-        );
+    match spec["sessionAffinity"].as_str() {
+        Some("ClientIP") if spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].is_null() => {
+            spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 10800}});
+        }
+        Some("None") => remove(spec, "sessionAffinityConfig"),
+        _ => {}
     }
     for port in items(&mut spec["ports"]) {
         fill(port, "protocol", || json!("TCP"));
@@ -80,182 +99,129 @@ fn default(service: &mut Value) {
             port["targetPort"] = port["port"].clone();
         }
     }
-    let kind = spec["type"].as_str().unwrap_or_default().to_owned();
-    if kind != "ExternalName" {
-        fill(spec, "internalTrafficPolicy", || json!("Cluster"));
+    match spec["type"].as_str() {
+        // It once had one by default, and leads to nothing here.
+        Some("ExternalName") => remove(spec, "internalTrafficPolicy"),
+        _ => fill(spec, "internalTrafficPolicy", || json!("Cluster")),
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
-        fill(spec, "externalTrafficPolicy", || json!("Cluster"));
-    }
-    if kind == "LoadBalancer" {
+    if spec["type"] == "LoadBalancer" {
         fill(spec, "allocateLoadBalancerNodePorts", || json!(true));
     }
+    if is_externally_accessible(service) && text(service, "externalTrafficPolicy").is_empty() {
+        service["spec"]["externalTrafficPolicy"] = json!("Cluster");
+    }
+    default_ways_in(service);
 }
 
-/// An update that doesn't name addresses and ports keeps those that were given; a change of the type gives them back.
+/// How a load balancer's addresses are reached, where that isn't said.
+fn default_ways_in(service: &mut Value) {
+    if text(service, "type") != "LoadBalancer" || !service["status"]["loadBalancer"].is_object() {
+        return;
+    }
+    for way in items(&mut service["status"]["loadBalancer"]["ingress"]) {
+        if way["ip"].as_str().is_some_and(|ip| !ip.is_empty()) {
+            fill(way, "ipMode", || json!("VIP"));
+        }
+    }
+}
+
+fn remove(object: &mut Value, key: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove(key);
+    }
+}
+
+/// An update that doesn't name addresses and ports keeps those that were given. What only means something for types that
+/// the service no longer has goes, unless it was named anew.
 fn keep_what_was_given(new: &mut Value, old: &Value) {
-    if has_cluster_ip(new) && has_cluster_ip(old) {
-        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            let value = old["spec"][key].clone();
-            if new["spec"][key].as_str() == Some("") || new["spec"][key].is_null() {
-                fill_or_replace(new, key, value);
+    keep_addresses(new, old);
+    keep_ports(new, old);
+    let drop = |new: &mut Value, had: bool, has: bool, key: &str| {
+        if had && !has && new["spec"][key] == old["spec"][key] {
+            remove(&mut new["spec"], key);
+        }
+    };
+    let balanced = |service: &Value| text(service, "type") == "LoadBalancer";
+    for key in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+        let has = balanced(new);
+        drop(new, balanced(old), has, key);
+    }
+    let has = needs_health_check(new);
+    drop(new, needs_health_check(old), has, "healthCheckNodePort");
+    let has = is_externally_accessible(new);
+    drop(new, is_externally_accessible(old), has, "externalTrafficPolicy");
+    if !balanced(new) && new["status"].is_object() {
+        new["status"]["loadBalancer"] = json!({});
+    }
+}
+
+const OF_ADDRESSES: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
+
+fn keep_addresses(new: &mut Value, old: &Value) {
+    if !has_cluster_ip(old) {
+        return;
+    }
+    let (had, has) = (text(old, "clusterIP"), text(new, "clusterIP"));
+    // Clients that know only the one address say nothing of the list, or leave it as it was.
+    let same_list = new["spec"]["clusterIPs"] == old["spec"]["clusterIPs"];
+    let same = had == has && (same_list || new["spec"]["clusterIPs"].is_null());
+    if !has_cluster_ip(new) {
+        for key in OF_ADDRESSES {
+            if same || (!key.starts_with("cluster") && new["spec"][key] == old["spec"][key]) {
+                remove(&mut new["spec"], key);
             }
         }
+        return;
     }
-    if !has_cluster_ip(new)
-        && let Some(spec) = new["spec"].as_object_mut()
-        && spec.get("clusterIP") == old["spec"].get("clusterIP")
-    {
-        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            spec.remove(key);
+    if !has.is_empty() && had != has && same_list {
+        new["spec"]["clusterIPs"] = json!([has]);
+    }
+    for key in OF_ADDRESSES {
+        let value = &old["spec"][key];
+        let unset = new["spec"][key].as_str() == Some("") || new["spec"][key].is_null();
+        if unset && !value.is_null() {
+            new["spec"][key] = value.clone();
         }
     }
-    // What only means something for types that the service no longer has goes, unless it was named anew.
-    let outside = |service: &Value| matches!(text(service, "type"), "NodePort" | "LoadBalancer");
-    if outside(old)
-        && !outside(new)
-        && new["spec"]["externalTrafficPolicy"] == old["spec"]["externalTrafficPolicy"]
-        && let Some(spec) = new["spec"].as_object_mut()
-    {
-        spec.remove("externalTrafficPolicy");
-        spec.remove("allocateLoadBalancerNodePorts");
+}
+
+fn keep_ports(new: &mut Value, old: &Value) {
+    if !has_node_ports(old) {
+        return;
     }
-    let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let (had, has) = (has_node_ports(old), has_node_ports(new));
+    let of_node = |port: &Value| port["nodePort"].as_i64().unwrap_or_default();
+    let name = |port: &Value| port["name"].as_str().unwrap_or_default().to_owned();
+    let ports = |service: &Value| service["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let used = |service: &Value| -> HashSet<i64> {
+        let all = ports(service);
+        all.iter().map(of_node).filter(|port| *port != 0).collect()
+    };
+    let (before, named) = (used(old), used(new));
+    if !has_node_ports(new) {
+        if named.is_subset(&before) {
+            items(&mut new["spec"]["ports"]).for_each(|port| remove(port, "nodePort"));
+        }
+        return;
+    }
+    let mut taken: HashSet<i64> = before.intersection(&named).copied().collect();
+    let given: HashMap<String, i64> = ports(old)
+        .iter()
+        .map(|port| (name(port), of_node(port)))
+        .collect();
     for port in items(&mut new["spec"]["ports"]) {
-        let same = before
-            .iter()
-            .find(|b| b["port"] == port["port"] && b["protocol"] == port["protocol"]);
-        let given = same.map_or(Value::Null, |b| b["nodePort"].clone());
-        if had && has && port["nodePort"].as_i64().unwrap_or_default() == 0 && !given.is_null() {
-            port["nodePort"] = given;
-        } else if had
-            && !has
-            && port["nodePort"] == given
-            && let Some(port) = port.as_object_mut()
-        {
-            port.remove("nodePort");
+        let had = given.get(&name(port)).copied().unwrap_or_default();
+        if of_node(port) == 0 && had != 0 && taken.insert(had) {
+            port["nodePort"] = json!(had);
         }
     }
-}
-
-fn fill_or_replace(service: &mut Value, key: &str, value: Value) {
-    if let Some(spec) = service["spec"].as_object_mut()
-        && !value.is_null()
-    {
-        spec.insert(key.to_owned(), value);
+    let checked = |service: &Value| {
+        service["spec"]["healthCheckNodePort"]
+            .as_i64()
+            .unwrap_or_default()
+    };
+    if needs_health_check(old) && needs_health_check(new) && checked(new) == 0 && checked(old) != 0 {
+        new["spec"]["healthCheckNodePort"] = json!(checked(old));
     }
-}
-
-fn validate(service: &Value) -> Vec<Cause> {
-    let spec = &service["spec"];
-    let mut causes = Vec::new();
-    let kind = text(service, "type");
-    let ports = spec["ports"].as_array().map_or(&[][..], Vec::as_slice);
-    let headless = text(service, "clusterIP") == "None";
-    if ports.is_empty() && !headless && kind != "ExternalName" {
-        causes.push(cause::required("spec.ports", ""));
-    }
-    if !TYPES.contains(&kind) {
-        causes.push(cause::unsupported("spec.type", kind, TYPES));
-    }
-    if kind == "ExternalName" && text(service, "externalName").is_empty() {
-        causes.push(cause::required("spec.externalName", ""));
-    }
-    if kind == "ExternalName" && !text(service, "clusterIP").is_empty() {
-        causes.push(cause::forbidden(
-            "spec.clusterIPs",
-            "may not be set when `type` is 'ExternalName'",
-        ));
-    }
-    if matches!(kind, "NodePort" | "LoadBalancer") && headless {
-        causes.push(cause::invalid(
-            "spec.clusterIPs[0]",
-            &spec["clusterIP"],
-            &format!("may not be set to 'None' for {kind} services"),
-        ));
-    }
-    let affinity = text(service, "sessionAffinity");
-    if !matches!(affinity, "None" | "ClientIP") {
-        causes.push(cause::unsupported(
-            "spec.sessionAffinity",
-            affinity,
-            &["ClientIP", "None"],
-        ));
-    }
-    for (number, port) in ports.iter().enumerate() {
-        let field = format!("spec.ports[{number}]");
-        let name = port["name"].as_str().unwrap_or_default();
-        if name.is_empty() && ports.len() > 1 {
-            causes.push(cause::required(&format!("{field}.name"), ""));
-        }
-        if !name.is_empty() {
-            let wrong = orlop_api::names::check_dns_label(name);
-            causes.extend(
-                wrong
-                    .iter()
-                    .map(|why| cause::invalid(&format!("{field}.name"), &port["name"], why)),
-            );
-        }
-        if !port["port"].as_i64().is_some_and(|n| (1..=65535).contains(&n)) {
-            causes.push(cause::invalid(
-                &format!("{field}.port"),
-                &port["port"],
-                "must be between 1 and 65535, inclusive",
-            ));
-        }
-        let protocol = port["protocol"].as_str().unwrap_or_default();
-        let protocols = ["SCTP", "TCP", "UDP"];
-        if !protocols.contains(&protocol) {
-            causes.push(cause::unsupported(
-                &format!("{field}.protocol"),
-                protocol,
-                &protocols,
-            ));
-        }
-        let node_port = port["nodePort"].as_i64().unwrap_or_default();
-        if node_port != 0 && matches!(kind, "ClusterIP" | "ExternalName") {
-            causes.push(cause::forbidden(
-                &format!("{field}.nodePort"),
-                &format!("may not be used when `type` is '{kind}'"),
-            ));
-        }
-        let earlier = &ports[..number];
-        if earlier
-            .iter()
-            .any(|p| p["port"] == port["port"] && p["protocol"] == port["protocol"])
-        {
-            causes.push(Cause::new(
-                "FieldValueDuplicate",
-                field.clone(),
-                format!(
-                    "Duplicate value: {}",
-                    json!({"port": port["port"], "protocol": protocol})
-                ),
-            ));
-        }
-        if !name.is_empty() && earlier.iter().any(|p| p["name"] == port["name"]) {
-            causes.push(Cause::new(
-                "FieldValueDuplicate",
-                format!("{field}.name"),
-                format!("Duplicate value: {}", port["name"]),
-            ));
-        }
-    }
-    causes
-}
-
-fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = validate(new);
-    let (was, is) = (text(old, "clusterIP"), text(new, "clusterIP"));
-    if has_cluster_ip(new) && has_cluster_ip(old) && !was.is_empty() && was != is {
-        causes.push(cause::invalid(
-            "spec.clusterIPs[0]",
-            &json!([is]),
-            "may not change once set",
-        ));
-    }
-    causes
 }
 
 #[cfg(test)]

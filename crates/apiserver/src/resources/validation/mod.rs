@@ -2,6 +2,7 @@
 //!
 //! What a pod may be is said once, in `orlop_api::validation`, which the node agent shares. The other rules belong there
 //! too; they are here only until it has them.
+pub mod address;
 mod daemonset;
 mod metadata;
 mod pod;
@@ -11,7 +12,7 @@ mod pod_warnings;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
-pub use metadata::metadata;
+pub use metadata::{labels, metadata};
 pub use pod::pod_create;
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_update::pod_update;
@@ -22,12 +23,12 @@ use crate::status::{Cause, cause};
 use serde_json::Value;
 
 /// A string member, empty when absent.
-fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+pub fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value[key].as_str().unwrap_or_default()
 }
 
 /// A list member, empty when absent.
-fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+pub fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
 
@@ -36,6 +37,11 @@ fn invalid_all(field: &str, value: &Value, reasons: Vec<String>) -> impl Iterato
     reasons
         .into_iter()
         .map(move |why| cause::invalid(field, value, &why))
+}
+
+/// The same of a text.
+pub fn invalid(field: &str, text: &str, reasons: Vec<String>) -> Vec<Cause> {
+    invalid_all(field, &Value::from(text), reasons).collect()
 }
 
 /// A number that may not be negative.

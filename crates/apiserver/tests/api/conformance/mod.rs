@@ -13,5 +13,6 @@ mod objects;
 mod operations;
 mod pods;
 mod proxies;
+mod services;
 mod strict;
 mod watches;
