@@ -479,11 +479,32 @@ fn validate_peer(peer: &Value, field: &str) -> Vec<Cause> {
                 "may not specify both ipBlock and another peer",
             )]
         }
-        (false, true) if text(&peer["ipBlock"], "cidr").is_empty() => {
-            vec![cause::required(&format!("{field}.ipBlock.cidr"), "")]
-        }
-        _ => Vec::new(),
+        (false, true) => validate_block(&peer["ipBlock"], &format!("{field}.ipBlock")),
+        (true, false) => Vec::new(),
     }
+}
+
+/// A range of addresses, and those of it that aren't meant.
+fn validate_block(block: &Value, field: &str) -> Vec<Cause> {
+    let cidr = text(block, "cidr");
+    let at = format!("{field}.cidr");
+    if cidr.is_empty() {
+        return vec![cause::required(&at, "")];
+    }
+    if let Some(cause) = address::cidr(cidr, &at) {
+        return vec![cause];
+    }
+    let mut causes = Vec::new();
+    for (number, except) in list(block, "except") {
+        let at = format!("{field}.except[{number}]");
+        let range = except.as_str().unwrap_or_default();
+        match address::cidr(range, &at) {
+            Some(cause) => causes.push(cause),
+            None if address::is_within(range, cidr) => {}
+            None => causes.push(cause::invalid(&at, except, "must be a strict subset of `cidr`")),
+        }
+    }
+    causes
 }
 
 #[cfg(test)]
@@ -564,6 +585,20 @@ mod tests {
                 "spec.policyTypes[0]: Unsupported value: \"Both\": supported values: \"Egress\", \"Ingress\"",
             ]
         );
+        let block = |block: Value| policy(json!({"ingress": [{"from": [{"ipBlock": block}]}]}));
+        assert!(block(json!({"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]})).is_empty());
+        for (given, expected) in [
+            (
+                json!({"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}),
+                "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"10.0.0.0/8\": must be a strict subset of `cidr`",
+            ),
+            (
+                json!({"cidr": "10.0.0.0"}),
+                "spec.ingress[0].from[0].ipBlock.cidr: Invalid value: \"10.0.0.0\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            ),
+        ] {
+            assert_eq!(block(given), [expected]);
+        }
     }
 
     #[test]

@@ -41,16 +41,29 @@ pub fn endpoint_ip(text: &str, field: &str) -> Option<Cause> {
 
 /// That it is a range such as `10.0.0.0/8`.
 pub fn cidr(text: &str, field: &str) -> Option<Cause> {
-    let valid = text.split_once('/').is_some_and(|(address, prefix)| {
-        let bits = match address.parse() {
-            Ok(IpAddr::V4(_)) => 32,
-            Ok(IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        prefix.parse::<u8>().is_ok_and(|prefix| prefix <= bits)
-    });
     let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-    (!valid).then(|| cause::invalid(field, &json!(text), why))
+    parsed(text)
+        .is_none()
+        .then(|| cause::invalid(field, &json!(text), why))
+}
+
+/// Whether a range is part of another and smaller.
+pub fn is_within(inner: &str, outer: &str) -> bool {
+    let (Some((address, prefix)), Some((of, outer))) = (parsed(inner), parsed(outer)) else {
+        return false;
+    };
+    let start = |address: IpAddr, bits: u32| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits().checked_shr(32 - bits).unwrap_or(0)),
+        IpAddr::V6(address) => address.to_bits().checked_shr(128 - bits).unwrap_or(0),
+    };
+    address.is_ipv4() == of.is_ipv4() && prefix > outer && start(address, outer) == start(of, outer)
+}
+
+fn parsed(cidr: &str) -> Option<(IpAddr, u32)> {
+    let (address, prefix) = cidr.split_once('/')?;
+    let (address, prefix): (IpAddr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    (prefix <= bits).then_some((address, prefix))
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -90,5 +103,7 @@ mod tests {
         }
         assert_eq!(cidr("10.0.0.0/8", "x"), None);
         assert!(cidr("10.0.0.0/33", "x").is_some() && cidr("10.0.0.0", "x").is_some());
+        assert!(is_within("10.1.0.0/16", "10.0.0.0/8") && is_within("fd00::/64", "::/0"));
+        assert!(!is_within("11.0.0.0/16", "10.0.0.0/8") && !is_within("10.0.0.0/8", "10.0.0.0/8"));
     }
 }
