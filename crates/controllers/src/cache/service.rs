@@ -34,7 +34,7 @@ pub struct ServiceView {
     pub families: Vec<Family>,
     /// It leads to pods that aren't ready, too.
     pub publish_not_ready: bool,
-    /// spec.trafficDistribution.
+    /// spec.trafficDistribution, unless an annotation asks for the older way.
     pub traffic_distribution: Option<String>,
 }
 
@@ -64,6 +64,11 @@ impl Projection for ServiceView {
             let v6 = spec.cluster_ip.as_deref().is_some_and(|ip| ip.contains(':'));
             families.push(if v6 { Family::V6 } else { Family::V4 });
         }
+        let annotations = service.metadata.annotations.unwrap_or_default();
+        let by_topology = label::TOPOLOGY
+            .iter()
+            .find_map(|key| annotations.get(*key))
+            .is_some_and(|mode| matches!(mode.as_str(), "Auto" | "auto"));
         Self {
             labels: service.metadata.labels.unwrap_or_default(),
             created: service.metadata.creation_timestamp.map(|time| time.0),
@@ -72,7 +77,7 @@ impl Projection for ServiceView {
             headless: spec.cluster_ip.as_deref() == Some("None"),
             families,
             publish_not_ready: spec.publish_not_ready_addresses == Some(true),
-            traffic_distribution: spec.traffic_distribution,
+            traffic_distribution: spec.traffic_distribution.filter(|_| !by_topology),
         }
     }
 

@@ -328,5 +328,10 @@ pub mod tests {
             json!({"forNodes": [{"name": "n1"}], "forZones": [{"name": "z"}]})
         );
         assert_eq!(hints("else"), Value::Null);
+        let annotated = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-mode": "Auto"}},
+            "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}], "trafficDistribution": "PreferClose"}});
+        let annotated = ServiceView::project(serde_json::from_value(annotated).unwrap());
+        let found = of(&annotated, &[at(pod("p").ready(), "10.1.0.1", &[])]);
+        assert_eq!(found[0][2][0].get("hints"), None, "the annotation comes first");
     }
 }

@@ -24,3 +24,8 @@ pub const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time
 pub const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
 /// Where a node is.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
+/// Hints by the share of each zone; whoever asks for these doesn't get those of `trafficDistribution`.
+pub const TOPOLOGY: [&str; 2] = [
+    "service.kubernetes.io/topology-aware-hints",
+    "service.kubernetes.io/topology-mode",
+];
