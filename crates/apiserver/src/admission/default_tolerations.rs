@@ -7,9 +7,10 @@ const KEYS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unre
 const TOLERATION_SECONDS: i64 = 300;
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    let creates = attempt.operation == Operation::Create;
+    // Of an update as well: whoever puts back the pod as it was given leaves out what was added.
+    let writes = matches!(attempt.operation, Operation::Create | Operation::Update);
     if attempt.is("pods", "")
-        && creates
+        && writes
         && let Some(pod) = attempt.object.as_deref_mut()
     {
         add(pod);

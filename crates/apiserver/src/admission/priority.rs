@@ -7,7 +7,14 @@ use serde_json::{Value, json};
 const DEFAULT_PREEMPTION: &str = "PreemptLowerPriority";
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    if attempt.operation != Operation::Create || !attempt.is("pods", "") {
+    if !attempt.is("pods", "") {
+        return Ok(());
+    }
+    if attempt.operation == Operation::Update {
+        keep(attempt);
+        return Ok(());
+    }
+    if attempt.operation != Operation::Create {
         return Ok(());
     }
     let Some(pod) = attempt.object.as_deref() else {
@@ -56,6 +63,18 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whoever puts back a pod as it was given says nothing of what its class made of it.
+fn keep(attempt: &mut Attempt<'_>) {
+    let Some((pod, old)) = attempt.object.as_deref_mut().zip(attempt.old) else {
+        return;
+    };
+    for field in ["priority", "preemptionPolicy"] {
+        if pod["spec"][field].is_null() && !old["spec"][field].is_null() {
+            pod["spec"][field] = old["spec"][field].clone();
+        }
+    }
+}
+
 fn classes(attempt: &Attempt<'_>) -> Vec<Value> {
     attempt
         .server
@@ -80,13 +99,13 @@ fn default_class(attempt: &Attempt<'_>) -> Option<Value> {
 /// There is one global default.
 pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     let wants = |c: &Value| c["globalDefault"] == true;
-    if attempt.operation != Operation::Create
+    if !matches!(attempt.operation, Operation::Create | Operation::Update)
         || attempt.resource.plural != "priorityclasses"
         || !attempt.object.as_deref().is_some_and(wants)
     {
         return Ok(());
     }
-    match default_class(attempt) {
+    match default_class(attempt).filter(|other| other["metadata"]["name"] != *attempt.name) {
         Some(other) => Err(attempt.forbidden(&format!(
             "PriorityClass {} is already marked as default. Only one default can exist",
             other["metadata"]["name"].as_str().unwrap_or_default()

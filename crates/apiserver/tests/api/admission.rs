@@ -52,3 +52,43 @@ async fn a_dry_run_is_admitted_like_the_write_itself() {
         "{message}"
     );
 }
+
+/// kubectl replace --save-config of a pod as it was given: what admission added is kept, and added again.
+#[tokio::test]
+async fn a_pod_is_put_back_without_what_admission_added() {
+    let admin = Cluster::start().await.admin();
+    let mut given = pod("p");
+    given["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
+    let created = admin.post(PODS, given).await.ok();
+    let mut back = created.clone();
+    back["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
+    for added in ["priority", "preemptionPolicy"] {
+        back["spec"].as_object_mut().unwrap().remove(added).unwrap();
+    }
+    back["metadata"]["labels"] = json!({"put": "back"});
+    let after = admin.put(&format!("{PODS}/p"), back).await.ok();
+    assert_eq!(after["spec"], created["spec"]);
+    assert_eq!(after["metadata"]["labels"]["put"], "back");
+}
+
+/// The one default stays the only one when another class would become it.
+#[tokio::test]
+async fn a_class_does_not_become_a_second_default() {
+    let admin = Cluster::start().await.admin();
+    let path = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let class = |name: &str, default: bool| {
+        json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+            "value": 1, "globalDefault": default})
+    };
+    admin.post(path, class("one", true)).await.ok();
+    admin.post(path, class("two", false)).await.ok();
+    let message = admin
+        .put(&format!("{path}/two"), class("two", true))
+        .await
+        .refused(403);
+    assert_eq!(
+        message,
+        "priorityclasses.scheduling.k8s.io \"two\" is forbidden: PriorityClass one is already marked as default. Only one default can exist"
+    );
+    admin.put(&format!("{path}/one"), class("one", true)).await.ok();
+}
