@@ -16,6 +16,10 @@ const MAPPED_BYTES_MIN: c_int = 64 * 1024;
 /// Free memory at an arena's end is kept up to this, so that answers of a usual size need none from the system.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES_MAX: c_int = 1024 * 1024;
+/// Small pieces that are freed are joined with their neighbours at once. The default leaves them in lists of their own and
+/// joins them all when somebody wants a larger piece, which here is with every answer.
+#[cfg(target_env = "gnu")]
+const UNJOINED_BYTES_MAX: c_int = 0;
 /// Arenas grow in such steps.
 #[cfg(target_env = "gnu")]
 const GROWTH_BYTES: c_int = 256 * 1024;
@@ -47,6 +51,7 @@ pub fn configure() {
         (libc::M_ARENA_MAX, ARENAS_MAX),
         (libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN),
         (libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX),
+        (libc::M_MXFAST, UNJOINED_BYTES_MAX),
         (libc::M_TOP_PAD, GROWTH_BYTES),
     ] {
         // SAFETY: it takes two integers; an option that is not known changes nothing.
