@@ -21,6 +21,14 @@ struct Step {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Passed {
+    name: &'static str,
+    r#type: &'static str,
+    operation: &'static str,
+    rejected: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {
     name: String,
     r#type: &'static str,
@@ -79,7 +87,7 @@ pub struct Question<'q> {
 #[derive(Clone)]
 pub struct AdmissionMetrics {
     steps: Durations<Step>,
-    plugins: Durations<Asked>,
+    plugins: Durations<Passed>,
     asked: Durations<Asked>,
     answered: Family<Answered, Counter>,
     rejected: Family<Rejected, Counter>,
@@ -150,14 +158,14 @@ impl AdmissionMetrics {
     /// A plugin is through with its part of a phase.
     pub fn plugin(
         &self,
-        name: &str,
+        name: &'static str,
         kind: &'static str,
         operation: Operation,
         rejected: bool,
         took: Duration,
     ) {
-        let plugin = Asked {
-            name: name.to_owned(),
+        let plugin = Passed {
+            name,
             r#type: kind,
             operation: operation.name(),
             rejected: text(rejected),

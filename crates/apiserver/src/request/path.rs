@@ -1,5 +1,6 @@
 //! The URL grammar (contract §1): a path and a method become a request for something.
 use http::Method;
+use std::borrow::Cow;
 
 /// What a request is for. For paths that are no resource, only `verb` and `path` are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,19 +25,19 @@ pub fn parse(method: &Method, path: &str, watch: bool, name_selector: Option<Str
         path: path.to_owned(),
         ..RequestInfo::default()
     };
-    let segments: Vec<String> = path
+    let segments: Vec<Cow<'_, str>> = path
         .split('/')
         .filter(|s| !s.is_empty())
         .map(super::query::unescape_path)
         .collect();
-    let mut rest: &[String] = match segments.first().map(String::as_str) {
+    let mut rest = match segments.first().map(AsRef::as_ref) {
         Some("api") if segments.len() > 2 => {
-            info.version = segments[1].clone();
+            info.version = segments[1].to_string();
             &segments[2..]
         }
         Some("apis") if segments.len() > 3 => {
-            info.group = segments[1].clone();
-            info.version = segments[2].clone();
+            info.group = segments[1].to_string();
+            info.version = segments[2].to_string();
             &segments[3..]
         }
         _ => {
@@ -49,18 +50,18 @@ pub fn parse(method: &Method, path: &str, watch: bool, name_selector: Option<Str
         info.watch_path = true;
         rest = &rest[1..];
     }
-    if rest[0] == "namespaces" && rest.len() > 2 && !matches!(rest[2].as_str(), "status" | "finalize") {
-        info.namespace = rest[1].clone();
+    if rest[0] == "namespaces" && rest.len() > 2 && !matches!(rest[2].as_ref(), "status" | "finalize") {
+        info.namespace = rest[1].to_string();
         rest = &rest[2..];
     } else if rest[0] == "namespaces" && rest.len() > 1 {
         // The Namespace object itself: authorization sees it inside itself.
-        info.namespace = rest[1].clone();
+        info.namespace = rest[1].to_string();
     }
-    info.resource = rest[0].clone();
-    info.name = rest.get(1).cloned().unwrap_or_default();
+    info.resource = rest[0].to_string();
+    info.name = rest.get(1).map(ToString::to_string).unwrap_or_default();
     // What follows `proxy` is a path of its own.
     info.subresource = match rest.get(2..) {
-        Some([first, ..]) if first == "proxy" => first.clone(),
+        Some([first, ..]) if first == "proxy" => first.to_string(),
         Some(rest) => rest.join("/"),
         None => String::new(),
     };

@@ -1,4 +1,5 @@
 //! Query parameters, and percent encoding.
+use std::borrow::Cow;
 
 /// The decoded parameters of a URL, in order.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +13,10 @@ impl Query {
                 .filter(|pair| !pair.is_empty())
                 .map(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (unescape(key, true), unescape(value, true))
+                    (
+                        unescape(key, true).into_owned(),
+                        unescape(value, true).into_owned(),
+                    )
                 })
                 .collect(),
         )
@@ -54,7 +58,7 @@ impl Query {
 }
 
 /// Decodes one path segment.
-pub fn unescape_path(segment: &str) -> String {
+pub fn unescape_path(segment: &str) -> Cow<'_, str> {
     unescape(segment, false)
 }
 
@@ -73,10 +77,16 @@ pub fn escape(value: &str) -> String {
 
 /// Text without its percent encoding.
 pub fn decode_percent(text: &str) -> String {
-    unescape(text, false)
+    unescape(text, false).into_owned()
 }
 
-fn unescape(text: &str, plus_is_space: bool) -> String {
+fn unescape(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    if !text
+        .bytes()
+        .any(|byte| byte == b'%' || plus_is_space && byte == b'+')
+    {
+        return Cow::Borrowed(text);
+    }
     let mut out = Vec::with_capacity(text.len());
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -99,7 +109,7 @@ fn unescape(text: &str, plus_is_space: bool) -> String {
         }
         at += 1;
     }
-    String::from_utf8_lossy(&out).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 #[cfg(test)]
