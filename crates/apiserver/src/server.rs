@@ -299,7 +299,7 @@ impl ApiServer {
 
     /// Waits until the cache holds everything written before now: a consistent read follows.
     pub(crate) async fn reach_now(&self) -> Result<(), ApiError> {
-        let now = self.store.status().await?.revision;
+        let now = self.store.revision().await?;
         self.cache.reach(now.0).await;
         Ok(())
     }

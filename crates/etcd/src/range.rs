@@ -92,6 +92,7 @@ pub fn split(request: PbRangeRequest) -> Result<(RangeRequest, Shape), Status> {
         limit: if shape.is_plain() { shape.limit } else { 0 },
         revision: convert::revision(request.revision),
         count_only: request.count_only,
+        uncounted: false,
     };
     Ok((asked, shape))
 }

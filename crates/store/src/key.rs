@@ -18,6 +18,11 @@ impl Key {
         std::str::from_utf8(&self.0).ok()
     }
 
+    /// The first key behind this one.
+    pub fn next(&self) -> Self {
+        [self, [0].as_slice()].concat().into()
+    }
+
     pub fn into_bytes(self) -> Bytes {
         self.0
     }

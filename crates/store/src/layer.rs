@@ -53,6 +53,10 @@ impl<L: Layer> Store for L {
         self.below().compact(revision).await
     }
 
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.below().revision().await
+    }
+
     async fn status(&self) -> Result<StoreStatus, StoreError> {
         self.below().status().await
     }

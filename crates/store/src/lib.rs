@@ -69,7 +69,11 @@ pub trait Store: Send + Sync + 'static {
     /// Forgets history below `revision`; reads and watches below it fail with `Compacted`.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
-    /// The last durable revision, and the oldest one that can still be read.
+    /// The last durable revision: every write that was answered before this call is in it.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// The last durable revision, the oldest one that can still be read, and how much is stored. It may count: who wants
+    /// the revision alone asks for that.
     async fn status(&self) -> Result<StoreStatus, StoreError>;
 }
 

@@ -42,6 +42,9 @@ pub struct RangeRequest {
     pub revision: Option<Revision>,
     /// Only count, return no keys.
     pub count_only: bool,
+    /// Nobody wants to know how many keys there are in all: the embedded store then looks no further than one key behind
+    /// the limit.
+    pub uncounted: bool,
 }
 
 impl RangeRequest {

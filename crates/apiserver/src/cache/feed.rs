@@ -12,12 +12,13 @@ use crate::resources::{ROOT, Resource};
 use orlop_store::{
     EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Pause before the store is asked again after it failed.
@@ -27,36 +28,110 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const READERS_MAX: usize = 4;
 /// Fewer objects are not worth a thread.
 const SHARE_MIN: usize = 500;
+/// Keys that are read from the store at once.
+const PAGE_KEYS: usize = 500;
 
 /// The store closed the feed for good.
 #[derive(Debug)]
 pub struct Gone;
 
 /// Reads everything, and opens the watch that continues from there.
-pub async fn fill(cache: &Cache, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
-    let all = store.range(RangeRequest::prefix(ROOT)).await?;
+pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
     // Definitions first: they say where the objects of custom resources go.
+    let stored = store
+        .range(RangeRequest::prefix(format!("{ROOT}{DEFINITIONS}/")))
+        .await?;
+    let revision = stored.revision;
     let mut definitions = HashSet::new();
-    for kv in &all.kvs {
+    for kv in &stored.kvs {
         if let Some(name) = kv.key.as_str().and_then(definition) {
             follow(cache, name, Some(&kv.value));
             definitions.insert(name);
         }
     }
     cache.custom().keep(&definitions);
-    let objects = read(cache, &all.kvs);
-    let shut: HashMap<StorageId, String> = all.kvs.iter().filter_map(|kv| closed(cache, kv)).collect();
+    let Contents { objects, shut } = read_all(cache, store, revision).await?;
     for (id, reason) in &shut {
         shut::tell(cache, *id, reason);
     }
-    drop(all.kvs);
     let watch = store
         // Every key: consistent reads compare the store's revision with the cache's, and that moves
         // with any write.
-        .watch(WatchRequest::prefix("", Some(Revision(all.revision.0 + 1))))
+        .watch(WatchRequest::prefix("", Some(Revision(revision.0 + 1))))
         .await?;
-    cache.load(objects, &shut, all.revision.0);
+    cache.load(objects, &shut, revision.0);
     Ok(watch)
+}
+
+/// What the store holds.
+#[derive(Default)]
+struct Contents {
+    objects: Vec<(StorageId, Object)>,
+    /// Of what nobody can open now, why.
+    shut: HashMap<StorageId, String>,
+}
+
+impl Contents {
+    fn add(&mut self, page: Self) {
+        self.objects.extend(page.objects);
+        self.shut.extend(page.shut);
+    }
+}
+
+/// Reads everything as of this revision. Pages become objects while the next ones come from the store.
+async fn read_all(
+    cache: &Arc<Cache>,
+    store: &Arc<dyn Store>,
+    revision: Revision,
+) -> Result<Contents, StoreError> {
+    let readers_max = readers();
+    let mut contents = Contents::default();
+    let mut reading = VecDeque::new();
+    let mut request = RangeRequest {
+        limit: PAGE_KEYS,
+        revision: Some(revision),
+        uncounted: true,
+        ..RangeRequest::prefix(ROOT)
+    };
+    loop {
+        let page = store.range(request.clone()).await?;
+        let last = page.kvs.last().filter(|_| page.more);
+        let next = last.map(|kv| kv.key.next());
+        if reading.len() >= readers_max
+            && let Some(earlier) = reading.pop_front()
+        {
+            contents.add(joined(earlier).await);
+        }
+        let cache = cache.clone();
+        reading.push_back(tokio::task::spawn_blocking(move || Contents {
+            objects: page.kvs.iter().filter_map(|kv| read_one(&cache, kv)).collect(),
+            shut: page.kvs.iter().filter_map(|kv| closed(&cache, kv)).collect(),
+        }));
+        match next {
+            Some(next) => request.start = next,
+            None => break,
+        }
+    }
+    for page in reading {
+        contents.add(joined(page).await);
+    }
+    Ok(contents)
+}
+
+/// What a thread has made; its panic, if it did.
+async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await {
+        Ok(made) => made,
+        // It is never aborted.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// How many threads read stored objects: reading is what a start mostly does.
+fn readers() -> usize {
+    thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(READERS_MAX)
 }
 
 /// The storage of a value that nobody can open now, and why.
@@ -66,12 +141,9 @@ fn closed(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, String)> {
     Some((id, reason))
 }
 
-/// The objects of these keys, read by as many threads as there are processors: this is what a start mostly does.
+/// The objects of these keys, read by as many threads as there are processors.
 pub(super) fn read(cache: &Cache, kvs: &[KeyValue]) -> Vec<(StorageId, Object)> {
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(READERS_MAX);
-    let share = kvs.len().div_ceil(threads).max(SHARE_MIN);
+    let share = kvs.len().div_ceil(readers()).max(SHARE_MIN);
     let read = |kvs: &[KeyValue]| -> Vec<_> { kvs.iter().filter_map(|kv| read_one(cache, kv)).collect() };
     // What was read is freed in one piece at the end: freed one by one, it would leave holes among the objects.
     thread::scope(|scope| {
@@ -122,7 +194,7 @@ fn look_back(cache: &Arc<Cache>, store: &Arc<dyn Store>) {
 /// Goes on with the changes that follow what has been applied.
 async fn resume(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStream, StoreError> {
     let applied = cache.revision();
-    if store.status().await?.revision.0 < applied {
+    if store.revision().await?.0 < applied {
         // It is another one, or an older state of it.
         return fill_anew(cache, store).await;
     }

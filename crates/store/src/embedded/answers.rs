@@ -197,6 +197,10 @@ impl Store for EmbeddedStore {
         self.ask(|reply| Command::Compact { revision, reply }).await
     }
 
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.durable_revision())
+    }
+
     async fn status(&self) -> Result<StoreStatus, StoreError> {
         let state = self.shared.db.state()?;
         Ok(StoreStatus {

@@ -142,6 +142,7 @@ pub(super) fn walk_up_to(
             (false, limit) => limit,
         },
         count_only: request.count_only,
+        uncounted: request.uncounted,
         summary: RangeSummary::default(),
         past: Past::new(keys, log),
         take,
@@ -177,6 +178,9 @@ pub(super) fn walk_up_to(
             && format::split_version(kept_row.value())?.0 != format::split_version(row.value())?.0
         {
             walk.meet(kept_row, kept)?;
+            if walk.is_done() {
+                return Ok(Some(walk.summary));
+            }
         }
         newest = Some((row, record));
     }
@@ -192,6 +196,7 @@ struct Walk<'t, K, L> {
     at: u64,
     limit: usize,
     count_only: bool,
+    uncounted: bool,
     summary: RangeSummary,
     past: Past<'t, K, L>,
     take: &'t mut dyn FnMut(KeyVersion<'_>),
@@ -219,6 +224,11 @@ impl<K: ReadableTable<Raw, Raw>, L: ReadableTable<Raw, Raw>> Walk<'_, K, L> {
         let key = format::key_bytes_of_bound(bound)?;
         (self.take)(KeyVersion::new(&key, &record, mod_revision));
         Ok(())
+    }
+
+    /// Nothing behind here changes the answer.
+    fn is_done(&self) -> bool {
+        self.uncounted && self.summary.more
     }
 
     /// Counts a key; whether it is within the limit.

@@ -31,6 +31,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Bytes of a value: etcd's own limit for a whole request, so that both stores take the same.
 const VALUE_BYTES_MAX: usize = 3 << 19;
 
+/// A key that nobody writes.
+const NO_KEY: &str = "\0";
+
 /// Client certificates for etcd, all PEM.
 #[derive(Clone, Default)]
 pub struct EtcdTls {
@@ -59,7 +62,7 @@ impl EtcdStore {
             names: endpoints.join(","),
         };
         // The client connects when it is first used: find out now whether anybody is there.
-        store.status().await?;
+        store.revision().await?;
         Ok(store)
     }
 
@@ -139,12 +142,10 @@ impl EtcdStore {
                 .oldest(requested)
                 .await
                 .map(|oldest| StoreError::Compacted { requested, oldest }),
-            StoreError::FutureRevision { .. } => {
-                self.status().await.map(|status| StoreError::FutureRevision {
-                    requested,
-                    current: status.revision,
-                })
-            }
+            StoreError::FutureRevision { .. } => self
+                .revision()
+                .await
+                .map(|current| StoreError::FutureRevision { requested, current }),
             other => Ok(other),
         };
         explained.unwrap_or_else(|failure| failure)
@@ -266,6 +267,15 @@ impl Store for EtcdStore {
             StoreError::Compacted { oldest, .. } if oldest == revision => Ok(()),
             error => Err(error),
         }
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        // A linearizable read of next to nothing: its answer carries the revision.
+        let nothing = RangeRequest {
+            count_only: true,
+            ..RangeRequest::key(NO_KEY)
+        };
+        Ok(self.range(nothing).await?.revision)
     }
 
     async fn status(&self) -> Result<StoreStatus, StoreError> {
