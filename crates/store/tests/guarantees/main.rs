@@ -77,6 +77,7 @@ on_every_store! {
     ranges:
         a_prefix_holds_its_keys_and_no_others,
         a_limit_says_that_there_is_more,
+        the_revision_has_every_write_that_was_answered,
         a_page_continues_behind_the_last_key,
         keys_may_be_any_bytes,
         the_past_can_be_read_as_it_was,
