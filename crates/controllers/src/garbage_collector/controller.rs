@@ -20,7 +20,7 @@ use super::graph::{FOREGROUND, Graph, ORPHAN, Place, Task, Uid};
 use super::verdict::{OwnerIs, Verdict, judge};
 use crate::api_error;
 use crate::cache::Cache;
-use crate::resources::{self, Existence, MetadataOnly, Served};
+use crate::resources::{self, Discovered, Existence, MetadataOnly, Served};
 use crate::workers::Workers;
 
 /// Objects looked at the same time.
@@ -153,7 +153,7 @@ impl GarbageCollector {
 
     async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
-        let kinds = self.kinds().await;
+        let kinds = self.kinds().await.served;
         let mut informers = Vec::new();
         let mut watches = HashMap::new();
         for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
@@ -213,14 +213,17 @@ impl GarbageCollector {
             a.resource.group == b.resource.group && a.resource.kind == b.resource.kind
         };
         let mut kinds = self.all_kinds();
-        for served in &found {
+        for served in &found.served {
             if !kinds.iter().any(|known| same(known, served)) {
                 kinds.push(served.clone());
             }
         }
         self.set_kinds(kinds.clone());
         for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
-            let is_served = served.watchable && found.iter().any(|found| same(found, served));
+            // What is behind a server that doesn't answer at the moment has not gone.
+            let is_served = served.watchable
+                && (found.served.iter().any(|found| same(found, served))
+                    || found.unknown.contains(&served.resource.api_version));
             if !is_served {
                 if let Some(watch) = watches.remove(&number) {
                     watch.abort();
@@ -255,11 +258,12 @@ impl GarbageCollector {
     }
 
     /// The kinds, those of the shared cache first.
-    async fn kinds(&self) -> Vec<Served> {
+    async fn kinds(&self) -> Discovered {
         loop {
             match resources::discover(&self.client).await {
                 Ok(found) => {
                     let (shared, others): (Vec<Served>, Vec<Served>) = found
+                        .served
                         .into_iter()
                         .filter(|served| !resources::is_event(served))
                         .partition(|served| shared_number(served).is_some());
@@ -267,7 +271,10 @@ impl GarbageCollector {
                         let mut kinds = shared;
                         kinds.sort_by_key(shared_number);
                         kinds.extend(others);
-                        return kinds;
+                        return Discovered {
+                            served: kinds,
+                            unknown: found.unknown,
+                        };
                     }
                     tracing::warn!("the server doesn't serve all kinds yet, garbage collection waits");
                 }

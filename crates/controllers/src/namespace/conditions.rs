@@ -15,12 +15,14 @@ pub struct Remaining {
     pub finalizers: BTreeMap<String, usize>,
     /// What went wrong while deleting.
     pub failure: Option<String>,
+    /// Group versions of which nobody could say what is in them.
+    pub undiscovered: Vec<String>,
 }
 
 impl Remaining {
     /// Whether nothing is left.
     pub fn is_nothing(&self) -> bool {
-        self.objects.is_empty() && self.failure.is_none()
+        self.objects.is_empty() && self.failure.is_none() && self.undiscovered.is_empty()
     }
 
     /// The conditions to show.
@@ -40,12 +42,7 @@ impl Remaining {
             parts.join(", ")
         };
         vec![
-            condition(
-                "NamespaceDeletionDiscoveryFailure",
-                false,
-                "ResourcesDiscovered",
-                "All resources successfully discovered".to_owned(),
-            ),
+            self.discovery(condition),
             condition(
                 "NamespaceDeletionGroupVersionParsingFailure",
                 false,
@@ -101,6 +98,25 @@ impl Remaining {
             },
         ]
     }
+
+    fn discovery(
+        &self,
+        condition: impl Fn(&str, bool, &str, String) -> NamespaceCondition,
+    ) -> NamespaceCondition {
+        let sort = "NamespaceDeletionDiscoveryFailure";
+        if self.undiscovered.is_empty() {
+            let message = "All resources successfully discovered".to_owned();
+            return condition(sort, false, "ResourcesDiscovered", message);
+        }
+        let each = |version: &String| format!("{version}: stale GroupVersion discovery: {version}");
+        let all: Vec<String> = self.undiscovered.iter().map(each).collect();
+        let message = format!(
+            "Discovery failed for some groups, {} failing: unable to retrieve the complete list of server APIs: {}",
+            all.len(),
+            all.join(", ")
+        );
+        condition(sort, true, "DiscoveryFailed", message)
+    }
 }
 
 #[cfg(test)]
@@ -113,6 +129,7 @@ mod tests {
             objects: [("pods.".to_owned(), 2)].into(),
             finalizers: [("example.com/hold".to_owned(), 1)].into(),
             failure: None,
+            undiscovered: vec!["metrics.example.com/v1".to_owned()],
         };
         assert!(!remaining.is_nothing());
         let told: Vec<String> = remaining
@@ -130,6 +147,8 @@ mod tests {
         assert_eq!(
             told,
             [
+                "DiscoveryFailed: Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server \
+                 APIs: metrics.example.com/v1: stale GroupVersion discovery: metrics.example.com/v1",
                 "SomeResourcesRemain: Some resources are remaining: pods. has 2 resource instances",
                 "SomeFinalizersRemain: Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
             ]

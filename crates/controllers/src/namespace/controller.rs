@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::conditions::Remaining;
 use crate::api_error;
 use crate::cache::{Cache, NamespaceView, PodView};
-use crate::resources::{self, Served};
+use crate::resources::{self, Discovered, Served};
 use crate::workers::Workers;
 
 /// Namespaces emptied at the same time.
@@ -119,8 +119,8 @@ impl Namespaces {
 
     /// Deletes what is in the namespace; the rest only once no pod is left.
     async fn empty(&self, name: &str) -> Result<Remaining, Incomplete> {
-        let (pods, others): (Vec<Served>, Vec<Served>) = resources::discover(&self.client)
-            .await?
+        let Discovered { served, unknown } = resources::discover(&self.client).await?;
+        let (pods, others): (Vec<Served>, Vec<Served>) = served
             .into_iter()
             .filter(|served| served.namespaced)
             .partition(|served| served.resource.group.is_empty() && served.resource.kind == "Pod");
@@ -133,6 +133,8 @@ impl Namespaces {
                 self.delete_all(served, name, &mut remaining).await;
             }
         }
+        // It may have something in a group that nobody could look into.
+        remaining.undiscovered = unknown;
         Ok(remaining)
     }
 

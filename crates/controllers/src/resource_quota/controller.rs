@@ -198,7 +198,7 @@ impl ResourceQuotas {
 
     async fn served(&self, kind: Kind<'_>) -> Result<Option<Served>, kube::Error> {
         let all = resources::discover(&self.client).await?;
-        Ok(all.into_iter().find(|served| {
+        Ok(all.served.into_iter().find(|served| {
             served.namespaced
                 && (served.resource.group.as_str(), served.resource.plural.as_str())
                     == (kind.group, kind.plural)

@@ -55,7 +55,7 @@ pub async fn follow(
             .collect();
         let mut complete = true;
         if !missing.is_empty() {
-            let served = resources::discover(&client).await.unwrap_or_default();
+            let served = resources::discover(&client).await.unwrap_or_default().served;
             for name in missing {
                 let found = served.iter().find(|kind| {
                     (kind.resource.group.as_str(), kind.resource.plural.as_str()) == (&*name.0, &*name.1)

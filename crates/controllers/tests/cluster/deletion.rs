@@ -1,7 +1,9 @@
 //! Deletion of owners and namespaces.
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ReplicationController, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, NamespaceCondition, Pod, ReplicationController, ServiceAccount,
+};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
     PostParams,
@@ -274,6 +276,79 @@ async fn objects_of_a_new_custom_resource_own_like_any_other() {
     widgets.delete("w", &DeleteParams::background()).await.unwrap();
     eventually("the end of what the object owned", || async {
         maps.get_opt("kept").await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
+/// What is behind a server that doesn't answer holds a namespace up, and nothing else of it.
+#[tokio::test]
+async fn a_namespace_is_emptied_though_a_group_cannot_be_discovered_and_goes_when_it_can() {
+    let cluster = Cluster::start().await;
+    let params = PostParams::default();
+    let kind = |group: &str, kind: &str| ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+    let services: Api<DynamicObject> = Api::all_with(
+        cluster.client.clone(),
+        &kind("apiregistration.k8s.io", "APIService"),
+    );
+    let away = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1.away.example.com"}, "spec": {"group": "away.example.com", "version": "v1",
+            "groupPriorityMinimum": 100, "versionPriority": 10, "insecureSkipTLSVerify": true,
+            "service": {"namespace": "default", "name": "nobody"}}});
+    services
+        .create(&params, &serde_json::from_value(away).unwrap())
+        .await
+        .unwrap();
+    // One kind of this group is served in its older version only.
+    let definitions: Api<DynamicObject> = Api::all_with(
+        cluster.client.clone(),
+        &kind("apiextensions.k8s.io", "CustomResourceDefinition"),
+    );
+    for (plural, name, version) in [("gates", "Gate", "v1"), ("filters", "Filter", "v1alpha3")] {
+        let version = json!({"name": version, "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object"}}});
+        let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.mesh.example.com")}, "spec": {"group": "mesh.example.com",
+                "scope": "Namespaced", "names": {"plural": plural, "kind": name}, "versions": [version]}});
+        definitions
+            .create(&params, &serde_json::from_value(definition).unwrap())
+            .await
+            .unwrap();
+    }
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "held"}})).unwrap();
+    namespaces.create(&params, &namespace).await.unwrap();
+    let filter = ApiResource::from_gvk(&GroupVersionKind::gvk("mesh.example.com", "v1alpha3", "Filter"));
+    let filters: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), "held", &filter);
+    let one = json!({"apiVersion": "mesh.example.com/v1alpha3", "kind": "Filter", "metadata": {"name": "f"}});
+    let one = serde_json::from_value(one).unwrap();
+    eventually("a Filter", || async { filters.create(&params, &one).await.ok() }).await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "held");
+    let map = serde_json::from_value(json!({"metadata": {"name": "m"}})).unwrap();
+    maps.create(&params, &map).await.unwrap();
+    namespaces.delete("held", &DeleteParams::default()).await.unwrap();
+    let failure = eventually("what holds it up", || async {
+        let conditions = namespaces.get("held").await.unwrap().status?.conditions?;
+        let failed = |condition: &&NamespaceCondition| {
+            condition.type_ == "NamespaceDeletionDiscoveryFailure" && condition.status == "True"
+        };
+        conditions
+            .iter()
+            .find(failed)
+            .and_then(|condition| condition.message.clone())
+    })
+    .await;
+    assert!(
+        failure.contains("away.example.com/v1: stale GroupVersion discovery: away.example.com/v1"),
+        "{failure}"
+    );
+    assert!(maps.get_opt("m").await.unwrap().is_none());
+    assert!(filters.get_opt("f").await.unwrap().is_none());
+    services
+        .delete("v1.away.example.com", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the namespace's end", || async {
+        namespaces.get_opt("held").await.unwrap().is_none().then_some(())
     })
     .await;
 }
