@@ -2,9 +2,9 @@
 //! given back here.
 //!
 //! Listens to quotas, to pods of the shared cache, and to exactly the other kinds that some quota bounds. A quota is
-//! counted anew when it is made or changed, soon after something it counts has gone, and every five minutes. The count
-//! is written over the version that was read before counting: if the API server charged something meanwhile, it is
-//! done again.
+//! counted anew when it is made or changed, soon after something it counts has gone or was resized, and every five
+//! minutes. The count is written over the version that was read before counting: if the API server charged something
+//! meanwhile, it is done again.
 mod controller;
 mod count;
 mod view;

@@ -15,6 +15,8 @@ pub(super) enum Measured {
     Pods,
     Services,
     Claims,
+    /// ResourceClaims, by the devices they ask for.
+    Devices,
     No,
 }
 
@@ -24,6 +26,7 @@ impl Kind<'_> {
             ("", "pods") => Measured::Pods,
             ("", "services") => Measured::Services,
             ("", "persistentvolumeclaims") => Measured::Claims,
+            ("resource.k8s.io", "resourceclaims") => Measured::Devices,
             _ => Measured::No,
         }
     }
@@ -55,6 +58,9 @@ pub fn kind_of_count(resource: &str) -> Option<Kind<'_>> {
         let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
         return Some(Kind { group, plural });
     }
+    if resource.ends_with(DEVICES_OF_CLASS) {
+        return Some(RESOURCE_CLAIMS);
+    }
     for plural in ["pods", "services", "persistentvolumeclaims"] {
         if concerns(Kind { group: "", plural }, resource) {
             return core(plural);
@@ -70,6 +76,14 @@ pub fn kind_of_count(resource: &str) -> Option<Kind<'_>> {
 }
 
 pub(super) const STORAGE_CLASS: &str = ".storageclass.storage.k8s.io/";
+
+/// Follows the name of a DeviceClass.
+pub(super) const DEVICES_OF_CLASS: &str = ".deviceclass.resource.k8s.io/devices";
+
+const RESOURCE_CLAIMS: Kind<'static> = Kind {
+    group: "resource.k8s.io",
+    plural: "resourceclaims",
+};
 
 /// Whether objects of this kind can use `resource`.
 pub fn concerns(kind: Kind<'_>, resource: &str) -> bool {
@@ -105,6 +119,7 @@ pub fn concerns(kind: Kind<'_>, resource: &str) -> bool {
                     .split_once(STORAGE_CLASS)
                     .is_some_and(|(_, name)| own(name))
         }
+        Measured::Devices => resource.ends_with(DEVICES_OF_CLASS),
         Measured::No => kind.old_name() == Some(resource),
     }
 }

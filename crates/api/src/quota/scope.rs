@@ -21,7 +21,7 @@ pub fn selects(quota: &ResourceQuotaSpec, kind: Kind<'_>, object: &Value) -> boo
         }
         Measured::Claims => PersistentVolumeClaim::deserialize(object)
             .is_ok_and(|claim| scopes.iter().all(|scope| holds_of_claim(scope, &claim))),
-        Measured::Services | Measured::No => false,
+        Measured::Services | Measured::Devices | Measured::No => false,
     }
 }
 

@@ -18,6 +18,10 @@ const CLAIMS: Kind<'_> = Kind {
     group: "",
     plural: "persistentvolumeclaims",
 };
+const RESOURCE_CLAIMS: Kind<'_> = Kind {
+    group: "resource.k8s.io",
+    plural: "resourceclaims",
+};
 const DEPLOYMENTS: Kind<'_> = Kind {
     group: "apps",
     plural: "deployments",
@@ -131,6 +135,19 @@ fn what_objects_use() {
             CLAIMS,
             json!({"spec": {"resources": {"requests": {"storage": "1500m"}}}}),
             "count/persistentvolumeclaims=1 persistentvolumeclaims=1 requests.storage=2",
+        ),
+        (
+            "devices",
+            RESOURCE_CLAIMS,
+            json!({"spec": {"devices": {"requests": [
+                {"name": "a", "exactly": {"deviceClassName": "gold", "allocationMode": "ExactCount", "count": 2}},
+                {"name": "b", "exactly": {"deviceClassName": "gold", "allocationMode": "All"}},
+                {"name": "c", "firstAvailable": [
+                    {"name": "d", "deviceClassName": "silver", "allocationMode": "ExactCount", "count": 3},
+                    {"name": "e", "deviceClassName": "silver", "allocationMode": "ExactCount", "count": 1},
+                    {"name": "f", "deviceClassName": "tin", "allocationMode": "ExactCount", "count": 1}]}]}}}),
+            "count/resourceclaims.resource.k8s.io=1 gold.deviceclass.resource.k8s.io/devices=34 \
+             silver.deviceclass.resource.k8s.io/devices=3 tin.deviceclass.resource.k8s.io/devices=1",
         ),
         ("anything", DEPLOYMENTS, json!({}), "count/deployments.apps=1"),
         (

@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::names::{Kind, Measured, STORAGE_CLASS, count_name, is_extended};
-use crate::pod::resources::{Resources, resource_limits, resource_requests};
+use super::names::{DEVICES_OF_CLASS, Kind, Measured, STORAGE_CLASS, count_name, is_extended};
+use crate::pod::resources::{Resources, add, resource_limits, resource_requests};
 use crate::quantity::{Amount, amount};
 
 /// What an object uses of all that can be bounded, whether somebody bounds it or not.
@@ -31,6 +31,7 @@ pub fn usage(kind: Kind<'_>, object: &Value, now: Timestamp) -> Resources {
             let claim = PersistentVolumeClaim::deserialize(object);
             used.extend(claim.map(|claim| of_claim(&claim)).unwrap_or_default());
         }
+        Measured::Devices => used.extend(of_device_claim(object)),
         Measured::No => {}
     }
     used
@@ -126,6 +127,35 @@ fn of_claim(claim: &PersistentVolumeClaim) -> Resources {
             .map(|(name, amount)| (format!("{class}{STORAGE_CLASS}{name}"), *amount))
             .collect();
         used.extend(of_class);
+    }
+    used
+}
+
+/// What one request for all devices of a class may be given: the most results an allocation has.
+const DEVICES_MAX: i64 = 32;
+
+/// Devices by their class; of alternatives, the most of each class that one of them asks for.
+fn of_device_claim(claim: &Value) -> Resources {
+    let mut used = Resources::new();
+    for request in claim["spec"]["devices"]["requests"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let mut most = Resources::new();
+        let alternatives = request["firstAvailable"].as_array();
+        let exactly = request.get("exactly").into_iter();
+        for asked in alternatives.into_iter().flatten().chain(exactly) {
+            let count = match asked["allocationMode"].as_str() {
+                None | Some("" | "ExactCount") => asked["count"].as_i64().unwrap_or(1),
+                Some("All") => DEVICES_MAX,
+                Some(_) => 0,
+            };
+            let class = asked["deviceClassName"].as_str().unwrap_or_default();
+            let devices = most.entry(format!("{class}{DEVICES_OF_CLASS}")).or_default();
+            *devices = devices.at_least(Amount::from_units(count));
+        }
+        add(&mut used, &most);
     }
     used
 }

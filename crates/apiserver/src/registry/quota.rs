@@ -55,11 +55,20 @@ fn is_counted(resource: &Resource) -> bool {
 }
 
 /// Whether a change can use more of something.
-fn may_use_more(resource: &Resource, subresource: &str) -> bool {
-    matches!(
-        (resource.group, resource.plural, subresource),
-        ("", "services", "") | ("", "persistentvolumeclaims", "" | "status") | ("", "pods", "resize")
-    )
+fn may_use_more(resource: &Resource, subresource: &str, new: &Value, old: Option<&Value>) -> bool {
+    match (resource.group, resource.plural, subresource) {
+        ("", "services", "")
+        | ("", "persistentvolumeclaims", "" | "status")
+        | ("", "pods", "resize")
+        | ("resource.k8s.io", "resourceclaims", "") => true,
+        // A pod that is given a deadline counts for other quotas than before.
+        ("", "pods", "") => old.is_some_and(|old| has_deadline(old) != has_deadline(new)),
+        _ => false,
+    }
+}
+
+fn has_deadline(pod: &Value) -> bool {
+    pod["spec"]["activeDeadlineSeconds"].is_number()
 }
 
 /// Charges the quotas of the object's namespace. Nothing is written yet: the guards are.
@@ -73,7 +82,7 @@ pub async fn charge<'c>(
     let (server, resource) = (&call.server, call.resource);
     let concerned = match operation {
         Operation::Create => is_counted(resource),
-        Operation::Update => may_use_more(resource, subresource),
+        Operation::Update => may_use_more(resource, subresource, new, old),
         _ => false,
     };
     let namespace = call.info.namespace.as_str();
@@ -144,10 +153,18 @@ mod tests {
 
     #[test]
     fn changes_that_can_use_more_are_charged() {
-        let resource = |plural: &str| resources::find("", "v1", plural).unwrap();
-        assert!(may_use_more(resource("services"), ""));
-        assert!(may_use_more(resource("persistentvolumeclaims"), ""));
-        assert!(!may_use_more(resource("pods"), "") && !may_use_more(resource("pods"), "status"));
-        assert!(!may_use_more(resource("configmaps"), ""));
+        let may = |group: &str, plural: &str, subresource: &str| {
+            let resource = resources::find(group, "v1", plural).unwrap();
+            may_use_more(resource, subresource, &json!({}), Some(&json!({})))
+        };
+        assert!(may("", "services", ""));
+        assert!(may("", "persistentvolumeclaims", ""));
+        assert!(may("resource.k8s.io", "resourceclaims", ""));
+        assert!(!may("", "pods", "") && !may("", "pods", "status"));
+        assert!(!may("", "configmaps", ""));
+        let pods = resources::find("", "v1", "pods").unwrap();
+        let ending = json!({"spec": {"activeDeadlineSeconds": 5}});
+        assert!(may_use_more(pods, "", &ending, Some(&json!({}))));
+        assert!(!may_use_more(pods, "", &ending, Some(&ending)));
     }
 }

@@ -96,6 +96,8 @@ pub struct PodView {
     pub phase: Phase,
     /// metadata.deletionTimestamp is set.
     pub terminating: bool,
+    /// metadata.generation, which rises with each change of the spec.
+    pub generation: i64,
     /// metadata.creationTimestamp.
     pub created: Option<Timestamp>,
     /// Condition Ready.
@@ -209,6 +211,7 @@ impl Projection for PodView {
             deletion_cost,
             address,
             job,
+            generation: metadata.generation.unwrap_or_default(),
             created: metadata.creation_timestamp.map(|time| time.0),
             ready,
             evicted: status.reason.as_deref() == Some("Evicted"),

@@ -30,6 +30,7 @@ pub struct PodBuilder {
 /// A pending pod called `name` with the hash `old`.
 pub fn pod(name: &str) -> PodBuilder {
     let view = PodView {
+        generation: 1,
         labels: labelled(orlop_api::annotations::CONTROLLER_REVISION_HASH, "old"),
         controller: None,
         node: None,

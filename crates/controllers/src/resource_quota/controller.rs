@@ -92,11 +92,12 @@ impl ResourceQuotas {
         let pods: Name = (String::new(), "pods".to_owned());
         cache.pods.on_change(move |change: &Change<PodView>| {
             let Some(old) = &change.old else { return };
-            let ended = change
+            // What goes or ends gives back, and what is resized or given a deadline counts otherwise.
+            let counts_otherwise = change
                 .new
                 .as_ref()
-                .is_none_or(|new| new.is_terminal() && !old.is_terminal());
-            if ended {
+                .is_none_or(|new| new.is_terminal() != old.is_terminal() || new.generation != old.generation);
+            if counts_otherwise {
                 wake.namespace(&old.key.namespace, &pods);
             }
         });

@@ -253,6 +253,7 @@ impl VolumeBinding {
             let spec = volume.spec.as_ref();
             let patch = json!({"metadata": {"uid": claim.metadata.uid}, "status": {"phase": "Bound",
                 "accessModes": spec.and_then(|spec| spec.access_modes.as_ref()),
+                "currentVolumeAttributesClassName": spec.and_then(|spec| spec.volume_attributes_class_name.as_ref()),
                 "capacity": spec.and_then(|spec| spec.capacity.as_ref())}});
             claims
                 .patch_status(&claim_name, &parameters, &Patch::Merge(patch))

@@ -145,6 +145,7 @@ fn fits(volume: &core::PersistentVolume, claim: &core::PersistentVolumeClaim) ->
     let request = requests
         .and_then(|requests| requests.get("storage"))
         .map_or(Amount::ZERO, amount);
+    let attributes = |class: &Option<String>| class.clone().unwrap_or_default();
     let mode = |mode: &Option<String>| mode.clone().unwrap_or_else(|| "Filesystem".to_owned());
     let selected = spec.selector.as_ref().is_none_or(|selector| {
         LabelSelector::from_meta(selector).is_ok_and(|selector| selector.matches_meta(&volume.metadata))
@@ -154,6 +155,8 @@ fn fits(volume: &core::PersistentVolume, claim: &core::PersistentVolumeClaim) ->
         && volume.metadata.deletion_timestamp.is_none()
         && matches!(phase, None | Some("" | "Pending" | "Available"))
         && class(&volume.metadata, volume_spec.storage_class_name.as_ref()) == class_of_claim(claim)
+        && attributes(&volume_spec.volume_attributes_class_name)
+            == attributes(&spec.volume_attributes_class_name)
         && capacity(volume) >= request
         && mode(&volume_spec.volume_mode) == mode(&spec.volume_mode)
         && selected
@@ -196,12 +199,19 @@ mod tests {
             volume("taken", "2Gi", promised("ns", "other", "x")),
             volume("classy", "2Gi", json!({"spec": {"storageClassName": "fast"}})),
             volume("block", "2Gi", json!({"spec": {"volumeMode": "Block"}})),
+            volume(
+                "tuned",
+                "2Gi",
+                json!({"spec": {"volumeAttributesClassName": "gold"}}),
+            ),
             volume("released", "2Gi", json!({"status": {"phase": "Released"}})),
         ];
         let chosen = |claim: Value| verdict(&self::claim(claim), &volumes, Class::Nothing);
         assert_eq!(chosen(json!({})), Verdict::Bind("fitting".to_owned()));
         let fast = json!({"spec": {"storageClassName": "fast"}});
         assert_eq!(chosen(fast), Verdict::Bind("classy".to_owned()));
+        let gold = json!({"spec": {"volumeAttributesClassName": "gold"}});
+        assert_eq!(chosen(gold), Verdict::Bind("tuned".to_owned()));
         let many = json!({"spec": {"accessModes": ["ReadWriteMany"]}});
         assert!(matches!(chosen(many), Verdict::Wait("FailedBinding", _)));
     }

@@ -185,3 +185,142 @@ async fn a_quota_follows_services_and_their_node_ports() {
     }
     expect_used(&cluster, count(1, 0, 0)).await;
 }
+
+/// "should verify ResourceQuota with terminating scopes through scope selectors"
+#[tokio::test]
+async fn a_pod_that_is_given_a_deadline_counts_for_the_other_quota_at_once() {
+    let cluster = Cluster::start().await;
+    let (pods, params) = (cluster.pods(), PostParams::default());
+    for scope in ["Terminating", "NotTerminating"] {
+        let quota = json!({"metadata": {"name": scope.to_lowercase()}, "spec": {"hard": {"pods": "1", "requests.cpu": "1"},
+            "scopeSelector": {"matchExpressions": [{"scopeName": scope, "operator": "Exists"}]}}});
+        quotas(&cluster)
+            .create(&params, &serde_json::from_value(quota).unwrap())
+            .await
+            .unwrap();
+    }
+    let used = async |name: &str, want: &str| {
+        eventually(&format!("{want} used of {name}"), || async {
+            let status = quotas(&cluster).get(name).await.unwrap().status?;
+            let used = status.used?;
+            (used.get("pods")?.0 == want).then_some(())
+        })
+        .await;
+    };
+    used("terminating", "0").await;
+    used("notterminating", "0").await;
+    pods.create(&params, &pod("long-running")).await.unwrap();
+    used("notterminating", "1").await;
+    let deadline = Patch::Merge(json!({"spec": {"activeDeadlineSeconds": 3600}}));
+    pods.patch("long-running", &PatchParams::default(), &deadline)
+        .await
+        .unwrap();
+    let mut ending = pod("ending");
+    ending.spec.as_mut().unwrap().active_deadline_seconds = Some(3600);
+    let refused = pods.create(&params, &ending).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("exceeded quota: terminating"),
+        "{refused}"
+    );
+    used("terminating", "1").await;
+    used("notterminating", "0").await;
+    let now = DeleteParams::default().grace_period(0);
+    pods.delete("long-running", &now).await.unwrap();
+    used("terminating", "0").await;
+    pods.create(&params, &ending).await.unwrap();
+    used("terminating", "1").await;
+}
+
+/// "should create a ResourceQuota and capture the life of a ResourceClaim"
+#[tokio::test]
+async fn a_quota_follows_the_devices_that_claims_ask_for() {
+    use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+    let cluster = Cluster::start().await;
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("resource.k8s.io", "v1", "ResourceClaim"));
+    let claims: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), "default", &kind);
+    let count = |claims: &str, devices: &str| json!({"count/resourceclaims.resource.k8s.io": claims, "gold.deviceclass.resource.k8s.io/devices": devices});
+    create_quota(&cluster, count("2", "1")).await;
+    expect_used(&cluster, count("0", "0")).await;
+    let claim = |name: &str, class: &str| -> DynamicObject {
+        let requests = json!([{"name": "req-0", "exactly": {"deviceClassName": class}}]);
+        serde_json::from_value(
+            json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+            "metadata": {"name": name}, "spec": {"devices": {"requests": requests}}}),
+        )
+        .unwrap()
+    };
+    let params = PostParams::default();
+    claims.create(&params, &claim("a", "gold")).await.unwrap();
+    expect_used(&cluster, count("1", "1")).await;
+    let refused = claims.create(&params, &claim("b", "gold")).await.unwrap_err();
+    assert!(refused.to_string().contains("exceeded quota: q"), "{refused}");
+    claims.create(&params, &claim("b", "tin")).await.unwrap();
+    for name in ["a", "b"] {
+        claims.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    expect_used(&cluster, count("0", "0")).await;
+}
+
+/// "should verify ResourceQuota's volume attributes class scope … against a pvc with different volume attributes class":
+/// a claim on its way from one class to another counts for both.
+#[tokio::test]
+async fn a_claim_counts_for_the_class_it_has_and_the_class_it_wants() {
+    use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+    let cluster = Cluster::start().await;
+    let params = PostParams::default();
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(cluster.client.clone(), "default");
+    let volumes: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    for class in ["gold", "silver"] {
+        let selector = json!({"matchExpressions": [{"scopeName": "VolumeAttributesClass", "operator": "In", "values": [class]}]});
+        let quota = json!({"metadata": {"name": class}, "spec": {"hard": {"persistentvolumeclaims": "1"}, "scopeSelector": selector}});
+        quotas(&cluster)
+            .create(&params, &serde_json::from_value(quota).unwrap())
+            .await
+            .unwrap();
+    }
+    let used = async |gold: &str, silver: &str| {
+        eventually(&format!("gold {gold}, silver {silver}"), || async {
+            for (class, want) in [("gold", gold), ("silver", silver)] {
+                let status = quotas(&cluster).get(class).await.unwrap().status?;
+                if status.used?.get("persistentvolumeclaims")?.0 != want {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    };
+    used("0", "0").await;
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"storageClassName": "", "volumeName": "v",
+        "volumeAttributesClassName": "gold", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    claims
+        .create(&params, &serde_json::from_value(claim).unwrap())
+        .await
+        .unwrap();
+    let volume = json!({"metadata": {"name": "v"}, "spec": {"storageClassName": "", "volumeAttributesClassName": "gold",
+        "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "csi": {"driver": "fake.csi.k8s.io", "volumeHandle": "h"},
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": "c"}}});
+    volumes
+        .create(&params, &serde_json::from_value(volume).unwrap())
+        .await
+        .unwrap();
+    let status = eventually("the binding", || async {
+        let status = claims.get("c").await.unwrap().status?;
+        (status.phase.as_deref() == Some("Bound")).then_some(status)
+    })
+    .await;
+    assert_eq!(
+        status.current_volume_attributes_class_name.as_deref(),
+        Some("gold")
+    );
+    used("1", "0").await;
+    let wanted = Patch::Merge(json!({"spec": {"volumeAttributesClassName": "silver"}}));
+    claims.patch("c", &PatchParams::default(), &wanted).await.unwrap();
+    used("1", "1").await;
+    let has = Patch::Merge(json!({"status": {"currentVolumeAttributesClassName": "silver"}}));
+    claims
+        .patch_status("c", &PatchParams::default(), &has)
+        .await
+        .unwrap();
+    used("0", "1").await;
+}
