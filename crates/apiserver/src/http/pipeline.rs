@@ -257,7 +257,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         Ok(resource) => resource,
         Err(error) => return exchange.refuse(error, &refusal()),
     };
-    let output = match request::negotiate(&parts.headers, &query, offer(resource, &info)) {
+    let output = match request::negotiate(&parts.headers, &query, offer(resource, &info, &query)) {
         Ok(output) => output,
         // What may be accepted is said to whoever is behind it.
         Err(_) if info.subresource == "proxy" => Output::JSON,
@@ -348,13 +348,16 @@ fn route(server: &ApiServer, info: &RequestInfo) -> Result<&'static Resource, Ap
 }
 
 /// The forms in which a request can be answered.
-fn offer(resource: &Resource, info: &RequestInfo) -> Offer {
+fn offer(resource: &Resource, info: &RequestInfo, query: &Query) -> Offer {
     // A scale of a custom resource is a built-in kind; what nodes use has no protobuf form either.
     let custom = resource.custom.is_some() && info.subresource != "scale" || resource.group == usage::GROUP;
+    let is_list = query.flag("sendInitialEvents") && query.flag("allowWatchBookmarks");
     match (info.verb == "watch", custom) {
         (false, false) => Offer::BuiltIn,
         (false, true) => Offer::Custom,
+        (true, false) if is_list => Offer::BuiltInWatchList,
         (true, false) => Offer::BuiltInWatch,
+        (true, true) if is_list => Offer::CustomWatchList,
         (true, true) => Offer::CustomWatch,
     }
 }

@@ -41,17 +41,23 @@ pub enum Offer {
     /// The changes of built-in kinds: what can be cut into events.
     BuiltInWatch,
     CustomWatch,
+    /// A list as a stream: events of whole objects or of their metadata, never rows of a table.
+    BuiltInWatchList,
+    CustomWatchList,
 }
 
 impl Offer {
     fn has(self, format: Format, shape: Shape) -> bool {
+        if shape == Shape::Table && matches!(self, Self::BuiltInWatchList | Self::CustomWatchList) {
+            return false;
+        }
         match format {
             Format::Json => true,
             Format::Yaml => matches!(self, Self::BuiltIn | Self::Custom),
             // A table is JSON and nothing else.
             Format::Protobuf => match shape {
                 Shape::Table => false,
-                Shape::Object => matches!(self, Self::BuiltIn | Self::BuiltInWatch),
+                Shape::Object => matches!(self, Self::BuiltIn | Self::BuiltInWatch | Self::BuiltInWatchList),
                 Shape::Metadata | Shape::MetadataList => true,
             },
         }
@@ -174,7 +180,9 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Out
     }
     Err(match offer {
         Offer::BuiltIn | Offer::Custom => ApiError::nothing_acceptable(),
-        Offer::BuiltInWatch | Offer::CustomWatch => ApiError::no_such_stream(),
+        Offer::BuiltInWatch | Offer::CustomWatch | Offer::BuiltInWatchList | Offer::CustomWatchList => {
+            ApiError::no_such_stream()
+        }
     })
 }
 
