@@ -15,6 +15,8 @@
 //! - `ttl_after_finished`: deletes ended Jobs when their time is up;
 //! - `certificates`: one worker takes CertificateSigningRequests; approves those of node agents, signs
 //!   what was approved, deletes old ones;
+//! - `account_tokens`: one worker takes Secrets that ask for a service account's token; writes it, deletes those of
+//!   accounts that went; only where it was given the key;
 //! - `bootstrap_tokens`: signs `cluster-info` with each token, deletes those that have ended;
 //! - `endpoints`: two workers take Services; writes EndpointSlices and Endpoints;
 //! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
@@ -36,6 +38,7 @@
 //! its API. On an idle cluster it does nothing.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod account_tokens;
 mod api_error;
 mod bootstrap_tokens;
 pub mod cache;

@@ -7,10 +7,11 @@ use kube::runtime::watcher;
 use kube::{Api, Resource};
 use orlop_client::informer::{Informer, Projection};
 use orlop_metrics::PartMetrics;
-use orlop_pki::Authority;
+use orlop_pki::{Authority, TokenSigner};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::account_tokens::AccountTokens;
 use crate::bootstrap_tokens::BootstrapTokens;
 use crate::cache::{Cache, ReplicaSetView, ReplicationControllerView};
 use crate::certificates::Certificates;
@@ -44,6 +45,8 @@ pub struct ControllersConfig {
     pub root_ca: Option<String>,
     /// How certificates are signed; without it none is.
     pub signing: Option<CertificateSigning>,
+    /// Who signs the tokens that are kept in Secrets; without it those Secrets stay empty.
+    pub token_signer: Option<Arc<TokenSigner>>,
     /// Pod addresses that are shared out to nodes; without it nodes get none.
     pub node_ranges: Option<ClusterRange>,
     /// Finished pods that are kept for people to look at [default: 12,500].
@@ -111,6 +114,9 @@ async fn run_on(
     let stateful_sets = StatefulSets::new(client.clone(), &cache);
     let budgets = DisruptionBudgets::new(client.clone(), &cache);
     let certificates = Certificates::new(client.clone(), &cache, config.signing);
+    let account_tokens = config
+        .token_signer
+        .map(|signer| AccountTokens::new(client.clone(), &cache, signer, config.root_ca.clone()));
     let bootstrap_tokens = BootstrapTokens::new(client.clone(), &cache);
     let endpoints = ServiceEndpoints::new(client.clone(), &cache);
     let node_lifecycle = NodeLifecycle::new(client.clone(), &cache);
@@ -144,6 +150,9 @@ async fn run_on(
     stateful_sets.start(&mut tasks);
     budgets.start(&mut tasks);
     certificates.start(&mut tasks);
+    if let Some(account_tokens) = account_tokens {
+        account_tokens.start(&mut tasks);
+    }
     bootstrap_tokens.start(&mut tasks);
     endpoints.start(&mut tasks);
     node_lifecycle.start(&mut tasks);

@@ -73,6 +73,14 @@ pub struct TokenSigner {
     public: TokenPublicKey,
 }
 
+impl std::fmt::Debug for TokenSigner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenSigner")
+            .field("id", &self.public.id)
+            .finish_non_exhaustive()
+    }
+}
+
 fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }

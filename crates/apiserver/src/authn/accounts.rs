@@ -3,6 +3,8 @@ use super::UserInfo;
 use super::recent::{Recent, digest};
 use crate::TokenConfig;
 use crate::cache::Cache;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use orlop_pki::{PkiError, TokenPublicKey, TokenSigner, verified_claims};
 use serde_json::{Map, Value, json};
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Prefix of every name.
 const PREFIX: &str = "system:serviceaccount:";
+/// Issuer of the tokens that controllers keep in Secrets.
+const KEPT_ISSUER: &str = "kubernetes/serviceaccount";
 /// A pod that has been asked to go for this long counts as gone, seconds.
 const GONE_AFTER: i64 = 60;
 /// A signature that was good is not checked again for this long.
@@ -127,6 +131,9 @@ impl Accounts {
     ) -> Option<Verified> {
         let claims = self.signed_claims(token)?;
         let now = now.as_second();
+        if claims["iss"] == KEPT_ISSUER {
+            return self.verify_kept(token, &claims, audiences, cache, now);
+        }
         if claims["iss"].as_str() != Some(&self.issuer)
             || claims["exp"].as_i64()? <= now
             || claims["nbf"].as_i64().is_some_and(|from| from > now)
@@ -172,15 +179,40 @@ impl Accounts {
             note(&format!("{member}-name"), &private[member]["name"]);
             note(&format!("{member}-uid"), &private[member]["uid"]);
         }
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-        ];
-        let mut user = UserInfo::new(format!("{PREFIX}{namespace}:{name}"), groups);
-        user.uid = account["uid"].as_str().unwrap_or_default().to_owned();
+        let mut user = user(namespace, name, &account["uid"]);
         user.extra = extra;
         Some(Verified {
             user: Arc::new(user),
+            audiences,
+        })
+    }
+
+    /// The same of a token that is kept in a Secret: it holds while it is in there, for whom the server itself is.
+    fn verify_kept(
+        &self,
+        token: &str,
+        claims: &Value,
+        audiences: &[String],
+        cache: &Cache,
+        now: i64,
+    ) -> Option<Verified> {
+        let text = |member: &str| claims[format!("kubernetes.io/serviceaccount/{member}")].as_str();
+        let namespace = text("namespace")?;
+        let name = text("service-account.name")?;
+        if claims["sub"].as_str()? != format!("{PREFIX}{namespace}:{name}") {
+            return None;
+        }
+        let account = json!({"name": name, "uid": text("service-account.uid")?});
+        holds(cache, "serviceaccounts", namespace, &account, now)?;
+        let secret = cache.core_object("secrets", namespace, text("secret.name")?)?;
+        let [kept, leaving] = secret.at(["/data/token", "/metadata/deletionTimestamp"]);
+        if leaving.is_some() || kept? != STANDARD.encode(token) {
+            return None;
+        }
+        let own = |audience: &&String| self.audiences.contains(audience);
+        let audiences: Vec<String> = audiences.iter().filter(own).cloned().collect();
+        (!audiences.is_empty()).then(|| Verified {
+            user: Arc::new(user(namespace, name, &account["uid"])),
             audiences,
         })
     }
@@ -212,6 +244,17 @@ impl Accounts {
             "id_token_signing_alg_values_supported": ["ES256", "RS256"],
         })
     }
+}
+
+/// Whom an account is to others.
+fn user(namespace: &str, name: &str, uid: &Value) -> UserInfo {
+    let groups = [
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ];
+    let mut user = UserInfo::new(format!("{PREFIX}{namespace}:{name}"), groups);
+    user.uid = uid.as_str().unwrap_or_default().to_owned();
+    user
 }
 
 /// `Some` while the object that a claim names is there, the same one, and not gone in all but name.

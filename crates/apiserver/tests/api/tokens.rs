@@ -3,17 +3,22 @@ use crate::support::{Client, Cluster, PODS, pod};
 use http::Method;
 use orlop_apiserver::TokenConfig;
 use serde_json::{Value, json};
+use std::path::Path;
 
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
 pub async fn cluster() -> Cluster {
-    let directory = tempfile::tempdir().unwrap();
+    signed_by(tempfile::tempdir().unwrap().path()).await
+}
+
+/// With the key in this directory.
+async fn signed_by(keys: &Path) -> Cluster {
     Cluster::with_tokens(TokenConfig {
         issuer: ISSUER.to_owned(),
         audiences: Vec::new(),
-        signer: orlop_pki::TokenSigner::ensure(directory.path()).unwrap(),
+        signer: orlop_pki::TokenSigner::ensure(keys).unwrap(),
         keys: Vec::new(),
     })
     .await
@@ -183,4 +188,57 @@ async fn the_issuer_is_described() {
     let keys = admin.get("/openid/v1/jwks").await;
     assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
     assert_eq!(keys.json()["keys"].as_array().unwrap().len(), 1);
+}
+
+/// Tokens that a controller keeps in Secrets hold as long as the Secret has them.
+#[tokio::test]
+async fn a_token_that_is_kept_in_a_secret_ends_with_the_secret() {
+    use base64::Engine;
+    let keys = tempfile::tempdir().unwrap();
+    let cluster = signed_by(keys.path()).await;
+    let admin = cluster.admin();
+    let robot = account(&admin, "robot").await;
+    let private = |member: &str| format!("kubernetes.io/serviceaccount/{member}");
+    let kept = |secret: &str, uid: &Value| {
+        let mut claims =
+            json!({"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:default:robot"});
+        claims[private("namespace")] = json!("default");
+        claims[private("secret.name")] = json!(secret);
+        claims[private("service-account.name")] = json!("robot");
+        claims[private("service-account.uid")] = uid.clone();
+        let signer = orlop_pki::TokenSigner::ensure(keys.path()).unwrap();
+        signer.sign(&claims).unwrap()
+    };
+    let token = kept("s", &robot["metadata"]["uid"]);
+    let answer = json!({"status": {"token": token}});
+    assert_eq!(
+        review(&admin, &answer, &[]).await["authenticated"],
+        Value::Null,
+        "nobody keeps it yet"
+    );
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let encoded = base64::engine::general_purpose::STANDARD.encode(&token);
+    let secret = json!({"type": "kubernetes.io/service-account-token", "data": {"token": encoded},
+        "metadata": {"name": "s", "annotations": {"kubernetes.io/service-account.name": "robot"}}});
+    admin.post(secrets, secret).await.ok();
+    let status = review(&admin, &answer, &[]).await;
+    assert_eq!(
+        status["user"]["username"], "system:serviceaccount:default:robot",
+        "{status}"
+    );
+    assert_eq!(status["user"]["uid"], robot["metadata"]["uid"]);
+    assert_eq!(status["user"]["extra"], Value::Null);
+    assert_eq!(
+        review(&admin, &answer, &["elsewhere"]).await["authenticated"],
+        Value::Null
+    );
+    for other in [
+        kept("s", &json!("before")),
+        kept("other", &robot["metadata"]["uid"]),
+    ] {
+        let answer = json!({"status": {"token": other}});
+        assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
+    }
+    admin.delete(&format!("{secrets}/s"), Value::Null).await.ok();
+    assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
 }

@@ -12,6 +12,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use orlop_apiserver::{ApiServer, Config, UserInfo};
 use orlop_controllers::{CertificateSigning, ClusterRange, ControllersConfig};
+use orlop_pki::TokenSigner;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -76,6 +77,11 @@ impl Cluster {
         self.run_controllers_sharing(None)
     }
 
+    /// Who signs what is kept in Secrets.
+    pub fn token_signer(&self) -> TokenSigner {
+        TokenSigner::ensure(self._store.path()).unwrap()
+    }
+
     /// With pod addresses to share out to nodes.
     pub fn run_controllers_sharing(&self, node_ranges: Option<ClusterRange>) -> CancellationToken {
         let stop = self.stop.child_token();
@@ -85,6 +91,7 @@ impl Cluster {
                 authority: Arc::new(orlop_pki::Authority::ephemeral("kubernetes").unwrap()),
                 lifetime_max: Duration::from_secs(3600),
             }),
+            token_signer: Some(Arc::new(self.token_signer())),
             node_ranges,
             finished_pods_max: None,
         };

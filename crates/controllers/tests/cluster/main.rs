@@ -2,6 +2,7 @@
 //! process; only the node agents are hollow. Each test has a cluster of its own.
 #![allow(clippy::unwrap_used)]
 
+mod account_tokens;
 mod budgets;
 mod certificates;
 mod collection;

@@ -183,6 +183,9 @@ pub struct ControllerManagerArgs {
     /// Authority that is published to pods as `kube-root-ca.crt`.
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
+    /// Key that signs the tokens kept in Secrets of type kubernetes.io/service-account-token.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_private_key_file: Option<PathBuf>,
     /// Authority that signs certificates which were approved.
     #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
     pub cluster_signing_cert_file: Option<PathBuf>,

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, Timing, lead};
 use orlop_metrics::PartMetrics;
+use orlop_pki::TokenSigner;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,19 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         }),
         _ => None,
     };
+    let token_signer = match &arguments.service_account_private_key_file {
+        Some(path) => {
+            let pem = std::fs::read_to_string(path).with_context(|| {
+                format!(
+                    "cannot read --service-account-private-key-file {}",
+                    path.display()
+                )
+            })?;
+            let signer = TokenSigner::from_pem(&pem).with_context(|| path.display().to_string())?;
+            Some(Arc::new(signer))
+        }
+        None => None,
+    };
     let node_ranges = match (&arguments.cluster_cidr, arguments.allocate_node_cidrs) {
         (Some(range), true) => Some(orlop_controllers::ClusterRange::new(
             range,
@@ -42,6 +56,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
     let config = orlop_controllers::ControllersConfig {
         root_ca,
         signing,
+        token_signer,
         node_ranges,
         // What isn't positive bounds nothing.
         finished_pods_max: Some(

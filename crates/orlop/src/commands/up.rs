@@ -136,6 +136,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
                 authority: identity.signing_authority(),
                 lifetime_max: LEAF_LIFETIME,
             }),
+            token_signer: Some(Arc::new(TokenSigner::ensure(&root.pki())?)),
             node_ranges: None,
             finished_pods_max: None,
         };
