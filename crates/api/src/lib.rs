@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod age;
+pub mod aggregated_roles;
 pub mod annotations;
 pub mod apply;
 pub mod cel;

@@ -43,11 +43,29 @@ pub struct KubeletClientTls {
 pub struct TokenConfig {
     /// Names the issuer in tokens, a URL.
     pub issuer: String,
-    /// What tokens are for if nothing else is asked; empty: the issuer.
+    /// Issuers of tokens that are taken as well.
+    pub other_issuers: Vec<String>,
+    /// Where others find the keys, if not at the issuer.
+    pub key_set_url: Option<String>,
+    /// What tokens are for if nothing else is asked; empty: the issuers.
     pub audiences: Vec<String>,
     pub signer: orlop_pki::TokenSigner,
     /// Keys that are trusted besides the signer's.
     pub keys: Vec<orlop_pki::TokenPublicKey>,
+}
+
+impl TokenConfig {
+    /// One issuer with one key.
+    pub fn new(issuer: impl Into<String>, signer: orlop_pki::TokenSigner) -> Self {
+        Self {
+            issuer: issuer.into(),
+            other_issuers: Vec::new(),
+            key_set_url: None,
+            audiences: Vec::new(),
+            signer,
+            keys: Vec::new(),
+        }
+    }
 }
 
 /// What the server needs to know beforehand.

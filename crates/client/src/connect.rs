@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use kube::client::{Body, ClientBuilder};
-use kube::config::KubeConfigOptions;
+use kube::config::{AuthInfo, KubeConfigOptions};
 use orlop_metrics::PartMetrics;
 use tower::{BoxError, Service};
 
@@ -57,11 +57,28 @@ pub async fn connect_measured(
     kubeconfig: &Path,
     metrics: Arc<PartMetrics>,
 ) -> Result<kube::Client, ConnectError> {
-    let config = config(kubeconfig, None).await?;
+    measured(config(kubeconfig, None).await?, kubeconfig, metrics)
+}
+
+fn measured(
+    config: kube::Config,
+    kubeconfig: &Path,
+    metrics: Arc<PartMetrics>,
+) -> Result<kube::Client, ConnectError> {
     let host = config.cluster_url.authority().map(ToString::to_string);
     let measure = Measure::new(metrics, &host.unwrap_or_default());
     let builder = ClientBuilder::try_from(config).map_err(|source| unusable(kubeconfig, source))?;
     Ok(builder.with_layer(&measure).build())
+}
+
+/// The same as nobody: to that server, without the identity that `kubeconfig` gives.
+pub async fn connect_bare(
+    kubeconfig: &Path,
+    metrics: Arc<PartMetrics>,
+) -> Result<kube::Client, ConnectError> {
+    let mut config = config(kubeconfig, None).await?;
+    config.auth_info = AuthInfo::default();
+    measured(config, kubeconfig, metrics)
 }
 
 fn unusable(kubeconfig: &Path, source: kube::Error) -> ConnectError {

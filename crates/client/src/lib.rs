@@ -4,6 +4,7 @@
 //! # Map
 //! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service.
 //! - [`Replaceable`]: a client whose certificate is renewed while it is used.
+//! - [`TokenAccounts`]: clients that are service accounts; [`routed`]: a client that is another one with each request.
 //! - [`Measure`]: a layer that counts calls, for those metrics that every part has.
 //! - [`informer`]: one list+watch a kind into an indexed store of trimmed projections. Its task reads
 //!   the watch and calls the registered handlers, which only enqueue keys.
@@ -16,6 +17,7 @@
 //! It keeps no full objects, it retries no writes (callers requeue), and it holds no global state.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accounts;
 mod connect;
 pub mod events;
 pub mod informer;
@@ -23,8 +25,11 @@ pub mod kubeconfig;
 pub mod leader;
 mod measure;
 mod replaceable;
+mod routed;
 pub mod workqueue;
 
-pub use connect::{ConnectError, connect, connect_as, connect_measured, in_process};
+pub use accounts::TokenAccounts;
+pub use connect::{ConnectError, connect, connect_as, connect_bare, connect_measured, in_process};
 pub use measure::{Measure, Measured};
 pub use replaceable::Replaceable;
+pub use routed::routed;

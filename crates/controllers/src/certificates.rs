@@ -9,4 +9,4 @@ mod clean;
 mod controller;
 mod signer;
 
-pub use controller::Certificates;
+pub use controller::{Certificates, Duties};

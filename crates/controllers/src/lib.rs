@@ -31,7 +31,10 @@
 //! - `resource_quota`: counts what quotas have been used for; watches only kinds that some quota bounds;
 //! - `volume_binding`: one worker takes claims and volumes; completes bindings, says what became of them;
 //! - `storage_protection`: lets volumes and claims go once nothing uses them;
+//! - `role_aggregation`: one worker fills in ClusterRoles that are made of others;
 //! - `namespace_defaults`: the default ServiceAccount and the root CA in every namespace.
+//!
+//! Each writes as the service account that upstream's has (`accounts`), if the wiring gives it such clients.
 //!
 //! # What it doesn't do
 //! It binds no pods (scheduler), starts none (node agent), and knows nothing of the API server but
@@ -39,6 +42,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod account_tokens;
+mod accounts;
 mod api_error;
 mod bootstrap_tokens;
 pub mod cache;
@@ -62,7 +66,9 @@ mod replica_set;
 mod resource_quota;
 mod resources;
 mod revisions;
+mod role_aggregation;
 mod run;
+mod selection;
 mod stale_disruption;
 mod stateful_set;
 mod storage_protection;
@@ -71,6 +77,8 @@ mod ttl_after_finished;
 mod volume_binding;
 mod workers;
 
+pub use accounts::Accounts;
 pub use daemonset::insight;
 pub use node_ranges::{ClusterRange, RangeError};
 pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};
+pub use selection::Selection;

@@ -12,9 +12,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::account_tokens::AccountTokens;
+use crate::accounts::{self, Accounts, Clients};
 use crate::bootstrap_tokens::BootstrapTokens;
 use crate::cache::{Cache, ReplicaSetView, ReplicationControllerView};
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, Duties};
 use crate::cron_job::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
@@ -30,6 +31,8 @@ use crate::node_ranges::{ClusterRange, NodeRanges};
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
+use crate::role_aggregation::RoleAggregation;
+use crate::selection::Selection;
 use crate::stale_disruption::StaleDisruptions;
 use crate::stateful_set::StatefulSets;
 use crate::storage_protection::StorageProtection;
@@ -51,6 +54,11 @@ pub struct ControllersConfig {
     pub node_ranges: Option<ClusterRange>,
     /// Finished pods that are kept for people to look at [default: 12,500].
     pub finished_pods_max: Option<usize>,
+    /// As whom the controllers write, each as the account that upstream's has; without it all are the client that they
+    /// were given, which lists and watches in any case.
+    pub accounts: Option<Accounts>,
+    /// Which of them run.
+    pub selection: Selection,
 }
 
 /// How certificates are signed.
@@ -103,72 +111,92 @@ async fn run_on(
     // Dropped, and so aborted, on every way out.
     let mut tasks = JoinSet::new();
 
-    let daemon_sets = DaemonSets::new(client.clone(), &cache);
-    let replica_sets = ReplicaControllers::<ReplicaSetView>::new(client.clone(), &cache);
-    let replication_controllers =
-        ReplicaControllers::<ReplicationControllerView>::new(client.clone(), &cache);
-    let deployments = Deployments::new(client.clone(), &cache);
-    let jobs = Jobs::new(client.clone(), &cache);
-    let cron_jobs = CronJobs::new(client.clone(), &cache);
-    let ttl = TtlAfterFinished::new(client.clone(), &cache);
-    let stateful_sets = StatefulSets::new(client.clone(), &cache);
-    let budgets = DisruptionBudgets::new(client.clone(), &cache);
-    let certificates = Certificates::new(client.clone(), &cache, config.signing);
+    let clients = Clients::new(client.clone(), config.accounts);
+    let selection = &config.selection;
+    // Made before the cache is started, which their handlers are registered at.
+    macro_rules! controllers {
+        ($($name:ident: $runs:expr => $make:expr;)*) => {
+            $(let $name = $runs.then(|| $make);)*
+            cache.start(&client, &mut tasks);
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = cache.synced() => {}
+            }
+            tracing::info!("controllers started");
+            $(if let Some(controller) = $name {
+                controller.start(&mut tasks);
+            })*
+        };
+    }
+    // As upstream, with the rights of the whole: who makes tokens for accounts has none of these.
     let account_tokens = config
         .token_signer
+        .filter(|_| selection.runs("serviceaccount-token-controller"))
         .map(|signer| AccountTokens::new(client.clone(), &cache, signer, config.root_ca.clone()));
-    let bootstrap_tokens = BootstrapTokens::new(client.clone(), &cache);
-    let endpoints = ServiceEndpoints::new(client.clone(), &cache);
-    let node_lifecycle = NodeLifecycle::new(client.clone(), &cache);
-    let node_ranges = config
+    let root_ca = config
+        .root_ca
+        .filter(|_| selection.runs("root-ca-certificate-publisher-controller"));
+    let duties = Duties::new(selection, config.signing);
+    let range = config
         .node_ranges
-        .map(|range| NodeRanges::new(client.clone(), &cache, range));
-    let node_gates = NodeGates::new(client.clone(), &cache);
-    let taint_eviction = TaintEviction::new(client.clone(), &cache);
-    let stale_disruptions = StaleDisruptions::new(client.clone(), &cache);
-    let pod_gc = PodGc::new(client.clone(), &cache, config.finished_pods_max);
-    let namespaces = Namespaces::new(client.clone(), &cache);
-    let defaults = NamespaceDefaults::new(client.clone(), &cache, config.root_ca);
-    let quotas = ResourceQuotas::new(client.clone(), &cache);
-    let storage = StorageProtection::new(client.clone(), &cache);
-    let volumes = VolumeBinding::new(client.clone(), &cache);
-    let garbage_collector = GarbageCollector::new(client.clone(), &cache);
+        .filter(|_| selection.runs("node-ipam-controller"));
+    let node_ranges = range.map(|range| NodeRanges::new(clients.of("node-controller"), &cache, range));
+    controllers! {
+        daemon_sets: selection.runs("daemonset-controller")
+            => DaemonSets::new(clients.of("daemon-set-controller"), &cache);
+        replica_sets: selection.runs("replicaset-controller")
+            => ReplicaControllers::<ReplicaSetView>::new(clients.of("replicaset-controller"), &cache);
+        replication_controllers: selection.runs("replicationcontroller-controller")
+            => ReplicaControllers::<ReplicationControllerView>::new(clients.of("replication-controller"), &cache);
+        deployments: selection.runs("deployment-controller")
+            => Deployments::new(clients.of("deployment-controller"), &cache);
+        jobs: selection.runs("job-controller") => Jobs::new(clients.of("job-controller"), &cache);
+        cron_jobs: selection.runs("cronjob-controller") => CronJobs::new(clients.of("cronjob-controller"), &cache);
+        ttl: selection.runs("ttl-after-finished-controller")
+            => TtlAfterFinished::new(clients.of("ttl-after-finished-controller"), &cache);
+        stateful_sets: selection.runs("statefulset-controller")
+            => StatefulSets::new(clients.of("statefulset-controller"), &cache);
+        budgets: selection.runs("disruption-controller")
+            => DisruptionBudgets::new(clients.of("disruption-controller"), &cache);
+        certificates: duties.any()
+            => Certificates::new(clients.only("certificate-controller"), &cache, duties);
+        bootstrap_tokens: selection.runs_any(&["bootstrap-signer-controller", "token-cleaner-controller"])
+            => BootstrapTokens::new(clients.by(accounts::of_bootstrap_tokens), &cache);
+        endpoints: selection.runs_any(&["endpoints-controller", "endpointslice-controller"])
+            => ServiceEndpoints::new(clients.by(accounts::of_endpoints), &cache);
+        node_lifecycle: selection.runs("node-lifecycle-controller")
+            => NodeLifecycle::new(clients.of("node-controller"), &cache);
+        node_gates: true => NodeGates::new(clients.of("node-controller"), &cache);
+        taint_eviction: selection.runs("taint-eviction-controller")
+            => TaintEviction::new(clients.of("node-controller"), &cache);
+        stale_disruptions: selection.runs("disruption-controller")
+            => StaleDisruptions::new(clients.of("disruption-controller"), &cache);
+        pod_gc: selection.runs("pod-garbage-collector-controller")
+            => PodGc::new(clients.of("pod-garbage-collector"), &cache, config.finished_pods_max);
+        namespaces: selection.runs("namespace-controller")
+            => Namespaces::new(clients.of("namespace-controller"), &cache);
+        defaults: selection.runs("serviceaccount-controller") || root_ca.is_some()
+            => NamespaceDefaults::new(clients.by(accounts::of_namespace_defaults), &cache, root_ca);
+        quotas: selection.runs("resourcequota-controller")
+            => ResourceQuotas::new(clients.by(accounts::of_quotas), &cache);
+        storage: selection.runs_any(&[
+            "persistentvolume-protection-controller",
+            "persistentvolumeclaim-protection-controller",
+        ]) => StorageProtection::new(clients.by(accounts::of_storage_protection), &cache);
+        volumes: selection.runs("persistentvolume-binder-controller")
+            => VolumeBinding::new(clients.of("persistent-volume-binder"), &cache);
+        role_aggregation: selection.runs("clusterrole-aggregation-controller")
+            => RoleAggregation::new(clients.only("clusterrole-aggregation-controller"), &cache);
+        garbage_collector: selection.runs("garbage-collector-controller")
+            => GarbageCollector::new(clients.of("generic-garbage-collector"), &cache);
+    }
 
-    cache.start(&client, &mut tasks);
-    tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        () = cache.synced() => {}
-    }
-    tracing::info!("controllers started");
-    daemon_sets.start(&mut tasks);
-    replica_sets.start(&mut tasks);
-    replication_controllers.start(&mut tasks);
-    deployments.start(&mut tasks);
-    jobs.start(&mut tasks);
-    cron_jobs.start(&mut tasks);
-    ttl.start(&mut tasks);
-    stateful_sets.start(&mut tasks);
-    budgets.start(&mut tasks);
-    certificates.start(&mut tasks);
-    if let Some(account_tokens) = account_tokens {
-        account_tokens.start(&mut tasks);
-    }
-    bootstrap_tokens.start(&mut tasks);
-    endpoints.start(&mut tasks);
-    node_lifecycle.start(&mut tasks);
     if let Some(ranges) = node_ranges {
         ranges.start(&mut tasks);
     }
-    node_gates.start(&mut tasks);
-    taint_eviction.start(&mut tasks);
-    stale_disruptions.start(&mut tasks);
-    pod_gc.start(&mut tasks);
-    namespaces.start(&mut tasks);
-    defaults.start(&mut tasks);
-    quotas.start(&mut tasks);
-    storage.start(&mut tasks);
-    volumes.start(&mut tasks);
-    garbage_collector.start(&mut tasks);
+    if let Some(account_tokens) = account_tokens {
+        account_tokens.start(&mut tasks);
+    }
 
     tokio::select! {
         () = shutdown.cancelled() => Ok(()),

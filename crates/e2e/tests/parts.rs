@@ -60,16 +60,23 @@ fn parts_alone_run_a_daemon_set() {
         &root,
         "kube-controller-manager",
         &words(format!(
-            "--kubeconfig={} --leader-elect=true --root-ca-file={pki}/ca.crt --secure-port={managed_port}",
+            "--kubeconfig={} --leader-elect=true --root-ca-file={pki}/ca.crt --secure-port={managed_port} \
+             --use-service-account-credentials=true --controllers=*,bootstrapsigner,tokencleaner",
             at("etc/kubernetes/controller-manager.conf")
         )),
     );
+    let config = format!(
+        "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nclientConnection:\n  \
+         kubeconfig: {}\nleaderElection:\n  leaderElect: true\n",
+        at("etc/kubernetes/scheduler.conf")
+    );
+    std::fs::write(at("kube-scheduler.yaml"), config).unwrap();
     let _scheduler = Part::start(
         &root,
         "kube-scheduler",
         &words(format!(
-            "--kubeconfig={} --leader-elect=true --secure-port={scheduler_port}",
-            at("etc/kubernetes/scheduler.conf")
+            "--config={} --secure-port={scheduler_port}",
+            at("kube-scheduler.yaml")
         )),
     );
     let _kubelet = Part::start(
@@ -104,6 +111,17 @@ fn parts_alone_run_a_daemon_set() {
     for lease in ["kube-controller-manager", "kube-scheduler"] {
         assert!(leases.contains(lease), "{leases}");
     }
+    let accounts = node.kubectl.ok("get serviceaccounts -n kube-system");
+    assert!(accounts.contains("daemon-set-controller"), "{accounts}");
+    let log = std::fs::read_to_string(root.join("kube-controller-manager.log")).unwrap();
+    assert!(!log.contains("cannot "), "{log}");
+    // kubeadm asks so whether the node agent is of a version that it can take.
+    let version = Command::new(root.join("kubelet"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    assert!(version.starts_with("Kubernetes v1."), "{version}");
     for port in [managed_port, scheduler_port] {
         let url = format!("https://127.0.0.1:{port}/healthz");
         let answer = Command::new("curl").args(["-sk", &url]).output().unwrap();

@@ -10,7 +10,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use orlop_metrics::{PartMetrics, text};
-use orlop_pki::{Authority, Identity, LeafRequest, Usage};
+use orlop_pki::{Authority, Identity, LeafRequest, Pair, Presented, Usage};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +30,27 @@ pub struct Face {
     pub part: &'static str,
     pub metrics: Arc<PartMetrics>,
     pub delegate: Delegate,
+    /// Paths that anybody may get, beside the probes; `/a/*` for all below.
+    pub open: Vec<String>,
+    /// What it serves with; one that is made at start otherwise.
+    pub certificate: Option<Pair>,
+}
+
+impl Face {
+    /// Probes need no rights, and what was opened needs none.
+    fn is_open(&self, path: &str) -> bool {
+        let opens = |open: &String| match open.strip_suffix("/*") {
+            Some(above) => path
+                .strip_prefix(above)
+                .is_some_and(|below| below.starts_with('/')),
+            None => open == path,
+        };
+        is_probe(path) || self.open.iter().any(opens)
+    }
+}
+
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/livez" | "/readyz")
 }
 
 /// Takes the port of a part.
@@ -39,9 +60,14 @@ pub async fn listen(part: &str, address: SocketAddr) -> Result<TcpListener> {
         .with_context(|| format!("{part} cannot listen on {address}: choose another port, or 0 for none"))
 }
 
-/// Serves until shutdown. The certificate is made at start: probes don't verify it.
+/// Serves until shutdown.
 pub async fn serve(face: Face, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
-    let acceptor = TlsAcceptor::from(throwaway_certificate()?);
+    // Who signs callers' certificates is asked later: callers are told of nobody, and show what they have.
+    let config = match &face.certificate {
+        Some(files) => orlop_pki::server_config_presenting(Presented::files(files.clone())?, "")?,
+        None => throwaway_certificate()?,
+    };
+    let acceptor = TlsAcceptor::from(config);
     let face = Arc::new(face);
     loop {
         let (stream, _) = tokio::select! {
@@ -91,10 +117,14 @@ async fn answer<B>(
     request: &Request<B>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if matches!(path, "/healthz" | "/livez" | "/readyz") {
+    if is_probe(path) {
         return plain(StatusCode::OK, "ok");
     }
-    match face.delegate.check(chain, request.headers(), path).await {
+    let judged = match face.is_open(path) {
+        true => Ok(()),
+        false => face.delegate.check(chain, request.headers(), path).await,
+    };
+    match judged {
         Ok(()) => {}
         Err(Refused::Unknown) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
         Err(Refused::Forbidden(user)) => {
@@ -125,6 +155,7 @@ fn plain(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
     response
 }
 
+/// Probes don't verify it.
 fn throwaway_certificate() -> Result<Arc<rustls::ServerConfig>> {
     let authority = Authority::ephemeral("orlop-health")?;
     let leaf = authority.sign(&LeafRequest {
@@ -136,7 +167,7 @@ fn throwaway_certificate() -> Result<Arc<rustls::ServerConfig>> {
     Ok(orlop_pki::server_config_for_any_client(
         &leaf.certificate,
         &leaf.key,
-        authority.certificate(),
+        "",
     )?)
 }
 
@@ -215,6 +246,8 @@ mod tests {
                 part,
                 metrics,
                 delegate: Delegate::new(in_process(service)),
+                open: Vec::new(),
+                certificate: None,
             };
             let listener = listen(part, "127.0.0.1:0".parse().unwrap()).await.unwrap();
             addresses.push((part, listener.local_addr().unwrap()));
@@ -252,5 +285,30 @@ mod tests {
             }
         }
         shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn what_was_opened_needs_no_rights() {
+        let face = |open: &[&str]| Face {
+            part: "kube-scheduler",
+            metrics: Arc::new(PartMetrics::new(GIT_VERSION)),
+            delegate: Delegate::new(in_process(tower::service_fn(
+                |_: Request<kube::client::Body>| async {
+                    Err::<Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+                },
+            ))),
+            open: open.iter().map(|path| (*path).to_owned()).collect(),
+            certificate: None,
+        };
+        for (open, path, is_open) in [
+            (&[][..], "/livez", true),
+            (&[], "/metrics", false),
+            (&["/metrics"], "/metrics", true),
+            (&["/metrics"], "/metrics/slis", false),
+            (&["/metrics/*"], "/metrics/slis", true),
+            (&["/metrics/*"], "/metricsx", false),
+        ] {
+            assert_eq!(face(open).is_open(path), is_open, "{open:?} {path}");
+        }
     }
 }

@@ -28,6 +28,8 @@ const POD_SECONDS_GRANTED: i64 = 365 * 24 * 3600;
 /// Makes and checks the tokens of service accounts.
 pub struct Accounts {
     issuer: String,
+    other_issuers: Vec<String>,
+    key_set_url: String,
     /// What tokens are for if nothing else was asked.
     pub audiences: Vec<String>,
     signer: TokenSigner,
@@ -71,16 +73,23 @@ impl Accounts {
     pub fn new(config: TokenConfig) -> Self {
         let TokenConfig {
             issuer,
+            other_issuers,
+            key_set_url,
             mut audiences,
             signer,
             mut keys,
         } = config;
+        let key_set_url =
+            key_set_url.unwrap_or_else(|| format!("{}/openid/v1/jwks", issuer.trim_end_matches('/')));
         if audiences.is_empty() {
             audiences.push(issuer.clone());
+            audiences.extend(other_issuers.iter().cloned());
         }
         keys.insert(0, signer.public().clone());
         Self {
             issuer,
+            other_issuers,
+            key_set_url,
             audiences,
             signer,
             keys,
@@ -134,7 +143,7 @@ impl Accounts {
         if claims["iss"] == KEPT_ISSUER {
             return self.verify_kept(token, &claims, audiences, cache, now);
         }
-        if claims["iss"].as_str() != Some(&self.issuer)
+        if !claims["iss"].as_str().is_some_and(|issuer| self.knows(issuer))
             || claims["exp"].as_i64()? <= now
             || claims["nbf"].as_i64().is_some_and(|from| from > now)
         {
@@ -185,6 +194,10 @@ impl Accounts {
             user: Arc::new(user),
             audiences,
         })
+    }
+
+    fn knows(&self, issuer: &str) -> bool {
+        self.issuer == issuer || self.other_issuers.iter().any(|other| other == issuer)
     }
 
     /// The same of a token that is kept in a Secret: it holds while it is in there, for whom the server itself is.
@@ -238,7 +251,7 @@ impl Accounts {
     pub fn discovery(&self) -> Value {
         json!({
             "issuer": self.issuer,
-            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer.trim_end_matches('/')),
+            "jwks_uri": self.key_set_url,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256", "RS256"],

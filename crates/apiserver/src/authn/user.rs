@@ -38,6 +38,15 @@ impl UserInfo {
         Self::new(format!("system:node:{node}"), ["system:nodes"])
     }
 
+    /// A service account, without the uid and what else its tokens would tell.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+        ];
+        Self::new(format!("system:serviceaccount:{namespace}:{name}"), groups)
+    }
+
     pub fn anonymous() -> Self {
         Self {
             name: "system:anonymous".to_owned(),

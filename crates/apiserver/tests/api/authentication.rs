@@ -257,12 +257,8 @@ async fn tokens_of_an_openid_provider_are_taken_and_its_keys_asked_for_once() {
 async fn a_service_accounts_token_ends_with_the_account_however_often_it_was_used() {
     let directory = tempfile::tempdir().unwrap();
     let served = Served::start(|config: &mut Config, _| {
-        config.tokens = Some(TokenConfig {
-            issuer: "https://kubernetes.default.svc".to_owned(),
-            audiences: Vec::new(),
-            signer: TokenSigner::ensure(directory.path()).unwrap(),
-            keys: Vec::new(),
-        });
+        let signer = TokenSigner::ensure(directory.path()).unwrap();
+        config.tokens = Some(TokenConfig::new("https://kubernetes.default.svc", signer));
     })
     .await;
     let admin = served.admin();

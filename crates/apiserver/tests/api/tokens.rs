@@ -15,13 +15,8 @@ pub async fn cluster() -> Cluster {
 
 /// With the key in this directory.
 async fn signed_by(keys: &Path) -> Cluster {
-    Cluster::with_tokens(TokenConfig {
-        issuer: ISSUER.to_owned(),
-        audiences: Vec::new(),
-        signer: orlop_pki::TokenSigner::ensure(keys).unwrap(),
-        keys: Vec::new(),
-    })
-    .await
+    let signer = orlop_pki::TokenSigner::ensure(keys).unwrap();
+    Cluster::with_tokens(TokenConfig::new(ISSUER, signer)).await
 }
 
 async fn account(admin: &Client, name: &str) -> Value {
@@ -188,6 +183,40 @@ async fn the_issuer_is_described() {
     let keys = admin.get("/openid/v1/jwks").await;
     assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
     assert_eq!(keys.json()["keys"].as_array().unwrap().len(), 1);
+}
+
+/// An issuer that gets another name goes on to take what it issued before.
+#[tokio::test]
+async fn tokens_of_a_former_issuer_are_taken_and_keys_are_where_it_says() {
+    const FORMER: &str = "https://former.example";
+    let directory = tempfile::tempdir().unwrap();
+    let signer = || orlop_pki::TokenSigner::ensure(directory.path()).unwrap();
+    let cluster = Cluster::with_tokens(TokenConfig {
+        other_issuers: vec![FORMER.to_owned()],
+        key_set_url: Some("https://keys.example/jwks".to_owned()),
+        ..TokenConfig::new(ISSUER, signer())
+    })
+    .await;
+    let admin = cluster.admin();
+    let robot = account(&admin, "robot").await;
+    let answer = token(&admin, json!({})).await;
+    assert_eq!(claims(&answer)["iss"], ISSUER);
+    assert_eq!(claims(&answer)["aud"], json!([ISSUER, FORMER]));
+    for (issuer, taken) in [(FORMER, true), ("https://stranger.example", false)] {
+        let from = jiff::Timestamp::now().as_second();
+        let claims = json!({"iss": issuer, "sub": "system:serviceaccount:default:robot", "aud": [FORMER],
+            "iat": from, "nbf": from, "exp": from + 600, "kubernetes.io": {"namespace": "default",
+                "serviceaccount": {"name": "robot", "uid": robot["metadata"]["uid"]}}});
+        let former = json!({"status": {"token": signer().sign(&claims).unwrap()}});
+        let status = review(&admin, &former, &[]).await;
+        assert_eq!(status["authenticated"] == true, taken, "{issuer}: {status}");
+    }
+    let document = admin
+        .send(Method::GET, "/.well-known/openid-configuration", &[], "")
+        .await
+        .ok();
+    assert_eq!(document["issuer"], ISSUER);
+    assert_eq!(document["jwks_uri"], "https://keys.example/jwks");
 }
 
 /// Tokens that a controller keeps in Secrets hold as long as the Secret has them.

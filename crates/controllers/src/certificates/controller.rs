@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, PostParams};
 use orlop_client::informer::{Cached, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use orlop_pki::CertificateRequest;
-use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::signer::{Signer, lifetime};
 use super::{approve, clean};
 use crate::api_error;
 use crate::cache::{Cache, CertificateRequestView};
-use crate::owned::status::at_version;
 use crate::run::CertificateSigning;
+use crate::selection::Selection;
 use crate::workers::Workers;
 
 type Request = Arc<Cached<CertificateRequestView>>;
@@ -30,12 +29,38 @@ pub struct Certificates {
     client: kube::Client,
     cache: Arc<Cache>,
     queue: Arc<WorkQueue<ObjectKey>>,
-    signing: Option<CertificateSigning>,
+    duties: Duties,
+}
+
+/// What is done about requests; upstream has a controller for each.
+pub struct Duties {
+    /// Approve those of node agents.
+    pub approve: bool,
+    /// Sign what was approved.
+    pub signing: Option<CertificateSigning>,
+    /// Delete old ones.
+    pub clean: bool,
+}
+
+impl Duties {
+    /// What is selected.
+    pub fn new(selection: &Selection, signing: Option<CertificateSigning>) -> Self {
+        Self {
+            approve: selection.runs("certificatesigningrequest-approving-controller"),
+            signing: signing.filter(|_| selection.runs("certificatesigningrequest-signing-controller")),
+            clean: selection.runs("certificatesigningrequest-cleaner-controller"),
+        }
+    }
+
+    /// Whether anything is.
+    pub fn any(&self) -> bool {
+        self.approve || self.signing.is_some() || self.clean
+    }
 }
 
 impl Certificates {
     /// Registers the handler at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>, signing: Option<CertificateSigning>) -> Arc<Self> {
+    pub fn new(client: kube::Client, cache: &Arc<Cache>, duties: Duties) -> Arc<Self> {
         let queue = cache.queue("certificate");
         let on = queue.clone();
         cache
@@ -45,7 +70,7 @@ impl Certificates {
             client,
             cache: cache.clone(),
             queue,
-            signing,
+            duties,
         })
     }
 
@@ -72,7 +97,7 @@ impl Certificates {
         let Some(request) = self.cache.certificate_requests.store().get(key) else {
             return Ok(());
         };
-        if let Some(due) = clean::due(&request) {
+        if let Some(due) = clean::due(&request).filter(|_| self.duties.clean) {
             let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
             if left.is_zero() {
                 tracing::info!(request = %key, "deleting an old certificate request");
@@ -89,7 +114,10 @@ impl Certificates {
         if request.has("Approved") {
             return self.sign(&request).await;
         }
-        self.approve(&request).await
+        match self.duties.approve {
+            true => self.approve(&request).await,
+            false => Ok(()),
+        }
     }
 
     async fn approve(&self, request: &Request) -> Result<(), kube::Error> {
@@ -101,19 +129,17 @@ impl Certificates {
             if answer.status.is_some_and(|status| status.allowed) {
                 tracing::info!(request = %request.key, user = request.spec.username, "approved a certificate");
                 let approved = condition("Approved", "AutoApproved", recognized.message);
-                let mut conditions = json!(request.status.conditions.clone().unwrap_or_default());
-                if let Some(conditions) = conditions.as_array_mut() {
-                    conditions.push(approved);
-                }
-                let patch = at_version(request, json!({"status": {"conditions": conditions}}));
-                return self.patch(request, "approval", patch).await;
+                return self
+                    .write(request, "approval", Outcome::Condition(approved))
+                    .await;
             }
         }
         Ok(())
     }
 
     async fn sign(&self, request: &Request) -> Result<(), kube::Error> {
-        let (Some(signing), Some(signer)) = (&self.signing, Signer::parse(&request.spec.signer_name)) else {
+        let (Some(signing), Some(signer)) = (&self.duties.signing, Signer::parse(&request.spec.signer_name))
+        else {
             return Ok(());
         };
         let usages = request.spec.usages.as_deref().unwrap_or_default();
@@ -126,39 +152,50 @@ impl Certificates {
                     .sign_request(&asked, usage, lifetime(request, signing.lifetime_max))
                     .map_err(|error| error.to_string())
             });
-        let status = match signed {
+        let outcome = match signed {
             Ok(certificate) => {
                 tracing::info!(request = %request.key, "signed a certificate");
-                json!({"certificate": k8s_openapi::ByteString(certificate.into_bytes())})
+                Outcome::Certificate(certificate.into_bytes())
             }
             Err(why) => {
                 tracing::warn!(request = %request.key, why, "an approved certificate was not signed");
-                let mut conditions = json!(request.status.conditions.clone().unwrap_or_default());
-                if let Some(conditions) = conditions.as_array_mut() {
-                    conditions.push(condition("Failed", "SignerValidationFailure", &why));
-                }
-                json!({"conditions": conditions})
+                Outcome::Condition(condition("Failed", "SignerValidationFailure", &why))
             }
         };
-        self.patch(request, "status", at_version(request, json!({"status": status})))
-            .await
+        self.write(request, "status", outcome).await
     }
 
-    async fn patch(&self, request: &Request, part: &str, patch: Value) -> Result<(), kube::Error> {
-        let answer = self
-            .api()
-            .patch_subresource(
-                part,
-                &request.key.name,
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await;
-        match answer {
+    /// Replaces a part of that version of the request: upstream's role for whoever approves and signs lets it patch
+    /// nothing.
+    async fn write(&self, request: &Request, part: &str, outcome: Outcome) -> Result<(), kube::Error> {
+        let (api, name) = (self.api(), &request.key.name);
+        let Some(mut live) = api.get_opt(name).await? else {
+            return Ok(());
+        };
+        let version = live.metadata.resource_version.as_deref();
+        if version != Some(request.resource_version.to_string().as_str()) {
+            // The cache will tell of it.
+            return Ok(());
+        }
+        let status = live.status.get_or_insert_default();
+        match outcome {
+            Outcome::Condition(condition) => status.conditions.get_or_insert_default().push(condition),
+            Outcome::Certificate(pem) => status.certificate = Some(k8s_openapi::ByteString(pem)),
+        }
+        match api
+            .replace_subresource(part, name, &PostParams::default(), &live)
+            .await
+        {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
             result => result.map(drop),
         }
     }
+}
+
+/// What became of a request.
+enum Outcome {
+    Condition(CertificateSigningRequestCondition),
+    Certificate(Vec<u8>),
 }
 
 fn read(request: &Request) -> Option<CertificateRequest> {
@@ -166,8 +203,14 @@ fn read(request: &Request) -> Option<CertificateRequest> {
     CertificateRequest::parse(pem)
 }
 
-fn condition(type_: &str, reason: &str, message: &str) -> Value {
-    let now = Time(Timestamp::now());
-    json!({"type": type_, "status": "True", "reason": reason, "message": message,
-        "lastUpdateTime": now, "lastTransitionTime": now})
+fn condition(type_: &str, reason: &str, message: &str) -> CertificateSigningRequestCondition {
+    let now = Some(Time(Timestamp::now()));
+    CertificateSigningRequestCondition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message.to_owned()),
+        last_update_time: now.clone(),
+        last_transition_time: now,
+    }
 }

@@ -2,23 +2,53 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
 use kube::runtime::{WatchStreamExt, watcher};
 use orlop_apiserver::{ApiServer, Config, UserInfo};
-use orlop_controllers::{CertificateSigning, ClusterRange, ControllersConfig};
+use orlop_controllers::{Accounts, CertificateSigning, ClusterRange, ControllersConfig};
 use orlop_pki::TokenSigner;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tower::{BoxError, ServiceExt};
 
 /// How long something may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An answer; one that says that the caller has no right is noted.
+async fn noted<B>(
+    asked: &str,
+    answer: Response<B>,
+    refused: &Mutex<Vec<String>>,
+) -> Result<Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = answer.into_parts();
+    if parts.status != StatusCode::FORBIDDEN {
+        let body = body.map_err(Into::into).boxed_unsync();
+        return Ok(Response::from_parts(parts, body));
+    }
+    let body = body.collect().await.map_err(Into::into)?.to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    if text.contains(" cannot ") {
+        refused.lock().unwrap().push(format!("{asked}: {text}"));
+    }
+    let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
+    Ok(Response::from_parts(parts, body))
+}
 
 pub struct Cluster {
     pub client: kube::Client,
@@ -26,7 +56,18 @@ pub struct Cluster {
     _stop: DropGuard,
     stop: CancellationToken,
     agents: CancellationToken,
+    /// What controllers had no right to.
+    refused: Arc<Mutex<Vec<String>>>,
     _store: tempfile::TempDir,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let refused = self.refused.lock().unwrap();
+        if !refused.is_empty() && !std::thread::panicking() {
+            panic!("controllers had no right to {refused:#?}");
+        }
+    }
 }
 
 impl Cluster {
@@ -49,6 +90,7 @@ impl Cluster {
             _stop: stop.clone().drop_guard(),
             agents: stop.child_token(),
             stop,
+            refused: Arc::default(),
             _store: directory,
         }
     }
@@ -73,6 +115,20 @@ impl Cluster {
         orlop_client::in_process(self.server.in_process(UserInfo::new(user, groups)))
     }
 
+    /// Clients that are service accounts of kube-system, which ask for nothing that those may not.
+    fn accounts(&self) -> impl Fn(&'static str) -> kube::Client + Send + Sync + 'static {
+        let (server, refused) = (self.server.clone(), self.refused.clone());
+        move |name| {
+            let refused = refused.clone();
+            let service = server.in_process(UserInfo::service_account("kube-system", name));
+            orlop_client::in_process(tower::service_fn(move |request: Request<Body>| {
+                let asked = format!("{} {}", request.method(), request.uri());
+                let (answer, refused) = (service.clone().oneshot(request), refused.clone());
+                async move { noted(&asked, answer.await?, &refused).await }
+            }))
+        }
+    }
+
     pub fn run_controllers(&self) -> CancellationToken {
         self.run_controllers_sharing(None)
     }
@@ -93,7 +149,9 @@ impl Cluster {
             }),
             token_signer: Some(Arc::new(self.token_signer())),
             node_ranges,
-            finished_pods_max: None,
+            // With no more than upstream gives its own.
+            accounts: Some(Accounts::new(self.accounts())),
+            ..ControllersConfig::default()
         };
         let run = orlop_controllers::run(
             self.client_as("system:kube-controller-manager"),

@@ -9,8 +9,8 @@ pub struct AuditArgs {
     /// Policy of audit.k8s.io/v1: what is written down of which requests.
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
-    /// Where events are written, a line each; `-` for standard output.
-    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    /// Where events are written, a line each; `-` for standard output. None are without a policy.
+    #[arg(long, value_name = "FILE")]
     pub audit_log_path: Option<PathBuf>,
     /// Days that old files are kept; 0 for ever.
     #[arg(long, value_name = "DAYS", default_value_t = 0)]

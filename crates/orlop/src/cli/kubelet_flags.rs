@@ -16,8 +16,10 @@ enum Form {
     Map,
     /// `memory.available<100Mi,…`.
     Thresholds,
+    /// `a=true,b=false`.
+    Gates,
 }
-use Form::{Bool, List, Map as Pairs, Number, Text, Thresholds};
+use Form::{Bool, Gates, List, Map as Pairs, Number, Text, Thresholds};
 
 /// Flag, field, form.
 const FLAGS: &[(&str, &[&str], Form)] = &[
@@ -61,10 +63,26 @@ const FLAGS: &[(&str, &[&str], Form)] = &[
     ("cluster-domain", &["clusterDomain"], Text),
     ("container-log-max-files", &["containerLogMaxFiles"], Number),
     ("container-log-max-size", &["containerLogMaxSize"], Text),
+    ("contention-profiling", &["enableContentionProfiling"], Bool),
     ("cpu-cfs-quota", &["cpuCFSQuota"], Bool),
     ("cpu-cfs-quota-period", &["cpuCFSQuotaPeriod"], Text),
+    ("cpu-manager-policy", &["cpuManagerPolicy"], Text),
+    ("cpu-manager-policy-options", &["cpuManagerPolicyOptions"], Pairs),
+    (
+        "cpu-manager-reconcile-period",
+        &["cpuManagerReconcilePeriod"],
+        Text,
+    ),
+    (
+        "enable-controller-attach-detach",
+        &["enableControllerAttachDetach"],
+        Bool,
+    ),
     ("enable-debugging-handlers", &["enableDebuggingHandlers"], Bool),
+    ("enable-server", &["enableServer"], Bool),
     ("enforce-node-allocatable", &["enforceNodeAllocatable"], List),
+    ("event-burst", &["eventBurst"], Number),
+    ("event-qps", &["eventRecordQPS"], Number),
     ("eviction-hard", &["evictionHard"], Thresholds),
     (
         "eviction-max-pod-grace-period",
@@ -81,7 +99,9 @@ const FLAGS: &[(&str, &[&str], Form)] = &[
     ("eviction-soft-grace-period", &["evictionSoftGracePeriod"], Pairs),
     ("fail-cgroupv1", &["failCgroupV1"], Bool),
     ("fail-swap-on", &["failSwapOn"], Bool),
+    ("feature-gates", &["featureGates"], Gates),
     ("file-check-frequency", &["fileCheckFrequency"], Text),
+    ("hairpin-mode", &["hairpinMode"], Text),
     ("healthz-bind-address", &["healthzBindAddress"], Text),
     ("healthz-port", &["healthzPort"], Number),
     ("http-check-frequency", &["httpCheckFrequency"], Text),
@@ -92,15 +112,25 @@ const FLAGS: &[(&str, &[&str], Form)] = &[
     ),
     ("image-gc-low-threshold", &["imageGCLowThresholdPercent"], Number),
     ("image-service-endpoint", &["imageServiceEndpoint"], Text),
+    ("iptables-drop-bit", &["iptablesDropBit"], Number),
+    ("iptables-masquerade-bit", &["iptablesMasqueradeBit"], Number),
+    ("kernel-memcg-notification", &["kernelMemcgNotification"], Bool),
+    ("kube-api-burst", &["kubeAPIBurst"], Number),
+    ("kube-api-content-type", &["contentType"], Text),
+    ("kube-api-qps", &["kubeAPIQPS"], Number),
     ("kube-reserved", &["kubeReserved"], Pairs),
+    ("kube-reserved-cgroup", &["kubeReservedCgroup"], Text),
+    ("kubelet-cgroups", &["kubeletCgroups"], Text),
     (
         "local-storage-capacity-isolation",
         &["localStorageCapacityIsolation"],
         Bool,
     ),
+    ("make-iptables-util-chains", &["makeIPTablesUtilChains"], Bool),
     ("manifest-url", &["staticPodURL"], Text),
     ("max-open-files", &["maxOpenFiles"], Number),
     ("max-pods", &["maxPods"], Number),
+    ("memory-manager-policy", &["memoryManagerPolicy"], Text),
     ("minimum-image-ttl-duration", &["imageMinimumGCAge"], Text),
     ("node-status-max-images", &["nodeStatusMaxImages"], Number),
     (
@@ -113,10 +143,17 @@ const FLAGS: &[(&str, &[&str], Form)] = &[
     ("pod-max-pids", &["podPidsLimit"], Number),
     ("pods-per-core", &["podsPerCore"], Number),
     ("port", &["port"], Number),
+    ("protect-kernel-defaults", &["protectKernelDefaults"], Bool),
     ("provider-id", &["providerID"], Text),
+    ("qos-reserved", &["qosReserved"], Pairs),
     ("read-only-port", &["readOnlyPort"], Number),
     ("register-node", &["registerNode"], Bool),
+    ("registry-burst", &["registryBurst"], Number),
+    ("registry-qps", &["registryPullQPS"], Number),
+    ("reserved-cpus", &["reservedSystemCPUs"], Text),
     ("resolv-conf", &["resolvConf"], Text),
+    ("rotate-server-certificates", &["serverTLSBootstrap"], Bool),
+    ("runonce", &["runOnce"], Bool),
     ("runtime-request-timeout", &["runtimeRequestTimeout"], Text),
     ("seccomp-default", &["seccompDefault"], Bool),
     ("serialize-image-pulls", &["serializeImagePulls"], Bool),
@@ -126,9 +163,22 @@ const FLAGS: &[(&str, &[&str], Form)] = &[
         Text,
     ),
     ("sync-frequency", &["syncFrequency"], Text),
+    ("system-cgroups", &["systemCgroups"], Text),
     ("system-reserved", &["systemReserved"], Pairs),
+    ("system-reserved-cgroup", &["systemReservedCgroup"], Text),
     ("tls-cert-file", &["tlsCertFile"], Text),
+    ("tls-cipher-suites", &["tlsCipherSuites"], List),
+    ("tls-min-version", &["tlsMinVersion"], Text),
     ("tls-private-key-file", &["tlsPrivateKeyFile"], Text),
+    ("topology-manager-policy", &["topologyManagerPolicy"], Text),
+    (
+        "topology-manager-policy-options",
+        &["topologyManagerPolicyOptions"],
+        Pairs,
+    ),
+    ("topology-manager-scope", &["topologyManagerScope"], Text),
+    ("volume-plugin-dir", &["volumePluginDir"], Text),
+    ("volume-stats-agg-period", &["volumeStatsAggPeriod"], Text),
 ];
 
 /// What such flags say, as fields of a KubeletConfiguration.
@@ -183,6 +233,19 @@ impl FromArgMatches for ConfigurationFlags {
     }
 }
 
+/// Whether a flag is one of these.
+pub fn is_one(flag: &str) -> bool {
+    FLAGS.iter().any(|(name, _, _)| *name == flag)
+}
+
+fn truth(word: &str) -> Result<bool, String> {
+    match word {
+        "true" | "1" | "t" | "T" | "TRUE" | "True" => Ok(true),
+        "false" | "0" | "f" | "F" | "FALSE" | "False" => Ok(false),
+        _ => Err("true or false is wanted".to_owned()),
+    }
+}
+
 fn value(form: Form, words: &[&str]) -> Result<Value, String> {
     let last = words.last().copied().unwrap_or_default();
     let all = || {
@@ -204,14 +267,18 @@ fn value(form: Form, words: &[&str]) -> Result<Value, String> {
             .parse::<i64>()
             .map_err(|_| "a whole number is wanted".to_owned())?
             .into(),
-        Bool => match last {
-            "true" | "1" | "t" | "T" | "TRUE" | "True" => true.into(),
-            "false" | "0" | "f" | "F" | "FALSE" | "False" => false.into(),
-            _ => return Err("true or false is wanted".to_owned()),
-        },
+        Bool => truth(last)?.into(),
         List => all().collect(),
         Pairs => pairs('=')?.into(),
         Thresholds => pairs('<')?.into(),
+        Gates => {
+            let gate = |(name, value): (String, Value)| {
+                let on = truth(value.as_str().unwrap_or_default())?;
+                Ok::<(String, Value), String>((name, on.into()))
+            };
+            let gates = pairs('=')?.into_iter().map(gate);
+            gates.collect::<Result<Map<String, Value>, String>>()?.into()
+        }
     })
 }
 
@@ -239,6 +306,8 @@ mod tests {
             "--client-ca-file=/ca.crt",
             "--anonymous-auth=false",
             "--sync-frequency=2m",
+            "--feature-gates=A=true,B=false",
+            "--enforce-node-allocatable=",
         ];
         let want = json!({
             "maxPods": 7,
@@ -249,6 +318,8 @@ mod tests {
             "systemReserved": {"cpu": "100m", "memory": "1Gi"},
             "authentication": {"x509": {"clientCAFile": "/ca.crt"}, "anonymous": {"enabled": false}},
             "syncFrequency": "2m",
+            "featureGates": {"A": true, "B": false},
+            "enforceNodeAllocatable": [],
         });
         assert_eq!(fields(&words), Ok(want));
         assert_eq!(fields(&[]), Ok(json!({})));
@@ -259,6 +330,10 @@ mod tests {
         for (word, why) in [
             ("--max-pods=many", "--max-pods=many: a whole number"),
             ("--fail-swap-on=perhaps", "--fail-swap-on=perhaps: true or false"),
+            (
+                "--feature-gates=A=perhaps",
+                "--feature-gates=A=perhaps: true or false",
+            ),
             ("--system-reserved=cpu", "\"cpu\" is not of the form key=value"),
         ] {
             let error = fields(&[word]).unwrap_err();
@@ -273,6 +348,7 @@ mod tests {
             let words: &[&str] = match form {
                 Number => &["1"],
                 Bool => &["true"],
+                Gates => &["A=true"],
                 Pairs => &["memory.available=1m"],
                 Thresholds => &["memory.available<1Mi"],
                 Text if path[0].contains("Check") || flag.contains("ttl") => &["1m"],

@@ -10,6 +10,7 @@ mod kubelet_flags;
 mod manifests;
 mod parts;
 mod store;
+mod upstream;
 
 pub use cluster::{
     AdminArgs, CertsArgs, CertsCommand, InitArgs, InitPart, InitPhase, JoinArgs, MemberArgs, ResetArgs,
@@ -19,7 +20,7 @@ pub use etcd::{EtcdArgs, ServingTlsArgs};
 pub use hollow::HollowArgs;
 pub use insight::{ClusterArgs, PlanArgs, Subject, WhyArgs};
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
-pub use parts::{ApiServerArgs, ControllerManagerArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
+pub use parts::{ApiServerArgs, ControllerManagerArgs, FaceArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
     BackupArgs, CompactArgs, EtcdTlsArgs, MigrateArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs,
     StoreCommand, StoreDirArgs,
@@ -195,6 +196,30 @@ pub struct PodsArgs {
     pub no_trunc: bool,
 }
 
+/// Why a command line gives nothing to run.
+#[derive(Debug, thiserror::Error)]
+pub enum Unparsed {
+    /// One of upstream's programs was asked what it is.
+    #[error("{0}")]
+    Version(String),
+    /// It is wrong, or asks for help.
+    #[error(transparent)]
+    Clap(#[from] clap::Error),
+}
+
+impl Unparsed {
+    /// Says it, and ends the process.
+    pub fn exit(self) -> ! {
+        match self {
+            Self::Version(text) => {
+                print!("{text}");
+                std::process::exit(0)
+            }
+            Self::Clap(error) => error.exit(),
+        }
+    }
+}
+
 /// The name that this binary answers to as one of upstream's programs, if `program` is one.
 fn part_of(program: &str) -> Option<&'static str> {
     match program {
@@ -214,27 +239,35 @@ pub fn command() -> clap::Command {
 
 /// Parses a command line. Through a link named like one of upstream's programs, the rest of the
 /// line are that program's flags.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Unparsed> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let command = command();
     let program = arguments
         .first()
         .map(Path::new)
         .and_then(Path::file_name)
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    if let Some(part) = part_of(&program) {
-        arguments.insert(1, part.into());
+    if let Some(part) = part_of(&program).and_then(|part| command.find_subcommand(part)) {
+        let words = arguments.split_off(1);
+        match upstream::read(part, words) {
+            upstream::Asked::Version(text) => return Err(Unparsed::Version(text)),
+            upstream::Asked::Run(words) => {
+                arguments.push(part.get_name().into());
+                arguments.extend(words);
+            }
+        }
     }
-    let matches = command().try_get_matches_from(arguments)?;
+    let matches = command.try_get_matches_from(arguments)?;
     inert::mention(&matches);
-    Cli::from_arg_matches(&matches)
+    Ok(Cli::from_arg_matches(&matches)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse_words(line: &str) -> Result<Cli, clap::Error> {
+    fn parse_words(line: &str) -> Result<Cli, Unparsed> {
         parse(line.split_whitespace().map(OsString::from))
     }
 
@@ -300,6 +333,72 @@ mod tests {
         ] {
             parse_words(line).unwrap_or_else(|error| panic!("{error}"));
         }
+    }
+
+    /// As upstream's script for a cluster of one machine, its cluster in containers, its harness of integration tests and
+    /// its tests of nodes start the parts.
+    #[test]
+    fn commands_of_upstreams_own_tools_are_accepted() {
+        for line in [
+            "kube-apiserver --authorization-mode=Node,RBAC --authorization-webhook-config-file= \
+             --authentication-token-webhook-config-file= --allow-privileged=true --cloud-provider= --cloud-config= --v=3 \
+             --vmodule= --audit-policy-file=/tmp/policy --audit-log-path=/tmp/audit.log --cert-dir=/var/run/kubernetes \
+             --egress-selector-config-file=/tmp/egress.yaml --client-ca-file=/c/client-ca.crt \
+             --kubelet-client-certificate=/c/k.crt --kubelet-client-key=/c/k.key --service-account-key-file=/tmp/sa.key \
+             --service-account-lookup=true --service-account-issuer=https://kubernetes.default.svc \
+             --service-account-jwks-uri=https://kubernetes.default.svc/openid/v1/jwks \
+             --service-account-signing-key-file=/tmp/sa.key --enable-admission-plugins=NamespaceLifecycle,ServiceAccount \
+             --disable-admission-plugins= --admission-control-config-file= --bind-address=0.0.0.0 --secure-port=6443 \
+             --tls-cert-file=/c/s.crt --tls-private-key-file=/c/s.key --storage-backend=etcd3 \
+             --storage-media-type=application/vnd.kubernetes.protobuf --etcd-servers=http://127.0.0.1:2379 \
+             --service-cluster-ip-range=10.0.0.0/24 --feature-gates=AllAlpha=false --emulated-version= --external-hostname=localhost \
+             --cors-allowed-origins=/127.0.0.1(:[0-9]+)?$,/localhost(:[0-9]+)?$",
+            "kube-apiserver --runtime-config= --runtime-config=api/all=true --request-timeout=5m --max-requests-inflight=1500 \
+             --watch-cache=false --etcd-prefix=/registry --event-ttl=1h --profiling --goaway-chance=.001",
+            "kube-controller-manager --v=3 --vmodule= --service-account-private-key-file=/tmp/sa.key \
+             --service-cluster-ip-range=10.0.0.0/24 --root-ca-file=/c/ca.crt --cluster-signing-cert-file=/c/ca.crt \
+             --cluster-signing-key-file=/c/ca.key --enable-hostpath-provisioner=false --pvclaimbinder-sync-period=15s \
+             --feature-gates=AllAlpha=false --emulated-version= --cloud-provider= --cloud-config= --configure-cloud-routes=true \
+             --authentication-kubeconfig /c/controller.kubeconfig --authorization-kubeconfig /c/controller.kubeconfig \
+             --kubeconfig /c/controller.kubeconfig --use-service-account-credentials --controllers=* --leader-elect=false \
+             --cert-dir=/c --master=https://localhost:6443",
+            "kube-controller-manager --kubeconfig=/k --node-cidr-mask-size-ipv4=24 --node-monitor-grace-period=40s \
+             --concurrent_rc_syncs=10 --kube-api-qps=100 --kube-api-burst=100 --terminated-pod-gc-threshold=100 \
+             --authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics --tls-min-version=VersionTLS12",
+            "kube-scheduler --v=3 --config=/tmp/kube-scheduler.yaml --feature-gates=AllAlpha=false --emulated-version= \
+             --authentication-kubeconfig /c/s --authorization-kubeconfig /c/s --master=https://localhost:6443",
+            "kubelet --v=3 --vmodule= --hostname-override=127.0.0.1 --cloud-provider= --cloud-config= \
+             --bootstrap-kubeconfig=/c/kubelet.kubeconfig --kubeconfig=/c/kubelet-rotated.kubeconfig --config=/tmp/kubelet.yaml",
+            "kubelet --kubeconfig /tmp/kubeconfig --root-dir /var/lib/kubelet --v 4 --runtime-cgroups=/system.slice/containerd.service \
+             --hostname-override tmp-node --container-runtime-endpoint unix:///run/containerd/containerd.sock \
+             --config /tmp/kubelet-config --cgroup-driver=systemd --cgroups-per-qos=true --cgroup-root=/ \
+             --kubelet-cgroups=/system.slice/kubelet.service --image-credential-provider-config=/tmp/c.yaml \
+             --image-credential-provider-bin-dir=/tmp",
+            "kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf \
+             --config=/var/lib/kubelet/config.yaml --node-ip=172.18.0.2 --node-labels= --provider-id=kind://docker/kind/kind-control-plane \
+             --runtime-cgroups=/system.slice/containerd.service --runtime-cgroups=/kubelet --hostname-override=a --hostname-override=b",
+        ] {
+            parse_words(line).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
+    fn what_is_said_last_counts() {
+        let line = "kubelet --hostname-override=a --root-dir=/a --hostname-override=b --root-dir=/b --max-pods=1 --max-pods=2";
+        let Command::Kubelet(kubelet) = parse_words(line).unwrap().command else {
+            panic!("{line}")
+        };
+        assert_eq!(kubelet.hostname_override.as_deref(), Some("b"));
+        assert_eq!(kubelet.root_dir.as_deref(), Some(Path::new("/b")));
+        assert_eq!(kubelet.flags.0["maxPods"], 2);
+    }
+
+    #[test]
+    fn a_link_tells_upstreams_version() {
+        let Err(Unparsed::Version(text)) = parse_words("/usr/bin/kubelet --version") else {
+            panic!("a version");
+        };
+        assert!(text.starts_with("Kubernetes v1."), "{text}");
     }
 
     #[test]

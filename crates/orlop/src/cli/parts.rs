@@ -27,7 +27,7 @@ pub struct KubeletArgs {
     pub kubeconfig: Option<PathBuf>,
     /// Kubeconfig with which the agent asks for a certificate of its own, and writes the --kubeconfig, if that is missing
     /// or its certificate has ended.
-    #[arg(long, value_name = "FILE", requires = "kubeconfig")]
+    #[arg(long, value_name = "FILE")]
     pub bootstrap_kubeconfig: Option<PathBuf>,
     /// Renew the client certificate before it ends (overrides the configuration's rotateCertificates).
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set,
@@ -120,13 +120,13 @@ pub struct ApiServerArgs {
     pub kubelet_client_key: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     pub kubelet_certificate_authority: Option<PathBuf>,
-    /// Name of the issuer of service account tokens.
-    #[arg(
-        long,
-        value_name = "URL",
-        default_value = crate::node_identity::SERVICE_ACCOUNT_ISSUER
-    )]
-    pub service_account_issuer: String,
+    /// Name of the issuer of service account tokens; further ones are those whose tokens are taken as well
+    /// [default: https://kubernetes.default.svc.cluster.local].
+    #[arg(long, value_name = "URL")]
+    pub service_account_issuer: Vec<String>,
+    /// Where others are told to find the keys of these tokens [default: /openid/v1/jwks at the issuer].
+    #[arg(long, value_name = "URL")]
+    pub service_account_jwks_uri: Option<String>,
     /// Key that service account tokens are signed with [default: /etc/kubernetes/pki/sa.key].
     #[arg(long, value_name = "FILE")]
     pub service_account_signing_key_file: Option<PathBuf>,
@@ -180,6 +180,21 @@ pub struct ApiServerArgs {
 pub struct ControllerManagerArgs {
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: PathBuf,
+    /// Controllers that run, by upstream's names, comma-separated: `*` for all that run unless told otherwise, `-NAME` for
+    /// one that does not.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        allow_hyphen_values = true,
+        default_value = "*"
+    )]
+    pub controllers: Vec<String>,
+    /// Let each controller write as the service account of its name in kube-system, with that account's rights; otherwise
+    /// all write as whom the kubeconfig names.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub use_service_account_credentials: bool,
     /// Authority that is published to pods as `kube-root-ca.crt`.
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
@@ -202,7 +217,12 @@ pub struct ControllerManagerArgs {
     #[arg(long, value_name = "CIDR")]
     pub cluster_cidr: Option<String>,
     /// Size of a node's range.
-    #[arg(long, value_name = "BITS", default_value_t = 24)]
+    #[arg(
+        long,
+        alias = "node-cidr-mask-size-ipv4",
+        value_name = "BITS",
+        default_value_t = 24
+    )]
     pub node_cidr_mask_size: u8,
     /// Finished pods that are kept for people to look at; all of them with 0 or less.
     #[arg(
@@ -214,8 +234,8 @@ pub struct ControllerManagerArgs {
     pub terminated_pod_gc_threshold: i32,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
-    pub bind_address: IpAddr,
+    #[command(flatten)]
+    pub face: FaceArgs,
     /// Port of `/healthz`; 0 turns it off.
     #[arg(long, value_name = "PORT", default_value_t = 10257)]
     pub secure_port: u16,
@@ -225,12 +245,16 @@ pub struct ControllerManagerArgs {
 
 #[derive(Debug, Args)]
 pub struct SchedulerArgs {
+    /// KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1; its kubeconfig goes before the flag, flags of the
+    /// leader's election before it.
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: PathBuf,
+    pub config: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    pub kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub leader: LeaderArgs,
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
-    pub bind_address: IpAddr,
+    #[command(flatten)]
+    pub face: FaceArgs,
     /// Port of `/healthz`; 0 turns it off.
     #[arg(long, value_name = "PORT", default_value_t = 10259)]
     pub secure_port: u16,
@@ -238,30 +262,45 @@ pub struct SchedulerArgs {
     pub log: LogArgs,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct LeaderArgs {
-    /// Work only while holding the part's Lease in kube-system.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+    /// Work only while holding the part's Lease in kube-system [default: true].
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub leader_elect: bool,
-    /// How long a Lease is respected after its last change.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = go_duration)]
-    pub leader_elect_lease_duration: Duration,
-    /// A leader that couldn't renew its Lease for this long stops.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = go_duration)]
-    pub leader_elect_renew_deadline: Duration,
-    /// Pause between attempts to acquire or renew the Lease.
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = go_duration)]
-    pub leader_elect_retry_period: Duration,
+    pub leader_elect: Option<bool>,
+    /// How long a Lease is respected after its last change [default: 15s].
+    #[arg(long, value_name = "DURATION", value_parser = go_duration)]
+    pub leader_elect_lease_duration: Option<Duration>,
+    /// A leader that couldn't renew its Lease for this long stops [default: 10s].
+    #[arg(long, value_name = "DURATION", value_parser = go_duration)]
+    pub leader_elect_renew_deadline: Option<Duration>,
+    /// Pause between attempts to acquire or renew the Lease [default: 2s].
+    #[arg(long, value_name = "DURATION", value_parser = go_duration)]
+    pub leader_elect_retry_period: Option<Duration>,
     /// What the lock is; nothing but a Lease is one.
     #[arg(long, value_name = "KIND", default_value = "leases", value_parser = ["leases"])]
     pub leader_elect_resource_lock: String,
     /// Name of the Lease [default: that of the program].
     #[arg(long, value_name = "NAME")]
     pub leader_elect_resource_name: Option<String>,
-    /// Namespace of the Lease.
-    #[arg(long, value_name = "NAME", default_value = orlop_client::leader::NAMESPACE)]
-    pub leader_elect_resource_namespace: String,
+    /// Namespace of the Lease [default: kube-system].
+    #[arg(long, value_name = "NAME")]
+    pub leader_elect_resource_namespace: Option<String>,
+}
+
+/// What a part shows of itself, and to whom.
+#[derive(Debug, Args)]
+pub struct FaceArgs {
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Certificate of the port [default: one that is made at start].
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// Paths that anybody may get beside /healthz, /livez and /readyz, comma-separated; `/a/*` for all below.
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    pub authorization_always_allow_paths: Vec<String>,
 }
 
 /// `8760h`, as Go writes durations.

@@ -3,7 +3,7 @@ use crate::cli::ApiServerArgs;
 use crate::detach::notify_ready;
 use crate::followed::Followed;
 use crate::memory;
-use crate::node_identity::advertised;
+use crate::node_identity::{SERVICE_ACCOUNT_ISSUER, advertised};
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
@@ -310,8 +310,14 @@ fn tokens(arguments: &ApiServerArgs, root: &Root) -> Result<TokenConfig> {
             .or_else(|error| private().map_err(|_| error))
             .with_context(|| path.display().to_string())
     };
+    let mut others = arguments.service_account_issuer.iter();
+    let issuer = others
+        .next()
+        .map_or_else(|| SERVICE_ACCOUNT_ISSUER.to_owned(), String::clone);
     Ok(TokenConfig {
-        issuer: arguments.service_account_issuer.clone(),
+        issuer,
+        other_issuers: others.cloned().collect(),
+        key_set_url: arguments.service_account_jwks_uri.clone(),
         audiences: arguments.api_audiences.clone(),
         signer,
         keys: arguments

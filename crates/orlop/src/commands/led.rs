@@ -1,15 +1,18 @@
 //! `orlop controller-manager` and `orlop scheduler`: a part alone, behind a Lease.
-use crate::cli::{ControllerManagerArgs, LeaderArgs, SchedulerArgs};
+use super::scheduler_config::SchedulerConfig;
+use crate::cli::{ControllerManagerArgs, FaceArgs, LeaderArgs, SchedulerArgs};
 use crate::delegate::Delegate;
 use crate::followed::Followed;
 use crate::health::{self, Face};
 use crate::{memory, signals};
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
-use orlop_client::leader::{Candidate, Ended, Timing, lead};
+use orlop_client::leader::{Candidate, Ended, NAMESPACE, Timing, lead};
+use orlop_client::{ConnectError, TokenAccounts};
+use orlop_controllers::{Accounts, Selection};
 use orlop_metrics::PartMetrics;
-use orlop_pki::TokenSigner;
-use std::net::{IpAddr, SocketAddr};
+use orlop_pki::{Pair, TokenSigner};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -53,7 +56,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         (None, true) => bail!("--allocate-node-cidrs needs --cluster-cidr"),
         (_, false) => None,
     };
-    let config = orlop_controllers::ControllersConfig {
+    let mut config = orlop_controllers::ControllersConfig {
         root_ca,
         signing,
         token_signer,
@@ -65,17 +68,27 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
                 .filter(|most| *most > 0)
                 .unwrap_or(usize::MAX),
         ),
+        accounts: None,
+        selection: Selection::new(&arguments.controllers),
     };
+    let kubeconfig = arguments.kubeconfig.clone();
+    let as_accounts = arguments.use_service_account_credentials;
     let part = Part {
         name: "kube-controller-manager",
         // A clean stop leaves the lease to run out, as upstream's does.
         release_on_exit: false,
-        bind: (arguments.bind_address, arguments.secure_port),
+        face: arguments.face,
+        port: arguments.secure_port,
     };
     part.run(
         &arguments.kubeconfig,
         &arguments.leader,
         |client, metrics, shutdown| async move {
+            if as_accounts {
+                let bare = follow(&kubeconfig, metrics.clone(), Identity::Nobody).await?;
+                let accounts = TokenAccounts::new(client.clone(), bare, NAMESPACE);
+                config.accounts = Some(Accounts::new(move |name| accounts.client(name)));
+            }
             orlop_controllers::run_measured(client, config, metrics, shutdown)
                 .await
                 .map_err(anyhow::Error::from)
@@ -84,14 +97,23 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
     .await
 }
 
-pub async fn scheduler(arguments: SchedulerArgs) -> Result<()> {
+pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
+    if let Some(path) = &arguments.config {
+        let config = SchedulerConfig::read(path)?;
+        arguments.kubeconfig = config.kubeconfig().or(arguments.kubeconfig);
+        arguments.leader = config.leader(arguments.leader);
+    }
+    let kubeconfig = arguments
+        .kubeconfig
+        .context("the scheduler needs a --kubeconfig, or clientConnection.kubeconfig in its --config")?;
     let part = Part {
         name: "kube-scheduler",
         release_on_exit: true,
-        bind: (arguments.bind_address, arguments.secure_port),
+        face: arguments.face,
+        port: arguments.secure_port,
     };
     part.run(
-        &arguments.kubeconfig,
+        &kubeconfig,
         &arguments.leader,
         |client, metrics, shutdown| async move {
             orlop_scheduler::run_measured(client, metrics, shutdown)
@@ -102,17 +124,36 @@ pub async fn scheduler(arguments: SchedulerArgs) -> Result<()> {
     .await
 }
 
+/// As whom a client presents itself.
+#[derive(Clone, Copy)]
+enum Identity {
+    /// As the kubeconfig says.
+    Own,
+    Nobody,
+}
+
+async fn connect(
+    kubeconfig: &Path,
+    metrics: Arc<PartMetrics>,
+    identity: Identity,
+) -> Result<kube::Client, ConnectError> {
+    match identity {
+        Identity::Own => orlop_client::connect_measured(kubeconfig, metrics).await,
+        Identity::Nobody => orlop_client::connect_bare(kubeconfig, metrics).await,
+    }
+}
+
 /// A client whose connections follow its kubeconfig: what is renewed there is presented on new ones, and watches begin
 /// anew on them.
-async fn follow(kubeconfig: &Path, metrics: Arc<PartMetrics>) -> Result<kube::Client> {
+async fn follow(kubeconfig: &Path, metrics: Arc<PartMetrics>, identity: Identity) -> Result<kube::Client> {
     let (ways, client) = orlop_client::Replaceable::new();
     let kubeconfig = kubeconfig.to_path_buf();
     let mut followed = Followed::new(files_of(&kubeconfig));
-    ways.replace(orlop_client::connect_measured(&kubeconfig, metrics.clone()).await?);
+    ways.replace(connect(&kubeconfig, metrics.clone(), identity).await?);
     tokio::spawn(async move {
         loop {
             followed.changed().await;
-            match orlop_client::connect_measured(&kubeconfig, metrics.clone()).await {
+            match connect(&kubeconfig, metrics.clone(), identity).await {
                 Ok(way) => {
                     ways.replace(way);
                     tracing::info!(kubeconfig = %kubeconfig.display(), "the kubeconfig was replaced and is followed");
@@ -141,7 +182,8 @@ struct Part {
     /// Name of its Lease, and of the program it stands in for.
     name: &'static str,
     release_on_exit: bool,
-    bind: (IpAddr, u16),
+    face: FaceArgs,
+    port: u16,
 }
 
 impl Part {
@@ -154,12 +196,19 @@ impl Part {
         tokio::spawn(memory::settle());
         tokio::spawn(memory::follow_work());
         let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
-        let client = follow(kubeconfig, metrics.clone()).await?;
-        let address = SocketAddr::from(self.bind);
+        let client = follow(kubeconfig, metrics.clone(), Identity::Own).await?;
+        let address = SocketAddr::from((self.face.bind_address, self.port));
+        let files = self
+            .face
+            .tls_cert_file
+            .clone()
+            .zip(self.face.tls_private_key_file.clone());
         let face = Face {
             part: self.name,
             metrics: metrics.clone(),
             delegate: Delegate::new(client.clone()),
+            open: self.face.authorization_always_allow_paths.clone(),
+            certificate: files.map(|(certificate, key)| Pair { certificate, key }),
         };
         let probes = async {
             match address.port() {
@@ -171,21 +220,25 @@ impl Part {
             }
         };
         let working = async {
-            if !leader.leader_elect {
+            if leader.leader_elect == Some(false) {
                 return work(client, metrics, shutdown.clone()).await;
             }
             let host = gethostname::gethostname().to_string_lossy().into_owned();
+            let usual = Timing::default();
             let timing = Timing {
-                lease_duration: leader.leader_elect_lease_duration,
-                renew_deadline: leader.leader_elect_renew_deadline,
-                retry_period: leader.leader_elect_retry_period,
+                lease_duration: leader.leader_elect_lease_duration.unwrap_or(usual.lease_duration),
+                renew_deadline: leader.leader_elect_renew_deadline.unwrap_or(usual.renew_deadline),
+                retry_period: leader.leader_elect_retry_period.unwrap_or(usual.retry_period),
             };
             if let Some(complaint) = timing.complaint() {
                 bail!("leader election cannot work: {complaint}");
             }
             let lease = leader.leader_elect_resource_name.as_deref().unwrap_or(self.name);
             let candidate = Candidate {
-                namespace: leader.leader_elect_resource_namespace.clone(),
+                namespace: leader
+                    .leader_elect_resource_namespace
+                    .clone()
+                    .unwrap_or_else(|| NAMESPACE.to_owned()),
                 timing,
                 ..Candidate::new(lease, &host, self.release_on_exit)
             };

@@ -13,6 +13,7 @@ pub mod kubelet;
 pub mod led;
 pub mod listings;
 pub mod local_api;
+mod scheduler_config;
 pub mod status;
 pub mod store;
 pub mod up;

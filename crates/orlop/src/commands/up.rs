@@ -19,8 +19,9 @@ use orlop_apiserver::{
     ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION, KubeletClientTls, TokenConfig,
     UserInfo,
 };
+use orlop_client::leader::NAMESPACE;
 use orlop_client::{Measure, in_process};
-use orlop_controllers::{CertificateSigning, ControllersConfig};
+use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
@@ -119,6 +120,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
             part: program,
             metrics: metrics.clone(),
             delegate: Delegate::new(client.clone()),
+            open: Vec::new(),
+            certificate: None,
         };
         show(
             face,
@@ -137,8 +140,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
                 lifetime_max: LEAF_LIFETIME,
             }),
             token_signer: Some(Arc::new(TokenSigner::ensure(&root.pki())?)),
-            node_ranges: None,
-            finished_pods_max: None,
+            accounts: Some(accounts(&server, &metrics, advertise)),
+            ..ControllersConfig::default()
         };
         let shutdown = shutdown.clone();
         async move {
@@ -199,6 +202,16 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     }
     store.close().await;
     outcome
+}
+
+/// The service accounts as which the controllers write.
+fn accounts(server: &Arc<ApiServer>, metrics: &Arc<PartMetrics>, host: SocketAddr) -> Accounts {
+    let (server, metrics) = (server.clone(), metrics.clone());
+    Accounts::new(move |name| {
+        let user = UserInfo::service_account(NAMESPACE, name);
+        let service = server.in_process(user).named("kube-controller-manager");
+        in_process(Measure::new(metrics.clone(), &host.to_string()).layer(service))
+    })
 }
 
 /// Serves what a part shows of itself. A port that another node of this machine has is done without.
@@ -270,12 +283,10 @@ async fn start_api_server(
         ca: Some(identity.authority().to_owned()),
         identity: identity.kubelet_client().clone().into(),
     });
-    config.tokens = Some(TokenConfig {
-        issuer: SERVICE_ACCOUNT_ISSUER.to_owned(),
-        audiences: Vec::new(),
-        signer: TokenSigner::ensure(&root.pki())?,
-        keys: Vec::new(),
-    });
+    config.tokens = Some(TokenConfig::new(
+        SERVICE_ACCOUNT_ISSUER,
+        TokenSigner::ensure(&root.pki())?,
+    ));
     let as_store: Arc<dyn Store> = store.clone();
     Ok((ApiServer::start(config, as_store).await?, store))
 }

@@ -22,7 +22,7 @@ pub const ROLES: &[Role] = roles! {
     "cronjob-controller": [
         On("batch", "cronjobs", "get list update watch"), On("batch", "cronjobs/status", "update"),
         On("batch", "cronjobs/finalizers", "update"),
-        On("batch", "jobs", "create delete get list patch update watch"), On("core", "pods", "delete list"), EVENTS,
+        On("batch", "jobs", "create delete get list patch update watch"), On("core", "pods", "delete list watch"), EVENTS,
     ],
     "daemon-set-controller": [
         On("apps", "daemonsets", READ), On("apps", "daemonsets/status", "update"),
@@ -42,17 +42,17 @@ pub const ROLES: &[Role] = roles! {
         On("core", "pods", READ), On("core", "pods/status", "patch update"), On("*", "*/scale", "get"), EVENTS,
     ],
     "endpoint-controller": [
-        On("core", "pods services", READ), On("core", "endpoints", "create delete get list update"),
+        On("core", "pods services", READ), On("core", "endpoints", "create delete get list update watch"),
         On("core", "endpoints/restricted", "create"), EVENTS,
     ],
     "endpointslice-controller": [
         On("core", "nodes pods services", READ), On("core", "services/finalizers", "update"),
-        On("discovery.k8s.io", "endpointslices", "create delete get list update"), EVENTS,
+        On("discovery.k8s.io", "endpointslices", "create delete get list update watch"), EVENTS,
     ],
     "endpointslicemirroring-controller": [
         On("core", "endpoints services", READ), On("core", "services/finalizers", "update"),
         On("core", "endpoints/finalizers", "update"),
-        On("discovery.k8s.io", "endpointslices", "create delete get list update"), EVENTS,
+        On("discovery.k8s.io", "endpointslices", "create delete get list update watch"), EVENTS,
     ],
     "ephemeral-volume-controller": [
         On("core", "pods", READ), On("core", "pods/finalizers", "update"),
@@ -68,8 +68,8 @@ pub const ROLES: &[Role] = roles! {
     "horizontal-pod-autoscaler": [
         On("autoscaling", "horizontalpodautoscalers", READ),
         On("autoscaling", "horizontalpodautoscalers/status", "update"), On("*", "*/scale", "get update"),
-        On("core", "pods", "list"), On("metrics.k8s.io", "pods", "list"),
-        On("custom.metrics.k8s.io external.metrics.k8s.io", "*", "get list"), EVENTS,
+        On("core", "pods", "list watch"), On("metrics.k8s.io", "pods", "list watch"),
+        On("custom.metrics.k8s.io external.metrics.k8s.io", "*", READ), EVENTS,
     ],
     "job-controller": [
         On("batch", "jobs", "get list patch update watch"), On("batch", "jobs/status", "patch update"),
@@ -81,21 +81,21 @@ pub const ROLES: &[Role] = roles! {
     ],
     "namespace-controller": [
         On("core", "namespaces", "delete get list watch"), On("core", "namespaces/finalize namespaces/status", "update"),
-        On("*", "*", "delete deletecollection get list"),
+        On("*", "*", "delete deletecollection get list watch"),
     ],
     "node-controller": [
-        On("core", "nodes", "delete get list patch update"), On("core", "nodes/status", "patch update"),
-        On("core", "pods/status", "patch update"), On("core", "pods", "delete get list"), EVENTS,
+        On("core", "nodes", "delete get list patch update watch"), On("core", "nodes/status", "patch update"),
+        On("core", "pods/status", "patch update"), On("core", "pods", "delete get list watch"), EVENTS,
     ],
     "persistent-volume-binder": [
         On("core", "persistentvolumes", "create delete get list update watch"),
         On("core", "persistentvolumes/status", "update"), On("core", "persistentvolumeclaims", "get list update watch"),
         On("core", "persistentvolumeclaims/status", "update"), On("core", "pods", "create delete get list watch"),
         On("storage.k8s.io", "storageclasses", READ), On("core", "endpoints services", "create delete get update"),
-        On("core", "secrets", "get"), On("core", "nodes", "get list"), EVENTS,
+        On("core", "secrets", "get"), On("core", "nodes", "get list watch"), On("core", "events", "watch"), EVENTS,
     ],
     "pod-garbage-collector": [
-        On("core", "pods", "delete list watch"), On("core", "nodes", "get list"), On("core", "pods/status", "patch"),
+        On("core", "pods", "delete list watch"), On("core", "nodes", READ), On("core", "pods/status", "patch"),
     ],
     "pv-protection-controller": [On("core", "persistentvolumes", "get list update watch"), EVENTS],
     "pvc-protection-controller": [
@@ -114,6 +114,39 @@ pub const ROLES: &[Role] = roles! {
     "resourcequota-controller": [
         On("*", "*", "list watch"), On("core", "resourcequotas/status", "update"), EVENTS,
     ],
+    "device-taint-eviction-controller": [
+        On("core", "pods", "delete get list watch"), On("core", "pods/status", "patch update"),
+        On("resource.k8s.io", "deviceclasses devicetaintrules resourceclaims resourceslices", READ),
+        On("resource.k8s.io", "devicetaintrules/status", "patch update"), EVENTS,
+    ],
+    "kube-apiserver-serving-clustertrustbundle-publisher": [
+        Named("certificates.k8s.io", "signers", "kubernetes.io/kube-apiserver-serving", "attest"),
+        On("certificates.k8s.io", "clustertrustbundles", "create delete list update watch"), EVENTS,
+    ],
+    "podcertificaterequestcleaner": [
+        On("certificates.k8s.io", "podcertificaterequests", "delete get list watch"),
+    ],
+    "resource-claim-controller": [
+        On("core", "pods", READ), On("core", "pods/finalizers", "update"), On("core", "pods/status", "patch update"),
+        On("resource.k8s.io", "resourceclaims", "create delete get list watch"),
+        On("resource.k8s.io", "resourceclaims resourceclaims/status", "patch update"), EVENTS,
+    ],
+    "selinux-warning-controller": [
+        On("core", "persistentvolumeclaims persistentvolumes pods", READ), On("storage.k8s.io", "csidrivers", READ), EVENTS,
+    ],
+    "service-cidrs-controller": [
+        On("networking.k8s.io", "servicecidrs", "get list patch update watch"),
+        On("networking.k8s.io", "servicecidrs/finalizers servicecidrs/status", "patch update"),
+        On("networking.k8s.io", "ipaddresses", READ), EVENTS,
+    ],
+    "storage-version-migrator-controller": [
+        On("*", "*", "create list patch watch"),
+        On("storagemigration.k8s.io", "storageversionmigrations/status", "update"),
+    ],
+    "volumeattributesclass-protection-controller": [
+        On("core", "persistentvolumeclaims persistentvolumes", READ),
+        On("storage.k8s.io", "volumeattributesclasses", "get list update watch"), EVENTS,
+    ],
     "root-ca-cert-publisher": [On("core", "configmaps", "create update"), EVENTS],
     "route-controller": [
         On("core", "nodes", "list watch"), On("core", "nodes/status", "patch"), EVENTS,
@@ -128,7 +161,7 @@ pub const ROLES: &[Role] = roles! {
         On("apps", "statefulsets/finalizers", "update"), On("core", "pods", "create delete get patch update"),
         On("apps", "controllerrevisions", "create delete get list patch update watch"),
         On("core", "persistentvolumeclaims", "create get"), EVENTS,
-        On("core", "persistentvolumeclaims", "delete list update watch"),
+        On("core", "persistentvolumeclaims", "delete list update watch"), On("core", "pods/finalizers", "update"),
     ],
     "ttl-after-finished-controller": [On("batch", "jobs", "delete get list watch"), EVENTS],
     "ttl-controller": [On("core", "nodes", "list patch update watch"), EVENTS],

@@ -140,11 +140,6 @@ pub const ROLES: &[Role] = &[
             On("core", "serviceaccounts/token", "create"),
         ],
     },
-    // The controllers of this project are one client; upstream's are one service account each.
-    Role {
-        name: "orlop:kube-controller-manager",
-        grants: &[On("*", "*", "*")],
-    },
     Role {
         name: "system:kube-scheduler",
         grants: &[
@@ -178,10 +173,12 @@ pub const ROLES: &[Role] = &[
             ),
             On(
                 "resource.k8s.io",
-                "deviceclasses resourceclaims resourceslices",
+                "deviceclasses devicetaintrules resourceclaims resourceslices",
                 READ,
             ),
+            On("resource.k8s.io", "resourceclaims", "create delete patch update"),
             On("resource.k8s.io", "resourceclaims/status", "patch update"),
+            On("core", "pods/finalizers", "update"),
             On("core", "namespaces", READ),
         ],
     },
@@ -309,11 +306,6 @@ pub const BINDINGS: &[(&str, &str, &[Who])] = &[
         &[Who::User("system:kube-controller-manager")],
     ),
     (
-        "orlop:kube-controller-manager",
-        "orlop:kube-controller-manager",
-        &[Who::User("system:kube-controller-manager")],
-    ),
-    (
         "system:kube-dns",
         "system:kube-dns",
         &[Who::ServiceAccount("kube-dns")],
@@ -336,7 +328,11 @@ pub const BINDINGS: &[(&str, &str, &[Who])] = &[
     ),
 ];
 
-const LOCKS: Grant = On("coordination.k8s.io", "leases", "watch");
+const LOCKS: Grant = On(
+    "coordination.k8s.io",
+    "leasecandidates leases",
+    "create get list update watch",
+);
 const LOCK_MAPS: Grant = On("core", "configmaps", "watch");
 
 /// Roles in namespaces: name, namespace, rules.

@@ -1,0 +1,158 @@
+//! A KubeSchedulerConfiguration, as far as it is followed: how to reach the API server, and the leader's election.
+use crate::cli::LeaderArgs;
+use anyhow::{Context, Result, bail};
+use orlop_api::duration::parse_go_duration;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const API_VERSIONS: &str = "kubescheduler.config.k8s.io/";
+const KIND: &str = "KubeSchedulerConfiguration";
+
+/// What is read of the file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulerConfig {
+    #[serde(default)]
+    api_version: String,
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    client_connection: ClientConnection,
+    #[serde(default)]
+    leader_election: LeaderElection,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ClientConnection {
+    #[serde(default)]
+    kubeconfig: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LeaderElection {
+    leader_elect: Option<bool>,
+    #[serde(deserialize_with = "duration")]
+    lease_duration: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    renew_deadline: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    retry_period: Option<Duration>,
+    resource_name: Option<String>,
+    resource_namespace: Option<String>,
+}
+
+/// One of zero means: the usual.
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
+    let duration = parse_go_duration(&text)
+        .ok_or_else(|| D::Error::custom(format!("{text:?} is no duration such as 15s")))?;
+    Ok(Some(duration).filter(|duration| !duration.is_zero()))
+}
+
+impl SchedulerConfig {
+    /// Reads it, and says in the log what of it is not followed.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the scheduler's configuration {}", path.display()))?;
+        let config = Self::parse(&text)
+            .with_context(|| format!("the scheduler's configuration {}", path.display()))?;
+        let unfollowed = config.unfollowed();
+        if !unfollowed.is_empty() {
+            tracing::warn!(
+                fields = unfollowed.join(", "),
+                "not followed in the scheduler's configuration"
+            );
+        }
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let config: Self = serde_saphyr::from_str(text)?;
+        if !config.api_version.starts_with(API_VERSIONS) || config.kind != KIND {
+            bail!(
+                "apiVersion {:?}, kind {:?}: expected \"{API_VERSIONS}v1\" and {KIND:?}",
+                config.api_version,
+                config.kind
+            );
+        }
+        Ok(config)
+    }
+
+    /// What somebody may have meant something by.
+    fn unfollowed(&self) -> Vec<&str> {
+        let usual = [
+            "enableContentionProfiling",
+            "enableProfiling",
+            "metadata",
+            "parallelism",
+        ];
+        let fields = self.others.keys().map(String::as_str);
+        fields.filter(|field| !usual.contains(field)).collect()
+    }
+
+    pub fn kubeconfig(&self) -> Option<PathBuf> {
+        let path = &self.client_connection.kubeconfig;
+        (!path.as_os_str().is_empty()).then(|| path.clone())
+    }
+
+    /// What the flags leave open is as the file says.
+    pub fn leader(self, flags: LeaderArgs) -> LeaderArgs {
+        let of = self.leader_election;
+        let named = |name: Option<String>| name.filter(|name| !name.is_empty());
+        LeaderArgs {
+            leader_elect: flags.leader_elect.or(of.leader_elect),
+            leader_elect_lease_duration: flags.leader_elect_lease_duration.or(of.lease_duration),
+            leader_elect_renew_deadline: flags.leader_elect_renew_deadline.or(of.renew_deadline),
+            leader_elect_retry_period: flags.leader_elect_retry_period.or(of.retry_period),
+            leader_elect_resource_lock: flags.leader_elect_resource_lock,
+            leader_elect_resource_name: flags.leader_elect_resource_name.or(named(of.resource_name)),
+            leader_elect_resource_namespace: flags
+                .leader_elect_resource_namespace
+                .or(named(of.resource_namespace)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As upstream's script for a cluster of one machine writes it, and as a whole one looks.
+    #[test]
+    fn a_file_says_whom_to_ask_and_how_to_lead_and_flags_say_it_better() {
+        let config = SchedulerConfig::parse(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+             clientConnection:\n  kubeconfig: /c/scheduler.kubeconfig\n  qps: 50\n\
+             leaderElection:\n  leaderElect: false\n  leaseDuration: 30s\n  renewDeadline: 0s\n  resourceName: \"\"\n\
+             profiles:\n- schedulerName: default-scheduler\nparallelism: 16\n",
+        )
+        .unwrap();
+        assert_eq!(config.kubeconfig().unwrap(), Path::new("/c/scheduler.kubeconfig"));
+        assert_eq!(config.unfollowed(), ["profiles"]);
+        let leader = config.leader(LeaderArgs {
+            leader_elect: Some(true),
+            ..LeaderArgs::default()
+        });
+        assert_eq!(leader.leader_elect, Some(true));
+        assert_eq!(leader.leader_elect_lease_duration, Some(Duration::from_secs(30)));
+        assert_eq!(leader.leader_elect_renew_deadline, None);
+        assert_eq!(leader.leader_elect_resource_name, None);
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused() {
+        let error = SchedulerConfig::parse("apiVersion: v1\nkind: Pod\n").unwrap_err();
+        assert!(
+            error.to_string().contains("KubeSchedulerConfiguration"),
+            "{error}"
+        );
+    }
+}
