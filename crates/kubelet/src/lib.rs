@@ -32,6 +32,7 @@
 
 mod agent;
 mod beat;
+mod bus;
 pub mod certificates;
 pub mod cgroups;
 pub mod config;

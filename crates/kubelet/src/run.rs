@@ -61,13 +61,9 @@ pub async fn run(
     config.node_ips = node::addresses(&config.node_ips, &config.node_name);
     let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver, &metrics).await;
     let memory = node::memory_capacity();
-    let cgroups = Arc::new(Cgroups::new(
-        &configuration,
-        &driver,
-        Path::new(MOUNT_POINT),
-        memory,
-    ));
-    let meter = Arc::new(Meter::new(
+    let cgroups = Cgroups::new(&configuration, &driver, Path::new(MOUNT_POINT), memory);
+    let cgroups = Arc::new(cgroups.asking_systemd());
+    let meter = Meter::new(
         config.node_name.clone(),
         config.runtime.clone(),
         pods.clone(),
@@ -112,6 +108,22 @@ pub async fn run(
             "NodeAllocatableEnforced",
             "Updated Node Allocatable limit across pods".into(),
         );
+    }
+    for (whose, cgroup, share) in node::shares_of_others(&configuration) {
+        let (kind, reason, message) = match cgroups.limit(cgroup, share) {
+            Ok(()) => (
+                EventType::Normal,
+                "NodeAllocatableEnforced",
+                format!("Updated limits on {whose} reserved cgroup {cgroup}"),
+            ),
+            Err(error) => (
+                EventType::Warning,
+                "FailedNodeAllocatableEnforcement",
+                format!("Failed to enforce limits on {whose} reserved cgroup {cgroup}: {error}"),
+            ),
+        };
+        tracing::info!(message);
+        recorder.event(&node_reference(&config.node_name), kind, reason, message);
     }
     let no_image_volumes = match config.runtime.version().await {
         Ok(version) => volumes::image::check(&version.runtime_name, &version.runtime_version).err(),

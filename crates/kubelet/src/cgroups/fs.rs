@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Controllers that pods' limits are for; on v1 the hierarchies that their cgroups are made in. In others the runtime
 /// makes what it needs.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "hugetlb"];
 
 enum Version {
     /// One hierarchy; the controllers it has.

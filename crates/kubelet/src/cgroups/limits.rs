@@ -73,6 +73,15 @@ pub fn files(limits: &Limits, unified: bool) -> Vec<(&'static str, &'static str,
     files
 }
 
+/// The files for huge pages of a size; the second, for what is set aside without being used, is not on every kernel.
+pub fn huge_page_files(size: &str, unified: bool) -> [String; 2] {
+    let limit = if unified { "max" } else { "limit_in_bytes" };
+    [
+        format!("hugetlb.{size}.{limit}"),
+        format!("hugetlb.{size}.rsvd.{limit}"),
+    ]
+}
+
 /// The time and memory that a cgroup is limited to now, from its files.
 pub fn current(unified: bool, read: &dyn Fn(&str, &str) -> Option<String>) -> Limits {
     let number = |text: &str| text.trim().parse::<i64>().ok().filter(|number| *number > 0);

@@ -1,11 +1,12 @@
 //! The pod's cgroup and the resources of its containers: where it lies ([`tree`]), which numbers it gets ([`limits`],
-//! [`resources`]), making and removing it on cgroup v1 and v2 ([`fs`]), and what it has used ([`usage`]). With the systemd driver only names are made
-//! here; systemd makes the slices when the runtime asks for them.
+//! [`resources`]), making and removing it on cgroup v1 and v2 ([`fs`]) or having systemd do so ([`slices`]), and what it
+//! has used ([`usage`]).
 //!
 //! Limits must never keep a pod from running: what a machine has no controller for is said once and left out.
 mod fs;
 mod limits;
 pub mod resources;
+mod slices;
 mod tree;
 pub mod usage;
 
@@ -17,6 +18,7 @@ use orlop_api::pod::{QosClass, qos_class, uid};
 use orlop_cri::v1;
 use parking_lot::Mutex;
 use resources::NodeLimits;
+use slices::Slices;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tree::{CLASSES, Driver, class_path, pod_path};
@@ -34,6 +36,11 @@ pub struct RemoveError {
     pub source: std::io::Error,
 }
 
+/// A cgroup that is to be limited and does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no such cgroup")]
+pub struct NoCgroup;
+
 /// Removes what an agent made for its pods below `root` (`cgroupRoot`), when no pod is left; the root itself only if
 /// nothing else is in it.
 pub fn remove_all(root: &str, mount_point: &Path) -> Result<(), RemoveError> {
@@ -46,13 +53,26 @@ pub fn remove_all(root: &str, mount_point: &Path) -> Result<(), RemoveError> {
     Ok(())
 }
 
-/// What pods may use of the machine together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What some may use of the machine together; `None`: as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// Thousandths of a core.
-    pub milli_cpu: i64,
+    pub milli_cpu: Option<i64>,
     /// Bytes.
-    pub memory: i64,
+    pub memory: Option<i64>,
+    /// Processes.
+    pub processes: Option<i64>,
+}
+
+impl Share {
+    fn limits(self) -> Limits {
+        Limits {
+            shares: self.milli_cpu.map(shares),
+            quota: None,
+            memory: self.memory,
+            pids: self.processes,
+        }
+    }
 }
 
 /// The node's cgroups.
@@ -61,6 +81,8 @@ pub struct Cgroups {
     driver: Driver,
     hierarchy: Hierarchy,
     node: NodeLimits,
+    /// What makes the cgroups where systemd does.
+    slices: Option<Slices>,
     /// Thousandths of a core that burstable pods asked for, by UID.
     burstable: Mutex<BTreeMap<String, i64>>,
 }
@@ -89,8 +111,15 @@ impl Cgroups {
             },
             hierarchy,
             node,
+            slices: None,
             burstable: Mutex::default(),
         }
+    }
+
+    /// Has systemd make the slices that are needed, if it is the one who makes cgroups here.
+    pub fn asking_systemd(mut self) -> Self {
+        self.slices = (self.driver == Driver::Systemd).then(Slices::start);
+        self
     }
 
     /// Cgroup v1 or v2.
@@ -100,18 +129,21 @@ impl Cgroups {
 
     /// Makes the cgroups that all pods lie in. `pods` is what they may use together; `None` where that isn't enforced.
     pub fn ensure_node(&self, pods: Option<Share>) {
-        if self.driver == Driver::Systemd {
-            return;
-        }
-        let all = pods.map_or(Limits::default(), |pods| Limits {
-            shares: Some(shares(pods.milli_cpu)),
-            memory: Some(pods.memory),
-            ..Limits::default()
-        });
+        let all = pods.map_or(Limits::default(), Share::limits);
         self.make(&class_path(&self.root, self.driver, QosClass::Guaranteed), &all);
         for class in [QosClass::Burstable, QosClass::BestEffort] {
             self.share_out(class);
         }
+    }
+
+    /// Limits somebody else's cgroup, which is there already.
+    pub fn limit(&self, cgroup: &str, share: Share) -> Result<(), NoCgroup> {
+        let path = format!("/{}", cgroup.trim_matches('/'));
+        if self.driver == Driver::Cgroupfs && !self.exists("memory", &path) {
+            return Err(NoCgroup);
+        }
+        self.make(&path, &share.limits());
+        Ok(())
     }
 
     /// The `cgroup_parent` of a pod's sandbox.
@@ -142,7 +174,7 @@ impl Cgroups {
             Driver::Systemd => vec![format!("cri-containerd-{id}.scope"), format!("crio-{id}.scope")],
         };
         let paths = names.into_iter().map(|name| format!("{above}/{name}"));
-        let mut existing = paths.filter(|path| self.hierarchy.read("memory", path, "cgroup.procs").is_some());
+        let mut existing = paths.filter(|path| self.exists("memory", path));
         existing.next()
     }
 
@@ -153,12 +185,24 @@ impl Cgroups {
         })
     }
 
+    /// The processes in a cgroup.
+    pub fn processes(&self, path: &str) -> Vec<u32> {
+        let text = self.hierarchy.read("memory", path, "cgroup.procs");
+        let text = text.unwrap_or_default();
+        text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+    }
+
     /// Makes the pod's cgroup with its limits.
     pub fn ensure_pod(&self, pod: &Pod) {
-        if self.driver == Driver::Systemd {
-            return;
+        let path = self.parent_of(pod);
+        self.make(&path, &resources::of_pod(pod, &self.node));
+        for (size, bytes) in resources::huge_pages_of_pod(pod, &self.node) {
+            let files = limits::huge_page_files(size, self.node.unified);
+            let there = |file: &&String| self.hierarchy.read("hugetlb", &path, file).is_some();
+            for file in files.iter().filter(there) {
+                self.hierarchy.write("hugetlb", &path, file, &bytes.to_string());
+            }
         }
-        self.make(&self.parent_of(pod), &resources::of_pod(pod, &self.node));
         if qos_class(pod) == QosClass::Burstable {
             let asked = resources::milli_cpu(pod);
             let before = self.burstable.lock().insert(uid(pod).to_owned(), asked);
@@ -170,9 +214,6 @@ impl Cgroups {
 
     /// Gives the pod's cgroup what it is to have more of, and takes nothing away yet.
     pub fn widen_pod(&self, pod: &Pod) {
-        if self.driver == Driver::Systemd {
-            return;
-        }
         let path = self.parent_of(pod);
         let read = |controller: &str, file: &str| self.hierarchy.read(controller, &path, file);
         let current = limits::current(self.node.unified, &read);
@@ -184,10 +225,12 @@ impl Cgroups {
 
     /// Removes the pod's cgroup with what the runtime left in it; harmless when it is gone.
     pub fn remove_pod(&self, uid: &str) -> Result<(), RemoveError> {
-        if self.driver == Driver::Cgroupfs && !uid.is_empty() {
-            for class in CLASSES {
-                self.hierarchy
-                    .remove(&pod_path(&self.root, self.driver, class, uid))?;
+        for class in CLASSES.iter().filter(|_| !uid.is_empty()) {
+            let path = pod_path(&self.root, self.driver, *class, uid);
+            match (self.driver, &self.slices) {
+                (Driver::Cgroupfs, _) => self.hierarchy.remove(&path)?,
+                (Driver::Systemd, Some(slices)) => slices.drop(&path),
+                (Driver::Systemd, None) => {}
             }
         }
         if self.burstable.lock().remove(uid).is_some() {
@@ -198,9 +241,6 @@ impl Cgroups {
 
     /// Shares of a class among the others.
     fn share_out(&self, class: QosClass) {
-        if self.driver == Driver::Systemd {
-            return;
-        }
         let shares = class_shares(class, &self.burstable.lock());
         let limits = Limits {
             shares: Some(shares),
@@ -209,10 +249,21 @@ impl Cgroups {
         self.make(&class_path(&self.root, self.driver, class), &limits);
     }
 
+    fn exists(&self, controller: &str, path: &str) -> bool {
+        self.hierarchy.read(controller, path, "cgroup.procs").is_some()
+    }
+
     fn make(&self, path: &str, limits: &Limits) {
-        self.hierarchy.make(path);
+        if self.driver == Driver::Cgroupfs {
+            self.hierarchy.make(path);
+        } else if let Some(slices) = &self.slices {
+            slices.have(path, limits, self.node.unified);
+        }
         for (controller, file, value) in limits::files(limits, self.node.unified) {
-            self.hierarchy.write(controller, path, file, &value);
+            // What systemd is still to make gets its limits from it; where there is something, nobody waits for it.
+            if self.driver == Driver::Cgroupfs || self.exists(controller, path) {
+                self.hierarchy.write(controller, path, file, &value);
+            }
         }
     }
 }

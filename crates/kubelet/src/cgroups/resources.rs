@@ -3,7 +3,7 @@ use super::limits::{Limits, period_us, quota_us, shares};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use orlop_api::annotations::SYSTEM_NODE_CRITICAL_PRIORITY;
-use orlop_api::pod::resources::every_container_limits;
+use orlop_api::pod::resources::{container_requests, every_container_limits};
 use orlop_api::pod::{QosClass, init_containers, is_sidecar, qos_class, resource_limits, resource_requests};
 use orlop_api::quantity::{milli_value, value};
 use orlop_cri::v1;
@@ -41,34 +41,41 @@ fn amount<'a>(list: &'a Option<BTreeMap<String, Quantity>>, name: &str) -> Optio
     list.as_ref()?.get(name)
 }
 
-fn limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
+fn own_limit<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
     amount(&container.resources.as_ref()?.limits, name)
 }
 
-/// What is asked for; the limit stands in for a missing request.
-fn request<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
-    let requests = container.resources.as_ref().map(|resources| &resources.requests);
-    requests
-        .and_then(|requests| amount(requests, name))
-        .or_else(|| limit(container, name))
+/// A container's limit; where it has none of its own, that of its pod as a whole.
+fn limit<'a>(pod: &'a Pod, container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    let own = own_limit(container, name).filter(|limit| !orlop_api::quantity::amount(limit).is_zero());
+    own.or_else(|| amount(&pod.spec.as_ref()?.resources.as_ref()?.limits, name))
+}
+
+fn own_request<'a>(container: &'a Container, name: &str) -> Option<&'a Quantity> {
+    amount(&container.resources.as_ref()?.requests, name)
 }
 
 /// Limits of one container.
 pub fn linux(pod: &Pod, container: &Container, node: &NodeLimits) -> v1::LinuxContainerResources {
     let mut resources = v1::LinuxContainerResources {
-        cpu_shares: shares(request(container, "cpu").map_or(0, milli_value)),
-        memory_limit_in_bytes: limit(container, "memory").map_or(0, value),
+        cpu_shares: shares(
+            // The limit stands in for a missing request.
+            own_request(container, "cpu")
+                .or_else(|| limit(pod, container, "cpu"))
+                .map_or(0, milli_value),
+        ),
+        memory_limit_in_bytes: limit(pod, container, "memory").map_or(0, value),
         oom_score_adj: oom_score_adj(pod, container, node.memory_capacity),
         ..v1::LinuxContainerResources::default()
     };
-    let cpu = limit(container, "cpu").map_or(0, milli_value);
+    let cpu = limit(pod, container, "cpu").map_or(0, milli_value);
     if cpu > 0 && node.cpu_quota {
         resources.cpu_period = period_us(node.cpu_period);
         resources.cpu_quota = quota_us(cpu, node.cpu_period);
     }
     let huge_pages = node.huge_pages.iter().map(|(runtime, api)| v1::HugepageLimit {
         page_size: runtime.clone(),
-        limit: limit(container, &format!("hugepages-{api}"))
+        limit: limit(pod, container, &format!("hugepages-{api}"))
             .map_or(0, value)
             .unsigned_abs(),
     });
@@ -100,8 +107,10 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
     {
         return OOM_GUARANTEED;
     }
+    let unshared = unshared_memory(spec);
     let burstable = |container: &Container| {
-        let asked = request(container, "memory").map_or(0, value);
+        let asked = own_request(container, "memory").or_else(|| own_limit(container, "memory"));
+        let asked = asked.map_or(0, value) + unshared;
         let share = i128::from(asked) * 1000 / i128::from(capacity.max(1));
         let score = 1000 - i64::try_from(share).unwrap_or(i64::MAX);
         score.clamp(*OOM_BURSTABLE.start(), *OOM_BURSTABLE.end())
@@ -115,11 +124,31 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
             if !init.any(|init| init.name == container.name && is_sidecar(init)) {
                 return own;
             }
-            // A sidecar must not die before those it serves.
-            let lowest = spec.containers.iter().map(burstable).min();
-            lowest.map_or(own, |lowest| own.min(lowest))
+            // A sidecar must not die before all of those that it serves.
+            let readiest = spec.containers.iter().map(burstable).max();
+            readiest.map_or(own, |readiest| own.min(readiest))
         }
     }
+}
+
+/// What a pod as a whole asks for beyond what its containers do, shared out among them.
+fn unshared_memory(spec: &PodSpec) -> i64 {
+    let Some(asked) = spec
+        .resources
+        .as_ref()
+        .and_then(|whole| amount(&whole.requests, "memory"))
+    else {
+        return 0;
+    };
+    let alone = PodSpec {
+        resources: None,
+        ..spec.clone()
+    };
+    let shared = container_requests(&alone)
+        .get("memory")
+        .map_or(0, |sum| sum.value());
+    let containers = spec.containers.len() + init_containers(spec).len();
+    (value(asked) - shared) / i64::try_from(containers.max(1)).unwrap_or(1)
 }
 
 /// Limits of a whole pod: shares for all it asked for, and a limit only where every container has one.
@@ -146,6 +175,18 @@ pub fn of_pod(pod: &Pod, node: &NodeLimits) -> Limits {
         memory: for_pod("memory").map(|memory| memory.value()),
         pids,
     }
+}
+
+/// Bytes of huge pages that a pod may have, in every size of the node.
+pub fn huge_pages_of_pod<'a>(pod: &Pod, node: &'a NodeLimits) -> Vec<(&'a str, i64)> {
+    let limits = pod.spec.as_ref().map(resource_limits).unwrap_or_default();
+    let of = |api: &str| {
+        limits
+            .get(&format!("hugepages-{api}"))
+            .map_or(0, |limit| limit.value())
+    };
+    let sizes = node.huge_pages.iter();
+    sizes.map(|(runtime, api)| (runtime.as_str(), of(api))).collect()
 }
 
 /// Thousandths of a core that a pod asked for.
@@ -325,6 +366,26 @@ mod tests {
         let init = pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap();
         assert_eq!(oom_score_adj(&pod, &init[0], 1 << 30), 500);
         assert_eq!(oom_score_adj(&pod, &init[1], 1 << 30), 999);
+    }
+
+    /// Its containers may use all of it, and those that say nothing are as safe as what is left for them.
+    #[test]
+    fn pod_level_resources_stand_in_for_those_that_containers_lack() {
+        let mut pod = pod(json!([{"name": "c"}, {"name": "own", "resources":
+            {"requests": {"memory": "256Mi"}, "limits": {"cpu": "250m", "memory": "256Mi"}}}]));
+        let whole = json!({"requests": {"memory": "512Mi"}, "limits": {"cpu": "500m", "memory": "768Mi"}});
+        pod.spec.as_mut().unwrap().resources = serde_json::from_value(whole).unwrap();
+        let of = |index: usize| {
+            let made = linux(&pod, &pod.spec.as_ref().unwrap().containers[index], &node());
+            (
+                made.cpu_shares,
+                made.cpu_quota,
+                made.memory_limit_in_bytes >> 20,
+                made.oom_score_adj,
+            )
+        };
+        assert_eq!(of(0), (512, 50_000, 768, 875));
+        assert_eq!(of(1), (256, 25_000, 256, 625));
     }
 
     #[test]

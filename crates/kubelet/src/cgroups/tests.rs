@@ -40,9 +40,11 @@ fn s07_v1_pods_and_classes_get_their_shares() {
     let dir = v1(&["cpu", "memory", "pids", "devices"]);
     let cgroups = cgroups(dir.path(), "cgroupfs");
     cgroups.ensure_node(Some(Share {
-        milli_cpu: 2000,
-        memory: 1 << 30,
+        milli_cpu: Some(2000),
+        memory: Some(1 << 30),
+        processes: Some(4000),
     }));
+    assert_eq!(read(&dir, "pids/n1/kubepods/pids.max").unwrap(), "4000");
     assert_eq!(read(&dir, "cpu/n1/kubepods/cpu.shares").unwrap(), "2048");
     assert_eq!(
         read(&dir, "memory/n1/kubepods/memory.limit_in_bytes").unwrap(),
@@ -98,6 +100,27 @@ fn s07_v2_controllers_are_handed_down() {
 }
 
 #[test]
+fn what_is_reserved_for_others_limits_their_cgroups() {
+    let dir = v1(&["cpu", "memory", "pids"]);
+    let cgroups = cgroups(dir.path(), "cgroupfs");
+    let share = Share {
+        milli_cpu: Some(100),
+        memory: Some(100 << 20),
+        processes: None,
+    };
+    assert!(cgroups.limit("kube-reserved", share).is_err(), "nobody made it");
+    std::fs::create_dir(dir.path().join("memory/kube-reserved")).unwrap();
+    std::fs::write(dir.path().join("memory/kube-reserved/cgroup.procs"), "").unwrap();
+    cgroups.limit("kube-reserved", share).unwrap();
+    assert_eq!(read(&dir, "cpu/kube-reserved/cpu.shares").unwrap(), "102");
+    assert_eq!(
+        read(&dir, "memory/kube-reserved/memory.limit_in_bytes").unwrap(),
+        "104857600"
+    );
+    assert_eq!(read(&dir, "pids/kube-reserved/pids.max"), None);
+}
+
+#[test]
 fn missing_controller_keeps_no_pod_from_running() {
     let dir = v1(&["memory"]);
     let cgroups = cgroups(dir.path(), "cgroupfs");
@@ -117,18 +140,21 @@ fn missing_controller_keeps_no_pod_from_running() {
 }
 
 #[test]
-fn systemd_makes_its_slices_itself() {
+fn systemd_makes_the_slices_and_what_it_has_made_is_limited_at_once() {
     let dir = v2("cpu memory pids");
     let cgroups = cgroups(dir.path(), "systemd");
     let best_effort = pod("a-b", json!({}));
     cgroups.ensure_node(None);
     cgroups.ensure_pod(&best_effort);
-    cgroups.remove_pod("a-b").unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    assert_eq!(
-        cgroups.parent_of(&best_effort),
-        "/n1/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_b.slice"
-    );
+    let slice = "n1/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-poda_b.slice";
+    assert_eq!(cgroups.parent_of(&best_effort), format!("/{slice}"));
+    std::fs::create_dir_all(dir.path().join(slice)).unwrap();
+    std::fs::write(dir.path().join(slice).join("cgroup.procs"), "").unwrap();
+    cgroups.ensure_pod(&best_effort);
+    assert_eq!(read(&dir, &format!("{slice}/pids.max")).unwrap(), "1024");
+    cgroups.remove_pod("a-b").unwrap();
+    assert!(dir.path().join(slice).exists());
 }
 
 #[test]
@@ -146,6 +172,32 @@ fn huge_page_sizes_are_named_for_runtime_and_api() {
             .huge_pages(pages.path())
             .is_empty()
     );
+}
+
+#[test]
+fn pod_has_the_huge_pages_of_its_containers_and_none_of_other_sizes() {
+    let dir = v2("cpu memory pids hugetlb");
+    let mut cgroups = cgroups(dir.path(), "cgroupfs");
+    cgroups.node.huge_pages = vec![("2MB".into(), "2Mi".into()), ("1GB".into(), "1Gi".into())];
+    let own = pod(
+        "a",
+        json!({"limits": {"cpu": "1", "memory": "1Mi", "hugepages-2Mi": "6Mi"}}),
+    );
+    let path = |file: &str| format!("n1/kubepods/burstable/poda/hugetlb.{file}");
+    // The kernel has the files before anybody writes to them.
+    std::fs::create_dir_all(dir.path().join("n1/kubepods/burstable/poda")).unwrap();
+    for file in ["2MB.max", "2MB.rsvd.max", "1GB.max"] {
+        std::fs::write(dir.path().join(path(file)), "max").unwrap();
+    }
+    cgroups.ensure_pod(&own);
+    for (file, bytes) in [
+        ("2MB.max", "6291456"),
+        ("2MB.rsvd.max", "6291456"),
+        ("1GB.max", "0"),
+    ] {
+        assert_eq!(read(&dir, &path(file)).unwrap(), bytes, "{file}");
+    }
+    assert_eq!(read(&dir, &path("1GB.rsvd.max")), None);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! What a cgroup has used, from the kernel's files. Pure: files are read through a function.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// A cgroup v1 limit at or above this means none: the kernel writes the largest number of pages, in bytes.
@@ -13,6 +13,21 @@ pub struct Used {
     pub cpu: Option<CpuUsed>,
     pub memory: Option<MemoryUsed>,
     pub processes: Option<u64>,
+    /// How many there may be, if that is limited.
+    pub processes_max: Option<u64>,
+    /// What went to and from disks, by device.
+    pub disks: Vec<DiskUsed>,
+}
+
+/// What was read from and written to one device.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DiskUsed {
+    /// `8:0`
+    pub device: String,
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
 }
 
 /// Processor time since the cgroup was made.
@@ -25,6 +40,11 @@ pub struct CpuUsed {
     pub periods: u64,
     pub throttled_periods: u64,
     pub throttled: Duration,
+    /// Its part of the processors when they are short, in the numbers of v1.
+    pub shares: Option<u64>,
+    /// Microseconds that it may use of each period of so many.
+    pub quota: Option<u64>,
+    pub period: Option<u64>,
     /// Cgroup v2 only.
     pub pressure: Option<Pressure>,
 }
@@ -41,6 +61,14 @@ pub struct MemoryUsed {
     pub major_page_faults: u64,
     pub limit: Option<u64>,
     pub swap: Option<u64>,
+    pub mapped: u64,
+    /// The most it ever was, where the kernel remembers.
+    pub peak: u64,
+    /// How often the limit was in the way (v1), and how often somebody was killed for it.
+    pub refusals: u64,
+    pub kills: u64,
+    pub reservation: u64,
+    pub swap_limit: u64,
     /// Cgroup v2 only.
     pub pressure: Option<Pressure>,
 }
@@ -70,7 +98,63 @@ pub fn used(unified: bool, read: &Read<'_>) -> Used {
         cpu: if unified { cpu_v2(read) } else { cpu_v1(read) },
         memory: if unified { memory_v2(read) } else { memory_v1(read) },
         processes: number(read("pids", "pids.current")),
+        processes_max: number(read("pids", "pids.max")),
+        disks: if unified { disks_v2(read) } else { disks_v1(read) },
     }
+}
+
+/// `8:0 rbytes=1 wbytes=2 rios=3 wios=4 …`
+fn disks_v2(read: &Read<'_>) -> Vec<DiskUsed> {
+    let text = read("io", "io.stat").unwrap_or_default();
+    let disk = |line: &str| {
+        let (device, words) = line.split_once(' ')?;
+        let of = |name: &str| {
+            let mut pairs = words.split_whitespace().filter_map(|word| word.split_once('='));
+            let found = pairs.find(|(key, _)| *key == name);
+            found.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+        };
+        Some(DiskUsed {
+            device: device.to_owned(),
+            read_bytes: of("rbytes"),
+            written_bytes: of("wbytes"),
+            reads: of("rios"),
+            writes: of("wios"),
+        })
+    };
+    text.lines().filter_map(disk).collect()
+}
+
+/// `8:0 Read 1`, one operation a line.
+fn disks_v1(read: &Read<'_>) -> Vec<DiskUsed> {
+    let mut disks: BTreeMap<String, DiskUsed> = BTreeMap::new();
+    let mut take = |file: &str, field: fn(&mut DiskUsed, bool) -> &mut u64| {
+        for line in read("blkio", file).unwrap_or_default().lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let &[device, operation @ ("Read" | "Write"), value] = &words[..] else {
+                continue;
+            };
+            let disk = disks.entry(device.to_owned()).or_insert_with(|| DiskUsed {
+                device: device.to_owned(),
+                ..DiskUsed::default()
+            });
+            *field(disk, operation == "Read") = value.parse().unwrap_or(0);
+        }
+    };
+    take("blkio.throttle.io_service_bytes_recursive", |disk, is_read| {
+        if is_read {
+            &mut disk.read_bytes
+        } else {
+            &mut disk.written_bytes
+        }
+    });
+    take("blkio.throttle.io_serviced_recursive", |disk, is_read| {
+        if is_read {
+            &mut disk.reads
+        } else {
+            &mut disk.writes
+        }
+    });
+    disks.into_values().collect()
 }
 
 fn number(text: Option<String>) -> Option<u64> {
@@ -102,6 +186,10 @@ fn cpu_v1(read: &Read<'_>) -> Option<CpuUsed> {
         periods: of("nr_periods"),
         throttled_periods: of("nr_throttled"),
         throttled: Duration::from_nanos(of("throttled_time")),
+        shares: number(read("cpu", "cpu.shares")),
+        // -1 is no quota.
+        quota: number(read("cpu", "cpu.cfs_quota_us")),
+        period: number(read("cpu", "cpu.cfs_period_us")),
         pressure: None,
     })
 }
@@ -110,7 +198,13 @@ fn cpu_v2(read: &Read<'_>) -> Option<CpuUsed> {
     let text = read("cpu", "cpu.stat")?;
     let stat = table(&text);
     let of = |name| stat.get(name).copied().unwrap_or(0);
+    let limit = read("cpu", "cpu.max").unwrap_or_default();
+    let mut limit = limit.split_whitespace();
+    let weight = number(read("cpu", "cpu.weight"));
     Some(CpuUsed {
+        shares: weight.map(|weight| 2 + (weight.saturating_sub(1) * 262_142) / 9999),
+        quota: limit.next().and_then(|quota| quota.parse().ok()),
+        period: limit.next().and_then(|period| period.parse().ok()),
         total: Duration::from_micros(*stat.get("usage_usec")?),
         user: Duration::from_micros(of("user_usec")),
         system: Duration::from_micros(of("system_usec")),
@@ -136,8 +230,23 @@ fn memory_v1(read: &Read<'_>) -> Option<MemoryUsed> {
         major_page_faults: of("total_pgmajfault"),
         limit,
         swap: stat.get("total_swap").copied(),
+        mapped: of("total_mapped_file"),
+        peak: number(read("memory", "memory.max_usage_in_bytes")).unwrap_or(0),
+        refusals: number(read("memory", "memory.failcnt")).unwrap_or(0),
+        kills: table(&read("memory", "memory.oom_control").unwrap_or_default())
+            .get("oom_kill")
+            .copied()
+            .unwrap_or(0),
+        reservation: limit_v1(read, "memory.soft_limit_in_bytes"),
+        swap_limit: limit_v1(read, "memory.memsw.limit_in_bytes"),
         pressure: None,
     })
+}
+
+/// Bytes; 0 is no limit.
+fn limit_v1(read: &Read<'_>, file: &str) -> u64 {
+    let limit = number(read("memory", file)).filter(|limit| *limit < NO_LIMIT);
+    limit.unwrap_or(0)
 }
 
 fn memory_v2(read: &Read<'_>) -> Option<MemoryUsed> {
@@ -154,12 +263,21 @@ fn memory_v2(read: &Read<'_>) -> Option<MemoryUsed> {
         major_page_faults: of("pgmajfault"),
         limit: number(read("memory", "memory.max")),
         swap: number(read("memory", "memory.swap.current")),
+        mapped: of("file_mapped"),
+        peak: number(read("memory", "memory.peak")).unwrap_or(usage),
+        refusals: 0,
+        kills: table(&read("memory", "memory.events").unwrap_or_default())
+            .get("oom_kill")
+            .copied()
+            .unwrap_or(0),
+        reservation: number(read("memory", "memory.low")).unwrap_or(0),
+        swap_limit: number(read("memory", "memory.swap.max")).unwrap_or(0),
         pressure: read("memory", "memory.pressure").as_deref().and_then(pressure),
     })
 }
 
 /// `some avg10=0.00 avg60=0.00 avg300=0.00 total=0` and a line `full …` alike.
-fn pressure(text: &str) -> Option<Pressure> {
+pub fn pressure(text: &str) -> Option<Pressure> {
     let stall = |kind: &str| {
         let words = text.lines().find_map(|line| line.strip_prefix(kind))?;
         let of = |name: &str| {
@@ -205,6 +323,22 @@ mod tests {
                 "cache 1\ntotal_cache 600\ntotal_rss 300\ntotal_inactive_file 250\ntotal_pgfault 7\ntotal_pgmajfault 1\n",
             ),
             ("pids.current", "4\n"),
+            ("pids.max", "max\n"),
+            ("cpu.shares", "512\n"),
+            ("cpu.cfs_quota_us", "-1\n"),
+            ("cpu.cfs_period_us", "100000\n"),
+            (
+                "memory.oom_control",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+            ),
+            (
+                "blkio.throttle.io_service_bytes_recursive",
+                "8:0 Read 4096\n8:0 Write 512\n8:0 Sync 1\nTotal 4608\n",
+            ),
+            (
+                "blkio.throttle.io_serviced_recursive",
+                "8:0 Read 3\n8:0 Write 1\n",
+            ),
         ]);
         let used = used(false, &read);
         let cpu = used.cpu.unwrap();
@@ -222,8 +356,20 @@ mod tests {
             (memory.usage, memory.working_set, memory.rss, memory.cache),
             (1000, 750, 300, 600)
         );
-        assert_eq!((memory.limit, memory.page_faults), (None, 7));
-        assert_eq!(used.processes, Some(4));
+        assert_eq!((memory.limit, memory.page_faults, memory.kills), (None, 7, 2));
+        assert_eq!((used.processes, used.processes_max), (Some(4), None));
+        assert_eq!(
+            (cpu.shares, cpu.quota, cpu.period),
+            (Some(512), None, Some(100_000))
+        );
+        let disk = DiskUsed {
+            device: "8:0".into(),
+            read_bytes: 4096,
+            written_bytes: 512,
+            reads: 3,
+            writes: 1,
+        };
+        assert_eq!(used.disks, [disk]);
     }
 
     #[test]
@@ -244,6 +390,14 @@ mod tests {
                 "anon 300\nfile 600\ninactive_file 250\npgfault 7\npgmajfault 1\n",
             ),
             ("memory.swap.current", "0\n"),
+            ("memory.swap.max", "max\n"),
+            ("memory.events", "low 0\nhigh 0\nmax 5\noom 1\noom_kill 1\n"),
+            ("cpu.weight", "1\n"),
+            ("cpu.max", "max 100000\n"),
+            (
+                "io.stat",
+                "8:0 rbytes=4096 wbytes=512 rios=3 wios=1 dbytes=0 dios=0\n",
+            ),
         ]);
         let used = used(true, &read);
         let cpu = used.cpu.unwrap();
@@ -256,7 +410,13 @@ mod tests {
             (750, 300, Some(2000))
         );
         assert_eq!((memory.swap, memory.pressure), (Some(0), None));
+        assert_eq!((memory.kills, memory.swap_limit, memory.peak), (1, 0, 1000));
         assert_eq!(used.processes, None);
+        assert_eq!(
+            (cpu.shares, cpu.quota, cpu.period),
+            (Some(2), None, Some(100_000))
+        );
+        assert_eq!((used.disks[0].reads, used.disks[0].written_bytes), (3, 512));
     }
 
     #[test]

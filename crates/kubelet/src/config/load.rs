@@ -30,8 +30,6 @@ const ACCEPTED: &[&str] = &[
     "registryBurst",
     "imagePullCredentialsVerificationPolicy",
     "containerLogMaxWorkers",
-    "systemReservedCgroup",
-    "kubeReservedCgroup",
     "reservedSystemCPUs",
     "memorySwap",
     "protectKernelDefaults",
@@ -361,6 +359,37 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             known.join(", ")
         ));
     }
+    for (what, field, cgroup) in [
+        (
+            "system-reserved",
+            "systemReservedCgroup",
+            &c.system_reserved_cgroup,
+        ),
+        ("kube-reserved", "kubeReservedCgroup", &c.kube_reserved_cgroup),
+    ] {
+        let asked = c
+            .enforce_node_allocatable
+            .iter()
+            .find(|name| name.starts_with(what));
+        if let Some(asked) = asked.filter(|_| cgroup.is_empty()) {
+            return Err(format!(
+                "{field} must be given where enforceNodeAllocatable has {asked:?}"
+            ));
+        }
+    }
+    let policies = [
+        "NeverVerifyPreloadedImages",
+        "NeverVerifyAllowlistedImages",
+        "NeverVerify",
+        "AlwaysVerify",
+    ];
+    let policy = c.image_pull_credentials_verification_policy.as_str();
+    if !policies.contains(&policy) {
+        return Err(format!(
+            "imagePullCredentialsVerificationPolicy: {policy:?} is none of {}",
+            policies.join(", ")
+        ));
+    }
     if !c.pod_logs_dir.starts_with('/') {
         return Err(format!(
             "podLogsDir {:?} must be an absolute path",
@@ -548,6 +577,7 @@ mod tests {
             "imageGCLowThresholdPercent: 90",
             "podLogsDir: ''",
             "enforceNodeAllocatable: [x]",
+            "enforceNodeAllocatable: [kube-reserved-compressible]",
             "runOnce: true",
         ] {
             assert!(read(&format!("{HEAD}{bad}\n")).is_err(), "{bad}");

@@ -153,6 +153,10 @@ pub struct KubeletConfiguration {
     pub system_reserved: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub kube_reserved: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub system_reserved_cgroup: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kube_reserved_cgroup: String,
     pub pod_pids_limit: i64,
     #[serde(rename = "cpuCFSQuota")]
     pub cpu_cfs_quota: bool,
@@ -296,6 +300,8 @@ impl Default for KubeletConfiguration {
             enforce_node_allocatable: vec!["pods".into()],
             system_reserved: BTreeMap::new(),
             kube_reserved: BTreeMap::new(),
+            system_reserved_cgroup: String::new(),
+            kube_reserved_cgroup: String::new(),
             pod_pids_limit: -1,
             cpu_cfs_quota: true,
             cpu_cfs_quota_period: GoDuration(Duration::from_millis(100)),

@@ -21,6 +21,7 @@ use crate::beat;
 use crate::cgroups::Share;
 use crate::config::KubeletConfiguration;
 use crate::sources::report::{self, ReportBoard};
+use crate::stats::machine::processes_max;
 use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
@@ -28,7 +29,7 @@ use kube::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use machine::{Machine, Measures};
-use orlop_api::quantity::Amount;
+use orlop_api::quantity::{Amount, parse};
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
 use runtime::RuntimeHealth;
@@ -91,10 +92,47 @@ pub fn share_of_pods(configuration: &KubeletConfiguration) -> Share {
     let reserved = status::reserved(configuration);
     let taken = |name: &str| reserved.get(name).copied().unwrap_or(Amount::ZERO);
     let cores = Machine::read().cores;
+    let processes = processes_max().and_then(|all| i64::try_from(all).ok());
     Share {
-        milli_cpu: (cores * 1000 - taken("cpu").milli_value()).max(0),
-        memory: (memory_capacity() - taken("memory").value()).max(0),
+        milli_cpu: Some((cores * 1000 - taken("cpu").milli_value()).max(0)),
+        memory: Some((memory_capacity() - taken("memory").value()).max(0)),
+        processes: processes.map(|all| (all - taken("pid").value()).max(0)),
     }
+}
+
+/// Cgroups of the system's and of the cluster's own programs that are to be limited to what is reserved for them, with
+/// what they are called.
+pub fn shares_of_others(configuration: &KubeletConfiguration) -> Vec<(&'static str, &str, Share)> {
+    let enforced = |what: &str| {
+        let mut all = configuration.enforce_node_allocatable.iter();
+        all.any(|name| name == what)
+    };
+    let others = [
+        (
+            "system",
+            &configuration.system_reserved_cgroup,
+            &configuration.system_reserved,
+        ),
+        (
+            "kube",
+            &configuration.kube_reserved_cgroup,
+            &configuration.kube_reserved,
+        ),
+    ];
+    let shares = others.into_iter().filter_map(|(whose, cgroup, reserved)| {
+        let all = enforced(&format!("{whose}-reserved"));
+        if !all && !enforced(&format!("{whose}-reserved-compressible")) {
+            return None;
+        }
+        let given = |name: &str| reserved.get(name).and_then(|text| parse(text).ok());
+        let share = Share {
+            milli_cpu: given("cpu").map(Amount::milli_value),
+            memory: given("memory").filter(|_| all).map(Amount::value),
+            processes: given("pid").filter(|_| all).map(Amount::value),
+        };
+        Some((whose, cgroup.as_str(), share))
+    });
+    shares.collect()
 }
 
 /// The machine's logical processors.

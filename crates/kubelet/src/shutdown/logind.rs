@@ -1,5 +1,5 @@
 //! systemd's login manager: it waits for those that delay a shutdown, for so long, and tells them of it.
-use super::bus::{Arg, Bus, BusError};
+use crate::bus::{Arg, Bus, BusError};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;

@@ -154,8 +154,8 @@ impl Eviction {
             let available = capacity - number(memory.working_set);
             seen.insert(Signal::Memory, Observed { available, capacity });
         }
-        if let Some(memory) = cgroups.used(&cgroups.of_pods()).memory {
-            let capacity = share_of_pods(&self.configuration).memory;
+        let of_pods = cgroups.used(&cgroups.of_pods()).memory;
+        if let (Some(memory), Some(capacity)) = (of_pods, share_of_pods(&self.configuration).memory) {
             let available = capacity - number(memory.working_set);
             seen.insert(Signal::AllocatableMemory, Observed { available, capacity });
         }

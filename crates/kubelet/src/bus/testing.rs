@@ -1,6 +1,7 @@
-//! A message bus with a login manager on it, for tests.
+//! A message bus with a login manager on it, and a service manager without a bus, for tests.
 use super::wire::{self, Kind, Target, Writer};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::collections::HashSet;
 use std::io::{IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -44,20 +45,63 @@ impl FakeLogind {
     }
 }
 
-async fn serve(
-    stream: UnixStream,
-    delay_max: Duration,
-    tell: mpsc::UnboundedSender<Asked>,
-    mut signals: mpsc::UnboundedReceiver<bool>,
-) {
+/// The service manager on its own socket.
+pub struct FakeSystemd {
+    /// The methods that were called, with the units.
+    pub asked: mpsc::UnboundedReceiver<(String, String)>,
+}
+
+impl FakeSystemd {
+    /// Serves one connection at `path`.
+    pub fn start(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let (tell, asked) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut stream, mut bytes) = greet(stream).await;
+            let mut units = HashSet::new();
+            loop {
+                while let Some((call, length)) = wire::parse(&bytes).unwrap() {
+                    bytes.drain(..length);
+                    let unit = call.body.text().unwrap();
+                    let refused = call.member == "StartTransientUnit" && !units.insert(unit.clone());
+                    let kind = if refused { Kind::Error } else { Kind::Return };
+                    let to = Some(call.serial);
+                    let reply = wire::message(kind, call.serial, to, Target::default(), "", 0, &[]);
+                    stream.write_all(&reply).await.unwrap();
+                    tell.send((call.member, unit)).unwrap();
+                }
+                let mut chunk = [0; 512];
+                match stream.read(&mut chunk).await {
+                    Ok(count) if count > 0 => bytes.extend_from_slice(&chunk[..count]),
+                    _ => return,
+                }
+            }
+        });
+        Self { asked }
+    }
+}
+
+/// Lets somebody in; the stream, and what came with the last line.
+async fn greet(stream: UnixStream) -> (UnixStream, Vec<u8>) {
     let mut reader = BufReader::new(stream);
     for answer in ["OK 1234\r\n", "AGREE_UNIX_FD\r\n", ""] {
         let mut line = String::new();
         reader.read_line(&mut line).await.unwrap();
         reader.get_mut().write_all(answer.as_bytes()).await.unwrap();
     }
-    let (mut bytes, mut serial) = (reader.buffer().to_vec(), 0);
-    let mut stream = reader.into_inner();
+    let bytes = reader.buffer().to_vec();
+    (reader.into_inner(), bytes)
+}
+
+async fn serve(
+    stream: UnixStream,
+    delay_max: Duration,
+    tell: mpsc::UnboundedSender<Asked>,
+    mut signals: mpsc::UnboundedReceiver<bool>,
+) {
+    let (mut stream, mut bytes) = greet(stream).await;
+    let mut serial = 0;
     loop {
         while let Some((call, length)) = wire::parse(&bytes).unwrap() {
             bytes.drain(..length);

@@ -1,5 +1,5 @@
-//! Messages of D-Bus, as far as the agent says and hears any: strings and numbers out; a number, a truth or an error's
-//! text in. Little-endian, as every machine is that this runs on.
+//! Messages of D-Bus, as far as the agent says and hears any: strings, numbers and properties out; a number, a truth or an
+//! error's text in. Little-endian, as every machine is that this runs on.
 use std::ops::Range;
 
 /// A message's kind.
@@ -18,6 +18,18 @@ pub enum Kind {
 pub enum Arg<'a> {
     Text(&'a str),
     Number(i32),
+    Truth(bool),
+    /// `a(sv)`.
+    Properties(&'a [(&'a str, Value)]),
+    /// `a(sa(sv))`, of which there is never one.
+    NoUnits,
+}
+
+/// What a property is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    Truth(bool),
+    Number(u64),
 }
 
 /// What is wrong with a message.
@@ -100,6 +112,21 @@ pub fn call(serial: u32, target: Target<'_>, arguments: &[Arg<'_>]) -> Vec<u8> {
                 signature.push('i');
                 body.align(4);
                 body.0.extend(number.to_le_bytes());
+            }
+            Arg::Truth(truth) => {
+                signature.push('b');
+                body.u32(u32::from(*truth));
+            }
+            Arg::Properties(properties) => {
+                signature.push_str("a(sv)");
+                body.structures(properties, |body, (name, value)| {
+                    body.text(name);
+                    body.variant(*value);
+                });
+            }
+            Arg::NoUnits => {
+                signature.push_str("a(sa(sv))");
+                body.structures(&[(); 0], |_, ()| {});
             }
         }
     }
@@ -246,6 +273,34 @@ impl Writer {
         self.0.push(0);
     }
 
+    fn variant(&mut self, value: Value) {
+        match value {
+            Value::Truth(truth) => {
+                self.signature("b");
+                self.u32(u32::from(truth));
+            }
+            Value::Number(number) => {
+                self.signature("t");
+                self.align(8);
+                self.0.extend(number.to_le_bytes());
+            }
+        }
+    }
+
+    /// An array of structures. What it is long does not count the padding before the first.
+    fn structures<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
+        self.u32(0);
+        let at = self.0.len();
+        self.align(8);
+        let begin = self.0.len();
+        for item in items {
+            self.align(8);
+            write(self, item);
+        }
+        let length = u32::try_from(self.0.len() - begin).unwrap_or(u32::MAX);
+        self.0[at - 4..at].copy_from_slice(&length.to_le_bytes());
+    }
+
     /// The beginning of a header field: a structure of its code and a variant. Fields begin 16 bytes into the message.
     fn field(&mut self, code: u8, signature: &str) {
         self.align(8);
@@ -365,6 +420,24 @@ mod tests {
         let said = call(2, target, &[Arg::Text("some text"), Arg::Number(-1)]);
         let (read, _) = parse(&said).unwrap().unwrap();
         assert_eq!(read.body.text().unwrap(), "some text");
+    }
+
+    #[test]
+    fn properties_are_laid_out_as_the_protocol_says() {
+        let properties = [("A", Value::Number(7)), ("Bcd", Value::Truth(true))];
+        let arguments = [Arg::Text("x"), Arg::Properties(&properties), Arg::NoUnits];
+        let (read, _) = parse(&call(1, Target::default(), &arguments)).unwrap().unwrap();
+        let expected: [&[u8]; 7] = [
+            &[1, 0, 0, 0, b'x', 0, 0, 0],
+            // How long the array is, and where its first structure begins.
+            &[40, 0, 0, 0, 0, 0, 0, 0],
+            &[1, 0, 0, 0, b'A', 0, 1, b't', 0, 0, 0, 0, 0, 0, 0, 0],
+            &[7, 0, 0, 0, 0, 0, 0, 0],
+            &[3, 0, 0, 0, b'B', b'c', b'd', 0, 1, b'b', 0, 0, 1, 0, 0, 0],
+            &[0, 0, 0, 0],
+            &[0, 0, 0, 0],
+        ];
+        assert_eq!(read.body.0, expected.concat());
     }
 
     #[test]
