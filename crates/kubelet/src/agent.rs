@@ -49,6 +49,8 @@ pub struct Config {
     pub runtime: Arc<dyn RuntimeService>,
     /// Its name for itself (`containerd`), the scheme of container ids.
     pub runtime_name: String,
+    /// Where it listens, if that is on this machine: its own use is measured by it.
+    pub runtime_socket: Option<PathBuf>,
     /// What it tells ([`orlop_cri::events::subscribe`]).
     pub notices: BoxStream<'static, Notice>,
     /// `--root-dir`, `/var/lib/kubelet`.

@@ -72,7 +72,8 @@ pub async fn run(
             config.root_dir.clone(),
             PathBuf::from(&configuration.pod_logs_dir),
         ),
-    ));
+    );
+    let meter = Arc::new(meter.with_runtime_at(config.runtime_socket.clone()));
     // The ports first: one that is taken must end the agent before it touches a pod.
     let context = ServerContext {
         node_name: config.node_name.clone(),
@@ -311,6 +312,7 @@ mod tests {
             notices: futures::stream::pending().boxed(),
             root_dir: dir.path().join("kubelet"),
             container_logs_dir: dir.path().join("containers"),
+            runtime_socket: None,
             control_socket: None,
             node_labels: Default::default(),
             node_ips: Vec::new(),

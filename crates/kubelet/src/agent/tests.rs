@@ -75,6 +75,7 @@ impl Cluster {
             client: Some(client),
             runtime: runtime.clone(),
             runtime_name: "fake".into(),
+            runtime_socket: None,
             notices: tokio_stream::wrappers::ReceiverStream::new(told).boxed(),
             root_dir: dir.path().join("kubelet"),
             container_logs_dir: dir.path().join("containers"),

@@ -1,7 +1,7 @@
 //! The node's own numbers: from the root cgroup, or /proc where that has none.
 use super::Interface;
-use crate::cgroups::Cgroups;
-use crate::cgroups::usage::{CpuUsed, MemoryUsed, Used};
+use crate::cgroups::usage::{self, CpuUsed, MemoryUsed, Used};
+use crate::cgroups::{Cgroups, MOUNT_POINT};
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn read(path: &str) -> String {
 /// What the machine has used.
 pub fn used(cgroups: &Cgroups) -> Used {
     let root = cgroups.used("/");
-    let memory = memory(&read("/proc/meminfo"));
+    let memory = memory(&read("/proc/meminfo"), &read("/proc/vmstat"));
     Used {
         cpu: root.cpu.or_else(|| cpu(&read("/proc/stat"))),
         // The root of cgroup v2 doesn't count memory; that of v1 does, and doesn't know the machine's size.
@@ -27,15 +27,21 @@ pub fn used(cgroups: &Cgroups) -> Used {
                 swap: machine.swap,
                 ..counted
             }),
-            (counted, machine) => counted.or(machine),
+            (counted, machine) => counted.or_else(|| {
+                Some(MemoryUsed {
+                    pressure: usage::pressure(&read("/proc/pressure/memory")),
+                    ..machine?
+                })
+            }),
         },
         processes: processes(&read("/proc/loadavg")),
+        ..root
     }
 }
 
-/// What this process has used.
-pub fn own() -> Used {
-    let stat = read("/proc/self/stat");
+/// What one process has used, and with cgroup v2 the pressure on its cgroup.
+pub fn process(id: u32, unified: bool) -> Used {
+    let stat = read(&format!("/proc/{id}/stat"));
     let after = stat.rsplit_once(") ").map_or("", |(_, after)| after);
     let fields: Vec<u64> = after
         .split_whitespace()
@@ -44,7 +50,8 @@ pub fn own() -> Used {
     let ticks = |index: usize| {
         Duration::from_millis(fields.get(index).copied().unwrap_or(0) * (1000 / TICKS_PER_SECOND))
     };
-    let statm = read("/proc/self/statm");
+    let statm = read(&format!("/proc/{id}/statm"));
+    let pressure = |what: &str| unified.then(|| pressure_on(id, what)).flatten();
     let pages = |index| {
         let mut fields = statm.split_whitespace();
         fields.nth(index).and_then(|field| field.parse::<u64>().ok())
@@ -54,6 +61,7 @@ pub fn own() -> Used {
             total: ticks(11) + ticks(12),
             user: ticks(11),
             system: ticks(12),
+            pressure: pressure("cpu"),
             ..CpuUsed::default()
         }),
         memory: pages(1).map(|resident| MemoryUsed {
@@ -62,10 +70,18 @@ pub fn own() -> Used {
             rss: resident.saturating_sub(pages(2).unwrap_or(0)) * PAGE_BYTES,
             page_faults: fields.get(7).copied().unwrap_or(0),
             major_page_faults: fields.get(9).copied().unwrap_or(0),
+            pressure: pressure("memory"),
             ..MemoryUsed::default()
         }),
-        processes: None,
+        ..Used::default()
     }
+}
+
+/// The pressure on the cgroup that a process is in.
+fn pressure_on(process: u32, what: &str) -> Option<usage::Pressure> {
+    let cgroup = read(&format!("/proc/{process}/cgroup"));
+    let path = cgroup.lines().find_map(|line| line.strip_prefix("0::"))?;
+    usage::pressure(&read(&format!("{MOUNT_POINT}{path}/{what}.pressure")))
 }
 
 fn cpu(stat: &str) -> Option<CpuUsed> {
@@ -88,7 +104,7 @@ fn cpu(stat: &str) -> Option<CpuUsed> {
     })
 }
 
-fn memory(meminfo: &str) -> Option<MemoryUsed> {
+fn memory(meminfo: &str, vmstat: &str) -> Option<MemoryUsed> {
     let number = |line| {
         let (name, rest): (&str, &str) = str::split_once(line, ':')?;
         let kib: u64 = rest.split_whitespace().next()?.parse().ok()?;
@@ -105,8 +121,16 @@ fn memory(meminfo: &str) -> Option<MemoryUsed> {
         cache: of("Cached"),
         limit: Some(total),
         swap: Some(of("SwapTotal").saturating_sub(of("SwapFree"))),
+        page_faults: events(vmstat, "pgfault "),
+        major_page_faults: events(vmstat, "pgmajfault "),
         ..MemoryUsed::default()
     })
+}
+
+fn events(vmstat: &str, name: &str) -> u64 {
+    let mut lines = vmstat.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    found.unwrap_or(0)
 }
 
 /// `0.00 0.01 0.05 1/123 4567`: the number behind the slash.
@@ -115,9 +139,11 @@ fn processes(loadavg: &str) -> Option<u64> {
     all.parse().ok()
 }
 
-/// The largest process id, which limits how many there can be.
+/// How many processes there can be: there is a largest id, and a limit of their threads.
 pub fn processes_max() -> Option<u64> {
-    read("/proc/sys/kernel/pid_max").trim().parse().ok()
+    let limits = ["pid_max", "threads-max"].map(|name| read(&format!("/proc/sys/kernel/{name}")));
+    let numbers = limits.iter().filter_map(|limit| limit.trim().parse().ok());
+    numbers.min()
 }
 
 /// When the machine was started.
@@ -183,12 +209,14 @@ mod tests {
     fn proc_stands_in_where_the_root_cgroup_does_not_count() {
         let memory = memory(
             "MemTotal: 100 kB\nMemFree: 40 kB\nInactive(file): 10 kB\nSwapTotal: 8 kB\nSwapFree: 6 kB\n",
+            "pgfault 7\npgmajfault 3\n",
         )
         .unwrap();
         assert_eq!(
             (memory.usage, memory.working_set, memory.limit, memory.swap),
             (60 << 10, 50 << 10, Some(100 << 10), Some(2 << 10))
         );
+        assert_eq!((memory.page_faults, memory.major_page_faults), (7, 3));
         let cpu = cpu("cpu  100 0 50 1000 0 1 2 0 0 0\ncpu0 1 1 1\n").unwrap();
         assert_eq!(cpu.total, Duration::from_millis(1530));
         assert_eq!(processes("0.0 0.0 0.0 3/421 99\n"), Some(421));
@@ -213,7 +241,7 @@ mod tests {
 
     #[test]
     fn this_process_uses_memory_and_the_machine_has_booted() {
-        assert!(own().memory.unwrap().usage > 1 << 20);
+        assert!(process(std::process::id(), false).memory.unwrap().usage > 1 << 20);
         assert!(booted().unwrap() < Timestamp::now());
         assert!(processes_max().unwrap() > 1000);
     }

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | [`machine`] | the node's own numbers |
 //! | [`disk`] | file systems and directory trees |
+//! | [`open`] | what processes hold open |
 //! | [`rates`] | use per second, between two asks |
 //! | [`summary`] | the answer of `/stats/summary` |
 pub mod disk;
 pub mod machine;
+pub mod open;
 mod rates;
 pub mod summary;
 
@@ -68,6 +70,8 @@ pub struct NodeStats {
     pub all_pods: Measured,
     /// This very process.
     pub own: Measured,
+    /// The runtime's, if it is known.
+    pub runtime: Option<Measured>,
     pub pods: Vec<PodStats>,
 }
 
@@ -108,6 +112,8 @@ pub struct Meter {
     pub root: PathBuf,
     /// `/var/log/pods`.
     pub pod_logs: PathBuf,
+    /// Where the runtime listens.
+    runtime_socket: Option<PathBuf>,
     rates: Mutex<Rates>,
 }
 
@@ -126,8 +132,22 @@ impl Meter {
             cgroups,
             root,
             pod_logs,
+            runtime_socket: None,
             rates: Mutex::default(),
         }
+    }
+
+    /// Measures the process that listens at `socket` too.
+    pub fn with_runtime_at(mut self, socket: Option<PathBuf>) -> Self {
+        self.runtime_socket = socket;
+        self
+    }
+
+    /// Who listens at the runtime's socket, asked each time: a runtime may be started anew.
+    async fn runtime_process(&self) -> Option<u32> {
+        let stream = tokio::net::UnixStream::connect(self.runtime_socket.as_ref()?).await;
+        let process = stream.ok()?.peer_cred().ok()?.pid()?;
+        u32::try_from(process).ok()
     }
 
     /// Processor and memory of everything. Of containers whose cgroups are not found, what the runtime says.
@@ -154,10 +174,13 @@ impl Meter {
                 pod.measured = sum(&pod.containers);
             }
         }
+        let unified = self.cgroups.is_unified();
+        let runtime = self.runtime_process().await;
         let mut node = NodeStats {
             measured: now(machine::used(&self.cgroups)),
             all_pods: now(self.cgroups.used(&self.cgroups.of_pods())),
-            own: now(machine::own()),
+            own: now(machine::process(std::process::id(), unified)),
+            runtime: runtime.map(|process| now(machine::process(process, unified))),
             pods,
         };
         self.rates.lock().note(&mut node);
@@ -250,13 +273,29 @@ impl Meter {
     /// What `/metrics/cadvisor` shows: everything but directories, which nobody there asks for.
     pub async fn everything(&self) -> Result<(NodeStats, More), CriError> {
         let (stats, layers, networks) = tokio::join!(self.usage(), self.layers(), self.networks());
+        let stats = stats?;
+        let containers = stats.pods.iter().flat_map(|pod| &pod.containers);
+        let processes: Vec<(String, Vec<u32>)> = containers
+            .filter_map(|container| {
+                let processes = self.cgroups.processes(container.cgroup.as_deref()?);
+                Some((container.id.clone(), processes))
+            })
+            .collect();
+        let count = tokio::task::spawn_blocking(move || {
+            let counts = processes
+                .into_iter()
+                .map(|(id, processes)| (id, open::of(&processes)));
+            counts.collect()
+        });
         let more = More {
             interfaces: machine::interfaces(),
             networks,
             layers: layers?,
+            // A count that panicked has said so.
+            open: count.await.unwrap_or_default(),
             ..More::default()
         };
-        Ok((stats?, more))
+        Ok((stats, more))
     }
 
     async fn more(self: &Arc<Self>, stats: &NodeStats) -> Result<More, CriError> {
@@ -284,6 +323,7 @@ impl Meter {
             // A walk that panicked has said so.
             disks: disks.unwrap_or_default(),
             processes_max: machine::processes_max(),
+            ..More::default()
         })
     }
 
@@ -351,7 +391,7 @@ fn of_runtime(stats: &v1::ContainerStats) -> Measured {
                 ..CpuUsed::default()
             }),
             memory,
-            processes: None,
+            ..Used::default()
         },
         nanocores: None,
     }

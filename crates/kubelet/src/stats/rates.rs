@@ -31,6 +31,9 @@ impl Rates {
         one("/".into(), &mut node.measured);
         one("/pods".into(), &mut node.all_pods);
         one("/own".into(), &mut node.own);
+        if let Some(runtime) = &mut node.runtime {
+            one("/runtime".into(), runtime);
+        }
         for pod in &mut node.pods {
             one(format!("pod/{}", pod.uid), &mut pod.measured);
             for container in &mut pod.containers {

@@ -1,5 +1,6 @@
 //! The answer of `/stats/summary` (contract, node agent §22.4): `stats.k8s.io/v1alpha1`'s Summary, without I/O.
 use super::disk::{FileSystem, PodDisk, Tree};
+use super::open::Open;
 use super::{ContainerStats, Interface, Layer, Measured, NodeStats, PodStats};
 use crate::cgroups::usage::{Pressure, Stall};
 use jiff::Timestamp;
@@ -24,6 +25,8 @@ pub struct More {
     pub disks: HashMap<String, PodDisk>,
     /// The largest process id.
     pub processes_max: Option<u64>,
+    /// What containers hold open, by id.
+    pub open: HashMap<String, Open>,
 }
 
 /// The summary; without `more`, what `only_cpu_and_memory=true` asks for.
@@ -38,9 +41,11 @@ pub fn summary(node_name: &str, booted: Option<Timestamp>, stats: &NodeStats, mo
         put(&mut part, "startTime", booted.map(time));
         Value::Object(part)
     };
+    let runtime = stats.runtime.as_ref().map(|runtime| part("runtime", runtime));
+    let parts = [part("kubelet", &stats.own), part("pods", &stats.all_pods)];
     node.insert(
         "systemContainers".into(),
-        json!([part("kubelet", &stats.own), part("pods", &stats.all_pods)]),
+        parts.into_iter().chain(runtime).collect(),
     );
     if let Some(more) = more {
         put(&mut node, "network", network(at, &more.interfaces));

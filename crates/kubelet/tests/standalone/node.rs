@@ -176,6 +176,7 @@ impl Node {
             client,
             runtime: Arc::new(self.remote().clone()),
             runtime_name: self.remote().runtime_name().to_owned(),
+            runtime_socket: Some(self.remote().endpoint().socket().to_owned()),
             notices: events::subscribe(self.remote()).boxed(),
             root_dir: self.path("kubelet"),
             container_logs_dir: self.path("container-logs"),

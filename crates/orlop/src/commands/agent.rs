@@ -226,6 +226,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         configuration: options.configuration,
         client: options.client,
         runtime_name: remote.runtime_name().to_owned(),
+        runtime_socket: Some(remote.endpoint().socket().to_owned()),
         notices,
         runtime: Arc::new(remote),
         root_dir: options.kubelet_root,

@@ -1,6 +1,7 @@
 //! `/metrics/cadvisor`: the same measurements under cAdvisor's names and labels, which dashboards ask for.
 use super::{Family, Labelled};
-use crate::cgroups::usage::{CpuUsed, MemoryUsed};
+use crate::cgroups::usage::{CpuUsed, DiskUsed, MemoryUsed};
+use crate::stats::open::Open;
 use crate::stats::summary::More;
 use crate::stats::{Interface, Measured, NodeStats, PodStats};
 use orlop_api::pod::{name, namespace};
@@ -49,12 +50,104 @@ const FAMILIES: &[Family] = &[
     memory!(Gauge "container_memory_cache", "Number of bytes of page cache memory.", |memory| memory.cache),
     memory!(Gauge "container_memory_swap", "Container swap usage in bytes.", |memory| memory.swap.unwrap_or(0)),
     memory!(Gauge "container_spec_memory_limit_bytes", "Memory limit for the container.", |memory| memory.limit.unwrap_or(0)),
+    memory!(Gauge "container_memory_mapped_file", "Size of memory mapped files in bytes.", |memory| memory.mapped),
+    memory!(Gauge "container_memory_max_usage_bytes", "Maximum memory usage recorded in bytes", |memory| memory.peak),
+    memory!(Counter "container_memory_failcnt", "Number of memory usage hits limits", |memory| memory.refusals),
+    memory!(Counter "container_oom_events_total", "Count of out of memory events observed for the container",
+        |memory| memory.kills),
+    memory!(Gauge "container_spec_memory_reservation_limit_bytes", "Memory reservation limit for the container.",
+        |memory| memory.reservation),
+    memory!(Gauge "container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.",
+        |memory| memory.swap_limit),
+    Family {
+        name: "container_spec_cpu_shares",
+        help: "CPU share of the container.",
+        kind: Kind::Gauge,
+        value: |measured| Some(measured.used.cpu?.shares? as f64),
+    },
+    Family {
+        name: "container_spec_cpu_period",
+        help: "CPU period of the container.",
+        kind: Kind::Gauge,
+        value: |measured| Some(measured.used.cpu?.period? as f64),
+    },
+    Family {
+        name: "container_spec_cpu_quota",
+        help: "CPU quota of the container.",
+        kind: Kind::Gauge,
+        value: |measured| Some(measured.used.cpu?.quota? as f64),
+    },
     Family {
         name: "container_processes",
         help: "Number of processes running inside the container.",
         kind: Kind::Gauge,
         value: |measured| Some(measured.used.processes? as f64),
     },
+    Family {
+        name: "container_threads",
+        help: "Number of threads running inside the container",
+        kind: Kind::Gauge,
+        value: |measured| Some(measured.used.processes? as f64),
+    },
+    Family {
+        name: "container_threads_max",
+        help: "Maximum number of threads allowed inside the container, infinity if value is zero",
+        kind: Kind::Gauge,
+        value: |measured| {
+            measured
+                .used
+                .processes
+                .map(|_| measured.used.processes_max.unwrap_or(0) as f64)
+        },
+    },
+    Family {
+        name: "container_last_seen",
+        help: "Last time a container was seen by the exporter",
+        kind: Kind::Gauge,
+        value: |measured| Some(measured.at.as_second() as f64),
+    },
+];
+
+/// What went to and from a disk, in cAdvisor's words.
+type Traffic = (&'static str, &'static str, fn(&DiskUsed) -> u64);
+
+const DISKS: &[Traffic] = &[
+    (
+        "container_fs_reads_bytes_total",
+        "Cumulative count of bytes read",
+        |disk| disk.read_bytes,
+    ),
+    (
+        "container_fs_reads_total",
+        "Cumulative count of reads completed",
+        |disk| disk.reads,
+    ),
+    (
+        "container_fs_writes_bytes_total",
+        "Cumulative count of bytes written",
+        |disk| disk.written_bytes,
+    ),
+    (
+        "container_fs_writes_total",
+        "Cumulative count of writes completed",
+        |disk| disk.writes,
+    ),
+];
+
+/// What containers hold open, in cAdvisor's words.
+type Held = (&'static str, &'static str, fn(&Open) -> u64);
+
+const OPEN: &[Held] = &[
+    (
+        "container_file_descriptors",
+        "Number of open file descriptors for the container.",
+        |open| open.files,
+    ),
+    (
+        "container_sockets",
+        "Number of open sockets for the container.",
+        |open| open.sockets,
+    ),
 ];
 
 /// cAdvisor splits this one by processor; the sum is what is asked for.
@@ -157,6 +250,9 @@ pub fn text(stats: &NodeStats, more: &More, machine: &Machine) -> String {
     for family in FAMILIES {
         family.write(&mut text, &all);
     }
+    faults(&mut text, &all);
+    disks(&mut text, &all);
+    held(&mut text, stats, more);
     for (name, help, value) in NETWORK {
         text.family(
             name,
@@ -195,6 +291,89 @@ pub fn text(stats: &NodeStats, more: &More, machine: &Machine) -> String {
         text.family(name, help, Kind::Gauge, [sample]);
     }
     text.finish()
+}
+
+/// With a label beside the others, where its name belongs.
+fn beside<'a>(labels: &[(&'a str, &'a str)], name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    let mut labels = labels.to_vec();
+    let at = labels.partition_point(|(other, _)| *other < name);
+    labels.insert(at, (name, value));
+    labels
+}
+
+fn faults(text: &mut Text, all: &[Labelled<'_>]) {
+    let help = "Cumulative count of memory allocation failures.";
+    let samples = all.iter().flat_map(|(labels, measured)| {
+        let memory = measured.used.memory.into_iter();
+        memory.flat_map(move |memory| {
+            let kinds = [
+                ("pgfault", memory.page_faults),
+                ("pgmajfault", memory.major_page_faults),
+            ];
+            kinds.map(|(kind, count)| {
+                let labels = beside(&beside(labels, "failure_type", kind), "scope", "container");
+                one(labels, count as f64, measured)
+            })
+        })
+    });
+    text.family("container_memory_failures_total", help, Kind::Counter, samples);
+}
+
+/// Of what has not touched a disk yet, nothing is told as zero.
+fn disks(text: &mut Text, all: &[Labelled<'_>]) {
+    let none = [DiskUsed::default()];
+    let of = |measured: &Measured| match &measured.used.disks[..] {
+        [] => none.to_vec(),
+        disks => disks.to_vec(),
+    };
+    let each: Vec<(&Labelled<'_>, DiskUsed)> = all
+        .iter()
+        .flat_map(|labelled| of(labelled.1).into_iter().map(move |disk| (labelled, disk)))
+        .collect();
+    for (name, help, value) in DISKS {
+        let samples = each.iter().map(|((labels, measured), disk)| {
+            one(
+                beside(labels, "device", &disk.device),
+                value(disk) as f64,
+                measured,
+            )
+        });
+        text.family(name, help, Kind::Counter, samples);
+    }
+    let help = "Blkio Device bytes usage";
+    let samples = each.iter().flat_map(|((labels, measured), disk)| {
+        let (major, minor) = disk.device.split_once(':').unwrap_or_default();
+        let directions = [("Read", disk.read_bytes), ("Write", disk.written_bytes)];
+        directions.map(|(operation, bytes)| {
+            let numbered = beside(&beside(labels, "major", major), "minor", minor);
+            let labels = beside(&beside(&numbered, "device", &disk.device), "operation", operation);
+            one(labels, bytes as f64, measured)
+        })
+    });
+    text.family("container_blkio_device_usage_total", help, Kind::Counter, samples);
+}
+
+fn held(text: &mut Text, stats: &NodeStats, more: &More) {
+    let containers = || {
+        stats.pods.iter().flat_map(|pod| {
+            pod.containers.iter().filter_map(move |container| {
+                let open = more.open.get(&container.id)?;
+                let labels = of_pod(pod, &container.name, &container.image, &container.id);
+                let cgroup = container.cgroup.as_deref().unwrap_or(&container.id);
+                Some((with_id(labels, cgroup), open, &container.measured))
+            })
+        })
+    };
+    for (name, help, value) in OPEN {
+        let samples = containers().map(|(labels, open, measured)| one(labels, value(open) as f64, measured));
+        text.family(name, help, Kind::Gauge, samples);
+    }
+    let help = "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice";
+    let samples = containers().map(|(labels, open, measured)| {
+        let labels = beside(&labels, "ulimit", "max_open_files");
+        one(labels, open.files_max as f64, measured)
+    });
+    text.family("container_ulimits_soft", help, Kind::Gauge, samples);
 }
 
 fn started(text: &mut Text, stats: &NodeStats) {
@@ -251,9 +430,17 @@ mod tests {
                 }),
                 memory: Some(MemoryUsed {
                     rss: 77,
+                    page_faults: 8,
                     ..MemoryUsed::default()
                 }),
                 processes: Some(3),
+                disks: vec![DiskUsed {
+                    device: "8:0".into(),
+                    reads: 4,
+                    written_bytes: 512,
+                    ..DiskUsed::default()
+                }],
+                ..Used::default()
             },
             nanocores: None,
         };
@@ -270,6 +457,7 @@ mod tests {
             measured: measured.clone(),
             all_pods: Measured::default(),
             own: Measured::default(),
+            runtime: None,
             pods: vec![PodStats {
                 pod: Arc::new(serde_json::from_value(pod).unwrap()),
                 uid: "u".into(),
@@ -283,9 +471,15 @@ mod tests {
             received_bytes: 12,
             ..Interface::default()
         };
+        let open = Open {
+            files: 5,
+            sockets: 2,
+            files_max: 1024,
+        };
         let more = More {
             networks: [("u".to_owned(), vec![interface])].into(),
             layers: [("abc".to_owned(), Layer { bytes: 99, inodes: 1 })].into(),
+            open: [("abc".to_owned(), open)].into(),
             ..More::default()
         };
         let text = text(
@@ -305,6 +499,18 @@ mod tests {
              namespace=\"shop\",pod=\"web-n1\"} 12 1000",
             "container_fs_usage_bytes{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",namespace=\"shop\",\
              pod=\"web-n1\"} 99 1000",
+            "container_memory_failures_total{container=\"c\",failure_type=\"pgfault\",id=\"/kubepods/podu/abc\",image=\"i:1\",\
+             name=\"abc\",namespace=\"shop\",pod=\"web-n1\",scope=\"container\"} 8 1000",
+            "container_fs_reads_total{container=\"c\",device=\"8:0\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",\
+             namespace=\"shop\",pod=\"web-n1\"} 4 1000",
+            "container_blkio_device_usage_total{container=\"c\",device=\"8:0\",id=\"/kubepods/podu/abc\",image=\"i:1\",\
+             major=\"8\",minor=\"0\",name=\"abc\",namespace=\"shop\",operation=\"Write\",pod=\"web-n1\"} 512 1000",
+            "container_sockets{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",namespace=\"shop\",\
+             pod=\"web-n1\"} 2 1000",
+            "container_ulimits_soft{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",namespace=\"shop\",\
+             pod=\"web-n1\",ulimit=\"max_open_files\"} 1024 1000",
+            "container_threads_max{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",namespace=\"shop\",\
+             pod=\"web-n1\"} 0 1000",
             "machine_cpu_cores 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -180,7 +180,7 @@ mod tests {
                     working_set,
                     ..MemoryUsed::default()
                 }),
-                processes: None,
+                ..Used::default()
             },
             nanocores: None,
         }
@@ -193,6 +193,7 @@ mod tests {
             measured: measured(100, 4096),
             all_pods: Measured::default(),
             own: Measured::default(),
+            runtime: None,
             pods: vec![PodStats {
                 pod: Arc::new(serde_json::from_value(pod).unwrap()),
                 uid: "u".into(),
