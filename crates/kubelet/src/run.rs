@@ -8,7 +8,7 @@ use crate::node::{self, NodeContext};
 use crate::pods_api;
 use crate::probes::Probes;
 use crate::server::{self, ServeError, ServerContext};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Record, Shutdown};
 use crate::stats::Meter;
 use crate::surroundings::{NodeSurroundings, Parts};
 use crate::upkeep::eviction::Eviction;
@@ -171,6 +171,7 @@ pub async fn run(
         config.node_name.clone(),
         of_node,
         recorder.clone(),
+        Record::open(&config.root_dir, metrics.clone()),
     ) {
         let until = shutdown.clone();
         tasks.spawn(async move {

@@ -175,6 +175,8 @@ pub struct Series {
     pub working_pods: Family<Working, Gauge>,
     pub manifest_errors: Family<Manifest, Gauge>,
     pub losing_support: Family<Losing, Gauge>,
+    pub shutdown_began: Gauge,
+    pub shutdown_ended: Gauge,
     pub probes: Family<Probed, Counter>,
     pub probe_durations: Durations<Probe>,
     health: Family<Check, Gauge>,
@@ -220,6 +222,8 @@ impl Default for Metrics {
             working_pods: Family::default(),
             manifest_errors: Family::default(),
             losing_support: Family::default(),
+            shutdown_began: Gauge::default(),
+            shutdown_ended: Gauge::default(),
             probes: Family::default(),
             probe_durations: Family::new_with_constructor(short),
             health: Family::default(),
@@ -251,6 +255,8 @@ impl Default for Metrics {
             "kubelet_active_pods", "Pods that run or are being brought up", active_pods;
             "kubelet_working_pods", "Pods that the node works on, by what it does and why", working_pods;
             "cri_losing_support", "The runtime lacks what agents need from this version on", losing_support;
+            "kubelet_graceful_shutdown_start_time_seconds", "When pods were last stopped for a shutdown", shutdown_began;
+            "kubelet_graceful_shutdown_end_time_seconds", "When they had ended", shutdown_ended;
             "orlop_static_pod_manifest_error", "Manifests that cannot be used", manifest_errors;
         }
         process::register(&mut registry);

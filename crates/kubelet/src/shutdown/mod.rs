@@ -5,18 +5,19 @@
 //! |---|---|
 //! | [`plan`] | which pods end when, and how long they may take |
 //! | [`logind`] | who delays the machine, and tells of its going down |
-//! | [`bus`] | the little of D-Bus that this needs |
-mod bus;
+//! | [`record`] | when it last went down |
 mod logind;
 mod plan;
+mod record;
 
 pub use plan::check;
+pub use record::Record;
 
+use crate::bus::{self, BusError};
 use crate::config::KubeletConfiguration;
 use crate::node::state::State;
 use crate::pods::verdict::Verdict;
 use crate::pods::{Orders, PodsHandle};
-use bus::BusError;
 use futures::future::join_all;
 use logind::Logind;
 use orlop_api::pod::{is_terminal, name, namespace, uid};
@@ -37,6 +38,7 @@ pub struct Shutdown {
     pub orders: Orders,
     pub state: State,
     pub recorder: Recorder,
+    pub record: Record,
     /// The system bus.
     pub bus: PathBuf,
 }
@@ -48,6 +50,7 @@ impl Shutdown {
         node_name: String,
         (pods, orders, state): (PodsHandle, Orders, State),
         recorder: Recorder,
+        record: Record,
     ) -> Option<Self> {
         let phases = phases(configuration);
         (!phases.is_empty()).then(|| Self {
@@ -57,6 +60,7 @@ impl Shutdown {
             orders,
             state,
             recorder,
+            record,
             bus: bus::system_bus(),
         })
     }
@@ -101,10 +105,12 @@ impl Shutdown {
                 "Shutdown",
                 "Shutdown manager detected shutdown event".into(),
             );
+            self.record.begun();
             let called_off = tokio::select! {
                 () = self.stop_pods() => false,
                 called_off = call_off(&mut logind) => called_off.map(|()| true)?,
             };
+            self.record.ended();
             // The machine goes on.
             drop(delaying.take());
             if !called_off {

@@ -1,7 +1,8 @@
 //! A shutdown from logind's word to the last pod's end, on a made-up bus.
-use super::bus::testing::{Asked, FakeLogind};
 use super::*;
+use crate::bus::testing::{Asked, FakeLogind};
 use crate::config::GoDuration;
+use crate::metrics::Metrics;
 use crate::pods::Request;
 use crate::sources::Source;
 use k8s_openapi::api::core::v1::Pod;
@@ -11,7 +12,7 @@ struct Bench {
     logind: FakeLogind,
     state: State,
     orders: tokio::sync::mpsc::Receiver<Request>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn pod(name: &str, priority: i32, grace: i64) -> Arc<Pod> {
@@ -34,14 +35,16 @@ fn start(pods: &[Arc<Pod>]) -> Bench {
     pods.iter().for_each(|pod| handle.put(pod.clone(), Source::Api));
     let received = orders.receive();
     let parts = (handle, orders, state.clone());
-    let mut shutdown = Shutdown::new(&configuration, "n1".into(), parts, Recorder::disabled()).unwrap();
+    let record = Record::open(dir.path(), Metrics::default());
+    let recorder = Recorder::disabled();
+    let mut shutdown = Shutdown::new(&configuration, "n1".into(), parts, recorder, record).unwrap();
     shutdown.bus = bus;
     tokio::spawn(shutdown.run());
     Bench {
         logind,
         state,
         orders: received,
-        _dir: dir,
+        dir,
     }
 }
 
@@ -86,6 +89,7 @@ async fn n07_machine_waits_until_normal_and_then_critical_pods_have_ended() {
     drop(last.done);
     assert_eq!(bench.logind.asked.recv().await, Some(Asked::Released));
     assert!(bench.state.current().is_shutting_down);
+    assert!(bench.dir.path().join("graceful_node_shutdown_state").is_file());
 }
 
 #[tokio::test]
