@@ -1,6 +1,7 @@
 //! Puts the agent's tasks together.
 use crate::config::KubeletConfiguration;
 use crate::environment::local::LocalObjects;
+use crate::images::Access;
 use crate::metrics::{Manifest, Metrics};
 use crate::mirror::Refusals;
 use crate::node;
@@ -83,6 +84,8 @@ pub struct Shared {
     pub reports: ReportBoard,
     /// Mirrors that the API server does not take.
     pub refusals: Refusals,
+    /// Who may use which image.
+    pub images: Arc<Access>,
     /// ConfigMaps and Secrets that lie on the node, if static pods may use them.
     pub local: Option<LocalObjects>,
 }
@@ -181,6 +184,8 @@ pub async fn run_with(
         board: board.clone(),
         owners: Owners::default(),
         pulls: Semaphore::new(pulls),
+        images: shared.images,
+        users: Users::new(&config.root_dir, configuration.max_pods),
         ended,
     });
     let tasks = TaskTracker::new();

@@ -3,6 +3,7 @@ use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::environment::{self, local::LocalObjects};
+use crate::images::Access;
 use crate::metrics::{Counted, Losing, Metrics};
 use crate::node::{self, NodeContext};
 use crate::pods_api;
@@ -53,6 +54,7 @@ pub async fn run(
     let local = (!config.configuration.static_objects_path.is_empty()).then(LocalObjects::default);
     let shared = Shared {
         local: local.clone(),
+        images: Arc::new(Access::open(&config.root_dir, &config.configuration)),
         ..Shared::default()
     };
     let (pods, metrics) = (shared.pods.clone(), shared.metrics.clone());
@@ -218,7 +220,7 @@ fn upkeep(
         Images::new(
             config.runtime.clone(),
             recorder.clone(),
-            pods,
+            (pods, shared.images.clone()),
             node_name,
             configuration,
         )

@@ -4,7 +4,7 @@ use crate::cgroups::Cgroups;
 use crate::environment::local::LocalObjects;
 use crate::environment::objects::{self, ObjectKind, Shelf};
 use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
-use crate::images::Credentials;
+use crate::images::{Credentials, Owner};
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::pods::resize::allocation;
@@ -311,12 +311,17 @@ impl Surroundings for NodeSurroundings {
         {
             match objects::fetch(shelf, ObjectKind::Secret, namespace(pod), name).await {
                 Ok(secret) => {
+                    let owner = Owner {
+                        uid: secret.uid.clone().unwrap_or_default(),
+                        namespace: namespace(pod).to_owned(),
+                        name: name.to_owned(),
+                    };
                     for key in [".dockerconfigjson", ".dockercfg"] {
                         secret
                             .data
                             .get(key)
                             .into_iter()
-                            .for_each(|content| credentials.add(content));
+                            .for_each(|content| credentials.add(content, Some(owner.clone())));
                     }
                 }
                 Err(_) => missing.push(name),
@@ -331,7 +336,7 @@ impl Surroundings for NodeSurroundings {
         }
         // The node's own, for everybody.
         if let Ok(content) = tokio::fs::read(self.settings.root.join("config.json")).await {
-            credentials.add(&content);
+            credentials.add(&content, None);
         }
         credentials
     }

@@ -1,5 +1,6 @@
 //! A runtime and surroundings made of maps, for tests of workers and the manager.
 use crate::cgroups::resources::NodeLimits;
+use crate::images::Access;
 use crate::pods::PodsHandle;
 use crate::pods::agent::{Agent, Settings};
 use crate::pods::owners::Owners;

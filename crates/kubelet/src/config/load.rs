@@ -28,7 +28,6 @@ const ACCEPTED: &[&str] = &[
     "enableControllerAttachDetach",
     "registryPullQPS",
     "registryBurst",
-    "imagePullCredentialsVerificationPolicy",
     "containerLogMaxWorkers",
     "reservedSystemCPUs",
     "memorySwap",

@@ -136,6 +136,9 @@ pub struct KubeletConfiguration {
     pub serialize_image_pulls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parallel_image_pulls: Option<i32>,
+    pub image_pull_credentials_verification_policy: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preloaded_images_verification_allowlist: Vec<String>,
     pub seccomp_default: bool,
     // Logs.
     pub pod_logs_dir: String,
@@ -289,6 +292,8 @@ impl Default for KubeletConfiguration {
             runtime_request_timeout: seconds(120),
             serialize_image_pulls: true,
             max_parallel_image_pulls: None,
+            image_pull_credentials_verification_policy: "NeverVerifyPreloadedImages".into(),
+            preloaded_images_verification_allowlist: Vec::new(),
             seccomp_default: false,
             pod_logs_dir: "/var/log/pods".into(),
             container_log_max_size: "10Mi".into(),

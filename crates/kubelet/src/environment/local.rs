@@ -122,6 +122,7 @@ fn entry(object: &LocalObject) -> (Key, Content) {
     let key = (kind, object.namespace().to_owned(), object.name().to_owned());
     let content = Content {
         data,
+        uid: None,
         // Files have no versions: the content is one.
         resource_version: Some(format!("{:032x}", fnv1a128(&bytes))),
         immutable: immutable == Some(true),

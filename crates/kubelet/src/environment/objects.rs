@@ -37,6 +37,7 @@ impl ObjectKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     pub data: BTreeMap<String, Vec<u8>>,
+    pub uid: Option<String>,
     pub resource_version: Option<String>,
     pub immutable: bool,
 }
@@ -141,6 +142,7 @@ fn of_config_map(object: ConfigMap) -> Content {
         .map(|(key, value)| (key, value.0));
     Content {
         data: text.chain(binary).collect(),
+        uid: object.metadata.uid,
         resource_version: object.metadata.resource_version,
         immutable: object.immutable == Some(true),
     }
@@ -148,6 +150,7 @@ fn of_config_map(object: ConfigMap) -> Content {
 
 fn of_secret(object: Secret) -> Content {
     Content {
+        uid: object.metadata.uid,
         data: object
             .data
             .into_iter()

@@ -28,7 +28,47 @@ struct File {
 
 /// What pods may be let in with: the place that each entry is for, and the entry.
 #[derive(Clone, Debug, Default)]
-pub struct Credentials(Vec<(Place, AuthConfig)>);
+pub struct Credentials(Vec<(Place, Login)>);
+
+/// The secret that something is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: String,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// What one registry may be told.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub auth: AuthConfig,
+    /// `None`: it is the node's own.
+    pub owner: Option<Owner>,
+}
+
+impl Login {
+    /// All that it says, in one text: logins that say the same are the same.
+    pub(super) fn words(&self) -> String {
+        let auth = &self.auth;
+        let plain = || Some(String::from_utf8(decode(&auth.auth)?).ok()?);
+        let (username, password) = (auth.username.clone(), auth.password.clone());
+        let (username, password) = match (username.is_empty(), plain()) {
+            (true, Some(both)) => match both.split_once(':') {
+                Some((username, password)) => (username.to_owned(), password.to_owned()),
+                None => (both, String::new()),
+            },
+            _ => (username, password),
+        };
+        serde_json::json!([username, password, auth.identity_token]).to_string()
+    }
+}
+
+/// Base64, as secrets have it.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    serde_json::from_value::<k8s_openapi::ByteString>(text.into())
+        .ok()
+        .map(|bytes| bytes.0)
+}
 
 /// A registry, and the beginning of the images' paths in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +79,7 @@ struct Place {
 
 impl Credentials {
     /// Adds those of a file in the newer form, or of a `.dockercfg`; one that is neither has none.
-    pub fn add(&mut self, content: &[u8]) {
+    pub fn add(&mut self, content: &[u8], owner: Option<Owner>) {
         let entries = match serde_json::from_slice::<File>(content) {
             Ok(file) if !file.auths.is_empty() => file.auths,
             _ => serde_json::from_slice::<BTreeMap<String, Entry>>(content).unwrap_or_default(),
@@ -53,17 +93,18 @@ impl Credentials {
                 // Runtimes take no address but a URL; which registry it is for has been looked at here.
                 ..AuthConfig::default()
             };
-            self.0.push((Place::of_key(&place), auth));
+            let owner = owner.clone();
+            self.0.push((Place::of_key(&place), Login { auth, owner }));
         }
     }
 
     /// Those that fit an image, the most particular first.
-    pub fn of(&self, image: &str) -> Vec<AuthConfig> {
+    pub fn of(&self, image: &str) -> Vec<Login> {
         let image = Place::of_image(image);
-        let mut fitting: Vec<&(Place, AuthConfig)> =
+        let mut fitting: Vec<&(Place, Login)> =
             self.0.iter().filter(|(place, _)| place.covers(&image)).collect();
         fitting.sort_by_key(|(place, _)| std::cmp::Reverse(place.path.len()));
-        fitting.into_iter().map(|(_, auth)| auth.clone()).collect()
+        fitting.into_iter().map(|(_, login)| login.clone()).collect()
     }
 }
 
@@ -131,14 +172,15 @@ mod tests {
         credentials.add(
             br#"{"auths": {"https://index.docker.io/v1/": {"auth": "ZG9ja2Vy"}, "quay.io/team": {"username": "team"},
                 "quay.io": {"username": "all"}, "127.0.0.1:5000": {"username": "local"}, "*.example.com": {"username": "any"}}}"#,
+            None,
         );
-        credentials.add(br#"{"old.registry": {"username": "old", "password": "p"}}"#);
-        credentials.add(b"nonsense");
+        credentials.add(br#"{"old.registry": {"username": "old", "password": "p"}}"#, None);
+        credentials.add(b"nonsense", None);
         let names = |image: &str| -> Vec<String> {
             let found = credentials.of(image);
             found
                 .into_iter()
-                .map(|auth| format!("{}{}", auth.username, auth.auth))
+                .map(|login| format!("{}{}", login.auth.username, login.auth.auth))
                 .collect()
         };
         for (image, expected) in [
@@ -154,5 +196,21 @@ mod tests {
         ] {
             assert_eq!(names(image), expected, "{image}");
         }
+    }
+
+    #[test]
+    fn logins_that_say_the_same_are_the_same() {
+        let words = |entry: &str| {
+            let mut credentials = Credentials::default();
+            credentials.add(format!(r#"{{"auths": {{"r.io": {entry}}}}}"#).as_bytes(), None);
+            credentials.of("r.io/x").remove(0).words()
+        };
+        let plain = words(r#"{"username": "u", "password": "p:q"}"#);
+        assert_eq!(words(r#"{"auth": "dTpwOnE="}"#), plain);
+        assert_eq!(
+            words(r#"{"auth": "dTpwOnE=", "username": "u", "password": "p:q"}"#),
+            plain
+        );
+        assert_ne!(words(r#"{"username": "u", "password": "p"}"#), plain);
     }
 }

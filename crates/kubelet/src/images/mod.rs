@@ -1,7 +1,9 @@
 //! Having a container's image on the node (contract, node agent §9).
+mod access;
 mod credentials;
 
-pub use credentials::Credentials;
+pub use access::{Access, Entry};
+pub use credentials::{Credentials, Login, Owner};
 
 use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
@@ -148,14 +150,14 @@ pub async fn ensure(
             None => agent.runtime.image_status(&image).await,
         };
         match looked {
-            Ok(Some(found)) => {
+            Ok(Some(found)) if may_use(agent, wanted.pod, &image, &found.id).await => {
                 let message = format!(
                     "Container image \"{image}\" already present on machine and can be accessed by the pod"
                 );
                 tell(EventType::Normal, "Pulled", message);
                 return Ok(present(found));
             }
-            Ok(None) => {}
+            Ok(_) => {}
             Err(error) => {
                 let message = format!("Failed to inspect image \"{image}\": {error}");
                 tell(EventType::Warning, "InspectFailed", message.clone());
@@ -199,6 +201,18 @@ pub async fn ensure(
     }
 }
 
+/// Whether the pod may use an image that is on the node.
+async fn may_use(agent: &Agent, pod: &Pod, image: &str, reference: &str) -> bool {
+    match agent.images.entry(image, reference) {
+        Entry::Open => true,
+        Entry::Shut => false,
+        Entry::Locked => {
+            let logins = agent.surroundings.credentials(pod).await.of(image);
+            agent.images.opens(image, reference, &logins)
+        }
+    }
+}
+
 async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present, String> {
     let tell = |reason: &str, message: String| {
         agent.container_event(wanted.pod, wanted.path, EventType::Normal, reason, message);
@@ -214,14 +228,17 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
     };
     let credentials = agent.surroundings.credentials(wanted.pod).await.of(image);
     // Nobody's, where nobody's fit.
-    let mut tries: Vec<Option<v1::AuthConfig>> = credentials.into_iter().map(Some).collect();
+    let mut tries: Vec<Option<Login>> = credentials.into_iter().map(Some).collect();
     if tries.is_empty() {
         tries.push(None);
     }
-    let mut refusal = None;
-    for auth in tries {
+    let begun = Begun::new(&agent.images, image);
+    let (mut refusal, mut with) = (None, None);
+    for login in tries {
+        let auth = login.as_ref().map(|login| login.auth.clone());
         refusal = agent.runtime.pull_image(spec.clone(), auth, None).await.err();
         if refusal.is_none() {
+            with = login;
             break;
         }
     }
@@ -235,6 +252,7 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
         .await
         .map_err(|error| error.to_string())?;
     let found = found.ok_or_else(|| format!("image \"{image}\" vanished after it was pulled"))?;
+    begun.done(&found.id, with.as_ref());
     tell(
         "Pulled",
         format!(
@@ -245,6 +263,37 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
         ),
     );
     Ok(present(found))
+}
+
+/// A pull that has begun; dropped, it has failed.
+struct Begun<'a> {
+    access: &'a Access,
+    image: &'a str,
+    ended: bool,
+}
+
+impl<'a> Begun<'a> {
+    fn new(access: &'a Access, image: &'a str) -> Self {
+        access.begun(image);
+        Self {
+            access,
+            image,
+            ended: false,
+        }
+    }
+
+    fn done(mut self, reference: &str, login: Option<&Login>) {
+        self.ended = true;
+        self.access.pulled(self.image, reference, login);
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.access.failed(self.image);
+        }
+    }
 }
 
 fn milliseconds(duration: std::time::Duration) -> crate::config::GoDuration {

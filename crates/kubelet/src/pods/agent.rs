@@ -2,6 +2,8 @@
 use super::PodsHandle;
 use super::owners::Owners;
 use super::surroundings::Surroundings;
+use super::users::Users;
+use crate::images::Access;
 use crate::metrics::Metrics;
 use crate::node::state::State;
 use crate::status::Board;
@@ -69,6 +71,10 @@ pub struct Agent {
     pub owners: Owners,
     /// Pulls at a time (`serializeImagePulls`, `maxParallelImagePulls`).
     pub pulls: Semaphore,
+    /// Who may use which image.
+    pub images: Arc<Access>,
+    /// Users that pods have to themselves.
+    pub users: Users,
     /// Workers that have ended, for the manager.
     pub ended: mpsc::UnboundedSender<String>,
 }

@@ -2,8 +2,10 @@
 //! node agent §19).
 use crate::beat;
 use crate::config::KubeletConfiguration;
+use crate::images::Access;
 use crate::pods::PodsHandle;
 use crate::stats::disk::file_system;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{CriError, RuntimeService, v1};
@@ -94,6 +96,8 @@ pub struct Images {
     recorder: Recorder,
     /// Images may be volumes of theirs.
     pods: PodsHandle,
+    /// Forgets what is gone.
+    access: Arc<Access>,
     node_name: String,
     policy: Policy,
     /// By id.
@@ -119,7 +123,7 @@ impl Images {
     pub fn new(
         runtime: Arc<dyn RuntimeService>,
         recorder: Recorder,
-        pods: PodsHandle,
+        (pods, access): (PodsHandle, Arc<Access>),
         node_name: String,
         configuration: &KubeletConfiguration,
     ) -> Self {
@@ -127,6 +131,7 @@ impl Images {
             runtime,
             recorder,
             pods,
+            access,
             node_name,
             policy: Policy::of(configuration),
             seen: HashMap::new(),
@@ -212,7 +217,10 @@ impl Images {
 
     /// All images, with what is known of their use.
     async fn look(&mut self) -> Result<Vec<Known>, CriError> {
+        let before = Timestamp::now();
         let images = self.runtime.list_images(None).await?;
+        let there = images.iter().map(|image| image.id.as_str()).collect();
+        self.access.keep(&there, before);
         let containers = self.runtime.list_containers(None).await?;
         let mut used: HashSet<String> = containers
             .into_iter()
