@@ -454,6 +454,7 @@ impl RuntimeService for FakeRuntime {
             } else if tokio::time::timeout(time, released).await.is_err() {
                 return Err(CriError::new("ExecSync", Code::DeadlineExceeded, "timed out"));
             }
+            self.call(format!("ended {command}"))?;
         }
         Ok(ExecOutcome::default())
     }

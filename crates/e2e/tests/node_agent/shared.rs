@@ -146,7 +146,7 @@ pub fn restarts(pod: &Value, name: &str) -> u64 {
     count.unwrap_or(0)
 }
 
-fn status_of<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
+pub fn status_of<'p>(pod: &'p Value, name: &str) -> Option<&'p Value> {
     let of = |list: &str| pod["status"][list].as_array().into_iter().flatten();
     of("containerStatuses")
         .chain(of("initContainerStatuses"))

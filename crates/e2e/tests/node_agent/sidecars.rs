@@ -43,7 +43,12 @@ fn i18_sidecar_whose_pre_stop_outlasts_the_grace_is_killed_alone() {
     let node = node();
     let shared = Shared::new(&node, "i18");
     let mut slow = sidecar("slow", "trap '' TERM; while :; do sleep 0.05; done");
-    slow["lifecycle"] = pre_stop("sleep 60");
+    let hook = format!(
+        "{}; while :; do {}; mv /shared/now /shared/last; sleep 0.1; done",
+        note("began"),
+        note("now")
+    );
+    slow["lifecycle"] = pre_stop(&hook);
     let inits = vec![sidecar("first", FOREVER), slow, sidecar("last", FOREVER)];
     let mut i18 = pod("i18", &shared, inits, vec![container("main", FOREVER)]);
     i18["spec"]["restartPolicy"] = json!("Never");
@@ -61,6 +66,9 @@ fn i18_sidecar_whose_pre_stop_outlasts_the_grace_is_killed_alone() {
         took >= Duration::from_secs(5) && took < Duration::from_secs(20),
         "about the grace: {took:?}"
     );
+    // It is the container that is killed, after two seconds more, and the hook with it.
+    let worked = shared.moment("last") - shared.moment("began");
+    assert!((6.0..8.5).contains(&worked), "the hook worked for {worked} s");
 }
 
 /// I19: sidecars that never started hold up nothing.

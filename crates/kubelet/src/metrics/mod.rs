@@ -37,6 +37,13 @@ pub struct ContainerType {
     pub container_type: &'static str,
 }
 
+/// How a container ended, and which kind it was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Ended {
+    pub container_type: &'static str,
+    pub exit_code: i32,
+}
+
 /// `static`: `true` or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Static {
@@ -163,6 +170,7 @@ pub struct Series {
     pub operation_durations: Durations<Operation>,
     pub started_pods: Counter,
     pub started_containers: Family<ContainerType, Counter>,
+    pub terminated_containers: Family<Ended, Counter>,
     pub pod_start: Histogram,
     pub worker: Durations<Operation>,
     pub relist: Histogram,
@@ -210,6 +218,7 @@ impl Default for Metrics {
             operation_durations: Family::new_with_constructor(short),
             started_pods: Counter::default(),
             started_containers: Family::default(),
+            terminated_containers: Family::default(),
             pod_start: long(),
             worker: Family::new_with_constructor(short),
             relist: short(),
@@ -244,6 +253,7 @@ impl Default for Metrics {
             "kubelet_runtime_operations_duration_seconds", "Time that calls of the runtime took", operation_durations;
             "kubelet_started_pods", "Sandboxes made", started_pods;
             "kubelet_started_containers", "Containers started", started_containers;
+            "kubelet_terminated_containers", "Containers that ended, by exit code", terminated_containers;
             "kubelet_pod_start_duration_seconds", "From a pod's first sight until it runs", pod_start;
             "kubelet_pod_worker_duration_seconds", "Time of one pass over a pod", worker;
             "kubelet_pleg_relist_duration_seconds", "Time of listing everything the runtime has", relist;

@@ -34,6 +34,20 @@ pub enum Which {
 }
 
 impl Which {
+    /// The container of this name; one that the definition no longer has counts as one of the regular ones.
+    pub fn named(pod: &Pod, name: &str) -> Self {
+        let spec = pod.spec.as_ref();
+        let inits = spec.and_then(|spec| spec.init_containers.as_ref());
+        let init = inits.and_then(|inits| inits.iter().position(|own| own.name == name));
+        let regular = || spec?.containers.iter().position(|own| own.name == name);
+        let ephemeral = || ephemeral_containers(pod).iter().position(|own| own.name == name);
+        match (init, regular()) {
+            (Some(index), _) => Self::Init(index),
+            (None, Some(index)) => Self::Regular(index),
+            (None, None) => ephemeral().map_or(Self::Regular(usize::MAX), Self::Ephemeral),
+        }
+    }
+
     /// The container's definition.
     pub fn of<'a>(&self, pod: &'a Pod) -> Option<Cow<'a, Container>> {
         let spec = pod.spec.as_ref()?;

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler};
+use orlop_cri::RuntimeService;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -24,7 +26,8 @@ pub const FALLBACK: (&str, &str) = (
     "request to HTTPS lifecycle hook got HTTP response, retry with HTTP succeeded",
 );
 
-/// Runs a handler; `limit` is the grace that is left, none for postStart.
+/// Runs a handler; `limit` is the grace that is left, none for postStart. A command that isn't done by then goes on
+/// unheeded: it ends with its container.
 pub async fn run(
     agent: &Agent,
     container_id: &str,
@@ -33,23 +36,16 @@ pub async fn run(
     pod_ip: Option<&str>,
     limit: Option<Duration>,
 ) -> Result<Done, String> {
+    if let Some(action) = &handler.exec {
+        let command = action.command.clone().unwrap_or_default();
+        let mut running = Box::pin(exec(agent.runtime.clone(), container_id.to_owned(), command));
+        let outcome = within(limit, &mut running).await;
+        return outcome.unwrap_or_else(|late| {
+            tokio::spawn(running);
+            Err(late)
+        });
+    }
     let work = async {
-        if let Some(exec) = &handler.exec {
-            let command = exec.command.clone().unwrap_or_default();
-            let timeout = limit.unwrap_or(Duration::ZERO);
-            let outcome = agent
-                .runtime
-                .exec_sync(container_id, command, timeout)
-                .await
-                .map_err(|e| e.to_string())?;
-            return match outcome.exit_code {
-                0 => Ok(Done::Plainly),
-                code => {
-                    let words = String::from_utf8_lossy(&outcome.stderr);
-                    Err(format!("command exited with {code}: {}", words.trim()))
-                }
-            };
-        }
         if let Some(get) = &handler.http_get {
             return http_get(get, container, pod_ip).await;
         }
@@ -58,11 +54,28 @@ pub async fn run(
         }
         Ok(Done::Plainly)
     };
+    within(limit, work).await.flatten()
+}
+
+/// What comes of the work; an error when it isn't done in time.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Result<T, String> {
     match limit {
-        None => work.await,
+        None => Ok(work.await),
         Some(limit) => tokio::time::timeout(limit, work)
             .await
-            .unwrap_or_else(|_| Err(format!("not done within the grace of {} s", limit.as_secs()))),
+            .map_err(|_| format!("not done within the grace of {} s", limit.as_secs())),
+    }
+}
+
+async fn exec(runtime: Arc<dyn RuntimeService>, id: String, command: Vec<String>) -> Result<Done, String> {
+    let outcome = runtime.exec_sync(&id, command, Duration::ZERO).await;
+    let outcome = outcome.map_err(|error| error.to_string())?;
+    match outcome.exit_code {
+        0 => Ok(Done::Plainly),
+        code => {
+            let words = String::from_utf8_lossy(&outcome.stderr);
+            Err(format!("command exited with {code}: {}", words.trim()))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! agent §5 and §6). Pure; the writer decides what of it goes to the API.
 use super::decide::Waiting;
 use super::ephemeral::{as_container, ephemeral_containers};
-use super::resize::apply::in_force;
+use super::resize::apply::{canonical, in_force};
 use super::resize::{self, Resizing};
 use super::restart_all;
 use super::verdict::Verdict;
@@ -11,10 +11,12 @@ use crate::runtime::seen::{Exit, SeenContainer, SeenPod, SeenResources, SeenStat
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-    ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodStatus,
-    VolumeMountStatus,
+    ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodSpec, PodStatus,
+    ResourceRequirements, VolumeMountStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::pod::resources::{amounts, container_requests};
 use orlop_api::pod::{init_containers, is_host_network, is_sidecar};
 use std::collections::{BTreeMap, HashMap};
 
@@ -126,6 +128,8 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         container_statuses: (!statuses.is_empty()).then_some(statuses),
         ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
         observed_generation: facts.pod.metadata.generation,
+        allocated_resources: allocated(spec),
+        resources: whole(facts, spec),
         reason: said
             .map(|verdict| verdict.reason.clone())
             .or_else(|| facts.previous.reason.clone()),
@@ -134,6 +138,28 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
             .or_else(|| facts.previous.message.clone()),
         ..PodStatus::default()
     }
+}
+
+/// What the pod was given as a whole, or in all.
+fn allocated(spec: &PodSpec) -> Option<BTreeMap<String, Quantity>> {
+    let whole = spec.resources.as_ref().and_then(|whole| whole.requests.as_ref());
+    let requests = match whole {
+        Some(requests) => amounts(Some(requests)),
+        None => container_requests(spec),
+    };
+    let quantities = requests
+        .into_iter()
+        .map(|(resource, amount)| (resource, amount.to_quantity()));
+    Some(quantities.collect()).filter(|all: &BTreeMap<_, _>| !all.is_empty())
+}
+
+/// What is in force for the pod as a whole: as long as a resize is under way, what was before.
+fn whole(facts: &Facts<'_>, spec: &PodSpec) -> Option<ResourceRequirements> {
+    let given = spec.resources.as_ref()?;
+    let before = facts.previous.resources.clone();
+    before
+        .filter(|_| facts.resizing.in_progress.is_some())
+        .or_else(|| Some(canonical(given.clone())))
 }
 
 /// An ephemeral container is never ready or started, as nothing waits for it; its end is remembered when its record goes.
@@ -239,7 +265,7 @@ fn state_of(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerSt
         .get(1)
         .and_then(|earlier| earlier.exit().map(|exit| terminated(facts, earlier, exit)));
     let kept = previous
-        .and_then(|p| p.last_state.clone())
+        .and_then(|previous| last_end(previous, &container_id(facts, &newest.id)))
         .filter(|_| newest.attempt > 0);
     let last = earlier.or(kept);
     let probes = facts.probes.get(&newest.id).copied().unwrap_or_default();
@@ -285,6 +311,17 @@ fn state_of(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerSt
         }
     }
     status
+}
+
+/// The end before the run `id`, as an earlier status tells it: that of the run it was about, whose record may have gone
+/// before this one began, or the one before that.
+fn last_end(previous: &ContainerStatus, id: &str) -> Option<ContainerState> {
+    let of_another = |state: &&ContainerState| {
+        let ended = state.terminated.as_ref();
+        ended.is_some_and(|ended| ended.container_id.as_deref() != Some(id))
+    };
+    let state = previous.state.as_ref().filter(of_another);
+    state.or(previous.last_state.as_ref()).cloned()
 }
 
 /// A container of which the runtime has nothing.

@@ -2,7 +2,6 @@
 //! then the sandbox (contract, node agent §10).
 use super::agent::Agent;
 use super::decide::{FailedProbe, Kill, Which};
-use super::ephemeral::ephemeral_containers;
 use super::hooks;
 use crate::runtime::seen::{SeenContainer, SeenPod};
 use futures::future::join_all;
@@ -153,24 +152,14 @@ async fn signal(agent: &Agent, chosen: Option<Signal>, id: &str, deadline: Insta
 
 /// The order of stopping: everything that isn't a sidecar first, then sidecars, last one first.
 fn ranks<'a>(pod: &Pod, seen: &'a SeenPod) -> Vec<Vec<(Which, &'a SeenContainer)>> {
-    let spec = pod.spec.clone().unwrap_or_default();
-    let inits = init_containers(&spec);
+    let inits = pod.spec.as_ref().map(init_containers).unwrap_or_default();
     let mut first = Vec::new();
     let mut sidecars = Vec::new();
     for container in seen.running() {
-        match inits.iter().position(|init| init.name == container.name) {
-            Some(index) if is_sidecar(&inits[index]) => sidecars.push((Which::Init(index), container)),
-            Some(index) => first.push((Which::Init(index), container)),
-            None => {
-                let named = |name: &String| *name == container.name;
-                let regular = spec.containers.iter().position(|regular| named(&regular.name));
-                let ephemeral = || ephemeral_containers(pod).iter().position(|own| named(&own.name));
-                let which = match regular {
-                    Some(index) => Which::Regular(index),
-                    None => ephemeral().map_or(Which::Regular(usize::MAX), Which::Ephemeral),
-                };
-                first.push((which, container));
-            }
+        let which = Which::named(pod, &container.name);
+        match which {
+            Which::Init(index) if is_sidecar(&inits[index]) => sidecars.push((which, container)),
+            _ => first.push((which, container)),
         }
     }
     sidecars.sort_by_key(|(which, _)| std::cmp::Reverse(*which));

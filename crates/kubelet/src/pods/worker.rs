@@ -17,7 +17,7 @@ use super::stop;
 use super::surroundings::Probed;
 use super::verdict::Verdict;
 use crate::images::{self, Look};
-use crate::metrics::{Metrics, Operation};
+use crate::metrics::{Ended, Metrics, Operation};
 use crate::probes_view::ProbeView;
 use crate::runtime::gc;
 use crate::runtime::read::read_pod;
@@ -272,13 +272,36 @@ impl Worker {
         self.probes.retain(|id, _| exists(id));
         self.set.retain(|id, _| exists(id));
         self.agent.owners.note(uid(&self.pod), seen.ids());
+        self.count_ends(&seen);
         self.seen = seen;
         self.fresh = true;
         Ok(())
     }
 
+    /// Counts the containers that had not ended when they were last seen.
+    fn count_ends(&self, now: &SeenPod) {
+        let had_ended = |id: &str| {
+            let mut before = self.seen.containers.iter();
+            before.any(|container| container.id == id && container.exit().is_some())
+        };
+        for container in now
+            .containers
+            .iter()
+            .filter(|container| !had_ended(&container.id))
+        {
+            let Some(exit) = container.exit() else { continue };
+            let ended = Ended {
+                container_type: Which::named(&self.pod, &container.name).container_type(),
+                exit_code: exit.code,
+            };
+            let counter = &self.agent.metrics.terminated_containers;
+            counter.get_or_create(&ended).inc();
+        }
+    }
+
     /// Brings the pod as far as it can be brought now.
     async fn sync(&mut self) -> Next {
+        let mut killed = false;
         for _ in 0..STEPS_MAX {
             if let Err(error) = self.read().await {
                 tracing::warn!(
@@ -305,7 +328,10 @@ impl Worker {
             self.waiting
                 .retain(|name, why| why.reason != "CrashLoopBackOff" || plan.waiting.contains_key(name));
             self.waiting.extend(plan.waiting.clone());
-            self.publish(false);
+            // What was killed to start anew is told of when it has: it lies there for a moment only.
+            if !killed || plan.start.is_empty() {
+                self.publish(false);
+            }
             if let Some(stop) = self.past_deadline() {
                 return Next::Stop(stop);
             }
@@ -324,6 +350,7 @@ impl Worker {
                         .fold(resync, Timestamp::min),
                 );
             }
+            killed = !plan.kill.is_empty();
             let outcome = self.carry_out(plan).await;
             self.fresh = false;
             self.take_mail();
@@ -370,16 +397,9 @@ impl Worker {
                 orlop_api::pod::full_name(&self.pod),
                 uid(&self.pod)
             );
-            let spec = self.pod.spec.as_ref();
-            let is_init = spec.is_some_and(|spec| init_containers(spec).iter().any(|c| c.name == *container));
-            let which = if is_init {
-                Which::Init(0)
-            } else {
-                Which::Regular(0)
-            };
             self.agent.container_event(
                 &self.pod,
-                &which.field_path(container),
+                &Which::named(&self.pod, container).field_path(container),
                 EventType::Warning,
                 "BackOff",
                 message,
@@ -395,7 +415,12 @@ impl Worker {
             .kill
             .iter()
             .map(|kill| stop::kill_container(&agent, &pod, kill, ip.as_deref()));
-        if let Some(error) = join_all(kills).await.into_iter().find_map(Result::err) {
+        let killed = tokio::select! {
+            killed = join_all(kills) => killed,
+            // The pod's end has a grace of its own, and it may be a shorter one.
+            () = self.mailbox.stopping().cancelled() => return Ok(()),
+        };
+        if let Some(error) = killed.into_iter().find_map(Result::err) {
             tracing::warn!(
                 pod = name(&pod),
                 namespace = namespace(&pod),
@@ -827,7 +852,8 @@ impl Worker {
                     return Ok(());
                 }
             }
-            if self.read().await.is_ok() {
+            // The end of the last is told with the pod's, which follows.
+            if self.read().await.is_ok() && self.seen.running().next().is_some() {
                 self.publish(false);
             }
         }
@@ -843,6 +869,8 @@ impl Worker {
                 error,
                 "cannot clean up after the pod yet"
             );
+            // Its end may be a long time coming.
+            self.publish(false);
             tokio::time::sleep(STOP_RETRY_AFTER).await;
         }
         self.take_mail();

@@ -29,6 +29,8 @@ const OWN_FIELDS: &[&str] = &[
     "ephemeralContainerStatuses",
     "qosClass",
     "observedGeneration",
+    "allocatedResources",
+    "resources",
 ];
 /// Lists that a strategic patch would merge where they are meant as a whole.
 const WHOLE_LISTS: &[&str] = &["hostIPs", "podIPs"];

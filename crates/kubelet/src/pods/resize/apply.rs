@@ -122,9 +122,8 @@ fn restarts(container: &Container, had: &SeenResources, wanted: &SeenResources) 
     })
 }
 
-/// What a container has, for its status: what it was given, but for the numbers that are not in force.
-pub fn in_force(container: &Container, actual: Option<&SeenResources>) -> ResourceRequirements {
-    let mut resources = container.resources.clone().unwrap_or_default();
+/// The same amounts in the form that statuses have.
+pub fn canonical(mut resources: ResourceRequirements) -> ResourceRequirements {
     for quantity in [&mut resources.limits, &mut resources.requests]
         .into_iter()
         .flatten()
@@ -132,6 +131,12 @@ pub fn in_force(container: &Container, actual: Option<&SeenResources>) -> Resour
     {
         canonicalize(quantity);
     }
+    resources
+}
+
+/// What a container has, for its status: what it was given, but for the numbers that are not in force.
+pub fn in_force(container: &Container, actual: Option<&SeenResources>) -> ResourceRequirements {
+    let mut resources = canonical(container.resources.clone().unwrap_or_default());
     let Some(actual) = actual else {
         return resources;
     };

@@ -401,8 +401,10 @@ fn i11_pod_whose_sidecar_has_no_image_is_pending_and_says_why() {
 fn container_tells_what_it_was_given_what_it_has_its_mounts_and_its_user() {
     let spec = json!({"containers": [{"name": "c", "image": "i:1",
         "resources": {"limits": {"cpu": "1000m", "memory": "64Mi"}, "requests": {"cpu": "500m"}},
-        "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true}, {"name": "w", "mountPath": "/w"}]}]});
+        "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true}, {"name": "w", "mountPath": "/w"},
+            {"name": "v", "mountPath": "/r", "readOnly": true, "recursiveReadOnly": "IfPossible"}]}]});
     let mut running = c(running());
+    running.recursively_read_only = vec!["/r".into()];
     running.user = Some(SeenUser {
         uid: 1000,
         gid: 1,
@@ -419,7 +421,8 @@ fn container_tells_what_it_was_given_what_it_has_its_mounts_and_its_user() {
     assert_eq!(
         status["volumeMounts"],
         json!([{"name": "v", "mountPath": "/v", "readOnly": true, "recursiveReadOnly": "Disabled"},
-            {"name": "w", "mountPath": "/w"}])
+            {"name": "w", "mountPath": "/w"},
+            {"name": "v", "mountPath": "/r", "readOnly": true, "recursiveReadOnly": "Enabled"}])
     );
     assert_eq!(
         status["user"],
@@ -507,4 +510,58 @@ fn i26_restart_of_all_containers_is_told_in_a_condition() {
             .iter()
             .any(|condition| condition.type_ == "AllContainersRestarting")
     );
+}
+
+/// Records go before all containers start anew; what they said of their ends does not.
+#[test]
+fn i26_a61_every_container_of_a_pod_that_started_anew_tells_how_it_ended_before() {
+    let init = json!({"name": "i", "image": "i:1"});
+    let spec = json!({"initContainers": [init], "containers": [{"name": "c", "image": "i:1"}]});
+    let before = vec![container("i1", "i", "s", 0, exited(0, 3)), c(exited(7, 9))];
+    let mut case = Case::new(spec, before);
+    case.previous = case.status();
+    let done = container("i2", "i", "s", 1, exited(0, 12));
+    case.seen.containers = vec![done, container("c2", "c", "s", 1, running())];
+    for _ in 0..2 {
+        let status = case.status();
+        let of = |statuses: &Option<Vec<ContainerStatus>>| {
+            let last = statuses.as_ref().unwrap()[0].last_state.clone();
+            let ended = last.unwrap().terminated.unwrap();
+            (ended.container_id.unwrap(), ended.exit_code)
+        };
+        assert_eq!(of(&status.init_container_statuses), ("containerd://i1".into(), 0));
+        assert_eq!(of(&status.container_statuses), ("containerd://c1".into(), 7));
+        // What is told of now ends later, and does not take the place of what was before it.
+        case.previous = status;
+    }
+}
+
+#[test]
+fn pod_tells_what_it_was_given_in_all_or_as_a_whole() {
+    let asked = json!({"requests": {"cpu": "500m", "memory": "1024Ki"}});
+    let two = ["c", "d"].map(|name| json!({"name": name, "image": "i:1", "resources": asked}));
+    let mut case = Case::new(json!({"containers": two}), vec![]);
+    let shown = |case: &Case| {
+        let status = serde_json::to_value(case.status()).unwrap();
+        (status["allocatedResources"].clone(), status["resources"].clone())
+    };
+    let in_all = json!({"cpu": "1", "memory": "2Mi"});
+    assert_eq!(shown(&case), (in_all, json!(null)));
+    let whole = json!({"requests": {"cpu": "2000m"}, "limits": {"cpu": "3"}});
+    case.pod.spec.as_mut().unwrap().resources = serde_json::from_value(whole).unwrap();
+    let told = json!({"requests": {"cpu": "2"}, "limits": {"cpu": "3"}});
+    assert_eq!(shown(&case), (json!({"cpu": "2"}), told.clone()));
+    case.previous = case.status();
+    let more = json!({"requests": {"cpu": "4"}, "limits": {"cpu": "4"}});
+    case.pod.spec.as_mut().unwrap().resources = serde_json::from_value(more.clone()).unwrap();
+    case.resizing.in_progress = Some(Default::default());
+    assert_eq!(
+        shown(&case),
+        (json!({"cpu": "4"}), told),
+        "it is not in force yet"
+    );
+    case.resizing.in_progress = None;
+    assert_eq!(shown(&case), (json!({"cpu": "4"}), more));
+    let none = Case::new(one("Always"), vec![]);
+    assert_eq!(shown(&none), (json!(null), json!(null)));
 }

@@ -96,7 +96,7 @@ impl Worker {
             && used >= limit
         {
             return Err(format!(
-                "cannot lower the memory limit of container {} to {limit} bytes: it uses {used}",
+                "cannot set container {}'s memory limit ({limit}) below current usage ({used})",
                 change.name
             ));
         }

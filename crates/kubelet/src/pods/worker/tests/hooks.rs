@@ -28,7 +28,8 @@ async fn i05_second_container_starts_only_after_the_post_start_of_the_first() {
     bench.runtime.until("StartContainer second").await;
 }
 
-/// T02: a preStop of 20 s in a grace of 10 s ends with it; the container then has the shortest time there is.
+/// T02: a preStop of 20 s in a grace of 10 s is waited for no longer than that; the container then has the shortest time
+/// there is. The command is left to its work: it ends with the container.
 #[tokio::test(start_paused = true)]
 async fn t02_pre_stop_longer_than_the_grace_leaves_two_seconds() {
     let mut bench = Bench::new();
@@ -51,6 +52,32 @@ async fn t02_pre_stop_longer_than_the_grace_leaves_two_seconds() {
     assert_eq!(stops, ["StopContainer c 2"]);
     let took = began.elapsed().as_secs_f64();
     assert!((12.0..13.0).contains(&took), "{took}");
+    assert!(!calls.contains(&"ended down".to_owned()), "{calls:?}");
+    bench.runtime.end_hanging();
+    bench.runtime.until("ended down").await;
+}
+
+/// A liveness probe's kill waits for its preStop hook; the pod's end, with a shorter grace, does not wait for the kill.
+#[tokio::test(start_paused = true)]
+async fn kill_of_one_container_does_not_hold_up_the_end_of_the_pod() {
+    let mut bench = Bench::new();
+    bench.runtime.hanging.lock().push("down".into());
+    let lifecycle = json!({"preStop": {"exec": {"command": ["down"]}}});
+    let spec = json!({"terminationGracePeriodSeconds": 600,
+        "containers": [{"name": "c", "image": "i:1", "lifecycle": lifecycle}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.mailbox.probe(ProbeNews {
+        container_id: bench.runtime.running().remove(0),
+        kind: ProbeKind::Liveness,
+        success: false,
+    });
+    bench.runtime.until("ExecSync c down").await;
+    let began = tokio::time::Instant::now();
+    bench.mailbox.stop(stop(Some(5)));
+    bench.ended().await;
+    let took = began.elapsed().as_secs_f64();
+    assert!((5.0..8.0).contains(&took), "{took}");
 }
 
 /// T09: the failed probe's own grace counts, not that of the pod.
