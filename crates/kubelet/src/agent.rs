@@ -11,6 +11,7 @@ use crate::pods::agent::{Agent, Settings};
 use crate::pods::manager::{Inputs, Manager};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::Surroundings;
+use crate::pods::users::Users;
 use crate::pods::{Orders, PodsHandle};
 use crate::runtime::container::thermal_throttles;
 use crate::runtime::{events, read::read_all};

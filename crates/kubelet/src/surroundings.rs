@@ -9,6 +9,7 @@ use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::pods::resize::allocation;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
+use crate::pods::users;
 use crate::probes::Probes;
 use crate::volumes::{VolumeError, VolumeMap, Volumes};
 use async_trait::async_trait;
@@ -168,6 +169,7 @@ impl NodeSurroundings {
             }
             gone(std::fs::remove_file(directory.join("etc-hosts")))?;
             allocation::forget(&directory)?;
+            users::forget(&directory)?;
             // Not recursive: what nobody here has made is nobody's here to remove.
             gone(std::fs::remove_dir(&directory))
         };

@@ -5,6 +5,7 @@ use crate::pods::PodsHandle;
 use crate::pods::agent::{Agent, Settings};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
+use crate::pods::users::Users;
 use crate::status::Board;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +49,8 @@ pub struct FakeRuntime {
     pub hanging: Mutex<Vec<String>>,
     /// It sends signals of others' choice.
     pub takes_signals: Mutex<bool>,
+    /// What it can do for pods beyond what all runtimes can.
+    pub can: Mutex<v1::RuntimeHandlerFeatures>,
     /// Images that have to be pulled.
     pub absent: Mutex<Vec<String>>,
     /// Pulls end when they are let through here, if it is there.
@@ -197,6 +200,10 @@ impl RuntimeService for FakeRuntime {
                     condition("NetworkReady", network),
                 ],
             }),
+            runtime_handlers: vec![v1::RuntimeHandler {
+                name: String::new(),
+                features: Some(*self.can.lock()),
+            }],
             ..v1::StatusResponse::default()
         })
     }
@@ -614,6 +621,8 @@ pub fn agent(
         board: Board::new(true),
         owners: Owners::default(),
         pulls: Semaphore::new(1),
+        images: Arc::new(Access::open(root, &Default::default())),
+        users: Users::new(&root.join("kubelet"), 110),
         ended,
     };
     (Arc::new(agent), ends)

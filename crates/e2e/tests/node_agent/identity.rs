@@ -81,7 +81,7 @@ fn e17_s13_s16_what_cannot_be_had_is_refused() {
     user_namespace["spec"]["hostUsers"] = json!(false);
     user_namespace["spec"]["hostNetwork"] = json!(false);
     apply(&node, &user_namespace);
-    wait_refused(&node, "s16", "user namespaces are not supported");
+    wait_refused(&node, "s16", "does not support user namespaces");
 
     let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "odd"}, "handler": "odd"});
     node.kubectl.feed("apply", &class.to_string());

@@ -14,6 +14,7 @@ pub mod manager;
 mod orders;
 pub mod owners;
 mod preempt;
+mod recursive;
 pub mod resize;
 mod restart_all;
 mod start;
@@ -21,6 +22,7 @@ pub mod status;
 mod stop;
 pub mod surroundings;
 mod sysctls;
+pub mod users;
 pub mod verdict;
 pub mod worker;
 

@@ -3,8 +3,10 @@ use super::agent::Agent;
 use super::decide::{Waiting, Which};
 use super::ephemeral::ephemeral_containers;
 use super::hooks;
+use super::recursive;
 use super::stop::{Ending, own_signal, stop_container};
 use super::surroundings::Addresses;
+use super::users::{self, UsersError};
 use crate::images::Present;
 use crate::metrics::ContainerType;
 use crate::runtime::container::{Prepared, Security, container_config, non_root_violation};
@@ -50,9 +52,9 @@ pub enum SandboxError {
     /// The host name.
     #[error(transparent)]
     Hostname(#[from] HostnameTooLong),
-    /// `hostUsers: false`: root in the pod would be root on the node after all.
-    #[error("user namespaces are not supported by this node agent: remove hostUsers: false")]
-    UserNamespaces,
+    /// Users of its own.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// Its RuntimeClass.
     #[error("{0}")]
     Handler(String),
@@ -71,8 +73,16 @@ pub fn request(agent: &Agent, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
         dns: agent.surroundings.dns(pod),
         cgroup_parent: agent.surroundings.cgroup_parent(pod),
         resources: agent.surroundings.pod_resources(pod),
+        users: agent.users.of(pod),
     };
     sandbox_config(pod, attempt, settings)
+}
+
+/// What the runtime can do for pods of a handler, beyond what all can. It is asked: pods seldom want any of it.
+async fn features(agent: &Agent, handler: &str) -> Result<v1::RuntimeHandlerFeatures, CriError> {
+    let all = agent.runtime.status(false).await?.runtime_handlers;
+    let own = all.into_iter().find(|one| one.name == handler);
+    Ok(own.and_then(|own| own.features).unwrap_or_default())
 }
 
 /// Makes a new sandbox.
@@ -82,15 +92,15 @@ pub async fn create_sandbox(
     attempt: u32,
 ) -> Result<(Sandbox, SeenSandbox), SandboxError> {
     full_hostname(pod, &agent.settings.cluster_domain)?;
-    if pod
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.host_users == Some(false))
-    {
-        return Err(SandboxError::UserNamespaces);
-    }
     let handler = agent.surroundings.runtime_handler(pod).await;
     let handler = handler.map_err(SandboxError::Handler)?;
+    if users::are_own(pod) {
+        // Root in the pod would be root on the node after all.
+        if !features(agent, &handler).await?.user_namespaces {
+            return Err(UsersError::Unsupported(handler).into());
+        }
+        agent.users.take(pod)?;
+    }
     let directory = log_directory(&agent.settings.pod_logs, pod);
     std::fs::create_dir_all(&directory).map_err(|source| SandboxError::Logs { directory, source })?;
     let config = request(agent, pod, attempt);
@@ -184,6 +194,13 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
     setting
         .mounts
         .extend(last_words(agent, pod, container).map_err(config_error)?);
+    if recursive::is_asked(container) {
+        let handler = agent.surroundings.runtime_handler(pod).await;
+        let known = features(agent, &handler.map_err(config_error)?).await;
+        let known = known.map_err(|error| config_error(error.to_string()))?;
+        recursive::mark(container, known.recursive_read_only_mounts, &mut setting.mounts)
+            .map_err(config_error)?;
+    }
     let prepared = Prepared {
         image: v1::ImageSpec {
             image: image.reference.clone(),
@@ -202,6 +219,7 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         thermal_throttles: &agent.settings.thermal_throttles,
     };
     let mut config = container_config(pod, container, prepared, &security);
+    users::share(&mut config, &sandbox.config);
     if let Some(target) = target(pod, *which) {
         let id = seen
             .newest(target)

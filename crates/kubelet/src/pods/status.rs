@@ -8,6 +8,7 @@ use super::restart_all;
 use super::verdict::Verdict;
 use crate::probes_view::ProbeView;
 use crate::runtime::seen::{Exit, SeenContainer, SeenPod, SeenResources, SeenState};
+use crate::volumes::mount_path;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -201,7 +202,7 @@ fn container_status(facts: &Facts<'_>, container: &Container, init: bool) -> Con
         .volume_mounts
         .iter()
         .flatten()
-        .map(mount_status)
+        .map(|mount| mount_status(mount, newest))
         .collect();
     status.volume_mounts = (!mounts.is_empty()).then_some(mounts);
     let lifecycle = container.lifecycle.as_ref().filter(|_| newest.is_some());
@@ -217,14 +218,20 @@ fn container_status(facts: &Facts<'_>, container: &Container, init: bool) -> Con
     status
 }
 
-/// A mount as it is made: nothing here mounts recursively read-only.
-fn mount_status(mount: &k8s_openapi::api::core::v1::VolumeMount) -> VolumeMountStatus {
+/// A mount as it was made.
+fn mount_status(
+    mount: &k8s_openapi::api::core::v1::VolumeMount,
+    made: Option<&SeenContainer>,
+) -> VolumeMountStatus {
+    let path = mount_path(mount);
+    let is_recursive = made.is_some_and(|made| made.recursively_read_only.contains(&path));
+    let mode = if is_recursive { "Enabled" } else { "Disabled" };
     let read_only = mount.read_only.filter(|read_only| *read_only);
     VolumeMountStatus {
         name: mount.name.clone(),
         mount_path: mount.mount_path.clone(),
         read_only,
-        recursive_read_only: read_only.map(|_| "Disabled".to_owned()),
+        recursive_read_only: read_only.map(|_| mode.to_owned()),
         ..VolumeMountStatus::default()
     }
 }

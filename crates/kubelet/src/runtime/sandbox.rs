@@ -32,6 +32,8 @@ pub struct SandboxSettings<'a> {
     pub dns: v1::DnsConfig,
     pub cgroup_parent: String,
     pub resources: v1::LinuxContainerResources,
+    /// The pod's own users; `None` where they are the node's.
+    pub users: Option<v1::UserNamespace>,
 }
 
 /// `<podLogsDir>/<namespace>_<name>_<uid>`.
@@ -145,7 +147,7 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, settings: SandboxSettings<'_>) ->
             .collect(),
         linux: Some(v1::LinuxPodSandboxConfig {
             cgroup_parent: settings.cgroup_parent,
-            security_context: Some(security_context(spec)),
+            security_context: Some(security_context(spec, settings.users)),
             sysctls: sysctls(spec),
             resources: Some(settings.resources),
             overhead: of_overhead(spec),
@@ -184,7 +186,7 @@ fn sysctls(spec: &PodSpec) -> HashMap<String, String> {
         .collect()
 }
 
-fn security_context(spec: &PodSpec) -> v1::LinuxSandboxSecurityContext {
+fn security_context(spec: &PodSpec, users: Option<v1::UserNamespace>) -> v1::LinuxSandboxSecurityContext {
     let privileged = |container: &k8s_openapi::api::core::v1::Container| {
         container
             .security_context
@@ -203,7 +205,10 @@ fn security_context(spec: &PodSpec) -> v1::LinuxSandboxSecurityContext {
             profile_type: v1::security_profile::ProfileType::RuntimeDefault as i32,
             localhost_ref: String::new(),
         }),
-        namespace_options: Some(namespaces(spec)),
+        namespace_options: Some(v1::NamespaceOption {
+            userns_options: users,
+            ..namespaces(spec)
+        }),
         ..v1::LinuxSandboxSecurityContext::default()
     };
     if let Some(pod) = &spec.security_context {
@@ -285,6 +290,7 @@ mod tests {
                 dns: v1::DnsConfig::default(),
                 cgroup_parent: "/kubepods/podu1".into(),
                 resources: v1::LinuxContainerResources::default(),
+                users: None,
             },
         );
         assert_eq!(config.log_directory, "/var/log/pods/shop_web-n1_u1");

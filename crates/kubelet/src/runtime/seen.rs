@@ -58,6 +58,8 @@ pub struct SeenContainer {
     pub resources: Option<SeenResources>,
     /// Whom its first process runs as, where the runtime tells.
     pub user: Option<SeenUser>,
+    /// Where it has mounts that are read-only with all below them.
+    pub recursively_read_only: Vec<String>,
 }
 
 /// Processor time and memory of a container; nothing is unlimited.
@@ -221,6 +223,12 @@ impl SeenContainer {
                     gid: user.gid,
                     groups: user.supplemental_groups.clone(),
                 }),
+            recursively_read_only: status
+                .mounts
+                .iter()
+                .filter(|mount| mount.recursive_read_only)
+                .map(|mount| mount.container_path.clone())
+                .collect(),
         }
     }
 }
@@ -272,6 +280,7 @@ pub mod testing {
             created_at: at(i64::from(attempt) * 1_000_000_000),
             resources: None,
             user: None,
+            recursively_read_only: Vec::new(),
         }
     }
 

@@ -36,6 +36,7 @@ mod watched;
 use crate::environment::local::LocalObjects;
 use crate::environment::objects::{FetchError, Shelf};
 use directory::Plugin;
+pub use mounts::container_path as mount_path;
 pub use table::unmount_all;
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, Volume};
@@ -63,10 +64,6 @@ pub enum VolumeError {
     SubPathDirectory { volume: String, container: String },
     #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
     SubPath { volume: String, container: String },
-    #[error(
-        "volumeMount \"{volume}\" of container \"{container}\": recursiveReadOnly is not supported by this node"
-    )]
-    RecursiveReadOnly { volume: String, container: String },
     #[error("cannot tear down {path}: {source}")]
     TearDown { path: PathBuf, source: std::io::Error },
     #[error("pod uid {0:?} is not a file name")]

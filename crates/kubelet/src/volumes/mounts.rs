@@ -44,10 +44,6 @@ fn one(
             return Err(VolumeError::Unknown { volume, container });
         }
     };
-    if mount.recursive_read_only.as_deref() == Some("Enabled") {
-        let (volume, container) = names();
-        return Err(VolumeError::RecursiveReadOnly { volume, container });
-    }
     let path = match sub_path_of(mount, env)? {
         None => root.clone(),
         Some(wanted) => {
@@ -77,7 +73,7 @@ fn one(
 }
 
 /// Where a container sees it.
-pub(super) fn container_path(mount: &VolumeMount) -> String {
+pub fn container_path(mount: &VolumeMount) -> String {
     Path::new("/").join(&mount.mount_path).display().to_string()
 }
 

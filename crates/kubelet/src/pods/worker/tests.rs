@@ -2,7 +2,7 @@ use super::*;
 use crate::pods::mailbox::Stop;
 use crate::sources::Source;
 use crate::testing::{FakeRuntime, Plain, agent};
-use orlop_cri::RuntimeService;
+use orlop_cri::{RuntimeService, v1};
 use serde_json::json;
 
 mod hooks;
@@ -379,4 +379,19 @@ async fn b01_container_that_cannot_be_started_is_held_back_like_one_that_crashes
         2,
         "the first restart is at once, the next one has to wait"
     );
+}
+
+/// S16: root in such a pod is nobody on the node, or the pod does not run.
+#[tokio::test(start_paused = true)]
+async fn s16_users_of_its_own_are_given_where_the_runtime_can() {
+    let bench = Bench::new();
+    let pod = pod(json!({"hostUsers": false, "containers": [{"name": "c", "image": "i:1"}]}));
+    bench.run(&pod, SeenPod::default());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.runtime.calls(), [""; 0]);
+    assert_eq!(bench.agent.users.of(&pod), None);
+    bench.runtime.can.lock().user_namespaces = true;
+    bench.runtime.until("StartContainer c").await;
+    let users = bench.agent.users.of(&pod).unwrap();
+    assert_eq!(users.mode, v1::NamespaceMode::Pod as i32);
 }

@@ -120,7 +120,7 @@ async fn memory_in_use_is_not_taken_away_and_the_pod_says_why() {
     );
     let message = told.message.unwrap();
     assert!(
-        message.contains("container a") && message.contains("it uses"),
+        message.contains("container a") && message.contains("below current usage"),
         "{message}"
     );
     let record = bench.agent.pods.by_uid("u").unwrap();
