@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use orlop_api::manifest::{self, LocalObject, MANIFEST_BYTES_MAX, StaticOrigin};
 use orlop_api::pod::{full_name, uid};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +75,21 @@ impl Files {
                 changed |= self.read_file(path.clone(), source, &mut faults);
             }
         }
+        if changed {
+            self.settle_names(&mut faults);
+        }
+        (changed, faults)
+    }
+
+    /// Forgets files that were removed from `directory`, whatever lies there now; whether a pod went with one of them,
+    /// and who still has no name of its own.
+    pub fn forget(&mut self, directory: &Path, names: &BTreeSet<OsString>) -> (bool, Vec<Fault>) {
+        let paths = names.iter().map(|name| directory.join(name));
+        let gone: Vec<Entry> = paths.filter_map(|path| self.entries.remove(&path)).collect();
+        let mut faults = Vec::new();
+        let changed = gone
+            .iter()
+            .any(|entry| entry.pod.is_some() || entry.placeholder.is_some());
         if changed {
             self.settle_names(&mut faults);
         }

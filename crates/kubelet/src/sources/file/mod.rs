@@ -48,6 +48,22 @@ enum Scope {
     Named(BTreeSet<OsString>),
 }
 
+/// What events ask for.
+#[derive(Debug, PartialEq, Eq)]
+struct Heard {
+    scope: Scope,
+    /// Files that were removed. One that is there again is another: its pod ends before the new one begins, even if they
+    /// are the same to the letter.
+    removed: BTreeSet<OsString>,
+}
+
+impl From<Scope> for Heard {
+    fn from(scope: Scope) -> Self {
+        let removed = BTreeSet::new();
+        Self { scope, removed }
+    }
+}
+
 impl FileSource {
     /// Sends a snapshot at start and whenever the files ask for something else; faults go to `faults`.
     pub async fn run(
@@ -59,14 +75,19 @@ impl FileSource {
         let mut files = Files::default();
         let mut first = true;
         let mut events = None;
-        let mut scope = Scope::All;
+        let mut heard = Heard::from(Scope::All);
         loop {
             // Listening begins before reading: what changes in between is told.
             if events.is_none() {
-                scope = Scope::All;
+                heard = Scope::All.into();
                 events = self.listen().inspect_err(|error| self.tell_deaf(error)).ok();
             }
-            let (changed, found) = files.read(&self, &scope);
+            let (ended, mut found) = files.forget(&self.path, &heard.removed);
+            if ended && snapshots.send(files.snapshot()).await.is_err() {
+                return;
+            }
+            let (changed, more) = files.read(&self, &heard.scope);
+            found.extend(more);
             for fault in found {
                 // The receiver lives as long as the agent.
                 let _ = faults.send(fault).await;
@@ -85,7 +106,7 @@ impl FileSource {
                 continue;
             };
             match self.next(stream).await {
-                Some(next) => scope = next,
+                Some(next) => heard = next,
                 None => events = None,
             }
         }
@@ -118,11 +139,12 @@ impl FileSource {
     }
 
     /// What to read next: by events that are there, or all of it after the rescan period. `None`: listen anew.
-    async fn next(&self, stream: &mut inotify::EventStream<Vec<u8>>) -> Option<Scope> {
+    async fn next(&self, stream: &mut inotify::EventStream<Vec<u8>>) -> Option<Heard> {
         let watched = self.watched().to_path_buf();
         let mut scope = Scope::Named(BTreeSet::new());
+        let mut removed = BTreeSet::new();
         let Ok(mut event) = tokio::time::timeout_at(beat::at(self.rescan), stream.next()).await else {
-            return Some(Scope::All);
+            return Some(Scope::All.into());
         };
         loop {
             let Some(Ok(heard)) = event else { return None };
@@ -133,6 +155,10 @@ impl FileSource {
             }
             match (heard.name, &mut scope) {
                 _ if heard.mask.contains(EventMask::Q_OVERFLOW) => scope = Scope::All,
+                // Not to be read: if there is one again, its own events tell when it is whole.
+                (Some(name), _) if heard.mask.contains(EventMask::DELETE) => {
+                    removed.insert(name);
+                }
                 (Some(name), Scope::Named(names)) => {
                     let fresh = heard.mask.contains(EventMask::CREATE);
                     let unfinished = fresh && is_being_written(&watched.join(&name));
@@ -145,7 +171,7 @@ impl FileSource {
             // A rename is two events: both belong to one reading.
             match stream.next().now_or_never() {
                 Some(next) => event = next,
-                None => return Some(scope),
+                None => return Some(Heard { scope, removed }),
             }
         }
     }
@@ -222,6 +248,25 @@ mod tests {
         assert_eq!(soon("the second pod", &mut received).await.pods.len(), 2);
         std::fs::remove_file(path.join("a.yaml")).unwrap();
         assert_eq!(soon("the removal", &mut received).await.pods.len(), 1);
+        task.abort();
+    }
+
+    /// However soon: who removes a manifest and writes it again wants the pod started anew.
+    #[tokio::test]
+    async fn manifest_that_is_removed_and_written_again_at_once_is_told_as_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let (snapshots, mut received) = mpsc::channel(4);
+        let (faults, _kept) = mpsc::channel(4);
+        write(dir.path(), "a.yaml", &POD.replace("NAME", "a"));
+        let task = tokio::spawn(source(dir.path()).run(snapshots, faults, ReportBoard::default()));
+        let first = soon("the pod", &mut received).await.pods;
+        assert_eq!(first.len(), 1);
+        // Nobody else has a turn on this thread in between: both lie there when the source looks.
+        std::fs::remove_file(dir.path().join("a.yaml")).unwrap();
+        write(dir.path(), "a.yaml", &POD.replace("NAME", "a"));
+        assert!(soon("the removal", &mut received).await.pods.is_empty());
+        let again = soon("the same pod", &mut received).await.pods;
+        assert_eq!(again[0].metadata.uid, first[0].metadata.uid);
         task.abort();
     }
 }
