@@ -3,7 +3,7 @@ use super::ownership::{self, FsGroup};
 use super::{Fault, table};
 use nix::mount::{MsFlags, mount};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The kinds of volumes that have a directory below the pod's.
@@ -48,7 +48,7 @@ pub fn wrapped(pod: &Path, plugin: Plugin, volume: &str, group: Option<FsGroup>)
     prepare(pod, plugin, volume, &medium, group.map(|group| (group, true)))
 }
 
-/// Makes a volume's directory, 0777, unless it is ready. `group`: with whether files are read-only.
+/// Makes a volume's directory, open to everybody, unless it is ready. `group`: with whether files are read-only.
 pub fn prepare(
     pod: &Path,
     plugin: Plugin,
@@ -74,8 +74,12 @@ pub fn prepare(
     if !mounted {
         mount_medium(&path, medium).map_err(Fault::io("cannot mount", &path))?;
     }
-    let open = std::fs::Permissions::from_mode(0o777);
-    std::fs::set_permissions(&path, open).map_err(Fault::io("cannot open up", &path))?;
+    // A tmpfs is open already, and has the sticky bit besides, which what is made below it takes over.
+    let opened = std::fs::metadata(&path).and_then(|metadata| match metadata.mode() & 0o777 {
+        0o777 => Ok(()),
+        _ => std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)),
+    });
+    opened.map_err(Fault::io("cannot open up", &path))?;
     if let Some((group, read_only)) = group {
         ownership::apply(&path, group, read_only).map_err(Fault::io("cannot set the group of", &path))?;
     }
