@@ -11,6 +11,7 @@ mod sink;
 
 pub use action::ActionRecorder;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,6 +53,8 @@ struct Occurrence {
     message: String,
     /// What it is about, if there is to be one Event for it whose message changes.
     topic: Option<String>,
+    /// What its Event has as annotations: for programs, which don't read messages.
+    annotations: BTreeMap<String, String>,
     at: Timestamp,
 }
 
@@ -96,7 +99,27 @@ impl Recorder {
     /// Tells that `reason` happened to `object`. Never waits; drops the event when [`QUEUE_MAX`]
     /// others are waiting.
     pub fn event(&self, object: &ObjectReference, event_type: EventType, reason: &str, message: String) {
-        self.record(object, event_type, reason, message, None);
+        self.event_with(object, event_type, reason, message, BTreeMap::new());
+    }
+
+    /// The same, with annotations on the Event.
+    pub fn event_with(
+        &self,
+        object: &ObjectReference,
+        event_type: EventType,
+        reason: &str,
+        message: String,
+        annotations: BTreeMap<String, String>,
+    ) {
+        self.record(Occurrence {
+            object: object.clone(),
+            event_type,
+            reason: reason.to_owned(),
+            message,
+            topic: None,
+            annotations,
+            at: Timestamp::now(),
+        });
     }
 
     /// The same, where all that is told of `topic` is one Event with the newest message. It isn't limited: tell seldom.
@@ -108,30 +131,26 @@ impl Recorder {
         topic: &str,
         message: String,
     ) {
-        self.record(object, event_type, reason, message, Some(topic.to_owned()));
-    }
-
-    fn record(
-        &self,
-        object: &ObjectReference,
-        event_type: EventType,
-        reason: &str,
-        message: String,
-        topic: Option<String>,
-    ) {
-        let name = object.name.as_deref().unwrap_or_default();
-        let Some(queue) = &self.queue else {
-            let kind = object.kind.as_deref().unwrap_or_default();
-            tracing::info!(kind, name, namespace = object.namespace, reason, "{message}");
-            return;
-        };
-        let occurrence = Occurrence {
+        self.record(Occurrence {
             object: object.clone(),
             event_type,
             reason: reason.to_owned(),
             message,
-            topic,
+            topic: Some(topic.to_owned()),
+            annotations: BTreeMap::new(),
             at: Timestamp::now(),
+        });
+    }
+
+    fn record(&self, occurrence: Occurrence) {
+        let object = &occurrence.object;
+        let name = object.name.clone().unwrap_or_default();
+        let reason = occurrence.reason.clone();
+        let Some(queue) = &self.queue else {
+            let kind = object.kind.as_deref().unwrap_or_default();
+            let message = &occurrence.message;
+            tracing::info!(kind, name, namespace = object.namespace, reason, "{message}");
+            return;
         };
         if queue.try_send(Message::Record(Box::new(occurrence))).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;

@@ -5,7 +5,7 @@
 //! folded into a combined event; an event seen before only raises its count; a source may tell
 //! about one object 25 times, then once in five minutes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -39,6 +39,7 @@ pub(super) struct Telling {
     pub event_type: EventType,
     pub reason: String,
     pub message: String,
+    pub annotations: BTreeMap<String, String>,
     pub name: String,
     pub count: i32,
     pub first: Timestamp,
@@ -123,6 +124,7 @@ impl Correlator {
             reason,
             message,
             topic,
+            annotations,
             at,
         } = occurrence;
         let subject = Subject::of(&object);
@@ -149,6 +151,7 @@ impl Correlator {
             event_type,
             reason,
             message,
+            annotations,
             name: seen.name.clone(),
             count: seen.count,
             first: seen.first,
@@ -218,6 +221,7 @@ mod tests {
             reason: "Starting".into(),
             message: message.into(),
             topic: None,
+            annotations: BTreeMap::new(),
             at: Timestamp::from_second(second).unwrap(),
         };
         correlator
@@ -277,6 +281,7 @@ mod tests {
                 reason: "Starting".into(),
                 message: message.into(),
                 topic: Some("taint".into()),
+                annotations: BTreeMap::new(),
                 at: Timestamp::from_second(1).unwrap(),
             };
             let telling = correlator.correlate(occurrence).unwrap();

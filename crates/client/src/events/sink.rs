@@ -91,6 +91,7 @@ fn event(source: &Source, telling: &Telling) -> Event {
         metadata: ObjectMeta {
             name: Some(telling.name.clone()),
             namespace: Some(namespace_of(&telling.object)),
+            annotations: (!telling.annotations.is_empty()).then(|| telling.annotations.clone()),
             ..ObjectMeta::default()
         },
         involved_object: telling.object.clone(),

@@ -10,14 +10,13 @@ use crate::metrics::{self, Metrics};
 use crate::node::state::State;
 use crate::node::{memory_capacity, share_of_pods};
 use crate::pods::Orders;
-use crate::pods::verdict::Verdict;
 use crate::stats::disk::{self, PodDisk, Tree};
 use crate::stats::summary::local;
 use crate::stats::{Layer, Measured, Meter, NodeStats, machine};
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::{EventType, Recorder, node_reference, reference};
-use rank::{Candidate, LocalUse};
+use rank::{Candidate, LocalUse, Told};
 use signals::{Memory, Observed, Pressure, Rule, Signal};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -113,7 +112,7 @@ impl Eviction {
             );
             return;
         };
-        let verdict = rank::verdict(&rule, *seen, victim);
+        let told = rank::told(&rule, *seen, victim);
         let grace = match rule.grace {
             None => HARD_GRACE,
             Some(_) => {
@@ -127,7 +126,7 @@ impl Eviction {
             }
         };
         let pod = victim.pod.clone();
-        self.evict(&pod, rule.signal.name(), grace, verdict).await;
+        self.evict(&pod, rule.signal.name(), grace, told).await;
     }
 
     /// Measures, tells of conditions, and says which rules ask for action.
@@ -249,15 +248,17 @@ impl Eviction {
                 continue;
             };
             if let Some(verdict) = rank::over_its_limits(&pod, &local_use(&pod, disk, &layers)) {
-                self.evict(&pod, "ephemeralstorage.limit", HARD_GRACE, verdict)
-                    .await;
+                let annotations = BTreeMap::new();
+                let told = Told { verdict, annotations };
+                self.evict(&pod, "ephemeralstorage.limit", HARD_GRACE, told).await;
                 any = true;
             }
         }
         any
     }
 
-    async fn evict(&self, pod: &Pod, signal: &str, grace: i64, verdict: Verdict) {
+    async fn evict(&self, pod: &Pod, signal: &str, grace: i64, told: Told) {
+        let Told { verdict, annotations } = told;
         tracing::warn!(
             pod = name(pod),
             namespace = namespace(pod),
@@ -266,8 +267,9 @@ impl Eviction {
             "evicting pod"
         );
         let message = verdict.message.clone();
+        let of = reference(pod);
         self.recorder
-            .event(&reference(pod), EventType::Warning, "Evicted", message);
+            .event_with(&of, EventType::Warning, "Evicted", message, annotations);
         let eviction_signal = signal.to_owned();
         let counted = metrics::Eviction { eviction_signal };
         self.metrics.evictions.get_or_create(&counted).inc();

@@ -46,14 +46,24 @@ pub fn victim(signal: Signal, candidates: &[Candidate]) -> Option<&Candidate> {
     pods.min_by_key(key)
 }
 
-/// What the pod, its event and its condition say.
-pub fn verdict(rule: &Rule, seen: Observed, candidate: &Candidate) -> Verdict {
+/// What a shortage tells of the pod that it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// What the pod, its event and its condition say.
+    pub verdict: Verdict,
+    /// The same for programs, on the event: what was short, and which containers had more of it than they asked for.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What is told where `candidate` goes.
+pub fn told(rule: &Rule, seen: Observed, candidate: &Candidate) -> Told {
     let (signal, resource) = (rule.signal, rule.signal.resource());
     let mut message = format!(
         "The node was low on resource: {resource}. Threshold quantity: {}, available: {}. ",
         rule.quantity(seen.capacity),
         quantity(signal, seen.available)
     );
+    let (mut names, mut usages) = (Vec::new(), Vec::new());
     for (name, usage) in &candidate.containers {
         let request = container(&candidate.pod, name).map_or(0, |container| request_of(container, resource));
         if *usage > request && !matches!(resource, "pids" | "inodes") {
@@ -61,9 +71,22 @@ pub fn verdict(rule: &Rule, seen: Observed, candidate: &Candidate) -> Verdict {
             message.push_str(&format!(
                 "Container {name} was using {used}, request is {asked}, has larger consumption of {resource}. "
             ));
+            names.push(name.as_str());
+            usages.push(used);
         }
     }
-    Verdict::evicted(message)
+    let annotations = [
+        ("starved_resource", resource.to_owned()),
+        ("offending_containers", names.join(",")),
+        ("offending_containers_usage", usages.join(",")),
+    ];
+    Told {
+        verdict: Verdict::evicted(message),
+        annotations: annotations
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+    }
 }
 
 fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
@@ -231,13 +254,17 @@ mod tests {
             capacity: 1 << 30,
         };
         let candidate = candidate("hog", 0, "0", 900 << 20);
-        let verdict = verdict(&rules(&configuration)[0], seen, &candidate);
+        let Told { verdict, annotations } = told(&rules(&configuration)[0], seen, &candidate);
         assert_eq!(verdict.reason, "Evicted");
         assert_eq!(
             verdict.message,
             "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. Container c was using 900Mi, \
              request is 0, has larger consumption of memory. "
         );
+        let annotation = |key: &str| annotations.get(key).map(String::as_str);
+        assert_eq!(annotation("starved_resource"), Some("memory"));
+        assert_eq!(annotation("offending_containers"), Some("c"));
+        assert_eq!(annotation("offending_containers_usage"), Some("900Mi"));
     }
 
     #[test]
