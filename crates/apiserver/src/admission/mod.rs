@@ -35,6 +35,7 @@ mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_resize;
 mod pod_security;
 mod priority;
 mod runtime_class;
@@ -76,6 +77,7 @@ static PLUGINS: &[Plugin] = &[
     Plugin::new("CertificateSubjectRestriction").validating(certificates::subject),
     Plugin::new("DefaultIngressClass").mutating(default_class::ingress),
     Plugin::new("PodTopologyLabels").mutating(topology_labels::admit),
+    Plugin::new("PodResizeValidator").validating(pod_resize::validate),
     Plugin::new("MutatingAdmissionPolicy").mutating_async(policies::mutating::admit),
     Plugin::new("MutatingAdmissionWebhook").mutating_async(webhooks::mutating::admit),
     Plugin::new("ValidatingAdmissionPolicy").validating_async(policies::validating::validate),

@@ -79,6 +79,12 @@ impl ApiError {
         self
     }
 
+    /// Adds a cause to those that are there.
+    pub fn caused_by(mut self, cause: Cause) -> Self {
+        self.details.get_or_insert_default().causes.push(cause);
+        self
+    }
+
     /// Asks the client to come back.
     pub fn with_retry_after(mut self, seconds: u32) -> Self {
         self.details.get_or_insert_default().retry_after_seconds = seconds;
