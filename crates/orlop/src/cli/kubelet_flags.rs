@@ -18,8 +18,10 @@ enum Form {
     Thresholds,
     /// `a=true,b=false`.
     Gates,
+    /// `a:1,b:2`; a name may be repeated.
+    Headers,
 }
-use Form::{Bool, Gates, List, Map as Pairs, Number, Text, Thresholds};
+use Form::{Bool, Gates, Headers, List, Map as Pairs, Number, Text, Thresholds};
 
 /// Flag, field, form.
 const FLAGS: &[(&str, &[&str], Form)] = &[
@@ -128,6 +130,7 @@ const FLAGS: &[(&str, &[&str], Form)] = &[
     ),
     ("make-iptables-util-chains", &["makeIPTablesUtilChains"], Bool),
     ("manifest-url", &["staticPodURL"], Text),
+    ("manifest-url-header", &["staticPodURLHeader"], Headers),
     ("max-open-files", &["maxOpenFiles"], Number),
     ("max-pods", &["maxPods"], Number),
     ("memory-manager-policy", &["memoryManagerPolicy"], Text),
@@ -279,6 +282,19 @@ fn value(form: Form, words: &[&str]) -> Result<Value, String> {
             let gates = pairs('=')?.into_iter().map(gate);
             gates.collect::<Result<Map<String, Value>, String>>()?.into()
         }
+        Headers => {
+            let mut headers = Map::new();
+            for word in all() {
+                let (name, value) = word
+                    .split_once(':')
+                    .ok_or_else(|| format!("{word:?} is not of the form name:value"))?;
+                let values = headers.entry(name.trim()).or_insert_with(|| json!([]));
+                if let Value::Array(values) = values {
+                    values.push(value.trim().into());
+                }
+            }
+            headers.into()
+        }
     })
 }
 
@@ -308,6 +324,9 @@ mod tests {
             "--sync-frequency=2m",
             "--feature-gates=A=true,B=false",
             "--enforce-node-allocatable=",
+            "--manifest-url-header=X-A:1,X-B:2",
+            "--manifest-url-header=X-A:3",
+            "--kubelet-cgroups=/system.slice/kubelet.service",
         ];
         let want = json!({
             "maxPods": 7,
@@ -320,6 +339,8 @@ mod tests {
             "syncFrequency": "2m",
             "featureGates": {"A": true, "B": false},
             "enforceNodeAllocatable": [],
+            "staticPodURLHeader": {"X-A": ["1", "3"], "X-B": ["2"]},
+            "kubeletCgroups": "/system.slice/kubelet.service",
         });
         assert_eq!(fields(&words), Ok(want));
         assert_eq!(fields(&[]), Ok(json!({})));
@@ -351,6 +372,7 @@ mod tests {
                 Gates => &["A=true"],
                 Pairs => &["memory.available=1m"],
                 Thresholds => &["memory.available<1Mi"],
+                Headers => &["a:1"],
                 Text if path[0].contains("Check") || flag.contains("ttl") => &["1m"],
                 Text => &["1m0s"],
                 List => &["pods"],

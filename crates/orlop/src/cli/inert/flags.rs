@@ -331,7 +331,6 @@ const KUBELET: Flags = &[
     ("lock-file", NotYet),
     ("log-cadvisor-usage", NotYet),
     ("machine-id-file", NotYet),
-    ("manifest-url-header", NotYet),
     ("maximum-dead-containers", NotYet),
     ("maximum-dead-containers-per-container", NotYet),
     ("minimum-container-ttl-duration", NotYet),
