@@ -133,7 +133,9 @@ impl Shared {
             answer => answer?,
         };
         let status = answer.status.unwrap_or_default();
-        let until = status.expiration_timestamp.map_or_else(Timestamp::now, |time| time.0);
+        let until = status
+            .expiration_timestamp
+            .map_or_else(Timestamp::now, |time| time.0);
         let left = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
         let header = HeaderValue::from_str(&format!("Bearer {}", status.token.unwrap_or_default()));
         let mut header = header.map_err(|error| kube::Error::Service(error.into()))?;

@@ -50,7 +50,7 @@ impl Login {
     /// All that it says, in one text: logins that say the same are the same.
     pub(super) fn words(&self) -> String {
         let auth = &self.auth;
-        let plain = || Some(String::from_utf8(decode(&auth.auth)?).ok()?);
+        let plain = || String::from_utf8(decode(&auth.auth)?).ok();
         let (username, password) = (auth.username.clone(), auth.password.clone());
         let (username, password) = match (username.is_empty(), plain()) {
             (true, Some(both)) => match both.split_once(':') {

@@ -285,7 +285,6 @@ const CONTROLLER_MANAGER: Flags = &[
     ("resource-quota-sync-period", NotYet),
     ("route-reconciliation-period", NotYet),
     ("secondary-node-eviction-rate", NotYet),
-    ("service-account-private-key-file", NotYet),
     ("service-cluster-ip-range", NotYet),
     ("unhealthy-zone-threshold", NotYet),
     ("volume-host-allow-local-loopback", NotYet),
