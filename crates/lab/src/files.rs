@@ -4,7 +4,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::path::Path;
 
-/// Directories of this machine that programs come from; links are copied, directories shown read-only.
+/// Directories of this machine that programs come from; links are copied, what is changed in directories is the machine's own.
 const SHARED: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "opt"];
 /// Directories of `/etc` that a new machine has empty.
 const FRESH: [&str; 4] = ["etc/kubernetes", "etc/cni", "etc/containerd", "etc/systemd"];
@@ -17,6 +17,8 @@ const DEVICES: [(&str, u64, u64); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+/// Where changes to the shared directories lie, below the machine's root.
+const CHANGES: &str = ".changes";
 /// Where the binary under test is put.
 pub const BIN: &str = "/lab/bin";
 /// The shim that the managed containerd is given where it lies beside orlop.
@@ -31,6 +33,29 @@ fn bind(source: &Path, target: &Path, flags: MsFlags) -> Result<()> {
         None::<&str>,
     )
     .with_context(|| format!("binding {} to {}", source.display(), target.display()))
+}
+
+/// A directory of the host, where what changes goes to `changes`: runtimes make the paths that pods ask for, such as
+/// `/lib/modules`, which not every machine has.
+fn overlay(host: &Path, target: &Path, changes: &Path) -> Result<()> {
+    let (upper, work) = (changes.join("upper"), changes.join("work"));
+    for path in [&upper, &work] {
+        std::fs::create_dir_all(path)?;
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        host.display(),
+        upper.display(),
+        work.display()
+    );
+    mount(
+        Some("overlay"),
+        target,
+        Some("overlay"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .with_context(|| format!("laying {} over {}", target.display(), host.display()))
 }
 
 /// A file of the host in a place of its own.
@@ -58,9 +83,7 @@ pub fn enter(directory: &Path, name: &str, hosts: &str, orlop: &Path) -> Result<
             }
             Ok(_) => {
                 std::fs::create_dir_all(&target)?;
-                bind(&host, &target, MsFlags::empty())?;
-                let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-                bind(&host, &target, read_only)?;
+                overlay(&host, &target, &root.join(CHANGES).join(shared))?;
             }
             Err(_) => {}
         }

@@ -109,7 +109,8 @@ async fn a_watch_over_websocket_sends_an_event_a_message() {
     assert_eq!(event(&mut socket).await["object"]["metadata"]["name"], "b");
     // Tables, protobuf and errors come over the same way.
     let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
-    let (mut socket, _) = open(&secure, &path, &[table], true).await.unwrap();
+    let watch = format!("{PATH}?watch=true");
+    let (mut socket, _) = open(&secure, &watch, &[table], true).await.unwrap();
     assert_eq!(event(&mut socket).await["object"]["kind"], "Table");
     let protobuf = ("accept", "application/vnd.kubernetes.protobuf");
     let (mut socket, _) = open(&secure, &path, &[protobuf], true).await.unwrap();
