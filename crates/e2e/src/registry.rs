@@ -1,6 +1,7 @@
 //! A registry of images on loopback that asks who is there. It has one image.
 use crate::images;
 use base64::Engine;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -21,7 +22,8 @@ struct Content {
 }
 
 impl Registry {
-    /// Starts it, with the example's busybox image.
+    /// Starts it, with an image like the example's busybox. It is one of its own: once it has been pulled with a secret, it
+    /// is only for those who have that, under all of its names.
     pub fn start(user: &str, password: &str) -> Self {
         let layout = tempfile::tempdir().expect("a directory");
         let archive = archive_of("busybox");
@@ -33,6 +35,7 @@ impl Registry {
             .status()
             .expect("tar runs");
         assert!(status.success(), "tar -xf {}", archive.display());
+        make_own(layout.path());
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let secret = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
@@ -59,6 +62,44 @@ impl Registry {
     pub fn address(&self) -> String {
         self.address.to_string()
     }
+}
+
+fn blob(layout: &Path, digest: &Value) -> PathBuf {
+    let digest = digest.as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+    layout.join("blobs/sha256").join(digest.expect("a digest"))
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("a file of the image")).expect("JSON")
+}
+
+/// Gives the image of a layout another configuration, and so another identity.
+fn make_own(layout: &Path) {
+    let path = layout.join("index.json");
+    let mut index = read(&path);
+    let described = &mut index["manifests"][0];
+    let mut manifest = read(&blob(layout, &described["digest"]));
+    let mut config = read(&blob(layout, &manifest["config"]["digest"]));
+    config["author"] = json!("somebody");
+    put(layout, &config, &mut manifest["config"]);
+    put(layout, &manifest, described);
+    std::fs::write(path, index.to_string()).expect("the index is written");
+}
+
+/// Adds a blob, and has a descriptor name it.
+fn put(layout: &Path, content: &Value, descriptor: &mut Value) {
+    let new = layout.join("new");
+    let content = content.to_string();
+    std::fs::write(&new, &content).expect("a blob is written");
+    let summed = Command::new("sha256sum")
+        .arg(&new)
+        .output()
+        .expect("sha256sum runs");
+    let sum = String::from_utf8(summed.stdout).expect("text");
+    let sum = sum.split_whitespace().next().expect("a sum");
+    descriptor["digest"] = json!(format!("sha256:{sum}"));
+    descriptor["size"] = json!(content.len());
+    std::fs::rename(new, blob(layout, &descriptor["digest"])).expect("a blob has its name");
 }
 
 /// The archive whose name has this word in it.
