@@ -26,8 +26,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Threads that read stored objects.
 const READERS_MAX: usize = 4;
-/// Fewer objects are not worth a thread.
-const SHARE_MIN: usize = 500;
 /// Keys that are read from the store at once.
 const PAGE_KEYS: usize = 500;
 
@@ -50,7 +48,7 @@ pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStr
         }
     }
     cache.custom().keep(&definitions);
-    let Contents { objects, shut } = read_all(cache, store, revision).await?;
+    let Contents { objects, shut } = read(cache, store, ROOT.to_owned(), Some(revision)).await?;
     for (id, reason) in &shut {
         shut::tell(cache, *id, reason);
     }
@@ -65,8 +63,8 @@ pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStr
 
 /// What the store holds.
 #[derive(Default)]
-struct Contents {
-    objects: Vec<(StorageId, Object)>,
+pub(super) struct Contents {
+    pub objects: Vec<(StorageId, Object)>,
     /// Of what nobody can open now, why.
     shut: HashMap<StorageId, String>,
 }
@@ -78,23 +76,28 @@ impl Contents {
     }
 }
 
-/// Reads everything as of this revision. Pages become objects while the next ones come from the store.
-async fn read_all(
+/// Reads what lies below `prefix` as of this revision, or as of one moment. Pages become objects, on as many threads as
+/// there are processors, while the next ones come from the store: this is what a start mostly does.
+pub(super) async fn read(
     cache: &Arc<Cache>,
     store: &Arc<dyn Store>,
-    revision: Revision,
+    prefix: String,
+    revision: Option<Revision>,
 ) -> Result<Contents, StoreError> {
-    let readers_max = readers();
+    let readers_max = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(READERS_MAX);
     let mut contents = Contents::default();
     let mut reading = VecDeque::new();
     let mut request = RangeRequest {
         limit: PAGE_KEYS,
-        revision: Some(revision),
+        revision,
         uncounted: true,
-        ..RangeRequest::prefix(ROOT)
+        ..RangeRequest::prefix(prefix)
     };
     loop {
         let page = store.range(request.clone()).await?;
+        request.revision.get_or_insert(page.revision);
         let last = page.kvs.last().filter(|_| page.more);
         let next = last.map(|kv| kv.key.next());
         if reading.len() >= readers_max
@@ -127,42 +130,11 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
     }
 }
 
-/// How many threads read stored objects: reading is what a start mostly does.
-fn readers() -> usize {
-    thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(READERS_MAX)
-}
-
 /// The storage of a value that nobody can open now, and why.
 fn closed(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, String)> {
     let reason = away(&kv.value)?;
     let (id, ..) = cache.locate(kv.key.as_str()?)?;
     Some((id, reason))
-}
-
-/// The objects of these keys, read by as many threads as there are processors.
-pub(super) fn read(cache: &Cache, kvs: &[KeyValue]) -> Vec<(StorageId, Object)> {
-    let share = kvs.len().div_ceil(readers()).max(SHARE_MIN);
-    let read = |kvs: &[KeyValue]| -> Vec<_> { kvs.iter().filter_map(|kv| read_one(cache, kv)).collect() };
-    // What was read is freed in one piece at the end: freed one by one, it would leave holes among the objects.
-    thread::scope(|scope| {
-        let mut shares = kvs.chunks(share);
-        let last = shares.next_back().unwrap_or_default();
-        let read = &read;
-        let others: Vec<_> = shares.map(|kvs| scope.spawn(move || read(kvs))).collect();
-        let last = read(last);
-        let mut objects: Vec<_> = others
-            .into_iter()
-            .flat_map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect();
-        objects.extend(last);
-        objects
-    })
 }
 
 fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
@@ -305,10 +277,10 @@ fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) -> Option<&'static R
 }
 
 /// Reads the objects of a resource as they are stored: in the cache they have defaults that its schema no longer has.
-async fn read_again(cache: &Cache, store: &Arc<dyn Store>, resource: &Resource) {
+async fn read_again(cache: &Arc<Cache>, store: &Arc<dyn Store>, resource: &Resource) {
     let prefix = format!("{ROOT}{}/", resource.storage);
-    match store.range(RangeRequest::prefix(prefix)).await {
-        Ok(found) => cache.refresh(read(cache, &found.kvs)),
+    match read(cache, store, prefix, None).await {
+        Ok(contents) => cache.refresh(contents.objects),
         Err(error) => tracing::warn!(
             %error,
             resource = resource.plural,

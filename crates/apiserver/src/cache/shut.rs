@@ -29,8 +29,9 @@ pub(super) fn tell(cache: &Cache, id: StorageId, reason: &str) {
     );
 }
 
-fn all_of(cache: &Cache, id: StorageId) -> RangeRequest {
-    RangeRequest::prefix(format!("{ROOT}{}/", cache.resource(id).storage))
+/// What the keys of its objects begin with.
+fn prefix_of(cache: &Cache, id: StorageId) -> String {
+    format!("{ROOT}{}/", cache.resource(id).storage)
 }
 
 /// Tries again and again to read what is shut, beside the task that feeds the cache, which is not to wait for a plugin;
@@ -47,7 +48,8 @@ pub(super) async fn ask_again(
         while count.wait_for(|count| *count > 0).await.is_ok() {
             tokio::time::sleep(ASK_PERIOD).await;
             for id in cache.shut() {
-                if store.range(all_of(&cache, id)).await.is_ok() && ready.send(id).await.is_err() {
+                let all = RangeRequest::prefix(prefix_of(&cache, id));
+                if store.range(all).await.is_ok() && ready.send(id).await.is_err() {
                     return;
                 }
             }
@@ -60,19 +62,15 @@ pub(super) async fn ask_again(
 }
 
 /// Reads a resource as it was stored at the revision that the cache has applied, and opens it.
-pub(super) async fn reopen(cache: &Cache, store: &Arc<dyn Store>, id: StorageId) {
+pub(super) async fn reopen(cache: &Arc<Cache>, store: &Arc<dyn Store>, id: StorageId) {
     if cache.why_shut(id).is_none() {
         return;
     }
     let revision = cache.revision();
-    let request = RangeRequest {
-        revision: Some(Revision(revision)),
-        ..all_of(cache, id)
-    };
     let resource = cache.resource(id).plural;
-    match store.range(request).await {
-        Ok(found) => {
-            let objects = read(cache, &found.kvs).into_iter().map(|(_, object)| object);
+    match read(cache, store, prefix_of(cache, id), Some(Revision(revision))).await {
+        Ok(contents) => {
+            let objects = contents.objects.into_iter().map(|(_, object)| object);
             cache.reopen(id, objects.collect(), revision);
             tracing::info!(resource, "stored values can be opened again");
         }
