@@ -2,13 +2,12 @@
 use super::definition::Resource;
 use super::meaning::{fill, items};
 use super::rules::Rules;
-use super::validation::{address, invalid, list, text};
+use super::validation::{address, invalid, list, port, text};
 use crate::status::{Cause, cause};
 use orlop_api::names;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const ENDPOINTS_MAX: usize = 1000;
 /// Of one endpoint.
 const ADDRESSES_MAX: usize = 100;
@@ -133,14 +132,8 @@ fn of_port(ports: &[Value], number: usize) -> Vec<Cause> {
         let message = format!("Duplicate value: {}", port["name"]);
         causes.push(Cause::new("FieldValueDuplicate", field("name"), message));
     }
-    let protocol = text(port, "protocol");
-    if !PROTOCOLS.contains(&protocol) {
-        causes.push(cause::unsupported(&field("protocol"), protocol, PROTOCOLS));
-    }
-    if let Some(application) = port["appProtocol"].as_str() {
-        let reasons = names::check_qualified_name(application);
-        causes.extend(invalid(&field("appProtocol"), application, reasons));
-    }
+    causes.extend(port::protocol(port, &field("protocol")));
+    causes.extend(port::application_protocol(port, &field("appProtocol")));
     causes
 }
 

@@ -2,12 +2,10 @@
 use super::definition::Resource;
 use super::meaning::{fill, items};
 use super::rules::Rules;
-use super::validation::{address, invalid, list, text};
+use super::validation::{address, invalid, list, port, text};
 use crate::status::{Cause, cause};
 use orlop_api::names;
 use serde_json::{Value, json};
-
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 pub const ENDPOINTS: Resource = Resource::new("", "endpoints", "endpoints", "Endpoints")
     .short(&["ep"])
@@ -80,14 +78,8 @@ fn of_port(port: &Value, needs_name: bool, field: &str) -> Vec<Cause> {
         let why = "must be between 1 and 65535, inclusive";
         causes.push(cause::invalid(&at("port"), &port["port"], why));
     }
-    let protocol = text(port, "protocol");
-    if !PROTOCOLS.contains(&protocol) {
-        causes.push(cause::unsupported(&at("protocol"), protocol, PROTOCOLS));
-    }
-    if let Some(application) = port["appProtocol"].as_str() {
-        let reasons = names::check_qualified_name(application);
-        causes.extend(invalid(&at("appProtocol"), application, reasons));
-    }
+    causes.extend(port::protocol(port, &at("protocol")));
+    causes.extend(port::application_protocol(port, &at("appProtocol")));
     causes
 }
 

@@ -2,7 +2,7 @@
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items};
 use super::rules::Rules;
-use super::validation::address;
+use super::validation::{address, port};
 use crate::status::{Cause, cause};
 use orlop_api::names::{check_dns_subdomain, is_dns_subdomain};
 use serde_json::{Value, json};
@@ -428,14 +428,8 @@ fn validate_policy(policy: &Value) -> Vec<Cause> {
 
 fn validate_policy_port(port: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let protocols = ["SCTP", "TCP", "UDP"];
-    let protocol = text(port, "protocol");
-    if !protocol.is_empty() && !protocols.contains(&protocol) {
-        causes.push(cause::unsupported(
-            &format!("{field}.protocol"),
-            protocol,
-            &protocols,
-        ));
+    if !text(port, "protocol").is_empty() {
+        causes.extend(port::protocol(port, &format!("{field}.protocol")));
     }
     let range = "must be between 1 and 65535, inclusive";
     let number = port["port"].as_i64();

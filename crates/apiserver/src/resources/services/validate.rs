@@ -6,7 +6,6 @@ use orlop_api::names;
 use serde_json::{Value, json};
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 const POLICIES: &[&str] = &["Cluster", "Local"];
 const FAMILY_POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
 const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameNode", "PreferSameZone"];
@@ -186,10 +185,7 @@ fn port(service: &Value, number: usize) -> Vec<Cause> {
     if !is_port(&port["port"]) {
         causes.push(cause::invalid(&field("port"), &port["port"], PORT_RANGE));
     }
-    let protocol = member("protocol");
-    if !PROTOCOLS.contains(&protocol) {
-        causes.push(cause::unsupported(&field("protocol"), protocol, PROTOCOLS));
-    }
+    causes.extend(validation::port::protocol(port, &field("protocol")));
     match &port["targetPort"] {
         Value::String(name) => {
             causes.extend(invalid(&field("targetPort"), name, names::check_port_name(name)));
@@ -199,10 +195,10 @@ fn port(service: &Value, number: usize) -> Vec<Cause> {
         }
         _ => {}
     }
-    if let Some(application) = port["appProtocol"].as_str() {
-        let reasons = names::check_qualified_name(application);
-        causes.extend(invalid(&field("appProtocol"), application, reasons));
-    }
+    causes.extend(validation::port::application_protocol(
+        port,
+        &field("appProtocol"),
+    ));
     let kind = text(service, "type");
     let of_node = |port: &Value| port["nodePort"].as_i64().unwrap_or_default();
     let asked = of_node(port);
@@ -215,7 +211,7 @@ fn port(service: &Value, number: usize) -> Vec<Cause> {
         causes.push(duplicate(field("nodePort"), &port["nodePort"]));
     }
     if earlier.iter().filter(alike).any(|p| p["port"] == port["port"]) {
-        let value = json!({"port": port["port"], "protocol": protocol});
+        let value = json!({"port": port["port"], "protocol": member("protocol")});
         causes.push(duplicate(format!("spec.ports[{number}]"), &value));
     }
     causes

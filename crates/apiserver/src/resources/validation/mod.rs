@@ -9,6 +9,7 @@ mod pod;
 mod pod_resize;
 mod pod_update;
 mod pod_warnings;
+pub mod port;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
