@@ -18,6 +18,11 @@ pub fn weight(shares: i64) -> i64 {
     1 + ((shares - SHARES_MIN) * 9999) / 262_142
 }
 
+/// The shares that a weight stands for.
+pub fn shares_of_weight(weight: u64) -> u64 {
+    SHARES_MIN.unsigned_abs() + weight.saturating_sub(1) * 262_142 / 9999
+}
+
 /// Microseconds of a scheduling period.
 pub fn period_us(period: Duration) -> i64 {
     i64::try_from(period.as_micros()).unwrap_or(100_000)

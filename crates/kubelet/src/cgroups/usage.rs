@@ -1,4 +1,5 @@
 //! What a cgroup has used, from the kernel's files. Pure: files are read through a function.
+use super::limits;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -202,7 +203,7 @@ fn cpu_v2(read: &Read<'_>) -> Option<CpuUsed> {
     let mut limit = limit.split_whitespace();
     let weight = number(read("cpu", "cpu.weight"));
     Some(CpuUsed {
-        shares: weight.map(|weight| 2 + (weight.saturating_sub(1) * 262_142) / 9999),
+        shares: weight.map(limits::shares_of_weight),
         quota: limit.next().and_then(|quota| quota.parse().ok()),
         period: limit.next().and_then(|period| period.parse().ok()),
         total: Duration::from_micros(*stat.get("usage_usec")?),
