@@ -58,6 +58,7 @@ mod surroundings;
 mod testing;
 pub mod upkeep;
 pub mod volumes;
+mod whole;
 
 pub use agent::{Config, KubeletError, Shared, run_with};
 pub use probes_view::{ProbeKind, ProbeNews, ProbeView};

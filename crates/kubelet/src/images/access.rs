@@ -2,6 +2,7 @@
 //! show the same one, or one that says the same. What the node pulled for whom lies in files, in upstream's form.
 use super::credentials::{Login, Owner};
 use crate::config::KubeletConfiguration;
+use crate::whole;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -279,11 +280,7 @@ impl Access {
             return;
         };
         let path = file(&directory, name);
-        let fresh = path.with_extension("new");
-        let written = std::fs::create_dir_all(&directory)
-            .and_then(|()| std::fs::write(&fresh, object.to_string()))
-            .and_then(|()| std::fs::rename(&fresh, &path));
-        if let Err(error) = written {
+        if let Err(error) = whole::put(&path, object.to_string()) {
             tracing::warn!(%error, path = %path.display(), "cannot note for whom an image is pulled");
         }
     }

@@ -1,5 +1,6 @@
 //! Which users of the node a pod's own users are (`hostUsers: false`). Each such pod has a range to itself, written down
 //! beside its other files: its volumes outlive sandboxes and this agent.
+use crate::whole;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::pod::uid;
 use orlop_cri::v1;
@@ -207,31 +208,15 @@ fn save(directory: &Path, first: u32) -> Result<(), UsersError> {
         uid_mappings: vec![mapping],
         gid_mappings: vec![mapping],
     };
-    let (path, new) = (directory.join(FILE), beside(directory));
-    let write = || {
-        std::fs::create_dir_all(directory)?;
-        std::fs::write(&new, serde_json::to_vec(&record)?)?;
-        std::fs::rename(&new, &path)
-    };
-    write().map_err(|source| UsersError::File {
-        path: path.clone(),
-        source,
-    })
-}
-
-fn beside(directory: &Path) -> PathBuf {
-    directory.join(format!("{FILE}.new"))
+    let path = directory.join(FILE);
+    let text = serde_json::to_vec(&record).map_err(Error::from);
+    text.and_then(|text| whole::put(&path, text))
+        .map_err(|source| UsersError::File { path, source })
 }
 
 /// Gives a pod's users back; harmless when it has none.
 pub fn forget(directory: &Path) -> std::io::Result<()> {
-    for file in [directory.join(FILE), beside(directory)] {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
+    whole::remove(&directory.join(FILE))
 }
 
 /// A container has its pod's users, and sees what it mounts as theirs.

@@ -1,6 +1,7 @@
 //! When the machine last went down and its pods had ended: told in metrics, and kept in the file that upstream's agent
 //! keeps it in, for the agent that comes after.
 use crate::metrics::Metrics;
+use crate::whole;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -62,11 +63,8 @@ impl Record {
     fn write(&self, times: Times) {
         *self.times.lock() = times;
         self.tell(&times);
-        let fresh = self.path.with_extension("new");
         let kept = json!({"startTime": times.begun.to_string(), "endTime": times.ended.to_string()});
-        let written =
-            std::fs::write(&fresh, kept.to_string()).and_then(|()| std::fs::rename(&fresh, &self.path));
-        if let Err(error) = written {
+        if let Err(error) = whole::put(&self.path, kept.to_string()) {
             tracing::warn!(%error, path = %self.path.display(), "cannot note the machine's shutdown");
         }
     }

@@ -1,13 +1,13 @@
 //! What a pod was given of the node's processors and memory: what its object asked for when it was let in, or when it
 //! was last resized. It is kept beside the pod's other files, so that a restarted agent does not take a wish for it.
+use crate::whole;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use orlop_api::pod::init_containers;
 use orlop_api::pod::resources::amounts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// In the pod's directory.
@@ -84,27 +84,13 @@ impl Allocation {
 
     /// Writes it into the pod's directory, as a whole or not at all.
     pub fn save(&self, directory: &Path) -> std::io::Result<()> {
-        let text = serde_json::to_vec(self)?;
-        let (file, new) = (directory.join(FILE), beside(directory));
-        std::fs::create_dir_all(directory)?;
-        std::fs::write(&new, text)?;
-        std::fs::rename(new, file)
+        whole::put(&directory.join(FILE), serde_json::to_vec(self)?)
     }
-}
-
-fn beside(directory: &Path) -> PathBuf {
-    directory.join(format!("{FILE}.new"))
 }
 
 /// Removes it; harmless when there is none.
 pub fn forget(directory: &Path) -> std::io::Result<()> {
-    for file in [directory.join(FILE), beside(directory)] {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
+    whole::remove(&directory.join(FILE))
 }
 
 type Numbers = BTreeMap<String, i128>;
