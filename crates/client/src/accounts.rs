@@ -1,7 +1,6 @@
 //! Clients that are service accounts, by tokens that whoever may ask for them gets.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -33,7 +32,6 @@ struct Shared {
     /// To the same server as nobody: a certificate would go before a token.
     bare: kube::Client,
     namespace: String,
-    known: Mutex<HashMap<&'static str, Arc<Account>>>,
 }
 
 struct Account {
@@ -56,23 +54,18 @@ impl TokenAccounts {
                 asking,
                 bare,
                 namespace: namespace.to_owned(),
-                known: Mutex::default(),
             }),
         }
     }
 
-    /// A client that is the account of that name, which is made if it is missing. Must be called within a tokio runtime.
+    /// A client that is the account of that name, which is made if it is missing; its clones share a token. Must be called
+    /// within a tokio runtime.
     pub fn client(&self, name: &'static str) -> kube::Client {
         let shared = self.shared.clone();
-        let mut known = shared.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = known.entry(name).or_insert_with(|| {
-            Arc::new(Account {
-                name,
-                token: tokio::sync::Mutex::default(),
-            })
+        let account = Arc::new(Account {
+            name,
+            token: tokio::sync::Mutex::default(),
         });
-        let account = account.clone();
-        drop(known);
         in_process(tower::service_fn(move |request| {
             let (shared, account) = (shared.clone(), account.clone());
             async move { shared.send(&account, request).await }
@@ -170,6 +163,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use serde_json::{Value, json};
     use std::convert::Infallible;
+    use std::sync::Mutex;
 
     #[derive(Default)]
     struct Server {
