@@ -27,7 +27,7 @@ pub use daemon_set::DaemonSetView;
 pub use deployment::DeploymentView;
 pub use job::{JOBS_BY_CONTROLLER, JobEnd, JobView};
 pub use lease::LeaseView;
-pub use node::{NEVER_UPDATED, NodeView, PostedCondition};
+pub use node::{NEVER_UPDATED, NODE_TTL, NodeView, PostedCondition};
 pub use pod::{
     BY_CONTROLLER, BY_NODE, ControllerRef, DISRUPTION_TARGET, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase,
     PodView, Ready,

@@ -10,6 +10,7 @@
 //! | how many pods each set may have now | `rolling`, `recreate`, `proportional` |
 //! | what the status and its conditions say | `status`, `conditions` |
 //! | which old sets are forgotten | `history` |
+//! | which revision it goes back to, if an annotation asks for that | `rollback` |
 
 mod annotations;
 mod conditions;
@@ -17,6 +18,7 @@ mod controller;
 mod history;
 mod limits;
 mod proportional;
+mod rollback;
 mod rolling;
 mod status;
 mod sync;

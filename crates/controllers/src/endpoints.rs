@@ -13,6 +13,7 @@
 
 mod backends;
 mod controller;
+mod kept;
 pub mod labels;
 mod mirror;
 pub mod print;
@@ -22,3 +23,4 @@ mod sync;
 
 pub use backends::Family;
 pub use controller::ServiceEndpoints;
+pub use kept::Kept;

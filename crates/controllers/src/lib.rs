@@ -22,6 +22,7 @@
 //! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
 //!   conditions and its pods'; sleeps until the next node could expire;
 //! - `node_ranges`: one worker takes nodes without a range of pod addresses; writes theirs, if the cluster has one;
+//! - `node_ttl`: two workers tell nodes how long their agents may keep what they read;
 //! - `node_gate`: one worker taints new nodes that wait for a DaemonSet's pod;
 //! - `taint_eviction`: deletes pods whose node has a NoExecute taint they don't tolerate;
 //! - `garbage_collector`: a watch a kind for metadata only; deletes what lost its owners;
@@ -60,6 +61,7 @@ mod namespace_defaults;
 mod node_gate;
 mod node_lifecycle;
 mod node_ranges;
+mod node_ttl;
 mod owned;
 mod pod_gc;
 mod replica_set;
@@ -81,4 +83,4 @@ pub use accounts::Accounts;
 pub use daemonset::insight;
 pub use node_ranges::{ClusterRange, RangeError};
 pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};
-pub use selection::Selection;
+pub use selection::{Selection, UnknownController};

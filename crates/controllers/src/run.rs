@@ -20,7 +20,7 @@ use crate::cron_job::CronJobs;
 use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::disruption_budget::DisruptionBudgets;
-use crate::endpoints::ServiceEndpoints;
+use crate::endpoints::{Kept, ServiceEndpoints};
 use crate::garbage_collector::GarbageCollector;
 use crate::job::Jobs;
 use crate::namespace::Namespaces;
@@ -28,6 +28,7 @@ use crate::namespace_defaults::NamespaceDefaults;
 use crate::node_gate::NodeGates;
 use crate::node_lifecycle::NodeLifecycle;
 use crate::node_ranges::{ClusterRange, NodeRanges};
+use crate::node_ttl::NodeTtl;
 use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
@@ -137,6 +138,7 @@ async fn run_on(
         .root_ca
         .filter(|_| selection.runs("root-ca-certificate-publisher-controller"));
     let duties = Duties::new(selection, config.signing);
+    let kept = Kept::new(selection);
     let range = config
         .node_ranges
         .filter(|_| selection.runs("node-ipam-controller"));
@@ -162,10 +164,10 @@ async fn run_on(
             => Certificates::new(clients.only("certificate-controller"), &cache, duties);
         bootstrap_tokens: selection.runs_any(&["bootstrap-signer-controller", "token-cleaner-controller"])
             => BootstrapTokens::new(clients.by(accounts::of_bootstrap_tokens), &cache);
-        endpoints: selection.runs_any(&["endpoints-controller", "endpointslice-controller"])
-            => ServiceEndpoints::new(clients.by(accounts::of_endpoints), &cache);
+        endpoints: kept.any() => ServiceEndpoints::new(clients.by(accounts::of_endpoints), &cache, kept);
         node_lifecycle: selection.runs("node-lifecycle-controller")
             => NodeLifecycle::new(clients.of("node-controller"), &cache);
+        node_ttl: selection.runs("ttl-controller") => NodeTtl::new(clients.only("ttl-controller"), &cache);
         node_gates: true => NodeGates::new(clients.of("node-controller"), &cache);
         taint_eviction: selection.runs("taint-eviction-controller")
             => TaintEviction::new(clients.of("node-controller"), &cache);

@@ -95,6 +95,8 @@ fn default_stateful_set(set: &mut Value) {
         });
     }
     for claim in items(&mut spec["volumeClaimTemplates"]) {
+        claim["apiVersion"] = json!("v1");
+        claim["kind"] = json!("PersistentVolumeClaim");
         fill(&mut claim["spec"], "volumeMode", || json!("Filesystem"));
         fill(&mut claim["status"], "phase", || json!("Pending"));
     }

@@ -189,10 +189,51 @@ fn validate_template(template: &Value) -> Vec<Cause> {
     causes
 }
 
+/// Whether nothing of a job runs that its template could still be about.
+fn is_at_rest(job: &Value) -> bool {
+    let status = &job["status"];
+    let active = status["active"].as_i64().unwrap_or_default();
+    let conditions = status["conditions"].as_array();
+    let is_told = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Suspended" && condition["status"] == "True");
+    job["spec"]["suspend"] == true && active == 0 && (status["startTime"].is_null() || is_told)
+}
+
+/// What of a template doesn't change while the job is at rest: all but where its pods may run and what they need.
+fn frozen_part(template: &Value) -> Value {
+    let mut template = template.clone();
+    let remove = |value: &mut Value, keys: &[&str]| {
+        if let Some(object) = value.as_object_mut() {
+            object.retain(|key, _| !keys.contains(&key.as_str()));
+        }
+    };
+    remove(&mut template["metadata"], &["annotations", "labels"]);
+    let spec = &mut template["spec"];
+    remove(spec, &["nodeSelector", "tolerations", "schedulingGates"]);
+    remove(&mut spec["affinity"], &["nodeAffinity"]);
+    // What has nothing left in it may not have been there.
+    if spec["affinity"].as_object().is_none_or(serde_json::Map::is_empty) {
+        remove(spec, &["affinity"]);
+    }
+    for key in ["containers", "initContainers"] {
+        for container in spec.get_mut(key).into_iter().flat_map(items) {
+            remove(container, &["resources"]);
+        }
+    }
+    if template["metadata"]
+        .as_object()
+        .is_none_or(serde_json::Map::is_empty)
+    {
+        remove(&mut template, &["metadata"]);
+    }
+    template
+}
+
 /// A job keeps what its pods are; while it is suspended, where they may run can still change.
 fn validate_job_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = validate_job(new);
-    let suspended = old["spec"]["suspend"] == true;
     let indexed = old["spec"]["completionMode"] == "Indexed";
     for key in [
         "completions",
@@ -204,16 +245,17 @@ fn validate_job_update(new: &Value, old: &Value) -> Vec<Cause> {
         "successPolicy",
         "managedBy",
     ] {
-        let elastic =
-            key == "completions" && indexed && new["spec"]["completions"] == new["spec"]["parallelism"];
-        let movable = key == "template" && suspended;
-        if new["spec"][key] != old["spec"][key] && !elastic && !movable {
-            causes.push(cause::invalid(
-                &format!("spec.{key}"),
-                &new["spec"][key],
-                "field is immutable",
-            ));
+        let (was, is) = (&old["spec"][key], &new["spec"][key]);
+        if is == was {
+            continue;
         }
+        let hint = match key {
+            "completions" if indexed && *is == new["spec"]["parallelism"] => continue,
+            "completions" if indexed => "can only be modified in tandem with spec.parallelism",
+            "template" if is_at_rest(old) && frozen_part(is) == frozen_part(was) => continue,
+            _ => "field is immutable",
+        };
+        causes.push(cause::invalid(&format!("spec.{key}"), is, hint));
     }
     causes
 }
@@ -357,6 +399,39 @@ mod tests {
             fields(&validate_job_update(&managed, &job(json!({})))),
             ["spec.managedBy"]
         );
+    }
+
+    #[test]
+    fn a_job_at_rest_may_be_told_where_its_pods_go_and_what_they_need() {
+        let with = |template: Value, status: Value, suspend: bool| {
+            let mut job = job(json!({"suspend": suspend, "template": template}));
+            job["status"] = status;
+            job
+        };
+        let bare = || json!({});
+        let elsewhere = || {
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"nodeSelector": {"zone": "a"},
+                "affinity": {"nodeAffinity": {}}, "schedulingGates": [{"name": "g"}],
+                "containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]}})
+        };
+        let another = || json!({"spec": {"containers": [{"name": "c", "image": "other"}]}});
+        let told = json!({"startTime": "2026-01-01T00:00:00Z",
+            "conditions": [{"type": "Suspended", "status": "True"}]});
+        let started = json!({"startTime": "2026-01-01T00:00:00Z"});
+        let mut active = told.clone();
+        active["active"] = json!(1);
+        for (template, status, suspend, may) in [
+            (elsewhere(), json!({}), true, true),
+            (elsewhere(), told, true, true),
+            (elsewhere(), started, true, false),
+            (elsewhere(), active, true, false),
+            (elsewhere(), json!({}), false, false),
+            (another(), json!({}), true, false),
+        ] {
+            let old = with(bare(), status.clone(), suspend);
+            let causes = validate_job_update(&with(template, status.clone(), suspend), &old);
+            assert_eq!(causes.is_empty(), may, "{status} {suspend}");
+        }
     }
 
     #[test]

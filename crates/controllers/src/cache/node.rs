@@ -11,6 +11,8 @@ use orlop_client::informer::{Lean, Projection, Shared};
 
 /// Reason of the conditions of a node that never posted any.
 pub const NEVER_UPDATED: &str = "NodeStatusNeverUpdated";
+/// How many seconds the node's agent may keep what it read, in an annotation.
+pub const NODE_TTL: &str = "node.alpha.kubernetes.io/ttl";
 
 /// What is remembered of a condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub struct NodeView {
     pub pod_range: Option<String>,
     /// Annotation `orlop.dev/node-gate-opened`.
     pub gates_opened: Option<Box<str>>,
+    /// Annotation [`NODE_TTL`], if it is a number.
+    pub ttl: Option<u32>,
 }
 
 impl NodeView {
@@ -78,11 +82,9 @@ impl Projection for NodeView {
 
     fn project(Lean(mut node): Lean<core::Node>) -> Self {
         let metadata = &mut node.metadata;
-        let opened = metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(NODE_GATE_OPENED));
-        let gates_opened = opened.map(|sets| sets.as_str().into());
+        let annotation = |key: &str| metadata.annotations.as_ref()?.get(key);
+        let gates_opened = annotation(NODE_GATE_OPENED).map(|sets| sets.as_str().into());
+        let ttl = annotation(NODE_TTL).and_then(|ttl| ttl.parse().ok());
         let created = metadata.creation_timestamp.take().map(|time| time.0);
         let pod_range = node.spec.as_mut().and_then(|spec| spec.pod_cidr.take());
         let status = node.status.take().unwrap_or_default();
@@ -97,6 +99,7 @@ impl Projection for NodeView {
         });
         Self {
             gates_opened,
+            ttl,
             created,
             pod_range,
             conditions: CONDITIONS.share(conditions.collect()),

@@ -14,6 +14,9 @@ pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 /// The pods that the Deployment allowed then.
 pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
 
+/// Which revision the Deployment should go back to.
+pub const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
+
 /// Annotations of a Deployment that mean it alone.
 const NOT_COPIED: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -21,8 +24,13 @@ const NOT_COPIED: [&str; 6] = [
     REVISION_HISTORY,
     DESIRED,
     MAX,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK_TO,
 ];
+
+/// Whether an annotation of a Deployment says nothing about its sets.
+pub fn means_deployment_alone(key: &str) -> bool {
+    NOT_COPIED.contains(&key)
+}
 
 /// The revision of a set; 0 if it has none.
 pub fn revision(set: &Replicas) -> i64 {
@@ -58,7 +66,7 @@ fn copied(deployment: &DeploymentView) -> impl Iterator<Item = (&String, &String
         .annotations
         .iter()
         .flatten()
-        .filter(|(key, _)| !NOT_COPIED.contains(&key.as_str()))
+        .filter(|(key, _)| !means_deployment_alone(key))
 }
 
 /// The annotations of a set that is yet to be made.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::conditions::{self, PROGRESSING, TIMED_OUT, condition, progresses_because};
 use super::controller::Deployments;
 use super::limits::{Limits, is_rolling};
-use super::{annotations, history, proportional, rolling, status};
+use super::{annotations, history, proportional, rollback, rolling, status};
 use crate::api_error;
 use crate::cache::{
     BY_CONTROLLER, BY_DEPLOYMENT, Deployment, DeploymentView, ORPHAN_SETS_BY_NAMESPACE, ReplicaSet,
@@ -110,6 +110,11 @@ impl Deployments {
         let mut told = Told::default();
         if !self.sync_revision(&deployment, &sets, &mut told).await? {
             return Ok(());
+        }
+        if let Some(wanted) = rollback::wanted(&deployment).filter(|_| !deployment.is_paused()) {
+            // Sets have to be the revisions that they are before one of them is chosen.
+            self.ensure_new(&deployment, limits, &mut sets, &mut told).await?;
+            return self.roll_back(&deployment, wanted, &sets.all()).await;
         }
         if deployment.is_paused() || proportional::is_scaled(&deployment, &sets.all()) {
             let scales = proportional::scale(&deployment, limits, sets.new.as_ref(), &sets.old);

@@ -7,6 +7,7 @@ use orlop_client::informer::{Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
+use super::kept::Kept;
 use super::labels as label;
 use super::sync::SyncError;
 use crate::cache::{BY_NAMESPACE, BY_NODE, Cache, EndpointsView, NodeView, PodView, ServiceView, SliceView};
@@ -23,11 +24,12 @@ pub struct ServiceEndpoints {
     pub(super) queue: Arc<WorkQueue<ObjectKey>>,
     pub(super) own_writes: OwnWrites,
     pub(super) gone: Arc<Mutex<HashSet<ObjectKey>>>,
+    pub(super) kept: Kept,
 }
 
 impl ServiceEndpoints {
     /// Registers the handlers at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+    pub fn new(client: kube::Client, cache: &Arc<Cache>, kept: Kept) -> Arc<Self> {
         let queue = cache.queue("endpoint_slice");
         let gone = Arc::<Mutex<HashSet<ObjectKey>>>::default();
         let triggers = Arc::new(Triggers {
@@ -51,6 +53,7 @@ impl ServiceEndpoints {
             queue,
             own_writes: OwnWrites::default(),
             gone,
+            kept,
         })
     }
 

@@ -47,13 +47,20 @@ impl ServiceEndpoints {
         match &service {
             Some(service) if service.selector.is_some() => {
                 let pods = self.pods(service);
-                self.sync_slices(service, &pods, slices).await?;
-                self.sync_endpoints(service, &pods).await?;
+                if self.kept.slices {
+                    self.sync_slices(service, &pods, slices).await?;
+                }
+                if self.kept.endpoints {
+                    self.sync_endpoints(service, &pods).await?;
+                }
             }
-            Some(_) => {}
-            None => self.delete_endpoints(key).await?,
+            None if self.kept.endpoints => self.delete_endpoints(key).await?,
+            _ => {}
         }
-        self.sync_mirror(key, service.as_ref()).await
+        match self.kept.mirrors {
+            true => self.sync_mirror(key, service.as_ref()).await,
+            false => Ok(()),
+        }
     }
 
     fn slices(&self, key: &ObjectKey, index: usize) -> Vec<Slice> {

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::backoff::Record;
 use crate::api_error::SyncError;
-use crate::cache::{BY_CONTROLLER, Cache, ControllerRef, JobView, Pod, PodView};
+use crate::cache::{BY_CONTROLLER, Cache, ControllerRef, Job, JobView, Pod, PodView};
 use crate::owned::{Awaited, OwnWrites, OwnerView, PodTriggers};
 use crate::workers::Workers;
 
@@ -99,12 +99,12 @@ impl Jobs {
         );
     }
 
-    /// A pod whose Job is gone is counted by nobody: nothing must hold it.
+    /// A pod whose Job is gone or over is counted by nobody: nothing must hold it.
     async fn free_orphan(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(pod) = self.cache.pods.store().get(key) else {
             return Ok(());
         };
-        if is_tracked(&pod) && !has_job(&self.cache, &pod) {
+        if is_tracked(&pod) && !is_counted(&self.cache, &pod) {
             self.free_one(&pod).await?;
         }
         Ok(())
@@ -140,13 +140,15 @@ impl Orphaned {
             return;
         };
         // Before the first list of Jobs nothing is known to be gone; workers start afterwards and look again.
-        if is_tracked(pod) && !has_job(&cache, pod) {
+        if is_tracked(pod) && !is_counted(&cache, pod) {
             self.orphans.add(pod.key.clone());
         }
     }
 
     fn job(&self, change: &Change<JobView>) {
-        let (Some(job), None, Some(cache)) = (&change.old, &change.new, self.cache.upgrade()) else {
+        let job = change.latest();
+        let is_over = change.new.as_ref().is_none_or(|job| job.end().is_some());
+        let Some(cache) = self.cache.upgrade().filter(|_| is_over) else {
             return;
         };
         for pod in cache.pods.store().by_index(BY_CONTROLLER, &job.uid) {
@@ -161,8 +163,8 @@ fn is_tracked(pod: &Pod) -> bool {
     pod.job.as_ref().is_some_and(|details| details.tracked)
 }
 
-/// Whether the Job that the pod says it belongs to is there.
-fn has_job(cache: &Cache, pod: &Pod) -> bool {
+/// Whether the Job that the pod says it belongs to is there, and not over yet.
+fn is_counted(cache: &Cache, pod: &Pod) -> bool {
     let Some(ControllerRef { kind, name, uid }) = &pod.controller else {
         return false;
     };
@@ -170,6 +172,7 @@ fn has_job(cache: &Cache, pod: &Pod) -> bool {
         namespace: pod.key.namespace.clone(),
         name: name.clone(),
     };
-    // Who tracks pods under another kind knows himself when to let go.
-    **kind != *"Job" || cache.jobs.store().get(&key).is_some_and(|job| job.uid == *uid)
+    // Who tracks pods under another kind, or keeps Jobs himself, knows himself when to let go.
+    let counts = |job: &Job| job.uid == *uid && (!job.is_ours() || job.end().is_none());
+    **kind != *"Job" || cache.jobs.store().get(&key).as_ref().is_some_and(counts)
 }

@@ -262,12 +262,16 @@ fn describe(
                 news.push(normal(event, message));
             }
             // Time starts anew when the work does.
-            if !suspended && (changed || status.start_time.is_none()) {
+            if suspended {
+                status.start_time = None;
+            } else if changed || status.start_time.is_none() {
                 status.start_time = Some(Time(now));
             }
         }
         Some(finish) => {
-            status.start_time.get_or_insert(Time(now));
+            if !job.is_suspended() {
+                status.start_time.get_or_insert(Time(now));
+            }
             let mut set = |type_: &str| {
                 conditions::set(
                     &mut conditions,
@@ -299,4 +303,44 @@ fn describe(
     }
     status.conditions = (!conditions.is_empty()).then_some(conditions);
     news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{ago, job, now, with_status};
+    use super::*;
+    use orlop_client::informer::Cached;
+    use std::sync::Arc;
+
+    /// The start and what is told after a look at a Job that started a minute ago, if `started`.
+    fn looked_at(suspend: bool, started: bool, condition: Option<&str>) -> (Option<Timestamp>, Vec<String>) {
+        let conditions = condition.map(|status| json!([{"type": SUSPENDED, "status": status}]));
+        let start = started.then(|| ago(60).to_string());
+        let view = with_status(
+            job(json!({"suspend": suspend})),
+            json!({"startTime": start, "conditions": conditions}),
+        );
+        let job: Job = Arc::new(Cached {
+            key: ObjectKey::new("ns", "work"),
+            uid: "j".into(),
+            resource_version: 1,
+            object: view,
+        });
+        let mut status = job.status.clone();
+        let news = describe(&job, &Counts::default(), None, true, &mut status, now());
+        let told = news.into_iter().map(|(_, reason, _)| reason).collect();
+        (status.start_time.map(|time| time.0), told)
+    }
+
+    #[test]
+    fn time_stops_while_a_job_is_suspended_and_starts_anew() {
+        assert_eq!(looked_at(false, true, None), (Some(ago(60)), vec![]));
+        assert_eq!(looked_at(false, false, None), (Some(now()), vec![]));
+        assert_eq!(looked_at(true, true, None), (None, vec!["Suspended".to_owned()]));
+        assert_eq!(looked_at(true, true, Some("True")), (None, vec![]));
+        assert_eq!(
+            looked_at(false, true, Some("True")),
+            (Some(now()), vec!["Resumed".to_owned()])
+        );
+    }
 }

@@ -144,6 +144,23 @@ async fn a_deployment_runs_its_pods_updates_them_and_goes_back() {
     assert_eq!((revision(back), back.metadata.name.as_ref()), ("3", Some(&name)));
     let history = &back.metadata.annotations.as_ref().unwrap()["deployment.kubernetes.io/revision-history"];
     assert_eq!(history, "1");
+
+    // Clients of old API versions leave their wish to go back in an annotation.
+    let wish = "deprecated.deployment.rollback.to";
+    let ask = |revision: &str| Patch::Merge(json!({"metadata": {"annotations": {wish: revision}}}));
+    deployments.patch("web", &params, &ask("2")).await.unwrap();
+    cluster.expect_images("web", ["img:2", "img:2", "img:2"]).await;
+    let after = deployments.get("web").await.unwrap();
+    assert!(!after.metadata.annotations.unwrap().contains_key(wish));
+    deployments.patch("web", &params, &ask("77")).await.unwrap();
+    eventually("what was done and what was not", || async {
+        let done = messages(&cluster, "DeploymentRollback").await;
+        let not = messages(&cluster, "DeploymentRollbackRevisionNotFound").await;
+        (done == ["Rolled back deployment \"web\" to revision 2"]
+            && not == ["Unable to find the revision to rollback to."])
+        .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

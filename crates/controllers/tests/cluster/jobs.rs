@@ -203,7 +203,7 @@ async fn a_suspended_job_has_no_pods_until_it_is_resumed() {
     .await;
     eventually("pods that were stopped having failed", || async {
         let status = batch.until("j", "Suspended").await.status.unwrap();
-        (status.failed == Some(2) && status.active.is_none()).then_some(())
+        (status.failed == Some(2) && status.active.is_none() && status.start_time.is_none()).then_some(())
     })
     .await;
 }

@@ -39,6 +39,16 @@ async fn n02_n04_n05_taints_follow_the_conditions() {
     let cluster = Cluster::start().await;
     cluster.add_node("n1", json!({})).await;
     expect_taints(&cluster, "n1", []).await;
+    eventually("how long its agent may keep things", || async {
+        let nodes: Api<Node> = Api::all(cluster.client.clone());
+        let annotations = nodes.get("n1").await.unwrap().metadata.annotations;
+        (annotations
+            .unwrap_or_default()
+            .get("node.alpha.kubernetes.io/ttl")?
+            == "0")
+            .then_some(())
+    })
+    .await;
     cluster
         .patch_node("n1", json!({"spec": {"unschedulable": true}}))
         .await;

@@ -97,6 +97,13 @@ async fn pods_come_in_order_with_names_and_claims_of_their_own_and_go_in_reverse
         volumes.create(&PostParams::default(), &volume).await.unwrap();
     }
     let sets = Sets::of(&cluster, json!({"volumeClaimTemplates": [claim]})).await;
+    let kind = kube::core::ApiResource::erase::<StatefulSet>(&());
+    let raw: Api<kube::core::DynamicObject> = Api::namespaced_with(cluster.client.clone(), "default", &kind);
+    let template = raw.get("web").await.unwrap().data["spec"]["volumeClaimTemplates"][0].clone();
+    assert_eq!(
+        (&template["apiVersion"], &template["kind"]),
+        (&json!("v1"), &json!("PersistentVolumeClaim"))
+    );
     sets.expect(["web-0 img:1", "web-1 img:1", "web-2 img:1"]).await;
     sets.updated(3).await;
     let pods = cluster.pods().list(&ListParams::default()).await.unwrap().items;

@@ -69,7 +69,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
                 .unwrap_or(usize::MAX),
         ),
         accounts: None,
-        selection: Selection::new(&arguments.controllers),
+        selection: Selection::new(&arguments.controllers).context("--controllers")?,
     };
     let kubeconfig = arguments.kubeconfig.clone();
     let as_accounts = arguments.use_service_account_credentials;
