@@ -9,9 +9,11 @@ use serde_json::json;
 
 use crate::cache::DISRUPTION_TARGET;
 
-/// Reason and message of condition DisruptionTarget.
+/// What condition DisruptionTarget says.
 #[derive(Debug, Clone, Copy)]
 pub struct Why {
+    /// metadata.generation of the pod that was looked at, if it is known.
+    pub generation: Option<i64>,
     /// One word.
     pub reason: &'static str,
     /// One sentence.
@@ -31,6 +33,7 @@ pub async fn mark(
         "status": "True",
         "reason": why.reason,
         "message": why.message,
+        "observedGeneration": why.generation.filter(|generation| *generation > 0),
         "lastTransitionTime": Time(Timestamp::now()),
     });
     let mut patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});

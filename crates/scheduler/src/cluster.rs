@@ -11,7 +11,7 @@ use orlop_client::informer::{Cached, ObjectKey};
 use jiff::Timestamp;
 
 use crate::traits::Traits;
-use crate::view::{NodeView, Takes};
+use crate::view::{Family, NodeView, Takes, Weight};
 
 /// A pod on a node.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Holder {
     pub priority: i32,
     /// Whether it is on its way out.
     pub terminating: bool,
+    /// Whose copy it is, if it is one of several.
+    pub family: Option<Family>,
     /// What it takes.
     pub takes: Arc<Takes>,
     /// Its labels, and what company it wants.
@@ -55,9 +57,28 @@ struct Entry {
     nominees: BTreeMap<ObjectKey, Nominee>,
     /// The sum of `holders`; `None` after one left.
     usage: Option<NodeUsage>,
+    /// What `holders` weigh.
+    weight: Weight,
+    /// How many of them are of one family.
+    families: HashMap<Family, u32>,
 }
 
 impl Entry {
+    /// A holder came (1) or left (-1).
+    fn weigh(&mut self, holder: &Holder, times: i64) {
+        self.weight = self.weight.plus(holder.takes.weight, times);
+        let Some(family) = holder.family else { return };
+        let members = self.families.entry(family).or_default();
+        *members = if times > 0 {
+            *members + 1
+        } else {
+            members.saturating_sub(1)
+        };
+        if *members == 0 {
+            self.families.remove(&family);
+        }
+    }
+
     fn is_unused(&self) -> bool {
         self.node.is_none() && self.holders.is_empty() && self.nominees.is_empty()
     }
@@ -85,6 +106,10 @@ pub struct Candidate<'a> {
     pub node: &'a NodeView,
     /// What is taken.
     pub usage: &'a NodeUsage,
+    /// What weighs on it.
+    pub weight: Weight,
+    /// How many pods of one family it has.
+    pub families: &'a HashMap<Family, u32>,
     /// By whom.
     pub holders: &'a HashMap<ObjectKey, Holder>,
     /// For whom room was made there.
@@ -147,6 +172,7 @@ impl Cluster {
         if let Some(usage) = &mut entry.usage {
             add(usage, &holder.takes);
         }
+        entry.weigh(&holder, 1);
         entry.holders.insert(pod.clone(), holder);
     }
 
@@ -155,6 +181,9 @@ impl Cluster {
         let node = self.places.remove(pod)?;
         if let Some(entry) = self.entries.get_mut(&node) {
             let known = entry.holders.remove(pod);
+            if let Some(known) = &known {
+                entry.weigh(known, -1);
+            }
             self.picky -= usize::from(known.is_some_and(|known| known.is_picky()));
             entry.usage = None;
             if entry.is_unused() {
@@ -226,6 +255,8 @@ impl Entry {
             name,
             node: self.node.as_deref()?,
             usage: self.usage.as_ref()?,
+            weight: self.weight,
+            families: &self.families,
             holders: &self.holders,
             nominees: &self.nominees,
         })
@@ -244,6 +275,7 @@ mod tests {
     use super::*;
     use orlop_client::informer::Store;
     use serde_json::json;
+    use std::num::NonZeroU64;
 
     #[test]
     fn room_made_for_a_pod_is_kept_from_lesser_ones_until_it_is_there() {
@@ -276,6 +308,7 @@ mod tests {
             uid: "u".into(),
             priority: 0,
             terminating: false,
+            family: NonZeroU64::new(7),
             takes: Arc::default(),
             traits: Arc::default(),
             started: None,
@@ -291,7 +324,9 @@ mod tests {
         assert_eq!(cluster.candidate("n").unwrap().usage.pods, 1);
         cluster.hold(&a, &"n".into(), holder());
         cluster.hold(&b, &"n".into(), holder());
-        assert_eq!(cluster.candidate("n").unwrap().usage.pods, 2);
+        let candidate = cluster.candidate("n").unwrap();
+        assert_eq!(candidate.usage.pods, 2);
+        assert_eq!(candidate.families.values().collect::<Vec<_>>(), [&2]);
         assert_eq!(cluster.release(&a), Some("n".into()));
         assert_eq!(cluster.release(&a), None);
         assert_eq!(cluster.candidate("n").unwrap().usage.pods, 1);

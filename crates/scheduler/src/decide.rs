@@ -1,5 +1,6 @@
 //! Which node a pod goes to, or why none will do. Pure over a [`Cluster`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PodSpec;
@@ -13,7 +14,7 @@ use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster};
 use crate::message::Refusals;
 use crate::spread::Spread;
-use crate::view::{NodeView, Pending};
+use crate::view::{Family, NodeView, Pending, Takes, Weight};
 use crate::volumes::Volumes;
 use crate::world::World;
 
@@ -103,11 +104,53 @@ impl<'a> Judge<'a> {
 /// A node that would do.
 struct Feasible {
     name: Arc<str>,
-    score: f64,
+    /// How much would be left on it, and how evenly, 0 to 100 each.
+    room: f64,
+    balance: f64,
+    /// Taints that only ask, and that the pod doesn't tolerate.
+    soft_taints: i64,
+    /// How much the pod's affinity to nodes prefers it.
+    affinity: i64,
     /// How much other pods make it preferred, and how crowded it is.
     liking: i64,
     crowd: i64,
+    /// Its zone and the members of the pod's family there are on it, if that is to be spread.
+    zone: Option<String>,
+    members: i64,
 }
+
+/// Copies of one pod that are to be spread over nodes and zones, though nobody said so.
+struct Spreading {
+    family: Family,
+    by_zone: HashMap<String, i64>,
+}
+
+impl Spreading {
+    /// Counts a node's members; the node's zone and how many there are.
+    fn count(&mut self, candidate: &Candidate<'_>) -> (Option<String>, i64) {
+        let members = candidate.families.get(&self.family).copied().unwrap_or(0);
+        let zone = candidate.node.node.labels.get(ZONE).map(str::to_owned);
+        if let Some(zone) = &zone {
+            *self.by_zone.entry(zone.clone()).or_default() += i64::from(members);
+        }
+        (zone, i64::from(members))
+    }
+
+    /// How crowded each node is by that: the more places there are, the more each counts.
+    #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
+    #[expect(clippy::cast_possible_truncation, reason = "it is far from any bound")]
+    fn judge(&self, feasible: &mut [Feasible]) {
+        let weight = |places: usize| ((places + 2) as f64).ln();
+        let (of_node, of_zone) = (weight(feasible.len()), weight(self.by_zone.len()));
+        for node in feasible {
+            let zone = node.zone.as_ref().and_then(|zone| self.by_zone.get(zone));
+            let crowd = node.members as f64 * of_node + zone.copied().unwrap_or(0) as f64 * of_zone;
+            node.crowd = (crowd * 1000.0) as i64;
+        }
+    }
+}
+
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Decides for one pod.
 pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &World) -> Decision {
@@ -125,12 +168,30 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
     }
     let mut refusals = Refusals::of(nodes);
     let mut feasible = Vec::new();
+    // Whoever says how to spread is taken at their word.
+    let mut spreading = pod
+        .family
+        .filter(|_| judge.spread.is_none())
+        .map(|family| Spreading {
+            family,
+            by_zone: HashMap::new(),
+        });
+    let weight = Takes::of(&pod.spec).weight;
     let mut look = |candidate: &Candidate<'_>| {
+        let (zone, members) = spreading
+            .as_mut()
+            .map_or((None, 0), |spreading| spreading.count(candidate));
         let reasons = judge.reasons(candidate);
         if reasons.is_empty() {
+            let (room, balance) = left(candidate.node, candidate.weight.plus(weight, 1));
             feasible.push(Feasible {
                 name: candidate.name.clone(),
-                score: score(&pod.spec, candidate.node, candidate.usage),
+                room,
+                balance,
+                soft_taints: soft_taints(&pod.spec, candidate.node),
+                affinity: preferred(&pod.spec, candidate.node),
+                zone,
+                members,
                 liking: judge
                     .company
                     .as_ref()
@@ -158,6 +219,9 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
         }
         None => cluster.candidates().for_each(|candidate| look(&candidate)),
     }
+    if let Some(spreading) = spreading {
+        spreading.judge(&mut feasible);
+    }
     match best(&feasible) {
         Some(node) => Decision::Bind(node),
         None => Decision::Unschedulable(refusals),
@@ -166,11 +230,19 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
 
 /// The node with the highest score; of equals the first by name, so that the same cluster gives the same answer.
 fn best(feasible: &[Feasible]) -> Option<Arc<str>> {
-    let liking = Scale::of(feasible.iter().map(|node| node.liking));
-    let crowd = Scale::of(feasible.iter().map(|node| node.crowd));
+    let scale = |of: fn(&Feasible) -> i64| Scale::of(feasible.iter().map(of));
+    let (liking, crowd) = (scale(|node| node.liking), scale(|node| node.crowd));
+    // Nothing is the least there can be of these.
+    let (taints, affinity) = (
+        scale(|node| node.soft_taints).with_zero(),
+        scale(|node| node.affinity).with_zero(),
+    );
     let mut best: Option<(f64, &Arc<str>)> = None;
     for node in feasible {
-        let score = node.score
+        let score = WEIGHT_ROOM * node.room
+            + WEIGHT_BALANCE * node.balance
+            + WEIGHT_TAINTS * (100.0 - taints.percent(node.soft_taints))
+            + WEIGHT_AFFINITY * affinity.percent(node.affinity)
             + WEIGHT_COMPANY * liking.percent(node.liking)
             + WEIGHT_SPREAD * (100.0 - crowd.percent(node.crowd));
         if best.is_none_or(|(highest, _)| score > highest) {
@@ -183,107 +255,95 @@ fn best(feasible: &[Feasible]) -> Option<Arc<str>> {
 /// From the least of some numbers to the highest.
 struct Scale {
     least: i64,
-    span: i64,
+    most: i64,
 }
 
 impl Scale {
     fn of(numbers: impl Iterator<Item = i64> + Clone) -> Self {
-        let least = numbers.clone().min().unwrap_or(0);
         Self {
-            least,
-            span: numbers.max().unwrap_or(0) - least,
+            least: numbers.clone().min().unwrap_or(0),
+            most: numbers.max().unwrap_or(0),
         }
+    }
+
+    fn with_zero(self) -> Self {
+        Self { least: 0, ..self }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
     fn percent(&self, number: i64) -> f64 {
-        if self.span == 0 {
+        if self.most == self.least {
             0.0
         } else {
-            100.0 * (number - self.least) as f64 / self.span as f64
+            100.0 * (number - self.least) as f64 / (self.most - self.least) as f64
         }
     }
 }
 
-/// Weight of free cpu and memory, of soft taints and of preferred affinity.
-const WEIGHT_FREE: f64 = 1.0;
+/// Weight of free cpu and memory, of their being used evenly, of soft taints and of preferred affinity.
+const WEIGHT_ROOM: f64 = 1.0;
+const WEIGHT_BALANCE: f64 = 1.0;
 const WEIGHT_TAINTS: f64 = 3.0;
 const WEIGHT_AFFINITY: f64 = 2.0;
-/// Weight of preferred company, and of constraints on spreading that only ask.
+/// Weight of preferred company, and of spreading that is only asked for, or by nobody.
 const WEIGHT_COMPANY: f64 = 2.0;
 const WEIGHT_SPREAD: f64 = 2.0;
 
-/// 0 to 100 for each aspect, weighed.
-fn score(spec: &PodSpec, node: &NodeView, usage: &NodeUsage) -> f64 {
-    WEIGHT_FREE * free(spec, node, usage)
-        + WEIGHT_TAINTS * without_soft_taints(spec, node)
-        + WEIGHT_AFFINITY * preferred(spec, node)
-}
-
-/// How much of cpu and memory would be left, on average.
+/// How much of cpu and memory would be left on average, and how evenly, 0 to 100 each.
 #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
-fn free(spec: &PodSpec, node: &NodeView, usage: &NodeUsage) -> f64 {
-    let requests = orlop_api::pod::resource_requests(spec);
+fn left(node: &NodeView, taken: Weight) -> (f64, f64) {
     let allocatable = node.node.allocatable();
-    let share = |resource: &str| {
-        let total = allocatable
+    let total = |resource: &str| {
+        allocatable
             .and_then(|all| all.get(resource))
             .map_or(Amount::ZERO, amount)
-            .nanos() as f64;
-        let sum = [usage.requested.get(resource), requests.get(resource)];
-        let taken: f64 = sum
-            .into_iter()
-            .flatten()
-            .map(|amount| amount.nanos() as f64)
-            .sum();
-        if total > 0.0 {
-            ((total - taken) / total).clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
     };
-    (share("cpu") + share("memory")) * 50.0
+    let used = |total: i64, taken: i64| match total {
+        ..=0 => 1.0,
+        _ => (taken as f64 / total as f64).clamp(0.0, 1.0),
+    };
+    let cpu = used(total("cpu").milli_value(), taken.cpu);
+    let memory = used(total("memory").value(), taken.memory);
+    (
+        (2.0 - cpu - memory) * 50.0,
+        100.0 * (1.0 - (cpu - memory).abs() / 2.0),
+    )
 }
 
-fn without_soft_taints(spec: &PodSpec, node: &NodeView) -> f64 {
+fn soft_taints(spec: &PodSpec, node: &NodeView) -> i64 {
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     let soft = node
         .node
         .taints
         .iter()
         .filter(|taint| taint.effect == PREFER_NO_SCHEDULE)
-        .filter(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)))
-        .count();
-    if soft == 0 { 100.0 } else { 0.0 }
+        .filter(|taint| !tolerations.iter().any(|toleration| tolerates(toleration, taint)));
+    i64::try_from(soft.count()).unwrap_or(i64::MAX)
 }
 
-fn preferred(spec: &PodSpec, node: &NodeView) -> f64 {
-    let terms = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
+fn preferred(spec: &PodSpec, node: &NodeView) -> i64 {
+    let affinity = spec.affinity.as_ref();
+    let affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+    affinity
         .and_then(|affinity| {
             affinity
                 .preferred_during_scheduling_ignored_during_execution
                 .as_deref()
         })
-        .unwrap_or_default();
-    let all: i32 = terms.iter().map(|term| term.weight).sum();
-    if all == 0 {
-        return 0.0;
-    }
-    let met: i32 = terms
+        .unwrap_or_default()
         .iter()
         .filter(|term| placement::term_matches(&term.preference, &node.node))
-        .map(|term| term.weight)
-        .sum();
-    100.0 * f64::from(met) / f64::from(all)
+        .map(|term| i64::from(term.weight))
+        .sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Holder;
     use crate::testing::{cluster, hold, hold_pod, pending, pending_pod, with_cpu, world};
+    use crate::view::PodView;
+    use orlop_client::informer::Projection;
     use serde_json::{Value, json};
 
     fn decided(pod: &Pending, cluster: &mut Cluster) -> String {
@@ -342,6 +402,61 @@ mod tests {
             {"weight": 5, "preference": {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}}]}});
         let nodes = json!({"a": {}, "b": {"metadata": {"labels": {"disk": "fast"}}}});
         assert_eq!(decided(&pending(spec), &mut cluster(nodes)), "b");
+    }
+
+    #[test]
+    fn pods_that_ask_for_nothing_are_spread_and_copies_of_one_keep_apart() {
+        let zone = |zone: &str| json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+        let mut cluster = cluster(json!({"a1": zone("a"), "a2": zone("a"), "b": zone("b")}));
+        let mut place = |name: &str, owner: Value| {
+            let owners: Vec<Value> = owner
+                .as_str()
+                .map(|uid| {
+                    json!({"kind": "ReplicaSet", "controller": true,
+                "apiVersion": "apps/v1", "name": uid, "uid": uid})
+                })
+                .into_iter()
+                .collect();
+            let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "ownerReferences": owners},
+                "spec": {"containers": [{"name": "c"}]}});
+            let PodView::Pending(pod) = PodView::project(serde_json::from_value(pod).unwrap()) else {
+                panic!("it waits");
+            };
+            let node = decided(&pod, &mut cluster);
+            let holder = Holder {
+                uid: name.into(),
+                priority: 0,
+                terminating: false,
+                family: pod.family,
+                takes: Takes::of(&pod.spec),
+                traits: pod.traits.clone(),
+                started: None,
+            };
+            cluster.hold(&ObjectKey::new("ns", name), &node.as_str().into(), holder);
+            node
+        };
+        let bare: Vec<String> = (0..4)
+            .map(|number| place(&format!("bare-{number}"), json!(null)))
+            .collect();
+        assert_eq!(bare, ["a1", "a2", "b", "a1"]);
+        let of = |name: &str, set: &str| (name.to_owned(), json!(set));
+        let placed: Vec<String> = [of("x1", "x"), of("x2", "x"), of("x3", "x"), of("y1", "y")]
+            .into_iter()
+            .map(|(name, owner)| place(&name, owner))
+            .collect();
+        assert_eq!(
+            placed,
+            ["a2", "b", "a1", "a2"],
+            "by zone first, and families by themselves"
+        );
+    }
+
+    #[test]
+    fn the_fewer_soft_taints_the_better() {
+        let taint = |key: &str| json!({"key": key, "effect": "PreferNoSchedule"});
+        let mut cluster = cluster(json!({"a": {"spec": {"taints": [taint("k"), taint("l")]}},
+            "b": {"spec": {"taints": [taint("k")]}}}));
+        assert_eq!(decided(&pending(with_cpu("1")), &mut cluster), "b");
     }
 
     #[test]

@@ -52,15 +52,18 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
             node,
             priority,
             terminating,
+            family,
             takes,
             traits,
             started,
+            ..
         } = &other.object
         {
             let holder = Holder {
                 uid: other.uid.clone(),
                 priority: *priority,
                 terminating: *terminating,
+                family: *family,
                 takes: takes.clone(),
                 traits: traits.clone(),
                 started: *started,

@@ -127,6 +127,12 @@ pub async fn run_measured(
     });
 
     let on = Arc::downgrade(&scheduler);
+    scheduler.namespaces.on_change(move |change| {
+        if let Some(scheduler) = on.upgrade() {
+            scheduler.namespace(change);
+        }
+    });
+    let on = Arc::downgrade(&scheduler);
     scheduler.volumes.on_change(move |change| {
         if let Some(scheduler) = on.upgrade() {
             scheduler.volume(change);
@@ -218,9 +224,11 @@ impl Scheduler {
                     node,
                     priority,
                     terminating,
+                    family,
                     takes,
                     traits,
                     started,
+                    ..
                 },
                 pod,
             )) => {
@@ -230,13 +238,19 @@ impl Scheduler {
                     uid: pod.uid.clone(),
                     priority: *priority,
                     terminating: *terminating,
+                    family: *family,
                     takes: takes.clone(),
                     traits: traits.clone(),
                     started: *started,
                 };
                 state.cluster.hold(key, node, holder);
-                // One pod more helps only those who wait for company.
-                if !state.queue.happened_to_a_pod(now) {
+                // One pod more helps only those who wait for company, one that takes less all.
+                let old = change.old.as_ref().map(|old| &old.object);
+                let resized = matches!(old, Some(PodView::Bound { takes: before, .. }) if before != takes);
+                if resized {
+                    state.queue.happened_on(node, now);
+                }
+                if !state.queue.happened_to_a_pod(now) && !resized {
                     return;
                 }
             }
@@ -252,6 +266,17 @@ impl Scheduler {
         }
         drop(state);
         self.changed.notify_one();
+    }
+
+    /// Rules about other pods may name namespaces by their labels.
+    fn namespace(&self, change: &Change<NamespaceView>) {
+        let relabelled = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => old.labels != new.labels,
+            _ => true,
+        };
+        if relabelled && self.state().queue.happened_to_a_pod(Instant::now()) {
+            self.changed.notify_one();
+        }
     }
 
     fn volume(&self, change: &Change<VolumeView>) {
@@ -496,7 +521,12 @@ impl Scheduler {
             }
         }
         for (victim, uid) in &preemption.victims {
-            match write::evict(&self.client, victim, uid).await {
+            let known = self.pods.store().get(victim).filter(|known| known.uid == *uid);
+            let generation = known.and_then(|known| match known.object {
+                PodView::Bound { generation, .. } => generation,
+                _ => None,
+            });
+            match write::evict(&self.client, victim, uid, generation).await {
                 Ok(()) => {
                     tracing::info!(%victim, uid = %uid, pod = %pod.key, %node, "preempted for a pod of higher priority");
                     write::tell_preempted(&self.recorder, victim, uid, &pod.uid, node);
@@ -526,8 +556,12 @@ impl Scheduler {
             return;
         }
         tracing::info!(pod = %pod.key, uid = %pod.uid, "pod fits nowhere: {message}");
-        if let Err(error) = write::condition(&self.client, &pod.key, &pod.uid, "Unschedulable", message).await
-        {
+        let why = write::Why {
+            reason: "Unschedulable",
+            message,
+            generation: pending.generation,
+        };
+        if let Err(error) = write::condition(&self.client, &pod.key, &pod.uid, why).await {
             tracing::debug!(pod = %pod.key, %error, "condition not written");
         }
     }
@@ -556,6 +590,7 @@ fn holder(pod: &Cached<PodView>, pending: &Pending) -> Holder {
         uid: pod.uid.clone(),
         priority: pending.spec.priority.unwrap_or(0),
         terminating: false,
+        family: pending.family,
         takes: Takes::of(&pending.spec),
         traits: pending.traits.clone(),
         started: None,

@@ -35,10 +35,12 @@ pub fn cluster(nodes: Value) -> Cluster {
 pub fn hold(cluster: &mut Cluster, pod: &str, node: &str, priority: i32, cpus: i64) {
     let mut takes = Takes::default();
     takes.requested.insert("cpu".into(), Amount::from_units(cpus));
+    takes.weight.cpu = cpus * 1000;
     let holder = Holder {
         uid: pod.into(),
         priority,
         terminating: false,
+        family: None,
         takes: takes.into(),
         traits: std::sync::Arc::new(Traits {
             labels: [("name".to_owned(), pod.to_owned())].into(),
@@ -66,6 +68,7 @@ pub fn hold_pod(cluster: &mut Cluster, namespace: &str, name: &str, node: &str, 
         uid: name.into(),
         priority: pending.spec.priority.unwrap_or(0),
         terminating: false,
+        family: pending.family,
         takes: Takes::of(&pending.spec),
         traits: pending.traits.clone(),
         started: None,

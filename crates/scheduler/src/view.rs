@@ -1,12 +1,15 @@
 //! What the scheduler remembers of pods and nodes.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{ObjectReference, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::placement::{KeptNode, Quantities};
 use orlop_api::pod::{self, HostPort, Resources};
+use orlop_api::quantity::Amount;
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
 
@@ -16,9 +19,71 @@ use crate::volumes::claims_of;
 /// The schedulerName of pods that are ours.
 pub const NAME: &str = "default-scheduler";
 
+/// What pods weigh when nodes are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// In thousandths of a cpu.
+    pub cpu: i64,
+    /// In bytes.
+    pub memory: i64,
+}
+
+/// What a container weighs that asks for nothing; otherwise all such pods would be put on one node.
+const UNSAID: Weight = Weight {
+    cpu: 100,
+    memory: 200 << 20,
+};
+
+impl Weight {
+    fn of(spec: &PodSpec, requested: &Resources) -> Self {
+        let is_said = |resources: Option<&core::ResourceRequirements>, name: &str| {
+            let requests = resources.and_then(|resources| resources.requests.as_ref());
+            requests.is_some_and(|requests| requests.contains_key(name))
+        };
+        let unsaid = |name: &str| {
+            let containers = spec.containers.iter();
+            let silent = containers.filter(|container| !is_said(container.resources.as_ref(), name));
+            match is_said(spec.resources.as_ref(), name) {
+                true => 0,
+                false => i64::try_from(silent.count()).unwrap_or(0),
+            }
+        };
+        let said = |name: &str| requested.get(name).copied().unwrap_or(Amount::ZERO);
+        Self {
+            cpu: said("cpu").milli_value() + unsaid("cpu") * UNSAID.cpu,
+            memory: said("memory").value() + unsaid("memory") * UNSAID.memory,
+        }
+    }
+
+    /// Both, so many times: -1 takes `other` away.
+    pub fn plus(self, other: Self, times: i64) -> Self {
+        Self {
+            cpu: self.cpu.saturating_add(other.cpu.saturating_mul(times)),
+            memory: self.memory.saturating_add(other.memory.saturating_mul(times)),
+        }
+    }
+}
+
+/// Tells apart whose copies pods are: made from the uid of what manages them.
+pub type Family = NonZeroU64;
+
+/// The family of a pod that is one of several copies.
+fn family_of(owners: Option<&Vec<OwnerReference>>) -> Option<Family> {
+    let owner = owners?.iter().find(|owner| owner.controller == Some(true))?;
+    let makes_copies = matches!(
+        owner.kind.as_str(),
+        "ReplicaSet" | "ReplicationController" | "StatefulSet"
+    );
+    let print = orlop_api::fnv::fnv1a128(owner.uid.as_bytes());
+    // Half of it tells enough apart.
+    makes_copies.then(|| NonZeroU64::new(print as u64)).flatten()
+}
+
 /// What a pod takes of its node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Takes {
+    /// Requests, and what is assumed where there are none.
+    pub weight: Weight,
     /// Requests.
     pub requested: Resources,
     /// Host ports.
@@ -34,8 +99,10 @@ static ROOM: Shared<Quantities> = Shared::new();
 impl Takes {
     /// What a pod with this spec takes.
     pub fn of(spec: &PodSpec) -> Arc<Self> {
+        let requested = pod::resource_requests(spec);
         TAKES.share(Arc::new(Self {
-            requested: pod::resource_requests(spec),
+            weight: Weight::of(spec, &requested),
+            requested,
             ports: pod::host_ports(spec),
         }))
     }
@@ -46,6 +113,10 @@ impl Takes {
 pub struct Pending {
     /// What placement reads of its spec.
     pub spec: PodSpec,
+    /// metadata.generation.
+    pub generation: Option<i64>,
+    /// Whose copy it is, if it is one of several.
+    pub family: Option<Family>,
     /// Its labels, and what company it wants.
     pub traits: Arc<Traits>,
     /// The names of its claims for volumes.
@@ -73,6 +144,10 @@ pub enum PodView {
         priority: i32,
         /// It is on its way out.
         terminating: bool,
+        /// metadata.generation.
+        generation: Option<i64>,
+        /// Whose copy it is, if it is one of several.
+        family: Option<Family>,
         /// What it takes.
         takes: Arc<Takes>,
         /// Its labels, and what company it wants.
@@ -93,6 +168,8 @@ impl Projection for PodView {
         }
         let reference = events::reference(&object);
         let terminating = object.metadata.deletion_timestamp.is_some();
+        let generation = object.metadata.generation;
+        let family = family_of(object.metadata.owner_references.as_ref());
         let Some(mut spec) = object.spec else {
             return Self::Other;
         };
@@ -104,6 +181,8 @@ impl Projection for PodView {
                 node: node.into(),
                 priority: spec.priority.unwrap_or(0),
                 terminating,
+                generation,
+                family,
                 takes: Takes::of(&spec),
                 traits,
                 started: object
@@ -147,6 +226,8 @@ impl Projection for PodView {
         trim(&mut spec);
         Self::Pending(Box::new(Pending {
             spec,
+            generation,
+            family,
             traits,
             claims,
             reference,

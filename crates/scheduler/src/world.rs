@@ -14,7 +14,8 @@ use crate::volumes::{ClaimView, ClassView, VolumeView};
 /// What is remembered of a namespace.
 #[derive(Debug)]
 pub struct NamespaceView {
-    labels: Arc<Labels>,
+    /// metadata.labels.
+    pub labels: Arc<Labels>,
 }
 
 impl Projection for NamespaceView {

@@ -78,19 +78,30 @@ pub async fn select_node(
         .map(drop)
 }
 
+/// Why a pod isn't scheduled.
+#[derive(Debug, Clone, Copy)]
+pub struct Why<'a> {
+    /// One word.
+    pub reason: &'a str,
+    /// One sentence.
+    pub message: &'a str,
+    /// metadata.generation of the pod that was looked at.
+    pub generation: Option<i64>,
+}
+
 /// Says why the pod isn't scheduled.
 pub async fn condition(
     client: &kube::Client,
     pod: &ObjectKey,
     uid: &str,
-    reason: &str,
-    message: &str,
+    why: Why<'_>,
 ) -> Result<(), kube::Error> {
     let condition = json!({
         "type": "PodScheduled",
         "status": "False",
-        "reason": reason,
-        "message": message,
+        "reason": why.reason,
+        "message": why.message,
+        "observedGeneration": why.generation,
         "lastProbeTime": null,
         "lastTransitionTime": Time(Timestamp::now()),
     });
@@ -102,12 +113,18 @@ pub async fn condition(
 }
 
 /// Deletes a pod to make room, after saying so in its status.
-pub async fn evict(client: &kube::Client, pod: &ObjectKey, uid: &str) -> Result<(), kube::Error> {
+pub async fn evict(
+    client: &kube::Client,
+    pod: &ObjectKey,
+    uid: &str,
+    generation: Option<i64>,
+) -> Result<(), kube::Error> {
     let condition = json!({
         "type": "DisruptionTarget",
         "status": "True",
         "reason": "PreemptionByScheduler",
         "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
+        "observedGeneration": generation,
         "lastTransitionTime": Time(Timestamp::now()),
     });
     let patch = json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}});

@@ -136,10 +136,19 @@ fn bound_pod(old: &Value, node: &str, binding: &Value, now: &str) -> Value {
             pod["metadata"][key][name] = value.clone();
         }
     }
-    let scheduled =
+    let mut scheduled =
         json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    observe(&mut scheduled, old);
     set_condition(&mut pod, scheduled);
     pod
+}
+
+/// Says in a condition which generation of the pod it is about.
+pub fn observe(condition: &mut Value, pod: &Value) {
+    let generation = &pod["metadata"]["generation"];
+    if generation.is_i64() {
+        condition["observedGeneration"] = generation.clone();
+    }
 }
 
 /// Replaces the condition of that type, or adds it.

@@ -235,14 +235,16 @@ fn target(pod: &Value, now: &str) -> Value {
         .flatten()
         .find(|condition| condition["type"] == TARGET && condition["status"] == "True");
     let since = before.map(|condition| condition["lastTransitionTime"].clone());
-    json!({
+    let mut condition = json!({
         "type": TARGET,
         "status": "True",
         "reason": "EvictionByEvictionAPI",
         "message": "Eviction API: evicting",
         "lastProbeTime": null,
         "lastTransitionTime": since.unwrap_or_else(|| json!(now)),
-    })
+    });
+    binding::observe(&mut condition, pod);
+    condition
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ impl PodGc {
             _ if pod.is_terminal() => {}
             Why::Orphaned => {
                 let why = disruption::Why {
+                    generation: Some(pod.generation),
                     reason: "DeletionByPodGC",
                     message: "PodGC: node no longer exists",
                 };

@@ -186,7 +186,10 @@ impl TaintEviction {
         self.recorder
             .event(&reference, EventType::Normal, "TaintManagerEviction", message);
         let api: Api<core::Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let known = self.cache.upgrade().and_then(|cache| cache.pods.store().get(key));
+        let known = known.filter(|pod| pod.uid == uid);
         let why = disruption::Why {
+            generation: known.map(|pod| pod.generation),
             reason: "DeletionByTaintManager",
             message: "Taint manager: deleting due to NoExecute taint",
         };
