@@ -2,7 +2,7 @@
 use super::definition::{
     CONNECT_VERBS, CREATE_ONLY, Field, PART_VERBS, PROXY_VERBS, Read, Resource, STATUS, Subresource,
 };
-use super::meaning;
+use super::meaning::{self, fill, items};
 use super::rules::Rules;
 use super::validation;
 use k8s_openapi::api::core::v1::Pod;
@@ -99,6 +99,7 @@ pub(crate) fn is_mirror(pod: &Value) -> bool {
 }
 
 fn prepare_create(pod: &mut Value) {
+    select_by_keys(pod);
     let qos = meaning::read::<Pod, _>(pod, |pod| orlop_api::pod::qos_class(pod).to_string());
     let mut status = json!({"phase": "Pending"});
     if let Some(qos) = qos {
@@ -118,6 +119,48 @@ fn prepare_create(pod: &mut Value) {
         }]);
     }
     pod["status"] = status;
+}
+
+/// Keys of labels that rules about other pods name become part of their selectors, with the values that the pod has now:
+/// its labels may change later, and whom the rules mean does not.
+fn select_by_keys(pod: &mut Value) {
+    let labels = pod["metadata"]["labels"].clone();
+    let extend = |rule: &mut Value| {
+        for (keys, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+            let keys: Vec<Value> = rule[keys].as_array().cloned().unwrap_or_default();
+            // Without a selector a rule is about nobody.
+            let Some(selector) = rule
+                .get_mut("labelSelector")
+                .filter(|selector| selector.is_object())
+            else {
+                return;
+            };
+            let mut more = keys.iter().filter_map(|key| {
+                let value = labels.get(key.as_str()?).filter(|value| value.is_string())?;
+                Some(json!({"key": key, "operator": operator, "values": [value]}))
+            });
+            if let Some(first) = more.next() {
+                fill(selector, "matchExpressions", || json!([]));
+                if let Some(all) = selector["matchExpressions"].as_array_mut() {
+                    all.push(first);
+                    all.extend(more);
+                }
+            }
+        }
+    };
+    let spec = &mut pod["spec"];
+    let constraints = spec.get_mut("topologySpreadConstraints");
+    constraints.into_iter().flat_map(items).for_each(extend);
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let terms =
+            |strength: &str| format!("/affinity/{kind}/{strength}DuringSchedulingIgnoredDuringExecution");
+        let required = spec.pointer_mut(&terms("required"));
+        required.into_iter().flat_map(items).for_each(extend);
+        let preferred = spec.pointer_mut(&terms("preferred")).into_iter().flat_map(items);
+        preferred
+            .filter_map(|term| term.get_mut("podAffinityTerm"))
+            .for_each(extend);
+    }
 }
 
 fn prepare_status(new: &mut Value, old: &Value) {
@@ -152,6 +195,33 @@ fn grace_period(pod: &Value, asked: Option<i64>) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_of_labels_become_part_of_the_selectors_that_they_narrow() {
+        let rule = || {
+            json!({"labelSelector": {"matchLabels": {"app": "web"}}, "matchLabelKeys": ["v", "none"],
+            "mismatchLabelKeys": ["team"]})
+        };
+        let narrowed = json!([{"key": "v", "operator": "In", "values": ["2"]},
+            {"key": "team", "operator": "NotIn", "values": ["red"]}]);
+        let mut pod = json!({"metadata": {"labels": {"v": "2", "team": "red"}}, "spec": {
+        "topologySpreadConstraints": [rule(), {"matchLabelKeys": ["v"]}],
+        "affinity": {
+            "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [rule()]},
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": rule()}]},
+        }}});
+        prepare_create(&mut pod);
+        for rule in [
+            "/topologySpreadConstraints/0",
+            "/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution/0",
+            "/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/0/podAffinityTerm",
+        ] {
+            let rule = pod["spec"].pointer(rule).unwrap();
+            assert_eq!(rule["labelSelector"]["matchExpressions"], narrowed, "{rule}");
+        }
+        let bare = &pod["spec"]["topologySpreadConstraints"][1];
+        assert_eq!(bare, &json!({"matchLabelKeys": ["v"]}), "it is about nobody");
+    }
 
     /// X01, X04: the table of §7.5.
     #[test]
