@@ -80,7 +80,7 @@ pub struct ApiServerArgs {
     pub bind_address: IpAddr,
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     pub secure_port: u16,
-    /// Address under which others reach this server [default: the bind address, or loopback].
+    /// Address under which others reach this server [default: the bind address; the machine's own for 0.0.0.0 and loopback].
     #[arg(long, value_name = "IP")]
     pub advertise_address: Option<IpAddr>,
     #[command(flatten)]

@@ -46,7 +46,9 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let address = listener.local_addr()?;
     let advertise = match arguments.advertise_address {
         Some(ip) => SocketAddr::new(ip, address.port()),
-        None => advertised(address),
+        // Nobody else is meant to find this one.
+        None if arguments.ephemeral => advertised(address),
+        None => advertised_to_others(address),
     };
     let client_ca = client_ca(&arguments, &root)?;
     let authentication = arguments.authentication.config(client_ca)?;
@@ -246,6 +248,15 @@ fn client_ca(arguments: &ApiServerArgs, root: &Root) -> Result<String> {
             Ok(own.certificate().to_owned())
         }
     }
+}
+
+/// What the Service `kubernetes` leads to: the address that is bound to, or the machine's own if that one means every
+/// address or none that others reach.
+fn advertised_to_others(bound: SocketAddr) -> SocketAddr {
+    let ip = bound.ip();
+    let own = (ip.is_unspecified() || ip.is_loopback()).then(|| orlop_kubelet::node::addresses(&[], ""));
+    let own = own.and_then(|addresses| addresses.first().copied());
+    SocketAddr::new(own.unwrap_or(ip), bound.port())
 }
 
 /// The given serving certificate, or one signed by the authority of the PKI directory.
