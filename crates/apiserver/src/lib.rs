@@ -14,6 +14,7 @@
 //! | `custom` | resources that CustomResourceDefinitions declare |
 //! | `cache` | every object's bytes once, and the recent past |
 //! | `encryption` | values at rest |
+//! | `settings` | reading configuration files strictly |
 //! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `outbound` | asking others' HTTPS servers |
 //! | `aggregation` | API groups that other servers serve |
@@ -62,17 +63,19 @@ mod registry;
 mod request;
 mod resources;
 mod server;
+mod settings;
 mod status;
 mod traces;
 mod upkeep;
 mod usage;
 
-pub use admission::UnknownPlugin;
+pub use admission::{AdmissionSettings, UnknownPlugin};
 pub use audit::{AuditConfig, AuditError, AuditLog, PolicyError};
 pub use authn::{
-    AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, TokenWebhookConfig, UserInfo,
+    AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, StructuredAuthentication,
+    TokenWebhookConfig, UserInfo,
 };
-pub use authz::{AccessWebhookConfig, AuthorizationMode, UnknownMode};
+pub use authz::{AccessWebhookConfig, AuthorizationMode, StructuredAuthorization, UnknownMode};
 pub use discovery::GIT_VERSION;
 pub use encryption::{Encryption, EncryptionError};
 pub use flow::FlowConfig;
@@ -80,5 +83,6 @@ pub use http::{Body, ConnectionConfig, InProcess, ServeError};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};
+pub use settings::SettingsError;
 pub use traces::{TracesConfig, TracesError};
 pub use upkeep::EndpointReconciler;

@@ -1,11 +1,13 @@
 //! The server's parts and their life.
-use crate::admission::{Chain, Hooks, UnknownPlugin};
+use crate::admission::{AdmissionSettings, Chain, Hooks, UnknownPlugin};
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, AuditConfig, AuditError};
 use crate::authn::{
     Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
 };
-use crate::authz::{AccessWebhook, AccessWebhookConfig, AuthorizationMode, Grants, Rbac};
+use crate::authz::{
+    AccessWebhook, AccessWebhookConfig, AuthorizationMode, Authorizers, Grants, Rbac, StructuredAuthorization,
+};
 use crate::bootstrap;
 use crate::cache::{self, Cache};
 use crate::custom;
@@ -30,6 +32,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+/// What upstream's counts of configurations that are read again begin with.
+const AUTHENTICATION_RELOADS: &str = "apiserver_authentication_config_controller";
+const AUTHORIZATION_RELOADS: &str = "apiserver_authorization_config_controller";
 
 /// How the server presents itself to node agents.
 #[derive(Clone, Debug)]
@@ -78,12 +84,16 @@ pub struct Config {
     pub tokens: Option<TokenConfig>,
     /// Admission plugins that are asked for beyond those that are on anyway, by upstream's names.
     pub enabled_admission: Vec<String>,
+    /// What admission plugins are told.
+    pub admission: AdmissionSettings,
     /// How callers are recognised beside service accounts.
     pub authentication: AuthenticationConfig,
     /// Who decides what they may do.
     pub authorization: Vec<AuthorizationMode>,
     /// Who is asked in the mode Webhook.
     pub access_webhook: Option<AccessWebhookConfig>,
+    /// An AuthorizationConfiguration, which says all of that instead.
+    pub structured_authorization: Option<StructuredAuthorization>,
     /// How many requests are answered at the same time.
     pub flow: FlowConfig,
     /// How long connections are kept.
@@ -115,9 +125,11 @@ impl Config {
             kubelet_client: None,
             tokens: None,
             enabled_admission: Vec::new(),
+            admission: AdmissionSettings::default(),
             authentication: AuthenticationConfig::default(),
             authorization: AuthorizationMode::DEFAULT.to_vec(),
             access_webhook: None,
+            structured_authorization: None,
             flow: FlowConfig::default(),
             connections: ConnectionConfig::default(),
             audit: None,
@@ -160,8 +172,7 @@ pub struct ApiServer {
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
     pub(crate) authentication: Authentication,
-    pub(crate) authorization: Vec<AuthorizationMode>,
-    pub(crate) access_webhook: Option<AccessWebhook>,
+    pub(crate) authorizers: Authorizers,
     pub(crate) flow: Flow,
     pub(crate) connections: ConnectionConfig,
     pub(crate) audit: Option<Audit>,
@@ -195,12 +206,29 @@ impl ApiServer {
             .as_ref()
             .map(KubeletClient::new)
             .transpose()?;
-        let admission = Chain::select(&config.enabled_admission, &config.disabled_admission)?;
+        let admission = Chain::select(
+            &config.enabled_admission,
+            &config.disabled_admission,
+            config.admission,
+        )?;
         let client_ca = config.authentication.client_ca.clone();
         let front_proxy = config.authentication.front_proxy.clone();
         let authentication = Authentication::new(config.authentication)?;
         let access_webhook = config.access_webhook.map(AccessWebhook::new).transpose()?;
         let metrics = Metrics::default();
+        let structured = config.structured_authorization;
+        metrics.part.registry(|registry| {
+            if let Some(structured) = &structured {
+                structured.reloads().register(registry, AUTHORIZATION_RELOADS);
+            }
+            if let Some(reloads) = authentication.reloads() {
+                reloads.register(registry, AUTHENTICATION_RELOADS);
+            }
+        });
+        let authorizers = match structured {
+            Some(structured) => structured.authorizers(),
+            None => Authorizers::of_modes(&config.authorization, access_webhook),
+        };
         let audit = config
             .audit
             .map(|config| Audit::new(config, metrics.audit.clone()))
@@ -234,7 +262,7 @@ impl ApiServer {
             store,
             sealed,
             rbac: Rbac::new(cache.clone()),
-            hooks: Hooks::new(cache.clone()),
+            hooks: Hooks::new(cache.clone(), admission.settings()),
             cache: cache.clone(),
             kubelets,
             services: config.services,
@@ -243,8 +271,7 @@ impl ApiServer {
             quota_turns: Turns::default(),
             accounts: config.tokens.map(Accounts::new),
             authentication,
-            authorization: config.authorization,
-            access_webhook,
+            authorizers,
             flow: Flow::new(config.flow, cache.clone()),
             connections: config.connections,
             audit,

@@ -30,7 +30,7 @@ pub struct Writer<'w> {
     pub api_version: &'w str,
     /// Empty for the object itself.
     pub subresource: &'w str,
-    /// Members of the object that this way of writing cannot change, and so never owns.
+    /// Members of the object, and of those (`metadata.labels`), that this way of writing cannot change, and so never owns.
     pub ignored: &'w [&'w str],
     /// RFC 3339.
     pub now: &'w str,
@@ -88,7 +88,14 @@ impl Writer<'_> {
             set.cut(element);
         }
         for member in self.ignored {
-            set.cut(&format!("f:{member}"));
+            match member.split_once('.') {
+                None => set.cut(&format!("f:{member}")),
+                Some((member, within)) => {
+                    if let Some(below) = set.below.get_mut(&*format!("f:{member}")) {
+                        below.cut(&format!("f:{within}"));
+                    }
+                }
+            }
         }
         if let Some(metadata) = set.below.get_mut("f:metadata") {
             metadata.member = false;

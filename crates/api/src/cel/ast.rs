@@ -42,6 +42,20 @@ impl Expr {
         self.form.each(&mut |child| found = found || child.mentions(name));
         found
     }
+
+    /// Whether it reads a field of a variable, or asks whether that is there.
+    pub fn selects(&self, name: &str, wanted: &str) -> bool {
+        if let Form::Select { of, field, .. } | Form::Has { of, field } = &self.form
+            && field == wanted
+            && matches!(&of.form, Form::Ident(ident) if ident == name)
+        {
+            return true;
+        }
+        let mut found = false;
+        self.form
+            .each(&mut |child| found = found || child.selects(name, wanted));
+        found
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -66,6 +66,11 @@ impl Program {
         self.expr.mentions(name)
     }
 
+    /// Whether it reads a field of a variable, or asks whether that is there.
+    pub fn selects(&self, name: &str, field: &str) -> bool {
+        self.expr.selects(name, field)
+    }
+
     pub(super) fn expr(&self) -> &Expr {
         &self.expr
     }

@@ -20,18 +20,40 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads the labels. There is always a policy: where a label can't be read, enforcing fails closed, auditing and
-    /// warning fail open.
-    pub fn of(labels: &BTreeMap<String, String>) -> (Policy, Vec<FieldError>) {
+    /// Reads what is demanded where labels say nothing: `enforce`, `enforce-version` and so on. What isn't there demands
+    /// nothing.
+    pub fn of_defaults(given: &BTreeMap<String, String>) -> (Policy, Vec<FieldError>) {
         let mut reader = Reader {
-            labels,
+            labels: given,
+            prefix: "",
             errors: Vec::new(),
         };
-        let enforce = reader.standard("enforce", Level::Restricted);
-        let audit = reader.standard("audit", Level::Privileged);
-        let mut warn = reader.standard("warn", Level::Privileged);
+        let policy = Policy {
+            enforce: reader.standard("enforce", Level::Restricted, Standard::default()),
+            audit: reader.standard("audit", Level::Privileged, Standard::default()),
+            warn: reader.standard("warn", Level::Privileged, Standard::default()),
+        };
+        (policy, reader.errors)
+    }
+
+    /// Reads the labels of a namespace where nothing else is demanded.
+    pub fn of(labels: &BTreeMap<String, String>) -> (Policy, Vec<FieldError>) {
+        Policy::default().with(labels)
+    }
+
+    /// Reads the labels. There is always a policy: where a label can't be read, enforcing fails closed, auditing and
+    /// warning fail open.
+    pub fn with(&self, labels: &BTreeMap<String, String>) -> (Policy, Vec<FieldError>) {
+        let mut reader = Reader {
+            labels,
+            prefix: LABEL_PREFIX,
+            errors: Vec::new(),
+        };
+        let enforce = reader.standard("enforce", Level::Restricted, self.enforce);
+        let audit = reader.standard("audit", Level::Privileged, self.audit);
+        let mut warn = reader.standard("warn", Level::Privileged, self.warn);
         // Who is going to be refused as a pod wants to know it of the workload that makes the pod.
-        if !reader.has("warn") && enforce.level > warn.level {
+        if reader.has("enforce") && !reader.has("warn") && enforce.level > warn.level {
             warn.level = enforce.level;
             if !reader.has("warn-version") {
                 warn.version = enforce.version;
@@ -51,41 +73,47 @@ impl Policy {
 
 struct Reader<'a> {
     labels: &'a BTreeMap<String, String>,
+    /// Before the names of modes.
+    prefix: &'a str,
     errors: Vec<FieldError>,
 }
 
 impl Reader<'_> {
     fn label(&self, mode: &str) -> Option<(String, &str)> {
-        let key = format!("{LABEL_PREFIX}{mode}");
+        let key = format!("{}{mode}", self.prefix);
         let value = self.labels.get(&key)?;
-        Some((key, value))
+        let field = match self.prefix {
+            "" => key,
+            _ => format!("metadata.labels[{key}]"),
+        };
+        Some((field, value))
     }
 
     fn has(&self, mode: &str) -> bool {
         self.label(mode).is_some()
     }
 
-    fn standard(&mut self, mode: &str, unreadable: Level) -> Standard {
-        let mut standard = Standard::default();
-        if let Some((key, value)) = self.label(mode) {
+    fn standard(&mut self, mode: &str, unreadable: Level, otherwise: Standard) -> Standard {
+        let mut standard = otherwise;
+        if let Some((field, value)) = self.label(mode) {
             standard.level = match value {
                 "privileged" => Level::Privileged,
                 "baseline" => Level::Baseline,
                 "restricted" => Level::Restricted,
                 other => {
                     let hint = "must be one of privileged, baseline, restricted";
-                    let error = FieldError::invalid(format!("metadata.labels[{key}]"), other, hint);
+                    let error = FieldError::invalid(field, other, hint);
                     self.errors.push(error);
                     unreadable
                 }
             };
         }
-        if let Some((key, value)) = self.label(&format!("{mode}-version")) {
+        if let Some((field, value)) = self.label(&format!("{mode}-version")) {
             match version(value) {
                 Some(version) => standard.version = version,
                 None => {
                     let hint = "must be \"latest\" or \"v1.x\"";
-                    let error = FieldError::invalid(format!("metadata.labels[{key}]"), value, hint);
+                    let error = FieldError::invalid(field, value, hint);
                     self.errors.push(error);
                 }
             }

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceQuota};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::limited::{Limited, cover};
 use super::names::{Kind, Measured, concerns};
 use super::scope::selects;
 use super::usage::{compute, usage};
@@ -44,6 +45,10 @@ pub enum Refusal {
         /// What was not counted.
         resources: Vec<String>,
     },
+    /// Only what a quota bounds may be used of these.
+    Uncovered(Vec<String>),
+    /// Only where a quota is about these scopes, by what they are and what they ask.
+    OutOfScope(Vec<String>),
     /// An object that asks for less than nothing.
     Negative(Vec<String>),
     /// Too much.
@@ -74,6 +79,14 @@ impl fmt::Display for Refusal {
                 f,
                 "status unknown for quota: {quota}, resources: {}",
                 resources.join(",")
+            ),
+            Refusal::Uncovered(resources) => {
+                write!(f, "insufficient quota to consume: {}", resources.join(","))
+            }
+            Refusal::OutOfScope(scopes) => write!(
+                f,
+                "insufficient quota to match these scopes: [{}]",
+                scopes.join(" ")
             ),
             Refusal::Negative(resources) => {
                 write!(
@@ -107,7 +120,13 @@ fn show(resources: &Resources) -> String {
 }
 
 /// What has been used of each quota after the write: only those it changes, by their position.
-pub fn charge(quotas: &[ResourceQuota], attempt: &Attempt<'_>) -> Result<Vec<(usize, Resources)>, Refusal> {
+///
+/// `limited`: what may only be used where a quota bounds it.
+pub fn charge(
+    quotas: &[ResourceQuota],
+    limited: &[Limited],
+    attempt: &Attempt<'_>,
+) -> Result<Vec<(usize, Resources)>, Refusal> {
     let concerned: Vec<(usize, Bounds)> = quotas
         .iter()
         .enumerate()
@@ -116,6 +135,8 @@ pub fn charge(quotas: &[ResourceQuota], attempt: &Attempt<'_>) -> Result<Vec<(us
     for (_, bounds) in &concerned {
         bounds.complete(attempt)?;
     }
+    let bounded = concerned.iter().flat_map(|(_, bounds)| &bounds.touched);
+    cover(limited, attempt, bounded.map(String::as_str).collect(), quotas)?;
     if concerned.is_empty() {
         return Ok(Vec::new());
     }

@@ -2,6 +2,7 @@
 //! §17). The API server charges with it, the controller counts again with it. Texts are upstream's.
 
 mod charge;
+mod limited;
 mod names;
 mod scope;
 mod usage;
@@ -10,6 +11,7 @@ mod usage;
 mod tests;
 
 pub use charge::{Attempt, Refusal, charge};
+pub use limited::Limited;
 pub use names::{Kind, concerns, count_name, kind_of_count};
 pub use scope::selects;
 pub use usage::usage;

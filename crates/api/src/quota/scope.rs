@@ -25,8 +25,30 @@ pub fn selects(quota: &ResourceQuotaSpec, kind: Kind<'_>, object: &Value) -> boo
     }
 }
 
+/// Those of the requirements that hold for an object.
+pub(super) fn holding<'r>(
+    requirements: &'r [ScopedResourceSelectorRequirement],
+    kind: Kind<'_>,
+    object: &Value,
+) -> Vec<&'r ScopedResourceSelectorRequirement> {
+    match kind.measured() {
+        Measured::Pods => Pod::deserialize(object)
+            .map(|pod| requirements.iter().filter(|scope| holds(scope, &pod)).collect())
+            .unwrap_or_default(),
+        Measured::Claims => PersistentVolumeClaim::deserialize(object)
+            .map(|claim| {
+                requirements
+                    .iter()
+                    .filter(|scope| holds_of_claim(scope, &claim))
+                    .collect()
+            })
+            .unwrap_or_default(),
+        Measured::Services | Measured::Devices | Measured::No => Vec::new(),
+    }
+}
+
 /// Both ways of naming scopes as one.
-fn requirements(quota: &ResourceQuotaSpec) -> Vec<ScopedResourceSelectorRequirement> {
+pub(super) fn requirements(quota: &ResourceQuotaSpec) -> Vec<ScopedResourceSelectorRequirement> {
     let named = quota
         .scopes
         .iter()

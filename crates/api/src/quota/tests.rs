@@ -61,7 +61,7 @@ fn charged(quota: ResourceQuota, kind: Kind<'_>, new: &Value, old: Option<&Value
         old,
         now: now(),
     };
-    match charge(&[quota], &attempt) {
+    match charge(&[quota], &[], &attempt) {
         Ok(charged) => charged
             .iter()
             .flat_map(|(_, used)| used.iter().map(|(name, amount)| format!("{name}={amount}")))

@@ -1,8 +1,10 @@
 //! The webhooks and policies that hold now, compiled anew when one has changed since they were last asked for.
 use super::matching::GROUP;
 use super::policies::{self, Policy};
+use super::settings::AdmissionSettings;
 use super::webhooks::{self, Webhook};
 use crate::cache::{Cache, StorageId};
+use crate::outbound::WebhookClients;
 use crate::resources;
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -29,15 +31,19 @@ pub struct Compiled {
 pub struct Hooks {
     cache: Arc<Cache>,
     storages: [Option<StorageId>; 6],
+    mutating_clients: Arc<WebhookClients>,
+    validating_clients: Arc<WebhookClients>,
     /// With the revision of the last change it includes.
     compiled: RwLock<(u64, Arc<Compiled>)>,
 }
 
 impl Hooks {
-    pub fn new(cache: Arc<Cache>) -> Self {
+    pub fn new(cache: Arc<Cache>, settings: &AdmissionSettings) -> Self {
         Self {
             storages: KINDS
                 .map(|plural| resources::find(GROUP, "v1", plural).and_then(|kind| cache.storage(kind))),
+            mutating_clients: settings.mutating_clients.clone(),
+            validating_clients: settings.validating_clients.clone(),
             cache,
             compiled: RwLock::default(),
         }
@@ -65,8 +71,8 @@ impl Hooks {
             changing_bindings,
         ] = self.storages.map(|id| self.values(id));
         let made = Arc::new(Compiled {
-            mutating: webhooks::compile(&mutating),
-            validating: webhooks::compile(&validating),
+            mutating: webhooks::compile(&mutating, &self.mutating_clients),
+            validating: webhooks::compile(&validating, &self.validating_clients),
             policies: policies::compile(&policies, &bindings),
             mutating_policies: policies::compile(&changing, &changing_bindings),
         });

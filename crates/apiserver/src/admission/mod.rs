@@ -11,6 +11,7 @@
 //! | `matching` | which requests a webhook or policy is about |
 //! | `review` | AdmissionReview: what others are asked, what their answers mean |
 //! | `conditions`, `scene` | expressions about requests, and what they see |
+//! | `settings` | what plugins are told beforehand, by a file |
 //! | `hooks` | the webhooks and policies that hold now |
 //! | `webhooks`, `policies` | asking them |
 //!
@@ -24,6 +25,7 @@ mod policies;
 mod policy_status;
 mod review;
 mod scene;
+mod settings;
 mod webhooks;
 
 mod certificates;
@@ -32,6 +34,7 @@ mod custom_names;
 mod default_class;
 mod default_tolerations;
 mod escalation;
+mod event_rate;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -47,6 +50,7 @@ mod topology_labels;
 pub use attempt::{Admission, Attempt, Operation};
 pub use hooks::Hooks;
 pub use plugin::{Chain, UnknownPlugin};
+pub use settings::AdmissionSettings;
 
 use crate::status::ApiError;
 use plugin::{ADMIT, Mutating, Plugin, VALIDATE};
@@ -76,6 +80,9 @@ static PLUGINS: &[Plugin] = &[
     Plugin::new("CertificateSigning").validating_async(certificates::signing),
     Plugin::new("CertificateSubjectRestriction").validating(certificates::subject),
     Plugin::new("DefaultIngressClass").mutating(default_class::ingress),
+    Plugin::new("EventRateLimit")
+        .validating(event_rate::validate)
+        .only_if_asked_for(),
     Plugin::new("PodTopologyLabels").mutating(topology_labels::admit),
     Plugin::new("PodResizeValidator").validating(pod_resize::validate),
     Plugin::new("MutatingAdmissionPolicy").mutating_async(policies::mutating::admit),

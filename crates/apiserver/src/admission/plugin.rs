@@ -1,5 +1,6 @@
 //! What a plugin is, which of them are on, and the two phases they run in.
 use super::attempt::{Attempt, Round};
+use super::settings::AdmissionSettings;
 use super::{ALWAYS, PLUGINS};
 use crate::status::ApiError;
 use futures::future::BoxFuture;
@@ -48,6 +49,8 @@ pub struct Plugin {
     pub name: &'static str,
     mutating: Mutating,
     validating: Validating,
+    /// Off unless it is named.
+    must_be_named: bool,
 }
 
 impl Plugin {
@@ -56,6 +59,15 @@ impl Plugin {
             name,
             mutating: Mutating::Absent,
             validating: Validating::Absent,
+            must_be_named: false,
+        }
+    }
+
+    /// Off unless it is named by `--enable-admission-plugins`.
+    pub const fn only_if_asked_for(self) -> Self {
+        Self {
+            must_be_named: true,
+            ..self
         }
     }
 
@@ -95,7 +107,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "AlwaysPullImages",
     "ClusterTrustBundleAttest",
     "DenyServiceExternalIPs",
-    "EventRateLimit",
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
@@ -115,15 +126,22 @@ pub struct UnknownPlugin {
     pub known: String,
 }
 
-/// The plugins that are on, in upstream's order.
-pub struct Chain(Vec<&'static Plugin>);
+/// The plugins that are on, in upstream's order, and what they are told.
+pub struct Chain {
+    plugins: Vec<&'static Plugin>,
+    settings: AdmissionSettings,
+}
 
 impl Chain {
-    /// Everything that is built is on, unless it is disabled.
+    /// Everything that is built is on, unless it is disabled, or has to be enabled and isn't.
     ///
     /// # Errors
     /// A name is nobody's.
-    pub fn select(enabled: &[String], disabled: &[String]) -> Result<Self, UnknownPlugin> {
+    pub fn select(
+        enabled: &[String],
+        disabled: &[String],
+        settings: AdmissionSettings,
+    ) -> Result<Self, UnknownPlugin> {
         let built = |name: &str| PLUGINS.iter().any(|plugin| plugin.name == name);
         for name in enabled.iter().chain(disabled) {
             if !built(name) && !KNOWN_ELSEWHERE.contains(&name.as_str()) {
@@ -139,17 +157,23 @@ impl Chain {
                 "this admission plugin is not built; nothing is refused by it"
             );
         }
-        Ok(Self(
-            PLUGINS
-                .iter()
-                .filter(|plugin| !disabled.iter().any(|name| name == plugin.name))
-                .collect(),
-        ))
+        let named = |names: &[String], plugin: &Plugin| names.iter().any(|name| name == plugin.name);
+        let is_on =
+            |plugin: &&Plugin| !named(disabled, plugin) && (!plugin.must_be_named || named(enabled, plugin));
+        Ok(Self {
+            plugins: PLUGINS.iter().filter(is_on).collect(),
+            settings,
+        })
+    }
+
+    /// What the plugins are told.
+    pub fn settings(&self) -> &AdmissionSettings {
+        &self.settings
     }
 
     /// Whether the plugin of this name is on.
     pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|plugin| plugin.name == name)
+        self.plugins.iter().any(|plugin| plugin.name == name)
     }
 
     /// Passes an attempt through the mutating phase, twice if a plugin of the first round asks for it.
@@ -168,7 +192,7 @@ impl Chain {
     async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         let (metrics, operation) = (&attempt.server.metrics.admission, attempt.operation);
         let mut began = Instant::now();
-        for plugin in &self.0 {
+        for plugin in &self.plugins {
             if matches!(plugin.mutating, Mutating::Absent) {
                 continue;
             }
@@ -184,7 +208,7 @@ impl Chain {
     pub async fn validate(&self, attempt: &Attempt<'_>) -> Result<(), ApiError> {
         let metrics = &attempt.server.metrics.admission;
         let mut began = Instant::now();
-        for plugin in &self.0 {
+        for plugin in &self.plugins {
             let result = match plugin.validating {
                 Validating::Absent => continue,
                 Validating::Pure(plugin) => plugin(attempt),
@@ -210,14 +234,23 @@ mod tests {
 
     fn names(enabled: &[&str], disabled: &[&str]) -> Result<Vec<&'static str>, UnknownPlugin> {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        let chain = Chain::select(&owned(enabled), &owned(disabled))?;
-        Ok(chain.0.iter().map(|plugin| plugin.name).collect())
+        let chain = Chain::select(&owned(enabled), &owned(disabled), AdmissionSettings::default())?;
+        Ok(chain.plugins.iter().map(|plugin| plugin.name).collect())
     }
 
     #[test]
     fn what_is_disabled_is_out_and_what_is_nobodys_is_refused() {
         let all = names(&[], &[]).unwrap();
-        assert_eq!(all.len(), PLUGINS.len());
+        assert!(
+            PLUGINS
+                .iter()
+                .all(|plugin| all.contains(&plugin.name) != plugin.must_be_named)
+        );
+        assert!(
+            names(&["EventRateLimit"], &[])
+                .unwrap()
+                .contains(&"EventRateLimit")
+        );
         let some = names(&["NodeRestriction"], &["ServiceAccount", "AlwaysDeny"]).unwrap();
         assert!(some.contains(&"NodeRestriction") && !some.contains(&"ServiceAccount"));
         assert_eq!(names(&["Bogus"], &[]).unwrap_err().name, "Bogus");

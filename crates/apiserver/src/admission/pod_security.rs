@@ -1,18 +1,21 @@
 //! Pods do no more than their namespace's labels allow; who writes workloads whose pods would be refused is warned
-//! (contract §17). What is allowed is `orlop_api::pod_security`. Nobody and nothing is exempt.
+//! (contract §17). What is allowed is `orlop_api::pod_security`; who is exempt, its settings.
+use super::settings::{Exemption, PodSecurity};
 use super::{Attempt, Operation};
 use crate::resources::read;
 use crate::status::{ApiError, Cause};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orlop_api::pod_security::{
-    Level, PODS_CHECKED_MAX, Policy, Standard, Violation, describe, existing_pods, is_significant, violations,
+    LABEL_PREFIX, Level, PODS_CHECKED_MAX, Policy, Standard, Violation, describe, existing_pods,
+    is_significant, violations,
 };
 use orlop_api::validation::FieldError;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Under these names the audit log has what was decided.
+const EXEMPT: &str = "pod-security.kubernetes.io/exempt";
 const ENFORCE_POLICY: &str = "pod-security.kubernetes.io/enforce-policy";
 const AUDIT_VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
 
@@ -69,12 +72,25 @@ fn policy(attempt: &Attempt<'_>) -> Policy {
     let labels = labels
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    Policy::of(&labels).0
+    settings(attempt).defaults.with(&labels).0
+}
+
+fn settings<'a>(attempt: &Attempt<'a>) -> &'a PodSecurity {
+    &attempt.server.admission.settings().pod_security
+}
+
+/// Notes in the audit log why nothing is demanded.
+fn is_exempt(attempt: &Attempt<'_>, why: Option<Exemption>) -> bool {
+    if let Some(why) = why {
+        attempt.call.annotate(EXEMPT.to_owned(), why.name().to_owned());
+    }
+    why.is_some()
 }
 
 fn namespace(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
-    let (policy, errors) = Policy::of(&labels(new));
-    let old = attempt.old.map(|old| Policy::of(&labels(old)));
+    let settings = settings(attempt);
+    let (policy, errors) = settings.defaults.with(&labels(new));
+    let old = attempt.old.map(|old| settings.defaults.with(&labels(old)));
     let were = old
         .as_ref()
         .map(|(_, errors)| errors.as_slice())
@@ -84,8 +100,18 @@ fn namespace(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
         let causes = errors.iter().map(cause).collect();
         return Err(ApiError::invalid(attempt.resource, attempt.name, causes));
     }
-    let Some((old, _)) = old else { return Ok(()) };
+    let exempt = settings.exempts_namespace(attempt.name);
+    let Some((old, _)) = old else {
+        if exempt {
+            warn_of_exemption(attempt, new);
+        }
+        return Ok(());
+    };
     if old.enforce == policy.enforce || policy.enforce.level == Level::Privileged {
+        return Ok(());
+    }
+    if exempt {
+        warn_of_exemption(attempt, new);
         return Ok(());
     }
     let objects = attempt.server.cache.core_objects("pods", attempt.name);
@@ -100,7 +126,30 @@ fn namespace(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Tells that labels of a namespace demand nothing, because it is exempt.
+fn warn_of_exemption(attempt: &Attempt<'_>, namespace: &Value) {
+    let labels = labels(namespace);
+    let given = ["enforce", "audit", "warn"].iter().filter_map(|mode| {
+        let of = |suffix: &str| labels.get(&format!("{LABEL_PREFIX}{mode}{suffix}"));
+        let level = of("")?;
+        let version = of("-version").map_or("latest", String::as_str);
+        Some(format!("{mode}={level}:{version}"))
+    });
+    let given: Vec<String> = given.collect();
+    if !given.is_empty() {
+        attempt.call.warn(format!(
+            "namespace {:?} is exempt from Pod Security, and the policy ({}) will be ignored",
+            attempt.name,
+            given.join(", ")
+        ));
+    }
+}
+
 fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
+    let settings = settings(attempt);
+    if is_exempt(attempt, settings.exempts(attempt.namespace, &attempt.user.name)) {
+        return Ok(());
+    }
     let policy = policy(attempt);
     if policy.is_privileged() {
         return Ok(());
@@ -109,6 +158,10 @@ fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
         read::<Pod, _>(old, |old| read::<Pod, _>(new, |new| !is_significant(new, old))).flatten()
     };
     if attempt.old.and_then(unchanged) == Some(true) {
+        return Ok(());
+    }
+    let class = settings.exempts_class(new["spec"]["runtimeClassName"].as_str());
+    if is_exempt(attempt, class) {
         return Ok(());
     }
     let found = |standard: Standard| -> Vec<Violation> {
@@ -137,6 +190,13 @@ fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
 }
 
 fn workload(attempt: &Attempt<'_>, template: &Value) {
+    let settings = settings(attempt);
+    let exempt = settings
+        .exempts(attempt.namespace, &attempt.user.name)
+        .or_else(|| settings.exempts_class(template["spec"]["runtimeClassName"].as_str()));
+    if is_exempt(attempt, exempt) {
+        return;
+    }
     let policy = policy(attempt);
     let found = |standard: Standard| -> Vec<Violation> {
         if standard.level == Level::Privileged {

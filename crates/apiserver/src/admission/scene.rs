@@ -2,7 +2,7 @@
 use super::Attempt;
 use crate::ApiServer;
 use crate::authn::UserInfo;
-use crate::authz::{self, Attributes};
+use crate::authz::{self, Attributes, Selected};
 use crate::http::Call;
 use orlop_api::cel::{Activation, Authorizer, Budget, Check, Context, Decision, Opaque, REQUEST_MAX, Value};
 use serde_json::Value as Json;
@@ -69,6 +69,10 @@ impl<'s> Scene<'s> {
     }
 }
 
+fn selected(text: &str) -> Option<Selected> {
+    (!text.is_empty()).then(|| Selected::Text(text.to_owned()))
+}
+
 /// Asks the authorizer as the request's user, or as an account.
 struct Asker<'s> {
     server: &'s ApiServer,
@@ -94,6 +98,8 @@ impl Authorizer for Asker<'_> {
             namespace: check.namespace.clone(),
             name: check.name.clone(),
             path: check.path.clone(),
+            fields: selected(&check.field_selector),
+            labels: selected(&check.label_selector),
             ..Attributes::default()
         };
         match authz::decide_now(self.server, account.as_ref().unwrap_or(self.user), &asked) {
@@ -108,10 +114,10 @@ impl Authorizer for Asker<'_> {
                 reason: reason.as_deref().unwrap_or_default().to_owned(),
                 error: None,
             },
-            Some(authz::Decision::Deny(reason)) => Decision {
+            Some(authz::Decision::Deny(refusal)) => Decision {
                 allowed: false,
-                reason,
-                error: None,
+                reason: refusal.reason,
+                error: refusal.error,
             },
         }
     }

@@ -1,5 +1,6 @@
 //! Service account tokens: what they say, and whether that still holds (contract §15.4).
 use super::UserInfo;
+use super::kept::{INVALID_SINCE, LAST_USED, Used};
 use super::recent::{Recent, digest};
 use crate::TokenConfig;
 use crate::cache::Cache;
@@ -36,6 +37,8 @@ pub struct Accounts {
     keys: Vec<TokenPublicKey>,
     /// Claims of tokens whose signature was checked. Whether they still hold is looked at each time.
     signed: Recent<Arc<Value>>,
+    /// What is kept in Secrets and was used.
+    pub used: Arc<Used>,
 }
 
 /// An object that a token ends with.
@@ -94,6 +97,7 @@ impl Accounts {
             signer,
             keys,
             signed: Recent::default(),
+            used: Arc::default(),
         }
     }
 
@@ -217,9 +221,19 @@ impl Accounts {
         }
         let account = json!({"name": name, "uid": text("service-account.uid")?});
         holds(cache, "serviceaccounts", namespace, &account, now)?;
-        let secret = cache.core_object("secrets", namespace, text("secret.name")?)?;
+        let secret_name = text("secret.name")?;
+        let secret = cache.core_object("secrets", namespace, secret_name)?;
         let [kept, leaving] = secret.at(["/data/token", "/metadata/deletionTimestamp"]);
         if leaving.is_some() || kept? != STANDARD.encode(token) {
+            return None;
+        }
+        let label = |wanted: &str| {
+            secret
+                .labels()
+                .find_map(|(key, value)| (key == wanted).then_some(value))
+        };
+        self.used.now(namespace, secret_name, label(LAST_USED), now);
+        if label(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
             return None;
         }
         let own = |audience: &&String| self.audiences.contains(audience);

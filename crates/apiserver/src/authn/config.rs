@@ -1,5 +1,6 @@
 //! How callers are recognised, as the server is told beforehand.
 use super::oidc::OidcConfig;
+use super::structured::StructuredAuthentication;
 use super::webhook::TokenWebhookConfig;
 use crate::outbound::RemoteError;
 
@@ -16,6 +17,8 @@ pub struct AuthenticationConfig {
     /// Whether Secrets of the type `bootstrap.kubernetes.io/token` are tokens.
     pub bootstrap_tokens: bool,
     pub oidc: Option<OidcConfig>,
+    /// An AuthenticationConfiguration.
+    pub structured: Option<StructuredAuthentication>,
     /// Asked about tokens that nobody here knows.
     pub token_webhook: Option<TokenWebhookConfig>,
 }
@@ -29,6 +32,7 @@ impl Default for AuthenticationConfig {
             static_tokens: None,
             bootstrap_tokens: false,
             oidc: None,
+            structured: None,
             token_webhook: None,
         }
     }

@@ -5,28 +5,34 @@ mod certificate;
 mod config;
 mod front_proxy;
 mod impersonation;
+mod kept;
 mod oidc;
 mod recent;
 mod static_tokens;
+mod structured;
 mod user;
 mod webhook;
 
 pub use accounts::{Accounts, Bound, Verified, Wanted};
 pub use config::{AuthenticationConfig, AuthenticationError, FrontProxyConfig};
 pub use impersonation::requested as requested_impersonation;
+pub(crate) use kept::{LAST_USED, day};
 pub use oidc::OidcConfig;
 pub(crate) use recent::{Recent, digest};
+pub use structured::StructuredAuthentication;
 pub use user::UserInfo;
 pub use webhook::TokenWebhookConfig;
 
 use crate::ApiServer;
 use crate::metrics::Metrics;
+use crate::settings::Reloads;
 use crate::status::ApiError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use front_proxy::FrontProxy;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::request::Parts;
 use jiff::Timestamp;
 use oidc::Oidc;
 use orlop_pki::ClientAuthorities;
@@ -47,6 +53,7 @@ pub struct Authentication {
     static_tokens: StaticTokens,
     bootstrap_tokens: bool,
     oidc: Option<Oidc>,
+    structured: Option<StructuredAuthentication>,
     webhook: Option<TokenWebhook>,
     nobody: Arc<UserInfo>,
 }
@@ -63,10 +70,25 @@ impl Authentication {
             anonymous: config.anonymous,
             static_tokens: tokens.map(StaticTokens::parse).transpose()?.unwrap_or_default(),
             bootstrap_tokens: config.bootstrap_tokens,
-            oidc: config.oidc.map(Oidc::new).transpose()?,
+            oidc: config
+                .oidc
+                .map(|config| Oidc::new((&config).into()))
+                .transpose()?,
+            structured: config.structured,
             webhook: config.token_webhook.map(TokenWebhook::new).transpose()?,
             nobody: Arc::new(UserInfo::anonymous()),
         })
+    }
+
+    /// Whether requests without credentials are let in to a path.
+    fn lets_anybody_come_to(&self, path: &str) -> bool {
+        let said = self.structured.as_ref().and_then(|rules| rules.may_come_to(path));
+        said.unwrap_or(self.anonymous)
+    }
+
+    /// What is counted about the configuration file.
+    pub(crate) fn reloads(&self) -> Option<&Reloads> {
+        self.structured.as_ref().map(StructuredAuthentication::reloads)
     }
 
     /// What a connection proves about its client, by the certificates it presented.
@@ -119,20 +141,16 @@ enum Certificate {
 pub async fn authenticate(
     server: &ApiServer,
     identity: &Identity,
-    headers: &HeaderMap,
+    head: &Parts,
 ) -> Result<Arc<UserInfo>, ApiError> {
-    let user = recognise(server, identity, headers).await;
+    let user = recognise(server, identity, head).await;
     server.metrics.authenticated(user.is_ok());
     user
 }
 
 /// A proxy's word counts before its own certificate, and that before a token.
-async fn recognise(
-    server: &ApiServer,
-    identity: &Identity,
-    headers: &HeaderMap,
-) -> Result<Arc<UserInfo>, ApiError> {
-    let authn = &server.authentication;
+async fn recognise(server: &ApiServer, identity: &Identity, head: &Parts) -> Result<Arc<UserInfo>, ApiError> {
+    let (authn, headers) = (&server.authentication, &head.headers);
     let proxy = authn.front_proxy.as_ref().filter(|_| identity.is_proxy);
     if let Some(user) = proxy.and_then(|proxy| proxy.user(headers)) {
         return Ok(Arc::new(user));
@@ -148,7 +166,7 @@ async fn recognise(
             .ok_or_else(ApiError::unauthorized);
     }
     match identity.certificate {
-        Certificate::None if authn.anonymous => Ok(authn.nobody.clone()),
+        Certificate::None if authn.lets_anybody_come_to(head.uri.path()) => Ok(authn.nobody.clone()),
         _ => Err(ApiError::unauthorized()),
     }
 }
@@ -197,6 +215,10 @@ pub async fn verify_token(server: &ApiServer, token: &str, audiences: &[String])
         return Some(verified);
     } else if let Some(oidc) = &authn.oidc
         && let Some(user) = oidc.user(token).await
+    {
+        user
+    } else if let Some(structured) = &authn.structured
+        && let Some(user) = structured.user(token).await
     {
         user
     } else {

@@ -53,8 +53,8 @@ impl TokenWebhook {
                 let review = review(self.version, token, audiences);
                 let answer = match self.remote.ask(&review).await {
                     Ok(answer) => answer,
-                    Err(reason) => {
-                        tracing::warn!(reason, "the authentication webhook does not answer");
+                    Err(error) => {
+                        tracing::warn!(%error, "the authentication webhook does not answer");
                         return None;
                     }
                 };

@@ -1,16 +1,24 @@
 //! Who may do what: administrators everything, node agents what is theirs, everybody else (and they)
 //! what stored roles allow.
+mod chain;
+mod conditions;
 mod node;
 mod policy;
 mod rbac;
 mod references;
+mod selected;
+mod structured;
 mod webhook;
 
+pub(crate) use chain::Authorizers;
 pub use policy::{
-    Attributes, AuthorizationMode, Decision, UnknownMode, decide, decide_now, rules_for, rules_review,
+    Attributes, AuthorizationMode, Decision, Refusal, UnknownMode, decide, decide_now, rules_for,
+    rules_review,
 };
 pub use rbac::{GROUP as RBAC_GROUP, Grants, Rbac, Rule, rules_of};
 pub(crate) use references::{Reference, audiences, drivers_and_claims, references};
+pub(crate) use selected::Selected;
+pub use structured::StructuredAuthorization;
 pub(crate) use webhook::AccessWebhook;
 pub use webhook::AccessWebhookConfig;
 
@@ -40,7 +48,11 @@ pub async fn require(server: &ApiServer, user: &UserInfo, asked: &Attributes) ->
 pub fn enforce(user: &UserInfo, asked: &Attributes, decision: Decision) -> Result<(), ApiError> {
     match decision {
         Decision::Allow(_) => Ok(()),
-        Decision::Deny(reason) => Err(refusal(user, asked, &reason)),
+        // Nobody knows whether it is allowed.
+        Decision::Deny(Refusal {
+            error: Some(error), ..
+        }) => Err(ApiError::internal(error)),
+        Decision::Deny(refused) => Err(refusal(user, asked, &refused.reason)),
     }
 }
 

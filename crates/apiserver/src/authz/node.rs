@@ -15,7 +15,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
         if allowed {
             Decision::Allow(None)
         } else {
-            Decision::Deny(why)
+            Decision::deny(why)
         }
     };
     let plain = |allowed: bool| allow_if(allowed, String::new());
@@ -42,7 +42,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
             "get" => allow_if(is_bound(server, node, asked), no_relation()),
             // Which pods is decided by NodeRestriction, which sees the object.
             "create" | "delete" => Decision::Allow(None),
-            _ => Decision::Deny(String::new()),
+            _ => Decision::deny(""),
         },
         ("", "pods/status") => plain(matches!(verb, "get" | "update" | "patch")),
         ("", "pods/eviction") => plain(verb == "create"),
@@ -94,7 +94,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
             no_relation(),
         ),
         ("resource.k8s.io", "resourceclaims") => {
-            Decision::Deny("can only get individual resources of this type".to_owned())
+            Decision::deny("can only get individual resources of this type".to_owned())
         }
         ("resource.k8s.io", "resourceslices") => match verb {
             // Of what it makes, and of each object that a collection loses, NodeRestriction sees the content.
@@ -104,7 +104,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
                 asked.node_selector.as_deref() == Some(node),
                 "can only list/watch/deletecollection resourceslices with nodeName field selector".to_owned(),
             ),
-            _ => Decision::Deny(
+            _ => Decision::deny(
                 "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"
                     .to_owned(),
             ),
@@ -119,7 +119,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
         | ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
             plain(verb == "create")
         }
-        _ => Decision::Deny(String::new()),
+        _ => Decision::deny(""),
     }
 }
 

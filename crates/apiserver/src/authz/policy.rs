@@ -1,11 +1,10 @@
-//! The order of authorizers.
-use super::node;
+//! What is asked of authorizers, and what they answer.
+use super::chain::{Judging, Kind, Step, is_master};
 use super::rbac::Rule;
-use super::webhook::Opinion;
+use super::selected::Selected;
 use crate::ApiServer;
 use crate::authn::UserInfo;
 use crate::request::{Query, RequestInfo};
-use orlop_api::selector::FieldSelector;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -23,14 +22,22 @@ pub struct Attributes {
     pub path: String,
     /// `spec.nodeName` of the field selector.
     pub node_selector: Option<String>,
+    /// What a list is narrowed to.
+    pub fields: Option<Selected>,
+    pub labels: Option<Selected>,
 }
+
+/// Verbs whose selectors authorizers are told.
+const NARROWED: &[&str] = &["list", "watch", "deletecollection"];
 
 impl Attributes {
     pub fn of(info: &RequestInfo, query: &Query) -> Self {
-        let node_selector = query
-            .get("fieldSelector")
-            .and_then(|text| FieldSelector::parse(text).ok())
-            .and_then(|selector| selector.required_value("spec.nodeName").map(str::to_owned));
+        let narrowed = info.is_resource && NARROWED.contains(&info.verb.as_str());
+        let selected = |key: &str| {
+            let text = query.get(key).filter(|text| narrowed && !text.is_empty())?;
+            Some(Selected::Text(text.to_owned()))
+        };
+        let fields = selected("fieldSelector");
         Self {
             is_resource: info.is_resource,
             verb: info.verb.clone(),
@@ -41,7 +48,9 @@ impl Attributes {
             namespace: info.namespace.clone(),
             name: info.name.clone(),
             path: info.path.clone(),
-            node_selector,
+            node_selector: fields.as_ref().and_then(|f| f.required_field("spec.nodeName")),
+            fields,
+            labels: selected("labelSelector"),
         }
     }
 
@@ -59,11 +68,29 @@ impl Attributes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Allow(Option<Arc<str>>),
-    Deny(String),
+    Deny(Refusal),
 }
 
-/// Everything is allowed to this group, whatever is stored.
-const MASTERS: &str = "system:masters";
+impl Decision {
+    /// Nobody has allowed it so far.
+    pub fn deny(reason: impl Into<String>) -> Self {
+        Self::Deny(Refusal {
+            reason: reason.into(),
+            ..Refusal::default()
+        })
+    }
+}
+
+/// Why something is not allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Empty if there is no more to say than no.
+    pub reason: String,
+    /// Somebody forbids it: nobody else was asked.
+    pub is_final: bool,
+    /// What kept somebody from deciding.
+    pub error: Option<String>,
+}
 
 /// An authorizer; they are asked in the order they are given, and the first that allows decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,74 +132,39 @@ impl std::str::FromStr for AuthorizationMode {
 
 /// Decides: administrators first, then by the server's authorizers.
 pub async fn decide(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Decision {
-    if let Some(decision) = decide_now(server, user, asked) {
-        return decision;
-    }
+    let mut judging = Judging::new(server, user, asked);
+    let mut webhook = match judging.go(None) {
+        Step::Decided(decision) => return decision,
+        Step::Ask(webhook) => webhook,
+    };
     // Rare, and not to make every request larger.
     let asking = Box::pin(async {
-        let webhook = server.access_webhook.as_ref()?;
-        let opinion = webhook.ask(user, asked).await;
-        judge(server, user, asked, Some(opinion))
+        loop {
+            let opinion = webhook.ask(user, asked, &server.metrics.authorization).await;
+            match judging.go(Some(opinion)) {
+                Step::Decided(decision) => return decision,
+                Step::Ask(next) => webhook = next,
+            }
+        }
     });
-    asking.await.unwrap_or_else(|| Decision::Deny(String::new()))
+    asking.await
 }
 
 /// Decides without asking anybody outside; `None` if somebody has to be asked.
 pub fn decide_now(server: &ApiServer, user: &UserInfo, asked: &Attributes) -> Option<Decision> {
-    judge(server, user, asked, None)
-}
-
-/// `told`: what the webhook has said to this very question.
-fn judge(
-    server: &ApiServer,
-    user: &UserInfo,
-    asked: &Attributes,
-    mut told: Option<Opinion>,
-) -> Option<Decision> {
-    if user.is_in(MASTERS) {
-        return Some(Decision::Allow(None));
+    match Judging::new(server, user, asked).go(None) {
+        Step::Decided(decision) => Some(decision),
+        Step::Ask(_) => None,
     }
-    let mut reasons = Vec::new();
-    for mode in &server.authorization {
-        let decision = match mode {
-            AuthorizationMode::AlwaysAllow => Decision::Allow(None),
-            AuthorizationMode::AlwaysDeny => Decision::Deny("Everything is forbidden.".to_owned()),
-            AuthorizationMode::Node => match user.node_name().filter(|_| asked.is_resource) {
-                Some(node) => node::decide(server, node, asked),
-                None => continue,
-            },
-            AuthorizationMode::Rbac => server.rbac().decide(user, asked),
-            AuthorizationMode::Webhook => {
-                let Some(webhook) = &server.access_webhook else {
-                    continue;
-                };
-                match told.take().or_else(|| webhook.remembered(user, asked))? {
-                    Opinion::Allow(reason) => Decision::Allow(Some(reason).filter(|r| !r.is_empty())),
-                    Opinion::None(reason) => Decision::Deny(reason.to_string()),
-                    Opinion::Deny(reason) => {
-                        reasons.push(reason.to_string());
-                        break;
-                    }
-                }
-            }
-        };
-        match decision {
-            Decision::Allow(why) => return Some(Decision::Allow(why)),
-            Decision::Deny(reason) if reason.is_empty() => {}
-            Decision::Deny(reason) => reasons.push(reason),
-        }
-    }
-    reasons.retain(|reason| !reason.is_empty());
-    Some(Decision::Deny(reasons.join(", ")))
 }
 
 /// Every rule that holds for a user in a namespace.
 pub fn rules_for(server: &ApiServer, user: &UserInfo, namespace: &str) -> Vec<Rule> {
-    let everything = server.authorization.contains(&AuthorizationMode::AlwaysAllow);
-    if user.is_in(MASTERS) || everything {
+    let everything = server.authorizers.have(|kind| matches!(kind, Kind::AlwaysAllow));
+    if is_master(user) || everything {
         return vec![Rule::all_resources(), Rule::all_paths()];
     }
-    if !server.authorization.contains(&AuthorizationMode::Rbac) {
+    if !server.authorizers.have(|kind| matches!(kind, Kind::Rbac)) {
         return Vec::new();
     }
     server.rbac().rules_for(user, namespace)
@@ -183,10 +175,15 @@ pub fn rules_review(server: &ApiServer, user: &UserInfo, namespace: &str) -> Val
     let (paths, resources): (Vec<Rule>, Vec<Rule>) = rules_for(server, user, namespace)
         .into_iter()
         .partition(|rule| !rule.non_resource_urls.is_empty());
-    json!({
+    let asks_others = server.authorizers.have(|kind| matches!(kind, Kind::Webhook(_)));
+    let mut status = json!({
         "resourceRules": resources,
         "nonResourceRules": paths,
         // What a node may read follows from its pods, which no rule says; what a webhook allows, nobody knows.
-        "incomplete": user.node_name().is_some() || server.authorization.contains(&AuthorizationMode::Webhook),
-    })
+        "incomplete": user.node_name().is_some() || asks_others,
+    });
+    if asks_others {
+        status["evaluationError"] = json!("webhook authorizer does not support user rule resolution");
+    }
+    status
 }

@@ -1,6 +1,9 @@
 //! Rights that others know: SubjectAccessReviews to a webhook (`--authorization-webhook-config-file`).
 use super::Attributes;
+use super::conditions::{Conditions, Match};
+use super::selected::Selected;
 use crate::authn::{Recent, UserInfo, digest};
+use crate::metrics::AuthorizationMetrics;
 use crate::outbound::{Remote, RemoteError, ReviewVersion};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -10,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Where the webhook is, and how it is asked.
 #[derive(Clone, Debug)]
 pub struct AccessWebhookConfig {
+    /// Under which it is counted.
+    pub name: Arc<str>,
     /// A kubeconfig file.
     pub kubeconfig: PathBuf,
     pub version: ReviewVersion,
@@ -17,6 +22,28 @@ pub struct AccessWebhookConfig {
     pub allowed_ttl: Duration,
     /// How long it counts that something isn't.
     pub denied_ttl: Duration,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
+    /// Nobody else is asked if there is none.
+    pub fails_closed: bool,
+    /// What it is asked about.
+    pub conditions: Conditions,
+}
+
+impl AccessWebhookConfig {
+    /// One that is asked about everything, in the times of the command line.
+    pub fn new(kubeconfig: PathBuf, version: ReviewVersion) -> Self {
+        Self {
+            name: "webhook".into(),
+            kubeconfig,
+            version,
+            allowed_ttl: Duration::from_secs(300),
+            denied_ttl: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
+            fails_closed: false,
+            conditions: Conditions::default(),
+        }
+    }
 }
 
 /// What the webhook says.
@@ -27,14 +54,14 @@ pub enum Opinion {
     Deny(Arc<str>),
     /// Others may allow it.
     None(Arc<str>),
+    /// It is not known, and why.
+    Failed(Arc<str>),
 }
 
 /// Decides by asking.
 pub struct AccessWebhook {
     remote: Remote,
-    version: ReviewVersion,
-    allowed_ttl: Duration,
-    denied_ttl: Duration,
+    config: AccessWebhookConfig,
     known: Recent<Opinion>,
 }
 
@@ -43,12 +70,26 @@ impl AccessWebhook {
     /// The kubeconfig file cannot be used.
     pub fn new(config: AccessWebhookConfig) -> Result<Self, RemoteError> {
         Ok(Self {
-            remote: Remote::from_kubeconfig(&config.kubeconfig)?,
-            version: config.version,
-            allowed_ttl: config.allowed_ttl,
-            denied_ttl: config.denied_ttl,
+            remote: Remote::from_kubeconfig(&config.kubeconfig)?.within(config.timeout),
+            config,
             known: Recent::default(),
         })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub fn fails_closed(&self) -> bool {
+        self.config.fails_closed
+    }
+
+    /// Whether it is to be asked.
+    pub fn concerns(&self, user: &UserInfo, asked: &Attributes) -> Match {
+        match self.config.conditions.is_empty() {
+            true => Match::Asked,
+            false => self.config.conditions.judge(&spec(user, asked)),
+        }
     }
 
     /// What it said a moment ago.
@@ -57,21 +98,42 @@ impl AccessWebhook {
         self.known.get(&key, Instant::now())
     }
 
-    /// What it says. One that isn't there has no opinion.
-    pub async fn ask(&self, user: &UserInfo, asked: &Attributes) -> Opinion {
+    /// What it says.
+    pub async fn ask(&self, user: &UserInfo, asked: &Attributes, metrics: &AuthorizationMetrics) -> Opinion {
         let spec = spec(user, asked);
         let key = digest(&spec.to_string());
-        let answer = self.remote.ask(&review(self.version, spec)).await;
-        let (opinion, ttl) = match answer.and_then(|answer| read(&answer["status"])) {
-            Ok(opinion @ Opinion::Allow(_)) => (opinion, self.allowed_ttl),
-            Ok(opinion) => (opinion, self.denied_ttl),
-            Err(reason) => {
-                tracing::warn!(reason, "the authorization webhook does not answer");
-                return Opinion::None(Arc::default());
-            }
+        let began = Instant::now();
+        let answer = self.remote.ask(&review(self.config.version, spec)).await;
+        let late = matches!(&answer, Err(unanswered) if unanswered.late);
+        let answer = answer.map_err(|unanswered| unanswered.why);
+        let answer = answer.and_then(|answer| read(&answer["status"]));
+        let result = match &answer {
+            Ok(_) => "success",
+            Err(_) if late => "timeout",
+            Err(_) => "error",
         };
-        self.known.put(key, opinion.clone(), Instant::now() + ttl);
-        opinion
+        metrics.asked(&self.config.name, result, began.elapsed());
+        match answer {
+            Ok(opinion) => {
+                let ttl = match opinion {
+                    Opinion::Allow(_) => self.config.allowed_ttl,
+                    _ => self.config.denied_ttl,
+                };
+                self.known.put(key, opinion.clone(), Instant::now() + ttl);
+                opinion
+            }
+            Err(reason) => {
+                tracing::warn!(
+                    webhook = &*self.config.name,
+                    reason,
+                    "an authorization webhook does not answer"
+                );
+                if !self.config.fails_closed {
+                    metrics.failed_open(&self.config.name, result);
+                }
+                Opinion::Failed(reason.into())
+            }
+        }
     }
 }
 
@@ -110,6 +172,15 @@ fn spec(user: &UserInfo, asked: &Attributes) -> Value {
         false => "nonResourceAttributes",
     };
     spec[place] = given;
+    let selectors = [
+        ("fieldSelector", asked.fields.as_ref().map(Selected::of_fields)),
+        ("labelSelector", asked.labels.as_ref().map(Selected::of_labels)),
+    ];
+    for (member, requirements) in selectors {
+        if let Some(requirements) = requirements.filter(|requirements| !requirements.is_empty()) {
+            spec[place][member] = json!({"requirements": requirements});
+        }
+    }
     spec
 }
 

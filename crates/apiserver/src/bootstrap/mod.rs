@@ -109,6 +109,16 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
             writes.extend(write(server, plural, group, object));
         }
     }
+    // From when on Secrets say when their tokens were used.
+    let (namespace, name) = (
+        "kube-system",
+        "kube-apiserver-legacy-service-account-token-tracking",
+    );
+    if server.accounts.is_some() && server.cache.core_object("configmaps", namespace, name).is_none() {
+        let since = json!({"metadata": {"name": name, "namespace": namespace},
+            "data": {"since": crate::authn::day(jiff::Timestamp::now())}});
+        writes.extend(write(server, "configmaps", "", since));
+    }
     let registered = resources::find(GROUP, "v1", "apiservices");
     for object in built_in_api_services() {
         let stored = registered.and_then(|kind| server.cache.object(kind, "", text(&object, "name")));

@@ -3,7 +3,7 @@ use super::columns::Columns;
 use super::conversion::Conversion;
 use super::path::pointer;
 use super::{Custom, Definition, Scale};
-use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, Subresource};
+use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, StatusMetadata, Subresource};
 use orlop_api::structural::{self, Malformed};
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -139,6 +139,7 @@ fn resource(crd: &Value, version: &Value) -> Resource {
         storage: leak(&format!("{group}/{plural}")),
         rules: Rules {
             unconditional_update: false,
+            status_metadata: StatusMetadata::Kept,
             ..Rules::WITH_GENERATION
         },
         ..Resource::new(group, plural, text(&names["singular"]), text(&names["kind"]))

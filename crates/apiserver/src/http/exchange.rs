@@ -99,14 +99,12 @@ impl Exchange {
 
     /// What was decided about the caller's right.
     pub fn decided(&mut self, decision: &Decision) {
-        let allowed = matches!(decision, Decision::Allow(_));
-        self.server.metrics.authorized(allowed);
         let Some(record) = &mut self.record else {
             return;
         };
         let (decision, reason) = match decision {
             Decision::Allow(reason) => ("allow", reason.as_deref().unwrap_or_default()),
-            Decision::Deny(reason) => ("forbid", reason.as_str()),
+            Decision::Deny(refusal) => ("forbid", refusal.reason.as_str()),
         };
         record.annotate("authorization.k8s.io/decision", decision);
         record.annotate("authorization.k8s.io/reason", reason);

@@ -101,7 +101,7 @@ async fn connection(
         // Boxed, so that a stream that is answered without end, such as a watch, doesn't keep room for what led to it.
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let user = authn::authenticate(&server, &identity, &parts.headers).await;
+            let user = authn::authenticate(&server, &identity, &parts).await;
             let caller = Caller { user, source };
             let answer = handle(server, caller, parts, Upload::of(body)).await;
             Ok::<_, Infallible>(answer.map(|body| Gathered::new(body, running)))

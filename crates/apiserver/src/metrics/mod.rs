@@ -1,10 +1,12 @@
 //! What the server counts about itself, under upstream's names (contract §4.5).
 mod admission;
+mod authorization;
 mod flow;
 mod requests;
 mod store;
 
 pub use admission::{Question, Verdict};
+pub use authorization::AuthorizationMetrics;
 pub use requests::{RequestKind, RunningGuard, kind_of};
 pub use store::Timed;
 
@@ -57,12 +59,6 @@ struct Authenticated {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Decided {
-    r#type: &'static str,
-    decision: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AuditLevel {
     level: &'static str,
 }
@@ -98,10 +94,10 @@ pub struct Metrics {
     pub store: store::StoreDurations,
     pub audit: AuditMetrics,
     pub admission: admission::AdmissionMetrics,
+    pub authorization: AuthorizationMetrics,
     stored: Family<Stored, Gauge>,
     attempts: Family<Attempt, Counter>,
     authenticated: Family<Authenticated, Counter>,
-    decisions: Family<Decided, Counter>,
     certificates: Histogram,
     unavailable: Family<ApiService, Gauge>,
 }
@@ -118,7 +114,7 @@ impl Default for Metrics {
             stored: Family::default(),
             attempts: Family::default(),
             authenticated: Family::default(),
-            decisions: Family::default(),
+            authorization: AuthorizationMetrics::default(),
             certificates: Histogram::new(LEFT.iter().copied()),
             unavailable: Family::default(),
         };
@@ -132,6 +128,7 @@ impl Metrics {
         self.requests.register(registry);
         self.flow.register(registry);
         self.admission.register(registry);
+        self.authorization.register(registry);
         registry.register(
             "etcd_request_duration_seconds",
             "Time that the store took",
@@ -153,11 +150,6 @@ impl Metrics {
             "authenticated_user_requests",
             "Requests of users that were recognised",
             self.authenticated.clone(),
-        );
-        registry.register(
-            "apiserver_authorization_decisions",
-            "Decisions about what callers may do",
-            self.decisions.clone(),
         );
         registry.register(
             "apiserver_client_certificate_expiration_seconds",
@@ -203,16 +195,6 @@ impl Metrics {
     /// A client certificate was used that is valid for so many more seconds.
     pub fn certificate_used(&self, seconds_left: f64) {
         self.certificates.observe(seconds_left);
-    }
-
-    /// It was decided whether a caller may do something.
-    pub fn authorized(&self, allowed: bool) {
-        let decision = if allowed { "allowed" } else { "no-opinion" };
-        let decided = Decided {
-            r#type: "RBAC",
-            decision,
-        };
-        self.decisions.get_or_create(&decided).inc();
     }
 
     /// Takes in what is only counted when somebody asks.

@@ -1,15 +1,17 @@
 //! Where a webhook is, and connections to it, which are kept for the next question.
+use super::kubeconfig::{Credentials, WebhookClients};
 use super::{Outbound, Trust};
 use crate::ApiServer;
 use crate::resources;
 use bytes::Bytes;
+use http::header::HeaderValue;
 use http_body_util::Full;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Idle connections that are kept to one webhook.
 const IDLE_MAX: usize = 8;
@@ -25,6 +27,8 @@ pub struct Endpoint {
     authority: String,
     /// PEM; empty: the machine's own authorities.
     authorities: String,
+    /// How one presents oneself to it.
+    credentials: Option<Arc<Credentials>>,
     tls: OnceLock<Result<Outbound, String>>,
     idle: Mutex<Vec<Connection>>,
 }
@@ -65,9 +69,30 @@ impl Endpoint {
             path,
             authority,
             authorities: String::from_utf8(authorities.unwrap_or_default()).unwrap_or_default(),
+            credentials: None,
             tls: OnceLock::new(),
             idle: Mutex::default(),
         }
+    }
+
+    /// Presents oneself to it as one of these says.
+    #[must_use]
+    pub fn known_by(self, clients: &WebhookClients) -> Self {
+        let credentials = match &self.target {
+            Target::Host { host, port } => clients.for_server(host, *port),
+            Target::Service {
+                namespace,
+                name,
+                port,
+            } => clients.for_server(&format!("{name}.{namespace}.svc"), *port),
+            Target::Nowhere => None,
+        };
+        Self { credentials, ..self }
+    }
+
+    /// What is sent as `Authorization`, if anything.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        self.credentials.as_ref()?.authorization.clone()
     }
 
     /// The address with its query, as failures name it.
@@ -119,7 +144,8 @@ impl Endpoint {
             ),
             Target::Nowhere => return Err("the webhook has neither a url nor a service".into()),
         };
-        let outbound = self.tls.get_or_init(|| outbound(&self.authorities)).clone()?;
+        let made = || outbound(&self.authorities, self.credentials.as_deref());
+        let outbound = self.tls.get_or_init(made).clone()?;
         let mut failure: Failure = "no address".into();
         for (host, port) in addresses {
             match outbound.connect(&host, port, &name).await {
@@ -246,12 +272,14 @@ fn ready(slices: &[Value], service: &str, port: &str) -> Vec<(String, u16)> {
 }
 
 /// TLS that trusts the bundle's authorities, or the machine's if there is none.
-fn outbound(bundle: &str) -> Result<Outbound, String> {
+fn outbound(bundle: &str, credentials: Option<&Credentials>) -> Result<Outbound, String> {
     let trust = match bundle {
         "" => Trust::Machine,
         authorities => Trust::Authorities(authorities),
     };
-    Outbound::new(trust, None).map_err(|error| error.to_string())
+    let identity = credentials.and_then(|credentials| credentials.identity.as_ref());
+    let presented = identity.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
+    Outbound::new(trust, presented).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

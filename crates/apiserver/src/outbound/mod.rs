@@ -5,13 +5,16 @@
 //! | file | does |
 //! |---|---|
 //! | `endpoint` | where a webhook is, and connections to it |
+//! | `kubeconfig` | as whom others are asked, by kubeconfig files |
 //! | `question` | one question to a webhook |
 //! | `remote` | servers that a kubeconfig file names |
 mod endpoint;
+mod kubeconfig;
 mod question;
 mod remote;
 
 pub use endpoint::Endpoint;
+pub use kubeconfig::{KubeconfigFile, WebhookClients};
 pub use question::Question;
 pub use remote::{Remote, RemoteError};
 

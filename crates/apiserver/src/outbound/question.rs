@@ -2,7 +2,7 @@
 use super::endpoint::{Connection, Endpoint, Failure};
 use crate::ApiServer;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
@@ -46,12 +46,15 @@ impl Question {
     }
 
     async fn post(&self, endpoint: &Endpoint, mut connection: Connection) -> Result<Value, Unanswered> {
-        let request = Request::post(endpoint.path_with(self.timeout.as_secs()))
+        let mut request = Request::post(endpoint.path_with(self.timeout.as_secs()))
             .header(HOST, endpoint.authority())
             .header(USER_AGENT, self.agent)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, */*")
             .body(Full::new(self.body.clone()))?;
+        if let Some(authorization) = endpoint.authorization() {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
         let answer = connection.send_request(request).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), self.answer_bytes_max)

@@ -1,12 +1,10 @@
 //! A server that a kubeconfig file names: where webhooks of authentication and authorization are.
-use super::{Outbound, Trust};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use super::kubeconfig::{Credentials, KubeconfigFile};
+use super::{Outbound, OutboundError, Trust};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::Full;
-use orlop_api::wire;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +13,7 @@ use std::time::Duration;
 const ATTEMPTS_MAX: u32 = 5;
 /// Pause before the second attempt; each further one is half as long again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long one attempt may take.
+/// How long one attempt may take if nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A kubeconfig file that cannot be used.
@@ -32,6 +30,16 @@ pub struct Remote {
     outbound: Outbound,
     server: String,
     authorization: Option<HeaderValue>,
+    timeout: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Unanswered {
+    pub why: String,
+    /// It took too long.
+    pub late: bool,
 }
 
 impl Remote {
@@ -40,72 +48,45 @@ impl Remote {
     /// # Errors
     /// The file, or one that it names, cannot be used.
     pub fn from_kubeconfig(path: &Path) -> Result<Self, RemoteError> {
-        let unusable = |reason: String| RemoteError::Unusable {
-            path: path.to_owned(),
-            reason,
-        };
-        let config = wire::from_yaml(&file(path)?).map_err(|e| unusable(e.to_string()))?;
-        let named = |list: &str, name: &str, member: &str| -> Value {
-            let entries = config[list].as_array().into_iter().flatten();
-            let own = entries.filter(|entry| entry["name"] == name);
-            own.map(|entry| entry[member].clone()).next().unwrap_or_default()
-        };
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let context = named("contexts", &text(&config["current-context"]), "context");
-        let cluster = named("clusters", &text(&context["cluster"]), "cluster");
-        let user = named("users", &text(&context["user"]), "user");
-        let server = text(&cluster["server"]);
+        let file = KubeconfigFile::read(path)?;
+        let (cluster, user) = file.current();
+        let server = cluster["server"].as_str().unwrap_or_default().to_owned();
         if !server.starts_with("https://") {
-            return Err(unusable(format!(
+            return Err(file.unusable(format!(
                 "the server of the current context's cluster is {server:?}, which is no https URL"
             )));
         }
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let pem = |entry: &Value, key: &str| -> Result<Option<String>, RemoteError> {
-            let bytes = match entry[format!("{key}-data")].as_str() {
-                Some(data) => STANDARD
-                    .decode(data)
-                    .map_err(|e| unusable(format!("{key}-data: {e}")))?,
-                None => match entry[key].as_str() {
-                    Some(named) => file(&directory.join(named))?,
-                    None => return Ok(None),
-                },
-            };
-            String::from_utf8(bytes)
-                .map(Some)
-                .map_err(|_| unusable(format!("{key} is no PEM")))
-        };
-        let authority = pem(&cluster, "certificate-authority")?;
-        let identity = pem(&user, "client-certificate")?.zip(pem(&user, "client-key")?);
+        let authority = file.pem(&cluster, "certificate-authority")?;
+        let Credentials {
+            identity,
+            authorization,
+        } = file.credentials(&user)?;
         let trust = match (&authority, cluster["insecure-skip-tls-verify"] == true) {
             (_, true) => Trust::Anyone,
             (Some(authority), false) => Trust::Authorities(authority),
             (None, false) => Trust::Machine,
         };
         let presented = identity.as_ref().map(|(cert, key)| (cert.as_str(), key.as_str()));
-        let outbound = Outbound::new(trust, presented).map_err(|e| unusable(e.to_string()))?;
-        let token = match user["tokenFile"].as_str() {
-            Some(named) => String::from_utf8_lossy(&file(&directory.join(named))?)
-                .trim()
-                .to_owned(),
-            None => text(&user["token"]),
-        };
-        let authorization = (!token.is_empty())
-            .then(|| HeaderValue::from_str(&format!("Bearer {token}")))
-            .transpose()
-            .map_err(|_| unusable("its token is none".to_owned()))?;
+        let outbound = Outbound::new(trust, presented).map_err(|e| file.unusable(e.to_string()))?;
         Ok(Self {
             outbound,
             server,
             authorization,
+            timeout: TIMEOUT,
         })
+    }
+
+    /// Lets one attempt take so long.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Posts an object; answers the one that comes back. Failures that may pass are waited for.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn ask(&self, object: &Value) -> Result<Value, String> {
+    pub async fn ask(&self, object: &Value) -> Result<Value, Unanswered> {
         let body = Bytes::from(object.to_string());
         let (mut attempt, mut pause) = (1, PAUSE);
         loop {
@@ -115,7 +96,7 @@ impl Remote {
                     tokio::time::sleep(pause).await;
                     (attempt, pause) = (attempt + 1, pause + pause / 2);
                 }
-                Err(Failure::Passing(why) | Failure::Lasting(why)) => return Err(why),
+                Err(failure) => return Err(failure.into()),
             }
         }
     }
@@ -129,14 +110,19 @@ impl Remote {
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let answer = self.outbound.send(request, TIMEOUT).await;
-        let answer = answer.map_err(|e| Failure::Passing(format!("Post {:?}: {e}", self.server)))?;
+        let posting = |why: &dyn std::fmt::Display| format!("Post {:?}: {why}", self.server);
+        let answer = match self.outbound.send(request, self.timeout).await {
+            Ok(answer) => answer,
+            Err(error @ OutboundError::Late(_)) => return Err(Failure::Late(posting(&error))),
+            Err(error) if is_refused(&error) => return Err(Failure::Lasting(posting(&error))),
+            Err(error) => return Err(Failure::Passing(posting(&error))),
+        };
         match answer.status() {
             StatusCode::OK | StatusCode::CREATED => {}
             status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-                return Err(Failure::Passing(format!("Post {:?}: {status}", self.server)));
+                return Err(Failure::Passing(posting(&status)));
             }
-            status => return Err(Failure::Lasting(format!("Post {:?}: {status}", self.server))),
+            status => return Err(Failure::Lasting(posting(&status))),
         }
         serde_json::from_slice(answer.body()).map_err(|e| Failure::Lasting(e.to_string()))
     }
@@ -145,12 +131,24 @@ impl Remote {
 enum Failure {
     /// Worth another attempt.
     Passing(String),
+    /// As long as may be waited for was waited for.
+    Late(String),
     Lasting(String),
 }
 
-fn file(path: &Path) -> Result<Vec<u8>, RemoteError> {
-    std::fs::read(path).map_err(|error| RemoteError::File {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        let late = matches!(failure, Failure::Late(_));
+        let (Failure::Passing(why) | Failure::Late(why) | Failure::Lasting(why)) = failure;
+        Self { why, late }
+    }
+}
+
+/// Nobody listens there: whoever asks need not wait for somebody who does.
+fn is_refused(error: &OutboundError) -> bool {
+    let OutboundError::Failed(error) = error else {
+        return false;
+    };
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::ConnectionRefused)
 }

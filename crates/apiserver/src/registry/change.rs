@@ -6,7 +6,7 @@ use crate::cache::{Object, StorageId};
 use crate::custom;
 use crate::encode;
 use crate::http::Call;
-use crate::resources::Resource;
+use crate::resources::{Resource, StatusMetadata};
 use crate::status::{ApiError, cause};
 use orlop_store::{Compare, Op, Revision, Txn};
 use serde_json::{Value, json};
@@ -302,9 +302,15 @@ impl Change<'_> {
             Part::Scale | Part::Binding => {}
             Part::Status => {
                 keep_only(new, old, &["status"]);
-                if self.call.resource.custom.is_some() {
-                    new["metadata"] = old["metadata"].clone();
-                    ownership::take(new);
+                match self.call.resource.rules.status_metadata {
+                    StatusMetadata::Written => {}
+                    StatusMetadata::LabelsKept => {
+                        put(&mut new["metadata"], "labels", old["metadata"].get("labels"))
+                    }
+                    StatusMetadata::Kept => {
+                        new["metadata"] = old["metadata"].clone();
+                        ownership::take(new);
+                    }
                 }
             }
             Part::Finalize => {

@@ -181,6 +181,10 @@ fn mark(object: &mut Value, period: i64, now: Timestamp) {
 
 /// Foreground and Orphan wait for the collector under a finalizer; Background removes both.
 fn set_policy_finalizers(resource: &Resource, object: &mut Value, options: &DeleteOptions) {
+    // What expires by itself is not waited for.
+    if resource.rules.expires {
+        return;
+    }
     let policy = match options.propagation {
         Some(policy) => policy,
         // What was said before holds.

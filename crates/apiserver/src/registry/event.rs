@@ -36,7 +36,7 @@ pub struct Encoder {
 impl Encoder {
     pub fn new(call: &Call) -> Result<Self, ApiError> {
         Ok(Self {
-            form: Form::of(call.resource, call.output.shape),
+            form: Form::of(call.resource, &call.output),
             tables: (call.output.shape == Shape::Table)
                 .then(|| present::Tables::of(call))
                 .transpose()?,
@@ -106,7 +106,7 @@ impl Encoder {
                 let with_columns = !std::mem::replace(&mut self.columns_sent, true);
                 tables.table(metadata, vec![tables.row(&value)], with_columns)
             }
-            (None, Shape::Metadata) => present::metadata_of(&value),
+            (None, Shape::Metadata) => present::metadata_of(&value, self.output.meta),
             _ => value,
         };
         out.push_back(self.line(name(kind), &shaped));
@@ -127,7 +127,7 @@ impl Encoder {
                 let with_columns = !std::mem::replace(&mut self.columns_sent, true);
                 tables.table(at(revision), vec![tables.bookmark(&object)], with_columns)
             }
-            (None, Shape::Metadata) => present::metadata_of(&object),
+            (None, Shape::Metadata) => present::metadata_of(&object, self.output.meta),
             _ => object,
         };
         out.push_back(self.line("BOOKMARK", &shaped));

@@ -279,11 +279,11 @@ pub async fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
         let items = page
             .objects
             .iter()
-            .map(|o| present::metadata_of(&o.value()))
+            .map(|o| present::metadata_of(&o.value(), call.output.meta))
             .collect();
         let list = list(
             "PartialObjectMetadataList".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
+            call.output.meta.to_owned(),
             items,
         );
         return Ok(Answer::Value(StatusCode::OK, list));

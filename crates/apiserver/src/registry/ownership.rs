@@ -3,6 +3,7 @@ use super::change::Part;
 use super::identity;
 use crate::http::Call;
 use crate::request::{self, Expected};
+use crate::resources::StatusMetadata;
 use http::header::USER_AGENT;
 use orlop_api::apply::{self, Managed, Type, Writer};
 use parking_lot::Mutex;
@@ -55,7 +56,12 @@ pub fn blank(call: &Call) -> Arc<Value> {
 /// Calls `write` with who writes this part of the object in this request.
 pub fn with_writer<R>(call: &Call, part: Part, write: impl FnOnce(&Writer<'_>) -> R) -> R {
     let ignored: &[&str] = match part {
-        Part::Status | Part::Approval => &["spec"],
+        Part::Status => match call.resource.rules.status_metadata {
+            StatusMetadata::Written => &["spec"],
+            StatusMetadata::LabelsKept => &["spec", "metadata.labels"],
+            StatusMetadata::Kept => &["spec", "metadata"],
+        },
+        Part::Approval => &["spec"],
         _ if call.resource.has_status() => &["status"],
         _ => &[],
     };

@@ -17,7 +17,7 @@ pub async fn object(call: &Call, code: StatusCode, object: Arc<Object>) -> Resul
     let object = custom::one_in_form(&call.server, call.resource, object).await?;
     if call.output.shape == Shape::Object && call.resource.view.is_none() {
         if call.output.format == Format::Protobuf {
-            let bytes = Form::of(call.resource, Shape::Object).object(&object)?;
+            let bytes = Form::of(call.resource, &call.output).object(&object)?;
             return Ok(Answer::Raw(response(
                 code,
                 call.output.content_type(),
@@ -47,7 +47,7 @@ fn shaped(
 ) -> Result<Answer, ApiError> {
     let shaped = match call.output.shape {
         Shape::Object => object,
-        Shape::Metadata => metadata_of(&object),
+        Shape::Metadata => metadata_of(&object, call.output.meta),
         Shape::MetadataList => {
             return Err(ApiError::not_acceptable(format!(
                 "you requested PartialObjectMetadataList, but the requested object is not a list ({})",
@@ -80,8 +80,11 @@ pub fn list(call: &Call, items: Vec<Value>) -> Result<Answer, ApiError> {
         }
         Shape::MetadataList => (
             "PartialObjectMetadataList".to_owned(),
-            "meta.k8s.io/v1".to_owned(),
-            items.iter().map(metadata_of).collect(),
+            call.output.meta.to_owned(),
+            items
+                .iter()
+                .map(|item| metadata_of(item, call.output.meta))
+                .collect(),
         ),
         _ => (
             format!("{}List", call.resource.kind),
@@ -100,11 +103,11 @@ pub fn shown(resource: &Resource, object: &Object) -> Value {
     value
 }
 
-/// `PartialObjectMetadata` of an object.
-pub fn metadata_of(object: &Value) -> Value {
+/// `PartialObjectMetadata` of an object, in the version `meta`.
+pub fn metadata_of(object: &Value, meta: &str) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": meta,
         "metadata": object["metadata"],
     })
 }
@@ -151,6 +154,7 @@ pub struct Tables {
     spec: Spec,
     include: Include,
     now: Timestamp,
+    meta: &'static str,
 }
 
 impl Tables {
@@ -191,6 +195,7 @@ impl Tables {
             spec,
             include,
             now: Timestamp::now(),
+            meta: call.output.meta,
         })
     }
 
@@ -203,7 +208,7 @@ impl Tables {
         };
         json!({
             "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
+            "apiVersion": self.meta,
             "metadata": metadata,
             "columnDefinitions": columns,
             "rows": rows,
@@ -214,7 +219,7 @@ impl Tables {
         let mut row = self.spec.row(object, self.now);
         row["object"] = match self.include {
             Include::None => Value::Null,
-            Include::Metadata => metadata_of(object),
+            Include::Metadata => metadata_of(object, self.meta),
             Include::Object => object.clone(),
         };
         row
@@ -222,6 +227,6 @@ impl Tables {
 
     /// The row of a bookmark: nothing but a version.
     pub fn bookmark(&self, object: &Value) -> Value {
-        json!({"cells": self.spec.cells(object, self.now), "object": metadata_of(object)})
+        json!({"cells": self.spec.cells(object, self.now), "object": metadata_of(object, self.meta)})
     }
 }

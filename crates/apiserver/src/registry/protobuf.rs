@@ -33,36 +33,41 @@ const METADATA: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadata");
 #[derive(Clone, Copy)]
 pub struct Form {
     resource: &'static Resource,
-    /// Metadata only.
-    partial: bool,
+    /// Metadata only, in this version.
+    partial: Option<&'static str>,
 }
 
 impl Form {
-    pub fn of(resource: &'static Resource, shape: Shape) -> Self {
+    pub fn of(resource: &'static Resource, output: &Output) -> Self {
+        let partial = matches!(output.shape, Shape::Metadata | Shape::MetadataList);
         Self {
             resource,
-            partial: matches!(shape, Shape::Metadata | Shape::MetadataList),
+            partial: partial.then_some(output.meta),
         }
     }
 
     /// Whether objects are seen as they are stored.
     fn is_whole(self) -> bool {
-        !self.partial && self.resource.view.is_none()
+        self.partial.is_none() && self.resource.view.is_none()
     }
 
     fn type_meta(self) -> (Cow<'static, str>, &'static str) {
         match self.partial {
-            true => (METADATA.0.into(), METADATA.1),
-            false => (self.resource.api_version().into(), self.resource.kind),
+            Some(meta) => (meta.into(), METADATA.1),
+            None => (self.resource.api_version().into(), self.resource.kind),
         }
     }
 
     /// An object's message.
     fn message(self, object: &Object) -> Result<Vec<u8>, ApiError> {
-        let (api_version, kind) = self.type_meta();
+        let (api_version, kind) = match self.partial {
+            // Both versions have the same message.
+            Some(_) => (METADATA.0.into(), METADATA.1),
+            None => self.type_meta(),
+        };
         let shown = match self.partial {
-            true => object.value(),
-            false => present::shown(self.resource, object),
+            Some(_) => object.value(),
+            None => present::shown(self.resource, object),
         };
         let message = protobuf::message(&api_version, kind, &shown).or_else(|_| {
             // Another program may have stored it in a form of its own.
@@ -139,7 +144,7 @@ pub async fn list(
     metadata: &Map<String, Value>,
     objects: Vec<Arc<Object>>,
 ) -> Result<Answer, ApiError> {
-    let form = Form::of(call.resource, call.output.shape);
+    let form = Form::of(call.resource, &call.output);
     let mut items = Vec::with_capacity(objects.len());
     let (mut items_bytes, mut kept) = (0, 0);
     for (n, object) in objects.into_iter().enumerate() {

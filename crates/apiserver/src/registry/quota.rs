@@ -9,7 +9,7 @@ use crate::resources::{self, Resource, read};
 use crate::status::ApiError;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
-use orlop_api::quota::{Attempt, Kind, charge as fits, quantities};
+use orlop_api::quota::{Attempt, Kind, Limited, charge as fits, quantities};
 use orlop_store::{Compare, Op, Revision};
 use serde_json::{Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -86,7 +86,10 @@ pub async fn charge<'c>(
         _ => false,
     };
     let namespace = call.info.namespace.as_str();
-    if !concerned || !server.admission.has(PLUGIN) || quotas(call, namespace).is_empty() {
+    let limited = &server.admission.settings().limited;
+    let own = |limited: &Limited| limited.group == resource.group && limited.plural == resource.plural;
+    let may_be_refused = || limited.iter().any(own) || !quotas(call, namespace).is_empty();
+    if !concerned || !server.admission.has(PLUGIN) || !may_be_refused() {
         return Ok(Charge::default());
     }
     let turn = server.quota_turns.take(namespace).await;
@@ -104,7 +107,7 @@ pub async fn charge<'c>(
         old,
         now: Timestamp::now(),
     };
-    let charged = fits(&typed, &attempt).map_err(|why| {
+    let charged = fits(&typed, limited, &attempt).map_err(|why| {
         let name = super::text(new, "name");
         ApiError::forbidden(resource.group, resource.plural, name, &why.to_string())
     })?;

@@ -1,12 +1,14 @@
 //! Questions about the caller, answered and forgotten (contract §15.5, §16).
 use super::identity;
 use crate::authn::{self, UserInfo};
-use crate::authz::{self, Attributes, Decision};
+use crate::authz::{self, Attributes, Decision, Selected};
 use crate::http::{Answer, Call};
 use crate::request::{self, WriteOptions};
-use crate::status::{ApiError, cause};
+use crate::status::{ApiError, Cause, cause};
 use http::StatusCode;
+use orlop_api::selector::{FieldSelector, LabelSelector};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 pub async fn answer(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
@@ -91,7 +93,13 @@ fn subject(call: &Call, review: &Value) -> Result<UserInfo, ApiError> {
     Ok(UserInfo {
         name: name.to_owned(),
         groups,
-        ..UserInfo::default()
+        uid: spec["uid"].as_str().unwrap_or_default().to_owned(),
+        // Keys of extras are the same in any case.
+        extra: serde_json::from_value::<BTreeMap<String, Vec<String>>>(spec["extra"].clone())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(key, values)| (key.to_lowercase(), values))
+            .collect(),
     })
 }
 
@@ -110,6 +118,26 @@ async fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, A
         ));
     }
     let text = |value: &'_ Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let causes: Vec<Cause> = ["fieldSelector", "labelSelector"]
+        .iter()
+        .flat_map(|member| check_selector(&resource[*member], &format!("spec.resourceAttributes.{member}")))
+        .collect();
+    if !causes.is_empty() {
+        return Err(ApiError::invalid(call.resource, "", causes));
+    }
+    let mut unread = Vec::new();
+    let fields = selected(
+        &resource["fieldSelector"],
+        FIELD_OPERATORS,
+        |text| FieldSelector::parse(text).err().map(|error| error.to_string()),
+        &mut unread,
+    );
+    let labels = selected(
+        &resource["labelSelector"],
+        LABEL_OPERATORS,
+        |text| LabelSelector::parse(text).err().map(|error| error.to_string()),
+        &mut unread,
+    );
     let attributes = if resource.is_object() {
         Attributes {
             is_resource: true,
@@ -120,6 +148,9 @@ async fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, A
             subresource: text(resource, "subresource"),
             namespace: text(resource, "namespace"),
             name: text(resource, "name"),
+            node_selector: fields.as_ref().and_then(|f| f.required_field("spec.nodeName")),
+            fields,
+            labels,
             ..Attributes::default()
         }
     } else {
@@ -129,10 +160,77 @@ async fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, A
             ..Attributes::default()
         }
     };
-    Ok(match authz::decide(&call.server, user, &attributes).await {
+    let mut status = match authz::decide(&call.server, user, &attributes).await {
         Decision::Allow(None) => json!({"allowed": true}),
         Decision::Allow(Some(reason)) => json!({"allowed": true, "reason": &*reason}),
-        Decision::Deny(reason) if reason.is_empty() => json!({"allowed": false}),
-        Decision::Deny(reason) => json!({"allowed": false, "reason": reason}),
-    })
+        Decision::Deny(refusal) => {
+            let mut status = json!({"allowed": false});
+            if refusal.is_final {
+                status["denied"] = json!(true);
+            }
+            if !refusal.reason.is_empty() {
+                status["reason"] = json!(refusal.reason);
+            }
+            unread.extend(refusal.error);
+            status
+        }
+    };
+    match unread.as_slice() {
+        [] => {}
+        [one] => status["evaluationError"] = json!(one),
+        several => status["evaluationError"] = json!(format!("[{}]", several.join(", "))),
+    }
+    Ok(status)
+}
+
+const FIELD_OPERATORS: &[&str] = &["In", "NotIn"];
+const LABEL_OPERATORS: &[&str] = &["In", "NotIn", "Exists", "DoesNotExist"];
+
+/// A selector is said in one way, if at all.
+fn check_selector(selector: &Value, field: &str) -> Option<Cause> {
+    if selector.is_null() {
+        return None;
+    }
+    let raw = selector["rawSelector"].as_str().unwrap_or_default();
+    let has_requirements = selector["requirements"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty());
+    match (raw.is_empty(), has_requirements) {
+        (false, true) => Some(cause::invalid(
+            &format!("{field}.rawSelector"),
+            &json!(raw),
+            "may not specified at the same time as requirements",
+        )),
+        (true, false) => Some(cause::required(
+            &format!("{field}.requirements"),
+            &format!("when {field} is specified, requirements or rawSelector is required"),
+        )),
+        _ => None,
+    }
+}
+
+/// A review's selector. What cannot be understood narrows nothing, and is told.
+fn selected(
+    selector: &Value,
+    operators: &[&str],
+    mistake: impl Fn(&str) -> Option<String>,
+    unread: &mut Vec<String>,
+) -> Option<Selected> {
+    if let Some(raw) = selector["rawSelector"].as_str().filter(|raw| !raw.is_empty()) {
+        if let Some(mistake) = mistake(raw) {
+            unread.push(mistake);
+            return None;
+        }
+        return Some(Selected::Text(raw.to_owned()));
+    }
+    let mut requirements = selector["requirements"].as_array()?.clone();
+    requirements.retain(|requirement| {
+        let operator = requirement["operator"].as_str().unwrap_or_default();
+        let known = operators.contains(&operator);
+        if !known {
+            unread.push(format!("{operator:?} is not a valid label selector operator"));
+        }
+        known
+    });
+    Some(Selected::Requirements(requirements))
 }

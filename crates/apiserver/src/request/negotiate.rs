@@ -4,6 +4,10 @@ use crate::status::ApiError;
 use http::HeaderMap;
 use http::header::{ACCEPT, USER_AGENT};
 
+/// The usual apiVersion of tables and of metadata alone, and the one before it.
+const META: &str = "meta.k8s.io/v1";
+const META_BEFORE: &str = "meta.k8s.io/v1beta1";
+
 /// The shape of the object in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -29,6 +33,8 @@ pub struct Output {
     pub format: Format,
     /// Indented, where the format is JSON.
     pub pretty: bool,
+    /// The apiVersion of tables and of metadata alone.
+    pub meta: &'static str,
 }
 
 /// The forms in which an answer exists.
@@ -69,6 +75,7 @@ impl Output {
         shape: Shape::Object,
         format: Format::Json,
         pretty: false,
+        meta: META,
     };
 
     pub const PROTOBUF: Self = Self {
@@ -175,6 +182,10 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Out
                 shape,
                 format,
                 pretty,
+                meta: match range.parameter("v") {
+                    Some("v1beta1") => META_BEFORE,
+                    _ => META,
+                },
             });
         }
     }
@@ -220,6 +231,8 @@ mod tests {
     fn kubectl_get_wants_a_table() {
         let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(ask(accept).unwrap().shape, Shape::Table);
+        let before = "application/json;as=Table;v=v1beta1;g=meta.k8s.io";
+        assert_eq!(ask(before).unwrap().meta, "meta.k8s.io/v1beta1");
     }
 
     /// T05, T08, T10

@@ -1,7 +1,7 @@
 //! `admissionregistration.k8s.io`: what the kinds of the group share, and the policies (contract §17).
 use super::definition::{Resource, STATUS};
 use super::meaning::fill;
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use crate::status::{Cause, cause};
 use orlop_api::cel::{self, Declarations, Program, Type};
 use orlop_api::names;
@@ -32,6 +32,7 @@ pub const VALIDATINGADMISSIONPOLICIES: Resource = Resource {
     .with_rules(Rules {
         // Admission writes it, which knows the types of custom resources.
         keeps_status_on_create: true,
+        status_metadata: StatusMetadata::Kept,
         default: default_policy,
         validate_create: validate_policy,
         validate_update: |new, _| validate_policy(new),

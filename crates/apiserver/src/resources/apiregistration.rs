@@ -1,7 +1,8 @@
 //! `apiregistration.k8s.io`: which server serves which group-version.
 use super::definition::{Resource, STATUS};
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use crate::aggregation::GROUP;
+use crate::registry::now;
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 
@@ -14,13 +15,24 @@ pub const APISERVICES: Resource = Resource {
         .cluster_scoped()
         .with_subresources(&[STATUS])
         .with_rules(Rules {
-            keeps_status_on_create: true,
+            unconditional_update: false,
+            status_metadata: StatusMetadata::Kept,
+            prepare_create: begin_status,
             default: default_port,
             validate_create: validate,
             validate_update: |new, _| validate(new),
             ..Rules::GENERIC
         })
 };
+
+/// What is served here is available from the start.
+fn begin_status(service: &mut Value) {
+    service["status"] = match service["spec"]["service"].is_object() {
+        true => json!({}),
+        false => json!({"conditions": [{"type": "Available", "status": "True", "reason": "Local",
+            "message": "Local APIServices are always available", "lastTransitionTime": now()}]}),
+    };
+}
 
 fn default_port(service: &mut Value) {
     if let Some(service) = service.pointer_mut("/spec/service") {

@@ -1,7 +1,7 @@
 //! Workload kinds of `apps` other than DaemonSet (contract §18).
 use super::definition::{Resource, SCALE, STATUS};
 use super::meaning::{fill, items, template};
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use super::validation::{self, amount, not_negative, same_selector, selector};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ pub const DEPLOYMENTS: Resource = Resource::new("apps", "deployments", "deployme
     .in_all()
     .with_subresources(&[SCALE, STATUS])
     .with_rules(Rules {
+        status_metadata: StatusMetadata::LabelsKept,
         default: default_deployment,
         prepare_create: |object| object["status"] = json!({}),
         validate_create: validate_deployment,

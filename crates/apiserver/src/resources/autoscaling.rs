@@ -41,7 +41,7 @@ const RULES: Rules = Rules {
     prepare_create: |scaler| scaler["status"] = json!({"currentMetrics": null, "desiredReplicas": 0}),
     validate_create: validate,
     validate_update: |new, _| validate(new),
-    ..Rules::GENERIC
+    ..Rules::WITH_GENERATION
 };
 
 fn default(scaler: &mut Value) {

@@ -1,7 +1,7 @@
 //! `resource.k8s.io`: devices that drivers offer and pods claim.
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items};
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ pub const DEVICECLASSES: Resource = Resource::new(GROUP, "deviceclasses", "devic
 pub const RESOURCECLAIMS: Resource = Resource::new(GROUP, "resourceclaims", "resourceclaim", "ResourceClaim")
     .with_subresources(&[STATUS])
     .with_rules(Rules {
+        status_metadata: StatusMetadata::Kept,
         default: |claim| default_claim(&mut claim["spec"]),
         prepare_create: |claim| claim["status"] = json!({}),
         validate_create: |claim| validate_claim(&claim["spec"], "spec"),

@@ -1,7 +1,7 @@
 //! `flowcontrol.apiserver.k8s.io`: how requests share the server (contract §20).
 use super::definition::{Resource, STATUS};
 use super::meaning::fill;
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 
@@ -12,9 +12,12 @@ pub const FLOWSCHEMAS: Resource = Resource::new(GROUP, "flowschemas", "flowschem
     .cluster_scoped()
     .with_subresources(&[STATUS])
     .with_rules(Rules {
+        status_metadata: StatusMetadata::Kept,
         default: |schema| {
-            if let Some(spec) = schema.get_mut("spec") {
-                fill(spec, "matchingPrecedence", || json!(1000));
+            if let Some(spec) = schema.get_mut("spec")
+                && spec["matchingPrecedence"].as_i64().unwrap_or_default() == 0
+            {
+                spec["matchingPrecedence"] = json!(1000);
             }
         },
         validate_create: schema,
@@ -31,6 +34,7 @@ pub const PRIORITYLEVELCONFIGURATIONS: Resource = Resource::new(
 .cluster_scoped()
 .with_subresources(&[STATUS])
 .with_rules(Rules {
+    status_metadata: StatusMetadata::Kept,
     default: default_level,
     validate_create: level,
     validate_update: |new, _| level(new),

@@ -45,7 +45,7 @@ pub(crate) use certificates::{stamp as stamp_decision, validate_approval};
 pub use customresourcedefinitions::FINALIZER;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, api_version};
 pub(crate) use meaning::{amount, edit, fill, read};
-pub use rules::{NameRule, Rules};
+pub use rules::{NameRule, Rules, StatusMetadata};
 pub(crate) use validation::metadata as validate_metadata;
 pub(crate) use validation::{keep_resized, pod_resize};
 

@@ -1,7 +1,7 @@
 //! `networking.k8s.io` (contract §18).
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items};
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use super::validation::{address, port};
 use crate::status::{Cause, cause};
 use orlop_api::names::{check_dns_subdomain, is_dns_subdomain};
@@ -57,17 +57,18 @@ pub const IPADDRESSES: Resource = Resource::new(GROUP, "ipaddresses", "ipaddress
     .with_rules(Rules {
         validate_create: validate_address,
         validate_update: |new, old| fixed(new, old, "parentRef"),
-        ..Rules::WITH_GENERATION
+        ..Rules::GENERIC
     });
 
 pub const SERVICECIDRS: Resource = Resource::new(GROUP, "servicecidrs", "servicecidr", "ServiceCIDR")
     .cluster_scoped()
     .with_subresources(&[STATUS])
     .with_rules(Rules {
+        status_metadata: StatusMetadata::Kept,
         prepare_create: |range| range["status"] = json!({}),
         validate_create: validate_cidr,
         validate_update: validate_cidr_update,
-        ..Rules::WITH_GENERATION
+        ..Rules::GENERIC
     });
 
 pub const NETWORKPOLICIES: Resource =

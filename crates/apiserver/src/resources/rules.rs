@@ -13,6 +13,17 @@ pub enum NameRule {
     PathSegment,
 }
 
+/// What a write of the status does to the metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusMetadata {
+    /// It is written as well.
+    Written,
+    /// All but the labels.
+    LabelsKept,
+    /// It stays as it is.
+    Kept,
+}
+
 /// The rules of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -33,6 +44,7 @@ pub struct Rules {
     pub expires: bool,
     /// Status of a create is kept (nodes register with theirs).
     pub keeps_status_on_create: bool,
+    pub status_metadata: StatusMetadata,
     /// Fills defaults; applied to every decoded body.
     pub default: fn(&mut Value),
     /// After mutating admission, before validation.
@@ -64,6 +76,7 @@ impl Rules {
         leaving_warning: "",
         expires: false,
         keeps_status_on_create: false,
+        status_metadata: StatusMetadata::Written,
         default: |_| {},
         prepare_create: |_| {},
         prepare_update: |_, _| {},

@@ -1,7 +1,7 @@
 //! `storage.k8s.io` (contract §18).
 use super::definition::{Resource, STATUS};
 use super::meaning::fill;
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 
@@ -120,7 +120,10 @@ pub const VOLUMEATTACHMENTS: Resource =
     Resource::new(GROUP, "volumeattachments", "volumeattachment", "VolumeAttachment")
         .cluster_scoped()
         .with_subresources(&[STATUS])
-        .with_rules(VERSIONED);
+        .with_rules(Rules {
+            status_metadata: StatusMetadata::Kept,
+            ..VERSIONED
+        });
 
 fn default_driver(driver: &mut Value) {
     let Some(spec) = driver.get_mut("spec").and_then(Value::as_object_mut) else {

@@ -102,8 +102,18 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<Cause> {
     let mut causes = validate_claim(new);
     let mut fixed = new["spec"].clone();
     let before = &old["spec"];
-    for member in ["resources", "volumeAttributesClassName"] {
-        put_back(&mut fixed, before, member);
+    let size = |claim: &Value| amount(&claim["spec"]["resources"]["requests"]["storage"]);
+    let (now, was) = (size(new), size(old));
+    let same_size = now.zip(was).is_some_and(|(now, was)| now.compare(was).is_eq());
+    let bound = new["status"]["phase"] == "Bound";
+    // Another way to write the same is no change.
+    if (bound || same_size) && fixed["resources"]["requests"].is_object() {
+        let before = &before["resources"]["requests"];
+        put_back(&mut fixed["resources"]["requests"], before, "storage");
+    }
+    let class = |spec: &Value| spec["volumeAttributesClassName"].as_str().map(str::to_owned);
+    if bound && class(&fixed).is_some() {
+        put_back(&mut fixed, before, "volumeAttributesClassName");
     }
     if before["volumeName"].as_str().unwrap_or_default().is_empty() {
         put_back(&mut fixed, before, "volumeName");
@@ -118,15 +128,22 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<Cause> {
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         ));
     }
-    let size = |claim: &Value| amount(&claim["spec"]["resources"]["requests"]["storage"]);
     let granted = amount(&old["status"]["capacity"]["storage"]);
-    if let (Some(now), Some(was)) = (size(new), size(old)) {
+    if let (Some(now), Some(was)) = (now, was) {
         // A growth that failed may be taken back, as long as it stays above what there is.
         let enough = granted.is_some_and(|granted| now.compare(granted).is_gt());
         if now.compare(was).is_lt() && !enough {
             let why = "field can not be less than status.capacity";
             causes.push(cause::forbidden("spec.resources.requests.storage", why));
         }
+    }
+    if class(before).is_some() {
+        let why = match class(&new["spec"]).as_deref() {
+            None => Some("update from non-nil value to nil is forbidden"),
+            Some("") => Some("update from non-nil value to an empty string is forbidden"),
+            Some(_) => None,
+        };
+        causes.extend(why.map(|why| cause::forbidden("spec.volumeAttributesClassName", why)));
     }
     causes
 }
@@ -256,13 +273,23 @@ mod tests {
         );
         let mut bound = whole.clone();
         bound["volumeName"] = json!("v");
-        bound["resources"]["requests"]["storage"] = json!("2Gi");
         assert!(validate_claim_update(&claim(bound.clone()), &claim(whole.clone())).is_empty());
+        let mut said_otherwise = whole.clone();
+        said_otherwise["resources"]["requests"]["storage"] = json!("1024Mi");
+        assert!(validate_claim_update(&claim(said_otherwise), &claim(whole.clone())).is_empty());
+        bound["resources"]["requests"]["storage"] = json!("2Gi");
         assert_eq!(
-            shown(&validate_claim_update(&claim(whole), &claim(bound)))
-                .last()
-                .unwrap(),
-            "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
+            validate_claim_update(&claim(bound.clone()), &claim(whole.clone())).len(),
+            1,
+            "only what is bound grows"
+        );
+        let of = |spec: Value| json!({"spec": spec, "status": {"phase": "Bound"}});
+        let mut small = bound.clone();
+        small["resources"]["requests"]["storage"] = json!("1Gi");
+        assert!(validate_claim_update(&of(bound.clone()), &of(small.clone())).is_empty());
+        assert_eq!(
+            shown(&validate_claim_update(&of(small), &of(bound))),
+            ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
         );
     }
 

@@ -1,11 +1,12 @@
 //! What the server keeps in order by itself (contract §21): the Service that leads to it, the rules of aggregated
 //! roles, the APIServices of what it serves, the IPAddresses of Services, what ServiceCIDRs and FlowSchemas say of
-//! themselves. Each task wakes when the objects it is about change.
+//! themselves, what Secrets say about the use of their tokens. Each task wakes when the objects it is about change.
 mod addresses;
 mod aggregated_roles;
 mod api_services;
 mod compaction;
 mod flow_schemas;
+mod kept_tokens;
 mod kubernetes;
 mod masters;
 mod service_cidrs;
@@ -35,6 +36,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 pub fn start(server: &Arc<ApiServer>) {
     let own = || Arc::downgrade(server);
     tokio::spawn(masters::follow(own()));
+    tokio::spawn(kept_tokens::follow(own()));
     tokio::spawn(keep(
         own(),
         "kubernetes-service",

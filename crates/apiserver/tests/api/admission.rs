@@ -1,6 +1,6 @@
 //! Admission: what each operation shows to plugins, and when they run (contract §17).
 use crate::support::*;
-use orlop_apiserver::UserInfo;
+use orlop_apiserver::{AdmissionSettings, UserInfo};
 use serde_json::json;
 
 /// A cluster with the default account and a pod that is bound to node n1.
@@ -91,4 +91,74 @@ async fn a_class_does_not_become_a_second_default() {
         "priorityclasses.scheduling.k8s.io \"two\" is forbidden: PriorityClass one is already marked as default. Only one default can exist"
     );
     admin.put(&format!("{path}/one"), class("one", true)).await.ok();
+}
+
+/// `--admission-control-config-file`: what plugins are told, and who is exempt.
+#[tokio::test]
+async fn plugins_do_as_their_file_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admission.yaml");
+    let config = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": [
+        {"name": "PodSecurity", "configuration": {
+            "apiVersion": "pod-security.admission.config.k8s.io/v1", "kind": "PodSecurityConfiguration",
+            "defaults": {"enforce": "baseline"},
+            "exemptions": {"usernames": ["alice"], "namespaces": ["free"], "runtimeClasses": []}}},
+        {"name": "ResourceQuota", "configuration": {
+            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration",
+            "limitedResources": [{"resource": "services", "matchContains": ["services.loadbalancers"]}]}},
+        {"name": "EventRateLimit", "configuration": {
+            "apiVersion": "eventratelimit.admission.k8s.io/v1alpha1", "kind": "Configuration",
+            "limits": [{"type": "Namespace", "qps": 1, "burst": 2}]}}]});
+    std::fs::write(&path, config.to_string()).unwrap();
+    let settings = AdmissionSettings::read(&path).unwrap();
+    let cluster = Cluster::with(|config| {
+        config.admission = settings;
+        config.enabled_admission = vec!["EventRateLimit".to_owned()];
+    })
+    .await;
+    let admin = cluster.admin();
+    let free =
+        json!({"metadata": {"name": "free", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    assert_eq!(
+        admin.post("/api/v1/namespaces", free).await.warnings(),
+        [
+            "299 - \"namespace \\\"free\\\" is exempt from Pod Security, and the policy (enforce=restricted:latest) will be ignored\""
+        ]
+    );
+    let mut privileged = pod("p");
+    privileged["spec"]["hostNetwork"] = json!(true);
+    let message = admin.post(PODS, privileged.clone()).await.refused(403);
+    assert!(
+        message.contains("violates PodSecurity \"baseline:latest\""),
+        "{message}"
+    );
+    admin
+        .post("/api/v1/namespaces/free/pods", privileged.clone())
+        .await
+        .ok();
+    let alice = cluster.user(UserInfo::new("alice", ["system:masters"]));
+    alice.post(PODS, privileged).await.ok();
+    let balancer =
+        json!({"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 1}]}});
+    let services = "/api/v1/namespaces/default/services";
+    assert_eq!(
+        admin.post(services, balancer).await.refused(403),
+        "services \"s\" is forbidden: insufficient quota to consume: services.loadbalancers"
+    );
+    let events = |namespace: &str| format!("/api/v1/namespaces/{namespace}/events");
+    let event = |name: &str, namespace: &str| {
+        json!({"metadata": {"name": name}, "reason": "R", "type": "Normal",
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": namespace}})
+    };
+    for name in ["a", "b"] {
+        admin.post(&events("default"), event(name, "default")).await.ok();
+    }
+    assert_eq!(
+        admin
+            .post(&events("default"), event("c", "default"))
+            .await
+            .refused(429),
+        "Too many requests: limit reached on type Namespace for key default"
+    );
+    admin.post(&events("free"), event("c", "free")).await.ok();
 }

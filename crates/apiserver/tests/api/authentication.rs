@@ -9,7 +9,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orlop_apiserver::{AuthorizationMode, Config, FrontProxyConfig, OidcConfig, TokenConfig, UserInfo};
+use orlop_apiserver::{
+    AuthorizationMode, Config, FrontProxyConfig, OidcConfig, StructuredAuthentication, TokenConfig, UserInfo,
+};
 use orlop_pki::{Authority, TokenSigner, Usage};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -250,6 +252,57 @@ async fn tokens_of_an_openid_provider_are_taken_and_its_keys_asked_for_once() {
     let forged = TokenSigner::ensure(other.path()).unwrap().sign(&claims).unwrap();
     assert_eq!(served.with_token(&forged).await, Err(401));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// Providers of a file, whose claims become users by expressions; another file takes its place while the server runs.
+#[tokio::test]
+async fn a_file_says_whose_tokens_are_taken_and_for_whom_until_it_is_replaced() {
+    let idp = Authority::ephemeral("idp").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let signer = TokenSigner::ensure(directory.path()).unwrap();
+    let (issuer, _) = provider(&idp, &signer).await;
+    let config = |rule: &str| {
+        json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+            "anonymous": {"enabled": true, "conditions": [{"path": "/livez"}]},
+            "jwt": [{
+                "issuer": {"url": issuer, "audiences": ["a", "b"], "audienceMatchPolicy": "MatchAny",
+                    "certificateAuthority": idp.certificate()},
+                "claimMappings": {"username": {"expression": "'idp:' + claims.sub"},
+                    "groups": {"expression": "claims.roles.filter(r, r != 'none')"},
+                    "extra": [{"key": "example.org/level", "valueExpression": "claims.level"}]},
+                "userValidationRules": [{"expression": rule, "message": "not here"}]}]})
+        .to_string()
+    };
+    let structured = StructuredAuthentication::new(&config("user.username != 'idp:eve'"), &[]).unwrap();
+    let served = Served::start(|config, _| config.authentication.structured = Some(structured.clone())).await;
+    let token = |sub: &str, audience: &str| {
+        let claims = json!({"iss": issuer, "aud": audience, "sub": sub, "roles": ["devs", "none"], "level": "high",
+            "exp": 4_000_000_000_u64});
+        signer.sign(&claims).unwrap()
+    };
+    let dave = served.with_token(&token("dave", "b")).await.unwrap();
+    assert_eq!(dave["username"], "idp:dave");
+    assert_eq!(groups(&dave), ["devs", "system:authenticated"]);
+    assert_eq!(dave["extra"], json!({"example.org/level": ["high"]}));
+    assert_eq!(served.with_token(&token("dave", "c")).await, Err(401));
+    assert_eq!(served.with_token(&token("eve", "a")).await, Err(401));
+    let anybody = async |path: &str| served.call(None, Method::GET, path, &[], "").await.code;
+    assert_eq!((anybody("/livez").await, anybody("/readyz").await), (200, 401));
+    structured
+        .replace(Ok(&config("user.username != 'idp:dave'")))
+        .unwrap();
+    served.with_token(&token("eve", "a")).await.unwrap();
+    assert_eq!(served.with_token(&token("dave", "b")).await, Err(401));
+    structured.replace(Ok("kind: Nothing")).unwrap_err();
+    served.with_token(&token("eve", "a")).await.unwrap();
+    let metrics = served.admin().get("/metrics").await.text;
+    for status in ["failure", "success"] {
+        let counted = metrics.lines().any(|line| {
+            line.starts_with("apiserver_authentication_config_controller_automatic_reloads_total{")
+                && line.ends_with(&format!("status=\"{status}\"}} 1"))
+        });
+        assert!(counted, "{status}: {metrics}");
+    }
 }
 
 /// A remembered signature is no remembered account.

@@ -2,7 +2,10 @@
 //! `--authorization-webhook-…`).
 use crate::support::*;
 use crate::webhook_server::{Does, WebhookServer};
-use orlop_apiserver::{AccessWebhookConfig, AuthorizationMode, ReviewVersion, TokenWebhookConfig, UserInfo};
+use orlop_apiserver::{
+    AccessWebhookConfig, AuthorizationMode, ReviewVersion, StructuredAuthorization, TokenWebhookConfig,
+    UserInfo,
+};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,12 +70,7 @@ fn allows_reading_pods(spec: &Value) -> Value {
 
 async fn with_access_webhook(webhook: &WebhookServer, modes: &[AuthorizationMode]) -> Cluster {
     let directory = tempfile::tempdir().unwrap();
-    let config = AccessWebhookConfig {
-        kubeconfig: kubeconfig(&directory, webhook),
-        version: ReviewVersion::V1,
-        allowed_ttl: Duration::from_secs(300),
-        denied_ttl: Duration::from_secs(30),
-    };
+    let config = AccessWebhookConfig::new(kubeconfig(&directory, webhook), ReviewVersion::V1);
     Cluster::with(|c| {
         c.access_webhook = Some(config);
         c.authorization = modes.to_vec();
@@ -117,6 +115,14 @@ async fn the_webhook_allows_denies_or_leaves_it_to_roles() {
         .ok();
     alice.get(CONFIGMAPS).await.ok();
     alice.get("/api/v1/namespaces/default/secrets").await.refused(403);
+    let secrets = json!({"spec": {"resourceAttributes": {"namespace": "default", "verb": "list", "resource": "secrets"}}});
+    assert_eq!(
+        alice
+            .post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", secrets)
+            .await
+            .ok()["status"],
+        json!({"allowed": false, "denied": true, "reason": "secrets are for nobody"})
+    );
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
         "spec": {"resourceAttributes": {"namespace": "default", "verb": "list", "version": "v1", "resource": "pods"}}});
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
@@ -131,6 +137,103 @@ async fn a_webhook_that_answers_nonsense_has_no_opinion() {
     let webhook = WebhookServer::start(Does::Says(404, "nowhere")).await;
     let cluster = with_access_webhook(&webhook, &[AuthorizationMode::Webhook]).await;
     let alice = cluster.user(UserInfo::new("alice", ["devs"]));
-    alice.get(PODS).await.refused(403);
+    // Nobody knows whether she may.
+    let message = alice.get(PODS).await.refused(500);
+    assert!(message.contains("404 Not Found"), "{message}");
     cluster.admin().get(PODS).await.ok();
+    let review =
+        json!({"spec": {"user": "alice", "resourceAttributes": {"verb": "list", "resource": "pods"}}});
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let status = cluster.admin().post(path, review).await.ok()["status"].clone();
+    assert_eq!(status["allowed"], false);
+    assert!(
+        status["evaluationError"]
+            .as_str()
+            .unwrap()
+            .contains("404 Not Found"),
+        "{status}"
+    );
+}
+
+/// Several webhooks of a file, each asked about what its conditions say.
+#[tokio::test]
+async fn webhooks_of_a_file_are_asked_in_order_about_what_they_are_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = WebhookServer::start(Does::Says(200, "nonsense")).await;
+    let opens = WebhookServer::start(Does::Reviews(|spec| {
+        let requirements = &spec["resourceAttributes"]["labelSelector"]["requirements"];
+        json!({"allowed": requirements[0]["key"] == "mine"})
+    }))
+    .await;
+    let entry = |name: &str, server: &WebhookServer, policy: &str, conditions: &[&str]| {
+        let own = directory.path().join(name);
+        std::fs::create_dir(&own).unwrap();
+        let path = directory.path().join(name).join("webhook.conf");
+        std::fs::rename(kubeconfig(&directory, server), &path).unwrap();
+        let conditions: Vec<Value> = conditions.iter().map(|c| json!({"expression": c})).collect();
+        json!({"type": "Webhook", "name": name, "webhook": {"timeout": "3s", "failurePolicy": policy,
+            "subjectAccessReviewVersion": "v1", "matchConditionSubjectAccessReviewVersion": "v1",
+            "authorizedTTL": "1ms", "unauthorizedTTL": "1ms", "matchConditions": conditions,
+            "connectionInfo": {"type": "KubeConfigFile", "kubeConfigFile": path}}})
+    };
+    let of = |authorizers: Vec<Value>| {
+        json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration",
+            "authorizers": authorizers})
+        .to_string()
+    };
+    let text = of(vec![
+        // Without a path of its own it fails for paths.
+        entry(
+            "closed",
+            &broken,
+            "Deny",
+            &["request.resourceAttributes.namespace == 'closed'"],
+        ),
+        entry("open", &broken, "NoOpinion", &["has(request.resourceAttributes)"]),
+        entry("opens", &opens, "Deny", &["has(request.resourceAttributes)"]),
+        json!({"type": "RBAC", "name": "rbac"}),
+    ]);
+    let structured = StructuredAuthorization::new(&text).unwrap();
+    let cluster = Cluster::with(|c| c.structured_authorization = Some(structured.clone())).await;
+    let alice = cluster.user(UserInfo::new("alice", ["devs"]));
+    let message = alice.get("/api/v1/namespaces/closed/pods").await.refused(500);
+    assert!(message.contains("expected ident"), "{message}");
+    alice
+        .get(&format!(
+            "{PODS}?labelSelector=mine+in+(b,a)&fieldSelector=spec.nodeName%3Dn"
+        ))
+        .await
+        .ok();
+    let asked = opens.asked()[0].1["resourceAttributes"].clone();
+    let own = json!({"requirements": [{"key": "mine", "operator": "In", "values": ["a", "b"]}]});
+    assert_eq!(asked["labelSelector"], own);
+    let node = json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n"]}]});
+    assert_eq!(asked["fieldSelector"], node);
+    // Who fails open leaves an error behind, and the others decide.
+    let message = alice.get(PODS).await.refused(500);
+    assert!(message.contains("expected ident"), "{message}");
+    let message = alice.get("/metrics").await.refused(500);
+    assert!(message.contains("no such key: resourceAttributes"), "{message}");
+    let metrics = cluster.admin().get("/metrics").await.text;
+    for line in [
+        "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"opens\",type=\"Webhook\"} 1",
+        "apiserver_authorization_decisions_total{decision=\"denied\",name=\"closed\",type=\"Webhook\"} 2",
+        "apiserver_authorization_match_condition_evaluation_errors_total{name=\"closed\",type=\"Webhook\"} 1",
+        "apiserver_authorization_match_condition_exclusions_total{name=\"closed\",type=\"Webhook\"} 2",
+        "apiserver_authorization_webhook_evaluations_fail_open_total{name=\"open\",result=\"error\"} 2",
+        "apiserver_authorization_webhook_evaluations_total{name=\"opens\",result=\"success\"} 2",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    let review = json!({"spec": {"user": "alice", "resourceAttributes": {"verb": "list", "resource": "pods",
+        "namespace": "default", "labelSelector": {"rawSelector": "mine"}}}});
+    let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    assert_eq!(
+        cluster.admin().post(path, review).await.ok()["status"]["allowed"],
+        true
+    );
+    structured
+        .replace(Ok(&of(vec![json!({"type": "AlwaysAllow", "name": "all"})])))
+        .unwrap();
+    alice.get("/api/v1/namespaces/closed/pods").await.ok();
 }

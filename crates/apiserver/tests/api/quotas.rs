@@ -320,8 +320,9 @@ async fn claims_and_ingresses_get_the_default_class() {
         admin
             .patch(&format!("{CLAIMS}/a"), "merge", grow)
             .await
-            .refused(403),
-        "persistentvolumeclaims \"a\" is forbidden: Only bound persistent volume claims can be expanded"
+            .refused(422),
+        "PersistentVolumeClaim \"a\" is invalid: spec: Forbidden: spec is immutable after creation except \
+         resources.requests and volumeAttributesClassName for bound claims"
     );
     let class = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "nginx",
         "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}}, "spec": {"controller": "k8s.io/nginx"}});

@@ -268,6 +268,24 @@ async fn a_token_that_is_kept_in_a_secret_ends_with_the_secret() {
         let answer = json!({"status": {"token": other}});
         assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
     }
-    admin.delete(&format!("{secrets}/s"), Value::Null).await.ok();
+    // The Secret says when it was used; who labels it as invalid ends it.
+    let path = format!("{secrets}/s");
+    let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let mut watch = admin.watch(&format!("{secrets}?watch=true&fieldSelector=metadata.name%3Ds")).await;
+    let mut labels = Value::Null;
+    while labels.is_null() {
+        labels = watch.next().await.unwrap()["object"]["metadata"]["labels"].clone();
+    }
+    assert_eq!(labels, json!({"kubernetes.io/legacy-token-last-used": today}));
+    let invalid =
+        |since: Value| json!({"metadata": {"labels": {"kubernetes.io/legacy-token-invalid-since": since}}});
+    admin.patch(&path, "merge", invalid(json!(today))).await.ok();
+    assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
+    admin.patch(&path, "merge", invalid(Value::Null)).await.ok();
+    assert_eq!(review(&admin, &answer, &[]).await["authenticated"], true);
+    let tracked =
+        "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking";
+    assert_eq!(admin.get(tracked).await.ok()["data"]["since"], today.as_str());
+    admin.delete(&path, Value::Null).await.ok();
     assert_eq!(review(&admin, &answer, &[]).await["authenticated"], Value::Null);
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use orlop_apiserver::{
     AccessWebhookConfig, AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig,
-    ReviewVersion, TokenWebhookConfig,
+    ReviewVersion, StructuredAuthentication, StructuredAuthorization, TokenWebhookConfig,
 };
 use orlop_pki::{Pair, Presented};
 use std::path::{Path, PathBuf};
@@ -15,10 +15,18 @@ pub struct AuthenticationArgs {
     /// Authority whose client certificates are trusted [default: /etc/kubernetes/pki/ca.crt].
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
-    /// Let requests without credentials in, as system:anonymous.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set,
+    /// Let requests without credentials in, as system:anonymous [default: true].
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub anonymous_auth: bool,
+    pub anonymous_auth: Option<bool>,
+    /// AuthenticationConfiguration of apiserver.config.k8s.io/v1: providers of tokens, whose claims become users by
+    /// expressions, and who may come without credentials. Changes of the file are followed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["oidc_issuer_url", "oidc_client_id"])]
+    pub authentication_config: Option<PathBuf>,
+    /// AuthorizationConfiguration of apiserver.config.k8s.io/v1: who decides, in which order, several webhooks among them.
+    /// Changes of the file are followed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"])]
+    pub authorization_config: Option<PathBuf>,
     /// Lines of `token,user,uid,"group1,group2"`.
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
@@ -136,13 +144,26 @@ fn read(path: &Path) -> Result<String> {
 }
 
 impl AuthenticationArgs {
-    /// `client_ca`: the authority of client certificates, PEM.
-    pub fn config(&self, client_ca: String) -> Result<AuthenticationConfig> {
+    /// `client_ca`: the authority of client certificates, PEM; `own_issuers`: of service account tokens.
+    pub fn config(&self, client_ca: String, own_issuers: &[String]) -> Result<AuthenticationConfig> {
         let file = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
+        let structured = self.authentication_config.as_deref();
+        let structured = structured
+            .map(|path| {
+                StructuredAuthentication::new(&read(path)?, own_issuers)
+                    .with_context(|| path.display().to_string())
+            })
+            .transpose()?;
+        if self.anonymous_auth.is_some() && structured.as_ref().is_some_and(|s| s.is_about_anonymous()) {
+            bail!(
+                "--anonymous-auth cannot be given when the --authentication-config has the field anonymous"
+            );
+        }
         Ok(AuthenticationConfig {
             client_ca: Some(client_ca),
             front_proxy: self.request_header.config()?,
-            anonymous: self.anonymous_auth,
+            anonymous: self.anonymous_auth.unwrap_or(true),
+            structured,
             static_tokens: file(&self.token_auth_file)?,
             bootstrap_tokens: self.enable_bootstrap_token_auth,
             oidc: self.oidc.config()?,
@@ -161,6 +182,15 @@ impl AuthenticationArgs {
         })
     }
 
+    /// Who decides, if a file says so.
+    pub fn structured_authorization(&self) -> Result<Option<StructuredAuthorization>> {
+        let Some(path) = self.authorization_config.as_deref() else {
+            return Ok(None);
+        };
+        let structured = StructuredAuthorization::new(&read(path)?);
+        Ok(Some(structured.with_context(|| path.display().to_string())?))
+    }
+
     /// Who is asked in the mode Webhook.
     pub fn access_webhook(&self) -> Result<Option<AccessWebhookConfig>> {
         let asks = self.authorization_mode.contains(&AuthorizationMode::Webhook);
@@ -171,10 +201,9 @@ impl AuthenticationArgs {
                 bail!("--authorization-webhook-config-file needs Webhook in --authorization-mode")
             }
             (Some(kubeconfig), true) => Ok(Some(AccessWebhookConfig {
-                kubeconfig: kubeconfig.clone(),
-                version: self.authorization_webhook_version,
                 allowed_ttl: self.authorization_webhook_cache_authorized_ttl,
                 denied_ttl: self.authorization_webhook_cache_unauthorized_ttl,
+                ..AccessWebhookConfig::new(kubeconfig.clone(), self.authorization_webhook_version)
             })),
         }
     }

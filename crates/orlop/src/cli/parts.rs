@@ -146,6 +146,10 @@ pub struct ApiServerArgs {
     /// Admission plugins that are turned off, comma-separated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// AdmissionConfiguration of apiserver.config.k8s.io/v1: what the plugins PodSecurity, ResourceQuota, EventRateLimit and
+    /// those of webhooks are told.
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Addresses that Services get; of two, comma-separated, the first.
     #[arg(
         long,

@@ -8,8 +8,8 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result};
 use orlop_apiserver::{
-    ApiServer, AuthenticationConfig, Config, Encryption, EndpointReconciler, FlowConfig, KubeletClientTls,
-    ServiceNetwork, ServiceRange, TokenConfig,
+    AdmissionSettings, ApiServer, AuthenticationConfig, Config, Encryption, EndpointReconciler, FlowConfig,
+    KubeletClientTls, ServiceNetwork, ServiceRange, SettingsError, TokenConfig,
 };
 use orlop_pki::{
     Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, TokenPublicKey, TokenSigner, Usage,
@@ -51,17 +51,33 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         None => advertised_to_others(address),
     };
     let client_ca = client_ca(&arguments, &root)?;
-    let authentication = arguments.authentication.config(client_ca)?;
+    let tokens = tokens(&arguments, &root)?;
+    let own_issuers: Vec<String> = std::iter::once(&tokens.issuer)
+        .chain(&tokens.other_issuers)
+        .cloned()
+        .collect();
+    let followed_authentication = followed(&arguments.authentication.authentication_config);
+    let authentication = arguments.authentication.config(client_ca, &own_issuers)?;
     let tls = serving_tls(&arguments, &root, advertise.ip(), &authentication)?;
     let store = open_store(&arguments, &root).await?;
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.kubelet_client = kubelet_client(&arguments)?;
-    config.tokens = Some(tokens(&arguments, &root)?);
+    config.tokens = Some(tokens);
     config.enabled_admission = arguments.enable_admission_plugins.clone();
+    if let (Some(followed), Some(structured)) = (followed_authentication, authentication.structured.clone()) {
+        tokio::spawn(follow_settings(followed, move |text| structured.replace(text)));
+    }
     config.authentication = authentication;
     config.authorization = arguments.authentication.authorization_mode.clone();
     config.access_webhook = arguments.authentication.access_webhook()?;
+    let followed_authorization = followed(&arguments.authentication.authorization_config);
+    config.structured_authorization = arguments.authentication.structured_authorization()?;
+    if let (Some(followed), Some(structured)) =
+        (followed_authorization, config.structured_authorization.clone())
+    {
+        tokio::spawn(follow_settings(followed, move |text| structured.replace(text)));
+    }
     config.proxy_identity = arguments.authentication.proxy_identity()?;
     config.audit = arguments.audit.config()?;
     config.traces = arguments.tracing.config()?;
@@ -71,6 +87,10 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         fair: arguments.enable_priority_and_fairness,
     };
     config.connections.goaway_chance = arguments.goaway_chance;
+    if let Some(path) = &arguments.admission_control_config_file {
+        let settings = AdmissionSettings::read(path);
+        config.admission = settings.with_context(|| path.display().to_string())?;
+    }
     config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.encryption = encryption(&arguments)?;
     config.endpoint_reconciler = match arguments.endpoint_reconciler_type.as_deref() {
@@ -133,6 +153,29 @@ async fn follow(path: PathBuf, mut text: String, encryption: Encryption) {
             }
         }
         text = found;
+    }
+}
+
+/// Follows a file from now on, so that no change is missed that comes after it is read.
+fn followed(path: &Option<PathBuf>) -> Option<(PathBuf, Followed)> {
+    let path = path.clone()?;
+    Some((path.clone(), Followed::new(vec![path])))
+}
+
+/// Follows the file of a configuration that can be replaced.
+async fn follow_settings(
+    (path, mut followed): (PathBuf, Followed),
+    replace: impl Fn(Result<&str, String>) -> Result<(), SettingsError> + Send,
+) {
+    loop {
+        followed.changed().await;
+        let found = tokio::fs::read_to_string(&path).await;
+        match replace(found.as_deref().map_err(|error| error.to_string())) {
+            Ok(()) => tracing::info!(path = %path.display(), "another configuration is followed"),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "the configuration before is still followed");
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::conditions::{self, Conditions};
 use super::matching::Criteria;
 use super::review::{self, Response};
 use crate::metrics::{Question, Verdict};
-use crate::outbound::Endpoint;
+use crate::outbound::{Endpoint, WebhookClients};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use call::{CallError, ask};
@@ -42,8 +42,8 @@ pub struct Webhook {
     side_effects: bool,
 }
 
-/// The webhooks of configurations, by their names and then in their order.
-pub fn compile(configurations: &[Value]) -> Vec<Webhook> {
+/// The webhooks of configurations, by their names and then in their order. `clients`: as whom they are asked.
+pub fn compile(configurations: &[Value], clients: &WebhookClients) -> Vec<Webhook> {
     let mut sorted: Vec<&Value> = configurations.iter().collect();
     sorted.sort_by_key(|configuration| configuration["metadata"]["name"].as_str().unwrap_or_default());
     let webhooks = |configuration: &&Value| {
@@ -54,7 +54,7 @@ pub fn compile(configurations: &[Value]) -> Vec<Webhook> {
         let webhooks = configuration["webhooks"].as_array().cloned().unwrap_or_default();
         webhooks
             .into_iter()
-            .map(move |webhook| Webhook::of(&of, &webhook))
+            .map(|webhook| Webhook::of(&of, &webhook, clients))
             .collect::<Vec<_>>()
     };
     sorted.iter().flat_map(webhooks).collect()
@@ -94,14 +94,14 @@ impl Webhook {
         answer
     }
 
-    fn of(configuration: &str, webhook: &Value) -> Self {
+    fn of(configuration: &str, webhook: &Value, clients: &WebhookClients) -> Self {
         let name = webhook["name"].as_str().unwrap_or_default().to_owned();
         Self {
             key: format!("{configuration}/{name}"),
             name,
             criteria: Criteria::of(webhook),
             conditions: Conditions::of(&webhook["matchConditions"]),
-            endpoint: Endpoint::of(&webhook["clientConfig"]),
+            endpoint: Endpoint::of(&webhook["clientConfig"]).known_by(clients),
             required: webhook["failurePolicy"] != "Ignore",
             timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30)),
             again: webhook["reinvocationPolicy"] == "IfNeeded",

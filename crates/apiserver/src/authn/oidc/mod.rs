@@ -1,6 +1,8 @@
 //! Tokens of an OpenID Connect provider. Its keys are asked for when the first such token comes, and again when a
 //! token names a key that isn't known: an idle server asks nobody.
-mod claims;
+mod mapping;
+
+pub use mapping::{Mapping, Rule, Source, of_claims, of_user, reads};
 
 use super::UserInfo;
 use super::config::AuthenticationError;
@@ -55,6 +57,29 @@ impl OidcConfig {
     }
 }
 
+/// A provider, and what its claims mean.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Where its document is, if not below the issuer.
+    pub discovery: Option<String>,
+    /// Authorities of its certificate, PEM; `None`: this machine's.
+    pub ca: Option<String>,
+    /// By which its tokens may be signed.
+    pub algorithms: Vec<String>,
+    pub mapping: Mapping,
+}
+
+impl From<&OidcConfig> for Provider {
+    fn from(config: &OidcConfig) -> Self {
+        Self {
+            discovery: None,
+            ca: config.ca.clone(),
+            algorithms: config.algorithms.clone(),
+            mapping: Mapping::from(config),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Keys {
     known: Arc<Vec<JsonWebKey>>,
@@ -63,21 +88,21 @@ struct Keys {
 
 /// Recognises one provider's tokens.
 pub struct Oidc {
-    config: OidcConfig,
+    provider: Provider,
     outbound: Outbound,
     keys: Mutex<Keys>,
     good: Recent<Arc<UserInfo>>,
 }
 
 impl Oidc {
-    pub fn new(config: OidcConfig) -> Result<Self, AuthenticationError> {
-        if !config.issuer.starts_with("https://") {
+    pub fn new(provider: Provider) -> Result<Self, AuthenticationError> {
+        let issuer = &provider.mapping.issuer;
+        if !issuer.starts_with("https://") {
             return Err(AuthenticationError::Oidc(format!(
-                "the issuer {:?} is no https URL",
-                config.issuer
+                "the issuer {issuer:?} is no https URL"
             )));
         }
-        if let Some(unknown) = config
+        if let Some(unknown) = provider
             .algorithms
             .iter()
             .find(|a| !JWT_ALGORITHMS.contains(&a.as_str()))
@@ -87,10 +112,10 @@ impl Oidc {
                 JWT_ALGORITHMS.join(", ")
             )));
         }
-        let trust = config.ca.as_deref().map_or(Trust::Machine, Trust::Authorities);
+        let trust = provider.ca.as_deref().map_or(Trust::Machine, Trust::Authorities);
         let outbound = Outbound::new(trust, None).map_err(|e| AuthenticationError::Oidc(e.to_string()))?;
         Ok(Self {
-            config,
+            provider,
             outbound,
             keys: Mutex::default(),
             good: Recent::default(),
@@ -100,7 +125,7 @@ impl Oidc {
     /// Whom a token speaks for, if it is one of this provider's.
     pub async fn user(&self, token: &str) -> Option<Arc<UserInfo>> {
         let parsed = UnverifiedToken::parse(token)?;
-        if parsed.claims["iss"].as_str() != Some(&self.config.issuer) {
+        if parsed.claims["iss"].as_str() != Some(self.issuer()) {
             return None;
         }
         let (digest, now) = (digest(token), Instant::now());
@@ -116,19 +141,29 @@ impl Oidc {
                 Some(user)
             }
             Err(reason) => {
-                tracing::info!(issuer = self.config.issuer, reason, "a token is refused");
+                tracing::info!(issuer = self.issuer(), reason, "a token is refused");
                 None
             }
         }
     }
 
+    fn issuer(&self) -> &str {
+        &self.provider.mapping.issuer
+    }
+
     async fn judge(&self, token: &UnverifiedToken<'_>) -> Result<UserInfo, String> {
         let algorithm = token.header["alg"].as_str().unwrap_or_default();
-        if !self.config.algorithms.iter().any(|allowed| allowed == algorithm) {
+        if !self
+            .provider
+            .algorithms
+            .iter()
+            .any(|allowed| allowed == algorithm)
+        {
             return Err(format!("it is signed by {algorithm:?}"));
         }
         // What can be refused without asking the provider is.
-        let user = claims::user(&self.config, &token.claims, Timestamp::now().as_second())?;
+        let now = Timestamp::now().as_second();
+        let user = self.provider.mapping.user(&token.claims, now)?;
         let named = token.header["kid"].as_str();
         let known = |keys: &[JsonWebKey]| named.is_none() || keys.iter().any(|key| key.id() == named);
         let mut keys = self.keys.lock().await;
@@ -147,11 +182,14 @@ impl Oidc {
 
     /// The provider's keys.
     async fn ask(&self) -> Result<Vec<JsonWebKey>, String> {
-        let issuer = &self.config.issuer;
-        let document = format!(
-            "{}/.well-known/openid-configuration",
-            issuer.trim_end_matches('/')
-        );
+        let issuer = self.issuer();
+        let usual = || {
+            format!(
+                "{}/.well-known/openid-configuration",
+                issuer.trim_end_matches('/')
+            )
+        };
+        let document = self.provider.discovery.clone().unwrap_or_else(usual);
         let document = self.get(&document).await?;
         if document["issuer"].as_str() != Some(issuer) {
             return Err(format!("the provider calls itself {}", document["issuer"]));

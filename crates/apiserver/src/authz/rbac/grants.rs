@@ -133,7 +133,7 @@ impl Grants {
                 Err(_) => {}
             }
         }
-        Decision::Deny(match missing.as_slice() {
+        Decision::deny(match missing.as_slice() {
             [] => String::new(),
             [one] => format!("RBAC: {one}"),
             several => format!("RBAC: [{}]", several.join(", ")),
@@ -283,7 +283,7 @@ mod tests {
         });
         assert_eq!(
             grants.decide(&UserInfo::new("alice", ["x"]), &asked("get", "pods", "a")),
-            Decision::Deny(r#"RBAC: role.rbac.authorization.k8s.io "missing" not found"#.into())
+            Decision::deny(r#"RBAC: role.rbac.authorization.k8s.io "missing" not found"#)
         );
     }
 

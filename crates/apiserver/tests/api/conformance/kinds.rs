@@ -500,3 +500,63 @@ async fn resource_claims_are_allocated_reserved_and_given_back() {
     assert_eq!(jane.get(&path).await.code, 200);
     assert_eq!(jane.delete(&path, Value::Null).await.code, 403);
 }
+
+/// Which kinds let a write of the status change labels, and who owns those then.
+#[tokio::test]
+async fn a_status_write_labels_only_kinds_that_let_it() {
+    let admin = Cluster::start().await.admin();
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let workload = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    for (path, spec, is_labelled) in [
+        (
+            "/apis/apps/v1/namespaces/default/deployments",
+            workload.clone(),
+            false,
+        ),
+        ("/apis/apps/v1/namespaces/default/daemonsets", workload, true),
+        (
+            "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas",
+            json!({"priorityLevelConfiguration": {"name": "exempt"}}),
+            false,
+        ),
+        (
+            "/apis/networking.k8s.io/v1/servicecidrs",
+            json!({"cidrs": ["10.90.0.0/24"]}),
+            false,
+        ),
+        (
+            "/apis/storage.k8s.io/v1/volumeattachments",
+            json!({"attacher": "a", "nodeName": "n", "source": {"persistentVolumeName": "v"}}),
+            false,
+        ),
+        (
+            "/apis/apiregistration.k8s.io/v1/apiservices",
+            json!({"group": "x.example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+                "service": {"name": "s", "namespace": "default"}, "insecureSkipTLSVerify": true}),
+            false,
+        ),
+    ] {
+        let name = if path.ends_with("apiservices") {
+            "v1.x.example.com"
+        } else {
+            "o"
+        };
+        admin
+            .post(path, json!({"metadata": {"name": name}, "spec": spec}))
+            .await
+            .ok();
+        let status = format!("{path}/{name}/status");
+        let written = json!({"metadata": {"labels": {"l": "1"}, "annotations": {"a": "1"}}});
+        let after = admin.patch(&status, "merge", written).await.ok();
+        assert_eq!(after["metadata"]["labels"].is_object(), is_labelled, "{after}");
+        let owned = after["metadata"]["managedFields"].to_string();
+        assert_eq!(owned.contains("f:l\""), is_labelled, "{owned}");
+        let only_labels = path.ends_with("deployments");
+        assert_eq!(
+            after["metadata"]["annotations"]["a"] == "1",
+            is_labelled || only_labels,
+            "{after}"
+        );
+    }
+}

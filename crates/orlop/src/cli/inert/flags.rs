@@ -109,7 +109,6 @@ const CLIENT: Flags = &[
 
 const APISERVER: Flags = &[
     ("admission-control", NotYet),
-    ("admission-control-config-file", NotYet),
     ("aggregator-reject-forwarding-redirect", Always),
     ("allow-privileged", Always),
     ("apiserver-count", Always),
@@ -138,8 +137,6 @@ const APISERVER: Flags = &[
     ("audit-webhook-truncate-max-batch-size", NotYet),
     ("audit-webhook-truncate-max-event-size", NotYet),
     ("audit-webhook-version", NotYet),
-    ("authentication-config", NotYet),
-    ("authorization-config", NotYet),
     ("authorization-policy-file", NotYet),
     ("cloud-config", NotYet),
     ("cloud-provider", NotYet),
