@@ -12,7 +12,7 @@ use crate::bootstrap;
 use crate::cache::{self, Cache};
 use crate::custom;
 use crate::encryption::{Encryption, Sealed};
-use crate::event_leases::EventLeases;
+use crate::event_leases::{EVENT_TTL, EventLeases};
 use crate::flow::{Flow, FlowConfig};
 use crate::http::{ConnectionConfig, InProcess, ServeError};
 use crate::kubelet::KubeletClient;
@@ -24,6 +24,7 @@ use crate::status::ApiError;
 use crate::traces::{Traces, TracesConfig};
 use crate::upkeep::{self, EndpointReconciler, Masters};
 use crate::usage::Usage;
+use http::HeaderValue;
 use orlop_pki::Presented;
 use orlop_store::{LeaseId, Store, StoreError};
 use std::net::SocketAddr;
@@ -58,6 +59,10 @@ pub struct TokenConfig {
     pub signer: orlop_pki::TokenSigner,
     /// Keys that are trusted besides the signer's.
     pub keys: Vec<orlop_pki::TokenPublicKey>,
+    /// Tokens last no longer, seconds.
+    pub seconds_max: Option<i64>,
+    /// Whether tokens of pods outlive a renewal that fails.
+    pub extends: bool,
 }
 
 impl TokenConfig {
@@ -70,6 +75,8 @@ impl TokenConfig {
             audiences: Vec::new(),
             signer,
             keys: Vec::new(),
+            seconds_max: None,
+            extends: true,
         }
     }
 }
@@ -96,6 +103,8 @@ pub struct Config {
     pub structured_authorization: Option<StructuredAuthorization>,
     /// How many requests are answered at the same time.
     pub flow: FlowConfig,
+    /// What browsers are told with every answer about asking over TLS only.
+    pub transport_security: Option<String>,
     /// How long connections are kept.
     pub connections: ConnectionConfig,
     /// What is written down of requests, if anything.
@@ -106,6 +115,8 @@ pub struct Config {
     pub proxy_identity: Option<Presented>,
     /// Admission plugins that are turned off, by upstream's names.
     pub disabled_admission: Vec<String>,
+    /// How long events are kept.
+    pub event_ttl: Duration,
     /// How values are sealed before they are stored.
     pub encryption: Option<Encryption>,
     /// Where Services get their addresses and ports.
@@ -131,11 +142,13 @@ impl Config {
             access_webhook: None,
             structured_authorization: None,
             flow: FlowConfig::default(),
+            transport_security: None,
             connections: ConnectionConfig::default(),
             audit: None,
             traces: None,
             proxy_identity: None,
             disabled_admission: Vec::new(),
+            event_ttl: EVENT_TTL,
             encryption: None,
             services: ServiceNetwork::default(),
             endpoint_reconciler: EndpointReconciler::default(),
@@ -175,6 +188,7 @@ pub struct ApiServer {
     pub(crate) authorizers: Authorizers,
     pub(crate) flow: Flow,
     pub(crate) connections: ConnectionConfig,
+    pub(crate) transport_security: Option<HeaderValue>,
     pub(crate) audit: Option<Audit>,
     pub(crate) traces: Option<Traces>,
     pub(crate) aggregation: Aggregation,
@@ -274,6 +288,9 @@ impl ApiServer {
             authorizers,
             flow: Flow::new(config.flow, cache.clone()),
             connections: config.connections,
+            transport_security: config
+                .transport_security
+                .and_then(|directives| HeaderValue::from_str(&directives).ok()),
             audit,
             traces,
             aggregation: Aggregation::new(cache.clone(), config.proxy_identity),
@@ -284,7 +301,7 @@ impl ApiServer {
             metrics,
             recent: Recent::default(),
             converted: custom::Converted::default(),
-            event_leases: EventLeases::default(),
+            event_leases: EventLeases::new(config.event_ttl),
             fed,
         });
         bootstrap::ensure(&server).await?;

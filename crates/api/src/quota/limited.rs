@@ -128,7 +128,7 @@ mod tests {
             "insufficient quota to consume: count/pods,pods"
         );
         assert_eq!(
-            told(&[pods.clone()], "pods", &plain),
+            told(std::slice::from_ref(&pods), "pods", &plain),
             "insufficient quota to consume: count/pods"
         );
         let both = [pods, count];

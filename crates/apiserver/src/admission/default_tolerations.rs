@@ -3,7 +3,9 @@ use super::{Attempt, Operation};
 use crate::status::ApiError;
 use serde_json::{Value, json};
 
-const KEYS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// If nothing else is said.
 const TOLERATION_SECONDS: i64 = 300;
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
@@ -13,12 +15,20 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         && writes
         && let Some(pod) = attempt.object.as_deref_mut()
     {
-        add(pod);
+        let settings = attempt.server.admission.settings();
+        let keys = [
+            (NOT_READY, settings.not_ready_toleration),
+            (UNREACHABLE, settings.unreachable_toleration),
+        ];
+        add(
+            pod,
+            keys.map(|(key, seconds)| (key, seconds.unwrap_or(TOLERATION_SECONDS))),
+        );
     }
     Ok(())
 }
 
-fn add(pod: &mut Value) {
+fn add(pod: &mut Value, keys: [(&str, i64); 2]) {
     if !pod["spec"]["tolerations"].is_array() {
         pod["spec"]["tolerations"] = json!([]);
     }
@@ -26,10 +36,10 @@ fn add(pod: &mut Value) {
         return;
     };
     let given = tolerations.clone();
-    for key in KEYS {
+    for (key, seconds) in keys {
         let tolerated = given.iter().any(|t| {
             let text = |field: &str| t[field].as_str().unwrap_or_default().to_owned();
-            (text("key").is_empty() || text("key") == *key)
+            (text("key").is_empty() || text("key") == key)
                 && matches!(text("effect").as_str(), "" | "NoExecute")
         });
         if !tolerated {
@@ -37,7 +47,7 @@ fn add(pod: &mut Value) {
                 "key": key,
                 "operator": "Exists",
                 "effect": "NoExecute",
-                "tolerationSeconds": TOLERATION_SECONDS,
+                "tolerationSeconds": seconds,
             }));
         }
     }
@@ -49,14 +59,16 @@ mod tests {
 
     #[test]
     fn both_tolerations_are_added_unless_given() {
+        let keys = [(NOT_READY, 300), (UNREACHABLE, 30)];
         let mut pod = json!({"spec": {}});
-        add(&mut pod);
+        add(&mut pod, keys);
         assert_eq!(pod["spec"]["tolerations"].as_array().unwrap().len(), 2);
+        assert_eq!(pod["spec"]["tolerations"][1]["tolerationSeconds"], 30);
         let mut all = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
-        add(&mut all);
+        add(&mut all, keys);
         assert_eq!(all["spec"]["tolerations"].as_array().unwrap().len(), 1);
-        let mut other = json!({"spec": {"tolerations": [{"key": KEYS[0], "effect": "NoSchedule"}]}});
-        add(&mut other);
+        let mut other = json!({"spec": {"tolerations": [{"key": NOT_READY, "effect": "NoSchedule"}]}});
+        add(&mut other, keys);
         assert_eq!(other["spec"]["tolerations"].as_array().unwrap().len(), 3);
     }
 }

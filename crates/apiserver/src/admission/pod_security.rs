@@ -2,6 +2,7 @@
 //! (contract §17). What is allowed is `orlop_api::pod_security`; who is exempt, its settings.
 use super::settings::{Exemption, PodSecurity};
 use super::{Attempt, Operation};
+use crate::metrics::Written;
 use crate::resources::read;
 use crate::status::{ApiError, Cause};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
@@ -79,10 +80,25 @@ fn settings<'a>(attempt: &Attempt<'a>) -> &'a PodSecurity {
     &attempt.server.admission.settings().pod_security
 }
 
+fn written<'a>(attempt: &Attempt<'a>) -> Written<'a> {
+    Written {
+        operation: attempt.operation,
+        plural: attempt.resource.plural,
+        subresource: attempt.subresource,
+    }
+}
+
+/// Counts what a policy of one mode has come to. What only tells somebody is counted when it does.
+fn count(attempt: &Attempt<'_>, mode: &'static str, standard: Standard, allowed: bool) {
+    let metrics = &attempt.server.metrics.pod_security;
+    metrics.evaluated(written(attempt), mode, standard, allowed);
+}
+
 /// Notes in the audit log why nothing is demanded.
 fn is_exempt(attempt: &Attempt<'_>, why: Option<Exemption>) -> bool {
     if let Some(why) = why {
         attempt.call.annotate(EXEMPT.to_owned(), why.name().to_owned());
+        attempt.server.metrics.pod_security.exempted(written(attempt));
     }
     why.is_some()
 }
@@ -152,6 +168,7 @@ fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
     }
     let policy = policy(attempt);
     if policy.is_privileged() {
+        count(attempt, "enforce", policy.enforce, true);
         return Ok(());
     }
     let unchanged = |old: &Value| {
@@ -177,6 +194,7 @@ fn pod(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
         .call
         .annotate(ENFORCE_POLICY.to_owned(), policy.enforce.to_string());
     let refused = found(policy.enforce);
+    count(attempt, "enforce", policy.enforce, refused.is_empty());
     if !refused.is_empty() {
         let standard = policy.enforce.to_string();
         return Err(attempt.forbidden(&format!(
@@ -216,6 +234,7 @@ fn workload(attempt: &Attempt<'_>, template: &Value) {
 /// Adds to the request's event in the audit log what the level for it would refuse.
 fn audit(attempt: &Attempt<'_>, standard: Standard, found: &[Violation]) {
     if !found.is_empty() {
+        count(attempt, "audit", standard, false);
         let text = format!(
             "would violate PodSecurity {:?}: {}",
             standard.to_string(),
@@ -227,6 +246,7 @@ fn audit(attempt: &Attempt<'_>, standard: Standard, found: &[Violation]) {
 
 fn warn(attempt: &Attempt<'_>, standard: Standard, found: &[Violation]) {
     if !found.is_empty() {
+        count(attempt, "warn", standard, false);
         let standard = standard.to_string();
         attempt.call.warn(format!(
             "would violate PodSecurity {standard:?}: {}",

@@ -1,4 +1,4 @@
-//! AdmissionReview (admission.k8s.io/v1): what others are asked, and what their answers mean.
+//! AdmissionReview (admission.k8s.io/v1, and v1beta1 for those who know nothing newer): what others are asked, and what their answers mean.
 use super::{Attempt, Operation};
 use crate::resources::Resource;
 use crate::status::{ApiError, Cause};
@@ -83,8 +83,38 @@ fn options(attempt: &Attempt<'_>) -> Value {
     options
 }
 
-pub fn review(request: &Value) -> Value {
-    json!({"kind": KIND, "apiVersion": API_VERSION, "request": request})
+pub fn review(request: &Value, version: Version) -> Value {
+    json!({"kind": KIND, "apiVersion": version.api_version(), "request": request})
+}
+
+/// The version in which a webhook is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V1,
+    V1Beta1,
+}
+
+impl Version {
+    /// The first of `admissionReviewVersions` that is known here.
+    pub fn of(versions: &Value) -> Self {
+        let named = versions
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(|version| match version.as_str() {
+                Some("v1") => Some(Self::V1),
+                Some("v1beta1") => Some(Self::V1Beta1),
+                _ => None,
+            });
+        named.unwrap_or(Self::V1)
+    }
+
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => API_VERSION,
+            Self::V1Beta1 => "admission.k8s.io/v1beta1",
+        }
+    }
 }
 
 /// An answer that was understood.
@@ -95,13 +125,18 @@ pub struct Response {
     /// A JSON patch.
     pub patch: Option<Value>,
     pub warnings: Vec<String>,
+    /// For the audit log.
+    pub annotations: Vec<(String, String)>,
 }
 
-/// Reads an answer.
+/// Reads an answer to a question of that version.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(answer: &Value, uid: &str, may_patch: bool) -> Result<Response, String> {
+pub fn read(answer: &Value, uid: &str, may_patch: bool, asked: Version) -> Result<Response, String> {
+    if asked == Version::V1Beta1 {
+        return read_before(answer, may_patch);
+    }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (version, kind) = (text(&answer["apiVersion"]), text(&answer["kind"]));
     if version != API_VERSION || kind != KIND {
@@ -129,19 +164,37 @@ pub fn read(answer: &Value, uid: &str, may_patch: bool) -> Result<Response, Stri
         }
         (true, _) => return Err("webhook returned response.patchType but not response.patch".to_owned()),
         (false, "") => return Err("webhook returned response.patch but not response.patchType".to_owned()),
-        (false, "JSONPatch") => {
-            let bytes = STANDARD
-                .decode(&patch)
-                .map_err(|error| format!("illegal base64 data: {error}"))?;
-            Some(serde_json::from_slice(&bytes).map_err(|error| error.to_string())?)
-        }
+        (false, "JSONPatch") => Some(decoded(&patch)?),
         (false, other) => {
             return Err(format!(
                 "webhook returned invalid response.patchType of {other:?}"
             ));
         }
     };
-    Ok(Response {
+    Ok(said(response, patch))
+}
+
+/// The same of v1beta1, which did not ask for what an answer says of itself.
+fn read_before(answer: &Value, may_patch: bool) -> Result<Response, String> {
+    let response = &answer["response"];
+    if !response.is_object() {
+        return Err("webhook response was absent".to_owned());
+    }
+    let patch = response["patch"]
+        .as_str()
+        .filter(|patch| may_patch && !patch.is_empty());
+    Ok(said(response, patch.map(decoded).transpose()?))
+}
+
+fn decoded(patch: &str) -> Result<Value, String> {
+    let bytes = STANDARD
+        .decode(patch)
+        .map_err(|error| format!("illegal base64 data: {error}"))?;
+    serde_json::from_slice(&bytes).map_err(|error| error.to_string())
+}
+
+fn said(response: &Value, patch: Option<Value>) -> Response {
+    Response {
         allowed: response["allowed"] == true,
         status: response["status"].clone(),
         patch,
@@ -152,7 +205,13 @@ pub fn read(answer: &Value, uid: &str, may_patch: bool) -> Result<Response, Stri
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect(),
-    })
+        annotations: response["auditAnnotations"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect(),
+    }
 }
 
 fn group_version_kind(api_version: &str, kind: &str) -> String {
@@ -190,6 +249,24 @@ pub fn refusal(webhook: &str, status: &Value) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers of the version before need not say what they are, nor to what.
+    #[test]
+    fn who_knows_only_the_version_before_is_asked_in_it() {
+        for (versions, wanted) in [
+            (json!(["v1beta1"]), Version::V1Beta1),
+            (json!(["v2", "v1", "v1beta1"]), Version::V1),
+            (Value::Null, Version::V1),
+        ] {
+            assert_eq!(Version::of(&versions), wanted);
+        }
+        let asked = review(&json!({}), Version::V1Beta1);
+        assert_eq!(asked["apiVersion"], "admission.k8s.io/v1beta1");
+        let patch = STANDARD.encode(r#"[{"op":"add","path":"/a","value":1}]"#);
+        let answer = json!({"response": {"allowed": true, "patch": patch}});
+        let of = |may_patch: bool| read(&answer, "u", may_patch, Version::V1Beta1).unwrap();
+        assert!(of(true).allowed && of(true).patch.is_some() && of(false).patch.is_none());
+    }
 
     #[test]
     fn answers_that_do_not_fit_are_refused() {
@@ -237,7 +314,7 @@ mod tests {
                 Ok(true),
             ),
         ] {
-            let got = read(&answer, "u", may_patch).map(|response| response.allowed);
+            let got = read(&answer, "u", may_patch, Version::V1).map(|response| response.allowed);
             assert_eq!(got, expected.map_err(str::to_owned), "{answer}");
         }
     }

@@ -88,6 +88,11 @@ impl Record {
         self.event.insert("impersonatedUser".to_owned(), user.to_value());
     }
 
+    /// Whether what requests carry is written down.
+    pub fn has_details(&self) -> bool {
+        self.verdict.level >= Level::Request
+    }
+
     pub fn annotate(&mut self, key: &str, value: &str) {
         self.annotations.insert(key.to_owned(), json!(value));
     }

@@ -37,6 +37,10 @@ pub struct Accounts {
     keys: Vec<TokenPublicKey>,
     /// Claims of tokens whose signature was checked. Whether they still hold is looked at each time.
     signed: Recent<Arc<Value>>,
+    /// Tokens last no longer, seconds.
+    pub seconds_max: Option<i64>,
+    /// Whether tokens of pods outlive a renewal that fails.
+    extends: bool,
     /// What is kept in Secrets and was used.
     pub used: Arc<Used>,
 }
@@ -81,6 +85,8 @@ impl Accounts {
             mut audiences,
             signer,
             mut keys,
+            seconds_max,
+            extends,
         } = config;
         let key_set_url =
             key_set_url.unwrap_or_else(|| format!("{}/openid/v1/jwks", issuer.trim_end_matches('/')));
@@ -97,6 +103,8 @@ impl Accounts {
             signer,
             keys,
             signed: Recent::default(),
+            seconds_max,
+            extends,
             used: Arc::default(),
         }
     }
@@ -104,7 +112,7 @@ impl Accounts {
     pub fn issue(&self, wanted: &Wanted<'_>, now: Timestamp) -> Result<Issued, PkiError> {
         let now = now.as_second();
         let pod = wanted.bound.is_some_and(|bound| bound.kind == "Pod");
-        let long = pod && wanted.seconds == POD_SECONDS && wanted.audiences == self.audiences;
+        let long = self.extends && pod && wanted.seconds == POD_SECONDS && wanted.audiences == self.audiences;
         let granted = if long { POD_SECONDS_GRANTED } else { wanted.seconds };
         let (account, uid) = wanted.account;
         let mut private = Map::new();

@@ -175,15 +175,25 @@ pub fn rules_review(server: &ApiServer, user: &UserInfo, namespace: &str) -> Val
     let (paths, resources): (Vec<Rule>, Vec<Rule>) = rules_for(server, user, namespace)
         .into_iter()
         .partition(|rule| !rule.non_resource_urls.is_empty());
+    let nodes = server.authorizers.have(|kind| matches!(kind, Kind::Node));
+    let is_node = nodes && user.node_name().is_some();
     let asks_others = server.authorizers.have(|kind| matches!(kind, Kind::Webhook(_)));
     let mut status = json!({
         "resourceRules": resources,
         "nonResourceRules": paths,
         // What a node may read follows from its pods, which no rule says; what a webhook allows, nobody knows.
-        "incomplete": user.node_name().is_some() || asks_others,
+        "incomplete": is_node || asks_others,
     });
-    if asks_others {
-        status["evaluationError"] = json!("webhook authorizer does not support user rule resolution");
+    let unsaid = [(is_node, "node"), (asks_others, "webhook")];
+    let unsaid: Vec<String> = unsaid
+        .iter()
+        .filter(|(unsaid, _)| *unsaid)
+        .map(|(_, name)| format!("{name} authorizer does not support user rule resolution"))
+        .collect();
+    match unsaid.as_slice() {
+        [] => {}
+        [one] => status["evaluationError"] = json!(one),
+        several => status["evaluationError"] = json!(format!("[{}]", several.join(", "))),
     }
     status
 }

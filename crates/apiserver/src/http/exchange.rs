@@ -16,7 +16,9 @@ use crate::status::ApiError;
 use crate::traces::{Answered, Begun, span_name};
 use bytes::Bytes;
 use futures::Stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, USER_AGENT,
+};
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, Uri};
 use http_body_util::BodyExt;
@@ -159,6 +161,9 @@ impl Exchange {
         }
         let headers = response.headers_mut();
         headers.insert(AUDIT_ID, self.audit_id.clone());
+        if let Some(directives) = &self.server.transport_security {
+            headers.insert(STRICT_TRANSPORT_SECURITY, directives.clone());
+        }
         if let Some(class) = &self.class {
             headers.insert(FLOW_SCHEMA, class.schema_uid.clone());
             headers.insert(PRIORITY_LEVEL, class.level_uid.clone());

@@ -46,7 +46,7 @@ pub(crate) struct Call {
     /// The connection itself, for calls that switch protocols.
     pub upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
-    annotations: Mutex<Vec<(String, String)>>,
+    annotations: Mutex<Vec<Annotation>>,
 }
 
 impl Call {
@@ -70,7 +70,20 @@ impl Call {
 
     /// Adds to the request's event in the audit log.
     pub fn annotate(&self, key: String, value: String) {
-        self.annotations.lock().push((key, value));
+        self.annotations.lock().push(Annotation {
+            key,
+            value,
+            is_detail: false,
+        });
+    }
+
+    /// The same where the log has what requests carry.
+    pub fn annotate_detail(&self, key: String, value: String) {
+        self.annotations.lock().push(Annotation {
+            key,
+            value,
+            is_detail: true,
+        });
     }
 
     /// Tells the caller something although the request goes on.
@@ -81,6 +94,14 @@ impl Call {
             warnings.push(text);
         }
     }
+}
+
+/// What is added to a request's event in the audit log.
+struct Annotation {
+    key: String,
+    value: String,
+    /// Only where the log has what requests carry.
+    is_detail: bool,
 }
 
 /// A request body that has not been read yet: who asks and whether they may comes first.
@@ -316,8 +337,10 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     };
     drop(seat);
     if let Some(record) = &mut exchange.record {
-        for (key, value) in call.annotations.lock().iter() {
-            record.annotate(key, value);
+        for annotation in call.annotations.lock().iter() {
+            if !annotation.is_detail || record.has_details() {
+                record.annotate(&annotation.key, &annotation.value);
+            }
         }
     }
     for warning in call.warnings.lock().iter() {

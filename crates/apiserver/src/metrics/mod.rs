@@ -2,11 +2,13 @@
 mod admission;
 mod authorization;
 mod flow;
+mod pod_security;
 mod requests;
 mod store;
 
 pub use admission::{Question, Verdict};
 pub use authorization::AuthorizationMetrics;
+pub use pod_security::Written;
 pub use requests::{RequestKind, RunningGuard, kind_of};
 pub use store::Timed;
 
@@ -95,6 +97,7 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     pub admission: admission::AdmissionMetrics,
     pub authorization: AuthorizationMetrics,
+    pub pod_security: pod_security::PodSecurityMetrics,
     stored: Family<Stored, Gauge>,
     attempts: Family<Attempt, Counter>,
     authenticated: Family<Authenticated, Counter>,
@@ -115,6 +118,7 @@ impl Default for Metrics {
             attempts: Family::default(),
             authenticated: Family::default(),
             authorization: AuthorizationMetrics::default(),
+            pod_security: pod_security::PodSecurityMetrics::default(),
             certificates: Histogram::new(LEFT.iter().copied()),
             unavailable: Family::default(),
         };
@@ -129,6 +133,7 @@ impl Metrics {
         self.flow.register(registry);
         self.admission.register(registry);
         self.authorization.register(registry);
+        self.pod_security.register(registry);
         registry.register(
             "etcd_request_duration_seconds",
             "Time that the store took",

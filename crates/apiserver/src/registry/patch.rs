@@ -1,4 +1,6 @@
 //! PATCH in its three classic forms (contract §9); server-side apply has a file of its own.
+mod go;
+
 use super::change::{Change, Part, Tracking};
 use super::{apply, update};
 use crate::admission::Admission;
@@ -157,15 +159,21 @@ fn typed(
             let unknown = wire::unknown_fields(&version, call.resource.kind, &patched);
             findings.extend(unknown.iter().map(ToString::to_string));
         }
-        request::typed(&Expected::from(call.resource), patched)
-            .map_err(|error| invalid(&again(), &error.cause()))?
+        request::typed(&Expected::from(call.resource), patched).map_err(|error| match patch.form {
+            Form::Strategic => invalid(&go::map(&patch.body), &go::not_restored(&error.cause())),
+            Form::Json | Form::Merge => invalid(&again().to_string(), &error.cause()),
+        })?
     };
     if findings.is_empty() || validation == FieldValidation::Ignore {
         return Ok(object);
     }
     if validation == FieldValidation::Strict {
         let why = format!("strict decoding error: {}", findings.join(", "));
-        return Err(invalid(&again(), &why));
+        let told = match patch.form {
+            Form::Strategic => go::map(&patch.body),
+            Form::Json | Form::Merge => again().to_string(),
+        };
+        return Err(invalid(&told, &why));
     }
     for finding in findings {
         call.warn(finding);
@@ -173,9 +181,9 @@ fn typed(
     Ok(object)
 }
 
-/// 422 about what a patch came to.
-fn invalid(patched: &Value, why: &str) -> ApiError {
-    let message = format!("Invalid value: {}: {why}", json!(patched.to_string()));
+/// 422 about a patch, or what it came to.
+fn invalid(told: &str, why: &str) -> ApiError {
+    let message = format!("Invalid value: {}: {why}", json!(told));
     let cause = Cause::new("FieldValueInvalid", "patch", message);
     ApiError::invalid_kind("", "", "", vec![cause])
 }

@@ -46,7 +46,15 @@ pub async fn request(call: &Call) -> Result<Answer, ApiError> {
     };
     admission::mutate(&mut attempt).await?;
     admission::validate(&attempt).await?;
-    let seconds = seconds(&asked)?;
+    let asked_seconds = seconds(&asked)?;
+    let seconds = accounts
+        .seconds_max
+        .map_or(asked_seconds, |max| asked_seconds.min(max));
+    if seconds < asked_seconds {
+        call.warn(format!(
+            "requested expiration of {asked_seconds} seconds shortened to {seconds} seconds"
+        ));
+    }
     let audiences = audiences(&asked["spec"]["audiences"], accounts);
     let bound = bound(call, &asked["spec"]["boundObjectRef"])?;
     let text = |pointer: &str| {

@@ -147,11 +147,14 @@ fn choices(at: &str, webhook: &Value, mutating: bool) -> Vec<Cause> {
     let versions = list(&webhook["admissionReviewVersions"]);
     if versions.is_empty() {
         causes.push(cause::required(&field, "must specify one of v1, v1beta1"));
-    } else if !versions.iter().any(|version| version == "v1") {
+    } else if !versions
+        .iter()
+        .any(|version| version == "v1" || version == "v1beta1")
+    {
         causes.push(cause::invalid(
             &field,
             &webhook["admissionReviewVersions"],
-            "must include at least one of v1",
+            "must include at least one of v1, v1beta1",
         ));
     }
     causes

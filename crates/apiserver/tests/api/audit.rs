@@ -1,6 +1,7 @@
 //! The audit log: contract §20.
 use crate::served::Served;
 use crate::support::{CONFIGMAPS, Cluster, configmap};
+use crate::webhook_server::{Does, WebhookServer, patched};
 use http::Method;
 use orlop_apiserver::{AuditConfig, AuditLog, UserInfo};
 use serde_json::{Value, json};
@@ -166,4 +167,76 @@ async fn who_is_not_recognised_is_written_down_too() {
     let told = events(&path, 1).await;
     assert_eq!(told[0]["responseStatus"]["code"], 401);
     assert_eq!(told[0]["sourceIPs"], json!(["127.0.0.1"]));
+}
+
+/// What webhooks changed, what they tell the log, and that one of them was done without.
+#[tokio::test]
+async fn events_say_what_webhooks_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let cluster = Cluster::with(|c| c.audit = Some(config(path.clone()))).await;
+    let admin = cluster.admin();
+    let patches = WebhookServer::start(Does::Answers(|_| {
+        let mut answer = patched(&json!([{"op": "add", "path": "/data/a", "value": "b"}]));
+        answer["auditAnnotations"] = json!({"why": "because"});
+        answer
+    }))
+    .await;
+    let gone = WebhookServer::start(Does::Says(500, "gone")).await;
+    let webhook = |name: &str, server: &WebhookServer, version: &str| {
+        json!({"name": name, "clientConfig": server.by_url("/"), "sideEffects": "None", "failurePolicy": "Ignore",
+            "admissionReviewVersions": [version],
+            "rules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"]}]})
+    };
+    let of = |kind: &str, webhooks: Value| {
+        json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "hooks"},
+            "webhooks": webhooks})
+    };
+    let hooks = [
+        webhook("gone.example.com", &gone, "v1"),
+        webhook("patches.example.com", &patches, "v1beta1"),
+    ];
+    let path_of = |plural: &str| format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+    let mutating = of("MutatingWebhookConfiguration", json!(hooks));
+    admin
+        .post(&path_of("mutatingwebhookconfigurations"), mutating)
+        .await
+        .ok();
+    let validating = of(
+        "ValidatingWebhookConfiguration",
+        json!([webhook("gone.example.com", &gone, "v1")]),
+    );
+    admin
+        .post(&path_of("validatingwebhookconfigurations"), validating)
+        .await
+        .ok();
+    let made = admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    assert_eq!(made["data"]["a"], "b");
+    let events = events(&path, 1).await;
+    let annotations = &events.last().unwrap()["annotations"];
+    for (key, value) in [
+        (
+            "failed-open.mutating.webhook.admission.k8s.io/round_0_index_0",
+            "gone.example.com",
+        ),
+        (
+            "failed-open.validating.webhook.admission.k8s.io/round_0_index_0",
+            "gone.example.com",
+        ),
+        (
+            "mutation.webhook.admission.k8s.io/round_0_index_0",
+            r#"{"configuration":"hooks","webhook":"gone.example.com","mutated":false}"#,
+        ),
+        (
+            "mutation.webhook.admission.k8s.io/round_0_index_1",
+            r#"{"configuration":"hooks","webhook":"patches.example.com","mutated":true}"#,
+        ),
+        (
+            "patch.webhook.admission.k8s.io/round_0_index_1",
+            r#"{"configuration":"hooks","webhook":"patches.example.com","patch":[{"op":"add","path":"/data/a","value":"b"}],"patchType":"JSONPatch"}"#,
+        ),
+        ("patches.example.com/why", "because"),
+    ] {
+        assert_eq!(annotations[key], value, "{key}: {annotations}");
+    }
 }

@@ -271,7 +271,9 @@ async fn a_token_that_is_kept_in_a_secret_ends_with_the_secret() {
     // The Secret says when it was used; who labels it as invalid ends it.
     let path = format!("{secrets}/s");
     let today = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    let mut watch = admin.watch(&format!("{secrets}?watch=true&fieldSelector=metadata.name%3Ds")).await;
+    let mut watch = admin
+        .watch(&format!("{secrets}?watch=true&fieldSelector=metadata.name%3Ds"))
+        .await;
     let mut labels = Value::Null;
     while labels.is_null() {
         labels = watch.next().await.unwrap()["object"]["metadata"]["labels"].clone();

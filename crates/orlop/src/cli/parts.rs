@@ -150,6 +150,25 @@ pub struct ApiServerArgs {
     /// those of webhooks are told.
     #[arg(long, value_name = "FILE")]
     pub admission_control_config_file: Option<PathBuf>,
+    /// How long pods stay on a node that is not ready, if they say nothing of it; seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub default_not_ready_toleration_seconds: i64,
+    /// How long pods stay on a node that cannot be reached, if they say nothing of it; seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub default_unreachable_toleration_seconds: i64,
+    /// How long events are kept.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = go_duration)]
+    pub event_ttl: Duration,
+    /// Service account tokens last no longer [default: as long as is asked for].
+    #[arg(long, value_name = "DURATION", value_parser = token_duration)]
+    pub service_account_max_token_expiration: Option<Duration>,
+    /// Let tokens of pods outlive a renewal that fails, up to a year.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub service_account_extend_token_expiration: bool,
+    /// What browsers are told with every answer about asking over TLS only, comma-separated, such as max-age=31536000.
+    #[arg(long, value_name = "DIRECTIVES", value_delimiter = ',')]
+    pub strict_transport_security_directives: Vec<String>,
     /// Addresses that Services get; of two, comma-separated, the first.
     #[arg(
         long,
@@ -310,6 +329,16 @@ pub struct FaceArgs {
 /// `8760h`, as Go writes durations.
 pub(super) fn go_duration(text: &str) -> Result<Duration, String> {
     orlop_api::duration::parse_go_duration(text).ok_or_else(|| format!("{text} is no duration such as 8760h"))
+}
+
+/// Upstream's bounds.
+fn token_duration(text: &str) -> Result<Duration, String> {
+    let duration = go_duration(text)?;
+    let bounds = Duration::from_secs(3600)..=Duration::from_secs(1 << 32);
+    match bounds.contains(&duration) {
+        true => Ok(duration),
+        false => Err("it can be from 1h to 2^32 seconds".to_owned()),
+    }
 }
 
 /// `30000-32767`, or a single port.

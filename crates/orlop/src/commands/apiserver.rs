@@ -6,7 +6,7 @@ use crate::memory;
 use crate::node_identity::{SERVICE_ACCOUNT_ISSUER, advertised};
 use crate::paths::Root;
 use crate::signals;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
     AdmissionSettings, ApiServer, AuthenticationConfig, Config, Encryption, EndpointReconciler, FlowConfig,
     KubeletClientTls, ServiceNetwork, ServiceRange, SettingsError, TokenConfig,
@@ -91,6 +91,10 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         let settings = AdmissionSettings::read(path);
         config.admission = settings.with_context(|| path.display().to_string())?;
     }
+    config.admission.not_ready_toleration = Some(arguments.default_not_ready_toleration_seconds);
+    config.admission.unreachable_toleration = Some(arguments.default_unreachable_toleration_seconds);
+    config.event_ttl = arguments.event_ttl;
+    config.transport_security = transport_security(&arguments)?;
     config.disabled_admission = arguments.disable_admission_plugins.clone();
     config.encryption = encryption(&arguments)?;
     config.endpoint_reconciler = match arguments.endpoint_reconciler_type.as_deref() {
@@ -154,6 +158,15 @@ async fn follow(path: PathBuf, mut text: String, encryption: Encryption) {
         }
         text = found;
     }
+}
+
+/// The directives that go with every answer.
+fn transport_security(arguments: &ApiServerArgs) -> Result<Option<String>> {
+    let directives = arguments.strict_transport_security_directives.join("; ");
+    if !directives.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
+        bail!("--strict-transport-security-directives cannot be sent: {directives:?}");
+    }
+    Ok((!directives.is_empty()).then_some(directives))
 }
 
 /// Follows a file from now on, so that no change is missed that comes after it is read.
@@ -374,6 +387,10 @@ fn tokens(arguments: &ApiServerArgs, root: &Root) -> Result<TokenConfig> {
         key_set_url: arguments.service_account_jwks_uri.clone(),
         audiences: arguments.api_audiences.clone(),
         signer,
+        seconds_max: arguments
+            .service_account_max_token_expiration
+            .and_then(|max| i64::try_from(max.as_secs()).ok()),
+        extends: arguments.service_account_extend_token_expiration,
         keys: arguments
             .service_account_key_file
             .iter()

@@ -37,6 +37,10 @@ pub struct AdmissionSettings {
     pub(super) pod_security: PodSecurity,
     pub(crate) limited: Vec<Limited>,
     pub(super) event_rates: EventRates,
+    /// How long pods stay on nodes that are not ready, and on those that cannot be reached, if they say nothing of it;
+    /// seconds.
+    pub not_ready_toleration: Option<i64>,
+    pub unreachable_toleration: Option<i64>,
     pub(super) mutating_clients: Arc<WebhookClients>,
     pub(super) validating_clients: Arc<WebhookClients>,
 }

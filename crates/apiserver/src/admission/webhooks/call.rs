@@ -29,7 +29,7 @@ pub async fn ask(
     may_patch: bool,
 ) -> Result<Response, CallError> {
     let question = Question {
-        body: Bytes::from(review::review(request).to_string()),
+        body: Bytes::from(review::review(request, webhook.version).to_string()),
         agent: "kube-apiserver-admission",
         timeout: webhook.timeout,
         answer_bytes_max: ANSWER_BYTES_MAX,
@@ -40,7 +40,7 @@ pub async fn ask(
         reason,
     })?;
     let uid = request["uid"].as_str().unwrap_or_default();
-    review::read(&answer, uid, may_patch).map_err(|reason| CallError::Unusable {
+    review::read(&answer, uid, may_patch, webhook.version).map_err(|reason| CallError::Unusable {
         webhook: webhook.name.clone(),
         reason,
     })

@@ -11,7 +11,7 @@ pub mod validating;
 use super::attempt::Attempt;
 use super::conditions::{self, Conditions};
 use super::matching::Criteria;
-use super::review::{self, Response};
+use super::review::{self, Response, Version};
 use crate::metrics::{Question, Verdict};
 use crate::outbound::{Endpoint, WebhookClients};
 use crate::resources::Resource;
@@ -29,10 +29,13 @@ const VALIDATING: &str = "validating";
 pub struct Webhook {
     /// Of the configuration and the webhook: what it is known by between rounds.
     key: String,
+    /// Of its configuration.
+    configuration: String,
     name: String,
     criteria: Criteria,
     conditions: Conditions,
     endpoint: Endpoint,
+    version: Version,
     /// Whether a failure to ask refuses the request.
     required: bool,
     timeout: Duration,
@@ -98,14 +101,28 @@ impl Webhook {
         let name = webhook["name"].as_str().unwrap_or_default().to_owned();
         Self {
             key: format!("{configuration}/{name}"),
+            configuration: configuration.to_owned(),
             name,
             criteria: Criteria::of(webhook),
             conditions: Conditions::of(&webhook["matchConditions"]),
             endpoint: Endpoint::of(&webhook["clientConfig"]).known_by(clients),
+            version: Version::of(&webhook["admissionReviewVersions"]),
             required: webhook["failurePolicy"] != "Ignore",
             timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30)),
             again: webhook["reinvocationPolicy"] == "IfNeeded",
             side_effects: !matches!(webhook["sideEffects"].as_str(), Some("None" | "NoneOnDryRun")),
+        }
+    }
+
+    /// Passes on what an answer says beside yes or no.
+    fn pass_on(&self, attempt: &Attempt<'_>, response: &Response) {
+        for warning in &response.warnings {
+            attempt.call.warn(warning);
+        }
+        for (key, value) in &response.annotations {
+            attempt
+                .call
+                .annotate(format!("{}/{key}", self.name), value.clone());
         }
     }
 

@@ -17,21 +17,25 @@ async fn ask_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     }
     let hooks = attempt.server.hooks.current();
     let mut asked = Vec::new();
-    for webhook in &hooks.validating {
+    for (number, webhook) in hooks.validating.iter().enumerate() {
         if let Some((_, request)) = webhook.question(attempt).await? {
-            asked.push(ask_one(attempt, webhook, request));
+            asked.push(ask_one(attempt, webhook, number, request));
         }
     }
     // The first refusal in order, so that the same request is refused by the same words.
     join_all(asked).await.into_iter().collect()
 }
 
-async fn ask_one(attempt: &Attempt<'_>, webhook: &Webhook, request: Value) -> Result<(), ApiError> {
+/// `number`: the webhook's among all.
+async fn ask_one(
+    attempt: &Attempt<'_>,
+    webhook: &Webhook,
+    number: usize,
+    request: Value,
+) -> Result<(), ApiError> {
     match webhook.ask(attempt, VALIDATING, &request).await {
         Ok(response) => {
-            for warning in &response.warnings {
-                attempt.call.warn(warning);
-            }
+            webhook.pass_on(attempt, &response);
             if response.allowed {
                 return Ok(());
             }
@@ -40,6 +44,8 @@ async fn ask_one(attempt: &Attempt<'_>, webhook: &Webhook, request: Value) -> Re
         Err(error) if webhook.required => Err(ApiError::internal(error)),
         Err(error) => {
             tracing::warn!(%error, "the request goes on without this webhook");
+            let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{number}");
+            attempt.call.annotate(key, webhook.name.clone());
             Ok(())
         }
     }
