@@ -12,7 +12,7 @@ mod tests;
 
 pub use charge::{Attempt, Refusal, charge};
 pub use limited::Limited;
-pub use names::{Kind, concerns, count_name, kind_of_count};
+pub use names::{Kind, concerns, count_name, is_extended, kind_of_count};
 pub use scope::selects;
 pub use usage::usage;
 

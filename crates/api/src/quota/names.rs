@@ -125,7 +125,7 @@ pub fn concerns(kind: Kind<'_>, resource: &str) -> bool {
 }
 
 /// A resource of somebody's own: `example.com/gpu`.
-pub(super) fn is_extended(resource: &str) -> bool {
+pub fn is_extended(resource: &str) -> bool {
     resource.split_once('/').is_some_and(|(domain, _)| {
         let native = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
         !native && !domain.starts_with("requests.")

@@ -11,6 +11,7 @@
 //! | `matching` | which requests a webhook or policy is about |
 //! | `review` | AdmissionReview: what others are asked, what their answers mean |
 //! | `conditions`, `scene` | expressions about requests, and what they see |
+//! | `optional` | plugins that are off unless they are named |
 //! | `settings` | what plugins are told beforehand, by a file |
 //! | `hooks` | the webhooks and policies that hold now |
 //! | `webhooks`, `policies` | asking them |
@@ -20,6 +21,7 @@ mod attempt;
 mod conditions;
 mod hooks;
 mod matching;
+mod optional;
 mod plugin;
 mod policies;
 mod policy_status;
@@ -59,19 +61,36 @@ use std::time::Instant;
 /// The plugins, in upstream's order, which is that of both phases.
 static PLUGINS: &[Plugin] = &[
     Plugin::new("NamespaceLifecycle").mutating_async(namespace_lifecycle::admit),
+    Plugin::new("LimitPodHardAntiAffinityTopology")
+        .validating(optional::anti_affinity::validate)
+        .only_if_asked_for(),
     Plugin::new("LimitRanger")
         .mutating(limit_ranger::admit)
         .validating(limit_ranger::validate),
     Plugin::new("ServiceAccount").mutating(service_account::admit),
     Plugin::new("NodeRestriction").mutating(node_restriction::admit),
     Plugin::new("TaintNodesByCondition").mutating(taint_nodes::admit),
+    Plugin::new("AlwaysPullImages")
+        .mutating(optional::pull_always::admit)
+        .validating(optional::pull_always::validate)
+        .only_if_asked_for(),
     Plugin::new("PodSecurity").validating(pod_security::validate),
+    Plugin::new("PodNodeSelector")
+        .mutating(optional::node_selector::admit)
+        .validating(optional::node_selector::validate)
+        .only_if_asked_for(),
     Plugin::new("Priority")
         .mutating(priority::admit)
         .validating(priority::validate),
     Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
+    Plugin::new("ExtendedResourceToleration")
+        .mutating(optional::resource_tolerations::admit)
+        .only_if_asked_for(),
     Plugin::new("DefaultStorageClass").mutating(default_class::storage),
     Plugin::new("StorageObjectInUseProtection").mutating(storage_in_use::admit),
+    Plugin::new("OwnerReferencesPermissionEnforcement")
+        .validating_async(optional::owners::validate)
+        .only_if_asked_for(),
     Plugin::new("PersistentVolumeClaimResize").validating(claim_resize::validate),
     Plugin::new("RuntimeClass")
         .mutating(runtime_class::admit)
@@ -80,6 +99,9 @@ static PLUGINS: &[Plugin] = &[
     Plugin::new("CertificateSigning").validating_async(certificates::signing),
     Plugin::new("CertificateSubjectRestriction").validating(certificates::subject),
     Plugin::new("DefaultIngressClass").mutating(default_class::ingress),
+    Plugin::new("DenyServiceExternalIPs")
+        .validating(optional::external_addresses::validate)
+        .only_if_asked_for(),
     Plugin::new("EventRateLimit")
         .validating(event_rate::validate)
         .only_if_asked_for(),

@@ -104,17 +104,11 @@ impl Plugin {
 const KNOWN_ELSEWHERE: &[&str] = &[
     "AlwaysAdmit",
     "AlwaysDeny",
-    "AlwaysPullImages",
     "ClusterTrustBundleAttest",
-    "DenyServiceExternalIPs",
-    "ExtendedResourceToleration",
     "ImagePolicyWebhook",
-    "LimitPodHardAntiAffinityTopology",
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
-    "OwnerReferencesPermissionEnforcement",
-    "PodNodeSelector",
     "PodTolerationRestriction",
 ];
 

@@ -13,6 +13,7 @@ mod quota;
 pub use event_rates::EventRates;
 pub use pod_security::{Exemption, PodSecurity};
 
+use super::optional::node_selector::NodeSelectors;
 use crate::outbound::{KubeconfigFile, WebhookClients};
 use crate::settings::{self, Problems, Section, SettingsError};
 use orlop_api::quota::Limited;
@@ -30,6 +31,7 @@ const WEBHOOKS: (&str, &[(&str, &[&str])]) = (
 );
 const WEBHOOKS_OLDER: (&str, &[(&str, &[&str])]) =
     ("WebhookAdmission", &[("apiserver.config.k8s.io", &["v1alpha1"])]);
+const NODE_SELECTORS: &str = "podNodeSelectorPluginConfig";
 
 /// What the plugins are told.
 #[derive(Debug, Default)]
@@ -37,6 +39,7 @@ pub struct AdmissionSettings {
     pub(super) pod_security: PodSecurity,
     pub(crate) limited: Vec<Limited>,
     pub(super) event_rates: EventRates,
+    pub(super) node_selectors: NodeSelectors,
     /// How long pods stay on nodes that are not ready, and on those that cannot be reached, if they say nothing of it;
     /// seconds.
     pub not_ready_toleration: Option<i64>,
@@ -85,12 +88,25 @@ impl AdmissionSettings {
             "PodSecurity" => self.pod_security = PodSecurity::read(config)?,
             "ResourceQuota" => self.limited = quota::read(config)?,
             "EventRateLimit" => self.event_rates = EventRates::read(config)?,
+            "PodNodeSelector" => self.node_selectors = node_selectors(config)?,
             "MutatingAdmissionWebhook" => self.mutating_clients = clients(config, directory)?,
             "ValidatingAdmissionWebhook" => self.validating_clients = clients(config, directory)?,
             _ => tracing::warn!(plugin, "this admission plugin takes no configuration here"),
         }
         Ok(())
     }
+}
+
+/// On which nodes pods run, by namespace. This file has no kind.
+fn node_selectors(config: &Value) -> Result<NodeSelectors, SettingsError> {
+    let mut problems = Problems::default();
+    let whole = Section::whole(config);
+    whole.only(&[NODE_SELECTORS], &mut problems);
+    let told = whole.section(NODE_SELECTORS);
+    let namespaces = told.value().as_object().into_iter().flatten();
+    let made = namespaces.map(|(name, _)| (name.clone(), told.text(name, &mut problems).to_owned()));
+    let made = made.collect();
+    problems.or(made)
 }
 
 /// As whom webhooks are asked.
@@ -163,6 +179,9 @@ mod tests {
         let made = read().unwrap();
         assert_eq!(made.pod_security.defaults.enforce.to_string(), "baseline:latest");
         assert!(!made.event_rates.is_empty());
+        let selectors = settings::parse("podNodeSelectorPluginConfig: {ns: [disk]}").unwrap();
+        let told = node_selectors(&selectors).unwrap_err().to_string();
+        assert!(told.starts_with("podNodeSelectorPluginConfig.ns: "), "{told}");
         write("rates.yaml", &rates("Nobody"));
         let told = read().unwrap_err();
         assert!(

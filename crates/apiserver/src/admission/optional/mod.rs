@@ -1,0 +1,25 @@
+//! Plugins that are off unless `--enable-admission-plugins` names them.
+pub mod anti_affinity;
+pub mod external_addresses;
+pub mod node_selector;
+pub mod owners;
+pub mod pull_always;
+pub mod resource_tolerations;
+
+use super::{Attempt, Operation};
+use serde_json::Value;
+
+/// Whether a pod is made or changed, not a subresource of one.
+fn writes_pod(attempt: &Attempt<'_>) -> bool {
+    attempt.is("pods", "") && matches!(attempt.operation, Operation::Create | Operation::Update)
+}
+
+/// Containers of these lists of a pod, with their paths.
+fn containers<'v>(pod: &'v Value, lists: &[&'static str]) -> Vec<(String, &'v Value)> {
+    let mut all = Vec::new();
+    for list in lists {
+        let given = pod["spec"][*list].as_array().into_iter().flatten().enumerate();
+        all.extend(given.map(|(index, container)| (format!("spec.{list}[{index}]"), container)));
+    }
+    all
+}
