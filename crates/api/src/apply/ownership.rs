@@ -187,8 +187,16 @@ pub fn apply(
     };
 
     let mut changes = writer.changes(live, &object, ty);
+    // Whoever sets a field to null writes it, if only to be rid of it.
+    let nulled = changes.removed.common(&own.fields);
+    changes.removed.subtract(&nulled);
+    changes.written.add(&nulled);
     let object = complete(object).map_err(Refused::Malformed)?;
-    changes.written = changes.written.common(&compare(live, &object, ty).written);
+    // What the canonical form leaves out, such as false, is not what was there either.
+    let completed = compare(live, &object, ty);
+    let mut different = completed.written;
+    different.add(&completed.removed);
+    changes.written = changes.written.common(&different);
     if !force {
         let conflicts = conflicts(&managed, &changes);
         if !conflicts.is_empty() {

@@ -161,6 +161,40 @@ fn what_means_the_same_conflicts_with_nobody() {
     assert_eq!(applied.object, long);
 }
 
+/// False is written as nothing, and null is nothing; both change what somebody else has set.
+#[test]
+fn who_empties_a_field_of_others_is_in_conflict_with_them() {
+    let node =
+        |spec: Value| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "spec": spec});
+    let ty = Type::of_kind("v1", "Node").unwrap();
+    let set = create(&node(json!({"unschedulable": true})), ty, "m1");
+    for value in [json!(false), Value::Null] {
+        let config = node(json!({"unschedulable": value}));
+        let applied = |force: bool| {
+            let present = Present {
+                object: &set.object,
+                managed: set.managed.clone(),
+                exists: true,
+            };
+            super::apply(present, &config, ty, &writer("m2"), force, |_| {
+                Ok(node(json!({})))
+            })
+        };
+        let refused = applied(false).unwrap_err().to_string();
+        assert!(
+            refused.contains("conflict with \"m1\": .spec.unschedulable"),
+            "{refused}"
+        );
+        let forced = applied(true).unwrap();
+        assert_eq!(forced.object, node(json!({})));
+        assert_eq!(fields(&forced.managed, "m1"), Value::Null);
+        assert_eq!(
+            fields(&forced.managed, "m2"),
+            json!({"f:spec": {"f:unschedulable": {}}})
+        );
+    }
+}
+
 /// An item of a keyed list goes with the defaults that were filled into it.
 #[test]
 fn a_container_that_is_no_longer_listed_goes_whole() {

@@ -307,6 +307,11 @@ impl Change<'_> {
                     StatusMetadata::LabelsKept => {
                         put(&mut new["metadata"], "labels", old["metadata"].get("labels"))
                     }
+                    StatusMetadata::OwnersKept => {
+                        for key in ["deletionTimestamp", "ownerReferences"] {
+                            put(&mut new["metadata"], key, old["metadata"].get(key));
+                        }
+                    }
                     StatusMetadata::Kept => {
                         new["metadata"] = old["metadata"].clone();
                         ownership::take(new);

@@ -59,6 +59,7 @@ pub fn with_writer<R>(call: &Call, part: Part, write: impl FnOnce(&Writer<'_>) -
         Part::Status => match call.resource.rules.status_metadata {
             StatusMetadata::Written => &["spec"],
             StatusMetadata::LabelsKept => &["spec", "metadata.labels"],
+            StatusMetadata::OwnersKept => &["spec", "metadata.deletionTimestamp", "metadata.ownerReferences"],
             StatusMetadata::Kept => &["spec", "metadata"],
         },
         Part::Approval => &["spec"],

@@ -3,7 +3,7 @@ use super::definition::{
     CONNECT_VERBS, CREATE_ONLY, Field, PART_VERBS, PROXY_VERBS, Read, Resource, STATUS, Subresource,
 };
 use super::meaning::{self, fill, items};
-use super::rules::Rules;
+use super::rules::{Rules, StatusMetadata};
 use super::validation;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::defaults;
@@ -85,6 +85,7 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
         default: |pod| meaning::edit::<Pod>(pod, defaults::pod),
         prepare_create,
         prepare_status,
+        status_metadata: StatusMetadata::OwnersKept,
         validate_create: validation::pod_create,
         validate_update: validation::pod_update,
         warnings: validation::pod_warnings,
@@ -164,14 +165,6 @@ fn select_by_keys(pod: &mut Value) {
 }
 
 fn prepare_status(new: &mut Value, old: &Value) {
-    match old["metadata"].get("ownerReferences") {
-        Some(owners) => new["metadata"]["ownerReferences"] = owners.clone(),
-        None => {
-            if let Some(metadata) = new["metadata"].as_object_mut() {
-                metadata.remove("ownerReferences");
-            }
-        }
-    }
     if new["status"]["qosClass"].as_str().unwrap_or_default().is_empty()
         && !old["status"]["qosClass"].is_null()
     {

@@ -20,6 +20,8 @@ pub enum StatusMetadata {
     Written,
     /// All but the labels.
     LabelsKept,
+    /// All but the owners and the time of deletion.
+    OwnersKept,
     /// It stays as it is.
     Kept,
 }

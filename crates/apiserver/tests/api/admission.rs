@@ -162,3 +162,72 @@ async fn plugins_do_as_their_file_says() {
     );
     admin.post(&events("free"), event("c", "free")).await.ok();
 }
+
+/// Plugins that are off by default work when they are named.
+#[tokio::test]
+async fn plugins_that_are_named_do_their_work() {
+    let cluster = Cluster::with(|config| {
+        let names = [
+            "AlwaysPullImages",
+            "DenyServiceExternalIPs",
+            "PodNodeSelector",
+            "OwnerReferencesPermissionEnforcement",
+        ];
+        config.enabled_admission = names.map(str::to_owned).to_vec();
+    })
+    .await;
+    let admin = cluster.admin();
+    let annotations = json!({"scheduler.alpha.kubernetes.io/node-selector": "disk=fast"});
+    let namespace = json!({"metadata": {"name": "ours", "annotations": annotations}});
+    admin.post("/api/v1/namespaces", namespace).await.ok();
+    for name in ["default", "ours"] {
+        let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
+        admin
+            .post(&accounts, json!({"metadata": {"name": "default"}}))
+            .await;
+    }
+    let pods = "/api/v1/namespaces/ours/pods";
+    let made = admin.post(pods, pod("p")).await.ok();
+    assert_eq!(made["spec"]["containers"][0]["imagePullPolicy"], "Always");
+    assert_eq!(made["spec"]["nodeSelector"], json!({"disk": "fast"}));
+    let mut elsewhere = pod("q");
+    elsewhere["spec"]["nodeSelector"] = json!({"disk": "slow"});
+    assert_eq!(
+        admin.post(pods, elsewhere).await.refused(403),
+        "pods \"q\" is forbidden: pod node label selector conflicts with its namespace node label selector"
+    );
+    let service =
+        json!({"metadata": {"name": "s"}, "spec": {"externalIPs": ["192.0.2.1"], "ports": [{"port": 1}]}});
+    assert_eq!(
+        admin
+            .post("/api/v1/namespaces/default/services", service)
+            .await
+            .refused(403),
+        "services \"s\" is forbidden: Use of external IPs is denied by admission control"
+    );
+    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "delete"]}]);
+    let role = json!({"metadata": {"name": "r"}, "rules": rules});
+    admin
+        .post("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+        .await
+        .ok();
+    let binding = json!({"metadata": {"name": "r"}, "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "alice"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"}});
+    admin
+        .post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+        .await
+        .ok();
+    let alice = cluster.user(UserInfo::new("alice", ["system:authenticated"]));
+    let owned = |blocks: bool| {
+        let owner =
+            json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "blockOwnerDeletion": blocks});
+        json!({"metadata": {"generateName": "c", "ownerReferences": [owner]}})
+    };
+    let maps = "/api/v1/namespaces/default/configmaps";
+    alice.post(maps, owned(false)).await.ok();
+    let message = alice.post(maps, owned(true)).await.refused(403);
+    assert!(
+        message.contains("cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: "),
+        "{message}"
+    );
+}

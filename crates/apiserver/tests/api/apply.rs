@@ -61,6 +61,28 @@ async fn p08_no_object_is_created_with_an_apply_entry_of_the_applied_fields() {
     assert_eq!((yaml.code, yaml.json()["data"]["a"].clone()), (200, json!("2")));
 }
 
+/// The status of a pod is applied with whatever its metadata says of owners and deletion.
+#[tokio::test]
+async fn an_applied_status_leaves_owners_and_deletion_alone() {
+    let admin = Cluster::start().await.admin();
+    let account = json!({"metadata": {"name": "default"}});
+    admin
+        .post("/api/v1/namespaces/default/serviceaccounts", account)
+        .await;
+    admin.post(PODS, pod("p")).await.ok();
+    let config = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "deletionTimestamp": "2020-01-01T00:00:00Z", "ownerReferences": []},
+        "status": {"conditions": [{"type": "Mine", "status": "True"}]}});
+    let path = format!("{PODS}/p/status");
+    let written = admin.apply(&path, "fieldManager=m1", config).await.ok();
+    assert!(written["metadata"]["deletionTimestamp"].is_null());
+    let (_, entry) = owned(&written, "m1").unwrap();
+    assert!(
+        entry["f:metadata"].is_null() && !entry["f:status"].is_null(),
+        "{entry}"
+    );
+}
+
 #[tokio::test]
 async fn p09_a_field_of_another_is_a_conflict_until_forced() {
     let admin = Cluster::start().await.admin();
