@@ -3,7 +3,7 @@
 use super::resize::Refused;
 use super::verdict::Verdict;
 use crate::probes_view::ProbeNews;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -61,6 +61,8 @@ pub struct ResizeNews {
 pub struct Mail {
     /// The newest version of the pod.
     pub pod: Option<Arc<Pod>>,
+    /// What the API server has of a static pod, when its mirror is first seen.
+    pub mirrored: Option<PodStatus>,
     /// What came of a resize that the pod asks for: [`ResizeNews`].
     pub resize: Option<ResizeNews>,
     /// An order to stop for good.
@@ -76,6 +78,7 @@ pub struct Mail {
 impl Mail {
     fn is_empty(&self) -> bool {
         self.pod.is_none()
+            && self.mirrored.is_none()
             && self.resize.is_none()
             && self.stop.is_none()
             && self.verdict.is_none()

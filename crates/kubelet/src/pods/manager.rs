@@ -20,7 +20,10 @@ use crate::sources::merge::{Change, changes};
 use crate::sources::{Snapshot, Source, order, placeholder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
-use orlop_api::pod::{full_name, is_critical, is_mirror, is_terminal, is_terminating, name, namespace, uid};
+use orlop_api::pod::{
+    config_hash, full_name, is_critical, is_mirror, is_terminal, is_terminating, mirror_hash, name,
+    namespace, uid,
+};
 use orlop_client::events::{EventType, node_reference};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -334,6 +337,7 @@ impl Manager {
         if source == Source::Api {
             self.agent.board.set_object(pod.clone());
             if is_mirror(&pod) {
+                self.tell_mirrored(&pod);
                 return;
             }
         } else if is_mirror(&pod) {
@@ -354,6 +358,22 @@ impl Manager {
                 stage: Stage::Due,
             },
         );
+    }
+
+    /// What was known of a static pod before this agent began, for its worker.
+    fn tell_mirrored(&self, mirror: &Pod) {
+        let hash = mirror_hash(mirror);
+        let statics = self.wanted.values().filter(|wanted| {
+            wanted.source != Source::Api
+                && config_hash(&wanted.pod) == hash
+                && full_name(&wanted.pod) == full_name(mirror)
+        });
+        for wanted in statics {
+            if let Some(working) = self.workers.get(uid(&wanted.pod)) {
+                let status = mirror.status.clone().unwrap_or_default();
+                working.mailbox.post(|mail| mail.mirrored = Some(status));
+            }
+        }
     }
 
     fn update(&mut self, source: Source, pod: Arc<Pod>, node: Option<&Node>) {
@@ -597,7 +617,17 @@ impl Manager {
         if self.lived.remove(&id) {
             worker.read_first();
         }
+        let full_name = working.full_name.clone();
         self.workers.insert(id.clone(), working);
+        if is_static
+            && let Some(mirror) = self
+                .agent
+                .board
+                .object(&full_name)
+                .filter(|object| is_mirror(object))
+        {
+            self.tell_mirrored(&mirror);
+        }
         self.set_stage(&id, Stage::Running);
         self.spawn(worker.run());
         // What it asks for beyond what it was given has its turn when all that ran before have theirs.

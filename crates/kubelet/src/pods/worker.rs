@@ -18,13 +18,13 @@ use super::surroundings::Probed;
 use super::verdict::Verdict;
 use crate::images::{self, Look};
 use crate::metrics::{Ended, Metrics, Operation};
-use crate::probes_view::ProbeView;
+use crate::probes_view::{ProbeKind, ProbeView};
 use crate::runtime::gc;
 use crate::runtime::read::read_pod;
 use crate::runtime::seen::{SeenPod, SeenResources, SeenState};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use orlop_api::pod::{init_containers, is_host_network, name, namespace, uid};
 use orlop_client::events::EventType;
 use parking_lot::Mutex;
@@ -63,6 +63,10 @@ pub struct Worker {
     status: PodStatus,
     waiting: BTreeMap<String, Waiting>,
     probes: HashMap<String, ProbeView>,
+    /// Containers that were taken over and of whose readiness nothing was known, by id.
+    guessed: BTreeMap<String, String>,
+    /// The board knows of it.
+    is_guess: bool,
     restarts: Backoff,
     pulls: Backoff,
     resizing: Resizing,
@@ -100,6 +104,8 @@ impl Worker {
             fresh: true,
             waiting: BTreeMap::new(),
             probes: HashMap::new(),
+            guessed: BTreeMap::new(),
+            is_guess: false,
             resizing: Resizing::default(),
             set: HashMap::new(),
             prepared: false,
@@ -149,15 +155,11 @@ impl Worker {
         }
     }
 
-    /// Takes over containers that run already: they keep their readiness, their probes start anew.
+    /// Takes over containers that run already: they keep their readiness, their probes start anew. Of a static pod the API
+    /// server may know it; what is guessed until then goes to nobody there.
     fn adopt(&mut self) {
         let status = &self.status;
-        let before = |name: &str| {
-            let regular = status.container_statuses.iter().flatten();
-            regular
-                .chain(status.init_container_statuses.iter().flatten())
-                .find(|known| known.name == name)
-        };
+        let before = |name: &str| container_statuses(status).find(|known| known.name == name);
         let mut adopted = Vec::new();
         for container in self.seen.running() {
             let SeenState::Running { started_at } = container.state else {
@@ -168,15 +170,17 @@ impl Worker {
                 continue;
             }
             let known = before(&container.name);
-            let started = known.and_then(|known| known.started).unwrap_or(true);
-            let ready = known.is_none_or(|known| known.ready);
-            let view = ProbeView {
-                started: Some(started),
-                ready: Some(ready),
-                ..ProbeView::default()
-            };
+            let view = taken_over(known);
+            if known.is_none() && is_probed(&self.pod, &container.name) {
+                self.guessed.insert(container.id.clone(), container.name.clone());
+            }
             self.probes.insert(container.id.clone(), view);
+            let started = view.started == Some(true);
             adopted.push((container.name.clone(), container.id.clone(), started));
+        }
+        self.is_guess = !self.guessed.is_empty();
+        if self.is_guess {
+            self.agent.board.set_guessed(uid(&self.pod), true);
         }
         if self.seen.is_alive() {
             self.agent.surroundings.refresh(&self.pod);
@@ -187,6 +191,25 @@ impl Worker {
         let ip = self.addresses().first().cloned();
         for (container, id, adopted) in adopted {
             self.start_probes(container, id, ip.clone(), adopted);
+        }
+    }
+
+    /// Takes over what the API server had of the containers whose readiness was guessed.
+    fn learn(&mut self, mirrored: &PodStatus) {
+        for (id, name) in std::mem::take(&mut self.guessed) {
+            let is_this = |known: &&ContainerStatus| {
+                let of = known.container_id.as_deref();
+                known.name == name && of.is_some_and(|of| of.ends_with(&id))
+            };
+            let Some(known) = container_statuses(mirrored).find(is_this) else {
+                continue;
+            };
+            self.probes.insert(id.clone(), taken_over(Some(known)));
+            if known.started == Some(false) {
+                // Its startup probe has yet to say so.
+                let ip = self.addresses().first().cloned();
+                self.start_probes(name, id, ip, false);
+            }
         }
     }
 
@@ -253,7 +276,13 @@ impl Worker {
         if mail.runtime_changed {
             self.fresh = false;
         }
+        if let Some(mirrored) = mail.mirrored {
+            self.learn(&mirrored);
+        }
         for news in mail.probes {
+            if news.kind == ProbeKind::Readiness {
+                self.guessed.remove(&news.container_id);
+            }
             self.probes
                 .entry(news.container_id.clone())
                 .or_default()
@@ -568,11 +597,11 @@ impl Worker {
     /// Stops and removes all containers; then there is a sandbox without any, as at the first start. The record of the
     /// one that began it goes last: an agent that takes over halfway sees that there is more to do.
     async fn restart_all(&mut self, trigger: &str) -> Result<(), Again> {
-        let (agent, seen) = (self.agent.clone(), self.seen.clone());
+        let (agent, pod, seen) = (self.agent.clone(), self.pod.clone(), self.seen.clone());
         let failed = |error: String| {
             tracing::warn!(
-                pod = name(&self.pod),
-                namespace = namespace(&self.pod),
+                pod = name(&pod),
+                namespace = namespace(&pod),
                 error,
                 "cannot restart all containers"
             );
@@ -587,6 +616,11 @@ impl Worker {
         stop::stop_all_containers(&agent, &self.pod, &seen)
             .await
             .map_err(failed)?;
+        // How they ended is told before their records go: it is the last state of those that come after them.
+        self.fresh = false;
+        self.read().await.map_err(failed)?;
+        self.publish(false);
+        let seen = self.seen.clone();
         let (last, others): (Vec<_>, Vec<_>) = seen
             .containers
             .iter()
@@ -755,12 +789,15 @@ impl Worker {
             terminating: ended,
             verdict: self.verdict.as_ref(),
         });
-        if status == self.status && !ended {
-            return;
+        if status != self.status || ended {
+            self.status = status.clone();
+            self.agent.pods.set_status(uid(&self.pod), &status);
+            self.agent.board.set_status(&self.pod, Arc::new(status), ended);
         }
-        self.status = status.clone();
-        self.agent.pods.set_status(uid(&self.pod), &status);
-        self.agent.board.set_status(&self.pod, Arc::new(status), ended);
+        if self.is_guess && (self.guessed.is_empty() || ended) {
+            self.is_guess = false;
+            self.agent.board.set_guessed(uid(&self.pod), false);
+        }
     }
 
     /// Stops the pod for good.
@@ -889,6 +926,27 @@ impl Worker {
             let _ = gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
         }
     }
+}
+
+fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let regular = status.container_statuses.iter().flatten();
+    regular.chain(status.init_container_statuses.iter().flatten())
+}
+
+/// What a container that was taken over counts as until its probes say something: what it was, or up and ready.
+fn taken_over(known: Option<&ContainerStatus>) -> ProbeView {
+    ProbeView {
+        started: Some(known.and_then(|known| known.started).unwrap_or(true)),
+        ready: Some(known.is_none_or(|known| known.ready)),
+        ..ProbeView::default()
+    }
+}
+
+/// Whether the readiness of this container can be another than that it runs.
+fn is_probed(pod: &Pod, name: &str) -> bool {
+    let container = Which::named(pod, name).of(pod);
+    container
+        .is_some_and(|container| container.readiness_probe.is_some() || container.startup_probe.is_some())
 }
 
 /// When the end of a pod that makes room for others is late: they wait for it.

@@ -20,6 +20,8 @@ pub struct Local {
     pub status: Option<Arc<PodStatus>>,
     /// It holds nothing on this node any more.
     pub has_ended: bool,
+    /// The status is in part a guess, which the API server may know better: it is not told.
+    pub is_guessed: bool,
 }
 
 /// A status that was sent, to tell a lost write from a fight over it.
@@ -101,6 +103,7 @@ impl Board {
             is_wanted: true,
             status: None,
             has_ended: false,
+            is_guessed: false,
         };
         self.write(full_name(pod), |state| {
             state.locals.insert(uid(pod).to_owned(), local);
@@ -113,6 +116,15 @@ impl Board {
             if let Some(local) = state.locals.get_mut(uid(pod)) {
                 local.status = Some(status);
                 local.has_ended |= has_ended;
+            }
+        });
+    }
+
+    /// Whether a pod's status is a guess.
+    pub fn set_guessed(&self, uid: &str, is_guessed: bool) {
+        self.change_local(uid, |state| {
+            if let Some(local) = state.locals.get_mut(uid) {
+                local.is_guessed = is_guessed;
             }
         });
     }
@@ -222,6 +234,11 @@ impl Board {
                 Some((uid(mirror).to_owned(), uid(&local.pod).to_owned()))
             })
             .collect()
+    }
+
+    /// The API object of a full name.
+    pub fn object(&self, name: &str) -> Option<Arc<Pod>> {
+        self.inner.state.lock().objects.get(name).cloned()
     }
 
     /// All about one full name.

@@ -7,4 +7,6 @@ mod patch;
 mod publisher;
 
 pub use board::Board;
+#[cfg(test)]
+pub use board::Local;
 pub use publisher::{Teller, run};

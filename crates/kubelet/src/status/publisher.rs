@@ -172,7 +172,7 @@ async fn settle_status(
     let Some(local) = local_of(page, object) else {
         return Ok(());
     };
-    let Some(status) = &local.status else {
+    let Some(status) = local.status.as_ref().filter(|_| !local.is_guessed) else {
         return Ok(());
     };
     let mut current = object.clone();

@@ -7,6 +7,7 @@ use serde_json::json;
 
 mod hooks;
 mod image_volumes;
+mod last_known;
 mod resize;
 
 struct Bench {
