@@ -1,7 +1,7 @@
 //! Puts the agent's tasks together.
 use crate::config::KubeletConfiguration;
 use crate::environment::local::LocalObjects;
-use crate::images::Access;
+use crate::images::{Access, Providers};
 use crate::metrics::{Manifest, Metrics};
 use crate::mirror::Refusals;
 use crate::node;
@@ -68,6 +68,8 @@ pub struct Config {
     /// The port under which the API server answers on the node's addresses, if it runs here: containers are led there
     /// and need no service proxy to find it.
     pub api_server_port: Option<u16>,
+    /// Programs that are asked how to log in to registries.
+    pub credential_providers: Option<Arc<Providers>>,
 }
 
 /// What the agent's parts share with those that ask it.
@@ -186,7 +188,11 @@ pub async fn run_with(
         owners: Owners::default(),
         pulls: Semaphore::new(pulls),
         images: shared.images,
-        users: Users::new(&config.root_dir, configuration.max_pods),
+        users: Users::new(
+            &config.root_dir,
+            configuration.max_pods,
+            configuration.user_namespaces.ids_per_pod,
+        ),
         ended,
     });
     let tasks = TaskTracker::new();

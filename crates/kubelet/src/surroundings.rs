@@ -4,7 +4,8 @@ use crate::cgroups::Cgroups;
 use crate::environment::local::LocalObjects;
 use crate::environment::objects::{self, ObjectKind, Shelf};
 use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
-use crate::images::{Credentials, Owner};
+use crate::images::{Credentials, Owner, Providers};
+use crate::metrics::Metrics;
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
 use crate::pods::resize::allocation;
@@ -65,6 +66,8 @@ pub struct NodeSurroundings {
     services: Services,
     recorder: Recorder,
     pods: PodsHandle,
+    providers: Option<Arc<Providers>>,
+    metrics: Metrics,
     /// By UID, pods whose volumes are set up.
     set_up: Mutex<HashMap<String, Turn>>,
     /// For work in the background.
@@ -85,6 +88,9 @@ pub struct Parts {
     pub api_server_port: Option<u16>,
     pub recorder: Recorder,
     pub pods: PodsHandle,
+    /// Programs that are asked for logins.
+    pub providers: Option<Arc<Providers>>,
+    pub metrics: Metrics,
 }
 
 impl NodeSurroundings {
@@ -103,6 +109,8 @@ impl NodeSurroundings {
             client: parts.client,
             recorder: parts.recorder,
             pods: parts.pods,
+            providers: parts.providers,
+            metrics: parts.metrics,
             set_up: Mutex::default(),
             this: this.clone(),
         });
@@ -299,7 +307,7 @@ impl Surroundings for NodeSurroundings {
         }
     }
 
-    async fn credentials(&self, pod: &Pod) -> Credentials {
+    async fn credentials(&self, pod: &Pod, image: &str) -> Credentials {
         let mut credentials = Credentials::default();
         let names = pod
             .spec
@@ -313,11 +321,11 @@ impl Surroundings for NodeSurroundings {
         {
             match objects::fetch(shelf, ObjectKind::Secret, namespace(pod), name).await {
                 Ok(secret) => {
-                    let owner = Owner {
-                        uid: secret.uid.clone().unwrap_or_default(),
-                        namespace: namespace(pod).to_owned(),
-                        name: name.to_owned(),
-                    };
+                    let owner = Owner::secret(
+                        secret.uid.clone().unwrap_or_default(),
+                        namespace(pod).to_owned(),
+                        name.to_owned(),
+                    );
                     for key in [".dockerconfigjson", ".dockercfg"] {
                         secret
                             .data
@@ -339,6 +347,12 @@ impl Surroundings for NodeSurroundings {
         // The node's own, for everybody.
         if let Ok(content) = tokio::fs::read(self.settings.root.join("config.json")).await {
             credentials.add(&content, None);
+        }
+        if let Some(providers) = &self.providers {
+            let of = (pod, image);
+            providers
+                .add_to(&mut credentials, of, self.client.as_ref(), &self.metrics)
+                .await;
         }
         credentials
     }

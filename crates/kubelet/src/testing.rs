@@ -622,7 +622,7 @@ pub fn agent(
         owners: Owners::default(),
         pulls: Semaphore::new(1),
         images: Arc::new(Access::open(root, &Default::default())),
-        users: Users::new(&root.join("kubelet"), 110),
+        users: Users::new(&root.join("kubelet"), 110, crate::pods::users::LENGTH),
         ended,
     };
     (Arc::new(agent), ends)

@@ -83,6 +83,7 @@ impl Cluster {
             node_labels: BTreeMap::new(),
             node_ips: vec!["192.0.2.1".parse().unwrap()],
             api_server_port: None,
+            credential_providers: None,
         };
         let shared = Shared::default();
         let orders = shared.orders.clone();

@@ -1,6 +1,7 @@
 //! Reads a KubeletConfiguration: strictly, and when only unknown or repeated fields are in the way, leniently with a
 //! warning that names them (contract, node agent §2.1).
 use super::{GoDuration, KubeletConfiguration, default_eviction_hard};
+use crate::pods::users::LENGTH;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -49,7 +50,6 @@ const ACCEPTED: &[&str] = &[
     "tracing",
     "logging",
     "qosReserved",
-    "userNamespaces",
     "kernelMemcgNotification",
     "memoryThrottlingFactor",
     "kubeletCgroups",
@@ -312,6 +312,7 @@ fn nested_unknown(given: &Value) -> Vec<String> {
             &["cacheAuthorizedTTL", "cacheUnauthorizedTTL"],
         ),
         ("crashLoopBackOff", &["maxContainerRestartPeriod"]),
+        ("userNamespaces", &["idsPerPod"]),
     ];
     let mut found = Vec::new();
     for (path, fields) in KNOWN {
@@ -399,6 +400,12 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
     if !(1..=300).contains(&longest) {
         return Err("crashLoopBackOff.maxContainerRestartPeriod must be between 1s and 300s".into());
+    }
+    let users = c.user_namespaces.ids_per_pod;
+    if users == 0 || !users.is_multiple_of(LENGTH) {
+        return Err(format!(
+            "userNamespaces.idsPerPod {users} must be a multiple of {LENGTH}"
+        ));
     }
     if let Some(signal) = c
         .eviction_soft
@@ -578,6 +585,8 @@ mod tests {
             "enforceNodeAllocatable: [x]",
             "enforceNodeAllocatable: [kube-reserved-compressible]",
             "runOnce: true",
+            "userNamespaces: {idsPerPod: 1000}",
+            "userNamespaces: {idsPerPod: 0}",
         ] {
             assert!(read(&format!("{HEAD}{bad}\n")).is_err(), "{bad}");
         }

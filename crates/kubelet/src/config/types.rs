@@ -67,6 +67,22 @@ pub struct CrashLoopBackOff {
     pub max_container_restart_period: GoDuration,
 }
 
+/// `userNamespaces`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UserNamespaces {
+    /// Users of each pod that has its own: a multiple of 65536.
+    pub ids_per_pod: u32,
+}
+
+impl Default for UserNamespaces {
+    fn default() -> Self {
+        Self {
+            ids_per_pod: crate::pods::users::LENGTH,
+        }
+    }
+}
+
 /// KubeletConfiguration, `kubelet.config.k8s.io/v1beta1`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -201,9 +217,15 @@ pub struct KubeletConfiguration {
     pub shutdown_grace_period_critical_pods: GoDuration,
     pub shutdown_grace_period_by_pod_priority: Vec<PriorityPeriod>,
     pub crash_loop_back_off: CrashLoopBackOff,
+    #[serde(skip_serializing_if = "is_usual")]
+    pub user_namespaces: UserNamespaces,
     /// Everything else that was given.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+fn is_usual(users: &UserNamespaces) -> bool {
+    *users == UserNamespaces::default()
 }
 
 fn is_zero(port: &u16) -> bool {
@@ -332,6 +354,7 @@ impl Default for KubeletConfiguration {
             shutdown_grace_period_critical_pods: seconds(0),
             shutdown_grace_period_by_pod_priority: Vec::new(),
             crash_loop_back_off: CrashLoopBackOff::default(),
+            user_namespaces: UserNamespaces::default(),
             other: Map::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! Who may use images that are on the node (contract, node agent §9.6): what was pulled with a secret is for pods that
 //! show the same one, or one that says the same. What the node pulled for whom lies in files, in upstream's form.
-use super::credentials::{Login, Owner};
+use super::credentials::{Kind, Login, Owner};
 use crate::config::KubeletConfiguration;
 use crate::whole;
 use jiff::Timestamp;
@@ -71,7 +71,10 @@ struct Key {
 
 impl Key {
     fn of(login: &Login) -> Option<Self> {
-        let Owner { uid, namespace, name } = login.owner.clone()?;
+        let owner = login.owner.clone().filter(|owner| owner.kind == Kind::Secret)?;
+        let Owner {
+            uid, namespace, name, ..
+        } = owner;
         Some(Self {
             uid,
             namespace,
@@ -87,6 +90,26 @@ impl Key {
     }
 }
 
+/// An account on whose behalf an image was pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Account {
+    uid: String,
+    namespace: String,
+    name: String,
+}
+
+impl Account {
+    fn of(login: &Login) -> Option<Self> {
+        let owner = login.owner.clone().filter(|owner| owner.kind == Kind::Account)?;
+        Some(Self {
+            uid: owner.uid,
+            namespace: owner.namespace,
+            name: owner.name,
+        })
+    }
+}
+
 /// Whom a repository's image was pulled for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -95,9 +118,8 @@ struct Grant {
     anybody: bool,
     #[serde(rename = "kubernetesSecrets", skip_serializing_if = "Vec::is_empty")]
     keys: Vec<Key>,
-    /// Upstream's, kept for it.
     #[serde(rename = "kubernetesServiceAccounts", skip_serializing_if = "Vec::is_empty")]
-    accounts: Vec<Value>,
+    accounts: Vec<Account>,
 }
 
 /// An image that was pulled.
@@ -115,7 +137,7 @@ struct Record {
 pub enum Entry {
     /// Nothing.
     Open,
-    /// That it has a secret which opens it.
+    /// That it has a secret or an account which opens it.
     Locked,
     /// That it is let in by the registry.
     Shut,
@@ -169,7 +191,7 @@ impl Access {
         }
         match record.and_then(|record| record.grants.get(repository(image))) {
             Some(grant) if grant.anybody => Entry::Open,
-            Some(grant) if !grant.keys.is_empty() => Entry::Locked,
+            Some(grant) if !grant.keys.is_empty() || !grant.accounts.is_empty() => Entry::Locked,
             _ => Entry::Shut,
         }
     }
@@ -182,6 +204,10 @@ impl Access {
         let Some(grant) = record.grants.get_mut(repository(image)) else {
             return false;
         };
+        let mut accounts = logins.iter().filter_map(Account::of);
+        if accounts.any(|account| grant.accounts.contains(&account)) {
+            return true;
+        }
         let shown = logins.iter().filter_map(Key::of);
         let fits = |key: &Key| grant.keys.iter().any(|own| own.opens_like(key));
         let Some(key) = shown.into_iter().find(fits) else {
@@ -220,7 +246,12 @@ impl Access {
                 grants: BTreeMap::new(),
             });
         let grant = record.grants.entry(repository(image).to_owned()).or_default();
+        let account = login.and_then(Account::of);
         match login.and_then(Key::of) {
+            None if account.is_some() => {
+                let new = account.filter(|account| !grant.anybody && !grant.accounts.contains(account));
+                grant.accounts.extend(new);
+            }
             // The node's own logins are for all of its pods.
             None => {
                 *grant = Grant {
@@ -330,11 +361,7 @@ mod tests {
 
     fn logins(uid: &str, name: &str, password: &str) -> Vec<Login> {
         let mut credentials = Credentials::default();
-        let owner = Owner {
-            uid: uid.into(),
-            namespace: "d".into(),
-            name: name.into(),
-        };
+        let owner = Owner::secret(uid.into(), "d".into(), name.into());
         let content = json!({"auths": {"r.example:5000": {"username": "u", "password": password}}});
         credentials.add(content.to_string().as_bytes(), Some(owner));
         credentials.of(IMAGE)
@@ -396,6 +423,30 @@ mod tests {
             Entry::Open,
             "forgotten with the image"
         );
+    }
+
+    #[test]
+    fn image_that_was_pulled_on_behalf_of_an_account_is_for_its_pods() {
+        let dir = tempfile::tempdir().unwrap();
+        let logins = |uid: &str, name: &str| {
+            let mut credentials = Credentials::default();
+            let owner = Owner::account(uid.into(), "d".into(), name.into());
+            credentials.add_login("r.example:5000", "u", "p", Some(owner));
+            credentials.of(IMAGE)
+        };
+        let access = open(dir.path(), "");
+        access.begun(IMAGE);
+        access.pulled(IMAGE, "sha256:a", logins("1", "own").first());
+        let access = open(dir.path(), "");
+        assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Locked);
+        for (shown, opens) in [
+            (logins("1", "own"), true),
+            (logins("2", "own"), false),
+            (logins("1", "other"), false),
+            (vec![], false),
+        ] {
+            assert_eq!(access.opens(IMAGE, "sha256:a", &shown), opens, "{shown:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Who the node says it is to a registry: the pod's pull secrets and the node's own `config.json` (contract, node agent
 //! §9.5). Pure.
+use super::providers::host_fits;
 use orlop_cri::v1::AuthConfig;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,12 +31,42 @@ struct File {
 #[derive(Clone, Debug, Default)]
 pub struct Credentials(Vec<(Place, Login)>);
 
-/// The secret that something is from.
+/// What a login is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A pull secret.
+    Secret,
+    /// A provider was asked on behalf of a pod's account.
+    Account,
+}
+
+/// The object that a login is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
+    pub kind: Kind,
     pub uid: String,
     pub namespace: String,
     pub name: String,
+}
+
+impl Owner {
+    pub fn secret(uid: String, namespace: String, name: String) -> Self {
+        Self {
+            kind: Kind::Secret,
+            uid,
+            namespace,
+            name,
+        }
+    }
+
+    pub fn account(uid: String, namespace: String, name: String) -> Self {
+        Self {
+            kind: Kind::Account,
+            uid,
+            namespace,
+            name,
+        }
+    }
 }
 
 /// What one registry may be told.
@@ -98,6 +129,16 @@ impl Credentials {
         }
     }
 
+    /// Adds one for a registry, or the beginning of its repositories.
+    pub fn add_login(&mut self, place: &str, username: &str, password: &str, owner: Option<Owner>) {
+        let auth = AuthConfig {
+            username: username.to_owned(),
+            password: password.to_owned(),
+            ..AuthConfig::default()
+        };
+        self.0.push((Place::of_key(place), Login { auth, owner }));
+    }
+
     /// Those that fit an image, the most particular first.
     pub fn of(&self, image: &str) -> Vec<Login> {
         let image = Place::of_image(image);
@@ -152,13 +193,6 @@ fn usual(host: &str) -> String {
         return DOCKER[0].to_owned();
     }
     host
-}
-
-/// A `*` stands for one part of a domain name.
-fn host_fits(pattern: &str, host: &str) -> bool {
-    let (patterns, parts): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), host.split('.').collect());
-    let fits = |(pattern, part): (&&str, &&str)| *pattern == "*" || pattern == part;
-    patterns.len() == parts.len() && patterns.iter().zip(&parts).all(fits)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Having a container's image on the node (contract, node agent §9).
 mod access;
 mod credentials;
+mod providers;
 
 pub use access::{Access, Entry};
 pub use credentials::{Credentials, Login, Owner};
+pub use providers::{ProviderError, Providers};
 
 use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
@@ -207,7 +209,7 @@ async fn may_use(agent: &Agent, pod: &Pod, image: &str, reference: &str) -> bool
         Entry::Open => true,
         Entry::Shut => false,
         Entry::Locked => {
-            let logins = agent.surroundings.credentials(pod).await.of(image);
+            let logins = agent.surroundings.credentials(pod, image).await.of(image);
             agent.images.opens(image, reference, &logins)
         }
     }
@@ -226,7 +228,7 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
         image: image.to_owned(),
         ..v1::ImageSpec::default()
     };
-    let credentials = agent.surroundings.credentials(wanted.pod).await.of(image);
+    let credentials = agent.surroundings.credentials(wanted.pod, image).await.of(image);
     // Nobody's, where nobody's fit.
     let mut tries: Vec<Option<Login>> = credentials.into_iter().map(Some).collect();
     if tries.is_empty() {

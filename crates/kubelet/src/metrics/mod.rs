@@ -69,6 +69,12 @@ pub struct Working {
     pub r#static: &'static str,
 }
 
+/// `plugin_name`, a credential provider's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PluginName {
+    pub plugin_name: String,
+}
+
 /// `reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
@@ -183,6 +189,8 @@ pub struct Series {
     pub working_pods: Family<Working, Gauge>,
     pub manifest_errors: Family<Manifest, Gauge>,
     pub losing_support: Family<Losing, Gauge>,
+    pub credential_providers: Durations<PluginName>,
+    pub credential_provider_errors: Family<PluginName, Counter>,
     pub shutdown_began: Gauge,
     pub shutdown_ended: Gauge,
     pub probes: Family<Probed, Counter>,
@@ -231,6 +239,8 @@ impl Default for Metrics {
             working_pods: Family::default(),
             manifest_errors: Family::default(),
             losing_support: Family::default(),
+            credential_providers: Family::new_with_constructor(short),
+            credential_provider_errors: Family::default(),
             shutdown_began: Gauge::default(),
             shutdown_ended: Gauge::default(),
             probes: Family::default(),
@@ -267,6 +277,8 @@ impl Default for Metrics {
             "cri_losing_support", "The runtime lacks what agents need from this version on", losing_support;
             "kubelet_graceful_shutdown_start_time_seconds", "When pods were last stopped for a shutdown", shutdown_began;
             "kubelet_graceful_shutdown_end_time_seconds", "When they had ended", shutdown_ended;
+            "kubelet_credential_provider_plugin_duration", "Time that credential providers took", credential_providers;
+            "kubelet_credential_provider_plugin_errors", "Credential providers that gave no answer", credential_provider_errors;
             "orlop_static_pod_manifest_error", "Manifests that cannot be used", manifest_errors;
         }
         process::register(&mut registry);

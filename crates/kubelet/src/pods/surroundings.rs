@@ -100,8 +100,8 @@ pub trait Surroundings: Send + Sync + 'static {
         Ok(String::new())
     }
 
-    /// What registries may be told for the pod's images.
-    async fn credentials(&self, _pod: &Pod) -> Credentials {
+    /// What registries may be told for an image of the pod.
+    async fn credentials(&self, _pod: &Pod, _image: &str) -> Credentials {
         Credentials::default()
     }
 

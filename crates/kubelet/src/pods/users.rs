@@ -6,14 +6,13 @@ use orlop_api::pod::uid;
 use orlop_cri::v1;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// In the pod's directory.
 const FILE: &str = "userns";
-/// Users of a pod.
-const LENGTH: u32 = 1 << 16;
+/// Users of a pod, where the configuration names no other number, and what every number is a multiple of.
+pub const LENGTH: u32 = 1 << 16;
 /// Whose subordinate users pods get, if the node has such a user.
 const OWNER: &str = "kubelet";
 
@@ -33,9 +32,10 @@ pub enum UsersError {
     },
     /// Two files that must agree.
     #[error(
-        "/etc/subuid and /etc/subgid must give {OWNER} one and the same range, from {LENGTH} on, in multiples of {LENGTH}"
+        "/etc/subuid and /etc/subgid must give {OWNER} one and the same range, from {LENGTH} on, in multiples of {LENGTH}, \
+         with room for {0} users at least"
     )]
-    Range,
+    Range(u32),
     /// No range is left.
     #[error("all {0} ranges of users are in use")]
     Exhausted(u32),
@@ -56,6 +56,13 @@ struct Mapping {
     length: u32,
 }
 
+impl Mapping {
+    fn overlaps(&self, first: u32, length: u32) -> bool {
+        let (own, other) = (u64::from(self.host_id), u64::from(first));
+        own < other + u64::from(length) && other < own + u64::from(self.length)
+    }
+}
+
 /// What there is to give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
@@ -69,6 +76,8 @@ pub struct Users {
     pods: PathBuf,
     etc: PathBuf,
     most: u32,
+    /// How many each gets.
+    length: u32,
     /// One pod at a time.
     turn: Mutex<()>,
 }
@@ -81,12 +90,13 @@ pub fn are_own(pod: &Pod) -> bool {
 }
 
 impl Users {
-    /// For up to `most` pods, with directories below `root`.
-    pub fn new(root: &Path, most: i32) -> Self {
+    /// For up to `most` pods, with directories below `root`; each gets `length` users.
+    pub fn new(root: &Path, most: i32, length: u32) -> Self {
         Self {
             pods: root.join("pods"),
             etc: "/etc".into(),
             most: u32::try_from(most).unwrap_or(0),
+            length,
             turn: Mutex::new(()),
         }
     }
@@ -101,37 +111,41 @@ impl Users {
     pub fn take(&self, pod: &Pod) -> Result<v1::UserNamespace, UsersError> {
         let _turn = self.turn.lock();
         let directory = self.pods.join(uid(pod));
-        if let Some(first) = load(&directory)? {
-            return Ok(namespace(first));
+        if let Some(known) = load(&directory)? {
+            return Ok(namespace(known));
         }
         let range = self.range()?;
         let taken = self.taken()?;
-        let mut all = (0..range.pods).map(|number| range.first + number * LENGTH);
-        let first = all
-            .find(|first| !taken.contains(first))
-            .ok_or(UsersError::Exhausted(range.pods))?;
-        save(&directory, first)?;
-        Ok(namespace(first))
+        let mut all = (0..range.pods).map(|number| range.first + number * self.length);
+        let is_free = |first: &u32| !taken.iter().any(|other| other.overlaps(*first, self.length));
+        let first = all.find(is_free).ok_or(UsersError::Exhausted(range.pods))?;
+        let given = Mapping {
+            host_id: first,
+            container_id: 0,
+            length: self.length,
+        };
+        save(&directory, given)?;
+        Ok(namespace(given))
     }
 
     /// A pod whose record cannot be read may have any range: then nobody gets one.
-    fn taken(&self) -> Result<BTreeSet<u32>, UsersError> {
+    fn taken(&self) -> Result<Vec<Mapping>, UsersError> {
         let entries = match std::fs::read_dir(&self.pods) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => {
                 let path = self.pods.clone();
                 return Err(UsersError::File { path, source });
             }
         };
-        let firsts = entries.flatten().map(|entry| load(&entry.path()));
-        firsts.filter_map(Result::transpose).collect()
+        let known = entries.flatten().map(|entry| load(&entry.path()));
+        known.filter_map(Result::transpose).collect()
     }
 
     fn range(&self) -> Result<Range, UsersError> {
         let users = given(&self.etc.join("subuid"))?;
         let groups = given(&self.etc.join("subgid"))?;
-        range(&users, &groups, self.most).ok_or(UsersError::Range)
+        range(&users, &groups, self.most, self.length).ok_or(UsersError::Range(self.length))
     }
 }
 
@@ -150,16 +164,16 @@ fn given(path: &Path) -> Result<Vec<String>, UsersError> {
     Ok(own.map(|(_, range)| range.trim().to_owned()).collect())
 }
 
-fn range(users: &[String], groups: &[String], most: u32) -> Option<Range> {
+fn range(users: &[String], groups: &[String], most: u32, of_pod: u32) -> Option<Range> {
     let (first, length) = match (users, groups) {
-        ([], []) => (LENGTH, u64::from(most) * u64::from(LENGTH)),
+        ([], []) => (LENGTH, u64::from(most) * u64::from(of_pod)),
         ([users], [groups]) if users == groups => {
             let (first, length) = users.split_once(':')?;
             (first.parse().ok()?, length.parse().ok()?)
         }
         _ => return None,
     };
-    let fits = u64::from(u32::MAX - first).min(length) / u64::from(LENGTH);
+    let fits = u64::from(u32::MAX - first).min(length) / u64::from(of_pod);
     let is_whole = first >= LENGTH && first.is_multiple_of(LENGTH) && fits > 0;
     is_whole.then_some(Range {
         first,
@@ -167,11 +181,11 @@ fn range(users: &[String], groups: &[String], most: u32) -> Option<Range> {
     })
 }
 
-fn namespace(first: u32) -> v1::UserNamespace {
+fn namespace(given: Mapping) -> v1::UserNamespace {
     let mapping = v1::IdMapping {
-        host_id: first,
-        container_id: 0,
-        length: LENGTH,
+        host_id: given.host_id,
+        container_id: given.container_id,
+        length: given.length,
     };
     v1::UserNamespace {
         mode: v1::NamespaceMode::Pod as i32,
@@ -180,33 +194,28 @@ fn namespace(first: u32) -> v1::UserNamespace {
     }
 }
 
-/// The first of a pod's users on the node.
-fn load(directory: &Path) -> Result<Option<u32>, UsersError> {
+/// A pod's users on the node.
+fn load(directory: &Path) -> Result<Option<Mapping>, UsersError> {
     let path = directory.join(FILE);
     let read = match std::fs::read(&path) {
         Ok(text) => serde_json::from_slice::<Record>(&text).map_err(Error::from),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => Err(error),
     };
-    let first = read.and_then(|record| match record.uid_mappings.first() {
-        Some(first) => Ok(first.host_id),
-        None => Err(ErrorKind::InvalidData.into()),
+    let given = read.and_then(|record| {
+        let first = record.uid_mappings.first().copied();
+        first.ok_or_else(|| ErrorKind::InvalidData.into())
     });
-    first
+    given
         .map(Some)
         .map_err(|source| UsersError::File { path, source })
 }
 
 /// As a whole or not at all.
-fn save(directory: &Path, first: u32) -> Result<(), UsersError> {
-    let mapping = Mapping {
-        host_id: first,
-        container_id: 0,
-        length: LENGTH,
-    };
+fn save(directory: &Path, given: Mapping) -> Result<(), UsersError> {
     let record = Record {
-        uid_mappings: vec![mapping],
-        gid_mappings: vec![mapping],
+        uid_mappings: vec![given],
+        gid_mappings: vec![given],
     };
     let path = directory.join(FILE);
     let text = serde_json::to_vec(&record).map_err(Error::from);
@@ -262,7 +271,7 @@ mod tests {
     #[test]
     fn every_pod_has_users_of_its_own_and_keeps_them() {
         let dir = tempfile::tempdir().unwrap();
-        let mut users = Users::new(dir.path(), 2);
+        let mut users = Users::new(dir.path(), 2, LENGTH);
         users.etc = dir.path().into();
         assert_eq!(users.of(&pod("a")), None);
         assert_eq!(first(users.take(&pod("a"))), Ok(65_536));
@@ -285,9 +294,30 @@ mod tests {
     }
 
     #[test]
+    fn pods_get_as_many_users_as_the_configuration_says_and_none_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = |most, length| {
+            let mut users = Users::new(dir.path(), most, length);
+            users.etc = dir.path().into();
+            users
+        };
+        assert_eq!(first(with(3, LENGTH).take(&pod("a"))), Ok(LENGTH));
+        // Another number since: what was given stays.
+        let users = with(3, 2 * LENGTH);
+        assert_eq!(users.take(&pod("a")).unwrap().uids[0].length, LENGTH);
+        let more = users.take(&pod("b")).unwrap();
+        assert_eq!(
+            (more.uids[0].host_id, more.uids[0].length),
+            (3 * LENGTH, 2 * LENGTH)
+        );
+        assert_eq!(first(with(9, LENGTH).take(&pod("c"))), Ok(2 * LENGTH));
+        assert_eq!(first(with(9, LENGTH).take(&pod("d"))), Ok(5 * LENGTH));
+    }
+
+    #[test]
     fn ranges_come_from_the_subordinate_users_of_the_kubelet() {
         let lines = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let found = |users: &[&str], groups: &[&str]| range(&lines(users), &lines(groups), 110);
+        let found = |users: &[&str], groups: &[&str]| range(&lines(users), &lines(groups), 110, LENGTH);
         let of = |first, pods| Some(Range { first, pods });
         assert_eq!(found(&[], &[]), of(65_536, 110));
         assert_eq!(found(&["131072:7208960"], &["131072:7208960"]), of(131_072, 110));
@@ -299,7 +329,11 @@ mod tests {
 
     #[test]
     fn containers_share_their_sandboxs_users() {
-        let users = namespace(65_536);
+        let users = namespace(Mapping {
+            host_id: LENGTH,
+            container_id: 0,
+            length: LENGTH,
+        });
         let mut sandbox = v1::PodSandboxConfig::default();
         let options = v1::NamespaceOption {
             userns_options: Some(users.clone()),

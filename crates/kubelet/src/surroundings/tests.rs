@@ -25,6 +25,8 @@ fn surroundings(dir: &Path, client: Option<kube::Client>) -> Arc<NodeSurrounding
         no_image_volumes: None,
         local: None,
         api_server_port: None,
+        providers: None,
+        metrics: Default::default(),
         cgroups: Arc::new(cgroups),
         probes: Probes::new(
             Arc::<FakeRuntime>::default(),

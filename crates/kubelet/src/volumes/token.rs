@@ -2,11 +2,10 @@
 use super::atomic::File;
 use super::ownership::FsGroup;
 use super::{Fault, keys};
+use crate::tokens;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount, ServiceAccountTokenProjection};
-use kube::api::PostParams;
-use kube::{Api, Client};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccountTokenProjection};
+use kube::Client;
 use orlop_api::pod::{name, namespace, uid};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
@@ -18,8 +17,6 @@ const LIFETIME_DEFAULT: i64 = 3600;
 const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// After a renewal that failed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// A request that takes longer counts as failed.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 type Key = (String, String, String);
 
@@ -138,36 +135,9 @@ impl Tokens {
             .filter(|audience| !audience.is_empty())
             .into_iter()
             .collect();
-        let bound = BoundObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(name(pod).to_owned()),
-            uid: Some(uid(pod).to_owned()),
-        };
-        let request = TokenRequest {
-            spec: Some(TokenRequestSpec {
-                audiences: Some(audiences),
-                bound_object_ref: Some(bound),
-                expiration_seconds: Some(lifetime),
-            }),
-            ..TokenRequest::default()
-        };
-        let api = Api::<ServiceAccount>::namespaced(client, namespace(pod));
-        let parameters = PostParams::default();
-        let answer = api.create_token_request(account, &parameters, &request);
-        let answer = tokio::time::timeout(REQUEST_MAX, answer)
+        tokens::request(&client, pod, account, (audiences, Some(lifetime)))
             .await
-            .map_err(|_| fault(format!("no answer within {} s", REQUEST_MAX.as_secs())))?
-            .map_err(|error| fault(error.to_string()))?;
-        let status = answer.status.unwrap_or_default();
-        let token = status
-            .token
-            .ok_or_else(|| fault("the answer holds no token".to_owned()))?;
-        let until = status.expiration_timestamp.map(|time| time.0);
-        Ok((
-            token,
-            until.unwrap_or_else(|| Timestamp::now() + SignedDuration::from_secs(lifetime)),
-        ))
+            .map_err(fault)
     }
 }
 

@@ -184,6 +184,7 @@ impl Node {
             node_labels: Default::default(),
             node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()],
             api_server_port: None,
+            credential_providers: None,
         }
     }
 

@@ -65,6 +65,12 @@ pub struct KubeletArgs {
     /// Directory of the agent's certificates.
     #[arg(long, value_name = "DIR")]
     pub cert_dir: Option<PathBuf>,
+    /// CredentialProviderConfig, or a directory of them: programs that say how to log in to registries.
+    #[arg(long, value_name = "PATH")]
+    pub image_credential_provider_config: Option<PathBuf>,
+    /// Where these programs are.
+    #[arg(long, value_name = "DIR")]
+    pub image_credential_provider_bin_dir: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogArgs,
 }

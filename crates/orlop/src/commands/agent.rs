@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::config::{KubeletConfiguration, load_with};
-use orlop_kubelet::{Config, run as run_kubelet};
+use orlop_kubelet::{Config, Providers, run as run_kubelet};
 use orlop_pki::ServingFiles;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct AgentOptions {
     pub kubelet_root: PathBuf,
     pub container_logs: PathBuf,
     pub control_socket: PathBuf,
+    /// Programs that are asked how to log in to registries.
+    pub credential_providers: Option<Arc<Providers>>,
     /// Where the network of the managed runtime notes addresses.
     pub addresses: Option<PathBuf>,
 }
@@ -235,6 +237,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         node_labels: labels(&options.node_labels)?,
         node_ips: options.node_ips,
         api_server_port: options.api_server_port,
+        credential_providers: options.credential_providers,
     };
     run_kubelet(config, options.tls, shutdown)
         .await

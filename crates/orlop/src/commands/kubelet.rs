@@ -7,9 +7,10 @@ use crate::doctor::{Ask, warn_at_start};
 use crate::memory;
 use crate::paths::Root;
 use crate::signals;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Taint;
 use orlop_cri::{Endpoint, Remote};
+use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
 use orlop_kubelet::config::KubeletConfiguration;
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
@@ -50,6 +51,11 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         .container_runtime_endpoint
         .clone()
         .unwrap_or_else(|| configuration.container_runtime_endpoint.clone());
+    let providers = (
+        arguments.image_credential_provider_config.as_deref(),
+        arguments.image_credential_provider_bin_dir.as_deref(),
+    );
+    let credential_providers = credential_providers(providers)?;
     // Beside the start: pods do not wait for what is only told.
     let (looked_at, runtime_endpoint) = (root.clone(), endpoint.clone());
     tokio::spawn(async move {
@@ -109,6 +115,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         node_ips,
         node_labels: arguments.node_labels.clone(),
         api_server_port: None,
+        credential_providers,
         kubelet_root,
         container_logs: root.container_logs(),
         control_socket: root.agent_socket(),
@@ -117,6 +124,21 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
     notify_ready();
     tokio::spawn(memory::settle());
     agent::run(options, shutdown).await
+}
+
+/// The programs that say how to log in to registries, by both flags.
+fn credential_providers(given: (Option<&Path>, Option<&Path>)) -> Result<Option<Arc<Providers>>> {
+    let (config, programs) = given;
+    let said = |path: Option<&Path>| path.is_some_and(|path| !path.as_os_str().is_empty());
+    match (config, programs) {
+        (Some(config), Some(programs)) if said(Some(config)) && said(Some(programs)) => {
+            Ok(Some(Arc::new(Providers::open(config, programs)?)))
+        }
+        _ if said(config) || said(programs) => bail!(
+            "--image-credential-provider-config and --image-credential-provider-bin-dir go together: one of them is missing"
+        ),
+        _ => Ok(None),
+    }
 }
 
 fn spawn_until(shutdown: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
@@ -210,6 +232,16 @@ fn taint(text: &str) -> Result<Taint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credential_providers_need_both_flags() {
+        let open = |config: &str, programs: &str| {
+            credential_providers((Some(Path::new(config)), Some(Path::new(programs))))
+        };
+        assert!(open("", "").unwrap().is_none());
+        assert!(open("/tmp/x", "").is_err_and(|error| error.to_string().contains("bin-dir")));
+        assert!(open("/nonexistent", "/tmp").is_err_and(|error| error.to_string().contains("/nonexistent")));
+    }
 
     #[test]
     fn taints_are_read_in_kubeadms_form() {

@@ -183,6 +183,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         node_ips: Vec::new(),
         node_labels: Vec::new(),
         api_server_port: reachable.then_some(address.port()),
+        credential_providers: None,
         kubelet_root: root.kubelet(),
         container_logs: root.container_logs(),
         control_socket: root.agent_socket(),

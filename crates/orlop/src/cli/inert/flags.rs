@@ -315,8 +315,6 @@ const KUBELET: Flags = &[
     ("experimental-mounter-path", NotYet),
     ("global-housekeeping-interval", NotYet),
     ("housekeeping-interval", NotYet),
-    ("image-credential-provider-bin-dir", NotYet),
-    ("image-credential-provider-config", NotYet),
     ("keep-terminated-pod-volumes", NotYet),
     ("lock-file", NotYet),
     ("log-cadvisor-usage", NotYet),
