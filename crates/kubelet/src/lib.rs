@@ -23,6 +23,7 @@
 //! | `certificates` | clocks, files, certificate requests | certificates, and the client that goes with them |
 //! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `shutdown` | systemd's login manager | orders to stop pods, a machine that waits for them |
+//! | `pod_resources` | a local socket | what containers of the node were given |
 //! | `pods_api` | a local socket, if it is asked for | the node's pods, and what becomes of them |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
 //!
@@ -38,10 +39,12 @@ pub mod cgroups;
 pub mod config;
 mod dial;
 pub mod environment;
+mod grpc;
 mod images;
 pub mod metrics;
 mod mirror;
 pub mod node;
+mod pod_resources;
 pub mod pods;
 mod pods_api;
 pub mod probes;
@@ -56,10 +59,12 @@ mod status;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod tokens;
 pub mod upkeep;
 pub mod volumes;
 mod whole;
 
 pub use agent::{Config, KubeletError, Shared, run_with};
+pub use images::{ProviderError, Providers};
 pub use probes_view::{ProbeKind, ProbeNews, ProbeView};
 pub use run::{RunError, run};

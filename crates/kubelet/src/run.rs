@@ -3,9 +3,11 @@ use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::environment::{self, local::LocalObjects};
+use crate::grpc;
 use crate::images::Access;
 use crate::metrics::{Counted, Losing, Metrics};
 use crate::node::{self, NodeContext};
+use crate::pod_resources;
 use crate::pods_api;
 use crate::probes::Probes;
 use crate::server::{self, ServeError, ServerContext};
@@ -153,13 +155,27 @@ pub async fn run(
         api_server_port: config.api_server_port,
         recorder: recorder.clone(),
         pods: pods.clone(),
+        providers: config.credential_providers.take(),
+        metrics: metrics.clone(),
     });
     let tasks = TaskTracker::new();
     tasks.spawn(serving.run(shutdown.clone()));
+    let mut local = vec![(
+        pod_resources::socket(&config.root_dir),
+        pod_resources::service(pods.clone()),
+    )];
     if pods_api::is_enabled(&configuration) {
-        match pods_api::listen(&config.root_dir) {
-            Ok(listener) => drop(tasks.spawn(pods_api::run(listener, pods.clone(), shutdown.clone()))),
-            Err(error) => tracing::warn!(%error, "local programs are not told of pods"),
+        local.push((
+            pods_api::socket(&config.root_dir),
+            pods_api::service(pods.clone()),
+        ));
+    }
+    for (socket, service) in local {
+        match grpc::listen(&socket) {
+            Ok(listener) => drop(tasks.spawn(grpc::serve(listener, service, shutdown.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, socket = %socket.display(), "local programs are not told of pods")
+            }
         }
     }
     let upkeep = upkeep(&config, &shared, meter, recorder.clone());
@@ -320,6 +336,7 @@ mod tests {
             node_labels: Default::default(),
             node_ips: Vec::new(),
             api_server_port: None,
+            credential_providers: None,
         };
         let ended = run(config, None, CancellationToken::new()).await;
         let error = ended.unwrap_err().to_string();

@@ -1,16 +1,17 @@
 //! The service over its socket, as a program on the node calls it.
 use super::*;
+use crate::grpc::testing::Caller;
+use crate::grpc::{FRAME_HEADER, NOT_FOUND, UNIMPLEMENTED, listen, serve};
 use crate::sources::Source;
-use http_body_util::Full;
-use hyper::client::conn::http2::SendRequest;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use messages::{EventType, WatchPodsEvent};
 use serde_json::json;
-use std::sync::Arc;
-use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
 
 struct Service {
     pods: PodsHandle,
-    caller: SendRequest<Full<Bytes>>,
+    caller: Caller,
     _end: tokio_util::sync::DropGuard,
     _root: tempfile::TempDir,
 }
@@ -19,44 +20,18 @@ impl Service {
     async fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         let (pods, shutdown) = (PodsHandle::default(), CancellationToken::new());
-        tokio::spawn(run(listen(root.path()).unwrap(), pods.clone(), shutdown.clone()));
-        let stream = UnixStream::connect(socket(root.path())).await.unwrap();
-        let (caller, connection) =
-            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-                .await
-                .unwrap();
-        tokio::spawn(connection);
+        let socket = socket(root.path());
+        tokio::spawn(serve(
+            listen(&socket).unwrap(),
+            service(pods.clone()),
+            shutdown.clone(),
+        ));
         Self {
             pods,
-            caller,
+            caller: Caller::connect(&socket, "v1alpha1.Pods").await,
             _end: shutdown.drop_guard(),
             _root: root,
         }
-    }
-
-    async fn call(&mut self, method: &str, message: Vec<u8>) -> Response<Incoming> {
-        let request = Request::post(format!("http://localhost/v1alpha1.Pods/{method}"))
-            .header(header::CONTENT_TYPE, "application/grpc")
-            .body(Full::new(framed(&message)))
-            .unwrap();
-        self.caller.send_request(request).await.unwrap()
-    }
-
-    /// A whole answer: its message, and its status.
-    async fn ask(&mut self, method: &str, message: Vec<u8>) -> (Bytes, String) {
-        let body = self
-            .call(method, message)
-            .await
-            .into_body()
-            .collect()
-            .await
-            .unwrap();
-        let status = body.trailers().unwrap()["grpc-status"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let bytes = body.to_bytes();
-        (bytes.slice(bytes.len().min(FRAME_HEADER)..), status)
     }
 }
 
@@ -79,7 +54,7 @@ async fn next(watch: &mut Incoming) -> (EventType, String) {
 async fn a64_watcher_hears_of_a_static_pod_that_comes_changes_and_goes() {
     let mut service = Service::start().await;
     service.pods.put(pod("old-n1", "1"), Source::File);
-    let mut watch = service.call("WatchPods", Vec::new()).await.into_body();
+    let mut watch = service.caller.call("WatchPods", Vec::new()).await.into_body();
     assert_eq!(next(&mut watch).await, (EventType::Added, "old-n1".into()));
     service.pods.put(pod("web-n1", "2"), Source::File);
     assert_eq!(next(&mut watch).await, (EventType::Added, "web-n1".into()));
@@ -97,7 +72,7 @@ async fn pods_are_listed_and_found_by_their_uid() {
     let mut service = Service::start().await;
     service.pods.put(pod("a", "1"), Source::File);
     service.pods.put(pod("b", "2"), Source::Api);
-    let (answer, status) = service.ask("ListPods", Vec::new()).await;
+    let (answer, status) = service.caller.ask("ListPods", Vec::new()).await;
     assert_eq!(status, "0");
     assert_eq!(ListPodsResponse::decode(answer).unwrap().pods.len(), 2);
     let wanted = |uid: &str| {
@@ -106,12 +81,12 @@ async fn pods_are_listed_and_found_by_their_uid() {
         };
         request.encode_to_vec()
     };
-    let (answer, _) = service.ask("GetPod", wanted("2")).await;
+    let (answer, _) = service.caller.ask("GetPod", wanted("2")).await;
     let found = GetPodResponse::decode(answer).unwrap();
     assert_eq!(found.pod, encoded(&pod("b", "2")));
-    let (_, status) = service.ask("GetPod", wanted("3")).await;
+    let (_, status) = service.caller.ask("GetPod", wanted("3")).await;
     assert_eq!(status, NOT_FOUND.to_string());
-    let (_, status) = service.ask("Others", Vec::new()).await;
+    let (_, status) = service.caller.ask("Others", Vec::new()).await;
     assert_eq!(status, UNIMPLEMENTED.to_string());
 }
 

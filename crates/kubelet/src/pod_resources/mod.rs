@@ -1,0 +1,138 @@
+//! What containers of this node have to themselves, for monitoring agents on it: `v1.PodResourcesLister` on
+//! `<root>/pod-resources/kubelet.sock`, and the list also in its older form `v1alpha1`.
+mod messages;
+
+use crate::grpc::{self, Messages, Refusal, decode, one};
+use crate::pods::{PodRecord, PodsHandle};
+use k8s_openapi::api::core::v1::Pod;
+use messages::{
+    AllocatableResponse, ContainerResources, GetRequest, GetResponse, ListResponse, PodResources,
+};
+use orlop_api::pod::{init_containers, is_sidecar, is_terminal, name, namespace};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The socket below the agent's directory.
+pub fn socket(root: &Path) -> PathBuf {
+    root.join("pod-resources").join("kubelet.sock")
+}
+
+/// The service.
+pub fn service(pods: PodsHandle) -> grpc::Service {
+    Arc::new(move |path, message| call(&pods, path, message))
+}
+
+fn call(pods: &PodsHandle, path: &str, message: &[u8]) -> Result<Messages, Refusal> {
+    match path {
+        // The older form lacks only fields.
+        "/v1.PodResourcesLister/List" | "/v1alpha1.PodResourcesLister/List" => {
+            let records = pods.list();
+            let active = records.iter().filter(|record| !is_terminal(&record.pod));
+            Ok(one(ListResponse {
+                pod_resources: active.map(|record| of(record)).collect(),
+            }))
+        }
+        "/v1.PodResourcesLister/Get" => {
+            let request: GetRequest = decode(message)?;
+            let found = pods.by_name(&request.pod_namespace, &request.pod_name);
+            let found = found.ok_or_else(|| Refusal {
+                code: grpc::NOT_FOUND,
+                message: format!(
+                    "pod {} in namespace {} not found",
+                    request.pod_name, request.pod_namespace
+                ),
+            })?;
+            Ok(one(GetResponse {
+                pod_resources: Some(of(&found)),
+            }))
+        }
+        "/v1.PodResourcesLister/GetAllocatableResources" => Ok(one(AllocatableResponse::default())),
+        _ => Err(Refusal::unknown(path)),
+    }
+}
+
+fn of(record: &PodRecord) -> PodResources {
+    let pod = &record.pod;
+    let containers = containers(pod).map(|name| ContainerResources {
+        name: name.to_owned(),
+        ..ContainerResources::default()
+    });
+    PodResources {
+        name: name(pod).to_owned(),
+        namespace: namespace(pod).to_owned(),
+        containers: containers.collect(),
+    }
+}
+
+/// Names of the containers that stay: sidecars, then the others.
+fn containers(pod: &Pod) -> impl Iterator<Item = &str> {
+    let spec = pod.spec.iter();
+    spec.flat_map(|spec| {
+        let sidecars = init_containers(spec).iter().filter(|init| is_sidecar(init));
+        sidecars.chain(&spec.containers)
+    })
+    .map(|container| container.name.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::testing::Caller;
+    use crate::sources::Source;
+    use prost::Message;
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    #[tokio::test]
+    async fn monitoring_agents_are_told_of_pods_and_their_containers() {
+        let root = tempfile::tempdir().unwrap();
+        let (pods, shutdown) = (PodsHandle::default(), CancellationToken::new());
+        let _end = shutdown.clone().drop_guard();
+        let socket = socket(root.path());
+        let listener = grpc::listen(&socket).unwrap();
+        tokio::spawn(grpc::serve(listener, service(pods.clone()), shutdown));
+        let pod = |name: &str, phase: &str| {
+            let object = json!({"metadata": {"name": name, "namespace": "d", "uid": name}, "status": {"phase": phase},
+                "spec": {"initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],
+                    "containers": [{"name": "c"}]}});
+            Arc::new(serde_json::from_value(object).unwrap())
+        };
+        pods.put(pod("runs", "Running"), Source::Api);
+        pods.put(pod("over", "Succeeded"), Source::Api);
+        for service in ["v1.PodResourcesLister", "v1alpha1.PodResourcesLister"] {
+            let mut caller = Caller::connect(&socket, service).await;
+            let (answer, status) = caller.ask("List", Vec::new()).await;
+            assert_eq!(status, "0");
+            let listed = ListResponse::decode(answer).unwrap().pod_resources;
+            assert_eq!(listed.len(), 1);
+            assert_eq!(
+                (listed[0].name.as_str(), listed[0].namespace.as_str()),
+                ("runs", "d")
+            );
+            let names: Vec<&str> = listed[0].containers.iter().map(|c| c.name.as_str()).collect();
+            assert_eq!(names, ["s", "c"]);
+        }
+        let mut caller = Caller::connect(&socket, "v1.PodResourcesLister").await;
+        let get = |name: &str| {
+            let request = GetRequest {
+                pod_name: name.into(),
+                pod_namespace: "d".into(),
+            };
+            request.encode_to_vec()
+        };
+        let (answer, _) = caller.ask("Get", get("over")).await;
+        assert_eq!(
+            GetResponse::decode(answer).unwrap().pod_resources.unwrap().name,
+            "over"
+        );
+        assert_eq!(
+            caller.ask("Get", get("none")).await.1,
+            grpc::NOT_FOUND.to_string()
+        );
+        assert_eq!(caller.ask("GetAllocatableResources", Vec::new()).await.1, "0");
+        assert_eq!(
+            caller.ask("Watch", Vec::new()).await.1,
+            grpc::UNIMPLEMENTED.to_string()
+        );
+    }
+}
