@@ -11,6 +11,8 @@ use std::collections::HashSet;
 /// Of a pod that names none, in seconds.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 const SYSCTL_BYTES_MAX: usize = 253;
+/// What a kernel takes as its name.
+const HOSTNAME_BYTES_MAX: usize = 64;
 /// How upstream writes the form of a sysctl's name.
 const SYSCTL_FORM: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
@@ -139,6 +141,7 @@ fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
         let hints = check_dns_label(name).into_iter().filter(|_| !name.is_empty());
         errors.extend(hints.map(|hint| FieldError::invalid(field, name, &hint)));
     }
+    check_hostname_override(spec, errors);
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
         let field = format!("spec.readinessGates[{index}].conditionType");
         for hint in check_qualified_name(&gate.condition_type) {
@@ -148,6 +151,27 @@ fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
     let context = spec.security_context.as_ref();
     let sysctls = context.and_then(|context| context.sysctls.as_deref());
     check_sysctls(sysctls.unwrap_or_default(), errors);
+}
+
+fn check_hostname_override(spec: &PodSpec, errors: &mut Vec<FieldError>) {
+    const FIELD: &str = "spec.hostnameOverride";
+    let Some(name) = spec.hostname_override.as_deref() else {
+        return;
+    };
+    let hints = check_dns_subdomain(name).into_iter();
+    errors.extend(hints.map(|hint| FieldError::invalid(FIELD, name, &hint)));
+    if name.len() > HOSTNAME_BYTES_MAX {
+        errors.push(FieldError::too_long(FIELD, HOSTNAME_BYTES_MAX));
+    }
+    if spec.set_hostname_as_fqdn == Some(true) {
+        errors.push(FieldError::forbidden(
+            FIELD,
+            "may not be set with `setHostnameAsFQDN`",
+        ));
+    }
+    if spec.host_network == Some(true) {
+        errors.push(FieldError::forbidden(FIELD, "may not be set with `hostNetwork`"));
+    }
 }
 
 fn check_sysctls(sysctls: &[Sysctl], errors: &mut Vec<FieldError>) {
@@ -325,6 +349,30 @@ mod tests {
     #[test]
     fn good_pod_has_no_errors() {
         assert_eq!(errors(container(serde_json::json!({}))), Vec::<String>::new());
+    }
+
+    #[test]
+    fn host_names_that_are_given_as_a_whole_stand_alone() {
+        let with = |extra: serde_json::Value| {
+            let mut spec = container(serde_json::json!({}));
+            spec.as_object_mut()
+                .unwrap()
+                .extend(extra.as_object().unwrap().clone());
+            errors(spec)
+        };
+        assert!(with(serde_json::json!({"hostnameOverride": "a.example.host", "subdomain": "t"})).is_empty());
+        for bad in [
+            serde_json::json!({"hostnameOverride": "Not-RFC1123"}),
+            serde_json::json!({"hostnameOverride": "a".repeat(65)}),
+            serde_json::json!({"hostnameOverride": "a", "setHostnameAsFQDN": true}),
+            serde_json::json!({"hostnameOverride": "a", "hostNetwork": true}),
+        ] {
+            let told = with(bad.clone());
+            assert!(
+                told.len() == 1 && told[0].starts_with("spec.hostnameOverride: "),
+                "{bad} {told:?}"
+            );
+        }
     }
 
     #[test]

@@ -67,9 +67,9 @@ fn pod_content(pod: &Pod, ips: &[String], cluster_domain: &str) -> String {
          fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
     );
     let host = hostname(pod);
-    let subdomain = pod
-        .spec
-        .as_ref()
+    // A name that was given as a whole has no domain around it.
+    let spec = pod.spec.as_ref().filter(|spec| spec.hostname_override.is_none());
+    let subdomain = spec
         .and_then(|spec| spec.subdomain.as_deref())
         .unwrap_or_default();
     for ip in ips {
@@ -139,6 +139,13 @@ mod tests {
     fn subdomain_gives_the_full_name() {
         let pod = pod(json!({"containers": [], "hostname": "h", "subdomain": "s"}));
         let want = format!("{HEAD}10.0.0.7\th.s.ns.svc.cluster.local\th\n");
+        assert_eq!(pod_content(&pod, &["10.0.0.7".into()], "cluster.local"), want);
+    }
+
+    #[test]
+    fn a_name_given_as_a_whole_has_no_domain() {
+        let pod = pod(json!({"containers": [], "hostnameOverride": "any.host", "subdomain": "s"}));
+        let want = format!("{HEAD}10.0.0.7\tany.host\n");
         assert_eq!(pod_content(&pod, &["10.0.0.7".into()], "cluster.local"), want);
     }
 
