@@ -552,6 +552,7 @@ impl Surroundings for Plain {
             unified: false,
             single_process_oom_kill: true,
             limits_swap: false,
+            shared_swap: 0,
             huge_pages: Vec::new(),
         };
         crate::cgroups::resources::linux(pod, container, &node)

@@ -11,6 +11,7 @@ mod tree;
 pub mod usage;
 
 use crate::config::KubeletConfiguration;
+use crate::node::swap_capacity;
 use fs::Hierarchy;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use limits::{Limits, class_shares, shares};
@@ -100,6 +101,10 @@ impl Cgroups {
             unified,
             single_process_oom_kill: configuration.single_process_oom_kill.unwrap_or(!unified),
             limits_swap: hierarchy.limits_swap(),
+            shared_swap: match configuration.memory_swap.swap_behavior.as_str() {
+                "LimitedSwap" => swap_capacity(),
+                _ => 0,
+            },
             huge_pages: hierarchy.huge_pages(Path::new("/sys/kernel/mm/hugepages")),
         };
         Self {

@@ -4,7 +4,9 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use orlop_api::annotations::SYSTEM_NODE_CRITICAL_PRIORITY;
 use orlop_api::pod::resources::{container_requests, every_container_limits};
-use orlop_api::pod::{QosClass, init_containers, is_sidecar, qos_class, resource_limits, resource_requests};
+use orlop_api::pod::{
+    QosClass, init_containers, is_critical, is_sidecar, qos_class, resource_limits, resource_requests,
+};
 use orlop_api::quantity::{milli_value, value};
 use orlop_cri::v1;
 use std::collections::BTreeMap;
@@ -31,8 +33,10 @@ pub struct NodeLimits {
     pub unified: bool,
     /// `singleProcessOOMKill`: one process out of memory doesn't take its container along.
     pub single_process_oom_kill: bool,
-    /// v2 with a swap controller: pods get no swap.
+    /// v2 with a swap controller: pods get no swap, or a share.
     pub limits_swap: bool,
+    /// Bytes of swap that burstable pods share by what memory they asked for (`memorySwap.swapBehavior: LimitedSwap`).
+    pub shared_swap: i64,
     /// Huge page sizes as the runtime names them: `2MB`, `1GB`, with the API's `2Mi`, `1Gi`.
     pub huge_pages: Vec<(String, String)>,
 }
@@ -83,17 +87,29 @@ pub fn linux(pod: &Pod, container: &Container, node: &NodeLimits) -> v1::LinuxCo
     if node.unified {
         let mut unified = vec![];
         if !node.single_process_oom_kill {
-            unified.push(("memory.oom.group", "1"));
+            unified.push(("memory.oom.group", "1".to_owned()));
         }
         if node.limits_swap {
-            unified.push(("memory.swap.max", "0"));
+            unified.push(("memory.swap.max", swap(pod, container, node).to_string()));
         }
-        let owned = unified
-            .into_iter()
-            .map(|(file, value)| (file.to_owned(), value.to_owned()));
+        let owned = unified.into_iter().map(|(file, value)| (file.to_owned(), value));
         resources.unified = owned.collect();
     }
     resources
+}
+
+/// The swap that a container gets, bytes: its memory's share of the node's. Guaranteed, critical and best-effort pods get
+/// none, nor do containers that asked for all that they may have.
+fn swap(pod: &Pod, container: &Container, node: &NodeLimits) -> i64 {
+    if node.shared_swap == 0 || qos_class(pod) != QosClass::Burstable || is_critical(pod) {
+        return 0;
+    }
+    let asked = own_request(container, "memory").map_or(0, value);
+    if own_limit(container, "memory").is_some_and(|limit| value(limit) == asked) {
+        return 0;
+    }
+    let share = i128::from(asked) * i128::from(node.shared_swap) / i128::from(node.memory_capacity.max(1));
+    i64::try_from(share).unwrap_or(i64::MAX)
 }
 
 /// How readily the kernel kills a container when memory runs out (§17.3).
@@ -242,6 +258,7 @@ mod tests {
             unified: false,
             single_process_oom_kill: true,
             limits_swap: false,
+            shared_swap: 0,
             huge_pages: Vec::new(),
         }
     }
@@ -312,6 +329,30 @@ mod tests {
                 .into_iter()
                 .map(|(file, value)| (file.to_owned(), value.to_owned()));
             assert_eq!(unified, expected.collect());
+        }
+    }
+
+    #[test]
+    fn burstable_containers_share_the_swap_by_the_memory_they_asked_for() {
+        let node = NodeLimits {
+            unified: true,
+            limits_swap: true,
+            shared_swap: 512 << 20,
+            ..node()
+        };
+        let asks = |request: &str, limit: &str| json!({"requests": {"memory": request}, "limits": {"memory": limit}});
+        for (resources, priority, expected) in [
+            (json!({"requests": {"memory": "256Mi"}}), 0, 128 << 20),
+            (asks("256Mi", "512Mi"), 0, 128 << 20),
+            (json!({"requests": {"cpu": "1"}}), 0, 0),
+            (json!({}), 0, 0),
+            (asks("256Mi", "256Mi"), 0, 0),
+            (json!({"requests": {"memory": "256Mi"}}), 2_000_000_000, 0),
+        ] {
+            let mut pod = one(resources.clone());
+            pod.spec.as_mut().unwrap().priority = Some(priority);
+            let given = settings(&pod, &node).unified["memory.swap.max"].clone();
+            assert_eq!(given, expected.to_string(), "{resources} {priority}");
         }
     }
 

@@ -31,7 +31,6 @@ const ACCEPTED: &[&str] = &[
     "registryBurst",
     "containerLogMaxWorkers",
     "reservedSystemCPUs",
-    "memorySwap",
     "protectKernelDefaults",
     "cpuManagerPolicy",
     "cpuManagerPolicyOptions",
@@ -252,8 +251,44 @@ fn decode(
     if value.get("nodeStatusUpdateFrequency").is_some() && value.get("nodeStatusReportFrequency").is_none() {
         configuration.node_status_report_frequency = configuration.node_status_update_frequency;
     }
+    reserve_processors(&mut configuration).map_err(invalid)?;
     validate(&configuration).map_err(invalid)?;
     Ok(configuration)
+}
+
+/// `reservedSystemCPUs` says how many processors are not the pods', and goes before what is said elsewhere.
+fn reserve_processors(configuration: &mut KubeletConfiguration) -> Result<(), String> {
+    let given = configuration.other.get("reservedSystemCPUs");
+    let list = given.and_then(Value::as_str).unwrap_or_default();
+    if list.is_empty() {
+        return Ok(());
+    }
+    if !configuration.system_reserved_cgroup.is_empty() || !configuration.kube_reserved_cgroup.is_empty() {
+        return Err(
+            "reservedSystemCPUs cannot be used with systemReservedCgroup or kubeReservedCgroup".into(),
+        );
+    }
+    let count = processors(list)
+        .ok_or_else(|| format!("reservedSystemCPUs: {list:?} is not a list such as 0-1,3"))?;
+    configuration.kube_reserved.remove("cpu");
+    configuration
+        .system_reserved
+        .insert("cpu".to_owned(), count.to_string());
+    Ok(())
+}
+
+/// How many processors a list such as `0-1,3` names.
+fn processors(list: &str) -> Option<usize> {
+    let mut all = std::collections::BTreeSet::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        if first > last {
+            return None;
+        }
+        all.extend(first..=last);
+    }
+    Some(all.len())
 }
 
 /// Durations of which zero means: not given. kubeadm writes all of them so.
@@ -313,6 +348,7 @@ fn nested_unknown(given: &Value) -> Vec<String> {
         ),
         ("crashLoopBackOff", &["maxContainerRestartPeriod"]),
         ("userNamespaces", &["idsPerPod"]),
+        ("memorySwap", &["swapBehavior"]),
     ];
     let mut found = Vec::new();
     for (path, fields) in KNOWN {
@@ -400,6 +436,22 @@ fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
     if !(1..=300).contains(&longest) {
         return Err("crashLoopBackOff.maxContainerRestartPeriod must be between 1s and 300s".into());
+    }
+    let swap = c.memory_swap.swap_behavior.as_str();
+    if !["", "NoSwap", "LimitedSwap"].contains(&swap) {
+        return Err(format!(
+            "memorySwap.swapBehavior: {swap:?} is neither NoSwap nor LimitedSwap"
+        ));
+    }
+    // Containers that count on processors or memory of their own would silently share them.
+    for (field, none) in [("cpuManagerPolicy", "none"), ("memoryManagerPolicy", "None")] {
+        let policy = c.other.get(field).and_then(Value::as_str).unwrap_or_default();
+        if !policy.is_empty() && policy != none {
+            return Err(format!(
+                "{field}: {policy:?} is not supported: this agent gives no container processors or memory of its own; \
+                 set {none:?}"
+            ));
+        }
     }
     let users = c.user_namespaces.ids_per_pod;
     if users == 0 || !users.is_multiple_of(LENGTH) {
@@ -566,6 +618,14 @@ mod tests {
     }
 
     #[test]
+    fn reserved_processors_go_before_what_is_reserved_elsewhere() {
+        let text = format!("{HEAD}reservedSystemCPUs: 0-1,3,1\nkubeReserved: {{cpu: 100m, memory: 1Gi}}\n");
+        let configuration = read(&text).unwrap().configuration;
+        assert_eq!(configuration.system_reserved["cpu"], "3");
+        assert_eq!(configuration.kube_reserved.keys().collect::<Vec<_>>(), ["memory"]);
+    }
+
+    #[test]
     fn relative_paths_lie_beside_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.yaml");
@@ -587,6 +647,11 @@ mod tests {
             "runOnce: true",
             "userNamespaces: {idsPerPod: 1000}",
             "userNamespaces: {idsPerPod: 0}",
+            "memorySwap: {swapBehavior: UnlimitedSwap}",
+            "cpuManagerPolicy: static",
+            "memoryManagerPolicy: Static",
+            "reservedSystemCPUs: 3-1",
+            "reservedSystemCPUs: '1'\nsystemReservedCgroup: /x",
         ] {
             assert!(read(&format!("{HEAD}{bad}\n")).is_err(), "{bad}");
         }

@@ -67,6 +67,15 @@ pub struct CrashLoopBackOff {
     pub max_container_restart_period: GoDuration,
 }
 
+/// `memorySwap`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemorySwap {
+    /// `NoSwap`, which is the default, or `LimitedSwap`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub swap_behavior: String,
+}
+
 /// `userNamespaces`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -217,6 +226,7 @@ pub struct KubeletConfiguration {
     pub shutdown_grace_period_critical_pods: GoDuration,
     pub shutdown_grace_period_by_pod_priority: Vec<PriorityPeriod>,
     pub crash_loop_back_off: CrashLoopBackOff,
+    pub memory_swap: MemorySwap,
     #[serde(skip_serializing_if = "is_usual")]
     pub user_namespaces: UserNamespaces,
     /// Everything else that was given.
@@ -354,6 +364,7 @@ impl Default for KubeletConfiguration {
             shutdown_grace_period_critical_pods: seconds(0),
             shutdown_grace_period_by_pod_priority: Vec::new(),
             crash_loop_back_off: CrashLoopBackOff::default(),
+            memory_swap: MemorySwap::default(),
             user_namespaces: UserNamespaces::default(),
             other: Map::new(),
         }

@@ -95,8 +95,17 @@ impl Measures {
 
 /// The machine's memory, bytes.
 pub fn memory_capacity() -> i64 {
+    of_meminfo("MemTotal")
+}
+
+/// The machine's swap, bytes.
+pub fn swap_capacity() -> i64 {
+    of_meminfo("SwapTotal")
+}
+
+fn of_meminfo(name: &str) -> i64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    meminfo(&text).get("MemTotal").copied().unwrap_or(0)
+    meminfo(&text).get(name).copied().unwrap_or(0)
 }
 
 /// The node's addresses: those given, else its name if that is one, else that of the default route, else loopback.
