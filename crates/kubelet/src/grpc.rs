@@ -47,8 +47,20 @@ impl Refusal {
     }
 }
 
-/// Answers the calls of a service: given the method's path and the message.
-pub type Service = Arc<dyn Fn(&str, &[u8]) -> Result<Messages, Refusal> + Send + Sync>;
+/// Answers calls.
+pub trait Calls: Send + Sync + 'static {
+    /// The answer to a message for the method of this path.
+    fn call(&self, path: &str, message: &[u8]) -> Result<Messages, Refusal>;
+}
+
+impl<F: Fn(&str, &[u8]) -> Result<Messages, Refusal> + Send + Sync + 'static> Calls for F {
+    fn call(&self, path: &str, message: &[u8]) -> Result<Messages, Refusal> {
+        self(path, message)
+    }
+}
+
+/// A service.
+pub type Service = Arc<dyn Calls>;
 
 /// Listens; only this user can connect. What is left of an earlier agent's socket is removed.
 pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
@@ -76,14 +88,17 @@ pub async fn serve(listener: UnixListener, service: Service, shutdown: Cancellat
         };
         let (service, shutdown) = (service.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let calls = service_fn(move |request| {
+            let calls = service_fn(move |request: Request<Incoming>| {
                 let service = service.clone();
                 async move { Ok::<_, Infallible>(answer(service, request).await) }.boxed()
             });
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             let connection = server.serve_connection(TokioIo::new(stream), calls);
-            // A broken connection is the caller's business.
-            let _ = shutdown.run_until_cancelled(connection).await;
+            tokio::select! {
+                // A broken connection is the caller's business.
+                _ = connection => {}
+                () = shutdown.cancelled_owned() => {}
+            }
         });
     }
 }
@@ -92,7 +107,7 @@ async fn answer(service: Service, request: Request<Incoming>) -> Response<Body> 
     let path = request.uri().path().to_owned();
     let body = Limited::new(request.into_body(), REQUEST_MAX).collect().await;
     let outcome = match body {
-        Ok(body) => service(&path, body.to_bytes().get(FRAME_HEADER..).unwrap_or_default()),
+        Ok(body) => service.call(&path, body.to_bytes().get(FRAME_HEADER..).unwrap_or_default()),
         Err(error) => Err(Refusal {
             code: INVALID_ARGUMENT,
             message: error.to_string(),

@@ -23,6 +23,7 @@
 //! | `certificates` | clocks, files, certificate requests | certificates, and the client that goes with them |
 //! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `shutdown` | systemd's login manager | orders to stop pods, a machine that waits for them |
+//! | `devices`, one a plugin | plugins on the node | counts in the Node's status, devices for containers |
 //! | `pod_resources` | a local socket | what containers of the node were given |
 //! | `pods_api` | a local socket, if it is asked for | the node's pods, and what becomes of them |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
@@ -37,9 +38,11 @@ mod bus;
 pub mod certificates;
 pub mod cgroups;
 pub mod config;
+mod devices;
 mod dial;
 pub mod environment;
 mod grpc;
+mod grpc_client;
 mod images;
 pub mod metrics;
 mod mirror;

@@ -2,6 +2,7 @@
 use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
+use crate::devices::Devices;
 use crate::environment::{self, local::LocalObjects};
 use crate::grpc;
 use crate::images::Access;
@@ -135,6 +136,7 @@ pub async fn run(
         // Then it says itself what it can't.
         Err(_) => None,
     };
+    let devices = Devices::open(&config.root_dir, shutdown.clone());
     let surroundings = NodeSurroundings::new(Parts {
         no_image_volumes,
         cgroups: cgroups.clone(),
@@ -156,14 +158,19 @@ pub async fn run(
         recorder: recorder.clone(),
         pods: pods.clone(),
         providers: config.credential_providers.take(),
+        devices: devices.clone(),
         metrics: metrics.clone(),
     });
     let tasks = TaskTracker::new();
     tasks.spawn(serving.run(shutdown.clone()));
-    let mut local = vec![(
-        pod_resources::socket(&config.root_dir),
-        pod_resources::service(pods.clone()),
-    )];
+    devices.clear();
+    let mut local = vec![
+        (devices.socket(), devices.service()),
+        (
+            pod_resources::socket(&config.root_dir),
+            pod_resources::service(pods.clone(), devices.clone()),
+        ),
+    ];
     if pods_api::is_enabled(&configuration) {
         local.push((
             pods_api::socket(&config.root_dir),
@@ -174,7 +181,7 @@ pub async fn run(
         match grpc::listen(&socket) {
             Ok(listener) => drop(tasks.spawn(grpc::serve(listener, service, shutdown.clone()))),
             Err(error) => {
-                tracing::warn!(%error, socket = %socket.display(), "local programs are not told of pods")
+                tracing::warn!(%error, socket = %socket.display(), "programs on the node are not served")
             }
         }
     }
@@ -210,6 +217,7 @@ pub async fn run(
             state: shared.state.clone(),
             reports: shared.reports.clone(),
             configuration,
+            devices: devices.counts(),
             own_node,
         };
         tasks.spawn(node::run(context, shutdown.clone()));

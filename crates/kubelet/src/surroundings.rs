@@ -1,6 +1,7 @@
 //! What pods have around them on this node: their cgroup, volumes, environment and probes, behind the trait that workers
 //! know. The one task here listens for objects that volumes show and that have changed.
 use crate::cgroups::Cgroups;
+use crate::devices::Devices;
 use crate::environment::local::LocalObjects;
 use crate::environment::objects::{self, ObjectKind, Shelf};
 use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
@@ -16,7 +17,7 @@ use crate::volumes::{VolumeError, VolumeMap, Volumes};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use orlop_api::pod::{name, namespace, uid};
+use orlop_api::pod::{is_static, name, namespace, uid};
 use orlop_client::events::{EventType, Recorder, reference};
 use orlop_cri::v1;
 use parking_lot::Mutex;
@@ -67,6 +68,7 @@ pub struct NodeSurroundings {
     recorder: Recorder,
     pods: PodsHandle,
     providers: Option<Arc<Providers>>,
+    devices: Arc<Devices>,
     metrics: Metrics,
     /// By UID, pods whose volumes are set up.
     set_up: Mutex<HashMap<String, Turn>>,
@@ -90,6 +92,8 @@ pub struct Parts {
     pub pods: PodsHandle,
     /// Programs that are asked for logins.
     pub providers: Option<Arc<Providers>>,
+    /// What plugins bring.
+    pub devices: Arc<Devices>,
     pub metrics: Metrics,
 }
 
@@ -110,6 +114,7 @@ impl NodeSurroundings {
             recorder: parts.recorder,
             pods: parts.pods,
             providers: parts.providers,
+            devices: parts.devices,
             metrics: parts.metrics,
             set_up: Mutex::default(),
             this: this.clone(),
@@ -222,6 +227,14 @@ async fn follow(mut changed: mpsc::Receiver<String>, surroundings: Weak<NodeSurr
 #[async_trait]
 impl Surroundings for NodeSurroundings {
     async fn prepare(&self, pod: &Pod) -> Result<(), Lacking> {
+        if let Err(error) = self.devices.give(pod).await {
+            return Err(Lacking {
+                reason: "UnexpectedAdmissionError",
+                message: format!("Allocate failed due to {error}, which is unexpected"),
+                // Nobody makes a static pod anew; the plugin may come yet.
+                is_final: !is_static(pod),
+            });
+        }
         self.cgroups.ensure_pod(pod);
         let mut work = std::pin::pin!(self.set_up(pod));
         loop {
@@ -230,6 +243,7 @@ impl Surroundings for NodeSurroundings {
                     return outcome.map_err(|error| Lacking {
                         reason: "FailedMount",
                         message: error.to_string(),
+                        is_final: false,
                     });
                 }
                 // Going on with what hangs costs nothing; beginning anew would cost another thread that hangs.
@@ -371,6 +385,7 @@ impl Surroundings for NodeSurroundings {
         container: &Container,
         addresses: &Addresses,
     ) -> Result<ContainerSetting, String> {
+        let own = self.devices.setting(uid(pod), &container.name).await?;
         let services = self.services.variables(pod, &addresses.host).await?;
         let context = EnvContext {
             root: &self.settings.root,
@@ -387,10 +402,17 @@ impl Surroundings for NodeSurroundings {
         let mut mounts = mounts.map_err(|error| error.to_string())?;
         let hosts = hosts::mount(&self.settings, pod, container, &addresses.pod);
         mounts.extend(hosts.map_err(|error| error.to_string())?);
+        mounts.extend(own.mounts);
+        // What the container says goes before what a plugin does.
+        let said = |name: &String| env.iter().any(|(own, _)| own == name);
+        let of_plugins = own.env.into_iter().filter(|(name, _)| !said(name));
         Ok(ContainerSetting {
-            env,
+            env: of_plugins.collect::<Vec<_>>().into_iter().chain(env).collect(),
             mounts,
             resources: self.cgroups.container_resources(pod, container),
+            devices: own.devices,
+            cdi_devices: own.cdi,
+            annotations: own.annotations,
         })
     }
 
@@ -405,6 +427,7 @@ impl Surroundings for NodeSurroundings {
         self.set_up.lock().remove(uid);
         drop(held);
         self.cgroups.remove_pod(uid).map_err(|error| error.to_string())?;
+        self.devices.take_back(uid).map_err(|error| error.to_string())?;
         // A pod that has finished is still asked what its containers said last.
         match self.pods.by_uid(uid) {
             Some(_) => Ok(()),

@@ -14,12 +14,13 @@ mod runtime;
 pub mod state;
 mod status;
 
-pub use machine::{addresses, memory_capacity};
+pub use machine::{addresses, memory_capacity, swap_capacity};
 pub use status::KUBELET_VERSION;
 
 use crate::beat;
 use crate::cgroups::Share;
 use crate::config::KubeletConfiguration;
+use crate::devices::Count;
 use crate::sources::report::{self, ReportBoard};
 use crate::stats::machine::processes_max;
 use futures::{StreamExt, pin_mut};
@@ -82,6 +83,8 @@ pub struct NodeContext {
     pub state: State,
     /// What became of manifests.
     pub reports: ReportBoard,
+    /// What device plugins bring.
+    pub devices: watch::Receiver<BTreeMap<String, Count>>,
     /// Where the own Node is shown.
     pub own_node: watch::Sender<Option<Arc<Node>>>,
 }
@@ -209,6 +212,7 @@ impl<'a> Keeper<'a> {
         let mut own = self.context.own_node.subscribe();
         let mut state = self.context.state.subscribe();
         let mut reports = self.context.reports.subscribe();
+        let mut devices = self.context.devices.clone();
         let mut retry = RETRY_FIRST;
         loop {
             match self.pass().await {
@@ -229,6 +233,7 @@ impl<'a> Keeper<'a> {
                     // The context holds the sender.
                     Ok(()) = state.changed() => break,
                     Ok(()) = reports.changed() => break,
+                    Ok(()) = devices.changed() => break,
                     changed = own.changed() => changed,
                 };
                 let node = own.borrow_and_update().clone();
@@ -311,6 +316,7 @@ impl<'a> Keeper<'a> {
             runtime_handlers: &self.runtime_handlers,
             runtime_features: self.runtime_features.as_ref(),
             images: &self.images,
+            devices: context.devices.borrow().clone(),
             manifest_error: report::summary(&context.reports.now()),
             pressures: &current.pressures,
             troubles,

@@ -2,6 +2,7 @@
 use super::machine::{Machine, Measures, threshold};
 use super::register::architecture;
 use crate::config::KubeletConfiguration;
+use crate::devices::Count;
 use crate::upkeep::eviction::signals::Pressure;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -36,6 +37,8 @@ pub struct Facts<'a> {
     pub runtime_features: Option<&'a v1::RuntimeFeatures>,
     /// As [`images`] makes them.
     pub images: &'a [ContainerImage],
+    /// What device plugins bring.
+    pub devices: BTreeMap<String, Count>,
     /// What is wrong with manifests.
     pub manifest_error: Option<String>,
     /// What the node is short of.
@@ -204,6 +207,8 @@ fn capacity(facts: &Facts<'_>) -> BTreeMap<String, Quantity> {
         ),
         ("pods".to_owned(), Quantity(pods.to_string())),
     ]);
+    let devices = facts.devices.iter();
+    capacity.extend(devices.map(|(name, count)| (name.clone(), Quantity(count.all.to_string()))));
     capacity
 }
 
@@ -251,7 +256,10 @@ fn allocatable(facts: &Facts<'_>, capacity: &BTreeMap<String, Quantity>) -> BTre
         };
         (name.clone(), left.to_quantity())
     });
-    left.collect()
+    let mut left: BTreeMap<String, Quantity> = left.collect();
+    let devices = facts.devices.iter();
+    left.extend(devices.map(|(name, count)| (name.clone(), Quantity(count.healthy.to_string()))));
+    left
 }
 
 fn system(facts: &Facts<'_>) -> NodeSystemInfo {

@@ -41,6 +41,7 @@ fn status_with(
         runtime_handlers: &[],
         runtime_features: None,
         images: &[],
+        devices: BTreeMap::new(),
         manifest_error: None,
         pressures: &[],
         troubles: Vec::new(),
@@ -51,6 +52,19 @@ fn status_with(
 
 fn status(change: impl FnOnce(&mut Facts<'_>)) -> NodeStatus {
     status_with(&KubeletConfiguration::default(), &machine(), change)
+}
+
+#[test]
+fn devices_of_plugins_are_capacity_and_the_healthy_ones_may_be_given() {
+    let status = status(|facts| {
+        let count = Count { all: 3, healthy: 2 };
+        facts.devices = [("a.io/x".to_owned(), count)].into();
+    });
+    let of = |list: Option<BTreeMap<String, Quantity>>| list.unwrap()["a.io/x"].0.clone();
+    assert_eq!(
+        (of(status.capacity), of(status.allocatable)),
+        ("3".into(), "2".into())
+    );
 }
 
 fn conditions(status: &NodeStatus) -> Vec<(String, String)> {
@@ -98,6 +112,7 @@ fn g01_g02_g04_g05_pressures_are_told_as_conditions() {
             runtime_handlers: &[],
             runtime_features: None,
             images: &[],
+            devices: BTreeMap::new(),
             manifest_error: None,
             pressures,
             troubles: Vec::new(),
@@ -169,6 +184,7 @@ fn n01_heartbeats_alone_are_no_difference() {
         runtime_handlers: &[],
         runtime_features: None,
         images: &[],
+        devices: BTreeMap::new(),
         manifest_error: None,
         pressures: &[],
         troubles,
@@ -260,6 +276,7 @@ fn faulty_manifest_is_a_condition_that_ends_when_it_is_mended() {
         runtime_handlers: &[],
         runtime_features: None,
         images: &[],
+        devices: BTreeMap::new(),
         manifest_error: None,
         pressures: &[],
         troubles: Vec::new(),

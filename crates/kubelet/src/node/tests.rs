@@ -53,6 +53,7 @@ impl Bench {
             cgroup_v1: true,
             state: State::default(),
             reports: ReportBoard::default(),
+            devices: watch::channel(BTreeMap::new()).1,
             own_node,
         };
         let stop = CancellationToken::new();

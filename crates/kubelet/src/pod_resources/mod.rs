@@ -2,11 +2,13 @@
 //! `<root>/pod-resources/kubelet.sock`, and the list also in its older form `v1alpha1`.
 mod messages;
 
+use crate::devices::{Devices, Held};
 use crate::grpc::{self, Messages, Refusal, decode, one};
 use crate::pods::{PodRecord, PodsHandle};
 use k8s_openapi::api::core::v1::Pod;
 use messages::{
-    AllocatableResponse, ContainerResources, GetRequest, GetResponse, ListResponse, PodResources,
+    AllocatableResponse, ContainerDevices, ContainerResources, GetRequest, GetResponse, ListResponse,
+    NumaNode, PodResources, Topology,
 };
 use orlop_api::pod::{init_containers, is_sidecar, is_terminal, name, namespace};
 use std::path::{Path, PathBuf};
@@ -18,18 +20,18 @@ pub fn socket(root: &Path) -> PathBuf {
 }
 
 /// The service.
-pub fn service(pods: PodsHandle) -> grpc::Service {
-    Arc::new(move |path, message| call(&pods, path, message))
+pub fn service(pods: PodsHandle, devices: Arc<Devices>) -> grpc::Service {
+    Arc::new(move |path: &str, message: &[u8]| call(&pods, &devices, path, message))
 }
 
-fn call(pods: &PodsHandle, path: &str, message: &[u8]) -> Result<Messages, Refusal> {
+fn call(pods: &PodsHandle, devices: &Devices, path: &str, message: &[u8]) -> Result<Messages, Refusal> {
     match path {
         // The older form lacks only fields.
         "/v1.PodResourcesLister/List" | "/v1alpha1.PodResourcesLister/List" => {
             let records = pods.list();
             let active = records.iter().filter(|record| !is_terminal(&record.pod));
             Ok(one(ListResponse {
-                pod_resources: active.map(|record| of(record)).collect(),
+                pod_resources: active.map(|record| of(record, devices)).collect(),
             }))
         }
         "/v1.PodResourcesLister/Get" => {
@@ -43,24 +45,43 @@ fn call(pods: &PodsHandle, path: &str, message: &[u8]) -> Result<Messages, Refus
                 ),
             })?;
             Ok(one(GetResponse {
-                pod_resources: Some(of(&found)),
+                pod_resources: Some(of(&found, devices)),
             }))
         }
-        "/v1.PodResourcesLister/GetAllocatableResources" => Ok(one(AllocatableResponse::default())),
+        "/v1.PodResourcesLister/GetAllocatableResources" => Ok(one(AllocatableResponse {
+            devices: devices.allocatable().into_iter().map(device).collect(),
+            ..AllocatableResponse::default()
+        })),
         _ => Err(Refusal::unknown(path)),
     }
 }
 
-fn of(record: &PodRecord) -> PodResources {
+fn of(record: &PodRecord, devices: &Devices) -> PodResources {
     let pod = &record.pod;
     let containers = containers(pod).map(|name| ContainerResources {
         name: name.to_owned(),
+        devices: devices
+            .held_by(&record.uid, name)
+            .into_iter()
+            .map(device)
+            .collect(),
         ..ContainerResources::default()
     });
     PodResources {
         name: name(pod).to_owned(),
         namespace: namespace(pod).to_owned(),
         containers: containers.collect(),
+    }
+}
+
+/// Each device for itself, as they are close to different memory.
+fn device(held: Held) -> ContainerDevices {
+    let nodes = held.nodes.iter().map(|id| NumaNode { id: *id });
+    let nodes: Vec<NumaNode> = nodes.collect();
+    ContainerDevices {
+        resource_name: held.resource,
+        device_ids: vec![held.id],
+        topology: (!nodes.is_empty()).then_some(Topology { nodes }),
     }
 }
 
@@ -90,7 +111,11 @@ mod tests {
         let _end = shutdown.clone().drop_guard();
         let socket = socket(root.path());
         let listener = grpc::listen(&socket).unwrap();
-        tokio::spawn(grpc::serve(listener, service(pods.clone()), shutdown));
+        tokio::spawn(grpc::serve(
+            listener,
+            service(pods.clone(), Devices::open(root.path(), shutdown.clone())),
+            shutdown,
+        ));
         let pod = |name: &str, phase: &str| {
             let object = json!({"metadata": {"name": name, "namespace": "d", "uid": name}, "status": {"phase": phase},
                 "spec": {"initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}],

@@ -211,6 +211,9 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         env: setting.env,
         mounts: setting.mounts,
         resources: setting.resources,
+        devices: setting.devices,
+        cdi_devices: setting.cdi_devices,
+        annotations: setting.annotations,
         image_user: image.user.clone(),
     };
     let security = Security {

@@ -5,6 +5,7 @@ use crate::images::Credentials;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_cri::v1;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Something of a pod's surroundings that could not be had, with the event that tells of it.
@@ -15,6 +16,8 @@ pub struct Lacking {
     pub reason: &'static str,
     /// What to tell.
     pub message: String,
+    /// It will not be had: the pod has failed.
+    pub is_final: bool,
 }
 
 /// The addresses a container may ask for.
@@ -35,6 +38,10 @@ pub struct ContainerSetting {
     pub mounts: Vec<v1::Mount>,
     /// Limits.
     pub resources: v1::LinuxContainerResources,
+    /// Devices, and what their plugins want the runtime to be told.
+    pub devices: Vec<v1::Device>,
+    pub cdi_devices: Vec<v1::CdiDevice>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A container whose probes begin.

@@ -24,6 +24,15 @@ impl Verdict {
         }
     }
 
+    /// The node does not have what it asks for.
+    pub fn rejected(reason: &str, detail: &str) -> Self {
+        Self {
+            reason: reason.into(),
+            message: format!("Pod was rejected: {detail}"),
+            disruption: None,
+        }
+    }
+
     /// The node ran short of something, or the pod of its own limits.
     pub fn evicted(message: String) -> Self {
         Self {

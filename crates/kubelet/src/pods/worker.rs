@@ -17,7 +17,7 @@ use super::stop;
 use super::surroundings::Probed;
 use super::verdict::Verdict;
 use crate::images::{self, Look};
-use crate::metrics::{Ended, Metrics, Operation};
+use crate::metrics::{Ended, Metrics, Operation, Reason};
 use crate::probes_view::{ProbeKind, ProbeView};
 use crate::runtime::gc;
 use crate::runtime::read::read_pod;
@@ -737,6 +737,16 @@ impl Worker {
                     message = lacking.message,
                     "the pod cannot start yet"
                 );
+                if lacking.is_final {
+                    self.verdict = Some(Verdict::rejected(lacking.reason, &lacking.message));
+                    self.stop = Some(Stop {
+                        grace: None,
+                        why: StopReason::Finished,
+                    });
+                    let reason = lacking.reason.to_owned();
+                    let rejections = &self.agent.metrics.rejections;
+                    rejections.get_or_create(&Reason { reason }).inc();
+                }
                 self.agent
                     .event(&self.pod, EventType::Warning, lacking.reason, lacking.message);
                 self.agent.surroundings.call_back(uid(&self.pod), &self.mailbox);

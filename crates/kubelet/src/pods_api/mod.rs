@@ -32,7 +32,7 @@ pub fn socket(root: &Path) -> PathBuf {
 
 /// The service.
 pub fn service(pods: PodsHandle) -> grpc::Service {
-    Arc::new(move |path, message| call(&pods, path, message))
+    Arc::new(move |path: &str, message: &[u8]| call(&pods, path, message))
 }
 
 fn call(pods: &PodsHandle, path: &str, message: &[u8]) -> Result<Messages, Refusal> {

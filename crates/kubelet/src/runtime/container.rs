@@ -42,6 +42,10 @@ pub struct Prepared {
     pub env: Vec<(String, String)>,
     pub mounts: Vec<v1::Mount>,
     pub resources: v1::LinuxContainerResources,
+    /// Devices, and what their plugins want the runtime to be told.
+    pub devices: Vec<v1::Device>,
+    pub cdi_devices: Vec<v1::CdiDevice>,
+    pub annotations: BTreeMap<String, String>,
     /// The image's own user, for when the spec names none.
     pub image_user: ImageUser,
 }
@@ -120,7 +124,13 @@ pub fn container_config(
             (labels::POD_UID.to_owned(), uid(pod).to_owned()),
             (labels::CONTAINER_NAME.to_owned(), container.name.clone()),
         ]),
-        annotations: notes(pod, container, prepared.restart_count),
+        annotations: {
+            let mut annotations = notes(pod, container, prepared.restart_count);
+            annotations.extend(prepared.annotations);
+            annotations
+        },
+        devices: prepared.devices,
+        cdi_devices: prepared.cdi_devices,
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(prepared.resources),
             security_context: Some(security_context(
@@ -408,6 +418,9 @@ mod tests {
             mounts: Vec::new(),
             resources: v1::LinuxContainerResources::default(),
             image_user: ImageUser::default(),
+            devices: Vec::new(),
+            cdi_devices: Vec::new(),
+            annotations: BTreeMap::new(),
         };
         container_config(
             &pod,

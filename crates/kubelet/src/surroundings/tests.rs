@@ -26,6 +26,7 @@ fn surroundings(dir: &Path, client: Option<kube::Client>) -> Arc<NodeSurrounding
         local: None,
         api_server_port: None,
         providers: None,
+        devices: crate::devices::Devices::open(&dir.join("kubelet"), Default::default()),
         metrics: Default::default(),
         cgroups: Arc::new(cgroups),
         probes: Probes::new(
