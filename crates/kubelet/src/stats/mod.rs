@@ -150,8 +150,18 @@ impl Meter {
         u32::try_from(process).ok()
     }
 
-    /// Processor and memory of everything. Of containers whose cgroups are not found, what the runtime says.
+    /// Processor and memory of everything but the runtime itself, which few ask about. Of containers whose cgroups are not
+    /// found, what the runtime says.
     pub async fn usage(&self) -> Result<NodeStats, CriError> {
+        self.measure(None).await
+    }
+
+    /// The same, with the runtime's own.
+    async fn usage_with_runtime(&self) -> Result<NodeStats, CriError> {
+        self.measure(self.runtime_process().await).await
+    }
+
+    async fn measure(&self, runtime: Option<u32>) -> Result<NodeStats, CriError> {
         let records = self.pods.list();
         let mut pods: Vec<PodStats> = records.iter().filter_map(|record| self.pod(record)).collect();
         let unknown = |container: &ContainerStats| container.measured.used == Used::default();
@@ -175,7 +185,6 @@ impl Meter {
             }
         }
         let unified = self.cgroups.is_unified();
-        let runtime = self.runtime_process().await;
         let mut node = NodeStats {
             measured: now(machine::used(&self.cgroups)),
             all_pods: now(self.cgroups.used(&self.cgroups.of_pods())),
@@ -260,7 +269,7 @@ impl Meter {
 impl Meter {
     /// All of `/stats/summary`, or only processor and memory.
     pub async fn summary(self: &Arc<Self>, only_cpu_and_memory: bool) -> Result<Value, CriError> {
-        let stats = self.usage().await?;
+        let stats = self.usage_with_runtime().await?;
         let more = if only_cpu_and_memory {
             None
         } else {
@@ -272,7 +281,8 @@ impl Meter {
 
     /// What `/metrics/cadvisor` shows: everything but directories, which nobody there asks for.
     pub async fn everything(&self) -> Result<(NodeStats, More), CriError> {
-        let (stats, layers, networks) = tokio::join!(self.usage(), self.layers(), self.networks());
+        let (stats, layers, networks) =
+            tokio::join!(self.usage_with_runtime(), self.layers(), self.networks());
         let stats = stats?;
         let containers = stats.pods.iter().flat_map(|pod| &pod.containers);
         let processes: Vec<(String, Vec<u32>)> = containers

@@ -7,6 +7,9 @@ use std::time::Duration;
 /// Two askers close together get one rate: over less time, the counters' grain would show.
 const SPAN_MIN: SignedDuration = SignedDuration::from_secs(1);
 
+/// The runtime's own.
+const RUNTIME: &str = "/runtime";
+
 #[derive(Clone, Copy)]
 struct Last {
     at: Timestamp,
@@ -32,13 +35,19 @@ impl Rates {
         one("/pods".into(), &mut node.all_pods);
         one("/own".into(), &mut node.own);
         if let Some(runtime) = &mut node.runtime {
-            one("/runtime".into(), runtime);
+            one(RUNTIME.into(), runtime);
         }
         for pod in &mut node.pods {
             one(format!("pod/{}", pod.uid), &mut pod.measured);
             for container in &mut pod.containers {
                 one(container.id.clone(), &mut container.measured);
             }
+        }
+        // It was not asked about, which does not mean that it is gone.
+        if node.runtime.is_none()
+            && let Some(last) = self.0.get(RUNTIME)
+        {
+            next.insert(RUNTIME.into(), *last);
         }
         self.0 = next;
     }
