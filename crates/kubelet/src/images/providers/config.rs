@@ -266,10 +266,10 @@ mod tests {
         let read = |text: &str| parse(text).and_then(|entries| check(&entries));
         assert_eq!(read(&format!("{HEAD}{}", provider("a", &token("")))), Ok(()));
         for (text, named) in [
-            (format!("{HEAD}[]"), "providers"),
+            (format!("{HEAD}  []"), "providers"),
             (format!("{HEAD}{}", provider("../a", "")), "name"),
             (format!("{HEAD}{}", provider("a", ", colour: blue")), "colour"),
-            (HEAD.replace("v1", "v9") + "[]", "apiVersion"),
+            (HEAD.replace("v1", "v9") + "  []", "apiVersion"),
             (
                 format!("{HEAD}{}", provider("a", "").replace("12h", "soon")),
                 "duration",
