@@ -3,6 +3,7 @@ use crate::agent::{Config, KubeletError, Shared, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::devices::Devices;
+use crate::environment::resource::ThisNode;
 use crate::environment::{self, local::LocalObjects};
 use crate::grpc;
 use crate::images::Access;
@@ -147,6 +148,7 @@ pub async fn run(
             metrics.clone(),
         ),
         settings: environment::Settings {
+            node: ThisNode::less(node::kept_back(&configuration, &config.root_dir)),
             root: config.root_dir.clone(),
             cluster_dns: configuration.cluster_dns.clone(),
             cluster_domain: configuration.cluster_domain.clone(),

@@ -104,6 +104,7 @@ impl NodeSurroundings {
         let surroundings = Arc::new_cyclic(|this| Self {
             volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes)
                 .with_local(parts.local.clone())
+                .on(parts.settings.node.clone())
                 .without_images(parts.no_image_volumes),
             local: parts.local,
             cgroups: parts.cgroups,
@@ -392,6 +393,7 @@ impl Surroundings for NodeSurroundings {
             pod_ips: &addresses.pod,
             host_ips: &addresses.host,
             services: &services,
+            node: &self.settings.node,
             client: self.client.as_ref(),
             local: self.local.as_ref(),
         };

@@ -163,6 +163,7 @@ pub(super) mod tests {
 
     pub fn settings(root: &std::path::Path) -> Settings {
         Settings {
+            node: Default::default(),
             root: root.to_owned(),
             cluster_dns: vec!["10.96.0.10".into()],
             cluster_domain: "cluster.local".into(),

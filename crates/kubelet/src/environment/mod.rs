@@ -25,6 +25,8 @@ pub struct Settings {
     pub cluster_domain: String,
     /// `resolvConf`.
     pub resolv_conf: std::path::PathBuf,
+    /// What stands in for limits that containers do not have.
+    pub node: resource::ThisNode,
 }
 
 /// Why a container's surroundings cannot be made; the text is the message of `CreateContainerConfigError`.

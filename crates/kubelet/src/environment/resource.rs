@@ -2,6 +2,7 @@
 use crate::node::memory_capacity;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector, ResourceRequirements};
 use orlop_api::quantity::{Amount, amount};
+use std::collections::BTreeMap;
 
 /// Why a resource has no value.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +18,19 @@ pub trait NodeAmounts {
     fn allocatable(&self, resource: &str) -> Amount;
 }
 
-/// The machine this runs on.
-pub struct ThisNode;
+/// The machine this runs on, less what is kept back from pods.
+#[derive(Clone, Debug, Default)]
+pub struct ThisNode {
+    kept_back: BTreeMap<String, Amount>,
+}
 
-impl NodeAmounts for ThisNode {
-    fn allocatable(&self, resource: &str) -> Amount {
+impl ThisNode {
+    /// With so much of each resource for others than pods.
+    pub fn less(kept_back: BTreeMap<String, Amount>) -> Self {
+        Self { kept_back }
+    }
+
+    fn whole(resource: &str) -> Amount {
         match resource {
             "cpu" => {
                 let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
@@ -35,6 +44,14 @@ impl NodeAmounts for ThisNode {
             }
             _ => Amount::ZERO,
         }
+    }
+}
+
+impl NodeAmounts for ThisNode {
+    fn allocatable(&self, resource: &str) -> Amount {
+        let kept_back = self.kept_back.get(resource).copied().unwrap_or(Amount::ZERO);
+        let left = Self::whole(resource).minus(kept_back);
+        if left.is_negative() { Amount::ZERO } else { left }
     }
 }
 
@@ -101,6 +118,18 @@ fn divide_up(value: i128, divisor: i128) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_back_from_pods_is_no_default() {
+        let whole = ThisNode::default().allocatable("cpu");
+        let kept = [
+            ("cpu".to_owned(), Amount::from_units(1)),
+            ("memory".to_owned(), Amount::from_bytes(i64::MAX)),
+        ];
+        let node = ThisNode::less(kept.into());
+        assert_eq!(node.allocatable("cpu"), whole.minus(Amount::from_units(1)));
+        assert_eq!(node.allocatable("memory"), Amount::ZERO);
+    }
 
     struct Node;
     impl NodeAmounts for Node {

@@ -21,6 +21,8 @@ pub struct EnvContext<'a> {
     pub client: Option<&'a kube::Client>,
     /// What lies on the node for static pods, if they may use it.
     pub local: Option<&'a LocalObjects>,
+    /// What stands in for limits that the container does not have.
+    pub node: &'a ThisNode,
 }
 
 /// The variables of a container: those of Services, `envFrom` in order, then `env` in order, later ones over earlier ones.
@@ -78,7 +80,12 @@ async fn value_of(
         return field_value(pod, &selector.field_path, context).map(Some);
     }
     if let Some(selector) = &from.resource_field_ref {
-        return Ok(Some(resource_value(pod, Some(container), selector, &ThisNode)?));
+        return Ok(Some(resource_value(
+            pod,
+            Some(container),
+            selector,
+            context.node,
+        )?));
     }
     if let Some(selector) = &from.file_key_ref {
         return file_key::value(context.root, pod, selector);

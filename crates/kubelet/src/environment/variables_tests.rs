@@ -25,6 +25,7 @@ async fn env_with(
         services: &[("OWN_SERVICE_HOST".to_owned(), "10.96.0.7".to_owned())],
         client,
         local: None,
+        node: &Default::default(),
     };
     let container = pod.spec.as_ref().unwrap().containers[0].clone();
     Ok(container_env(&pod, &container, &context)

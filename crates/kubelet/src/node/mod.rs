@@ -37,7 +37,7 @@ use runtime::RuntimeHealth;
 use state::State;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -136,6 +136,11 @@ pub fn shares_of_others(configuration: &KubeletConfiguration) -> Vec<(&'static s
         Some((whose, cgroup.as_str(), share))
     });
     shares.collect()
+}
+
+/// What of the machine is not the pods'; the disk's is that of `root`.
+pub fn kept_back(configuration: &KubeletConfiguration, root: &Path) -> BTreeMap<String, Amount> {
+    status::kept_back(configuration, &Measures::take(root), &Machine::read())
 }
 
 /// The machine's logical processors.

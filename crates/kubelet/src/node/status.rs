@@ -228,22 +228,32 @@ pub fn reserved(configuration: &KubeletConfiguration) -> BTreeMap<String, Amount
     sum
 }
 
-/// Capacity less what is reserved and the hard eviction thresholds; huge pages are nobody's ordinary memory.
-fn allocatable(facts: &Facts<'_>, capacity: &BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
-    let mut taken = reserved(facts.configuration);
+/// What is not the pods': what is reserved, the hard eviction thresholds, and huge pages, which are nobody's ordinary memory.
+pub fn kept_back(
+    configuration: &KubeletConfiguration,
+    measures: &Measures,
+    machine: &Machine,
+) -> BTreeMap<String, Amount> {
+    let mut taken = reserved(configuration);
     let mut take = |name: &str, bytes: i64| {
         let entry = taken
             .entry(name.to_owned())
             .or_insert_with(|| Amount::from_bytes(0));
         *entry = entry.plus(Amount::from_bytes(bytes));
     };
-    let Measures { memory, disk, .. } = facts.measures;
-    take("memory", hard(facts.configuration, "memory.available", memory));
+    let Measures { memory, disk, .. } = measures;
+    take("memory", hard(configuration, "memory.available", *memory));
     take(
         "ephemeral-storage",
-        hard(facts.configuration, "nodefs.available", disk.bytes),
+        hard(configuration, "nodefs.available", disk.bytes),
     );
-    take("memory", facts.machine.huge_pages.values().sum());
+    take("memory", machine.huge_pages.values().sum());
+    taken
+}
+
+/// Capacity less what is kept back.
+fn allocatable(facts: &Facts<'_>, capacity: &BTreeMap<String, Quantity>) -> BTreeMap<String, Quantity> {
+    let taken = kept_back(facts.configuration, &facts.measures, facts.machine);
     let left = capacity.iter().map(|(name, whole)| {
         let Some(taken) = taken.get(name).filter(|taken| !taken.is_zero()) else {
             return (name.clone(), whole.clone());

@@ -36,6 +36,7 @@ fn surroundings(dir: &Path, client: Option<kube::Client>) -> Arc<NodeSurrounding
             Default::default(),
         ),
         settings: environment::Settings {
+            node: Default::default(),
             root: dir.join("kubelet"),
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".into(),

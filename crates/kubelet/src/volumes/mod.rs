@@ -35,6 +35,7 @@ mod watched;
 
 use crate::environment::local::LocalObjects;
 use crate::environment::objects::{FetchError, Shelf};
+use crate::environment::resource::ThisNode;
 use directory::Plugin;
 pub use mounts::container_path as mount_path;
 pub use table::unmount_all;
@@ -129,6 +130,8 @@ pub struct Volumes {
     local: Option<LocalObjects>,
     /// Why the runtime mounts no images.
     no_images: Option<String>,
+    /// What stands in for limits that containers do not have.
+    node: ThisNode,
     watched: Watched,
     tokens: Tokens,
 }
@@ -143,6 +146,7 @@ impl Volumes {
             client,
             local: None,
             no_images: None,
+            node: ThisNode::default(),
             watched,
             tokens,
         }
@@ -151,6 +155,12 @@ impl Volumes {
     /// Image volumes are refused for this reason, if there is one.
     pub fn without_images(mut self, reason: Option<String>) -> Self {
         self.no_images = reason;
+        self
+    }
+
+    /// For a node that keeps something back from pods.
+    pub fn on(mut self, node: ThisNode) -> Self {
+        self.node = node;
         self
     }
 
@@ -231,11 +241,11 @@ impl Volumes {
         } else if let Some(source) = &volume.secret {
             (Plugin::Secret, secret::files(source, &objects).await)
         } else if let Some(source) = &volume.downward_api {
-            (Plugin::DownwardApi, downward_api::files(source, pod))
+            (Plugin::DownwardApi, downward_api::files(source, pod, &self.node))
         } else if let Some(source) = &volume.projected {
             (
                 Plugin::Projected,
-                projected::files(source, pod, &volume.name, &objects, &self.tokens).await,
+                projected::files(source, pod, &volume.name, &objects, &self.tokens, &self.node).await,
             )
         } else {
             return Err(Fault::Unsupported(type_of(volume)));

@@ -4,6 +4,7 @@ use super::objects::Objects;
 use super::token::{Tokens, Wanted};
 use super::{Fault, downward_api, keys};
 use crate::environment::objects::ObjectKind;
+use crate::environment::resource::ThisNode;
 use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource};
 
 pub async fn files(
@@ -12,6 +13,7 @@ pub async fn files(
     volume: &str,
     objects: &Objects<'_>,
     tokens: &Tokens,
+    node: &ThisNode,
 ) -> Result<Files, Fault> {
     let mode = source.default_mode;
     let mut files = Files::new();
@@ -45,6 +47,7 @@ pub async fn files(
                 wanted.items.as_deref().unwrap_or_default(),
                 mode,
                 pod,
+                node,
             )?);
         } else if let Some(wanted) = &part.service_account_token {
             let token = tokens
