@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::apis::meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
-use orlop_api::wire::schema::{Field, Merge, Message, Schema, Shape, Topology};
+use orlop_api::wire::schema::{Field, Merge, Message, Schema, Shape, Topology, Type};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -300,6 +300,11 @@ fn mark(schema: &mut Value, message: &Message) {
     }
 }
 
+/// Whether values of the field's type are owned as a whole elsewhere.
+fn is_atomic(field: &Field) -> bool {
+    matches!(field.ty, Type::Message(id) if Schema::builtin().message(id).atomic)
+}
+
 fn marks(field: &Field) -> Map<String, Value> {
     let mut marks = Map::new();
     let mut put = |name: &str, value: Value| {
@@ -329,6 +334,7 @@ fn marks(field: &Field) -> Map<String, Value> {
         (Shape::List, Topology::Set) => put("list-type", json!("set")),
         (Shape::List, _) => put("list-type", json!("atomic")),
         (Shape::Map, Topology::Atomic) => put("map-type", json!("atomic")),
+        (Shape::One, Topology::Granular) if is_atomic(field) => put("map-type", json!("granular")),
         _ => {}
     }
     marks

@@ -85,12 +85,12 @@ impl Walk {
             let (was, is) = (old.get(element), new.get(element));
             self.path.push(element.clone());
             match (was.map(Vec::as_slice), is.map(Vec::as_slice)) {
-                (Some([_, _, ..]), Some(_)) | (Some(_), Some([_, _, ..])) => {
-                    // Items that cannot be told apart are compared as one.
-                    if was != is {
-                        self.changes.written.insert(&self.path);
-                    }
-                }
+                // Items that cannot be told apart are compared as one.
+                (Some([_, _, ..]), _) | (_, Some([_, _, ..])) => match is {
+                    _ if was == is => {}
+                    Some(_) => self.changes.written.insert(&self.path),
+                    None => self.changes.removed.insert(&self.path),
+                },
                 (was, is) => self.at(
                     was.and_then(|v| v.first().copied()),
                     is.and_then(|v| v.first().copied()),

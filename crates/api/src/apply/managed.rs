@@ -96,12 +96,17 @@ impl Entry {
 }
 
 impl Managed {
-    /// Reads the list; `None` if it is malformed.
+    /// Reads the list; `None` if it is malformed. Of several entries of one manager the last counts.
     pub fn parse(list: &Value) -> Option<Self> {
-        let entries = list.as_array()?.iter().map(Entry::parse);
-        Some(Self {
-            entries: entries.collect::<Option<_>>()?,
-        })
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in list.as_array()? {
+            let entry = Entry::parse(entry)?;
+            match entries.iter_mut().find(|before| before.is_of(&entry)) {
+                Some(before) => *before = entry,
+                None => entries.push(entry),
+            }
+        }
+        Some(Self { entries })
     }
 
     /// What a client's list means to say "forget who owns what": an empty one, or one empty entry.

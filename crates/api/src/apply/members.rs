@@ -2,7 +2,7 @@
 use super::form::{Child, Form, Type, field_element};
 use super::set::{FieldSet, readable};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every field of a value: scalars and what is owned as a whole, items of lists and maps, empty objects.
 pub(super) fn members(value: &Value, ty: Type<'_>) -> FieldSet {
@@ -30,9 +30,18 @@ fn walk(value: &Value, ty: Type<'_>, path: &mut Vec<String>, set: &mut FieldSet)
             }
         }
         Form::List(list, items) => {
-            for item in list {
-                path.push(items.element(item));
-                walk(item, ty.item(), path, set);
+            let elements: Vec<String> = list.iter().map(|item| items.element(item)).collect();
+            let mut seen = BTreeMap::new();
+            for element in &elements {
+                *seen.entry(element).or_insert(0) += 1;
+            }
+            for (item, element) in list.iter().zip(&elements) {
+                // Items that cannot be told apart are one.
+                let is_alone = seen.get(element) == Some(&1);
+                path.push(element.clone());
+                if is_alone {
+                    walk(item, ty.item(), path, set);
+                }
                 set.insert(path);
                 path.pop();
             }

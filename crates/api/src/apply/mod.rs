@@ -8,12 +8,14 @@
 //! | `members` | the fields of a value; what a configuration may not hold |
 //! | `compare` | the fields that differ between two values |
 //! | `merge` | a configuration laid over an object; fields taken out of one |
+//! | `last_applied` | what kubectl applied before it applied here |
 //! | `managed` | `metadata.managedFields` |
 //! | `ownership` | the rules: what an update takes over, what an apply merges, drops and refuses |
 //!
 //! All of it is a function of its arguments: the time is one of them.
 mod compare;
 mod form;
+mod last_applied;
 mod managed;
 mod members;
 mod merge;
@@ -23,6 +25,7 @@ mod set;
 mod tests;
 
 pub use form::Type;
+pub use last_applied::{KUBECTL, renew as renew_last_applied};
 pub use managed::{Entry, Managed, Operation};
 pub use ownership::{Applied, Conflict, Present, Refused, Writer, apply, update};
 pub use set::FieldSet;

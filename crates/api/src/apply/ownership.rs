@@ -2,6 +2,7 @@
 //! others own, and drops what its manager no longer lists.
 use super::compare::{Changes, compare};
 use super::form::Type;
+use super::last_applied::{self, KUBECTL};
 use super::managed::{Entry, Managed, Operation};
 use super::members::{check, members, with_parents};
 use super::merge::{merge, remove};
@@ -198,7 +199,11 @@ pub fn apply(
     different.add(&completed.removed);
     changes.written = changes.written.common(&different);
     if !force {
-        let conflicts = conflicts(&managed, &changes);
+        let mut disputed = changes.written.clone();
+        if writer.manager == KUBECTL {
+            disputed.subtract(&last_applied::kept(live, writer.api_version, ty));
+        }
+        let conflicts = conflicts(&managed, &disputed);
         if !conflicts.is_empty() {
             return Err(Refused::Conflicts(conflicts));
         }
@@ -227,10 +232,10 @@ fn settle(managed: &mut Managed, mut own: Entry, before: Option<Entry>) {
     managed.entries.push(own);
 }
 
-fn conflicts(managed: &Managed, changes: &Changes) -> Vec<Conflict> {
+fn conflicts(managed: &Managed, disputed: &FieldSet) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for entry in &managed.entries {
-        for field in entry.fields.common(&changes.written).paths() {
+        for field in entry.fields.common(disputed).paths() {
             conflicts.push(Conflict {
                 manager: entry.shown(),
                 field,

@@ -161,6 +161,90 @@ fn what_means_the_same_conflicts_with_nobody() {
     assert_eq!(applied.object, long);
 }
 
+/// Items with the same key are owned together, and by nobody in part.
+#[test]
+fn items_that_cannot_be_told_apart_are_owned_as_one() {
+    let env = |values: &[&str]| {
+        let items: Vec<Value> = values
+            .iter()
+            .map(|value| json!({"name": "PATH", "value": value}))
+            .collect();
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "env": items}]}})
+    };
+    let of_env = |managed: &Managed, manager: &str| {
+        fields(managed, manager)["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:env"].clone()
+    };
+    let (one, two, others) = (env(&["a"]), env(&["a", "b"]), env(&["a", "c"]));
+    let made = update(Managed::default(), &json!({}), &two, pod(), &writer("m1"));
+    assert_eq!(of_env(&made, "m1"), json!({".": {}, "k:{\"name\":\"PATH\"}": {}}));
+    let changed = update(made, &two, &others, pod(), &writer("m2"));
+    assert_eq!(of_env(&changed, "m1"), json!({}));
+    assert_eq!(of_env(&changed, "m2"), json!({"k:{\"name\":\"PATH\"}": {}}));
+    let fields = super::members::members(&two, pod()).to_value();
+    let items = &fields["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:env"];
+    assert_eq!(*items, json!({"k:{\"name\":\"PATH\"}": {}}));
+    let replaced = apply(changed, &others, true, &one, pod(), &writer("m3"), true).unwrap();
+    assert_eq!(replaced.object["spec"], one["spec"]);
+}
+
+/// A binder owns as a whole what users name in part: that has been so, and keeps nobody from applying again.
+#[test]
+fn a_volumes_claim_is_owned_field_by_field() {
+    let ty = Type::of_kind("v1", "PersistentVolume").unwrap();
+    let volume = |claim: Value| json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "v"}, "spec": {"claimRef": claim}});
+    let live = volume(json!({"name": "c", "namespace": "n", "uid": "u"}));
+    let whole = json!([{"manager": "binder", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {"f:claimRef": {}}}}]);
+    let managed = Managed::parse(&whole).unwrap();
+    let config = volume(json!({"name": "c", "namespace": "n"}));
+    let applied = apply(managed, &live, true, &config, ty, &writer("m1"), false).unwrap();
+    assert_eq!(applied.object, live);
+    assert_eq!(
+        fields(&applied.managed, "m1"),
+        json!({"f:spec": {"f:claimRef": {"f:name": {}, "f:namespace": {}}}})
+    );
+    assert_eq!(
+        fields(&applied.managed, "binder"),
+        json!({"f:spec": {"f:claimRef": {}}})
+    );
+}
+
+/// Who applied by kubectl alone before owns what is as it was, and nothing that others changed since.
+#[test]
+fn kubectl_takes_over_what_it_applied_before() {
+    let mut live = data(json!({"a": "1", "b": "2"}));
+    let last = data(json!({"a": "1", "b": "1"})).to_string();
+    live["metadata"]["annotations"] = json!({"kubectl.kubernetes.io/last-applied-configuration": last});
+    let managed = update(
+        Managed::default(),
+        &json!({}),
+        &live,
+        config_map(),
+        &writer("kubectl-client-side-apply"),
+    );
+    let again = |config: Value, manager: &str| {
+        apply(
+            managed.clone(),
+            &live,
+            true,
+            &data(config),
+            config_map(),
+            &writer(manager),
+            false,
+        )
+    };
+    let applied = again(json!({"a": "3"}), "kubectl").unwrap();
+    assert_eq!(applied.object["data"], json!({"a": "3", "b": "2"}));
+    assert!(again(json!({"a": "3"}), "other").is_err());
+    let refused = again(json!({"a": "3", "b": "3"}), "kubectl")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains(".data.b") && !refused.contains(".data.a"),
+        "{refused}"
+    );
+}
+
 /// False is written as nothing, and null is nothing; both change what somebody else has set.
 #[test]
 fn who_empties_a_field_of_others_is_in_conflict_with_them() {
@@ -389,6 +473,9 @@ fn managed_fields_are_read_as_they_are_written() {
     );
     assert!(Managed::is_reset(&json!([{}])) && Managed::is_reset(&json!([])));
     assert!(!Managed::is_reset(&list));
+    let mut twice = list.as_array().unwrap().clone();
+    twice.extend(list.as_array().unwrap().clone());
+    assert_eq!(Managed::parse(&json!(twice)).unwrap(), applied.managed);
 }
 
 fn any_data() -> impl Strategy<Value = Value> {

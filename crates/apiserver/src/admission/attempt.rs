@@ -6,6 +6,7 @@ use crate::http::Call;
 use crate::request::{self, Expected};
 use crate::resources::Resource;
 use crate::status::ApiError;
+use orlop_api::apply::Managed;
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,19 @@ pub struct Called {
     /// Whether it wants to be asked again about what changes after it.
     again: bool,
     left: Value,
+}
+
+/// What a client is told whose object came back with managed fields that nobody can read.
+const SPOILT: &str = ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission controller; please fix your requests: they cannot be read";
+
+/// Puts back the managed fields of `before` if those of `after` cannot be read; whether it did.
+fn keeps_owners(before: &Value, after: &mut Value) -> bool {
+    let list = &after["metadata"]["managedFields"];
+    if list.is_null() || *list == before["metadata"]["managedFields"] || Managed::parse(list).is_some() {
+        return false;
+    }
+    after["metadata"]["managedFields"] = before["metadata"]["managedFields"].clone();
+    true
 }
 
 impl<'a> Attempt<'a> {
@@ -181,6 +195,9 @@ impl<'a> Attempt<'a> {
             }
         }
         if let Some(place) = self.object.as_deref_mut() {
+            if keeps_owners(place, &mut object) {
+                self.call.warn(SPOILT.to_owned());
+            }
             self.replaced |= *place != object;
             *place = object;
         }
@@ -189,5 +206,27 @@ impl<'a> Attempt<'a> {
 
     pub fn forbidden(&self, why: &str) -> ApiError {
         ApiError::forbidden(self.resource.group, self.resource.plural, self.name, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn managed_fields_stay_if_what_comes_back_cannot_be_read() {
+        let object = |fields_type: &str| {
+            json!({"metadata": {"managedFields": [
+            {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": fields_type, "fieldsV1": {}}]}})
+        };
+        let before = object("FieldsV1");
+        let mut after = object("");
+        assert!(keeps_owners(&before, &mut after));
+        assert_eq!(after, before);
+        assert!(!keeps_owners(&before, &mut after));
+        let mut without = json!({"metadata": {"name": "n"}});
+        assert!(!keeps_owners(&before, &mut without));
+        assert_eq!(without, json!({"metadata": {"name": "n"}}));
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Call {
     pub output: Output,
     pub body: Bytes,
     /// The connection itself, for calls that switch protocols.
+    /// When whoever asked waits no longer; none for what takes as long as it takes.
+    pub until: Option<Instant>,
     pub upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<Vec<Annotation>>,
@@ -62,6 +64,7 @@ impl Call {
             query: self.query.clone(),
             output: self.output,
             body: self.body.clone(),
+            until: self.until,
             upgrade: Mutex::new(None),
             warnings: Mutex::new(Vec::new()),
             annotations: Mutex::new(Vec::new()),
@@ -299,6 +302,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         query,
         output,
         body,
+        until: (!long_running).then(|| began + deadline),
         upgrade: Mutex::new(upgrade),
         warnings: Mutex::new(Vec::new()),
         annotations: Mutex::new(Vec::new()),

@@ -25,13 +25,22 @@ impl Question {
     /// # Errors
     /// Why there is no answer, in the words of upstream's client.
     pub async fn ask(&self, server: &ApiServer, endpoint: &Endpoint) -> Result<Value, String> {
-        let posting = |why: &str| format!("Post {:?}: {why}", endpoint.url(self.timeout.as_secs()));
+        let posting = |why: &str| format!("Post {:?}: {why}", endpoint.url(self.seconds()));
         match tokio::time::timeout(self.timeout, self.exchange(server, endpoint)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Unanswered::Refused(reason))) => Err(reason),
             Ok(Err(Unanswered::Failed(error))) => Err(posting(&error.to_string())),
             Err(_) => Err(posting("context deadline exceeded")),
         }
+    }
+
+    /// As the one who is asked is told.
+    fn seconds(&self) -> u64 {
+        self.timeout
+            .as_millis()
+            .div_ceil(1000)
+            .try_into()
+            .unwrap_or(u64::MAX)
     }
 
     async fn exchange(&self, server: &ApiServer, endpoint: &Endpoint) -> Result<Value, Unanswered> {
@@ -46,7 +55,7 @@ impl Question {
     }
 
     async fn post(&self, endpoint: &Endpoint, mut connection: Connection) -> Result<Value, Unanswered> {
-        let mut request = Request::post(endpoint.path_with(self.timeout.as_secs()))
+        let mut request = Request::post(endpoint.path_with(self.seconds()))
             .header(HOST, endpoint.authority())
             .header(USER_AGENT, self.agent)
             .header(CONTENT_TYPE, "application/json")

@@ -43,6 +43,7 @@ impl Default for ServiceNetwork {
 }
 
 /// What has to hold, and to be written, together with the Service.
+#[derive(Clone)]
 pub struct Guard {
     pub compare: Compare,
     pub put: Op,

@@ -1,12 +1,13 @@
 //! Server-side apply: PATCH with a configuration of which the server knows what its manager applied before
 //! (contract §9.5).
-use super::change::{Change, Part, Tracking};
-use super::{create, identity, ownership, update};
+use super::change::{Change, Outcome, Part, Tracking};
+use super::{create, identity, ownership, scale, update};
 use crate::admission::Admission;
 use crate::authz;
 use crate::custom;
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, FieldValidation, WriteOptions};
+use crate::resources;
 use crate::status::{ApiError, Cause};
 use orlop_api::apply::{self, Applied, Managed, Present, Refused};
 use orlop_api::wire;
@@ -21,7 +22,7 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
         call,
         part,
         force: call.query.flag("force"),
-        body: read(call, options.validation)?,
+        body: read(call, &Expected::from(call.resource), options.validation)?,
     };
     let change = Change {
         call,
@@ -47,8 +48,30 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
     Err(ApiError::not_found(call.resource, &call.info.name))
 }
 
+/// Applies a Scale: a configuration of the scaled object that lists its replicas alone. `None`: there is no object.
+pub async fn apply_scale(call: &Call) -> Result<Option<Outcome>, ApiError> {
+    let options = WriteOptions::parse_apply(&call.query)?;
+    let given = read(call, &scale::SCALE, options.validation)?;
+    let configuration = Configuration {
+        call,
+        part: Part::Scale,
+        force: call.query.flag("force"),
+        body: scale::configuration(call, &given)?,
+    };
+    let change = Change {
+        call,
+        part: Part::Scale,
+        name: &call.info.name,
+        dry_run: options.dry_run,
+        is_put: false,
+        tracking: Tracking::Applied,
+        admission: Admission::Due,
+    };
+    change.apply(|old| configuration.over(old)).await
+}
+
 /// The body, in YAML or JSON, with what every configuration has to say.
-fn read(call: &Call, validation: FieldValidation) -> Result<Value, ApiError> {
+fn read(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> Result<Value, ApiError> {
     let body = wire::from_yaml(&call.body)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
     if validation != FieldValidation::Ignore {
@@ -65,8 +88,7 @@ fn read(call: &Call, validation: FieldValidation) -> Result<Value, ApiError> {
     }
     let text = |key: &str| body[key].as_str().unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let resource = call.resource;
-    if api_version != resource.api_version() || kind != resource.kind {
+    if api_version != resources::api_version(expected.group, expected.version) || kind != expected.kind {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         return Err(ApiError::bad_request(format!(
             "invalid object type: {group}/{version}, Kind={kind}"
@@ -154,9 +176,13 @@ impl Configuration<'_> {
                 })
             })
         });
-        applied
+        let mut applied = applied
             .ok_or_else(|| ApiError::unsupported_media_type("415: Unsupported Media Type"))?
-            .map_err(|refused| self.refusal(&refused))
+            .map_err(|refused| self.refusal(&refused))?;
+        if self.part == Part::Main && ownership::manager(self.call) == apply::KUBECTL {
+            apply::renew_last_applied(&mut applied.object, &self.body);
+        }
+        Ok(applied)
     }
 
     /// A status write keeps the stored spec, which has its defaults.

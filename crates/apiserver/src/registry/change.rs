@@ -1,6 +1,7 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
-use super::{allocation, get, identity, ownership, quota, scale};
+use super::identity::{self, Repeated};
+use super::{allocation, get, ownership, quota, scale};
 use crate::admission::{self, Admission, Attempt, Operation};
 use crate::cache::{Object, StorageId};
 use crate::custom;
@@ -8,6 +9,7 @@ use crate::encode;
 use crate::http::Call;
 use crate::resources::{Resource, StatusMetadata};
 use crate::status::{ApiError, cause};
+use bytes::Bytes;
 use orlop_store::{Compare, Op, Revision, Txn};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -119,19 +121,33 @@ impl Change<'_> {
             if !gone && same && !server.is_stale(&store_key).await? {
                 return Ok(Some(Outcome::Stored(current)));
             }
-            let bytes = bytes.unwrap_or_else(|| encode::stored(stored_as, &new));
-            let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
-            let mut txn = if gone {
-                when.then(Op::delete(&store_key))
-            } else {
-                let lease = server.lease_for(stored_as).await?;
-                when.then(Op::put(&store_key, bytes.clone(), lease))
+            let mut bytes = bytes.unwrap_or_else(|| encode::stored(stored_as, &new));
+            let lease = server.lease_for(stored_as).await?;
+            let guards: Vec<_> = guards.into_iter().chain(charge.guards).collect();
+            let write = |bytes: &Bytes| {
+                let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
+                let mut txn = when.then(match gone {
+                    true => Op::delete(&store_key),
+                    false => Op::put(&store_key, bytes.clone(), lease),
+                });
+                for guard in &guards {
+                    txn.compare.push(guard.compare.clone());
+                    txn.success.push(guard.put.clone());
+                }
+                server.store.txn(txn)
             };
-            for guard in guards.into_iter().chain(charge.guards) {
-                txn.compare.push(guard.compare);
-                txn.success.push(guard.put);
-            }
-            let answer = server.store.txn(txn).await?;
+            let answer = match write(&bytes).await.map_err(ApiError::from) {
+                // The object is worth more than the list of who made it.
+                Err(error)
+                    if error.is_too_large_to_store()
+                        && self.tracking == Tracking::Update
+                        && ownership::take(&mut new).is_some() =>
+                {
+                    bytes = encode::stored(stored_as, &new);
+                    write(&bytes).await?
+                }
+                answer => answer?,
+            };
             server.cache.reach(answer.revision.0).await;
             if !answer.succeeded {
                 // Somebody else wrote meanwhile; a version the client named fails in `prepare`.
@@ -166,7 +182,9 @@ impl Change<'_> {
         self.check_uid(&new, old)?;
         let managed = ownership::take(&mut new);
         restore_metadata(&mut new, old);
-        if let Some(warning) = identity::single_owners(&mut new) {
+        if self.is_put
+            && let Some(warning) = identity::single_owners(&mut new, Repeated::Given)
+        {
             self.call.warn(warning);
         }
         self.restore_parts(&mut new, old);
@@ -184,6 +202,9 @@ impl Change<'_> {
             (Tracking::Applied, None) => {}
         }
         self.admit(&mut new, old).await?;
+        if let Some(warning) = identity::single_owners(&mut new, Repeated::Admitted) {
+            self.call.warn(warning);
+        }
         match self.part {
             Part::Main => (rules.prepare_update)(&mut new, old),
             Part::Status => (rules.prepare_status)(&mut new, old),

@@ -1,6 +1,7 @@
 //! POST on a collection, and PUT where it may create (contract §7.1).
 use super::allocation::{self, Guard};
-use super::{identity, ownership, present, quota};
+use super::identity::{self, Repeated};
+use super::{ownership, present, quota};
 use crate::admission::{self, Attempt, Operation};
 use crate::cache::Object;
 use crate::custom;
@@ -66,7 +67,7 @@ pub async fn create_object(
     }
     identity::settle_namespace(resource, &mut object, &call.info.namespace)?;
     identity::forget_server_fields(&mut object)?;
-    if let Some(warning) = identity::single_owners(&mut object) {
+    if let Some(warning) = identity::single_owners(&mut object, Repeated::Given) {
         call.warn(warning);
     }
     match managed {
@@ -79,6 +80,9 @@ pub async fn create_object(
         ..Attempt::new(call, Operation::Create, &given_name, options.dry_run)
     })
     .await?;
+    if let Some(warning) = identity::single_owners(&mut object, Repeated::Admitted) {
+        call.warn(warning);
+    }
     identity::settle_namespace(resource, &mut object, &call.info.namespace)?;
     if resource.has_status()
         && !rules.keeps_status_on_create
@@ -115,8 +119,19 @@ pub async fn create_object(
         if options.dry_run {
             return dry_run(call, attempt);
         }
-        let guards = guards.into_iter().chain(charge.guards);
-        match insert(call, &attempt, guards.collect()).await? {
+        let guards: Vec<Guard> = guards.into_iter().chain(charge.guards).collect();
+        let inserted = match insert(call, &attempt, guards.clone()).await {
+            // The object is worth more than the list of who made it.
+            Err(error)
+                if error.is_too_large_to_store()
+                    && managed.is_none()
+                    && ownership::take(&mut attempt).is_some() =>
+            {
+                insert(call, &attempt, guards).await?
+            }
+            inserted => inserted?,
+        };
+        match inserted {
             Inserted::Stored(stored) => {
                 return present::object(call, StatusCode::CREATED, stored).await;
             }

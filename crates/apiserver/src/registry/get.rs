@@ -47,7 +47,7 @@ pub async fn fresh_enough(call: &Call, version: Option<&str>) -> Result<(), ApiE
         Some(text) => {
             let revision: u64 = text.parse().map_err(|_| {
                 ApiError::bad_request(format!(
-                    "invalid resource version: strconv.ParseUint: parsing {text:?}: invalid syntax"
+                    "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
                 ))
             })?;
             call.server

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use orlop_api::names;
 use rand::Rng;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// Letters and digits of generated names: no vowels, so no words.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -114,19 +115,39 @@ pub fn generated_name(prefix: &str) -> String {
     name
 }
 
+/// Who repeated an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// The client.
+    Given,
+    /// The client by a patch, or others afterwards.
+    Admitted,
+}
+
 /// Removes repeated owners (by uid); answers the warning to give.
-pub fn single_owners(object: &mut Value) -> Option<String> {
+pub fn single_owners(object: &mut Value, repeated: Repeated) -> Option<String> {
     let owners = object.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
-    let before = owners.len();
     let mut seen = Vec::new();
+    let mut again = BTreeSet::new();
     owners.retain(|owner| {
         let uid = owner["uid"].clone();
         let new = !seen.contains(&uid);
+        if !new {
+            again.insert(uid.as_str().unwrap_or_default().to_owned());
+        }
         seen.push(uid);
         new
     });
-    (owners.len() < before).then(|| {
-        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests".to_owned()
+    let when = match repeated {
+        Repeated::Given => "",
+        Repeated::Admitted => " after mutating admission happens",
+    };
+    (!again.is_empty()).then(|| {
+        let uids: Vec<String> = again.into_iter().collect();
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            uids.join(", ")
+        )
     })
 }
 
@@ -213,12 +234,14 @@ mod tests {
     #[test]
     fn an_owner_counts_once() {
         let mut object = json!({"metadata": {"ownerReferences": [{"uid": "a"}, {"uid": "a"}, {"uid": "b"}]}});
-        assert!(
-            single_owners(&mut object)
-                .unwrap()
-                .starts_with(".metadata.ownerReferences contains duplicate entries")
-        );
+        let warning = single_owners(&mut object.clone(), Repeated::Admitted).unwrap();
+        assert!(warning.starts_with(
+            ".metadata.ownerReferences contains duplicate entries after mutating admission happens; "
+        ));
+        let warning = single_owners(&mut object, Repeated::Given).unwrap();
+        assert!(warning.starts_with(".metadata.ownerReferences contains duplicate entries; "));
+        assert!(warning.ends_with("; please fix your requests; duplicate UID(s) observed: a"));
         assert_eq!(object["metadata"]["ownerReferences"].as_array().unwrap().len(), 2);
-        assert_eq!(single_owners(&mut object), None);
+        assert_eq!(single_owners(&mut object, Repeated::Given), None);
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 /// Of custom resources, whose lists have no merge strategies.
 const CUSTOM_FORMS: &str = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-const APPLY: &str = "application/apply-patch+yaml";
+pub(super) const APPLY: &str = "application/apply-patch+yaml";
 
 /// The forms of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Replica counts through `autoscaling/v1` Scale.
 use super::change::{Change, Outcome, Part, Tracking};
-use super::patch::Patch;
-use super::{get, identity, present};
+use super::patch::{APPLY, Patch};
+use super::{apply, get, identity, present};
 use crate::admission::Admission;
 use crate::custom::{self, Scale};
 use crate::http::{Answer, Call};
@@ -10,7 +10,7 @@ use crate::status::{ApiError, cause};
 use orlop_api::selector::{LabelSelector, Operator};
 use serde_json::{Value, json};
 
-const SCALE: Expected<'_> = Expected {
+pub(super) const SCALE: Expected<'_> = Expected {
     group: "autoscaling",
     version: "v1",
     kind: "Scale",
@@ -27,6 +27,9 @@ pub async fn get(call: &Call) -> Result<Answer, ApiError> {
 pub async fn write(call: &Call) -> Result<Answer, ApiError> {
     let name = call.info.name.as_str();
     let is_put = call.info.verb == "update";
+    if !is_put && request::media_type(&call.headers) == APPLY {
+        return answer(call, apply::apply_scale(call).await?).await;
+    }
     let options = WriteOptions::parse(&call.query, if is_put { "UpdateOptions" } else { "PatchOptions" })?;
     let body = if is_put {
         Some(request::decode_object(SCALE, &call.headers, &call.body, options.validation)?.object)
@@ -50,18 +53,7 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
             (None, None) => return Err(ApiError::method_not_allowed()),
         };
         let replicas = replicas(&scale);
-        if replicas < 0 {
-            return Err(ApiError::invalid_kind(
-                "autoscaling",
-                "Scale",
-                name,
-                vec![cause::invalid(
-                    "spec.replicas",
-                    &json!(replicas),
-                    "must be greater than or equal to 0",
-                )],
-            ));
-        }
+        not_negative(name, replicas)?;
         let mut new = old.clone();
         set_replicas(call, &mut new, replicas);
         let version = identity::text(&scale, "resourceVersion");
@@ -71,14 +63,57 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
         Ok(new)
     })
     .await?;
+    answer(call, outcome).await
+}
+
+async fn answer(call: &Call, outcome: Option<Outcome>) -> Result<Answer, ApiError> {
     match outcome {
         Some(Outcome::Stored(object)) => {
             let object = custom::one_in_form(&call.server, call.resource, object).await?;
             present::scale(call, of(call, &object.value()))
         }
         Some(Outcome::Would(object)) => present::scale(call, of(call, &object)),
-        None => Err(ApiError::not_found(call.resource, name)),
+        None => Err(ApiError::not_found(call.resource, &call.info.name)),
     }
+}
+
+fn not_negative(name: &str, replicas: i64) -> Result<(), ApiError> {
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let negative = cause::invalid(
+        "spec.replicas",
+        &json!(replicas),
+        "must be greater than or equal to 0",
+    );
+    Err(ApiError::invalid_kind(
+        "autoscaling",
+        "Scale",
+        name,
+        vec![negative],
+    ))
+}
+
+/// What a Scale is as a configuration of the object that is scaled.
+pub fn configuration(call: &Call, scale: &Value) -> Result<Value, ApiError> {
+    not_negative(&call.info.name, replicas(scale))?;
+    let mut metadata = json!({"name": call.info.name});
+    for key in ["resourceVersion", "uid"] {
+        if !scale["metadata"][key].is_null() {
+            metadata[key] = scale["metadata"][key].clone();
+        }
+    }
+    let resource = call.resource;
+    let mut made = json!({"apiVersion": resource.api_version(), "kind": resource.kind, "metadata": metadata});
+    let wanted = &scale["spec"]["replicas"];
+    if !wanted.is_null() {
+        let places = places(call);
+        let at = places
+            .as_ref()
+            .map_or("/spec/replicas", |places| &places.replicas);
+        set(&mut made, at, wanted.clone());
+    }
+    Ok(made)
 }
 
 /// The replicas that a Scale asks for.

@@ -181,7 +181,7 @@ impl ListOptions {
                         ApiError::untyped(format!("strconv.ParseUint: parsing {text:?}: invalid syntax"))
                     } else {
                         ApiError::bad_request(format!(
-                            "invalid resource version: strconv.ParseUint: parsing {text:?}: invalid syntax"
+                            "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
                         ))
                     }
                 })

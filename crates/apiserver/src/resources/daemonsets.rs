@@ -25,10 +25,18 @@ pub const DAEMONSETS: Resource = Resource::new("apps", "daemonsets", "daemonset"
         default: |set| {
             meaning::edit::<DaemonSet>(set, defaults::daemon_set);
             counters(set);
+            let annotations = &mut set["metadata"]["annotations"];
+            // Who writes without it is known to have changed it.
+            if annotations.get(TEMPLATE_GENERATION).is_none() {
+                annotations[TEMPLATE_GENERATION] = json!("0");
+            }
         },
         prepare_create,
         prepare_update,
-        prepare_status: |set, _| counters(set),
+        prepare_status: |new, old| {
+            counters(new);
+            set_template_generation(new, template_generation(old).unwrap_or(1));
+        },
         validate_create: validation::daemon_set_create,
         validate_update: validation::daemon_set_update,
         validate_status: validation::daemon_set_status_update,

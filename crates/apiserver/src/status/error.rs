@@ -378,6 +378,16 @@ impl Details {
     }
 }
 
+/// As etcd says it, from which it may also come.
+const TOO_LARGE_TO_STORE: &str = "etcdserver: request is too large";
+
+impl ApiError {
+    /// Whether the store takes no object of this size.
+    pub fn is_too_large_to_store(&self) -> bool {
+        self.message.contains(TOO_LARGE_TO_STORE)
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -386,7 +396,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::FutureRevision { requested, current } => Self::future_version(requested.0, current.0),
             StoreError::Unreachable { .. } => Self::too_late(),
-            StoreError::TooLarge { .. } => Self::untyped("etcdserver: request is too large"),
+            StoreError::TooLarge { .. } => Self::untyped(TOO_LARGE_TO_STORE),
             other => Self::internal(other),
         }
     }

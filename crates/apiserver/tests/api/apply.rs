@@ -61,6 +61,70 @@ async fn p08_no_object_is_created_with_an_apply_entry_of_the_applied_fields() {
     assert_eq!((yaml.code, yaml.json()["data"]["a"].clone()), (200, json!("2")));
 }
 
+/// Replicas have one owner, through whatever they are applied.
+#[tokio::test]
+async fn a_scale_is_applied_to_what_is_scaled() {
+    let admin = Cluster::start().await.admin();
+    let path = "/apis/apps/v1/namespaces/default/replicasets/r";
+    let set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "r"}, "spec": {
+        "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    admin.apply(path, "fieldManager=m1", set).await.ok();
+    let scale = |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "r"}, "spec": {"replicas": replicas}});
+    let at = format!("{path}/scale");
+    assert_eq!(
+        admin.apply(&at, "fieldManager=m2", scale(3)).await.refused(409),
+        "Apply failed with 1 conflict: conflict with \"m1\": .spec.replicas"
+    );
+    let forced = admin
+        .apply(&at, "fieldManager=m2&force=true", scale(3))
+        .await
+        .ok();
+    assert_eq!(
+        (&forced["kind"], &forced["spec"]["replicas"]),
+        (&json!("Scale"), &json!(3))
+    );
+    let now = admin.get(path).await.ok();
+    assert_eq!(owned(&now, "m2"), applied(json!({"f:spec": {"f:replicas": {}}})));
+    assert!(owned(&now, "m1").unwrap().1["f:spec"]["f:replicas"].is_null());
+    assert_eq!(now["metadata"]["generation"], 2);
+    let message = admin.apply(&at, "fieldManager=m2", scale(-1)).await.refused(422);
+    assert!(
+        message.contains("must be greater than or equal to 0"),
+        "{message}"
+    );
+}
+
+/// A large object is stored without the list of who owns what in it, if that is what makes it too large.
+#[tokio::test]
+async fn an_object_is_worth_more_than_the_list_of_its_owners() {
+    let admin = Cluster::start().await.admin();
+    let long = |number: usize| {
+        format!("this-key-is-rather-long-so-that-the-list-of-fields-is-large-as-well-{number}")
+    };
+    let large: serde_json::Map<String, Value> = (0..9_999).map(|number| (long(number), json!("A"))).collect();
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let made = admin
+        .post(maps, json!({"metadata": {"name": "c"}, "data": large.clone()}))
+        .await
+        .ok();
+    assert!(made["metadata"]["managedFields"].is_null());
+    let message = admin
+        .apply(C, "fieldManager=m1", data(json!({})))
+        .await
+        .refused(500);
+    assert!(message.contains("request is too large"), "{message}");
+    admin
+        .post(maps, json!({"metadata": {"name": "d"}, "data": {"k": "v"}}))
+        .await
+        .ok();
+    let patched = admin
+        .patch(&format!("{maps}/d"), "merge", json!({"data": large}))
+        .await
+        .ok();
+    assert!(patched["metadata"]["managedFields"].is_null());
+}
+
 /// The status of a pod is applied with whatever its metadata says of owners and deletion.
 #[tokio::test]
 async fn an_applied_status_leaves_owners_and_deletion_alone() {

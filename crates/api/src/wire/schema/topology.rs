@@ -52,6 +52,8 @@ const FIELDS: &[(&str, &str, &str, Topology)] = &[
         "containers",
         Topology::Set,
     ),
+    // A claim is named by a user and completed by the binder.
+    ("v1", "PersistentVolumeSpec", "claimRef", Topology::Granular),
     ("v1", "PodSpec", "nodeSelector", Topology::Atomic),
     (
         "v1",

@@ -85,7 +85,7 @@ impl Webhook {
         request: &Value,
     ) -> Result<Response, CallError> {
         let began = Instant::now();
-        let answer = ask(attempt.server, self, request, kind == ADMIT).await;
+        let answer = ask(attempt.call, self, request, kind == ADMIT).await;
         let question = Question {
             webhook: &self.name,
             kind,

@@ -166,11 +166,14 @@ async fn p17_ownership_moves_from_client_side_apply() {
     let path = format!("{CONFIGMAPS}/c");
     let applied =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
-    admin
+    let taken = admin
         .apply(&path, "fieldManager=kubectl", applied.clone())
         .await
         .ok();
-    let last = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "annotations": {annotation: "{}"}}});
+    // The annotation follows what kubectl applies.
+    let text = &taken["metadata"]["annotations"][annotation];
+    assert_eq!(*text, json!(format!("{applied}\n")));
+    let last = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "annotations": {annotation: text}}});
     let last = admin
         .apply(&path, "fieldManager=kubectl-last-applied", last)
         .await
