@@ -9,6 +9,7 @@
 //! - `replica_set`: four workers a kind take ReplicaSets and ReplicationControllers; writes pods;
 //! - `deployment`: two workers take Deployments; writes ReplicaSets;
 //! - `stateful_set`: two workers take StatefulSets; writes pods, claims and revisions;
+//! - `autoscaler`: two workers look at each HorizontalPodAutoscaler every 15 s; write scales of others;
 //! - `disruption_budget`: one worker takes PodDisruptionBudgets; writes their status;
 //! - `job`: four workers take Jobs; writes pods and takes the finalizer off those it has counted;
 //! - `cron_job`: two workers take CronJobs, each again at its next time; writes Jobs;
@@ -45,6 +46,7 @@
 mod account_tokens;
 mod accounts;
 mod api_error;
+mod autoscaler;
 mod bootstrap_tokens;
 pub mod cache;
 mod certificates;
@@ -80,7 +82,9 @@ mod volume_binding;
 mod workers;
 
 pub use accounts::Accounts;
+pub use autoscaler::AutoscalerConfig;
 pub use daemonset::insight;
+pub use node_lifecycle::NodeLifecycleConfig;
 pub use node_ranges::{ClusterRange, RangeError};
 pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};
 pub use selection::{Selection, UnknownController};

@@ -16,4 +16,4 @@ mod pods;
 mod taints;
 mod zones;
 
-pub use controller::NodeLifecycle;
+pub use controller::{NodeLifecycle, NodeLifecycleConfig};

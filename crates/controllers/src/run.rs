@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account_tokens::AccountTokens;
 use crate::accounts::{self, Accounts, Clients};
+use crate::autoscaler::{AutoscalerConfig, Autoscalers};
 use crate::bootstrap_tokens::BootstrapTokens;
 use crate::cache::{Cache, ReplicaSetView, ReplicationControllerView};
 use crate::certificates::{Certificates, Duties};
@@ -26,7 +27,7 @@ use crate::job::Jobs;
 use crate::namespace::Namespaces;
 use crate::namespace_defaults::NamespaceDefaults;
 use crate::node_gate::NodeGates;
-use crate::node_lifecycle::NodeLifecycle;
+use crate::node_lifecycle::{NodeLifecycle, NodeLifecycleConfig};
 use crate::node_ranges::{ClusterRange, NodeRanges};
 use crate::node_ttl::NodeTtl;
 use crate::pod_gc::PodGc;
@@ -55,6 +56,10 @@ pub struct ControllersConfig {
     pub node_ranges: Option<ClusterRange>,
     /// Finished pods that are kept for people to look at [default: 12,500].
     pub finished_pods_max: Option<usize>,
+    /// When and how fast nodes are given up.
+    pub nodes: NodeLifecycleConfig,
+    /// How autoscalers are looked at.
+    pub autoscaler: AutoscalerConfig,
     /// As whom the controllers write, each as the account that upstream's has; without it all are the client that they
     /// were given, which lists and watches in any case.
     pub accounts: Option<Accounts>,
@@ -158,6 +163,8 @@ async fn run_on(
             => TtlAfterFinished::new(clients.of("ttl-after-finished-controller"), &cache);
         stateful_sets: selection.runs("statefulset-controller")
             => StatefulSets::new(clients.of("statefulset-controller"), &cache);
+        autoscalers: selection.runs("horizontal-pod-autoscaler-controller")
+            => Autoscalers::new(clients.only("horizontal-pod-autoscaler"), &cache, config.autoscaler);
         budgets: selection.runs("disruption-controller")
             => DisruptionBudgets::new(clients.of("disruption-controller"), &cache);
         certificates: duties.any()
@@ -166,7 +173,7 @@ async fn run_on(
             => BootstrapTokens::new(clients.by(accounts::of_bootstrap_tokens), &cache);
         endpoints: kept.any() => ServiceEndpoints::new(clients.by(accounts::of_endpoints), &cache, kept);
         node_lifecycle: selection.runs("node-lifecycle-controller")
-            => NodeLifecycle::new(clients.of("node-controller"), &cache);
+            => NodeLifecycle::new(clients.of("node-controller"), &cache, config.nodes);
         node_ttl: selection.runs("ttl-controller") => NodeTtl::new(clients.only("ttl-controller"), &cache);
         node_gates: true => NodeGates::new(clients.of("node-controller"), &cache);
         taint_eviction: selection.runs("taint-eviction-controller")

@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz` and `/metrics` of the parts that are clients of the API server, over HTTPS. Probes
+//! `/healthz`, `/livez`, `/readyz`, `/metrics` and `/configz` of the parts that are clients of the API server, over HTTPS. Probes
 //! need no rights; for the rest callers are recognised and judged by asking the API server, as upstream's parts do.
 use crate::delegate::{Delegate, Refused};
 use anyhow::{Context, Result};
@@ -34,6 +34,8 @@ pub struct Face {
     pub open: Vec<String>,
     /// What it serves with; one that is made at start otherwise.
     pub certificate: Option<Pair>,
+    /// What it was told, if it was told anything.
+    pub configz: Option<serde_json::Value>,
 }
 
 impl Face {
@@ -145,6 +147,13 @@ async fn answer<B>(
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
+        "/configz" if face.configz.is_some() => {
+            let text = face.configz.as_ref().map(ToString::to_string).unwrap_or_default();
+            let mut response = plain(StatusCode::OK, text);
+            let kind = hyper::header::HeaderValue::from_static("application/json");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }
@@ -248,6 +257,7 @@ mod tests {
                 delegate: Delegate::new(in_process(service)),
                 open: Vec::new(),
                 certificate: None,
+                configz: Some(serde_json::json!({"part": part})),
             };
             let listener = listen(part, "127.0.0.1:0".parse().unwrap()).await.unwrap();
             addresses.push((part, listener.local_addr().unwrap()));
@@ -267,6 +277,9 @@ mod tests {
             assert_eq!(get(address, None, "/metrics").await.0, 403);
             assert_eq!(get(address, Some(&leaf("alice", &[])), "/metrics").await.0, 403);
             assert_eq!(get(address, Some(&stranger), "/metrics").await.0, 401);
+            assert_eq!(get(address, None, "/configz").await.0, 403);
+            let (code, text) = get(address, Some(&leaf("root", &["system:masters"])), "/configz").await;
+            assert_eq!((code, text), (200, format!("{{\"part\":\"{part}\"}}")));
             for may in [
                 leaf("prometheus", &["system:monitoring"]),
                 leaf("root", &["system:masters"]),
@@ -299,6 +312,7 @@ mod tests {
             ))),
             open: open.iter().map(|path| (*path).to_owned()).collect(),
             certificate: None,
+            configz: None,
         };
         for (open, path, is_open) in [
             (&[][..], "/livez", true),

@@ -16,10 +16,10 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::health::{self, GRACE, Health};
+use super::health::{self, Grace, Health};
 use super::pods::PodsOfNodes;
 use super::taints::{self, Eviction};
-use super::zones::{Census, NodeInZone, Turns};
+use super::zones::{Census, NodeInZone, Pace, Turns};
 use crate::api_error;
 use crate::cache::{Cache, LeaseView, NODE_LEASES, Node, NodeView};
 use crate::workers::Workers;
@@ -34,8 +34,41 @@ const OS: (&str, &str) = ("kubernetes.io/os", "beta.kubernetes.io/os");
 const ARCH: (&str, &str) = ("kubernetes.io/arch", "beta.kubernetes.io/arch");
 const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
 
+/// When and how fast nodes are given up.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeLifecycleConfig {
+    /// After how long a node is given up that isn't heard of any more.
+    pub grace: Duration,
+    /// The same for one that never posted its status.
+    pub startup_grace: Duration,
+    /// Nodes a second that may be emptied in a zone; none with 0.
+    pub eviction_rate: f64,
+    /// The same in a large zone that is partly down.
+    pub degraded_eviction_rate: f64,
+    /// A zone with more nodes than this is large.
+    pub large_zone_nodes: usize,
+    /// From which share of failed nodes on a zone is partly down.
+    pub unhealthy_fraction: f64,
+}
+
+impl Default for NodeLifecycleConfig {
+    fn default() -> Self {
+        let (grace, pace) = (Grace::default(), Pace::default());
+        Self {
+            grace: grace.usual,
+            startup_grace: grace.startup,
+            eviction_rate: pace.rate,
+            degraded_eviction_rate: pace.degraded_rate,
+            large_zone_nodes: pace.large_zone_nodes,
+            unhealthy_fraction: pace.unhealthy_fraction,
+        }
+    }
+}
+
 /// The node lifecycle controller.
 pub struct NodeLifecycle {
+    grace: Grace,
+    pace: Pace,
     client: kube::Client,
     cache: Weak<Cache>,
     recorder: Recorder,
@@ -54,8 +87,18 @@ struct State {
 
 impl NodeLifecycle {
     /// Registers the handlers at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+    pub fn new(client: kube::Client, cache: &Arc<Cache>, config: NodeLifecycleConfig) -> Arc<Self> {
         let this = Arc::new(Self {
+            grace: Grace {
+                usual: config.grace,
+                startup: config.startup_grace,
+            },
+            pace: Pace {
+                rate: config.eviction_rate,
+                degraded_rate: config.degraded_eviction_rate,
+                large_zone_nodes: config.large_zone_nodes,
+                unhealthy_fraction: config.unhealthy_fraction,
+            },
             recorder: Recorder::new(client.clone(), "node-controller", None),
             cache: Arc::downgrade(cache),
             queue: cache.queue("node_lifecycle_controller"),
@@ -183,13 +226,13 @@ impl NodeLifecycle {
                 let expired: Vec<Arc<str>> = state
                     .health
                     .iter()
-                    .filter(|(_, health)| health.expires() <= now)
+                    .filter(|(_, health)| health.expires(self.grace) <= now)
                     .map(|(name, _)| name.clone())
                     .collect();
                 let later = state
                     .health
                     .values()
-                    .map(Health::expires)
+                    .map(|health| health.expires(self.grace))
                     .filter(|expires| *expires > now);
                 (expired, later.min())
             };
@@ -203,7 +246,8 @@ impl NodeLifecycle {
             let wake = if failed {
                 now + MONITOR_RETRY
             } else {
-                next.unwrap_or(now + GRACE).min(now + GRACE)
+                let longest = now + self.grace.shortest();
+                next.unwrap_or(longest).min(longest)
             };
             tokio::time::sleep_until(wake).await;
         }
@@ -294,18 +338,19 @@ impl NodeLifecycle {
             return Eviction::Queued;
         }
         let zone = zone_of(node);
-        let zone_state = state.census.state(&zone);
+        let zone_state = state.census.state(&zone, self.pace);
         let now = Instant::now();
         match state
             .turns
             .entry(zone)
             .or_insert_with(|| Turns::new(now))
-            .take(zone_state, now)
+            .take(zone_state, self.pace, now)
         {
             Ok(()) => Eviction::Allowed,
             Err(wait) => {
                 // A zone that is partly down changes with its nodes; look again as a monitor would.
-                self.queue.add_after(node.key.clone(), wait.unwrap_or(GRACE));
+                let wait = wait.unwrap_or(self.grace.usual);
+                self.queue.add_after(node.key.clone(), wait);
                 Eviction::Queued
             }
         }

@@ -9,10 +9,31 @@ use tokio::time::Instant;
 
 use crate::cache::{NEVER_UPDATED, PostedCondition};
 
-/// A node that was heard of is given up after this long.
-pub const GRACE: Duration = Duration::from_secs(50);
-/// A node that never posted its status is given up after this long.
-pub const STARTUP_GRACE: Duration = Duration::from_secs(60);
+/// After how long a node is given up that nothing is heard of.
+#[derive(Debug, Clone, Copy)]
+pub struct Grace {
+    /// One that was heard of before.
+    pub usual: Duration,
+    /// One that never posted its status.
+    pub startup: Duration,
+}
+
+impl Default for Grace {
+    fn default() -> Self {
+        Self {
+            usual: Duration::from_secs(50),
+            startup: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Grace {
+    /// A sleep that no new node's end falls into.
+    pub fn shortest(self) -> Duration {
+        self.usual.min(self.startup)
+    }
+}
+
 /// What a node posts about itself and what becomes Unknown with it.
 const POSTED_CONDITIONS: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
@@ -62,8 +83,8 @@ impl Health {
     }
 
     /// When it is given up unless it is heard of.
-    pub fn expires(&self) -> Instant {
-        self.heard + if self.posted { GRACE } else { STARTUP_GRACE }
+    pub fn expires(&self, grace: Grace) -> Instant {
+        self.heard + if self.posted { grace.usual } else { grace.startup }
     }
 }
 
@@ -118,20 +139,21 @@ mod tests {
         let at = |seconds| start + Duration::from_secs(seconds);
         let second = |second| Timestamp::from_second(second).ok();
         let mut health = Health::new(start);
-        assert_eq!(health.expires(), at(60), "it never posted anything");
+        let expires = |health: &Health| health.expires(Grace::default());
+        assert_eq!(expires(&health), at(60), "it never posted anything");
         health.node_seen(Some(&condition("Ready", "True")), second(1), at(10));
-        assert_eq!(health.expires(), at(60));
+        assert_eq!(expires(&health), at(60));
         health.lease_seen(second(5), at(20));
-        assert_eq!(health.expires(), at(70));
+        assert_eq!(expires(&health), at(70));
         health.lease_seen(second(4), at(30));
         health.node_seen(Some(&condition("Ready", "Unknown")), second(1), at(30));
         assert_eq!(
-            health.expires(),
+            expires(&health),
             at(70),
             "an old renewal and our own verdict are no signs of life"
         );
         health.node_seen(Some(&condition("Ready", "True")), second(2), at(40));
-        assert_eq!(health.expires(), at(90));
+        assert_eq!(expires(&health), at(90));
     }
 
     #[test]

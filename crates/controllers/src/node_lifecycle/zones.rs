@@ -7,15 +7,31 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Nodes a second that may be tainted NoExecute in a zone.
-const RATE: f64 = 0.1;
-/// The same in a large zone that is partly down.
-const DEGRADED_RATE: f64 = 0.01;
-/// A zone with more nodes than this is large; a small one that is partly down isn't touched.
-const LARGE_ZONE_NODES: usize = 50;
-/// A zone is partly down from this fraction of not-ready nodes …
-const UNHEALTHY_FRACTION: f64 = 0.55;
-/// … and at least this many of them.
+/// How fast nodes may be given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Nodes a second that may be tainted NoExecute in a zone; none with 0.
+    pub rate: f64,
+    /// The same in a large zone that is partly down.
+    pub degraded_rate: f64,
+    /// A zone with more nodes than this is large; a small one that is partly down isn't touched.
+    pub large_zone_nodes: usize,
+    /// A zone is partly down from this fraction of not-ready nodes, and at least [`UNHEALTHY_NODES_MIN`] of them.
+    pub unhealthy_fraction: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            rate: 0.1,
+            degraded_rate: 0.01,
+            large_zone_nodes: 50,
+            unhealthy_fraction: 0.55,
+        }
+    }
+}
+
+/// Fewer nodes that fail at the same time are no trouble of a zone.
 const UNHEALTHY_NODES_MIN: usize = 3;
 
 /// How a zone is.
@@ -82,9 +98,9 @@ impl Census {
     }
 
     /// How `zone` is.
-    pub fn state(&self, zone: &str) -> ZoneState {
+    pub fn state(&self, zone: &str, pace: Pace) -> ZoneState {
         let counts = self.zones.get(zone).copied().unwrap_or_default();
-        state(counts.ready, counts.not_ready)
+        state(counts.ready, counts.not_ready, pace)
     }
 
     /// Whether every zone is down: then rather we are cut off than all of them.
@@ -104,11 +120,11 @@ impl Counts {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of nodes are far below 2^52")]
-fn state(ready: usize, not_ready: usize) -> ZoneState {
+fn state(ready: usize, not_ready: usize, pace: Pace) -> ZoneState {
     let nodes = ready + not_ready;
     if ready == 0 && not_ready > 0 {
         ZoneState::Full
-    } else if not_ready >= UNHEALTHY_NODES_MIN && not_ready as f64 / nodes as f64 >= UNHEALTHY_FRACTION {
+    } else if not_ready >= UNHEALTHY_NODES_MIN && not_ready as f64 / nodes as f64 >= pace.unhealthy_fraction {
         ZoneState::Partial { nodes }
     } else {
         ZoneState::Normal
@@ -128,16 +144,20 @@ impl Turns {
     }
 
     /// Takes a turn, or says when to ask again; `None` inside means not before the zone changes.
-    pub fn take(&mut self, state: ZoneState, now: Instant) -> Result<(), Option<Duration>> {
+    pub fn take(&mut self, state: ZoneState, pace: Pace, now: Instant) -> Result<(), Option<Duration>> {
         let rate = match state {
-            ZoneState::Normal | ZoneState::Full => RATE,
-            ZoneState::Partial { nodes } if nodes > LARGE_ZONE_NODES => DEGRADED_RATE,
+            ZoneState::Normal | ZoneState::Full => pace.rate,
+            ZoneState::Partial { nodes } if nodes > pace.large_zone_nodes => pace.degraded_rate,
             ZoneState::Partial { .. } => return Err(None),
+        };
+        // A rate of nothing, and one that no clock could wait for.
+        let Ok(wait) = Duration::try_from_secs_f64(1.0 / rate) else {
+            return Err(None);
         };
         if now < self.next {
             return Err(Some(self.next - now));
         }
-        self.next = now + Duration::from_secs_f64(1.0 / rate);
+        self.next = now.checked_add(wait).ok_or(None)?;
         Ok(())
     }
 }
@@ -156,7 +176,11 @@ mod tests {
             (3, 3, ZoneState::Normal),
             (10, 90, ZoneState::Partial { nodes: 100 }),
         ] {
-            assert_eq!(state(ready, not_ready), want, "{ready} ready, {not_ready} not");
+            assert_eq!(
+                state(ready, not_ready, Pace::default()),
+                want,
+                "{ready} ready, {not_ready} not"
+            );
         }
     }
 
@@ -191,13 +215,14 @@ mod tests {
         ] {
             census.observe(&name.into(), node(zone, ready));
         }
-        assert_eq!(census.state("a"), ZoneState::Full);
-        assert_eq!((census.state("b"), census.all_down()), (ZoneState::Normal, false));
+        let of = |census: &Census, zone: &str| census.state(zone, Pace::default());
+        assert_eq!(of(&census, "a"), ZoneState::Full);
+        assert_eq!((of(&census, "b"), census.all_down()), (ZoneState::Normal, false));
         census.observe(&"4".into(), node("a", true));
         census.observe(&"4".into(), node("a", true));
-        assert_eq!(census.state("a"), ZoneState::Partial { nodes: 4 });
+        assert_eq!(of(&census, "a"), ZoneState::Partial { nodes: 4 });
         assert_eq!(
-            census.state("b"),
+            of(&census, "b"),
             ZoneState::Normal,
             "an empty zone is nothing to worry about"
         );
@@ -213,19 +238,17 @@ mod tests {
     fn one_node_at_once_then_one_in_ten_seconds_and_slower_where_many_fail() {
         let now = Instant::now();
         let mut turns = Turns::new(now);
-        assert_eq!(turns.take(ZoneState::Normal, now), Ok(()));
-        assert_eq!(
-            turns.take(ZoneState::Normal, now),
-            Err(Some(Duration::from_secs(10)))
-        );
-        assert_eq!(
-            turns.take(ZoneState::Partial { nodes: 60 }, now + Duration::from_secs(10)),
-            Ok(())
-        );
-        assert_eq!(
-            turns.take(ZoneState::Normal, now + Duration::from_secs(10)),
-            Err(Some(Duration::from_secs(100)))
-        );
-        assert_eq!(turns.take(ZoneState::Partial { nodes: 50 }, now), Err(None));
+        let mut take =
+            |state, seconds| turns.take(state, Pace::default(), now + Duration::from_secs(seconds));
+        assert_eq!(take(ZoneState::Normal, 0), Ok(()));
+        assert_eq!(take(ZoneState::Normal, 0), Err(Some(Duration::from_secs(10))));
+        assert_eq!(take(ZoneState::Partial { nodes: 60 }, 10), Ok(()));
+        assert_eq!(take(ZoneState::Normal, 10), Err(Some(Duration::from_secs(100))));
+        assert_eq!(take(ZoneState::Partial { nodes: 50 }, 0), Err(None));
+        let never = Pace {
+            rate: 0.0,
+            ..Pace::default()
+        };
+        assert_eq!(Turns::new(now).take(ZoneState::Normal, never, now), Err(None));
     }
 }

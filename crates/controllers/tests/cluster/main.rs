@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod account_tokens;
+mod autoscalers;
 mod budgets;
 mod certificates;
 mod collection;

@@ -262,6 +262,10 @@ pub struct ControllerManagerArgs {
     )]
     pub terminated_pod_gc_threshold: i32,
     #[command(flatten)]
+    pub nodes: NodeLifecycleArgs,
+    #[command(flatten)]
+    pub autoscaler: AutoscalerArgs,
+    #[command(flatten)]
     pub leader: LeaderArgs,
     #[command(flatten)]
     pub face: FaceArgs,
@@ -270,6 +274,71 @@ pub struct ControllerManagerArgs {
     pub secure_port: u16,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// When and how fast nodes are given up.
+#[derive(Debug, Args)]
+pub struct NodeLifecycleArgs {
+    /// After how long a node is given up that is not heard of any more.
+    #[arg(long = "node-monitor-grace-period", value_name = "DURATION", default_value = "50s",
+          value_parser = go_duration)]
+    pub monitor_grace_period: Duration,
+    /// The same for one that never posted its status.
+    #[arg(long = "node-startup-grace-period", value_name = "DURATION", default_value = "1m",
+          value_parser = go_duration)]
+    pub startup_grace_period: Duration,
+    /// Nodes a second that may be emptied in a zone; none with 0.
+    #[arg(long = "node-eviction-rate", value_name = "RATE", default_value_t = 0.1)]
+    pub eviction_rate: f64,
+    /// The same in a large zone that is partly down.
+    #[arg(
+        long = "secondary-node-eviction-rate",
+        value_name = "RATE",
+        default_value_t = 0.01
+    )]
+    pub secondary_eviction_rate: f64,
+    /// A zone with more nodes than this is large; a small one that is partly down is left alone.
+    #[arg(
+        long = "large-cluster-size-threshold",
+        value_name = "NODES",
+        default_value_t = 50
+    )]
+    pub large_cluster_size_threshold: usize,
+    /// From which share of failed nodes on a zone is partly down.
+    #[arg(
+        long = "unhealthy-zone-threshold",
+        value_name = "SHARE",
+        default_value_t = 0.55
+    )]
+    pub unhealthy_zone_threshold: f64,
+}
+
+/// How HorizontalPodAutoscalers are looked at.
+#[derive(Debug, Args)]
+pub struct AutoscalerArgs {
+    /// Pause between two looks at one autoscaler.
+    #[arg(long = "horizontal-pod-autoscaler-sync-period", value_name = "DURATION", default_value = "15s",
+          value_parser = go_duration)]
+    pub sync_period: Duration,
+    /// For how long a higher recommendation counts, where an autoscaler does not say.
+    #[arg(long = "horizontal-pod-autoscaler-downscale-stabilization", value_name = "DURATION",
+          default_value = "5m", value_parser = go_duration)]
+    pub downscale_stabilization: Duration,
+    /// By how much use may miss its aim, where an autoscaler does not say.
+    #[arg(
+        long = "horizontal-pod-autoscaler-tolerance",
+        value_name = "SHARE",
+        default_value_t = 0.1
+    )]
+    pub tolerance: f64,
+    /// For how long after its start a pod's use of cpu may be that of its beginning.
+    #[arg(long = "horizontal-pod-autoscaler-cpu-initialization-period", value_name = "DURATION",
+          default_value = "5m", value_parser = go_duration)]
+    pub cpu_initialization_period: Duration,
+    /// For how long after its start a pod that was never ready still begins.
+    #[arg(long = "horizontal-pod-autoscaler-initial-readiness-delay", value_name = "DURATION",
+          default_value = "30s", value_parser = go_duration)]
+    pub initial_readiness_delay: Duration,
 }
 
 #[derive(Debug, Args)]

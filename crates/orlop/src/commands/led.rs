@@ -1,4 +1,5 @@
 //! `orlop controller-manager` and `orlop scheduler`: a part alone, behind a Lease.
+use super::configz;
 use super::scheduler_config::SchedulerConfig;
 use crate::cli::{ControllerManagerArgs, FaceArgs, LeaderArgs, SchedulerArgs};
 use crate::delegate::Delegate;
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, NAMESPACE, Timing, lead};
 use orlop_client::{ConnectError, TokenAccounts};
-use orlop_controllers::{Accounts, Selection};
+use orlop_controllers::{Accounts, AutoscalerConfig, NodeLifecycleConfig, Selection};
 use orlop_metrics::PartMetrics;
 use orlop_pki::{Pair, TokenSigner};
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> {
+    let configz = configz::controller_manager(&arguments);
     let root_ca = match &arguments.root_ca_file {
         Some(path) => Some(
             std::fs::read_to_string(path)
@@ -68,6 +70,21 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
                 .filter(|most| *most > 0)
                 .unwrap_or(usize::MAX),
         ),
+        nodes: NodeLifecycleConfig {
+            grace: arguments.nodes.monitor_grace_period,
+            startup_grace: arguments.nodes.startup_grace_period,
+            eviction_rate: arguments.nodes.eviction_rate,
+            degraded_eviction_rate: arguments.nodes.secondary_eviction_rate,
+            large_zone_nodes: arguments.nodes.large_cluster_size_threshold,
+            unhealthy_fraction: arguments.nodes.unhealthy_zone_threshold,
+        },
+        autoscaler: AutoscalerConfig {
+            period: arguments.autoscaler.sync_period,
+            downscale_stabilization: arguments.autoscaler.downscale_stabilization,
+            tolerance: arguments.autoscaler.tolerance,
+            cpu_initialization: arguments.autoscaler.cpu_initialization_period,
+            initial_readiness: arguments.autoscaler.initial_readiness_delay,
+        },
         accounts: None,
         selection: Selection::new(&arguments.controllers).context("--controllers")?,
     };
@@ -77,6 +94,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
         name: "kube-controller-manager",
         // A clean stop leaves the lease to run out, as upstream's does.
         release_on_exit: false,
+        configz,
         face: arguments.face,
         port: arguments.secure_port,
     };
@@ -105,10 +123,13 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
     }
     let kubeconfig = arguments
         .kubeconfig
+        .clone()
         .context("the scheduler needs a --kubeconfig, or clientConnection.kubeconfig in its --config")?;
+    arguments.kubeconfig = Some(kubeconfig.clone());
     let part = Part {
         name: "kube-scheduler",
         release_on_exit: true,
+        configz: configz::scheduler(&arguments),
         face: arguments.face,
         port: arguments.secure_port,
     };
@@ -182,6 +203,8 @@ struct Part {
     /// Name of its Lease, and of the program it stands in for.
     name: &'static str,
     release_on_exit: bool,
+    /// What it was told.
+    configz: serde_json::Value,
     face: FaceArgs,
     port: u16,
 }
@@ -209,6 +232,7 @@ impl Part {
             delegate: Delegate::new(client.clone()),
             open: self.face.authorization_always_allow_paths.clone(),
             certificate: files.map(|(certificate, key)| Pair { certificate, key }),
+            configz: Some(self.configz.clone()),
         };
         let probes = async {
             match address.port() {

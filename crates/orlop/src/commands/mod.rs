@@ -4,6 +4,7 @@ pub mod apiserver;
 mod ask_agent;
 pub mod check;
 pub mod cluster;
+mod configz;
 pub mod doctor;
 pub mod down;
 pub mod etcd;

@@ -122,6 +122,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
             delegate: Delegate::new(client.clone()),
             open: Vec::new(),
             certificate: None,
+            configz: None,
         };
         show(
             face,
