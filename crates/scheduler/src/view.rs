@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::placement::{KeptNode, Quantities};
 use orlop_api::pod::{self, HostPort, Resources};
-use orlop_api::quantity::Amount;
+use orlop_api::quantity::{Amount, amount};
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
 
@@ -177,8 +177,12 @@ impl Projection for PodView {
         let labels = object.metadata.labels.unwrap_or_default();
         let traits = TRAITS.share(Arc::new(Traits::of(namespace, labels, &spec)));
         if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
+            let node: Arc<str> = node.into();
+            if let Some(status) = &object.status {
+                keep_what_is_held(&mut spec, status);
+            }
             return Self::Bound {
-                node: node.into(),
+                node,
                 priority: spec.priority.unwrap_or(0),
                 terminating,
                 generation,
@@ -238,6 +242,49 @@ impl Projection for PodView {
     }
 }
 
+/// A pod that is being resized holds what it was given until it has what it asks for; one whose wish can't be met goes on
+/// with what it has.
+fn keep_what_is_held(spec: &mut PodSpec, status: &core::PodStatus) {
+    let conditions = status.conditions.iter().flatten();
+    let in_vain = conditions.into_iter().any(|condition| {
+        condition.type_ == "PodResizePending"
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some("Infeasible")
+    });
+    let told = || {
+        let inits = status.init_container_statuses.iter().flatten();
+        status.container_statuses.iter().flatten().chain(inits)
+    };
+    let containers = spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten());
+    for container in containers {
+        let Some(known) = told().find(|status| status.name == container.name) else {
+            continue;
+        };
+        let actual = known
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.as_ref());
+        let held = [actual, known.allocated_resources.as_ref()];
+        let Some(requests) = container
+            .resources
+            .as_mut()
+            .and_then(|resources| resources.requests.as_mut())
+        else {
+            continue;
+        };
+        for (name, wished) in requests {
+            let held = held.iter().filter_map(|held| held.as_ref()?.get(name));
+            let most = held.max_by(|a, b| amount(a).compare(amount(b)));
+            if let Some(most) = most.filter(|most| in_vain || amount(most).compare(amount(wished)).is_gt()) {
+                *wished = most.clone();
+            }
+        }
+    }
+}
+
 /// Drops what no filter reads.
 fn trim(spec: &mut PodSpec) {
     spec.volumes = None;
@@ -282,5 +329,45 @@ impl Projection for NodeView {
                 ..KeptNode::without_room(node)
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The cpus, in thousandths, that a pod takes which asks for `wished` and was given `given`.
+    fn taken(wished: &str, given: Value, pending: Option<&str>) -> i64 {
+        let conditions =
+            pending.map(|reason| json!([{"type": "PodResizePending", "status": "True", "reason": reason}]));
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"nodeName": "n", "containers": [
+            {"name": "c", "resources": {"requests": {"cpu": wished}}}, {"name": "d"}]},
+            "status": {"conditions": conditions, "containerStatuses": [{"name": "c", "image": "", "imageID": "",
+                "ready": true, "restartCount": 0, "allocatedResources": given, "resources": {"requests": given}}]}});
+        match PodView::project(serde_json::from_value(pod).unwrap()) {
+            PodView::Bound { takes, .. } => takes.requested["cpu"].milli_value(),
+            other => panic!("not bound: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_resized_holds_the_more_of_what_it_has_and_wants() {
+        assert_eq!(
+            taken("500m", json!({"cpu": "1"}), None),
+            1000,
+            "it has not shrunk yet"
+        );
+        assert_eq!(
+            taken("2", json!({"cpu": "1"}), Some("Deferred")),
+            2000,
+            "it may grow soon"
+        );
+        assert_eq!(
+            taken("2", json!({"cpu": "1"}), Some("Infeasible")),
+            1000,
+            "it never will"
+        );
+        assert_eq!(taken("2", json!(null), None), 2000);
     }
 }
