@@ -10,7 +10,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use orlop_metrics::{PartMetrics, text};
-use orlop_pki::{Authority, Identity, LeafRequest, Pair, Presented, Usage};
+use orlop_pki::{Authority, Identity, LeafRequest, Pair, Presented, TlsLimits, Usage};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,7 +66,9 @@ pub async fn listen(part: &str, address: SocketAddr) -> Result<TcpListener> {
 pub async fn serve(face: Face, listener: TcpListener, shutdown: CancellationToken) -> Result<()> {
     // Who signs callers' certificates is asked later: callers are told of nobody, and show what they have.
     let config = match &face.certificate {
-        Some(files) => orlop_pki::server_config_presenting(Presented::files(files.clone())?, "")?,
+        Some(files) => {
+            orlop_pki::server_config_presenting(Presented::files(files.clone())?, "", &TlsLimits::default())?
+        }
         None => throwaway_certificate()?,
     };
     let acceptor = TlsAcceptor::from(config);

@@ -19,6 +19,7 @@ mod renewed;
 mod request;
 mod serving_files;
 mod tls;
+mod tls_limits;
 mod token;
 mod validity;
 mod version_one;
@@ -40,6 +41,7 @@ pub use tls::{
     expires, identity_of, names_of, public_key_hash, seconds_left, server_config,
     server_config_for_any_client, server_config_presenting, subject_of,
 };
+pub use tls_limits::TlsLimits;
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};
 pub use validity::Validity;
 

@@ -1,6 +1,6 @@
 //! TLS server settings, and the identity behind a client certificate.
 use crate::presented::{AsServer, Presented};
-use crate::{Identity, PkiError, client_auth};
+use crate::{Identity, PkiError, TlsLimits, client_auth};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{WantsServerCert, WebPkiClientVerifier};
@@ -36,12 +36,13 @@ pub fn server_config_for_any_client(
     with_verifier(certificate, key, any_client(client_cas)?)
 }
 
-/// The same, presenting what is current whenever a connection begins.
+/// The same, presenting what is current whenever a connection begins, within limits.
 pub fn server_config_presenting(
     presented: Presented,
     client_cas: &str,
+    limits: &TlsLimits,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    let config = begun(any_client(client_cas)?)?.with_cert_resolver(Arc::new(AsServer(presented)));
+    let config = begun(any_client(client_cas)?, limits)?.with_cert_resolver(Arc::new(AsServer(presented)));
     Ok(with_alpn(config))
 }
 
@@ -62,7 +63,7 @@ fn with_verifier(
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
     let key =
         PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("the serving key")(e.to_string()))?;
-    let config = begun(verifier)?
+    let config = begun(verifier, &TlsLimits::default())?
         .with_single_cert(chain, key)
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
     Ok(with_alpn(config))
@@ -70,10 +71,10 @@ fn with_verifier(
 
 fn begun(
     verifier: Arc<dyn ClientCertVerifier>,
+    limits: &TlsLimits,
 ) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, WantsServerCert>, PkiError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(limits.provider()))
+        .with_protocol_versions(&limits.versions())
         .map_err(|error| PkiError::Tls {
             what: "the protocol versions",
             reason: error.to_string(),

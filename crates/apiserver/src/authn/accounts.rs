@@ -51,7 +51,7 @@ pub struct Bound {
     pub kind: &'static str,
     pub name: String,
     pub uid: String,
-    /// The node of a bound pod: name and uid.
+    /// The node of a bound pod: name and uid, which is empty if there is no such node.
     pub node: Option<(String, String)>,
 }
 
@@ -112,7 +112,11 @@ impl Accounts {
     pub fn issue(&self, wanted: &Wanted<'_>, now: Timestamp) -> Result<Issued, PkiError> {
         let now = now.as_second();
         let pod = wanted.bound.is_some_and(|bound| bound.kind == "Pod");
-        let long = self.extends && pod && wanted.seconds == POD_SECONDS && wanted.audiences == self.audiences;
+        let own = wanted
+            .audiences
+            .iter()
+            .all(|audience| self.audiences.contains(audience));
+        let long = self.extends && pod && wanted.seconds == POD_SECONDS && own;
         let granted = if long { POD_SECONDS_GRANTED } else { wanted.seconds };
         let (account, uid) = wanted.account;
         let mut private = Map::new();
@@ -124,7 +128,11 @@ impl Accounts {
                 json!({"name": bound.name, "uid": bound.uid}),
             );
             if let Some((name, uid)) = &bound.node {
-                private.insert("node".into(), json!({"name": name, "uid": uid}));
+                let mut node = json!({"name": name});
+                if !uid.is_empty() {
+                    node["uid"] = json!(uid);
+                }
+                private.insert("node".into(), node);
             }
         }
         if long {

@@ -59,8 +59,15 @@ impl KubeletClient {
     }
 
     /// What a connection that begins now is made with.
-    fn connector(&self) -> Result<TlsConnector, StartError> {
+    fn connector(&self, trust: Trust) -> Result<TlsConnector, StartError> {
         let own = self.tls.identity.current();
+        if trust == Trust::Any && self.tls.ca.is_some() {
+            let tls = KubeletClientTls {
+                ca: None,
+                ..self.tls.clone()
+            };
+            return connector(&tls, &own);
+        }
         let mut made = self.made.lock();
         if !Arc::ptr_eq(&made.0, &own) {
             *made = (own.clone(), connector(&self.tls, &own)?);
@@ -98,9 +105,23 @@ fn connector(tls: &KubeletClientTls, own: &Leaf) -> Result<TlsConnector, StartEr
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
+/// Which agent is believed to be the node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// One whose certificate the server's settings accept.
+    Configured,
+    /// Whoever answers.
+    Any,
+}
+
 /// GETs a path from the agent of a node.
-pub async fn get(server: &ApiServer, node: &str, path: &str) -> Result<Response<Incoming>, ApiError> {
-    let (stream, authority) = connect(server, node).await?;
+pub async fn get(
+    server: &ApiServer,
+    node: &str,
+    path: &str,
+    trust: Trust,
+) -> Result<Response<Incoming>, ApiError> {
+    let (stream, authority) = connect(server, node, trust).await?;
     let failed =
         |error: RequestError| ApiError::internal(format!("Get \"https://{authority}{path}\": {error}"));
     request(stream, &authority, path).await.map_err(failed)
@@ -113,7 +134,7 @@ pub async fn upgrade(
     path: &str,
     versions: &[HeaderValue],
 ) -> Result<Backend, ApiError> {
-    let (stream, authority) = connect(server, node).await?;
+    let (stream, authority) = connect(server, node, Trust::Configured).await?;
     dial(stream, &authority, path, versions)
         .await
         .map_err(ApiError::internal)
@@ -122,7 +143,11 @@ pub async fn upgrade(
 type RequestError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to the agent of a node, and what to call it in requests.
-async fn connect(server: &ApiServer, node: &str) -> Result<(TlsStream<TcpStream>, String), ApiError> {
+async fn connect(
+    server: &ApiServer,
+    node: &str,
+    trust: Trust,
+) -> Result<(TlsStream<TcpStream>, String), ApiError> {
     let client = server
         .kubelets
         .as_ref()
@@ -141,7 +166,7 @@ async fn connect(server: &ApiServer, node: &str) -> Result<(TlsStream<TcpStream>
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         };
-        match tokio::time::timeout(CONNECT_TIME_MAX, secure(client, &host, port)).await {
+        match tokio::time::timeout(CONNECT_TIME_MAX, secure(client, &host, port, trust)).await {
             Ok(Ok(stream)) => return Ok((stream, authority)),
             Ok(Err(error)) => failure = format!("the agent of node {node} at {authority}: {error}"),
             Err(_) => {
@@ -153,11 +178,16 @@ async fn connect(server: &ApiServer, node: &str) -> Result<(TlsStream<TcpStream>
     Err(ApiError::internal(failure))
 }
 
-async fn secure(client: &KubeletClient, host: &str, port: u16) -> Result<TlsStream<TcpStream>, RequestError> {
+async fn secure(
+    client: &KubeletClient,
+    host: &str,
+    port: u16,
+    trust: Trust,
+) -> Result<TlsStream<TcpStream>, RequestError> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(host.to_owned())?;
-    Ok(client.connector()?.connect(name, stream).await?)
+    Ok(client.connector(trust)?.connect(name, stream).await?)
 }
 
 async fn request(

@@ -1,5 +1,5 @@
 //! Requests of others, carried on to a node's agent or to whatever listens at an address.
-use super::{CONNECT_TIME_MAX, RequestError, connect};
+use super::{CONNECT_TIME_MAX, RequestError, Trust, connect};
 use crate::ApiServer;
 use crate::status::ApiError;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub struct Wish {
 
 /// To the agent of a node, with the server's certificate.
 pub async fn send(server: &ApiServer, node: &str, wish: Wish) -> Result<Response<Incoming>, ApiError> {
-    let (stream, authority) = connect(server, node).await?;
+    let (stream, authority) = connect(server, node, Trust::Configured).await?;
     exchange(stream, &authority, wish).await.map_err(unreachable)
 }
 

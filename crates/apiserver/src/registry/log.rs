@@ -1,7 +1,7 @@
 //! `pods/log`: checked here, read from the node's agent (contract §14).
 use super::get;
 use crate::http::{Answer, Body, Call, response, websocket};
-use crate::kubelet;
+use crate::kubelet::{self, Trust};
 use crate::request::escape;
 use crate::status::{ApiError, Cause, cause};
 use http::StatusCode;
@@ -25,7 +25,11 @@ pub async fn log(call: &Call) -> Result<Answer, ApiError> {
     if !options.is_empty() {
         path = format!("{path}?{options}");
     }
-    let answer = kubelet::get(&call.server, node, &path).await?;
+    let trust = match call.query.flag("insecureSkipTLSVerifyBackend") {
+        true => Trust::Any,
+        false => Trust::Configured,
+    };
+    let answer = kubelet::get(&call.server, node, &path, trust).await?;
     let status = answer.status();
     if status.is_success() && websocket::is_wanted(&call.headers) {
         return websocket::serve(call, false, kubelet::pieces(answer));

@@ -9,6 +9,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
 const SECONDS_DEFAULT: i64 = 3600;
 const SECONDS_MIN: i64 = 600;
 const SECONDS_MAX: i64 = 1 << 32;
@@ -21,24 +23,15 @@ pub async fn request(call: &Call) -> Result<Answer, ApiError> {
     };
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let expected = Expected {
-        group: "authentication.k8s.io",
+        group: GROUP,
         version: "v1",
-        kind: "TokenRequest",
+        kind: KIND,
     };
     let mut asked = request::decode_object(expected, &call.headers, &call.body, options.validation)?.object;
+    identity::settle_namespace(call.resource, &mut asked, &call.info.namespace)?;
     call.server.reach_now().await?;
     let account = get::find(call, &call.info.name)?.value();
-    for (field, own) in [
-        ("name", &account["metadata"]["name"]),
-        ("namespace", &account["metadata"]["namespace"]),
-    ] {
-        let given = identity::text(&asked, field);
-        if !given.is_empty() && own != given {
-            return Err(ApiError::bad_request(format!(
-                "the {field} of the TokenRequest ({given}) does not match the {field} of the service account on the request"
-            )));
-        }
-    }
+    check_account(&asked, &account)?;
     let mut attempt = Attempt {
         subresource: "token",
         object: Some(&mut asked),
@@ -56,7 +49,11 @@ pub async fn request(call: &Call) -> Result<Answer, ApiError> {
         ));
     }
     let audiences = audiences(&asked["spec"]["audiences"], accounts);
-    let bound = bound(call, &asked["spec"]["boundObjectRef"])?;
+    let bound = bound(
+        call,
+        identity::text(&account, "name"),
+        &asked["spec"]["boundObjectRef"],
+    )?;
     let text = |pointer: &str| {
         account
             .pointer(pointer)
@@ -75,11 +72,37 @@ pub async fn request(call: &Call) -> Result<Answer, ApiError> {
         .map_err(ApiError::internal)?;
     let expires = Timestamp::from_second(issued.expires).map_err(ApiError::internal)?;
     asked["metadata"] = json!({"name": text("/metadata/name"), "namespace": call.info.namespace,
-        "creationTimestamp": identity::now()});
+        "uid": text("/metadata/uid"), "creationTimestamp": identity::now()});
     asked["spec"]["audiences"] = json!(audiences);
     asked["spec"]["expirationSeconds"] = json!(seconds);
     asked["status"] = json!({"token": issued.token, "expirationTimestamp": expires.to_string()});
     Ok(Answer::Value(StatusCode::CREATED, asked))
+}
+
+/// Whoever says for which account the token is has to mean this one.
+fn check_account(asked: &Value, account: &Value) -> Result<(), ApiError> {
+    let name = identity::text(account, "name");
+    let given = identity::text(asked, "name");
+    if !given.is_empty() && given != name {
+        let other = cause::invalid(
+            "metadata.name",
+            &json!(given),
+            "must match the service account name if specified",
+        );
+        return Err(ApiError::invalid_kind(GROUP, KIND, name, vec![other]));
+    }
+    let (given, own) = (identity::text(asked, "uid"), identity::text(account, "uid"));
+    if given.is_empty() || given == own {
+        return Ok(());
+    }
+    Err(ApiError::conflict(
+        GROUP,
+        KIND,
+        name,
+        &format!(
+            "the UID in the token request ({given}) does not match the UID of the service account ({own})"
+        ),
+    ))
 }
 
 fn seconds(asked: &Value) -> Result<i64, ApiError> {
@@ -94,12 +117,7 @@ fn seconds(asked: &Value) -> Result<i64, ApiError> {
         return Ok(seconds);
     };
     let cause = cause::invalid("spec.expirationSeconds", &json!(seconds), hint);
-    Err(ApiError::invalid_kind(
-        "authentication.k8s.io",
-        "TokenRequest",
-        "",
-        vec![cause],
-    ))
+    Err(ApiError::invalid_kind(GROUP, KIND, "", vec![cause]))
 }
 
 fn audiences(asked: &Value, accounts: &Accounts) -> Vec<String> {
@@ -112,7 +130,7 @@ fn audiences(asked: &Value, accounts: &Accounts) -> Vec<String> {
 }
 
 /// The object that the token is to end with; it has to be there.
-fn bound(call: &Call, reference: &Value) -> Result<Option<Bound>, ApiError> {
+fn bound(call: &Call, account: &str, reference: &Value) -> Result<Option<Bound>, ApiError> {
     if !reference.is_object() {
         return Ok(None);
     }
@@ -134,6 +152,11 @@ fn bound(call: &Call, reference: &Value) -> Result<Option<Bound>, ApiError> {
         .core_object(plural, namespace, name)
         .ok_or_else(|| ApiError::not_found_in("", plural, name))?
         .value();
+    if kind == "Pod" && stored["spec"]["serviceAccountName"].as_str().unwrap_or_default() != account {
+        return Err(ApiError::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
+    }
     let own = identity::text(&stored, "uid");
     if !uid.is_empty() && uid != own {
         return Err(ApiError::conflict(

@@ -92,4 +92,19 @@ pub const SERVICEACCOUNTS: Resource =
             verbs: CREATE_ONLY,
             kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         }])
-        .with_rules(DELETE_ANSWERS_OBJECT);
+        .with_rules(Rules {
+            warnings: account_warnings,
+            ..DELETE_ANSWERS_OBJECT
+        });
+
+/// What the annotation does is done better by namespaces.
+fn account_warnings(account: &Value) -> Vec<String> {
+    const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+    let has = account["metadata"]["annotations"].get(ENFORCE).is_some();
+    let warning = || {
+        format!(
+            "metadata.annotations[{ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        )
+    };
+    has.then(warning).into_iter().collect()
+}

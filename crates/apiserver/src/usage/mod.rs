@@ -257,7 +257,7 @@ impl Readings {
 
 async fn read(server: &ApiServer, node: &str) -> Option<Reading> {
     let asked = async {
-        let response = kubelet::get(server, node, "/metrics/resource")
+        let response = kubelet::get(server, node, "/metrics/resource", kubelet::Trust::Configured)
             .await
             .map_err(|e| e.to_string())?;
         if response.status() != StatusCode::OK {

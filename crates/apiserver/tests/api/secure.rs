@@ -183,8 +183,16 @@ async fn w11_a_reflector_converges() {
 
 /// A node agent that answers with the path it was asked for, or refuses.
 pub async fn fake_agent(authority: &Authority) -> (u16, mpsc::UnboundedReceiver<String>) {
-    let serving = leaf(authority, "system:node:n1", &["system:nodes"], Usage::Server);
-    let tls = orlop_pki::server_config(&serving.certificate, &serving.key, authority.certificate()).unwrap();
+    fake_agent_signed_by(authority, authority).await
+}
+
+/// The same, whose certificate is of one authority, and those of its clients of another.
+async fn fake_agent_signed_by(
+    own: &Authority,
+    clients: &Authority,
+) -> (u16, mpsc::UnboundedReceiver<String>) {
+    let serving = leaf(own, "system:node:n1", &["system:nodes"], Usage::Server);
+    let tls = orlop_pki::server_config(&serving.certificate, &serving.key, clients.certificate()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (asked, seen) = mpsc::unbounded_channel();
@@ -279,6 +287,37 @@ async fn o13_o14_logs_come_from_the_nodes_agent() {
 }
 
 /// "should proxy logs on node with explicit kubelet port using proxy subresource"
+/// `kubectl logs --insecure-skip-tls-verify-backend`.
+#[tokio::test]
+async fn logs_of_an_unknown_agent_are_for_who_asks_for_them() {
+    let secure = Secure::start().await;
+    let stranger = Authority::ephemeral("stranger").unwrap();
+    let (port, _seen) = fake_agent_signed_by(&stranger, &secure.authority).await;
+    let admin = secure.client("admin", &["system:masters"]).await;
+    let nodes: Api<Node> = Api::all(admin.clone());
+    let node = json!({"metadata": {"name": "n1"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
+    nodes
+        .create(&PostParams::default(), &serde_json::from_value(node).unwrap())
+        .await
+        .unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(admin.clone());
+    let mut bound = pod("p");
+    bound["spec"]["nodeName"] = json!("n1");
+    pods.create(&PostParams::default(), &serde_json::from_value(bound).unwrap())
+        .await
+        .unwrap();
+    let log = |query: &str| {
+        let path = format!("/api/v1/namespaces/default/pods/p/log?{query}");
+        admin.request_text(http::Request::get(path).body(Vec::new()).unwrap())
+    };
+    let text = log("insecureSkipTLSVerifyBackend=true").await.unwrap();
+    assert_eq!(text, "line 1\nline 2\n");
+    let refused = log("").await.unwrap_err().to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+}
+
 #[tokio::test]
 async fn the_agent_of_a_node_is_reached_by_its_port_as_well() {
     let secure = Secure::start().await;

@@ -54,8 +54,10 @@ async fn review(admin: &Client, answer: &Value, audiences: &[&str]) -> Value {
 async fn s07_a_token_bound_to_a_pod_has_its_claims_and_ends_with_the_pod() {
     let cluster = cluster().await;
     let admin = cluster.admin();
-    let (robot, _) = (account(&admin, "robot").await, account(&admin, "default").await);
-    let pod = admin.post(PODS, pod("p")).await.ok();
+    let robot = account(&admin, "robot").await;
+    let mut own = pod("p");
+    own["spec"]["serviceAccountName"] = json!("robot");
+    let pod = admin.post(PODS, own).await.ok();
     let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]});
     let answer = token(
         &admin,
@@ -126,7 +128,14 @@ async fn s08_less_than_ten_minutes_are_refused_and_so_are_foreign_objects() {
     assert_eq!(refused, "cannot bind token to object of type /v1, Kind=ConfigMap");
     admin.post(&path, bound("Pod", "x", "")).await.refused(404);
     account(&admin, "default").await;
-    admin.post(PODS, pod("lg1")).await.ok();
+    admin.post(PODS, pod("other")).await.ok();
+    assert_eq!(
+        admin.post(&path, bound("Pod", "other", "")).await.refused(400),
+        "cannot bind token for serviceaccount \"robot\" to pod running with different serviceaccount name."
+    );
+    let mut own = pod("lg1");
+    own["spec"]["serviceAccountName"] = json!("robot");
+    admin.post(PODS, own).await.ok();
     let refused = admin.post(&path, bound("Pod", "lg1", "xx")).await.refused(409);
     assert!(
         refused.starts_with("Operation cannot be fulfilled on Pod \"lg1\": the UID in the bound object reference (xx) does not match the UID in record."),
@@ -136,6 +145,44 @@ async fn s08_less_than_ten_minutes_are_refused_and_so_are_foreign_objects() {
         .post(&format!("{ACCOUNTS}/nobody/token"), json!({}))
         .await
         .refused(404);
+}
+
+/// Who says for which account a token is to be means the one that is asked.
+#[tokio::test]
+async fn s08_a_request_is_for_the_account_that_it_names() {
+    let admin = cluster().await.admin();
+    let annotations = json!({"kubernetes.io/enforce-mountable-secrets": "true"});
+    let made = admin
+        .post(
+            ACCOUNTS,
+            json!({"metadata": {"name": "robot", "annotations": annotations}}),
+        )
+        .await;
+    assert_eq!(
+        made.warnings(),
+        [
+            "299 - \"metadata.annotations[kubernetes.io/enforce-mountable-secrets]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets\""
+        ]
+    );
+    let uid = made.ok()["metadata"]["uid"].clone();
+    let path = format!("{ACCOUNTS}/robot/token");
+    let named = |metadata: Value| admin.post(&path, json!({"metadata": metadata, "spec": {}}));
+    let message = named(json!({"name": "other"})).await.refused(422);
+    assert!(
+        message.contains("must match the service account name if specified"),
+        "{message}"
+    );
+    let message = named(json!({"namespace": "other"})).await.refused(400);
+    assert!(message.contains("does not match the namespace"), "{message}");
+    assert_eq!(
+        named(json!({"uid": "u"})).await.refused(409),
+        format!(
+            "Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"robot\": the UID in the token request (u) does not match the UID of the service account ({})",
+            uid.as_str().unwrap()
+        )
+    );
+    let answer = named(json!({"uid": uid})).await.ok();
+    assert_eq!(answer["metadata"]["uid"], uid);
 }
 
 #[tokio::test]

@@ -120,6 +120,12 @@ pub struct ApiServerArgs {
     pub tls_cert_file: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
+    /// Oldest version of TLS that is offered, such as VersionTLS13 [default: VersionTLS12].
+    #[arg(long, value_name = "VERSION", default_value = "", hide_default_value = true)]
+    pub tls_min_version: String,
+    /// Cipher suites of TLS 1.2 that are offered, by IANA's names, comma-separated [default: all that are good].
+    #[arg(long, value_name = "SUITES", value_delimiter = ',')]
+    pub tls_cipher_suites: Vec<String>,
     #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
     pub kubelet_client_certificate: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "kubelet_client_certificate")]

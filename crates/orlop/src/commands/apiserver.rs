@@ -12,8 +12,8 @@ use orlop_apiserver::{
     KubeletClientTls, ServiceNetwork, ServiceRange, SettingsError, TokenConfig,
 };
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, TokenPublicKey, TokenSigner, Usage,
-    server_config_presenting,
+    Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, TlsLimits, TokenPublicKey, TokenSigner,
+    Usage, server_config_presenting,
 };
 use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
@@ -360,7 +360,8 @@ fn serving_tls(
         }
     };
     let authorities = authentication.authorities();
-    Ok(server_config_presenting(presented, &authorities)?)
+    let limits = TlsLimits::new(&arguments.tls_min_version, &arguments.tls_cipher_suites)?;
+    Ok(server_config_presenting(presented, &authorities, &limits)?)
 }
 
 /// The keys of service account tokens, by default those of the PKI directory.

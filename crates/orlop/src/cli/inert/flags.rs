@@ -18,6 +18,7 @@ pub(super) const PARTS: &[(&str, &[Flags])] = &[
             GATES,
             PROFILING,
             SERVING,
+            TLS,
             DELEGATED,
             CLIENT,
             CONTROLLER_MANAGER,
@@ -26,7 +27,7 @@ pub(super) const PARTS: &[(&str, &[Flags])] = &[
     (
         "scheduler",
         &[
-            LOGS, METRICS, GATES, PROFILING, SERVING, DELEGATED, CLIENT, SCHEDULER,
+            LOGS, METRICS, GATES, PROFILING, SERVING, TLS, DELEGATED, CLIENT, SCHEDULER,
         ],
     ),
     ("kubelet", &[LOGS, METRICS, KUBELET]),
@@ -75,11 +76,12 @@ const SERVING: Flags = &[
     ("http2-max-streams-per-connection", NotYet),
     ("permit-address-sharing", NotYet),
     ("permit-port-sharing", NotYet),
-    ("tls-cipher-suites", NotYet),
     ("tls-curve-preferences", NotYet),
-    ("tls-min-version", NotYet),
     ("tls-sni-cert-key", NotYet),
 ];
+
+/// Of which the API server has its own.
+const TLS: Flags = &[("tls-cipher-suites", NotYet), ("tls-min-version", NotYet)];
 
 /// Of parts that ask the API server who may look at them.
 const DELEGATED: Flags = &[
