@@ -1,6 +1,6 @@
 //! The fields in which two values differ.
-use super::form::{Child, Form, Items, Type, field_element};
-use super::set::FieldSet;
+use super::form::{Form, Items, Type};
+use super::set::{Element, FieldSet};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -13,97 +13,89 @@ pub(super) struct Changes {
 }
 
 pub(super) fn compare(old: &Value, new: &Value, ty: Type<'_>) -> Changes {
-    let mut walk = Walk::default();
-    walk.at(Some(old), Some(new), ty, true);
-    walk.changes
+    let mut changes = at(Some(old), Some(new), ty, true);
+    changes.written.member = false;
+    changes.removed.member = false;
+    changes
 }
 
-#[derive(Default)]
-struct Walk {
-    path: Vec<String>,
-    changes: Changes,
+impl Changes {
+    /// Takes in what became of the fields below an element.
+    fn put(&mut self, element: impl Fn() -> Element, below: Self) {
+        self.written.put(&element, below.written);
+        self.removed.put(&element, below.removed);
+    }
 }
 
-impl Walk {
-    /// `standing`: the place is there in either value, filled or not.
-    fn at(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, standing: bool) {
-        if old == new {
-            return;
+/// `standing`: the place is there in either value, filled or not.
+fn at(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, standing: bool) -> Changes {
+    if old == new {
+        return Changes::default();
+    }
+    // Types that are always written are null when they are empty.
+    let standing = standing || old.is_some_and(Value::is_null) && new.is_some();
+    let (old, new) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
+    let (mut changes, divided) = match (old.map(|v| ty.form(v)), new.map(|v| ty.form(v))) {
+        (None, None) => return Changes::default(),
+        (Some(Form::Leaf), _)
+        | (_, Some(Form::Leaf))
+        | (Some(Form::Object(_)), Some(Form::List(..)))
+        | (Some(Form::List(..)), Some(Form::Object(_))) => (Changes::default(), false),
+        (Some(Form::List(_, items)), _) | (_, Some(Form::List(_, items))) => {
+            (lists(old, new, ty, items), true)
         }
-        // Types that are always written are null when they are empty.
-        let standing = standing || old.is_some_and(Value::is_null) && new.is_some();
-        let (old, new) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
-        let divided = match (old.map(|v| ty.form(v)), new.map(|v| ty.form(v))) {
-            (None, None) => return,
-            (Some(Form::Leaf), _) | (_, Some(Form::Leaf)) => false,
-            (Some(Form::Object(_)), Some(Form::List(..))) | (Some(Form::List(..)), Some(Form::Object(_))) => {
-                false
+        _ => (objects(old, new, ty), true),
+    };
+    // A whole that is there before and after is written through its parts.
+    let whole = divided && (standing || (old.is_some() && new.is_some()));
+    changes.written.member = !whole && new.is_some();
+    changes.removed.member = !whole && new.is_none();
+    changes
+}
+
+fn objects(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>) -> Changes {
+    let (old, new) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+    let is = |name: &str| new?.get(name);
+    let mut changes = Changes::default();
+    let gone = old.into_iter().flatten().filter(|(name, _)| is(name).is_none());
+    for (name, _) in new.into_iter().flatten().chain(gone) {
+        let child = ty.child(name);
+        let standing = child.is_always() && old.is_some() && new.is_some();
+        let was = old.and_then(|old| old.get(name));
+        let below = at(was, is(name), child.ty(), standing);
+        changes.put(|| child.element(name), below);
+    }
+    changes
+}
+
+fn lists(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, items: Items<'_>) -> Changes {
+    let (old, new) = (by_element(old, items), by_element(new, items));
+    let mut changes = Changes::default();
+    let gone = old.keys().filter(|element| !new.contains_key(*element));
+    for element in new.keys().chain(gone) {
+        let (was, is) = (old.get(element), new.get(element));
+        let below = match (was.map(Vec::as_slice), is.map(Vec::as_slice)) {
+            // Items that cannot be told apart are compared as one.
+            (Some([_, _, ..]), _) | (_, Some([_, _, ..])) => {
+                let mut below = Changes::default();
+                below.written.member = was != is && is.is_some();
+                below.removed.member = was != is && is.is_none();
+                below
             }
-            (Some(Form::List(_, items)), _) | (_, Some(Form::List(_, items))) => {
-                self.lists(old, new, ty, items);
-                true
-            }
-            _ => {
-                self.objects(old, new, ty);
-                true
-            }
+            (was, is) => at(
+                was.and_then(|v| v.first().copied()),
+                is.and_then(|v| v.first().copied()),
+                ty.item(),
+                false,
+            ),
         };
-        // A whole that is there before and after is written through its parts.
-        let whole = divided && (standing || (old.is_some() && new.is_some()));
-        if whole || self.path.is_empty() {
-            return;
-        }
-        match new {
-            Some(_) => self.changes.written.insert(&self.path),
-            None => self.changes.removed.insert(&self.path),
-        }
+        changes.put(|| element.clone().into(), below);
     }
-
-    fn objects(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type<'_>) {
-        let empty = serde_json::Map::new();
-        let old_members = old.and_then(Value::as_object).unwrap_or(&empty);
-        let new_members = new.and_then(Value::as_object).unwrap_or(&empty);
-        let gone = old_members.keys().filter(|name| !new_members.contains_key(*name));
-        for name in new_members.keys().chain(gone) {
-            let child = ty.child(name);
-            let always = matches!(child, Child::Declared { always: true, .. });
-            self.path.push(field_element(name));
-            self.at(
-                old_members.get(name),
-                new_members.get(name),
-                child.ty(),
-                always && old.is_some() && new.is_some(),
-            );
-            self.path.pop();
-        }
-    }
-
-    fn lists(&mut self, old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, items: Items<'_>) {
-        let (old, new) = (by_element(old, items), by_element(new, items));
-        let gone = old.keys().filter(|element| !new.contains_key(*element));
-        for element in new.keys().chain(gone) {
-            let (was, is) = (old.get(element), new.get(element));
-            self.path.push(element.clone());
-            match (was.map(Vec::as_slice), is.map(Vec::as_slice)) {
-                // Items that cannot be told apart are compared as one.
-                (Some([_, _, ..]), _) | (_, Some([_, _, ..])) => match is {
-                    _ if was == is => {}
-                    Some(_) => self.changes.written.insert(&self.path),
-                    None => self.changes.removed.insert(&self.path),
-                },
-                (was, is) => self.at(
-                    was.and_then(|v| v.first().copied()),
-                    is.and_then(|v| v.first().copied()),
-                    ty.item(),
-                    false,
-                ),
-            }
-            self.path.pop();
-        }
-    }
+    changes
 }
 
-fn by_element<'v>(list: Option<&'v Value>, items: Items<'_>) -> BTreeMap<String, Vec<&'v Value>> {
+/// The items of a list by their path elements.
+pub(super) fn by_element<'v>(list: Option<&'v Value>, items: Items<'_>) -> BTreeMap<String, Vec<&'v Value>> {
     let mut found: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
     for item in list.and_then(Value::as_array).into_iter().flatten() {
         found.entry(items.element(item)).or_default().push(item);

@@ -1,8 +1,11 @@
 //! How a value divides into fields: from the field tables, from a custom resource's schema, or from the value itself
 //! where there is neither.
+use super::set::Element;
 use crate::structural::{Additional, Kind, ListType, Node};
 use crate::wire::schema::{Field, Message, Schema, Shape, Topology, Type as Scalar, key_default};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::fmt::Write;
 
 /// The type of a value somewhere in an object.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +30,8 @@ pub(super) enum Child<'s> {
     Declared {
         ty: Type<'s>,
         always: bool,
+        /// Its path element, where a table has it.
+        element: Option<&'static str>,
     },
     /// An entry of a map.
     Entry(Type<'s>),
@@ -144,10 +149,12 @@ impl<'s> Type<'s> {
             Some(field) => Child::Declared {
                 ty: Self::Field(field),
                 always: field.always,
+                element: Some(field.element),
             },
             None if message.is_kind && matches!(name, "apiVersion" | "kind") => Child::Declared {
                 ty: Self::Untyped,
                 always: true,
+                element: None,
             },
             None => Child::Undeclared,
         }
@@ -169,6 +176,7 @@ fn custom_child<'s>(node: &'s Node, name: &str, whole: bool) -> Child<'s> {
         return Child::Declared {
             ty: Type::Untyped,
             always: true,
+            element: None,
         };
     }
     if whole && name == "metadata" {
@@ -176,12 +184,14 @@ fn custom_child<'s>(node: &'s Node, name: &str, whole: bool) -> Child<'s> {
         return Child::Declared {
             ty: metadata.map_or(Type::Untyped, Type::Message),
             always: true,
+            element: Some("f:metadata"),
         };
     }
     match (node.properties.get(name), &node.additional) {
         (Some(node), _) => Child::Declared {
             ty: Type::Node(node),
             always: false,
+            element: None,
         },
         (None, Additional::Each(node)) => Child::Entry(Type::Node(node)),
         (None, Additional::Anything) => Child::Entry(Type::Untyped),
@@ -198,23 +208,43 @@ impl<'s> Child<'s> {
             Self::Undeclared => Type::Untyped,
         }
     }
+
+    /// Whether it is there even when it is empty.
+    pub(super) fn is_always(&self) -> bool {
+        matches!(self, Self::Declared { always: true, .. })
+    }
+
+    /// Its path element under this name.
+    pub(super) fn element(&self, name: &str) -> Element {
+        match self {
+            Self::Declared {
+                element: Some(element),
+                ..
+            } => Element::Borrowed(element),
+            _ => field_element(name).into(),
+        }
+    }
 }
 
 impl<'s> Items<'s> {
     /// The path element of an item; key fields that it doesn't have are not in it.
     pub(super) fn element(self, item: &Value) -> String {
-        match self {
-            Self::Set => format!("v:{item}"),
-            _ => {
-                let keys: Map<String, Value> = self
-                    .keys()
-                    .into_iter()
-                    .map(|key| (key.to_owned(), key_of(item, key)))
-                    .filter(|(_, value)| !value.is_null())
-                    .collect();
-                format!("k:{}", Value::Object(keys))
+        if matches!(self, Self::Set) {
+            return format!("v:{item}");
+        }
+        let mut keys = self.keys();
+        keys.sort_unstable();
+        let mut element = String::from("k:{");
+        for key in keys {
+            let value = key_of(item, key);
+            if !value.is_null() {
+                let comma = if element.ends_with('{') { "" } else { "," };
+                // Writing into a text cannot fail.
+                let _ = write!(element, "{comma}{}:{value}", Value::from(key));
             }
         }
+        element.push('}');
+        element
     }
 
     /// The key fields, if the item has none of them.
@@ -233,10 +263,10 @@ impl<'s> Items<'s> {
     }
 }
 
-fn key_of(item: &Value, key: &str) -> Value {
+fn key_of<'v>(item: &'v Value, key: &str) -> Cow<'v, Value> {
     match item.get(key) {
-        Some(value) if !value.is_null() => value.clone(),
-        _ => key_default(key).map_or(Value::Null, Value::from),
+        Some(value) if !value.is_null() => Cow::Borrowed(value),
+        _ => Cow::Owned(key_default(key).map_or(Value::Null, Value::from)),
     }
 }
 

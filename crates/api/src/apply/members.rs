@@ -1,52 +1,38 @@
 //! The fields that a value holds, and what a configuration may not hold.
-use super::form::{Child, Form, Type, field_element};
+use super::compare::by_element;
+use super::form::{Child, Form, Type};
 use super::set::{FieldSet, readable};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Every field of a value: scalars and what is owned as a whole, items of lists and maps, empty objects.
 pub(super) fn members(value: &Value, ty: Type<'_>) -> FieldSet {
     let mut set = FieldSet::default();
-    walk(value, ty, &mut Vec::new(), &mut set);
-    set
-}
-
-fn walk(value: &Value, ty: Type<'_>, path: &mut Vec<String>, set: &mut FieldSet) {
     match ty.form(value) {
-        Form::Leaf => {
-            // A list that could be divided but isn't there has no fields.
-            set.insert(path);
-        }
+        // A list that could be divided but isn't there has no fields.
+        Form::Leaf => set.member = true,
         Form::Object(object) => {
             for (name, value) in object {
                 let child = ty.child(name);
-                path.push(field_element(name));
-                walk(value, child.ty(), path, set);
+                let mut below = members(value, child.ty());
                 let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
-                if empty || !matches!(child, Child::Declared { .. }) {
-                    set.insert(path);
-                }
-                path.pop();
+                below.member |= empty || !matches!(child, Child::Declared { .. });
+                set.put(|| child.element(name), below);
             }
         }
-        Form::List(list, items) => {
-            let elements: Vec<String> = list.iter().map(|item| items.element(item)).collect();
-            let mut seen = BTreeMap::new();
-            for element in &elements {
-                *seen.entry(element).or_insert(0) += 1;
-            }
-            for (item, element) in list.iter().zip(&elements) {
-                // Items that cannot be told apart are one.
-                let is_alone = seen.get(element) == Some(&1);
-                path.push(element.clone());
-                if is_alone {
-                    walk(item, ty.item(), path, set);
-                }
-                set.insert(path);
-                path.pop();
+        Form::List(_, items) => {
+            for (element, found) in by_element(Some(value), items) {
+                let mut below = match found.as_slice() {
+                    [only] => members(only, ty.item()),
+                    // Items that cannot be told apart are one.
+                    _ => FieldSet::default(),
+                };
+                below.member = true;
+                set.put(|| element.into(), below);
             }
         }
     }
+    set
 }
 
 /// The set with every declared field on the way to its members. Items and entries stand only for themselves.

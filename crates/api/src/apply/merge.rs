@@ -73,7 +73,7 @@ pub(super) fn remove(value: &Value, doomed: &FieldSet, ty: Type<'_>) -> Option<V
         Form::Object(object) => {
             let mut kept = Map::new();
             for (name, value) in object {
-                let left = match doomed.below.get(&field_element(name)) {
+                let left = match doomed.below.get(field_element(name).as_str()) {
                     Some(doomed) => remove(value, doomed, ty.child(name).ty()),
                     None => Some(value.clone()),
                 };
@@ -86,7 +86,7 @@ pub(super) fn remove(value: &Value, doomed: &FieldSet, ty: Type<'_>) -> Option<V
         Form::List(list, items) => {
             let kept: Vec<Value> = list
                 .iter()
-                .filter_map(|item| match doomed.below.get(&items.element(item)) {
+                .filter_map(|item| match doomed.below.get(items.element(item).as_str()) {
                     Some(doomed) => remove(item, doomed, ty.item()),
                     None => Some(item.clone()),
                 })

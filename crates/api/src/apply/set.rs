@@ -1,14 +1,18 @@
 //! A set of fields, in the shape in which `fieldsV1` writes it: a tree whose edges are `f:name`, `k:{keys}`,
 //! `v:value` and `i:index`, and whose nodes may be members themselves.
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+
+/// An edge of the tree; those of declared fields stand in the field tables.
+pub(super) type Element = Cow<'static, str>;
 
 /// A set of fields; see the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
     pub(super) member: bool,
-    pub(super) below: BTreeMap<String, FieldSet>,
+    pub(super) below: BTreeMap<Element, FieldSet>,
 }
 
 impl FieldSet {
@@ -19,7 +23,8 @@ impl FieldSet {
             if element == "." {
                 continue;
             }
-            set.below.insert(canonical(element)?, Self::parse_node(inner)?);
+            set.below
+                .insert(canonical(element)?.into(), Self::parse_node(inner)?);
         }
         Some(set)
     }
@@ -37,7 +42,7 @@ impl FieldSet {
             if let (true, false, Value::Object(inner)) = (node.member, node.below.is_empty(), &mut inner) {
                 inner.insert(".".to_owned(), json!({}));
             }
-            (element.clone(), inner)
+            (element.clone().into_owned(), inner)
         });
         Value::Object(members.collect::<Map<String, Value>>())
     }
@@ -46,18 +51,11 @@ impl FieldSet {
         !self.member && self.below.is_empty()
     }
 
-    pub(super) fn insert(&mut self, path: &[String]) {
-        let mut node = self;
-        for element in path {
-            if !node.below.contains_key(element) {
-                node.below.insert(element.clone(), Self::default());
-            }
-            match node.below.get_mut(element) {
-                Some(next) => node = next,
-                None => return,
-            }
+    /// Adds what is below an element that isn't there yet, if that is anything.
+    pub(super) fn put(&mut self, element: impl FnOnce() -> Element, below: Self) {
+        if !below.is_empty() {
+            self.below.insert(element(), below);
         }
-        node.member = true;
     }
 
     /// Adds the members of `other`.

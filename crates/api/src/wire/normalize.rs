@@ -18,7 +18,7 @@ pub fn normalize(api_version: &str, kind: &str, object: Value) -> Result<Value, 
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
         })?;
-    let Value::Object(object) = object else {
+    let Value::Object(mut object) = object else {
         return Err(DecodeError::NotAnObject {
             kind: kind.to_owned(),
             version: short(api_version).to_owned(),
@@ -32,11 +32,11 @@ pub fn normalize(api_version: &str, kind: &str, object: Value) -> Result<Value, 
         path: Vec::new(),
         objects: 0,
     };
-    match walk.message(id, object) {
-        Ok(mut normal) => {
-            normal.insert("apiVersion".to_owned(), Value::from(api_version));
-            normal.insert("kind".to_owned(), Value::from(kind));
-            Ok(Value::Object(normal))
+    match walk.message(id, &mut object) {
+        Ok(()) => {
+            object.insert("apiVersion".to_owned(), Value::from(api_version));
+            object.insert("kind".to_owned(), Value::from(kind));
+            Ok(Value::Object(object))
         }
         Err(cause) => Err(DecodeError::Field {
             kind: kind.to_owned(),
@@ -88,155 +88,144 @@ struct Walk {
 }
 
 impl Walk {
-    fn message(
-        &mut self,
-        id: MessageId,
-        mut object: Map<String, Value>,
-    ) -> Result<Map<String, Value>, Wrong> {
+    /// In place: most of a body is as it should be.
+    fn message(&mut self, id: MessageId, object: &mut Map<String, Value>) -> Result<(), Wrong> {
         self.objects += 1;
         if self.objects > OBJECTS_MAX {
             return Err(Wrong(format!("the object holds more than {OBJECTS_MAX} others")));
         }
         let message = self.schema.message(id);
-        let mut normal = Map::new();
-        if message.is_kind {
-            for key in ["apiVersion", "kind"] {
-                if let Some(Value::String(text)) = object.remove(key)
-                    && !text.is_empty()
-                {
-                    normal.insert(key.to_owned(), Value::String(text));
+        let mut result = Ok(());
+        object.retain(|name, value| {
+            if result.is_err() {
+                return true;
+            }
+            let Some(field) = message.field(name) else {
+                return message.is_kind
+                    && matches!(name.as_str(), "apiVersion" | "kind")
+                    && value.as_str().is_some_and(|text| !text.is_empty());
+            };
+            self.path.push(field.name);
+            match self.field(message, field, value) {
+                Ok(kept) => {
+                    self.path.pop();
+                    kept
+                }
+                Err(wrong) => {
+                    result = Err(wrong);
+                    true
                 }
             }
-        }
-        for field in message.json_fields() {
-            let value = object.remove(field.name).unwrap_or(Value::Null);
-            self.path.push(field.name);
-            let value = self.field(message, field, value)?;
-            self.path.pop();
-            if let Some(value) = value {
-                normal.insert(field.name.to_owned(), value);
+        });
+        result?;
+        for field in message.always_fields() {
+            if !object.contains_key(field.name) {
+                let value = match field.shape {
+                    Shape::One if !field.presence => self.zero(field)?,
+                    // Storing can't tell an empty list or map from none at all, so neither do we.
+                    _ => Value::Null,
+                };
+                object.insert(field.name.to_owned(), value);
             }
         }
-        Ok(normal)
+        Ok(())
     }
 
-    /// The value to write, if any.
-    fn field(&mut self, owner: &Message, field: &Field, value: Value) -> Result<Option<Value>, Wrong> {
+    /// Gives a value its form; whether it is written, if it isn't always.
+    fn field(&mut self, owner: &Message, field: &Field, value: &mut Value) -> Result<bool, Wrong> {
         match (field.shape, value) {
-            (Shape::One, Value::Null) => self.absent(field),
-            (_, Value::Null) => Ok(empty(field)),
+            (_, Value::Null) => Ok(false),
             (Shape::One, value) => {
-                let value = self.single(owner, field, value)?;
-                if value.is_null() {
-                    // A zero time, or raw null.
-                    return self.absent(field);
-                }
-                let kept = field.always || field.presence || !is_zero(&value, field.ty);
-                Ok(kept.then_some(value))
+                self.single(owner, field, value)?;
+                // Null: a zero time, or raw null.
+                Ok(!value.is_null() && (field.always || field.presence || !is_zero(value, field.ty)))
             }
             (Shape::List, Value::Array(items)) => {
-                let mut list = Vec::with_capacity(items.len());
-                for item in items {
-                    list.push(self.item(owner, field, item)?);
+                for item in items.iter_mut() {
+                    self.item(owner, field, item)?;
                 }
-                Ok(if list.is_empty() {
-                    empty(field)
-                } else {
-                    Some(Value::Array(list))
-                })
+                Ok(!items.is_empty())
             }
             (Shape::Map, Value::Object(entries)) => {
-                let mut map = Map::new();
-                for (key, item) in entries {
-                    map.insert(key, self.item(owner, field, item)?);
+                for item in entries.values_mut() {
+                    self.item(owner, field, item)?;
                 }
-                Ok(if map.is_empty() {
-                    empty(field)
-                } else {
-                    Some(Value::Object(map))
-                })
+                Ok(!entries.is_empty())
             }
-            (_, other) => Err(self.mismatch(owner, field, scalar::found(&other), self.go_type(field))),
+            (_, other) => Err(self.mismatch(owner, field, scalar::found(other), self.go_type(field))),
         }
     }
 
-    /// What is written for a field that isn't there.
-    fn absent(&mut self, field: &Field) -> Result<Option<Value>, Wrong> {
-        if !field.always {
-            return Ok(None);
-        }
-        Ok(Some(match field.ty {
-            _ if field.presence => Value::Null,
-            Type::String | Type::Bytes => Value::from(""),
-            Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
-            Type::Bool => Value::from(false),
-            Type::Quantity => Value::from("0"),
-            Type::Time | Type::MicroTime | Type::Raw | Type::Strings | Type::Either(..) => Value::Null,
-            Type::Message(id) => Value::Object(self.message(id, Map::new())?),
-        }))
-    }
-
-    /// An element of a list or a value of a map: null is the type's zero there.
-    fn item(&mut self, owner: &Message, field: &Field, value: Value) -> Result<Value, Wrong> {
-        if !value.is_null() {
-            return self.single(owner, field, value);
-        }
+    /// What stands for a value of the field's type that isn't there.
+    fn zero(&mut self, field: &Field) -> Result<Value, Wrong> {
         Ok(match field.ty {
             Type::String | Type::Bytes => Value::from(""),
             Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
             Type::Bool => Value::from(false),
             Type::Quantity => Value::from("0"),
             Type::Time | Type::MicroTime | Type::Raw | Type::Strings | Type::Either(..) => Value::Null,
-            Type::Message(id) => Value::Object(self.message(id, Map::new())?),
+            Type::Message(id) => {
+                let mut object = Map::new();
+                self.message(id, &mut object)?;
+                Value::Object(object)
+            }
         })
     }
 
-    fn single(&mut self, owner: &Message, field: &Field, value: Value) -> Result<Value, Wrong> {
-        let checked = match field.ty {
-            Type::String => scalar::string(value),
-            Type::Bytes => scalar::bytes(value),
-            Type::Int32 => scalar::integer(value, i32::MIN.into(), i32::MAX.into()),
-            Type::Int64 => scalar::integer(value, i64::MIN, i64::MAX),
-            Type::Double => scalar::double(value),
-            Type::Bool => scalar::boolean(value),
-            Type::Time => scalar::time(value),
-            Type::MicroTime => scalar::micro_time(value),
-            Type::Quantity => scalar::quantity(value),
-            Type::IntOrString => scalar::int_or_string(value),
-            Type::Raw => Ok(value),
-            Type::Strings => match value {
+    /// An element of a list or a value of a map: null is the type's zero there.
+    fn item(&mut self, owner: &Message, field: &Field, value: &mut Value) -> Result<(), Wrong> {
+        if value.is_null() {
+            *value = self.zero(field)?;
+            return Ok(());
+        }
+        self.single(owner, field, value)
+    }
+
+    fn single(&mut self, owner: &Message, field: &Field, value: &mut Value) -> Result<(), Wrong> {
+        let scalar: fn(Value) -> Result<Value, Refused> = match field.ty {
+            Type::String => scalar::string,
+            Type::Bytes => scalar::bytes,
+            Type::Int32 => |value| scalar::integer(value, i32::MIN.into(), i32::MAX.into()),
+            Type::Int64 => |value| scalar::integer(value, i64::MIN, i64::MAX),
+            Type::Double => scalar::double,
+            Type::Bool => scalar::boolean,
+            Type::Time => scalar::time,
+            Type::MicroTime => scalar::micro_time,
+            Type::Quantity => scalar::quantity,
+            Type::IntOrString => scalar::int_or_string,
+            Type::Raw => return Ok(()),
+            Type::Strings => |value| match value {
                 Value::Array(items) if items.iter().all(Value::is_string) => Ok(Value::Array(items)),
                 other => Err(Refused::Type(scalar::found(&other).to_owned())),
             },
             Type::Message(id) => match value {
-                Value::Object(object) => return self.message(id, object).map(Value::Object),
-                other => Err(Refused::Type(scalar::found(&other).to_owned())),
+                Value::Object(object) => return self.message(id, object),
+                _ => |other| Err(Refused::Type(scalar::found(&other).to_owned())),
             },
             Type::Either(id, other) => return self.either(id, other, value),
         };
-        checked.map_err(|refused| match refused {
+        let checked = scalar(std::mem::take(value)).map_err(|refused| match refused {
             Refused::Type(found) => self.mismatch(owner, field, &found, self.go_item_type(field)),
             Refused::Value(cause) => Wrong(cause),
-        })
+        });
+        *value = checked?;
+        Ok(())
     }
 
     /// A message, or what may stand in its place.
-    fn either(&mut self, id: MessageId, other: Other, value: Value) -> Result<Value, Wrong> {
+    fn either(&mut self, id: MessageId, other: Other, value: &mut Value) -> Result<(), Wrong> {
         match (other, value) {
-            (_, Value::Object(object)) => self.message(id, object).map(Value::Object),
-            (Other::Bool, value @ Value::Bool(_)) => Ok(value),
-            (Other::Strings, Value::Array(items)) if items.iter().all(Value::is_string) => {
-                Ok(Value::Array(items))
-            }
+            (_, Value::Object(object)) => self.message(id, object),
+            (Other::Bool, Value::Bool(_)) => Ok(()),
+            (Other::Strings, Value::Array(items)) if items.iter().all(Value::is_string) => Ok(()),
             (Other::List, Value::Array(items)) => {
-                let mut list = Vec::with_capacity(items.len());
                 for item in items {
                     let Value::Object(item) = item else {
                         return Err(Wrong("JSON schema or an array of them expected".to_owned()));
                     };
-                    list.push(Value::Object(self.message(id, item)?));
+                    self.message(id, item)?;
                 }
-                Ok(Value::Array(list))
+                Ok(())
             }
             (Other::Bool, _) => Err(Wrong("boolean or JSON schema expected".to_owned())),
             (Other::List, _) => Err(Wrong("JSON schema or an array of them expected".to_owned())),
@@ -278,11 +267,6 @@ impl Walk {
             Type::Message(id) | Type::Either(id, _) => self.schema.message(id).go_name(),
         }
     }
-}
-
-/// What is written for a list or map without entries: storing can't tell it from none at all, so neither do we.
-fn empty(field: &Field) -> Option<Value> {
-    field.always.then_some(Value::Null)
 }
 
 /// Left out where the type has no presence: what Go's `omitempty` leaves out.

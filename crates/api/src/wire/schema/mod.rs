@@ -98,6 +98,8 @@ pub enum Merge {
 pub struct Field {
     pub number: u32,
     pub name: &'static str,
+    /// Its path element in `managedFields`: `f:` and the name.
+    pub element: &'static str,
     pub ty: Type,
     pub shape: Shape,
     /// Written even when empty.
@@ -128,6 +130,8 @@ pub struct Message {
     json: Vec<Field>,
     /// Positions in `json`, sorted by name.
     by_name: Vec<u16>,
+    /// Positions in `json` of what is written even when it is empty.
+    always: Vec<u16>,
     /// Positions in `fields`, sorted by number.
     by_number: Vec<u16>,
 }
@@ -159,6 +163,11 @@ impl Message {
     /// All fields at this level of JSON, in the order they are written.
     pub fn json_fields(&self) -> &[Field] {
         &self.json
+    }
+
+    /// Those of them that are written even when they are empty.
+    pub fn always_fields(&self) -> impl Iterator<Item = &Field> {
+        self.always.iter().filter_map(|i| self.json.get(*i as usize))
     }
 
     /// The name error messages use, as in `v1.PodSpec`.

@@ -53,6 +53,7 @@ pub(super) fn parse(sources: &[&'static str]) -> Result<Schema, Broken> {
             fields,
             json: Vec::new(),
             by_name: Vec::new(),
+            always: Vec::new(),
         });
     }
     divide(&mut messages);
@@ -61,6 +62,9 @@ pub(super) fn parse(sources: &[&'static str]) -> Result<Schema, Broken> {
         dissolve(&messages, i, &mut json, 0)?;
         let mut by_name: Vec<u16> = (0..json.len() as u16).collect();
         by_name.sort_by_key(|n| json[*n as usize].name);
+        messages[i].always = (0..json.len() as u16)
+            .filter(|n| json[*n as usize].always)
+            .collect();
         messages[i].json = json;
         messages[i].by_name = by_name;
     }
@@ -193,6 +197,8 @@ fn field(
     Ok(Field {
         number,
         name,
+        // The tables live as long as the process.
+        element: Box::leak(format!("f:{name}").into_boxed_str()),
         ty,
         shape,
         always,
