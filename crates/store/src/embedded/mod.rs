@@ -117,8 +117,8 @@ impl EmbeddedStore {
             Arc::new(MemoryDisk::default()),
             Arc::new(SystemClock::default()),
             Options {
-                // Nothing is ever synced.
-                journal_bytes: 0,
+                // Nothing is ever synced, but a commit of the tree costs as much as many writes.
+                journal_bytes: 256 << 10,
                 ..Options::default()
             },
         )
