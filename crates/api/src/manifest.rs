@@ -230,7 +230,8 @@ fn made_beside(
             reason,
         )]);
     }
-    defaults::pod(&mut pod);
+    defaults::typed(&mut pod, defaults::pod)
+        .map_err(|error| vec![ManifestError::at(tree.locate(""), "", error.to_string())])?;
     let uid = match pod.metadata.uid.clone().filter(|uid| !uid.is_empty()) {
         Some(uid) => uid,
         None => uid::of(&pod, origin),

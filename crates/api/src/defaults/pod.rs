@@ -1,51 +1,30 @@
 //! Defaults of pods and pod templates (api-server §12.1).
 
-use std::collections::BTreeMap;
+use k8s_openapi::api::core::v1::PodSpec;
+use serde::Deserialize;
+use serde_json::Value;
 
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EphemeralContainer, Lifecycle, ObjectFieldSelector, Pod, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceFieldSelector, ResourceRequirements,
-};
-use k8s_openapi::api::core::v1::{ContainerPort, HTTPGetAction};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-
+use super::tree::{Object, fill, fill_number, fill_text, made, object, objects, text};
 use super::volume;
 use crate::pod::resources;
 
-/// Fills an absent or empty text.
-pub(super) fn fill(field: &mut Option<String>, value: &str) {
-    if field.as_deref().is_none_or(str::is_empty) {
-        *field = Some(value.to_owned());
-    }
-}
-
-/// Fills an absent or zero number (where upstream's field cannot tell the two apart).
-fn fill_number(field: &mut Option<i32>, value: i32) {
-    if field.is_none_or(|n| n == 0) {
-        *field = Some(value);
-    }
-}
+/// Containers of a PodSpec that run by themselves.
+const CONTAINERS: [&str; 2] = ["containers", "initContainers"];
+const EPHEMERAL_CONTAINERS: &str = "ephemeralContainers";
 
 /// Everything a Pod object gets: its spec's defaults and those that templates do not get.
-pub fn pod(pod: &mut Pod) {
-    let Some(spec) = &mut pod.spec else { return };
-    for container in spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten())
-    {
-        requests_from_limits(&mut container.resources);
+pub fn pod(pod: &mut Value) {
+    let Some(spec) = spec(pod) else { return };
+    for kind in CONTAINERS {
+        objects(spec, kind).for_each(requests_from_limits);
     }
     pod_level_requests(spec);
-    spec.enable_service_links.get_or_insert(true);
-    if spec.host_network == Some(true) {
-        for container in spec
-            .containers
-            .iter_mut()
-            .chain(spec.init_containers.iter_mut().flatten())
-        {
-            for port in container.ports.iter_mut().flatten() {
-                fill_number(&mut port.host_port, port.container_port);
+    fill(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
+        for kind in CONTAINERS {
+            for port in objects(spec, kind).flat_map(|container| objects(container, "ports")) {
+                let inside = port.get("containerPort").and_then(Value::as_i64);
+                fill_number(port, "hostPort", inside.unwrap_or_default());
             }
         }
     }
@@ -53,139 +32,99 @@ pub fn pod(pod: &mut Pod) {
 }
 
 /// What a template gets.
-pub fn pod_template(template: &mut PodTemplateSpec) {
-    if let Some(spec) = &mut template.spec {
+pub fn pod_template(template: &mut Value) {
+    if let Some(spec) = spec(template) {
         pod_spec(spec);
     }
 }
 
+fn spec(of: &mut Value) -> Option<&mut Object> {
+    object(of.as_object_mut()?, "spec")
+}
+
 /// What every PodSpec gets, wherever it is.
-pub fn pod_spec(spec: &mut PodSpec) {
-    fill(&mut spec.dns_policy, "ClusterFirst");
-    fill(&mut spec.restart_policy, "Always");
-    fill(&mut spec.scheduler_name, "default-scheduler");
-    spec.termination_grace_period_seconds.get_or_insert(30);
-    spec.security_context
-        .get_or_insert_with(PodSecurityContext::default);
-    // Old and new name of one field: whichever is given, both are answered.
-    if spec.service_account_name.as_deref().is_none_or(str::is_empty) {
-        spec.service_account_name = spec.service_account.clone().filter(|s| !s.is_empty());
+fn pod_spec(spec: &mut Object) {
+    fill_text(spec, "dnsPolicy", "ClusterFirst");
+    fill_text(spec, "restartPolicy", "Always");
+    fill_text(spec, "schedulerName", "default-scheduler");
+    fill(spec, "terminationGracePeriodSeconds", 30);
+    fill(spec, "securityContext", Object::new());
+    accounts(spec);
+    for kind in CONTAINERS.into_iter().chain([EPHEMERAL_CONTAINERS]) {
+        objects(spec, kind).for_each(container);
     }
-    spec.service_account = spec.service_account_name.clone();
-    for c in spec
-        .init_containers
-        .iter_mut()
-        .flatten()
-        .chain(&mut spec.containers)
-    {
-        container(c);
-    }
-    for c in spec.ephemeral_containers.iter_mut().flatten() {
-        ephemeral_container(c);
-    }
-    for v in spec.volumes.iter_mut().flatten() {
-        volume::volume(v);
-    }
+    objects(spec, "volumes").for_each(volume::volume);
 }
 
-fn container(c: &mut Container) {
-    let image = c.image.as_deref().unwrap_or("");
-    let policy = pull_policy(image);
-    fill(&mut c.image_pull_policy, policy);
-    fill(&mut c.termination_message_path, "/dev/termination-log");
-    fill(&mut c.termination_message_policy, "File");
-    ports(c.ports.as_deref_mut());
-    environment(c.env.as_deref_mut());
-    for probe in [
-        &mut c.liveness_probe,
-        &mut c.readiness_probe,
-        &mut c.startup_probe,
-    ]
-    .into_iter()
-    .flatten()
-    {
-        self::probe(probe);
-    }
-    lifecycle(c.lifecycle.as_mut());
-}
-
-fn ephemeral_container(c: &mut EphemeralContainer) {
-    let policy = pull_policy(c.image.as_deref().unwrap_or(""));
-    fill(&mut c.image_pull_policy, policy);
-    fill(&mut c.termination_message_path, "/dev/termination-log");
-    fill(&mut c.termination_message_policy, "File");
-    ports(c.ports.as_deref_mut());
-    environment(c.env.as_deref_mut());
-    for probe in [
-        &mut c.liveness_probe,
-        &mut c.readiness_probe,
-        &mut c.startup_probe,
-    ]
-    .into_iter()
-    .flatten()
-    {
-        self::probe(probe);
-    }
-    lifecycle(c.lifecycle.as_mut());
-}
-
-fn ports(ports: Option<&mut [ContainerPort]>) {
-    for port in ports.into_iter().flatten() {
-        fill(&mut port.protocol, "TCP");
-    }
-}
-
-fn environment(variables: Option<&mut [EnvVar]>) {
-    for source in variables
-        .into_iter()
-        .flatten()
-        .filter_map(|v| v.value_from.as_mut())
-    {
-        if let Some(field) = &mut source.field_ref {
-            field_ref(field);
-        }
-        if let Some(resource) = &mut source.resource_field_ref {
-            resource_field_ref(resource);
+/// Old and new name of one field: whichever is given, both are answered.
+fn accounts(spec: &mut Object) {
+    let names = ["serviceAccountName", "serviceAccount"];
+    let given = names.map(|name| text(spec, name));
+    let given = given.into_iter().find(|account| !account.is_empty());
+    let given = given.map(str::to_owned);
+    for name in names {
+        match &given {
+            Some(account) if text(spec, name) == account => {}
+            Some(account) => drop(spec.insert(name.to_owned(), account.as_str().into())),
+            None => drop(spec.remove(name)),
         }
     }
 }
 
-pub(super) fn field_ref(field: &mut ObjectFieldSelector) {
-    fill(&mut field.api_version, "v1");
+/// What containers of every kind get.
+fn container(container: &mut Object) {
+    let policy = pull_policy(text(container, "image"));
+    fill_text(container, "imagePullPolicy", policy);
+    fill_text(container, "terminationMessagePath", "/dev/termination-log");
+    fill_text(container, "terminationMessagePolicy", "File");
+    for port in objects(container, "ports") {
+        fill_text(port, "protocol", "TCP");
+    }
+    for variable in objects(container, "env") {
+        if let Some(source) = object(variable, "valueFrom") {
+            references(source);
+        }
+    }
+    for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(of_kind) = object(container, kind) {
+            probe(of_kind);
+        }
+    }
+    if let Some(lifecycle) = object(container, "lifecycle") {
+        for moment in ["postStart", "preStop"] {
+            if let Some(get) = object(lifecycle, moment).and_then(|handler| object(handler, "httpGet")) {
+                http_get(get);
+            }
+        }
+    }
 }
 
-pub(super) fn resource_field_ref(resource: &mut ResourceFieldSelector) {
-    resource.divisor.get_or_insert_with(|| Quantity("0".to_owned()));
+/// References to fields of the pod and to resources of its containers.
+pub(super) fn references(source: &mut Object) {
+    if let Some(field) = object(source, "fieldRef") {
+        fill_text(field, "apiVersion", "v1");
+    }
+    if let Some(resource) = object(source, "resourceFieldRef") {
+        fill(resource, "divisor", "0");
+    }
 }
 
-fn probe(p: &mut Probe) {
-    fill_number(&mut p.timeout_seconds, 1);
-    fill_number(&mut p.period_seconds, 10);
-    fill_number(&mut p.success_threshold, 1);
-    fill_number(&mut p.failure_threshold, 3);
-    if let Some(get) = &mut p.http_get {
+fn probe(probe: &mut Object) {
+    fill_number(probe, "timeoutSeconds", 1);
+    fill_number(probe, "periodSeconds", 10);
+    fill_number(probe, "successThreshold", 1);
+    fill_number(probe, "failureThreshold", 3);
+    if let Some(get) = object(probe, "httpGet") {
         http_get(get);
     }
-    if let Some(grpc) = &mut p.grpc {
-        grpc.service.get_or_insert_with(String::new);
+    if let Some(grpc) = object(probe, "grpc") {
+        fill(grpc, "service", "");
     }
 }
 
-fn http_get(get: &mut HTTPGetAction) {
-    fill(&mut get.path, "/");
-    fill(&mut get.scheme, "HTTP");
-}
-
-fn lifecycle(lifecycle: Option<&mut Lifecycle>) {
-    let Some(lifecycle) = lifecycle else { return };
-    for handler in [&mut lifecycle.post_start, &mut lifecycle.pre_stop]
-        .into_iter()
-        .flatten()
-    {
-        if let Some(get) = &mut handler.http_get {
-            http_get(get);
-        }
-    }
+fn http_get(get: &mut Object) {
+    fill_text(get, "path", "/");
+    fill_text(get, "scheme", "HTTP");
 }
 
 /// `Always` for a floating tag, `IfNotPresent` for a fixed one.
@@ -202,41 +141,50 @@ pub(super) fn pull_policy(image: &str) -> &'static str {
     if floating { "Always" } else { "IfNotPresent" }
 }
 
-fn requests_from_limits(resources: &mut Option<ResourceRequirements>) {
-    let Some(resources) = resources else { return };
-    let Some(limits) = resources.limits.as_ref().filter(|l| !l.is_empty()) else {
+fn requests_from_limits(container: &mut Object) {
+    let Some(resources) = object(container, "resources") else {
         return;
     };
-    let requests = resources.requests.get_or_insert_with(BTreeMap::new);
-    for (key, limit) in limits {
-        requests.entry(key.clone()).or_insert_with(|| limit.clone());
+    let Some(Value::Object(limits)) = resources
+        .get("limits")
+        .filter(|limits| !is_empty(limits))
+        .cloned()
+    else {
+        return;
+    };
+    let Some(requests) = made(resources, "requests") else {
+        return;
+    };
+    for (resource, limit) in limits {
+        requests.entry(resource).or_insert(limit);
     }
 }
 
 /// Pod-level requests nobody gave: what the containers ask for, else the pod-level limit.
-fn pod_level_requests(spec: &mut PodSpec) {
-    let Some(limits) = spec
-        .resources
-        .as_ref()
-        .and_then(|r| r.limits.clone())
-        .filter(|l| !l.is_empty())
-    else {
+fn pod_level_requests(spec: &mut Object) {
+    let limits = spec.get("resources").and_then(|of_pod| of_pod.get("limits"));
+    let Some(Value::Object(limits)) = limits.filter(|limits| !is_empty(limits)).cloned() else {
         return;
     };
-    let asked = resources::container_requests(&PodSpec {
-        resources: None,
-        ..spec.clone()
-    });
-    let Some(of_pod) = spec.resources.as_mut() else {
+    let mut containers = spec.clone();
+    containers.remove("resources");
+    // What doesn't have its type is refused elsewhere.
+    let containers = PodSpec::deserialize(Value::Object(containers)).unwrap_or_default();
+    let asked = resources::container_requests(&containers);
+    let Some(requests) = object(spec, "resources").and_then(|of_pod| made(of_pod, "requests")) else {
         return;
     };
-    let requests = of_pod.requests.get_or_insert_with(BTreeMap::new);
-    for (key, limit) in limits.into_iter().filter(|(key, _)| resources::is_pod_level(key)) {
-        let from_containers = asked.get(&key).filter(|a| !a.is_zero()).map(|a| a.to_quantity());
-        requests
-            .entry(key)
-            .or_insert_with(|| from_containers.unwrap_or(limit));
+    for (resource, limit) in limits {
+        if resources::is_pod_level(&resource) && !requests.contains_key(&resource) {
+            let from_containers = asked.get(&resource).filter(|amount| !amount.is_zero());
+            let request = from_containers.map_or(limit, |amount| amount.to_quantity().0.into());
+            requests.insert(resource, request);
+        }
     }
+}
+
+fn is_empty(members: &Value) -> bool {
+    members.as_object().is_none_or(Object::is_empty)
 }
 
 #[cfg(test)]
@@ -246,16 +194,12 @@ mod tests {
     use super::*;
 
     fn defaulted(spec: Value) -> Value {
-        let mut pod: Pod = serde_json::from_value(json!({"spec": spec})).unwrap();
+        let mut pod = json!({"spec": spec});
         super::pod(&mut pod);
-        let once = serde_json::to_value(&pod).unwrap();
-        super::pod(&mut pod);
-        assert_eq!(
-            serde_json::to_value(&pod).unwrap(),
-            once,
-            "defaults must be idempotent"
-        );
-        once["spec"].clone()
+        let mut twice = pod.clone();
+        super::pod(&mut twice);
+        assert_eq!(pod, twice, "defaults must be idempotent");
+        pod["spec"].clone()
     }
 
     #[test]
@@ -321,11 +265,10 @@ mod tests {
 
     #[test]
     fn templates_do_not_get_what_only_pods_get() {
-        let mut template: PodTemplateSpec = serde_json::from_value(json!({"spec": {"hostNetwork": true, "containers": [
-            {"name": "c", "image": "i", "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}}]}}))
-        .unwrap();
+        let mut template = json!({"spec": {"hostNetwork": true, "containers": [
+            {"name": "c", "image": "i", "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}}]}});
         pod_template(&mut template);
-        let spec = serde_json::to_value(template.spec.unwrap()).unwrap();
+        let spec = &template["spec"];
         assert_eq!(spec["enableServiceLinks"], Value::Null);
         assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], Value::Null);
         assert_eq!(spec["containers"][0]["resources"]["requests"], Value::Null);

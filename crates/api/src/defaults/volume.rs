@@ -1,81 +1,63 @@
 //! Defaults of volumes.
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, EmptyDirVolumeSource, Volume};
-
-use super::pod::{field_ref, fill, pull_policy, resource_field_ref};
+use super::pod::{pull_policy, references};
+use super::tree::{Object, fill, fill_text, object, objects, text};
 
 /// Permission bits of files made from API objects, 0644.
 const MODE: i32 = 0o644;
+/// What kinds of volumes get, besides what is more than a value: source, field, value if it is absent or empty.
+const TEXTS: &[(&str, &str, &str)] = &[
+    ("iscsi", "iscsiInterface", "default"),
+    ("rbd", "pool", "rbd"),
+    ("rbd", "user", "admin"),
+    ("rbd", "keyring", "/etc/ceph/keyring"),
+    ("scaleIO", "storageMode", "ThinProvisioned"),
+    ("scaleIO", "fsType", "xfs"),
+    ("azureDisk", "cachingMode", "ReadWrite"),
+    ("azureDisk", "kind", "Shared"),
+    ("azureDisk", "fsType", "ext4"),
+];
 
-/// Does the volume name any source?
-fn has_source(volume: &Volume) -> bool {
-    *volume
-        != Volume {
-            name: volume.name.clone(),
-            ..Volume::default()
-        }
-}
-
-fn downward_files(items: Option<&mut Vec<DownwardAPIVolumeFile>>) {
-    for item in items.into_iter().flatten() {
-        if let Some(field) = &mut item.field_ref {
-            field_ref(field);
-        }
-        if let Some(resource) = &mut item.resource_field_ref {
-            resource_field_ref(resource);
+/// Gives a volume what its kind gets.
+pub(super) fn volume(volume: &mut Object) {
+    let has_source = volume
+        .iter()
+        .any(|(name, value)| name != "name" && !value.is_null());
+    if !has_source {
+        fill(volume, "emptyDir", Object::new());
+    }
+    if let Some(path) = object(volume, "hostPath") {
+        fill(path, "type", "");
+    }
+    for kind in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = object(volume, kind) {
+            fill(source, "defaultMode", MODE);
         }
     }
-}
-
-pub(super) fn volume(v: &mut Volume) {
-    if !has_source(v) {
-        v.empty_dir = Some(EmptyDirVolumeSource::default());
+    if let Some(source) = object(volume, "downwardAPI") {
+        objects(source, "items").for_each(references);
     }
-    if let Some(s) = &mut v.host_path {
-        s.type_.get_or_insert_with(String::new);
-    }
-    if let Some(s) = &mut v.secret {
-        s.default_mode.get_or_insert(MODE);
-    }
-    if let Some(s) = &mut v.config_map {
-        s.default_mode.get_or_insert(MODE);
-    }
-    if let Some(s) = &mut v.downward_api {
-        s.default_mode.get_or_insert(MODE);
-        downward_files(s.items.as_mut());
-    }
-    if let Some(s) = &mut v.projected {
-        s.default_mode.get_or_insert(MODE);
-        for source in s.sources.iter_mut().flatten() {
-            if let Some(token) = &mut source.service_account_token {
-                token.expiration_seconds.get_or_insert(3600);
+    if let Some(projected) = object(volume, "projected") {
+        for source in objects(projected, "sources") {
+            if let Some(token) = object(source, "serviceAccountToken") {
+                fill(token, "expirationSeconds", 3600);
             }
-            if let Some(api) = &mut source.downward_api {
-                downward_files(api.items.as_mut());
+            if let Some(api) = object(source, "downwardAPI") {
+                objects(api, "items").for_each(references);
             }
         }
     }
-    if let Some(s) = &mut v.image {
-        let policy = pull_policy(s.reference.as_deref().unwrap_or(""));
-        fill(&mut s.pull_policy, policy);
+    if let Some(image) = object(volume, "image") {
+        let policy = pull_policy(text(image, "reference"));
+        fill_text(image, "pullPolicy", policy);
     }
-    if let Some(s) = &mut v.iscsi {
-        fill(&mut s.iscsi_interface, "default");
+    for (kind, field, value) in TEXTS {
+        if let Some(source) = object(volume, kind) {
+            fill_text(source, field, value);
+        }
     }
-    if let Some(s) = &mut v.rbd {
-        fill(&mut s.pool, "rbd");
-        fill(&mut s.user, "admin");
-        fill(&mut s.keyring, "/etc/ceph/keyring");
-    }
-    if let Some(s) = &mut v.scale_io {
-        fill(&mut s.storage_mode, "ThinProvisioned");
-        fill(&mut s.fs_type, "xfs");
-    }
-    if let Some(s) = &mut v.azure_disk {
-        fill(&mut s.caching_mode, "ReadWrite");
-        fill(&mut s.kind, "Shared");
-        fill(&mut s.fs_type, "ext4");
-        s.read_only.get_or_insert(false);
+    if let Some(disk) = object(volume, "azureDisk") {
+        fill(disk, "readOnly", false);
     }
 }
 
@@ -110,9 +92,9 @@ mod tests {
                 json!({"name": "v", "image": {"reference": "a:1", "pullPolicy": "IfNotPresent"}}),
             ),
         ] {
-            let mut v: Volume = serde_json::from_value(given).unwrap();
-            volume(&mut v);
-            assert_eq!(serde_json::to_value(&v).unwrap(), want);
+            let mut defaulted = given.clone();
+            volume(defaulted.as_object_mut().unwrap());
+            assert_eq!(defaulted, want, "{given}");
         }
     }
 }

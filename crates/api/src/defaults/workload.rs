@@ -1,22 +1,33 @@
 //! Defaults of DaemonSets (daemonsets §2.2).
 
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
 
-use super::pod::fill;
+use super::tree::{Object, fill, fill_text, made, object, text};
+
+const ROLLING_UPDATE: &str = "RollingUpdate";
 
 /// Update strategy, history and the template.
-pub fn daemon_set(set: &mut DaemonSet) {
-    let Some(spec) = &mut set.spec else { return };
-    let strategy = spec.update_strategy.get_or_insert_default();
-    fill(&mut strategy.type_, "RollingUpdate");
-    if strategy.type_.as_deref() == Some("RollingUpdate") {
-        let rolling = strategy.rolling_update.get_or_insert_default();
-        rolling.max_unavailable.get_or_insert(IntOrString::Int(1));
-        rolling.max_surge.get_or_insert(IntOrString::Int(0));
+pub fn daemon_set(set: &mut Value) {
+    let Some(spec) = set.as_object_mut().and_then(|set| object(set, "spec")) else {
+        return;
+    };
+    if let Some(strategy) = made(spec, "updateStrategy") {
+        update_strategy(strategy);
     }
-    spec.revision_history_limit.get_or_insert(10);
-    super::pod_template(&mut spec.template);
+    fill(spec, "revisionHistoryLimit", 10);
+    if let Some(template) = spec.get_mut("template") {
+        super::pod_template(template);
+    }
+}
+
+fn update_strategy(strategy: &mut Object) {
+    fill_text(strategy, "type", ROLLING_UPDATE);
+    if text(strategy, "type") == ROLLING_UPDATE
+        && let Some(rolling) = made(strategy, "rollingUpdate")
+    {
+        fill(rolling, "maxUnavailable", 1);
+        fill(rolling, "maxSurge", 0);
+    }
 }
 
 #[cfg(test)]
@@ -26,15 +37,11 @@ mod tests {
     use super::*;
 
     fn strategy(given: Value) -> Value {
-        let mut set: DaemonSet = serde_json::from_value(
-            json!({"spec": {"selector": {}, "template": {"spec": {"containers": []}}, "updateStrategy": given}}),
-        )
-        .unwrap();
+        let mut set = json!({"spec": {"selector": {}, "template": {"spec": {"containers": []}}, "updateStrategy": given}});
         daemon_set(&mut set);
-        let value = serde_json::to_value(&set).unwrap();
-        assert_eq!(value["spec"]["revisionHistoryLimit"], 10);
-        assert_eq!(value["spec"]["template"]["spec"]["restartPolicy"], "Always");
-        value["spec"]["updateStrategy"].clone()
+        assert_eq!(set["spec"]["revisionHistoryLimit"], 10);
+        assert_eq!(set["spec"]["template"]["spec"]["restartPolicy"], "Always");
+        set["spec"]["updateStrategy"].clone()
     }
 
     #[test]

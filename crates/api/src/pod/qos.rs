@@ -1,5 +1,6 @@
 //! Quality of service class (node-agent §17.2).
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -30,6 +31,21 @@ impl QosClass {
     }
 }
 
+impl QosClass {
+    /// The class by what the pod as a whole and its containers, those of initialisation included, ask for. Pod-level
+    /// resources, if any are set, decide alone; ephemeral containers never count.
+    pub fn of<R: Borrow<ResourceRequirements>>(
+        of_pod: &ResourceRequirements,
+        containers: impl Iterator<Item = R>,
+    ) -> Self {
+        let given = |map: &Option<BTreeMap<String, Quantity>>| map.as_ref().is_some_and(|m| !m.is_empty());
+        if given(&of_pod.limits) || given(&of_pod.requests) {
+            return of_all(&[of_pod]);
+        }
+        of_all(&containers.collect::<Vec<_>>())
+    }
+}
+
 impl fmt::Display for QosClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -49,28 +65,23 @@ pub fn qos_class(pod: &Pod) -> QosClass {
     pod.spec.as_ref().map_or(QosClass::BestEffort, of_spec)
 }
 
-/// The class of a spec. Pod-level resources, if any are set, decide alone; ephemeral containers never count.
+/// The class of a spec.
 pub fn of_spec(spec: &PodSpec) -> QosClass {
-    let pod_level = spec.resources.as_ref().filter(|r| {
-        r.limits.as_ref().is_some_and(|m| !m.is_empty()) || r.requests.as_ref().is_some_and(|m| !m.is_empty())
-    });
-    let empty = ResourceRequirements::default();
-    let sets: Vec<&ResourceRequirements> = match pod_level {
-        Some(resources) => vec![resources],
-        None => spec
-            .containers
-            .iter()
-            .chain(super::init_containers(spec))
-            .map(|c| c.resources.as_ref().unwrap_or(&empty))
-            .collect(),
-    };
+    let nothing = ResourceRequirements::default();
+    let containers = spec.containers.iter().chain(super::init_containers(spec));
+    QosClass::of(
+        spec.resources.as_ref().unwrap_or(&nothing),
+        containers.map(|container| container.resources.as_ref().unwrap_or(&nothing)),
+    )
+}
 
+fn of_all<R: Borrow<ResourceRequirements>>(sets: &[R]) -> QosClass {
     let mut asks = false;
     let mut every_limit = true;
     let mut balanced = true;
     for key in COUNTED {
         let (mut requests, mut limits) = (Amount::ZERO, Amount::ZERO);
-        for set in &sets {
+        for set in sets.iter().map(Borrow::borrow) {
             if let Some(a) = positive(set.requests.as_ref(), key) {
                 requests = requests.plus(a);
                 asks = true;

@@ -333,7 +333,7 @@ mod tests {
     fn errors(spec: serde_json::Value) -> Vec<String> {
         let object = serde_json::json!({"metadata": {"name": "p", "namespace": "d"}, "spec": spec});
         let mut pod: Pod = serde_json::from_value(object).unwrap();
-        crate::defaults::pod(&mut pod);
+        crate::defaults::typed(&mut pod, crate::defaults::pod).unwrap();
         pod_create(&pod).iter().map(ToString::to_string).collect()
     }
 
@@ -457,7 +457,7 @@ mod tests {
             "metadata": {"name": "p", "namespace": "d", "annotations": {CONFIG_MIRROR: "h"}},
             "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
         let mut pod: Pod = serde_json::from_value(object).unwrap();
-        crate::defaults::pod(&mut pod);
+        crate::defaults::typed(&mut pod, crate::defaults::pod).unwrap();
         let found = pod_create(&pod);
         assert!(
             found[0]

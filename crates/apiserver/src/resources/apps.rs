@@ -1,9 +1,10 @@
 //! Workload kinds of `apps` other than DaemonSet (contract §18).
 use super::definition::{Resource, SCALE, STATUS};
-use super::meaning::{fill, items, template};
+use super::meaning::{fill, items};
 use super::rules::{Rules, StatusMetadata};
 use super::validation::{self, amount, not_negative, same_selector, selector};
 use crate::status::{Cause, cause};
+use orlop_api::defaults;
 use serde_json::{Value, json};
 
 pub const DEPLOYMENTS: Resource = Resource::new("apps", "deployments", "deployment", "Deployment")
@@ -31,7 +32,7 @@ pub const REPLICASETS: Resource = Resource::new("apps", "replicasets", "replicas
     .with_rules(Rules {
         default: |set| {
             fill(&mut set["spec"], "replicas", || json!(1));
-            template(&mut set["spec"]["template"]);
+            defaults::pod_template(&mut set["spec"]["template"]);
         },
         prepare_create: |set| set["status"] = json!({"replicas": 0}),
         validate_create: |set| validate_common(set, "replicaset"),
@@ -74,7 +75,7 @@ fn default_deployment(deployment: &mut Value) {
     }
     fill(spec, "revisionHistoryLimit", || json!(10));
     fill(spec, "progressDeadlineSeconds", || json!(600));
-    template(&mut spec["template"]);
+    defaults::pod_template(&mut spec["template"]);
 }
 
 fn default_stateful_set(set: &mut Value) {
@@ -101,7 +102,7 @@ fn default_stateful_set(set: &mut Value) {
         fill(&mut claim["spec"], "volumeMode", || json!("Filesystem"));
         fill(&mut claim["status"], "phase", || json!("Pending"));
     }
-    template(&mut spec["template"]);
+    defaults::pod_template(&mut spec["template"]);
 }
 
 /// Selector, template and counts.

@@ -1,10 +1,11 @@
 //! `batch` (contract §18).
 use super::definition::{Field, Read, Resource, STATUS};
-use super::meaning::{fill, items, template};
+use super::meaning::{fill, items};
 use super::rules::Rules;
 use super::validation::{self, not_negative};
 use crate::status::{Cause, cause};
 use jiff::tz::TimeZone;
+use orlop_api::defaults;
 use serde_json::{Value, json};
 
 const POLICIES: &[&str] = &["OnFailure", "Never"];
@@ -54,7 +55,7 @@ fn default_cron_job(job: &mut Value) {
     fill(spec, "failedJobsHistoryLimit", || json!(1));
     let job = &mut spec["jobTemplate"]["spec"];
     default_failure_policy(job);
-    template(&mut job["template"]);
+    defaults::pod_template(&mut job["template"]);
 }
 
 /// A rule on a condition is about pods of which it is true, if it doesn't say otherwise.
@@ -90,7 +91,7 @@ fn default_job(job: &mut Value) {
     };
     fill(spec, "podReplacementPolicy", || json!(replacement));
     default_failure_policy(spec);
-    template(&mut spec["template"]);
+    defaults::pod_template(&mut spec["template"]);
     own_pods(job);
 }
 

@@ -1,9 +1,10 @@
 //! Core kinds with few rules of their own.
 use super::definition::{CREATE_ONLY, Field, Read, Resource, SCALE, STATUS, Subresource};
-use super::meaning::{fill, template};
+use super::meaning::fill;
 use super::rules::Rules;
 use super::validation;
 use crate::status::{Cause, cause};
+use orlop_api::defaults;
 use serde_json::{Value, json};
 
 const DELETE_ANSWERS_OBJECT: Rules = Rules {
@@ -19,7 +20,7 @@ pub const BINDINGS: Resource = Resource {
 
 pub const PODTEMPLATES: Resource = Resource::new("", "podtemplates", "podtemplate", "PodTemplate")
     .with_rules(Rules {
-        default: |object| template(&mut object["template"]),
+        default: |object| defaults::pod_template(&mut object["template"]),
         warnings: |object| validation::template_warnings(&object["template"], "template"),
         ..DELETE_ANSWERS_OBJECT
     });
@@ -55,7 +56,7 @@ fn default_controller(controller: &mut Value) {
         fill(&mut controller["metadata"], "labels", || labels.clone());
     }
     fill(&mut controller["spec"], "replicas", || json!(1));
-    template(&mut controller["spec"]["template"]);
+    defaults::pod_template(&mut controller["spec"]["template"]);
 }
 
 fn validate_controller(controller: &Value) -> Vec<Cause> {

@@ -1,9 +1,7 @@
 //! DaemonSet: template generation, status counters (contract daemonsets §2).
 use super::definition::{Resource, STATUS};
-use super::meaning;
 use super::rules::Rules;
 use super::validation;
-use k8s_openapi::api::apps::v1::DaemonSet;
 use orlop_api::defaults;
 use serde_json::{Value, json};
 
@@ -23,7 +21,7 @@ pub const DAEMONSETS: Resource = Resource::new("apps", "daemonsets", "daemonset"
     .with_subresources(&[STATUS])
     .with_rules(Rules {
         default: |set| {
-            meaning::edit::<DaemonSet>(set, defaults::daemon_set);
+            defaults::daemon_set(set);
             counters(set);
             let annotations = &mut set["metadata"]["annotations"];
             // Who writes without it is known to have changed it.

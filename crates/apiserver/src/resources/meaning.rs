@@ -1,6 +1,4 @@
 //! From JSON trees to typed objects and back, where a rule needs types.
-use k8s_openapi::api::core::v1::PodTemplateSpec;
-use orlop_api::defaults;
 use orlop_api::quantity::Amount;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -47,11 +45,4 @@ pub fn amount(quantity: &Value) -> Option<Amount> {
 /// The items of a list; none if it isn't one.
 pub fn items(list: &mut Value) -> impl Iterator<Item = &mut Value> {
     list.as_array_mut().into_iter().flatten()
-}
-
-/// Fills a pod template's defaults in.
-pub fn template(template: &mut Value) {
-    if template.is_object() {
-        edit::<PodTemplateSpec>(template, defaults::pod_template);
-    }
 }

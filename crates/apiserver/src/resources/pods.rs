@@ -2,11 +2,13 @@
 use super::definition::{
     CONNECT_VERBS, CREATE_ONLY, Field, PART_VERBS, PROXY_VERBS, Read, Resource, STATUS, Subresource,
 };
-use super::meaning::{self, fill, items};
+use super::meaning::{fill, items};
 use super::rules::{Rules, StatusMetadata};
 use super::validation;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use orlop_api::defaults;
+use orlop_api::pod::QosClass;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 const fn text(name: &'static str, pointer: &'static str) -> Field {
@@ -82,7 +84,7 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
     ])
     .with_rules(Rules {
         delete_answers_object: true,
-        default: |pod| meaning::edit::<Pod>(pod, defaults::pod),
+        default: defaults::pod,
         prepare_create,
         prepare_status,
         status_metadata: StatusMetadata::OwnersKept,
@@ -101,11 +103,7 @@ pub(crate) fn is_mirror(pod: &Value) -> bool {
 
 fn prepare_create(pod: &mut Value) {
     select_by_keys(pod);
-    let qos = meaning::read::<Pod, _>(pod, |pod| orlop_api::pod::qos_class(pod).to_string());
-    let mut status = json!({"phase": "Pending"});
-    if let Some(qos) = qos {
-        status["qosClass"] = json!(qos);
-    }
+    let mut status = json!({"phase": "Pending", "qosClass": qos_class(&pod["spec"]).as_str()});
     if pod["spec"]["schedulingGates"]
         .as_array()
         .is_some_and(|gates| !gates.is_empty())
@@ -162,6 +160,18 @@ fn select_by_keys(pod: &mut Value) {
             .filter_map(|term| term.get_mut("podAffinityTerm"))
             .for_each(extend);
     }
+}
+
+/// Of the spec as a tree: only what containers ask for needs a type.
+fn qos_class(spec: &Value) -> QosClass {
+    // What doesn't have its type was refused when it was decoded.
+    let resources = |of: &Value| ResourceRequirements::deserialize(&of["resources"]).unwrap_or_default();
+    let containers = ["containers", "initContainers"]
+        .into_iter()
+        .filter_map(|kind| spec[kind].as_array())
+        .flatten()
+        .map(resources);
+    QosClass::of(&resources(spec), containers)
 }
 
 fn prepare_status(new: &mut Value, old: &Value) {

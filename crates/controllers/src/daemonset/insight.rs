@@ -35,10 +35,9 @@ pub struct Known<'a> {
 }
 
 /// A DaemonSet with the defaults that the API gives it.
-pub fn with_defaults(set: serde_json::Value) -> Result<DaemonSet, serde_json::Error> {
-    let mut set: DaemonSet = serde_json::from_value(set)?;
+pub fn with_defaults(mut set: serde_json::Value) -> Result<DaemonSet, serde_json::Error> {
     orlop_api::defaults::daemon_set(&mut set);
-    Ok(set)
+    serde_json::from_value(set)
 }
 
 /// A node and what placement says about it.

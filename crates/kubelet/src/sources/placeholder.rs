@@ -2,6 +2,7 @@
 use super::{Source, received};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Toleration};
 use orlop_api::annotations::CONFIG_HASH;
+use orlop_api::defaults;
 use orlop_api::fnv::fnv1a128;
 use std::path::Path;
 
@@ -45,7 +46,9 @@ pub fn of(path: &Path, error: &str, node_name: &str) -> Pod {
         }],
         ..PodSpec::default()
     });
-    orlop_api::defaults::pod(&mut pod);
+    if let Err(error) = defaults::typed(&mut pod, defaults::pod) {
+        tracing::error!(%error, "a placeholder does not get its defaults");
+    }
     pod.status = Some(PodStatus {
         phase: Some("Pending".into()),
         ..PodStatus::default()

@@ -8,7 +8,7 @@ fn set(change: impl Fn(&mut Value)) -> DaemonSet {
     }});
     change(&mut set);
     let mut set: DaemonSet = serde_json::from_value(set).unwrap();
-    crate::defaults::daemon_set(&mut set);
+    crate::defaults::typed(&mut set, crate::defaults::daemon_set).unwrap();
     set
 }
 

@@ -45,7 +45,7 @@ mod tests {
 
     fn messages(spec: Value) -> Vec<String> {
         let mut pod = json!({"metadata": {"name": "p"}, "spec": spec});
-        crate::resources::edit::<Pod>(&mut pod, orlop_api::defaults::pod);
+        orlop_api::defaults::pod(&mut pod);
         pod_create(&pod)
             .into_iter()
             .map(|c| format!("{}: {}", c.field, c.message))

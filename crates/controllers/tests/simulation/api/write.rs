@@ -277,7 +277,7 @@ fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
 
 fn new_pod(object: Value) -> Value {
     let mut pod: Pod = serde_json::from_value(object).unwrap();
-    defaults::pod(&mut pod);
+    defaults::typed(&mut pod, defaults::pod).unwrap();
     let mut pod = serde_json::to_value(&pod).unwrap();
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
@@ -295,7 +295,7 @@ fn new_node(mut node: Value) -> Value {
 /// With defaults and this template generation.
 fn daemon_set(object: Value, template_generation: i64) -> Value {
     let mut set: DaemonSet = serde_json::from_value(object).unwrap();
-    defaults::daemon_set(&mut set);
+    defaults::typed(&mut set, defaults::daemon_set).unwrap();
     set.metadata.annotations.get_or_insert_default().insert(
         DAEMON_TEMPLATE_GENERATION.to_owned(),
         template_generation.to_string(),

@@ -69,7 +69,7 @@ fn pod(spec: serde_json::Value) -> Arc<Pod> {
         json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": spec}),
     )
     .unwrap();
-    orlop_api::defaults::pod(&mut pod);
+    orlop_api::defaults::typed(&mut pod, orlop_api::defaults::pod).unwrap();
     Arc::new(pod)
 }
 
