@@ -35,12 +35,10 @@ fn add(pod: &mut Value, keys: [(&str, i64); 2]) {
     let Some(tolerations) = pod["spec"]["tolerations"].as_array_mut() else {
         return;
     };
-    let given = tolerations.clone();
     for (key, seconds) in keys {
-        let tolerated = given.iter().any(|t| {
-            let text = |field: &str| t[field].as_str().unwrap_or_default().to_owned();
-            (text("key").is_empty() || text("key") == key)
-                && matches!(text("effect").as_str(), "" | "NoExecute")
+        let tolerated = tolerations.iter().any(|toleration| {
+            let text = |field: &str| toleration[field].as_str().unwrap_or_default();
+            (text("key").is_empty() || text("key") == key) && matches!(text("effect"), "" | "NoExecute")
         });
         if !tolerated {
             tolerations.push(json!({

@@ -75,13 +75,6 @@ fn keep(attempt: &mut Attempt<'_>) {
     }
 }
 
-fn classes(attempt: &Attempt<'_>) -> Vec<Value> {
-    attempt
-        .server
-        .cache
-        .values_of("scheduling.k8s.io", "priorityclasses")
-}
-
 fn class(attempt: &Attempt<'_>, name: &str) -> Option<Value> {
     let resource = resources::find("scheduling.k8s.io", "v1", "priorityclasses")?;
     let id = attempt.server.cache.storage(resource)?;
@@ -90,9 +83,14 @@ fn class(attempt: &Attempt<'_>, name: &str) -> Option<Value> {
 
 /// The global default; of several (there should be one), the lowest.
 fn default_class(attempt: &Attempt<'_>) -> Option<Value> {
-    classes(attempt)
-        .into_iter()
-        .filter(|class| class["globalDefault"] == true)
+    let classes = attempt
+        .server
+        .cache
+        .objects_of("scheduling.k8s.io", "priorityclasses");
+    classes
+        .iter()
+        .filter(|class| class.at(["/globalDefault"]) == [Some(json!(true))])
+        .map(|class| class.value())
         .min_by_key(|class| class["value"].as_i64())
 }
 

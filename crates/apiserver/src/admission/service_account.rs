@@ -40,7 +40,9 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         .core_object("serviceaccounts", attempt.namespace, name)
     {
         Some(account) => {
-            give(spec, &account.value(), &generated_name("kube-api-access-"));
+            let [secrets, mounts] = account.at(["/imagePullSecrets", "/automountServiceAccountToken"]);
+            let account = json!({"imagePullSecrets": secrets, "automountServiceAccountToken": mounts});
+            give(spec, &account, &generated_name("kube-api-access-"));
             Ok(())
         }
         None => {

@@ -199,16 +199,21 @@ impl Cache {
 
     /// The objects of a resource of the core group in a namespace (`""`: all), by name.
     pub fn core_objects(&self, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
-        self.objects_of("", plural, namespace)
+        self.objects_in("", plural, namespace)
     }
 
     /// All objects of a resource, by name.
     pub fn values_of(&self, group: &str, plural: &str) -> Vec<Value> {
-        let objects = self.objects_of(group, plural, "");
+        let objects = self.objects_of(group, plural);
         objects.iter().map(|object| object.value()).collect()
     }
 
-    fn objects_of(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
+    /// The same as they are kept: to look at a part of each.
+    pub fn objects_of(&self, group: &str, plural: &str) -> Vec<Arc<Object>> {
+        self.objects_in(group, plural, "")
+    }
+
+    fn objects_in(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
         let storage = resources::find(group, "v1", plural).and_then(|resource| self.storage(resource));
         storage
             .map(|id| self.snapshot(id, namespace).objects)

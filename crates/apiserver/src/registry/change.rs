@@ -11,7 +11,7 @@ use crate::resources::{Resource, StatusMetadata};
 use crate::status::{ApiError, cause};
 use bytes::Bytes;
 use orlop_store::{Compare, Op, Revision, Txn};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Attempts against concurrent writers before the client is told of the conflict. Of N writers at once
@@ -84,7 +84,7 @@ impl Change<'_> {
     /// Applies `make` to the present object until it could be written. `Ok(None)`: there is no object.
     pub async fn apply(
         &self,
-        make: impl Fn(&Value) -> Result<Value, ApiError>,
+        mut make: impl FnMut(&Value) -> Result<Value, ApiError>,
     ) -> Result<Option<Outcome>, ApiError> {
         let server = &self.call.server;
         let storage = get::storage(self.call)?;
@@ -372,12 +372,17 @@ impl Change<'_> {
 
 /// The old object with the new one's metadata and the named members.
 fn keep_only(new: &mut Value, old: &Value, members: &[&str]) {
-    let mut kept = old.clone();
-    kept["metadata"] = new["metadata"].clone();
-    for member in members {
-        put(&mut kept, member, new.get(member));
+    let mut given = std::mem::take(new);
+    let taken = |member: &str| member == "metadata" || members.contains(&member);
+    let stored = old.as_object().into_iter().flatten();
+    let kept = stored.filter(|(member, _)| !taken(member));
+    let mut kept: Map<String, Value> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
+    if let Some(given) = given.as_object_mut() {
+        for member in members.iter().chain(&["metadata"]) {
+            kept.extend(given.remove_entry(*member));
+        }
     }
-    *new = kept;
+    *new = Value::Object(kept);
 }
 
 fn put(object: &mut Value, key: &str, value: Option<&Value>) {

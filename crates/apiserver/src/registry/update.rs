@@ -56,12 +56,17 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
                     )],
                 ));
             }
-            Ok(body.clone())
+            // What names a version is tried once: over another version it is stale.
+            match versioned {
+                true if body.is_null() => Err(ApiError::stale(resource, name)),
+                true => Ok(body.take()),
+                false => Ok(body.clone()),
+            }
         })
         .await?;
     match outcome {
         Some(outcome) => answer(call, outcome).await,
-        None if resource.rules.create_on_update && part == Part::Main => {
+        None if resource.rules.create_on_update && part == Part::Main && !body.is_null() => {
             identity::metadata(&mut body).remove("resourceVersion");
             create::create_object(call, body, &options, None).await
         }
