@@ -6,31 +6,41 @@
 //! timer ───┼─> sync: read the runtime → decide → act → publish status
 //! acts ────┘   end: stop containers → release volumes and cgroup → last status
 //! ```
+//!
+//! | part | job |
+//! |---|---|
+//! | `adopt` | takes over what ran before this agent |
+//! | `sandbox` | what containers are started in |
+//! | `resize` | brings containers to what their pod was given |
+//! | `end` | the pod's end |
 use super::agent::Agent;
 use super::backoff::Backoff;
 use super::decide::{Plan, Situation, Waiting, Which, decide};
 use super::mailbox::{Mail, Mailbox, Stop, StopReason};
 use super::resize::Resizing;
-use super::start::{self, Sandbox, SandboxError, Start};
+use super::start::{self, Sandbox, Start};
 use super::status::{Facts, pod_status};
 use super::stop;
 use super::surroundings::Probed;
 use super::verdict::Verdict;
 use crate::images::{self, Look};
-use crate::metrics::{Ended, Metrics, Operation, Reason};
+use crate::metrics::{Ended, Metrics, Operation};
 use crate::probes_view::{ProbeKind, ProbeView};
-use crate::runtime::gc;
 use crate::runtime::read::read_pod;
-use crate::runtime::seen::{SeenPod, SeenResources, SeenState};
+use crate::runtime::seen::{SeenPod, SeenResources};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use orlop_api::pod::{init_containers, is_host_network, name, namespace, uid};
 use orlop_client::events::EventType;
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+mod adopt;
+mod end;
+mod resize;
+mod sandbox;
 
 /// After a failed sync. What can heal by an event (a container that ends, a new version of the pod) wakes the worker
 /// at once anyway.
@@ -152,64 +162,6 @@ impl Worker {
             .take_if(|_| self.status.phase.as_deref() == Some("Running"))
         {
             self.agent.metrics.pod_start.observe(seen.elapsed().as_secs_f64());
-        }
-    }
-
-    /// Takes over containers that run already: they keep their readiness, their probes start anew. Of a static pod the API
-    /// server may know it; what is guessed until then goes to nobody there.
-    fn adopt(&mut self) {
-        let status = &self.status;
-        let before = |name: &str| container_statuses(status).find(|known| known.name == name);
-        let mut adopted = Vec::new();
-        for container in self.seen.running() {
-            let SeenState::Running { started_at } = container.state else {
-                continue;
-            };
-            if self.agent.settings.began.duration_since(started_at) < ADOPTED_AGE {
-                adopted.push((container.name.clone(), container.id.clone(), false));
-                continue;
-            }
-            let known = before(&container.name);
-            let view = taken_over(known);
-            if known.is_none() && is_probed(&self.pod, &container.name) {
-                self.guessed.insert(container.id.clone(), container.name.clone());
-            }
-            self.probes.insert(container.id.clone(), view);
-            let started = view.started == Some(true);
-            adopted.push((container.name.clone(), container.id.clone(), started));
-        }
-        self.is_guess = !self.guessed.is_empty();
-        if self.is_guess {
-            self.agent.board.set_guessed(uid(&self.pod), true);
-        }
-        if self.seen.is_alive() {
-            self.agent.surroundings.refresh(&self.pod);
-        }
-        for (id, resources) in self.unknown_resources() {
-            self.set.insert(id, resources);
-        }
-        let ip = self.addresses().first().cloned();
-        for (container, id, adopted) in adopted {
-            self.start_probes(container, id, ip.clone(), adopted);
-        }
-    }
-
-    /// Takes over what the API server had of the containers whose readiness was guessed.
-    fn learn(&mut self, mirrored: &PodStatus) {
-        for (id, name) in std::mem::take(&mut self.guessed) {
-            let is_this = |known: &&ContainerStatus| {
-                let of = known.container_id.as_deref();
-                known.name == name && of.is_some_and(|of| of.ends_with(&id))
-            };
-            let Some(known) = container_statuses(mirrored).find(is_this) else {
-                continue;
-            };
-            self.probes.insert(id.clone(), taken_over(Some(known)));
-            if known.started == Some(false) {
-                // Its startup probe has yet to say so.
-                let ip = self.addresses().first().cloned();
-                self.start_probes(name, id, ip, false);
-            }
         }
     }
 
@@ -642,119 +594,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Makes a sandbox; what stood before is stopped first.
-    async fn new_sandbox(&mut self, attempt: u32) -> Result<(), Again> {
-        let (agent, pod) = (self.agent.clone(), self.pod.clone());
-        if self.seen.sandbox().is_some() {
-            let message = "Pod sandbox changed, it will be killed and re-created.";
-            agent.event(&pod, EventType::Normal, "SandboxChanged", message);
-            let begun = Mutex::default();
-            if let Err(error) = stop::stop_pod(&agent, &pod, &self.seen, stop::grace_of(&pod), &begun).await {
-                tracing::warn!(
-                    pod = name(&pod),
-                    namespace = namespace(&pod),
-                    error,
-                    "cannot stop the old sandbox"
-                );
-                return Err(Again(RETRY_AFTER));
-            }
-        }
-        match start::create_sandbox(&agent, &pod, attempt).await {
-            Ok((sandbox, seen)) => {
-                tracing::info!(
-                    pod = name(&pod),
-                    namespace = namespace(&pod),
-                    uid = uid(&pod),
-                    sandbox = sandbox.id,
-                    "sandbox started"
-                );
-                self.agent.metrics.started_pods.inc();
-                self.sandbox = Some(sandbox);
-                self.seen.sandboxes.insert(0, seen);
-                Ok(())
-            }
-            Err(error) => Err(self.tell_no_sandbox(&error).await),
-        }
-    }
-
-    /// Why there is no sandbox: the network, which comes up by itself, or something worth a warning.
-    async fn tell_no_sandbox(&self, error: &SandboxError) -> Again {
-        let (agent, pod) = (&self.agent, &self.pod);
-        if !self.is_host_network()
-            && let Some(why) = network_trouble(agent).await
-        {
-            agent.event(
-                pod,
-                EventType::Warning,
-                "NetworkNotReady",
-                format!("network is not ready: {why}"),
-            );
-            return Again(NETWORK_RETRY_AFTER);
-        }
-        tracing::warn!(pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "no sandbox");
-        let message = format!("Failed to create pod sandbox: {error}");
-        agent.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
-        Again(RETRY_AFTER)
-    }
-
-    /// The sandbox that stands, with the request it was (or would be) made from.
-    fn current_sandbox(&mut self) -> Option<Sandbox> {
-        let newest = self.seen.sandbox().filter(|sandbox| sandbox.ready)?;
-        if let Some(made) = self.sandbox.as_ref().filter(|made| made.id == newest.id) {
-            return Some(made.clone());
-        }
-        let config = start::request(&self.agent, &self.pod, newest.attempt);
-        let sandbox = Sandbox {
-            id: newest.id.clone(),
-            config,
-            ips: self.addresses(),
-        };
-        self.sandbox = Some(sandbox.clone());
-        Some(sandbox)
-    }
-
-    /// Cgroup and volumes, which every sandbox and container needs.
-    async fn prepare(&mut self) -> Result<(), Again> {
-        if self.prepared {
-            return Ok(());
-        }
-        let prepared = tokio::select! {
-            prepared = self.agent.surroundings.prepare(&self.pod) => prepared,
-            // What it waits for may never come, and is not needed any more.
-            () = self.mailbox.stopping().cancelled() => return Err(Again(SignedDuration::ZERO)),
-        };
-        match prepared {
-            Ok(()) => {
-                self.prepared = true;
-                Ok(())
-            }
-            Err(lacking) => {
-                tracing::warn!(
-                    pod = name(&self.pod),
-                    namespace = namespace(&self.pod),
-                    uid = uid(&self.pod),
-                    reason = lacking.reason,
-                    message = lacking.message,
-                    "the pod cannot start yet"
-                );
-                if lacking.is_final {
-                    self.verdict = Some(Verdict::rejected(lacking.reason, &lacking.message));
-                    self.stop = Some(Stop {
-                        grace: None,
-                        why: StopReason::Finished,
-                    });
-                    let reason = lacking.reason.to_owned();
-                    let rejections = &self.agent.metrics.rejections;
-                    rejections.get_or_create(&Reason { reason }).inc();
-                }
-                self.agent
-                    .event(&self.pod, EventType::Warning, lacking.reason, lacking.message);
-                self.agent.surroundings.call_back(uid(&self.pod), &self.mailbox);
-                Err(Again(RETRY_AFTER))
-            }
-        }
-    }
-
     /// When `activeDeadlineSeconds` end.
     fn deadline(&self) -> Option<Timestamp> {
         let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
@@ -809,162 +648,6 @@ impl Worker {
             self.agent.board.set_guessed(uid(&self.pod), false);
         }
     }
-
-    /// Stops the pod for good.
-    async fn end(mut self, mut stop: Stop) {
-        let agent = self.agent.clone();
-        tracing::info!(
-            pod = name(&self.pod), namespace = namespace(&self.pod), uid = uid(&self.pod), why = ?stop.why, "stopping pod"
-        );
-        agent.surroundings.stop_liveness_and_startup(uid(&self.pod));
-        // From now on nothing is made for it any more.
-        self.prepared = false;
-        let begun = Mutex::default();
-        let mut overdue = overdue_at(&stop);
-        loop {
-            self.fresh = false;
-            let outcome = match self.read().await {
-                Ok(()) if !self.seen.is_alive() => break,
-                Ok(()) => self.stop_once(&mut stop, &begun, &mut overdue).await,
-                Err(error) => Err(error),
-            };
-            if let Err(error) = outcome {
-                agent.event(
-                    &self.pod,
-                    EventType::Warning,
-                    "FailedKillPod",
-                    format!("error killing pod: {error}"),
-                );
-                tracing::warn!(
-                    pod = name(&self.pod),
-                    namespace = namespace(&self.pod),
-                    error,
-                    "cannot stop the pod"
-                );
-                tokio::time::sleep(STOP_RETRY_AFTER).await;
-            }
-        }
-        agent.surroundings.stop_probes(uid(&self.pod));
-        self.waiting.clear();
-        self.release(&mut stop).await;
-        self.publish(true);
-        tracing::info!(
-            pod = name(&self.pod),
-            namespace = namespace(&self.pod),
-            uid = uid(&self.pod),
-            "pod stopped"
-        );
-        // The manager goes only when the whole agent does.
-        let _ = agent.ended.send(uid(&self.pod).to_owned());
-    }
-
-    /// One attempt to stop what runs; mail goes on being read, so that readiness and exits show meanwhile.
-    async fn stop_once(
-        &mut self,
-        stop: &mut Stop,
-        begun: &Mutex<HashSet<String>>,
-        overdue: &mut Option<tokio::time::Instant>,
-    ) -> Result<(), String> {
-        let grace = stop.grace.unwrap_or_else(|| stop::grace_of(&self.pod)).max(1);
-        let (agent, pod, seen, mailbox) = (
-            self.agent.clone(),
-            self.pod.clone(),
-            self.seen.clone(),
-            self.mailbox.clone(),
-        );
-        let mut work = std::pin::pin!(stop::stop_pod(&agent, &pod, &seen, grace, begun));
-        loop {
-            let late = async {
-                match *overdue {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let mail = tokio::select! {
-                outcome = &mut work => return outcome,
-                mail = mailbox.next() => mail,
-                () = late => {
-                    *overdue = None;
-                    let message = "Container runtime did not kill the pod within specified grace period.";
-                    agent.event(&pod, EventType::Warning, "ExceededGracePeriod", message);
-                    continue;
-                }
-            };
-            self.read_mail(mail);
-            if let Some(again) = self.stop.take() {
-                let shorter = again.grace.is_some_and(|seconds| seconds < grace);
-                *stop = stop.and_then(again);
-                if shorter {
-                    // What is left running is stopped anew, with less time.
-                    return Ok(());
-                }
-            }
-            // The end of the last is told with the pod's, which follows.
-            if self.read().await.is_ok() && self.seen.running().next().is_some() {
-                self.publish(false);
-            }
-        }
-    }
-
-    /// Gives back volumes and cgroup; tried until it works, since a successor waits for it.
-    async fn release(&mut self, stop: &mut Stop) {
-        while let Err(error) = self.agent.surroundings.release(uid(&self.pod)).await {
-            tracing::warn!(
-                pod = name(&self.pod),
-                namespace = namespace(&self.pod),
-                uid = uid(&self.pod),
-                error,
-                "cannot clean up after the pod yet"
-            );
-            // Its end may be a long time coming.
-            self.publish(false);
-            tokio::time::sleep(STOP_RETRY_AFTER).await;
-        }
-        self.take_mail();
-        if let Some(again) = self.stop.take() {
-            *stop = stop.and_then(again);
-        }
-        // A pod that is wanted still has its last containers to be asked about; of others nothing is kept, nor of one that
-        // went to make room.
-        let evicted = self
-            .verdict
-            .as_ref()
-            .is_some_and(|verdict| verdict.reason == "Evicted");
-        if evicted || matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
-            let garbage = gc::garbage(&self.seen, false);
-            // What is left is the manager's to remove.
-            let _ = gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
-        }
-    }
-}
-
-fn container_statuses(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
-    let regular = status.container_statuses.iter().flatten();
-    regular.chain(status.init_container_statuses.iter().flatten())
-}
-
-/// What a container that was taken over counts as until its probes say something: what it was, or up and ready.
-fn taken_over(known: Option<&ContainerStatus>) -> ProbeView {
-    ProbeView {
-        started: Some(known.and_then(|known| known.started).unwrap_or(true)),
-        ready: Some(known.is_none_or(|known| known.ready)),
-        ..ProbeView::default()
-    }
-}
-
-/// Whether the readiness of this container can be another than that it runs.
-fn is_probed(pod: &Pod, name: &str) -> bool {
-    let container = Which::named(pod, name).of(pod);
-    container
-        .is_some_and(|container| container.readiness_probe.is_some() || container.startup_probe.is_some())
-}
-
-/// When the end of a pod that makes room for others is late: they wait for it.
-fn overdue_at(stop: &Stop) -> Option<tokio::time::Instant> {
-    let grace = stop.grace.filter(|_| stop.why == StopReason::Ordered)?;
-    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
-    let patience = (grace + grace / 2).max(ORDERED_STOP_PATIENCE_MIN);
-    Some(tokio::time::Instant::now() + patience)
 }
 
 fn observe(metrics: &Metrics, operation_type: &'static str, began: Instant) {
@@ -977,20 +660,5 @@ fn later(after: SignedDuration) -> Timestamp {
     Timestamp::now().saturating_add(after).unwrap_or(Timestamp::MAX)
 }
 
-/// What the runtime says of its network while it isn't ready.
-async fn network_trouble(agent: &Agent) -> Option<String> {
-    let conditions = agent.runtime.status(false).await.ok()?.status?.conditions;
-    let network = conditions
-        .into_iter()
-        .find(|condition| condition.r#type == "NetworkReady")?;
-    (!network.status).then(|| {
-        format!(
-            "container runtime network not ready: NetworkReady=false reason:{} message:{}",
-            network.reason, network.message
-        )
-    })
-}
-
-mod resize;
 #[cfg(test)]
 mod tests;

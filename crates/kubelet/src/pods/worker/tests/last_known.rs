@@ -1,6 +1,8 @@
 //! What a status tells of what was before.
 use super::*;
+use crate::pods::worker::adopt::container_statuses;
 use crate::runtime::seen::testing::{container, running, sandbox};
+use k8s_openapi::api::core::v1::ContainerStatus;
 
 impl Bench {
     /// Waits until the pod's local state is as `check` wants it.

@@ -1,0 +1,162 @@
+//! What the runtime has: listed, compared with what is wanted, and cleaned of what nobody knows.
+use super::{Manager, ORPHAN_RETRY_AFTER};
+use crate::pods::stop::stop_orphan;
+use crate::runtime::events::News;
+use crate::runtime::read::read_all;
+use crate::runtime::seen::{SeenPod, SeenState, changed};
+use crate::runtime::{gc, links};
+use orlop_client::events::{EventType, node_reference};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Manager {
+    pub(super) fn runtime_changed(&mut self, news: &News) {
+        match news {
+            News::Pod(id) => match self.workers.get(&**id) {
+                Some(working) => working.mailbox.post(|mail| mail.runtime_changed = true),
+                None => tracing::debug!(uid = &**id, "something of a pod without a worker changed"),
+            },
+            News::All => {
+                for working in self.workers.values() {
+                    working.mailbox.post(|mail| mail.runtime_changed = true);
+                }
+                self.list();
+            }
+        }
+    }
+
+    /// Lists the runtime, unless that is being done; then once more afterwards.
+    pub(super) fn list(&mut self) {
+        if self.listing {
+            self.relist = true;
+            return;
+        }
+        self.listing = true;
+        let (agent, listed, found) = (self.agent.clone(), self.listed.clone(), self.found.clone());
+        self.spawn(async move {
+            let began = Instant::now();
+            let all = loop {
+                match read_all(&*agent.runtime, &found).await {
+                    Ok(all) => break all,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot list the runtime's pods");
+                        tokio::time::sleep(ORPHAN_RETRY_AFTER).await;
+                    }
+                }
+            };
+            agent.metrics.relist.observe(began.elapsed().as_secs_f64());
+            // The manager goes only when the whole agent does.
+            let _ = listed.send(all).await;
+        });
+    }
+
+    /// Compares what the runtime has with what is wanted: dead containers go, pods nobody knows are stopped.
+    pub(super) fn reconcile(&mut self, all: HashMap<String, SeenPod>) {
+        self.listing = false;
+        let all = Arc::new(all);
+        // What no event has told of.
+        for id in changed(&self.found, &all) {
+            if let Some(working) = self.workers.get(id) {
+                working.mailbox.post(|mail| mail.runtime_changed = true);
+            }
+        }
+        self.found = all.clone();
+        if std::mem::take(&mut self.relist) {
+            return self.list();
+        }
+        if !self.is_ready() {
+            return;
+        }
+        self.stop_unwanted();
+        let known: HashSet<String> = self
+            .wanted
+            .keys()
+            .chain(self.workers.keys())
+            .chain(&self.orphans)
+            .cloned()
+            .collect();
+        let asked = std::mem::take(&mut self.collecting);
+        let mut wanted_garbage = Vec::new();
+        for (id, seen) in all.iter() {
+            if known.contains(id) {
+                let is_over = !self.workers.contains_key(id) && !self.orphans.contains(id);
+                wanted_garbage.push(gc::garbage(seen, asked.is_empty() || !is_over));
+            } else {
+                tracing::info!(
+                    uid = id,
+                    running = seen.running().count(),
+                    "cleaning up a pod that nobody knows"
+                );
+                self.agent.metrics.orphans.inc();
+                self.clean_up(id.clone(), seen.clone());
+            }
+        }
+        for id in self.agent.surroundings.leftovers() {
+            if !known.contains(&id) && !all.contains_key(&id) && !self.orphans.contains(&id) {
+                self.clean_up(id, SeenPod::default());
+            }
+        }
+        let agent = self.agent.clone();
+        let mut with_logs = known;
+        with_logs.extend(all.keys().cloned());
+        self.spawn(async move {
+            let mut failure = None;
+            for garbage in wanted_garbage {
+                let removed = gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+                failure = failure.or(removed.err());
+            }
+            if let Some(error) = failure {
+                agent.recorder.event(
+                    &node_reference(&agent.settings.node_name),
+                    EventType::Warning,
+                    "ContainerGCFailed",
+                    error.to_string(),
+                );
+            }
+            // Dropping them tells.
+            drop(asked);
+            links::sweep(
+                &agent.settings.pod_logs,
+                &agent.settings.container_logs,
+                &with_logs,
+            );
+        });
+    }
+
+    /// Stops and removes what the runtime and the node have of a pod that nobody wants.
+    pub(super) fn clean_up(&mut self, id: String, seen: SeenPod) {
+        if !self.orphans.insert(id.clone()) {
+            return;
+        }
+        let (agent, cleaned) = (self.agent.clone(), self.cleaned.clone());
+        self.spawn(async move {
+            let outcome = match stop_orphan(&agent, &seen).await {
+                Ok(()) => agent.surroundings.release(&id).await,
+                failed => failed,
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(uid = id, error, "cannot clean up a pod that nobody knows");
+                tokio::time::sleep(ORPHAN_RETRY_AFTER).await;
+            } else {
+                let mut stopped = seen;
+                stopped
+                    .sandboxes
+                    .iter_mut()
+                    .for_each(|sandbox| sandbox.ready = false);
+                stopped
+                    .containers
+                    .iter_mut()
+                    .filter(|container| container.is_running())
+                    .for_each(|container| {
+                        container.state = SeenState::Unknown;
+                    });
+                // It is found again by the next listing.
+                let garbage = gc::garbage(&stopped, false);
+                let _ = gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+            }
+            // The next listing finds it again if anything is left.
+            let _ = cleaned.send(id).await;
+        });
+    }
+}

@@ -1,0 +1,141 @@
+//! What containers are started in: volumes, cgroup and sandbox.
+use super::{Again, NETWORK_RETRY_AFTER, RETRY_AFTER, Worker};
+use crate::metrics::Reason;
+use crate::pods::agent::Agent;
+use crate::pods::mailbox::{Stop, StopReason};
+use crate::pods::start::{self, Sandbox, SandboxError};
+use crate::pods::stop;
+use crate::pods::verdict::Verdict;
+use jiff::SignedDuration;
+use orlop_api::pod::{name, namespace, uid};
+use orlop_client::events::EventType;
+use parking_lot::Mutex;
+
+impl Worker {
+    /// Makes a sandbox; what stood before is stopped first.
+    pub(super) async fn new_sandbox(&mut self, attempt: u32) -> Result<(), Again> {
+        let (agent, pod) = (self.agent.clone(), self.pod.clone());
+        if self.seen.sandbox().is_some() {
+            let message = "Pod sandbox changed, it will be killed and re-created.";
+            agent.event(&pod, EventType::Normal, "SandboxChanged", message);
+            let begun = Mutex::default();
+            if let Err(error) = stop::stop_pod(&agent, &pod, &self.seen, stop::grace_of(&pod), &begun).await {
+                tracing::warn!(
+                    pod = name(&pod),
+                    namespace = namespace(&pod),
+                    error,
+                    "cannot stop the old sandbox"
+                );
+                return Err(Again(RETRY_AFTER));
+            }
+        }
+        match start::create_sandbox(&agent, &pod, attempt).await {
+            Ok((sandbox, seen)) => {
+                tracing::info!(
+                    pod = name(&pod),
+                    namespace = namespace(&pod),
+                    uid = uid(&pod),
+                    sandbox = sandbox.id,
+                    "sandbox started"
+                );
+                self.agent.metrics.started_pods.inc();
+                self.sandbox = Some(sandbox);
+                self.seen.sandboxes.insert(0, seen);
+                Ok(())
+            }
+            Err(error) => Err(self.tell_no_sandbox(&error).await),
+        }
+    }
+
+    /// Why there is no sandbox: the network, which comes up by itself, or something worth a warning.
+    pub(super) async fn tell_no_sandbox(&self, error: &SandboxError) -> Again {
+        let (agent, pod) = (&self.agent, &self.pod);
+        if !self.is_host_network()
+            && let Some(why) = network_trouble(agent).await
+        {
+            agent.event(
+                pod,
+                EventType::Warning,
+                "NetworkNotReady",
+                format!("network is not ready: {why}"),
+            );
+            return Again(NETWORK_RETRY_AFTER);
+        }
+        tracing::warn!(pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "no sandbox");
+        let message = format!("Failed to create pod sandbox: {error}");
+        agent.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+        Again(RETRY_AFTER)
+    }
+
+    /// The sandbox that stands, with the request it was (or would be) made from.
+    pub(super) fn current_sandbox(&mut self) -> Option<Sandbox> {
+        let newest = self.seen.sandbox().filter(|sandbox| sandbox.ready)?;
+        if let Some(made) = self.sandbox.as_ref().filter(|made| made.id == newest.id) {
+            return Some(made.clone());
+        }
+        let config = start::request(&self.agent, &self.pod, newest.attempt);
+        let sandbox = Sandbox {
+            id: newest.id.clone(),
+            config,
+            ips: self.addresses(),
+        };
+        self.sandbox = Some(sandbox.clone());
+        Some(sandbox)
+    }
+
+    /// Cgroup and volumes, which every sandbox and container needs.
+    pub(super) async fn prepare(&mut self) -> Result<(), Again> {
+        if self.prepared {
+            return Ok(());
+        }
+        let prepared = tokio::select! {
+            prepared = self.agent.surroundings.prepare(&self.pod) => prepared,
+            // What it waits for may never come, and is not needed any more.
+            () = self.mailbox.stopping().cancelled() => return Err(Again(SignedDuration::ZERO)),
+        };
+        match prepared {
+            Ok(()) => {
+                self.prepared = true;
+                Ok(())
+            }
+            Err(lacking) => {
+                tracing::warn!(
+                    pod = name(&self.pod),
+                    namespace = namespace(&self.pod),
+                    uid = uid(&self.pod),
+                    reason = lacking.reason,
+                    message = lacking.message,
+                    "the pod cannot start yet"
+                );
+                if lacking.is_final {
+                    self.verdict = Some(Verdict::rejected(lacking.reason, &lacking.message));
+                    self.stop = Some(Stop {
+                        grace: None,
+                        why: StopReason::Finished,
+                    });
+                    let reason = lacking.reason.to_owned();
+                    let rejections = &self.agent.metrics.rejections;
+                    rejections.get_or_create(&Reason { reason }).inc();
+                }
+                self.agent
+                    .event(&self.pod, EventType::Warning, lacking.reason, lacking.message);
+                self.agent.surroundings.call_back(uid(&self.pod), &self.mailbox);
+                Err(Again(RETRY_AFTER))
+            }
+        }
+    }
+}
+
+/// What the runtime says of its network while it isn't ready.
+async fn network_trouble(agent: &Agent) -> Option<String> {
+    let conditions = agent.runtime.status(false).await.ok()?.status?.conditions;
+    let network = conditions
+        .into_iter()
+        .find(|condition| condition.r#type == "NetworkReady")?;
+    (!network.status).then(|| {
+        format!(
+            "container runtime network not ready: NetworkReady=false reason:{} message:{}",
+            network.reason, network.message
+        )
+    })
+}
