@@ -43,5 +43,10 @@ fn i26_a61_restart_all_containers_starts_everything_anew_in_the_same_sandbox() {
         let last = &status_of(&pod, ended).unwrap()["lastState"]["terminated"];
         assert_eq!(last["exitCode"], code, "it tells how it ended before: {pod:#}");
     }
+    for stopped in ["side", "other"] {
+        let last = &status_of(&pod, stopped).unwrap()["lastState"]["terminated"];
+        let told = last["exitCode"].is_number() && last["reason"] != "ContainerStatusUnknown";
+        assert!(told, "so do those that were stopped: {pod:#}");
+    }
     node.kubectl.ok("delete pod i26 --now");
 }
