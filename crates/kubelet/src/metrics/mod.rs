@@ -190,7 +190,8 @@ pub struct Series {
     pub manifest_errors: Family<Manifest, Gauge>,
     pub losing_support: Family<Losing, Gauge>,
     pub credential_providers: Durations<PluginName>,
-    pub credential_provider_errors: Family<PluginName, Counter>,
+    /// Upstream's name has no `_total`, which a counter would get.
+    pub credential_provider_errors: Family<PluginName, Gauge>,
     pub shutdown_began: Gauge,
     pub shutdown_ended: Gauge,
     pub probes: Family<Probed, Counter>,
@@ -277,8 +278,8 @@ impl Default for Metrics {
             "cri_losing_support", "The runtime lacks what agents need from this version on", losing_support;
             "kubelet_graceful_shutdown_start_time_seconds", "When pods were last stopped for a shutdown", shutdown_began;
             "kubelet_graceful_shutdown_end_time_seconds", "When they had ended", shutdown_ended;
-            "kubelet_credential_provider_plugin_duration", "Time that credential providers took", credential_providers;
-            "kubelet_credential_provider_plugin_errors", "Credential providers that gave no answer", credential_provider_errors;
+            "kubelet_kubelet_credential_provider_plugin_duration", "Time that credential providers took", credential_providers;
+            "kubelet_kubelet_credential_provider_plugin_errors", "Credential providers that gave no answer", credential_provider_errors;
             "orlop_static_pod_manifest_error", "Manifests that cannot be used", manifest_errors;
         }
         process::register(&mut registry);
