@@ -1,6 +1,7 @@
 //! gRPC for programs on the node, over sockets of this agent's. One task a connection, which ends with it.
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -22,6 +23,7 @@ const REQUEST_MAX: usize = 4096;
 pub const FRAME_HEADER: usize = 5;
 
 /// gRPC's codes.
+pub const UNKNOWN: u16 = 2;
 pub const INVALID_ARGUMENT: u16 = 3;
 pub const NOT_FOUND: u16 = 5;
 pub const UNIMPLEMENTED: u16 = 12;
@@ -47,15 +49,19 @@ impl Refusal {
     }
 }
 
+/// An answer that may take a while.
+pub type Answer = BoxFuture<'static, Result<Messages, Refusal>>;
+
 /// Answers calls.
 pub trait Calls: Send + Sync + 'static {
     /// The answer to a message for the method of this path.
-    fn call(&self, path: &str, message: &[u8]) -> Result<Messages, Refusal>;
+    fn call(&self, path: &str, message: &[u8]) -> Answer;
 }
 
+/// Services that know their answers.
 impl<F: Fn(&str, &[u8]) -> Result<Messages, Refusal> + Send + Sync + 'static> Calls for F {
-    fn call(&self, path: &str, message: &[u8]) -> Result<Messages, Refusal> {
-        self(path, message)
+    fn call(&self, path: &str, message: &[u8]) -> Answer {
+        std::future::ready(self(path, message)).boxed()
     }
 }
 
@@ -107,7 +113,10 @@ async fn answer(service: Service, request: Request<Incoming>) -> Response<Body> 
     let path = request.uri().path().to_owned();
     let body = Limited::new(request.into_body(), REQUEST_MAX).collect().await;
     let outcome = match body {
-        Ok(body) => service.call(&path, body.to_bytes().get(FRAME_HEADER..).unwrap_or_default()),
+        Ok(body) => {
+            let answer = service.call(&path, body.to_bytes().get(FRAME_HEADER..).unwrap_or_default());
+            answer.await
+        }
         Err(error) => Err(Refusal {
             code: INVALID_ARGUMENT,
             message: error.to_string(),

@@ -17,6 +17,7 @@ pub use record::forget;
 
 use crate::grpc::{self, Messages, Refusal, decode, one};
 use crate::grpc_client::Caller;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use messages::{
     AllocateRequest, AllocateResponse, ContainerAllocateRequest, ContainerAllocateResponse,
@@ -40,6 +41,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The version that plugins must speak.
 const VERSION: &str = "v1beta1";
+/// What plugins serve.
+const SERVICE: &str = "v1beta1.DevicePlugin";
 /// How long a plugin may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -154,11 +157,7 @@ impl Devices {
 
     /// The service that plugins register with.
     pub fn service(self: &Arc<Self>) -> grpc::Service {
-        let devices = self.clone();
-        Arc::new(move |path: &str, message: &[u8]| match path {
-            "/v1beta1.Registration/Register" => devices.register(message),
-            _ => Err(Refusal::unknown(path)),
-        })
+        Arc::new(Registration(self.clone()))
     }
 
     /// Resources with their devices, as they come and go.
@@ -166,8 +165,8 @@ impl Devices {
         self.counts.subscribe()
     }
 
-    fn register(self: &Arc<Self>, message: &[u8]) -> Result<Messages, Refusal> {
-        let request: RegisterRequest = decode(message)?;
+    /// Takes a plugin in that says what it can do.
+    async fn register(self: Arc<Self>, request: RegisterRequest) -> Result<Messages, Refusal> {
         let refuse = |message: String| Refusal {
             code: grpc::INVALID_ARGUMENT,
             message,
@@ -188,6 +187,15 @@ impl Devices {
                 request.endpoint
             )));
         }
+        let failed = |what: &str, error: String| Refusal {
+            code: grpc::UNKNOWN,
+            message: format!("{what}: {error}"),
+        };
+        let caller = Caller::connect(&self.sockets.join(&request.endpoint), SERVICE).await;
+        let caller = caller.map_err(|error| failed("failed to dial device plugin", error))?;
+        let options = caller.ask::<Options>("GetDevicePluginOptions", &Empty {}, PATIENCE);
+        let options = options.await;
+        let options = options.map_err(|error| failed("failed to get device plugin options", error))?;
         tracing::info!(resource, socket = request.endpoint, "device plugin registered");
         let task = self.shutdown.child_token();
         {
@@ -198,11 +206,11 @@ impl Devices {
             if let Err(error) = record::save_resources(&self.sockets, state.resources.keys()) {
                 tracing::warn!(%error, "cannot note which device plugins there are");
             }
+            self.tell_counts(&state);
         }
         let plugin = Registered {
             resource,
-            socket: self.sockets.join(request.endpoint),
-            options: request.options.unwrap_or_default(),
+            plugin: PluginCaller { caller, options },
         };
         tokio::spawn(plugin::follow(self.clone(), plugin, task));
         Ok(one(Empty {}))
@@ -216,7 +224,11 @@ impl Devices {
         {
             change(known);
         }
-        let now = counts(&state);
+        self.tell_counts(&state);
+    }
+
+    fn tell_counts(&self, state: &State) {
+        let now = counts(state);
         self.counts.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;
@@ -399,6 +411,19 @@ impl Devices {
         forget(&self.pods.join(uid))?;
         self.state.lock().given.remove(uid);
         Ok(())
+    }
+}
+
+/// What plugins call.
+struct Registration(Arc<Devices>);
+
+impl grpc::Calls for Registration {
+    fn call(&self, path: &str, message: &[u8]) -> grpc::Answer {
+        let (devices, request) = (self.0.clone(), decode(message));
+        if path != "/v1beta1.Registration/Register" {
+            return std::future::ready(Err(Refusal::unknown(path))).boxed();
+        }
+        async move { devices.register(request?).await }.boxed()
     }
 }
 

@@ -1,13 +1,10 @@
 //! One plugin: its list of devices is followed until it ends.
-use super::messages::{Device, Empty, ListAndWatchResponse, Options};
+use super::messages::{Device, Empty, ListAndWatchResponse};
 use super::{Devices, PluginCaller};
-use crate::grpc_client::Caller;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const SERVICE: &str = "v1beta1.DevicePlugin";
 const HEALTHY: &str = "Healthy";
 /// A plugin that does not come back within this takes its devices along.
 const RETURN_MAX: Duration = Duration::from_secs(300);
@@ -15,8 +12,7 @@ const RETURN_MAX: Duration = Duration::from_secs(300);
 /// A plugin that has registered.
 pub struct Registered {
     pub resource: String,
-    pub socket: PathBuf,
-    pub options: Options,
+    pub(super) plugin: PluginCaller,
 }
 
 /// Follows its devices until it goes, or another takes its place (`replaced`).
@@ -40,16 +36,8 @@ async fn list_and_watch(
     plugin: &Registered,
     replaced: &CancellationToken,
 ) -> Result<(), String> {
-    let caller = Caller::connect(&plugin.socket, SERVICE).await?;
-    let mut lists = caller.call("ListAndWatch", &Empty {}).await?;
-    devices.plugin_here(
-        &plugin.resource,
-        PluginCaller {
-            caller,
-            options: plugin.options,
-        },
-        replaced,
-    );
+    let mut lists = plugin.plugin.caller.call("ListAndWatch", &Empty {}).await?;
+    devices.plugin_here(&plugin.resource, plugin.plugin.clone(), replaced);
     while let Some(list) = lists.next::<ListAndWatchResponse>().await? {
         devices.listed(&plugin.resource, list.devices, replaced);
     }

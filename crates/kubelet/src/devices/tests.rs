@@ -35,6 +35,13 @@ impl Bench {
 
     /// A plugin whose list is what is sent.
     async fn plugin(&self, options: Options) -> Plugin {
+        let (plugin, status) = self.plugin_saying(Some(options)).await;
+        assert_eq!(status, "0");
+        plugin
+    }
+
+    /// The same, and what became of its registration.
+    async fn plugin_saying(&self, options: Option<Options>) -> (Plugin, String) {
         let (lists, listed) = watch::channel(Vec::new());
         let asked = Arc::new(Mutex::new(Vec::new()));
         let end = self.stop.child_token();
@@ -42,6 +49,13 @@ impl Bench {
         let service: grpc::Service = Arc::new(move |path: &str, message: &[u8]| {
             let method = path.rsplit('/').next().unwrap_or_default();
             match method {
+                "GetDevicePluginOptions" => match options {
+                    Some(options) => Ok(one(options)),
+                    None => Err(Refusal {
+                        code: grpc::UNKNOWN,
+                        message: "it does not say".into(),
+                    }),
+                },
                 "ListAndWatch" => {
                     let lists = tokio_stream::wrappers::WatchStream::new(listed.clone());
                     let lists = lists.map(|devices| ListAndWatchResponse { devices }.encode_to_vec());
@@ -96,10 +110,10 @@ impl Bench {
             version: VERSION.into(),
             endpoint: "sample.sock".into(),
             resource_name: RESOURCE.into(),
-            options: Some(options),
+            options: None,
         };
-        assert_eq!(self.register(&request).await, "0");
-        Plugin { lists, asked, end }
+        let status = self.register(&request).await;
+        (Plugin { lists, asked, end }, status)
     }
 
     async fn register(&self, request: &RegisterRequest) -> String {
@@ -238,6 +252,15 @@ async fn plugins_may_choose_and_make_ready() {
         *plugin.asked.lock(),
         ["Allocate Dev-2", "PreStartContainer Dev-2"]
     );
+}
+
+#[tokio::test]
+async fn plugin_that_does_not_say_what_it_can_do_is_not_used() {
+    let bench = Bench::new();
+    let (plugin, status) = bench.plugin_saying(None).await;
+    assert_eq!(status, grpc::UNKNOWN.to_string());
+    plugin.list(TWO);
+    assert!(bench.devices.counts().borrow().is_empty());
 }
 
 #[tokio::test]

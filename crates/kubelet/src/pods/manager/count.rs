@@ -1,5 +1,5 @@
 //! Counts what the node works on, as `/metrics` shows it.
-use super::{Manager, Stage};
+use super::{Manager, Stage, Wanted};
 use crate::metrics::Working;
 use crate::sources::Source;
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use crate::pods::status::rejected;
 use crate::pods::stop::grace_of;
 use crate::pods::verdict::Verdict;
 use crate::pods::worker::Worker;
+use crate::runtime::seen::SeenPod;
 use crate::sources::{Source, order, placeholder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
