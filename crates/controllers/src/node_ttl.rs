@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use orlop_api::annotations::TAINT_NOT_READY;
 use orlop_client::informer::ObjectKey;
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
@@ -78,12 +79,15 @@ impl NodeTtl {
         let queue = cache.queue("ttlcontroller");
         let on = queue.clone();
         cache.nodes.on_change(move |change| {
-            let same = match (&change.old, &change.new) {
-                (Some(old), Some(new)) => old.ttl == new.ttl,
-                _ => false,
-            };
-            if !same {
-                on.add(Look::At(change.latest().key.clone()));
+            let key = || Look::At(change.latest().key.clone());
+            match (&change.old, &change.new) {
+                (_, Some(new)) if new.ttl.is_none() => {
+                    // A node that begins is about to be written by those for whom it is urgent.
+                    let begins = new.taints().iter().any(|taint| taint.key == TAINT_NOT_READY);
+                    on.add_after(key(), if begins { SETTLE } else { Duration::ZERO });
+                }
+                (Some(old), Some(new)) if old.ttl == new.ttl => {}
+                _ => on.add(key()),
             }
         });
         Arc::new(Self {

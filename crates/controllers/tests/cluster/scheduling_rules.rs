@@ -62,7 +62,7 @@ async fn a_pod_waits_for_its_company_and_follows_it() {
     let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term("zone", "db")]}}});
     create(&cluster, "web", json!({"app": "web"}), near).await;
     assert_eq!(
-        told(&cluster, "web", "affinity").await,
+        told(&cluster, "web", "3 node(s) didn't match pod affinity").await,
         "0/3 nodes are available: 3 node(s) didn't match pod affinity rules. preemption: 0/3 nodes are available: \
          3 Preemption is not helpful for scheduling."
     );
