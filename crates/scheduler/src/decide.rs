@@ -115,25 +115,33 @@ struct Feasible {
     liking: i64,
     crowd: i64,
     /// Its zone and the members of the pod's family there are on it, if that is to be spread.
-    zone: Option<String>,
+    zone: Option<usize>,
     members: i64,
 }
 
 /// Copies of one pod that are to be spread over nodes and zones, though nobody said so.
 struct Spreading {
     family: Family,
-    by_zone: HashMap<String, i64>,
+    /// Which of `by_zone` a zone is.
+    zones: HashMap<String, usize>,
+    by_zone: Vec<i64>,
 }
 
 impl Spreading {
     /// Counts a node's members; the node's zone and how many there are.
-    fn count(&mut self, candidate: &Candidate<'_>) -> (Option<String>, i64) {
-        let members = candidate.families.get(&self.family).copied().unwrap_or(0);
-        let zone = candidate.node.node.labels.get(ZONE).map(str::to_owned);
-        if let Some(zone) = &zone {
-            *self.by_zone.entry(zone.clone()).or_default() += i64::from(members);
+    fn count(&mut self, candidate: &Candidate<'_>) -> (Option<usize>, i64) {
+        let members = i64::from(candidate.families.get(&self.family).copied().unwrap_or(0));
+        let zone = candidate.node.node.labels.get(ZONE).map(|zone| {
+            self.zones.get(zone).copied().unwrap_or_else(|| {
+                self.zones.insert(zone.to_owned(), self.by_zone.len());
+                self.by_zone.push(0);
+                self.by_zone.len() - 1
+            })
+        });
+        if let Some(zone) = zone {
+            self.by_zone[zone] += members;
         }
-        (zone, i64::from(members))
+        (zone, members)
     }
 
     /// How crowded each node is by that: the more places there are, the more each counts.
@@ -143,8 +151,8 @@ impl Spreading {
         let weight = |places: usize| ((places + 2) as f64).ln();
         let (of_node, of_zone) = (weight(feasible.len()), weight(self.by_zone.len()));
         for node in feasible {
-            let zone = node.zone.as_ref().and_then(|zone| self.by_zone.get(zone));
-            let crowd = node.members as f64 * of_node + zone.copied().unwrap_or(0) as f64 * of_zone;
+            let in_zone = node.zone.map_or(0, |zone| self.by_zone[zone]);
+            let crowd = node.members as f64 * of_node + in_zone as f64 * of_zone;
             node.crowd = (crowd * 1000.0) as i64;
         }
     }
@@ -174,7 +182,8 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
         .filter(|_| judge.spread.is_none())
         .map(|family| Spreading {
             family,
-            by_zone: HashMap::new(),
+            zones: HashMap::new(),
+            by_zone: Vec::new(),
         });
     let weight = Takes::of(&pod.spec).weight;
     let mut look = |candidate: &Candidate<'_>| {

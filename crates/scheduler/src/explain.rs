@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::cluster::{Cluster, Holder};
 use crate::decide::{Decision, Judge, decide};
-use crate::view::{NodeView, Pending, PodView};
+use crate::view::{NAME, NodeView, Pending, PodView};
 use crate::world::World;
 
 /// What one node says.
@@ -39,6 +39,9 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
     let PodView::Pending(mut pending) = PodView::project(Lean(pod.clone())) else {
         return None;
     };
+    if *pending.scheduler != *NAME {
+        return None;
+    }
     // Volumes weren't asked for.
     pending.claims.clear();
     let world = World::default();

@@ -1,5 +1,6 @@
 //! The scheduling loop and what feeds it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ pub enum SchedulerError {
 struct Scheduler {
     client: kube::Client,
     metrics: Metrics,
-    recorder: ActionRecorder,
+    /// Who tells of pods, by the schedulerName of those that are ours.
+    recorders: BTreeMap<String, ActionRecorder>,
     pods: Informer<PodView>,
     nodes: Informer<NodeView>,
     namespaces: Informer<NamespaceView>,
@@ -76,12 +78,14 @@ struct State {
 /// Schedules pods until `shutdown` is cancelled. Needs a tokio runtime; an API server that can't be
 /// reached yet is waited for.
 pub async fn run(client: kube::Client, shutdown: CancellationToken) -> Result<(), SchedulerError> {
-    run_measured(client, Arc::new(PartMetrics::new("")), shutdown).await
+    run_measured(client, &[], Arc::new(PartMetrics::new("")), shutdown).await
 }
 
-/// The same, counted among `part`.
+/// The same, counted among `part`, for pods whose schedulerName is among `names`; without any, for those of
+/// `default-scheduler`.
 pub async fn run_measured(
     client: kube::Client,
+    names: &[String],
     part: Arc<PartMetrics>,
     shutdown: CancellationToken,
 ) -> Result<(), SchedulerError> {
@@ -97,7 +101,7 @@ pub async fn run_measured(
         ..World::default()
     };
     let scheduler = Arc::new(Scheduler {
-        recorder: ActionRecorder::new(client.clone(), NAME, &host),
+        recorders: recorders(&client, names, &host),
         client: client.clone(),
         metrics: Metrics::new(&part),
         pods: Informer::new(),
@@ -194,6 +198,11 @@ impl Scheduler {
         );
     }
 
+    /// Who tells of a pod; nobody if it waits for another scheduler.
+    fn recorder(&self, pending: &Pending) -> Option<&ActionRecorder> {
+        self.recorders.get(&*pending.scheduler)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,7 +212,7 @@ impl Scheduler {
         let mut state = self.state();
         let key = &change.latest().key;
         match change.new.as_ref().map(|pod| (&pod.object, pod)) {
-            Some((PodView::Pending(pending), _)) => {
+            Some((PodView::Pending(pending), _)) if self.recorder(pending).is_some() => {
                 // Its own condition changing is no reason to try again.
                 let same = change.old.as_ref().is_some_and(|old| {
                     matches!(&old.object, PodView::Pending(old)
@@ -254,7 +263,7 @@ impl Scheduler {
                     return;
                 }
             }
-            Some((PodView::Other, _)) | None => {
+            Some((PodView::Other | PodView::Pending(_), _)) | None => {
                 state.queue.forget(key);
                 let nominated = state.cluster.nominate(key, None);
                 let Some(node) = state.cluster.release(key).or(nominated) else {
@@ -481,7 +490,9 @@ impl Scheduler {
         match self.write_binding(pod, node, met).await {
             Ok(()) => {
                 tracing::info!(pod = %pod.key, uid = %pod.uid, %node, "pod bound");
-                write::tell_scheduled(&self.recorder, &pending.reference, &pod.key, node);
+                if let Some(recorder) = self.recorder(pending) {
+                    write::tell_scheduled(recorder, &pending.reference, &pod.key, node);
+                }
                 Attempt::Scheduled
             }
             Err(error) => {
@@ -511,6 +522,9 @@ impl Scheduler {
 
     /// Makes room. When the victims are gone their events bring the pod back.
     async fn evict(&self, pod: &Cached<PodView>, preemption: &Preemption) {
+        let PodView::Pending(pending) = &pod.object else {
+            return;
+        };
         let node = &preemption.node;
         if let Err(error) = write::nominate(&self.client, &pod.key, &pod.uid, node).await {
             tracing::debug!(pod = %pod.key, %error, "nominated node not written");
@@ -526,10 +540,12 @@ impl Scheduler {
                 PodView::Bound { generation, .. } => generation,
                 _ => None,
             });
-            match write::evict(&self.client, victim, uid, generation).await {
+            match write::evict(&self.client, victim, uid, generation, &pending.scheduler).await {
                 Ok(()) => {
                     tracing::info!(%victim, uid = %uid, pod = %pod.key, %node, "preempted for a pod of higher priority");
-                    write::tell_preempted(&self.recorder, victim, uid, &pod.uid, node);
+                    if let Some(recorder) = self.recorder(pending) {
+                        write::tell_preempted(recorder, victim, uid, &pod.uid, node);
+                    }
                 }
                 Err(error) => tracing::warn!(%victim, %node, %error, "pod not preempted"),
             }
@@ -547,7 +563,9 @@ impl Scheduler {
         let PodView::Pending(pending) = &pod.object else {
             return;
         };
-        write::tell_failed(&self.recorder, &pending.reference, message);
+        if let Some(recorder) = self.recorder(pending) {
+            write::tell_failed(recorder, &pending.reference, message);
+        }
         let told = pending
             .told
             .as_ref()
@@ -565,6 +583,13 @@ impl Scheduler {
             tracing::debug!(pod = %pod.key, %error, "condition not written");
         }
     }
+}
+
+fn recorders(client: &kube::Client, names: &[String], host: &str) -> BTreeMap<String, ActionRecorder> {
+    let usual = [NAME.to_owned()];
+    let names = if names.is_empty() { &usual } else { names };
+    let recorder = |name: &String| (name.clone(), ActionRecorder::new(client.clone(), name, host));
+    names.iter().map(recorder).collect()
 }
 
 /// What is to be written about a pod.

@@ -16,7 +16,7 @@ use orlop_client::informer::{Lean, Projection, Shared};
 use crate::traits::Traits;
 use crate::volumes::claims_of;
 
-/// The schedulerName of pods that are ours.
+/// The schedulerName of pods that are ours unless we are told another one.
 pub const NAME: &str = "default-scheduler";
 
 /// What pods weigh when nodes are compared.
@@ -92,6 +92,7 @@ pub struct Takes {
 
 // What pods of one owner have in common.
 static TRAITS: Shared<Traits> = Shared::new();
+static SCHEDULERS: Shared<str> = Shared::new();
 static TAKES: Shared<Takes> = Shared::new();
 // What nodes of one kind have in common.
 static ROOM: Shared<Quantities> = Shared::new();
@@ -113,6 +114,8 @@ impl Takes {
 pub struct Pending {
     /// What placement reads of its spec.
     pub spec: PodSpec,
+    /// spec.schedulerName.
+    pub scheduler: Arc<str>,
     /// metadata.generation.
     pub generation: Option<i64>,
     /// Whose copy it is, if it is one of several.
@@ -134,7 +137,7 @@ pub struct Pending {
 /// What is remembered of a pod.
 #[derive(Debug)]
 pub enum PodView {
-    /// It waits for us.
+    /// It waits for a scheduler, maybe not for us.
     Pending(Box<Pending>),
     /// It holds a part of a node.
     Bound {
@@ -155,7 +158,7 @@ pub enum PodView {
         /// status.startTime.
         started: Option<Timestamp>,
     },
-    /// It neither waits nor holds anything: finished, gated, of another scheduler, or going unbound.
+    /// It neither waits nor holds anything: finished, gated, or going unbound.
     Other,
 }
 
@@ -199,13 +202,11 @@ impl Projection for PodView {
             .scheduling_gates
             .as_ref()
             .is_some_and(|gates| !gates.is_empty());
-        let ours = spec
-            .scheduler_name
-            .as_deref()
-            .is_none_or(|name| name.is_empty() || name == NAME);
-        if terminating || gated || !ours {
+        if terminating || gated {
             return Self::Other;
         }
+        let scheduler = spec.scheduler_name.as_deref().filter(|name| !name.is_empty());
+        let scheduler = SCHEDULERS.share(Arc::from(scheduler.unwrap_or(NAME)));
         let confined_to = orlop_api::placement::affinity::confined_to(&spec)
             .map(|names| names.into_iter().map(Arc::from).collect());
         let status = object.status.unwrap_or_default();
@@ -230,6 +231,7 @@ impl Projection for PodView {
         trim(&mut spec);
         Self::Pending(Box::new(Pending {
             spec,
+            scheduler,
             generation,
             family,
             traits,

@@ -13,8 +13,6 @@ use orlop_client::events::{ActionRecorder, EventType};
 use orlop_client::informer::ObjectKey;
 use serde_json::json;
 
-use crate::view::NAME;
-
 /// Binds the pod to `node`; refused if it is another pod of that name by now.
 pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), kube::Error> {
     let binding = Binding {
@@ -118,12 +116,13 @@ pub async fn evict(
     pod: &ObjectKey,
     uid: &str,
     generation: Option<i64>,
+    scheduler: &str,
 ) -> Result<(), kube::Error> {
     let condition = json!({
         "type": "DisruptionTarget",
         "status": "True",
         "reason": "PreemptionByScheduler",
-        "message": format!("{NAME}: preempting to accommodate a higher priority pod"),
+        "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
         "observedGeneration": generation,
         "lastTransitionTime": Time(Timestamp::now()),
     });

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Cluster, eventually};
 
@@ -42,6 +43,7 @@ async fn told(cluster: &Cluster, pod: &str) -> String {
 async fn s01_s02_a_pod_waits_with_a_reason_until_it_fits() {
     let cluster = Cluster::start().await;
     cluster.add_node("n1", json!({})).await;
+    create(&cluster, "others", json!({"schedulerName": "mine"})).await;
     create(&cluster, "first", cpu("3")).await;
     assert_eq!(node_of(&cluster, "first").await, "n1");
     create(&cluster, "second", cpu("3")).await;
@@ -52,6 +54,18 @@ async fn s01_s02_a_pod_waits_with_a_reason_until_it_fits() {
     );
     cluster.add_node("n2", json!({})).await;
     assert_eq!(node_of(&cluster, "second").await, "n2");
+
+    // Whose pod it isn't doesn't touch it.
+    let others = cluster.pods().get("others").await.unwrap();
+    assert_eq!(others.spec.unwrap().node_name, None);
+    assert!(others.status.unwrap().conditions.is_none());
+    let (client, names) = (cluster.client.clone(), ["mine".to_owned()]);
+    let metrics = std::sync::Arc::new(orlop_metrics::PartMetrics::new(""));
+    let mine = tokio::spawn(async move {
+        orlop_scheduler::run_measured(client, &names, metrics, CancellationToken::new()).await
+    });
+    node_of(&cluster, "others").await;
+    mine.abort();
 }
 
 #[tokio::test]

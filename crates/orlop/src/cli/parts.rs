@@ -349,7 +349,7 @@ pub struct AutoscalerArgs {
 
 #[derive(Debug, Args)]
 pub struct SchedulerArgs {
-    /// KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1; its kubeconfig goes before the flag, flags of the
+    /// KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1: whose pods are scheduled; its kubeconfig goes before the flag, flags of the
     /// leader's election before it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

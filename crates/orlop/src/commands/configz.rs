@@ -88,11 +88,14 @@ pub fn controller_manager(arguments: &ControllerManagerArgs) -> Value {
 }
 
 /// The scheduler.
-pub fn scheduler(arguments: &SchedulerArgs) -> Value {
+pub fn scheduler(arguments: &SchedulerArgs, names: &[String]) -> Value {
+    let usual = ["default-scheduler".to_owned()];
+    let names = if names.is_empty() { &usual } else { names };
+    let profiles: Vec<Value> = names.iter().map(|name| json!({"SchedulerName": name})).collect();
     json!({"componentconfig": {
         "ClientConnection": {"Kubeconfig": path(arguments.kubeconfig.as_ref())},
         "LeaderElection": leader(&arguments.leader, "kube-scheduler"),
-        "Profiles": [{"SchedulerName": "default-scheduler"}],
+        "Profiles": profiles,
     }})
 }
 

@@ -116,8 +116,10 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
 }
 
 pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
+    let mut names = Vec::new();
     if let Some(path) = &arguments.config {
         let config = SchedulerConfig::read(path)?;
+        names = config.names();
         arguments.kubeconfig = config.kubeconfig().or(arguments.kubeconfig);
         arguments.leader = config.leader(arguments.leader);
     }
@@ -129,7 +131,7 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
     let part = Part {
         name: "kube-scheduler",
         release_on_exit: true,
-        configz: configz::scheduler(&arguments),
+        configz: configz::scheduler(&arguments, &names),
         face: arguments.face,
         port: arguments.secure_port,
     };
@@ -137,7 +139,7 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
         &kubeconfig,
         &arguments.leader,
         |client, metrics, shutdown| async move {
-            orlop_scheduler::run_measured(client, metrics, shutdown)
+            orlop_scheduler::run_measured(client, &names, metrics, shutdown)
                 .await
                 .map_err(anyhow::Error::from)
         },

@@ -1,4 +1,5 @@
-//! A KubeSchedulerConfiguration, as far as it is followed: how to reach the API server, and the leader's election.
+//! A KubeSchedulerConfiguration, as far as it is followed: how to reach the API server, the leader's election, and whose
+//! pods are scheduled.
 use crate::cli::LeaderArgs;
 use anyhow::{Context, Result, bail};
 use orlop_api::duration::parse_go_duration;
@@ -23,6 +24,18 @@ pub struct SchedulerConfig {
     client_connection: ClientConnection,
     #[serde(default)]
     leader_election: LeaderElection,
+    #[serde(default)]
+    profiles: Vec<Profile>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Pods of one schedulerName.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Profile {
+    #[serde(default)]
+    scheduler_name: String,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -87,15 +100,35 @@ impl SchedulerConfig {
     }
 
     /// What somebody may have meant something by.
-    fn unfollowed(&self) -> Vec<&str> {
+    fn unfollowed(&self) -> Vec<String> {
         let usual = [
             "enableContentionProfiling",
             "enableProfiling",
             "metadata",
             "parallelism",
         ];
-        let fields = self.others.keys().map(String::as_str);
-        fields.filter(|field| !usual.contains(field)).collect()
+        let fields = self
+            .others
+            .keys()
+            .filter(|field| !usual.contains(&field.as_str()));
+        let profiles = self.profiles.iter().enumerate();
+        let of_profiles = profiles.flat_map(|(number, profile)| {
+            let fields = profile.others.keys();
+            fields.map(move |field| format!("profiles[{number}].{field}"))
+        });
+        fields.cloned().chain(of_profiles).collect()
+    }
+
+    /// Of which schedulerNames pods are scheduled; none if nothing is said.
+    pub fn names(&self) -> Vec<String> {
+        let usual = || "default-scheduler".to_owned();
+        let profiles = self.profiles.iter();
+        profiles
+            .map(|profile| match profile.scheduler_name.as_str() {
+                "" => usual(),
+                name => name.to_owned(),
+            })
+            .collect()
     }
 
     pub fn kubeconfig(&self) -> Option<PathBuf> {
@@ -132,11 +165,12 @@ mod tests {
             "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
              clientConnection:\n  kubeconfig: /c/scheduler.kubeconfig\n  qps: 50\n\
              leaderElection:\n  leaderElect: false\n  leaseDuration: 30s\n  renewDeadline: 0s\n  resourceName: \"\"\n\
-             profiles:\n- schedulerName: default-scheduler\nparallelism: 16\n",
+             profiles:\n- schedulerName: mine\n- plugins: {}\nparallelism: 16\n",
         )
         .unwrap();
         assert_eq!(config.kubeconfig().unwrap(), Path::new("/c/scheduler.kubeconfig"));
-        assert_eq!(config.unfollowed(), ["profiles"]);
+        assert_eq!(config.unfollowed(), ["profiles[1].plugins"]);
+        assert_eq!(config.names(), ["mine", "default-scheduler"]);
         let leader = config.leader(LeaderArgs {
             leader_elect: Some(true),
             ..LeaderArgs::default()

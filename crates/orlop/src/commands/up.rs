@@ -154,7 +154,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     parts.spawn({
         let ((client, metrics), shutdown) = (scheduler, shutdown.clone());
         async move {
-            orlop_scheduler::run_measured(client, metrics, shutdown)
+            orlop_scheduler::run_measured(client, &[], metrics, shutdown)
                 .await
                 .context("the scheduler stopped")
         }
