@@ -286,14 +286,8 @@ async fn o13_o14_logs_come_from_the_nodes_agent() {
     );
 }
 
-/// "should proxy logs on node with explicit kubelet port using proxy subresource"
-/// `kubectl logs --insecure-skip-tls-verify-backend`.
-#[tokio::test]
-async fn logs_of_an_unknown_agent_are_for_who_asks_for_them() {
-    let secure = Secure::start().await;
-    let stranger = Authority::ephemeral("stranger").unwrap();
-    let (port, _seen) = fake_agent_signed_by(&stranger, &secure.authority).await;
-    let admin = secure.client("admin", &["system:masters"]).await;
+/// Node n1, whose agent answers at this port of the machine.
+async fn node_at(admin: &kube::Client, port: u16) {
     let nodes: Api<Node> = Api::all(admin.clone());
     let node = json!({"metadata": {"name": "n1"}, "status": {
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
@@ -302,6 +296,16 @@ async fn logs_of_an_unknown_agent_are_for_who_asks_for_them() {
         .create(&PostParams::default(), &serde_json::from_value(node).unwrap())
         .await
         .unwrap();
+}
+
+/// `kubectl logs --insecure-skip-tls-verify-backend`.
+#[tokio::test]
+async fn logs_of_an_unknown_agent_are_for_who_asks_for_them() {
+    let secure = Secure::start().await;
+    let stranger = Authority::ephemeral("stranger").unwrap();
+    let (port, _seen) = fake_agent_signed_by(&stranger, &secure.authority).await;
+    let admin = secure.client("admin", &["system:masters"]).await;
+    node_at(&admin, port).await;
     let pods: Api<Pod> = Api::default_namespaced(admin.clone());
     let mut bound = pod("p");
     bound["spec"]["nodeName"] = json!("n1");
@@ -318,19 +322,13 @@ async fn logs_of_an_unknown_agent_are_for_who_asks_for_them() {
     assert!(refused.contains("certificate"), "{refused}");
 }
 
+/// "should proxy logs on node with explicit kubelet port using proxy subresource"
 #[tokio::test]
 async fn the_agent_of_a_node_is_reached_by_its_port_as_well() {
     let secure = Secure::start().await;
     let (port, mut seen) = fake_agent(&secure.authority).await;
     let admin = secure.client("admin", &["system:masters"]).await;
-    let nodes: Api<Node> = Api::all(admin.clone());
-    let node = json!({"metadata": {"name": "n1"}, "status": {
-        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}});
-    nodes
-        .create(&PostParams::default(), &serde_json::from_value(node).unwrap())
-        .await
-        .unwrap();
+    node_at(&admin, port).await;
     for name in ["n1".to_owned(), format!("n1:{port}"), format!("https:n1:{port}")] {
         let request = http::Request::get(format!("/api/v1/nodes/{name}/proxy/logs/"));
         let text = admin

@@ -13,6 +13,7 @@ mod plugin;
 mod record;
 mod share;
 
+pub use messages::{NumaNode, Topology};
 pub use record::forget;
 
 use crate::grpc::{self, Messages, Refusal, decode, one};

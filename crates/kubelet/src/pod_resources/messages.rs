@@ -1,4 +1,5 @@
 //! The messages of `v1.PodResourcesLister`.
+pub use crate::devices::{NumaNode, Topology};
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
@@ -72,16 +73,4 @@ pub struct ContainerMemory {
     pub size: u64,
     #[prost(message, optional, tag = "3")]
     pub topology: Option<Topology>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct Topology {
-    #[prost(message, repeated, tag = "1")]
-    pub nodes: Vec<NumaNode>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub struct NumaNode {
-    #[prost(int64, tag = "1")]
-    pub id: i64,
 }
