@@ -68,7 +68,9 @@ fn give(spec: &mut Value, account: &Value, volume: &str) {
     }
     let mut mounted = false;
     for kind in ["initContainers", "containers"] {
-        for container in spec[kind].as_array_mut().into_iter().flatten() {
+        // Not by index: that would leave a null where there is no list.
+        let containers = spec.get_mut(kind).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array();
             if mounts
                 .into_iter()
@@ -154,6 +156,9 @@ mod tests {
                 .len(),
             1
         );
+        let mut without = json!({"spec": {"containers": [{"name": "a"}]}});
+        give(&mut without["spec"], &json!({}), "v");
+        assert_eq!(without["spec"].get("initContainers"), None);
         for (in_pod, in_account, expected) in [
             (None, Some(false), false),
             (Some(true), Some(false), true),

@@ -152,8 +152,12 @@ async fn creation_that_was_given_up_leaves_no_process() {
         let patience = Duration::from_millis(milliseconds);
         let _ = tokio::time::timeout(patience, node.remote().start_container(&id)).await;
     }
-    node.remote().stop_pod_sandbox(&sandbox_id).await.unwrap();
-    node.remote().remove_pod_sandbox(&sandbox_id).await.unwrap();
+    // A start that was given up may come to its end in between; an agent asks again then.
+    until("the pod to be gone", async || {
+        node.remote().stop_pod_sandbox(&sandbox_id).await.is_ok()
+            && node.remote().remove_pod_sandbox(&sandbox_id).await.is_ok()
+    })
+    .await;
     until("the pod's processes to end", async || {
         node::processes_with("").iter().all(|(pid, _)| {
             let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
