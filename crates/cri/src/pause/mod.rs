@@ -26,6 +26,7 @@ mod tests {
     use super::*;
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
+    use std::io::ErrorKind;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
@@ -49,11 +50,15 @@ mod tests {
             let path = dir.path().join("pause");
             std::fs::write(&path, PROGRAM).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-            let child = Command::new(&path)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
+            let mut command = Command::new(&path);
+            command.stdin(Stdio::null()).stdout(Stdio::null());
+            let child = loop {
+                match command.spawn() {
+                    // A child of another test has the file open until it becomes its own program.
+                    Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                    spawned => break spawned.unwrap(),
+                }
+            };
             let running = Self { child, _dir: dir };
             running.wait_until_asleep();
             running
