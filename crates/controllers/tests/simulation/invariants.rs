@@ -382,7 +382,9 @@ pub fn converged(contents: &Contents) -> Result<(), String> {
         .collect();
     for (key, pod) in contents.of_kind(&PODS) {
         let on = target(pod).unwrap_or_default();
-        if contents.get(&Key::new(&NODES, "", &on)).is_none() {
+        // Who was left behind before it was bound is nobody's: it waits for its node to come back.
+        let waits = owner(pod).is_none() && text(pod, "/spec/nodeName").is_empty();
+        if !waits && contents.get(&Key::new(&NODES, "", &on)).is_none() {
             return Err(format!("{} is left on {on}, which is gone", key.name));
         }
         match owner(pod) {
