@@ -84,7 +84,7 @@ impl Change<'_> {
     /// Applies `make` to the present object until it could be written. `Ok(None)`: there is no object.
     pub async fn apply(
         &self,
-        mut make: impl FnMut(&Value) -> Result<Value, ApiError>,
+        make: impl Fn(&Value) -> Result<Value, ApiError>,
     ) -> Result<Option<Outcome>, ApiError> {
         let server = &self.call.server;
         let storage = get::storage(self.call)?;
@@ -122,7 +122,10 @@ impl Change<'_> {
                 return Ok(Some(Outcome::Stored(current)));
             }
             let mut bytes = bytes.unwrap_or_else(|| encode::stored(stored_as, &new));
-            let lease = server.lease_for(stored_as).await?;
+            let lease = match gone {
+                true => None,
+                false => server.lease_for(stored_as).await?,
+            };
             let guards: Vec<_> = guards.into_iter().chain(charge.guards).collect();
             let write = |bytes: &Bytes| {
                 let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));

@@ -56,17 +56,13 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
                     )],
                 ));
             }
-            // What names a version is tried once: over another version it is stale.
-            match versioned {
-                true if body.is_null() => Err(ApiError::stale(resource, name)),
-                true => Ok(body.take()),
-                false => Ok(body.clone()),
-            }
+            // Tried again when others take a quota or an address at the same time, though the object is as it was.
+            Ok(body.clone())
         })
         .await?;
     match outcome {
         Some(outcome) => answer(call, outcome).await,
-        None if resource.rules.create_on_update && part == Part::Main && !body.is_null() => {
+        None if resource.rules.create_on_update && part == Part::Main => {
             identity::metadata(&mut body).remove("resourceVersion");
             create::create_object(call, body, &options, None).await
         }
