@@ -157,7 +157,7 @@ impl Cluster {
             && entry
                 .holders
                 .get(pod)
-                .is_some_and(|known| known.takes == holder.takes)
+                .is_some_and(|known| known.takes == holder.takes && known.family == holder.family)
         {
             // The usual case: what was assumed came true.
             self.picky += usize::from(holder.is_picky());
