@@ -191,17 +191,10 @@ impl Problems {
     }
 }
 
-/// Several problems as one: `[a, b]`.
-pub fn summary(problems: &[String]) -> String {
-    match problems {
-        [one] => one.clone(),
-        _ => format!("[{}]", problems.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validation::summary;
     use serde_json::{Value, json};
 
     fn range(limits: Value) -> LimitRange {

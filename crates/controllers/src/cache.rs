@@ -9,7 +9,7 @@ mod daemon_set;
 mod deployment;
 mod job;
 mod lease;
-mod metadata;
+pub mod metadata;
 mod node;
 mod pod;
 mod pod_parts;

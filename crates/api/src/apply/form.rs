@@ -30,8 +30,6 @@ pub(super) enum Child<'s> {
     Declared {
         ty: Type<'s>,
         always: bool,
-        /// Its path element, where a table has it.
-        element: Option<&'static str>,
     },
     /// An entry of a map.
     Entry(Type<'s>),
@@ -149,12 +147,10 @@ impl<'s> Type<'s> {
             Some(field) => Child::Declared {
                 ty: Self::Field(field),
                 always: field.always,
-                element: Some(field.element),
             },
             None if message.is_kind && matches!(name, "apiVersion" | "kind") => Child::Declared {
                 ty: Self::Untyped,
                 always: true,
-                element: None,
             },
             None => Child::Undeclared,
         }
@@ -176,7 +172,6 @@ fn custom_child<'s>(node: &'s Node, name: &str, whole: bool) -> Child<'s> {
         return Child::Declared {
             ty: Type::Untyped,
             always: true,
-            element: None,
         };
     }
     if whole && name == "metadata" {
@@ -184,14 +179,12 @@ fn custom_child<'s>(node: &'s Node, name: &str, whole: bool) -> Child<'s> {
         return Child::Declared {
             ty: metadata.map_or(Type::Untyped, Type::Message),
             always: true,
-            element: Some("f:metadata"),
         };
     }
     match (node.properties.get(name), &node.additional) {
         (Some(node), _) => Child::Declared {
             ty: Type::Node(node),
             always: false,
-            element: None,
         },
         (None, Additional::Each(node)) => Child::Entry(Type::Node(node)),
         (None, Additional::Anything) => Child::Entry(Type::Untyped),
@@ -216,11 +209,8 @@ impl<'s> Child<'s> {
 
     /// Its path element under this name.
     pub(super) fn element(&self, name: &str) -> Element {
-        match self {
-            Self::Declared {
-                element: Some(element),
-                ..
-            } => Element::Borrowed(element),
+        match self.ty() {
+            Type::Field(field) => Element::Borrowed(field.element),
             _ => field_element(name).into(),
         }
     }

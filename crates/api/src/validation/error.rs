@@ -1,5 +1,6 @@
 //! One problem with one field.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::Serialize;
@@ -158,11 +159,15 @@ impl FieldError {
 
     /// One Status message for all: `f: d`, or `[f1: d1, f2: d2]`.
     pub fn summary(errors: &[FieldError]) -> String {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        match list.as_slice() {
-            [one] => one.clone(),
-            _ => format!("[{}]", list.join(", ")),
-        }
+        summary(&errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+}
+
+/// Several problems as one: `a`, or `[a, b]`.
+pub fn summary(problems: &[impl Borrow<str>]) -> String {
+    match problems {
+        [one] => one.borrow().to_owned(),
+        _ => format!("[{}]", problems.join(", ")),
     }
 }
 

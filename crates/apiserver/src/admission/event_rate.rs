@@ -2,6 +2,7 @@
 //! source about an object.
 use super::{Attempt, Operation};
 use crate::status::ApiError;
+use orlop_api::validation::summary;
 use serde_json::Value;
 use std::time::Instant;
 
@@ -25,14 +26,13 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
         .iter()
         .map(|(sort, key)| format!("limit reached on type {sort} for key {key}"))
         .collect();
-    match told.as_slice() {
-        [] => Ok(()),
-        [one] => Err(ApiError::too_many_requests(format!("Too many requests: {one}"))),
-        several => Err(ApiError::too_many_requests(format!(
-            "Too many requests: [{}]",
-            several.join(", ")
-        ))),
+    if told.is_empty() {
+        return Ok(());
     }
+    Err(ApiError::too_many_requests(format!(
+        "Too many requests: {}",
+        summary(&told)
+    )))
 }
 
 /// Who tells what about, in either form of events.

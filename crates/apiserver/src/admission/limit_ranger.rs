@@ -4,7 +4,8 @@ use super::{Attempt, Operation};
 use crate::resources::{edit, read};
 use crate::status::ApiError;
 use k8s_openapi::api::core::v1::{LimitRange, PersistentVolumeClaim, Pod};
-use orlop_api::limit_range::{claim_problems, give_defaults, pod_problems, summary};
+use orlop_api::limit_range::{claim_problems, give_defaults, pod_problems};
+use orlop_api::validation::summary;
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if !attempt.is("pods", "") || attempt.operation != Operation::Create {

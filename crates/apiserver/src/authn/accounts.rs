@@ -243,13 +243,9 @@ impl Accounts {
         if leaving.is_some() || kept? != STANDARD.encode(token) {
             return None;
         }
-        let label = |wanted: &str| {
-            secret
-                .labels()
-                .find_map(|(key, value)| (key == wanted).then_some(value))
-        };
-        self.used.now(namespace, secret_name, label(LAST_USED), now);
-        if label(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
+        self.used
+            .now(namespace, secret_name, secret.label(LAST_USED), now);
+        if secret.label(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
             return None;
         }
         let own = |audience: &&String| self.audiences.contains(audience);

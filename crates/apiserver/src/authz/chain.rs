@@ -5,6 +5,7 @@ use super::policy::{Attributes, AuthorizationMode, Decision, Refusal};
 use super::webhook::{AccessWebhook, Opinion};
 use crate::ApiServer;
 use crate::authn::UserInfo;
+use orlop_api::validation::summary;
 use parking_lot::RwLock;
 use std::sync::Arc;
 
@@ -180,11 +181,7 @@ impl<'q> Judging<'q> {
         Step::Decided(Decision::Deny(Refusal {
             reason: self.reasons.join("\n"),
             is_final: false,
-            error: match self.errors.as_slice() {
-                [] => None,
-                [one] => Some(one.clone()),
-                several => Some(format!("[{}]", several.join(", "))),
-            },
+            error: (!self.errors.is_empty()).then(|| summary(&self.errors)),
         }))
     }
 

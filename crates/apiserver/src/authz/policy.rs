@@ -5,6 +5,7 @@ use super::selected::Selected;
 use crate::ApiServer;
 use crate::authn::UserInfo;
 use crate::request::{Query, RequestInfo};
+use orlop_api::validation::summary;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -190,10 +191,8 @@ pub fn rules_review(server: &ApiServer, user: &UserInfo, namespace: &str) -> Val
         .filter(|(unsaid, _)| *unsaid)
         .map(|(_, name)| format!("{name} authorizer does not support user rule resolution"))
         .collect();
-    match unsaid.as_slice() {
-        [] => {}
-        [one] => status["evaluationError"] = json!(one),
-        several => status["evaluationError"] = json!(format!("[{}]", several.join(", "))),
+    if !unsaid.is_empty() {
+        status["evaluationError"] = json!(summary(&unsaid));
     }
     status
 }

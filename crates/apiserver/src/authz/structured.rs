@@ -47,20 +47,8 @@ impl StructuredAuthorization {
     /// # Errors
     /// It cannot be followed; the one before still is.
     pub fn replace(&self, text: Result<&str, String>) -> Result<(), SettingsError> {
-        let made = text
-            .map_err(SettingsError::Unreadable)
-            .and_then(|text| Ok((text, authorizers(text)?)));
-        match made {
-            Ok((text, authorizers)) => {
-                self.authorizers.replace(authorizers);
-                self.reloads.read(Some(text));
-                Ok(())
-            }
-            Err(error) => {
-                self.reloads.read(None);
-                Err(error)
-            }
-        }
+        self.reloads
+            .replace(text, authorizers, |made| self.authorizers.replace(made))
     }
 
     pub(crate) fn authorizers(&self) -> Authorizers {

@@ -43,9 +43,9 @@ pub(crate) struct Call {
     pub query: Query,
     pub output: Output,
     pub body: Bytes,
-    /// The connection itself, for calls that switch protocols.
     /// When whoever asked waits no longer; none for what takes as long as it takes.
     pub until: Option<Instant>,
+    /// The connection itself, for calls that switch protocols.
     pub upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<Vec<Annotation>>,

@@ -7,6 +7,7 @@ use crate::request::{self, WriteOptions};
 use crate::status::{ApiError, Cause, cause};
 use http::StatusCode;
 use orlop_api::selector::{FieldSelector, LabelSelector};
+use orlop_api::validation::summary;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -175,10 +176,8 @@ async fn access(call: &Call, review: &Value, user: &UserInfo) -> Result<Value, A
             status
         }
     };
-    match unread.as_slice() {
-        [] => {}
-        [one] => status["evaluationError"] = json!(one),
-        several => status["evaluationError"] = json!(format!("[{}]", several.join(", "))),
+    if !unread.is_empty() {
+        status["evaluationError"] = json!(summary(&unread));
     }
     Ok(status)
 }

@@ -1,4 +1,5 @@
 //! What is counted about a configuration that is followed while the server runs.
+use super::SettingsError;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -64,8 +65,35 @@ impl Reloads {
         );
     }
 
+    /// Follows another configuration from now on, if it can be followed. `text`: what its file holds, or why that cannot
+    /// be told.
+    ///
+    /// # Errors
+    /// It cannot be followed; the one before still is.
+    pub fn replace<T>(
+        &self,
+        text: Result<&str, String>,
+        make: impl FnOnce(&str) -> Result<T, SettingsError>,
+        follow: impl FnOnce(T),
+    ) -> Result<(), SettingsError> {
+        let made = text
+            .map_err(SettingsError::Unreadable)
+            .and_then(|text| Ok((text, make(text)?)));
+        match made {
+            Ok((text, made)) => {
+                follow(made);
+                self.read(Some(text));
+                Ok(())
+            }
+            Err(error) => {
+                self.read(None);
+                Err(error)
+            }
+        }
+    }
+
     /// Another configuration was read; `text`: what it was, if it is followed now.
-    pub fn read(&self, text: Option<&str>) {
+    fn read(&self, text: Option<&str>) {
         let outcome = Outcome {
             apiserver_id_hash: self.id.clone(),
             status: if text.is_some() { "success" } else { "failure" },

@@ -1,6 +1,7 @@
 //! The one error type of the request path. Each constructor is one row of contract api-server §3.
 use super::Cause;
 use crate::resources::Resource;
+use orlop_api::validation::summary;
 use orlop_store::StoreError;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -250,10 +251,7 @@ impl ApiError {
                 )
             })
             .collect();
-        let all = match texts.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        let all = summary(&texts);
         Self::new(
             422,
             "Invalid",

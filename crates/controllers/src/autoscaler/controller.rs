@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::history::History;
 use super::pods::Patience;
 use crate::api_error;
-use crate::cache::Cache;
+use crate::cache::{Cache, metadata};
 use crate::run::watch_all;
 use crate::workers::Workers;
 
@@ -77,10 +77,7 @@ impl Projection for AutoscalerView {
 
     fn project(scaler: autoscaling::HorizontalPodAutoscaler) -> Self {
         Self {
-            metadata: ObjectMeta {
-                managed_fields: None,
-                ..scaler.metadata
-            },
+            metadata: metadata::kept(scaler.metadata),
             spec: scaler.spec,
             status: scaler.status.unwrap_or_default(),
         }

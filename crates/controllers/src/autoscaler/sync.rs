@@ -10,7 +10,6 @@ use k8s_openapi::api::autoscaling::v2::{
     MetricTarget, MetricValueStatus, ResourceMetricStatus,
 };
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
@@ -27,6 +26,7 @@ use super::pods::{Part, PodMetrics};
 use super::proposal::{Aim, Known, Proposal, Tolerance, propose};
 use super::target;
 use crate::api_error;
+use crate::cache::metadata;
 
 type Scaler = Arc<Cached<AutoscalerView>>;
 
@@ -491,14 +491,7 @@ impl Autoscalers {
     }
 
     fn tell(&self, scaler: &Scaler, event_type: EventType, reason: &str, message: String) {
-        let reference = ObjectReference {
-            api_version: Some("autoscaling/v2".to_owned()),
-            kind: Some("HorizontalPodAutoscaler".to_owned()),
-            name: Some(scaler.key.name.to_string()),
-            namespace: Some(scaler.key.namespace.to_string()),
-            uid: Some(scaler.uid.to_string()),
-            ..ObjectReference::default()
-        };
+        let reference = metadata::reference::<autoscaling::HorizontalPodAutoscaler>(&scaler.object.metadata);
         self.recorder.event(&reference, event_type, reason, message);
     }
 

@@ -27,6 +27,7 @@ use messages::{
 };
 use orlop_api::names::is_qualified_name;
 use orlop_api::pod::uid;
+use orlop_api::quota::is_extended;
 use orlop_cri::v1;
 use parking_lot::Mutex;
 use plugin::{Registered, is_healthy};
@@ -179,7 +180,7 @@ impl Devices {
             )));
         }
         let resource = request.resource_name;
-        if !is_extended(&resource) {
+        if !is_qualified_name(&resource) || !is_extended(&resource) {
             return Err(refuse(format!("the ResourceName {resource:?} is invalid")));
         }
         if request.endpoint.is_empty() || request.endpoint.contains('/') {
@@ -501,13 +502,6 @@ fn counts(state: &State) -> BTreeMap<String, Count> {
     };
     let all = state.resources.iter();
     all.map(|(name, known)| (name.clone(), count(known))).collect()
-}
-
-/// Whether a name is one of a resource that others than the node itself have.
-fn is_extended(name: &str) -> bool {
-    let domain = name.split_once('/').map_or("", |(domain, _)| domain);
-    let is_own = domain == "kubernetes.io" || domain.ends_with(".kubernetes.io");
-    is_qualified_name(name) && !domain.is_empty() && !is_own && !name.starts_with("requests.")
 }
 
 #[cfg(test)]

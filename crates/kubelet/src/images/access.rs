@@ -333,7 +333,8 @@ fn repository(image: &str) -> &str {
     }
 }
 
-fn hash(text: &str) -> String {
+/// SHA-256, in hexadecimal digits.
+pub(super) fn hash(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -125,14 +125,24 @@ impl Oidc {
     /// Whom a token speaks for, if it is one of this provider's.
     pub async fn user(&self, token: &str) -> Option<Arc<UserInfo>> {
         let parsed = UnverifiedToken::parse(token)?;
-        if parsed.claims["iss"].as_str() != Some(self.issuer()) {
+        if !self.has_issued(&parsed) {
             return None;
         }
+        self.user_of(token, &parsed).await
+    }
+
+    /// Whether a token says that it is this provider's.
+    pub(super) fn has_issued(&self, token: &UnverifiedToken<'_>) -> bool {
+        token.claims["iss"].as_str() == Some(self.issuer())
+    }
+
+    /// Whom a token that says that it is this provider's speaks for; `parsed`: the same token.
+    pub(super) async fn user_of(&self, token: &str, parsed: &UnverifiedToken<'_>) -> Option<Arc<UserInfo>> {
         let (digest, now) = (digest(token), Instant::now());
         if let Some(user) = self.good.get(&digest, now) {
             return Some(user);
         }
-        match self.judge(&parsed).await {
+        match self.judge(parsed).await {
             Ok(user) => {
                 let user = Arc::new(user);
                 let left = parsed.claims["exp"].as_i64().unwrap_or(0) - Timestamp::now().as_second();

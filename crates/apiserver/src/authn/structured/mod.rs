@@ -11,6 +11,7 @@ mod read;
 use super::oidc::Oidc;
 use crate::settings::{Reloads, SettingsError};
 use orlop_api::validation::FieldError;
+use orlop_pki::UnverifiedToken;
 use parking_lot::RwLock;
 use read::read;
 use std::sync::Arc;
@@ -66,20 +67,12 @@ impl StructuredAuthentication {
     /// # Errors
     /// It cannot be followed; the one before still is.
     pub fn replace(&self, text: Result<&str, String>) -> Result<(), SettingsError> {
-        let made = text
-            .map_err(SettingsError::Unreadable)
-            .and_then(|text| Ok((text, rules(text, &self.0.own_issuers)?)));
-        match made {
-            Ok((text, rules)) => {
-                *self.0.rules.write() = Arc::new(rules);
-                self.0.reloads.read(Some(text));
-                Ok(())
-            }
-            Err(error) => {
-                self.0.reloads.read(None);
-                Err(error)
-            }
-        }
+        let shared = &self.0;
+        shared.reloads.replace(
+            text,
+            |text| rules(text, &shared.own_issuers),
+            |rules| *shared.rules.write() = Arc::new(rules),
+        )
     }
 
     /// Whether it says who may come without credentials.
@@ -99,12 +92,13 @@ impl StructuredAuthentication {
     /// Whom a token of one of the providers speaks for.
     pub(super) async fn user(&self, token: &str) -> Option<Arc<super::UserInfo>> {
         let rules = self.0.rules.read().clone();
-        for provider in &rules.providers {
-            if let Some(user) = provider.user(token).await {
-                return Some(user);
-            }
-        }
-        None
+        let parsed = UnverifiedToken::parse(token)?;
+        // No two have the same issuer.
+        let provider = rules
+            .providers
+            .iter()
+            .find(|provider| provider.has_issued(&parsed))?;
+        provider.user_of(token, &parsed).await
     }
 
     pub(crate) fn reloads(&self) -> &Reloads {

@@ -3,6 +3,7 @@ use super::rule::{Rule, rules_of};
 use crate::authn::UserInfo;
 use crate::authz::{Attributes, Decision};
 use orlop_api::selector::LabelSelector;
+use orlop_api::validation::summary;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -133,10 +134,9 @@ impl Grants {
                 Err(_) => {}
             }
         }
-        Decision::deny(match missing.as_slice() {
-            [] => String::new(),
-            [one] => format!("RBAC: {one}"),
-            several => format!("RBAC: [{}]", several.join(", ")),
+        Decision::deny(match missing.is_empty() {
+            true => String::new(),
+            false => format!("RBAC: {}", summary(&missing)),
         })
     }
 

@@ -17,6 +17,7 @@ mod run;
 pub use config::ProviderError;
 pub(super) use glob::host_fits;
 
+use super::access::hash;
 use super::credentials::{Credentials, Owner};
 use crate::metrics::{Metrics, PluginName};
 use crate::tokens;
@@ -28,7 +29,6 @@ use orlop_api::pod::{is_static, name, namespace};
 use parking_lot::Mutex;
 use protocol::{Account, Entry};
 use run::Program;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -236,7 +236,7 @@ impl Provider {
             namespace(pod).to_owned(),
             account.to_owned(),
         );
-        let of_token = (attributes.cache_type == "Token").then(|| digest(&token));
+        let of_token = (attributes.cache_type == "Token").then(|| hash(&token));
         let key = serde_json::json!([owner.namespace, owner.name, owner.uid, annotations, of_token]);
         Ok(Some(OnBehalf {
             account: Account { token, annotations },
@@ -251,11 +251,6 @@ fn account_of(pod: &Pod) -> Option<&str> {
     let spec = pod.spec.as_ref().filter(|_| !is_static(pod))?;
     let account = spec.service_account_name.as_deref();
     account.filter(|account| !account.is_empty())
-}
-
-fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
