@@ -79,9 +79,10 @@ pub use authz::{AccessWebhookConfig, AuthorizationMode, StructuredAuthorization,
 pub use discovery::GIT_VERSION;
 pub use encryption::{Encryption, EncryptionError};
 pub use flow::FlowConfig;
-pub use http::{Body, ConnectionConfig, InProcess, ServeError};
+pub use http::{Body, ConnectionConfig, Cors, CorsError, InProcess, RequestTimes, ServeError};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
+pub use resources::ROOT as STORAGE_ROOT;
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};
 pub use settings::SettingsError;
 pub use traces::{TracesConfig, TracesError};

@@ -14,7 +14,7 @@ use crate::custom;
 use crate::encryption::{Encryption, Sealed};
 use crate::event_leases::{EVENT_TTL, EventLeases};
 use crate::flow::{Flow, FlowConfig};
-use crate::http::{ConnectionConfig, InProcess, ServeError};
+use crate::http::{ConnectionConfig, Cors, InProcess, RequestTimes, ServeError};
 use crate::kubelet::KubeletClient;
 use crate::metrics::{Metrics, Timed};
 use crate::outbound::RemoteError;
@@ -103,6 +103,10 @@ pub struct Config {
     pub structured_authorization: Option<StructuredAuthorization>,
     /// How many requests are answered at the same time.
     pub flow: FlowConfig,
+    /// How long requests take.
+    pub request_times: RequestTimes,
+    /// Whose pages browsers let ask this server, beside its own.
+    pub cors: Option<Cors>,
     /// What browsers are told with every answer about asking over TLS only.
     pub transport_security: Option<String>,
     /// How long connections are kept.
@@ -142,6 +146,8 @@ impl Config {
             access_webhook: None,
             structured_authorization: None,
             flow: FlowConfig::default(),
+            request_times: RequestTimes::default(),
+            cors: None,
             transport_security: None,
             connections: ConnectionConfig::default(),
             audit: None,
@@ -188,6 +194,8 @@ pub struct ApiServer {
     pub(crate) authorizers: Authorizers,
     pub(crate) flow: Flow,
     pub(crate) connections: ConnectionConfig,
+    pub(crate) request_times: RequestTimes,
+    pub(crate) cors: Option<Cors>,
     pub(crate) transport_security: Option<HeaderValue>,
     pub(crate) audit: Option<Audit>,
     pub(crate) traces: Option<Traces>,
@@ -288,6 +296,8 @@ impl ApiServer {
             authorizers,
             flow: Flow::new(config.flow, cache.clone()),
             connections: config.connections,
+            request_times: config.request_times,
+            cors: config.cors,
             transport_security: config
                 .transport_security
                 .and_then(|directives| HeaderValue::from_str(&directives).ok()),

@@ -67,7 +67,8 @@ pub async fn serve(face: Face, listener: TcpListener, shutdown: CancellationToke
     // Who signs callers' certificates is asked later: callers are told of nobody, and show what they have.
     let config = match &face.certificate {
         Some(files) => {
-            orlop_pki::server_config_presenting(Presented::files(files.clone())?, "", &TlsLimits::default())?
+            let presented = Presented::files(files.clone())?;
+            orlop_pki::server_config_presenting(presented, Vec::new(), "", &TlsLimits::default())?
         }
         None => throwaway_certificate()?,
     };

@@ -18,7 +18,7 @@ mod show;
 mod signals;
 
 use anyhow::Result;
-use cli::{Cli, Command};
+use cli::{Cli, Command, LogArgs};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,63 +59,60 @@ fn run(cli: Cli) -> Result<()> {
             clap_complete::generate(shell, &mut cli::command(), "orlop", &mut std::io::stdout());
             Ok(())
         }
-        Command::Etcd(arguments) => run_to_end(arguments.log.verbosity, commands::etcd::etcd(arguments)),
-        Command::Check(arguments) => run_to_end(0, commands::check::check(&arguments)),
-        Command::Status(arguments) => run_to_end(0, commands::status::status(&arguments)),
-        Command::Wait(arguments) => run_to_end(0, commands::wait::wait(&arguments)),
-        Command::Doctor(arguments) => run_to_end(0, commands::doctor::doctor(&arguments)),
-        Command::Ps(arguments) => run_to_end(0, commands::listings::ps(&arguments)),
-        Command::Pods(arguments) => run_to_end(0, commands::listings::pods(&arguments)),
-        Command::Store(arguments) => {
-            run_to_end(arguments.command.verbosity(), commands::store::store(arguments))
-        }
-        Command::Down(arguments) => run_to_end(0, commands::down::down(arguments)),
+        Command::Etcd(arguments) => run_to_end(&arguments.log.clone(), commands::etcd::etcd(arguments)),
+        Command::Check(arguments) => run_to_end(&LogArgs::QUIET, commands::check::check(&arguments)),
+        Command::Status(arguments) => run_to_end(&LogArgs::QUIET, commands::status::status(&arguments)),
+        Command::Wait(arguments) => run_to_end(&LogArgs::QUIET, commands::wait::wait(&arguments)),
+        Command::Doctor(arguments) => run_to_end(&LogArgs::QUIET, commands::doctor::doctor(&arguments)),
+        Command::Ps(arguments) => run_to_end(&LogArgs::QUIET, commands::listings::ps(&arguments)),
+        Command::Pods(arguments) => run_to_end(&LogArgs::QUIET, commands::listings::pods(&arguments)),
+        Command::Store(arguments) => run_to_end(&arguments.command.log(), commands::store::store(arguments)),
+        Command::Down(arguments) => run_to_end(&LogArgs::QUIET, commands::down::down(arguments)),
         Command::Up(arguments) if arguments.detach => {
             detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)
         }
         Command::Init(arguments) => run_to_end(
-            arguments.member.log.verbosity,
+            &arguments.member.log.clone(),
             commands::cluster::init::init(*arguments),
         ),
         Command::Join(arguments) => run_to_end(
-            arguments.member.log.verbosity,
+            &arguments.member.log.clone(),
             commands::cluster::join::join(*arguments),
         ),
-        Command::Token(arguments) => run_to_end(0, commands::cluster::token::token(arguments)),
-        Command::Certs(arguments) => run_to_end(0, commands::cluster::certs::certs(arguments)),
-        Command::Upgrade(arguments) => run_to_end(0, commands::cluster::upgrade::upgrade(arguments)),
-        Command::Reset(arguments) => run_to_end(0, commands::cluster::reset::reset(arguments)),
+        Command::Token(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::token::token(arguments)),
+        Command::Certs(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::certs::certs(arguments)),
+        Command::Upgrade(arguments) => {
+            run_to_end(&LogArgs::QUIET, commands::cluster::upgrade::upgrade(arguments))
+        }
+        Command::Reset(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::reset::reset(arguments)),
         Command::Up(arguments) if commands::cluster::is_member(&arguments.root)? => {
-            run_to_end(arguments.log.verbosity, commands::cluster::member::run(arguments))
+            run_to_end(&arguments.log.clone(), commands::cluster::member::run(arguments))
         }
-        Command::Up(arguments) => run_to_end(arguments.log.verbosity, commands::up::up(arguments)),
+        Command::Up(arguments) => run_to_end(&arguments.log.clone(), commands::up::up(arguments)),
         Command::Kubelet(arguments) => {
-            run_to_end(arguments.log.verbosity, commands::kubelet::kubelet(arguments))
+            run_to_end(&arguments.log.clone(), commands::kubelet::kubelet(arguments))
         }
-        Command::Why(arguments) => run_to_end(0, commands::insight::why(&arguments)),
-        Command::Plan(arguments) => run_to_end(0, commands::insight::plan(&arguments)),
-        Command::Hollow(arguments) => {
-            run_to_end(arguments.log.verbosity, commands::hollow::hollow(arguments))
+        Command::Why(arguments) => run_to_end(&LogArgs::QUIET, commands::insight::why(&arguments)),
+        Command::Plan(arguments) => run_to_end(&LogArgs::QUIET, commands::insight::plan(&arguments)),
+        Command::Hollow(arguments) => run_to_end(&arguments.log.clone(), commands::hollow::hollow(arguments)),
+        Command::Apiserver(arguments) => {
+            run_to_end(&arguments.log.clone(), commands::apiserver::apiserver(*arguments))
         }
-        Command::Apiserver(arguments) => run_to_end(
-            arguments.log.verbosity,
-            commands::apiserver::apiserver(*arguments),
-        ),
         Command::ControllerManager(arguments) => run_to_end(
-            arguments.log.verbosity,
+            &arguments.log.clone(),
             commands::led::controller_manager(arguments),
         ),
         Command::Scheduler(arguments) => {
-            run_to_end(arguments.log.verbosity, commands::led::scheduler(arguments))
+            run_to_end(&arguments.log.clone(), commands::led::scheduler(arguments))
         }
     }
 }
 
 /// Runs a command on the one tokio runtime of the process. Two workers: everything here waits far more than it
 /// computes, and every worker costs memory.
-fn run_to_end(verbosity: u8, command: impl Future<Output = Result<()>>) -> Result<()> {
+fn run_to_end(log: &LogArgs, command: impl Future<Output = Result<()>>) -> Result<()> {
     const WORKERS: usize = 2;
-    logging::init(verbosity);
+    logging::init(log);
     allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

@@ -5,7 +5,6 @@ use crate::serving_files::Pair;
 use crate::{Leaf, PkiError};
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -93,23 +92,14 @@ impl Presented {
         }
     }
 
-    fn certified(&self) -> Option<Arc<CertifiedKey>> {
+    /// The same for who serves with it.
+    pub(crate) fn certified(&self) -> Option<Arc<CertifiedKey>> {
         let mut state = self.state.lock();
         self.refresh(&mut state);
         if state.certified.is_none() {
             state.certified = certified(&state.leaf).ok().map(Arc::new);
         }
         state.certified.clone()
-    }
-}
-
-/// What a server presents.
-#[derive(Debug)]
-pub(crate) struct AsServer(pub Presented);
-
-impl ResolvesServerCert for AsServer {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.certified()
     }
 }
 

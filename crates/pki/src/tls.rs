@@ -1,5 +1,6 @@
 //! TLS server settings, and the identity behind a client certificate.
-use crate::presented::{AsServer, Presented};
+use crate::named::{AsServer, Named};
+use crate::presented::Presented;
 use crate::{Identity, PkiError, TlsLimits, client_auth};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::danger::ClientCertVerifier;
@@ -36,13 +37,16 @@ pub fn server_config_for_any_client(
     with_verifier(certificate, key, any_client(client_cas)?)
 }
 
-/// The same, presenting what is current whenever a connection begins, within limits.
+/// The same, presenting what is current whenever a connection begins, within limits: one of `named` to who asks for its
+/// name, `usual` to all others.
 pub fn server_config_presenting(
-    presented: Presented,
+    usual: Presented,
+    named: Vec<Named>,
     client_cas: &str,
     limits: &TlsLimits,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    let config = begun(any_client(client_cas)?, limits)?.with_cert_resolver(Arc::new(AsServer(presented)));
+    let resolver = Arc::new(AsServer { usual, named });
+    let config = begun(any_client(client_cas)?, limits)?.with_cert_resolver(resolver);
     Ok(with_alpn(config))
 }
 

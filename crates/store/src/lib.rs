@@ -28,6 +28,7 @@ mod key;
 mod layer;
 pub mod migrate;
 mod model;
+mod prefixed;
 pub mod snapshot;
 mod validate;
 
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use key::{Key, prefix_end};
 pub use layer::Layer;
 pub use model::*;
+pub use prefixed::Prefixed;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;

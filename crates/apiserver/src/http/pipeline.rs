@@ -1,7 +1,7 @@
 //! Every request's way, in the contract's order (§1): identify, parse, authorize, route, answer.
-use super::Body;
 use super::exchange::Exchange;
 use super::respond::{Answer, add_warning, error_response};
+use super::{Body, cors};
 use crate::authn::UserInfo;
 use crate::authz;
 use crate::request::{self, BODY_BYTES_MAX, Offer, Output, Query, RequestInfo};
@@ -20,8 +20,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Longest time a request may take that is not long-running.
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Subresources that answer as long as their caller listens.
 const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
 
@@ -160,6 +158,21 @@ pub(crate) async fn handle(
     parts: Parts,
     upload: Upload,
 ) -> Response<Body> {
+    let origin = server.cors.as_ref().and_then(|cors| cors.allowed(&parts.headers));
+    let Some(origin) = origin else {
+        return audited(server, caller, parts, upload).await;
+    };
+    let mut response = match parts.method {
+        // A browser asks what it may do.
+        Method::OPTIONS => cors::asked_first(),
+        _ => audited(server, caller, parts, upload).await,
+    };
+    cors::allow(origin, response.headers_mut());
+    response
+}
+
+/// The same for whoever asks; it takes place as long as it is written down.
+async fn audited(server: Arc<ApiServer>, caller: Caller, parts: Parts, upload: Upload) -> Response<Body> {
     let exchange = Exchange::begin(server, &caller, &parts);
     if exchange.server.audit.is_none() {
         return carry_out(exchange, caller, parts, upload).await;
@@ -246,9 +259,10 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     if let Err(error) = authz::enforce(&user, &asked, decision) {
         return exchange.refuse(error, &refusal());
     }
+    let time_max = server.request_times.answer_max;
     let deadline = match long_running {
-        true => Ok(REQUEST_TIME_MAX),
-        false => deadline(&query),
+        true => Ok(time_max),
+        false => deadline(&query, time_max),
     };
     let deadline = match deadline {
         Ok(deadline) => deadline,
@@ -262,7 +276,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, upgrade, body);
         let left = match long_running {
             // Its head, that is: the rest takes as long as it takes.
-            true => REQUEST_TIME_MAX,
+            true => time_max,
             false => deadline.saturating_sub(began.elapsed()),
         };
         let answer = tokio::time::timeout(left, answer).await;
@@ -390,17 +404,17 @@ fn offer(resource: &Resource, info: &RequestInfo, query: &Query) -> Offer {
 }
 
 /// `?timeout=` (contract §1): unreadable is refused, everything odd means the maximum.
-fn deadline(query: &Query) -> Result<Duration, ApiError> {
+fn deadline(query: &Query, longest: Duration) -> Result<Duration, ApiError> {
     let Some(text) = query.get("timeout") else {
-        return Ok(REQUEST_TIME_MAX);
+        return Ok(longest);
     };
     let asked = request::parse_go_duration(text).ok_or_else(|| {
         ApiError::bad_request(format!(
             "invalid timeout specified in the request URL - time: invalid duration {text:?}"
         ))
     })?;
-    if asked.is_zero() || asked > REQUEST_TIME_MAX {
-        return Ok(REQUEST_TIME_MAX);
+    if asked.is_zero() || asked > longest {
+        return Ok(longest);
     }
     Ok(asked)
 }

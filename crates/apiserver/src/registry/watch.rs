@@ -30,8 +30,6 @@ const FRAME_BYTES: usize = 16 * 1024 - 256;
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A last bookmark comes this long before the end.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
-/// Without `timeoutSeconds`, a watch lasts this long and up to twice as long.
-const DURATION_MIN: Duration = Duration::from_secs(30 * 60);
 /// Largest `timeoutSeconds` that is taken as is.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -69,7 +67,7 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
     let subscription = server.cache.watch(storage, interest);
     let now = Instant::now();
     let lifetime = options.timeout_seconds.map_or_else(
-        || DURATION_MIN + rand::rng().random_range(Duration::ZERO..DURATION_MIN),
+        || server.request_times.watch(rand::rng().random()),
         |seconds| Duration::from_secs(seconds).min(DURATION_MAX),
     );
     let end = now + lifetime;

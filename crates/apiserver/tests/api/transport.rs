@@ -1,9 +1,11 @@
 //! Paths, formats, discovery, who may: cases T, D, S.
+use crate::served::Served;
 use crate::support::{CONFIGMAPS, Cluster, PODS, TestStore, configmap};
 use http::Method;
-use orlop_apiserver::UserInfo;
+use orlop_apiserver::{Cors, RequestTimes, UserInfo};
 use orlop_store::embedded::EmbeddedStore;
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn t01_t02_t04_health_and_version_need_nobody() {
@@ -582,4 +584,46 @@ async fn bodies_are_matched_to_the_kind_of_the_url() {
         )
         .await;
     assert_eq!(patched.refused(415), "415: Unsupported Media Type");
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_read_answers_and_ask_before() {
+    let cors = Cors::new(&[r"^https://shell\.example$".to_owned()]).unwrap();
+    let served = Served::start(|config, _| config.cors = Some(cors)).await;
+    let nobody = served.user(UserInfo::anonymous());
+    let origin = [("origin", "https://shell.example")];
+    let asked = nobody.send(Method::OPTIONS, PODS, &origin, "").await;
+    assert_eq!((asked.code, asked.text.as_str()), (204, ""));
+    assert_eq!(
+        asked.headers["access-control-allow-methods"],
+        "POST, GET, OPTIONS, PUT, DELETE, PATCH"
+    );
+    // The rights of whoever looks at the page go on to count.
+    let refused = nobody.send(Method::GET, PODS, &origin, "").await;
+    assert_eq!(refused.code, 403);
+    for reply in [asked, refused] {
+        assert_eq!(
+            reply.headers["access-control-allow-origin"],
+            "https://shell.example"
+        );
+        assert_eq!(reply.headers["access-control-allow-credentials"], "true");
+    }
+    let other = [("origin", "https://shell.example.org")];
+    let reply = nobody.send(Method::GET, "/version", &other, "").await;
+    assert_eq!(reply.code, 200);
+    assert!(!reply.headers.contains_key("access-control-allow-origin"));
+}
+
+#[tokio::test]
+async fn a_watch_that_does_not_say_how_long_ends_when_the_server_says() {
+    let times = RequestTimes {
+        watch_min: Duration::from_millis(50),
+        ..RequestTimes::default()
+    };
+    let served = Served::start(|config, _| config.request_times = times).await;
+    let admin = served.admin();
+    let mut watch = admin
+        .watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion=0"))
+        .await;
+    assert_eq!(watch.next().await, None);
 }

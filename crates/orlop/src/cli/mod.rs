@@ -153,6 +153,26 @@ pub struct LogArgs {
     /// Log verbosity, as upstream's: 0 warnings, 2 decisions, 4 details, 6 everything.
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 2)]
     pub verbosity: u8,
+    /// What a line of the log looks like.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub logging_format: LogFormat,
+}
+
+impl LogArgs {
+    /// Of a command that a person waits for: nothing but warnings.
+    pub const QUIET: Self = Self {
+        verbosity: 0,
+        logging_format: LogFormat::Text,
+    };
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line, for programs.
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -102,6 +102,12 @@ pub struct ApiServerArgs {
     #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub encryption_provider_config_automatic_reload: bool,
+    /// How long a request may take that is neither a watch nor streams; `?timeout=` can ask for less.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = go_duration)]
+    pub request_timeout: Duration,
+    /// How long a watch lasts at least that does not say, and half as long as it lasts at most; seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    pub min_request_timeout: u32,
     /// Requests that only read, at the same time; 0 for no limit. With fairness, both limits are one.
     #[arg(long, value_name = "COUNT", default_value_t = 400)]
     pub max_requests_inflight: u32,
@@ -126,6 +132,14 @@ pub struct ApiServerArgs {
     /// Cipher suites of TLS 1.2 that are offered, by IANA's names, comma-separated [default: all that are good].
     #[arg(long, value_name = "SUITES", value_delimiter = ',')]
     pub tls_cipher_suites: Vec<String>,
+    /// A certificate and its key, comma-separated, for clients that ask for certain names: those behind a colon,
+    /// comma-separated too, or else those in the certificate. Can be given several times.
+    #[arg(long, value_name = "FILES[:NAMES]", value_parser = named_certificate)]
+    pub tls_sni_cert_key: Vec<NamedCertificate>,
+    /// Regular expressions of the origins (`scheme://host:port`) whose pages browsers let ask this server,
+    /// comma-separated.
+    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
+    pub cors_allowed_origins: Vec<String>,
     #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
     pub kubelet_client_certificate: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "kubelet_client_certificate")]
@@ -204,6 +218,9 @@ pub struct ApiServerArgs {
     pub etcd_certfile: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// Below which key everything lies in etcd: several clusters can share one.
+    #[arg(long, value_name = "KEY", default_value = "/registry")]
+    pub etcd_prefix: String,
     /// How often etcd is told to forget what was replaced longer ago than this; 0s: somebody else sees to it.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = go_duration)]
     pub etcd_compaction_interval: Duration,
@@ -412,6 +429,34 @@ pub(super) fn go_duration(text: &str) -> Result<Duration, String> {
     orlop_api::duration::parse_go_duration(text).ok_or_else(|| format!("{text} is no duration such as 8760h"))
 }
 
+/// A certificate for names of its own, as it is given.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedCertificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// Empty: those in the certificate.
+    pub names: Vec<String>,
+}
+
+/// `certificate,key` or `certificate,key:name,name`.
+fn named_certificate(text: &str) -> Result<NamedCertificate, String> {
+    let list = |text: &str| -> Vec<String> { text.split(',').map(|part| part.trim().to_owned()).collect() };
+    let (files, names) = text
+        .split_once(':')
+        .map_or((text, None), |(files, names)| (files, Some(names)));
+    if names.is_some_and(|names| names.trim().is_empty()) {
+        return Err("there are no names behind the colon".to_owned());
+    }
+    let [certificate, key] = list(files)
+        .try_into()
+        .map_err(|_| "a certificate and a key are needed, such as tls.crt,tls.key".to_owned())?;
+    Ok(NamedCertificate {
+        certificate: certificate.into(),
+        key: key.into(),
+        names: names.map(list).unwrap_or_default(),
+    })
+}
+
 /// Upstream's bounds.
 fn token_duration(text: &str) -> Result<Duration, String> {
     let duration = go_duration(text)?;
@@ -440,5 +485,27 @@ fn goaway_chance(text: &str) -> Result<f64, String> {
         Ok(chance)
     } else {
         Err("it can be from 0 to 0.02".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_for_names_are_read_as_upstream_reads_them() {
+        let given = |names: &[&str]| NamedCertificate {
+            certificate: "a.crt".into(),
+            key: "a.key".into(),
+            names: names.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(named_certificate("a.crt,a.key"), Ok(given(&[])));
+        assert_eq!(
+            named_certificate("a.crt, a.key:*.example.com, example.com"),
+            Ok(given(&["*.example.com", "example.com"]))
+        );
+        for wrong in ["", "a.crt", "a.crt,a.key,b", "a.crt,a.key:"] {
+            assert!(named_certificate(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -30,11 +30,11 @@ pub enum StoreCommand {
 }
 
 impl StoreCommand {
-    /// How much the command logs.
-    pub fn verbosity(&self) -> u8 {
+    /// How the command logs.
+    pub fn log(&self) -> LogArgs {
         match self {
-            Self::Serve(arguments) => arguments.log.verbosity,
-            _ => 0,
+            Self::Serve(arguments) => arguments.log.clone(),
+            _ => LogArgs::QUIET,
         }
     }
 }

@@ -8,16 +8,17 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
-    AdmissionSettings, ApiServer, AuthenticationConfig, Config, Encryption, EndpointReconciler, FlowConfig,
-    KubeletClientTls, ServiceNetwork, ServiceRange, SettingsError, TokenConfig,
+    AdmissionSettings, ApiServer, AuthenticationConfig, Config, Cors, Encryption, EndpointReconciler,
+    FlowConfig, KubeletClientTls, RequestTimes, STORAGE_ROOT, ServiceNetwork, ServiceRange, SettingsError,
+    TokenConfig,
 };
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, TlsLimits, TokenPublicKey, TokenSigner,
-    Usage, server_config_presenting,
+    Authority, Identity, Kubeconfig, LeafRequest, Named, Pair, Presented, TlsLimits, TokenPublicKey,
+    TokenSigner, Usage, server_config_presenting,
 };
-use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
+use orlop_store::{Prefixed, Store};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,6 +87,11 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         writes: arguments.max_mutating_requests_inflight,
         fair: arguments.enable_priority_and_fairness,
     };
+    config.request_times = RequestTimes {
+        answer_max: arguments.request_timeout,
+        watch_min: Duration::from_secs(arguments.min_request_timeout.into()),
+    };
+    config.cors = cors(&arguments)?;
     config.connections.goaway_chance = arguments.goaway_chance;
     if let Some(path) = &arguments.admission_control_config_file {
         let settings = AdmissionSettings::read(path);
@@ -158,6 +164,13 @@ async fn follow(path: PathBuf, mut text: String, encryption: Encryption) {
         }
         text = found;
     }
+}
+
+/// Whose pages may ask, if it is said of any.
+fn cors(arguments: &ApiServerArgs) -> Result<Option<Cors>> {
+    let patterns = &arguments.cors_allowed_origins;
+    let cors = (!patterns.is_empty()).then(|| Cors::new(patterns));
+    cors.transpose().context("--cors-allowed-origins")
 }
 
 /// The directives that go with every answer.
@@ -242,7 +255,8 @@ async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn St
             authority,
             identity: None,
         };
-        return Ok(Arc::new(connect_etcd(&arguments.etcd_servers, tls).await?));
+        let store = connect_etcd(&arguments.etcd_servers, tls).await?;
+        return Ok(below(&arguments.etcd_prefix, Arc::new(store)));
     };
     let followed = Followed::new(vec![certificate.clone(), key.clone()]);
     let presented = Presented::files(Pair { certificate, key })?;
@@ -255,7 +269,19 @@ async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn St
     };
     let store = connect_etcd(&arguments.etcd_servers, tls()).await?;
     tokio::spawn(renew_etcd(store.clone(), followed, tls));
-    Ok(Arc::new(store))
+    Ok(below(&arguments.etcd_prefix, Arc::new(store)))
+}
+
+/// The same store, with everything below another key than usual.
+fn below(prefix: &str, store: Arc<dyn Store>) -> Arc<dyn Store> {
+    let there = match prefix.trim_matches('/') {
+        "" => "/".to_owned(),
+        prefix => format!("/{prefix}/"),
+    };
+    if there == STORAGE_ROOT {
+        return store;
+    }
+    Arc::new(Prefixed::new(store, STORAGE_ROOT, &there))
 }
 
 /// Presents to etcd what the files hold, whenever they are replaced.
@@ -361,7 +387,12 @@ fn serving_tls(
     };
     let authorities = authentication.authorities();
     let limits = TlsLimits::new(&arguments.tls_min_version, &arguments.tls_cipher_suites)?;
-    Ok(server_config_presenting(presented, &authorities, &limits)?)
+    let named = arguments.tls_sni_cert_key.iter().map(|named| -> Result<Named> {
+        let presented = files(&named.certificate, &named.key)?;
+        Ok(Named::new(presented, &named.names))
+    });
+    let named = named.collect::<Result<_>>()?;
+    Ok(server_config_presenting(presented, named, &authorities, &limits)?)
 }
 
 /// The keys of service account tokens, by default those of the PKI directory.

@@ -46,7 +46,6 @@ const LOGS: Flags = &[
     ("log-json-split-stream", NotYet),
     ("log-text-info-buffer-size", NotYet),
     ("log-text-split-stream", NotYet),
-    ("logging-format", NotYet),
     ("logtostderr", Always),
     ("one-output", NotYet),
     ("skip-headers", NotYet),
@@ -77,11 +76,14 @@ const SERVING: Flags = &[
     ("permit-address-sharing", NotYet),
     ("permit-port-sharing", NotYet),
     ("tls-curve-preferences", NotYet),
-    ("tls-sni-cert-key", NotYet),
 ];
 
 /// Of which the API server has its own.
-const TLS: Flags = &[("tls-cipher-suites", NotYet), ("tls-min-version", NotYet)];
+const TLS: Flags = &[
+    ("tls-cipher-suites", NotYet),
+    ("tls-min-version", NotYet),
+    ("tls-sni-cert-key", NotYet),
+];
 
 /// Of parts that ask the API server who may look at them.
 const DELEGATED: Flags = &[
@@ -147,7 +149,6 @@ const APISERVER: Flags = &[
     ("coordinated-leadership-lease-duration", NotYet),
     ("coordinated-leadership-renew-deadline", NotYet),
     ("coordinated-leadership-retry-period", NotYet),
-    ("cors-allowed-origins", NotYet),
     ("debug-socket-path", NotYet),
     ("default-watch-cache-size", Always),
     ("delete-collection-workers", Always),
@@ -158,7 +159,6 @@ const APISERVER: Flags = &[
     ("etcd-count-metric-poll-period", NotYet),
     ("etcd-db-metric-poll-interval", NotYet),
     ("etcd-healthcheck-timeout", NotYet),
-    ("etcd-prefix", NotYet),
     ("etcd-readycheck-timeout", NotYet),
     ("etcd-servers-overrides", NotYet),
     ("external-hostname", NotYet),
@@ -174,11 +174,9 @@ const APISERVER: Flags = &[
     ("livez-grace-period", NotYet),
     ("max-connection-bytes-per-sec", NotYet),
     ("maximum-startup-sequence-duration", NotYet),
-    ("min-request-timeout", NotYet),
     ("peer-advertise-ip", NotYet),
     ("peer-advertise-port", NotYet),
     ("peer-ca-file", NotYet),
-    ("request-timeout", NotYet),
     ("runtime-config", NotYet),
     ("runtime-config-emulation-forward-compatible", NotYet),
     ("service-account-lookup", Always),

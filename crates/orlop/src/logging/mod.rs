@@ -1,9 +1,12 @@
 //! The process's log: one line per decision that changes something, on standard error.
+mod json;
+
+use crate::cli::{LogArgs, LogFormat};
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// Sets the log up for upstream's `-v` levels; `ORLOP_LOG` overrides with a filter of its own.
-pub fn init(verbosity: u8) {
-    let level = match verbosity {
+pub fn init(log: &LogArgs) {
+    let level = match log.verbosity {
         0 => "warn",
         1..=3 => "info",
         4..=5 => "debug",
@@ -18,10 +21,10 @@ pub fn init(verbosity: u8) {
     );
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first log.
-    let _ = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(ansi)
-        .try_init();
+    let _ = match log.logging_format {
+        LogFormat::Text => lines.with_ansi(ansi).try_init(),
+        LogFormat::Json => lines.event_format(json::Json).try_init(),
+    };
 }
