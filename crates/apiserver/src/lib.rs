@@ -70,7 +70,7 @@ mod upkeep;
 mod usage;
 
 pub use admission::{AdmissionSettings, UnknownPlugin};
-pub use audit::{AuditConfig, AuditError, AuditLog, PolicyError};
+pub use audit::{AuditConfig, AuditError, AuditLog, AuditWebhook, Batches, PolicyError, Rate, Sending};
 pub use authn::{
     AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, StructuredAuthentication,
     TokenWebhookConfig, UserInfo,

@@ -2,14 +2,18 @@
 mod event;
 mod log;
 mod policy;
+mod webhook;
 
 pub use event::Record;
 pub use log::AuditLog;
 pub use policy::{PolicyError, Stage};
+pub use webhook::{AuditWebhook, Batches, Rate, Sending};
 
 use crate::authn::UserInfo;
 use crate::metrics::AuditMetrics;
+use crate::outbound::RemoteError;
 use crate::request::RequestInfo;
+use crate::status::ApiError;
 use http::request::Parts;
 use log::Writer;
 use policy::{Level, Policy};
@@ -19,7 +23,10 @@ use std::net::IpAddr;
 pub struct AuditConfig {
     /// A Policy of audit.k8s.io/v1, YAML.
     pub policy: String,
-    pub log: AuditLog,
+    /// A file of lines.
+    pub log: Option<AuditLog>,
+    /// Somebody who is sent lists of them.
+    pub webhook: Option<AuditWebhook>,
 }
 
 /// The audit log cannot be kept.
@@ -29,28 +36,37 @@ pub enum AuditError {
     Policy(#[from] PolicyError),
     #[error("the audit log {path} cannot be opened: {source}")]
     Log { path: String, source: std::io::Error },
+    #[error("the audit webhook: {0}")]
+    Webhook(#[from] RemoteError),
 }
 
 /// Keeps the audit log.
 pub struct Audit {
     policy: Policy,
-    writer: Writer,
+    writer: Option<Writer>,
+    sender: Option<webhook::Sender>,
     metrics: AuditMetrics,
 }
 
 impl Audit {
     pub fn new(config: AuditConfig, metrics: AuditMetrics) -> Result<Self, AuditError> {
         let policy = Policy::parse(&config.policy)?;
-        let path = config.log.path.display().to_string();
-        let writer = Writer::open(config.log).map_err(|source| AuditError::Log { path, source })?;
+        let open = |log: AuditLog| {
+            let path = log.path.display().to_string();
+            Writer::open(log).map_err(|source| AuditError::Log { path, source })
+        };
         Ok(Self {
             policy,
-            writer,
+            writer: config.log.map(open).transpose()?,
+            sender: config.webhook.map(webhook::Sender::new).transpose()?,
             metrics,
         })
     }
 
     /// Begins the record of a request, if the policy wants one.
+    ///
+    /// # Errors
+    /// Nobody took note of it, and without that it is not to be carried out.
     pub async fn begin(
         &self,
         id: &str,
@@ -58,30 +74,40 @@ impl Audit {
         info: &RequestInfo,
         parts: &Parts,
         source: Option<IpAddr>,
-    ) -> Option<Record> {
+    ) -> Result<Option<Record>, ApiError> {
         let verdict = self.policy.judge(user, info);
         self.metrics.judged(verdict.level.name());
         if verdict.level == Level::None {
-            return None;
+            return Ok(None);
         }
         let record = Record::new(id, verdict, user, info, parts, source);
-        self.write(&record, Stage::RequestReceived, None, None).await;
-        Some(record)
+        if self.write(&record, Stage::RequestReceived, None, None).await {
+            return Ok(Some(record));
+        }
+        self.metrics.rejected();
+        Err(ApiError::internal("failed to store audit event"))
     }
 
-    /// Writes down a moment of a request, if the policy wants it.
+    /// Writes down a moment of a request, if the policy wants it. Whether the request may go on.
     pub async fn write(
         &self,
         record: &Record,
         stage: Stage,
         status: Option<serde_json::Value>,
         object: Option<serde_json::Value>,
-    ) {
-        if record.wants(stage) {
-            self.metrics.written();
-            self.writer
-                .write(record.event(stage, status, object).to_string())
-                .await;
+    ) -> bool {
+        if !record.wants(stage) {
+            return true;
         }
+        self.metrics.written();
+        let event = record.event(stage, status, object).to_string();
+        let taken = match &self.sender {
+            Some(sender) => sender.take(&event).await,
+            None => true,
+        };
+        if let Some(writer) = &self.writer {
+            writer.write(event).await;
+        }
+        taken
     }
 }

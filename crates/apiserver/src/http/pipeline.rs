@@ -219,7 +219,10 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         let begun = audit
             .begin(exchange.audit_id(), user, &info, &parts, exchange.source)
             .await;
-        exchange.record = begun;
+        match begun {
+            Ok(record) => exchange.record = record,
+            Err(error) => return exchange.refuse(error, &refusal()),
+        }
     }
     let caller = match caller.user {
         Ok(user) => user,

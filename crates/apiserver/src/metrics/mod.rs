@@ -74,6 +74,7 @@ struct ApiService {
 #[derive(Clone, Default)]
 pub struct AuditMetrics {
     events: Counter,
+    rejected: Counter,
     levels: Family<AuditLevel, Counter>,
 }
 
@@ -84,6 +85,10 @@ impl AuditMetrics {
 
     pub fn written(&self) {
         self.events.inc();
+    }
+
+    pub fn rejected(&self) {
+        self.rejected.inc();
     }
 }
 
@@ -171,11 +176,10 @@ impl Metrics {
             "Requests by the level at which they are audited",
             self.audit.levels.clone(),
         );
-        // None ever is: the log is waited for.
         registry.register(
             "apiserver_audit_requests_rejected",
             "Requests that were refused because they could not be audited",
-            Counter::<u64>::default(),
+            self.audit.rejected.clone(),
         );
         registry.register(
             "aggregator_unavailable_apiservice",

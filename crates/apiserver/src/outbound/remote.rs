@@ -87,10 +87,22 @@ impl Remote {
     /// # Errors
     /// Why there is no answer.
     pub async fn ask(&self, object: &Value) -> Result<Value, Unanswered> {
-        let body = Bytes::from(object.to_string());
-        let (mut attempt, mut pause) = (1, PAUSE);
+        let answer = self.post(Bytes::from(object.to_string()), PAUSE).await?;
+        serde_json::from_slice(&answer).map_err(|error| Failure::Lasting(error.to_string()).into())
+    }
+
+    /// Posts an object that is not answered. `first_pause` is what is waited before the second attempt.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub async fn tell(&self, object: Bytes, first_pause: Duration) -> Result<(), Unanswered> {
+        self.post(object, first_pause).await.map(drop)
+    }
+
+    async fn post(&self, body: Bytes, first_pause: Duration) -> Result<Bytes, Unanswered> {
+        let (mut attempt, mut pause) = (1, first_pause);
         loop {
-            match self.ask_once(body.clone()).await {
+            match self.post_once(body.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Passing(_)) if attempt < ATTEMPTS_MAX => {
                     tokio::time::sleep(pause).await;
@@ -101,7 +113,7 @@ impl Remote {
         }
     }
 
-    async fn ask_once(&self, body: Bytes) -> Result<Value, Failure> {
+    async fn post_once(&self, body: Bytes) -> Result<Bytes, Failure> {
         let mut request = Request::post(&self.server)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, "application/json, */*")
@@ -124,7 +136,7 @@ impl Remote {
             }
             status => return Err(Failure::Lasting(posting(&status))),
         }
-        serde_json::from_slice(answer.body()).map_err(|e| Failure::Lasting(e.to_string()))
+        Ok(answer.into_body())
     }
 }
 

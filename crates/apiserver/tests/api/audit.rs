@@ -1,9 +1,10 @@
 //! The audit log: contract §20.
+use crate::outside::kubeconfig;
 use crate::served::Served;
 use crate::support::{CONFIGMAPS, Cluster, configmap};
 use crate::webhook_server::{Does, WebhookServer, patched};
 use http::Method;
-use orlop_apiserver::{AuditConfig, AuditLog, UserInfo};
+use orlop_apiserver::{AuditConfig, AuditLog, AuditWebhook, Batches, Sending, UserInfo};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,12 +22,13 @@ rules:
 fn config(path: PathBuf) -> AuditConfig {
     AuditConfig {
         policy: POLICY.to_owned(),
-        log: AuditLog {
+        log: Some(AuditLog {
             path,
             age_days: 0,
             backups: 0,
             size_megabytes: 0,
-        },
+        }),
+        webhook: None,
     }
 }
 
@@ -238,5 +240,77 @@ async fn events_say_what_webhooks_did() {
         ("patches.example.com/why", "because"),
     ] {
         assert_eq!(annotations[key], value, "{key}: {annotations}");
+    }
+}
+
+fn sent_to(kubeconfig: PathBuf, sending: Sending) -> AuditConfig {
+    AuditConfig {
+        policy: POLICY.to_owned(),
+        log: None,
+        webhook: Some(AuditWebhook {
+            kubeconfig,
+            sending,
+            first_pause: Duration::from_millis(1),
+        }),
+    }
+}
+
+#[tokio::test]
+async fn events_are_sent_in_lists_to_a_webhook() {
+    let (directory, webhook) = (
+        tempfile::tempdir().unwrap(),
+        WebhookServer::start(Does::Takes).await,
+    );
+    let batches = Batches {
+        waiting_max: 100,
+        size_max: 2,
+        time_max: Duration::from_secs(60),
+        rate: None,
+    };
+    let config = sent_to(kubeconfig(&directory, &webhook), Sending::Batches(batches));
+    let cluster = Cluster::with(|c| c.audit = Some(config)).await;
+    for name in ["a", "b"] {
+        cluster.admin().post(CONFIGMAPS, configmap(name, "1")).await.ok();
+    }
+    let mut lists = Vec::new();
+    for _ in 0..500 {
+        lists = webhook.asked();
+        if !lists.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let [(_, list)] = lists.as_slice() else {
+        panic!("{lists:?}")
+    };
+    assert_eq!(
+        (&list["kind"], &list["apiVersion"]),
+        (&json!("EventList"), &json!("audit.k8s.io/v1"))
+    );
+    let names: Vec<&Value> = (0..2)
+        .map(|i| &list["items"][i]["objectRef"]["resource"])
+        .collect();
+    assert_eq!(names, ["configmaps", "configmaps"]);
+    assert_eq!(list["items"][1]["responseObject"]["metadata"]["name"], "b");
+}
+
+#[tokio::test]
+async fn a_request_whose_receipt_must_be_taken_is_refused_when_it_is_not() {
+    let (directory, webhook) = (
+        tempfile::tempdir().unwrap(),
+        WebhookServer::start(Does::Says(400, "{}")).await,
+    );
+    for (strict, expected) in [(true, 500), (false, 200)] {
+        let config = sent_to(kubeconfig(&directory, &webhook), Sending::Blocking { strict });
+        let cluster = Cluster::with(|c| c.audit = Some(config)).await;
+        let reply = cluster.admin().get("/api/v1/namespaces/default/secrets").await;
+        assert_eq!(reply.code, expected);
+        if strict {
+            assert!(
+                reply.text.contains("failed to store audit event"),
+                "{}",
+                reply.text
+            );
+        }
     }
 }

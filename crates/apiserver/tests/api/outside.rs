@@ -13,7 +13,7 @@ use std::time::Duration;
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
 /// A kubeconfig file that leads to a webhook.
-fn kubeconfig(directory: &tempfile::TempDir, webhook: &WebhookServer) -> PathBuf {
+pub fn kubeconfig(directory: &tempfile::TempDir, webhook: &WebhookServer) -> PathBuf {
     let path = directory.path().join("webhook.conf");
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "w",

@@ -21,6 +21,8 @@ pub enum Does {
     Answers(fn(&Value) -> Value),
     /// The status of a review, by its spec.
     Reviews(fn(&Value) -> Value),
+    /// Takes whatever comes, and keeps it whole.
+    Takes,
     /// Exactly this status and body.
     Says(u16, &'static str),
     /// Never answers.
@@ -98,11 +100,13 @@ async fn answer(
     let mut review: Value = serde_json::from_slice(&body).unwrap();
     let request = match does {
         Does::Reviews(_) => review["spec"].clone(),
+        Does::Takes => review.clone(),
         _ => review["request"].clone(),
     };
     asked.lock().push((path, request.clone()));
     let (code, text) = match does {
         Does::Hangs => std::future::pending().await,
+        Does::Takes => (200, String::new()),
         Does::Says(code, text) => (code, text.to_owned()),
         Does::Reviews(respond) => {
             review["status"] = respond(&request);
