@@ -1,16 +1,17 @@
 //! A container that ended by itself: until it runs again, and until the API server shows how it ended, beside a client
 //! that does nothing but listen to the runtime and make the same calls.
+use super::ends;
 use super::ground::{NODE, drop_in};
 use super::pods::BenchPod;
 use super::start::Arena;
 use crate::report;
 use anyhow::{Context, Result};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
-use orlop_cri::events::{self, EventKind, Notice};
 use orlop_cri::{RuntimeService, v1};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -82,46 +83,17 @@ async fn restarted(arena: &Arena<'_>, name: &str) -> Result<Duration> {
     Ok(took)
 }
 
-/// Waits until the runtime tells the end of this container.
-async fn exit_of(notices: &mut (impl Stream<Item = Notice> + Unpin), id: &str) -> Result<()> {
-    let told = async {
-        while let Some(notice) = notices.next().await {
-            if let Notice::Event(event) = notice
-                && event.kind == EventKind::Exited
-                && event.container_id == id
-            {
-                return anyhow::Ok(());
-            }
-        }
-        anyhow::bail!("the runtime tells no more events")
-    };
-    tokio::time::timeout(PATIENCE, told)
-        .await
-        .context("no event of the end")?
-}
-
-/// A subscription that stands.
-async fn listen(arena: &Arena<'_>) -> Result<impl Stream<Item = Notice> + Unpin> {
-    let mut notices = events::subscribe(arena.runtime);
-    let first = notices.next().await.context("the runtime tells no events")?;
-    anyhow::ensure!(
-        matches!(first, Notice::Subscribed(_)),
-        "not subscribed: {first:?}"
-    );
-    Ok(notices)
-}
-
 async fn restarted_directly(arena: &Arena<'_>, name: &str) -> Result<Duration> {
     let markers = arena.markers.path();
     let pod = mortal(name, markers, "Always")?;
-    let mut notices = listen(arena).await?;
+    let mut notices = ends::listen(arena.runtime).await?;
     let alive = arena.markers.expect(&[format!("{name}.1")])?;
     let made = arena.make(&pod).await?;
     alive.await?;
     let again = arena.markers.expect(&[format!("{name}.2")])?;
     let config = pod.sandbox(Path::new("/tmp"));
     let ended = end(markers, name)?;
-    exit_of(&mut notices, &made.container).await?;
+    ends::of(&mut notices, HashSet::from([made.container.clone()])).await?;
     arena.runtime.container_status(&made.container, false).await?;
     let next = arena
         .runtime
@@ -174,12 +146,12 @@ async fn shown(arena: &Arena<'_>, client: &kube::Client, name: &str) -> Result<D
 async fn read_directly(arena: &Arena<'_>, name: &str) -> Result<Duration> {
     let markers = arena.markers.path();
     let pod = mortal(name, markers, "Never")?;
-    let mut notices = listen(arena).await?;
+    let mut notices = ends::listen(arena.runtime).await?;
     let alive = arena.markers.expect(&[format!("{name}.1")])?;
     let made = arena.make(&pod).await?;
     alive.await?;
     let ended = end(markers, name)?;
-    exit_of(&mut notices, &made.container).await?;
+    ends::of(&mut notices, HashSet::from([made.container.clone()])).await?;
     let answer = arena.runtime.container_status(&made.container, false).await?;
     let took = ended.elapsed();
     let state = answer.status.unwrap_or_default().state;

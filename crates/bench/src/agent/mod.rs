@@ -1,4 +1,5 @@
 //! The node agent alone, on a containerd of its own.
+mod ends;
 mod exit;
 mod ground;
 mod idle;

@@ -1,5 +1,6 @@
 //! From manifests in place to processes that run, and from manifests gone to processes that have ended, beside the bare
 //! CRI calls for the same pods on the same runtime.
+use super::ends;
 use super::ground::drop_in;
 use super::pods::BenchPod;
 use crate::marker::Markers;
@@ -8,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
 use futures::stream;
 use orlop_cri::{Remote, RuntimeService, v1};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -111,38 +113,33 @@ impl<'a> Arena<'a> {
 
     /// How long it takes until nothing of these pods runs any more once their manifests are gone.
     pub async fn end_manifests(&self, pods: &[BenchPod<'_>]) -> Result<Duration> {
+        let prefix = common_prefix(pods);
+        let mut notices = ends::listen(self.runtime).await?;
+        let running = self.running(prefix).await?;
         let started = Instant::now();
         for pod in pods {
             std::fs::remove_file(self.manifests.join(format!("{}.json", pod.name)))?;
         }
-        let prefix = common_prefix(pods);
-        self.until_stopped(prefix).await?;
+        ends::of(&mut notices, running).await?;
         let took = started.elapsed();
         self.until_gone(prefix).await?;
         Ok(took)
     }
 
-    /// No container of a pod whose name begins so runs.
-    async fn until_stopped(&self, prefix: &str) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+    /// Ids of the containers that run of pods whose names begin so.
+    async fn running(&self, prefix: &str) -> Result<HashSet<String>> {
         let running = v1::ContainerFilter {
             state: Some(v1::ContainerStateValue {
                 state: v1::ContainerState::ContainerRunning as i32,
             }),
             ..v1::ContainerFilter::default()
         };
-        loop {
-            let containers = self.runtime.list_containers(Some(running.clone())).await?;
-            let is_one = |container: &v1::Container| {
-                let pod = container.labels.get("io.kubernetes.pod.name");
-                pod.is_some_and(|pod| pod.starts_with(prefix))
-            };
-            if !containers.iter().any(is_one) {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "{prefix} is not stopped");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let containers = self.runtime.list_containers(Some(running)).await?;
+        let is_one = |container: &v1::Container| {
+            let pod = container.labels.get("io.kubernetes.pod.name");
+            pod.is_some_and(|pod| pod.starts_with(prefix))
+        };
+        Ok(containers.into_iter().filter(is_one).map(|c| c.id).collect())
     }
 
     /// No sandbox of a pod whose name begins so is ready, so that rounds don't overlap.
