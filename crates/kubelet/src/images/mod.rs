@@ -221,6 +221,8 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
     };
     tell("Pulling", format!("Pulling image \"{image}\""));
     let queued = Instant::now();
+    // Whoever is slow to say how to log in keeps no other pull waiting.
+    let credentials = agent.surroundings.credentials(wanted.pod, image).await.of(image);
     // The semaphore is never closed.
     let _turn = agent.pulls.acquire().await.map_err(|error| error.to_string())?;
     let began = Instant::now();
@@ -228,7 +230,6 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
         image: image.to_owned(),
         ..v1::ImageSpec::default()
     };
-    let credentials = agent.surroundings.credentials(wanted.pod, image).await.of(image);
     // Nobody's, where nobody's fit.
     let mut tries: Vec<Option<Login>> = credentials.into_iter().map(Some).collect();
     if tries.is_empty() {

@@ -46,10 +46,10 @@ impl FakeApi {
         object["metadata"]["name"] = json!(path.rsplit('/').next().unwrap());
         object["metadata"]["namespace"] = json!(path.split('/').nth(4).unwrap());
         object["apiVersion"] = json!("v1");
-        object["kind"] = json!(if path.contains("/secrets/") {
-            "Secret"
-        } else {
-            "ConfigMap"
+        object["kind"] = json!(match path.split('/').nth(5) {
+            Some("secrets") => "Secret",
+            Some("serviceaccounts") => "ServiceAccount",
+            _ => "ConfigMap",
         });
         let old = self.0.objects.lock().insert(path.to_owned(), object.clone());
         let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };

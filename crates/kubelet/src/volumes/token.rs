@@ -3,7 +3,7 @@ use super::atomic::File;
 use super::ownership::FsGroup;
 use super::{Fault, keys};
 use crate::tokens;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccountTokenProjection};
 use kube::Client;
 use orlop_api::pod::{name, namespace, uid};
@@ -13,8 +13,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 const LIFETIME_DEFAULT: i64 = 3600;
-/// Tokens are renewed at the latest after this.
-const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// After a renewal that failed.
 pub const RETRY_AFTER: Duration = Duration::from_secs(30);
 
@@ -69,7 +67,7 @@ impl Tokens {
         }
         match self.request(pod, wanted.projection).await {
             Ok((token, expires)) => {
-                let renew = renewal(now, expires);
+                let renew = tokens::renewal(now, expires);
                 let wait = Duration::try_from(renew.duration_since(now)).unwrap_or(RETRY_AFTER);
                 let timer = self.remind(uid(pod), wait);
                 self.kept.lock().insert(
@@ -141,12 +139,6 @@ impl Tokens {
     }
 }
 
-/// After four fifths of its life, a day at most.
-fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
-    let life = expires.duration_since(now);
-    now + (life * 4 / 5).min(AGE_MAX)
-}
-
 /// The token's file: only for whom it is meant, if the pod says who that is.
 pub fn file(pod: &Pod, token: String, default_mode: Option<i32>) -> File {
     let user = common_user(pod);
@@ -191,15 +183,6 @@ fn common_user(pod: &Pod) -> Option<u32> {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn e14_renewal_time() {
-        let now = Timestamp::UNIX_EPOCH;
-        for (life, want) in [(3600, 2880), (600, 480), (86_400 * 365, 86_400)] {
-            let renew = renewal(now, now + SignedDuration::from_secs(life));
-            assert_eq!(renew.as_second(), want);
-        }
-    }
 
     #[test]
     fn e14_who_may_read_the_token() {

@@ -25,7 +25,7 @@ use cache::Cache;
 use config::TokenAttributes;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{Api, Client};
-use orlop_api::pod::{is_static, name, namespace};
+use orlop_api::pod::{is_static, name, namespace, uid};
 use parking_lot::Mutex;
 use protocol::{Account, Entry};
 use run::Program;
@@ -44,6 +44,8 @@ struct Provider {
     images: Vec<String>,
     lasts: Duration,
     token: Option<TokenAttributes>,
+    /// By pod and account, each by its UID.
+    tokens: tokens::Shelf<(String, String)>,
     program: Program,
     cache: Mutex<Cache<Logins>>,
     /// Who asks the same at the same time waits for one answer.
@@ -82,6 +84,7 @@ impl Providers {
                     .default_cache_duration
                     .map_or(Duration::ZERO, |lasts| lasts.0),
                 token: entry.token_attributes,
+                tokens: tokens::Shelf::default(),
                 program: Program {
                     path,
                     args: entry.args,
@@ -213,7 +216,7 @@ impl Provider {
             return Ok(None);
         };
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace(pod));
-        let found = accounts.get(account).await;
+        let found = tokens::in_time(accounts.get(account)).await;
         let found = found.map_err(|error| format!("cannot read service account {account:?}: {error}"))?;
         let had = found.metadata.annotations.unwrap_or_default();
         let mut annotations = BTreeMap::new();
@@ -229,13 +232,12 @@ impl Provider {
                 annotations.insert(wanted.clone(), value.clone());
             }
         }
+        let id = found.metadata.uid.unwrap_or_default();
         let audiences = vec![attributes.service_account_token_audience.clone()];
-        let token = tokens::request(client, pod, account, (audiences, None)).await?.0;
-        let owner = Owner::account(
-            found.metadata.uid.unwrap_or_default(),
-            namespace(pod).to_owned(),
-            account.to_owned(),
-        );
+        let new = tokens::request(client, pod, account, (audiences, None));
+        // What is kept for a token would never be found again if each call had one of its own.
+        let token = self.tokens.token((uid(pod).to_owned(), id.clone()), new).await?;
+        let owner = Owner::account(id, namespace(pod).to_owned(), account.to_owned());
         let of_token = (attributes.cache_type == "Token").then(|| hash(&token));
         let key = serde_json::json!([owner.namespace, owner.name, owner.uid, annotations, of_token]);
         Ok(Some(OnBehalf {

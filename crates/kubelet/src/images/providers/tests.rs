@@ -1,5 +1,6 @@
 //! Providers as programs that run.
 use super::*;
+use crate::volumes::fake_api::FakeApi;
 use serde_json::json;
 
 const PROTOCOL: &str = "credentialprovider.kubelet.k8s.io/v1";
@@ -38,13 +39,21 @@ impl Bench {
     }
 
     async fn logins(&self, providers: &Providers, image: &str) -> Vec<String> {
-        let pod: Pod =
-            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"},
-            "spec": {"containers": []}}))
-            .unwrap();
+        let pod =
+            json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "spec": {"containers": []}});
+        self.logins_of(providers, (pod, image), None).await
+    }
+
+    async fn logins_of(
+        &self,
+        providers: &Providers,
+        (pod, image): (serde_json::Value, &str),
+        client: Option<&Client>,
+    ) -> Vec<String> {
+        let pod: Pod = serde_json::from_value(pod).unwrap();
         let mut credentials = Credentials::default();
         providers
-            .add_to(&mut credentials, (&pod, image), None, &self.metrics)
+            .add_to(&mut credentials, (&pod, image), client, &self.metrics)
             .await;
         let found = credentials.of(image);
         found
@@ -127,6 +136,31 @@ async fn pod_without_an_account_is_none_of_a_provider_that_wants_one() {
     assert!(bench.logins(&bench.open(&token(true)), image).await.is_empty());
     assert_eq!(bench.logins(&bench.open(&token(false)), image).await.len(), 1);
     assert_eq!(bench.asked()[0].get("serviceAccountToken"), None);
+}
+
+#[tokio::test]
+async fn answers_for_a_token_are_found_again_because_a_pod_keeps_its_token() {
+    let bench = Bench::new(&answering("Image"));
+    let providers = bench.open(
+        ", tokenAttributes: {serviceAccountTokenAudience: r, cacheType: Token, requireServiceAccount: true}",
+    );
+    let api = FakeApi::new();
+    let account = json!({"metadata": {"uid": "account"}});
+    api.put("/api/v1/namespaces/d/serviceaccounts/sa", account);
+    let client = api.client();
+    let pull = async |uid: &str| {
+        let pod = json!({"metadata": {"name": "p", "namespace": "d", "uid": uid},
+            "spec": {"serviceAccountName": "sa", "containers": []}});
+        bench
+            .logins_of(&providers, (pod, "r.example.com/a"), Some(&client))
+            .await
+    };
+    for _ in 0..2 {
+        assert_eq!(pull("u").await.len(), 1);
+    }
+    assert_eq!((api.token_requests().len(), bench.asked().len()), (1, 1));
+    pull("another").await;
+    assert_eq!((api.token_requests().len(), bench.asked().len()), (2, 2));
 }
 
 #[test]
