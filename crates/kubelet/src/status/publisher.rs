@@ -62,19 +62,36 @@ pub async fn run(
         .await;
 }
 
+/// What a pod's requests come to while they fail.
+#[derive(Default)]
+struct Failing {
+    tries: u32,
+    wait: Duration,
+}
+
+impl Failing {
+    /// Counts one more; whether a person should know. One line when it begins: an API server that is down would fill the
+    /// log otherwise. And none for a mirror that was made by an earlier agent and not seen yet by this one: the watch
+    /// shows it before the next try.
+    fn is_news(&mut self, error: &kube::Error) -> bool {
+        self.tries = self.tries.saturating_add(1);
+        self.wait = (self.wait * 2).clamp(RETRY_MIN, RETRY_MAX);
+        let is_there = matches!(error, kube::Error::Api(answer) if answer.is_already_exists());
+        self.tries == 1 + u32::from(is_there)
+    }
+}
+
 async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle, teller: &Teller) {
-    let mut failing: std::collections::HashMap<String, Duration> = std::collections::HashMap::new();
+    let mut failing: std::collections::HashMap<String, Failing> = std::collections::HashMap::new();
     while let Some(full_name) = board.queue().next().await {
         match settle(client, board, &full_name, teller).await {
             Ok(()) => drop(failing.remove(&full_name)),
             Err(error) => {
-                let wait = failing
-                    .get(&full_name)
-                    .map_or(RETRY_MIN, |wait| (*wait * 2).min(RETRY_MAX));
-                // One line when it begins; an API server that is down would fill the log otherwise.
-                if failing.insert(full_name.clone(), wait).is_none() {
+                let state = failing.entry(full_name.clone()).or_default();
+                if state.is_news(&error) {
                     tracing::warn!(pod = full_name, %error, "cannot tell the API server about the pod: trying on");
                 }
+                let wait = state.wait;
                 board.queue().add_after(full_name.clone(), wait);
             }
         }
@@ -219,4 +236,33 @@ async fn settle_status(
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirror_that_is_there_already_is_news_when_it_stays_in_the_way() {
+        let answer = |code, reason: &str| {
+            kube::Error::Api(Box::new(kube::core::Status {
+                code,
+                reason: reason.to_owned(),
+                ..kube::core::Status::default()
+            }))
+        };
+        let news = |error: &kube::Error| {
+            let mut failing = Failing::default();
+            [(); 3].map(|()| failing.is_news(error))
+        };
+        assert_eq!(news(&answer(409, "AlreadyExists")), [false, true, false]);
+        assert_eq!(news(&answer(403, "Forbidden")), [true, false, false]);
+        let mut failing = Failing::default();
+        let waits = [(); 7].map(|()| {
+            failing.is_news(&answer(500, ""));
+            failing.wait
+        });
+        assert_eq!((waits[0], waits[1]), (RETRY_MIN, RETRY_MIN * 2));
+        assert_eq!(waits[6], RETRY_MAX);
+    }
 }
