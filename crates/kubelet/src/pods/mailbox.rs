@@ -4,6 +4,7 @@ use super::resize::Refused;
 use super::verdict::Verdict;
 use crate::probes_view::ProbeNews;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use orlop_api::pod::is_terminating;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -34,6 +35,19 @@ pub enum StopReason {
 }
 
 impl Stop {
+    /// What an API pod's object asks for that is being deleted, or has nothing left to run.
+    pub fn of(pod: &Pod) -> Self {
+        let why = if is_terminating(pod) {
+            StopReason::Deleted
+        } else {
+            StopReason::Finished
+        };
+        Self {
+            grace: pod.metadata.deletion_grace_period_seconds,
+            why,
+        }
+    }
+
     /// Of two orders to stop: the shorter grace, the later reason.
     pub fn and_then(self, later: Stop) -> Stop {
         let grace = match (self.grace, later.grace) {

@@ -163,13 +163,7 @@ impl Manager {
         }
         let mailbox = Mailbox::default();
         if finished {
-            let grace = pod.metadata.deletion_grace_period_seconds;
-            let why = if is_terminating(&pod) {
-                StopReason::Deleted
-            } else {
-                StopReason::Finished
-            };
-            mailbox.stop(Stop { grace, why });
+            mailbox.stop(Stop::of(&pod));
         }
         let working = AtWork {
             mailbox: mailbox.clone(),

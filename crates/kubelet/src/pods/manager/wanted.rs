@@ -104,17 +104,9 @@ impl Manager {
         let is_over = matches!(wanted.stage, Stage::Over | Stage::Rejected);
         self.agent.pods.update(pod.clone());
         if let Some(working) = self.workers.get(&id).filter(|_| !is_over) {
+            working.mailbox.post(|mail| mail.pod = Some(pod.clone()));
             if source == Source::Api && (is_terminating(&pod) || is_terminal(&pod)) {
-                let grace = pod.metadata.deletion_grace_period_seconds;
-                let why = if is_terminating(&pod) {
-                    StopReason::Deleted
-                } else {
-                    StopReason::Finished
-                };
-                working.mailbox.post(|mail| mail.pod = Some(pod.clone()));
-                working.mailbox.stop(Stop { grace, why });
-            } else {
-                working.mailbox.post(|mail| mail.pod = Some(pod.clone()));
+                working.mailbox.stop(Stop::of(&pod));
             }
         }
     }
