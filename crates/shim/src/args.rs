@@ -11,6 +11,8 @@ pub enum Action {
     Start,
     /// Clear away what a shim that died left of a container.
     Delete,
+    /// Print what the runtime below can do, for the options on the standard input.
+    Info,
     /// Print the version.
     Version,
 }
@@ -70,6 +72,10 @@ impl Arguments {
             };
             match name {
                 "debug" => continue,
+                "info" => {
+                    parsed.action = Action::Info;
+                    return Ok(parsed);
+                }
                 "v" | "version" => {
                     parsed.action = Action::Version;
                     return Ok(parsed);
@@ -136,6 +142,7 @@ mod tests {
             assert_eq!(parse(&line).as_ref(), Ok(&wanted), "{line}");
         }
         assert_eq!(parse("-v").unwrap().action, Action::Version);
+        assert_eq!(parse("-info").unwrap().action, Action::Info);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | `stdio` relays, one a stream | a pipe or terminal, a fifo | the same bytes on the other side |
 //! | `events::forward` | what happened | containerd's event service, with patience |
 //!
-//! `start` and `delete` are calls of the program by containerd. What it doesn't do: checkpoints, logging binaries
+//! `start`, `delete` and `-info` are calls of the program by containerd. What it doesn't do: checkpoints, logging binaries
 //! (`binary://`), images, networks; it keeps nothing on disk but notes in containerd's bundles.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -22,6 +22,8 @@ mod args;
 mod cgroups;
 mod delete;
 mod events;
+mod id_mapped;
+mod info;
 mod log;
 mod mounts;
 mod proto;
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Action::Start => start::start(&arguments),
         Action::Delete => delete::delete(&arguments),
         Action::Serve => serve::serve(&arguments),
+        Action::Info => info::info(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! The container's root file system: mounted as containerd says, unmounted when the container goes.
 
+use crate::id_mapped::{self, Maps};
 use crate::proto::Mount;
+use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use std::ffi::CString;
@@ -8,6 +10,8 @@ use std::path::Path;
 
 /// The kernel takes a page of options, less its own needs. Overlays of many layers need more.
 const OPTIONS_MAX: usize = 4096 - 512;
+/// Beside the root file system while it is mounted: its layers, their files mapped.
+const MAPPED_LAYERS: &str = "mapped-layers";
 
 /// Why something isn't mounted.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,8 @@ pub enum MountError {
     },
     #[error("mount option {0} of {1} is not supported")]
     Unsupported(String, String),
+    #[error("mount of {0}: users are mapped and groups are not, or the other way round")]
+    HalfMapped(String),
 }
 
 /// What mount(2) is told.
@@ -29,6 +35,8 @@ struct Plan {
     flags: MountFlags,
     propagation: Option<MountPropagationFlags>,
     options: String,
+    /// Whose the files are to be; an overlay's are those of its layers.
+    maps: Option<Maps>,
 }
 
 impl Plan {
@@ -37,13 +45,19 @@ impl Plan {
             flags: MountFlags::empty(),
             propagation: None,
             options: String::new(),
+            maps: None,
         };
         let mut rest = Vec::new();
+        let (mut users, mut groups) = (None, None);
         for option in &mount.options {
             if let Some((flag, is_set)) = flag(option) {
                 plan.flags.set(flag, is_set);
             } else if let Some(propagation) = propagation(option) {
                 plan.propagation = Some(propagation);
+            } else if let Some(map) = option.strip_prefix("uidmap=") {
+                users = Some(map.to_owned());
+            } else if let Some(map) = option.strip_prefix("gidmap=") {
+                groups = Some(map.to_owned());
             } else if option == "loop" {
                 return Err(MountError::Unsupported(option.clone(), mount.source.clone()));
             } else if option != "defaults" && !option.is_empty() {
@@ -51,6 +65,11 @@ impl Plan {
             }
         }
         plan.options = rest.join(",");
+        plan.maps = match (users, groups) {
+            (Some(users), Some(groups)) => Some(Maps { users, groups }),
+            (None, None) => None,
+            _ => return Err(MountError::HalfMapped(mount.source.clone())),
+        };
         Ok(plan)
     }
 
@@ -152,16 +171,34 @@ pub fn mount_all(mounts: &[Mount], target: &Path) -> Result<(), MountError> {
 }
 
 fn carry_out(plan: &Plan, mount: &Mount, target: &Path) -> std::io::Result<()> {
-    let long = mount.kind == "overlay" && plan.options.len() > OPTIONS_MAX;
-    match long.then(|| relative_to_layers(&plan.options)).flatten() {
-        None => call(plan, mount, target, &plan.options)?,
-        Some((directory, options)) => {
-            // The one thread has the working directory to itself; nothing here waits meanwhile.
-            let before = std::env::current_dir()?;
-            std::env::set_current_dir(directory)?;
-            let outcome = call(plan, mount, target, &options);
-            std::env::set_current_dir(before)?;
+    let namespace = plan.maps.as_ref().map(id_mapped::namespace).transpose()?;
+    let is_overlay = mount.kind == "overlay";
+    let is_long = is_overlay && plan.options.len() > OPTIONS_MAX;
+    let layers = (is_long || is_overlay && namespace.is_some())
+        .then(|| relative_to_layers(&plan.options))
+        .flatten();
+    match (&namespace, layers) {
+        (None, None) => call(plan, mount, target, &plan.options)?,
+        (None, Some((directory, options))) => {
+            call_in(Path::new(&directory), || call(plan, mount, target, &options))?;
+        }
+        (Some(namespace), Some((directory, options))) => {
+            let mapped = target.with_file_name(MAPPED_LAYERS);
+            std::fs::create_dir_all(&mapped)?;
+            let outcome = id_mapped::attach(Path::new(&directory), &mapped, namespace.as_fd())
+                .and_then(|()| call_in(&mapped, || call(plan, mount, target, &options)));
+            // The overlay has the layers by itself.
+            unmount_all(&mapped);
+            let _ = std::fs::remove_dir(&mapped);
             outcome?;
+        }
+        (Some(_), None) if is_overlay => {
+            let message = "layers that share no directory cannot be mapped";
+            return Err(std::io::Error::other(message));
+        }
+        (Some(namespace), None) => {
+            call(plan, mount, target, &plan.options)?;
+            id_mapped::attach(target, target, namespace.as_fd())?;
         }
     }
     if plan.needs_remount() {
@@ -171,6 +208,15 @@ fn carry_out(plan: &Plan, mount: &Mount, target: &Path) -> std::io::Result<()> {
         rustix::mount::mount_change(target, propagation)?;
     }
     Ok(())
+}
+
+/// Does something in a directory. The one thread has the working directory to itself; nothing here waits meanwhile.
+fn call_in(directory: &Path, call: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+    let before = std::env::current_dir()?;
+    std::env::set_current_dir(directory)?;
+    let outcome = call();
+    std::env::set_current_dir(before)?;
+    outcome
 }
 
 fn call(plan: &Plan, mount: &Mount, target: &Path, options: &str) -> std::io::Result<()> {
@@ -228,6 +274,19 @@ mod tests {
         assert!(!bind.needs_remount());
         assert!(Plan::of(&mount("bind", &["bind", "ro"])).unwrap().needs_remount());
         assert!(Plan::of(&mount("ext4", &["loop"])).is_err());
+    }
+
+    #[test]
+    fn maps_are_no_options_of_the_file_system() {
+        let options = ["uidmap=0:7:9,10:20:1", "gidmap=0:8:9", "lowerdir=/a:/b"];
+        let mapped = Plan::of(&mount("overlay", &options)).unwrap();
+        assert_eq!(mapped.options, "lowerdir=/a:/b");
+        let maps = Maps {
+            users: "0:7:9,10:20:1".to_owned(),
+            groups: "0:8:9".to_owned(),
+        };
+        assert_eq!(mapped.maps, Some(maps));
+        assert!(Plan::of(&mount("overlay", &options[..1])).is_err());
     }
 
     #[test]

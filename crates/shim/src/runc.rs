@@ -243,6 +243,14 @@ impl Caller {
     }
 }
 
+/// What the runtime can do, as it says itself (JSON); `None` for one that is too old to say.
+pub fn features(runc: &Runc) -> Option<Vec<u8>> {
+    let mut command = Command::new(&runc.program);
+    command.arg("features").stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
 /// `runc delete --force` from a process that has nothing else to do.
 pub fn delete_and_wait(runc: &Runc, id: &str) -> std::io::Result<()> {
     runc.command(Path::new("/dev/null"), "delete")
@@ -292,18 +300,32 @@ fn read_pid(file: &Path) -> Result<i32, RuncError> {
     }
 }
 
-/// The last error of runc's log.
+/// The last error of runc's log: a line of JSON each, or with crun several.
 fn last_error(log: &str) -> Option<String> {
     #[derive(Deserialize)]
-    struct Line {
+    struct Entry {
         level: String,
         msg: String,
     }
-    log.lines()
-        .rev()
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
-        .find(|line| matches!(&*line.level, "error" | "fatal" | "panic"))
-        .map(|line| line.msg.trim().to_owned())
+    let (mut rest, mut last) = (log, None);
+    loop {
+        let mut entries = serde_json::Deserializer::from_str(rest).into_iter::<Entry>();
+        match entries.next()? {
+            Ok(entry) => {
+                rest = &rest[entries.byte_offset()..];
+                if matches!(&*entry.level, "error" | "fatal" | "panic") {
+                    last = Some(entry.msg.trim().to_owned());
+                }
+            }
+            Err(_) => match rest.trim_start().split_once('\n') {
+                Some((_, next)) => rest = next,
+                None => return last,
+            },
+        }
+        if rest.trim().is_empty() {
+            return last;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -373,5 +395,8 @@ mod tests {
         );
         assert_eq!(last_error(log).as_deref(), Some("exec: \"nope\": not found"));
         assert_eq!(last_error(""), None);
+        let several_lines = "{\n  \"msg\": \"first\",\n  \"level\": \"error\"\n}{\n  \"msg\": \"second\",\n  \"level\": \"error\"\n}\n";
+        assert_eq!(last_error(several_lines).as_deref(), Some("second"));
+        assert_eq!(last_error("{\"msg\": \"cut").as_deref(), None);
     }
 }

@@ -1,9 +1,11 @@
 //! The managed containerd: Orlop writes its configuration, starts it so that it outlives Orlop, adopts the one it finds
 //! running, and starts it again when it dies. Containers live on in all of these: their shims don't depend on it.
 //!
-//! `config` is what the caller decides, `facts` what the machine allows, `file` makes the configuration of both.
+//! `config` is what the caller decides, `facts` what the machine allows, `version` which containerd is installed; `file`
+//! makes the configuration of them.
 
 mod config;
+mod dump;
 mod facts;
 mod file;
 mod log_file;
@@ -11,8 +13,10 @@ mod process;
 mod ready;
 mod shim;
 mod supervise;
+mod version;
 
 pub use config::{CgroupDriver, ContainerdConfig};
+pub(crate) use dump::sandbox_image;
 pub use facts::Facts;
 pub use shim::{Shim, UnknownShim};
 pub use supervise::{Managed, stop};

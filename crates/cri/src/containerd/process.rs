@@ -61,6 +61,22 @@ impl Listener {
             .any(|pair| pair[0] == b"--config" && pair[1] == file)
     }
 
+    /// The configuration file that it was started with, unless that is its usual one.
+    pub(super) fn config_file(&self) -> Option<&[u8]> {
+        let mut words = self.command.iter();
+        while let Some(word) = words.next() {
+            match word.as_slice() {
+                b"--config" | b"-config" | b"-c" => return words.next().map(Vec::as_slice),
+                word => {
+                    if let Some(file) = word.strip_prefix(b"--config=") {
+                        return Some(file);
+                    }
+                }
+            }
+        }
+        None
+    }
+
     pub(super) fn command_line(&self) -> String {
         let words: Vec<_> = self
             .command
@@ -272,6 +288,21 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("no-such-containerd is not installed"));
         assert!(text.ends_with("apt-get install containerd"), "{text}");
+    }
+
+    #[test]
+    fn configuration_file_is_read_of_the_command_line() {
+        for (line, expected) in [
+            ("containerd --config /a.toml", Some("/a.toml")),
+            ("ld.so /usr/bin/containerd -c /a.toml -l debug", Some("/a.toml")),
+            ("containerd --config=/a.toml", Some("/a.toml")),
+            ("containerd", None),
+            ("containerd -c", None),
+        ] {
+            let command = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            let listener = Listener { pid: 1, command };
+            assert_eq!(listener.config_file(), expected.map(str::as_bytes), "{line}");
+        }
     }
 
     #[test]

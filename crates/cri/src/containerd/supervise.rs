@@ -1,5 +1,6 @@
 use super::process::{self, Listener, Process};
 use super::ready::{self, SocketWatch};
+use super::version::Version;
 use super::{ContainerdConfig, ContainerdError, Facts, file, log_file};
 use crate::images::Importer;
 use crate::{Endpoint, Remote, cni};
@@ -36,7 +37,6 @@ impl Managed {
     /// configuration, else a new one. An own one with another configuration is restarted; its containers stay.
     pub async fn ensure(config: ContainerdConfig) -> Result<Self, ContainerdError> {
         process::check_socket_path(&config.socket)?;
-        let bin_dir = cni::plugin_dir(&config.cni_bin_dirs)?.to_owned();
         for directory in [&config.root, &config.state] {
             make_directory(directory)?;
         }
@@ -51,12 +51,7 @@ impl Managed {
             }
             None => make_directory(&config.cni_conf_dir)?,
         }
-        let text = file::render(
-            &config,
-            &bin_dir,
-            config.shim.install(&config.shim_dir).as_deref(),
-            Facts::gather(),
-        );
+        let text = text(&config)?;
         let is_unchanged = std::fs::read_to_string(&config.config_file).is_ok_and(|present| present == text);
 
         let running = match Listener::of(&config.socket).await {
@@ -89,8 +84,7 @@ impl Managed {
                     );
                     process.stop(STOP_PATIENCE).await;
                 }
-                write_whole(&config.config_file, &text)?;
-                let (process, remote) = start(&config).await?;
+                let (process, remote) = start(&config, &text).await?;
                 (process, remote, false)
             }
         };
@@ -168,7 +162,12 @@ impl Managed {
             loop {
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(RESTART_MAX);
-                match start(&self.config).await {
+                // Another containerd may be installed by now, which reads another form.
+                let started = match text(&self.config) {
+                    Ok(text) => start(&self.config, &text).await,
+                    Err(error) => Err(error),
+                };
+                match started {
                     Ok((started, _)) => {
                         self.pid.store(started.pid(), Ordering::Relaxed);
                         *process = started;
@@ -214,7 +213,20 @@ pub async fn stop(config: &ContainerdConfig) -> Result<bool, ContainerdError> {
     Ok(true)
 }
 
-async fn start(config: &ContainerdConfig) -> Result<(Process, Remote), ContainerdError> {
+/// The configuration as it is to be.
+fn text(config: &ContainerdConfig) -> Result<String, ContainerdError> {
+    let program = process::find_program(&config.program, "containerd")?;
+    Ok(file::render(file::Sources {
+        config,
+        cni_bin_dir: cni::plugin_dir(&config.cni_bin_dirs)?,
+        shim: config.shim.install(&config.shim_dir).as_deref(),
+        facts: Facts::gather(),
+        version: Version::of(&program),
+    }))
+}
+
+async fn start(config: &ContainerdConfig, text: &str) -> Result<(Process, Remote), ContainerdError> {
+    write_whole(&config.config_file, text)?;
     let socket = SocketWatch::new(config)?;
     let pid = process::start(config)?;
     let Some(process) = watch(config, pid, true)? else {

@@ -1,7 +1,7 @@
 use super::content::{self, Content};
 use super::registry::{self, Lease};
 use super::{ImportError, unpack};
-use crate::{Remote, RuntimeService, pause};
+use crate::{Remote, RuntimeService, containerd, pause};
 use containerd_client::types::Descriptor;
 use orlop_oci::archive::ArchivedImage;
 use orlop_oci::{Archive, reference, spec};
@@ -79,11 +79,16 @@ impl Importer {
     /// in under its name: a runtime that somebody else configured then works without a registry too.
     pub async fn ensure_sandbox_image(&self) -> Result<(), ImportError> {
         let status = self.remote.status(true).await?;
-        let Some(name) = status
-            .info
-            .get("config")
-            .and_then(|config| sandbox_image_of(config))
-        else {
+        let shown = status.info.get("config");
+        let name = match shown.and_then(|config| sandbox_image_of(config)) {
+            Some(name) => Some(name),
+            // Only of this one it is known what its program does when it is asked.
+            None if self.remote.runtime_name() == "containerd" => {
+                containerd::sandbox_image(self.remote.endpoint()).await
+            }
+            None => None,
+        };
+        let Some(name) = name else {
             return Ok(());
         };
         if self.remote.image_status(&name).await?.is_some() {
@@ -254,14 +259,11 @@ impl Importer {
     }
 }
 
-/// Out of the configuration that containerd shows in its verbose status: 1.x and 2.x have it in different places.
+/// Out of the configuration that containerd 1.x shows in its verbose status.
 fn sandbox_image_of(config: &str) -> Option<String> {
     let config: serde_json::Value = serde_json::from_str(config).ok()?;
-    ["/sandboxImage", "/pinnedImages/sandbox"]
-        .into_iter()
-        .find_map(|path| config.pointer(path)?.as_str())
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
+    let name = config.get("sandboxImage")?.as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn read(archive: Archive) -> Result<(Archive, Vec<ArchivedImage>), ImportError> {
@@ -289,13 +291,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sandbox_image_is_read_from_either_form_of_the_configuration() {
+    fn sandbox_image_is_read_from_the_configuration_that_is_shown() {
         let cases = [
             (r#"{"sandboxImage":"a.b/pause:1"}"#, Some("a.b/pause:1")),
-            (
-                r#"{"pinnedImages":{"sandbox":"a.b/pause:2"}}"#,
-                Some("a.b/pause:2"),
-            ),
             (r#"{"sandboxImage":""}"#, None),
             ("{}", None),
             ("no json", None),

@@ -1,4 +1,6 @@
-//! What containerd's configuration says of a runtime of runc's kind.
+//! What containerd's configuration says of a runtime of runc's kind, and what is said of it in answer.
+
+use super::Any;
 
 /// Its name as a type.
 pub const RUNC_OPTIONS: &str = "containerd.runc.v1.Options";
@@ -23,4 +25,22 @@ pub struct Options {
     pub root: String,
     #[prost(bool, tag = "9")]
     pub systemd_cgroup: bool,
+}
+
+/// `containerd.types.RuntimeInfo`: what a shim and the runtime below it are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RuntimeInfo {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(message, optional, tag = "2")]
+    pub version: Option<RuntimeVersion>,
+    /// The runtime's features, as JSON.
+    #[prost(message, optional, tag = "4")]
+    pub features: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RuntimeVersion {
+    #[prost(string, tag = "1")]
+    pub version: String,
 }

@@ -19,10 +19,15 @@ impl Tasks {
 
     pub(super) fn pids(&self, request: &ProcessRequest) -> Result<PidsResponse, Refusal> {
         let container = self.container(&request.id)?;
-        let pids = container
+        let mut pids = container
             .cgroup
             .as_ref()
-            .map_or_else(|| vec![container.init.pid()], |cgroup| cgroup.processes());
+            .map_or_else(Vec::new, |cgroup| cgroup.processes());
+        if pids.is_empty() {
+            // It is there until it is deleted. A containerd 2 that was started anew takes a container without processes for
+            // one that was never made, and how it ended would be lost.
+            pids.push(container.init.pid());
+        }
         Ok(PidsResponse {
             processes: pids.into_iter().map(|pid| ProcessInfo { pid }).collect(),
         })

@@ -14,3 +14,4 @@ mod faults;
 mod memory;
 mod pods;
 mod tasks;
+mod users;

@@ -1,0 +1,68 @@
+//! Which containerd is installed.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Of a release. The smallest stands for one that doesn't say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Version {
+    pub(super) major: u32,
+    pub(super) minor: u32,
+}
+
+impl Version {
+    /// From here on a configuration names CRI's halves apart, and a shim by its path beside its type.
+    pub(super) const WITH_HALVES: Self = Self { major: 2, minor: 0 };
+    /// From here on CNI plugins may lie in several directories.
+    pub(super) const WITH_BIN_DIRS: Self = Self { major: 2, minor: 1 };
+
+    /// Asks the program.
+    pub(super) fn of(program: &Path) -> Self {
+        let mut command = Command::new(program);
+        let output = command.arg("--version").stdin(Stdio::null()).output();
+        output
+            .ok()
+            .and_then(|output| Self::parse(&String::from_utf8_lossy(&output.stdout)))
+            .unwrap_or_default()
+    }
+
+    /// `containerd github.com/containerd/containerd v1.7.0 <commit>`
+    fn parse(line: &str) -> Option<Self> {
+        let word = line.split_whitespace().nth(2)?;
+        let mut numbers = word.trim_start_matches('v').split('.');
+        let mut number = || numbers.next()?.parse().ok();
+        Some(Self {
+            major: number()?,
+            minor: number()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_read_of_what_the_program_prints() {
+        let version = |major, minor| Some(Version { major, minor });
+        for (line, expected) in [
+            (
+                "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1\n",
+                version(1, 6),
+            ),
+            (
+                "containerd github.com/containerd/containerd/v2 v2.0.5 fb4c30d4ede3531652d86197bf3fc9515e5276d9",
+                version(2, 0),
+            ),
+            (
+                "containerd github.com/containerd/containerd/v2 2.1.9+unknown \n",
+                version(2, 1),
+            ),
+            ("containerd github.com/containerd/containerd/v2 main 12ab", None),
+            ("", None),
+        ] {
+            assert_eq!(Version::parse(line), expected, "{line}");
+        }
+        assert!(Version::default() < Version::WITH_HALVES);
+    }
+}
