@@ -132,14 +132,14 @@ pub async fn run(
         tracing::info!(message);
         recorder.event(&node_reference(&config.node_name), kind, reason, message);
     }
-    let no_image_volumes = match config.runtime.version().await {
-        Ok(version) => volumes::image::check(&version.runtime_name, &version.runtime_version).err(),
+    let lacks = match config.runtime.version().await {
+        Ok(version) => volumes::image::Lacks::of(&version.runtime_name, &version.runtime_version),
         // Then it says itself what it can't.
-        Err(_) => None,
+        Err(_) => volumes::image::Lacks::default(),
     };
     let devices = Devices::open(&config.root_dir, shutdown.clone());
     let surroundings = NodeSurroundings::new(Parts {
-        no_image_volumes,
+        lacks,
         cgroups: cgroups.clone(),
         probes: Probes::new(
             config.runtime.clone(),

@@ -13,7 +13,7 @@ use crate::pods::resize::allocation;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
 use crate::pods::users;
 use crate::probes::Probes;
-use crate::volumes::{VolumeError, VolumeMap, Volumes};
+use crate::volumes::{VolumeError, VolumeMap, Volumes, image};
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -84,8 +84,8 @@ pub struct Parts {
     pub client: Option<kube::Client>,
     /// What lies on the node for static pods, if they may use it.
     pub local: Option<LocalObjects>,
-    /// Why the runtime mounts no images, if it doesn't.
-    pub no_image_volumes: Option<String>,
+    /// What the runtime can't do with volumes that are images.
+    pub lacks: image::Lacks,
     /// The API server's port on this node, where pods reach it without a service proxy.
     pub api_server_port: Option<u16>,
     pub recorder: Recorder,
@@ -105,7 +105,7 @@ impl NodeSurroundings {
             volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes)
                 .with_local(parts.local.clone())
                 .on(parts.settings.node.clone())
-                .without_images(parts.no_image_volumes),
+                .lacking(parts.lacks),
             local: parts.local,
             cgroups: parts.cgroups,
             probes: parts.probes,

@@ -22,7 +22,7 @@ fn surroundings(dir: &Path, client: Option<kube::Client>) -> Arc<NodeSurrounding
         1 << 30,
     );
     NodeSurroundings::new(Parts {
-        no_image_volumes: None,
+        lacks: crate::volumes::image::Lacks::default(),
         local: None,
         api_server_port: None,
         providers: None,

@@ -6,28 +6,45 @@ use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, VolumeMount}
 use orlop_cri::v1;
 use std::collections::{BTreeMap, HashMap};
 
-/// Runtimes that were there before such volumes, and the version that brought them.
-const SINCE: [(&str, [u32; 2]); 2] = [("containerd", [2, 1]), ("cri-o", [1, 31])];
+/// Runtimes that were there before such volumes, and the versions that brought them and brought parts of them. Older ones
+/// pass over what they don't know: an image that isn't mounted, or the whole of one in place of its part.
+const SINCE: [(&str, [u32; 2], [u32; 2]); 2] = [("containerd", [2, 1], [2, 2]), ("cri-o", [1, 31], [1, 33])];
 
-/// Whether a runtime mounts images; if not, why.
-pub fn check(runtime: &str, version: &str) -> Result<(), String> {
-    let Some((name, since)) = SINCE.iter().find(|(name, _)| *name == runtime) else {
-        return Ok(());
-    };
+/// What a runtime can't do with such volumes, each with why.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Mount them.
+    pub whole: Option<String>,
+    /// Mount a part of one.
+    pub parts: Option<String>,
+}
+
+impl Lacks {
+    /// Those of a runtime.
+    pub fn of(runtime: &str, version: &str) -> Self {
+        let known = SINCE.iter().find(|(name, ..)| *name == runtime);
+        let (Some((name, whole, parts)), Some(own)) = (known, numbers(version)) else {
+            return Self::default();
+        };
+        let lack = |what: &str, since: &[u32; 2]| {
+            let [major, minor] = since;
+            (own < *since).then(|| {
+                format!("{what} need {name} {major}.{minor} or later; this node has {runtime} {version}")
+            })
+        };
+        Self {
+            whole: lack("image volumes", whole),
+            parts: lack("parts of image volumes (subPath)", parts),
+        }
+    }
+}
+
+fn numbers(version: &str) -> Option<[u32; 2]> {
     let mut parts = version.trim_start_matches('v').split('.').map(|part| {
         let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
         part[..digits].parse::<u32>().ok()
     });
-    let (Some(Some(major)), Some(Some(minor))) = (parts.next(), parts.next()) else {
-        return Ok(());
-    };
-    if [major, minor] >= *since {
-        return Ok(());
-    }
-    let [major, minor] = since;
-    Err(format!(
-        "image volumes need {name} {major}.{minor} or later; this node has {runtime} {version}"
-    ))
+    Some([parts.next()??, parts.next()??])
 }
 
 /// The image volumes of the pod that the container mounts, by name.
@@ -78,20 +95,24 @@ mod tests {
 
     #[test]
     fn runtimes_that_are_too_old_are_named_with_what_is_needed() {
-        for (runtime, version, can) in [
-            ("containerd", "1.6.20~ds1", false),
-            ("containerd", "v2.0.5", false),
-            ("containerd", "v2.1.0-rc.1", true),
-            ("containerd", "2.2.1", true),
-            ("cri-o", "1.30.4", false),
-            ("cri-o", "1.31.0", true),
-            ("fake", "0", true),
-            ("containerd", "main", true),
+        for (runtime, version, whole, parts) in [
+            ("containerd", "1.6.20~ds1", false, false),
+            ("containerd", "v2.0.5", false, false),
+            ("containerd", "v2.1.0-rc.1", true, false),
+            ("containerd", "2.2.1", true, true),
+            ("cri-o", "1.30.4", false, false),
+            ("cri-o", "1.31.0", true, false),
+            ("cri-o", "1.33.0", true, true),
+            ("fake", "0", true, true),
+            ("containerd", "main", true, true),
         ] {
-            assert_eq!(check(runtime, version).is_ok(), can, "{runtime} {version}");
+            let lacks = Lacks::of(runtime, version);
+            let can = (lacks.whole.is_none(), lacks.parts.is_none());
+            assert_eq!(can, (whole, parts), "{runtime} {version}");
         }
+        let lacks = Lacks::of("containerd", "1.6.20~ds1");
         assert_eq!(
-            check("containerd", "1.6.20~ds1").unwrap_err(),
+            lacks.whole.unwrap(),
             "image volumes need containerd 2.1 or later; this node has containerd 1.6.20~ds1"
         );
     }

@@ -65,6 +65,9 @@ pub enum VolumeError {
     SubPathDirectory { volume: String, container: String },
     #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
     SubPath { volume: String, container: String },
+    /// The runtime would mount the whole in place of the part.
+    #[error("{0}")]
+    ImagePart(String),
     #[error("cannot tear down {path}: {source}")]
     TearDown { path: PathBuf, source: std::io::Error },
     #[error("pod uid {0:?} is not a file name")]
@@ -116,7 +119,10 @@ enum Mounted {
         read_only: bool,
     },
     /// An image, which the runtime mounts.
-    Image,
+    Image {
+        /// Why it can't mount a part of it.
+        no_parts: Option<String>,
+    },
 }
 
 /// Where the volumes of a pod are; cheap to clone.
@@ -128,8 +134,8 @@ pub struct Volumes {
     root: PathBuf,
     client: Option<kube::Client>,
     local: Option<LocalObjects>,
-    /// Why the runtime mounts no images.
-    no_images: Option<String>,
+    /// What the runtime can't do with images.
+    lacks: image::Lacks,
     /// What stands in for limits that containers do not have.
     node: ThisNode,
     watched: Watched,
@@ -145,16 +151,16 @@ impl Volumes {
             root,
             client,
             local: None,
-            no_images: None,
+            lacks: image::Lacks::default(),
             node: ThisNode::default(),
             watched,
             tokens,
         }
     }
 
-    /// Image volumes are refused for this reason, if there is one.
-    pub fn without_images(mut self, reason: Option<String>) -> Self {
-        self.no_images = reason;
+    /// Image volumes are refused as far as the runtime lacks something.
+    pub fn lacking(mut self, lacks: image::Lacks) -> Self {
+        self.lacks = lacks;
         self
     }
 
@@ -217,8 +223,10 @@ impl Volumes {
             });
         }
         if volume.image.is_some() {
-            return match &self.no_images {
-                None => Ok(Mounted::Image),
+            return match &self.lacks.whole {
+                None => Ok(Mounted::Image {
+                    no_parts: self.lacks.parts.clone(),
+                }),
                 Some(reason) => Err(Fault::Invalid(reason.clone())),
             };
         }

@@ -38,7 +38,13 @@ fn one(
     let (root, read_only) = match volumes.0.get(&mount.name) {
         Some(Mounted::At { path, read_only }) => (path, *read_only),
         // The runtime has it, not this node's file system.
-        Some(Mounted::Image) => return Ok(None),
+        Some(Mounted::Image { no_parts }) => {
+            let part = sub_path_of(mount, env)?;
+            return match (part, no_parts) {
+                (Some(_), Some(reason)) => Err(VolumeError::ImagePart(reason.clone())),
+                _ => Ok(None),
+            };
+        }
         None => {
             let (volume, container) = names();
             return Err(VolumeError::Unknown { volume, container });

@@ -371,3 +371,21 @@ async fn teardown_never_reaches_through_a_mount() {
     bench.end().await;
     assert!(outside.path().join("precious").exists());
 }
+
+#[tokio::test]
+async fn part_of_an_image_is_refused_where_the_runtime_would_mount_the_whole() {
+    let mut bench = bench();
+    let volumes = json!([{"name": "i", "image": {"reference": "i:1"}}]);
+    let part = |part: Option<&str>| {
+        let mounts = json!([{"name": "i", "mountPath": "/i", "subPath": part}]);
+        pod(volumes.clone(), Some(mounts), json!({}))
+    };
+    for (version, can) in [("2.1.9", false), ("2.2.0", true)] {
+        bench.volumes = bench.volumes.lacking(image::Lacks::of("containerd", version));
+        let whole = part(None);
+        let map = bench.volumes.setup(&whole).await.unwrap();
+        assert_eq!(bench.mounts(&whole, &map, &[]).await, Ok(Vec::new()));
+        let outcome = bench.mounts(&part(Some("etc")), &map, &[]).await;
+        assert_eq!(outcome.is_ok(), can, "{outcome:?}");
+    }
+}
