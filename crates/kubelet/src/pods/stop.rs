@@ -169,14 +169,15 @@ fn ranks<'a>(pod: &Pod, seen: &'a SeenPod) -> Vec<Vec<(Which, &'a SeenContainer)
 }
 
 /// Stops every container within `grace` seconds, then the sandboxes. `begun` are containers whose end was told and
-/// whose hook ran in an earlier attempt. The first failure is told; the caller tries again.
+/// whose hook ran in an earlier attempt. Which sandboxes it stopped, by id. The first failure is told; the caller tries
+/// again.
 pub async fn stop_pod(
     agent: &Agent,
     pod: &Pod,
     seen: &SeenPod,
     grace: i64,
     begun: &Mutex<HashSet<String>>,
-) -> Result<(), String> {
+) -> Result<HashSet<String>, String> {
     let deadline = Instant::now() + seconds(grace);
     let ip = seen
         .sandbox()
@@ -224,13 +225,14 @@ pub async fn stop_pod(
     stop_sandboxes(agent, seen).await
 }
 
-async fn stop_sandboxes(agent: &Agent, seen: &SeenPod) -> Result<(), String> {
+async fn stop_sandboxes(agent: &Agent, seen: &SeenPod) -> Result<HashSet<String>, String> {
     let ready = seen.sandboxes.iter().filter(|sandbox| sandbox.ready);
-    let stopped = join_all(ready.map(|sandbox| agent.runtime.stop_pod_sandbox(&sandbox.id))).await;
+    let ready: HashSet<String> = ready.map(|sandbox| sandbox.id.clone()).collect();
+    let stopped = join_all(ready.iter().map(|id| agent.runtime.stop_pod_sandbox(id))).await;
     let failure = stopped
         .into_iter()
         .find_map(|outcome| outcome.err().filter(|error| !error.is_not_found()));
-    failure.map_or(Ok(()), |error| Err(error.to_string()))
+    failure.map_or(Ok(ready), |error| Err(error.to_string()))
 }
 
 /// Stops every container with the shortest grace and leaves the sandbox.
@@ -247,8 +249,8 @@ pub async fn stop_all_containers(agent: &Agent, pod: &Pod, seen: &SeenPod) -> Re
     stopped.into_iter().find_map(Result::err).map_or(Ok(()), Err)
 }
 
-/// Stops what runs of a pod that no source knows: the shortest grace, no hooks.
-pub async fn stop_orphan(agent: &Agent, seen: &SeenPod) -> Result<(), String> {
+/// Stops what runs of a pod that no source knows: the shortest grace, no hooks. Which sandboxes it stopped, by id.
+pub async fn stop_orphan(agent: &Agent, seen: &SeenPod) -> Result<HashSet<String>, String> {
     let grace = seconds(STOP_GRACE_MIN);
     let stops = seen
         .running()

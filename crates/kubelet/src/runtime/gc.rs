@@ -35,11 +35,13 @@ pub fn garbage(seen: &SeenPod, wanted: bool) -> Garbage {
     garbage
 }
 
-/// Removes it. What fails is tried again at the next round; the first failure is told.
+/// Removes it. What fails is tried again at the next round; the first failure is told. Sandboxes that were stopped just
+/// now are not stopped once more: each time the network's plugins run.
 pub async fn remove(
     runtime: &dyn RuntimeService,
     owners: &Owners,
     garbage: &Garbage,
+    stopped: &HashSet<String>,
 ) -> Result<(), CriError> {
     let mut outcome = Ok(());
     for id in &garbage.containers {
@@ -52,9 +54,13 @@ pub async fn remove(
         }
     }
     for id in &garbage.sandboxes {
-        // A sandbox that is not ready may still hold its network.
-        let stopped = runtime.stop_pod_sandbox(id).await;
-        let removed = match stopped {
+        let outcome_of_stop = if stopped.contains(id) {
+            Ok(())
+        } else {
+            // One that is not ready may still hold its network.
+            runtime.stop_pod_sandbox(id).await
+        };
+        let removed = match outcome_of_stop {
             Err(error) if !error.is_not_found() => Err(error),
             _ => runtime.remove_pod_sandbox(id).await,
         };

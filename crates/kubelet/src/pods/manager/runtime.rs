@@ -103,7 +103,7 @@ impl Manager {
         self.spawn(async move {
             let mut failure = None;
             for garbage in wanted_garbage {
-                let removed = gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+                let removed = gc::remove(&*agent.runtime, &agent.owners, &garbage, &HashSet::new()).await;
                 failure = failure.or(removed.err());
             }
             if let Some(error) = failure {
@@ -132,28 +132,31 @@ impl Manager {
         let (agent, cleaned) = (self.agent.clone(), self.cleaned.clone());
         self.spawn(async move {
             let outcome = match stop_orphan(&agent, &seen).await {
-                Ok(()) => agent.surroundings.release(&id).await,
+                Ok(sandboxes) => agent.surroundings.release(&id).await.map(|()| sandboxes),
                 failed => failed,
             };
-            if let Err(error) = outcome {
-                tracing::warn!(uid = id, error, "cannot clean up a pod that nobody knows");
-                tokio::time::sleep(ORPHAN_RETRY_AFTER).await;
-            } else {
-                let mut stopped = seen;
-                stopped
-                    .sandboxes
-                    .iter_mut()
-                    .for_each(|sandbox| sandbox.ready = false);
-                stopped
-                    .containers
-                    .iter_mut()
-                    .filter(|container| container.is_running())
-                    .for_each(|container| {
-                        container.state = SeenState::Unknown;
-                    });
-                // It is found again by the next listing.
-                let garbage = gc::garbage(&stopped, false);
-                let _ = gc::remove(&*agent.runtime, &agent.owners, &garbage).await;
+            match outcome {
+                Err(error) => {
+                    tracing::warn!(uid = id, error, "cannot clean up a pod that nobody knows");
+                    tokio::time::sleep(ORPHAN_RETRY_AFTER).await;
+                }
+                Ok(sandboxes) => {
+                    let mut stopped = seen;
+                    stopped
+                        .sandboxes
+                        .iter_mut()
+                        .for_each(|sandbox| sandbox.ready = false);
+                    stopped
+                        .containers
+                        .iter_mut()
+                        .filter(|container| container.is_running())
+                        .for_each(|container| {
+                            container.state = SeenState::Unknown;
+                        });
+                    // It is found again by the next listing.
+                    let garbage = gc::garbage(&stopped, false);
+                    let _ = gc::remove(&*agent.runtime, &agent.owners, &garbage, &sandboxes).await;
+                }
             }
             // The next listing finds it again if anything is left.
             let _ = cleaned.send(id).await;

@@ -20,33 +20,40 @@ impl Worker {
         // From now on nothing is made for it any more.
         self.prepared = false;
         let begun = Mutex::default();
+        let mut stopped = HashSet::new();
         let mut overdue = overdue_at(&stop);
+        // What is known to run is stopped without another look: many pods that end at once would keep the runtime busy with
+        // questions before the first is told to stop. Where nothing is known to run, something may be there all the same.
+        self.fresh &= self.seen.is_alive();
         loop {
-            self.fresh = false;
             let outcome = match self.read().await {
                 Ok(()) if !self.seen.is_alive() => break,
                 Ok(()) => self.stop_once(&mut stop, &begun, &mut overdue).await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = outcome {
-                agent.event(
-                    &self.pod,
-                    EventType::Warning,
-                    "FailedKillPod",
-                    format!("error killing pod: {error}"),
-                );
-                tracing::warn!(
-                    pod = name(&self.pod),
-                    namespace = namespace(&self.pod),
-                    error,
-                    "cannot stop the pod"
-                );
-                tokio::time::sleep(STOP_RETRY_AFTER).await;
+            self.fresh = false;
+            match outcome {
+                Ok(sandboxes) => stopped.extend(sandboxes),
+                Err(error) => {
+                    agent.event(
+                        &self.pod,
+                        EventType::Warning,
+                        "FailedKillPod",
+                        format!("error killing pod: {error}"),
+                    );
+                    tracing::warn!(
+                        pod = name(&self.pod),
+                        namespace = namespace(&self.pod),
+                        error,
+                        "cannot stop the pod"
+                    );
+                    tokio::time::sleep(STOP_RETRY_AFTER).await;
+                }
             }
         }
         agent.surroundings.stop_probes(uid(&self.pod));
         self.waiting.clear();
-        self.release(&mut stop).await;
+        self.release(&mut stop, &stopped).await;
         self.publish(true);
         tracing::info!(
             pod = name(&self.pod),
@@ -58,13 +65,14 @@ impl Worker {
         let _ = agent.ended.send(uid(&self.pod).to_owned());
     }
 
-    /// One attempt to stop what runs; mail goes on being read, so that readiness and exits show meanwhile.
+    /// One attempt to stop what runs; mail goes on being read, so that readiness and exits show meanwhile. Which sandboxes
+    /// it stopped, by id.
     pub(super) async fn stop_once(
         &mut self,
         stop: &mut Stop,
         begun: &Mutex<HashSet<String>>,
         overdue: &mut Option<tokio::time::Instant>,
-    ) -> Result<(), String> {
+    ) -> Result<HashSet<String>, String> {
         let grace = stop.grace.unwrap_or_else(|| stop::grace_of(&self.pod)).max(1);
         let (agent, pod, seen, mailbox) = (
             self.agent.clone(),
@@ -96,7 +104,7 @@ impl Worker {
                 *stop = stop.and_then(again);
                 if shorter {
                     // What is left running is stopped anew, with less time.
-                    return Ok(());
+                    return Ok(HashSet::new());
                 }
             }
             // The end of the last is told with the pod's, which follows.
@@ -107,7 +115,7 @@ impl Worker {
     }
 
     /// Gives back volumes and cgroup; tried until it works, since a successor waits for it.
-    pub(super) async fn release(&mut self, stop: &mut Stop) {
+    pub(super) async fn release(&mut self, stop: &mut Stop, stopped: &HashSet<String>) {
         while let Err(error) = self.agent.surroundings.release(uid(&self.pod)).await {
             tracing::warn!(
                 pod = name(&self.pod),
@@ -133,7 +141,7 @@ impl Worker {
         if evicted || matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
             let garbage = gc::garbage(&self.seen, false);
             // What is left is the manager's to remove.
-            let _ = gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage).await;
+            let _ = gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage, stopped).await;
         }
     }
 }
