@@ -24,6 +24,7 @@
 //! | `node` | runtime, machine, the own Node | Node object, lease |
 //! | `shutdown` | systemd's login manager | orders to stop pods, a machine that waits for them |
 //! | `devices`, one a plugin | plugins on the node | counts in the Node's status, devices for containers |
+//! | `plugins` | sockets that appear in a directory | plugins that were asked and told |
 //! | `pod_resources` | a local socket | what containers of the node were given |
 //! | `pods_api` | a local socket, if it is asked for | the node's pods, and what becomes of them |
 //! | `server` | HTTPS 10250, HTTP 10248 | answers from snapshots |
@@ -47,6 +48,7 @@ mod images;
 pub mod metrics;
 mod mirror;
 pub mod node;
+mod plugins;
 mod pod_resources;
 pub mod pods;
 mod pods_api;

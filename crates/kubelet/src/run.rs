@@ -9,6 +9,7 @@ use crate::grpc;
 use crate::images::Access;
 use crate::metrics::{Counted, Losing, Metrics};
 use crate::node::{self, NodeContext};
+use crate::plugins;
 use crate::pod_resources;
 use crate::pods_api;
 use crate::probes::Probes;
@@ -166,6 +167,18 @@ pub async fn run(
     let tasks = TaskTracker::new();
     tasks.spawn(serving.run(shutdown.clone()));
     devices.clear();
+    let (mut affected, orders) = (devices.affected(), shared.orders.clone());
+    let until = shutdown.clone();
+    tasks.spawn(async move {
+        let told = async {
+            while let Some(uid) = affected.recv().await {
+                orders.look(uid).await;
+            }
+        };
+        until.run_until_cancelled(told).await;
+    });
+    let announced = plugins::directory(&config.root_dir);
+    tasks.spawn(plugins::run(announced, devices.clone(), shutdown.clone()));
     let mut local = vec![
         (devices.socket(), devices.service()),
         (

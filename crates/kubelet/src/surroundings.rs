@@ -15,7 +15,7 @@ use crate::pods::users;
 use crate::probes::Probes;
 use crate::volumes::{VolumeError, VolumeMap, Volumes, image};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Container, Pod, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus, Volume};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use orlop_api::pod::{is_static, name, namespace, uid};
 use orlop_client::events::{EventType, Recorder, reference};
@@ -295,6 +295,10 @@ impl Surroundings for NodeSurroundings {
         let cgroup = self.cgroups.of_container(pod, id)?;
         let used = self.cgroups.used(&cgroup).memory?.working_set;
         i64::try_from(used).ok()
+    }
+
+    fn devices(&self, pod: &Pod, container: &str) -> Vec<ResourceStatus> {
+        self.devices.told_of(uid(pod), container)
     }
 
     fn pod_resources(&self, pod: &Pod) -> v1::LinuxContainerResources {

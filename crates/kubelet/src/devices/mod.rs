@@ -1,5 +1,5 @@
 //! Devices that plugins on the node bring (`v1beta1` of the device plugin API): a plugin registers on
-//! `<root>/device-plugins/kubelet.sock`, its devices are counted in the Node's status, pods get them when they start.
+//! `<root>/device-plugins/kubelet.sock` (or announces itself: see `plugins`), its devices are counted in the Node's status, pods get them when they start.
 //!
 //! | part | job |
 //! |---|---|
@@ -19,7 +19,7 @@ pub use record::forget;
 use crate::grpc::{self, Messages, Refusal, decode, one};
 use crate::grpc_client::Caller;
 use futures::FutureExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceHealth, ResourceStatus};
 use messages::{
     AllocateRequest, AllocateResponse, ContainerAllocateRequest, ContainerAllocateResponse,
     ContainerPreferredRequest, Device, Empty, Options, PreStartContainerRequest, PreferredRequest,
@@ -38,13 +38,16 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// The version that plugins must speak.
 const VERSION: &str = "v1beta1";
 /// What plugins serve.
 const SERVICE: &str = "v1beta1.DevicePlugin";
+/// How devices are, in statuses.
+const HEALTHY: &str = "Healthy";
+const UNHEALTHY: &str = "Unhealthy";
 /// How long a plugin may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,8 +63,8 @@ pub struct Count {
 pub struct Held {
     pub resource: String,
     pub id: String,
-    /// The memory nodes that it is close to.
-    pub nodes: Vec<i64>,
+    /// The memory nodes that it is close to, if its plugin says.
+    pub nodes: Option<Vec<i64>>,
 }
 
 /// What makes a container's devices usable in it.
@@ -87,11 +90,21 @@ struct Resource {
     devices: BTreeMap<String, Device>,
     /// The plugin, while it is there.
     plugin: Option<PluginCaller>,
+    /// This agent has had a plugin for it: what that doesn't bring any more is out of order, not unknown.
+    was_here: bool,
     /// Ends the task of the plugin that registered last.
     task: CancellationToken,
 }
 
 impl Resource {
+    /// Of what nothing is known it is not said that it is out of order.
+    fn is_in_order(&self, id: &str) -> bool {
+        match self.devices.get(id) {
+            Some(device) => self.plugin.is_some() && is_healthy(device),
+            None => !self.was_here,
+        }
+    }
+
     fn healthy(&self) -> BTreeSet<String> {
         let healthy = self.devices.values().filter(|device| is_healthy(device));
         match self.plugin {
@@ -114,6 +127,9 @@ pub struct Devices {
     pods: PathBuf,
     state: Mutex<State>,
     counts: watch::Sender<BTreeMap<String, Count>>,
+    /// Pods one of whose devices is out of order, or in order again; told in the order of changes.
+    affected: mpsc::UnboundedSender<String>,
+    listener: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
     /// One pod is given devices at a time.
     turn: tokio::sync::Mutex<()>,
     shutdown: CancellationToken,
@@ -131,7 +147,10 @@ impl Devices {
                 .collect(),
             given: record::load(&pods),
         };
+        let (affected, listener) = mpsc::unbounded_channel();
         let devices = Self {
+            affected,
+            listener: Mutex::new(Some(listener)),
             sockets,
             pods,
             counts: watch::Sender::new(counts(&state)),
@@ -180,7 +199,7 @@ impl Devices {
             )));
         }
         let resource = request.resource_name;
-        if !is_qualified_name(&resource) || !is_extended(&resource) {
+        if !is_resource(&resource) {
             return Err(refuse(format!("the ResourceName {resource:?} is invalid")));
         }
         if request.endpoint.is_empty() || request.endpoint.contains('/') {
@@ -189,16 +208,40 @@ impl Devices {
                 request.endpoint
             )));
         }
-        let failed = |what: &str, error: String| Refusal {
+        let socket = self.sockets.join(&request.endpoint);
+        self.take_in(resource, &socket).await.map_err(|message| Refusal {
             code: grpc::UNKNOWN,
-            message: format!("{what}: {error}"),
-        };
-        let caller = Caller::connect(&self.sockets.join(&request.endpoint), SERVICE).await;
-        let caller = caller.map_err(|error| failed("failed to dial device plugin", error))?;
+            message,
+        })?;
+        Ok(one(Empty {}))
+    }
+
+    /// Takes a plugin in that announced itself, with the versions that it speaks.
+    pub async fn announced(
+        self: Arc<Self>,
+        resource: String,
+        versions: &[String],
+        socket: &Path,
+    ) -> Result<(), String> {
+        if !versions.iter().any(|version| version == VERSION) {
+            return Err(format!(
+                "manager version, {VERSION}, is not among plugin supported versions {versions:?}"
+            ));
+        }
+        if !is_resource(&resource) {
+            return Err(format!("the ResourceName {resource:?} is invalid"));
+        }
+        self.take_in(resource, socket).await
+    }
+
+    /// Asks a plugin what it can do, and follows it from then on.
+    async fn take_in(self: Arc<Self>, resource: String, socket: &Path) -> Result<(), String> {
+        let caller = Caller::connect(socket, SERVICE).await;
+        let caller = caller.map_err(|error| format!("failed to dial device plugin: {error}"))?;
         let options = caller.ask::<Options>("GetDevicePluginOptions", &Empty {}, PATIENCE);
         let options = options.await;
-        let options = options.map_err(|error| failed("failed to get device plugin options", error))?;
-        tracing::info!(resource, socket = request.endpoint, "device plugin registered");
+        let options = options.map_err(|error| format!("failed to get device plugin options: {error}"))?;
+        tracing::info!(resource, socket = %socket.display(), "device plugin registered");
         let task = self.shutdown.child_token();
         {
             let mut state = self.state.lock();
@@ -215,18 +258,58 @@ impl Devices {
             plugin: PluginCaller { caller, options },
         };
         tokio::spawn(plugin::follow(self.clone(), plugin, task));
-        Ok(one(Empty {}))
+        Ok(())
+    }
+
+    /// UIDs of pods whose devices are told of anew, for one listener.
+    pub fn affected(&self) -> mpsc::UnboundedReceiver<String> {
+        let listener = self.listener.lock().take();
+        // A second one hears nothing.
+        listener.unwrap_or_else(|| mpsc::unbounded_channel().1)
+    }
+
+    /// A container's devices, and how they are.
+    pub fn told_of(&self, uid: &str, container: &str) -> Vec<ResourceStatus> {
+        let state = self.state.lock();
+        let given = state.given.get(uid).and_then(|of_pod| of_pod.get(container));
+        let given = given.into_iter().flatten();
+        given
+            .map(|(resource, given)| {
+                let health = |id: &String| {
+                    let health = match state.is_in_order(resource, id) {
+                        true => HEALTHY,
+                        false => UNHEALTHY,
+                    };
+                    ResourceHealth {
+                        resource_id: id.clone(),
+                        health: Some(health.to_owned()),
+                        ..ResourceHealth::default()
+                    }
+                };
+                ResourceStatus {
+                    name: resource.clone(),
+                    resources: Some(given.devices.iter().map(health).collect()),
+                }
+            })
+            .collect()
     }
 
     /// Changes what is known of a resource, unless another plugin has taken the place of the one that says so.
     fn change(&self, resource: &str, said_by: &CancellationToken, change: impl FnOnce(&mut Resource)) {
         let mut state = self.state.lock();
+        let before = state.how_they_are(resource);
         if let Some(known) = state.resources.get_mut(resource)
             && !said_by.is_cancelled()
         {
             change(known);
         }
         self.tell_counts(&state);
+        let now = state.how_they_are(resource);
+        let changed = before.into_iter().zip(now).filter(|(before, now)| before != now);
+        for ((uid, _), _) in changed {
+            // Nobody listens any more when the agent goes.
+            let _ = self.affected.send(uid);
+        }
     }
 
     fn tell_counts(&self, state: &State) {
@@ -239,7 +322,10 @@ impl Devices {
     }
 
     fn plugin_here(&self, resource: &str, plugin: PluginCaller, said_by: &CancellationToken) {
-        self.change(resource, said_by, |known| known.plugin = Some(plugin));
+        self.change(resource, said_by, |known| {
+            known.plugin = Some(plugin);
+            known.was_here = true;
+        });
     }
 
     fn listed(&self, resource: &str, devices: Vec<Device>, said_by: &CancellationToken) {
@@ -270,6 +356,7 @@ impl Devices {
         }
         let _turn = self.turn.lock().await;
         let mut given = self.state.lock().given.get(uid(pod)).cloned().unwrap_or_default();
+        let mut has_more = false;
         for resource in &resources {
             // Of init containers that end before the next begins.
             let mut again = BTreeSet::new();
@@ -284,6 +371,7 @@ impl Devices {
                     None => {
                         let new = self.give_some(resource, size, &given, &again).await?;
                         let devices = new.devices.clone();
+                        has_more = true;
                         given
                             .entry(container.name.clone())
                             .or_default()
@@ -297,6 +385,9 @@ impl Devices {
                     again.retain(|id| !devices.contains(id));
                 }
             }
+        }
+        if !has_more {
+            return Ok(());
         }
         record::save(&self.pods, uid(pod), &given)
             .map_err(|error| format!("cannot note the devices of the pod: {error}"))?;
@@ -416,6 +507,11 @@ impl Devices {
     }
 }
 
+/// Whether plugins may bring devices under this name.
+fn is_resource(name: &str) -> bool {
+    is_qualified_name(name) && is_extended(name)
+}
+
 /// What plugins call.
 struct Registration(Arc<Devices>);
 
@@ -430,6 +526,26 @@ impl grpc::Calls for Registration {
 }
 
 impl State {
+    fn is_in_order(&self, resource: &str, id: &str) -> bool {
+        self.resources
+            .get(resource)
+            .is_none_or(|known| known.is_in_order(id))
+    }
+
+    /// Of each pod in turn that has devices of a resource, which of them are in order.
+    fn how_they_are(&self, resource: &str) -> Vec<(String, Vec<bool>)> {
+        let given = self.given.iter();
+        given
+            .map(|(uid, of_pod)| {
+                let ids = held(of_pod, resource);
+                (
+                    uid.clone(),
+                    ids.map(|id| self.is_in_order(resource, id)).collect(),
+                )
+            })
+            .collect()
+    }
+
     fn held(&self, resource: &str, id: &str) -> Held {
         let device = self
             .resources
@@ -439,10 +555,7 @@ impl State {
         Held {
             resource: resource.to_owned(),
             id: id.to_owned(),
-            nodes: topology
-                .into_iter()
-                .flat_map(|topology| topology.nodes.iter().map(|node| node.id))
-                .collect(),
+            nodes: topology.map(|topology| topology.nodes.iter().map(|node| node.id).collect()),
         }
     }
 }
@@ -502,6 +615,11 @@ fn counts(state: &State) -> BTreeMap<String, Count> {
     };
     let all = state.resources.iter();
     all.map(|(name, known)| (name.clone(), count(known))).collect()
+}
+
+#[cfg(test)]
+pub mod testing {
+    pub use super::messages::ListAndWatchResponse;
 }
 
 #[cfg(test)]

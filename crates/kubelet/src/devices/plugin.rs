@@ -1,11 +1,10 @@
 //! One plugin: its list of devices is followed until it ends.
 use super::messages::{Device, Empty, ListAndWatchResponse};
-use super::{Devices, PluginCaller};
+use super::{Devices, HEALTHY, PluginCaller};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-const HEALTHY: &str = "Healthy";
 /// A plugin that does not come back within this takes its devices along.
 const RETURN_MAX: Duration = Duration::from_secs(300);
 

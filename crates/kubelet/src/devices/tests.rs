@@ -170,11 +170,14 @@ async fn pods_get_devices_of_their_own_until_there_are_none() {
     plugin.list(TWO);
     bench.until(2, 2).await;
     assert_eq!(bench.give(&pod("a", 1)).await.unwrap(), "Dev-1");
+    let record = bench.root.path().join("pods/a/devices.json");
+    std::fs::remove_file(&record).unwrap();
     assert_eq!(
         bench.give(&pod("a", 1)).await.unwrap(),
         "Dev-1",
         "it has it already"
     );
+    assert!(!record.exists(), "what is known already is not written again");
     assert_eq!(bench.give(&pod("b", 1)).await.unwrap(), "Dev-2");
     assert_eq!(
         bench.give(&pod("c", 1)).await.unwrap_err(),
@@ -188,7 +191,7 @@ async fn pods_get_devices_of_their_own_until_there_are_none() {
     let held = Held {
         resource: RESOURCE.into(),
         id: "Dev-2".into(),
-        nodes: vec![1],
+        nodes: Some(vec![1]),
     };
     assert_eq!(bench.devices.held_by("b", "c"), [held]);
     assert_eq!(bench.devices.allocatable().len(), 2);
@@ -289,4 +292,48 @@ async fn registrations_that_cannot_work_are_refused() {
             "{bad:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn pods_are_told_how_their_devices_are() {
+    let bench = Bench::new();
+    let mut affected = bench.devices.affected();
+    let plugin = bench.plugin(Options::default()).await;
+    plugin.list(TWO);
+    bench.until(2, 2).await;
+    bench.give(&pod("a", 1)).await.unwrap();
+    bench.give(&pod("b", 1)).await.unwrap();
+    let health = || {
+        let told = bench.devices.told_of("a", "c");
+        assert_eq!(told[0].name, RESOURCE);
+        let first = told[0].resources.as_ref().unwrap()[0].clone();
+        (first.resource_id, first.health.unwrap())
+    };
+    let is = |health: &str| ("Dev-1".to_owned(), health.to_owned());
+    assert_eq!(health(), is("Healthy"));
+    plugin.list(&[("Dev-1", "Unhealthy"), ("Dev-2", "Healthy")]);
+    assert_eq!(
+        affected.recv().await.as_deref(),
+        Some("a"),
+        "the other's is in order"
+    );
+    assert_eq!(health(), is("Unhealthy"));
+    plugin.list(TWO);
+    assert_eq!(affected.recv().await.as_deref(), Some("a"));
+    assert_eq!(health(), is("Healthy"));
+    plugin.end.cancel();
+    let mut both = [affected.recv().await.unwrap(), affected.recv().await.unwrap()];
+    both.sort();
+    assert_eq!(both, ["a", "b"]);
+    assert_eq!(health(), is("Unhealthy"), "its plugin is gone");
+    drop(plugin);
+    let bench = bench.restarted();
+    let told = bench.devices.told_of("a", "c");
+    let first = told[0].resources.as_ref().unwrap()[0].clone();
+    assert_eq!(
+        first.health.as_deref(),
+        Some("Healthy"),
+        "nothing is known of it yet"
+    );
+    assert!(bench.devices.told_of("a", "other").is_empty());
 }

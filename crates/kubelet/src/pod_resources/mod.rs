@@ -38,7 +38,8 @@ fn call(pods: &PodsHandle, devices: &Devices, path: &str, message: &[u8]) -> Res
             let request: GetRequest = decode(message)?;
             let found = pods.by_name(&request.pod_namespace, &request.pod_name);
             let found = found.ok_or_else(|| Refusal {
-                code: grpc::NOT_FOUND,
+                // As upstream's agent has it.
+                code: grpc::UNKNOWN,
                 message: format!(
                     "pod {} in namespace {} not found",
                     request.pod_name, request.pod_namespace
@@ -49,7 +50,7 @@ fn call(pods: &PodsHandle, devices: &Devices, path: &str, message: &[u8]) -> Res
             }))
         }
         "/v1.PodResourcesLister/GetAllocatableResources" => Ok(one(AllocatableResponse {
-            devices: devices.allocatable().into_iter().map(device).collect(),
+            devices: devices.allocatable().into_iter().flat_map(device).collect(),
             ..AllocatableResponse::default()
         })),
         _ => Err(Refusal::unknown(path)),
@@ -63,7 +64,7 @@ fn of(record: &PodRecord, devices: &Devices) -> PodResources {
         devices: devices
             .held_by(&record.uid, name)
             .into_iter()
-            .map(device)
+            .flat_map(device)
             .collect(),
         ..ContainerResources::default()
     });
@@ -74,15 +75,21 @@ fn of(record: &PodRecord, devices: &Devices) -> PodResources {
     }
 }
 
-/// Each device for itself, as they are close to different memory.
-fn device(held: Held) -> ContainerDevices {
-    let nodes = held.nodes.iter().map(|id| NumaNode { id: *id });
-    let nodes: Vec<NumaNode> = nodes.collect();
-    ContainerDevices {
-        resource_name: held.resource,
-        device_ids: vec![held.id],
-        topology: (!nodes.is_empty()).then_some(Topology { nodes }),
-    }
+/// Each device for itself, and once for each memory node that it is close to; one that is said to be close to none, which
+/// is not the same as nothing being said, is passed over as upstream's agent does.
+fn device(held: Held) -> Vec<ContainerDevices> {
+    let entry = |topology| ContainerDevices {
+        resource_name: held.resource.clone(),
+        device_ids: vec![held.id.clone()],
+        topology,
+    };
+    let Some(nodes) = &held.nodes else {
+        return vec![entry(None)];
+    };
+    let of_node = |id: &i64| Topology {
+        nodes: vec![NumaNode { id: *id }],
+    };
+    nodes.iter().map(|id| entry(Some(of_node(id)))).collect()
 }
 
 /// Names of the containers that stay: sidecars, then the others.
@@ -103,6 +110,23 @@ mod tests {
     use prost::Message;
     use serde_json::json;
     use tokio_util::sync::CancellationToken;
+
+    #[test]
+    fn device_is_told_of_once_for_each_memory_node_that_it_is_close_to() {
+        let told = |nodes: Option<&[i64]>| {
+            let held = Held {
+                resource: "a.io/x".to_owned(),
+                id: "d".to_owned(),
+                nodes: nodes.map(<[i64]>::to_vec),
+            };
+            let nodes = |told: ContainerDevices| told.topology.map(|topology| topology.nodes);
+            device(held).into_iter().map(nodes).collect::<Vec<_>>()
+        };
+        let node = |id| Some(vec![NumaNode { id }]);
+        assert_eq!(told(Some(&[0, 1])), [node(0), node(1)]);
+        assert_eq!(told(None), [None]);
+        assert!(told(Some(&[])).is_empty());
+    }
 
     #[tokio::test]
     async fn monitoring_agents_are_told_of_pods_and_their_containers() {
@@ -150,10 +174,7 @@ mod tests {
             GetResponse::decode(answer).unwrap().pod_resources.unwrap().name,
             "over"
         );
-        assert_eq!(
-            caller.ask("Get", get("none")).await.1,
-            grpc::NOT_FOUND.to_string()
-        );
+        assert_eq!(caller.ask("Get", get("none")).await.1, grpc::UNKNOWN.to_string());
         assert_eq!(caller.ask("GetAllocatableResources", Vec::new()).await.1, "0");
         assert_eq!(
             caller.ask("Watch", Vec::new()).await.1,

@@ -183,6 +183,7 @@ impl Manager {
                         manager.collecting.push(done);
                         manager.list();
                     }
+                    Request::Look(uid) => manager.look(&uid),
                 },
                 () = pods.new_status(), if !manager.held.is_empty() => {}
                 // The agent holds the sender.
@@ -250,6 +251,12 @@ impl Manager {
             }
             self.stop_for(&order.uid, order.stop, order.verdict);
             self.awaited.entry(order.uid).or_default().push(order.done);
+        }
+    }
+
+    fn look(&self, id: &str) {
+        if let Some(working) = self.workers.get(id) {
+            working.mailbox.post(|mail| mail.runtime_changed = true);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the node, and no source, wants of a pod: its end, for a reason that its status tells.
+//! What the node, and no source, wants of a pod: its end, for a reason that its status tells; or a look at it.
 use super::mailbox::{Stop, StopReason};
 use super::verdict::Verdict;
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ pub enum Request {
     /// Every dead container whose pod has come to its end, newest records included, is removed now; dropped when that
     /// is done.
     Collect(oneshot::Sender<()>),
+    /// Something that the status of the pod with this UID tells of has changed.
+    Look(String),
 }
 
 /// Where orders are given; clones are the same place.
@@ -70,6 +72,12 @@ impl Orders {
         if self.sender.send(Request::Stop(order)).await.is_ok() {
             let _ = ended.await;
         }
+    }
+
+    /// Has a pod's status made anew.
+    pub async fn look(&self, uid: String) {
+        // An agent that ends tells nothing any more.
+        let _ = self.sender.send(Request::Look(uid)).await;
     }
 
     /// Has dead containers and sandboxes removed, and waits until they are.

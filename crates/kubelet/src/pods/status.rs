@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, ContainerUser, HostIP, LinuxContainerUser, Pod, PodCondition, PodIP, PodSpec, PodStatus,
-    ResourceRequirements, VolumeMountStatus,
+    ResourceRequirements, ResourceStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -32,6 +32,8 @@ pub struct Facts<'a> {
     /// Why containers wait, by name.
     pub waiting: &'a BTreeMap<String, Waiting>,
     pub host_ips: &'a [String],
+    /// The devices of a container, and how they are.
+    pub devices: &'a dyn Fn(&str) -> Vec<ResourceStatus>,
     /// `containerd`, as the runtime names itself.
     pub runtime_name: &'a str,
     pub now: Timestamp,
@@ -198,6 +200,10 @@ fn container_status(facts: &Facts<'_>, container: &Container, init: bool) -> Con
     let requests = in_force(container, None).requests;
     status.allocated_resources = requests.filter(|requests| !requests.is_empty());
     status.resources = Some(in_force(container, actual));
+    if !init {
+        let devices = (facts.devices)(&container.name);
+        status.allocated_resources_status = (!devices.is_empty()).then_some(devices);
+    }
     let mounts: Vec<VolumeMountStatus> = container
         .volume_mounts
         .iter()

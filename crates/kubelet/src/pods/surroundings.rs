@@ -3,7 +3,7 @@
 use super::mailbox::Mailbox;
 use crate::images::Credentials;
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus};
 use orlop_cri::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,6 +97,11 @@ pub trait Surroundings: Send + Sync + 'static {
     /// The memory that a container uses, bytes; `None` where that isn't known.
     fn memory_used(&self, _pod: &Pod, _id: &str) -> Option<i64> {
         None
+    }
+
+    /// Which devices a container was given, and how they are.
+    fn devices(&self, _pod: &Pod, _container: &str) -> Vec<ResourceStatus> {
+        Vec::new()
     }
 
     /// The pod's own limits, for runtimes that want to know them.

@@ -624,8 +624,10 @@ impl Worker {
     fn publish(&mut self, ended: bool) {
         let unapplied = self.resizes().into_iter().map(|change| (change.id, change.had));
         let unapplied: HashMap<String, SeenResources> = unapplied.collect();
+        let surroundings = &self.agent.surroundings;
         let status = pod_status(&Facts {
             pod: &self.pod,
+            devices: &|container: &str| surroundings.devices(&self.pod, container),
             previous: &self.status,
             seen: &self.seen,
             probes: &self.probes,

@@ -15,6 +15,7 @@ struct Case {
     unapplied: HashMap<String, SeenResources>,
     terminating: bool,
     verdict: Option<Verdict>,
+    devices: Vec<ResourceStatus>,
 }
 
 impl Case {
@@ -33,6 +34,7 @@ impl Case {
             unapplied: HashMap::new(),
             terminating: false,
             verdict: None,
+            devices: Vec::new(),
         }
     }
 
@@ -54,6 +56,7 @@ impl Case {
             seen: &self.seen,
             probes: &self.probes,
             waiting: &self.waiting,
+            devices: &|_| self.devices.clone(),
             host_ips: &["192.0.2.1".to_owned()],
             runtime_name: "containerd",
             now: Timestamp::from_millisecond(1_000_500).unwrap(),
@@ -564,4 +567,17 @@ fn pod_tells_what_it_was_given_in_all_or_as_a_whole() {
     assert_eq!(shown(&case), (json!({"cpu": "4"}), more));
     let none = Case::new(one("Always"), vec![]);
     assert_eq!(shown(&none), (json!(null), json!(null)));
+}
+
+#[test]
+fn devices_of_a_container_are_told_of_with_how_they_are_and_those_of_init_containers_are_not() {
+    let spec = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "c"}]});
+    let mut case = Case::new(spec, Vec::new());
+    let of = |statuses: Option<Vec<ContainerStatus>>| statuses.unwrap()[0].allocated_resources_status.clone();
+    assert_eq!(of(case.status().container_statuses), None);
+    let sick = json!({"name": "a.io/x", "resources": [{"resourceID": "d", "health": "Unhealthy"}]});
+    case.devices = vec![serde_json::from_value(sick).unwrap()];
+    let status = case.status();
+    assert_eq!(of(status.container_statuses), Some(case.devices));
+    assert_eq!(of(status.init_container_statuses), None);
 }
