@@ -51,6 +51,17 @@ pub struct Used {
     window: SignedDuration,
 }
 
+impl Used {
+    /// Of something for which the beginning of a pod is like all of its time.
+    pub fn plain(milli: i64) -> Self {
+        Self {
+            milli,
+            at: Timestamp::MAX,
+            window: SignedDuration::ZERO,
+        }
+    }
+}
+
 impl PodMetrics {
     /// What the part uses; `None` if some container doesn't say.
     fn used(&self, part: Part<'_>) -> Option<Used> {
@@ -163,6 +174,12 @@ pub fn sort(
         }
     }
     sorted
+}
+
+/// Whether the pod runs and is ready.
+pub fn is_at_work(pod: &core::Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    phase == Some("Running") && pod::is_ready(pod)
 }
 
 /// Whether what the pod uses of cpus is that of its beginning.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 
-use super::pods::{self, Part, Patience, PodMetrics};
+use super::pods::{self, Part, Patience, PodMetrics, Used};
 
 /// What a pod should use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +60,22 @@ struct Measure {
     average: i64,
 }
 
+/// What each pod uses, held against an aim.
+#[derive(Debug)]
+pub struct Usage<'a> {
+    /// The pods.
+    pub pods: &'a [core::Pod],
+    /// What those use that say so, by name.
+    pub usage: BTreeMap<String, Used>,
+    /// How many there are meant to be.
+    pub replicas: i32,
+    /// What of.
+    pub part: Part<'a>,
+    /// What a pod should use.
+    pub aim: Aim,
+}
+
 /// What the pods' use of `part` asks for, or why that can't be said.
-#[expect(clippy::cast_precision_loss, reason = "numbers of pods are small")]
 pub fn propose(
     known: Known<'_>,
     part: Part<'_>,
@@ -78,63 +92,133 @@ pub fn propose(
     if usage.is_empty() && part.container.is_some() {
         return Err(unknown("no pod has such a container, or says what it uses"));
     }
-    if known.pods.is_empty() {
-        return Err("no pods returned by selector while calculating replica count".to_owned());
-    }
-    let sorted = pods::sort(known.pods, &usage, part.resource, patience, now);
-    let mut used: BTreeMap<String, i64> = usage
-        .into_iter()
-        .filter(|(name, _)| !sorted.ignored.contains(name) && !sorted.unready.contains(name))
-        .map(|(name, used)| (name, used.milli))
-        .collect();
-    if used.is_empty() {
-        return Err("did not receive metrics for targeted pods (pods might be unready)".to_owned());
-    }
-    let requests = match aim {
-        Aim::Utilization(_) => pods::requests(known.pods, part)?,
-        Aim::Value(_) => BTreeMap::new(),
+    let usage = Usage {
+        pods: known.pods,
+        usage,
+        replicas: known.replicas,
+        part,
+        aim,
     };
-    let first = measure(&used, &requests, aim)?;
-    let of = |replicas: i32| Proposal {
-        replicas,
-        utilization: first.utilization,
-        average: first.average,
-    };
-    let begins = !sorted.unready.is_empty() && first.ratio > 1.0;
-    if !begins && sorted.missing.is_empty() {
-        return Ok(of(match tolerance.covers(first.ratio) {
-            true => known.replicas,
-            false => times(first.ratio, sorted.ready as f64),
-        }));
-    }
-    // Of whom nothing is known is taken to be in favour of leaving things as they are.
-    for name in &sorted.missing {
-        let assumed = match aim {
-            _ if first.ratio >= 1.0 => 0,
-            Aim::Utilization(percent) => {
-                requests
-                    .get(name)
-                    .copied()
-                    .unwrap_or(0)
-                    .saturating_mul(percent.max(100).into())
-                    / 100
-            }
-            Aim::Value(value) => value,
+    usage.propose(tolerance, patience, now)
+}
+
+impl Usage<'_> {
+    /// What it asks for, or why that can't be said.
+    #[expect(clippy::cast_precision_loss, reason = "numbers of pods are small")]
+    pub fn propose(
+        self,
+        tolerance: Tolerance,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Result<Proposal, String> {
+        let Self {
+            pods: known,
+            usage,
+            replicas: current,
+            part,
+            aim,
+        } = self;
+        if known.is_empty() {
+            return Err(NO_PODS.to_owned());
+        }
+        let sorted = pods::sort(known, &usage, part.resource, patience, now);
+        let mut used: BTreeMap<String, i64> = usage
+            .into_iter()
+            .filter(|(name, _)| !sorted.ignored.contains(name) && !sorted.unready.contains(name))
+            .map(|(name, used)| (name, used.milli))
+            .collect();
+        if used.is_empty() {
+            return Err("did not receive metrics for targeted pods (pods might be unready)".to_owned());
+        }
+        let requests = match aim {
+            Aim::Utilization(_) => pods::requests(known, part)?,
+            Aim::Value(_) => BTreeMap::new(),
         };
-        used.insert(name.clone(), assumed);
+        let first = measure(&used, &requests, aim)?;
+        let of = |replicas: i32| Proposal {
+            replicas,
+            utilization: first.utilization,
+            average: first.average,
+        };
+        let begins = !sorted.unready.is_empty() && first.ratio > 1.0;
+        if !begins && sorted.missing.is_empty() {
+            return Ok(of(match tolerance.covers(first.ratio) {
+                true => current,
+                false => times(first.ratio, sorted.ready as f64),
+            }));
+        }
+        // Of whom nothing is known is taken to be in favour of leaving things as they are.
+        for name in &sorted.missing {
+            let assumed = match aim {
+                _ if first.ratio >= 1.0 => 0,
+                Aim::Utilization(percent) => {
+                    requests
+                        .get(name)
+                        .copied()
+                        .unwrap_or(0)
+                        .saturating_mul(percent.max(100).into())
+                        / 100
+                }
+                Aim::Value(value) => value,
+            };
+            used.insert(name.clone(), assumed);
+        }
+        if begins {
+            used.extend(sorted.unready.iter().map(|name| (name.clone(), 0)));
+        }
+        let second = measure(&used, &requests, aim)?.ratio;
+        let turned = (first.ratio < 1.0 && second > 1.0) || (first.ratio > 1.0 && second < 1.0);
+        if tolerance.covers(second) || turned {
+            return Ok(of(current));
+        }
+        let replicas = times(second, used.len() as f64);
+        let backwards = (second < 1.0 && replicas > current) || (second > 1.0 && replicas < current);
+        Ok(of(if backwards { current } else { replicas }))
     }
-    if begins {
-        used.extend(sorted.unready.iter().map(|name| (name.clone(), 0)));
+}
+
+const NO_PODS: &str = "no pods returned by selector while calculating replica count";
+
+/// One number for all pods, and what it should be, both in thousandths.
+#[derive(Debug, Clone, Copy)]
+pub struct Whole {
+    /// The number.
+    pub milli: i64,
+    /// What it should be.
+    pub aim: i64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio needs no more precision")]
+impl Whole {
+    /// The pods that it asks for if it falls as pods are added: so many times those that are ready.
+    pub fn by_ratio(self, current: i32, pods: &[core::Pod], tolerance: Tolerance) -> Result<i32, String> {
+        let ratio = self.milli as f64 / self.aim as f64;
+        if current == 0 {
+            return Ok(times(ratio, 1.0));
+        }
+        if tolerance.covers(ratio) {
+            return Ok(current);
+        }
+        if pods.is_empty() {
+            return Err(format!("unable to calculate ready pods: {NO_PODS}"));
+        }
+        let ready = pods.iter().filter(|pod| pods::is_at_work(pod)).count();
+        Ok(times(ratio, ready as f64))
     }
-    let second = measure(&used, &requests, aim)?.ratio;
-    let turned = (first.ratio < 1.0 && second > 1.0) || (first.ratio > 1.0 && second < 1.0);
-    if tolerance.covers(second) || turned {
-        return Ok(of(known.replicas));
+
+    /// The pods that it asks for if each can do a share of it, and what share each of the `current` ones has.
+    pub fn by_share(self, current: i32, tolerance: Tolerance) -> (i32, i64) {
+        let ratio = self.milli as f64 / (self.aim as f64 * f64::from(current));
+        let replicas = match tolerance.covers(ratio) {
+            true => current,
+            false => times(self.milli as f64 / self.aim as f64, 1.0),
+        };
+        let share = match current {
+            0 => 0,
+            pods => self.milli.div_euclid(pods.into()) + i64::from(self.milli.rem_euclid(pods.into()) > 0),
+        };
+        (replicas, share)
     }
-    let replicas = times(second, used.len() as f64);
-    let backwards =
-        (second < 1.0 && replicas > known.replicas) || (second > 1.0 && replicas < known.replicas);
-    Ok(of(if backwards { known.replicas } else { replicas }))
 }
 
 #[expect(

@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2 as autoscaling;
 use k8s_openapi::api::autoscaling::v2::{
-    ContainerResourceMetricStatus, HPAScalingRules, HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus,
-    MetricTarget, MetricValueStatus, ResourceMetricStatus,
+    HPAScalingRules, HorizontalPodAutoscalerStatus, MetricSpec, MetricStatus,
 };
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,11 +18,14 @@ use orlop_api::selector::LabelSelector;
 use orlop_client::events::EventType;
 use orlop_client::informer::{Cached, Lean};
 
+use super::addons::{Foreign, Judgement, Scaled};
 use super::conditions::{self, ABLE_TO_SCALE, SCALING_ACTIVE, Said};
 use super::controller::{AutoscalerView, Autoscalers, Memory};
 use super::pace::{self, MEMORY_SECONDS, Wish};
-use super::pods::{Part, PodMetrics};
-use super::proposal::{Aim, Known, Proposal, Tolerance, propose};
+use super::pods::PodMetrics;
+use super::proposal::{Known, Tolerance, propose};
+use super::resource::Meant;
+use super::source::{Answer, Unreadable};
 use super::target;
 use crate::api_error;
 use crate::cache::metadata;
@@ -44,6 +46,14 @@ impl Look<'_> {
     }
 }
 
+/// What metrics are held against.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    scaled: Scaled<'a>,
+    /// What the pods use, or why that can't be said.
+    metrics: &'a Result<Vec<PodMetrics>, String>,
+}
+
 /// What metrics ask for together.
 struct Asked {
     replicas: i32,
@@ -51,132 +61,6 @@ struct Asked {
     metric: String,
     /// What those said that could be read.
     statuses: Vec<MetricStatus>,
-}
-
-/// One metric that can't be read.
-struct Unreadable {
-    reason: &'static str,
-    why: String,
-    /// The same with what was tried.
-    wrapped: String,
-}
-
-/// A metric of pods' resources.
-struct Meant<'a> {
-    part: Part<'a>,
-    target: &'a MetricTarget,
-}
-
-impl<'a> Meant<'a> {
-    /// `None` for metrics that come from elsewhere.
-    fn of(metric: &'a MetricSpec) -> Option<Self> {
-        if let Some(source) = metric.resource.as_ref().filter(|_| metric.type_ == "Resource") {
-            return Some(Self {
-                part: Part {
-                    resource: &source.name,
-                    container: None,
-                },
-                target: &source.target,
-            });
-        }
-        let source = metric.container_resource.as_ref()?;
-        (metric.type_ == "ContainerResource").then_some(Self {
-            part: Part {
-                resource: &source.name,
-                container: Some(&source.container),
-            },
-            target: &source.target,
-        })
-    }
-
-    fn aim(&self) -> Option<Aim> {
-        match (&self.target.average_value, self.target.average_utilization) {
-            (Some(value), _) => Some(Aim::Value(amount(value).milli_value())),
-            (None, percent) => percent.map(Aim::Utilization),
-        }
-    }
-
-    fn name(&self, aim: Aim) -> String {
-        let kind = match self.part.container {
-            None => "resource",
-            Some(_) => "container resource",
-        };
-        match aim {
-            Aim::Value(_) => format!("{} {kind}", self.part.resource),
-            Aim::Utilization(_) => {
-                format!(
-                    "{} {kind} utilization (percentage of request)",
-                    self.part.resource
-                )
-            }
-        }
-    }
-
-    fn status(&self, proposal: &Proposal) -> MetricStatus {
-        let current = MetricValueStatus {
-            average_utilization: proposal.utilization,
-            average_value: Some(Amount::from_milli(proposal.average).to_quantity()),
-            value: None,
-        };
-        let name = self.part.resource.to_owned();
-        match self.part.container {
-            None => MetricStatus {
-                type_: "Resource".to_owned(),
-                resource: Some(ResourceMetricStatus { current, name }),
-                ..MetricStatus::default()
-            },
-            Some(container) => MetricStatus {
-                type_: "ContainerResource".to_owned(),
-                container_resource: Some(ContainerResourceMetricStatus {
-                    container: container.to_owned(),
-                    current,
-                    name,
-                }),
-                ..MetricStatus::default()
-            },
-        }
-    }
-
-    fn unreadable(&self, aim: Option<Aim>, why: &str) -> Unreadable {
-        let (reason, kind) = match self.part.container {
-            None => ("FailedGetResourceMetric", "resource"),
-            Some(_) => ("FailedGetContainerResourceMetric", "container"),
-        };
-        let resource = self.part.resource;
-        let why = match aim {
-            None => why.to_owned(),
-            Some(Aim::Value(_)) => format!("failed to get {resource} usage: {why}"),
-            Some(Aim::Utilization(_)) => format!("failed to get {resource} utilization: {why}"),
-        };
-        Unreadable {
-            wrapped: format!("failed to get {resource} {kind} metric value: {why}"),
-            reason,
-            why,
-        }
-    }
-}
-
-/// A metric that comes from elsewhere.
-fn elsewhere(metric: &MetricSpec) -> Unreadable {
-    let (reason, kind) = match metric.type_.as_str() {
-        "Pods" => ("FailedGetPodsMetric", "pods"),
-        "Object" => ("FailedGetObjectMetric", "object"),
-        "External" => ("FailedGetExternalMetric", "external"),
-        _ => ("InvalidMetricSourceType", "unknown"),
-    };
-    let named = metric.pods.as_ref().map(|source| &source.metric.name);
-    let named = named.or(metric.object.as_ref().map(|source| &source.metric.name));
-    let named = named.or(metric.external.as_ref().map(|source| &source.metric.name));
-    let name = named.map(String::as_str).unwrap_or_default();
-    let why = format!(
-        "unable to get metric {name}: metrics of type {} are not read",
-        metric.type_
-    );
-    Unreadable {
-        wrapped: format!("failed to get {kind} metric value: {why}"),
-        reason,
-        why,
-    }
 }
 
 impl Autoscalers {
@@ -353,7 +237,10 @@ impl Autoscalers {
             }
         };
         memory.selector = Some(selector);
+        let specs = look.scaler.spec.metrics.as_deref().unwrap_or_default();
         let (pods, metrics) = match self.pods(look.scaler, text).await {
+            // What isn't asked for needs not be measured.
+            Ok(pods) if !specs.iter().any(|spec| Meant::of(spec).is_some()) => (pods, Ok(Vec::new())),
             Ok(pods) => (pods, self.metrics(look.scaler, text).await),
             Err(error) => (Vec::new(), Err(error)),
         };
@@ -381,19 +268,29 @@ impl Autoscalers {
             metric: String::new(),
             statuses: Vec::new(),
         };
-        let specs = look.scaler.spec.metrics.as_deref().unwrap_or_default();
+        let there = scale.status.as_ref().map_or(0, |status| status.replicas);
+        let seen = Seen {
+            scaled: Scaled {
+                namespace: &look.scaler.key.namespace,
+                selector: text,
+                pods: &pods,
+                wanted: current,
+                there,
+            },
+            metrics: &metrics,
+        };
         let mut unreadable = Vec::new();
         for spec in specs {
-            match self.ask(look, spec, &pods, &metrics, current) {
+            match self.ask(look, spec, seen).await {
                 Err(error) => {
                     self.tell(look.scaler, EventType::Warning, error.reason, error.why.clone());
                     unreadable.push(error);
                 }
-                Ok((proposal, name, status)) => {
-                    asked.statuses.push(status);
-                    if asked.metric.is_empty() || proposal.replicas > asked.replicas {
-                        asked.replicas = proposal.replicas;
-                        asked.metric = name;
+                Ok(answer) => {
+                    asked.statuses.push(answer.status);
+                    if asked.metric.is_empty() || answer.replicas > asked.replicas {
+                        asked.replicas = answer.replicas;
+                        asked.metric = answer.name;
                     }
                 }
             }
@@ -425,47 +322,34 @@ impl Autoscalers {
     }
 
     /// Asks one metric.
-    fn ask(
-        &self,
-        look: &Look<'_>,
-        spec: &MetricSpec,
-        pods: &[core::Pod],
-        metrics: &Result<Vec<PodMetrics>, String>,
-        replicas: i32,
-    ) -> Result<(Proposal, String, MetricStatus), Unreadable> {
-        let Some(meant) = Meant::of(spec) else {
-            return Err(elsewhere(spec));
-        };
-        let Some(aim) = meant.aim() else {
-            let why = "invalid resource metric source: neither an average utilization target nor an average value \
-                       (usage) target was set";
-            return Err(meant.unreadable(None, why));
-        };
+    async fn ask(&self, look: &Look<'_>, spec: &MetricSpec, seen: Seen<'_>) -> Result<Answer, Unreadable> {
         let behavior = look.scaler.spec.behavior.as_ref();
         let tolerance = |rules: Option<&HPAScalingRules>| {
             let said = rules.and_then(|rules| rules.tolerance.as_ref());
             said.map_or(self.config.tolerance, |said| share(amount(said)))
         };
-        let tolerance = Tolerance {
-            up: tolerance(behavior.and_then(|behavior| behavior.scale_up.as_ref())),
-            down: tolerance(behavior.and_then(|behavior| behavior.scale_down.as_ref())),
+        let judgement = Judgement {
+            tolerance: Tolerance {
+                up: tolerance(behavior.and_then(|behavior| behavior.scale_up.as_ref())),
+                down: tolerance(behavior.and_then(|behavior| behavior.scale_down.as_ref())),
+            },
+            patience: self.config.patience(),
+            now: look.now,
         };
-        let metrics = metrics.as_ref().map_err(|why| {
-            let resource = meant.part.resource;
-            let why = format!(
-                "unable to get metrics for resource {resource}: unable to fetch metrics from resource metrics API: {why}"
-            );
-            meant.unreadable(Some(aim), &why)
-        })?;
-        let known = Known {
-            pods,
-            metrics,
-            replicas,
-        };
-        let patience = self.config.patience();
-        let proposal = propose(known, meant.part, aim, tolerance, patience, look.now)
-            .map_err(|why| meant.unreadable(Some(aim), &why))?;
-        Ok((proposal, meant.name(aim), meant.status(&proposal)))
+        if let Some(foreign) = Foreign::of(spec) {
+            return foreign.ask(&self.client, seen.scaled, judgement).await;
+        }
+        match Meant::of(spec) {
+            Some(meant) => ask_resource(&meant, seen, judgement),
+            None => {
+                let why = format!("unknown metric source type {:?}", spec.type_);
+                Err(Unreadable {
+                    reason: "InvalidMetricSourceType",
+                    wrapped: why.clone(),
+                    why,
+                })
+            }
+        }
     }
 
     /// The pods that a selector means.
@@ -516,6 +400,39 @@ impl Autoscalers {
             result => result.map(drop),
         }
     }
+}
+
+/// Holds what pods use of a resource against its aim.
+fn ask_resource(meant: &Meant<'_>, seen: Seen<'_>, judgement: Judgement) -> Result<Answer, Unreadable> {
+    let Some(aim) = meant.aim() else {
+        let why = "invalid resource metric source: neither an average utilization target nor an average value \
+                   (usage) target was set";
+        return Err(meant.unreadable(None, why));
+    };
+    let metrics = seen.metrics.as_ref().map_err(|why| {
+        let resource = meant.part.resource;
+        let why = format!(
+            "unable to get metrics for resource {resource}: unable to fetch metrics from resource metrics API: {why}"
+        );
+        meant.unreadable(Some(aim), &why)
+    })?;
+    let known = Known {
+        pods: seen.scaled.pods,
+        metrics,
+        replicas: seen.scaled.wanted,
+    };
+    let Judgement {
+        tolerance,
+        patience,
+        now,
+    } = judgement;
+    let proposal = propose(known, meant.part, aim, tolerance, patience, now)
+        .map_err(|why| meant.unreadable(Some(aim), &why))?;
+    Ok(Answer {
+        replicas: proposal.replicas,
+        name: meant.name(aim),
+        status: meant.status(&proposal),
+    })
 }
 
 /// A quantity such as `50m` as a part of one.

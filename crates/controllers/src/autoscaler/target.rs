@@ -1,9 +1,10 @@
-//! What an autoscaler scales: which resource its reference means.
+//! What an autoscaler scales, or measures: which resource a reference means.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
 use k8s_openapi::api::core::v1::ReplicationController;
-use kube::core::ApiResource;
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::discovery::pinned_kind;
 
 use crate::resources::discover;
 
@@ -13,9 +14,14 @@ pub async fn resource(
     of: &CrossVersionObjectReference,
 ) -> Result<ApiResource, String> {
     let version = of.api_version.as_deref().unwrap_or_default();
-    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
     if let Some(known) = known(group, &of.kind) {
         return Ok(known);
+    }
+    // The version that is named usually is served; then one question is enough.
+    let kind = GroupVersionKind::gvk(group, version, &of.kind);
+    if let Ok((resource, _)) = pinned_kind(client, &kind).await {
+        return Ok(resource);
     }
     let discovered = discover(client).await.map_err(|error| error.to_string())?;
     let mut served = discovered.served.into_iter().map(|served| served.resource);
