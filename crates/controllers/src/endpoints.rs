@@ -16,6 +16,7 @@ mod controller;
 mod kept;
 pub mod labels;
 mod mirror;
+mod pack;
 pub mod print;
 mod slices;
 mod subsets;

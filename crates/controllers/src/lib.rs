@@ -9,7 +9,8 @@
 //! - `replica_set`: four workers a kind take ReplicaSets and ReplicationControllers; writes pods;
 //! - `deployment`: two workers take Deployments; writes ReplicaSets;
 //! - `stateful_set`: two workers take StatefulSets; writes pods, claims and revisions;
-//! - `autoscaler`: two workers look at each HorizontalPodAutoscaler every 15 s; write scales of others;
+//! - `autoscaler`: two workers look at each HorizontalPodAutoscaler every 15 s, and at what add-ons measure for it; write
+//!   scales of others;
 //! - `disruption_budget`: one worker takes PodDisruptionBudgets; writes their status;
 //! - `job`: four workers take Jobs; writes pods and takes the finalizer off those it has counted;
 //! - `cron_job`: two workers take CronJobs, each again at its next time; writes Jobs;
@@ -32,6 +33,7 @@
 //! - `pod_gc`: every 20 s, if there is anything to collect;
 //! - `resource_quota`: counts what quotas have been used for; watches only kinds that some quota bounds;
 //! - `volume_binding`: one worker takes claims and volumes; completes bindings, says what became of them;
+//! - `ephemeral_volumes`: two workers make the claims of pods' generic ephemeral volumes;
 //! - `storage_protection`: lets volumes and claims go once nothing uses them;
 //! - `role_aggregation`: one worker fills in ClusterRoles that are made of others;
 //! - `namespace_defaults`: the default ServiceAccount and the root CA in every namespace.
@@ -56,6 +58,7 @@ mod deployment;
 mod disruption;
 mod disruption_budget;
 mod endpoints;
+mod ephemeral_volumes;
 mod garbage_collector;
 mod job;
 mod namespace;
@@ -84,7 +87,7 @@ mod workers;
 pub use accounts::Accounts;
 pub use autoscaler::AutoscalerConfig;
 pub use daemonset::insight;
-pub use node_lifecycle::NodeLifecycleConfig;
+pub use node_lifecycle::{Grace, NodeLifecycleConfig, Pace};
 pub use node_ranges::{ClusterRange, RangeError};
 pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};
 pub use selection::{Selection, UnknownController};

@@ -17,3 +17,5 @@ mod taints;
 mod zones;
 
 pub use controller::{NodeLifecycle, NodeLifecycleConfig};
+pub use health::Grace;
+pub use zones::Pace;

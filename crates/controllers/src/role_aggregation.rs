@@ -39,7 +39,7 @@ impl Projection for Seen {
 impl RoleAggregation {
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let roles: Arc<Informer<Seen>> = Arc::new(Informer::new());
-        let queue = cache.queue("clusterrole_aggregation");
+        let queue = cache.queue("ClusterRoleAggregator");
         let on = queue.clone();
         roles.on_change(move |_| on.add(()));
         Arc::new(Self { client, roles, queue })

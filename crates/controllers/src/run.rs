@@ -22,6 +22,7 @@ use crate::daemonset::DaemonSets;
 use crate::deployment::Deployments;
 use crate::disruption_budget::DisruptionBudgets;
 use crate::endpoints::{Kept, ServiceEndpoints};
+use crate::ephemeral_volumes::EphemeralVolumes;
 use crate::garbage_collector::GarbageCollector;
 use crate::job::Jobs;
 use crate::namespace::Namespaces;
@@ -194,6 +195,8 @@ async fn run_on(
         ]) => StorageProtection::new(clients.by(accounts::of_storage_protection), &cache);
         volumes: selection.runs("persistentvolume-binder-controller")
             => VolumeBinding::new(clients.of("persistent-volume-binder"), &cache);
+        ephemeral_volumes: selection.runs("ephemeral-volume-controller")
+            => EphemeralVolumes::new(clients.of("ephemeral-volume-controller"), &cache);
         role_aggregation: selection.runs("clusterrole-aggregation-controller")
             => RoleAggregation::new(clients.only("clusterrole-aggregation-controller"), &cache);
         garbage_collector: selection.runs("garbage-collector-controller")

@@ -118,6 +118,8 @@ pub struct PodView {
     pub disrupted: Option<Box<Timestamp>>,
     /// Condition PodNeedUpgrade, which says that there is a newer template.
     pub needs_upgrade: Option<bool>,
+    /// Some of its volumes have claims that go with it.
+    pub has_ephemeral_claims: bool,
 }
 
 impl PodView {
@@ -192,9 +194,11 @@ impl Projection for PodView {
                 let since = condition.last_transition_time.as_ref();
                 Box::new(since.map_or(Timestamp::UNIX_EPOCH, |time| time.0))
             });
+        let mut volumes = spec.volumes.iter().flatten();
         Self {
             disrupted,
             needs_upgrade,
+            has_ephemeral_claims: volumes.any(|volume| volume.ephemeral.is_some()),
             controller: controller_of(metadata.owner_references.as_ref()),
             labels: LABELS.share(Arc::new(metadata.labels.unwrap_or_default())),
             // One allocation for both when the pod is bound.

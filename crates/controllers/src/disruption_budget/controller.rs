@@ -11,7 +11,7 @@ use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
 use super::plan::{self, Sums};
-use super::scale;
+use super::scale::{self, Expected};
 use crate::api_error::{self, SyncError};
 use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView};
 use crate::owned::status::{complete, write};
@@ -118,11 +118,21 @@ impl DisruptionBudgets {
         let scale = if plan::needs_scale(&budget) {
             scale::expected(&self.client, &self.cache, &pods).await
         } else {
-            Ok(0)
+            Ok(Expected::default())
         };
         let now = Timestamp::now();
         let scale = match scale {
-            Ok(scale) => scale,
+            Ok(Expected { pods: scale, unowned }) => {
+                if unowned > 0 {
+                    let message = format!(
+                        "{unowned} of the pods have no controller, so nobody says how many there should be: only a number \
+                         as minAvailable protects them"
+                    );
+                    self.recorder
+                        .event(&budget.reference, EventType::Warning, "UnmanagedPods", message);
+                }
+                scale
+            }
             Err(error) => {
                 let why = format!("Failed to calculate the number of expected pods: {error}");
                 self.recorder.event(

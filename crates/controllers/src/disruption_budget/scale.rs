@@ -34,11 +34,22 @@ pub enum ScaleError {
     Api(#[from] kube::Error),
 }
 
-/// The pods that the owners of `pods` want in all; pods without an owner don't count.
-pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<i32, ScaleError> {
+/// How many pods there should be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// The pods that the owners of those that are there want in all.
+    pub pods: i32,
+    /// Pods without an owner, which don't count.
+    pub unowned: usize,
+}
+
+/// What the owners of `pods` want.
+pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<Expected, ScaleError> {
     let mut scales: BTreeMap<Arc<str>, i32> = BTreeMap::new();
+    let mut unowned = 0;
     for pod in pods {
         let Some(controller) = &pod.controller else {
+            unowned += 1;
             continue;
         };
         if scales.contains_key(&controller.uid) {
@@ -54,7 +65,10 @@ pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<i3
         })?;
         scales.insert(uid, scale);
     }
-    Ok(scales.values().sum())
+    Ok(Expected {
+        pods: scales.values().sum(),
+        unowned,
+    })
 }
 
 /// What the cache knows of an owner.
@@ -72,9 +86,12 @@ fn known(cache: &Cache, namespace: &Arc<str>, controller: &ControllerRef) -> Kno
         namespace: namespace.clone(),
         name: controller.name.clone(),
     };
+    // One of that name that came later is another one.
+    let is_it = |uid: &Arc<str>| *uid == controller.uid;
     let found = match &*controller.kind {
         "ReplicaSet" => {
-            let Some(set) = cache.replica_sets.store().get(&key) else {
+            let set = cache.replica_sets.store().get(&key);
+            let Some(set) = set.filter(|set| is_it(&set.uid)) else {
                 return Known::Gone;
             };
             match &set.controller {
@@ -96,6 +113,7 @@ fn known(cache: &Cache, namespace: &Arc<str>, controller: &ControllerRef) -> Kno
         }
         _ => return Known::Other,
     };
+    let found = found.filter(|(uid, _)| is_it(uid));
     found.map_or(Known::Gone, |(uid, scale)| Known::Scale(uid, scale))
 }
 

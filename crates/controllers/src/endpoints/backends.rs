@@ -168,16 +168,20 @@ fn endpoint(
     zone: impl Fn(&str) -> Option<String>,
 ) -> Endpoint {
     let serving = pod.is_ready();
+    let ready = service.service.publish_not_ready || (serving && !pod.terminating);
     let node = pod.node.as_deref().map(str::to_owned);
     let zone = node.as_deref().and_then(zone);
     Endpoint {
         addresses: vec![ip.to_owned()],
         conditions: Some(EndpointConditions {
-            ready: Some(service.service.publish_not_ready || (serving && !pod.terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(pod.terminating),
         }),
-        hints: hints(service.service, node.as_deref(), zone.as_deref()),
+        // Nobody is sent to one that is not ready, least of all from near by.
+        hints: ready
+            .then(|| hints(service.service, node.as_deref(), zone.as_deref()))
+            .flatten(),
         hostname: hostname(service, address),
         target_ref: Some(target(pod)),
         node_name: node,
@@ -328,6 +332,12 @@ pub mod tests {
             json!({"forNodes": [{"name": "n1"}], "forZones": [{"name": "z"}]})
         );
         assert_eq!(hints("else"), Value::Null);
+        let near = service(json!({"trafficDistribution": "PreferSameZone"}));
+        assert_eq!(
+            of(&near, &[at(pod("p"), "10.1.0.1", &[])])[0][2][0].get("hints"),
+            None,
+            "it is not ready"
+        );
         let annotated = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-mode": "Auto"}},
             "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}], "trafficDistribution": "PreferClose"}});
         let annotated = ServiceView::project(serde_json::from_value(annotated).unwrap());

@@ -1,12 +1,11 @@
 //! Endpoints that somebody wrote by hand, as slices.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
 
 use super::backends::{Family, Group};
 use super::labels as label;
+use super::pack::{Part, pack};
 use super::slices::Origin;
 use crate::cache::CustomEndpoints;
 
@@ -34,79 +33,32 @@ pub fn origin(custom: &CustomEndpoints, namespace: &str) -> Origin {
     }
 }
 
-/// Ports that lead to the same addresses, and those with whether they are ready.
-#[derive(Default)]
-struct Alike<'e> {
-    ports: Vec<EndpointPort>,
-    addresses: BTreeMap<Identity<'e>, (&'e EndpointAddress, bool)>,
-}
-
-/// An address, and what it stands for.
-type Identity<'e> = (&'e str, Option<&'e str>);
-
-/// The endpoints of all subsets, grouped: ports of several subsets that lead to the same addresses share slices, as
-/// upstream packs them.
+/// The endpoints of all subsets, grouped: ports of several subsets that lead to the same addresses share slices.
 pub fn groups(subsets: &[EndpointSubset]) -> Vec<Group> {
-    let mut by_port: BTreeMap<String, Alike<'_>> = BTreeMap::new();
-    for subset in subsets {
+    let parts = subsets.iter().map(|subset| {
         let ready = subset.addresses.iter().flatten().map(|address| (address, true));
         let others = subset
             .not_ready_addresses
             .iter()
             .flatten()
             .map(|address| (address, false));
-        let addresses: Vec<_> = ready.chain(others).take(ADDRESSES_MAX).collect();
         let ports = subset.ports.iter().flatten().map(|port| EndpointPort {
             name: Some(port.name.clone().unwrap_or_default()),
             port: Some(port.port),
             protocol: port.protocol.clone().or_else(|| Some("TCP".to_owned())),
             app_protocol: port.app_protocol.clone(),
         });
-        // A subset without ports is one of all ports.
-        let mut ports: Vec<Option<EndpointPort>> = ports.map(Some).collect();
-        if ports.is_empty() {
-            ports.push(None);
+        Part {
+            ports: ports.collect(),
+            addresses: ready.chain(others).take(ADDRESSES_MAX).collect(),
         }
-        for port in ports {
-            let key = serde_json::to_string(&port).unwrap_or_default();
-            let alike = by_port.entry(key).or_insert_with(|| Alike {
-                ports: port.into_iter().collect(),
-                ..Alike::default()
-            });
-            for (address, ready) in &addresses {
-                let uid = address
-                    .target_ref
-                    .as_ref()
-                    .and_then(|target| target.uid.as_deref());
-                let known = alike
-                    .addresses
-                    .entry((&address.ip, uid))
-                    .or_insert((address, *ready));
-                known.1 &= ready;
-            }
-        }
-    }
-    let mut by_addresses: BTreeMap<Vec<(Identity<'_>, bool)>, Alike<'_>> = BTreeMap::new();
-    for (_, alike) in by_port {
-        let key = alike
-            .addresses
-            .iter()
-            .map(|(identity, (_, ready))| (*identity, *ready));
-        // Of all ports and of some is not the same.
-        let key: Vec<_> = match alike.ports.is_empty() {
-            true => key.chain([(("", None), false)]).collect(),
-            false => key.collect(),
-        };
-        let packed = by_addresses.entry(key).or_default();
-        packed.ports.extend(alike.ports);
-        packed.addresses = alike.addresses;
-    }
+    });
     let mut groups = Vec::new();
-    for alike in by_addresses.into_values() {
+    for part in pack(parts) {
         for family in [Family::V4, Family::V6] {
-            let of_family = alike
+            let of_family = part
                 .addresses
-                .values()
+                .iter()
                 .filter(|(address, _)| Family::of(&address.ip) == family);
             let endpoints: Vec<Endpoint> = of_family
                 .map(|(address, ready)| endpoint(address, *ready))
@@ -114,7 +66,7 @@ pub fn groups(subsets: &[EndpointSubset]) -> Vec<Group> {
             if !endpoints.is_empty() {
                 groups.push(Group {
                     family,
-                    ports: alike.ports.clone(),
+                    ports: part.ports.clone(),
                     endpoints,
                 });
             }

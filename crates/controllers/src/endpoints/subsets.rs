@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::backends::{Named, address, address_of, hostname, ports_of, target};
+use super::pack::{Part, pack};
 use super::{labels as label, print};
 use crate::cache::Pod;
 
@@ -15,23 +16,22 @@ pub const ADDRESSES_MAX: usize = 1000;
 /// The Endpoints of the service, and its print.
 pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoints, u128) {
     let publish_all = service.service.publish_not_ready;
-    let mut by_ports: BTreeMap<String, EndpointSubset> = BTreeMap::new();
+    let mut reached: Vec<(Vec<EndpointPort>, EndpointAddress, bool)> = Vec::new();
     let mut over_capacity = false;
     let mut pods: Vec<&Pod> = pods.iter().collect();
     // Those that are ready fit in first.
     pods.sort_by_key(|pod| !pod.is_ready());
-    let mut count = 0;
     for pod in pods {
-        let Some(reached) = address(pod).filter(|_| publish_all || !pod.terminating) else {
+        let Some(known) = address(pod).filter(|_| publish_all || !pod.terminating) else {
             continue;
         };
         let Some(&family) = service.service.families.first() else {
             continue;
         };
-        let Some(ip) = address_of(reached, family) else {
+        let Some(ip) = address_of(known, family) else {
             continue;
         };
-        let ports: Vec<EndpointPort> = ports_of(service.service, reached)
+        let ports: Vec<EndpointPort> = ports_of(service.service, known)
             .into_iter()
             .map(|port| EndpointPort {
                 name: port.name.filter(|name| !name.is_empty()),
@@ -44,37 +44,23 @@ pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoin
         if ports.is_empty() && !service.service.ports.is_empty() {
             continue;
         }
-        if count == ADDRESSES_MAX {
+        if reached.len() == ADDRESSES_MAX {
             over_capacity = true;
             break;
         }
-        count += 1;
         let address = EndpointAddress {
             ip: ip.to_owned(),
-            hostname: hostname(service, reached),
+            hostname: hostname(service, known),
             node_name: pod.node.as_deref().map(str::to_owned),
             target_ref: Some(target(pod)),
         };
-        let key = serde_json::to_string(&ports).unwrap_or_default();
-        let subset = by_ports.entry(key).or_insert_with(|| EndpointSubset {
-            ports: (!ports.is_empty()).then_some(ports),
-            ..EndpointSubset::default()
-        });
-        let addresses = if publish_all || pod.is_ready() {
-            &mut subset.addresses
-        } else {
-            &mut subset.not_ready_addresses
-        };
-        addresses.get_or_insert_default().push(address);
+        reached.push((ports, address, publish_all || pod.is_ready()));
     }
-    let mut subsets: Vec<EndpointSubset> = by_ports.into_values().collect();
-    for subset in &mut subsets {
-        for addresses in [&mut subset.addresses, &mut subset.not_ready_addresses] {
-            addresses
-                .iter_mut()
-                .for_each(|addresses| addresses.sort_by(|a, b| a.ip.cmp(&b.ip)));
-        }
-    }
+    let parts = reached.iter().map(|(ports, address, ready)| Part {
+        ports: ports.clone(),
+        addresses: vec![(address, *ready)],
+    });
+    let subsets: Vec<EndpointSubset> = pack(parts).into_iter().map(subset).collect();
     let mut labels = service.service.labels.clone();
     labels.remove(label::HEADLESS);
     if service.service.headless {
@@ -98,6 +84,19 @@ pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoin
         subsets: (!subsets.is_empty()).then_some(subsets),
     };
     (endpoints, print)
+}
+
+fn subset(part: Part<'_, EndpointPort>) -> EndpointSubset {
+    let of = |wanted: bool| {
+        let addresses = part.addresses.iter().filter(|(_, ready)| *ready == wanted);
+        let addresses: Vec<EndpointAddress> = addresses.map(|(address, _)| (*address).clone()).collect();
+        (!addresses.is_empty()).then_some(addresses)
+    };
+    EndpointSubset {
+        addresses: of(true),
+        not_ready_addresses: of(false),
+        ports: (!part.ports.is_empty()).then_some(part.ports),
+    }
 }
 
 #[cfg(test)]

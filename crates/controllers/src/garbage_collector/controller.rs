@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -25,6 +26,9 @@ use crate::workers::Workers;
 
 /// Objects looked at the same time.
 const WORKERS: usize = 20;
+/// How long the first list of all kinds may take. Objects of one kind that can't be read, such as one whose versions
+/// nobody converts, must not keep those of all others for ever; upstream's time.
+const FIRST_READ_MAX: Duration = Duration::from_secs(30);
 /// Pause before asking again which kinds there are, when the server didn't say.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
 
@@ -62,14 +66,17 @@ const SHARED: [(&str, &str); 17] = [
     ("", "Endpoints"),
 ];
 
-/// Whether the shared cache shows the object that `owner` means. Its deletion will be seen there, too.
-fn is_shown(cache: &Cache, owner: &OwnerReference, namespace: &str) -> bool {
-    fn has<P: Projection>(informer: &Informer<P>, namespace: &str, owner: &OwnerReference) -> bool {
+/// The namespace of the object that `owner` means (empty if it has none), if the shared cache shows it. Its deletion will
+/// be seen there, too.
+fn home_of(cache: &Cache, owner: &OwnerReference, namespace: &str) -> Option<Arc<str>> {
+    fn has<P: Projection>(
+        informer: &Informer<P>,
+        namespace: &str,
+        owner: &OwnerReference,
+    ) -> Option<Arc<str>> {
         let key = ObjectKey::new(namespace, owner.name.as_str());
-        informer
-            .store()
-            .get(&key)
-            .is_some_and(|known| *known.uid == *owner.uid)
+        let known = informer.store().get(&key)?;
+        (*known.uid == *owner.uid).then(|| known.key.namespace.clone())
     }
     match (group_of(owner), owner.kind.as_str()) {
         ("", "Node") => has(&cache.nodes, "", owner),
@@ -79,7 +86,7 @@ fn is_shown(cache: &Cache, owner: &OwnerReference, namespace: &str) -> bool {
         ("apps", "StatefulSet") => has(&cache.stateful_sets, namespace, owner),
         ("batch", "Job") => has(&cache.jobs, namespace, owner),
         ("batch", "CronJob") => has(&cache.cron_jobs, namespace, owner),
-        _ => false,
+        _ => None,
     }
 }
 
@@ -137,7 +144,7 @@ impl GarbageCollector {
                 match event {
                     MetadataEvent::Applied(metadata) => {
                         let namespace = metadata.namespace.as_deref().unwrap_or_default();
-                        graph.applied(kind, metadata, |owner| is_shown(&cache, owner, namespace))
+                        graph.applied(kind, metadata, |owner| home_of(&cache, owner, namespace))
                     }
                     MetadataEvent::Deleted { uid } => graph.deleted(uid),
                 }
@@ -167,8 +174,9 @@ impl GarbageCollector {
             watches.insert(number, tasks.spawn(watch));
         }
         self.set_kinds(kinds);
-        for informer in &informers {
-            informer.synced().await;
+        let all_read = join_all(informers.iter().map(|informer| informer.synced()));
+        if tokio::time::timeout(FIRST_READ_MAX, all_read).await.is_err() {
+            tracing::warn!("not all kinds can be read yet, garbage collection begins without them");
         }
         self.cache.synced().await;
         Workers {
@@ -404,7 +412,7 @@ impl GarbageCollector {
         served: &Served,
         dependent: &MetadataOnly,
     ) -> Result<Option<OwnerIs>, kube::Error> {
-        if self.graph().is_alive(&owner.uid) && !self.is_waiting(&owner.uid) {
+        if self.graph().is_alive(&owner.uid, &place.namespace) && !self.is_waiting(&owner.uid) {
             return Ok(Some(OwnerIs::Solid));
         }
         let group = group_of(owner);
@@ -415,13 +423,11 @@ impl GarbageCollector {
         else {
             return Ok(None);
         };
-        if kind.namespaced && place.namespace.is_empty() {
-            let reference = dependent.object_ref(&served.resource);
-            let message = format!(
-                "ownerRef [{}/{}, namespace: , name: {}, uid: {}] does not exist in namespace \"\"",
-                owner.api_version, owner.kind, owner.name, owner.uid
-            );
-            self.tell_invalid(&reference, message);
+        let nowhere = kind.namespaced && place.namespace.is_empty();
+        if nowhere || self.graph().is_abroad(&owner.uid, &place.namespace) {
+            self.tell_invalid(owner, place, &dependent.object_ref(&served.resource));
+        }
+        if nowhere {
             return Ok(None);
         }
         let live = kind
@@ -442,7 +448,11 @@ impl GarbageCollector {
             return Ok(Some(OwnerIs::Waiting));
         }
         if kind.watchable {
-            self.graph().found_alive(&owner.uid);
+            let home = match kind.namespaced {
+                true => place.namespace.clone(),
+                false => Arc::from(""),
+            };
+            self.graph().found_alive(&owner.uid, &home);
         }
         Ok(Some(OwnerIs::Solid))
     }
@@ -451,9 +461,15 @@ impl GarbageCollector {
         self.graph().is_foreground(uid)
     }
 
-    fn tell_invalid(&self, reference: &ObjectReference, message: String) {
+    /// Tells that what an object names as its owner can't be that: it is in another namespace, or in one at all.
+    fn tell_invalid(&self, owner: &OwnerReference, place: &Place, dependent: &ObjectReference) {
+        let namespace = &place.namespace;
+        let message = format!(
+            "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace \"{namespace}\"",
+            owner.api_version, owner.kind, owner.name, owner.uid
+        );
         self.recorder
-            .event(reference, EventType::Warning, "OwnerRefInvalidNamespace", message);
+            .event(dependent, EventType::Warning, "OwnerRefInvalidNamespace", message);
     }
 
     /// Strips references to `owners` from the object `uid`.

@@ -57,8 +57,9 @@ struct Entry {
 pub struct Graph {
     entries: HashMap<Uid, Entry>,
     dependents: HashMap<Uid, HashSet<Uid>>,
-    /// Owners seen alive, so that not every dependent has to ask. Only of kinds whose deletion we see.
-    alive: HashSet<Uid>,
+    /// Owners seen alive, so that not every dependent has to ask, and their namespaces (empty if they have none). Only of
+    /// kinds whose deletion we see.
+    alive: HashMap<Uid, Arc<str>>,
     deleted: HashSet<Uid>,
     deleted_order: VecDeque<Uid>,
 }
@@ -72,12 +73,13 @@ fn blocks(owner: &OwnerReference) -> bool {
 }
 
 impl Graph {
-    /// An object was seen; what to look at now. An owner that `is_there` was not deleted, or its deletion will be told.
+    /// An object was seen; what to look at now. `home` is the namespace of an owner (empty if it has none) that is there,
+    /// or whose deletion will be told.
     pub fn applied(
         &mut self,
         kind: usize,
         metadata: &ObjectMeta,
-        is_there: impl Fn(&OwnerReference) -> bool,
+        home: impl Fn(&OwnerReference) -> Option<Arc<str>>,
     ) -> Vec<Task> {
         let Some(uid) = metadata.uid.as_deref() else {
             return Vec::new();
@@ -120,11 +122,14 @@ impl Graph {
         let was_foreground = self.entries.get(&uid).is_some_and(|entry| entry.foreground);
         if !same && !terminating {
             for owner in references {
-                if !self.is_foreground(&owner.uid) && is_there(owner) {
-                    self.found_alive(&owner.uid);
+                if !self.is_foreground(&owner.uid)
+                    && let Some(home) = home(owner)
+                {
+                    self.found_alive(&owner.uid, &home);
                 }
             }
-            if owners.iter().any(|(owner, _)| !self.alive.contains(owner)) {
+            let namespace = &place.namespace;
+            if owners.iter().any(|(owner, _)| !self.is_alive(owner, namespace)) {
                 tasks.push(Task::Check(uid.clone()));
             }
         }
@@ -154,7 +159,10 @@ impl Graph {
 
     /// Objects with an owner that was not seen alive: those to look at when more kinds can be judged.
     pub fn unsettled(&self) -> Vec<Task> {
-        let unsettled = |entry: &Entry| entry.owners.iter().any(|(owner, _)| !self.alive.contains(owner));
+        let unsettled = |entry: &Entry| {
+            let mut owners = entry.owners.iter();
+            owners.any(|(owner, _)| !self.is_alive(owner, &entry.place.namespace))
+        };
         let entries = self.entries.iter().filter(|(_, entry)| unsettled(entry));
         entries.map(|(uid, _)| Task::Check(uid.clone())).collect()
     }
@@ -236,15 +244,22 @@ impl Graph {
         self.entries.get(uid).is_some_and(|entry| entry.foreground)
     }
 
-    /// Whether the owner was seen alive and not deleted since.
-    pub fn is_alive(&self, uid: &str) -> bool {
-        self.alive.contains(uid)
+    /// Whether the owner was seen alive, and not deleted since, where objects of that namespace can have owners.
+    pub fn is_alive(&self, uid: &str, namespace: &str) -> bool {
+        let home = self.alive.get(uid);
+        home.is_some_and(|home| home.is_empty() || **home == *namespace)
     }
 
-    /// A live look found the owner, of a kind whose deletion we would see.
-    pub fn found_alive(&mut self, uid: &str) {
+    /// Whether the owner is alive in another namespace: nothing in `namespace` can be owned by it.
+    pub fn is_abroad(&self, uid: &str, namespace: &str) -> bool {
+        self.alive.contains_key(uid) && !self.is_alive(uid, namespace)
+    }
+
+    /// A look found the owner in that namespace, of a kind whose deletion we would see.
+    pub fn found_alive(&mut self, uid: &str, home: &Arc<str>) {
         if !self.deleted.contains(uid) {
-            self.alive.insert(self.known_uid(uid));
+            self.alive
+                .insert(self.known_uid(uid), NAMESPACES.share(home.clone()));
         }
     }
 }
@@ -265,8 +280,8 @@ mod tests {
     }
 
     /// No owner is known to be there.
-    fn nobody(_: &OwnerReference) -> bool {
-        false
+    fn nobody(_: &OwnerReference) -> Option<Arc<str>> {
+        None
     }
 
     fn check(uid: &str) -> Task {
@@ -281,7 +296,7 @@ mod tests {
             [check("pod")],
             "is there such an owner?"
         );
-        graph.found_alive("ds");
+        graph.found_alive("ds", &"".into());
         assert!(
             graph
                 .applied(0, &object("pod2", &["ds"], &[], false), nobody)
@@ -291,12 +306,26 @@ mod tests {
         let mut tasks = graph.deleted("ds");
         tasks.sort_by_key(|task| format!("{task:?}"));
         assert_eq!(tasks, [check("pod"), check("pod2")]);
-        assert!(!graph.is_alive("ds"));
-        graph.found_alive("ds");
+        assert!(!graph.is_alive("ds", ""));
+        graph.found_alive("ds", &"".into());
         assert!(
-            !graph.is_alive("ds"),
+            !graph.is_alive("ds", ""),
             "a look that began before the deletion isn't believed"
         );
+    }
+
+    #[test]
+    fn an_owner_is_none_to_objects_of_other_namespaces() {
+        let mut graph = Graph::default();
+        let of = |uid: &str, namespace: &str| ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            ..object(uid, &["set"], &[], false)
+        };
+        graph.found_alive("set", &"here".into());
+        assert!(graph.applied(0, &of("near", "here"), nobody).is_empty());
+        assert_eq!(graph.applied(0, &of("far", "there"), nobody), [check("far")]);
+        assert_eq!(graph.unsettled(), [check("far")]);
+        assert!(graph.is_abroad("set", "there") && !graph.is_abroad("set", "here"));
     }
 
     #[test]

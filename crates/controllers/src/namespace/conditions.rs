@@ -14,7 +14,7 @@ pub struct Remaining {
     /// Objects with each finalizer.
     pub finalizers: BTreeMap<String, usize>,
     /// What went wrong while deleting.
-    pub failure: Option<String>,
+    pub failures: Vec<String>,
     /// Group versions of which nobody could say what is in them.
     pub undiscovered: Vec<String>,
 }
@@ -22,7 +22,7 @@ pub struct Remaining {
 impl Remaining {
     /// Whether nothing is left.
     pub fn is_nothing(&self) -> bool {
-        self.objects.is_empty() && self.failure.is_none() && self.undiscovered.is_empty()
+        self.objects.is_empty() && self.failures.is_empty() && self.undiscovered.is_empty()
     }
 
     /// The conditions to show.
@@ -49,22 +49,27 @@ impl Remaining {
                 "ParsedGroupVersions",
                 "All legacy kube types successfully parsed".to_owned(),
             ),
-            match &self.failure {
-                Some(failure) => {
-                    let message = format!("Failed to delete all resource types: {failure}");
-                    condition(
-                        "NamespaceDeletionContentFailure",
-                        true,
-                        "ContentDeletionFailed",
-                        message,
-                    )
-                }
-                None => condition(
+            if self.failures.is_empty() {
+                condition(
                     "NamespaceDeletionContentFailure",
                     false,
                     "ContentDeleted",
                     "All content successfully deleted, may be waiting on finalization".to_owned(),
-                ),
+                )
+            } else {
+                let mut failures = self.failures.clone();
+                failures.sort_unstable();
+                let message = format!(
+                    "Failed to delete all resource types, {} remaining: {}",
+                    failures.len(),
+                    failures.join(", ")
+                );
+                condition(
+                    "NamespaceDeletionContentFailure",
+                    true,
+                    "ContentDeletionFailed",
+                    message,
+                )
             },
             if self.objects.is_empty() {
                 condition(
@@ -128,7 +133,7 @@ mod tests {
         let remaining = Remaining {
             objects: [("pods.".to_owned(), 2)].into(),
             finalizers: [("example.com/hold".to_owned(), 1)].into(),
-            failure: None,
+            failures: vec!["b: no".to_owned(), "a: no".to_owned()],
             undiscovered: vec!["metrics.example.com/v1".to_owned()],
         };
         assert!(!remaining.is_nothing());
@@ -149,6 +154,7 @@ mod tests {
             [
                 "DiscoveryFailed: Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server \
                  APIs: metrics.example.com/v1: stale GroupVersion discovery: metrics.example.com/v1",
+                "ContentDeletionFailed: Failed to delete all resource types, 2 remaining: a: no, b: no",
                 "SomeResourcesRemain: Some resources are remaining: pods. has 2 resource instances",
                 "SomeFinalizersRemain: Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
             ]

@@ -140,11 +140,9 @@ impl Namespaces {
 
     async fn delete_all(&self, served: &Served, namespace: &str, remaining: &mut Remaining) {
         if let Err(error) = self.try_delete_all(served, namespace, remaining).await {
-            remaining.failure = Some(format!(
-                "{}: {}",
-                served.resource.plural,
-                api_error::message(&error)
-            ));
+            let plural = &served.resource.plural;
+            let failure = format!("{plural}: {}", api_error::message(&error));
+            remaining.failures.push(failure);
         }
     }
 

@@ -35,34 +35,12 @@ const ARCH: (&str, &str) = ("kubernetes.io/arch", "beta.kubernetes.io/arch");
 const EXCLUDED: &str = "node.kubernetes.io/exclude-disruption";
 
 /// When and how fast nodes are given up.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct NodeLifecycleConfig {
-    /// After how long a node is given up that isn't heard of any more.
-    pub grace: Duration,
-    /// The same for one that never posted its status.
-    pub startup_grace: Duration,
-    /// Nodes a second that may be emptied in a zone; none with 0.
-    pub eviction_rate: f64,
-    /// The same in a large zone that is partly down.
-    pub degraded_eviction_rate: f64,
-    /// A zone with more nodes than this is large.
-    pub large_zone_nodes: usize,
-    /// From which share of failed nodes on a zone is partly down.
-    pub unhealthy_fraction: f64,
-}
-
-impl Default for NodeLifecycleConfig {
-    fn default() -> Self {
-        let (grace, pace) = (Grace::default(), Pace::default());
-        Self {
-            grace: grace.usual,
-            startup_grace: grace.startup,
-            eviction_rate: pace.rate,
-            degraded_eviction_rate: pace.degraded_rate,
-            large_zone_nodes: pace.large_zone_nodes,
-            unhealthy_fraction: pace.unhealthy_fraction,
-        }
-    }
+    /// After how long a node is given up that isn't heard of.
+    pub grace: Grace,
+    /// How fast the nodes of a zone are emptied.
+    pub pace: Pace,
 }
 
 /// The node lifecycle controller.
@@ -89,16 +67,8 @@ impl NodeLifecycle {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>, config: NodeLifecycleConfig) -> Arc<Self> {
         let this = Arc::new(Self {
-            grace: Grace {
-                usual: config.grace,
-                startup: config.startup_grace,
-            },
-            pace: Pace {
-                rate: config.eviction_rate,
-                degraded_rate: config.degraded_eviction_rate,
-                large_zone_nodes: config.large_zone_nodes,
-                unhealthy_fraction: config.unhealthy_fraction,
-            },
+            grace: config.grace,
+            pace: config.pace,
             recorder: Recorder::new(client.clone(), "node-controller", None),
             cache: Arc::downgrade(cache),
             queue: cache.queue("node_lifecycle_controller"),

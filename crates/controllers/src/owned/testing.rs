@@ -47,6 +47,7 @@ pub fn pod(name: &str) -> PodBuilder {
         job: None,
         disrupted: None,
         needs_upgrade: None,
+        has_ephemeral_claims: false,
     };
     PodBuilder {
         name: name.to_owned(),

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
 use kube::Api;
 use kube::api::PostParams;
 use orlop_api::quota::{Kind, kind_of_count};
 use orlop_client::informer::{Change, Informer, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -19,7 +21,6 @@ use super::view::{BY_NAMESPACE, QuotaView};
 use super::watches::{self, Name};
 use crate::api_error;
 use crate::cache::{Cache, PodView};
-use crate::resources::{self, Served};
 use crate::run::watch_all;
 use crate::workers::Workers;
 
@@ -70,7 +71,7 @@ impl ResourceQuotas {
     /// Registers the handlers at `cache`, which must not have been started yet.
     pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let quotas: Arc<Informer<QuotaView>> = Arc::new(Informer::new());
-        let queue = Arc::new(WorkQueue::new());
+        let queue = cache.queue("resourcequota_primary");
         let bounds = Arc::new(Notify::new());
         let (on, notify) = (queue.clone(), bounds.clone());
         quotas.on_change(move |change: &Change<QuotaView>| {
@@ -163,46 +164,55 @@ impl ResourceQuotas {
     }
 
     async fn find(&self, namespace: &str, kind: Kind<'_>, look: Look) -> Result<Found, Uncounted> {
-        let path = match kind.group {
-            "" => "/api/v1".to_owned(),
-            _ => {
-                let Some(served) = self.served(kind).await? else {
-                    return Ok(Found::Unserved);
-                };
-                format!("/apis/{}", served.resource.api_version)
-            }
-        };
         let limit = match look {
             Look::Number => "?limit=1",
             Look::Each => "",
         };
-        let uri = format!("{path}/namespaces/{namespace}/{}{limit}", kind.plural);
-        let request = http::Request::get(uri).body(Vec::new())?;
-        let mut list = match self.client.request::<Value>(request).await {
-            Err(error) if api_error::is_not_found(&error) => return Ok(Found::Unserved),
-            list => list?,
-        };
-        let items = match list["items"].take() {
-            Value::Array(items) => items,
-            _ => Vec::new(),
-        };
-        Ok(match look {
-            Look::Each => Found::Objects(items),
-            Look::Number => {
-                let more = list["metadata"]["remainingItemCount"]
-                    .as_i64()
-                    .unwrap_or_default();
-                Found::Number(more + i64::try_from(items.len()).unwrap_or(i64::MAX))
-            }
-        })
+        for base in self.bases(kind.group).await? {
+            let uri = format!("{base}/namespaces/{namespace}/{}{limit}", kind.plural);
+            let Some(mut list) = self.get::<Value>(uri).await? else {
+                continue;
+            };
+            let items = match list["items"].take() {
+                Value::Array(items) => items,
+                _ => Vec::new(),
+            };
+            return Ok(match look {
+                Look::Each => Found::Objects(items),
+                Look::Number => {
+                    let more = list["metadata"]["remainingItemCount"]
+                        .as_i64()
+                        .unwrap_or_default();
+                    Found::Number(more + i64::try_from(items.len()).unwrap_or(i64::MAX))
+                }
+            });
+        }
+        Ok(Found::Unserved)
     }
 
-    async fn served(&self, kind: Kind<'_>) -> Result<Option<Served>, kube::Error> {
-        let all = resources::discover(&self.client).await?;
-        Ok(all.served.into_iter().find(|served| {
-            served.namespaced
-                && (served.resource.group.as_str(), served.resource.plural.as_str())
-                    == (kind.group, kind.plural)
-        }))
+    /// Where the versions of a group are served, the preferred one first.
+    async fn bases(&self, group: &str) -> Result<Vec<String>, Uncounted> {
+        if group.is_empty() {
+            return Ok(vec!["/api/v1".to_owned()]);
+        }
+        let Some(group) = self.get::<APIGroup>(format!("/apis/{group}")).await? else {
+            return Ok(Vec::new());
+        };
+        let versions = group.preferred_version.into_iter().chain(group.versions);
+        let mut bases: Vec<String> = versions
+            .map(|version| format!("/apis/{}", version.group_version))
+            .collect();
+        // The preferred one is among all of them, too, usually as the first.
+        bases.dedup();
+        Ok(bases)
+    }
+
+    /// `None` if there is no such thing.
+    async fn get<T: DeserializeOwned>(&self, uri: String) -> Result<Option<T>, Uncounted> {
+        let request = http::Request::get(uri).body(Vec::new())?;
+        match self.client.request::<T>(request).await {
+            Err(error) if api_error::is_not_found(&error) => Ok(None),
+            answer => Ok(Some(answer?)),
+        }
     }
 }

@@ -41,7 +41,7 @@ impl StorageProtection {
             client,
             claims: Arc::new(Informer::new()),
             volumes: Arc::new(Informer::new()),
-            queue: Arc::new(WorkQueue::new()),
+            queue: cache.queue("pvcprotection"),
         });
         let on = this.queue.clone();
         this.claims.on_change(move |change: &Change<ClaimView>| {

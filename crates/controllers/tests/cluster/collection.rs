@@ -211,3 +211,37 @@ async fn a_namespace_loses_its_pods_before_anything_else() {
     })
     .await;
 }
+
+/// An owner in another namespace is none, also when others there are owned by it.
+#[tokio::test]
+async fn what_names_an_owner_of_another_namespace_goes_and_is_told_why() {
+    let cluster = Cluster::start().await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let other = of(json!({"metadata": {"name": "other"}}));
+    namespaces.create(&PostParams::default(), &other).await.unwrap();
+    let maps = |namespace: &str| Api::<ConfigMap>::namespaced(cluster.client.clone(), namespace);
+    let map = |name: &str, owners: Value| {
+        of::<ConfigMap>(json!({"metadata": {"name": name, "ownerReferences": owners}}))
+    };
+    let (here, there) = (maps("default"), maps("other"));
+    let post = PostParams::default();
+    let parent = here.create(&post, &map("parent", json!(null))).await.unwrap();
+    let owners = json!([owner("ConfigMap", "v1", "parent", &parent.metadata.uid.unwrap())]);
+    here.create(&post, &map("near", owners.clone())).await.unwrap();
+    there.create(&post, &map("far", owners.clone())).await.unwrap();
+    eventually("the end of the object without an owner", || async {
+        there.get_opt("far").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    // Now that the owner is known to be there.
+    there.create(&post, &map("farther", owners)).await.unwrap();
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(cluster.client.clone(), "other");
+    eventually("the end of the other one, and word of it", || async {
+        let told = events.list(&ListParams::default()).await.unwrap().items;
+        let mut told = told.into_iter();
+        let told = told.any(|event| event.reason.as_deref() == Some("OwnerRefInvalidNamespace"));
+        (there.get_opt("farther").await.unwrap().is_none() && told).then_some(())
+    })
+    .await;
+    assert!(here.get_opt("near").await.unwrap().is_some());
+}

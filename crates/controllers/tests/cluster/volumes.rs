@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -180,4 +180,55 @@ async fn a_claim_that_does_not_wait_is_bound_at_once_and_its_pod_waits_for_that(
         ),
         (&Value::from("yes"), &Value::from("yes"))
     );
+}
+
+#[tokio::test]
+async fn a_volume_that_lives_with_its_pod_has_a_claim_of_that_pod() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster).await;
+    class(&cluster, "WaitForFirstConsumer").await;
+    volume(&cluster, "disk", "5Gi", "n2").await;
+    let template = json!({"metadata": {"labels": {"of": "p"}}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "storageClassName": "local", "resources": {"requests": {"storage": "1Gi"}}}});
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}],
+        "volumes": [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": template}}]}});
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let pod = cluster.pods().create(&PostParams::default(), &pod).await.unwrap();
+    let made = eventually("the claim with its volume", || async {
+        let claim = claims(&cluster).get_opt("p-scratch").await.unwrap()?;
+        (claim.spec.as_ref()?.volume_name.as_deref() == Some("disk")).then_some(claim)
+    })
+    .await;
+    let owner = &made.metadata.owner_references.unwrap()[0];
+    assert_eq!(
+        (&owner.kind[..], Some(&owner.uid)),
+        ("Pod", pod.metadata.uid.as_ref())
+    );
+    assert_eq!(made.metadata.labels.unwrap()["of"], "p");
+    eventually("the node with the volume", || async {
+        let pod = cluster.pods().get("p").await.unwrap();
+        (pod.spec?.node_name? == "n2").then_some(())
+    })
+    .await;
+    // Nobody else's claim is taken.
+    claim(&cluster, "q-scratch", "1Gi").await;
+    let other = json!({"metadata": {"name": "q"}, "spec": {"containers": [{"name": "c", "image": "i"}],
+        "volumes": [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}}}}}}]}});
+    let other: Pod = serde_json::from_value(other).unwrap();
+    cluster
+        .pods()
+        .create(&PostParams::default(), &other)
+        .await
+        .unwrap();
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(cluster.client.clone(), "default");
+    eventually("word of the claim that is another's", || async {
+        let told = events.list(&ListParams::default()).await.unwrap().items.into_iter();
+        let mut told = told.filter(|event| event.reason.as_deref() == Some("FailedBinding"));
+        told.find_map(|event| {
+            let want = "ephemeral volume scratch: PVC default/q-scratch was not created for pod default/q (pod is not owner)";
+            (event.message.as_deref() == Some(want)).then_some(())
+        })
+    })
+    .await;
 }

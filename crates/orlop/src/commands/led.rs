@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, NAMESPACE, Timing, lead};
 use orlop_client::{ConnectError, TokenAccounts};
-use orlop_controllers::{Accounts, AutoscalerConfig, NodeLifecycleConfig, Selection};
+use orlop_controllers::{Accounts, AutoscalerConfig, Grace, NodeLifecycleConfig, Pace, Selection};
 use orlop_metrics::PartMetrics;
 use orlop_pki::{Pair, TokenSigner};
 use std::net::SocketAddr;
@@ -71,12 +71,16 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
                 .unwrap_or(usize::MAX),
         ),
         nodes: NodeLifecycleConfig {
-            grace: arguments.nodes.monitor_grace_period,
-            startup_grace: arguments.nodes.startup_grace_period,
-            eviction_rate: arguments.nodes.eviction_rate,
-            degraded_eviction_rate: arguments.nodes.secondary_eviction_rate,
-            large_zone_nodes: arguments.nodes.large_cluster_size_threshold,
-            unhealthy_fraction: arguments.nodes.unhealthy_zone_threshold,
+            grace: Grace {
+                usual: arguments.nodes.monitor_grace_period,
+                startup: arguments.nodes.startup_grace_period,
+            },
+            pace: Pace {
+                rate: arguments.nodes.eviction_rate,
+                degraded_rate: arguments.nodes.secondary_eviction_rate,
+                large_zone_nodes: arguments.nodes.large_cluster_size_threshold,
+                unhealthy_fraction: arguments.nodes.unhealthy_zone_threshold,
+            },
         },
         autoscaler: AutoscalerConfig {
             period: arguments.autoscaler.sync_period,
