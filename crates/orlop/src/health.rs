@@ -9,6 +9,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use orlop_client::Readiness;
 use orlop_metrics::{PartMetrics, text};
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, Presented, TlsLimits, Usage};
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ pub struct Face {
     /// Names the program in errors and logs.
     pub part: &'static str,
     pub metrics: Arc<PartMetrics>,
+    pub readiness: Readiness,
     pub delegate: Delegate,
     /// Paths that anybody may get, beside the probes; `/a/*` for all below.
     pub open: Vec<String>,
@@ -122,6 +124,10 @@ async fn answer<B>(
     request: &Request<B>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
+    if path == "/readyz" && !face.readiness.is_ready() {
+        let text = "[+]ping ok\n[-]informer-sync failed: reason withheld\nreadyz check failed\n";
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
+    }
     if is_probe(path) {
         return plain(StatusCode::OK, "ok");
     }
@@ -257,6 +263,7 @@ mod tests {
             let face = Face {
                 part,
                 metrics,
+                readiness: Readiness::default(),
                 delegate: Delegate::new(in_process(service)),
                 open: Vec::new(),
                 certificate: None,
@@ -303,11 +310,11 @@ mod tests {
         shutdown.cancel();
     }
 
-    #[tokio::test]
-    async fn what_was_opened_needs_no_rights() {
-        let face = |open: &[&str]| Face {
+    fn face(open: &[&str]) -> Face {
+        Face {
             part: "kube-scheduler",
             metrics: Arc::new(PartMetrics::new(GIT_VERSION)),
+            readiness: Readiness::default(),
             delegate: Delegate::new(in_process(tower::service_fn(
                 |_: Request<kube::client::Body>| async {
                     Err::<Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
@@ -316,7 +323,25 @@ mod tests {
             open: open.iter().map(|path| (*path).to_owned()).collect(),
             certificate: None,
             configz: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_is_ready_once_it_has_read_the_cluster() {
+        let face = face(&[]);
+        let code = async |path: &str| {
+            let request = Request::get(path).body(()).unwrap();
+            answer(&face, &[], &request).await.status().as_u16()
         };
+        assert_eq!(code("/readyz").await, 200, "it may not lead yet");
+        face.readiness.reading();
+        assert_eq!((code("/readyz").await, code("/livez").await), (500, 200));
+        face.readiness.read();
+        assert_eq!(code("/readyz").await, 200);
+    }
+
+    #[tokio::test]
+    async fn what_was_opened_needs_no_rights() {
         for (open, path, is_open) in [
             (&[][..], "/livez", true),
             (&[], "/metrics", false),

@@ -13,6 +13,9 @@ use crate::traits::{Term, Traits};
 use crate::view::NodeView;
 use crate::world::World;
 
+/// How much a pod is preferred near those whose required affinity is about it, beside the weights of what is preferred.
+const WEIGHT_OF_NEED: i64 = 1;
+
 type Places = HashMap<(String, String), i64>;
 
 /// The counts for one pod.
@@ -89,6 +92,10 @@ impl<'a> Company<'a> {
         }
         for (term, weight) in holder.traits.preferred.iter().filter(|(term, _)| meant(term)) {
             add(&mut self.liking, node, term, times * weight);
+        }
+        // One that needs company likes to have it where it is.
+        for term in holder.traits.affinity.iter().filter(|term| meant(term)) {
+            add(&mut self.liking, node, term, times * WEIGHT_OF_NEED);
         }
     }
 
@@ -352,5 +359,20 @@ mod tests {
             .map(|candidate| company.liking(candidate.node))
             .collect();
         assert_eq!(likings, [7, 10, 0, 0]);
+    }
+
+    #[test]
+    fn a_pod_is_preferred_near_those_that_need_its_company() {
+        let mut cluster = zones();
+        let needs = required("podAffinity", json!([term("zone", "web")]));
+        hold_pod(&mut cluster, "default", "needy", "b1", json!({}), needs);
+        let pod = pending_pod("default", "p", json!({"app": "web"}), json!({"containers": []}));
+        let (key, world) = (ObjectKey::new("default", "p"), world());
+        let company = Company::of(&key, &pod.traits, &mut cluster, &world).unwrap();
+        let likings: Vec<i64> = cluster
+            .candidates()
+            .map(|candidate| company.liking(candidate.node))
+            .collect();
+        assert_eq!(likings, [0, 0, WEIGHT_OF_NEED, 0]);
     }
 }

@@ -10,6 +10,7 @@ use orlop_client::informer::{Cached, ObjectKey};
 
 use jiff::Timestamp;
 
+use crate::images::Spread;
 use crate::traits::Traits;
 use crate::view::{Family, NodeView, Takes, Weight};
 
@@ -22,12 +23,16 @@ pub struct Holder {
     pub priority: i32,
     /// Whether it is on its way out.
     pub terminating: bool,
+    /// Whether it is, to make room for another.
+    pub preempted: bool,
     /// Whose copy it is, if it is one of several.
     pub family: Option<Family>,
     /// What it takes.
     pub takes: Arc<Takes>,
     /// Its labels, and what company it wants.
     pub traits: Arc<Traits>,
+    /// The names of its claims for volumes.
+    pub claims: Box<[Arc<str>]>,
     /// Since when it runs.
     pub started: Option<Timestamp>,
 }
@@ -35,7 +40,8 @@ pub struct Holder {
 impl Holder {
     /// Whether its rules may concern others.
     fn is_picky(&self) -> bool {
-        !(self.traits.anti_affinity.is_empty() && self.traits.preferred.is_empty())
+        let traits = &self.traits;
+        !(traits.affinity.is_empty() && traits.anti_affinity.is_empty() && traits.preferred.is_empty())
     }
 }
 
@@ -95,6 +101,8 @@ pub struct Cluster {
     nominations: HashMap<ObjectKey, Arc<str>>,
     /// How many holders have rules that concern others.
     picky: usize,
+    /// On how many nodes each image is.
+    images: Spread,
 }
 
 /// A node to be judged.
@@ -114,6 +122,8 @@ pub struct Candidate<'a> {
     pub holders: &'a HashMap<ObjectKey, Holder>,
     /// For whom room was made there.
     pub nominees: &'a BTreeMap<ObjectKey, Nominee>,
+    /// On how many nodes each image is.
+    pub images: &'a Spread,
 }
 
 impl Candidate<'_> {
@@ -133,16 +143,19 @@ impl Cluster {
     /// A node was seen.
     pub fn put_node(&mut self, node: Arc<Cached<NodeView>>) {
         let entry = self.entries.entry(node.key.name.clone()).or_default();
-        if entry.node.replace(node).is_none() {
-            self.nodes += 1;
+        self.images.add(&node.images);
+        match entry.node.replace(node) {
+            Some(old) => self.images.remove(&old.images),
+            None => self.nodes += 1,
         }
     }
 
     /// A node is gone; its pods may still be there.
     pub fn remove_node(&mut self, name: &Arc<str>) {
         if let Some(entry) = self.entries.get_mut(name) {
-            if entry.node.take().is_some() {
+            if let Some(old) = entry.node.take() {
                 self.nodes -= 1;
+                self.images.remove(&old.images);
             }
             if entry.is_unused() {
                 self.entries.remove(name);
@@ -217,6 +230,11 @@ impl Cluster {
         self.picky > 0
     }
 
+    /// Whether the pod has a node, if only by our own word.
+    pub fn has_place(&self, pod: &ObjectKey) -> bool {
+        self.places.contains_key(pod)
+    }
+
     /// Number of nodes.
     pub fn len(&self) -> usize {
         self.nodes
@@ -227,7 +245,7 @@ impl Cluster {
         let entry = self.entries.get_mut(name)?;
         entry.sum_up();
         let (name, entry) = self.entries.get_key_value(name)?;
-        entry.candidate(name)
+        entry.candidate(name, &self.images)
     }
 
     /// All nodes, by name.
@@ -235,7 +253,7 @@ impl Cluster {
         self.entries.values_mut().for_each(Entry::sum_up);
         self.entries
             .iter()
-            .filter_map(|(name, entry)| entry.candidate(name))
+            .filter_map(|(name, entry)| entry.candidate(name, &self.images))
     }
 }
 
@@ -250,7 +268,7 @@ impl Entry {
         }
     }
 
-    fn candidate<'a>(&'a self, name: &'a Arc<str>) -> Option<Candidate<'a>> {
+    fn candidate<'a>(&'a self, name: &'a Arc<str>, images: &'a Spread) -> Option<Candidate<'a>> {
         Some(Candidate {
             name,
             node: self.node.as_deref()?,
@@ -259,6 +277,7 @@ impl Entry {
             families: &self.families,
             holders: &self.holders,
             nominees: &self.nominees,
+            images,
         })
     }
 }
@@ -308,9 +327,11 @@ mod tests {
             uid: "u".into(),
             priority: 0,
             terminating: false,
+            preempted: false,
             family: NonZeroU64::new(7),
             takes: Arc::default(),
             traits: Arc::default(),
+            claims: Box::default(),
             started: None,
         };
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));

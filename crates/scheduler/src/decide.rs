@@ -12,9 +12,11 @@ use orlop_client::informer::ObjectKey;
 
 use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster};
+use crate::exclusive::Exclusive;
 use crate::message::Refusals;
-use crate::spread::Spread;
-use crate::view::{Family, NodeView, Pending, Takes, Weight};
+use crate::profile::{Profile, Room, Weights};
+use crate::spread::{self, Spread, Standing};
+use crate::view::{Family, NodeView, Pending, Weight};
 use crate::volumes::Volumes;
 use crate::world::World;
 
@@ -37,6 +39,19 @@ pub struct Judge<'a> {
     pub spread: Option<Spread<'a>>,
     /// Its volumes, if it has any.
     pub volumes: Option<Volumes<'a>>,
+    /// Who else uses what it wants for itself alone, if it wants that.
+    pub exclusive: Option<Exclusive>,
+}
+
+/// What other pods are to a pod, where that depends on which of them are there.
+#[derive(Clone, Copy)]
+pub struct Others<'j, 'a> {
+    /// The company they are.
+    pub company: Option<&'j Company<'a>>,
+    /// How they are spread.
+    pub spread: Option<&'j Spread<'a>>,
+    /// What they use that it wants for itself.
+    pub exclusive: Option<&'j Exclusive>,
 }
 
 impl<'a> Judge<'a> {
@@ -51,6 +66,7 @@ impl<'a> Judge<'a> {
             key,
             pod,
             volumes: Volumes::of(key, pod, world)?,
+            exclusive: Exclusive::of(key, pod, cluster, world),
             company: Company::of(key, &pod.traits, cluster, world),
             spread: Spread::of(key, pod, cluster),
         })
@@ -58,46 +74,35 @@ impl<'a> Judge<'a> {
 
     /// spec.priority.
     pub fn priority(&self) -> i32 {
-        self.pod.spec.priority.unwrap_or(0)
+        self.pod.priority()
     }
 
     /// Why the pod can't be on this node, nothing if it can.
     pub fn reasons(&self, candidate: &Candidate<'_>) -> Vec<Reason> {
         let usage = candidate.usage_for(self.key, self.priority());
-        self.reasons_with(
-            candidate.node,
-            &usage,
-            self.spread.as_ref(),
-            self.company.as_ref(),
-        )
+        let others = Others {
+            company: self.company.as_ref(),
+            spread: self.spread.as_ref(),
+            exclusive: self.exclusive.as_ref(),
+        };
+        self.reasons_with(candidate.node, &usage, others)
     }
 
-    fn reasons_with(
-        &self,
-        node: &NodeView,
-        usage: &NodeUsage,
-        spread: Option<&Spread<'_>>,
-        company: Option<&Company<'_>>,
-    ) -> Vec<Reason> {
+    fn reasons_with(&self, node: &NodeView, usage: &NodeUsage, others: Others<'_, '_>) -> Vec<Reason> {
         let reasons = placement::node_filters(&self.pod.spec, &node.node, usage);
         if !reasons.is_empty() {
             return reasons;
         }
-        let refusal = self.volumes.as_ref().and_then(|volumes| volumes.refuses(node));
-        let refusal = refusal.or_else(|| spread?.refuses(node));
-        let refusal = refusal.or_else(|| company?.refuses(node));
+        let refusal = others.exclusive.and_then(Exclusive::refuses);
+        let refusal = refusal.or_else(|| self.volumes.as_ref()?.refuses(node));
+        let refusal = refusal.or_else(|| others.spread?.refuses(node));
+        let refusal = refusal.or_else(|| others.company?.refuses(node));
         refusal.into_iter().collect()
     }
 
-    /// Whether the pod can be on this node when so much is taken of it and other pods count so.
-    pub fn fits(
-        &self,
-        node: &NodeView,
-        usage: &NodeUsage,
-        spread: Option<&Spread<'_>>,
-        company: Option<&Company<'_>>,
-    ) -> bool {
-        self.reasons_with(node, usage, spread, company).is_empty()
+    /// Whether the pod can be on this node when so much is taken of it and other pods are this.
+    pub fn fits(&self, node: &NodeView, usage: &NodeUsage, others: Others<'_, '_>) -> bool {
+        self.reasons_with(node, usage, others).is_empty()
     }
 }
 
@@ -107,13 +112,16 @@ struct Feasible {
     /// How much would be left on it, and how evenly, 0 to 100 each.
     room: f64,
     balance: f64,
+    /// How much less there is to pull, 0 to 100.
+    images: i64,
     /// Taints that only ask, and that the pod doesn't tolerate.
     soft_taints: i64,
     /// How much the pod's affinity to nodes prefers it.
     affinity: i64,
-    /// How much other pods make it preferred, and how crowded it is.
+    /// How much other pods make it preferred.
     liking: i64,
-    crowd: i64,
+    /// Where it stands by constraints on spreading that only ask, if it has what they speak of.
+    standing: Option<Vec<Standing>>,
     /// Its zone and the members of the pod's family there are on it, if that is to be spread.
     zone: Option<usize>,
     members: i64,
@@ -144,24 +152,32 @@ impl Spreading {
         (zone, members)
     }
 
-    /// How crowded each node is by that: the more places there are, the more each counts.
-    #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
-    #[expect(clippy::cast_possible_truncation, reason = "it is far from any bound")]
-    fn judge(&self, feasible: &mut [Feasible]) {
-        let weight = |places: usize| ((places + 2) as f64).ln();
-        let (of_node, of_zone) = (weight(feasible.len()), weight(self.by_zone.len()));
-        for node in feasible {
-            let in_zone = node.zone.map_or(0, |zone| self.by_zone[zone]);
-            let crowd = node.members as f64 * of_node + in_zone as f64 * of_zone;
-            node.crowd = (crowd * 1000.0) as i64;
-        }
+    /// How crowded each node is by that.
+    fn crowds(&self, feasible: &[Feasible]) -> Vec<Option<i64>> {
+        let crowd = |node: &Feasible| {
+            let on_node = spread::crowd(node.members, feasible.len(), SKEW_OF_NODES);
+            let in_zone = node
+                .zone
+                .map(|zone| spread::crowd(self.by_zone[zone], self.by_zone.len(), SKEW_OF_ZONES));
+            Some(spread::round(on_node + in_zone.unwrap_or(0.0)))
+        };
+        feasible.iter().map(crowd).collect()
     }
 }
 
+/// By how many copies nodes and zones may differ where nobody says how to spread them.
+const SKEW_OF_NODES: i64 = 3;
+const SKEW_OF_ZONES: i64 = 5;
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Decides for one pod.
-pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &World) -> Decision {
+pub fn decide(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    profile: &Profile,
+) -> Decision {
     let nodes = cluster.len();
     let judge = match Judge::of(key, pod, cluster, world) {
         Ok(judge) => judge,
@@ -185,18 +201,22 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
             zones: HashMap::new(),
             by_zone: Vec::new(),
         });
-    let weight = Takes::of(&pod.spec).weight;
+    let asks_softly = judge.spread.as_ref().filter(|spread| spread.asks());
     let mut look = |candidate: &Candidate<'_>| {
         let (zone, members) = spreading
             .as_mut()
             .map_or((None, 0), |spreading| spreading.count(candidate));
         let reasons = judge.reasons(candidate);
         if reasons.is_empty() {
-            let (room, balance) = left(candidate.node, candidate.weight.plus(weight, 1));
             feasible.push(Feasible {
                 name: candidate.name.clone(),
-                room,
-                balance,
+                room: room(
+                    profile.room,
+                    candidate.node,
+                    candidate.weight.plus(pod.takes.weight, 1),
+                ),
+                balance: balance(candidate, pod),
+                images: pod.images.score(&candidate.node.images, candidate.images, nodes),
                 soft_taints: soft_taints(&pod.spec, candidate.node),
                 affinity: preferred(&pod.spec, candidate.node),
                 zone,
@@ -205,10 +225,7 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
                     .company
                     .as_ref()
                     .map_or(0, |company| company.liking(candidate.node)),
-                crowd: judge
-                    .spread
-                    .as_ref()
-                    .map_or(0, |spread| spread.crowd(candidate.node)),
+                standing: asks_softly.and_then(|spread| spread.standing(candidate.node)),
             });
         } else {
             refusals.add(&reasons);
@@ -228,32 +245,35 @@ pub fn decide(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wor
         }
         None => cluster.candidates().for_each(|candidate| look(&candidate)),
     }
-    if let Some(spreading) = spreading {
-        spreading.judge(&mut feasible);
-    }
-    match best(&feasible) {
+    let crowds = match spreading {
+        Some(spreading) => spreading.crowds(&feasible),
+        None => spread::crowds(feasible.iter().map(|node| node.standing.as_deref())),
+    };
+    match best(&feasible, &crowds, profile.weights) {
         Some(node) => Decision::Bind(node),
         None => Decision::Unschedulable(refusals),
     }
 }
 
 /// The node with the highest score; of equals the first by name, so that the same cluster gives the same answer.
-fn best(feasible: &[Feasible]) -> Option<Arc<str>> {
+fn best(feasible: &[Feasible], crowds: &[Option<i64>], weights: Weights) -> Option<Arc<str>> {
     let scale = |of: fn(&Feasible) -> i64| Scale::of(feasible.iter().map(of));
-    let (liking, crowd) = (scale(|node| node.liking), scale(|node| node.crowd));
+    let liking = scale(|node| node.liking);
+    let crowd = Scale::of(crowds.iter().flatten().copied());
     // Nothing is the least there can be of these.
     let (taints, affinity) = (
         scale(|node| node.soft_taints).with_zero(),
         scale(|node| node.affinity).with_zero(),
     );
     let mut best: Option<(f64, &Arc<str>)> = None;
-    for node in feasible {
-        let score = WEIGHT_ROOM * node.room
-            + WEIGHT_BALANCE * node.balance
-            + WEIGHT_TAINTS * (100.0 - taints.percent(node.soft_taints))
-            + WEIGHT_AFFINITY * affinity.percent(node.affinity)
-            + WEIGHT_COMPANY * liking.percent(node.liking)
-            + WEIGHT_SPREAD * (100.0 - crowd.percent(node.crowd));
+    for (node, in_crowd) in feasible.iter().zip(crowds) {
+        let score = weights.room * node.room
+            + weights.balance * node.balance
+            + weights.images * percent(node.images, 100)
+            + weights.taints * (100.0 - taints.percent(node.soft_taints))
+            + weights.affinity * affinity.percent(node.affinity)
+            + weights.company * liking.percent(node.liking)
+            + weights.spread * in_crowd.map_or(0.0, |in_crowd| crowd.calm(in_crowd));
         if best.is_none_or(|(highest, _)| score > highest) {
             best = Some((score, &node.name));
         }
@@ -279,44 +299,70 @@ impl Scale {
         Self { least: 0, ..self }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
+    /// How far up a number is.
     fn percent(&self, number: i64) -> f64 {
-        if self.most == self.least {
-            0.0
-        } else {
-            100.0 * (number - self.least) as f64 / (self.most - self.least) as f64
+        percent(number - self.least, self.most - self.least)
+    }
+
+    /// How calm it is where the crowd is a number: 100 at the least, and the less the larger all crowds are.
+    fn calm(&self, number: i64) -> f64 {
+        match self.most {
+            0 => 100.0,
+            most => percent(most + self.least - number, most),
         }
     }
 }
 
-/// Weight of free cpu and memory, of their being used evenly, of soft taints and of preferred affinity.
-const WEIGHT_ROOM: f64 = 1.0;
-const WEIGHT_BALANCE: f64 = 1.0;
-const WEIGHT_TAINTS: f64 = 3.0;
-const WEIGHT_AFFINITY: f64 = 2.0;
-/// Weight of preferred company, and of spreading that is only asked for, or by nobody.
-const WEIGHT_COMPANY: f64 = 2.0;
-const WEIGHT_SPREAD: f64 = 2.0;
-
-/// How much of cpu and memory would be left on average, and how evenly, 0 to 100 each.
 #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
-fn left(node: &NodeView, taken: Weight) -> (f64, f64) {
-    let allocatable = node.node.allocatable();
-    let total = |resource: &str| {
-        allocatable
-            .and_then(|all| all.get(resource))
-            .map_or(Amount::ZERO, amount)
+fn percent(part: i64, whole: i64) -> f64 {
+    match whole {
+        0 => 0.0,
+        whole => 100.0 * part as f64 / whole as f64,
+    }
+}
+
+/// How good the room for cpu and memory would be on average, 0 to 100.
+fn room(better: Room, node: &NodeView, taken: Weight) -> f64 {
+    let cpu = used(total(node, "cpu").milli_value(), taken.cpu);
+    let memory = used(total(node, "memory").value(), taken.memory);
+    match better {
+        Room::Free => (2.0 - cpu - memory) * 50.0,
+        Room::Used => (cpu + memory) * 50.0,
+    }
+}
+
+/// How evenly cpu and memory would be requested, 0 to 100. A pod that requests neither changes nothing about that.
+fn balance(candidate: &Candidate<'_>, pod: &Pending) -> f64 {
+    let of = |resource: &str| {
+        let wanted = pod.takes.requested.get(resource).copied().unwrap_or_default();
+        let there = candidate
+            .usage
+            .requested
+            .get(resource)
+            .copied()
+            .unwrap_or_default();
+        (wanted, there.plus(wanted))
     };
-    let used = |total: i64, taken: i64| match total {
+    let ((cpu, all_cpu), (memory, all_memory)) = (of("cpu"), of("memory"));
+    if cpu.is_zero() && memory.is_zero() {
+        return 0.0;
+    }
+    let cpu = used(total(candidate.node, "cpu").milli_value(), all_cpu.milli_value());
+    let memory = used(total(candidate.node, "memory").value(), all_memory.value());
+    100.0 * (1.0 - (cpu - memory).abs() / 2.0)
+}
+
+fn total(node: &NodeView, resource: &str) -> Amount {
+    let allocatable = node.node.allocatable().and_then(|all| all.get(resource));
+    allocatable.map_or(Amount::ZERO, amount)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
+fn used(total: i64, taken: i64) -> f64 {
+    match total {
         ..=0 => 1.0,
         _ => (taken as f64 / total as f64).clamp(0.0, 1.0),
-    };
-    let cpu = used(total("cpu").milli_value(), taken.cpu);
-    let memory = used(total("memory").value(), taken.memory);
-    (
-        (2.0 - cpu - memory) * 50.0,
-        100.0 * (1.0 - (cpu - memory).abs() / 2.0),
-    )
+    }
 }
 
 fn soft_taints(spec: &PodSpec, node: &NodeView) -> i64 {
@@ -349,14 +395,17 @@ fn preferred(spec: &PodSpec, node: &NodeView) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Holder;
     use crate::testing::{cluster, hold, hold_pod, pending, pending_pod, with_cpu, world};
     use crate::view::PodView;
     use orlop_client::informer::Projection;
     use serde_json::{Value, json};
 
     fn decided(pod: &Pending, cluster: &mut Cluster) -> String {
-        match decide(&ObjectKey::new("ns", "p"), pod, cluster, &world()) {
+        decided_by(pod, cluster, &Profile::default())
+    }
+
+    fn decided_by(pod: &Pending, cluster: &mut Cluster, profile: &Profile) -> String {
+        match decide(&ObjectKey::new("ns", "p"), pod, cluster, &world(), profile) {
             Decision::Bind(node) => node.to_string(),
             Decision::Unschedulable(refusals) => refusals.message(),
         }
@@ -374,6 +423,33 @@ mod tests {
             decided(&pending(with_cpu("5")), &mut cluster),
             "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. \
              preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+        );
+    }
+
+    #[test]
+    fn a_profile_may_pack_pods_and_let_nothing_else_count() {
+        let mut cluster = cluster(json!({"a": {}, "b": {}}));
+        hold(&mut cluster, "h", "b", 0, 1);
+        // A pod that asks for cpu alone makes a node less even.
+        let packs = Profile {
+            room: Room::Used,
+            weights: Weights {
+                balance: 0.0,
+                ..Weights::default()
+            },
+            ..Profile::default()
+        };
+        let pod = pending(with_cpu("1"));
+        assert_eq!(decided_by(&pod, &mut cluster, &Profile::default()), "a");
+        assert_eq!(decided_by(&pod, &mut cluster, &packs), "b");
+        let indifferent = Profile {
+            weights: Weights::none(),
+            ..packs
+        };
+        assert_eq!(
+            decided_by(&pod, &mut cluster, &indifferent),
+            "a",
+            "the first by name"
         );
     }
 
@@ -432,15 +508,7 @@ mod tests {
                 panic!("it waits");
             };
             let node = decided(&pod, &mut cluster);
-            let holder = Holder {
-                uid: name.into(),
-                priority: 0,
-                terminating: false,
-                family: pod.family,
-                takes: Takes::of(&pod.spec),
-                traits: pod.traits.clone(),
-                started: None,
-            };
+            let holder = pod.holder(name.into());
             cluster.hold(&ObjectKey::new("ns", name), &node.as_str().into(), holder);
             node
         };
@@ -487,7 +555,13 @@ mod tests {
             with_cpu("1"),
         );
         let pod = pending_pod("default", "p", json!({"app": "web"}), spec);
-        let decision = decide(&ObjectKey::new("default", "p"), &pod, &mut cluster, &world());
+        let decision = decide(
+            &ObjectKey::new("default", "p"),
+            &pod,
+            &mut cluster,
+            &world(),
+            &Profile::default(),
+        );
         assert!(
             matches!(&decision, Decision::Bind(node) if &**node == "b"),
             "{decision:?}"
@@ -500,9 +574,13 @@ mod tests {
             json!({"app": "web"}),
             with_cpu("1"),
         );
-        let Decision::Unschedulable(refusals) =
-            decide(&ObjectKey::new("default", "p"), &pod, &mut cluster, &world())
-        else {
+        let Decision::Unschedulable(refusals) = decide(
+            &ObjectKey::new("default", "p"),
+            &pod,
+            &mut cluster,
+            &world(),
+            &Profile::default(),
+        ) else {
             panic!("there is no place left");
         };
         assert_eq!(
@@ -522,8 +600,7 @@ mod tests {
         spec["priority"] = json!(10);
         let mut important = pending(spec);
         important.nominated = Some("b".into());
-        let takes = crate::view::Takes::of(&important.spec);
-        let nominee = crate::cluster::Nominee { priority: 10, takes };
+        let nominee = important.nominee();
         cluster.nominate(&ObjectKey::new("ns", "important"), Some(("b".into(), nominee)));
         let mut lesser = with_cpu("3");
         lesser["nodeSelector"] = json!({});
@@ -538,6 +615,7 @@ mod tests {
             &important,
             &mut cluster,
             &world(),
+            &Profile::default(),
         );
         assert!(
             matches!(&decision, Decision::Bind(node) if &**node == "b"),
@@ -564,7 +642,7 @@ mod tests {
         let key = ObjectKey::new("default", "p");
         let mut chosen = |spec: Value| {
             let pod = pending_pod("default", "p", json!({"app": "web"}), spec);
-            match decide(&key, &pod, &mut cluster, &world()) {
+            match decide(&key, &pod, &mut cluster, &world(), &Profile::default()) {
                 Decision::Bind(node) => node.to_string(),
                 Decision::Unschedulable(refusals) => refusals.message(),
             }

@@ -6,8 +6,9 @@ use orlop_api::placement;
 use orlop_client::informer::{Cached, Lean, ObjectKey, Projection};
 use std::sync::Arc;
 
-use crate::cluster::{Cluster, Holder};
+use crate::cluster::Cluster;
 use crate::decide::{Decision, Judge, decide};
+use crate::profile::Profile;
 use crate::view::{NAME, NodeView, Pending, PodView};
 use crate::world::World;
 
@@ -43,7 +44,7 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
         return None;
     }
     // Volumes weren't asked for.
-    pending.claims.clear();
+    pending.claims = Box::default();
     let world = World::default();
     let mut cluster = Cluster::default();
     for node in nodes {
@@ -51,30 +52,11 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
     }
     for other in pods {
         let other = seen::<PodView>(Lean(other.clone()));
-        if let PodView::Bound {
-            node,
-            priority,
-            terminating,
-            family,
-            takes,
-            traits,
-            started,
-            ..
-        } = &other.object
-        {
-            let holder = Holder {
-                uid: other.uid.clone(),
-                priority: *priority,
-                terminating: *terminating,
-                family: *family,
-                takes: takes.clone(),
-                traits: traits.clone(),
-                started: *started,
-            };
+        if let Some((node, holder)) = other.holder(&other.uid) {
             cluster.hold(&other.key, node, holder);
         }
     }
-    let (chosen, message) = match decide(&key, &pending, &mut cluster, &world) {
+    let (chosen, message) = match decide(&key, &pending, &mut cluster, &world, &Profile::default()) {
         Decision::Bind(node) => (Some(node.to_string()), None),
         Decision::Unschedulable(refusals) => (None, Some(refusals.without_preemption())),
     };

@@ -17,10 +17,13 @@
 mod affinity;
 mod cluster;
 mod decide;
+mod exclusive;
 pub mod explain;
+mod images;
 mod message;
 mod metrics;
 mod preempt;
+mod profile;
 mod queue;
 mod run;
 mod spread;
@@ -32,4 +35,5 @@ mod volumes;
 mod world;
 mod write;
 
+pub use profile::{Options, Profile, Room, Weights};
 pub use run::{SchedulerError, run, run_measured};

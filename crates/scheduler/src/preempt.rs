@@ -9,7 +9,8 @@ use orlop_client::informer::ObjectKey;
 
 use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster, Holder, add};
-use crate::decide::Judge;
+use crate::decide::{Judge, Others};
+use crate::exclusive::Exclusive;
 use crate::spread::Spread;
 use crate::view::Pending;
 use crate::world::World;
@@ -54,19 +55,20 @@ pub fn preempt(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &Wo
     if pod.spec.preemption_policy.as_deref() == Some("Never") {
         return Outcome::NotEligible("not eligible due to preemptionPolicy=Never.");
     }
-    let priority = pod.spec.priority.unwrap_or(0);
+    let Ok(judge) = Judge::of(key, pod, cluster, world) else {
+        return Outcome::Impossible;
+    };
+    // Room is being made for it already, unless the node has become one where that is in vain.
     if let Some(nominated) = &pod.nominated
         && let Some(candidate) = cluster.candidate(nominated)
         && candidate
             .holders
             .values()
-            .any(|holder| holder.terminating && holder.priority < priority)
+            .any(|holder| holder.preempted && holder.priority < judge.priority())
+        && judge.reasons(&candidate).iter().all(Reason::preemption_helps)
     {
         return Outcome::NotEligible("not eligible due to terminating pod on the nominated node.");
     }
-    let Ok(judge) = Judge::of(key, pod, cluster, world) else {
-        return Outcome::Impossible;
-    };
     let mut best: Option<Preemption> = None;
     let mut look = |candidate: &Candidate<'_>| {
         if let Some(found) = victims(key, &judge, candidate, world)
@@ -95,6 +97,7 @@ struct Trial<'a, 'b> {
     usage: NodeUsage,
     company: Option<Company<'b>>,
     spread: Option<Spread<'b>>,
+    exclusive: Option<Exclusive>,
 }
 
 impl Trial<'_, '_> {
@@ -106,12 +109,18 @@ impl Trial<'_, '_> {
         if let Some(spread) = &mut self.spread {
             spread.count(self.candidate.node, key, holder, times);
         }
+        if let Some(exclusive) = &mut self.exclusive {
+            exclusive.count(key, holder, times);
+        }
     }
 
     fn fits(&self, usage: &NodeUsage) -> bool {
-        let node = self.candidate.node;
-        self.judge
-            .fits(node, usage, self.spread.as_ref(), self.company.as_ref())
+        let others = Others {
+            company: self.company.as_ref(),
+            spread: self.spread.as_ref(),
+            exclusive: self.exclusive.as_ref(),
+        };
+        self.judge.fits(self.candidate.node, usage, others)
     }
 }
 
@@ -139,6 +148,7 @@ fn victims(
         usage: NodeUsage::default(),
         company: judge.company.clone(),
         spread: judge.spread.clone(),
+        exclusive: judge.exclusive.clone(),
     };
     for (_, holder) in &others {
         add(&mut trial.usage, &holder.takes);
@@ -198,7 +208,7 @@ fn victims(
         cost: Cost {
             violations,
             highest,
-            sum: victims.iter().map(|(_, holder)| i64::from(holder.priority)).sum(),
+            sum: victims.iter().map(|(_, holder)| worth(holder.priority)).sum(),
             victims: victims.len(),
             earliest: Reverse(earliest),
         },
@@ -207,6 +217,12 @@ fn victims(
             .map(|(key, holder)| (key.clone(), holder.uid.clone()))
             .collect(),
     })
+}
+
+/// What a pod of that priority counts among others: more than nothing whatever its priority is, so that of two nodes the
+/// one with fewer victims is the cheaper.
+fn worth(priority: i32) -> i64 {
+    i64::from(priority) - i64::from(i32::MIN)
 }
 
 #[cfg(test)]
@@ -319,6 +335,34 @@ mod tests {
         let mut waiting = pod(100, "2");
         waiting.nominated = Some("a".into());
         assert_eq!(tried(&waiting, &mut cluster), "a: low", "nobody is leaving there");
+        let mut leaving = |preempted: bool| {
+            let mut holder = pod(1, "4").holder("low".into());
+            (holder.terminating, holder.preempted) = (true, preempted);
+            cluster.hold(&ObjectKey::new("ns", "low"), &"a".into(), holder);
+            tried(&waiting, &mut cluster)
+        };
+        assert_eq!(leaving(false), "a: low", "that one leaves for another reason");
+        assert_eq!(
+            leaving(true),
+            "NotEligible(\"not eligible due to terminating pod on the nominated node.\")"
+        );
+        let mut elsewhere = pod(100, "2");
+        elsewhere.nominated = Some("a".into());
+        elsewhere.spec.node_selector = Some([("disk".to_owned(), "fast".to_owned())].into());
+        assert_eq!(
+            tried(&elsewhere, &mut cluster),
+            "Impossible",
+            "it can't be there any more"
+        );
+    }
+
+    #[test]
+    fn few_victims_are_spared_rather_than_many_of_as_little_priority() {
+        let mut cluster = cluster(json!({"a": {}, "b": {}}));
+        hold(&mut cluster, "a1", "a", -10, 2);
+        hold(&mut cluster, "a2", "a", -20, 2);
+        hold(&mut cluster, "b1", "b", -10, 4);
+        assert_eq!(tried(&pod(0, "4"), &mut cluster), "b: b1");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(300);
 struct Waiter {
     priority: i32,
     arrival: u64,
+    since: Instant,
     attempts: u32,
     tried: Instant,
     confined_to: Option<Vec<Arc<str>>>,
@@ -34,12 +35,35 @@ enum State {
     Active,
     /// Taken by the scheduling loop.
     Trying,
-    /// To become active then.
-    Due(Instant),
+    /// To become active then: what was in its way may be gone, and it was only tried too often lately.
+    BackingOff(Instant),
+    /// To become active then, unless something relevant happens before.
+    Waiting(Instant),
+}
+
+impl State {
+    /// When it becomes active by itself.
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Active | Self::Trying => None,
+            Self::BackingOff(at) | Self::Waiting(at) => Some(at),
+        }
+    }
+}
+
+/// How many pods wait, and how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Lengths {
+    /// To be tried now, the one that is being tried included.
+    pub active: usize,
+    /// To be tried soon.
+    pub backing_off: usize,
+    /// To be tried when something happens.
+    pub waiting: usize,
 }
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
     waiters: HashMap<ObjectKey, Waiter>,
     active: BTreeSet<(Reverse<i32>, u64, ObjectKey)>,
@@ -50,18 +74,62 @@ pub struct Queue {
     /// Waiters who mind other pods.
     company: HashSet<ObjectKey>,
     arrivals: u64,
+    /// How many of `due` are backing off.
+    backing_off: usize,
+    backoff: Backoff,
 }
 
-fn backoff(attempts: u32) -> Duration {
-    BACKOFF_MIN
-        .saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1).min(16)))
-        .min(BACKOFF_MAX)
+/// Pauses after failed attempts.
+#[derive(Debug, Clone, Copy)]
+struct Backoff {
+    min: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    fn after(self, attempts: u32) -> Duration {
+        self.min
+            .saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1).min(16)))
+            .min(self.max)
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self::new(BACKOFF_MIN, BACKOFF_MAX)
+    }
 }
 
 impl Queue {
+    /// An empty one, in which the pause after a failed attempt grows from `min` to `max`.
+    pub fn new(min: Duration, max: Duration) -> Self {
+        Self {
+            waiters: HashMap::new(),
+            active: BTreeSet::new(),
+            due: BTreeSet::new(),
+            by_node: HashMap::new(),
+            anywhere: HashSet::new(),
+            company: HashSet::new(),
+            arrivals: 0,
+            backing_off: 0,
+            backoff: Backoff { min, max },
+        }
+    }
+
     /// Pods that have no node yet.
-    pub fn len(&self) -> usize {
-        self.waiters.len()
+    pub fn lengths(&self) -> Lengths {
+        let backing_off = self.backing_off;
+        Lengths {
+            active: self.waiters.len() - self.due.len(),
+            backing_off,
+            waiting: self.due.len() - backing_off,
+        }
+    }
+
+    /// How often the pod was tried in vain, and since when it waits.
+    pub fn past(&self, pod: &ObjectKey) -> Option<(u32, Instant)> {
+        let waiter = self.waiters.get(pod)?;
+        Some((waiter.attempts, waiter.since))
     }
 
     /// A pod waits, or changed while waiting: it is to be tried.
@@ -75,12 +143,13 @@ impl Queue {
     ) {
         let known = self.remove(pod);
         self.arrivals += 1;
-        let (arrival, attempts, tried) = known.map_or((self.arrivals, 0, now), |known| {
-            (known.arrival, known.attempts, known.tried)
+        let (arrival, since, attempts, tried) = known.map_or((self.arrivals, now, 0, now), |known| {
+            (known.arrival, known.since, known.attempts, known.tried)
         });
         let waiter = Waiter {
             priority,
             arrival,
+            since,
             attempts,
             tried,
             confined_to,
@@ -90,11 +159,11 @@ impl Queue {
         if minds_company {
             self.company.insert(pod.clone());
         }
-        let due = tried + backoff(attempts);
+        let due = tried + self.backoff.after(attempts);
         let state = if attempts == 0 || due <= now {
             State::Active
         } else {
-            State::Due(due)
+            State::BackingOff(due)
         };
         self.set(pod, state);
     }
@@ -117,37 +186,37 @@ impl Queue {
         };
         let old = std::mem::replace(&mut waiter.state, state);
         let rank = (Reverse(waiter.priority), waiter.arrival, pod.clone());
-        match old {
-            State::Active => drop(self.active.remove(&rank)),
-            State::Trying => {}
-            State::Due(at) => {
-                self.due.remove(&(at, pod.clone()));
-                match &waiter.confined_to {
-                    None => drop(self.anywhere.remove(pod)),
-                    Some(names) => {
-                        for name in names {
-                            if let Some(pods) = self.by_node.get_mut(name) {
-                                pods.remove(pod);
-                                if pods.is_empty() {
-                                    self.by_node.remove(name);
-                                }
+        if old == State::Active {
+            self.active.remove(&rank);
+        }
+        if state == State::Active {
+            self.active.insert(rank);
+        }
+        if let Some(at) = old.due() {
+            self.backing_off -= usize::from(matches!(old, State::BackingOff(_)));
+            self.due.remove(&(at, pod.clone()));
+            match &waiter.confined_to {
+                None => drop(self.anywhere.remove(pod)),
+                Some(names) => {
+                    for name in names {
+                        if let Some(pods) = self.by_node.get_mut(name) {
+                            pods.remove(pod);
+                            if pods.is_empty() {
+                                self.by_node.remove(name);
                             }
                         }
                     }
                 }
             }
         }
-        match state {
-            State::Active => drop(self.active.insert(rank)),
-            State::Trying => {}
-            State::Due(at) => {
-                self.due.insert((at, pod.clone()));
-                match &waiter.confined_to {
-                    None => drop(self.anywhere.insert(pod.clone())),
-                    Some(names) => {
-                        for name in names {
-                            self.by_node.entry(name.clone()).or_default().insert(pod.clone());
-                        }
+        if let Some(at) = state.due() {
+            self.backing_off += usize::from(matches!(state, State::BackingOff(_)));
+            self.due.insert((at, pod.clone()));
+            match &waiter.confined_to {
+                None => drop(self.anywhere.insert(pod.clone())),
+                Some(names) => {
+                    for name in names {
+                        self.by_node.entry(name.clone()).or_default().insert(pod.clone());
                     }
                 }
             }
@@ -173,22 +242,25 @@ impl Queue {
 
     /// The pod fits nowhere: it waits until something relevant happens.
     pub fn unschedulable(&mut self, pod: &ObjectKey, now: Instant) {
-        self.failed(pod, now, |_| WAIT_MAX);
+        self.failed(pod, now, |_| State::Waiting(now + WAIT_MAX));
     }
 
     /// Something went wrong that time may heal: it is tried again after its back-off.
     pub fn retry(&mut self, pod: &ObjectKey, now: Instant) {
-        self.failed(pod, now, backoff);
+        let backoff = self.backoff;
+        self.failed(pod, now, |attempts| {
+            State::BackingOff(now + backoff.after(attempts))
+        });
     }
 
-    fn failed(&mut self, pod: &ObjectKey, now: Instant, wait: impl Fn(u32) -> Duration) {
+    fn failed(&mut self, pod: &ObjectKey, now: Instant, then: impl Fn(u32) -> State) {
         let Some(waiter) = self.waiters.get_mut(pod) else {
             return;
         };
         waiter.attempts = waiter.attempts.saturating_add(1);
         waiter.tried = now;
-        let due = now + wait(waiter.attempts);
-        self.set(pod, State::Due(due));
+        let state = then(waiter.attempts);
+        self.set(pod, state);
     }
 
     /// Something happened to `node`: it changed, or room was made there. Those whom it may help are
@@ -212,17 +284,17 @@ impl Queue {
             let Some(waiter) = self.waiters.get(&pod) else {
                 continue;
             };
-            if !matches!(waiter.state, State::Due(_)) {
+            if waiter.state.due().is_none() {
                 continue;
             }
             any = true;
-            let due = waiter.tried + backoff(waiter.attempts);
+            let due = waiter.tried + self.backoff.after(waiter.attempts);
             self.set(
                 &pod,
                 if due <= now {
                     State::Active
                 } else {
-                    State::Due(due)
+                    State::BackingOff(due)
                 },
             );
         }
@@ -261,6 +333,13 @@ mod tests {
         queue.put(&key("pinned"), 0, Some(vec!["a".into()]), false, start);
         assert_eq!(queue.next(start), Some(key("pinned")));
         queue.unschedulable(&key("pinned"), start);
+        let lengths = |active, backing_off, waiting| Lengths {
+            active,
+            backing_off,
+            waiting,
+        };
+        assert_eq!(queue.lengths(), lengths(0, 0, 1));
+        assert_eq!(queue.past(&key("pinned")), Some((1, start)));
         assert_eq!(queue.next(seconds(start, 299)), None);
         queue.happened_on("b", seconds(start, 2));
         assert_eq!(
@@ -270,7 +349,9 @@ mod tests {
         );
         queue.happened_on("a", start);
         assert_eq!(queue.next(start), None, "its back-off isn't over");
+        assert_eq!(queue.lengths(), lengths(0, 1, 0));
         assert_eq!(queue.next(seconds(start, 1)), Some(key("pinned")));
+        assert_eq!(queue.lengths(), lengths(1, 0, 0));
         queue.unschedulable(&key("pinned"), seconds(start, 1));
         queue.happened_on("a", seconds(start, 2));
         assert_eq!(queue.next(seconds(start, 2)), None, "the second back-off is 2 s");
@@ -308,7 +389,8 @@ mod tests {
         queue.unschedulable(&key("p"), now);
         queue.forget(&key("p"));
         assert!(queue.waiters.is_empty() && queue.due.is_empty() && queue.by_node.is_empty());
-        assert_eq!(backoff(1), BACKOFF_MIN);
-        assert_eq!(backoff(9), BACKOFF_MAX);
+        assert_eq!(queue.lengths(), Lengths::default());
+        assert_eq!(queue.backoff.after(1), BACKOFF_MIN);
+        assert_eq!(queue.backoff.after(9), BACKOFF_MAX);
     }
 }

@@ -1,11 +1,12 @@
 //! The scheduling loop and what feeds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Api;
 use kube::runtime::watcher;
+use orlop_client::Readiness;
 use orlop_client::events::ActionRecorder;
 use orlop_client::informer::{Cached, Change, Informer, ObjectKey};
 use orlop_metrics::PartMetrics;
@@ -14,12 +15,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, Holder, Nominee};
+use crate::cluster::Cluster;
 use crate::decide::{Decision, decide};
 use crate::metrics::{Attempt, Metrics};
 use crate::preempt::{Outcome, Preemption, preempt};
+use crate::profile::{Options, Profile};
 use crate::queue::Queue;
-use crate::view::{NAME, NodeView, Pending, PodView, Takes};
+use crate::view::{NodeView, Pending, PodView};
 use crate::volumes::{ClaimView, ClassView, Met, VolumeView, Volumes};
 use crate::world::{BudgetView, NamespaceView, World};
 use crate::write;
@@ -31,12 +33,14 @@ const WRITES_MAX: usize = 32;
 /// How long a pod's claims may take to be bound before another node is tried.
 const CLAIMS_BOUND_MAX: Duration = Duration::from_secs(600);
 
-/// Why a pod wasn't bound.
+/// Why a pod wasn't bound. Users know these texts.
 #[derive(Debug, thiserror::Error)]
 enum BindError {
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    #[error("its claims were not bound in time")]
+    #[error("running Bind plugin \"DefaultBinder\": {}", write::said(.0))]
+    Binding(kube::Error),
+    #[error("running PreBind plugin \"VolumeBinding\": {}", write::said(.0))]
+    Claims(kube::Error),
+    #[error("running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded")]
     ClaimsUnbound,
 }
 
@@ -51,8 +55,8 @@ pub enum SchedulerError {
 struct Scheduler {
     client: kube::Client,
     metrics: Metrics,
-    /// Who tells of pods, by the schedulerName of those that are ours.
-    recorders: BTreeMap<String, ActionRecorder>,
+    /// How pods are placed and who tells of them, by the schedulerName of those that are ours.
+    profiles: BTreeMap<String, (Profile, ActionRecorder)>,
     pods: Informer<PodView>,
     nodes: Informer<NodeView>,
     namespaces: Informer<NamespaceView>,
@@ -69,26 +73,29 @@ struct Scheduler {
     writes: Arc<Semaphore>,
 }
 
-#[derive(Default)]
 struct State {
     cluster: Cluster,
     queue: Queue,
+    /// Pods that are not to be scheduled yet.
+    gated: HashSet<ObjectKey>,
 }
 
 /// Schedules pods until `shutdown` is cancelled. Needs a tokio runtime; an API server that can't be
 /// reached yet is waited for.
 pub async fn run(client: kube::Client, shutdown: CancellationToken) -> Result<(), SchedulerError> {
-    run_measured(client, &[], Arc::new(PartMetrics::new("")), shutdown).await
+    let part = Arc::new(PartMetrics::new(""));
+    run_measured(client, &Options::default(), part, &Readiness::default(), shutdown).await
 }
 
-/// The same, counted among `part`, for pods whose schedulerName is among `names`; without any, for those of
-/// `default-scheduler`.
+/// The same by these options, counted among `part`. `readiness` tells whether it has seen the whole cluster.
 pub async fn run_measured(
     client: kube::Client,
-    names: &[String],
+    options: &Options,
     part: Arc<PartMetrics>,
+    readiness: &Readiness,
     shutdown: CancellationToken,
 ) -> Result<(), SchedulerError> {
+    readiness.reading();
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let (namespaces, budgets) = (Informer::new(), Informer::new());
     let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
@@ -101,7 +108,7 @@ pub async fn run_measured(
         ..World::default()
     };
     let scheduler = Arc::new(Scheduler {
-        recorders: recorders(&client, names, &host),
+        profiles: profiles(&client, options, &host),
         client: client.clone(),
         metrics: Metrics::new(&part),
         pods: Informer::new(),
@@ -112,7 +119,11 @@ pub async fn run_measured(
         volumes,
         classes,
         world,
-        state: Mutex::default(),
+        state: Mutex::new(State {
+            cluster: Cluster::default(),
+            queue: Queue::new(options.backoff_min, options.backoff_max),
+            gated: HashSet::new(),
+        }),
         changed: Notify::new(),
         claims_changed: watch::Sender::new(()),
         writes: Arc::new(Semaphore::new(WRITES_MAX)),
@@ -174,6 +185,7 @@ pub async fn run_measured(
         () = shutdown.cancelled() => return Ok(()),
         () = scheduler.synced() => {}
     }
+    readiness.read();
     tracing::info!("scheduler started");
     tasks.spawn(scheduler.schedule());
     tokio::select! {
@@ -200,7 +212,9 @@ impl Scheduler {
 
     /// Who tells of a pod; nobody if it waits for another scheduler.
     fn recorder(&self, pending: &Pending) -> Option<&ActionRecorder> {
-        self.recorders.get(&*pending.scheduler)
+        self.profiles
+            .get(&*pending.scheduler)
+            .map(|(_, recorder)| recorder)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -211,67 +225,50 @@ impl Scheduler {
         let now = Instant::now();
         let mut state = self.state();
         let key = &change.latest().key;
-        match change.new.as_ref().map(|pod| (&pod.object, pod)) {
-            Some((PodView::Pending(pending), _)) if self.recorder(pending).is_some() => {
-                // Its own condition changing is no reason to try again.
-                let same = change.old.as_ref().is_some_and(|old| {
-                    matches!(&old.object, PodView::Pending(old)
+        match change.new.as_ref().map(|pod| &pod.object) {
+            Some(PodView::Gated) => drop(state.gated.insert(key.clone())),
+            _ => drop(state.gated.remove(key)),
+        }
+        if let Some(pod) = &change.new
+            && let Some((node, holder)) = pod.holder(&pod.uid)
+        {
+            state.queue.forget(key);
+            state.cluster.nominate(key, None);
+            // One pod more helps only those who wait for company, one that takes less all.
+            let old = change.old.as_ref().map(|old| &old.object);
+            let resized =
+                matches!(old, Some(PodView::Bound { takes: before, .. }) if *before != holder.takes);
+            state.cluster.hold(key, node, holder);
+            if resized {
+                state.queue.happened_on(node, now);
+            }
+            if !state.queue.happened_to_a_pod(now) && !resized {
+                return;
+            }
+        } else if let Some(PodView::Pending(pending)) = change.new.as_ref().map(|pod| &pod.object)
+            && self.recorder(pending).is_some()
+        {
+            // Its own condition changing is no reason to try again.
+            let same = change.old.as_ref().is_some_and(|old| {
+                matches!(&old.object, PodView::Pending(old)
                         if old.spec == pending.spec && old.traits == pending.traits)
-                });
-                let nominee = pending.nominated.clone().map(|node| (node, nominee(pending)));
-                state.cluster.nominate(key, nominee);
-                if !same {
-                    let priority = pending.spec.priority.unwrap_or(0);
-                    let minds = pending.traits.minds_company() || !pending.claims.is_empty();
-                    state
-                        .queue
-                        .put(key, priority, pending.confined_to.clone(), minds, now);
-                }
+            });
+            let nominee = pending.nominated.clone().map(|node| (node, pending.nominee()));
+            state.cluster.nominate(key, nominee);
+            if !same {
+                let minds = pending.traits.minds_company() || !pending.claims.is_empty();
+                state
+                    .queue
+                    .put(key, pending.priority(), pending.confined_to.clone(), minds, now);
             }
-            Some((
-                PodView::Bound {
-                    node,
-                    priority,
-                    terminating,
-                    family,
-                    takes,
-                    traits,
-                    started,
-                    ..
-                },
-                pod,
-            )) => {
-                state.queue.forget(key);
-                state.cluster.nominate(key, None);
-                let holder = Holder {
-                    uid: pod.uid.clone(),
-                    priority: *priority,
-                    terminating: *terminating,
-                    family: *family,
-                    takes: takes.clone(),
-                    traits: traits.clone(),
-                    started: *started,
-                };
-                state.cluster.hold(key, node, holder);
-                // One pod more helps only those who wait for company, one that takes less all.
-                let old = change.old.as_ref().map(|old| &old.object);
-                let resized = matches!(old, Some(PodView::Bound { takes: before, .. }) if before != takes);
-                if resized {
-                    state.queue.happened_on(node, now);
-                }
-                if !state.queue.happened_to_a_pod(now) && !resized {
-                    return;
-                }
-            }
-            Some((PodView::Other | PodView::Pending(_), _)) | None => {
-                state.queue.forget(key);
-                let nominated = state.cluster.nominate(key, None);
-                let Some(node) = state.cluster.release(key).or(nominated) else {
-                    return;
-                };
-                state.queue.happened_on(&node, now);
-                state.queue.happened_to_a_pod(now);
-            }
+        } else {
+            state.queue.forget(key);
+            let nominated = state.cluster.nominate(key, None);
+            let Some(node) = state.cluster.release(key).or(nominated) else {
+                return;
+            };
+            state.queue.happened_on(&node, now);
+            state.queue.happened_to_a_pod(now);
         }
         drop(state);
         self.changed.notify_one();
@@ -327,7 +324,7 @@ impl Scheduler {
             while self.schedule_one().await {}
             let due = {
                 let state = self.state();
-                self.metrics.waiting(state.queue.len());
+                self.metrics.waiting(state.queue.lengths(), state.gated.len());
                 state.queue.next_due()
             };
             match due {
@@ -353,19 +350,39 @@ impl Scheduler {
             self.state().queue.forget(&key);
             return true;
         };
+        let Some((profile, _)) = self.profiles.get(&*pending.scheduler) else {
+            self.state().queue.forget(&key);
+            return true;
+        };
         let began = Instant::now();
         let outcome = {
             let mut state = self.state();
-            match decide(&key, pending, &mut state.cluster, &self.world) {
+            if state.cluster.has_place(&key) {
+                // It changed while it was being bound; what comes of that brings it back if need be.
+                return true;
+            }
+            match decide(&key, pending, &mut state.cluster, &self.world, profile) {
                 Decision::Bind(node) => {
                     // Assumed before it is written, so that the next pod sees what is left.
                     let met = self.meet_claims(&key, pending, &mut state.cluster, &node);
-                    state.cluster.hold(&key, &node, holder(&pod, pending));
-                    Next::Bind(node, met)
+                    state.cluster.hold(&key, &node, pending.holder(pod.uid.clone()));
+                    let (tried, since) = state.queue.past(&key).unwrap_or((0, began));
+                    Next::Bind {
+                        node,
+                        met,
+                        attempts: tried + 1,
+                        since,
+                    }
                 }
                 Decision::Unschedulable(refusals) => {
                     state.queue.unschedulable(&key, Instant::now());
-                    match preempt(&key, pending, &mut state.cluster, &self.world) {
+                    let outcome = preempt(&key, pending, &mut state.cluster, &self.world);
+                    match &outcome {
+                        Outcome::NotEligible(_) => {}
+                        Outcome::Impossible => self.metrics.preempted(None),
+                        Outcome::Evict(found) => self.metrics.preempted(Some(found.victims.len())),
+                    }
+                    match outcome {
                         Outcome::Impossible => {
                             // Room that was made for it was in vain.
                             state.cluster.nominate(&key, None);
@@ -379,7 +396,7 @@ impl Scheduler {
                             forget_room: false,
                         },
                         Outcome::Evict(victims) => {
-                            let nominee = (victims.node.clone(), nominee(pending));
+                            let nominee = (victims.node.clone(), pending.nominee());
                             state.cluster.nominate(&key, Some(nominee));
                             for pod in &victims.displaced {
                                 state.cluster.nominate(pod, None);
@@ -395,28 +412,42 @@ impl Scheduler {
         let mut permit = self.writes.clone().acquire_owned().await.ok();
         let this = self.clone();
         tokio::spawn(async move {
+            let PodView::Pending(pending) = &pod.object else {
+                return;
+            };
+            let ended = |attempt, binding| {
+                let whole = began.elapsed();
+                this.metrics.ended(&pending.scheduler, attempt, whole, binding);
+            };
             match outcome {
-                Next::Bind(node, met) => {
+                Next::Bind {
+                    node,
+                    met,
+                    attempts,
+                    since,
+                } => {
                     let binding = Instant::now();
                     if !met.is_empty() {
                         // This may take as long as a volume takes to be made.
                         permit = None;
                     }
-                    let attempt = this.bind(&pod, &node, &met).await;
-                    this.metrics
-                        .ended(attempt, began.elapsed(), Some(binding.elapsed()));
+                    let attempt = this.bind(&pod, pending, &node, &met).await;
+                    if attempt == Attempt::Scheduled {
+                        this.metrics.placed(attempts, since.elapsed());
+                    }
+                    ended(attempt, Some(binding.elapsed()));
                 }
                 Next::Tell { message, forget_room } => {
-                    this.metrics.ended(Attempt::Unschedulable, began.elapsed(), None);
+                    ended(Attempt::Unschedulable, None);
                     if forget_room {
                         this.forget_room(&pod.key, &pod.uid).await;
                     }
-                    this.tell_unschedulable(&pod, &message).await;
+                    this.tell_unplaced(&pod, pending, UNSCHEDULABLE, &message).await;
                 }
                 Next::Evict(victims, message) => {
-                    this.metrics.ended(Attempt::Unschedulable, began.elapsed(), None);
-                    this.evict(&pod, &victims).await;
-                    this.tell_unschedulable(&pod, &message).await;
+                    ended(Attempt::Unschedulable, None);
+                    this.evict(&pod, pending, &victims).await;
+                    this.tell_unplaced(&pod, pending, UNSCHEDULABLE, &message).await;
                 }
             }
             drop(permit);
@@ -445,12 +476,11 @@ impl Scheduler {
         for met in met {
             match met {
                 Met::By { claim, uid, volume } => {
-                    write::promise_volume(&self.client, volume, claim, uid).await?;
+                    write::promise_volume(&self.client, volume, claim, uid).await
                 }
-                Met::Made { claim, uid } => {
-                    write::select_node(&self.client, claim, uid, Some(node)).await?;
-                }
+                Met::Made { claim, uid } => write::select_node(&self.client, claim, uid, Some(node)).await,
             }
+            .map_err(BindError::Claims)?;
         }
         let mut changed = self.claims_changed.subscribe();
         let all_bound = async {
@@ -478,53 +508,66 @@ impl Scheduler {
         met: &[Met],
     ) -> Result<(), BindError> {
         if !met.is_empty() {
+            // Whoever provides nodes and volumes may want to know before it is bound.
+            if let Err(error) = write::nominate(&self.client, &pod.key, &pod.uid, node).await {
+                tracing::debug!(pod = %pod.key, %error, "nominated node not written");
+            }
             self.bind_claims(node, met).await?;
         }
-        Ok(write::bind(&self.client, &pod.key, &pod.uid, node).await?)
+        write::bind(&self.client, &pod.key, &pod.uid, node)
+            .await
+            .map_err(BindError::Binding)
     }
 
-    async fn bind(&self, pod: &Cached<PodView>, node: &Arc<str>, met: &[Met]) -> Attempt {
-        let PodView::Pending(pending) = &pod.object else {
-            return Attempt::Error;
-        };
-        match self.write_binding(pod, node, met).await {
+    async fn bind(&self, pod: &Cached<PodView>, pending: &Pending, node: &Arc<str>, met: &[Met]) -> Attempt {
+        let error = match self.write_binding(pod, node, met).await {
             Ok(()) => {
                 tracing::info!(pod = %pod.key, uid = %pod.uid, %node, "pod bound");
                 if let Some(recorder) = self.recorder(pending) {
                     write::tell_scheduled(recorder, &pending.reference, &pod.key, node);
                 }
-                Attempt::Scheduled
+                return Attempt::Scheduled;
             }
-            Err(error) => {
-                // A bound or deleted pod's own event says so; otherwise it is tried again.
-                tracing::warn!(pod = %pod.key, %node, %error, "pod not bound, retrying");
-                for met in met {
-                    if let Met::By { volume, .. } = met {
-                        self.world.forget_promise(volume);
-                    }
-                }
-                let mut state = self.state();
-                let unchanged = self
-                    .pods
-                    .store()
-                    .get(&pod.key)
-                    .is_some_and(|now| now.uid == pod.uid && matches!(now.object, PodView::Pending(_)));
-                if unchanged {
-                    state.cluster.release(&pod.key);
-                    state.queue.retry(&pod.key, Instant::now());
-                    drop(state);
-                    self.changed.notify_one();
-                }
-                Attempt::Error
+            Err(error) => error,
+        };
+        // A bound or deleted pod's own event says so; otherwise it is tried again.
+        tracing::warn!(pod = %pod.key, %node, %error, "pod not bound, retrying");
+        for met in met {
+            if let Met::By { volume, .. } = met {
+                self.world.forget_promise(volume);
             }
         }
+        let unchanged = self
+            .pods
+            .store()
+            .get(&pod.key)
+            .is_some_and(|now| now.uid == pod.uid && matches!(now.object, PodView::Pending(_)));
+        if unchanged {
+            self.take_back(&pod.key, node);
+            if !met.is_empty() || pending.nominated.is_some() {
+                self.forget_room(&pod.key, &pod.uid).await;
+            }
+            self.tell_unplaced(pod, pending, SCHEDULER_ERROR, &error.to_string())
+                .await;
+        }
+        Attempt::Error
+    }
+
+    /// The pod doesn't hold its part of the node after all.
+    fn take_back(&self, pod: &ObjectKey, node: &Arc<str>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.cluster.release(pod);
+        state.cluster.nominate(pod, None);
+        // Others may have waited for what it would have taken.
+        state.queue.happened_on(node, now);
+        state.queue.retry(pod, now);
+        drop(state);
+        self.changed.notify_one();
     }
 
     /// Makes room. When the victims are gone their events bring the pod back.
-    async fn evict(&self, pod: &Cached<PodView>, preemption: &Preemption) {
-        let PodView::Pending(pending) = &pod.object else {
-            return;
-        };
+    async fn evict(&self, pod: &Cached<PodView>, pending: &Pending, preemption: &Preemption) {
         let node = &preemption.node;
         if let Err(error) = write::nominate(&self.client, &pod.key, &pod.uid, node).await {
             tracing::debug!(pod = %pod.key, %error, "nominated node not written");
@@ -536,15 +579,19 @@ impl Scheduler {
         }
         for (victim, uid) in &preemption.victims {
             let known = self.pods.store().get(victim).filter(|known| known.uid == *uid);
-            let generation = known.and_then(|known| match known.object {
-                PodView::Bound { generation, .. } => generation,
+            let generation = match known.as_ref().map(|known| &known.object) {
+                // It goes already.
+                Some(PodView::Bound {
+                    terminating: true, ..
+                }) => continue,
+                Some(PodView::Bound { generation, .. }) => *generation,
                 _ => None,
-            });
+            };
             match write::evict(&self.client, victim, uid, generation, &pending.scheduler).await {
                 Ok(()) => {
                     tracing::info!(%victim, uid = %uid, pod = %pod.key, %node, "preempted for a pod of higher priority");
                     if let Some(recorder) = self.recorder(pending) {
-                        write::tell_preempted(recorder, victim, uid, &pod.uid, node);
+                        write::tell_preempted(recorder, victim, uid, &pending.reference, node);
                     }
                 }
                 Err(error) => tracing::warn!(%victim, %node, %error, "pod not preempted"),
@@ -559,10 +606,14 @@ impl Scheduler {
         }
     }
 
-    async fn tell_unschedulable(&self, pod: &Cached<PodView>, message: &str) {
-        let PodView::Pending(pending) = &pod.object else {
-            return;
-        };
+    /// Tells why the pod has no node.
+    async fn tell_unplaced(
+        &self,
+        pod: &Cached<PodView>,
+        pending: &Pending,
+        reason: &'static str,
+        message: &str,
+    ) {
         if let Some(recorder) = self.recorder(pending) {
             write::tell_failed(recorder, &pending.reference, message);
         }
@@ -570,12 +621,12 @@ impl Scheduler {
             .told
             .as_ref()
             .map(|(reason, message)| (reason.as_str(), message.as_str()));
-        if told == Some(("Unschedulable", message)) {
+        if told == Some((reason, message)) {
             return;
         }
-        tracing::info!(pod = %pod.key, uid = %pod.uid, "pod fits nowhere: {message}");
+        tracing::info!(pod = %pod.key, uid = %pod.uid, reason, "pod has no node: {message}");
         let why = write::Why {
-            reason: "Unschedulable",
+            reason,
             message,
             generation: pending.generation,
         };
@@ -585,39 +636,36 @@ impl Scheduler {
     }
 }
 
-fn recorders(client: &kube::Client, names: &[String], host: &str) -> BTreeMap<String, ActionRecorder> {
-    let usual = [NAME.to_owned()];
-    let names = if names.is_empty() { &usual } else { names };
-    let recorder = |name: &String| (name.clone(), ActionRecorder::new(client.clone(), name, host));
-    names.iter().map(recorder).collect()
+/// Reasons of condition PodScheduled.
+const UNSCHEDULABLE: &str = "Unschedulable";
+const SCHEDULER_ERROR: &str = "SchedulerError";
+
+fn profiles(
+    client: &kube::Client,
+    options: &Options,
+    host: &str,
+) -> BTreeMap<String, (Profile, ActionRecorder)> {
+    let of = |profile: &Profile| {
+        let recorder = ActionRecorder::new(client.clone(), &profile.name, host);
+        (profile.name.clone(), (profile.clone(), recorder))
+    };
+    options.profiles.iter().map(of).collect()
 }
 
 /// What is to be written about a pod.
 enum Next {
-    Bind(Arc<str>, Vec<Met>),
+    Bind {
+        node: Arc<str>,
+        met: Vec<Met>,
+        /// How many attempts it took, this one included.
+        attempts: u32,
+        /// When the pod came.
+        since: Instant,
+    },
     Tell {
         message: String,
         /// A node that was nominated isn't any more.
         forget_room: bool,
     },
     Evict(Preemption, String),
-}
-
-fn nominee(pending: &Pending) -> Nominee {
-    Nominee {
-        priority: pending.spec.priority.unwrap_or(0),
-        takes: Takes::of(&pending.spec),
-    }
-}
-
-fn holder(pod: &Cached<PodView>, pending: &Pending) -> Holder {
-    Holder {
-        uid: pod.uid.clone(),
-        priority: pending.spec.priority.unwrap_or(0),
-        terminating: false,
-        family: pending.family,
-        takes: Takes::of(&pending.spec),
-        traits: pending.traits.clone(),
-        started: None,
-    }
 }

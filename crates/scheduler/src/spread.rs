@@ -1,6 +1,6 @@
 //! Topology spread: whether a node's domains would have too many more of a pod's kind than others. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orlop_api::placement::{self, Reason};
 use orlop_api::taints;
@@ -105,14 +105,70 @@ impl<'a> Spread<'a> {
         None
     }
 
-    /// How crowded `node`'s domains are by the constraints that only ask; less is better.
-    pub fn crowd(&self, node: &NodeView) -> i64 {
+    /// Whether some constraint only asks.
+    pub fn asks(&self) -> bool {
+        self.pod
+            .traits
+            .spreading
+            .iter()
+            .any(|constraint| !constraint.required)
+    }
+
+    /// Where `node` stands by the constraints that only ask; `None` if it lacks the label of one of them.
+    pub fn standing(&self, node: &NodeView) -> Option<Vec<Standing>> {
         let constraints = self.pod.traits.spreading.iter().zip(&self.domains);
         constraints
             .filter(|(constraint, _)| !constraint.required)
-            .filter_map(|(constraint, domains)| domains.get(label(node, &constraint.topology_key)?))
-            .sum()
+            .map(|(constraint, domains)| {
+                let domain = label(node, &constraint.topology_key)?;
+                Some(Standing {
+                    domain: domain.to_owned(),
+                    pods: domains.get(domain).copied().unwrap_or(0),
+                    max_skew: constraint.max_skew,
+                })
+            })
+            .collect()
     }
+}
+
+/// Where a node stands by one constraint that only asks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    domain: String,
+    /// How many pods of the kind are in it.
+    pods: i64,
+    max_skew: i64,
+}
+
+/// How crowded nodes are by where they stand; less is better, and `None` isn't to be liked at all.
+pub fn crowds<'s>(standings: impl Iterator<Item = Option<&'s [Standing]>> + Clone) -> Vec<Option<i64>> {
+    let mut domains: Vec<BTreeSet<&str>> = Vec::new();
+    for standing in standings.clone().flatten() {
+        domains.resize(standing.len(), BTreeSet::new());
+        for (domains, standing) in domains.iter_mut().zip(standing) {
+            domains.insert(&standing.domain);
+        }
+    }
+    let of = |standing: &[Standing]| {
+        let counted = standing.iter().zip(&domains);
+        let crowds =
+            counted.map(|(standing, domains)| crowd(standing.pods, domains.len(), standing.max_skew));
+        round(crowds.sum())
+    };
+    standings.map(|standing| standing.map(of)).collect()
+}
+
+/// How crowded one of so many domains is by so many pods: the more domains there are, the more each pod counts, and
+/// the more skew is allowed, the less a difference does.
+#[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
+pub fn crowd(pods: i64, domains: usize, max_skew: i64) -> f64 {
+    pods as f64 * ((domains + 2) as f64).ln() + (max_skew - 1) as f64
+}
+
+/// The nearest whole number.
+#[expect(clippy::cast_possible_truncation, reason = "it is far from any bound")]
+pub fn round(crowd: f64) -> i64 {
+    crowd.round() as i64
 }
 
 fn label<'a>(node: &'a NodeView, key: &str) -> Option<&'a str> {
@@ -239,10 +295,12 @@ mod tests {
         let pod = pending_pod("default", "p", json!({"app": "web"}), pod);
         let key = ObjectKey::new("default", "p");
         let spread = Spread::of(&key, &pod, &mut cluster).unwrap();
-        let crowds: Vec<i64> = cluster
+        let standings: Vec<_> = cluster
             .candidates()
-            .map(|candidate| spread.crowd(candidate.node))
+            .map(|candidate| spread.standing(candidate.node))
             .collect();
-        assert_eq!(crowds, [2, 1, 0, 0]);
+        let crowds = crowds(standings.iter().map(Option::as_deref));
+        let of = |pods: i64| Some(round(crowd(pods, 3, 1)));
+        assert_eq!(crowds, [of(2), of(1), of(0), None], "d has no zone");
     }
 }

@@ -40,12 +40,14 @@ pub fn hold(cluster: &mut Cluster, pod: &str, node: &str, priority: i32, cpus: i
         uid: pod.into(),
         priority,
         terminating: false,
+        preempted: false,
         family: None,
         takes: takes.into(),
         traits: std::sync::Arc::new(Traits {
             labels: [("name".to_owned(), pod.to_owned())].into(),
             ..Traits::default()
         }),
+        claims: Box::default(),
         started: None,
     };
     cluster.hold(&ObjectKey::new("ns", pod), &node.into(), holder);
@@ -64,15 +66,7 @@ pub fn pending_pod(namespace: &str, name: &str, labels: Value, spec: Value) -> B
 /// A pod with labels and rules on a node.
 pub fn hold_pod(cluster: &mut Cluster, namespace: &str, name: &str, node: &str, labels: Value, spec: Value) {
     let pending = pending_pod(namespace, name, labels, spec);
-    let holder = Holder {
-        uid: name.into(),
-        priority: pending.spec.priority.unwrap_or(0),
-        terminating: false,
-        family: pending.family,
-        takes: Takes::of(&pending.spec),
-        traits: pending.traits.clone(),
-        started: None,
-    };
+    let holder = pending.holder(name.into());
     cluster.hold(&ObjectKey::new(namespace, name), &node.into(), holder);
 }
 

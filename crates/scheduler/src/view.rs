@@ -13,6 +13,8 @@ use orlop_api::quantity::{Amount, amount};
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
 
+use crate::cluster::{Holder, Nominee};
+use crate::images::{NodeImages, WantedImages};
 use crate::traits::Traits;
 use crate::volumes::claims_of;
 
@@ -114,6 +116,10 @@ impl Takes {
 pub struct Pending {
     /// What placement reads of its spec.
     pub spec: PodSpec,
+    /// What it will take.
+    pub takes: Arc<Takes>,
+    /// The images it needs.
+    pub images: WantedImages,
     /// spec.schedulerName.
     pub scheduler: Arc<str>,
     /// metadata.generation.
@@ -123,7 +129,7 @@ pub struct Pending {
     /// Its labels, and what company it wants.
     pub traits: Arc<Traits>,
     /// The names of its claims for volumes.
-    pub claims: Vec<Arc<str>>,
+    pub claims: Box<[Arc<str>]>,
     /// For events.
     pub reference: ObjectReference,
     /// The nodes its affinity names; `None` for any.
@@ -132,6 +138,36 @@ pub struct Pending {
     pub nominated: Option<Arc<str>>,
     /// Reason and message of condition PodScheduled, if it is False.
     pub told: Option<(String, String)>,
+}
+
+impl Pending {
+    /// spec.priority.
+    pub fn priority(&self) -> i32 {
+        self.spec.priority.unwrap_or(0)
+    }
+
+    /// What it is to others while room is made for it.
+    pub fn nominee(&self) -> Nominee {
+        Nominee {
+            priority: self.priority(),
+            takes: self.takes.clone(),
+        }
+    }
+
+    /// What it is to others once it has a node.
+    pub fn holder(&self, uid: Arc<str>) -> Holder {
+        Holder {
+            uid,
+            priority: self.priority(),
+            terminating: false,
+            preempted: false,
+            family: self.family,
+            takes: self.takes.clone(),
+            traits: self.traits.clone(),
+            claims: self.claims.clone(),
+            started: None,
+        }
+    }
 }
 
 /// What is remembered of a pod.
@@ -147,6 +183,8 @@ pub enum PodView {
         priority: i32,
         /// It is on its way out.
         terminating: bool,
+        /// It is, to make room for another.
+        preempted: bool,
         /// metadata.generation.
         generation: Option<i64>,
         /// Whose copy it is, if it is one of several.
@@ -155,11 +193,58 @@ pub enum PodView {
         takes: Arc<Takes>,
         /// Its labels, and what company it wants.
         traits: Arc<Traits>,
+        /// The names of its claims for volumes.
+        claims: Box<[Arc<str>]>,
         /// status.startTime.
         started: Option<Timestamp>,
     },
-    /// It neither waits nor holds anything: finished, gated, or going unbound.
+    /// It is not to be scheduled yet.
+    Gated,
+    /// It neither waits nor holds anything: finished, or going unbound.
     Other,
+}
+
+impl PodView {
+    /// The node that the pod of that uid holds a part of, and what it is to others there.
+    pub fn holder(&self, uid: &Arc<str>) -> Option<(&Arc<str>, Holder)> {
+        let Self::Bound {
+            node,
+            priority,
+            terminating,
+            preempted,
+            generation: _,
+            family,
+            takes,
+            traits,
+            claims,
+            started,
+        } = self
+        else {
+            return None;
+        };
+        let holder = Holder {
+            uid: uid.clone(),
+            priority: *priority,
+            terminating: *terminating,
+            preempted: *preempted,
+            family: *family,
+            takes: takes.clone(),
+            traits: traits.clone(),
+            claims: claims.clone(),
+            started: *started,
+        };
+        Some((node, holder))
+    }
+}
+
+/// Whether the scheduler deletes the pod to make room.
+fn is_preempted(status: Option<&core::PodStatus>) -> bool {
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| {
+        condition.type_ == "DisruptionTarget"
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some("PreemptionByScheduler")
+    })
 }
 
 impl Projection for PodView {
@@ -179,6 +264,8 @@ impl Projection for PodView {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
         let labels = object.metadata.labels.unwrap_or_default();
         let traits = TRAITS.share(Arc::new(Traits::of(namespace, labels, &spec)));
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let claims = claims_of(name, spec.volumes.as_ref());
         if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
             let node: Arc<str> = node.into();
             if let Some(status) = &object.status {
@@ -188,10 +275,12 @@ impl Projection for PodView {
                 node,
                 priority: spec.priority.unwrap_or(0),
                 terminating,
+                preempted: terminating && is_preempted(object.status.as_ref()),
                 generation,
                 family,
                 takes: Takes::of(&spec),
                 traits,
+                claims,
                 started: object
                     .status
                     .and_then(|status| status.start_time)
@@ -202,8 +291,11 @@ impl Projection for PodView {
             .scheduling_gates
             .as_ref()
             .is_some_and(|gates| !gates.is_empty());
-        if terminating || gated {
+        if terminating {
             return Self::Other;
+        }
+        if gated {
+            return Self::Gated;
         }
         let scheduler = spec.scheduler_name.as_deref().filter(|name| !name.is_empty());
         let scheduler = SCHEDULERS.share(Arc::from(scheduler.unwrap_or(NAME)));
@@ -224,12 +316,11 @@ impl Projection for PodView {
                     condition.message.unwrap_or_default(),
                 )
             });
-        let claims = claims_of(
-            object.metadata.name.as_deref().unwrap_or_default(),
-            spec.volumes.as_ref(),
-        );
+        let images = WantedImages::of(&spec);
         trim(&mut spec);
         Self::Pending(Box::new(Pending {
+            takes: Takes::of(&spec),
+            images,
             spec,
             scheduler,
             generation,
@@ -306,11 +397,13 @@ fn trim(spec: &mut PodSpec) {
     }
 }
 
-/// What is remembered of a node: labels, taints, `unschedulable` and allocatable.
+/// What is remembered of a node: labels, taints, `unschedulable`, allocatable, and its images.
 #[derive(Debug)]
 pub struct NodeView {
     /// The node without the rest.
     pub node: KeptNode,
+    /// What needs not be pulled there.
+    pub images: NodeImages,
 }
 
 impl NodeView {
@@ -324,8 +417,10 @@ impl Projection for NodeView {
     type Object = Lean<core::Node>;
 
     fn project(Lean(mut node): Lean<core::Node>) -> Self {
-        let allocatable = node.status.take().and_then(|status| status.allocatable);
+        let status = node.status.take().unwrap_or_default();
+        let allocatable = status.allocatable;
         Self {
+            images: NodeImages::of(status.images.as_deref().unwrap_or_default()),
             node: KeptNode {
                 allocatable: allocatable.map(|all| ROOM.share(Arc::new(all))),
                 ..KeptNode::without_room(node)

@@ -19,6 +19,19 @@ use crate::world::World;
 
 /// The provisioner of classes whose volumes are made by people.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+/// Labels of places by their old and their present names.
+const PLACES: [(&str, &str); 2] = [
+    (
+        "failure-domain.beta.kubernetes.io/zone",
+        "topology.kubernetes.io/zone",
+    ),
+    (
+        "failure-domain.beta.kubernetes.io/region",
+        "topology.kubernetes.io/region",
+    ),
+];
+/// Between the zones of a volume that is in several.
+const ZONES: &str = "__";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 
 /// What is remembered of a PersistentVolumeClaim.
@@ -75,6 +88,13 @@ fn class(
         .as_ref()
         .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class"));
     text(annotation.cloned().or(field))
+}
+
+impl ClaimView {
+    /// Whether one pod alone may use it at a time.
+    pub fn is_exclusive(&self) -> bool {
+        self.modes.iter().any(|mode| mode == "ReadWriteOncePod")
+    }
 }
 
 impl Projection for ClaimView {
@@ -147,6 +167,26 @@ impl VolumeView {
     /// Whether it is some claim's.
     pub fn is_claimed(&self) -> bool {
         self.claim.is_some()
+    }
+
+    /// Whether the node is where the volume's labels say that it is; a node that doesn't say where it is may be there.
+    fn is_in_zone_of(&self, node: &NodeView) -> bool {
+        let labels = &node.node.labels;
+        if !PLACES
+            .iter()
+            .any(|(old, new)| labels.get(old).or(labels.get(new)).is_some())
+        {
+            return true;
+        }
+        PLACES.iter().all(|(old, new)| {
+            [old, new].into_iter().all(|key| {
+                let Some(zones) = self.labels.get(*key) else {
+                    return true;
+                };
+                let there = labels.get(key).or(labels.get(new));
+                there.is_some_and(|there| zones.split(ZONES).any(|zone| zone == there))
+            })
+        })
     }
 
     fn is_reachable_from(&self, node: &NodeView) -> bool {
@@ -262,7 +302,11 @@ impl<'a> Volumes<'a> {
         if !self.bound.iter().all(|volume| volume.is_reachable_from(node)) {
             return Some(Reason::VolumeNodeAffinity);
         }
-        self.choose(node).is_none().then_some(Reason::VolumeBinding)
+        if self.choose(node).is_none() {
+            return Some(Reason::VolumeBinding);
+        }
+        let mut bound = self.bound.iter();
+        (!bound.all(|volume| volume.is_in_zone_of(node))).then_some(Reason::VolumeZone)
     }
 
     /// How the waiting claims are met on `node`; `None` if they can't be.
@@ -319,7 +363,7 @@ impl<'a> Volumes<'a> {
 }
 
 /// The names of the claims that a pod's volumes mean.
-pub fn claims_of(pod: &str, volumes: Option<&Vec<core::Volume>>) -> Vec<Arc<str>> {
+pub fn claims_of(pod: &str, volumes: Option<&Vec<core::Volume>>) -> Box<[Arc<str>]> {
     volumes
         .into_iter()
         .flatten()
@@ -477,6 +521,50 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_volume_confines_its_pod_to_the_zones_of_its_labels() {
+        let bound = claim(
+            "c",
+            "2Gi",
+            json!({"metadata": {"annotations": {BIND_COMPLETED: "yes"}}, "spec": {"volumeName": "v"}}),
+        );
+        let reasons = |labels: Value, node: Value| {
+            let mut disk = volume("v", "5Gi", "a");
+            disk["spec"]["nodeAffinity"] = json!(null);
+            disk["metadata"]["labels"] = labels;
+            let world = given(&[disk], std::slice::from_ref(&bound));
+            let pod = pending_pod(
+                "default",
+                "p",
+                json!({}),
+                json!({"containers": [], "volumes": [
+                {"name": "c", "persistentVolumeClaim": {"claimName": "c"}}]}),
+            );
+            let key = ObjectKey::new("default", "p");
+            let found = Volumes::of(&key, &pod, &world).unwrap().unwrap();
+            let mut cluster = cluster(json!({"n": {"metadata": {"labels": node}}}));
+            let candidate = cluster.candidate("n").unwrap();
+            found.refuses(candidate.node)
+        };
+        const ZONE: &str = "topology.kubernetes.io/zone";
+        const OLD: &str = "failure-domain.beta.kubernetes.io/zone";
+        for (volume, node, refusal) in [
+            (json!({ZONE: "x"}), json!({ZONE: "x"}), None),
+            (json!({ZONE: "x"}), json!({ZONE: "y"}), Some(Reason::VolumeZone)),
+            (json!({ZONE: "x__y"}), json!({ZONE: "y"}), None),
+            (json!({OLD: "x"}), json!({ZONE: "x"}), None),
+            (
+                json!({ZONE: "x"}),
+                json!({"topology.kubernetes.io/region": "r"}),
+                Some(Reason::VolumeZone),
+            ),
+            (json!({ZONE: "x"}), json!({"host": "a"}), None),
+            (json!({"zone": "x"}), json!({ZONE: "y"}), None),
+        ] {
+            assert_eq!(reasons(volume.clone(), node.clone()), refusal, "{volume} {node}");
+        }
+    }
+
+    #[test]
     fn what_no_node_could_change_is_said_at_once() {
         let at_once = claim("at-once", "1Gi", json!({"spec": {"storageClassName": "at-once"}}));
         let going = claim(
@@ -511,7 +599,7 @@ mod tests {
             {"name": "c", "emptyDir": {}}]))
         .unwrap();
         assert_eq!(
-            claims_of("p", Some(&volumes)),
+            *claims_of("p", Some(&volumes)),
             ["c".into(), Arc::<str>::from("p-b")]
         );
     }

@@ -13,6 +13,14 @@ use orlop_client::events::{ActionRecorder, EventType};
 use orlop_client::informer::ObjectKey;
 use serde_json::json;
 
+/// What the server said, without how it was called.
+pub fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// Binds the pod to `node`; refused if it is another pod of that name by now.
 pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), kube::Error> {
     let binding = Binding {
@@ -156,7 +164,13 @@ pub async fn nominate(
 }
 
 /// Tells a victim for whom it went.
-pub fn tell_preempted(recorder: &ActionRecorder, victim: &ObjectKey, victim_uid: &str, by: &str, node: &str) {
+pub fn tell_preempted(
+    recorder: &ActionRecorder,
+    victim: &ObjectKey,
+    victim_uid: &str,
+    by: &ObjectReference,
+    node: &str,
+) {
     let reference = ObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
@@ -165,8 +179,16 @@ pub fn tell_preempted(recorder: &ActionRecorder, victim: &ObjectKey, victim_uid:
         uid: Some(victim_uid.to_owned()),
         ..ObjectReference::default()
     };
-    let note = format!("Preempted by pod {by} on node {node}");
-    recorder.event(&reference, EventType::Normal, "Preempted", "Preempting", &note);
+    let uid = by.uid.as_deref().unwrap_or_default();
+    let note = format!("Preempted by pod {uid} on node {node}");
+    recorder.event_of_two(
+        &reference,
+        by,
+        EventType::Normal,
+        "Preempted",
+        "Preempting",
+        &note,
+    );
 }
 
 /// Tells that the pod got its node.

@@ -35,9 +35,11 @@ pub fn explain(reason: &Reason, spec: &PodSpec, node: &dyn NodeFacts) -> String 
             format!("{resource}: wants {requested}, {used} of {capacity} are taken")
         }
         // These are about more than the pod and the node; the reason says what there is to say.
-        Reason::VolumeNodeAffinity
+        Reason::ClaimInUse
+        | Reason::VolumeNodeAffinity
         | Reason::VolumeBinding
         | Reason::VolumeLost
+        | Reason::VolumeZone
         | Reason::TopologySpread
         | Reason::TopologySpreadLabel
         | Reason::PodAffinity

@@ -28,12 +28,16 @@ pub enum Reason {
         used: i64,
         capacity: i64,
     },
+    /// A claim that one pod alone may use is another's.
+    ClaimInUse,
     /// A bound claim's volume can't be reached from there.
     VolumeNodeAffinity,
     /// A claim finds no volume there.
     VolumeBinding,
     /// A bound claim's volume is gone.
     VolumeLost,
+    /// A bound claim's volume is in another zone or region.
+    VolumeZone,
     /// A required topology spread constraint.
     TopologySpread,
     /// The node has no label that a required topology spread constraint speaks of.
@@ -51,6 +55,7 @@ impl Reason {
     pub fn preemption_helps(&self) -> bool {
         match self {
             Reason::NodePorts
+            | Reason::ClaimInUse
             | Reason::TopologySpread
             | Reason::PodAntiAffinity
             | Reason::ExistingPodsAntiAffinity => true,
@@ -76,7 +81,9 @@ impl Reason {
             Reason::NodeAffinity => "NodeAffinity",
             Reason::NodePorts => "NodePorts",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
+            Reason::ClaimInUse => "VolumeRestrictions",
             Reason::VolumeNodeAffinity | Reason::VolumeBinding | Reason::VolumeLost => "VolumeBinding",
+            Reason::VolumeZone => "VolumeZone",
             Reason::TopologySpread | Reason::TopologySpreadLabel => "PodTopologySpread",
             Reason::PodAffinity | Reason::PodAntiAffinity | Reason::ExistingPodsAntiAffinity => {
                 "InterPodAffinity"
@@ -131,6 +138,10 @@ impl fmt::Display for Reason {
             Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),
+            Reason::ClaimInUse => f.write_str(
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
+            ),
+            Reason::VolumeZone => f.write_str("node(s) had no available volume zone"),
             Reason::VolumeNodeAffinity => f.write_str("node(s) had volume node affinity conflict"),
             Reason::VolumeBinding => f.write_str("node(s) didn't find available persistent volumes to bind"),
             Reason::VolumeLost => {

@@ -45,6 +45,7 @@ struct Key {
 struct Action {
     key: Key,
     regarding: ObjectReference,
+    related: Option<ObjectReference>,
     at: Timestamp,
 }
 
@@ -84,6 +85,31 @@ impl ActionRecorder {
         action: &'static str,
         note: &str,
     ) {
+        self.record(regarding, None, event_type, reason, action, note);
+    }
+
+    /// The same of an action that was taken for the sake of another object, `related`.
+    pub fn event_of_two(
+        &self,
+        regarding: &ObjectReference,
+        related: &ObjectReference,
+        event_type: EventType,
+        reason: &'static str,
+        action: &'static str,
+        note: &str,
+    ) {
+        self.record(regarding, Some(related), event_type, reason, action, note);
+    }
+
+    fn record(
+        &self,
+        regarding: &ObjectReference,
+        related: Option<&ObjectReference>,
+        event_type: EventType,
+        reason: &'static str,
+        action: &'static str,
+        note: &str,
+    ) {
         let key = Key {
             uid: regarding.uid.clone(),
             name: regarding.name.clone(),
@@ -96,6 +122,7 @@ impl ActionRecorder {
         let action = Action {
             key,
             regarding: regarding.clone(),
+            related: related.cloned(),
             at: Timestamp::now(),
         };
         if self.queue.try_send(action).is_err() {
@@ -196,6 +223,7 @@ fn event(controller: &str, instance: &str, name: &str, action: &Action) -> Event
             ..ObjectMeta::default()
         },
         regarding: Some(action.regarding.clone()),
+        related: action.related.clone(),
         type_: Some(action.key.event_type.as_str().to_owned()),
         reason: Some(action.key.reason.to_owned()),
         action: Some(action.key.action.to_owned()),
@@ -235,6 +263,7 @@ mod tests {
                 note: String::new(),
             },
             regarding: ObjectReference::default(),
+            related: None,
             at: Timestamp::UNIX_EPOCH,
         };
         let (sender, mut actions) = mpsc::channel(QUEUE_MAX);

@@ -59,10 +59,19 @@ async fn s01_s02_a_pod_waits_with_a_reason_until_it_fits() {
     let others = cluster.pods().get("others").await.unwrap();
     assert_eq!(others.spec.unwrap().node_name, None);
     assert!(others.status.unwrap().conditions.is_none());
-    let (client, names) = (cluster.client.clone(), ["mine".to_owned()]);
+    let client = cluster.client.clone();
+    let profile = orlop_scheduler::Profile {
+        name: "mine".to_owned(),
+        ..orlop_scheduler::Profile::default()
+    };
+    let options = orlop_scheduler::Options {
+        profiles: vec![profile],
+        ..orlop_scheduler::Options::default()
+    };
     let metrics = std::sync::Arc::new(orlop_metrics::PartMetrics::new(""));
     let mine = tokio::spawn(async move {
-        orlop_scheduler::run_measured(client, &names, metrics, CancellationToken::new()).await
+        let readiness = orlop_client::Readiness::default();
+        orlop_scheduler::run_measured(client, &options, metrics, &readiness, CancellationToken::new()).await
     });
     node_of(&cluster, "others").await;
     mine.abort();

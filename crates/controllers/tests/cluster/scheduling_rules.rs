@@ -347,6 +347,11 @@ async fn preemption_spares_what_budgets_protect_and_names_the_node_it_makes_room
     })
     .await;
     let by = waiting.metadata.uid.unwrap();
+    let related = preempted.related.unwrap();
+    assert_eq!(
+        (related.name.as_deref(), &related.uid),
+        (Some("important"), &Some(by.clone()))
+    );
     assert_eq!(
         preempted.message,
         Some(format!("Preempted by pod {by} on node n2"))

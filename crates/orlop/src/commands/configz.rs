@@ -1,6 +1,7 @@
 //! What controllers and scheduler were told, as `/configz` shows it under upstream's names: only what is followed here.
 use crate::cli::{ControllerManagerArgs, FaceArgs, LeaderArgs, SchedulerArgs};
 use orlop_client::leader::{NAMESPACE, Timing};
+use orlop_scheduler::Options;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,13 +89,16 @@ pub fn controller_manager(arguments: &ControllerManagerArgs) -> Value {
 }
 
 /// The scheduler.
-pub fn scheduler(arguments: &SchedulerArgs, names: &[String]) -> Value {
-    let usual = ["default-scheduler".to_owned()];
-    let names = if names.is_empty() { &usual } else { names };
-    let profiles: Vec<Value> = names.iter().map(|name| json!({"SchedulerName": name})).collect();
+pub fn scheduler(arguments: &SchedulerArgs, options: &Options) -> Value {
+    let profiles = options.profiles.iter();
+    let profiles: Vec<Value> = profiles
+        .map(|profile| json!({"SchedulerName": profile.name}))
+        .collect();
     json!({"componentconfig": {
         "ClientConnection": {"Kubeconfig": path(arguments.kubeconfig.as_ref())},
         "LeaderElection": leader(&arguments.leader, "kube-scheduler"),
+        "PodInitialBackoffSeconds": options.backoff_min.as_secs(),
+        "PodMaxBackoffSeconds": options.backoff_max.as_secs(),
         "Profiles": profiles,
     }})
 }

@@ -9,7 +9,7 @@ use crate::{memory, signals};
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
 use orlop_client::leader::{Candidate, Ended, NAMESPACE, Timing, lead};
-use orlop_client::{ConnectError, TokenAccounts};
+use orlop_client::{ConnectError, Readiness, TokenAccounts};
 use orlop_controllers::{Accounts, AutoscalerConfig, Grace, NodeLifecycleConfig, Pace, Selection};
 use orlop_metrics::PartMetrics;
 use orlop_pki::{Pair, TokenSigner};
@@ -96,6 +96,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
     let as_accounts = arguments.use_service_account_credentials;
     let part = Part {
         name: "kube-controller-manager",
+        readiness: Readiness::default(),
         // A clean stop leaves the lease to run out, as upstream's does.
         release_on_exit: false,
         configz,
@@ -120,10 +121,10 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
 }
 
 pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
-    let mut names = Vec::new();
+    let mut options = orlop_scheduler::Options::default();
     if let Some(path) = &arguments.config {
         let config = SchedulerConfig::read(path)?;
-        names = config.names();
+        options = config.options();
         arguments.kubeconfig = config.kubeconfig().or(arguments.kubeconfig);
         arguments.leader = config.leader(arguments.leader);
     }
@@ -132,10 +133,12 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
         .clone()
         .context("the scheduler needs a --kubeconfig, or clientConnection.kubeconfig in its --config")?;
     arguments.kubeconfig = Some(kubeconfig.clone());
+    let readiness = Readiness::default();
     let part = Part {
         name: "kube-scheduler",
+        readiness: readiness.clone(),
         release_on_exit: true,
-        configz: configz::scheduler(&arguments, &names),
+        configz: configz::scheduler(&arguments, &options),
         face: arguments.face,
         port: arguments.secure_port,
     };
@@ -143,7 +146,7 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
         &kubeconfig,
         &arguments.leader,
         |client, metrics, shutdown| async move {
-            orlop_scheduler::run_measured(client, &names, metrics, shutdown)
+            orlop_scheduler::run_measured(client, &options, metrics, &readiness, shutdown)
                 .await
                 .map_err(anyhow::Error::from)
         },
@@ -208,6 +211,7 @@ fn files_of(kubeconfig: &Path) -> Vec<PathBuf> {
 struct Part {
     /// Name of its Lease, and of the program it stands in for.
     name: &'static str,
+    readiness: Readiness,
     release_on_exit: bool,
     /// What it was told.
     configz: serde_json::Value,
@@ -235,6 +239,7 @@ impl Part {
         let face = Face {
             part: self.name,
             metrics: metrics.clone(),
+            readiness: self.readiness.clone(),
             delegate: Delegate::new(client.clone()),
             open: self.face.authorization_always_allow_paths.clone(),
             certificate: files.map(|(certificate, key)| Pair { certificate, key }),

@@ -1,8 +1,9 @@
-//! A KubeSchedulerConfiguration, as far as it is followed: how to reach the API server, the leader's election, and whose
-//! pods are scheduled.
+//! A KubeSchedulerConfiguration, as far as it is followed: how to reach the API server, the leader's election, whose pods
+//! are scheduled, how long they wait between two attempts, and what makes a node a good one for them.
 use crate::cli::LeaderArgs;
 use anyhow::{Context, Result, bail};
 use orlop_api::duration::parse_go_duration;
+use orlop_scheduler::{Options, Profile, Room, Weights};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::{Map, Value};
@@ -25,7 +26,9 @@ pub struct SchedulerConfig {
     #[serde(default)]
     leader_election: LeaderElection,
     #[serde(default)]
-    profiles: Vec<Profile>,
+    profiles: Vec<ProfileConfig>,
+    pod_initial_backoff_seconds: Option<u64>,
+    pod_max_backoff_seconds: Option<u64>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -33,11 +36,102 @@ pub struct SchedulerConfig {
 /// Pods of one schedulerName.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Profile {
+struct ProfileConfig {
     #[serde(default)]
     scheduler_name: String,
+    #[serde(default)]
+    plugins: Plugins,
+    #[serde(default)]
+    plugin_config: Vec<PluginConfig>,
     #[serde(flatten)]
     others: Map<String, Value>,
+}
+
+/// Which plugins take part in what; only their part in the choice among nodes can be changed.
+#[derive(Debug, Default, Deserialize)]
+struct Plugins {
+    #[serde(default)]
+    score: PluginSet,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PluginSet {
+    enabled: Vec<Plugin>,
+    disabled: Vec<Plugin>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Plugin {
+    name: String,
+    weight: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PluginConfig {
+    name: String,
+    #[serde(default)]
+    args: Value,
+}
+
+/// All plugins.
+const ALL: &str = "*";
+const FIT: &str = "NodeResourcesFit";
+const STRATEGY: &str = "/scoringStrategy/type";
+
+impl ProfileConfig {
+    fn profile(&self) -> Profile {
+        let mut profile = Profile::default();
+        if !self.scheduler_name.is_empty() {
+            profile.name.clone_from(&self.scheduler_name);
+        }
+        for plugin in &self.plugins.score.disabled {
+            if plugin.name == ALL {
+                profile.weights = Weights::none();
+            } else if let Some(weight) = profile.weights.of_plugin(&plugin.name) {
+                *weight = 0.0;
+            }
+        }
+        for plugin in &self.plugins.score.enabled {
+            if let Some(weight) = profile.weights.of_plugin(&plugin.name) {
+                // None at all means one.
+                *weight = plugin.weight.map_or(1.0, |weight| f64::from(weight.max(1)));
+            }
+        }
+        if self.strategy() == Some("MostAllocated") {
+            profile.room = Room::Used;
+        }
+        profile
+    }
+
+    /// How room counts.
+    fn strategy(&self) -> Option<&str> {
+        let fit = self.plugin_config.iter().find(|config| config.name == FIT)?;
+        fit.args.pointer(STRATEGY)?.as_str()
+    }
+
+    /// What of it isn't followed, by its place in the profile.
+    fn unfollowed(&self) -> Vec<String> {
+        let knows = |plugin: &str| plugin == ALL || Weights::default().of_plugin(plugin).is_some();
+        let named = self
+            .plugins
+            .score
+            .enabled
+            .iter()
+            .chain(&self.plugins.score.disabled);
+        let unknown = named.filter(|plugin| !knows(&plugin.name));
+        let unknown = unknown.map(|plugin| format!("plugins.score.{}", plugin.name));
+        let points = self.plugins.others.keys().map(|point| format!("plugins.{point}"));
+        let is_followed = |config: &&PluginConfig| {
+            config.name == FIT && matches!(self.strategy(), Some("LeastAllocated" | "MostAllocated"))
+        };
+        let configs = self.plugin_config.iter().filter(|config| !is_followed(config));
+        let configs = configs.map(|config| format!("pluginConfig.{}", config.name));
+        let others = self.others.keys().cloned();
+        unknown.chain(points).chain(configs).chain(others).collect()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,22 +207,24 @@ impl SchedulerConfig {
             .filter(|field| !usual.contains(&field.as_str()));
         let profiles = self.profiles.iter().enumerate();
         let of_profiles = profiles.flat_map(|(number, profile)| {
-            let fields = profile.others.keys();
+            let fields = profile.unfollowed().into_iter();
             fields.map(move |field| format!("profiles[{number}].{field}"))
         });
         fields.cloned().chain(of_profiles).collect()
     }
 
-    /// Of which schedulerNames pods are scheduled; none if nothing is said.
-    pub fn names(&self) -> Vec<String> {
-        let usual = || "default-scheduler".to_owned();
-        let profiles = self.profiles.iter();
-        profiles
-            .map(|profile| match profile.scheduler_name.as_str() {
-                "" => usual(),
-                name => name.to_owned(),
-            })
-            .collect()
+    /// How pods are scheduled, and whose.
+    pub fn options(&self) -> Options {
+        let usual = Options::default();
+        let seconds = |given: Option<u64>, usual| given.map_or(usual, Duration::from_secs);
+        Options {
+            profiles: match self.profiles.is_empty() {
+                true => usual.profiles,
+                false => self.profiles.iter().map(ProfileConfig::profile).collect(),
+            },
+            backoff_min: seconds(self.pod_initial_backoff_seconds, usual.backoff_min),
+            backoff_max: seconds(self.pod_max_backoff_seconds, usual.backoff_max),
+        }
     }
 
     pub fn kubeconfig(&self) -> Option<PathBuf> {
@@ -169,8 +265,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.kubeconfig().unwrap(), Path::new("/c/scheduler.kubeconfig"));
-        assert_eq!(config.unfollowed(), ["profiles[1].plugins"]);
-        assert_eq!(config.names(), ["mine", "default-scheduler"]);
+        assert!(config.unfollowed().is_empty());
+        let options = config.options();
+        let names: Vec<&str> = options.profiles.iter().map(|profile| &*profile.name).collect();
+        assert_eq!(names, ["mine", "default-scheduler"]);
+        assert_eq!(options.profiles[1], Profile::default());
         let leader = config.leader(LeaderArgs {
             leader_elect: Some(true),
             ..LeaderArgs::default()
@@ -179,6 +278,45 @@ mod tests {
         assert_eq!(leader.leader_elect_lease_duration, Some(Duration::from_secs(30)));
         assert_eq!(leader.leader_elect_renew_deadline, None);
         assert_eq!(leader.leader_elect_resource_name, None);
+    }
+
+    #[test]
+    fn a_file_says_what_makes_a_node_a_good_one() {
+        let config = SchedulerConfig::parse(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+             podInitialBackoffSeconds: 3\npodMaxBackoffSeconds: 30\n\
+             profiles:\n- plugins:\n    score:\n      disabled: [{name: PodTopologySpread}]\n\
+             \u{20}     enabled: [{name: NodeResourcesFit, weight: 5}, {name: Mine}]\n    filter: {}\n\
+             \u{20} pluginConfig:\n  - {name: NodeResourcesFit, args: {scoringStrategy: {type: MostAllocated}}}\n\
+             \u{20} - {name: InterPodAffinity, args: {hardPodAffinityWeight: 3}}\n\
+             - plugins: {score: {disabled: [{name: '*'}], enabled: [{name: ImageLocality}]}}\n",
+        )
+        .unwrap();
+        assert_eq!(
+            config.unfollowed(),
+            [
+                "profiles[0].plugins.score.Mine",
+                "profiles[0].plugins.filter",
+                "profiles[0].pluginConfig.InterPodAffinity"
+            ]
+        );
+        let options = config.options();
+        assert_eq!(
+            (options.backoff_min, options.backoff_max),
+            (Duration::from_secs(3), Duration::from_secs(30))
+        );
+        let (packs, images) = (&options.profiles[0], &options.profiles[1]);
+        let weights = Weights {
+            room: 5.0,
+            spread: 0.0,
+            ..Weights::default()
+        };
+        assert_eq!((packs.room, packs.weights), (Room::Used, weights));
+        let weights = Weights {
+            images: 1.0,
+            ..Weights::none()
+        };
+        assert_eq!((images.room, images.weights), (Room::Free, weights));
     }
 
     #[test]

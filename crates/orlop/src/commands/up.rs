@@ -20,7 +20,7 @@ use orlop_apiserver::{
     UserInfo,
 };
 use orlop_client::leader::NAMESPACE;
-use orlop_client::{Measure, in_process};
+use orlop_client::{Measure, Readiness, in_process};
 use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
@@ -108,17 +108,25 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     };
     let controllers = part("kube-controller-manager");
     let scheduler = part("kube-scheduler");
-    for (program, port, (client, metrics)) in [
+    let readiness = Readiness::default();
+    for (program, port, (client, metrics), readiness) in [
         (
             "kube-controller-manager",
             arguments.controller_manager_port,
             &controllers,
+            Readiness::default(),
         ),
-        ("kube-scheduler", arguments.scheduler_port, &scheduler),
+        (
+            "kube-scheduler",
+            arguments.scheduler_port,
+            &scheduler,
+            readiness.clone(),
+        ),
     ] {
         let face = Face {
             part: program,
             metrics: metrics.clone(),
+            readiness,
             delegate: Delegate::new(client.clone()),
             open: Vec::new(),
             certificate: None,
@@ -154,7 +162,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     parts.spawn({
         let ((client, metrics), shutdown) = (scheduler, shutdown.clone());
         async move {
-            orlop_scheduler::run_measured(client, &[], metrics, shutdown)
+            let options = orlop_scheduler::Options::default();
+            orlop_scheduler::run_measured(client, &options, metrics, &readiness, shutdown)
                 .await
                 .context("the scheduler stopped")
         }

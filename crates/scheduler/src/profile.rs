@@ -1,0 +1,118 @@
+//! How pods of one schedulerName are placed: what counts for how much where several nodes would do.
+
+use std::time::Duration;
+
+use crate::queue::{BACKOFF_MAX, BACKOFF_MIN};
+
+/// How a scheduler goes about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// For whose pods.
+    pub profiles: Vec<Profile>,
+    /// Pause before a pod is tried again that was tried in vain; it doubles each time.
+    pub backoff_min: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            profiles: vec![Profile::default()],
+            backoff_min: BACKOFF_MIN,
+            backoff_max: BACKOFF_MAX,
+        }
+    }
+}
+
+/// How pods of one schedulerName are placed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// spec.schedulerName.
+    pub name: String,
+    /// What counts for how much.
+    pub weights: Weights,
+    /// Which nodes have the better room.
+    pub room: Room,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self {
+            name: crate::view::NAME.to_owned(),
+            weights: Weights::default(),
+            room: Room::Free,
+        }
+    }
+}
+
+/// Which nodes have the better room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Those with the most left: pods are spread.
+    Free,
+    /// Those with the least left: pods are packed.
+    Used,
+}
+
+/// Weights of what makes a node a good one; upstream's unless others are asked for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weights {
+    /// Room for cpu and memory.
+    pub room: f64,
+    /// Their being requested evenly.
+    pub balance: f64,
+    /// Images that are there.
+    pub images: f64,
+    /// Taints that only ask.
+    pub taints: f64,
+    /// Preferred affinity to nodes.
+    pub affinity: f64,
+    /// Preferred company.
+    pub company: f64,
+    /// Spreading that is only asked for, or by nobody.
+    pub spread: f64,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            room: 1.0,
+            balance: 1.0,
+            images: 1.0,
+            taints: 3.0,
+            affinity: 2.0,
+            company: 2.0,
+            spread: 2.0,
+        }
+    }
+}
+
+impl Weights {
+    /// The weight that upstream keeps under the name of a plugin.
+    pub fn of_plugin(&mut self, plugin: &str) -> Option<&mut f64> {
+        Some(match plugin {
+            "NodeResourcesFit" => &mut self.room,
+            "NodeResourcesBalancedAllocation" => &mut self.balance,
+            "ImageLocality" => &mut self.images,
+            "TaintToleration" => &mut self.taints,
+            "NodeAffinity" => &mut self.affinity,
+            "InterPodAffinity" => &mut self.company,
+            "PodTopologySpread" => &mut self.spread,
+            _ => return None,
+        })
+    }
+
+    /// Nothing counts.
+    pub fn none() -> Self {
+        Self {
+            room: 0.0,
+            balance: 0.0,
+            images: 0.0,
+            taints: 0.0,
+            affinity: 0.0,
+            company: 0.0,
+            spread: 0.0,
+        }
+    }
+}
