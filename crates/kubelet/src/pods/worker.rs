@@ -141,7 +141,8 @@ impl Worker {
                 break stop;
             }
             let began = Instant::now();
-            let next = self.sync().await;
+            // Boxed: what it takes to start a pod, some 80 kB, is not kept for as long as the pod runs.
+            let next = Box::pin(self.sync()).await;
             self.passed(pass, began);
             pass = "sync";
             let next = match next {
@@ -151,7 +152,7 @@ impl Worker {
             self.wait_until(next).await;
         };
         let (metrics, began) = (self.agent.metrics.clone(), Instant::now());
-        self.end(stop).await;
+        Box::pin(self.end(stop)).await;
         observe(&metrics, "terminated", began);
     }
 

@@ -123,6 +123,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
     };
     notify_ready();
     tokio::spawn(memory::settle());
+    tokio::spawn(memory::follow_work());
     agent::run(options, shutdown).await
 }
 

@@ -396,3 +396,18 @@ async fn s16_users_of_its_own_are_given_where_the_runtime_can() {
     let users = bench.agent.users.of(&pod).unwrap();
     assert_eq!(users.mode, v1::NamespaceMode::Pod as i32);
 }
+
+/// There is one for each pod for as long as it runs.
+#[tokio::test]
+async fn a_worker_that_waits_takes_little_memory() {
+    let bench = Bench::new();
+    let pod = pod(json!({"containers": [{"name": "a", "image": "i:1"}]}));
+    let worker = Worker::new(
+        bench.agent.clone(),
+        pod,
+        SeenPod::default(),
+        bench.mailbox.clone(),
+    );
+    let bytes = size_of_val(&worker.run());
+    assert!(bytes <= 8 * 1024, "{bytes} bytes");
+}

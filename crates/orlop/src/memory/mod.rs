@@ -1,4 +1,6 @@
 //! How much of the machine's memory the process holds: the allocator's habits, and the program's own pages.
+mod allocator;
+
 use nix::libc;
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
@@ -16,10 +18,6 @@ const MAPPED_BYTES_MIN: c_int = 64 * 1024;
 /// Free memory at an arena's end is kept up to this, so that answers of a usual size need none from the system.
 #[cfg(target_env = "gnu")]
 const KEPT_BYTES_MAX: c_int = 1024 * 1024;
-/// Small pieces that are freed are joined with their neighbours at once. The default leaves them in lists of their own and
-/// joins them all when somebody wants a larger piece, which here is with every answer.
-#[cfg(target_env = "gnu")]
-const UNJOINED_BYTES_MAX: c_int = 0;
 /// Arenas grow in such steps.
 #[cfg(target_env = "gnu")]
 const GROWTH_BYTES: c_int = 256 * 1024;
@@ -32,8 +30,10 @@ const BURST_REVISIONS: u64 = 1000;
 /// It is given back this much later.
 const BURST_TIME: Duration = Duration::from_secs(1);
 
-/// How often a part looks at its own work.
+/// How often a part looks at its own work while it works …
 const WORK_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// … and while it rests: looking is to be no work itself.
+const REST_LOOK_EVERY: Duration = Duration::from_secs(32);
 /// So much processor time is a burst of work: what it took is given back when it is over …
 const BURST_WORK: Duration = Duration::from_millis(500);
 /// … or when it has gone on for so long.
@@ -51,7 +51,6 @@ pub fn configure() {
         (libc::M_ARENA_MAX, ARENAS_MAX),
         (libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN),
         (libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX),
-        (libc::M_MXFAST, UNJOINED_BYTES_MAX),
         (libc::M_TOP_PAD, GROWTH_BYTES),
     ] {
         // SAFETY: it takes two integers; an option that is not known changes nothing.
@@ -87,17 +86,28 @@ pub async fn follow(mut revisions: watch::Receiver<u64>) {
 pub async fn follow_work() {
     let mut released = processor_time();
     let mut seen = released;
+    let mut pause = WORK_LOOK_EVERY;
     loop {
-        tokio::time::sleep(WORK_LOOK_EVERY).await;
+        tokio::time::sleep(pause).await;
         let now = processor_time();
+        let worked = now.saturating_sub(seen);
         // A burst that goes on needs its memory still, unless it goes on for long.
-        let is_over = now.saturating_sub(seen) < WORK_LOOK_EVERY / 10;
+        let is_over = worked < pause / 10;
         let used = now.saturating_sub(released);
         if used >= BURST_WORK && is_over || used >= BURST_WORK_MAX {
             release();
             released = now;
         }
         seen = now;
+        pause = next_look(pause, worked);
+    }
+}
+
+/// How long after this look the next one is, by what was worked since the one before.
+fn next_look(pause: Duration, worked: Duration) -> Duration {
+    match worked < pause / 50 {
+        true => (pause * 2).min(REST_LOOK_EVERY),
+        false => WORK_LOOK_EVERY,
     }
 }
 
@@ -235,6 +245,16 @@ mod tests {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
         assert!(processor_time() > before);
+    }
+
+    #[test]
+    fn who_rests_is_looked_at_less_and_less_until_it_works() {
+        let mut pause = WORK_LOOK_EVERY;
+        for expected in [4, 8, 16, 32, 32] {
+            pause = next_look(pause, Duration::from_millis(5));
+            assert_eq!(pause.as_secs(), expected);
+        }
+        assert_eq!(next_look(pause, Duration::from_secs(1)), WORK_LOOK_EVERY);
     }
 
     #[test]
