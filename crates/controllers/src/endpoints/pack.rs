@@ -15,6 +15,8 @@ pub struct Part<'e, P> {
 
 /// An address, and what it stands for.
 type Identity<'e> = (&'e str, Option<&'e str>);
+/// Whether it is all ports, and to which addresses, with whether those are ready, they lead.
+type Reach<'e> = (bool, Vec<(Identity<'e>, bool)>);
 type Addresses<'e> = BTreeMap<Identity<'e>, (&'e EndpointAddress, bool)>;
 
 /// The same, each port once, and each list of addresses once. An address that is not ready in one of the parts is not
@@ -38,7 +40,7 @@ pub fn pack<'e, P: Serialize>(parts: impl IntoIterator<Item = Part<'e, P>>) -> V
             }
         }
     }
-    let mut by_addresses: BTreeMap<(bool, Vec<(Identity<'e>, bool)>), Part<'e, P>> = BTreeMap::new();
+    let mut by_addresses: BTreeMap<Reach<'e>, Part<'e, P>> = BTreeMap::new();
     for (_, (port, addresses)) in by_port {
         let key = addresses
             .iter()
