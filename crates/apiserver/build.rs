@@ -293,10 +293,66 @@ fn mark(schema: &mut Value, message: &Message) {
     for field in message.json_fields() {
         if let Some(Value::Object(property)) = properties.get_mut(field.name) {
             property.extend(marks(field));
-            if field.name == "protocol" && matches!(message.name, "ContainerPort" | "ServicePort") {
-                property.insert("default".to_owned(), json!("TCP"));
+            if let Some(default) = default(message, field) {
+                property.insert("default".to_owned(), default);
+            }
+            for inner in ["items", "additionalProperties"] {
+                if let (Some(Value::Object(inner)), Some(default)) = (property.get_mut(inner), zero(field.ty))
+                {
+                    inner.insert("default".to_owned(), default);
+                }
             }
         }
+    }
+}
+
+/// Values that fields mean when they are absent although they may be absent, by type and field.
+const DEFAULTS: &[(&str, &str, &str)] = &[
+    ("AzureDiskVolumeSource", "cachingMode", "ReadWrite"),
+    ("AzureDiskVolumeSource", "fsType", "ext4"),
+    ("AzureDiskVolumeSource", "kind", "Shared"),
+    ("DeviceToleration", "operator", "Equal"),
+    ("ISCSIPersistentVolumeSource", "iscsiInterface", "default"),
+    ("ISCSIVolumeSource", "iscsiInterface", "default"),
+    ("RBDPersistentVolumeSource", "keyring", "/etc/ceph/keyring"),
+    ("RBDPersistentVolumeSource", "pool", "rbd"),
+    ("RBDPersistentVolumeSource", "user", "admin"),
+    ("RBDVolumeSource", "keyring", "/etc/ceph/keyring"),
+    ("RBDVolumeSource", "pool", "rbd"),
+    ("RBDVolumeSource", "user", "admin"),
+    ("ScaleIOPersistentVolumeSource", "fsType", "xfs"),
+    ("ScaleIOPersistentVolumeSource", "storageMode", "ThinProvisioned"),
+    ("ScaleIOVolumeSource", "fsType", "xfs"),
+    ("ScaleIOVolumeSource", "storageMode", "ThinProvisioned"),
+];
+
+fn default(message: &Message, field: &Field) -> Option<Value> {
+    if (message.name, field.name) == ("ReplicationControllerSpec", "replicas") {
+        return Some(json!(1));
+    }
+    let named = DEFAULTS
+        .iter()
+        .find(|(m, f, _)| (*m, *f) == (message.name, field.name));
+    let empty = || {
+        (field.shape == Shape::One && field.always)
+            .then(|| zero(field.ty))
+            .flatten()
+    };
+    named
+        .map(|(.., value)| json!(value))
+        .or_else(|| message.silence(field.name))
+        .or_else(empty)
+}
+
+/// What a value of the type is when nothing is said of it.
+fn zero(ty: Type) -> Option<Value> {
+    match ty {
+        Type::String => Some(json!("")),
+        Type::Int32 | Type::Int64 => Some(json!(0)),
+        Type::Double => Some(json!(0.0)),
+        Type::Bool => Some(json!(false)),
+        Type::Message(_) => Some(json!({})),
+        _ => None,
     }
 }
 

@@ -120,6 +120,7 @@ pub fn applied(data: &[u8]) {
     };
     let apply = |object: &Value, managed: Managed, force: bool| {
         let present = Present {
+            blank: &serde_json::json!({}),
             object,
             managed,
             exists: true,

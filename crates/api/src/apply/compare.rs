@@ -25,6 +25,27 @@ impl Changes {
         self.written.put(&element, below.written);
         self.removed.put(&element, below.removed);
     }
+
+    fn add(&mut self, other: Self) {
+        self.written.add(&other.written);
+        self.removed.add(&other.removed);
+    }
+
+    /// The place itself was written, or taken away.
+    fn whole(mut self, old: Option<&Value>, new: Option<&Value>) -> Self {
+        self.written.member = new.is_some();
+        self.removed.member = old.is_some() && new.is_none();
+        self
+    }
+
+    /// The place itself came or went with its parts.
+    fn unless_both(self, old: Option<&Value>, new: Option<&Value>) -> Self {
+        if old.is_some() && new.is_some() {
+            self
+        } else {
+            self.whole(old, new)
+        }
+    }
 }
 
 /// `standing`: the place is there in either value, filled or not.
@@ -32,25 +53,65 @@ fn at(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, standing: bool) ->
     if old == new {
         return Changes::default();
     }
-    // Types that are always written are null when they are empty.
-    let standing = standing || old.is_some_and(Value::is_null) && new.is_some();
-    let (old, new) = (old.filter(|v| !v.is_null()), new.filter(|v| !v.is_null()));
-    let (mut changes, divided) = match (old.map(|v| ty.form(v)), new.map(|v| ty.form(v))) {
-        (None, None) => return Changes::default(),
-        (Some(Form::Leaf), _)
-        | (_, Some(Form::Leaf))
-        | (Some(Form::Object(_)), Some(Form::List(..)))
-        | (Some(Form::List(..)), Some(Form::Object(_))) => (Changes::default(), false),
-        (Some(Form::List(_, items)), _) | (_, Some(Form::List(_, items))) => {
-            (lists(old, new, ty, items), true)
+    // Null takes the form of what stands on the other side; it is there, but holds nothing.
+    let (was, is) = (form(old, ty), form(new, ty));
+    if hollow(was.as_ref()) && hollow(is.as_ref()) {
+        // Types that are always written may stand for themselves or be left out.
+        let lists = [old, new].into_iter().flatten().any(Value::is_array);
+        return if standing && !lists {
+            Changes::default()
+        } else {
+            Changes::default().whole(old, new)
+        };
+    }
+    match (was, is) {
+        (Some(Form::Object(_)), None | Some(Form::Object(_))) | (None, Some(Form::Object(_))) => {
+            // A whole that is there before and after is written through its parts.
+            let changes = objects(old, new, ty);
+            if standing {
+                changes
+            } else {
+                changes.unless_both(old, new)
+            }
         }
-        _ => (objects(old, new, ty), true),
-    };
-    // A whole that is there before and after is written through its parts.
-    let whole = divided && (standing || (old.is_some() && new.is_some()));
-    changes.written.member = !whole && new.is_some();
-    changes.removed.member = !whole && new.is_none();
-    changes
+        (Some(Form::List(_, items)), None | Some(Form::List(..))) | (None, Some(Form::List(_, items))) => {
+            let changes = lists(old, new, ty, items);
+            if standing {
+                changes
+            } else {
+                changes.unless_both(old, new)
+            }
+        }
+        (was, is) => {
+            // One form gives way to another, with all its parts.
+            let mut changes = parts(old, None, ty, was.as_ref());
+            changes.add(parts(None, new, ty, is.as_ref()));
+            changes.whole(old, new)
+        }
+    }
+}
+
+fn form<'v, 's>(value: Option<&'v Value>, ty: Type<'s>) -> Option<Form<'v, 's>> {
+    value.filter(|v| !v.is_null()).map(|v| ty.form(v))
+}
+
+/// Whether a value holds no fields: it is absent, null or empty.
+fn hollow(form: Option<&Form<'_, '_>>) -> bool {
+    match form {
+        None => true,
+        Some(Form::Object(members)) => members.is_empty(),
+        Some(Form::List(items, _)) => items.is_empty(),
+        Some(Form::Leaf) => false,
+    }
+}
+
+/// What comes or goes with all parts of a value.
+fn parts(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, form: Option<&Form<'_, '_>>) -> Changes {
+    match form {
+        Some(Form::Object(_)) => objects(old, new, ty),
+        Some(Form::List(_, items)) => lists(old, new, ty, *items),
+        Some(Form::Leaf) | None => Changes::default(),
+    }
 }
 
 fn objects(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>) -> Changes {

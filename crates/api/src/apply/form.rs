@@ -2,7 +2,7 @@
 //! where there is neither.
 use super::set::Element;
 use crate::structural::{Additional, Kind, ListType, Node};
-use crate::wire::schema::{Field, Message, Schema, Shape, Topology, Type as Scalar, key_default};
+use crate::wire::schema::{Field, Message, Schema, Shape, Topology, Type as Scalar};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -39,9 +39,9 @@ pub(super) enum Child<'s> {
 /// How the items of a list are told apart.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Items<'s> {
-    Keyed(&'static [&'static str]),
+    Keyed(&'static [&'static str], Type<'s>),
     /// By the fields that a schema names.
-    Fields(&'s [String]),
+    Fields(&'s [String], Type<'s>),
     Set,
 }
 
@@ -111,13 +111,13 @@ impl<'s> Type<'s> {
                 Self::Field(Field {
                     topology: Topology::Keyed(keys),
                     ..
-                }) => Form::List(items, Items::Keyed(keys)),
+                }) => Form::List(items, Items::Keyed(keys, self.item())),
                 Self::Field(Field {
                     topology: Topology::Set,
                     ..
                 }) => Form::List(items, Items::Set),
                 Self::Node(node) => match &node.list_type {
-                    ListType::Map(keys) => Form::List(items, Items::Fields(keys)),
+                    ListType::Map(keys) => Form::List(items, Items::Fields(keys, self.item())),
                     ListType::Set => Form::List(items, Items::Set),
                     ListType::Atomic => Form::Leaf,
                 },
@@ -226,7 +226,7 @@ impl<'s> Items<'s> {
         keys.sort_unstable();
         let mut element = String::from("k:{");
         for key in keys {
-            let value = key_of(item, key);
+            let value = self.key_of(item, key);
             if !value.is_null() {
                 let comma = if element.ends_with('{') { "" } else { "," };
                 // Writing into a text cannot fail.
@@ -240,23 +240,34 @@ impl<'s> Items<'s> {
     /// The key fields, if the item has none of them.
     pub(super) fn missing(self, item: &Value) -> Option<Vec<&'s str>> {
         let keys = self.keys();
-        let lacks_all = !keys.is_empty() && keys.iter().all(|key| key_of(item, key).is_null());
+        let lacks_all = !keys.is_empty() && keys.iter().all(|key| self.key_of(item, key).is_null());
         lacks_all.then_some(keys)
     }
 
     fn keys(self) -> Vec<&'s str> {
         match self {
-            Self::Keyed(keys) => keys.to_vec(),
-            Self::Fields(fields) => fields.iter().map(String::as_str).collect(),
+            Self::Keyed(keys, _) => keys.to_vec(),
+            Self::Fields(fields, _) => fields.iter().map(String::as_str).collect(),
             Self::Set => Vec::new(),
         }
     }
-}
 
-fn key_of<'v>(item: &'v Value, key: &str) -> Cow<'v, Value> {
-    match item.get(key) {
-        Some(value) if !value.is_null() => Cow::Borrowed(value),
-        _ => Cow::Owned(key_default(key).map_or(Value::Null, Value::from)),
+    /// The value of a key field: what the item says, or what its type means by silence.
+    fn key_of<'v>(self, item: &'v Value, key: &str) -> Cow<'v, Value> {
+        match item.get(key) {
+            Some(value) if !value.is_null() => Cow::Borrowed(value),
+            _ => Cow::Owned(self.default_of(key).unwrap_or_default()),
+        }
+    }
+
+    fn default_of(self, key: &str) -> Option<Value> {
+        match self {
+            Self::Keyed(_, Type::Node(node)) | Self::Fields(_, Type::Node(node)) => {
+                node.properties.get(key)?.default.clone()
+            }
+            Self::Keyed(_, ty) | Self::Fields(_, ty) => ty.message()?.silence(key),
+            Self::Set => None,
+        }
     }
 }
 

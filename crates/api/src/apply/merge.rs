@@ -18,45 +18,56 @@ pub(super) fn merge(live: &Value, config: &Value, ty: Type<'_>) -> Value {
             Value::Object(merged)
         }
         (Form::List(live, items), Form::List(config, _)) => merge_lists(live, config, items, ty),
+        // Null lists nothing; what holds parts keeps those that others have given it.
+        (Form::Object(parts), Form::Leaf) if config.is_null() && !parts.is_empty() => live.clone(),
+        (Form::List(parts, _), Form::Leaf) if config.is_null() && !parts.is_empty() => live.clone(),
         _ => config.clone(),
     }
 }
 
 /// Both orders are kept as far as they agree: the configuration's among its items, the object's among those
-/// that only it has.
+/// that only it has. Items of both stand where the object has them, as long as the configuration's order allows it.
 fn merge_lists(live: &[Value], config: &[Value], items: Items<'_>, ty: Type<'_>) -> Value {
     let wanted: Vec<String> = config.iter().map(|item| items.element(item)).collect();
     let present: Vec<String> = live.iter().map(|item| items.element(item)).collect();
+    let mut shared = wanted.iter().filter(|element| present.contains(element));
+    let mut next = shared.next();
     let mut merged = Vec::with_capacity(live.len() + config.len());
-    let mut taken = 0;
-    for (item, element) in live.iter().zip(&present) {
-        if !wanted.contains(element) {
-            merged.push(item.clone());
-            continue;
+    let (mut from_live, mut from_config) = (0, 0);
+    while from_live < live.len() || from_config < config.len() {
+        let due = wanted.get(from_config);
+        if let Some(element) = present.get(from_live) {
+            if due == Some(element) {
+                from_live += 1;
+            } else if !wanted.contains(element) {
+                merged.push(live[from_live].clone());
+                from_live += 1;
+                continue;
+            } else if due.is_some() && next.is_some_and(|next| next != element) {
+                // Of both, but its turn in the configuration's order is another.
+                from_live += 1;
+                continue;
+            } else if wanted[..from_config].contains(element) {
+                from_live += 1;
+            }
         }
-        // Up to and with this item, unless an earlier one of the object has brought it.
-        let Some(until) = wanted.iter().skip(taken).position(|w| w == element) else {
-            continue;
-        };
-        for at in taken..=taken + until {
-            merged.push(laid_over(&config[at], &wanted[at], live, &present, ty));
+        if let Some(element) = due {
+            merged.push(laid_over(&config[from_config], element, live, &present, ty));
+            from_config += 1;
+            if next == Some(element) {
+                next = shared.next();
+            }
         }
-        taken += until + 1;
-    }
-    for at in taken..config.len() {
-        merged.push(laid_over(&config[at], &wanted[at], live, &present, ty));
     }
     Value::Array(merged)
 }
 
 fn laid_over(item: &Value, element: &str, live: &[Value], present: &[String], ty: Type<'_>) -> Value {
-    match present
-        .iter()
-        .position(|p| p == element)
-        .and_then(|at| live.get(at))
-    {
-        Some(old) => merge(old, item, ty.item()),
-        None => item.clone(),
+    let mut same = live.iter().zip(present).filter(|(_, p)| *p == element);
+    match (same.next(), same.next()) {
+        (Some((old, _)), None) => merge(old, item, ty.item()),
+        // Of those that cannot be told apart none is the one to merge with.
+        _ => item.clone(),
     }
 }
 

@@ -40,8 +40,10 @@ pub struct Writer<'w> {
 /// What a configuration is applied to.
 #[derive(Debug)]
 pub struct Present<'o> {
-    /// An empty object of its kind if there is none.
+    /// The empty one if there is none.
     pub object: &'o Value,
+    /// An empty object of its kind.
+    pub blank: &'o Value,
     pub managed: Managed,
     pub exists: bool,
 }
@@ -130,7 +132,8 @@ pub fn update(mut managed: Managed, old: &Value, new: &Value, ty: Type<'_>, writ
     }
     own.fields.subtract(&changes.removed);
     own.fields.add(&changes.written);
-    settle(&mut managed, own, before);
+    let time = (!changes.written.is_empty()).then(|| writer.now.to_owned());
+    settle(&mut managed, own, time, before);
     managed.fold();
     managed
 }
@@ -150,13 +153,13 @@ pub fn apply(
 ) -> Result<Applied, Refused> {
     let Present {
         object: live,
+        blank,
         mut managed,
         exists,
     } = present;
     check(config, ty).map_err(Refused::Malformed)?;
     if exists && managed.is_empty() {
-        let mut fields = members(live, ty);
-        writer.track(&mut fields);
+        let fields = writer.changes(blank, live, ty).written;
         if !fields.is_empty() {
             let before = Writer {
                 manager: BEFORE_FIRST_APPLY,
@@ -188,10 +191,7 @@ pub fn apply(
     };
 
     let mut changes = writer.changes(live, &object, ty);
-    // Whoever sets a field to null writes it, if only to be rid of it.
-    let nulled = changes.removed.common(&own.fields);
-    changes.removed.subtract(&nulled);
-    changes.written.add(&nulled);
+    let time = (!exists || object != *live).then(|| writer.now.to_owned());
     let object = complete(object).map_err(Refused::Malformed)?;
     // What the canonical form leaves out, such as false, is not what was there either.
     let completed = compare(live, &object, ty);
@@ -209,7 +209,7 @@ pub fn apply(
         }
     }
     take_from_others(&mut managed, &changes);
-    settle(&mut managed, own, before);
+    settle(&mut managed, own, time, before);
     Ok(Applied { object, managed })
 }
 
@@ -221,14 +221,12 @@ fn take_from_others(managed: &mut Managed, changes: &Changes) {
     });
 }
 
-/// Puts the writer's entry back; its time only changes with its fields.
-fn settle(managed: &mut Managed, mut own: Entry, before: Option<Entry>) {
+/// Puts the writer's entry back. `time`: it has written something; otherwise it has the time of its last write, if any.
+fn settle(managed: &mut Managed, mut own: Entry, time: Option<String>, before: Option<Entry>) {
     if own.fields.is_empty() {
         return;
     }
-    if let Some(before) = before.filter(|b| b.fields == own.fields && b.api_version == own.api_version) {
-        own.time = before.time;
-    }
+    own.time = time.or_else(|| before.and_then(|before| before.time));
     managed.entries.push(own);
 }
 

@@ -104,19 +104,19 @@ impl FieldSet {
     /// Every member's path, as people read it: `.spec.containers[name="c"].image`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
-        self.collect(&mut String::new(), &mut paths);
+        self.collect("", &mut paths);
         paths
     }
 
-    fn collect(&self, path: &mut String, paths: &mut Vec<String>) {
-        if self.member {
-            paths.push(path.clone());
-        }
-        for (element, node) in &self.below {
-            let length = path.len();
-            path.push_str(&readable(element));
-            node.collect(path, paths);
-            path.truncate(length);
+    fn collect(&self, path: &str, paths: &mut Vec<String>) {
+        let below = || {
+            let below = self.below.iter();
+            below.map(move |(element, node)| (format!("{path}{}", readable(element)), node))
+        };
+        // What stands at a level comes before what stands below it.
+        paths.extend(below().filter(|(_, node)| node.member).map(|(path, _)| path));
+        for (path, node) in below() {
+            node.collect(&path, paths);
         }
     }
 }

@@ -35,6 +35,7 @@ fn apply(
 ) -> Result<Applied, Refused> {
     let present = Present {
         object: live,
+        blank: &json!({}),
         managed,
         exists,
     };
@@ -154,6 +155,7 @@ fn what_means_the_same_conflicts_with_nobody() {
     let complete = |_| Ok(long.clone());
     let present = Present {
         object: &long,
+        blank: &json!({}),
         managed: live,
         exists: true,
     };
@@ -257,6 +259,7 @@ fn who_empties_a_field_of_others_is_in_conflict_with_them() {
         let applied = |force: bool| {
             let present = Present {
                 object: &set.object,
+                blank: &json!({}),
                 managed: set.managed.clone(),
                 exists: true,
             };
@@ -304,7 +307,8 @@ fn merged_items_keep_both_orders() {
         (&["a", "b"][..], &["c"][..], &["a", "b", "c"][..]),
         (&["a", "b", "c"], &["x", "b"], &["a", "x", "b", "c"]),
         (&["a", "b"], &["b", "a"], &["b", "a"]),
-        (&["a", "k", "b"], &["b", "a"], &["b", "a", "k"]),
+        (&["a", "k", "b"], &["b", "a"], &["k", "b", "a"]),
+        (&["b", "a", "c"], &["c", "b"], &["a", "c", "b"]),
     ] {
         let first = create(&names(live), pod(), "m1");
         let second = again(&first, &names(config), pod(), "m2", false).unwrap();
@@ -327,10 +331,9 @@ fn configurations_that_do_not_fit_are_refused_with_their_path() {
             ".spec.containers: duplicate entries for key [name=\"c\"]",
         ),
         (
-            json!({"bogus": 1, "containers": [{"name": "c", "imag": "x"}, {"image": "x"}]}),
+            json!({"bogus": 1, "containers": [{"name": "c", "imag": "x"}, {"image": "x"}, {"image": "y"}]}),
             "errors:\n  .spec.bogus: field not declared in schema\n  .spec.containers[name=\"c\"].imag: field not declared in schema\n  \
-             .spec.containers: element 1: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't \
-             have default values for any key fields)",
+             .spec.containers: duplicate entries for key [name=\"\"]",
         ),
     ] {
         let config = json!({"metadata": {"name": "p"}, "spec": spec});
@@ -346,19 +349,6 @@ fn configurations_that_do_not_fit_are_refused_with_their_path() {
         .unwrap_err();
         assert_eq!(refused.to_string(), text);
     }
-    let keyless = json!({"spec": {"containers": [{"image": "c"}]}});
-    assert!(
-        apply(
-            Managed::default(),
-            &json!({}),
-            false,
-            &keyless,
-            pod(),
-            &writer("m"),
-            false
-        )
-        .is_err()
-    );
 }
 
 /// P12: a custom resource with a keyed list.
@@ -394,6 +384,187 @@ fn items_of_a_custom_resource_merge_by_their_keys() {
     assert_eq!(third.object["spec"]["parts"], json!([{"name": "b", "size": 1}]));
     let unknown = json!({"spec": {"bogus": 1}});
     assert!(again(&third, &unknown, Type::Custom(&schema), "m1", false).is_err());
+    let keyless = json!({"spec": {"parts": [{"size": 1}]}});
+    let refused = again(&third, &keyless, Type::Custom(&schema), "m1", false).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        ".spec.parts: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't \
+         have default values for any key fields)"
+    );
+}
+
+fn custom(properties: Value) -> crate::structural::Node {
+    let spec = json!({"type": "object", "properties": properties});
+    crate::structural::compile(&json!({"type": "object", "properties": {"spec": spec}}), "").unwrap()
+}
+
+/// A key that is not given has its schema's default, not the one that built-in types have.
+#[test]
+fn keys_of_custom_items_have_the_defaults_of_their_schema() {
+    let schema = custom(json!({"ports": {
+        "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["port", "protocol"],
+        "items": {"type": "object", "properties": {
+            "port": {"type": "integer"}, "protocol": {"type": "string", "default": "SCTP"}}}}}));
+    let config = json!({"metadata": {"name": "w"}, "spec": {"ports": [{"port": 1}]}});
+    let applied = create(&config, Type::Custom(&schema), "m");
+    assert_eq!(
+        fields(&applied.managed, "m"),
+        json!({"f:spec": {"f:ports": {"k:{\"port\":1,\"protocol\":\"SCTP\"}": {".": {}, "f:port": {}}}}})
+    );
+}
+
+/// Null is a value: it is written, taken away, and filled like any other; where parts are, they stay.
+#[test]
+fn null_is_there_and_holds_nothing() {
+    let schema = custom(json!({"inner": {
+        "type": "object", "nullable": true, "properties": {"x": {"type": "string"}}}}));
+    let ty = Type::Custom(&schema);
+    let object = |spec: Value| json!({"metadata": {"name": "w"}, "spec": spec});
+    let null = object(json!({"inner": null}));
+    let applied = create(&null, ty, "m1");
+    assert_eq!(fields(&applied.managed, "m1"), json!({"f:spec": {"f:inner": {}}}));
+    for (new, of_m1, of_m2) in [
+        (json!({}), Value::Null, Value::Null),
+        (
+            json!({"inner": {}}),
+            Value::Null,
+            json!({"f:spec": {"f:inner": {}}}),
+        ),
+        (
+            json!({"inner": {"x": "1"}}),
+            json!({"f:spec": {"f:inner": {}}}),
+            json!({"f:spec": {"f:inner": {"f:x": {}}}}),
+        ),
+    ] {
+        let managed = update(
+            applied.managed.clone(),
+            &null,
+            &object(new.clone()),
+            ty,
+            &writer("m2"),
+        );
+        assert_eq!(fields(&managed, "m1"), of_m1, "{new}");
+        assert_eq!(fields(&managed, "m2"), of_m2, "{new}");
+    }
+    let filled = create(&object(json!({"inner": {"x": "1"}})), ty, "m1");
+    let kept = again(&filled, &null, ty, "m2", false).unwrap();
+    assert_eq!(kept.object, filled.object);
+    assert_eq!(fields(&kept.managed, "m2"), json!({"f:spec": {"f:inner": {}}}));
+}
+
+/// What gives way to another form goes with all its parts, whoever owns them.
+#[test]
+fn parts_go_with_the_form_they_were_parts_of() {
+    let schema = custom(json!({"free": {"x-kubernetes-preserve-unknown-fields": true}}));
+    let ty = Type::Custom(&schema);
+    let object = |free: Value| json!({"metadata": {"name": "w"}, "spec": {"free": free}});
+    let applied = create(&object(json!({"a": {"b": 1}})), ty, "m1");
+    let managed = update(
+        applied.managed,
+        &applied.object,
+        &object(json!("text")),
+        ty,
+        &writer("m2"),
+    );
+    assert_eq!(fields(&managed, "m1"), Value::Null);
+    assert_eq!(fields(&managed, "m2"), json!({"f:spec": {"f:free": {}}}));
+}
+
+/// An entry has the time at which its manager last wrote something. Who only agrees has none.
+#[test]
+fn the_time_of_an_entry_is_that_of_the_last_write() {
+    let later = |manager: &'static str| Writer {
+        now: "2026-02-02T00:00:00Z",
+        ..writer(manager)
+    };
+    let time = |managed: &Managed, manager: &str| {
+        let entry = managed.entries.iter().find(|e| e.manager == manager);
+        entry.unwrap().time.clone()
+    };
+    let (first, second) = ("2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z");
+    let one = create(&data(json!({"a": "1", "b": "1"})), config_map(), "m1");
+    let on = |on: &Applied, config: Value, manager: &'static str| {
+        apply(
+            on.managed.clone(),
+            &on.object,
+            true,
+            &data(config),
+            config_map(),
+            &later(manager),
+            true,
+        )
+        .unwrap()
+    };
+    assert_eq!(
+        time(&on(&one, json!({"a": "1", "b": "1"}), "m1").managed, "m1").as_deref(),
+        Some(first)
+    );
+    assert_eq!(
+        time(&on(&one, json!({"a": "2", "b": "1"}), "m1").managed, "m1").as_deref(),
+        Some(second)
+    );
+    assert_eq!(time(&on(&one, json!({"a": "1"}), "m2").managed, "m2"), None);
+
+    let made = update(
+        Managed::default(),
+        &json!({}),
+        &data(json!({"a": "1", "b": "1"})),
+        config_map(),
+        &writer("m"),
+    );
+    let updated = |new: Value| {
+        let old = data(json!({"a": "1", "b": "1"}));
+        update(made.clone(), &old, &data(new), config_map(), &later("m"))
+    };
+    assert_eq!(
+        time(&updated(json!({"a": "2", "b": "1"})), "m").as_deref(),
+        Some(second)
+    );
+    assert_eq!(time(&updated(json!({"a": "1"})), "m").as_deref(), Some(first));
+}
+
+/// Conflicts are told level by level: what stands at one before what stands below it.
+#[test]
+fn conflicts_of_a_level_come_before_those_below_it() {
+    let object = |image: &str, policy: &str| json!({"metadata": {"name": "p"}, "spec": {"restartPolicy": policy, "containers": [{"name": "c", "image": image}]}});
+    let first = create(&object("i", "Always"), pod(), "m1");
+    let refused = again(&first, &object("j", "Never"), pod(), "m2", false).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"m1\":\n- .spec.restartPolicy\n- .spec.containers[name=\"c\"].image"
+    );
+}
+
+/// What is owned as a whole, as upstream's types declare it.
+#[test]
+fn structures_that_are_owned_as_a_whole() {
+    let binding = json!({"metadata": {"name": "b"}, "spec": {
+        "policyName": "p", "paramRef": {"name": "a"}, "matchResources": {"matchPolicy": "Exact"}}});
+    let ty = Type::of_kind(
+        "admissionregistration.k8s.io/v1",
+        "ValidatingAdmissionPolicyBinding",
+    );
+    let applied = create(&binding, ty.unwrap(), "m");
+    assert_eq!(
+        fields(&applied.managed, "m"),
+        json!({"f:spec": {"f:policyName": {}, "f:paramRef": {}, "f:matchResources": {}}})
+    );
+    let scaled =
+        json!({"metadata": {"name": "h"}, "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "d"}}});
+    for (version, owned) in [
+        ("autoscaling/v1", json!({})),
+        ("autoscaling/v2", json!({"f:kind": {}, "f:name": {}})),
+    ] {
+        let applied = create(
+            &scaled,
+            Type::of_kind(version, "HorizontalPodAutoscaler").unwrap(),
+            "m",
+        );
+        assert_eq!(
+            fields(&applied.managed, "m"),
+            json!({"f:spec": {"f:scaleTargetRef": owned}})
+        );
+    }
 }
 
 /// Updates own what they changed, maps and items they made included, and take fields without a conflict.
@@ -459,6 +630,19 @@ fn what_was_there_before_the_first_apply_is_credited() {
     assert_eq!(
         refused.unwrap_err().to_string(),
         "Apply failed with 1 conflict: conflict with \"before-first-apply\" using v1: .data.a"
+    );
+    let shared = apply(
+        Managed::default(),
+        &live,
+        true,
+        &live,
+        config_map(),
+        &writer("m"),
+        false,
+    );
+    assert_eq!(
+        fields(&shared.unwrap().managed, "before-first-apply"),
+        json!({"f:data": {".": {}, "f:a": {}}})
     );
 }
 

@@ -166,6 +166,7 @@ impl State {
         let nothing = json!({});
         let present = Present {
             object: self.object.as_ref().unwrap_or(&nothing),
+            blank: &nothing,
             managed: self.managed.clone(),
             exists: self.object.is_some(),
         };

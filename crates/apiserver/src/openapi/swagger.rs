@@ -109,7 +109,7 @@ fn convert(schema: &mut Value) {
     let Value::Object(members) = schema else {
         return;
     };
-    for foreign in ["nullable", "anyOf", "oneOf", "not"] {
+    for foreign in ["default", "nullable", "anyOf", "oneOf", "not"] {
         members.remove(foreign);
     }
     // Nothing may stand beside a reference in v3; here it may.

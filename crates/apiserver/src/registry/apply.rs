@@ -116,6 +116,7 @@ impl Configuration<'_> {
         resource.show(&mut live);
         let applied = self.apply(Present {
             object: &live,
+            blank: &ownership::blank(self.call),
             managed: ownership::managed(old),
             exists: true,
         })?;
@@ -149,8 +150,10 @@ impl Configuration<'_> {
         let mut info = call.info.clone();
         info.verb = "create".to_owned();
         authz::check(&call.server, &call.user, &info, &call.query).await?;
+        let blank = ownership::blank(call);
         let applied = self.apply(Present {
-            object: &ownership::blank(call),
+            object: &blank,
+            blank: &blank,
             managed: Managed::default(),
             exists: false,
         })?;

@@ -31,7 +31,7 @@ use std::sync::LazyLock;
 mod parse;
 mod topology;
 
-pub use topology::{Topology, key_default};
+pub use topology::Topology;
 
 /// Index of a message in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

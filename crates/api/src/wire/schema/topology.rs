@@ -1,6 +1,7 @@
 //! How server-side apply sees a field: which lists are keyed or sets, what is owned only as a whole (contract
 //! api-server §9.5). Most of it follows from the strategic merge marks; here is what differs from them.
-use super::{Field, Merge, Shape, Type};
+use super::{Field, Merge, Message, Shape, Type};
+use serde_json::{Value, json};
 
 /// The parts in which a field can be owned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +18,15 @@ pub enum Topology {
 
 /// Messages that are owned as a whole, by apiVersion and name.
 const ATOMIC_MESSAGES: &[(&str, &str)] = &[
+    (ADMISSION, "MatchResources"),
+    (ADMISSION, "NamedRuleWithOperations"),
+    (ADMISSION, "ParamKind"),
+    (ADMISSION, "ParamRef"),
+    (ADMISSION, "Variable"),
+    ("autoscaling/v1", "CrossVersionObjectReference"),
     ("meta.k8s.io/v1", "LabelSelector"),
     ("meta.k8s.io/v1", "OwnerReference"),
+    ("networking.k8s.io/v1", "ServiceBackendPort"),
     ("rbac.authorization.k8s.io/v1", "RoleRef"),
     ("rbac.authorization.k8s.io/v1", "Subject"),
     ("discovery.k8s.io/v1", "EndpointPort"),
@@ -33,7 +41,6 @@ const ATOMIC_MESSAGES: &[(&str, &str)] = &[
     ("v1", "ObjectReference"),
     ("v1", "ResourceFieldSelector"),
     ("v1", "ScopeSelector"),
-    ("v1", "ScopedResourceSelectorRequirement"),
     ("v1", "SecretKeySelector"),
     ("v1", "SecretReference"),
     ("v1", "TopologySelectorTerm"),
@@ -79,13 +86,13 @@ const FIELDS: &[(&str, &str, &str, Topology)] = &[
     ("v1", "ServiceSpec", "selector", Topology::Atomic),
     ("v1", "ServiceStatus", "conditions", CONDITIONS),
     (
-        "admissionregistration.k8s.io/v1",
+        ADMISSION,
         "ValidatingAdmissionPolicyBindingSpec",
         "validationActions",
         Topology::Set,
     ),
     (
-        "admissionregistration.k8s.io/v1",
+        ADMISSION,
         "ValidatingAdmissionPolicyStatus",
         "conditions",
         CONDITIONS,
@@ -96,6 +103,7 @@ const FIELDS: &[(&str, &str, &str, Topology)] = &[
         "conditions",
         CONDITIONS,
     ),
+    ("batch/v1", "JobStatus", "conditions", Topology::Atomic),
     (
         "batch/v1",
         "PodFailurePolicyOnExitCodesRequirement",
@@ -144,13 +152,30 @@ const FIELDS: &[(&str, &str, &str, Topology)] = &[
     ),
 ];
 
+const ADMISSION: &str = "admissionregistration.k8s.io/v1";
 const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io/v1";
 const CONDITIONS: Topology = Topology::Keyed(&["type"]);
 const CONTAINER_PORTS: Topology = Topology::Keyed(&["containerPort", "protocol"]);
 
-/// What an item's key field means when it is absent, for the keys that have a default.
-pub fn key_default(key: &str) -> Option<&'static str> {
-    (key == "protocol").then_some("TCP")
+/// Messages whose protocol is TCP when it is not given, although that is not written.
+const OVER_TCP: &[&str] = &["ContainerPort", "ServicePort"];
+
+impl Message {
+    /// What a scalar field of this message means when it is absent, if schemas tell.
+    pub fn silence(&self, field: &str) -> Option<Value> {
+        if field == "protocol" && self.api_version == "v1" && OVER_TCP.contains(&self.name) {
+            return Some(json!("TCP"));
+        }
+        let field = self.field(field)?;
+        match (field.shape, field.ty) {
+            _ if !field.always => None,
+            (Shape::One, Type::String) => Some(json!("")),
+            (Shape::One, Type::Int32 | Type::Int64) => Some(json!(0)),
+            (Shape::One, Type::Double) => Some(json!(0.0)),
+            (Shape::One, Type::Bool) => Some(json!(false)),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn is_atomic(api_version: &str, message: &str) -> bool {
@@ -171,7 +196,7 @@ pub(super) fn of(api_version: &str, message: &str, field: &Field, atomic: bool) 
         (Shape::List, Merge::Set) => Topology::Set,
         (Shape::List, _) => Topology::Atomic,
         (Shape::Map, _) => Topology::Granular,
-        (Shape::One, _) if field.ty == Type::Strings || atomic => Topology::Atomic,
+        (Shape::One, _) if matches!(field.ty, Type::Strings | Type::Raw) || atomic => Topology::Atomic,
         (Shape::One, _) => Topology::Granular,
     }
 }

@@ -13,7 +13,7 @@ use crate::status::ApiError;
 use futures::future::BoxFuture;
 use orlop_api::apply::{self, Managed, Present, Type, Writer};
 use orlop_api::patch;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Under this name what policies apply is merged; nothing is owned by it.
 const MANAGER: &str = "admission";
@@ -156,8 +156,10 @@ fn changed(
                 ignored: &[],
                 now: &now(),
             };
+            let nobody = json!({});
             let present = Present {
                 object,
+                blank: &nobody,
                 managed: Managed::default(),
                 exists: true,
             };
