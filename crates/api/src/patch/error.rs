@@ -22,9 +22,15 @@ pub enum PatchError {
     /// A `$patch` value that isn't delete, replace or merge.
     #[error("unknown patch type: {directive} in map: {element}")]
     UnknownDirective { directive: String, element: String },
-    /// A directive that is known but malformed or out of place.
-    #[error("invalid patch format of {directive}: {cause}")]
-    BadDirective { directive: String, cause: String },
+    /// The body says nothing that could be done.
+    #[error("{0}")]
+    Invalid(String),
+    /// A directive that is known but malformed.
+    #[error("invalid patch format of {0}")]
+    BadDirective(&'static str),
+    /// Directives that contradict the list they are about.
+    #[error("{0}")]
+    Contradiction(String),
     /// Strategic merge needs to know the kind's lists.
     #[error(
         "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
@@ -36,12 +42,12 @@ impl PatchError {
     /// The HTTP status.
     pub fn code(&self) -> u16 {
         match self {
-            PatchError::Malformed(_) => 400,
+            PatchError::Malformed(_) | PatchError::Invalid(_) | PatchError::BadDirective(_) => 400,
             PatchError::TooManyOperations(_) => 413,
             PatchError::NotApplicable { .. } => 422,
             PatchError::MissingMergeKey { .. }
             | PatchError::UnknownDirective { .. }
-            | PatchError::BadDirective { .. } => 500,
+            | PatchError::Contradiction(_) => 500,
             PatchError::UnknownKind(_) => 415,
         }
     }
@@ -49,12 +55,12 @@ impl PatchError {
     /// The Status reason; empty where upstream's is.
     pub fn reason(&self) -> &'static str {
         match self {
-            PatchError::Malformed(_) => "BadRequest",
+            PatchError::Malformed(_) | PatchError::Invalid(_) | PatchError::BadDirective(_) => "BadRequest",
             PatchError::TooManyOperations(_) => "RequestEntityTooLarge",
             PatchError::NotApplicable { .. } => "Invalid",
             PatchError::MissingMergeKey { .. }
             | PatchError::UnknownDirective { .. }
-            | PatchError::BadDirective { .. } => "",
+            | PatchError::Contradiction(_) => "",
             PatchError::UnknownKind(_) => "UnsupportedMediaType",
         }
     }

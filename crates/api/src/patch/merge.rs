@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::PatchError;
+use super::{PatchError, json_kind};
 
 /// Applies `patch` to `target`, whatever both are.
 pub fn merge(target: &mut Value, patch: &Value) {
@@ -26,8 +26,15 @@ pub fn merge(target: &mut Value, patch: &Value) {
 
 /// Applies a patch to an object; a patch that isn't one itself is refused.
 pub fn merge_object(current: &Value, patch: &Value) -> Result<Value, PatchError> {
-    if !patch.is_object() {
-        return Err(PatchError::Malformed("a merge patch is an object".to_owned()));
+    match patch {
+        Value::Object(_) => {}
+        Value::Null => return Err(PatchError::Invalid("Invalid JSON Patch".to_owned())),
+        other => {
+            let kind = json_kind(other);
+            return Err(PatchError::Malformed(format!(
+                "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            )));
+        }
     }
     let mut merged = current.clone();
     merge(&mut merged, patch);

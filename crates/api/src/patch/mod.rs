@@ -9,6 +9,7 @@ mod json;
 mod merge;
 mod strategic;
 
+use crate::wire::json_kind;
 pub use error::PatchError;
 pub use json::{JSON_PATCH_OPERATIONS_MAX, json, json_unknown_fields};
 pub use merge::{merge, merge_object};

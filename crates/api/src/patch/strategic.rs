@@ -71,7 +71,9 @@ fn merge_map(
     match directive::of(patch)? {
         Some(Directive::Delete) => return Ok(Map::new()),
         Some(Directive::Replace) => return Ok(plain_map(patch, place)),
-        Some(Directive::Merge) | None => {}
+        // Nothing else happens to maps, and yet it may not be said.
+        Some(Directive::Merge) => return Err(directive::unknown("merge", patch)),
+        None => {}
     }
     if let Some(retained) = directive::retained_keys(patch)? {
         current.retain(|key, _| retained.contains(&key.as_str()));
@@ -97,7 +99,7 @@ fn merge_map(
                 Value::Object(merge_map(old, new, Place::inside(field))?)
             }
             (Value::Array(old), Value::Array(new)) => {
-                let order = directive::parallel(patch, Parallel::Order, key)?;
+                let order = directive::order(patch, key)?;
                 Value::Array(list::merge(old, new, order, field)?)
             }
             _ => plain(value, Place::inside(field), field),
@@ -117,22 +119,15 @@ fn parallel_lists(
 ) -> Result<(), PatchError> {
     for (name, value) in patch {
         if let Some(key) = name.strip_prefix(Parallel::Delete.prefix()) {
-            let unwanted = directive::as_list(name, value)?;
-            if let Some(Value::Array(items)) = current.get_mut(key) {
+            if let (Value::Array(unwanted), Some(Value::Array(items))) = (value, current.get_mut(key)) {
                 items.retain(|item| !unwanted.contains(item));
             }
         } else if let Some(key) = name.strip_prefix(Parallel::Order.prefix()) {
-            let order = directive::as_list(name, value)?;
+            let order = directive::as_order(value)?;
             let untouched = patch.get(key).is_none();
             if untouched && let Some(Value::Array(items)) = current.get_mut(key) {
-                let ordered = list::reorder(std::mem::take(items), order, place.field(key));
-                *items = ordered;
+                *items = list::reorder(std::mem::take(items), order, place.field(key))?;
             }
-        } else if name.starts_with('$') && !matches!(name.as_str(), "$patch" | "$retainKeys") {
-            return Err(PatchError::BadDirective {
-                directive: name.clone(),
-                cause: "no such directive".to_owned(),
-            });
         }
     }
     Ok(())

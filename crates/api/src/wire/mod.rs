@@ -23,6 +23,7 @@ mod yaml;
 pub use error::DecodeError;
 pub use findings::{Finding, findings, strict_text, unknown_fields};
 pub use normalize::normalize;
+pub use scalar::json_kind;
 pub use yaml::{duplicate_keys, from_yaml, to_yaml};
 
 /// A built-in kind that can be the top of a body.

@@ -22,7 +22,7 @@ pub fn normalize(api_version: &str, kind: &str, object: Value) -> Result<Value, 
         return Err(DecodeError::NotAnObject {
             kind: kind.to_owned(),
             version: short(api_version).to_owned(),
-            found: scalar::found(&object),
+            found: scalar::json_kind(&object),
             go: schema.message(id).go_name(),
         });
     };
@@ -152,7 +152,7 @@ impl Walk {
                 }
                 Ok(!entries.is_empty())
             }
-            (_, other) => Err(self.mismatch(owner, field, scalar::found(other), self.go_type(field))),
+            (_, other) => Err(self.mismatch(owner, field, scalar::json_kind(other), self.go_type(field))),
         }
     }
 
@@ -196,11 +196,11 @@ impl Walk {
             Type::Raw => return Ok(()),
             Type::Strings => |value| match value {
                 Value::Array(items) if items.iter().all(Value::is_string) => Ok(Value::Array(items)),
-                other => Err(Refused::Type(scalar::found(&other).to_owned())),
+                other => Err(Refused::Type(scalar::json_kind(&other).to_owned())),
             },
             Type::Message(id) => match value {
                 Value::Object(object) => return self.message(id, object),
-                _ => |other| Err(Refused::Type(scalar::found(&other).to_owned())),
+                _ => |other| Err(Refused::Type(scalar::json_kind(&other).to_owned())),
             },
             Type::Either(id, other) => return self.either(id, other, value),
         };

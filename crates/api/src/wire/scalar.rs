@@ -17,7 +17,8 @@ pub(super) enum Refused {
     Value(String),
 }
 
-pub(super) fn found(value: &Value) -> &'static str {
+/// What messages call the JSON type of a value.
+pub fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -29,7 +30,7 @@ pub(super) fn found(value: &Value) -> &'static str {
 }
 
 fn mismatch(value: &Value) -> Refused {
-    Refused::Type(found(value).to_owned())
+    Refused::Type(json_kind(value).to_owned())
 }
 
 pub(super) fn string(value: Value) -> Result<Value, Refused> {

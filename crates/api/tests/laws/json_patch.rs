@@ -1,4 +1,5 @@
-//! RFC 6902 written down once more, as plainly as it can be, beside the one that is served.
+//! JSON patches as servers of Kubernetes read RFC 6902, written down once more, as plainly as it can be, beside the one
+//! that is served.
 use orlop_api::patch;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -37,31 +38,49 @@ impl Op {
         match self {
             Self::Add(path, value) => add(document, path, value.clone()),
             Self::Remove(path) => remove(document, path).map(|_| ()),
+            Self::Replace(path, value) if path.is_empty() => {
+                // Only an object or a list can be the whole.
+                if value.is_object() || value.is_array() {
+                    *document = value.clone();
+                }
+                Some(())
+            }
             Self::Replace(path, value) => {
-                *find(document, path)? = value.clone();
+                let (last, parent) = path.split_last()?;
+                match find(document, parent)? {
+                    Value::Object(map) => drop(map.insert(last.clone(), value.clone())),
+                    Value::Array(list) => *list.get_mut(index(last)?)? = value.clone(),
+                    _ => return None,
+                }
                 Some(())
             }
             Self::Move(from, path) => {
-                // Nothing can be moved into itself.
-                if path.len() > from.len() && path.starts_with(from) {
-                    return None;
-                }
                 let value = remove(document, from)?;
                 add(document, path, value)
             }
             Self::Copy(from, path) => {
-                let value = find(document, from)?.clone();
+                let value = read(document, from)?;
                 add(document, path, value)
             }
-            Self::Test(path, value) => (find(document, path)? == value).then_some(()),
+            Self::Test(path, value) if path.is_empty() => (document == value).then_some(()),
+            Self::Test(path, value) => (read(document, path)? == *value).then_some(()),
         }
     }
 }
 
-/// An index of a list: digits without a leading zero.
+/// What is there; an object has null for everything else.
+fn read(document: &mut Value, path: &[String]) -> Option<Value> {
+    let (last, parent) = path.split_last()?;
+    match find(document, parent)? {
+        Value::Object(map) => Some(map.get(last).cloned().unwrap_or_default()),
+        Value::Array(list) => list.get(index(last)?).cloned(),
+        _ => None,
+    }
+}
+
+/// An index of a list.
 fn index(token: &str) -> Option<usize> {
-    let plain = token == "0" || !token.starts_with('0');
-    plain.then(|| token.parse().ok()).flatten()
+    token.parse().ok()
 }
 
 fn find<'d>(document: &'d mut Value, path: &[String]) -> Option<&'d mut Value> {
@@ -73,10 +92,7 @@ fn find<'d>(document: &'d mut Value, path: &[String]) -> Option<&'d mut Value> {
 }
 
 fn add(document: &mut Value, path: &[String], value: Value) -> Option<()> {
-    let Some((last, parent)) = path.split_last() else {
-        *document = value;
-        return Some(());
-    };
+    let (last, parent) = path.split_last()?;
     match find(document, parent)? {
         Value::Object(map) => drop(map.insert(last.clone(), value)),
         Value::Array(list) if last == "-" => list.push(value),
@@ -125,11 +141,9 @@ fn any_path() -> impl Strategy<Value = Vec<String>> {
 fn any_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => (any_path(), any_value()).prop_map(|(path, value)| Op::Add(path, value)),
-        2 => any_path().prop_filter("the whole cannot be removed", |path| !path.is_empty()).prop_map(Op::Remove),
+        2 => any_path().prop_map(Op::Remove),
         2 => (any_path(), any_value()).prop_map(|(path, value)| Op::Replace(path, value)),
-        1 => (any_path(), any_path())
-            .prop_filter("the whole cannot be moved", |(from, _)| !from.is_empty())
-            .prop_map(|(from, path)| Op::Move(from, path)),
+        1 => (any_path(), any_path()).prop_map(|(from, path)| Op::Move(from, path)),
         1 => (any_path(), any_path()).prop_map(|(from, path)| Op::Copy(from, path)),
         1 => (any_path(), any_value()).prop_map(|(path, value)| Op::Test(path, value)),
     ]

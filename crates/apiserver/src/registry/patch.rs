@@ -113,7 +113,9 @@ impl Patch {
 
 fn refusal(error: PatchError) -> ApiError {
     match &error {
-        PatchError::Malformed(_) => ApiError::bad_request(error.to_string()),
+        PatchError::Malformed(_) | PatchError::Invalid(_) | PatchError::BadDirective(_) => {
+            ApiError::bad_request(error.to_string())
+        }
         PatchError::NotApplicable { operation, cause } => {
             tracing::debug!(operation, cause, "a JSON patch does not apply");
             ApiError::patch_rejected()
@@ -125,7 +127,7 @@ fn refusal(error: PatchError) -> ApiError {
         }
         PatchError::MissingMergeKey { .. }
         | PatchError::UnknownDirective { .. }
-        | PatchError::BadDirective { .. } => ApiError::untyped(error.to_string()),
+        | PatchError::Contradiction(_) => ApiError::untyped(error.to_string()),
     }
 }
 

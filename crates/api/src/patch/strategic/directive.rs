@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::PatchError;
-use super::show::show_map;
+use super::show::{show, show_map};
 
 /// The value of `$patch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,14 @@ pub(super) fn of(map: &Map<String, Value>) -> Result<Option<Directive>, PatchErr
         Some(Value::String(s)) if s == "delete" => Ok(Some(Directive::Delete)),
         Some(Value::String(s)) if s == "replace" => Ok(Some(Directive::Replace)),
         Some(Value::String(s)) if s == "merge" => Ok(Some(Directive::Merge)),
-        Some(other) => Err(PatchError::UnknownDirective {
-            directive: other.as_str().map_or_else(|| other.to_string(), str::to_owned),
-            element: show_map(map),
-        }),
+        Some(other) => Err(unknown(&show(other), map)),
+    }
+}
+
+pub(super) fn unknown(directive: &str, map: &Map<String, Value>) -> PatchError {
+    PatchError::UnknownDirective {
+        directive: directive.to_owned(),
+        element: show_map(map),
     }
 }
 
@@ -51,50 +55,34 @@ impl Parallel {
     }
 }
 
-/// The directive about the list `key`, if the patch has it.
-pub(super) fn parallel<'a>(
-    patch: &'a Map<String, Value>,
-    which: Parallel,
-    key: &str,
-) -> Result<Option<&'a [Value]>, PatchError> {
-    let name = format!("{}{key}", which.prefix());
-    patch.get(&name).map(|value| as_list(&name, value)).transpose()
+/// `$setElementOrder/key`, if the patch has it.
+pub(super) fn order<'a>(patch: &'a Map<String, Value>, key: &str) -> Result<Option<&'a [Value]>, PatchError> {
+    let value = patch.get(&format!("{}{key}", Parallel::Order.prefix()));
+    value.map(as_order).transpose()
 }
 
-pub(super) fn as_list<'a>(name: &str, value: &'a Value) -> Result<&'a [Value], PatchError> {
-    value
-        .as_array()
-        .map(Vec::as_slice)
-        .ok_or_else(|| bad(name, "a list is expected"))
+pub(super) fn as_order(value: &Value) -> Result<&[Value], PatchError> {
+    let list = value.as_array().map(Vec::as_slice);
+    list.ok_or(PatchError::BadDirective("setElementOrder list"))
 }
 
 /// `$retainKeys`: the only keys that survive. What the patch sets must be among them.
 pub(super) fn retained_keys(patch: &Map<String, Value>) -> Result<Option<Vec<&str>>, PatchError> {
-    const NAME: &str = "$retainKeys";
-    let Some(value) = patch.get(NAME) else {
+    const BAD: PatchError = PatchError::BadDirective("retainKeys");
+    let Some(value) = patch.get("$retainKeys") else {
         return Ok(None);
     };
-    let mut keys = Vec::new();
-    for key in as_list(NAME, value)? {
-        keys.push(
-            key.as_str()
-                .ok_or_else(|| bad(NAME, "a list of strings is expected"))?,
-        );
-    }
-    for (key, value) in patch {
-        if !key.starts_with('$') && !value.is_null() && !keys.contains(&key.as_str()) {
-            return Err(bad(
-                NAME,
-                &format!("the patch sets {key:?}, which is not retained"),
-            ));
-        }
+    let keys: Vec<&str> = value
+        .as_array()
+        .ok_or(BAD)?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let set = patch
+        .iter()
+        .filter(|(key, value)| !key.starts_with('$') && !value.is_null());
+    if set.map(|(key, _)| key).any(|key| !keys.contains(&key.as_str())) {
+        return Err(BAD);
     }
     Ok(Some(keys))
-}
-
-pub(super) fn bad(name: &str, cause: &str) -> PatchError {
-    PatchError::BadDirective {
-        directive: name.to_owned(),
-        cause: cause.to_owned(),
-    }
 }

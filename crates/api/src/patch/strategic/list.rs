@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::super::PatchError;
 use super::directive::{self, Directive};
-use super::show::show_map;
+use super::show::{show_list, show_map};
 use super::{Place, merge_map, plain, plain_map};
 use crate::wire::schema::{Field, Merge};
 
@@ -28,14 +28,46 @@ pub(super) fn merge(
 }
 
 /// Reorders a list the patch doesn't touch otherwise.
-pub(super) fn reorder(current: Vec<Value>, order: &[Value], field: Option<&Field>) -> Vec<Value> {
+pub(super) fn reorder(
+    current: Vec<Value>,
+    order: &[Value],
+    field: Option<&Field>,
+) -> Result<Vec<Value>, PatchError> {
     let key = match field.map(|f| f.merge) {
-        Some(Merge::Key(key)) => Some(key),
+        Some(Merge::Key(key)) => {
+            check_order(&[], order, key)?;
+            Some(key)
+        }
         Some(Merge::Set) => None,
-        _ => return current,
+        _ => return Ok(current),
     };
     let before = current.clone();
-    arrange(current, &before, order, key)
+    Ok(arrange(current, &before, order, key))
+}
+
+/// An order names items by their key, and those of the patch in the order that they have there.
+fn check_order(patch: &[Value], order: &[Value], key: &'static str) -> Result<(), PatchError> {
+    let mut named = Vec::with_capacity(order.len());
+    for (at, item) in order.iter().enumerate() {
+        let Value::Object(element) = item else {
+            return Err(PatchError::Contradiction(format!(
+                "value for key {at} is not a map"
+            )));
+        };
+        named.push(key_of(element, key)?);
+    }
+    let mut named = named.into_iter();
+    let plain = patch.iter().filter(|item| item.get("$patch").is_none());
+    for wanted in plain.filter_map(|item| item.get(key)) {
+        if !named.any(|name| name == wanted) {
+            return Err(PatchError::Contradiction(format!(
+                "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+                show_list(patch),
+                show_list(order)
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn merge_keyed(
@@ -45,15 +77,17 @@ fn merge_keyed(
     key: &'static str,
     place: Place,
 ) -> Result<Vec<Value>, PatchError> {
+    if let Some(order) = order {
+        check_order(patch, order, key)?;
+    }
     let before = current.clone();
     let mut replace = false;
     let mut elements: Vec<&Map<String, Value>> = Vec::new();
     for item in patch {
         let Value::Object(element) = item else {
-            return Err(directive::bad(
-                "list",
-                &format!("an element of a list keyed by {key} must be an object"),
-            ));
+            return Err(PatchError::Contradiction(format!(
+                "an element of a list keyed by {key} must be an object"
+            )));
         };
         match directive::of(element)? {
             Some(Directive::Delete) => {
@@ -62,11 +96,12 @@ fn merge_keyed(
             }
             Some(Directive::Replace) => {
                 replace = true;
-                if element.len() > 1 {
-                    elements.push(element);
-                }
             }
-            Some(Directive::Merge) | None => elements.push(element),
+            Some(Directive::Merge) => {
+                let text = "merging lists cannot yet be specified in the patch";
+                return Err(PatchError::Contradiction(text.to_owned()));
+            }
+            None => elements.push(element),
         }
     }
     if replace {
@@ -94,13 +129,10 @@ fn merge_keyed(
 }
 
 fn key_of<'a>(element: &'a Map<String, Value>, key: &'static str) -> Result<&'a Value, PatchError> {
-    element
-        .get(key)
-        .filter(|v| !v.is_null())
-        .ok_or_else(|| PatchError::MissingMergeKey {
-            element: show_map(element),
-            key,
-        })
+    element.get(key).ok_or_else(|| PatchError::MissingMergeKey {
+        element: show_map(element),
+        key,
+    })
 }
 
 fn merge_set(current: Vec<Value>, patch: &[Value], order: Option<&[Value]>) -> Vec<Value> {

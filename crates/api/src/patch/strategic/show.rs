@@ -9,12 +9,16 @@ pub(super) fn show_map(map: &Map<String, Value>) -> String {
     format!("map[{}]", fields.join(" "))
 }
 
+pub(super) fn show_list(items: &[Value]) -> String {
+    format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "))
+}
+
 /// Any value; nesting is bounded by the parser that made it.
 pub(super) fn show(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(s) => s.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => show_list(items),
         Value::Object(map) => show_map(map),
         other => other.to_string(),
     }

@@ -187,14 +187,72 @@ fn directives_on_whole_maps_and_lists() {
     assert_eq!(result["spec"]["nodeSelector"], j!({}));
     let result = patched(
         &current,
-        j!({"spec": {"nodeSelector": {"$patch": "merge", "c": "3"}}}),
-    );
-    assert_eq!(result["spec"]["nodeSelector"], j!({"a": "1", "b": "2", "c": "3"}));
-    let result = patched(
-        &current,
         j!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}}),
     );
     assert_eq!(result["spec"]["containers"], j!([{"name": "z"}]));
+    let result = patched(
+        &current,
+        j!({"spec": {"containers": [{"$patch": "replace", "name": "y"}, {"name": "z"}]}}),
+    );
+    assert_eq!(result["spec"]["containers"], j!([{"name": "z"}]));
+}
+
+#[test]
+fn directives_that_cannot_be_followed_are_refused() {
+    let current = pod(
+        j!({"containers": [{"name": "a"}, {"name": "b"}], "nodeSelector": {"a": "1"}, "volumes": [{"name": "v"}]}),
+    );
+    for (spec, code, text) in [
+        (
+            j!({"nodeSelector": {"$patch": "merge", "c": "3"}}),
+            500,
+            "unknown patch type: merge in map: map[$patch:merge c:3]",
+        ),
+        (
+            j!({"containers": [{"$patch": "merge", "name": "a"}]}),
+            500,
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            j!({"volumes": [{"name": "v", "emptyDir": {}, "$retainKeys": ["name"]}]}),
+            400,
+            "invalid patch format of retainKeys",
+        ),
+        (
+            j!({"volumes": [{"name": "v", "$retainKeys": "name"}]}),
+            400,
+            "invalid patch format of retainKeys",
+        ),
+        (
+            j!({"$setElementOrder/containers": "a"}),
+            400,
+            "invalid patch format of setElementOrder list",
+        ),
+        (
+            j!({"$setElementOrder/containers": [{"image": "a"}]}),
+            500,
+            "map: map[image:a] does not contain declared merge key: name",
+        ),
+        (
+            j!({"$setElementOrder/containers": ["a"]}),
+            500,
+            "value for key 0 is not a map",
+        ),
+        (
+            j!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a"}, {"name": "b"}]}),
+            500,
+            "The order in patch list:\n[map[name:a] map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:b] map[name:a]]\n",
+        ),
+    ] {
+        let error = strategic("Pod", &current, &j!({"spec": spec})).unwrap_err();
+        assert_eq!((error.code(), error.to_string().as_str()), (code, text));
+    }
+    // Nothing comes of what is no directive at all.
+    let same = patched(
+        &current,
+        j!({"spec": {"$bogus": 1, "$deleteFromPrimitiveList/volumes": "v"}}),
+    );
+    assert_eq!(same, current);
 }
 
 #[test]
