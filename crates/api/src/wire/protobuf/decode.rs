@@ -198,7 +198,12 @@ fn single(field: &Field, wire: Wire<'_>, depth: usize) -> Result<Option<Value>, 
                     list.push(Value::String(text(item, field.name)?));
                 }
             }
-            Value::Array(list)
+            // Protobuf has no empty list that is not null.
+            if list.is_empty() {
+                Value::Null
+            } else {
+                Value::Array(list)
+            }
         }
         (Type::Message(id), Wire::Bytes(bytes)) => {
             Value::Object(nested(Schema::builtin().message(id), bytes, depth + 1)?)

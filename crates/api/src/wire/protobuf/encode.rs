@@ -114,6 +114,7 @@ fn single(out: &mut Vec<u8>, number: u32, field: &Field, value: &Value) -> Resul
             delimited(out, 1, &json::encode_raw(raw));
             Ok(())
         })?,
+        (Type::Strings, Value::Null) => nested(out, number, |_| Ok(()))?,
         (Type::Strings, Value::Array(items)) => nested(out, number, |out| strings(out, 1, items, &wrong))?,
         (Type::Message(id), Value::Object(object)) => nested(out, number, |out| {
             message(out, Schema::builtin().message(id), object)

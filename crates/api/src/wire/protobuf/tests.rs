@@ -36,6 +36,15 @@ fn presence_of_a_pointer_survives_and_empty_values_go() {
     assert!(normal["spec"].get("minReadySeconds").is_none());
 }
 
+/// What a user has besides groups may have no values.
+#[test]
+fn lists_of_strings_in_a_map_may_be_null() {
+    let review = j!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": "u", "extra": {"a": null, "b": ["x"], "c": []}}});
+    let decoded = decode(&encode(&review).unwrap()).unwrap();
+    assert_eq!(decoded["spec"]["extra"], j!({"a": null, "b": ["x"], "c": null}));
+}
+
 #[test]
 fn unknown_kinds_and_foreign_bytes_are_refused() {
     assert_eq!(
