@@ -11,6 +11,7 @@ pub const GENERATE_NAME_BASE_BYTES_MAX: usize = 58;
 /// Characters of generated suffixes: no vowels, so no words appear by accident.
 pub const GENERATE_NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
+const LABEL_1035_FORM: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_FORM: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN_FORM: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const QUALIFIED_PART_FORM: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -69,6 +70,18 @@ pub fn is_qualified_name(text: &str) -> bool {
 /// A legal label value (may be empty).
 pub fn is_label_value(text: &str) -> bool {
     check_label_value(text).is_empty()
+}
+
+/// What is wrong with a DNS label of the older kind.
+pub fn check_dns_1035_label(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    if text.len() > LABEL_BYTES_MAX {
+        out.push(too_long(LABEL_BYTES_MAX));
+    }
+    if !label_shape(text) || !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        out.push(LABEL_1035_FORM.to_owned());
+    }
+    out
 }
 
 /// What is wrong with a DNS label.

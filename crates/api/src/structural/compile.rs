@@ -1,27 +1,18 @@
 //! From `openAPIV3Schema` to nodes.
 use super::rules::{self, Place};
 use super::{Additional, Kind, Limits, ListType, Node};
+use crate::validation::FieldError;
 use regex::Regex;
 use serde_json::Value;
 
 /// Places in one schema.
 const NODES_MAX: usize = 50_000;
 
-/// Something in a schema that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {message}")]
-pub struct Malformed {
-    pub path: String,
-    /// Whether something is missing rather than wrong.
-    pub missing: bool,
-    pub message: String,
-}
-
 /// Reads a schema; `path` is where it stands, as in `spec.versions[0].schema.openAPIV3Schema`.
 ///
 /// # Errors
-/// Everything that is not structural, with its path.
-pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<Malformed>> {
+/// What keeps it from being used, with its path; all that is refused of a definition, [`super::check_definition`] tells.
+pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<FieldError>> {
     let mut reader = Reader {
         errors: Vec::new(),
         nodes: 0,
@@ -40,7 +31,7 @@ pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<Malformed>> {
 }
 
 struct Reader {
-    errors: Vec<Malformed>,
+    errors: Vec<FieldError>,
     nodes: usize,
     /// The length of the path of the whole schema.
     root: usize,
@@ -50,11 +41,7 @@ struct Reader {
 
 impl Reader {
     fn wrong(&mut self, path: String, message: &str) {
-        self.errors.push(Malformed {
-            path,
-            missing: false,
-            message: message.to_owned(),
-        });
+        self.errors.push(FieldError::forbidden(path, message));
     }
 
     /// `typed`: outside of `allOf` and its like, where every place needs a type.
@@ -77,11 +64,9 @@ impl Reader {
             Some("boolean") => Kind::Boolean,
             None | Some("") => {
                 if typed && !preserve_unknown {
-                    self.errors.push(Malformed {
-                        path: format!("{path}.type"),
-                        missing: true,
-                        message: "must not be empty for specified object fields".to_owned(),
-                    });
+                    let hint = "must not be empty for specified object fields";
+                    self.errors
+                        .push(FieldError::required(format!("{path}.type"), hint));
                 }
                 Kind::Any
             }
@@ -134,11 +119,8 @@ impl Reader {
                 self.unkeyed = None;
             }
         } else if kind == Kind::Array && typed {
-            self.errors.push(Malformed {
-                path: format!("{path}.items"),
-                missing: true,
-                message: "must be specified".to_owned(),
-            });
+            self.errors
+                .push(FieldError::required(format!("{path}.items"), "must be specified"));
         }
         node.list_type = self.list_type(schema, path);
         for (key, list) in [
@@ -172,11 +154,9 @@ impl Reader {
             Some("map") => {
                 let keys: Vec<String> = strings(&schema["x-kubernetes-list-map-keys"]);
                 if keys.is_empty() {
-                    self.errors.push(Malformed {
-                        path: format!("{path}.x-kubernetes-list-map-keys"),
-                        missing: true,
-                        message: "must not be empty if x-kubernetes-list-type is map".to_owned(),
-                    });
+                    let field = format!("{path}.x-kubernetes-list-map-keys");
+                    let hint = "must not be empty if x-kubernetes-list-type is map";
+                    self.errors.push(FieldError::required(field, hint));
                 }
                 ListType::Map(keys)
             }

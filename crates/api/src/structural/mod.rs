@@ -8,8 +8,10 @@
 //! | `fits` | whether it would take anything out |
 //! | `fill` | fills defaults in |
 //! | `validate` | what is wrong with a value, in upstream's words |
+//! | `definition` | what is wrong with the schema itself, in upstream's words |
 //! | `rules` | what its `x-kubernetes-validations` say about it |
 mod compile;
+mod definition;
 mod fill;
 mod fits;
 mod prune;
@@ -18,9 +20,11 @@ mod rules;
 mod tests;
 mod validate;
 
-pub use compile::{Malformed, compile};
+pub use compile::compile;
+pub use definition::{Look, check as check_definition, field_path};
 pub use fill::{fill, fills};
 pub use fits::fits;
+use prune::prune_inside;
 pub use prune::{each_embedded, prune};
 pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};

@@ -14,6 +14,11 @@ pub fn prune(object: &mut Value, schema: &Node) -> Vec<String> {
     gone
 }
 
+/// Prunes a value that may stand at a place.
+pub(super) fn prune_inside(value: &mut Value, node: &Node) {
+    at(value, node, &mut String::new(), &mut Vec::new());
+}
+
 /// Shows `see` the metadata of every object that stands inside an object, with its path. Fails as soon as it does.
 ///
 /// # Errors

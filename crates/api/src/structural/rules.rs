@@ -1,13 +1,15 @@
 //! `x-kubernetes-validations`: rules in CEL about the value of a place and what it was before.
-use super::compile::Malformed;
+use super::definition::shown_rule;
 use super::{Additional, ListType, Node, Violation};
 use crate::cel::{
     Activation, Budget, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value, estimate, size_max,
     type_of,
 };
+use crate::validation::{FieldError, FieldErrorKind};
 use serde_json::Value as Json;
 
-const REASONS: &[&str] = &[
+/// What the violation of a rule may be called; the first if nothing is said.
+pub(super) const REASONS: &[&str] = &[
     "FieldValueInvalid",
     "FieldValueForbidden",
     "FieldValueRequired",
@@ -48,7 +50,7 @@ pub struct Place<'n> {
 }
 
 /// Reads the rules of a place.
-pub fn compile(schema: &Json, place: &Place<'_>, errors: &mut Vec<Malformed>) -> Vec<Rule> {
+pub fn compile(schema: &Json, place: &Place<'_>, errors: &mut Vec<FieldError>) -> Vec<Rule> {
     let given = schema["x-kubernetes-validations"].as_array();
     let given = given.map_or(&[][..], Vec::as_slice);
     if given.is_empty() {
@@ -59,69 +61,27 @@ pub fn compile(schema: &Json, place: &Place<'_>, errors: &mut Vec<Malformed>) ->
     for (number, rule) in given.iter().enumerate() {
         let path = format!("{}.x-kubernetes-validations[{number}]", place.path);
         match read(rule, &path, place, &own) {
-            Ok(rule) => rules.push(rule),
+            Ok(rule) => rules.extend(rule),
             Err(wrong) => errors.extend(wrong),
         }
     }
     rules
 }
 
-fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Rule, Vec<Malformed>> {
+fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Option<Rule>, Vec<FieldError>> {
     let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
     let mut wrong = Vec::new();
-    let mut say = |key: &str, missing: bool, message: String| {
-        let path = format!("{path}.{key}");
-        wrong.push(Malformed {
-            path,
-            missing,
-            message,
+    let mut say = |key: &str, value: &str, hint: &str| {
+        wrong.push(FieldError {
+            field: format!("{path}.{key}"),
+            kind: FieldErrorKind::Invalid,
+            detail: format!("Invalid value: {value}: {hint}"),
         });
     };
-    let (source, message) = (text("rule"), text("message"));
-    if source.trim().is_empty() {
-        say("rule", true, "rule is not specified".to_owned());
-    }
-    if !message.is_empty() && message.trim().is_empty() {
-        say(
-            "message",
-            false,
-            "message must be non-empty if specified".to_owned(),
-        );
-    }
-    if message.contains(['\n', '\r']) {
-        say(
-            "message",
-            false,
-            "message must not contain line breaks".to_owned(),
-        );
-    }
-    if message.is_empty() && source.trim().contains(['\n', '\r']) {
-        say(
-            "message",
-            true,
-            "message must be specified if rule contains line breaks".to_owned(),
-        );
-    }
-    let reason = match text("reason").as_str() {
-        "" => REASONS.first().copied(),
-        given => REASONS.iter().copied().find(|known| *known == given),
-    };
-    if reason.is_none() {
-        let known: Vec<String> = REASONS.iter().map(|reason| format!("{reason:?}")).collect();
-        say(
-            "reason",
-            false,
-            format!("{:?}: supported values: {}", text("reason"), known.join(", ")),
-        );
-    }
-    let field_path = text("fieldPath");
-    if !field_path.is_empty() && !leads_somewhere(place.node, &field_path) {
-        say(
-            "fieldPath",
-            false,
-            format!("{field_path:?}: fieldPath must be a valid path to a field of the schema"),
-        );
-    }
+    let (source, message, field_path) = (text("rule"), text("message"), text("fieldPath"));
+    let given = text("reason");
+    let reason = REASONS.iter().copied().find(|known| *known == given);
+    let reason = reason.unwrap_or(REASONS[0]);
     let optional_old = rule["optionalOldSelf"] == true;
     let old = if optional_old {
         Type::optional(own.clone())
@@ -135,7 +95,7 @@ fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Rule, 
         |key: &str, source: &str, wanted: &Type, otherwise: &str| match Program::compile(source, &types) {
             Ok(program) if program.can_be(wanted) => Some(program),
             Ok(_) => {
-                say(key, false, format!("{rule}: {otherwise}"));
+                say(key, &shown_rule(rule), otherwise);
                 None
             }
             Err(error) => {
@@ -144,7 +104,7 @@ fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Rule, 
                 } else {
                     "messageExpression compilation failed"
                 };
-                say(key, false, format!("{rule}: {what}: {error}"));
+                say(key, &shown_rule(rule), &format!("{what}: {error}"));
                 None
             }
         };
@@ -170,20 +130,19 @@ fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Rule, 
         .as_ref()
         .is_some_and(|program| program.mentions("oldSelf"));
     if let Some(list) = place.uncorrelatable.filter(|_| uses_old) {
-        let why = format!(
-            "{source:?}: oldSelf cannot be used on the uncorrelatable portion of the schema within {list}"
-        );
-        say("rule", false, why);
+        let hint =
+            format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {list}");
+        say("rule", &Json::from(source.as_str()).to_string(), &hint);
     }
-    if optional_old && !uses_old && program.is_some() {
-        say(
-            "optionalOldSelf",
-            false,
-            "true: may not be set if oldSelf is not used in rule".to_owned(),
-        );
+    if !uses_old
+        && program.is_some()
+        && let Some(given) = rule["optionalOldSelf"].as_bool()
+    {
+        let hint = "may not be set if oldSelf is not used in rule";
+        say("optionalOldSelf", &given.to_string(), hint);
     }
-    match (program, reason) {
-        (Some(program), Some(reason)) if wrong.is_empty() => Ok(Rule {
+    match program {
+        Some(program) if wrong.is_empty() => Ok(Some(Rule {
             text: source,
             program,
             message: message.trim().to_owned(),
@@ -192,41 +151,15 @@ fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Rule, 
             field_path,
             uses_old,
             optional_old,
-        }),
+        })),
+        // A rule that says nothing is refused elsewhere.
+        None if wrong.is_empty() => Ok(None),
         _ => Err(wrong),
     }
 }
 
-/// Whether `.a.b['c']` names a place below a node.
-fn leads_somewhere(node: &Node, path: &str) -> bool {
-    let (mut at, mut rest) = (node, path);
-    while !rest.is_empty() {
-        let (name, after) = if let Some(quoted) = rest.strip_prefix("['") {
-            match quoted.split_once("']") {
-                Some(parts) => parts,
-                None => return false,
-            }
-        } else if let Some(plain) = rest.strip_prefix('.') {
-            let end = plain.find(['.', '[']).unwrap_or(plain.len());
-            plain.split_at(end)
-        } else {
-            return false;
-        };
-        let next = at.properties.get(name).or(match &at.additional {
-            Additional::Each(each) => Some(each.as_ref()),
-            _ => None,
-        });
-        match next {
-            Some(next) => at = next,
-            None => return false,
-        }
-        rest = after;
-    }
-    true
-}
-
 /// Rules that may take too long, by the sizes that the schema allows; `path` is where it stands.
-pub fn too_expensive(schema: &Node, path: &str) -> Vec<Malformed> {
+pub fn too_expensive(schema: &Node, path: &str) -> Vec<FieldError> {
     let mut costs = Costs::default();
     costs.below(schema, path, 1);
     if costs.total > SCHEMA_COST_MAX {
@@ -239,7 +172,7 @@ pub fn too_expensive(schema: &Node, path: &str) -> Vec<Malformed> {
 #[derive(Default)]
 struct Costs {
     total: u64,
-    found: Vec<Malformed>,
+    found: Vec<FieldError>,
 }
 
 impl Costs {
@@ -277,15 +210,16 @@ impl Costs {
         let factor = cost as f64 / max as f64;
         let factor = if factor > 100.0 {
             "more than 100x".to_owned()
+        } else if factor < 1.5 {
+            format!("{factor:.6}x")
         } else {
             format!("{factor:.1}x")
         };
         let hint = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
-        self.found.push(Malformed {
+        self.found.push(FieldError::forbidden(
             path,
-            missing: false,
-            message: format!("{what} exceeds budget by factor of {factor} {hint}"),
-        });
+            &format!("{what} exceeds budget by factor of {factor} {hint}"),
+        ));
     }
 }
 

@@ -128,27 +128,6 @@ fn what_was_wrong_already_may_stay() {
 }
 
 #[test]
-fn schemas_that_are_not_structural_are_refused() {
-    let refused = |schema: Value| -> Vec<String> {
-        let errors = compile(&schema, "s").unwrap_err();
-        errors.iter().map(ToString::to_string).collect()
-    };
-    assert_eq!(
-        refused(json!({"type": "object", "properties": {"a": {}}})),
-        ["s.properties[a].type: must not be empty for specified object fields"]
-    );
-    assert_eq!(
-        refused(json!({"type": "object", "properties": {"a": {"type": "array"}}})),
-        ["s.properties[a].items: must be specified"]
-    );
-    assert!(refused(json!({"type": "string"}))[0].contains("must be object at the root"));
-    assert!(
-        refused(json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}))[0]
-            .starts_with("s.properties[a].pattern: must be a valid regular expression")
-    );
-}
-
-#[test]
 fn combinations_hold_together() {
     let schema = compile(
         &json!({"type": "object", "properties": {"a": {"type": "integer", "anyOf": [{"minimum": 10}, {"maximum": 1}],
@@ -268,70 +247,4 @@ fn rules_are_not_asked_about_what_did_not_change() {
     let mut back = new.clone();
     back["spec"]["x-y"] = json!("bad");
     assert_eq!(check(&back, Some(&new), &node).len(), 1);
-}
-
-/// Rules that cannot be evaluated are refused with their place.
-#[test]
-fn rules_that_cannot_hold_are_refused_with_the_schema() {
-    let at = "s.properties[list].items.x-kubernetes-validations[0]";
-    for (rule, key, part) in [
-        (
-            json!({"rule": "self.x > 1"}),
-            "rule",
-            "compilation failed: ERROR: <input>:1:5: type 'string' does not support field selection",
-        ),
-        (
-            json!({"rule": "self +"}),
-            "rule",
-            "compilation failed: ERROR: <input>:1:7: Syntax error",
-        ),
-        (
-            json!({"rule": "self"}),
-            "rule",
-            "cel expression must evaluate to a bool",
-        ),
-        (json!({"rule": ""}), "rule", "rule is not specified"),
-        (
-            json!({"rule": "self == oldSelf"}),
-            "rule",
-            "oldSelf cannot be used on the uncorrelatable portion of the schema within s.properties[list]",
-        ),
-        (
-            json!({"rule": "true", "messageExpression": "1"}),
-            "messageExpression",
-            "must evaluate to a string",
-        ),
-        (
-            json!({"rule": "true", "message": "a\nb"}),
-            "message",
-            "message must not contain line breaks",
-        ),
-        (
-            json!({"rule": "true", "reason": "Odd"}),
-            "reason",
-            "supported values: \"FieldValueInvalid\"",
-        ),
-        (
-            json!({"rule": "true", "fieldPath": ".nope"}),
-            "fieldPath",
-            "must be a valid path",
-        ),
-        (
-            json!({"rule": "true", "optionalOldSelf": true}),
-            "optionalOldSelf",
-            "may not be set if oldSelf is not used in rule",
-        ),
-    ] {
-        let schema = json!({"type": "object", "properties": {"list": {"type": "array", "items": {
-            "type": "string", "x-kubernetes-validations": [rule.clone()]}}}});
-        let errors: Vec<String> = compile(&schema, "s")
-            .unwrap_err()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert!(
-            errors.len() == 1 && errors[0].starts_with(&format!("{at}.{key}: ")) && errors[0].contains(part),
-            "{rule}: {errors:?}"
-        );
-    }
 }

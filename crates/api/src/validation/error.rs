@@ -35,6 +35,22 @@ impl FieldErrorKind {
             FieldErrorKind::TypeInvalid => "FieldValueTypeInvalid",
         }
     }
+
+    /// The kind that has this `reason`.
+    pub fn named(reason: &str) -> Option<Self> {
+        const ALL: &[FieldErrorKind] = &[
+            FieldErrorKind::Required,
+            FieldErrorKind::Invalid,
+            FieldErrorKind::NotSupported,
+            FieldErrorKind::Forbidden,
+            FieldErrorKind::NotFound,
+            FieldErrorKind::Duplicate,
+            FieldErrorKind::TooLong,
+            FieldErrorKind::TooMany,
+            FieldErrorKind::TypeInvalid,
+        ];
+        ALL.iter().copied().find(|kind| kind.reason() == reason)
+    }
 }
 
 /// A field path and what is wrong there.

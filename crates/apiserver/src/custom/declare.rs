@@ -4,7 +4,8 @@ use super::conversion::Conversion;
 use super::path::pointer;
 use super::{Custom, Definition, Scale};
 use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, StatusMetadata, Subresource};
-use orlop_api::structural::{self, Malformed};
+use orlop_api::structural;
+use orlop_api::validation::FieldError;
 use parking_lot::RwLock;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Errors
 /// A schema is not structural; validation refuses such a definition, so only another server's is.
-pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
+pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<FieldError>> {
     let versions = crd["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
     let mut schemas = BTreeMap::new();
     for (number, version) in versions.iter().enumerate() {
@@ -70,7 +71,7 @@ pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<Malformed>> {
 }
 
 /// Where the schema of a version stands in its definition.
-pub fn schema_path(version: usize) -> String {
+fn schema_path(version: usize) -> String {
     format!("spec.versions[{version}].schema.openAPIV3Schema")
 }
 

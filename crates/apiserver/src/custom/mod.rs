@@ -24,7 +24,6 @@ pub use body::{decode, typed};
 pub use cleanup::run as clean_up;
 pub use columns::Columns;
 pub use conversion::{Converted, converted, in_form, one_in_form};
-pub use declare::schema_path;
 pub use names::{initial_status, is_established};
 pub use registry::{DEFINITIONS, Registry, Renewal};
 pub use stored::read as read_stored;

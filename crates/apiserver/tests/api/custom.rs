@@ -394,7 +394,7 @@ async fn definitions_that_cannot_be_served_are_refused() {
     .await;
     assert!(
         message.contains(
-            "spec.versions[0].schema.openAPIV3Schema.properties[spec].properties[color].type: Required value"
+            "spec.validation.openAPIV3Schema.properties[spec].properties[color].type: Required value"
         ),
         "{message}"
     );
@@ -479,7 +479,7 @@ async fn a_definition_whose_rule_cannot_hold_is_refused_with_the_path() {
     let message = refused.refused(422);
     assert_eq!(
         cause["field"],
-        "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
+        "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"
     );
     assert!(
         message.contains("compilation failed: ERROR: <input>:1:5: undefined field 'colour'"),

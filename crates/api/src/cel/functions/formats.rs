@@ -13,12 +13,7 @@ type Check = fn(&str) -> Vec<String>;
 const FORMATS: &[(&str, Check)] = &[
     ("dns1123Label", names::check_dns_label),
     ("dns1123Subdomain", names::check_dns_subdomain),
-    ("dns1035Label", |text| {
-        told(
-            names::is_dns_1035_label(text),
-            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')",
-        )
-    }),
+    ("dns1035Label", names::check_dns_1035_label),
     ("qualifiedName", names::check_qualified_name),
     ("dns1123LabelPrefix", |text| {
         names::check_dns_label(&names::mask_trailing_dash(text))
