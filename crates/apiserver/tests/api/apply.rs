@@ -326,7 +326,7 @@ async fn managed_fields_are_cleared_by_one_empty_entry() {
         .ok();
     assert_eq!(owned(&object, "m1"), applied(json!({"f:data": {"f:c": {}}})));
     let before = owned(&object, "before-first-apply").unwrap().1;
-    assert_eq!(before["f:data"], json!({"f:a": {}, "f:b": {}}));
+    assert_eq!(before["f:data"], json!({".": {}, "f:a": {}, "f:b": {}}));
 }
 
 /// A PUT keeps the list, whether it brings it or not; what it changes is its writer's from then on.

@@ -395,7 +395,7 @@ async fn m14_a_conversion_that_cannot_work_is_refused() {
         ),
         (
             |c| c["strategy"] = json!("Magic"),
-            "spec.conversion.strategy: Unsupported value: \"Magic\": supported values: \"None\", \"Webhook\"",
+            "[spec.conversion.strategy: Unsupported value: \"Magic\": supported values: \"None\", \"Webhook\", spec.conversion.webhookClientConfig: Forbidden: should not be set when strategy is not set to Webhook, spec.conversion.conversionReviewVersions: Forbidden: should not be set when strategy is not set to Webhook]",
         ),
     ];
     for (change, expected) in cases {

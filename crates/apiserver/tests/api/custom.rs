@@ -26,7 +26,7 @@ fn definition() -> Value {
                         "color": {"type": "string", "enum": ["red", "blue"], "description": "What it looks like."},
                         "replicas": {"type": "integer", "minimum": 0, "maximum": 10, "default": 1},
                         "parts": {"type": "array", "x-kubernetes-list-type": "map",
-                            "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {
+                            "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "required": ["name"], "properties": {
                                 "name": {"type": "string"}, "size": {"type": "integer"}}}},
                         "template": {"type": "object", "x-kubernetes-embedded-resource": true,
                             "x-kubernetes-preserve-unknown-fields": true}}},
