@@ -27,9 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let store = EmbeddedStore::open(directory.as_ref(), options)?;
     let member = Member {
-        name: "default".to_owned(),
         client_urls: vec![url.clone()],
-        peer_urls: Vec::new(),
+        ..Member::named("default")
     };
     let endpoint: Endpoint = url.parse()?;
     let listener = Listener::bind(endpoint, None).await?;

@@ -1,10 +1,8 @@
 //! The Auth service: authentication of etcd's own kind is off and stays off; certificates are checked
 //! by the listener.
-use bytes::{BufMut, Bytes, BytesMut};
 use etcd_client::proto::PbResponseHeader;
-use http_body_util::Full;
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::Status;
 
 /// `AuthStatusResponse`, for which the client crate has no public name.
 #[derive(Clone, PartialEq, Message)]
@@ -17,49 +15,37 @@ struct AuthStatus {
     auth_revision: u64,
 }
 
-/// Answers a call of the service by the method's name.
+/// Answers a call by the method's name. There are no users and no roles, so nobody is found; none can be added either.
 pub fn answer(method: &str, header: PbResponseHeader) -> http::Response<tonic::body::Body> {
+    let failed = |text: &str| Status::failed_precondition(format!("etcdserver: {text}")).into_http();
     match method {
-        "AuthStatus" => unary(&AuthStatus {
+        "AuthStatus" => unary(AuthStatus {
             header: Some(header),
             enabled: false,
             auth_revision: 1,
         }),
-        // Nobody and nothing: of the lists' messages only the header is filled.
-        "UserList" | "RoleList" => unary(&AuthStatus {
+        // Of the lists' messages, and of what turns off what is off, only the header is filled.
+        "UserList" | "RoleList" | "AuthDisable" => unary(AuthStatus {
             header: Some(header),
             ..AuthStatus::default()
         }),
-        "AuthEnable" => {
-            Status::new(Code::FailedPrecondition, "etcdserver: root user does not exist").into_http()
+        "AuthEnable" => failed("root user does not exist"),
+        "Authenticate" => failed("authentication is not enabled"),
+        "UserGet" | "UserDelete" | "UserChangePassword" | "UserGrantRole" | "UserRevokeRole" => {
+            failed("user name not found")
         }
-        "Authenticate" => Status::new(
-            Code::FailedPrecondition,
-            "etcdserver: authentication is not enabled",
-        )
-        .into_http(),
-        _ => Status::unimplemented("users and roles are not served; access is by client certificate")
+        "RoleGet" | "RoleDelete" | "RoleGrantPermission" | "RoleRevokePermission" => {
+            failed("role name not found")
+        }
+        "UserAdd" | "RoleAdd" => {
+            Status::unimplemented("users and roles are not served; access is by client certificate")
+                .into_http()
+        }
+        _ => Status::unimplemented(format!("unknown method {method} for service etcdserverpb.Auth"))
             .into_http(),
     }
 }
 
-/// A gRPC answer of one message: its frame, and the status in the trailers.
-fn unary(message: &impl Message) -> http::Response<tonic::body::Body> {
-    use http_body_util::BodyExt;
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(message.encoded_len() as u32);
-    frame.put_slice(&message.encode_to_vec());
-    let trailers = async {
-        let mut trailers = http::HeaderMap::new();
-        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-        Some(Ok(trailers))
-    };
-    let body = Full::<Bytes>::new(frame.freeze()).with_trailers(trailers);
-    let mut response = http::Response::new(tonic::body::Body::new(body));
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/grpc"),
-    );
-    response
+fn unary(message: AuthStatus) -> http::Response<tonic::body::Body> {
+    crate::unary::response(crate::unary::encoded(message)).map(tonic::body::Body::new)
 }

@@ -37,22 +37,40 @@ impl PbClusterService for Face {
 
     async fn member_remove(
         &self,
-        _: Request<PbMemberRemoveRequest>,
+        request: Request<PbMemberRemoveRequest>,
     ) -> Result<Response<PbMemberRemoveResponse>, Status> {
-        Err(errors::single_member("remove members"))
+        self.own(request.into_inner().id)?;
+        // As with etcd, which has no code for it.
+        Err(Status::unknown(
+            "etcdserver: re-configuration failed due to not enough started members",
+        ))
     }
 
     async fn member_update(
         &self,
-        _: Request<PbMemberUpdateRequest>,
+        request: Request<PbMemberUpdateRequest>,
     ) -> Result<Response<PbMemberUpdateResponse>, Status> {
+        self.own(request.into_inner().id)?;
         Err(errors::single_member("change members"))
     }
 
     async fn member_promote(
         &self,
-        _: Request<PbMemberPromoteRequest>,
+        request: Request<PbMemberPromoteRequest>,
     ) -> Result<Response<PbMemberPromoteResponse>, Status> {
-        Err(errors::single_member("promote members"))
+        self.own(request.into_inner().id)?;
+        Err(Status::failed_precondition(
+            "etcdserver: can only promote a learner member",
+        ))
+    }
+}
+
+impl Face {
+    /// Refuses what is asked about another member than this.
+    fn own(&self, id: u64) -> Result<(), Status> {
+        match id == self.member_id {
+            true => Ok(()),
+            false => Err(Status::not_found("etcdserver: member not found")),
+        }
     }
 }

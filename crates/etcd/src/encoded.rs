@@ -28,6 +28,8 @@ struct Encoded(BytesMut);
 impl Face {
     pub async fn encoded_range(&self, request: PbRangeRequest) -> Result<Bytes, Status> {
         let (asked, shape) = range::split(request)?;
+        self.alarms.allow_reading()?;
+        self.counters.ranges.add(1);
         if shape.is_plain() {
             self.plain_range(asked, shape.has_values()).await
         } else {
@@ -156,8 +158,7 @@ mod tests {
                     let put = Op::put(key, text.clone().into_bytes().into(), lease);
                     store.txn(Txn::default().then(put)).await.unwrap();
                 }
-                let member = Member { name: "m".into(), client_urls: Vec::new(), peer_urls: Vec::new() };
-                let face = Face::new(store, member);
+                let face = Face::new(store, Member::named("m"));
                 let request = PbRangeRequest {
                     key: vec![0],
                     range_end: vec![0],

@@ -33,6 +33,14 @@ pub fn compacted() -> Status {
     Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
 }
 
+pub fn no_space() -> Status {
+    Status::resource_exhausted("etcdserver: mvcc: database space exceeded")
+}
+
+pub fn corrupt() -> Status {
+    Status::data_loss("etcdserver: corrupt cluster")
+}
+
 pub fn lease_ttl_too_large() -> Status {
     Status::out_of_range("etcdserver: too large lease TTL")
 }
@@ -60,10 +68,7 @@ pub fn status(error: StoreError) -> Status {
             "etcdserver: duplicate key given in txn request",
         ),
         StoreError::TooLarge { .. } => return too_large(),
-        StoreError::DiskFull { .. } => (
-            Code::ResourceExhausted,
-            "etcdserver: mvcc: database space exceeded",
-        ),
+        StoreError::DiskFull { .. } => return no_space(),
         StoreError::Closed => (Code::Unavailable, "etcdserver: server stopped"),
         StoreError::Invalid(reason) => return Status::invalid_argument(format!("etcdserver: {reason}")),
         // Not "unavailable": clients would ask a hundred times.

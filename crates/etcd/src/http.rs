@@ -1,21 +1,21 @@
-//! Connections: gRPC by its services, and the few plain paths that etcd's users probe.
+//! Connections: gRPC by its services, and the plain paths that etcd's users probe ([`plain`]).
 use crate::authority::Authority;
 use crate::listen::{Listener, Socket};
 use crate::streams::Streams;
 use crate::unary::{self, Answer};
-use crate::{ETCD_VERSION, Face, auth};
+use crate::{Face, auth, gateway, health, plain, recipes};
 use bytes::Bytes;
 use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
-use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use futures::future::BoxFuture;
+use http::{Request, Response, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use orlop_store::Store;
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -36,7 +36,8 @@ const WINDOW_BYTES: u32 = 1 << 20;
 /// Accepts connections until `shutdown`, then lets requests finish for a moment.
 pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) {
     let Listener { socket, endpoint } = listener;
-    tracing::info!(%endpoint, "etcd's protocol is served");
+    // etcd's own words: those who start it wait for them.
+    tracing::info!(%endpoint, "ready to serve client requests");
     let connections = tokio_util::task::TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -54,16 +55,8 @@ pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) 
         let (face, shutdown) = (face.clone(), shutdown.clone());
         connections.spawn(async move {
             let ended = match accepted {
-                Accepted::Unix(stream) => connection(face, stream, shutdown).await,
-                Accepted::Tcp(stream) => connection(face, stream, shutdown).await,
-                Accepted::Tls(stream, acceptor) => {
-                    let shaken = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await;
-                    match shaken {
-                        Ok(Ok(stream)) => connection(face, stream, shutdown).await,
-                        Ok(Err(error)) => Err(error.into()),
-                        Err(late) => Err(late.into()),
-                    }
-                }
+                Accepted::Unix(stream, acceptor) => shaken(face, stream, acceptor, shutdown).await,
+                Accepted::Tcp(stream, acceptor) => shaken(face, stream, acceptor, shutdown).await,
             };
             if let Err(error) = ended {
                 tracing::debug!(error, "a connection ended");
@@ -72,29 +65,41 @@ pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) 
     }
     connections.close();
     let _ = tokio::time::timeout(DRAIN_TIME, connections.wait()).await;
-    if let crate::Endpoint::Unix(path) = &endpoint {
+    if let crate::Endpoint::Unix { path, .. } = &endpoint {
         let _ = std::fs::remove_file(path);
     }
 }
 
+/// A connection, and who is to shake hands first.
 enum Accepted {
-    Unix(tokio::net::UnixStream),
-    Tcp(tokio::net::TcpStream),
-    Tls(tokio::net::TcpStream, tokio_rustls::TlsAcceptor),
+    Unix(tokio::net::UnixStream, Option<TlsAcceptor>),
+    Tcp(tokio::net::TcpStream, Option<TlsAcceptor>),
 }
 
 async fn accept(socket: &Socket) -> std::io::Result<Accepted> {
     match socket {
-        Socket::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
-        Socket::Tcp(listener) => {
+        Socket::Unix(listener, acceptor) => Ok(Accepted::Unix(listener.accept().await?.0, acceptor.clone())),
+        Socket::Tcp(listener, acceptor) => {
             let stream = listener.accept().await?.0;
             stream.set_nodelay(true)?;
-            Ok(Accepted::Tcp(stream))
+            Ok(Accepted::Tcp(stream, acceptor.clone()))
         }
-        Socket::Tls(listener, acceptor) => {
-            let stream = listener.accept().await?.0;
-            stream.set_nodelay(true)?;
-            Ok(Accepted::Tls(stream, acceptor.clone()))
+    }
+}
+
+type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+
+async fn shaken(
+    face: Face,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    acceptor: Option<TlsAcceptor>,
+    shutdown: CancellationToken,
+) -> Ended {
+    match acceptor {
+        None => connection(face, stream, shutdown).await,
+        Some(acceptor) => {
+            let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
+            connection(face, stream, shutdown).await
         }
     }
 }
@@ -103,7 +108,8 @@ async fn connection(
     face: Face,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     shutdown: CancellationToken,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Ended {
+    let streams_of_a_connection = face.limits.streams_of_a_connection;
     let services = Services::new(face);
     let service = service_fn(move |request: Request<Incoming>| {
         let services = services.clone();
@@ -120,7 +126,7 @@ async fn connection(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         // A client's watches each may have a stream of their own.
-        .max_concurrent_streams(None);
+        .max_concurrent_streams(streams_of_a_connection);
     let connection = builder.serve_connection(TokioIo::new(Authority::new(stream)), service);
     let served = async {
         tokio::pin!(connection);
@@ -137,7 +143,7 @@ async fn connection(
 
 /// The services of one connection.
 #[derive(Clone)]
-struct Services {
+pub(crate) struct Services {
     face: Face,
     kv: PbKvServer<Face>,
     watch: PbWatchServer<Face>,
@@ -147,10 +153,10 @@ struct Services {
 }
 
 impl Services {
-    fn new(face: Face) -> Self {
+    pub(crate) fn new(face: Face) -> Self {
         Self {
             kv: PbKvServer::new(face.clone())
-                .max_decoding_message_size(face.request_bytes_max + MESSAGE_BYTES_MORE),
+                .max_decoding_message_size(face.limits.request_bytes + MESSAGE_BYTES_MORE),
             watch: PbWatchServer::new(face.clone()),
             lease: PbLeaseServer::new(face.clone()),
             cluster: PbClusterServer::new(face.clone()),
@@ -159,15 +165,28 @@ impl Services {
         }
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Response<Answer>
+    pub(crate) async fn answer<B>(self, request: Request<B>) -> Response<Answer>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        let limit = self.face.request_bytes_max + MESSAGE_BYTES_MORE;
+        let running = self.face.counters.started(request.uri().path());
+        let mut response = self.answered(request).await;
+        if let Some(running) = running {
+            unary::count(running, &mut response);
+        }
+        response
+    }
+
+    async fn answered<B>(self, request: Request<B>) -> Response<Answer>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+    {
+        let limit = self.face.limits.request_bytes + MESSAGE_BYTES_MORE;
         let face = &self.face;
         match request.uri().path() {
-            _ if !unary::is_plain(&request) => self.other(request).await.map(Answer::Other),
+            _ if !unary::is_plain(&request) => self.other(request).await.map(Answer::other),
             "/etcdserverpb.KV/Range" => {
                 let range = move |asked| async move { face.encoded_range(asked).await };
                 unary::call(request, limit, range).await
@@ -184,8 +203,18 @@ impl Services {
                 let transact = move |asked| async move { face.transact(asked).await.map(unary::encoded) };
                 unary::call(request, limit, transact).await
             }
-            _ => self.other(request).await.map(Answer::Other),
+            path if path.starts_with(health::SERVICE) => {
+                let method = path[health::SERVICE.len()..].to_owned();
+                health::answer(&method, request).await
+            }
+            path if recipes::serves(path) => recipes::answer(face, request).await,
+            _ => self.other(request).await.map(Answer::other),
         }
+    }
+
+    /// Answers a call that was made here. Boxed, since what is answered may be asked by calls.
+    fn call(self, request: Request<Body>) -> BoxFuture<'static, Response<Answer>> {
+        Box::pin(self.answer(request))
     }
 
     /// By the services' own code.
@@ -195,118 +224,46 @@ impl Services {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
         let path = request.uri().path();
-        let answered = match path.split_once("/etcdserverpb.") {
-            Some(("", method)) => match method.split_once('/') {
+        let answered = match path.strip_prefix("/etcdserverpb.") {
+            Some(method) => match method.split_once('/') {
                 Some(("KV", _)) => self.kv.call(request).await,
                 Some(("Watch", _)) => self.watch.call(request).await,
                 Some(("Lease", _)) => self.lease.call(request).await,
                 Some(("Cluster", _)) => self.cluster.call(request).await,
                 Some(("Maintenance", _)) => self.maintenance.call(request).await,
                 Some(("Auth", method)) => Ok(auth::answer(method, self.face.header())),
-                _ => Ok(Status::unimplemented(format!("unknown service {method}")).into_http()),
+                _ => Ok(unknown_service(path)),
             },
-            _ => {
-                let plain = self.plain(&request).await;
-                Ok(plain)
+            _ if is_call(&request) => Ok(unknown_service(path)),
+            _ if gateway::serves(path) => {
+                let limit = self.face.limits.request_bytes + MESSAGE_BYTES_MORE;
+                let answered = gateway::answer(request, limit, |asked| self.call(asked)).await;
+                Ok(plain::for_anybody(answered))
             }
+            _ => Ok(plain::answer(&self.face, request.method(), request.uri()).await),
         };
         let Ok(response) = answered;
         response
     }
-
-    /// What is asked without gRPC.
-    async fn plain<B>(&self, request: &Request<B>) -> Response<Body> {
-        let is_grpc = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-        if is_grpc {
-            return Status::unimplemented(format!("unknown service {}", request.uri().path())).into_http();
-        }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return text(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "text/plain",
-                "Method Not Allowed\n".to_owned(),
-            );
-        }
-        const JSON: &str = "application/json";
-        match request.uri().path() {
-            "/health" => match self.face.store.status().await {
-                Ok(_) => text(
-                    StatusCode::OK,
-                    JSON,
-                    r#"{"health":"true","reason":""}"#.to_owned(),
-                ),
-                Err(error) => {
-                    tracing::warn!(%error, "the store is not well");
-                    text(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        JSON,
-                        r#"{"health":"false","reason":"STORE ERROR"}"#.to_owned(),
-                    )
-                }
-            },
-            "/livez" | "/readyz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".to_owned()),
-            "/version" => text(
-                StatusCode::OK,
-                JSON,
-                format!(r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"3.5.0"}}"#),
-            ),
-            "/metrics" => self.metrics().await,
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "text/plain",
-                "404 page not found\n".to_owned(),
-            ),
-        }
-    }
-
-    async fn metrics(&self) -> Response<Body> {
-        let status = match self.face.store.status().await {
-            Ok(status) => status,
-            Err(error) => {
-                return text(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "text/plain",
-                    format!("{error}\n"),
-                );
-            }
-        };
-        let gauges = [
-            ("etcd_server_has_leader", 1),
-            ("etcd_server_is_leader", 1),
-            ("etcd_mvcc_db_total_size_in_bytes", status.size),
-            ("etcd_debugging_mvcc_keys_total", status.keys),
-            ("etcd_debugging_mvcc_current_revision", status.revision.0),
-            (
-                "etcd_debugging_mvcc_compact_revision",
-                status.compacted.unwrap_or_default().0,
-            ),
-        ];
-        let lines = gauges.map(|(name, value)| format!("# TYPE {name} gauge\n{name} {value}\n"));
-        text(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            lines.concat(),
-        )
-    }
 }
 
-fn text(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    response
+fn is_call<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn unknown_service(path: &str) -> Response<Body> {
+    let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    Status::unimplemented(format!("unknown service {service}")).into_http()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Member;
-    use http_body_util::BodyExt;
+    use http::StatusCode;
+    use http_body_util::{BodyExt, Full};
+    use orlop_store::Store;
     use orlop_store::embedded::EmbeddedStore;
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
@@ -325,6 +282,11 @@ mod tests {
         "Watch/Nothing",
         "Nothing/Nothing",
     ];
+
+    fn face() -> Face {
+        let store = EmbeddedStore::in_memory().unwrap();
+        Face::new(store, Member::named("m"))
+    }
 
     fn request(method: &str, frame: Vec<u8>) -> Request<Full<Bytes>> {
         Request::builder()
@@ -345,8 +307,7 @@ mod tests {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let member = Member { name: "m".into(), client_urls: Vec::new(), peer_urls: Vec::new() };
-                let services = Services::new(Face::new(EmbeddedStore::in_memory().unwrap(), member));
+                let services = Services::new(face());
                 let mut frame = Vec::new();
                 if framed {
                     frame.push(0);
@@ -386,8 +347,7 @@ mod tests {
         fn any_frames_end_with_their_connection(sent in frames(), has_preface in any::<bool>()) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let member = Member { name: "m".into(), client_urls: Vec::new(), peer_urls: Vec::new() };
-                let face = Face::new(EmbeddedStore::in_memory().unwrap(), member);
+                let face = face();
                 let (mut client, server) = tokio::io::duplex(1 << 16);
                 let serving = tokio::spawn(connection(face.clone(), server, CancellationToken::new()));
                 if has_preface {

@@ -1,6 +1,6 @@
 //! The KV service.
 use crate::range::{self, Shape};
-use crate::{Face, convert, errors};
+use crate::{Face, alarms, convert, errors};
 use etcd_client::proto::{
     PbCompactionRequest, PbCompactionResponse, PbDeleteRequest, PbDeleteResponse, PbKvService, PbPutRequest,
     PbPutResponse, PbRangeRequest, PbRangeResponse, PbRangeStreamResponse, PbResponseHeader, PbResponseOp,
@@ -10,9 +10,6 @@ use futures::stream::Empty;
 use orlop_store::{Op, OpResponse, Store, Txn};
 use prost::Message;
 use tonic::{Request, Response, Status};
-
-/// etcd's limit for each list of a transaction.
-const OPERATIONS_MAX: usize = 128;
 
 /// What is left of an operation when the store has it: how its answer is to look.
 enum Wanted {
@@ -73,6 +70,7 @@ impl PbKvService for Face {
         &self,
         request: Request<PbCompactionRequest>,
     ) -> Result<Response<PbCompactionResponse>, Status> {
+        self.alarms.allow_reading()?;
         let to = convert::revision(request.into_inner().revision).unwrap_or_default();
         let status = self.store.status().await.map_err(errors::status)?;
         // The store takes what was compacted before as done; etcd's clients learn by the error that
@@ -96,7 +94,9 @@ impl Face {
         let wanted = [Wanted::Put {
             previous: request.prev_kv,
         }];
+        let cost = alarms::put_cost(&request.key, &request.value);
         let op = convert::put(request)?;
+        self.make_room(cost).await?;
         match self.apply(Txn::default().then(op), &wanted).await?.only() {
             Some(PbTxnOpResponse::ResponsePut(answer)) => Ok(answer),
             _ => Err(no_answer()),
@@ -108,6 +108,7 @@ impl Face {
             previous: request.prev_kv,
         }];
         let op = convert::delete(request)?;
+        self.alarms.allow_reading()?;
         match self.apply(Txn::default().then(op), &wanted).await?.only() {
             Some(PbTxnOpResponse::ResponseDeleteRange(answer)) => Ok(answer),
             _ => Err(no_answer()),
@@ -116,8 +117,11 @@ impl Face {
 
     pub async fn transact(&self, request: PbTxnRequest) -> Result<PbTxnResponse, Status> {
         self.limit(&request)?;
-        let (txn, wanted) = transaction(request)?;
+        let cost = alarms::txn_cost(&request);
+        let (txn, wanted) = transaction(request, self.limits.txn_operations)?;
+        self.make_room(cost).await?;
         let answer = self.store.txn(txn).await.map_err(errors::status)?;
+        self.counters.transaction(&answer.responses);
         let wanted = wanted.taken(answer.succeeded);
         // As with etcd, the parts only tell the revision.
         let inner = PbResponseHeader {
@@ -132,7 +136,7 @@ impl Face {
     }
 
     fn limit(&self, request: &impl Message) -> Result<(), Status> {
-        if request.encoded_len() > self.request_bytes_max {
+        if request.encoded_len() > self.limits.request_bytes {
             return Err(errors::too_large());
         }
         Ok(())
@@ -140,6 +144,7 @@ impl Face {
 
     async fn apply(&self, txn: Txn, wanted: &[Wanted]) -> Result<Answers, Status> {
         let answer = self.store.txn(txn).await.map_err(errors::status)?;
+        self.counters.operations(&answer.responses);
         let header = self.header_at(answer.revision);
         Ok(Answers(responses(answer.responses, wanted, header)))
     }
@@ -157,13 +162,13 @@ fn no_answer() -> Status {
     Status::internal("the store gave no answer to an operation")
 }
 
-fn transaction(request: PbTxnRequest) -> Result<(Txn, Branches), Status> {
+fn transaction(request: PbTxnRequest, operations_max: usize) -> Result<(Txn, Branches), Status> {
     let longest = request
         .compare
         .len()
         .max(request.success.len())
         .max(request.failure.len());
-    if longest > OPERATIONS_MAX {
+    if longest > operations_max {
         return Err(errors::too_many_operations());
     }
     let compare = request
@@ -171,8 +176,8 @@ fn transaction(request: PbTxnRequest) -> Result<(Txn, Branches), Status> {
         .into_iter()
         .map(convert::compare)
         .collect::<Result<_, _>>()?;
-    let (success, on_success) = operations(request.success)?;
-    let (failure, on_failure) = operations(request.failure)?;
+    let (success, on_success) = operations(request.success, operations_max)?;
+    let (failure, on_failure) = operations(request.failure, operations_max)?;
     let txn = Txn {
         compare,
         success,
@@ -185,7 +190,10 @@ fn transaction(request: PbTxnRequest) -> Result<(Txn, Branches), Status> {
     Ok((txn, wanted))
 }
 
-fn operations(requests: Vec<PbTxnRequestOp>) -> Result<(Vec<Op>, Vec<Wanted>), Status> {
+fn operations(
+    requests: Vec<PbTxnRequestOp>,
+    operations_max: usize,
+) -> Result<(Vec<Op>, Vec<Wanted>), Status> {
     let mut ops = Vec::with_capacity(requests.len());
     let mut wanted = Vec::with_capacity(requests.len());
     for request in requests {
@@ -203,7 +211,7 @@ fn operations(requests: Vec<PbTxnRequestOp>) -> Result<(Vec<Op>, Vec<Wanted>), S
                 (convert::delete(delete)?, Wanted::Delete { previous })
             }
             Some(PbTxnOpRequest::RequestTxn(nested)) => {
-                let (txn, wanted) = transaction(nested)?;
+                let (txn, wanted) = transaction(nested, operations_max)?;
                 (Op::Txn(txn), Wanted::Txn(wanted))
             }
             None => return Err(Status::invalid_argument("etcdserver: an operation is empty")),

@@ -1,5 +1,5 @@
 //! The Lease service.
-use crate::{Face, errors};
+use crate::{Face, alarms, errors};
 use etcd_client::proto::{
     PbLeaseGrantRequest, PbLeaseGrantResponse, PbLeaseKeepAliveRequest, PbLeaseKeepAliveResponse,
     PbLeaseLeasesRequest, PbLeaseLeasesResponse, PbLeaseRevokeRequest, PbLeaseRevokeResponse, PbLeaseService,
@@ -27,6 +27,7 @@ impl PbLeaseService for Face {
         if request.ttl > TTL_MAX {
             return Err(errors::lease_ttl_too_large());
         }
+        self.make_room(alarms::lease_cost()).await?;
         let ttl = u64::try_from(request.ttl).unwrap_or(0).max(TTL_MIN);
         let chosen = (request.id != 0).then_some(LeaseId(request.id));
         let lease = self
@@ -34,6 +35,7 @@ impl PbLeaseService for Face {
             .lease_grant_as(chosen, ttl)
             .await
             .map_err(errors::status)?;
+        self.counters.leases_granted.add(1);
         Ok(Response::new(PbLeaseGrantResponse {
             header: Some(self.header()),
             id: lease.0,
@@ -47,7 +49,9 @@ impl PbLeaseService for Face {
         request: Request<PbLeaseRevokeRequest>,
     ) -> Result<Response<PbLeaseRevokeResponse>, Status> {
         let lease = LeaseId(request.into_inner().id);
+        self.alarms.allow_reading()?;
         self.store.lease_revoke(lease).await.map_err(errors::status)?;
+        self.counters.leases_revoked.add(1);
         Ok(Response::new(PbLeaseRevokeResponse {
             header: Some(self.header()),
         }))
@@ -119,7 +123,10 @@ impl Face {
     /// A renewal of an unknown lease is answered with a time to live of 0.
     async fn keep_alive(&self, lease: i64) -> Result<PbLeaseKeepAliveResponse, Status> {
         let ttl = match self.store.lease_keep_alive(LeaseId(lease)).await {
-            Ok(ttl) => ttl as i64,
+            Ok(ttl) => {
+                self.counters.leases_renewed.add(1);
+                ttl as i64
+            }
             Err(StoreError::LeaseNotFound(_)) => 0,
             Err(error) => return Err(errors::status(error)),
         };

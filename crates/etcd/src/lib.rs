@@ -1,8 +1,9 @@
 //! The etcd v3 face of an embedded store: what etcd's clients and tools speak, served by one member.
 //!
-//! Served whole: KV, Watch, Lease, the reading side of Cluster and Maintenance, and "disabled" for
-//! Auth. Errors have etcd's codes and texts, since its clients look at them. Messages and service
-//! definitions come from the `etcd-client` crate, which the store's other side uses anyway.
+//! Served whole: KV, Watch, Lease, Maintenance, Lock, Election ([`recipes`]), the reading side of Cluster, gRPC's own
+//! health, and "disabled" for Auth; all of the API in JSON as well ([`gateway`]). Errors have etcd's codes and texts,
+//! since its clients look at them. Messages and service definitions come from the `etcd-client` crate, which the store's
+//! other side uses anyway.
 //!
 //! Tasks: one a connection, which runs its calls as well ([`streams`]); one a watch stream, which reads its requests
 //! ([`watch`]), and one a watch, which turns the store's batches into responses.
@@ -10,36 +11,49 @@
 //! What this crate deliberately does not do: clusters (peers, elections, learners), users and roles.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod alarms;
 mod auth;
 mod authority;
 mod cluster;
 mod convert;
 mod encoded;
 mod errors;
+mod gateway;
+mod health;
 mod http;
+mod identity;
 mod kv;
 mod lease;
+mod limits;
 mod listen;
 mod maintenance;
+mod metrics;
+mod plain;
 mod range;
+mod recipes;
 mod streams;
 mod unary;
 mod watch;
 
-pub use listen::{Endpoint, EndpointError, Listener, Tls, TlsError};
+pub use limits::{Limits, Progress, REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
+pub use listen::{Endpoint, EndpointError, Listener, Tls, TlsError, TlsParts};
 
+use alarms::{Alarms, Quota};
 use etcd_client::proto::PbResponseHeader;
+use metrics::Counters;
 use orlop_store::Revision;
 use orlop_store::embedded::EmbeddedStore;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// The release of etcd whose protocol is spoken; clients decide by it what they may ask for.
-pub const ETCD_VERSION: &str = "3.5.16";
+pub const ETCD_VERSION: &str = "3.5.30";
+/// And the version that its cluster says it has.
+const CLUSTER_VERSION: &str = "3.5";
 /// A single member has elected itself once, as etcd counts.
 const RAFT_TERM: u64 = 2;
-/// etcd's usual limit for a request, in bytes.
-pub const REQUEST_BYTES_MAX: usize = 3 << 19;
+/// What makes clusters of the same addresses distinct, unless somebody says otherwise.
+pub const CLUSTER_TOKEN: &str = "etcd-cluster";
 
 /// Who answers.
 #[derive(Clone, Debug)]
@@ -51,6 +65,17 @@ pub struct Member {
     pub peer_urls: Vec<String>,
 }
 
+impl Member {
+    /// One that has a name and says nothing of where it is.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            client_urls: Vec::new(),
+            peer_urls: Vec::new(),
+        }
+    }
+}
+
 /// The face of one store. Cheap to clone.
 #[derive(Clone)]
 pub struct Face {
@@ -58,27 +83,48 @@ pub struct Face {
     member: Arc<Member>,
     member_id: u64,
     cluster_id: u64,
-    request_bytes_max: usize,
+    limits: Arc<Limits>,
+    quota: Arc<Quota>,
+    alarms: Arc<Alarms>,
+    counters: Arc<Counters>,
 }
 
 impl Face {
     pub fn new(store: Arc<EmbeddedStore>, member: Member) -> Self {
-        let member_id = fnv(&[member.name.as_bytes(), b"member"]);
-        let cluster_id = fnv(&[member.name.as_bytes(), b"cluster"]);
-        Self {
+        let face = Self {
             store,
             member: Arc::new(member),
-            member_id,
-            cluster_id,
-            request_bytes_max: REQUEST_BYTES_MAX,
-        }
+            member_id: 0,
+            cluster_id: 0,
+            quota: Arc::new(Quota::new(None)),
+            limits: Arc::default(),
+            alarms: Arc::default(),
+            counters: Arc::default(),
+        };
+        face.in_cluster(CLUSTER_TOKEN)
     }
 
-    /// Refuses requests above this many bytes instead of [`REQUEST_BYTES_MAX`]. The store's own limit
-    /// for a value holds besides.
-    pub fn with_request_limit(mut self, bytes: usize) -> Self {
-        self.request_bytes_max = bytes;
+    /// In the cluster of this token, which is [`CLUSTER_TOKEN`] unless somebody says otherwise.
+    pub fn in_cluster(mut self, token: &str) -> Self {
+        self.member_id = identity::member(&self.member.peer_urls, token);
+        self.cluster_id = identity::cluster(self.member_id);
         self
+    }
+
+    /// Within other limits than etcd's usual ones.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.quota = Arc::new(Quota::new(limits.quota_bytes));
+        self.limits = Arc::new(limits);
+        self
+    }
+
+    /// Refuses requests above this many bytes instead of [`REQUEST_BYTES_MAX`].
+    pub fn with_request_limit(self, bytes: usize) -> Self {
+        let limits = Limits {
+            request_bytes: bytes,
+            ..Limits::clone(&self.limits)
+        };
+        self.with_limits(limits)
     }
 
     /// Answers on all listeners until `shutdown`.
@@ -101,13 +147,4 @@ impl Face {
     fn header(&self) -> PbResponseHeader {
         self.header_at(self.store.durable_revision())
     }
-}
-
-/// FNV-1a: ids that stay the same over restarts and releases.
-fn fnv(parts: &[&[u8]]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for byte in parts.iter().copied().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
 }

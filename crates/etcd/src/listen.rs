@@ -1,7 +1,10 @@
 //! Where clients connect: URLs as etcd's flags take them, and their sockets.
+use orlop_pki::TlsLimits;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,17 +13,19 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 
-/// One URL to listen on: `unix:///path`, `http://host:port` or `https://host:port`.
+/// One URL to listen on: `unix:///path`, `http://host:port`, or with TLS `unixs:///path` and `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    Unix(PathBuf),
+    Unix { path: PathBuf, secure: bool },
     Tcp { address: String, secure: bool },
 }
 
 /// A URL that is none, or whose socket could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum EndpointError {
-    #[error("{0} is no URL to listen on: use unix:///path, http://host:port or https://host:port")]
+    #[error(
+        "{0} is no URL to listen on: use unix:///path, http://host:port, or with TLS unixs:///path or https://host:port"
+    )]
     Unknown(String),
     #[error("cannot listen on {endpoint}: {source}")]
     Bind {
@@ -39,7 +44,10 @@ impl FromStr for Endpoint {
         let (scheme, rest) = url.split_once("://").ok_or_else(unknown)?;
         let rest = rest.trim_end_matches('/');
         match scheme {
-            "unix" if !rest.is_empty() => Ok(Self::Unix(rest.into())),
+            "unix" | "unixs" if !rest.is_empty() => Ok(Self::Unix {
+                path: rest.into(),
+                secure: scheme == "unixs",
+            }),
             "http" | "https" => {
                 let (host, port) = rest.rsplit_once(':').ok_or_else(unknown)?;
                 if host.is_empty() || port.parse::<u16>().is_err() {
@@ -55,10 +63,19 @@ impl FromStr for Endpoint {
     }
 }
 
+impl Endpoint {
+    fn is_secure(&self) -> bool {
+        match self {
+            Self::Unix { secure, .. } | Self::Tcp { secure, .. } => *secure,
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Unix { path, secure: false } => write!(f, "unix://{}", path.display()),
+            Self::Unix { path, secure: true } => write!(f, "unixs://{}", path.display()),
             Self::Tcp {
                 address,
                 secure: true,
@@ -86,39 +103,81 @@ pub enum TlsError {
     Authority(String),
 }
 
+/// What a server's TLS is made of, in PEM.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsParts<'p> {
+    pub certificate: &'p [u8],
+    pub key: &'p [u8],
+    /// With one, only clients that have a certificate of it are served.
+    pub client_authority: Option<&'p [u8]>,
+    /// The list of its certificates that count no more.
+    pub revoked: Option<&'p [u8]>,
+    pub limits: &'p TlsLimits,
+}
+
 impl Tls {
     /// From PEM. With an authority, only clients that have a certificate of it are served.
     pub fn new(certificate: &[u8], key: &[u8], client_authority: Option<&[u8]>) -> Result<Self, TlsError> {
-        let unreadable = |what| {
-            move |error: rustls::pki_types::pem::Error| TlsError::Unreadable {
-                what,
-                reason: error.to_string(),
-            }
-        };
-        let chain = CertificateDer::pem_slice_iter(certificate)
+        Self::of(TlsParts {
+            certificate,
+            key,
+            client_authority,
+            revoked: None,
+            limits: &TlsLimits::default(),
+        })
+    }
+
+    pub fn of(parts: TlsParts<'_>) -> Result<Self, TlsError> {
+        let chain = CertificateDer::pem_slice_iter(parts.certificate)
             .collect::<Result<Vec<_>, _>>()
             .map_err(unreadable("the certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(unreadable("the key"))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-        let builder = match client_authority {
+        let key = PrivateKeyDer::from_pem_slice(parts.key).map_err(unreadable("the key"))?;
+        let provider = Arc::new(parts.limits.provider());
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&parts.limits.versions())?;
+        let builder = match parts.client_authority {
             None => builder.with_no_client_auth(),
             Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(authority) {
-                    roots.add(certificate.map_err(unreadable("the trusted authority"))?)?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                    .build()
-                    .map_err(|error| TlsError::Authority(error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
+                builder.with_client_cert_verifier(verifier(authority, parts.revoked, provider)?)
             }
         };
         let mut config = builder.with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
     }
+}
+
+fn unreadable(what: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> TlsError {
+    move |error| TlsError::Unreadable {
+        what,
+        reason: error.to_string(),
+    }
+}
+
+fn verifier(
+    authority: &[u8],
+    revoked: Option<&[u8]>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority) {
+        roots.add(certificate.map_err(unreadable("the trusted authority"))?)?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if let Some(revoked) = revoked {
+        let lists = CertificateRevocationListDer::pem_slice_iter(revoked)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(unreadable("the list of revoked certificates"))?;
+        // The list names clients; who is not in it is not revoked.
+        builder = builder
+            .with_crls(lists)
+            .only_check_end_entity_revocation()
+            .allow_unknown_revocation_status();
+    }
+    let verifier = builder
+        .build()
+        .map_err(|error| TlsError::Authority(error.to_string()))?;
+    Ok(verifier)
 }
 
 /// A socket that listens.
@@ -128,9 +187,8 @@ pub struct Listener {
 }
 
 pub(crate) enum Socket {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-    Tls(TcpListener, TlsAcceptor),
+    Unix(UnixListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
 impl Listener {
@@ -139,18 +197,18 @@ impl Listener {
             endpoint: endpoint.clone(),
             source,
         };
+        let acceptor = match (endpoint.is_secure(), tls) {
+            (false, _) => None,
+            (true, Some(tls)) => Some(tls.0.clone().into()),
+            (true, None) => return Err(EndpointError::NoCertificate(endpoint)),
+        };
         let socket = match &endpoint {
-            Endpoint::Unix(path) => {
+            Endpoint::Unix { path, .. } => {
                 forget_stale(path).await;
-                Socket::Unix(UnixListener::bind(path).map_err(failed)?)
+                Socket::Unix(UnixListener::bind(path).map_err(failed)?, acceptor)
             }
-            Endpoint::Tcp { address, secure } => {
-                let listener = TcpListener::bind(address).await.map_err(failed)?;
-                match (secure, tls) {
-                    (false, _) => Socket::Tcp(listener),
-                    (true, Some(tls)) => Socket::Tls(listener, tls.0.clone().into()),
-                    (true, None) => return Err(EndpointError::NoCertificate(endpoint)),
-                }
+            Endpoint::Tcp { address, .. } => {
+                Socket::Tcp(TcpListener::bind(address).await.map_err(failed)?, acceptor)
             }
         };
         Ok(Self { socket, endpoint })
@@ -187,7 +245,17 @@ mod tests {
             ("http://localhost:1", tcp("localhost:1", false)),
             (
                 "unix:///run/etcd.sock",
-                Some(Endpoint::Unix("/run/etcd.sock".into())),
+                Some(Endpoint::Unix {
+                    path: "/run/etcd.sock".into(),
+                    secure: false,
+                }),
+            ),
+            (
+                "unixs://localhost:m0",
+                Some(Endpoint::Unix {
+                    path: "localhost:m0".into(),
+                    secure: true,
+                }),
             ),
             ("http://localhost", None),
             ("http://:2379", None),

@@ -1,4 +1,5 @@
 //! The Maintenance service.
+use crate::alarms::{self, Alarm};
 use crate::{ETCD_VERSION, Face, RAFT_TERM, convert, errors};
 use etcd_client::proto::{
     PbAlarmRequest, PbAlarmResponse, PbDefragmentRequest, PbDefragmentResponse, PbDowngradeRequest,
@@ -8,28 +9,48 @@ use etcd_client::proto::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use orlop_store::Store;
 use orlop_store::snapshot::SnapshotError;
-use orlop_store::{RangeRequest, Revision, Store};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
 impl PbMaintenanceService for Face {
-    /// There are none: a full disk refuses writes by itself, and takes them again when there is room.
-    async fn alarm(&self, _: Request<PbAlarmRequest>) -> Result<Response<PbAlarmResponse>, Status> {
+    async fn alarm(&self, request: Request<PbAlarmRequest>) -> Result<Response<PbAlarmResponse>, Status> {
+        const LIST: i32 = 0;
+        const ACTIVATE: i32 = 1;
+        let request = request.into_inner();
+        let kind = Alarm::from_number(request.alarm);
+        let alarms = match (request.action, kind) {
+            (LIST, kind) => self.alarms.list(kind),
+            (_, None) => Vec::new(),
+            (ACTIVATE, Some(alarm)) => {
+                self.alarms.raise(alarm, request.member_id);
+                vec![alarms::member_of(alarm, request.member_id)]
+            }
+            (_, Some(alarm)) => match self.alarms.disarm(alarm, request.member_id) {
+                true => vec![alarms::member_of(alarm, request.member_id)],
+                false => Vec::new(),
+            },
+        };
         Ok(Response::new(PbAlarmResponse {
             header: Some(self.header()),
-            alarms: Vec::new(),
+            alarms,
         }))
     }
 
     async fn status(&self, _: Request<PbStatusRequest>) -> Result<Response<PbStatusResponse>, Status> {
         let status = self.store.status().await.map_err(errors::status)?;
-        let size = convert::number(status.size);
+        // As with etcd, which names the alarms that are raised.
+        let errors = self.alarms.list(None).into_iter().map(|alarm| {
+            let name = Alarm::from_number(alarm.alarm).map_or("NONE", Alarm::name);
+            format!("memberID:{} alarm:{name} ", alarm.member_id)
+        });
         Ok(Response::new(PbStatusResponse {
             header: Some(self.header_at(status.revision)),
             version: ETCD_VERSION.to_owned(),
-            db_size: size,
-            db_size_in_use: size,
+            db_size: convert::number(status.size),
+            db_size_in_use: convert::number(status.in_use),
+            errors: errors.collect(),
             leader: self.member_id,
             raft_index: status.revision.0,
             raft_applied_index: status.revision.0,
@@ -43,31 +64,27 @@ impl PbMaintenanceService for Face {
         _: Request<PbDefragmentRequest>,
     ) -> Result<Response<PbDefragmentResponse>, Status> {
         self.store.defragment().await.map_err(errors::status)?;
-        Ok(Response::new(PbDefragmentResponse {
-            header: Some(self.header()),
-        }))
+        // As with etcd, which says nothing else.
+        Ok(Response::new(PbDefragmentResponse { header: None }))
     }
 
     async fn hash(&self, _: Request<PbHashRequest>) -> Result<Response<PbHashResponse>, Status> {
-        let (hash, _) = self.hash_at(None).await?;
+        let sum = self.store.history_sum(None).await.map_err(errors::status)?;
         Ok(Response::new(PbHashResponse {
-            header: Some(self.header()),
-            hash,
+            header: Some(self.header_at(sum.current)),
+            hash: sum.sum,
         }))
     }
 
     async fn hash_kv(&self, request: Request<PbHashKvRequest>) -> Result<Response<PbHashKvResponse>, Status> {
-        let (hash, at) = self
-            .hash_at(convert::revision(request.into_inner().revision))
-            .await?;
-        let status = self.store.status().await.map_err(errors::status)?;
+        let revision = convert::revision(request.into_inner().revision);
+        let sum = self.store.history_sum(revision).await.map_err(errors::status)?;
         Ok(Response::new(PbHashKvResponse {
-            header: Some(self.header()),
-            hash,
-            compact_revision: status
-                .compacted
-                .map_or(0, |compacted| convert::number(compacted.0)),
-            hash_revision: convert::number(at.0),
+            header: Some(self.header_at(sum.current)),
+            hash: sum.sum,
+            // etcd's word for "never".
+            compact_revision: sum.compacted.map_or(-1, |compacted| convert::number(compacted.0)),
+            hash_revision: convert::number(sum.revision.0),
         }))
     }
 
@@ -103,8 +120,14 @@ impl PbMaintenanceService for Face {
 
     async fn move_leader(
         &self,
-        _: Request<PbMoveLeaderRequest>,
+        request: Request<PbMoveLeaderRequest>,
     ) -> Result<Response<PbMoveLeaderResponse>, Status> {
+        if request.into_inner().target_id == self.member_id {
+            // Already there.
+            return Ok(Response::new(PbMoveLeaderResponse {
+                header: Some(self.header()),
+            }));
+        }
         Err(Status::failed_precondition("etcdserver: bad leader transferee"))
     }
 
@@ -113,23 +136,5 @@ impl PbMaintenanceService for Face {
         _: Request<PbDowngradeRequest>,
     ) -> Result<Response<PbDowngradeResponse>, Status> {
         Err(Status::unimplemented("the store has no other version to go to"))
-    }
-}
-
-impl Face {
-    /// A checksum of all keys as of a revision, and that revision: equal histories have equal ones.
-    async fn hash_at(&self, revision: Option<Revision>) -> Result<(u32, Revision), Status> {
-        let everything = RangeRequest {
-            revision,
-            ..RangeRequest::prefix("")
-        };
-        let answer = self.store.range(everything).await.map_err(errors::status)?;
-        let mut hash = 0_u64;
-        for kv in &answer.kvs {
-            let numbers = [kv.create_revision.0, kv.mod_revision.0, kv.version].map(u64::to_be_bytes);
-            hash = hash.rotate_left(5) ^ crate::fnv(&[&kv.key, &kv.value, numbers.as_flattened()]);
-        }
-        let folded = (hash ^ (hash >> 32)) as u32;
-        Ok((folded, revision.unwrap_or(answer.revision)))
     }
 }

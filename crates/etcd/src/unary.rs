@@ -1,14 +1,16 @@
 //! Calls of one message and one answer, which the hot methods are: without the layers that streams need.
 use crate::errors;
+use crate::metrics::Running;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use prost::Message;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 /// In front of a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
@@ -41,18 +43,40 @@ where
         Err(status) => Err(status),
     };
     match answered {
-        Ok(message) => {
-            let mut response = Response::new(Answer::Message(Some(message), true));
-            let kind = HeaderValue::from_static(GRPC);
-            response.headers_mut().insert(header::CONTENT_TYPE, kind);
-            response
-        }
-        Err(status) => status.into_http::<Body>().map(Answer::Other),
+        Ok(message) => response(message),
+        Err(status) => status.into_http::<Body>().map(Answer::other),
     }
 }
 
+/// The response of a call whose one message is this, as it goes over the wire.
+pub fn response(message: Bytes) -> Response<Answer> {
+    let mut response = Response::new(Answer::Message(Some(message), true));
+    let kind = HeaderValue::from_static(GRPC);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// The response of a call that has many: messages as they go over the wire, and the status that ends them.
+pub fn stream(messages: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Response<Answer> {
+    let frames = futures::stream::unfold(Some(Box::pin(messages)), |messages| async move {
+        let mut messages = messages?;
+        let status = match messages.next().await {
+            Some(Ok(message)) => return Some((Ok(Frame::data(message)), Some(messages))),
+            Some(Err(status)) => status,
+            None => Status::ok(""),
+        };
+        let mut trailers = HeaderMap::new();
+        Some(match status.add_header(&mut trailers) {
+            Ok(()) => (Ok(Frame::trailers(trailers)), None),
+            Err(unwritable) => (Err(unwritable), None),
+        })
+    });
+    let body = Body::new(StreamBody::new(frames));
+    response(Bytes::new()).map(|_| Answer::other(body))
+}
+
 /// Reads the one message of a call.
-async fn message<M, B>(body: B, bytes_max: usize) -> Result<M, Status>
+pub async fn message<M, B>(body: B, bytes_max: usize) -> Result<M, Status>
 where
     M: Message + Default,
     B: HttpBody<Data = Bytes>,
@@ -124,7 +148,28 @@ pub fn finished(mut bytes: BytesMut) -> Bytes {
 pub enum Answer {
     /// One message, and whether the status is to follow: that all is well.
     Message(Option<Bytes>, bool),
-    Other(Body),
+    /// With the call that ends with it.
+    Other(Body, Option<Running>),
+}
+
+impl Answer {
+    pub fn other(body: Body) -> Self {
+        Self::Other(body, None)
+    }
+}
+
+/// Has a call counted by how it ends, which may be long after it was answered.
+pub fn count(mut running: Running, response: &mut Response<Answer>) {
+    let at_once = response.headers().get(&STATUS).map(code);
+    match (at_once, response.body_mut()) {
+        (Some(code), _) => running.ended(code),
+        (None, Answer::Message(..)) => running.ended(Code::Ok),
+        (None, Answer::Other(_, counted)) => *counted = Some(running),
+    }
+}
+
+fn code(status: &HeaderValue) -> Code {
+    Code::from_bytes(status.as_bytes())
 }
 
 impl HttpBody for Answer {
@@ -148,14 +193,22 @@ impl HttpBody for Answer {
                 }
                 (None, false) => None,
             }),
-            Self::Other(body) => Pin::new(body).poll_frame(context),
+            Self::Other(body, running) => {
+                let polled = Pin::new(body).poll_frame(context);
+                if let (Poll::Ready(Some(Ok(frame))), Some(running)) = (&polled, running)
+                    && let Some(status) = frame.trailers_ref().and_then(|trailers| trailers.get(&STATUS))
+                {
+                    running.ended(code(status));
+                }
+                polled
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Message(message, status) => message.is_none() && !status,
-            Self::Other(body) => body.is_end_stream(),
+            Self::Other(body, _) => body.is_end_stream(),
         }
     }
 
@@ -163,7 +216,7 @@ impl HttpBody for Answer {
         match self {
             // Told exactly, it would become a header, which calls don't have.
             Self::Message(..) => SizeHint::default(),
-            Self::Other(body) => body.size_hint(),
+            Self::Other(body, _) => body.size_hint(),
         }
     }
 }
@@ -172,7 +225,6 @@ impl HttpBody for Answer {
 mod tests {
     use super::*;
     use etcd_client::proto::PbPutRequest;
-    use http_body_util::StreamBody;
     use std::convert::Infallible;
 
     async fn read(sent: &[u8], piece_bytes: usize) -> Result<PbPutRequest, Status> {

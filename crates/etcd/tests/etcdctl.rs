@@ -137,8 +137,12 @@ const MEMBERS: &[Step] = &[
     step("get a"),
     step("alarm list"),
     step("auth enable"),
+    step("auth disable"),
     step("user list"),
+    step("user get nobody"),
+    step("user delete nobody"),
     step("role list"),
+    step("role get nothing"),
 ];
 
 /// What cannot be the same: ids, times, addresses, and lines of etcdctl's own log.

@@ -42,6 +42,7 @@ const SUITES: &[&str] = &[
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsLimits {
     newest_only: bool,
+    older_only: bool,
     /// Suites of TLS 1.2; none for all.
     suites: Vec<String>,
 }
@@ -73,11 +74,22 @@ impl TlsLimits {
         };
         Ok(Self {
             newest_only: version == "VersionTLS13",
+            older_only: false,
             suites: suites.map(full).collect(),
         })
     }
 
-    pub(crate) fn provider(&self) -> CryptoProvider {
+    /// The same without TLS 1.3.
+    #[must_use]
+    pub fn without_newest(self) -> Self {
+        Self {
+            older_only: true,
+            ..self
+        }
+    }
+
+    /// The cryptography of a server that offers no more.
+    pub fn provider(&self) -> CryptoProvider {
         let mut provider = rustls::crypto::ring::default_provider();
         if !self.suites.is_empty() {
             provider.cipher_suites.retain(|suite| {
@@ -88,10 +100,12 @@ impl TlsLimits {
         provider
     }
 
-    pub(crate) fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        match self.newest_only {
-            true => vec![&TLS13],
-            false => vec![&TLS13, &TLS12],
+    /// The versions that such a server offers.
+    pub fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        match (self.newest_only, self.older_only) {
+            (true, _) => vec![&TLS13],
+            (false, true) => vec![&TLS12],
+            (false, false) => vec![&TLS13, &TLS12],
         }
     }
 }

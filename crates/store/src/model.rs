@@ -291,5 +291,7 @@ pub struct StoreStatus {
     pub compacted: Option<Revision>,
     /// Bytes on disk.
     pub size: u64,
+    /// Bytes that what is stored needs of these, history included.
+    pub in_use: u64,
     pub keys: u64,
 }

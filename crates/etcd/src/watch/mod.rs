@@ -1,20 +1,17 @@
 //! The Watch service: many watches on one stream, each with its own task.
 mod shape;
 
+use crate::metrics::Counted;
 use crate::{Face, convert};
 use etcd_client::proto::{PbEvent, PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
 use orlop_store::{Event, EventKind, Key, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
 use std::collections::HashMap;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Responses that may wait for a slow client before its watches wait.
 const RESPONSES_WAITING_MAX: usize = 64;
-/// How often a watch with `progress_notify` is told how far it is. Kubernetes' servers, which ask for
-/// it, want to know within seconds.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// A response that belongs to no watch.
 const NO_WATCH: i64 = -1;
 
@@ -30,6 +27,7 @@ impl PbWatchService for Face {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let (responses, stream) = mpsc::channel(RESPONSES_WAITING_MAX);
         let session = Session {
+            _counted: self.counters.watch_streams.one(),
             face: self.clone(),
             responses,
             watches: HashMap::new(),
@@ -42,6 +40,8 @@ impl PbWatchService for Face {
 
 /// One stream of requests.
 struct Session {
+    /// As long as it is there.
+    _counted: Counted,
     face: Face,
     responses: Responses,
     /// Running watches. Dropping an entry ends its task.
@@ -81,6 +81,7 @@ impl Session {
                         },
                         end: convert::end(create.range_end),
                         from: convert::revision(create.start_revision),
+                        is_before_history: create.start_revision < 0,
                         id: create.watch_id,
                         sending: Sending {
                             kinds,
@@ -118,12 +119,13 @@ impl Session {
 
     async fn create(&mut self, wanted: Wanted) -> bool {
         // A watch that the store gave up keeps its id until the client cancels it, as with etcd.
-        if wanted.id != 0 && self.watches.contains_key(&wanted.id) {
+        let is_taken = wanted.id != 0 && self.watches.contains_key(&wanted.id);
+        if let Some(reason) = wanted.refusal(is_taken) {
             let response = PbWatchResponse {
                 watch_id: NO_WATCH,
                 created: true,
                 canceled: true,
-                cancel_reason: "mvcc: duplicate watch ID provided on the WatchStream".to_owned(),
+                cancel_reason: reason.to_owned(),
                 ..self.response()
             };
             return self.send(response).await;
@@ -162,6 +164,7 @@ impl Session {
         let (commands, asked) = mpsc::unbounded_channel();
         self.watches.insert(id, commands);
         let watch = Watch {
+            _counted: self.face.counters.watchers.one(),
             face: self.face.clone(),
             id,
             sending: wanted.sending,
@@ -227,9 +230,27 @@ struct Wanted {
     start: Key,
     end: Option<Key>,
     from: Option<Revision>,
+    /// From a revision below zero.
+    is_before_history: bool,
     /// 0: the server chooses.
     id: i64,
     sending: Sending,
+}
+
+impl Wanted {
+    /// Why no watch is made of it.
+    fn refusal(&self, id_is_taken: bool) -> Option<&'static str> {
+        let is_empty = |end: &Key| *end != Key::UNBOUNDED && *end <= self.start;
+        if self.is_before_history {
+            Some("etcdserver: mvcc: required revision has been compacted")
+        } else if self.end.as_ref().is_some_and(is_empty) {
+            Some("mvcc: watcher range is empty")
+        } else if id_is_taken {
+            Some("mvcc: duplicate watch ID provided on the WatchStream")
+        } else {
+            None
+        }
+    }
 }
 
 /// What a client wants to be sent of a watch.
@@ -257,6 +278,8 @@ impl Kinds {
 }
 
 struct Watch {
+    /// As long as it runs.
+    _counted: Counted,
     face: Face,
     id: i64,
     sending: Sending,
@@ -271,13 +294,16 @@ impl Watch {
     async fn run(mut self) {
         let mut pending: Vec<Reach> = Vec::new();
         let mut told = *self.progress.borrow();
-        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+        let progress = self.face.limits.progress;
+        let mut is_quiet = true;
+        let mut ticks = tokio::time::interval(progress.interval());
         ticks.reset();
         loop {
             tokio::select! {
                 batch = self.stream.recv() => match batch {
                     Some(Ok(batch)) => {
                         told = batch.revision.0;
+                        is_quiet = false;
                         if !self.send(&batch).await {
                             return;
                         }
@@ -295,7 +321,9 @@ impl Watch {
                 },
                 _ = ticks.tick(), if self.sending.progress => {
                     let delivered = *self.progress.borrow();
-                    if self.stream.is_empty() && delivered > told {
+                    let is_further = delivered > told || progress.tells_unchanged() && is_quiet;
+                    is_quiet = true;
+                    if self.stream.is_empty() && is_further {
                         told = delivered;
                         if !self.tell(delivered).await {
                             return;

@@ -82,9 +82,8 @@ pub fn serve_if_asked() {
         let endpoint: Endpoint = url.parse().unwrap();
         let listener = Listener::bind(endpoint, None).await.unwrap();
         let member = Member {
-            name: "default".to_owned(),
             client_urls: vec![url],
-            peer_urls: Vec::new(),
+            ..Member::named("default")
         };
         Face::new(store, member)
             .serve(vec![listener], CancellationToken::new())

@@ -116,9 +116,9 @@ impl Face {
         };
         let store = EmbeddedStore::open(data.path(), options).unwrap();
         let member = Member {
-            name: "default".to_owned(),
             client_urls: vec![url.clone()],
             peer_urls: vec![format!("http://127.0.0.1:{peer_port}")],
+            ..Member::named("default")
         };
         let runtime = Runtime::new().unwrap();
         let endpoint: Endpoint = url.parse().unwrap();

@@ -207,6 +207,7 @@ impl Store for EmbeddedStore {
             revision: Revision(state.revision),
             compacted: Some(Revision(state.compacted)),
             size: self.shared.db.size()?,
+            in_use: state.record_bytes,
             keys: state.keys,
         })
     }

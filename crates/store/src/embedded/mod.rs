@@ -40,7 +40,7 @@ pub use disk::{Disk, FileDisk, MemoryDisk, Part, Side, StorageBackend};
 pub use image::Image;
 pub use options::Options;
 pub use read::{KeyVersion, RangeSummary};
-pub use snapshot::Restored;
+pub use snapshot::{HistorySum, Restored};
 pub use stats::{PrefixStats, Stats};
 
 use crate::{LeaseId, Revision, StoreError};

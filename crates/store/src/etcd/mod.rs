@@ -290,6 +290,7 @@ impl Store for EtcdStore {
             revision: counted.revision,
             compacted: None,
             size: u64::try_from(status.db_size()).unwrap_or(0),
+            in_use: u64::try_from(status.raft_used_db_size()).unwrap_or(0),
             keys: counted.count as u64,
         })
     }

@@ -2,6 +2,7 @@
 //! backups have this form, so that what one has saved the other can restore.
 //!
 //! - [`records`]: what the buckets hold.
+//! - [`member`]: the directory of a member that has been stopped.
 //! - [`check`]: whether a file is a whole snapshot.
 //! - [`SnapshotFile`]: one on its way into a file.
 //! - [`Snapshot`]: one on its way out of a running store.
@@ -9,6 +10,7 @@
 //! How the embedded store writes and reads them is in `embedded/snapshot/`.
 pub mod check;
 mod file;
+pub mod member;
 pub mod records;
 
 pub use file::SnapshotFile;
@@ -53,6 +55,16 @@ pub enum SnapshotError {
     Checksum { path: PathBuf },
     #[error("{path} exists already and is not empty: restore into a new directory")]
     TargetExists { path: PathBuf },
+    #[error(
+        "{path} is an etcd's that was not stopped in order: its log goes on to entry {logged}, its database has those up to \
+         {applied}. Start that etcd once more and stop it, or save a snapshot with etcdctl and bring it over with \
+         `orlop store restore`"
+    )]
+    Unsettled {
+        path: PathBuf,
+        logged: u64,
+        applied: u64,
+    },
     #[error("the store cannot be written as a snapshot: {0}")]
     Unwritable(String),
     #[error("the reader of the snapshot went away")]

@@ -27,17 +27,13 @@ impl Face {
         };
         let store = EmbeddedStore::open(data.path(), options).unwrap();
         let member = Member {
-            name: "default".to_owned(),
             client_urls: vec![url.clone()],
-            peer_urls: Vec::new(),
+            ..Member::named("default")
         };
         let endpoint: Endpoint = url.parse().unwrap();
         let listener = Listener::bind(endpoint, None).await.unwrap();
         let shutdown = CancellationToken::new();
-        let (face, stop) = (
-            Served::new(store, member).with_request_limit(REQUEST_BYTES_MAX),
-            shutdown.clone(),
-        );
+        let (face, stop) = (Served::new(store, member), shutdown.clone());
         tokio::spawn(async move { face.serve(vec![listener], stop).await });
         Self {
             url,

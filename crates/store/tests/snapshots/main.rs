@@ -144,6 +144,34 @@ async fn etcd_starts_from_a_backup_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_that_etcds_tool_has_restored_becomes_a_store_in_its_place() {
+    // An entry 999, as the log frames it.
+    const LATER: &[u8] = &[7, 0, 0, 0, 0, 0, 0, 0, 0x08, 2, 0x1a, 3, 0x18, 0xe7, 7];
+    let place = Place::new();
+    let store = open(&place.at("store"));
+    let lease = live(&*store).await;
+    let (file, data) = (place.at("backup"), place.at("etcd"));
+    store.backup(File::create(&file).unwrap()).unwrap();
+    let (file, data_text) = (file.to_str().unwrap(), data.to_str().unwrap());
+    etcdctl(&["snapshot", "restore", file, "--data-dir", data_text]);
+    let later = data.join("member/wal/ffffffffffffffff-ffffffffffffffff.wal");
+    std::fs::write(&later, LATER).unwrap();
+    let options = Options::default();
+    let refused = EmbeddedStore::take_over(&data, &options).unwrap_err();
+    assert!(
+        matches!(refused, SnapshotError::Unsettled { logged: 999, .. }),
+        "{refused}"
+    );
+    std::fs::remove_file(&later).unwrap();
+    EmbeddedStore::take_over(&data, &options)
+        .unwrap()
+        .expect("it is an etcd's");
+    assert!(EmbeddedStore::take_over(&data, &options).unwrap().is_none());
+    let restored = open(&data);
+    assert_same(&*store, &*restored, OLDEST, lease).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_of_etcd_becomes_a_store() {
     let place = Place::new();
     let etcd = Etcd::start();

@@ -47,7 +47,7 @@ enum Kept {
     Replaced(Vec<u8>),
 }
 
-struct Tables {
+pub(super) struct Tables {
     state: State,
     keys: ReadOnlyTable<Raw, Raw>,
     log: ReadOnlyTable<Raw, Raw>,
@@ -61,15 +61,7 @@ struct Tables {
 
 impl Export {
     pub(super) fn plan(snapshot: ReadTransaction) -> Result<Self, Fault> {
-        let mut tables = Tables {
-            state: read::state(&snapshot)?,
-            keys: snapshot.open_table(KEYS)?,
-            log: snapshot.open_table(LOG)?,
-            leases: snapshot.open_table(LEASES)?,
-            unlogged: Vec::new(),
-            replaced_at: HashMap::new(),
-        };
-        tables.find_versions()?;
+        let tables = Tables::open(&snapshot)?;
         let mut buckets: Vec<_> = records::BUCKETS
             .iter()
             .map(|name| BucketPlan::new(name))
@@ -101,6 +93,23 @@ fn unwritable(error: PlanError) -> Fault {
 }
 
 impl Tables {
+    pub(super) fn open(snapshot: &ReadTransaction) -> Result<Self, Fault> {
+        let mut tables = Self {
+            state: read::state(snapshot)?,
+            keys: snapshot.open_table(KEYS)?,
+            log: snapshot.open_table(LOG)?,
+            leases: snapshot.open_table(LEASES)?,
+            unlogged: Vec::new(),
+            replaced_at: HashMap::new(),
+        };
+        tables.find_versions()?;
+        Ok(tables)
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
     fn find_versions(&mut self) -> Result<(), Fault> {
         let first_logged = match self.log.first()? {
             Some((position, _)) => format::log_revision(position.value())?,
@@ -183,7 +192,7 @@ impl Tables {
     }
 
     /// Every version of every key, in the order of history.
-    fn versions<E: From<Fault>>(
+    pub(super) fn versions<E: From<Fault>>(
         &self,
         visit: &mut dyn FnMut(RevisionKey, StoredKeyValue) -> Result<(), E>,
     ) -> Result<(), E> {

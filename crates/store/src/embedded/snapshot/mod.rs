@@ -1,6 +1,8 @@
 //! The embedded store as a snapshot of etcd, and back.
 mod export;
 mod import;
+mod sum;
+mod takeover;
 
 use super::database::Db;
 use super::{EmbeddedStore, Options};
@@ -14,6 +16,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 pub use import::Restored;
+pub use sum::HistorySum;
 
 /// Size of a chunk on its way out.
 const CHUNK_BYTES: usize = 32 << 10;

@@ -1,0 +1,240 @@
+//! Alarms, and the quota whose end raises one: from then on a member takes no more writes until somebody has made
+//! room and has disarmed the alarm.
+use crate::errors;
+use etcd_client::proto::{PbAlarmMember, PbTxnOpRequest, PbTxnRequest};
+use orlop_store::embedded::EmbeddedStore;
+use orlop_store::{Store, StoreError};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tonic::Status;
+
+/// What a put costs beside its key and value, and what a lease costs, in bytes, as etcd counts.
+const PUT_BYTES: u64 = 256;
+const LEASE_BYTES: u64 = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Alarm {
+    NoSpace,
+    Corrupt,
+}
+
+impl Alarm {
+    /// By its number in etcd's messages.
+    pub fn from_number(number: i32) -> Option<Self> {
+        match number {
+            1 => Some(Self::NoSpace),
+            2 => Some(Self::Corrupt),
+            _ => None,
+        }
+    }
+
+    pub fn number(self) -> i32 {
+        match self {
+            Self::NoSpace => 1,
+            Self::Corrupt => 2,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSpace => "NOSPACE",
+            Self::Corrupt => "CORRUPT",
+        }
+    }
+}
+
+/// Alarms of a member. A restart forgets them: the first write that finds no room raises its own again.
+#[derive(Debug, Default)]
+pub struct Alarms {
+    /// With the members for which they were raised.
+    raised: Mutex<BTreeSet<(Alarm, u64)>>,
+    /// Whether there are any: every call asks.
+    any: AtomicBool,
+}
+
+impl Alarms {
+    fn raised(&self) -> MutexGuard<'_, BTreeSet<(Alarm, u64)>> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn raise(&self, alarm: Alarm, member: u64) {
+        self.raised().insert((alarm, member));
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Whether it had been raised.
+    pub fn disarm(&self, alarm: Alarm, member: u64) -> bool {
+        let mut raised = self.raised();
+        let was = raised.remove(&(alarm, member));
+        self.any.store(!raised.is_empty(), Ordering::Release);
+        was
+    }
+
+    pub fn is_raised(&self, alarm: Alarm) -> bool {
+        self.any.load(Ordering::Acquire) && self.raised().iter().any(|(raised, _)| *raised == alarm)
+    }
+
+    /// Those of a kind, or all.
+    pub fn list(&self, kind: Option<Alarm>) -> Vec<PbAlarmMember> {
+        let of_kind = |(alarm, _): &&(Alarm, u64)| kind.is_none_or(|kind| kind == *alarm);
+        let member = |(alarm, member): &(Alarm, u64)| member_of(*alarm, *member);
+        self.raised().iter().filter(of_kind).map(member).collect()
+    }
+
+    /// Refuses everything about keys while they are said to be corrupt.
+    pub fn allow_reading(&self) -> Result<(), Status> {
+        match self.is_raised(Alarm::Corrupt) {
+            true => Err(errors::corrupt()),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses what needs room, too, while there is none.
+    fn allow_writing(&self) -> Result<(), Status> {
+        self.allow_reading()?;
+        match self.is_raised(Alarm::NoSpace) {
+            true => Err(errors::no_space()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// An alarm as etcd's messages have it.
+pub fn member_of(alarm: Alarm, member: u64) -> PbAlarmMember {
+    PbAlarmMember {
+        member_id: member,
+        alarm: alarm.number(),
+    }
+}
+
+/// How many bytes the records of a store may take.
+#[derive(Debug)]
+pub struct Quota {
+    bytes: Option<u64>,
+    /// At most so many are taken: what they were when they were counted, and what every write since could have added.
+    taken_at_most: AtomicU64,
+}
+
+impl Quota {
+    /// Without a number of bytes, the disk is the only limit.
+    pub fn new(bytes: Option<u64>) -> Self {
+        Self {
+            bytes,
+            // Nobody has counted yet.
+            taken_at_most: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    pub fn bytes(&self) -> Option<u64> {
+        self.bytes
+    }
+
+    /// Whether there is room for so many bytes more.
+    async fn has_room(&self, store: &EmbeddedStore, cost: u64) -> Result<bool, StoreError> {
+        let Some(bytes) = self.bytes else {
+            return Ok(true);
+        };
+        let before = self.taken_at_most.load(Ordering::Relaxed);
+        if before.saturating_add(cost) < bytes {
+            self.taken_at_most.fetch_add(cost, Ordering::Relaxed);
+            return Ok(true);
+        }
+        let taken = store.status().await?.in_use;
+        self.taken_at_most
+            .store(taken.saturating_add(cost), Ordering::Relaxed);
+        Ok(taken.saturating_add(cost) < bytes)
+    }
+}
+
+impl crate::Face {
+    /// Refuses what would need more room than there is.
+    pub(crate) async fn make_room(&self, cost: u64) -> Result<(), Status> {
+        // A transaction that puts nothing needs no room, and may be what makes some.
+        if cost == 0 {
+            return self.alarms.allow_reading();
+        }
+        self.alarms.allow_writing()?;
+        let has_room = self.quota.has_room(&self.store, cost).await;
+        if !has_room.map_err(errors::status)? {
+            tracing::warn!(
+                quota = self.quota.bytes(),
+                "the quota is reached: no more is written until room is made and the alarm disarmed"
+            );
+            self.alarms.raise(Alarm::NoSpace, self.member_id);
+            return Err(errors::no_space());
+        }
+        Ok(())
+    }
+}
+
+pub fn put_cost(key: &[u8], value: &[u8]) -> u64 {
+    PUT_BYTES + (key.len() + value.len()) as u64
+}
+
+pub fn lease_cost() -> u64 {
+    LEASE_BYTES
+}
+
+/// Of whichever branch costs more.
+pub fn txn_cost(txn: &PbTxnRequest) -> u64 {
+    let branch = |ops: &[etcd_client::proto::PbTxnRequestOp]| -> u64 {
+        ops.iter()
+            .map(|op| match &op.request {
+                Some(PbTxnOpRequest::RequestPut(put)) => put_cost(&put.key, &put.value),
+                Some(PbTxnOpRequest::RequestTxn(nested)) => txn_cost(nested),
+                _ => 0,
+            })
+            .sum()
+    };
+    branch(&txn.success).max(branch(&txn.failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disarming_the_last_alarm_lets_writes_in_again() {
+        let alarms = Alarms::default();
+        assert!(alarms.allow_writing().is_ok());
+        alarms.raise(Alarm::NoSpace, 7);
+        assert!(alarms.allow_reading().is_ok());
+        assert_eq!(
+            alarms.allow_writing().unwrap_err().message(),
+            "etcdserver: mvcc: database space exceeded"
+        );
+        alarms.raise(Alarm::Corrupt, 7);
+        assert_eq!(
+            alarms.allow_reading().unwrap_err().message(),
+            "etcdserver: corrupt cluster"
+        );
+        assert_eq!(alarms.list(Some(Alarm::Corrupt)), [member_of(Alarm::Corrupt, 7)]);
+        assert!(alarms.disarm(Alarm::Corrupt, 7));
+        assert!(!alarms.disarm(Alarm::Corrupt, 7));
+        assert!(alarms.disarm(Alarm::NoSpace, 7));
+        assert!(alarms.allow_writing().is_ok());
+    }
+
+    #[test]
+    fn a_transaction_costs_what_its_dearer_branch_puts() {
+        let put = |key: &str| etcd_client::proto::PbTxnRequestOp {
+            request: Some(PbTxnOpRequest::RequestPut(etcd_client::proto::PbPutRequest {
+                key: key.into(),
+                ..Default::default()
+            })),
+        };
+        let nested = PbTxnRequest {
+            success: vec![put("abc")],
+            ..PbTxnRequest::default()
+        };
+        let txn = PbTxnRequest {
+            success: vec![put("a")],
+            failure: vec![etcd_client::proto::PbTxnRequestOp {
+                request: Some(PbTxnOpRequest::RequestTxn(nested)),
+            }],
+            ..PbTxnRequest::default()
+        };
+        assert_eq!(txn_cost(&txn), PUT_BYTES + 3);
+    }
+}
