@@ -59,7 +59,10 @@ fn run(cli: Cli) -> Result<()> {
             clap_complete::generate(shell, &mut cli::command(), "orlop", &mut std::io::stdout());
             Ok(())
         }
-        Command::Etcd(arguments) => run_to_end(&arguments.log.clone(), commands::etcd::etcd(arguments)),
+        Command::Etcd(arguments) => {
+            let arguments = arguments.resolved()?;
+            run_to_end(&arguments.log(), commands::etcd::etcd(arguments))
+        }
         Command::Check(arguments) => run_to_end(&LogArgs::QUIET, commands::check::check(&arguments)),
         Command::Status(arguments) => run_to_end(&LogArgs::QUIET, commands::status::status(&arguments)),
         Command::Wait(arguments) => run_to_end(&LogArgs::QUIET, commands::wait::wait(&arguments)),

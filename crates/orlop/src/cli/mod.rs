@@ -16,7 +16,7 @@ pub use cluster::{
     AdminArgs, CertsArgs, CertsCommand, InitArgs, InitPart, InitPhase, JoinArgs, MemberArgs, ResetArgs,
     TokenArgs, TokenCommand, TokenCreateArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
 };
-pub use etcd::{EtcdArgs, ServingTlsArgs};
+pub use etcd::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 pub use hollow::HollowArgs;
 pub use insight::{ClusterArgs, PlanArgs, Subject, WhyArgs};
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};

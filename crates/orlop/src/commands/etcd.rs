@@ -1,11 +1,15 @@
 //! The embedded store served alone, in etcd's protocol.
-use crate::cli::{EtcdArgs, ServingTlsArgs};
+use crate::cli::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 use crate::detach::notify_ready;
 use crate::signals;
 use anyhow::{Context, Result, anyhow, bail};
-use orlop_etcd::{Endpoint, Face, Listener, Member, Tls};
+use orlop_etcd::{Endpoint, Face, Limits, Listener, Member, Tls, TlsParts};
+use orlop_pki::{Authority, Identity, LeafRequest, TlsLimits, Usage};
 use orlop_store::embedded::{EmbeddedStore, Options};
+use orlop_store::{Revision, Store};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pages kept in memory, in bytes: a store that is served alone has the process for itself.
@@ -13,21 +17,27 @@ const CACHE_BYTES: usize = 64 << 20;
 /// Recent events kept for watchers, in bytes.
 const TAIL_BYTES: usize = 16 << 20;
 
+/// How often it is looked for revisions that are kept no longer; etcd's own.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
+
 /// What to serve, and where.
 pub struct Serving {
     pub directory: PathBuf,
     pub member: Member,
+    pub cluster_token: String,
     /// URLs to listen on.
     pub listen: Vec<String>,
     pub tls: ServingTlsArgs,
-    /// Largest request, and with it the largest value.
-    pub request_bytes_max: usize,
+    pub limits: Limits,
+    pub retention: Retention,
 }
 
 /// Called as `etcd`.
 pub async fn etcd(arguments: EtcdArgs) -> Result<()> {
     arguments.check().map_err(|why| anyhow!(why))?;
+    let retention = arguments.compaction.retention().map_err(|why| anyhow!(why))?;
     let mut listen = arguments.listen_client_urls.clone();
+    listen.extend(arguments.listen_client_http_urls.iter().cloned());
     listen.extend(arguments.listen_metrics_urls.iter().cloned());
     serve(Serving {
         directory: arguments.directory(),
@@ -36,9 +46,11 @@ pub async fn etcd(arguments: EtcdArgs) -> Result<()> {
             client_urls: arguments.advertise_client_urls,
             peer_urls: arguments.initial_advertise_peer_urls,
         },
+        cluster_token: arguments.initial_cluster_token,
         listen,
         tls: arguments.tls,
-        request_bytes_max: arguments.max_request_bytes,
+        limits: arguments.limits.limits(),
+        retention,
     })
     .await
 }
@@ -46,43 +58,76 @@ pub async fn etcd(arguments: EtcdArgs) -> Result<()> {
 /// Serves until told to stop, then closes the store.
 pub async fn serve(serving: Serving) -> Result<()> {
     let shutdown = signals::shutdown_token()?;
-    if serving.directory.join("member/snap/db").exists() {
-        bail!(
-            "{} holds data of etcd itself: save a snapshot with etcdctl, and bring it over with orlop store restore",
-            serving.directory.display()
-        );
-    }
-    let tls = tls(&serving.tls)?;
+    let tls = tls(&serving)?;
     let mut listeners = Vec::new();
     for url in &serving.listen {
         let endpoint: Endpoint = url.parse()?;
         listeners.push(Listener::bind(endpoint, tls.as_ref()).await?);
     }
     let options = Options {
-        // Clients of etcd compact by themselves.
-        history: Duration::MAX,
+        history: match serving.retention {
+            Retention::Time(time) => time,
+            Retention::All | Retention::Revisions(_) => Duration::MAX,
+        },
         cache_bytes: CACHE_BYTES,
         tail_bytes: TAIL_BYTES,
-        value_limit_bytes: serving.request_bytes_max,
+        value_limit_bytes: serving.limits.request_bytes,
         ..Options::default()
     };
     let directory = serving.directory.clone();
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(&directory, options)).await??;
+    let store = tokio::task::spawn_blocking(move || open(&directory, options)).await??;
     notify_ready();
-    Face::new(store.clone(), serving.member)
-        .with_request_limit(serving.request_bytes_max)
-        .serve(listeners, shutdown)
-        .await;
+    let face = Face::new(store.clone(), serving.member)
+        .in_cluster(&serving.cluster_token)
+        .with_limits(serving.limits);
+    tokio::select! {
+        () = face.serve(listeners, shutdown) => {}
+        () = keep_revisions(&store, serving.retention) => {}
+    }
     store.close().await;
     Ok(())
 }
 
-fn tls(arguments: &ServingTlsArgs) -> Result<Option<Tls>> {
-    let (Some(certificate), Some(key)) = (&arguments.cert_file, &arguments.key_file) else {
-        if arguments.client_cert_auth {
-            bail!("--client-cert-auth needs --cert-file and --key-file");
+/// Opens the store of a directory, which may have been a member's of etcd until now.
+fn open(directory: &Path, options: Options) -> Result<Arc<EmbeddedStore>> {
+    if let Some(taken) = EmbeddedStore::take_over(directory, &options)? {
+        tracing::info!(
+            directory = %directory.display(),
+            revision = taken.revision.0,
+            keys = taken.keys,
+            "what an etcd had here has been taken over; its own files are in member.taken-over"
+        );
+    }
+    Ok(EmbeddedStore::open(directory, options)?)
+}
+
+/// Forgets what lies further back than so many revisions, again and again. Never ends.
+async fn keep_revisions(store: &EmbeddedStore, retention: Retention) {
+    let Retention::Revisions(kept) = retention else {
+        return std::future::pending().await;
+    };
+    let mut forgotten = 0;
+    loop {
+        // By the clock, as etcd does: to forget with every write would double its work.
+        tokio::time::sleep(COMPACTION_INTERVAL).await;
+        let to = store.durable_revision().0.saturating_sub(kept);
+        if to <= forgotten {
+            continue;
         }
-        return Ok(None);
+        match store.compact(Revision(to)).await {
+            Ok(()) => forgotten = to,
+            Err(error) => tracing::warn!(%error, revision = to, "history could not be forgotten"),
+        }
+    }
+}
+
+fn tls(serving: &Serving) -> Result<Option<Tls>> {
+    let arguments = &serving.tls;
+    let (certificate, key) = match (&arguments.cert_file, &arguments.key_file) {
+        (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
+        _ if arguments.auto_tls => own_certificate(serving)?,
+        _ if arguments.client_cert_auth => bail!("--client-cert-auth needs --cert-file and --key-file"),
+        _ => return Ok(None),
     };
     let authority = match (&arguments.trusted_ca_file, arguments.client_cert_auth) {
         // As etcd does: an authority is there to be asked for.
@@ -90,9 +135,52 @@ fn tls(arguments: &ServingTlsArgs) -> Result<Option<Tls>> {
         (None, true) => bail!("--client-cert-auth needs --trusted-ca-file"),
         (None, false) => None,
     };
-    let tls = Tls::new(&read(certificate)?, &read(key)?, authority.as_deref())
-        .with_context(|| format!("cannot use {} and {}", certificate.display(), key.display()))?;
+    let revoked = arguments.client_crl_file.as_deref().map(read).transpose()?;
+    let tls = Tls::of(TlsParts {
+        certificate: &certificate,
+        key: &key,
+        client_authority: authority.as_deref(),
+        revoked: revoked.as_deref(),
+        limits: &tls_limits(arguments)?,
+    })
+    .context("TLS cannot be served with these files")?;
     Ok(Some(tls))
+}
+
+fn tls_limits(arguments: &ServingTlsArgs) -> Result<TlsLimits> {
+    let oldest = match arguments.tls_min_version {
+        TlsVersion::Tls12 => "VersionTLS12",
+        TlsVersion::Tls13 => "VersionTLS13",
+    };
+    let limits = TlsLimits::new(oldest, &arguments.cipher_suites)?;
+    match arguments.tls_max_version {
+        Some(newest) if newest < arguments.tls_min_version => {
+            bail!("--tls-max-version is older than --tls-min-version")
+        }
+        Some(TlsVersion::Tls12) => Ok(limits.without_newest()),
+        Some(TlsVersion::Tls13) | None => Ok(limits),
+    }
+}
+
+/// A certificate for where the member listens, made once and kept with the data.
+fn own_certificate(serving: &Serving) -> Result<(Vec<u8>, Vec<u8>)> {
+    let hosts = serving.listen.iter().filter_map(|url| {
+        let address = url.split_once("://")?.1;
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        Some(host.trim_matches(['[', ']']).to_owned())
+    });
+    let (addresses, dns_names): (Vec<String>, Vec<String>) =
+        hosts.partition(|host| host.parse::<IpAddr>().is_ok());
+    let request = LeafRequest {
+        identity: Identity::new(serving.member.name.clone(), &[]),
+        usage: Usage::Server,
+        dns_names,
+        addresses: addresses.iter().filter_map(|host| host.parse().ok()).collect(),
+    };
+    let directory = serving.directory.join("fixtures/client");
+    let authority = Authority::ensure(&directory, "ca", "etcd")?;
+    let leaf = authority.ensure_leaf("server", &request)?;
+    Ok((leaf.certificate.into_bytes(), leaf.key.into_bytes()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
