@@ -33,7 +33,10 @@ impl Face {
         let endpoint: Endpoint = url.parse().unwrap();
         let listener = Listener::bind(endpoint, None).await.unwrap();
         let shutdown = CancellationToken::new();
-        let (face, stop) = (Served::new(store, member), shutdown.clone());
+        let (face, stop) = (
+            Served::new(store, member).with_request_limit(REQUEST_BYTES_MAX),
+            shutdown.clone(),
+        );
         tokio::spawn(async move { face.serve(vec![listener], stop).await });
         Self {
             url,
