@@ -323,25 +323,25 @@ impl Face {
         for (name, help, value) in counters {
             single(&mut text, name, help, Counter, value);
         }
-        let named: [(&str, &str, &[(&str, &str)]); 3] = [
+        let named = [
             (
                 "etcd_server_version",
                 "The release whose protocol is spoken",
-                &[("server_version", ETCD_VERSION)],
+                ("server_version", ETCD_VERSION),
             ),
             (
                 "etcd_cluster_version",
                 "The version of the cluster",
-                &[("cluster_version", CLUSTER_VERSION)],
+                ("cluster_version", CLUSTER_VERSION),
             ),
             (
                 "etcd_server_id",
                 "The id of this member",
-                &[("server_id", id.as_str())],
+                ("server_id", id.as_str()),
             ),
         ];
-        for (name, help, labels) in named {
-            labelled(&mut text, name, help, Gauge, labels, 1);
+        for (name, help, label) in named {
+            labelled(&mut text, name, help, Gauge, &[label], 1);
         }
         self.counters.write_calls(&mut text);
         let mut registry = Registry::default();

@@ -82,7 +82,7 @@ fn operate(patched: &mut Value, operation: &Operation<'_>, copied: &mut usize) -
     match operation.op {
         "add" => add(patched, path?, value()),
         "remove" => remove(patched, path?).map(drop),
-        "replace" if path? == "" => {
+        "replace" if path?.is_empty() => {
             let value = value();
             if value.is_object() || value.is_array() {
                 *patched = value;
@@ -100,7 +100,7 @@ fn operate(patched: &mut Value, operation: &Operation<'_>, copied: &mut usize) -
             }
             set(patched, path, value())
         }
-        "test" if path? == "" => matches(Some(patched), operation.value),
+        "test" if path?.is_empty() => matches(Some(patched), operation.value),
         "test" => {
             let (place, key) = find(patched, path?)?;
             matches(place.get(&key)?, operation.value)

@@ -70,7 +70,6 @@ unsafe impl GlobalAlloc for BySize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     /// Across the border, in both directions, what is in a piece stays.
     #[test]
