@@ -1,6 +1,7 @@
 //! Alarms, and the quota whose end raises one: from then on a member takes no more writes until somebody has made
 //! room and has disarmed the alarm.
 use crate::errors;
+use etcd_client::AlarmType;
 use etcd_client::proto::{PbAlarmMember, PbTxnOpRequest, PbTxnRequest};
 use orlop_store::embedded::EmbeddedStore;
 use orlop_store::{Store, StoreError};
@@ -13,78 +14,53 @@ use tonic::Status;
 const PUT_BYTES: u64 = 256;
 const LEASE_BYTES: u64 = 64;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Alarm {
-    NoSpace,
-    Corrupt,
-}
-
-impl Alarm {
-    /// By its number in etcd's messages.
-    pub fn from_number(number: i32) -> Option<Self> {
-        match number {
-            1 => Some(Self::NoSpace),
-            2 => Some(Self::Corrupt),
-            _ => None,
-        }
-    }
-
-    pub fn number(self) -> i32 {
-        match self {
-            Self::NoSpace => 1,
-            Self::Corrupt => 2,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NoSpace => "NOSPACE",
-            Self::Corrupt => "CORRUPT",
-        }
-    }
+/// An alarm by its number in etcd's messages, where 0 is none.
+pub fn kind(number: i32) -> Option<AlarmType> {
+    let kind = AlarmType::try_from(number).ok();
+    kind.filter(|kind| *kind != AlarmType::None)
 }
 
 /// Alarms of a member. A restart forgets them: the first write that finds no room raises its own again.
 #[derive(Debug, Default)]
 pub struct Alarms {
     /// With the members for which they were raised.
-    raised: Mutex<BTreeSet<(Alarm, u64)>>,
+    raised: Mutex<BTreeSet<(AlarmType, u64)>>,
     /// Whether there are any: every call asks.
     any: AtomicBool,
 }
 
 impl Alarms {
-    fn raised(&self) -> MutexGuard<'_, BTreeSet<(Alarm, u64)>> {
+    fn raised(&self) -> MutexGuard<'_, BTreeSet<(AlarmType, u64)>> {
         self.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn raise(&self, alarm: Alarm, member: u64) {
+    pub fn raise(&self, alarm: AlarmType, member: u64) {
         self.raised().insert((alarm, member));
         self.any.store(true, Ordering::Release);
     }
 
     /// Whether it had been raised.
-    pub fn disarm(&self, alarm: Alarm, member: u64) -> bool {
+    pub fn disarm(&self, alarm: AlarmType, member: u64) -> bool {
         let mut raised = self.raised();
         let was = raised.remove(&(alarm, member));
         self.any.store(!raised.is_empty(), Ordering::Release);
         was
     }
 
-    pub fn is_raised(&self, alarm: Alarm) -> bool {
+    pub fn is_raised(&self, alarm: AlarmType) -> bool {
         self.any.load(Ordering::Acquire) && self.raised().iter().any(|(raised, _)| *raised == alarm)
     }
 
     /// Those of a kind, or all.
-    pub fn list(&self, kind: Option<Alarm>) -> Vec<PbAlarmMember> {
-        let of_kind = |(alarm, _): &&(Alarm, u64)| kind.is_none_or(|kind| kind == *alarm);
-        let member = |(alarm, member): &(Alarm, u64)| member_of(*alarm, *member);
+    pub fn list(&self, kind: Option<AlarmType>) -> Vec<PbAlarmMember> {
+        let of_kind = |(alarm, _): &&(AlarmType, u64)| kind.is_none_or(|kind| kind == *alarm);
+        let member = |(alarm, member): &(AlarmType, u64)| member_of(*alarm, *member);
         self.raised().iter().filter(of_kind).map(member).collect()
     }
 
     /// Refuses everything about keys while they are said to be corrupt.
     pub fn allow_reading(&self) -> Result<(), Status> {
-        match self.is_raised(Alarm::Corrupt) {
+        match self.is_raised(AlarmType::Corrupt) {
             true => Err(errors::corrupt()),
             false => Ok(()),
         }
@@ -93,7 +69,7 @@ impl Alarms {
     /// Refuses what needs room, too, while there is none.
     fn allow_writing(&self) -> Result<(), Status> {
         self.allow_reading()?;
-        match self.is_raised(Alarm::NoSpace) {
+        match self.is_raised(AlarmType::Nospace) {
             true => Err(errors::no_space()),
             false => Ok(()),
         }
@@ -101,10 +77,10 @@ impl Alarms {
 }
 
 /// An alarm as etcd's messages have it.
-pub fn member_of(alarm: Alarm, member: u64) -> PbAlarmMember {
+pub fn member_of(alarm: AlarmType, member: u64) -> PbAlarmMember {
     PbAlarmMember {
         member_id: member,
-        alarm: alarm.number(),
+        alarm: alarm as i32,
     }
 }
 
@@ -161,7 +137,7 @@ impl crate::Face {
                 quota = self.quota.bytes(),
                 "the quota is reached: no more is written until room is made and the alarm disarmed"
             );
-            self.alarms.raise(Alarm::NoSpace, self.member_id);
+            self.alarms.raise(AlarmType::Nospace, self.member_id);
             return Err(errors::no_space());
         }
         Ok(())
@@ -198,21 +174,24 @@ mod tests {
     fn disarming_the_last_alarm_lets_writes_in_again() {
         let alarms = Alarms::default();
         assert!(alarms.allow_writing().is_ok());
-        alarms.raise(Alarm::NoSpace, 7);
+        alarms.raise(AlarmType::Nospace, 7);
         assert!(alarms.allow_reading().is_ok());
         assert_eq!(
             alarms.allow_writing().unwrap_err().message(),
             "etcdserver: mvcc: database space exceeded"
         );
-        alarms.raise(Alarm::Corrupt, 7);
+        alarms.raise(AlarmType::Corrupt, 7);
         assert_eq!(
             alarms.allow_reading().unwrap_err().message(),
             "etcdserver: corrupt cluster"
         );
-        assert_eq!(alarms.list(Some(Alarm::Corrupt)), [member_of(Alarm::Corrupt, 7)]);
-        assert!(alarms.disarm(Alarm::Corrupt, 7));
-        assert!(!alarms.disarm(Alarm::Corrupt, 7));
-        assert!(alarms.disarm(Alarm::NoSpace, 7));
+        assert_eq!(
+            alarms.list(Some(AlarmType::Corrupt)),
+            [member_of(AlarmType::Corrupt, 7)]
+        );
+        assert!(alarms.disarm(AlarmType::Corrupt, 7));
+        assert!(!alarms.disarm(AlarmType::Corrupt, 7));
+        assert!(alarms.disarm(AlarmType::Nospace, 7));
         assert!(alarms.allow_writing().is_ok());
     }
 

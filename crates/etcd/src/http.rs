@@ -7,7 +7,7 @@ use crate::{Face, auth, gateway, health, plain, recipes};
 use bytes::Bytes;
 use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
 use futures::future::BoxFuture;
-use http::{Request, Response, header};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -234,8 +234,9 @@ impl Services {
                 Some(("Auth", method)) => Ok(auth::answer(method, self.face.header())),
                 _ => Ok(unknown_service(path)),
             },
-            _ if is_call(&request) => Ok(unknown_service(path)),
-            _ if gateway::serves(path) => {
+            _ if unary::is_call(&request) => Ok(unknown_service(path)),
+            // A page of anybody asks first whether it may.
+            _ if gateway::serves(path) && request.method() != Method::OPTIONS => {
                 let limit = self.face.limits.request_bytes + MESSAGE_BYTES_MORE;
                 let answered = gateway::answer(request, limit, |asked| self.call(asked)).await;
                 Ok(plain::for_anybody(answered))
@@ -245,11 +246,6 @@ impl Services {
         let Ok(response) = answered;
         response
     }
-}
-
-fn is_call<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn unknown_service(path: &str) -> Response<Body> {

@@ -43,6 +43,7 @@ use etcd_client::proto::PbResponseHeader;
 use metrics::Counters;
 use orlop_store::Revision;
 use orlop_store::embedded::EmbeddedStore;
+use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -87,6 +88,8 @@ pub struct Face {
     quota: Arc<Quota>,
     alarms: Arc<Alarms>,
     counters: Arc<Counters>,
+    /// What the process costs.
+    process: Arc<Registry>,
 }
 
 impl Face {
@@ -100,6 +103,7 @@ impl Face {
             limits: Arc::default(),
             alarms: Arc::default(),
             counters: Arc::default(),
+            process: Arc::new(metrics::process()),
         };
         face.in_cluster(CLUSTER_TOKEN)
     }

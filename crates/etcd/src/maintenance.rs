@@ -1,6 +1,6 @@
 //! The Maintenance service.
-use crate::alarms::{self, Alarm};
-use crate::{ETCD_VERSION, Face, RAFT_TERM, convert, errors};
+use crate::{ETCD_VERSION, Face, RAFT_TERM, alarms, convert, errors};
+use etcd_client::AlarmAction;
 use etcd_client::proto::{
     PbAlarmRequest, PbAlarmResponse, PbDefragmentRequest, PbDefragmentResponse, PbDowngradeRequest,
     PbDowngradeResponse, PbHashKvRequest, PbHashKvResponse, PbHashRequest, PbHashResponse,
@@ -16,18 +16,16 @@ use tonic::{Request, Response, Status};
 #[tonic::async_trait]
 impl PbMaintenanceService for Face {
     async fn alarm(&self, request: Request<PbAlarmRequest>) -> Result<Response<PbAlarmResponse>, Status> {
-        const LIST: i32 = 0;
-        const ACTIVATE: i32 = 1;
         let request = request.into_inner();
-        let kind = Alarm::from_number(request.alarm);
-        let alarms = match (request.action, kind) {
-            (LIST, kind) => self.alarms.list(kind),
+        let action = AlarmAction::try_from(request.action).unwrap_or(AlarmAction::Deactivate);
+        let alarms = match (action, alarms::kind(request.alarm)) {
+            (AlarmAction::Get, kind) => self.alarms.list(kind),
             (_, None) => Vec::new(),
-            (ACTIVATE, Some(alarm)) => {
+            (AlarmAction::Activate, Some(alarm)) => {
                 self.alarms.raise(alarm, request.member_id);
                 vec![alarms::member_of(alarm, request.member_id)]
             }
-            (_, Some(alarm)) => match self.alarms.disarm(alarm, request.member_id) {
+            (AlarmAction::Deactivate, Some(alarm)) => match self.alarms.disarm(alarm, request.member_id) {
                 true => vec![alarms::member_of(alarm, request.member_id)],
                 false => Vec::new(),
             },
@@ -42,7 +40,7 @@ impl PbMaintenanceService for Face {
         let status = self.store.status().await.map_err(errors::status)?;
         // As with etcd, which names the alarms that are raised.
         let errors = self.alarms.list(None).into_iter().map(|alarm| {
-            let name = Alarm::from_number(alarm.alarm).map_or("NONE", Alarm::name);
+            let name = alarm.alarm().as_str_name();
             format!("memberID:{} alarm:{name} ", alarm.member_id)
         });
         Ok(Response::new(PbStatusResponse {

@@ -202,6 +202,13 @@ fn labelled(text: &mut Text, name: &str, help: &str, kind: Kind, labels: &[(&str
     text.family(name, help, kind, [sample]);
 }
 
+/// What the process costs, counted from now on.
+pub fn process() -> Registry {
+    let mut registry = Registry::default();
+    orlop_metrics::process::register(&mut registry);
+    registry
+}
+
 impl Face {
     /// The text that `/metrics` answers with.
     pub(crate) async fn metrics(&self) -> Result<String, StoreError> {
@@ -344,10 +351,8 @@ impl Face {
             labelled(&mut text, name, help, Gauge, &[label], 1);
         }
         self.counters.write_calls(&mut text);
-        let mut registry = Registry::default();
-        orlop_metrics::process::register(&mut registry);
         // Writing to a String cannot fail.
-        let process = orlop_metrics::exposition::render(&registry).unwrap_or_default();
+        let process = orlop_metrics::exposition::render(&self.process).unwrap_or_default();
         Ok(text.finish() + &process)
     }
 }

@@ -1,15 +1,15 @@
 //! What is asked without gRPC: whether the member is well, which version it is, what it counts.
-use crate::alarms::Alarm;
 use crate::{CLUSTER_VERSION, ETCD_VERSION, Face};
 use bytes::Bytes;
+use etcd_client::AlarmType;
 use http::{HeaderValue, Method, Response, StatusCode, Uri, header};
 use http_body_util::Full;
 use orlop_store::Store;
 use std::collections::BTreeSet;
 use tonic::body::Body;
 
-const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub const JSON: &str = "application/json";
+pub const TEXT: &str = "text/plain; charset=utf-8";
 
 /// One thing that has to be so for a member to be well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Check {
 
     async fn run(self, face: &Face) -> Result<(), String> {
         match self {
-            Self::DataCorruption => match face.alarms.is_raised(Alarm::Corrupt) {
+            Self::DataCorruption => match face.alarms.is_raised(AlarmType::Corrupt) {
                 true => Err("alarm activated: CORRUPT".to_owned()),
                 false => Ok(()),
             },
@@ -173,19 +173,15 @@ async fn checked(face: &Face, checks: &[Check], is_verbose: bool) -> Response<Bo
 }
 
 async fn health(face: &Face, query: &Query<'_>) -> Response<Body> {
-    let alarm = [Alarm::NoSpace, Alarm::Corrupt]
+    let alarm = [AlarmType::Nospace, AlarmType::Corrupt]
         .into_iter()
-        .find(|alarm| face.alarms.is_raised(*alarm) && query.names(alarm.name()));
+        .find(|alarm| face.alarms.is_raised(*alarm) && query.names(alarm.as_str_name()));
     let reason = match (alarm, face.store.status().await) {
-        (Some(alarm), _) => format!("ALARM {}", alarm.name()),
+        (Some(alarm), _) => format!("ALARM {}", alarm.as_str_name()),
         (None, Ok(_)) => {
             face.counters.healthy.add(1);
             // As etcd has it, which does not say that this is JSON.
-            return response(
-                StatusCode::OK,
-                TEXT,
-                r#"{"health":"true","reason":""}"#.to_owned(),
-            );
+            return response(StatusCode::OK, TEXT, r#"{"health":"true","reason":""}"#);
         }
         (None, Err(error)) => {
             tracing::warn!(%error, "the store is not well");
@@ -237,8 +233,9 @@ fn sniffless(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
+/// One that is a text of a kind.
+pub fn response(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(body.into())));
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -264,7 +261,7 @@ mod tests {
     async fn an_alarm_is_bad_health_unless_it_is_excluded() {
         let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
         assert_eq!(get(&face, "/health").await.0, 200);
-        face.alarms.raise(Alarm::NoSpace, 0);
+        face.alarms.raise(AlarmType::Nospace, 0);
         let (status, body) = get(&face, "/health").await;
         assert_eq!(
             (status, body.as_str()),
@@ -273,7 +270,7 @@ mod tests {
         assert_eq!(get(&face, "/health?exclude=NOSPACE").await.0, 200);
         // A full member can be read.
         assert_eq!(get(&face, "/readyz").await.0, 200);
-        face.alarms.raise(Alarm::Corrupt, 0);
+        face.alarms.raise(AlarmType::Corrupt, 0);
         let (status, body) = get(&face, "/readyz").await;
         assert_eq!(status, 503);
         assert!(

@@ -13,17 +13,23 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 /// In front of a message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
-const GRPC: &str = "application/grpc";
+pub const PREFIX_BYTES: usize = 5;
+pub const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const ENCODING: &str = "grpc-encoding";
 
 /// Whether a request is a call that this module takes: gRPC, and not compressed.
 pub fn is_plain<B>(request: &Request<B>) -> bool {
-    let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+    let encoding = request.headers().get(ENCODING);
     request.method() == Method::POST
-        && header(header::CONTENT_TYPE.as_str()).is_some_and(|kind| kind.starts_with(GRPC.as_bytes()))
-        && header(ENCODING).is_none_or(|encoding| encoding == b"identity")
+        && is_call(request)
+        && encoding.is_none_or(|encoding| encoding.as_bytes() == b"identity")
+}
+
+/// Whether a request is gRPC's, by the kind of its body.
+pub fn is_call<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()))
 }
 
 /// Answers a call by what `answer` makes of its message.
@@ -51,8 +57,7 @@ where
 /// The response of a call whose one message is this, as it goes over the wire.
 pub fn response(message: Bytes) -> Response<Answer> {
     let mut response = Response::new(Answer::Message(Some(message), true));
-    let kind = HeaderValue::from_static(GRPC);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     response
 }
 

@@ -4,7 +4,8 @@ use crate::{Face, Limits, Member};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
 use orlop_store::embedded::EmbeddedStore;
 use serde_json::{Value, json};
 use tokio::time::{Duration, timeout};
@@ -217,6 +218,42 @@ async fn a_leader_proclaims_is_observed_and_resigns() {
     assert_eq!(error["message"], json!("election: no leader"));
     let (_, error) = api.ask("/v3/election/proclaim", said).await;
     assert_eq!(error["message"], json!("election: not leader"));
+    // Who comes next has another lease, hence another key.
+    let next = json!({"name": "ZQ==", "value": "Mw=="});
+    api.ask("/v3/election/campaign", next).await;
+    assert_eq!(line(&mut observed).await["result"]["kv"]["value"], json!("Mw=="));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_anybody_is_told_that_it_may_ask() {
+    let api = Api::new(Limits::default());
+    let request = Request::options("/v3/kv/put")
+        .body(Full::new(Bytes::new()))
+        .unwrap();
+    let response = api.0.answer(request).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_may_come_in_pieces() {
+    let api = Api::new(Limits::default());
+    for (pieces, status) in [
+        (
+            &["{\"key\":\"Zm", "9v\",\"value\":\"YmFy\"", "}"][..],
+            StatusCode::OK,
+        ),
+        (&["{\"key\":\"Zm", "9v\""], StatusCode::BAD_REQUEST),
+        (&["1", "2"], StatusCode::BAD_REQUEST),
+    ] {
+        let frames = pieces
+            .iter()
+            .map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(*piece))));
+        let body = StreamBody::new(futures::stream::iter(frames.collect::<Vec<_>>()));
+        let request = Request::post("/v3/kv/put").body(body).unwrap();
+        let response = timeout(ANSWER_MAX, api.0.clone().answer(request)).await.unwrap();
+        assert_eq!(response.status(), status, "{pieces:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,8 @@ mod message;
 mod messages;
 mod routes;
 
-use crate::unary::Answer;
+use crate::plain::{self, TEXT};
+use crate::unary::{Answer, GRPC, PREFIX_BYTES};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
@@ -17,12 +18,8 @@ use std::pin::Pin;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// By which its clients are told that an answer came from a call.
 const CALLED: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
-/// In front of a message: whether it is compressed, and its length.
-const PREFIX_BYTES: usize = 5;
 
 /// Whether a path is one of the API's.
 pub fn serves(path: &str) -> bool {
@@ -40,10 +37,10 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
 {
     let Some(route) = routes::of(request.uri().path()) else {
-        return plain(StatusCode::NOT_FOUND, "Not Found\n");
+        return plain::response(StatusCode::NOT_FOUND, TEXT, "Not Found\n");
     };
     if request.method() != Method::POST {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+        return plain::response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n");
     }
     let mut questions = Box::pin(questions(route, request.into_body(), bytes_max));
     let body = if route.streams {
@@ -66,9 +63,7 @@ where
         .headers_mut()
         .insert(header::TE, HeaderValue::from_static("trailers"));
     let answered = call(asked).await;
-    if let Some(status) = Status::from_header_map(answered.headers())
-        && status.code() != Code::Ok
-    {
+    if let Some(status) = status_of(answered.headers()) {
         return failed(&status);
     }
     if route.streams {
@@ -91,8 +86,16 @@ where
     let state = Some((Box::pin(body), BytesMut::new()));
     futures::stream::unfold(state, move |state| async move {
         let (mut body, mut text) = state?;
+        // Only the end of an object can make a text whole: what is looked at once is not looked at for every piece.
+        let mut may_be_whole = !text.is_empty();
+        let mut has_ended = false;
         loop {
-            match first_value(&text) {
+            let found = if may_be_whole {
+                first_value(&text)
+            } else {
+                Ok(None)
+            };
+            match found {
                 Ok(Some((value, length))) => {
                     text.advance(length);
                     let question = match route.request.encode(&value) {
@@ -100,6 +103,10 @@ where
                         Err(error) => Err(Status::invalid_argument(error.to_string())),
                     };
                     return Some((question, Some((body, text))));
+                }
+                Ok(None) if has_ended && text.iter().all(u8::is_ascii_whitespace) => return None,
+                Ok(None) if has_ended => {
+                    return Some((Err(Status::invalid_argument("unexpected EOF")), None));
                 }
                 Ok(None) => {}
                 Err(error) => return Some((Err(Status::invalid_argument(error.to_string())), None)),
@@ -111,11 +118,11 @@ where
                 Some(Ok(frame)) => {
                     if let Ok(more) = frame.into_data() {
                         text.extend_from_slice(&more);
+                        may_be_whole = more.contains(&b'}');
                     }
                 }
                 Some(Err(error)) => return Some((Err(Status::from_error(error.into())), None)),
-                None if text.iter().all(u8::is_ascii_whitespace) => return None,
-                None => return Some((Err(Status::invalid_argument("unexpected EOF")), None)),
+                None => (may_be_whole, has_ended) = (true, true),
             }
         }
     })
@@ -161,9 +168,9 @@ fn answers(body: Answer) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     })
 }
 
-/// What went wrong, by what follows an answer.
-fn status_of(trailers: &HeaderMap) -> Option<Status> {
-    Status::from_header_map(trailers).filter(|status| status.code() != Code::Ok)
+/// What went wrong, by what is in front of an answer or follows it.
+fn status_of(headers: &HeaderMap) -> Option<Status> {
+    Status::from_header_map(headers).filter(|status| status.code() != Code::Ok)
 }
 
 fn first_message(wire: &mut BytesMut) -> Option<Bytes> {
@@ -217,7 +224,9 @@ fn written(response: &Message, message: &[u8]) -> Result<String, Status> {
 
 fn called(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(plain::JSON));
     response.headers_mut().insert(CALLED, GRPC);
     response
 }
@@ -228,18 +237,7 @@ fn failed(status: &Status) -> Response<Body> {
         "code": status.code() as i32,
         "message": status.message(),
     });
-    let mut response = Response::new(Body::new(Full::new(Bytes::from(error.to_string()))));
-    *response.status_mut() = http_status(status.code());
-    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    response
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::new(Full::new(Bytes::from_static(text.as_bytes()))));
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
+    plain::response(http_status(status.code()), plain::JSON, error.to_string())
 }
 
 /// What gRPC's codes are in HTTP.

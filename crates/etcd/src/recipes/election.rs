@@ -1,5 +1,5 @@
 //! The Election service.
-use super::queue::{self, Waiting};
+use super::queue;
 use super::session::Session;
 use super::{Face, errors};
 use crate::{convert, unary};
@@ -50,15 +50,15 @@ pub struct ResignRequest {
 pub async fn campaign(face: &Face, request: CampaignRequest) -> Result<PbCampaignResponse, Status> {
     let store = &face.store;
     let session = Session::new(store, request.lease).await?;
-    let (place, found) = queue::join(store, &request.name, &session, request.value.clone()).await?;
-    let waiting = Waiting::new(store, &place);
+    let (waiting, found) = queue::join(store, &request.name, &session, request.value.clone()).await?;
+    let place = waiting.place();
     if found.is_some_and(|kv| kv.value != request.value) {
         say(face, &place.key, place.since, request.value, Some(session.lease)).await?;
     }
-    let Some(at) = queue::turn(store, &request.name, &place).await? else {
+    let Some(at) = queue::turn(store, &request.name, place).await? else {
         return Err(Status::unknown("election: session expired"));
     };
-    waiting.keep();
+    let place = waiting.keep();
     Ok(PbCampaignResponse {
         header: queue::header(face, at),
         leader: Some(PbLeaderKey {
@@ -174,6 +174,10 @@ async fn tell_leaders(
         let leads = |key: &Key| told.as_ref().is_none_or(|(leader, _)| leader == key);
         if batch.events.iter().any(|event| leads(&event.kv.key)) {
             (first, at) = queue::first(&face.store, name).await?;
+            if first.is_none() {
+                // Whoever leads next is news, also if it is the same key.
+                told = None;
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The Lock service.
-use super::queue::{self, Waiting};
+use super::queue;
 use super::session::Session;
 use super::{Face, errors};
 use bytes::Bytes;
@@ -26,15 +26,13 @@ pub struct UnlockRequest {
 pub async fn lock(face: &Face, request: LockRequest) -> Result<PbLockResponse, Status> {
     let store = &face.store;
     let session = Session::new(store, request.lease).await?;
-    let (place, _) = queue::join(store, &request.name, &session, Bytes::new()).await?;
-    let waiting = Waiting::new(store, &place);
-    let Some(at) = queue::turn(store, &request.name, &place).await? else {
+    let (waiting, _) = queue::join(store, &request.name, &session, Bytes::new()).await?;
+    let Some(at) = queue::turn(store, &request.name, waiting.place()).await? else {
         return Err(Status::unknown("mutex: session is expired"));
     };
-    waiting.keep();
     Ok(PbLockResponse {
         header: queue::header(face, at),
-        key: place.key.into(),
+        key: waiting.keep().key.into(),
     })
 }
 

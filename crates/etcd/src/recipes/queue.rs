@@ -5,8 +5,8 @@ use bytes::Bytes;
 use etcd_client::proto::PbResponseHeader;
 use orlop_store::embedded::EmbeddedStore;
 use orlop_store::{
-    Compare, CompareResult, CompareTarget, EventKind, Key, KeyValue, Op, OpResponse, RangeRequest, Revision,
-    Store, Txn, WatchRequest,
+    Compare, CompareResult, CompareTarget, EventKind, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest,
+    Revision, Store, Txn, WatchRequest,
 };
 use std::sync::Arc;
 use tonic::Status;
@@ -19,19 +19,40 @@ pub struct Place {
     pub since: Revision,
 }
 
-/// Joins the queue, or finds the place that the client's lease has already; whichever, with the key as it is.
+/// Joins the queue, or finds the place that the client's lease has already, with the key as it is then.
 pub async fn join(
-    store: &EmbeddedStore,
+    store: &Arc<EmbeddedStore>,
     name: &[u8],
     session: &Session,
     value: Bytes,
-) -> Result<(Place, Option<KeyValue>), Status> {
+) -> Result<(Waiting, Option<KeyValue>), Status> {
     let key: Key = [name, format!("/{:x}", session.lease.0).as_bytes()]
         .concat()
         .into();
+    let (store, lease) = (store.clone(), session.lease);
+    // A task of its own: a client that goes away meanwhile may have its place already, which then ends with the task.
+    let joining = tokio::spawn(async move {
+        let (place, found) = take_place(&store, key, value, lease).await?;
+        let waiting = Waiting {
+            store,
+            place,
+            is_kept: false,
+        };
+        Ok((waiting, found))
+    });
+    let joined = joining.await;
+    joined.unwrap_or_else(|_| Err(Status::unavailable("etcdserver: server stopped")))
+}
+
+async fn take_place(
+    store: &EmbeddedStore,
+    key: Key,
+    value: Bytes,
+    lease: LeaseId,
+) -> Result<(Place, Option<KeyValue>), Status> {
     let txn = Txn {
         compare: vec![created(&key, Revision(0))],
-        success: vec![Op::put(key.clone(), value, Some(session.lease))],
+        success: vec![Op::put(key.clone(), value, Some(lease))],
         failure: vec![Op::Range(RangeRequest::key(key.clone()))],
     };
     let answer = store.txn(txn).await.map_err(errors::status)?;
@@ -100,31 +121,31 @@ async fn gone(store: &EmbeddedStore, key: &Key, from: Revision) -> Result<(), St
     Err(Status::unavailable("etcdserver: server stopped"))
 }
 
-/// Gives a place up if it is dropped before it was kept: a client that goes away while it waits must not be waited for.
+/// A place that is given up if it is dropped before it was kept: a client that goes away while it waits must not be
+/// waited for.
 pub struct Waiting {
     store: Arc<EmbeddedStore>,
-    place: Option<Place>,
+    place: Place,
+    is_kept: bool,
 }
 
 impl Waiting {
-    pub fn new(store: &Arc<EmbeddedStore>, place: &Place) -> Self {
-        Self {
-            store: store.clone(),
-            place: Some(place.clone()),
-        }
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
-    pub fn keep(mut self) {
-        self.place = None;
+    pub fn keep(mut self) -> Place {
+        self.is_kept = true;
+        self.place.clone()
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Some(place) = self.place.take() else {
+        if self.is_kept {
             return;
-        };
-        let store = self.store.clone();
+        }
+        let (store, place) = (self.store.clone(), self.place.clone());
         tokio::spawn(async move {
             if let Err(error) = leave(&store, &place.key, place.since).await {
                 tracing::debug!(%error, key = %place.key, "a place in a queue could not be given up");
@@ -146,4 +167,25 @@ pub async fn leave(store: &EmbeddedStore, key: &Key, since: Revision) -> Result<
 /// The header of an answer as of a revision.
 pub fn header(face: &crate::Face, at: Revision) -> Option<PbResponseHeader> {
     Some(face.header_at(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_goes_away_while_it_joins_is_not_waited_for() {
+        let store = EmbeddedStore::in_memory().unwrap();
+        let (first, second) = (
+            Session::new(&store, 0).await.unwrap(),
+            Session::new(&store, 0).await.unwrap(),
+        );
+        let mut joining = Box::pin(join(&store, b"q", &first, Bytes::new()));
+        let _ = futures::poll!(&mut joining);
+        drop(joining);
+        let (waiting, _) = join(&store, b"q", &second, Bytes::new()).await.unwrap();
+        let turn = tokio::time::timeout(Duration::from_secs(20), turn(&store, b"q", waiting.place()));
+        assert!(turn.await.expect("it waits for nobody").unwrap().is_some());
+    }
 }
