@@ -1,9 +1,37 @@
 //! Stores around a store.
 use crate::{
     LeaseId, RangeRequest, RangeResponse, Revision, Store, StoreError, StoreStatus, Txn, TxnResponse,
-    WatchRequest, WatchStream,
+    WatchBatch, WatchRequest, WatchStream,
 };
 use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+/// Batches that wait between the watch of the store below and that of a layer.
+const BATCHES_MAX: usize = 16;
+
+/// A watch whose batches are what `change` makes of those of another. Ends with that one, and that one with it.
+pub fn changed<F>(
+    mut watch: WatchStream,
+    mut change: impl FnMut(WatchBatch) -> F + Send + 'static,
+) -> WatchStream
+where
+    F: Future<Output = WatchBatch> + Send,
+{
+    let (sender, receiver) = mpsc::channel(BATCHES_MAX);
+    tokio::spawn(async move {
+        while let Some(batch) = watch.recv().await {
+            let batch = match batch {
+                Ok(batch) => Ok(change(batch).await),
+                Err(error) => Err(error),
+            };
+            let is_over = batch.is_err();
+            if sender.send(batch).await.is_err() || is_over {
+                return;
+            }
+        }
+    });
+    receiver
+}
 
 /// Does something of its own to reads, writes or watches, and passes everything on to the store below.
 #[async_trait]

@@ -34,7 +34,7 @@ mod validate;
 
 pub use error::StoreError;
 pub use key::{Key, prefix_end};
-pub use layer::Layer;
+pub use layer::{Layer, changed};
 pub use model::*;
 pub use prefixed::Prefixed;
 

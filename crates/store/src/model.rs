@@ -222,6 +222,22 @@ pub struct TxnResponse {
     pub responses: Vec<OpResponse>,
 }
 
+impl TxnResponse {
+    /// All that is answered of keys, also by transactions within this one, in order.
+    pub fn kvs_mut(&mut self) -> Vec<&mut KeyValue> {
+        let mut found = Vec::new();
+        for response in &mut self.responses {
+            match response {
+                OpResponse::Put { previous } => found.extend(previous),
+                OpResponse::Delete { previous } => found.extend(previous),
+                OpResponse::Range(range) => found.extend(&mut range.kvs),
+                OpResponse::Txn(inner) => found.extend(inner.kvs_mut()),
+            }
+        }
+        found
+    }
+}
+
 #[derive(Clone, Debug)]
 pub enum OpResponse {
     Put { previous: Option<KeyValue> },

@@ -1,15 +1,11 @@
 //! A store that keeps everything below another root: several clusters share one etcd so.
 use crate::{
-    Event, Key, KeyValue, Layer, Op, OpResponse, RangeRequest, RangeResponse, Store, StoreError, Txn,
-    TxnResponse, WatchBatch, WatchRequest, WatchStream, prefix_end,
+    Event, Key, KeyValue, Layer, Op, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse,
+    WatchBatch, WatchRequest, WatchStream, changed, prefix_end,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::sync::Arc;
-use tokio::sync::mpsc;
-
-/// Batches that wait between the store's watch and ours.
-const BATCHES_MAX: usize = 16;
 
 /// Keys that begin with `own` lie below `there` in the store. All other keys are as they are: what a store is asked of
 /// its own, like the keys of another program, stays where that is looked for.
@@ -89,17 +85,6 @@ impl Roots {
         }
     }
 
-    fn answer_up(&self, answer: &mut TxnResponse) {
-        for response in &mut answer.responses {
-            match response {
-                OpResponse::Put { previous } => previous.iter_mut().for_each(|kv| self.up(kv)),
-                OpResponse::Delete { previous } => previous.iter_mut().for_each(|kv| self.up(kv)),
-                OpResponse::Range(range) => range.kvs.iter_mut().for_each(|kv| self.up(kv)),
-                OpResponse::Txn(inner) => self.answer_up(inner),
-            }
-        }
-    }
-
     fn batch_up(&self, batch: &mut WatchBatch) {
         for Event { kv, previous, .. } in &mut batch.events {
             self.up(kv);
@@ -124,29 +109,20 @@ impl Layer for Prefixed {
     async fn txn(&self, mut txn: Txn) -> Result<TxnResponse, StoreError> {
         self.roots.txn_down(&mut txn);
         let mut answer = self.store.txn(txn).await?;
-        self.roots.answer_up(&mut answer);
+        answer.kvs_mut().into_iter().for_each(|kv| self.roots.up(kv));
         Ok(answer)
     }
 
     async fn watch(&self, mut request: WatchRequest) -> Result<WatchStream, StoreError> {
         self.roots.down(&mut request.start);
         self.roots.end_down(&mut request.end);
-        let mut watch = self.store.watch(request).await?;
+        let watch = self.store.watch(request).await?;
         let roots = self.roots.clone();
-        let (sender, receiver) = mpsc::channel(BATCHES_MAX);
-        // Ends with either of the two.
-        tokio::spawn(async move {
-            while let Some(mut batch) = watch.recv().await {
-                if let Ok(batch) = &mut batch {
-                    roots.batch_up(batch);
-                }
-                let over = batch.is_err();
-                if sender.send(batch).await.is_err() || over {
-                    return;
-                }
-            }
-        });
-        Ok(receiver)
+        let up = move |mut batch| {
+            roots.batch_up(&mut batch);
+            std::future::ready(batch)
+        };
+        Ok(changed(watch, up))
     }
 }
 
@@ -154,7 +130,7 @@ impl Layer for Prefixed {
 mod tests {
     use super::*;
     use crate::embedded::EmbeddedStore;
-    use crate::{Compare, Revision};
+    use crate::{Compare, OpResponse, Revision};
 
     fn keys(answer: &RangeResponse) -> Vec<&str> {
         answer.kvs.iter().filter_map(|kv| kv.key.as_str()).collect()

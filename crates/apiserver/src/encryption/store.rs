@@ -6,14 +6,10 @@ use crate::resources::{self, ROOT};
 use async_trait::async_trait;
 use bytes::Bytes;
 use orlop_store::{
-    EventKind, Key, KeyValue, Layer, Op, OpResponse, RangeRequest, RangeResponse, Store, StoreError, Txn,
-    TxnResponse, WatchBatch, WatchRequest, WatchStream,
+    EventKind, Key, KeyValue, Layer, Op, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse,
+    WatchBatch, WatchRequest, WatchStream, changed,
 };
 use std::sync::Arc;
-use tokio::sync::mpsc;
-
-/// Batches that wait between the store's watch and ours.
-const BATCHES_MAX: usize = 16;
 
 /// What stands in the place of a value that nobody can open now, before the reason. No object begins like that.
 const AWAY: &[u8] = b"\0away:";
@@ -139,17 +135,6 @@ fn seal_all(plan: &Plan, txn: &mut Txn) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn open_all(plan: &Plan, answer: &mut TxnResponse) {
-    for response in &mut answer.responses {
-        match response {
-            OpResponse::Put { previous } => previous.iter_mut().for_each(|kv| open(plan, kv)),
-            OpResponse::Delete { previous } => previous.iter_mut().for_each(|kv| open(plan, kv)),
-            OpResponse::Range(range) => range.kvs.iter_mut().for_each(|kv| open(plan, kv)),
-            OpResponse::Txn(inner) => open_all(plan, inner),
-        }
-    }
-}
-
 /// Opens values in place. Where the plugin that keeps the key doesn't answer, what stands in the place of the value says
 /// so ([`away`]): who reads everything goes on with the rest.
 async fn open_each<'k>(plan: &Plan, kvs: impl IntoIterator<Item = &'k mut KeyValue>) {
@@ -177,20 +162,6 @@ async fn open_each<'k>(plan: &Plan, kvs: impl IntoIterator<Item = &'k mut KeyVal
             None => open(plan, kv),
         }
     }
-}
-
-/// The values that a transaction answers.
-fn answered(answer: &TxnResponse) -> Vec<&KeyValue> {
-    let mut found = Vec::new();
-    for response in &answer.responses {
-        match response {
-            OpResponse::Put { previous } => found.extend(previous),
-            OpResponse::Delete { previous } => found.extend(previous),
-            OpResponse::Range(range) => found.extend(&range.kvs),
-            OpResponse::Txn(inner) => found.extend(answered(inner)),
-        }
-    }
-    found
 }
 
 /// The values that a batch brings.
@@ -223,28 +194,24 @@ impl Layer for Sealed {
         let plan = self.encryption.plan();
         seal_all(&plan, &mut txn)?;
         let mut answer = self.store.txn(txn).await?;
-        learn(&plan, answered(&answer)).await?;
-        open_all(&plan, &mut answer);
+        let kvs = answer.kvs_mut();
+        let stored: Vec<&KeyValue> = kvs.iter().map(|kv| &**kv).collect();
+        learn(&plan, stored).await?;
+        kvs.into_iter().for_each(|kv| open(&plan, kv));
         Ok(answer)
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<WatchStream, StoreError> {
-        let mut watch = self.store.watch(request).await?;
+        let watch = self.store.watch(request).await?;
         let encryption = self.encryption.clone();
-        let (sender, receiver) = mpsc::channel(BATCHES_MAX);
-        // Ends with either of the two.
-        tokio::spawn(async move {
-            while let Some(mut batch) = watch.recv().await {
-                if let Ok(batch) = &mut batch {
-                    open_each(&encryption.plan(), brought(batch)).await;
-                }
-                let over = batch.is_err();
-                if sender.send(batch).await.is_err() || over {
-                    return;
-                }
+        let opened = move |mut batch| {
+            let encryption = encryption.clone();
+            async move {
+                open_each(&encryption.plan(), brought(&mut batch)).await;
+                batch
             }
-        });
-        Ok(receiver)
+        };
+        Ok(changed(watch, opened))
     }
 }
 

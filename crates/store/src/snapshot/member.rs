@@ -3,7 +3,7 @@ use super::SnapshotError;
 use super::records;
 use orlop_bolt::{BoltFile, ReadError};
 use prost::Message;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +37,22 @@ struct LogEntry {
 pub fn database(directory: &Path) -> Option<PathBuf> {
     let path = directory.join(MEMBER).join(DATABASE);
     path.exists().then_some(path)
+}
+
+/// Keeps others from a member's database as long as it is held, by the lock that etcd has while it runs.
+pub fn lock(database: &Path) -> Result<File, SnapshotError> {
+    let io_error = |source| SnapshotError::Io {
+        path: database.to_owned(),
+        source,
+    };
+    let file = File::open(database).map_err(io_error)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SnapshotError::MemberRuns {
+            path: database.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(io_error(source)),
+    }
 }
 
 /// Makes sure that the database of a member's directory has everything that its log has: a member that was stopped

@@ -65,6 +65,8 @@ pub enum SnapshotError {
         logged: u64,
         applied: u64,
     },
+    #[error("{path} is in use by an etcd: stop that etcd, keep it stopped, and start this again")]
+    MemberRuns { path: PathBuf },
     #[error("the store cannot be written as a snapshot: {0}")]
     Unwritable(String),
     #[error("the reader of the snapshot went away")]

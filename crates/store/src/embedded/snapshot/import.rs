@@ -52,16 +52,20 @@ pub(super) fn restore(from: &Path, directory: &Path, options: &Options) -> Resul
     let unfinished = Unfinished(parent.join(hidden));
     super::super::make_private(&unfinished.0).map_err(io_error(&unfinished.0))?;
     let restored = fill(from, &unfinished.0, options, verified)?;
-    let sync = |path: &Path| {
-        File::open(path)
-            .and_then(|file| file.sync_all())
-            .map_err(io_error(path))
-    };
     sync(&unfinished.0)?;
     // An empty directory gives way.
     std::fs::rename(&unfinished.0, &directory).map_err(io_error(&directory))?;
     sync(parent)?;
     Ok(restored)
+}
+
+/// Has the system keep what a directory has now.
+pub(super) fn sync(directory: &Path) -> Result<(), SnapshotError> {
+    let synced = File::open(directory).and_then(|file| file.sync_all());
+    synced.map_err(|source| SnapshotError::Io {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// A directory that goes away unless it has been given its name.

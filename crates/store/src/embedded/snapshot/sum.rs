@@ -1,6 +1,8 @@
 //! The checksum that etcd makes of history: members of one cluster compare themselves by it, and a saved snapshot can
 //! be compared with the store it is of.
+use super::super::answers::off_reactor;
 use super::super::format::State;
+use super::super::read::check_revision;
 use super::super::{EmbeddedStore, fault::Fault};
 use super::export::Tables;
 use crate::snapshot::records::{self, RevisionKey};
@@ -26,23 +28,12 @@ impl EmbeddedStore {
     /// it has been taken away already or not.
     pub async fn history_sum(&self, up_to: Option<Revision>) -> Result<HistorySum, StoreError> {
         let shared = self.shared.clone();
-        let summed = tokio::task::spawn_blocking(move || {
+        off_reactor(move || {
             let snapshot = shared.db.snapshot()?;
             let tables = Tables::open(&snapshot).map_err(|fault| shared.db.error(fault))?;
             let state = tables.state();
             let up_to = up_to.map_or(state.revision, |revision| revision.0);
-            if up_to < state.compacted {
-                return Err(StoreError::Compacted {
-                    requested: Revision(up_to),
-                    oldest: Revision(state.compacted),
-                });
-            }
-            if up_to > state.revision {
-                return Err(StoreError::FutureRevision {
-                    requested: Revision(up_to),
-                    current: Revision(state.revision),
-                });
-            }
+            check_revision(Revision(up_to), state)?;
             let sum = sum(&tables, up_to).map_err(|fault| shared.db.error(fault))?;
             let was_compacted = state.compacted > State::empty().compacted;
             Ok(HistorySum {
@@ -51,8 +42,8 @@ impl EmbeddedStore {
                 compacted: was_compacted.then_some(Revision(state.compacted)),
                 current: Revision(state.revision),
             })
-        });
-        summed.await.map_err(|_| StoreError::Closed)?
+        })
+        .await
     }
 }
 

@@ -16,13 +16,22 @@ impl EmbeddedStore {
     /// what has grown old. Blocks.
     ///
     /// # Errors
-    /// The member was not stopped in order: some of what it has acknowledged is in its log alone.
+    /// The member is running, or was not stopped in order: some of what it has acknowledged is in its log alone.
     pub fn take_over(directory: &Path, options: &Options) -> Result<Option<Restored>, SnapshotError> {
         let Some(database) = member::database(directory) else {
             return Ok(None);
         };
         let disk = FileDisk::new(directory.join(DATABASE_FILE));
-        if disk.file(Part::Database).exists() {
+        let unfinished = directory.join(UNFINISHED);
+        let is_in_place = disk.file(Part::Database).exists();
+        if is_in_place && !unfinished.exists() {
+            return Ok(None);
+        }
+        // Until the member has its other name, none is to begin here.
+        let _locked = member::lock(&database)?;
+        if is_in_place {
+            // The power went when everything but the names was done.
+            give_names(directory, &unfinished)?;
             return Ok(None);
         }
         member::check_settled(directory)?;
@@ -30,7 +39,6 @@ impl EmbeddedStore {
             path: directory.to_owned(),
             source,
         };
-        let unfinished = directory.join(UNFINISHED);
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished).map_err(io_error)?;
         }
@@ -47,8 +55,52 @@ impl EmbeddedStore {
                 std::fs::rename(made, disk.file(part)).map_err(io_error)?;
             }
         }
-        std::fs::remove_dir_all(&unfinished).map_err(io_error)?;
-        std::fs::rename(directory.join(member::MEMBER), directory.join(TAKEN_OVER)).map_err(io_error)?;
+        import::sync(directory)?;
+        give_names(directory, &unfinished)?;
         Ok(Some(restored))
+    }
+}
+
+/// What is left when the store is in its place: the member's things get their other name.
+fn give_names(directory: &Path, unfinished: &Path) -> Result<(), SnapshotError> {
+    let renamed = std::fs::rename(directory.join(member::MEMBER), directory.join(TAKEN_OVER));
+    let io_error = |source| SnapshotError::Io {
+        path: directory.to_owned(),
+        source,
+    };
+    renamed.map_err(io_error)?;
+    import::sync(directory)?;
+    std::fs::remove_dir_all(unfinished).map_err(io_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_runs_is_let_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("member/snap/db");
+        std::fs::create_dir_all(database.parent().unwrap()).unwrap();
+        let running = std::fs::File::create(&database).unwrap();
+        running.lock().unwrap();
+        let refused = EmbeddedStore::take_over(directory.path(), &Options::default()).unwrap_err();
+        assert!(matches!(refused, SnapshotError::MemberRuns { .. }), "{refused}");
+        assert!(refused.to_string().contains("keep it stopped"), "{refused}");
+        assert!(database.exists());
+    }
+
+    #[test]
+    fn names_that_the_power_went_before_are_given_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        std::fs::create_dir_all(path.join("member/snap")).unwrap();
+        std::fs::write(path.join("member/snap/db"), "").unwrap();
+        std::fs::create_dir(path.join(UNFINISHED)).unwrap();
+        std::fs::write(FileDisk::new(path.join(DATABASE_FILE)).file(Part::Database), "").unwrap();
+        let taken = EmbeddedStore::take_over(path, &Options::default()).unwrap();
+        assert!(taken.is_none());
+        assert!(path.join(TAKEN_OVER).exists());
+        assert!(!path.join("member").exists() && !path.join(UNFINISHED).exists());
     }
 }
