@@ -14,7 +14,7 @@ pub use daemon_set::{
     controller_revision_create, controller_revision_update, daemon_set_create, daemon_set_status_update,
     daemon_set_update,
 };
-pub use error::{FieldError, FieldErrorKind, summary};
+pub use error::{FieldError, FieldErrorKind, Findings, summary};
 pub use meta::{NameRule, label_selector, labels, object_meta, object_meta_update};
 pub use pod::{new_pod, pod_create, pod_spec};
 pub use pod_update::{pod_status_update, pod_update};

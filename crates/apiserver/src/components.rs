@@ -49,7 +49,7 @@ pub async fn answer(call: &Call) -> Result<Answer, ApiError> {
             let wanted = |part: &&str| name.is_empty() || *part == name;
             let parts = PARTS.iter().map(|(part, _)| *part).chain([STORE]).filter(wanted);
             let mut asked = futures::future::join_all(parts.map(|part| ask(&call.server, part))).await;
-            asked.sort_by_key(|item| item.as_ref().map(|item| item["metadata"]["name"].to_string()));
+            asked.sort_by_cached_key(|item| item.as_ref().map(|item| item["metadata"]["name"].to_string()));
             present_list(call, asked.into_iter().flatten().collect())
         }
         _ => Err(ApiError::method_not_allowed()),

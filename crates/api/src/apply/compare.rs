@@ -64,30 +64,25 @@ fn at(old: Option<&Value>, new: Option<&Value>, ty: Type<'_>, standing: bool) ->
             Changes::default().whole(old, new)
         };
     }
-    match (was, is) {
+    let changes = match (was, is) {
         (Some(Form::Object(_)), None | Some(Form::Object(_))) | (None, Some(Form::Object(_))) => {
-            // A whole that is there before and after is written through its parts.
-            let changes = objects(old, new, ty);
-            if standing {
-                changes
-            } else {
-                changes.unless_both(old, new)
-            }
+            objects(old, new, ty)
         }
         (Some(Form::List(_, items)), None | Some(Form::List(..))) | (None, Some(Form::List(_, items))) => {
-            let changes = lists(old, new, ty, items);
-            if standing {
-                changes
-            } else {
-                changes.unless_both(old, new)
-            }
+            lists(old, new, ty, items)
         }
         (was, is) => {
             // One form gives way to another, with all its parts.
             let mut changes = parts(old, None, ty, was.as_ref());
             changes.add(parts(None, new, ty, is.as_ref()));
-            changes.whole(old, new)
+            return changes.whole(old, new);
         }
+    };
+    // A whole that is there before and after is written through its parts.
+    if standing {
+        changes
+    } else {
+        changes.unless_both(old, new)
     }
 }
 

@@ -89,17 +89,7 @@ fn operate(patched: &mut Value, operation: &Operation<'_>, copied: &mut usize) -
             }
             Ok(())
         }
-        "replace" => {
-            let path = path?;
-            let (place, key) = find(patched, path)?;
-            match place {
-                Place::Object(object) => drop(object.insert(key, Value::Null)),
-                Place::Array(list) => {
-                    index(&key, list.len()).ok_or_else(|| missing(path))?;
-                }
-            }
-            set(patched, path, value())
-        }
+        "replace" => replace(patched, path?, value()),
         "test" if path?.is_empty() => matches(Some(patched), operation.value),
         "test" => {
             let (place, key) = find(patched, path?)?;
@@ -198,12 +188,17 @@ fn add(patched: &mut Value, path: &str, value: Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Puts the value in the place of another.
-fn set(patched: &mut Value, path: &str, value: Value) -> Result<(), String> {
+/// Puts the value in the place of another, which only a list has to have.
+fn replace(patched: &mut Value, path: &str, value: Value) -> Result<(), String> {
     check_depth(path, &value)?;
     let (place, key) = find(patched, path)?;
-    let slot = place.get(&key)?.ok_or_else(|| missing(path))?;
-    *slot = value;
+    match place {
+        Place::Object(object) => drop(object.insert(key, value)),
+        Place::Array(list) => {
+            let at = index(&key, list.len()).ok_or_else(|| missing(path))?;
+            list[at] = value;
+        }
+    }
     Ok(())
 }
 

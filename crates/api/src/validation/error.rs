@@ -196,18 +196,40 @@ impl fmt::Display for FieldError {
 impl std::error::Error for FieldError {}
 
 /// Collects errors under a path; keeps the checks readable.
-#[derive(Default)]
-pub(super) struct Findings {
-    pub(super) errors: Vec<FieldError>,
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub errors: Vec<FieldError>,
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, error: FieldError) {
+    pub fn add(&mut self, error: FieldError) {
         self.errors.push(error);
     }
 
-    pub(super) fn all(&mut self, errors: impl IntoIterator<Item = FieldError>) {
+    pub fn all(&mut self, errors: impl IntoIterator<Item = FieldError>) {
         self.errors.extend(errors);
+    }
+
+    /// See [`FieldError::required`]; so the next two.
+    pub fn required(&mut self, field: impl Into<String>, hint: &str) {
+        self.add(FieldError::required(field, hint));
+    }
+
+    pub fn forbidden(&mut self, field: impl Into<String>, hint: &str) {
+        self.add(FieldError::forbidden(field, hint));
+    }
+
+    pub fn invalid(&mut self, field: impl Into<String>, value: impl Serialize, hint: &str) {
+        self.add(FieldError::invalid(field, value, hint));
+    }
+
+    /// Something has to be there, and another than what was given: required if that is nothing, else invalid.
+    pub fn unmet(&mut self, field: impl Into<String>, given: &str, hint: &str) {
+        if given.is_empty() {
+            self.required(field, hint);
+        } else {
+            self.invalid(field, given, hint);
+        }
     }
 
     /// Each text becomes an Invalid for `value`.

@@ -49,10 +49,15 @@ pub(super) fn encode_raw(value: &Value) -> Vec<u8> {
 }
 
 fn write<F: Formatter>(object: &Value, place: Place, formatter: F) -> Vec<u8> {
+    go_text(&Ordered { value: object, place }, formatter)
+}
+
+/// JSON with upstream's escapes, in the order in which a value's members come.
+pub(crate) fn go_text<F: Formatter>(value: &impl Serialize, formatter: F) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, GoEscapes(formatter));
     // Neither a Vec nor a Value can fail; a cut body would be refused by every client's parser.
-    let _ = Ordered { value: object, place }.serialize(&mut serializer);
+    let _ = value.serialize(&mut serializer);
     out
 }
 

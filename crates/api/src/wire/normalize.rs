@@ -158,18 +158,12 @@ impl Walk {
 
     /// What stands for a value of the field's type that isn't there.
     fn zero(&mut self, field: &Field) -> Result<Value, Wrong> {
-        Ok(match field.ty {
-            Type::String | Type::Bytes => Value::from(""),
-            Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
-            Type::Bool => Value::from(false),
-            Type::Quantity => Value::from("0"),
-            Type::Time | Type::MicroTime | Type::Raw | Type::Strings | Type::Either(..) => Value::Null,
-            Type::Message(id) => {
-                let mut object = Map::new();
-                self.message(id, &mut object)?;
-                Value::Object(object)
-            }
-        })
+        let Type::Message(id) = field.ty else {
+            return Ok(field.ty.zero());
+        };
+        let mut object = Map::new();
+        self.message(id, &mut object)?;
+        Ok(Value::Object(object))
     }
 
     /// An element of a list or a value of a map: null is the type's zero there.

@@ -11,7 +11,6 @@ use orlop_api::pod_security::{
     LABEL_PREFIX, Level, PODS_CHECKED_MAX, Policy, Standard, Violation, describe, existing_pods,
     is_significant, violations,
 };
-use orlop_api::validation::FieldError;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -112,8 +111,7 @@ fn namespace(attempt: &Attempt<'_>, new: &Value) -> Result<(), ApiError> {
         .map(|(_, errors)| errors.as_slice())
         .unwrap_or_default();
     if !errors.is_empty() && errors != were {
-        let cause = |error: &FieldError| Cause::new(error.reason(), error.field.clone(), error.message());
-        let causes = errors.iter().map(cause).collect();
+        let causes = errors.into_iter().map(Cause::from).collect();
         return Err(ApiError::invalid(attempt.resource, attempt.name, causes));
     }
     let exempt = settings.exempts_namespace(attempt.name);

@@ -88,6 +88,13 @@ impl Audit {
         Err(ApiError::internal("failed to store audit event"))
     }
 
+    /// What is still on its way to a webhook goes out.
+    pub async fn stop(&self) {
+        if let Some(sender) = &self.sender {
+            sender.stop().await;
+        }
+    }
+
     /// Writes down a moment of a request, if the policy wants it. Whether the request may go on.
     pub async fn write(
         &self,

@@ -3,9 +3,12 @@ use crate::outbound::{Remote, RemoteError};
 use bytes::Bytes;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Whom events are sent to, and how.
 #[derive(Clone, Debug)]
@@ -48,10 +51,23 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// Events that are gathered when the server stops are sent for so long.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
 /// Sends events.
 pub(super) enum Sender {
-    Later(mpsc::Sender<String>),
+    Later(Gathering),
     Now { target: Arc<Target>, strict: bool },
+}
+
+/// Events on their way to be sent with others.
+pub(super) struct Gathering {
+    waiting: mpsc::Sender<String>,
+    /// Whether the last one was lost.
+    loses: AtomicBool,
+    stopping: CancellationToken,
+    /// Who sends them.
+    sending: TaskTracker,
 }
 
 /// Where lists go.
@@ -71,9 +87,15 @@ impl Sender {
         Ok(match config.sending {
             Sending::Blocking { strict } => Self::Now { target, strict },
             Sending::Batches(batches) => {
-                let (sender, events) = mpsc::channel(batches.waiting_max.max(1));
-                tokio::spawn(send(events, target, batches));
-                Self::Later(sender)
+                let (waiting, events) = mpsc::channel(batches.waiting_max.max(1));
+                let (stopping, sending) = (CancellationToken::new(), TaskTracker::new());
+                sending.spawn(send(events, target, batches, stopping.clone()));
+                Self::Later(Gathering {
+                    waiting,
+                    loses: AtomicBool::new(false),
+                    stopping,
+                    sending,
+                })
             }
         })
     }
@@ -81,13 +103,36 @@ impl Sender {
     /// Whether the event was taken, or may be lost.
     pub async fn take(&self, event: &str) -> bool {
         match self {
-            Self::Later(waiting) => {
-                if waiting.try_send(event.to_owned()).is_err() {
-                    tracing::error!("an audit event is lost: too many wait for the webhook");
-                }
+            Self::Later(gathering) => {
+                gathering.take(event);
                 true
             }
             Self::Now { target, strict } => target.tell(&[event]).await || !strict,
+        }
+    }
+
+    /// Has what is gathered sent, within [`STOP_TIME`].
+    pub async fn stop(&self) {
+        let Self::Later(gathering) = self else {
+            return;
+        };
+        gathering.stopping.cancel();
+        gathering.sending.close();
+        let sent = tokio::time::timeout(STOP_TIME, gathering.sending.wait()).await;
+        if sent.is_err() {
+            tracing::error!("audit events are lost: the webhook did not take them before the server stopped");
+        }
+    }
+}
+
+impl Gathering {
+    fn take(&self, event: &str) {
+        let is_lost = self.waiting.try_send(event.to_owned()).is_err();
+        // Said once, not for every event that a silent webhook costs.
+        if is_lost && !self.loses.swap(true, Ordering::Relaxed) {
+            tracing::error!("audit events are lost: too many wait for the webhook");
+        } else if !is_lost {
+            self.loses.store(false, Ordering::Relaxed);
         }
     }
 }
@@ -112,27 +157,52 @@ fn list<E: AsRef<str>>(events: &[E]) -> Bytes {
     format!("{head}{}]}}", items.join(",")).into()
 }
 
-async fn send(mut events: mpsc::Receiver<String>, target: Arc<Target>, batches: Batches) {
+/// Sends what is gathered, until there is no more to come after `stopping`.
+async fn send(
+    mut events: mpsc::Receiver<String>,
+    target: Arc<Target>,
+    batches: Batches,
+    stopping: CancellationToken,
+) {
     let mut pace = batches.rate.map(Pace::new);
-    while let Some(batch) = next(&mut events, &batches).await {
+    while let Some(batch) = next(&mut events, &batches, &stopping).await {
         if let Some(pace) = &mut pace {
-            tokio::time::sleep(pace.wait(Instant::now())).await;
+            tokio::select! {
+                () = tokio::time::sleep(pace.wait(Instant::now())) => {}
+                () = stopping.cancelled() => {}
+            }
         }
         target.tell(&batch).await;
     }
 }
 
-/// What comes together; none at the end.
-async fn next(events: &mut mpsc::Receiver<String>, batches: &Batches) -> Option<Vec<String>> {
-    let mut batch = vec![events.recv().await?];
-    let full_by = Instant::now() + batches.time_max;
-    while batch.len() < batches.size_max {
-        match tokio::time::timeout_at(full_by, events.recv()).await {
-            Ok(Some(event)) => batch.push(event),
-            Ok(None) | Err(_) => break,
-        }
+/// What comes together; none at the end. From `stopping` on nothing is waited for.
+async fn next(
+    events: &mut mpsc::Receiver<String>,
+    batches: &Batches,
+    stopping: &CancellationToken,
+) -> Option<Vec<String>> {
+    let mut batch = Vec::new();
+    let mut full_by = None;
+    while batch.len() < batches.size_max.max(1) {
+        let in_time = async {
+            match full_by {
+                Some(full_by) => tokio::time::sleep_until(full_by).await,
+                None => std::future::pending().await,
+            }
+        };
+        let event = tokio::select! {
+            // What is there comes before what ends it.
+            biased;
+            event = events.recv() => event,
+            () = in_time => None,
+            () = stopping.cancelled() => None,
+        };
+        let Some(event) = event else { break };
+        batch.push(event);
+        full_by.get_or_insert_with(|| Instant::now() + batches.time_max);
     }
-    Some(batch)
+    (!batch.is_empty()).then_some(batch)
 }
 
 /// Keeps a rate.
@@ -181,18 +251,34 @@ mod tests {
             sender.send(event.to_owned()).await.unwrap();
         }
         let began = Instant::now();
-        let full = next(&mut events, &batches(2)).await.unwrap();
+        let stopping = CancellationToken::new();
+        let full = next(&mut events, &batches(2), &stopping).await.unwrap();
         assert_eq!(
             (full, began.elapsed()),
             (vec!["1".to_owned(), "2".to_owned()], Duration::ZERO)
         );
-        let waited = next(&mut events, &batches(2)).await.unwrap();
+        let waited = next(&mut events, &batches(2), &stopping).await.unwrap();
         assert_eq!(
             (waited, began.elapsed()),
             (vec!["3".to_owned()], Duration::from_secs(30))
         );
         drop(sender);
-        assert_eq!(next(&mut events, &batches(2)).await, None);
+        assert_eq!(next(&mut events, &batches(2), &stopping).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_waited_for_when_the_server_stops() {
+        let (sender, mut events) = mpsc::channel(10);
+        let stopping = CancellationToken::new();
+        sender.send("1".to_owned()).await.unwrap();
+        stopping.cancel();
+        let began = Instant::now();
+        let left = next(&mut events, &batches(2), &stopping).await;
+        assert_eq!(
+            (left, began.elapsed()),
+            (Some(vec!["1".to_owned()]), Duration::ZERO)
+        );
+        assert_eq!(next(&mut events, &batches(2), &stopping).await, None);
     }
 
     #[test]

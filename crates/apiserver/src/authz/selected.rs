@@ -23,7 +23,7 @@ impl Selected {
             FieldOperator::Equals => ("=", "In"),
             FieldOperator::NotEquals => ("!=", "NotIn"),
         };
-        terms.sort_by_key(|term| format!("{}{}{}", term.field, operator(term.operator).0, term.value));
+        terms.sort_by_cached_key(|term| format!("{}{}{}", term.field, operator(term.operator).0, term.value));
         let requirement = |term: &orlop_api::selector::FieldTerm| json!({"key": term.field, "operator": operator(term.operator).1, "values": [term.value]});
         terms.iter().map(requirement).collect()
     }

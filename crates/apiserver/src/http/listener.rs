@@ -73,6 +73,9 @@ pub async fn serve(
     }
     connections.close();
     let _ = tokio::time::timeout(DRAIN_TIME, connections.wait()).await;
+    if let Some(audit) = &server.audit {
+        audit.stop().await;
+    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
 //! The causes of an `Invalid` answer: one per field, in upstream's words.
+use orlop_api::validation::FieldError;
 use serde_json::{Value, json};
 
 /// One reason why an object was refused, with the field it concerns.
@@ -31,6 +32,12 @@ impl Cause {
             }
         }
         value
+    }
+}
+
+impl From<FieldError> for Cause {
+    fn from(error: FieldError) -> Self {
+        Self::new(error.kind.reason(), error.field, error.detail)
     }
 }
 

@@ -78,7 +78,7 @@ pub fn check(schema: &Value, look: Look<'_>) -> Vec<FieldError> {
     if unsupported.is_none() {
         structural = invariants::check(schema, path);
         structural.extend(completeness::check(schema, path));
-        structural.sort_by_key(ToString::to_string);
+        structural.sort_by_cached_key(ToString::to_string);
     }
     // Defaults and rules need a schema that is one.
     let compiled = (unsupported.is_none() && structural.is_empty()).then(|| compile(schema, path));

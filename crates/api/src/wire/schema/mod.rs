@@ -25,6 +25,7 @@
 //! `core.X` names a message of `v1`, `some.group/v1.X` one of that section; other names are looked up in the same
 //! section, then in `meta.k8s.io/v1`.
 
+use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -59,6 +60,20 @@ pub enum Type {
     Message(MessageId),
     /// A message, or something else in its place, each in a field of its own in protobuf.
     Either(MessageId, Other),
+}
+
+impl Type {
+    /// What stands for a value that isn't there, as far as that is not a message's affair: null for those.
+    pub fn zero(self) -> Value {
+        match self {
+            Type::String | Type::Bytes => Value::from(""),
+            Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => Value::from(0),
+            Type::Bool => Value::from(false),
+            Type::Quantity => Value::from("0"),
+            Type::Time | Type::MicroTime | Type::Raw | Type::Strings => Value::Null,
+            Type::Message(_) | Type::Either(..) => Value::Null,
+        }
+    }
 }
 
 /// What may stand in place of a message.

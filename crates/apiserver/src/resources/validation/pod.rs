@@ -33,9 +33,7 @@ pub(super) fn resources(container: &Value, path: &str, found: &mut Vec<Cause>) {
 
 fn causes(errors: Vec<FieldError>, prefix: &str) -> Vec<Cause> {
     let errors = errors.into_iter().map(|error| error.under(prefix));
-    errors
-        .map(|error| Cause::new(error.reason(), error.field.clone(), error.message()))
-        .collect()
+    errors.map(Cause::from).collect()
 }
 
 #[cfg(test)]
