@@ -65,7 +65,7 @@ pub struct EtcdTlsArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     pub store: StoreDirArgs,
-    /// URLs to listen on, comma-separated: unix:///PATH, http://HOST:PORT or https://HOST:PORT.
+    /// URLs to listen on, comma-separated: unix:///PATH, unixs:///PATH, http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URLS", required = true, value_delimiter = ',')]
     pub listen: Vec<String>,
     #[command(flatten)]

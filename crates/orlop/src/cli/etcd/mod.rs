@@ -181,7 +181,9 @@ impl CompactionArgs {
             (CompactionMode::Revision, Err(_)) => Err(format!(
                 "--auto-compaction-retention={text} is no number of revisions"
             )),
-            (CompactionMode::Periodic, Ok(hours)) => Ok(Retention::Time(Duration::from_secs(3600 * hours))),
+            (CompactionMode::Periodic, Ok(hours)) => {
+                Ok(Retention::Time(Duration::from_secs(hours.saturating_mul(3600))))
+            }
             (CompactionMode::Periodic, Err(_)) => {
                 let time = go_duration(text).map_err(|why| format!("--auto-compaction-retention: {why}"))?;
                 Ok(match time.is_zero() {
