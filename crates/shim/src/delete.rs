@@ -23,6 +23,8 @@ pub fn delete(arguments: &Arguments) -> Result<()> {
         // Said, not returned: what is mounted goes all the same.
         eprintln!("removing container {}: {error}", arguments.id);
     }
+    // First, as the bundle is removed next: a shim that was killed while it mounted has left the node's layers there.
+    mounts::detach(&bundle.join(mounts::MAPPED_LAYERS));
     mounts::unmount_all(&bundle.join("rootfs"));
     address::forget(&bundle);
     let pid = std::fs::read_to_string(bundle.join(runc::PID_FILE))

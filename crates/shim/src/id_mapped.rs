@@ -9,6 +9,16 @@ use std::path::Path;
 
 /// `MOUNT_ATTR_IDMAP` of mount_setattr(2).
 const ID_MAPPED: u64 = 0x0010_0000;
+/// `MOUNT_ATTR_RDONLY` of mount_setattr(2).
+const READ_ONLY: u64 = 1;
+
+/// What may be done through a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// All that the file system itself allows.
+    Whole,
+    ReadOnly,
+}
 
 /// Whose the files are: users and groups, each `on disk:on the mount:how many`, by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,17 +95,21 @@ impl Drop for Keeper {
 }
 
 /// Attaches the file system at `source` to `target` once more, its files mapped.
-pub fn attach(source: &Path, target: &Path, namespace: BorrowedFd<'_>) -> Result<()> {
+pub fn attach(source: &Path, target: &Path, namespace: BorrowedFd<'_>, access: Access) -> Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, source, flags)?;
-    map(&tree, namespace)?;
+    map(&tree, namespace, access)?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(rustix::mount::move_mount(&tree, "", CWD, target, flags)?)
 }
 
-fn map(tree: &OwnedFd, namespace: BorrowedFd<'_>) -> Result<()> {
+fn map(tree: &OwnedFd, namespace: BorrowedFd<'_>, access: Access) -> Result<()> {
+    let set = match access {
+        Access::Whole => ID_MAPPED,
+        Access::ReadOnly => ID_MAPPED | READ_ONLY,
+    };
     let attributes = Attributes {
-        set: ID_MAPPED,
+        set,
         clear: 0,
         propagation: 0,
         namespace: u64::from(namespace.as_raw_fd().cast_unsigned()),
@@ -132,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn files_belong_to_the_mapped_users() {
+    fn files_belong_to_the_mapped_users_and_stay_where_only_reading_is_allowed() {
         if !rustix::process::geteuid().is_root() {
             return;
         }
@@ -146,9 +160,13 @@ mod tests {
             groups: "0:200000:65536".to_owned(),
         };
         let namespace = namespace(&maps).unwrap();
-        attach(&source, &target, namespace.as_fd()).unwrap();
-        let seen = std::fs::metadata(target.join("file")).unwrap();
-        rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).unwrap();
-        assert_eq!((seen.uid(), seen.gid()), (100_000, 200_000));
+        for (access, may_be_removed) in [(Access::ReadOnly, false), (Access::Whole, true)] {
+            attach(&source, &target, namespace.as_fd(), access).unwrap();
+            let seen = std::fs::metadata(target.join("file")).unwrap();
+            let removed = std::fs::remove_file(target.join("file"));
+            rustix::mount::unmount(&target, rustix::mount::UnmountFlags::DETACH).unwrap();
+            assert_eq!((seen.uid(), seen.gid()), (100_000, 200_000), "{access:?}");
+            assert_eq!(removed.is_ok(), may_be_removed, "{access:?}: {removed:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The container's root file system: mounted as containerd says, unmounted when the container goes.
 
-use crate::id_mapped::{self, Maps};
+use crate::id_mapped::{self, Access, Maps};
 use crate::proto::Mount;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
@@ -10,8 +10,9 @@ use std::path::Path;
 
 /// The kernel takes a page of options, less its own needs. Overlays of many layers need more.
 const OPTIONS_MAX: usize = 4096 - 512;
-/// Beside the root file system while it is mounted: its layers, their files mapped.
-const MAPPED_LAYERS: &str = "mapped-layers";
+/// Beside the root file system while it is mounted: its layers, their files mapped. Those of all other images are there, too,
+/// so it is read-only: whoever removes the bundle of a shim that was killed meanwhile must not remove them.
+pub(crate) const MAPPED_LAYERS: &str = "mapped-layers";
 
 /// Why something isn't mounted.
 #[derive(Debug, thiserror::Error)]
@@ -185,11 +186,15 @@ fn carry_out(plan: &Plan, mount: &Mount, target: &Path) -> std::io::Result<()> {
         (Some(namespace), Some((directory, options))) => {
             let mapped = target.with_file_name(MAPPED_LAYERS);
             std::fs::create_dir_all(&mapped)?;
-            let outcome = id_mapped::attach(Path::new(&directory), &mapped, namespace.as_fd())
-                .and_then(|()| call_in(&mapped, || call(plan, mount, target, &options)));
+            let outcome = id_mapped::attach(
+                Path::new(&directory),
+                &mapped,
+                namespace.as_fd(),
+                Access::ReadOnly,
+            )
+            .and_then(|()| call_in(&mapped, || call(plan, mount, target, &options)));
             // The overlay has the layers by itself.
-            unmount_all(&mapped);
-            let _ = std::fs::remove_dir(&mapped);
+            detach(&mapped);
             outcome?;
         }
         (Some(_), None) if is_overlay => {
@@ -198,7 +203,7 @@ fn carry_out(plan: &Plan, mount: &Mount, target: &Path) -> std::io::Result<()> {
         }
         (Some(namespace), None) => {
             call(plan, mount, target, &plan.options)?;
-            id_mapped::attach(target, target, namespace.as_fd())?;
+            id_mapped::attach(target, target, namespace.as_fd(), Access::Whole)?;
         }
     }
     if plan.needs_remount() {
@@ -244,6 +249,13 @@ pub fn unmount_all(target: &Path) {
             Err(_) => return,
         }
     }
+}
+
+/// Unmounts all that is mounted on `target`, and removes the directory.
+pub fn detach(target: &Path) {
+    unmount_all(target);
+    // Of what is still mounted nothing can be removed this way.
+    let _ = std::fs::remove_dir(target);
 }
 
 #[cfg(test)]
