@@ -90,8 +90,8 @@ struct Resource {
     devices: BTreeMap<String, Device>,
     /// The plugin, while it is there.
     plugin: Option<PluginCaller>,
-    /// This agent has had a plugin for it: what that doesn't bring any more is out of order, not unknown.
-    was_here: bool,
+    /// A plugin has told this agent of its devices: what isn't among them is out of order, not unknown.
+    was_listed: bool,
     /// Ends the task of the plugin that registered last.
     task: CancellationToken,
 }
@@ -101,7 +101,7 @@ impl Resource {
     fn is_in_order(&self, id: &str) -> bool {
         match self.devices.get(id) {
             Some(device) => self.plugin.is_some() && is_healthy(device),
-            None => !self.was_here,
+            None => !self.was_listed,
         }
     }
 
@@ -216,26 +216,8 @@ impl Devices {
         Ok(one(Empty {}))
     }
 
-    /// Takes a plugin in that announced itself, with the versions that it speaks.
-    pub async fn announced(
-        self: Arc<Self>,
-        resource: String,
-        versions: &[String],
-        socket: &Path,
-    ) -> Result<(), String> {
-        if !versions.iter().any(|version| version == VERSION) {
-            return Err(format!(
-                "manager version, {VERSION}, is not among plugin supported versions {versions:?}"
-            ));
-        }
-        if !is_resource(&resource) {
-            return Err(format!("the ResourceName {resource:?} is invalid"));
-        }
-        self.take_in(resource, socket).await
-    }
-
-    /// Asks a plugin what it can do, and follows it from then on.
-    async fn take_in(self: Arc<Self>, resource: String, socket: &Path) -> Result<(), String> {
+    /// Asks a plugin what it can do, and follows it from then on. It may do better the next time it is asked.
+    pub async fn take_in(self: Arc<Self>, resource: String, socket: &Path) -> Result<(), String> {
         let caller = Caller::connect(socket, SERVICE).await;
         let caller = caller.map_err(|error| format!("failed to dial device plugin: {error}"))?;
         let options = caller.ask::<Options>("GetDevicePluginOptions", &Empty {}, PATIENCE);
@@ -247,11 +229,11 @@ impl Devices {
             let mut state = self.state.lock();
             let known = state.resources.entry(resource.clone()).or_default();
             std::mem::replace(&mut known.task, task.clone()).cancel();
-            known.plugin = None;
+            // Its devices go to nobody until it has taken the other's place, which may never happen.
+            self.change_in(&mut state, &resource, &task, |known| known.plugin = None);
             if let Err(error) = record::save_resources(&self.sockets, state.resources.keys()) {
                 tracing::warn!(%error, "cannot note which device plugins there are");
             }
-            self.tell_counts(&state);
         }
         let plugin = Registered {
             resource,
@@ -296,14 +278,23 @@ impl Devices {
 
     /// Changes what is known of a resource, unless another plugin has taken the place of the one that says so.
     fn change(&self, resource: &str, said_by: &CancellationToken, change: impl FnOnce(&mut Resource)) {
-        let mut state = self.state.lock();
+        self.change_in(&mut self.state.lock(), resource, said_by, change);
+    }
+
+    fn change_in(
+        &self,
+        state: &mut State,
+        resource: &str,
+        said_by: &CancellationToken,
+        change: impl FnOnce(&mut Resource),
+    ) {
         let before = state.how_they_are(resource);
         if let Some(known) = state.resources.get_mut(resource)
             && !said_by.is_cancelled()
         {
             change(known);
         }
-        self.tell_counts(&state);
+        self.tell_counts(state);
         let now = state.how_they_are(resource);
         let changed = before.into_iter().zip(now).filter(|(before, now)| before != now);
         for ((uid, _), _) in changed {
@@ -322,15 +313,15 @@ impl Devices {
     }
 
     fn plugin_here(&self, resource: &str, plugin: PluginCaller, said_by: &CancellationToken) {
-        self.change(resource, said_by, |known| {
-            known.plugin = Some(plugin);
-            known.was_here = true;
-        });
+        self.change(resource, said_by, |known| known.plugin = Some(plugin));
     }
 
     fn listed(&self, resource: &str, devices: Vec<Device>, said_by: &CancellationToken) {
         let devices = devices.into_iter().map(|device| (device.id.clone(), device));
-        self.change(resource, said_by, |known| known.devices = devices.collect());
+        self.change(resource, said_by, |known| {
+            known.devices = devices.collect();
+            known.was_listed = true;
+        });
     }
 
     fn plugin_gone(&self, resource: &str, said_by: &CancellationToken) {
@@ -505,6 +496,16 @@ impl Devices {
         self.state.lock().given.remove(uid);
         Ok(())
     }
+}
+
+/// Why a plugin that announces itself is of no use, whenever it is asked. `versions` are those that it speaks.
+pub fn unfit(resource: &str, versions: &[String]) -> Option<String> {
+    if !versions.iter().any(|version| version == VERSION) {
+        return Some(format!(
+            "manager version, {VERSION}, is not among plugin supported versions {versions:?}"
+        ));
+    }
+    (!is_resource(resource)).then(|| format!("the ResourceName {resource:?} is invalid"))
 }
 
 /// Whether plugins may bring devices under this name.

@@ -42,7 +42,7 @@ impl Bench {
 
     /// The same, and what became of its registration.
     async fn plugin_saying(&self, options: Option<Options>) -> (Plugin, String) {
-        let (lists, listed) = watch::channel(Vec::new());
+        let (lists, listed) = watch::channel(None);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let end = self.stop.child_token();
         let notes = asked.clone();
@@ -58,6 +58,7 @@ impl Bench {
                 },
                 "ListAndWatch" => {
                     let lists = tokio_stream::wrappers::WatchStream::new(listed.clone());
+                    let lists = lists.filter_map(std::future::ready);
                     let lists = lists.map(|devices| ListAndWatchResponse { devices }.encode_to_vec());
                     Ok(lists.boxed())
                 }
@@ -137,7 +138,8 @@ impl Bench {
 }
 
 struct Plugin {
-    lists: watch::Sender<Vec<Device>>,
+    /// Nothing is said before there is a list.
+    lists: watch::Sender<Option<Vec<Device>>>,
     asked: Arc<Mutex<Vec<String>>>,
     end: CancellationToken,
 }
@@ -151,7 +153,8 @@ impl Plugin {
                 nodes: vec![messages::NumaNode { id: 1 }],
             }),
         };
-        self.lists.send_replace(devices.iter().map(device).collect());
+        let devices = devices.iter().map(device).collect();
+        self.lists.send_replace(Some(devices));
     }
 }
 
@@ -336,4 +339,19 @@ async fn pods_are_told_how_their_devices_are() {
         "nothing is known of it yet"
     );
     assert!(bench.devices.told_of("a", "other").is_empty());
+    let mut affected = bench.devices.affected();
+    bench.devices.clear();
+    let listener = grpc::listen(&bench.devices.socket()).unwrap();
+    tokio::spawn(grpc::serve(listener, bench.devices.service(), bench.stop.clone()));
+    let plugin = bench.plugin(Options::default()).await;
+    plugin.list(TWO);
+    bench.until(2, 2).await;
+    assert!(
+        affected.try_recv().is_err(),
+        "a plugin that has no list yet takes nothing away"
+    );
+    bench.plugin(Options::default()).await;
+    let mut both = [affected.recv().await.unwrap(), affected.recv().await.unwrap()];
+    both.sort();
+    assert_eq!(both, ["a", "b"], "another has taken its place");
 }

@@ -2,7 +2,7 @@
 //! this agent: each is asked what it is, taken in if it brings devices, and told what came of it.
 mod messages;
 
-use crate::devices::Devices;
+use crate::devices::{self, Devices};
 use crate::grpc_client::Caller;
 use futures::StreamExt;
 use inotify::{Inotify, WatchMask};
@@ -134,28 +134,35 @@ fn look(
 
 /// Why a plugin is not taken in.
 enum Failure {
-    /// It was told so.
-    Refused(String),
-    /// It could not be asked or told.
-    Silent(String),
+    /// It is of no use as long as it says what it says.
+    Unfit(String),
+    /// It could not be asked or told, or does not do yet what it is for.
+    Passing(String),
 }
 
-/// Asks a plugin until it has answered, and tells it what came of it.
+impl Failure {
+    fn message(&self) -> &str {
+        let (Self::Unfit(message) | Self::Passing(message)) = self;
+        message
+    }
+}
+
+/// Asks a plugin until it is taken in or known to be of no use, and tells it each time what came of it.
 async fn introduce(devices: &Arc<Devices>, socket: &Path) {
     let mut wait = RETRY_FIRST;
     let mut is_told = false;
     loop {
         match ask(devices, socket).await {
             Ok(()) => return,
-            Err(Failure::Refused(error)) => {
+            Err(Failure::Unfit(error)) => {
                 tracing::warn!(error, socket = %socket.display(), "a plugin is not taken in");
                 return;
             }
-            Err(Failure::Silent(error)) if !is_told => {
+            Err(Failure::Passing(error)) if !is_told => {
                 is_told = true;
-                tracing::info!(error, socket = %socket.display(), "a plugin does not answer: trying on");
+                tracing::info!(error, socket = %socket.display(), "a plugin is not taken in yet: trying on");
             }
-            Err(Failure::Silent(_)) => {}
+            Err(Failure::Passing(_)) => {}
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(RETRY_MAX);
@@ -165,42 +172,46 @@ async fn introduce(devices: &Arc<Devices>, socket: &Path) {
 async fn ask(devices: &Arc<Devices>, socket: &Path) -> std::result::Result<(), Failure> {
     let connected = tokio::time::timeout(PATIENCE, Caller::connect(socket, SERVICE)).await;
     let caller = connected
-        .map_err(|_| Failure::Silent(format!("no connection within {} s", PATIENCE.as_secs())))?
-        .map_err(Failure::Silent)?;
+        .map_err(|_| Failure::Passing(format!("no connection within {} s", PATIENCE.as_secs())))?
+        .map_err(Failure::Passing)?;
     let info: PluginInfo = caller
         .ask("GetInfo", &InfoRequest {}, PATIENCE)
         .await
-        .map_err(Failure::Silent)?;
-    let refusal = take_in(devices, socket, info).await.err();
+        .map_err(Failure::Passing)?;
+    let outcome = take_in(devices, socket, info).await;
+    let error = outcome.as_ref().err().map(Failure::message);
     let status = RegistrationStatus {
-        plugin_registered: refusal.is_none(),
-        error: refusal.clone().unwrap_or_default(),
+        plugin_registered: error.is_none(),
+        error: error.unwrap_or_default().to_owned(),
     };
     let told = caller
         .ask::<RegistrationStatusResponse>("NotifyRegistrationStatus", &status, PATIENCE)
         .await;
-    match (refusal, told) {
-        (Some(refusal), _) => Err(Failure::Refused(refusal)),
-        (None, told) => told.map(drop).map_err(Failure::Silent),
-    }
+    outcome?;
+    told.map(drop).map_err(Failure::Passing)
 }
 
-async fn take_in(devices: &Arc<Devices>, socket: &Path, info: PluginInfo) -> std::result::Result<(), String> {
+async fn take_in(
+    devices: &Arc<Devices>,
+    socket: &Path,
+    info: PluginInfo,
+) -> std::result::Result<(), Failure> {
     if info.kind != OF_DEVICES {
-        return Err(format!(
+        return Err(Failure::Unfit(format!(
             "no handler registered for plugin type: {} at socket {}",
             info.kind,
             socket.display()
-        ));
+        )));
+    }
+    if let Some(why) = devices::unfit(&info.name, &info.supported_versions) {
+        return Err(Failure::Unfit(why));
     }
     let endpoint = match &*info.endpoint {
         "" => socket.to_owned(),
         endpoint => PathBuf::from(endpoint),
     };
-    devices
-        .clone()
-        .announced(info.name, &info.supported_versions, &endpoint)
-        .await
+    let taken_in = devices.clone().take_in(info.name, &endpoint).await;
+    taken_in.map_err(Failure::Passing)
 }
 
 #[cfg(test)]

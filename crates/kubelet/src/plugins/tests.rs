@@ -32,6 +32,12 @@ impl Bench {
 
     /// A plugin with its socket at `path` below the registry.
     fn plugin(&self, path: &str, info: PluginInfo) -> CancellationToken {
+        self.plugin_not_ready(path, info, 0)
+    }
+
+    /// The same, which does not say at first what it can do.
+    fn plugin_not_ready(&self, path: &str, info: PluginInfo, times: usize) -> CancellationToken {
+        let silent = Mutex::new(times);
         let told = self.told.clone();
         let service: grpc::Service = Arc::new(move |path: &str, message: &[u8]| match path {
             "/pluginregistration.Registration/GetInfo" => Ok(one(info.clone())),
@@ -39,7 +45,14 @@ impl Bench {
                 told.lock().push(decode(message)?);
                 Ok(one(RegistrationStatusResponse {}))
             }
-            "/v1beta1.DevicePlugin/GetDevicePluginOptions" => Ok(one(RegistrationStatusResponse {})),
+            "/v1beta1.DevicePlugin/GetDevicePluginOptions" => {
+                let mut silent = silent.lock();
+                if *silent > 0 {
+                    *silent -= 1;
+                    return Err(Refusal::unknown(path));
+                }
+                Ok(one(RegistrationStatusResponse {}))
+            }
             "/v1beta1.DevicePlugin/ListAndWatch" => {
                 let list = futures::stream::once(async { LIST.to_vec() });
                 Ok(list.chain(futures::stream::pending()).boxed())
@@ -106,6 +119,19 @@ async fn device_plugin_that_announces_itself_is_taken_in_and_again_when_it_comes
         end.cancel();
         bench.until(Count { all: 1, healthy: 0 }).await;
     }
+}
+
+#[tokio::test]
+async fn device_plugin_that_is_not_ready_is_told_so_and_asked_again() {
+    let bench = Bench::new();
+    bench.plugin_not_ready("p.sock", info("DevicePlugin", "v1beta1"), 1);
+    let told = bench.until_told(2).await;
+    assert!(
+        !told[0].plugin_registered && told[0].error.contains("options"),
+        "{told:?}"
+    );
+    assert!(told[1].plugin_registered, "{told:?}");
+    bench.until(Count { all: 1, healthy: 1 }).await;
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ pub async fn run(
 /// What a pod's requests come to while they fail.
 #[derive(Default)]
 struct Failing {
-    tries: u32,
+    is_told: bool,
     wait: Duration,
 }
 
@@ -74,10 +74,13 @@ impl Failing {
     /// log otherwise. And none for a mirror that was made by an earlier agent and not seen yet by this one: the watch
     /// shows it before the next try.
     fn is_news(&mut self, error: &kube::Error) -> bool {
-        self.tries = self.tries.saturating_add(1);
+        let is_first = self.wait.is_zero();
         self.wait = (self.wait * 2).clamp(RETRY_MIN, RETRY_MAX);
         let is_there = matches!(error, kube::Error::Api(answer) if answer.is_already_exists());
-        self.tries == 1 + u32::from(is_there)
+        let may_pass = is_first && is_there;
+        let is_news = !(self.is_told || may_pass);
+        self.is_told |= is_news;
+        is_news
     }
 }
 
@@ -257,6 +260,10 @@ mod tests {
         };
         assert_eq!(news(&answer(409, "AlreadyExists")), [false, true, false]);
         assert_eq!(news(&answer(403, "Forbidden")), [true, false, false]);
+        let mut failing = Failing::default();
+        let turns = [(409, "AlreadyExists"), (403, "Forbidden"), (409, "AlreadyExists")];
+        let said = turns.map(|(code, reason)| failing.is_news(&answer(code, reason)));
+        assert_eq!(said, [false, true, false]);
         let mut failing = Failing::default();
         let waits = [(); 7].map(|()| {
             failing.is_news(&answer(500, ""));
