@@ -71,6 +71,18 @@ disabled_plugins = [{disabled}]
     )
 }
 
+/// The least version that a text of [`render`] may have been made for.
+pub(super) fn made_for(text: &str) -> Version {
+    match (
+        text.contains("\nversion = 3\n"),
+        text.contains("\n    bin_dirs = ["),
+    ) {
+        (false, _) => Version::default(),
+        (true, false) => Version::WITH_HALVES,
+        (true, true) => Version::WITH_BIN_DIRS,
+    }
+}
+
 /// Servers of streams listen on the loopback device alone.
 const STREAMS: &str = r#"  disable_tcp_service = true
   stream_server_address = "127.0.0.1"
@@ -299,6 +311,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn version_that_a_text_was_made_for_makes_the_same_text() {
+        for version in [OLD, Version::WITH_HALVES, NEW, Version { major: 3, minor: 0 }] {
+            let text = rendered_for(version, |_| {}, true);
+            assert_eq!(rendered_for(made_for(&text), |_| {}, true), text, "{version:?}");
+        }
+        assert_eq!(made_for(""), Version::default());
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Managed {
             }
             None => make_directory(&config.cni_conf_dir)?,
         }
-        let text = text(&config)?;
+        let text = text(&config).await?;
         let is_unchanged = std::fs::read_to_string(&config.config_file).is_ok_and(|present| present == text);
 
         let running = match Listener::of(&config.socket).await {
@@ -163,7 +163,7 @@ impl Managed {
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(RESTART_MAX);
                 // Another containerd may be installed by now, which reads another form.
-                let started = match text(&self.config) {
+                let started = match text(&self.config).await {
                     Ok(text) => start(&self.config, &text).await,
                     Err(error) => Err(error),
                 };
@@ -214,14 +214,24 @@ pub async fn stop(config: &ContainerdConfig) -> Result<bool, ContainerdError> {
 }
 
 /// The configuration as it is to be.
-fn text(config: &ContainerdConfig) -> Result<String, ContainerdError> {
+async fn text(config: &ContainerdConfig) -> Result<String, ContainerdError> {
     let program = process::find_program(&config.program, "containerd")?;
+    let version = match Version::of(&program).await {
+        Ok(version) => version,
+        Err(why) => {
+            // A form that is another than the present one would end a containerd that works.
+            tracing::warn!(program = %program.display(), why, "containerd doesn't tell its version: the form of its configuration stays");
+            std::fs::read_to_string(&config.config_file)
+                .map(|present| file::made_for(&present))
+                .unwrap_or_default()
+        }
+    };
     Ok(file::render(file::Sources {
         config,
         cni_bin_dir: cni::plugin_dir(&config.cni_bin_dirs)?,
         shim: config.shim.install(&config.shim_dir).as_deref(),
         facts: Facts::gather(),
-        version: Version::of(&program),
+        version,
     }))
 }
 

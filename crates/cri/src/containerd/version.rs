@@ -1,7 +1,12 @@
 //! Which containerd is installed.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// How long the program may take to say. It only prints a line; a disk that is busy with a start of the machine is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Of a release. The smallest stands for one that doesn't say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,14 +21,18 @@ impl Version {
     /// From here on CNI plugins may lie in several directories.
     pub(super) const WITH_BIN_DIRS: Self = Self { major: 2, minor: 1 };
 
-    /// Asks the program.
-    pub(super) fn of(program: &Path) -> Self {
+    /// Asks the program; why it can't be known if there is no answer.
+    pub(super) async fn of(program: &Path) -> Result<Self, String> {
         let mut command = Command::new(program);
-        let output = command.arg("--version").stdin(Stdio::null()).output();
-        output
-            .ok()
-            .and_then(|output| Self::parse(&String::from_utf8_lossy(&output.stdout)))
-            .unwrap_or_default()
+        let asked = command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, asked.output()).await;
+        let output = output
+            .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(output.status.to_string());
+        }
+        Ok(Self::parse(&String::from_utf8_lossy(&output.stdout)).unwrap_or_default())
     }
 
     /// `containerd github.com/containerd/containerd v1.7.0 <commit>`
@@ -41,6 +50,14 @@ impl Version {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn program_that_cannot_be_asked_has_no_version() {
+        let said = Version::of(Path::new("/bin/echo")).await;
+        assert_eq!(said, Ok(Version::default()), "it says something else");
+        assert!(Version::of(Path::new("/bin/false")).await.is_err());
+        assert!(Version::of(Path::new("/nowhere/containerd")).await.is_err());
+    }
 
     #[test]
     fn version_is_read_of_what_the_program_prints() {
