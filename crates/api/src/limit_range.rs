@@ -102,7 +102,7 @@ pub fn claim_problems(range: &LimitRange, claim: &PersistentVolumeClaim) -> Vec<
                 let bound = amount(bound);
                 let said = match requests.get(resource) {
                     None => "  No request is specified".to_owned(),
-                    Some(request) if above(*request, bound) => format!(", but request is {request}"),
+                    Some(request) if *request > bound => format!(", but request is {request}"),
                     Some(_) => continue,
                 };
                 problems.bound("maximum", item, resource, bound, &said);
@@ -110,10 +110,6 @@ pub fn claim_problems(range: &LimitRange, claim: &PersistentVolumeClaim) -> Vec<
         }
     }
     problems.sorted()
-}
-
-fn above(a: Amount, b: Amount) -> bool {
-    a.compare(b).is_gt()
 }
 
 #[derive(Default)]
@@ -147,8 +143,8 @@ impl Problems {
             let bound = amount(bound);
             let said = match (requests.get(resource), limits.get(resource)) {
                 (None, _) => "  No request is specified".to_owned(),
-                (Some(request), _) if above(bound, *request) => format!(", but request is {request}"),
-                (_, Some(limit)) if above(bound, *limit) => format!(", but limit is {limit}"),
+                (Some(request), _) if bound > *request => format!(", but request is {request}"),
+                (_, Some(limit)) if bound > *limit => format!(", but limit is {limit}"),
                 _ => continue,
             };
             self.bound("minimum", item, resource, bound, &said);
@@ -160,8 +156,8 @@ impl Problems {
             let bound = amount(bound);
             let said = match (limits.get(resource), requests.get(resource)) {
                 (None, _) => "  No limit is specified".to_owned(),
-                (Some(limit), _) if above(*limit, bound) => format!(", but limit is {limit}"),
-                (_, Some(request)) if above(*request, bound) => format!(", but request is {request}"),
+                (Some(limit), _) if *limit > bound => format!(", but limit is {limit}"),
+                (_, Some(request)) if *request > bound => format!(", but request is {request}"),
                 _ => continue,
             };
             self.bound("maximum", item, resource, bound, &said);

@@ -10,10 +10,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use thiserror::Error;
 
 const NANO: i128 = 1_000_000_000;
-/// Largest magnitude an exact decimal may have before it is cut (contract: quantities are capped, not refused).
-const CAP_UNITS: i128 = i64::MAX as i128;
-/// Up to this many significant digits upstream keeps a decimal exponent beyond the cap (`100E` is legal).
-const FAST_DIGITS: usize = 18;
+/// Largest magnitude in the binary family before it is cut (contract: quantities are capped, not refused).
+const BINARY_CAP: i128 = i64::MAX as i128 * NANO;
+/// The same in the other families: more than anybody has.
+const DECIMAL_CAP: i128 = i128::MAX;
+/// A decimal of more digits than these is always written anew, and a binary number of so many or more.
+const KEPT_DIGITS_MAX: usize = 18;
+const KEPT_BINARY_DIGITS: usize = 14;
 /// No meaningful quantity is longer; guards against megabytes of digits.
 const TEXT_LIMIT_BYTES: usize = 256;
 
@@ -37,8 +40,8 @@ pub enum QuantityError {
     Suffix,
 }
 
-/// An exact amount of something, in nano units, and how it was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// An exact amount of something, in nano units, and how it was written, which makes no difference when amounts are compared.
+#[derive(Clone, Copy, Debug)]
 pub struct Amount {
     nanos: i128,
     format: Format,
@@ -58,9 +61,21 @@ impl PartialOrd for Amount {
 
 impl Ord for Amount {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.nanos
-            .cmp(&other.nanos)
-            .then((self.format as u8).cmp(&(other.format as u8)))
+        self.nanos.cmp(&other.nanos)
+    }
+}
+
+impl PartialEq for Amount {
+    fn eq(&self, other: &Self) -> bool {
+        self.nanos == other.nanos
+    }
+}
+
+impl Eq for Amount {}
+
+impl std::hash::Hash for Amount {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.nanos.hash(state);
     }
 }
 
@@ -145,11 +160,6 @@ impl Amount {
         self.nanos % NANO == 0
     }
 
-    /// Compares the amounts whatever way they were written.
-    pub fn compare(self, other: Amount) -> std::cmp::Ordering {
-        self.nanos.cmp(&other.nanos)
-    }
-
     /// Sum; keeps the format of the first non-zero operand, as upstream does.
     #[must_use]
     pub fn plus(self, other: Amount) -> Amount {
@@ -173,7 +183,7 @@ impl Amount {
     /// The larger of both by amount.
     #[must_use]
     pub fn at_least(self, other: Amount) -> Amount {
-        if other.nanos > self.nanos { other } else { self }
+        if other > self { other } else { self }
     }
 
     /// The object field that says this amount, canonically.
@@ -204,7 +214,9 @@ impl fmt::Display for Amount {
         }
         match self.format {
             // Small amounts and fractions are written as decimals, which lose nothing.
-            Format::BinarySi if self.nanos.abs() >= 1024 * NANO && self.nanos % NANO == 0 => {
+            Format::BinarySi
+                if self.nanos.unsigned_abs() >= 1024 * NANO.unsigned_abs() && self.nanos % NANO == 0 =>
+            {
                 let mut units = self.nanos / NANO;
                 let mut power = 0;
                 while units % 1024 == 0 && power < BINARY.len() - 1 {
@@ -270,32 +282,80 @@ fn clamp_i64(n: i128) -> i64 {
 
 /// Reads a quantity.
 pub fn parse(text: &str) -> Result<Amount, QuantityError> {
-    if text.is_empty() || text.len() > TEXT_LIMIT_BYTES {
-        return Err(QuantityError::Malformed);
-    }
-    let (negative, rest) = match text.as_bytes()[0] {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
-    };
-    let number_end = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
-    let (number, suffix) = rest.split_at(number_end);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
-        return Err(QuantityError::Malformed);
-    }
-    let (format, scale) = read_suffix(suffix)?;
+    let parts = Parts::of(text).ok_or(QuantityError::Malformed)?;
+    let (format, scale) = read_suffix(parts.suffix)?;
     let nanos = to_nanos(
-        whole.trim_start_matches('0'),
-        fraction.trim_end_matches('0'),
+        parts.whole.trim_start_matches('0'),
+        parts.fraction.trim_end_matches('0'),
         scale,
     );
     Ok(Amount {
-        nanos: if negative { -nanos } else { nanos },
+        nanos: if parts.is_negative { -nanos } else { nanos },
         format,
     })
+}
+
+/// A quantity's text, cut in pieces.
+struct Parts<'a> {
+    is_negative: bool,
+    /// Digits, maybe none: a number without any is nothing.
+    whole: &'a str,
+    fraction: &'a str,
+    suffix: &'a str,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        if text.is_empty() || text.len() > TEXT_LIMIT_BYTES {
+            return None;
+        }
+        let digits = |text: &'a str| {
+            let end = text.find(|c: char| !c.is_ascii_digit());
+            text.split_at(end.unwrap_or(text.len()))
+        };
+        let (is_negative, rest) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let (whole, rest) = digits(rest);
+        let (fraction, suffix) = rest.strip_prefix('.').map_or(("", rest), digits);
+        let exponent = suffix.trim_start_matches(|c: char| "eEinumkKMGTP".contains(c));
+        let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+        exponent
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then_some(Self {
+                is_negative,
+                whole,
+                fraction,
+                suffix,
+            })
+    }
+
+    /// Whether it is kept as it is written, though it might be written shorter or without a sign: what has neither a needless
+    /// factor nor a fraction that the family's suffixes don't step by.
+    fn is_kept(&self, scale: Scale) -> bool {
+        let whole = self.whole.trim_start_matches('0');
+        match scale {
+            Scale::Ten(exponent) => {
+                let Ok(places) = i32::try_from(self.fraction.len()) else {
+                    return false;
+                };
+                let scale = exponent - places;
+                let is_short = whole.len() + self.fraction.len() <= KEPT_DIGITS_MAX;
+                let has_factor = match self.fraction.len() {
+                    0..3 => format!("{whole}{}", self.fraction).ends_with("000"),
+                    _ => self.fraction.ends_with("000"),
+                };
+                is_short && scale >= -9 && scale % 3 == 0 && !whole.is_empty() && !has_factor
+            }
+            Scale::Two(power) => {
+                let digits = whole.len() + power as usize * 3 / 10;
+                let is_short = digits <= KEPT_BINARY_DIGITS && self.fraction.is_empty();
+                is_short && whole.parse::<u64>().is_ok_and(|units| units % 8 != 0)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -314,29 +374,21 @@ fn read_suffix(suffix: &str) -> Result<(Format, Scale), QuantityError> {
     if let Some(digits) = suffix.strip_prefix(['e', 'E']) {
         let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
         if !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit()) {
-            // Beyond any i32 the value is zero or capped anyway.
-            let exponent =
-                digits
-                    .parse::<i32>()
-                    .unwrap_or(if digits.starts_with('-') { -1000 } else { 1000 });
-            return Ok((Format::DecimalExponent, Scale::Ten(exponent.clamp(-1000, 1000))));
+            let exponent = digits.parse::<i64>().map_err(|_| QuantityError::Suffix)?;
+            // Beyond these the value is the smallest or the largest there is.
+            let exponent = i32::try_from(exponent.clamp(-1000, 1000)).unwrap_or_default();
+            return Ok((Format::DecimalExponent, Scale::Ten(exponent)));
         }
     }
-    let alphabet = |c: char| "eEinumkKMGTP+-".contains(c) || c.is_ascii_digit();
-    Err(if suffix.chars().all(alphabet) {
-        QuantityError::Suffix
-    } else {
-        QuantityError::Malformed
-    })
+    Err(QuantityError::Suffix)
 }
 
 /// Magnitude in nano units, rounded up, capped.
 fn to_nanos(whole: &str, fraction: &str, scale: Scale) -> i128 {
-    let digits = whole.len() + fraction.len();
-    // A binary scale multiplies by up to 2^60 more, which must still fit.
-    let fraction_max = match scale {
-        Scale::Ten(_) => i128::MAX / 100,
-        Scale::Two(_) => 10_000_000_000_000_000_000,
+    // What a binary scale multiplies by must still fit.
+    let (fraction_max, cap) = match scale {
+        Scale::Ten(_) => (i128::MAX / 100, DECIMAL_CAP),
+        Scale::Two(power) => ((i128::MAX / 100) >> power, BINARY_CAP),
     };
     let mut mantissa: i128 = 0;
     for b in whole.bytes() {
@@ -345,7 +397,7 @@ fn to_nanos(whole: &str, fraction: &str, scale: Scale) -> i128 {
             .and_then(|m| m.checked_add(i128::from(b - b'0')))
         {
             Some(m) => mantissa = m,
-            None => return CAP_UNITS * NANO,
+            None => return cap,
         }
     }
     let mut places: i32 = 0;
@@ -361,7 +413,6 @@ fn to_nanos(whole: &str, fraction: &str, scale: Scale) -> i128 {
     if mantissa == 0 && !lost {
         return 0;
     }
-    let cap = CAP_UNITS * NANO;
     match scale {
         Scale::Ten(exponent) => {
             let shift = exponent.saturating_add(9).saturating_sub(places);
@@ -373,11 +424,7 @@ fn to_nanos(whole: &str, fraction: &str, scale: Scale) -> i128 {
                     None => 1,
                 })
             };
-            match nanos {
-                None => cap,
-                Some(n) if digits > FAST_DIGITS => n.min(cap),
-                Some(n) => n,
-            }
+            nanos.unwrap_or(cap)
         }
         Scale::Two(power) => {
             let Some(scaled) = mantissa.checked_mul(1i128 << power) else {
@@ -401,9 +448,19 @@ fn pow10(exponent: i32) -> Option<i128> {
     u32::try_from(exponent).ok().and_then(|e| 10i128.checked_pow(e))
 }
 
-/// The canonical spelling of a quantity (`0.1` → `100m`, `1024Mi` → `1Gi`).
+/// The canonical spelling of a quantity (`0.1` → `100m`, `1024Mi` → `1Gi`); upstream takes some others for canonical, too
+/// (`1.125`, `+3`), and people compare what they wrote with what they read.
 pub fn canonical(text: &str) -> Result<String, QuantityError> {
-    parse(text).map(|amount| amount.to_string())
+    let amount = parse(text)?;
+    let is_kept = Parts::of(text).is_some_and(|parts| {
+        let scale = read_suffix(parts.suffix).map(|(_, scale)| scale);
+        scale.is_ok_and(|scale| parts.is_kept(scale))
+    });
+    let is_cut = amount.nanos.abs() == DECIMAL_CAP;
+    Ok(match is_kept || is_cut {
+        true => text.to_owned(),
+        false => amount.to_string(),
+    })
 }
 
 /// Canonicalises a quantity in place; a text that is none stays as it is for validation to report.
@@ -444,9 +501,22 @@ mod tests {
             ("0Gi", "0"),
             ("-0", "0"),
             ("00.500", "500m"),
-            ("1.", "1"),
+            ("1.", "1."),
+            ("1.125", "1.125"),
+            ("1.250", "1.250"),
+            ("1.5000", "1500m"),
+            ("0.125", "125m"),
+            ("123456.789M", "123456.789M"),
+            ("007", "007"),
+            ("12e+6", "12e+6"),
+            ("+5Mi", "+5Mi"),
+            ("+8Mi", "8Mi"),
+            ("Gi", "0"),
+            (".", "0"),
+            ("-", "0"),
             (".5", "500m"),
-            ("+3", "3"),
+            ("+3", "+3"),
+            ("+3000", "3k"),
             ("-3m", "-3m"),
             ("1500m", "1500m"),
             ("1.5Gi", "1536Mi"),
@@ -457,7 +527,7 @@ mod tests {
             ("1023", "1023"),
             ("1000k", "1M"),
             ("1e3", "1e3"),
-            ("1E3", "1e3"),
+            ("1E3", "1E3"),
             ("12e6", "12e6"),
             ("1200e4", "12e6"),
             ("1e-3", "1e-3"),
@@ -467,25 +537,27 @@ mod tests {
             ("0.1n", "1n"),
             ("0.0000000001", "1n"),
             ("16Ei", "9223372036854775807"),
-            ("9223372036854775808", "9223372036854775807"),
-            ("1e1000", "9223372036854775807e0"),
+            ("9223372036854775808", "9223372036854775808"),
+            ("470981625.285991453273Ki", "482285184292855248152n"),
+            ("1e1000", "1e1000"),
         ] {
-            let got = canonical(given).unwrap();
-            let want = want.trim_end_matches("e0");
-            assert_eq!(got, want, "{given}");
+            assert_eq!(canonical(given).unwrap(), want, "{given}");
         }
+        assert!(parse("1e1000").unwrap() > parse("9223372036854775808").unwrap());
     }
 
     #[test]
     fn malformed_texts_are_refused() {
         for bad in [
-            "", " ", "a", "-", "+", ".", "1.1.1", "1+1", "1 ", " 1", "0x10", "1e", "1E+", "Ki", "1\u{0}", "é",
+            "", " ", "a", "1.1.1", "1+1", "1 ", " 1", "0x10", "1e", "1E+", "1\u{0}", "é",
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
         assert_eq!(parse("1KiB"), Err(QuantityError::Malformed));
         assert_eq!(parse("1mi"), Err(QuantityError::Suffix));
         assert_eq!(parse("1K"), Err(QuantityError::Suffix));
+        assert_eq!(parse("--1"), Err(QuantityError::Suffix));
+        assert_eq!(parse("1e9223372036854775808"), Err(QuantityError::Suffix));
     }
 
     #[test]
@@ -498,6 +570,16 @@ mod tests {
         assert_eq!(value(&q("1Gi")), 1 << 30);
         assert_eq!(value(&q("1000E")), i64::MAX);
         assert_eq!(value(&q("nonsense")), 0);
+    }
+
+    #[test]
+    fn amounts_are_alike_however_they_are_written() {
+        let q = |text: &str| parse(text).unwrap();
+        for (a, b) in [("1Gi", "1073741824"), ("1", "1000m"), ("1e3", "1k"), ("0", "0Ki")] {
+            assert_eq!(q(a), q(b));
+            assert!(q(a) <= q(b) && q(a) >= q(b), "{a} {b}");
+        }
+        assert!(q("1Gi") > q("1G") && q("1m") > q("0Gi"));
     }
 
     #[test]

@@ -370,8 +370,8 @@ fn keep_what_is_held(spec: &mut PodSpec, status: &core::PodStatus) {
         };
         for (name, wished) in requests {
             let held = held.iter().filter_map(|held| held.as_ref()?.get(name));
-            let most = held.max_by(|a, b| amount(a).compare(amount(b)));
-            if let Some(most) = most.filter(|most| in_vain || amount(most).compare(amount(wished)).is_gt()) {
+            let most = held.max_by_key(|held| amount(held));
+            if let Some(most) = most.filter(|most| in_vain || amount(most) > amount(wished)) {
                 *wished = most.clone();
             }
         }

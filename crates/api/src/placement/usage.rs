@@ -80,7 +80,7 @@ impl NodeUsage {
         for (resource, request) in wanted {
             let used = self.requested.get(resource).copied().unwrap_or_default();
             let capacity = of(resource);
-            if request.compare(capacity.minus(used)).is_gt() {
+            if *request > capacity.minus(used) {
                 let number = |a: Amount| {
                     if resource == "cpu" {
                         a.milli_value()

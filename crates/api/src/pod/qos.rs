@@ -94,7 +94,7 @@ fn of_all<R: Borrow<ResourceRequirements>>(sets: &[R]) -> QosClass {
                 None => every_limit = false,
             }
         }
-        balanced &= requests.compare(limits).is_eq();
+        balanced &= requests == limits;
     }
     match (asks, every_limit && balanced) {
         (false, _) => QosClass::BestEffort,

@@ -238,10 +238,7 @@ impl<'q> Bounds<'q> {
         let mut exceeded = BTreeSet::new();
         for (name, amount) in &wanted {
             let total = self.used.get(name).copied().unwrap_or_default().plus(*amount);
-            if total
-                .compare(self.hard.get(name).copied().unwrap_or_default())
-                .is_gt()
-            {
+            if total > self.hard.get(name).copied().unwrap_or_default() {
                 exceeded.insert(name);
             }
             used.insert(name.clone(), total);

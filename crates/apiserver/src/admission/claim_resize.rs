@@ -31,7 +31,7 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
 fn grows(new: &Value, old: &Value) -> bool {
     let size = |claim: &Value| amount(&claim["spec"]["resources"]["requests"]["storage"]);
     match (size(new), size(old)) {
-        (Some(new), Some(old)) => new.compare(old).is_gt(),
+        (Some(new), Some(old)) => new > old,
         _ => false,
     }
 }

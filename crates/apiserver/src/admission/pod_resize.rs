@@ -48,7 +48,7 @@ fn problem(spec: &Value, node: &Value) -> Option<(&'static str, String)> {
             // A node that has told nothing yet is left to decide by itself.
             let allocatable = amount(&node["status"]["allocatable"][resource])?;
             let (asked, given) = (number(requested), number(allocatable));
-            let lacks = requested.compare(allocatable).is_gt();
+            let lacks = requested > allocatable;
             lacks.then(|| format!("{resource}, requested: {asked}, allocatable: {given}"))
         });
     let lacking: Vec<String> = lacking.collect();

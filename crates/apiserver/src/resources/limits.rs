@@ -140,7 +140,7 @@ fn validate_limit(limit: &Value, sort: &str, field: &str) -> Vec<Cause> {
             let (Some(a), Some(b)) = (less.get(resource), more.get(resource)) else {
                 continue;
             };
-            if a.compare(*b).is_gt() {
+            if a > b {
                 let told = &limit[member][resource.as_str()];
                 let why = format!("{less_word} {a} is greater than {more_word} {b}");
                 causes.push(cause::invalid(
@@ -150,10 +150,7 @@ fn validate_limit(limit: &Value, sort: &str, field: &str) -> Vec<Cause> {
                 ));
             }
         }
-        if let Some(ratio) = ratio
-            .get(resource)
-            .filter(|ratio| ratio.compare(Amount::ONE).is_lt())
-        {
+        if let Some(ratio) = ratio.get(resource).filter(|ratio| **ratio < Amount::ONE) {
             let field = format!("{field}.maxLimitRequestRatio[{resource}]");
             let told = json!(ratio.to_string());
             causes.push(cause::invalid(

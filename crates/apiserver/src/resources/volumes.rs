@@ -104,7 +104,7 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<Cause> {
     let before = &old["spec"];
     let size = |claim: &Value| amount(&claim["spec"]["resources"]["requests"]["storage"]);
     let (now, was) = (size(new), size(old));
-    let same_size = now.zip(was).is_some_and(|(now, was)| now.compare(was).is_eq());
+    let same_size = now.zip(was).is_some_and(|(now, was)| now == was);
     let bound = new["status"]["phase"] == "Bound";
     // Another way to write the same is no change.
     if (bound || same_size) && fixed["resources"]["requests"].is_object() {
@@ -131,8 +131,8 @@ fn validate_claim_update(new: &Value, old: &Value) -> Vec<Cause> {
     let granted = amount(&old["status"]["capacity"]["storage"]);
     if let (Some(now), Some(was)) = (now, was) {
         // A growth that failed may be taken back, as long as it stays above what there is.
-        let enough = granted.is_some_and(|granted| now.compare(granted).is_gt());
-        if now.compare(was).is_lt() && !enough {
+        let enough = granted.is_some_and(|granted| now > granted);
+        if now < was && !enough {
             let why = "field can not be less than status.capacity";
             causes.push(cause::forbidden("spec.resources.requests.storage", why));
         }

@@ -384,7 +384,7 @@ pub fn is_overruled(posted: &NodeStatus, shown: &NodeStatus) -> bool {
 
 /// However they are written.
 fn is_same(one: Option<&Quantity>, other: &Quantity) -> bool {
-    one.is_some_and(|one| amount(one).compare(amount(other)).is_eq())
+    one.is_some_and(|one| amount(one) == amount(other))
 }
 
 fn is_of_another_machine(posted: &NodeStatus, shown: &NodeStatus) -> bool {

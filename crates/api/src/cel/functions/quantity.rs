@@ -87,5 +87,5 @@ fn whole(amount: Amount) -> Option<i64> {
 }
 
 fn compare(a: &[Value<'_>]) -> Result<Ordering, Error> {
-    Ok(amount(&a[0])?.compare(amount(&a[1])?))
+    Ok(amount(&a[0])?.cmp(&amount(&a[1])?))
 }

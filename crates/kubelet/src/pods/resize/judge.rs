@@ -72,7 +72,7 @@ fn asks_for_more(asked: &Pod, given: &Pod) -> bool {
     let (asked, given) = (requests(asked), requests(given));
     asked.iter().any(|(resource, amount)| {
         let had = given.get(resource).copied().unwrap_or_default();
-        amount.compare(had).is_gt()
+        *amount > had
     })
 }
 
