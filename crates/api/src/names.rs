@@ -210,6 +210,27 @@ pub fn check_env_name(text: &str) -> Vec<String> {
     }
 }
 
+/// A text in quotes, as upstream shows what it refuses.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        let code = u32::from(c);
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\0'..='\u{7f}' if c.is_control() => out.push_str(&format!("\\x{code:02x}")),
+            // What has no shape of its own.
+            _ if c.escape_debug().count() > 1 && code > 0xffff => out.push_str(&format!("\\U{code:08x}")),
+            _ if c.escape_debug().count() > 1 && code > 0x7f => out.push_str(&format!("\\u{code:04x}")),
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
 /// What is wrong with a name used as one path segment (RBAC kinds).
 pub fn check_path_segment(text: &str) -> Vec<String> {
     let mut out = Vec::new();
@@ -244,6 +265,17 @@ pub fn mask_trailing_dash(prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quoted_texts_hide_nothing() {
+        for (text, want) in [
+            ("a\"b\\", r#""a\"b\\""#),
+            ("\n\t\u{1}\u{7f}", r#""\n\t\x01\x7f""#),
+            ("é\u{a0}'", r#""é\u00a0'""#),
+        ] {
+            assert_eq!(quoted(text), want);
+        }
+    }
 
     #[test]
     fn labels_and_subdomains() {

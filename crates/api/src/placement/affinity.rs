@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
 use super::NodeFacts;
+use crate::names;
 
 /// Both nodeSelector and required node affinity hold.
 pub fn matches_required(spec: &PodSpec, node: &dyn NodeFacts) -> bool {
@@ -44,6 +45,14 @@ pub fn term_matches(term: &NodeSelectorTerm, node: &dyn NodeFacts) -> bool {
 /// `None` = the requirement is malformed.
 fn requirement_matches(requirement: &NodeSelectorRequirement, have: Option<&str>) -> Option<bool> {
     let values = requirement.values.as_deref().unwrap_or(&[]);
+    // What no label can be makes the whole term one that cannot be understood.
+    let is_label = names::check_qualified_name(&requirement.key).is_empty()
+        && values
+            .iter()
+            .all(|value| names::check_label_value(value).is_empty());
+    if !is_label {
+        return None;
+    }
     let listed = || have.is_some_and(|h| values.iter().any(|v| v == h));
     match requirement.operator.as_str() {
         "In" if !values.is_empty() => Some(listed()),
@@ -73,10 +82,12 @@ fn field_matches(requirement: &NodeSelectorRequirement, node: &dyn NodeFacts) ->
     let [want] = requirement.values.as_deref().unwrap_or(&[]) else {
         return None;
     };
-    if requirement.key != "metadata.name" {
-        return None;
-    }
-    let equal = node.name() == want;
+    // Other fields are like those that are not there.
+    let have = match requirement.key.as_str() {
+        "metadata.name" => node.name(),
+        _ => "",
+    };
+    let equal = have == want;
     match requirement.operator.as_str() {
         "In" => Some(equal),
         "NotIn" => Some(!equal),
@@ -168,6 +179,22 @@ mod tests {
             (
                 json!({"matchExpressions": [{"key": "a", "operator": "Bogus"}]}),
                 false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["x."]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["-5"]}]}),
+                false,
+            ),
+            (
+                json!({"matchExpressions": [{"key": "-a", "operator": "DoesNotExist"}]}),
+                false,
+            ),
+            (
+                json!({"matchFields": [{"key": "metadata.uid", "operator": "NotIn", "values": ["n1"]}]}),
+                true,
             ),
             (
                 json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}),

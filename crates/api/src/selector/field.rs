@@ -27,7 +27,10 @@ impl FieldSelector {
     /// Reads the query form. Commas, equal signs and backslashes in values are escaped with a backslash.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for part in split_terms(text) {
+        let mut parts = split_terms(text);
+        // In this order they are looked at, and reported.
+        parts.sort_unstable();
+        for part in parts {
             if part.is_empty() {
                 continue;
             }
@@ -35,6 +38,10 @@ impl FieldSelector {
                 || SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'"));
             let (field, operator, value) = split_term(part).ok_or_else(not_understood)?;
             let value = unescape(value).map_err(SelectorError)?;
+            // Nothing that is nothing says nothing.
+            if field.is_empty() && value.is_empty() {
+                continue;
+            }
             terms.push(FieldTerm {
                 field: field.to_owned(),
                 operator,
@@ -111,7 +118,8 @@ fn unescape(value: &str) -> Result<String, String> {
             },
             ',' | '=' => {
                 return Err(format!(
-                    "invalid field selector: unescaped character in value: {c}"
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
                 ));
             }
             c => out.push(c),
@@ -142,6 +150,8 @@ mod tests {
             ("spec.nodeName=", true),
             ("spec.nodeName!=", false),
             ("spec.nodeName!=n", true),
+            ("!=", true),
+            ("=,==", true),
         ] {
             assert_eq!(FieldSelector::parse(text).unwrap().matches(read), want, "{text}");
         }
@@ -159,7 +169,15 @@ mod tests {
             "invalid selector: 'foo'; can't understand 'foo'"
         );
         assert!(FieldSelector::parse(r"a=\x").is_err());
-        assert!(FieldSelector::parse("a=b=c").is_err());
+        assert_eq!(
+            FieldSelector::parse("a=b=c").unwrap_err().to_string(),
+            "invalid field selector: unescaped character in value: 61"
+        );
+        // They are looked at in their own order, whatever is written first.
+        assert_eq!(
+            FieldSelector::parse(r"b=\x, ").unwrap_err().to_string(),
+            r"invalid selector: 'b=\x, '; can't understand ' '"
+        );
     }
 
     proptest! {

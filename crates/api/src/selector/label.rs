@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 
 use super::SelectorError;
+use crate::names;
 
 /// What has labels.
 pub trait Labels {
@@ -109,13 +110,17 @@ impl LabelSelector {
         super::label_parse::parse(text)
     }
 
-    /// Reads the object form. Validation (`validation::label_selector`) reports more than this does.
+    /// Reads the object form; what cannot be any label's selects nothing, but is an error. Validation
+    /// (`validation::label_selector`) tells where.
     pub fn from_meta(selector: &meta::LabelSelector) -> Result<Self, SelectorError> {
+        let check = |problem: Option<String>| problem.map_or(Ok(()), |problem| Err(SelectorError(problem)));
         let mut requirements = Vec::new();
         for (key, value) in selector.match_labels.iter().flatten() {
+            check(key_problem(key, "key"))?;
+            check(value_problem(key, 0, value))?;
             requirements.push(Requirement {
                 key: key.clone(),
-                operator: Operator::In,
+                operator: Operator::Equals,
                 values: vec![value.clone()],
             });
         }
@@ -132,6 +137,7 @@ impl LabelSelector {
                     )));
                 }
             };
+            check(key_problem(&r.key, "key"))?;
             match operator {
                 Operator::In | Operator::NotIn if values.is_empty() => {
                     return Err(SelectorError(
@@ -146,6 +152,9 @@ impl LabelSelector {
                     ));
                 }
                 _ => {}
+            }
+            for (at, value) in values.iter().enumerate() {
+                check(value_problem(&r.key, at, value))?;
             }
             requirements.push(Requirement {
                 key: r.key.clone(),
@@ -168,6 +177,29 @@ impl LabelSelector {
             None => self.matches(&BTreeMap::<String, String>::new()),
         }
     }
+}
+
+/// What is wrong with a label's key, at `field`.
+pub(super) fn key_problem(key: &str, field: &str) -> Option<String> {
+    let problems = names::check_qualified_name(key);
+    let told = || {
+        format!(
+            "{field}: Invalid value: {}: {}",
+            names::quoted(key),
+            problems.join("; ")
+        )
+    };
+    (!problems.is_empty()).then(told)
+}
+
+/// What is wrong with the label's value of that number.
+pub(super) fn value_problem(key: &str, at: usize, value: &str) -> Option<String> {
+    let problems = names::check_label_value(value);
+    let told = || {
+        let (value, problems) = (names::quoted(value), problems.join("; "));
+        format!("values[{at}][{key}]: Invalid value: {value}: {problems}")
+    };
+    (!problems.is_empty()).then(told)
 }
 
 impl fmt::Display for LabelSelector {
@@ -228,8 +260,19 @@ mod tests {
         ] {
             assert_eq!(read(value.clone()).unwrap().matches(&labels), want, "{value}");
         }
+        let whole = json!({"matchLabels": {"b": "1", "a": ""}, "matchExpressions": [
+            {"key": "c", "operator": "In", "values": ["2", "1"]}, {"key": "a", "operator": "NotIn", "values": ["3"]}]});
+        assert_eq!(read(whole).unwrap().to_string(), "a=,a notin (3),b=1,c in (1,2)");
         assert!(read(json!({"matchExpressions": [{"key": "a", "operator": "in"}]})).is_err());
         assert!(read(json!({"matchExpressions": [{"key": "a", "operator": "In"}]})).is_err());
+        for no_label in [
+            json!({"matchLabels": {"-a": "1"}}),
+            json!({"matchLabels": {"a": "x."}}),
+            json!({"matchExpressions": [{"key": "", "operator": "Exists"}]}),
+            json!({"matchExpressions": [{"key": "b", "operator": "NotIn", "values": ["1", "-5"]}]}),
+        ] {
+            assert!(read(no_label.clone()).is_err(), "{no_label}");
+        }
         assert!(!LabelSelector::nothing().matches(&labels));
     }
 }

@@ -70,9 +70,7 @@ impl<'a> Parser<'a> {
         loop {
             match self.peek() {
                 Token::End => return Ok(out),
-                // `in` and `notin` are words of the grammar where a key is expected.
-                Token::Word(w) if !matches!(*w, "in" | "notin") => {}
-                Token::Symbol("!") => {}
+                Token::Word(_) | Token::Symbol("!") => {}
                 other => return Err(unexpected(other, "!, identifier, or 'end of string'")),
             }
             out.push(
@@ -99,9 +97,8 @@ impl<'a> Parser<'a> {
             Token::Word(w) => w.to_owned(),
             other => return Err(unexpected(&other, "identifier")),
         };
-        let problems = names::check_qualified_name(&key);
-        if !problems.is_empty() {
-            return Err(format!("<nil>: Invalid value: {key:?}: {}", problems.join("; ")));
+        if let Some(problem) = super::label::key_problem(&key, "<nil>") {
+            return Err(problem);
         }
         let at_end = matches!(self.peek(), Token::End | Token::Symbol(","));
         if negated || at_end {
@@ -125,39 +122,30 @@ impl<'a> Parser<'a> {
             Token::Word("notin") => Operator::NotIn,
             other => return Err(unexpected(&other, "in, notin, =, ==, !=, gt, lt")),
         };
-        let values = match operator {
+        let mut values = match operator {
             Operator::In | Operator::NotIn => self.value_list()?,
             _ => vec![self.value()?],
         };
-        match operator {
-            Operator::In | Operator::NotIn if values.is_empty() => {
-                return Err(
-                    "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
-                        .into(),
-                );
-            }
-            Operator::GreaterThan | Operator::LessThan if values[0].parse::<i64>().is_err() => {
-                return Err(format!(
-                    "values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer",
-                    values[0]
-                ));
-            }
-            _ => {}
+        values.sort();
+        let mut problems = Vec::new();
+        if matches!(operator, Operator::GreaterThan | Operator::LessThan) && values[0].parse::<i64>().is_err()
+        {
+            problems.push(format!(
+                "values[0]: Invalid value: {}: for 'Gt', 'Lt' operators, the value must be an integer",
+                names::quoted(&values[0])
+            ));
         }
-        for (i, value) in values.iter().enumerate() {
-            let problems = names::check_label_value(value);
-            if !problems.is_empty() {
-                return Err(format!(
-                    "values[{i}][{key}]: Invalid value: {value:?}: {}",
-                    problems.join("; ")
-                ));
-            }
+        let checked = values.iter().enumerate();
+        problems.extend(checked.filter_map(|(at, value)| super::label::value_problem(&key, at, value)));
+        match problems.as_slice() {
+            [] => Ok(Requirement {
+                key,
+                operator,
+                values,
+            }),
+            [one] => Err(one.clone()),
+            several => Err(format!("[{}]", several.join(", "))),
         }
-        Ok(Requirement {
-            key,
-            operator,
-            values,
-        })
     }
 
     fn value(&mut self) -> Result<String, String> {
@@ -178,10 +166,6 @@ impl<'a> Parser<'a> {
             other => return Err(format!("found '{}' expected: '('", other.text())),
         }
         let mut out: Vec<String> = Vec::new();
-        if *self.peek() == Token::Symbol(")") {
-            self.next();
-            return Ok(out);
-        }
         let mut push = |value: &str| {
             if !out.iter().any(|v| v == value) {
                 out.push(value.to_owned());
@@ -252,14 +236,15 @@ mod tests {
             ("app>0", false),
             ("empty=", true),
             ("empty=,a=1", true),
-            ("empty in ()", false),
+            ("empty in ()", true),
+            ("app in ()", false),
+            ("in", false),
+            ("a,notin", false),
             ("a in (,1)", true),
             ("app=in", false),
         ] {
-            match LabelSelector::parse(selector) {
-                Ok(s) => assert_eq!(s.matches(&l), want, "{selector}"),
-                Err(e) => assert!(selector == "empty in ()", "{selector}: {e}"),
-            }
+            let parsed = LabelSelector::parse(selector);
+            assert_eq!(parsed.map(|parsed| parsed.matches(&l)), Ok(want), "{selector}");
         }
     }
 

@@ -7,7 +7,7 @@ use crate::custom::{self, Scale};
 use crate::http::{Answer, Call};
 use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, cause};
-use orlop_api::selector::{LabelSelector, Operator};
+use orlop_api::selector::LabelSelector;
 use serde_json::{Value, json};
 
 pub(super) const SCALE: Expected<'_> = Expected {
@@ -178,14 +178,8 @@ pub fn of(call: &Call, object: &Value) -> Value {
         json!({"matchLabels": selector})
     };
     if let Ok(selector) = serde_json::from_value(meta)
-        && let Ok(mut selector) = LabelSelector::from_meta(&selector)
+        && let Ok(selector) = LabelSelector::from_meta(&selector)
     {
-        // Clients read `a=b` here, which means the same as `a in (b)`.
-        for requirement in &mut selector.requirements {
-            if requirement.operator == Operator::In && requirement.values.len() == 1 {
-                requirement.operator = Operator::Equals;
-            }
-        }
         scale["status"]["selector"] = json!(selector.to_string());
     }
     scale
