@@ -11,6 +11,7 @@
 //! - [`workqueue`]: what handlers enqueue into and workers take from: deduplicated, delayed, backed off.
 //! - [`events`]: [`events::Recorder`] is the handle; its task reads a bounded queue, folds repeats
 //!   and writes Event objects.
+//! - [`message`]: what an API server said, for those who read it.
 //! - [`leader`]: a Lease decides which of several copies acts.
 //!
 //! # What it doesn't do
@@ -24,6 +25,7 @@ pub mod informer;
 pub mod kubeconfig;
 pub mod leader;
 mod measure;
+mod message;
 mod readiness;
 mod replaceable;
 mod routed;
@@ -32,6 +34,7 @@ pub mod workqueue;
 pub use accounts::TokenAccounts;
 pub use connect::{ConnectError, connect, connect_as, connect_bare, connect_measured, in_process};
 pub use measure::{Measure, Measured};
+pub use message::message;
 pub use readiness::Readiness;
 pub use replaceable::Replaceable;
 pub use routed::routed;

@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
     /// The server refused or didn't answer.
-    #[error("{}", message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     /// A request can't be serialised.
     #[error("cannot serialise a request: {0}")]
@@ -54,14 +54,6 @@ pub fn is_namespace_terminating(error: &kube::Error) -> bool {
 /// Whether the request may have been carried out all the same: no answer came, or one that doesn't say.
 pub fn is_uncertain(error: &kube::Error) -> bool {
     code(error).is_none_or(|code| code >= 500)
-}
-
-/// The server's own words, without the client's wrapping.
-pub fn message(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }
 
 fn code(error: &kube::Error) -> Option<u16> {

@@ -143,10 +143,17 @@ impl Cluster {
     /// A node was seen.
     pub fn put_node(&mut self, node: Arc<Cached<NodeView>>) {
         let entry = self.entries.entry(node.key.name.clone()).or_default();
-        self.images.add(&node.images);
-        match entry.node.replace(node) {
-            Some(old) => self.images.remove(&old.images),
-            None => self.nodes += 1,
+        let old = entry.node.replace(node.clone());
+        self.nodes += usize::from(old.is_none());
+        match old {
+            // The usual case: nodes tell of themselves every few minutes, and seldom of other images.
+            Some(old) if old.images.is_same(&node.images) => {}
+            old => {
+                self.images.add(&node.images);
+                if let Some(old) = old {
+                    self.images.remove(&old.images);
+                }
+            }
         }
     }
 

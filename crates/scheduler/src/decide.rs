@@ -208,14 +208,11 @@ pub fn decide(
             .map_or((None, 0), |spreading| spreading.count(candidate));
         let reasons = judge.reasons(candidate);
         if reasons.is_empty() {
+            let whole = whole(candidate.node);
             feasible.push(Feasible {
                 name: candidate.name.clone(),
-                room: room(
-                    profile.room,
-                    candidate.node,
-                    candidate.weight.plus(pod.takes.weight, 1),
-                ),
-                balance: balance(candidate, pod),
+                room: room(profile.room, whole, candidate.weight.plus(pod.takes.weight, 1)),
+                balance: balance(whole, candidate, pod),
                 images: pod.images.score(&candidate.node.images, candidate.images, nodes),
                 soft_taints: soft_taints(&pod.spec, candidate.node),
                 affinity: preferred(&pod.spec, candidate.node),
@@ -322,9 +319,9 @@ fn percent(part: i64, whole: i64) -> f64 {
 }
 
 /// How good the room for cpu and memory would be on average, 0 to 100.
-fn room(better: Room, node: &NodeView, taken: Weight) -> f64 {
-    let cpu = used(total(node, "cpu").milli_value(), taken.cpu);
-    let memory = used(total(node, "memory").value(), taken.memory);
+fn room(better: Room, whole: Weight, taken: Weight) -> f64 {
+    let cpu = used(whole.cpu, taken.cpu);
+    let memory = used(whole.memory, taken.memory);
     match better {
         Room::Free => (2.0 - cpu - memory) * 50.0,
         Room::Used => (cpu + memory) * 50.0,
@@ -332,7 +329,7 @@ fn room(better: Room, node: &NodeView, taken: Weight) -> f64 {
 }
 
 /// How evenly cpu and memory would be requested, 0 to 100. A pod that requests neither changes nothing about that.
-fn balance(candidate: &Candidate<'_>, pod: &Pending) -> f64 {
+fn balance(whole: Weight, candidate: &Candidate<'_>, pod: &Pending) -> f64 {
     let of = |resource: &str| {
         let wanted = pod.takes.requested.get(resource).copied().unwrap_or_default();
         let there = candidate
@@ -347,14 +344,22 @@ fn balance(candidate: &Candidate<'_>, pod: &Pending) -> f64 {
     if cpu.is_zero() && memory.is_zero() {
         return 0.0;
     }
-    let cpu = used(total(candidate.node, "cpu").milli_value(), all_cpu.milli_value());
-    let memory = used(total(candidate.node, "memory").value(), all_memory.value());
+    let cpu = used(whole.cpu, all_cpu.milli_value());
+    let memory = used(whole.memory, all_memory.value());
     100.0 * (1.0 - (cpu - memory).abs() / 2.0)
 }
 
-fn total(node: &NodeView, resource: &str) -> Amount {
-    let allocatable = node.node.allocatable().and_then(|all| all.get(resource));
-    allocatable.map_or(Amount::ZERO, amount)
+/// What pods may have of a node.
+fn whole(node: &NodeView) -> Weight {
+    let allocatable = node.node.allocatable();
+    let of = |resource: &str| {
+        let known = allocatable.and_then(|all| all.get(resource));
+        known.map_or(Amount::ZERO, amount)
+    };
+    Weight {
+        cpu: of("cpu").milli_value(),
+        memory: of("memory").value(),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]

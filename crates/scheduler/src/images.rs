@@ -40,6 +40,11 @@ impl NodeImages {
         Self(IMAGES.share(sizes.into()))
     }
 
+    /// Whether it is the very same list: then it need not be read to know that nothing has changed.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn size(&self, print: Print) -> Option<i64> {
         let at = self.0.binary_search_by_key(&print, |(print, _)| *print).ok()?;
         Some(self.0[at].1)
@@ -103,7 +108,7 @@ impl WantedImages {
             let share = f64::from(*spread.nodes.get(print)?) / nodes as f64;
             Some((size as f64 * share) as i64)
         };
-        let spared: i64 = self.0.iter().filter_map(there).sum();
+        let spared = self.0.iter().filter_map(there).fold(0, i64::saturating_add);
         let most = LARGE * wanted;
         100 * (spared.clamp(SMALL, most) - SMALL) / (most - SMALL)
     }
@@ -134,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn nodes_with_the_same_images_share_one_list() {
+        let one = || images(json!([{"names": ["a:1", "a:2"], "sizeBytes": 7}]));
+        let first = one();
+        assert!(first.is_same(&one()));
+        assert!(!first.is_same(&images(json!([{"names": ["a:1"], "sizeBytes": 7}]))));
+    }
+
+    #[test]
     fn a_node_scores_by_the_size_of_what_it_has_and_by_how_common_that_is() {
         let big = images(
             json!([{"names": ["registry:5000/big", "registry:5000/big:latest"], "sizeBytes": 600_i64 << 20},
@@ -158,6 +171,14 @@ mod tests {
             "containers": [{"name": "a", "image": "registry:5000/big:latest"}],
             "volumes": [{"name": "v", "image": {"reference": "absent"}}]}));
         assert_eq!(many.score(&big, &spread, 2), 100 * (620 - 23) / (3000 - 23));
+        let endless = images(
+            json!([{"names": ["a:1"], "sizeBytes": i64::MAX}, {"names": ["b:1"], "sizeBytes": i64::MAX}]),
+        );
+        spread.add(&endless);
+        let both =
+            wanted(json!({"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]}));
+        assert_eq!(both.score(&endless, &spread, 1), 100);
+        spread.remove(&endless);
         spread.remove(&big);
         spread.remove(&big);
         assert!(spread.nodes.is_empty());

@@ -36,9 +36,9 @@ const CLAIMS_BOUND_MAX: Duration = Duration::from_secs(600);
 /// Why a pod wasn't bound. Users know these texts.
 #[derive(Debug, thiserror::Error)]
 enum BindError {
-    #[error("running Bind plugin \"DefaultBinder\": {}", write::said(.0))]
+    #[error("running Bind plugin \"DefaultBinder\": {}", orlop_client::message(.0))]
     Binding(kube::Error),
-    #[error("running PreBind plugin \"VolumeBinding\": {}", write::said(.0))]
+    #[error("running PreBind plugin \"VolumeBinding\": {}", orlop_client::message(.0))]
     Claims(kube::Error),
     #[error("running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded")]
     ClaimsUnbound,
@@ -225,10 +225,11 @@ impl Scheduler {
         let now = Instant::now();
         let mut state = self.state();
         let key = &change.latest().key;
-        match change.new.as_ref().map(|pod| &pod.object) {
-            Some(PodView::Gated) => drop(state.gated.insert(key.clone())),
-            _ => drop(state.gated.remove(key)),
-        }
+        // The loop counts them when it is awake.
+        let regated = match change.new.as_ref().map(|pod| &pod.object) {
+            Some(PodView::Gated) => state.gated.insert(key.clone()),
+            _ => state.gated.remove(key),
+        };
         if let Some(pod) = &change.new
             && let Some((node, holder)) = pod.holder(&pod.uid)
         {
@@ -242,7 +243,7 @@ impl Scheduler {
             if resized {
                 state.queue.happened_on(node, now);
             }
-            if !state.queue.happened_to_a_pod(now) && !resized {
+            if !state.queue.happened_to_a_pod(now) && !resized && !regated {
                 return;
             }
         } else if let Some(PodView::Pending(pending)) = change.new.as_ref().map(|pod| &pod.object)
@@ -264,11 +265,14 @@ impl Scheduler {
         } else {
             state.queue.forget(key);
             let nominated = state.cluster.nominate(key, None);
-            let Some(node) = state.cluster.release(key).or(nominated) else {
-                return;
-            };
-            state.queue.happened_on(&node, now);
-            state.queue.happened_to_a_pod(now);
+            match state.cluster.release(key).or(nominated) {
+                Some(node) => {
+                    state.queue.happened_on(&node, now);
+                    state.queue.happened_to_a_pod(now);
+                }
+                None if regated => {}
+                None => return,
+            }
         }
         drop(state);
         self.changed.notify_one();
@@ -537,13 +541,7 @@ impl Scheduler {
                 self.world.forget_promise(volume);
             }
         }
-        let unchanged = self
-            .pods
-            .store()
-            .get(&pod.key)
-            .is_some_and(|now| now.uid == pod.uid && matches!(now.object, PodView::Pending(_)));
-        if unchanged {
-            self.take_back(&pod.key, node);
+        if self.take_back(pod, node) {
             if !met.is_empty() || pending.nominated.is_some() {
                 self.forget_room(&pod.key, &pod.uid).await;
             }
@@ -553,17 +551,24 @@ impl Scheduler {
         Attempt::Error
     }
 
-    /// The pod doesn't hold its part of the node after all.
-    fn take_back(&self, pod: &ObjectKey, node: &Arc<str>) {
+    /// The pod doesn't hold its part of the node after all, if it still waits; whether it does. Of one that is bound all the
+    /// same, or gone, its own event tells, and what that says stays.
+    fn take_back(&self, pod: &Cached<PodView>, node: &Arc<str>) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        state.cluster.release(pod);
-        state.cluster.nominate(pod, None);
+        // Under the lock: an event that is seen from here on is told of after this.
+        let known = self.pods.store().get(&pod.key);
+        if !known.is_some_and(|known| known.uid == pod.uid && matches!(known.object, PodView::Pending(_))) {
+            return false;
+        }
+        state.cluster.release(&pod.key);
+        state.cluster.nominate(&pod.key, None);
         // Others may have waited for what it would have taken.
         state.queue.happened_on(node, now);
-        state.queue.retry(pod, now);
+        state.queue.retry(&pod.key, now);
         drop(state);
         self.changed.notify_one();
+        true
     }
 
     /// Makes room. When the victims are gone their events bring the pod back.

@@ -74,9 +74,10 @@ impl<'a> Spread<'a> {
             return;
         }
         for number in 0..self.domains.len() {
-            if self.pod.traits.spreading[number]
-                .selector
-                .matches(&holder.traits.labels)
+            let selector = &self.pod.traits.spreading[number].selector;
+            // One that asks for nothing counts nobody, as upstream has it.
+            if !selector.is_everything()
+                && selector.matches(&holder.traits.labels)
                 && let Some(domain) = self.domain_of(number, node)
             {
                 *self.domains[number].entry(domain).or_default() += times;
@@ -233,6 +234,20 @@ mod tests {
         assert_eq!(verdicts(&mut zones(&held), spec(json!({}))), "--+?", "c has none");
         assert_eq!(verdicts(&mut zones(&held), spec(json!({"maxSkew": 2}))), "-++?");
         assert_eq!(verdicts(&mut zones(&[]), spec(json!({}))), "+++?");
+    }
+
+    #[test]
+    fn selector_that_asks_for_nothing_counts_nobody() {
+        let held = [("1", "a"), ("2", "a"), ("3", "b")];
+        let all = json!({"labelSelector": {"matchLabels": null}});
+        assert_eq!(verdicts(&mut zones(&held), spec(all.clone())), "+++?");
+        let mut of_a_version = all;
+        of_a_version["matchLabelKeys"] = json!(["v"]);
+        assert_eq!(
+            verdicts(&mut zones(&held), spec(of_a_version)),
+            "+++?",
+            "its own is 2"
+        );
     }
 
     #[test]

@@ -171,22 +171,23 @@ impl VolumeView {
 
     /// Whether the node is where the volume's labels say that it is; a node that doesn't say where it is may be there.
     fn is_in_zone_of(&self, node: &NodeView) -> bool {
-        let labels = &node.node.labels;
-        if !PLACES
-            .iter()
-            .any(|(old, new)| labels.get(old).or(labels.get(new)).is_some())
-        {
+        let keys = PLACES.iter().flat_map(|(old, new)| [(old, new), (new, new)]);
+        let mut places = keys
+            .filter_map(|(key, new)| Some((key, new, self.labels.get(*key)?)))
+            .peekable();
+        // Most volumes say nothing of places: then the node isn't looked at.
+        if places.peek().is_none() {
             return true;
         }
-        PLACES.iter().all(|(old, new)| {
-            [old, new].into_iter().all(|key| {
-                let Some(zones) = self.labels.get(*key) else {
-                    return true;
-                };
+        let labels = &node.node.labels;
+        let says_where = PLACES
+            .iter()
+            .any(|(old, new)| labels.get(old).or(labels.get(new)).is_some());
+        !says_where
+            || places.all(|(key, new, zones)| {
                 let there = labels.get(key).or(labels.get(new));
                 there.is_some_and(|there| zones.split(ZONES).any(|zone| zone == there))
             })
-        })
     }
 
     fn is_reachable_from(&self, node: &NodeView) -> bool {

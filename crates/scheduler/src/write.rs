@@ -13,14 +13,6 @@ use orlop_client::events::{ActionRecorder, EventType};
 use orlop_client::informer::ObjectKey;
 use serde_json::json;
 
-/// What the server said, without how it was called.
-pub fn said(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// Binds the pod to `node`; refused if it is another pod of that name by now.
 pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), kube::Error> {
     let binding = Binding {

@@ -34,7 +34,7 @@ pub struct AccountTokens {
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     #[error("cannot sign a token: {0}")]
     Sign(#[from] PkiError),

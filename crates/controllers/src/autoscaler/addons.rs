@@ -19,7 +19,6 @@ use super::pods::{Part, Patience, Used};
 use super::proposal::{Aim, Tolerance, Usage, Whole};
 use super::source::{Answer, Unreadable};
 use super::target;
-use crate::api_error;
 
 const CUSTOM: &str = "custom.metrics.k8s.io";
 const EXTERNAL: &str = "external.metrics.k8s.io/v1beta1";
@@ -344,7 +343,7 @@ fn milli(value: &str) -> i64 {
 impl Asked<'_> {
     /// What each of the pods measures, by name.
     async fn of_pods(self, selector: &str) -> Result<BTreeMap<String, Used>, String> {
-        let path = format!("namespaces/{}/pods/*/{}", self.namespace, self.metric.name);
+        let path = format!("namespaces/{}/pods/*/{}", self.namespace, self.name());
         let items = self.custom(&path, Some(selector)).await?;
         if items.is_empty() {
             return Err("no metrics returned from custom metrics API".to_owned());
@@ -360,7 +359,7 @@ impl Asked<'_> {
 
     /// What the object measures, in thousandths.
     async fn of_object(self, object: &CrossVersionObjectReference) -> Result<i64, String> {
-        let (namespace, metric) = (self.namespace, &self.metric.name);
+        let (namespace, metric) = (self.namespace, self.name());
         let is_core = object
             .api_version
             .as_deref()
@@ -373,7 +372,8 @@ impl Asked<'_> {
                 "" => found.plural,
                 group => format!("{}.{group}", found.plural),
             };
-            format!("namespaces/{namespace}/{resource}/{}/{metric}", object.name)
+            let name = escaped(&object.name);
+            format!("namespaces/{namespace}/{resource}/{name}/{metric}")
         };
         let items = self.custom(&path, None).await?;
         match items.as_slice() {
@@ -390,7 +390,7 @@ impl Asked<'_> {
     async fn external(self) -> Result<i64, String> {
         let failed = |why| format!("unable to fetch metrics from external metrics API: {why}");
         let selector = self.selector()?;
-        let (namespace, name) = (self.namespace, &self.metric.name);
+        let (namespace, name) = (self.namespace, self.name());
         let query = query([("labelSelector", selector.as_str())]);
         let path = format!("/apis/{EXTERNAL}/namespaces/{namespace}/{name}{query}");
         let list: List<MeasuredElsewhere> = self.get(&path).await.map_err(failed)?;
@@ -399,6 +399,11 @@ impl Asked<'_> {
         }
         let values = list.items.iter().map(|item| milli(&item.value));
         Ok(values.fold(0, i64::saturating_add))
+    }
+
+    /// The metric, as a part of an address.
+    fn name(self) -> String {
+        escaped(&self.metric.name)
     }
 
     /// Which of the series of that name are meant.
@@ -440,7 +445,7 @@ impl Asked<'_> {
         let request = http::Request::get(path).body(Vec::new());
         let request = request.map_err(|error| error.to_string())?;
         let answer = self.client.request(request).await;
-        answer.map_err(|error| api_error::message(&error))
+        answer.map_err(|error| orlop_client::message(&error))
     }
 }
 
@@ -451,13 +456,20 @@ fn query<const N: usize>(parameters: [(&str, &str); N]) -> String {
         text.push(if text.is_empty() { '?' } else { '&' });
         text.push_str(name);
         text.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    text.push(char::from(byte))
-                }
-                other => drop(write!(text, "%{other:02X}")),
+        text.push_str(&escaped(value));
+    }
+    text
+}
+
+/// A text that is to be one part of an address, whatever is in it.
+fn escaped(part: &str) -> String {
+    let mut text = String::with_capacity(part.len());
+    for byte in part.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(byte))
             }
+            other => drop(write!(text, "%{other:02X}")),
         }
     }
     text
@@ -534,7 +546,7 @@ mod tests {
         assert_eq!(
             paths,
             [
-                "/apis/custom.metrics.k8s.io/v1beta2/namespaces/ns/pods/*/hits?labelSelector=app%3Dweb&metricLabelSelector=verb%20in%20%28GET%29"
+                "/apis/custom.metrics.k8s.io/v1beta2/namespaces/ns/pods/*/hits?labelSelector=app%3Dweb&metricLabelSelector=verb%3DGET"
             ]
         );
         let (answer, _) = asked(spec, Vec::new()).await;
@@ -544,6 +556,30 @@ mod tests {
             error.wrapped,
             "failed to get pods metric value: unable to get metric hits: no metrics returned from custom metrics API"
         );
+    }
+
+    #[tokio::test]
+    async fn names_are_single_parts_of_what_is_asked_for() {
+        let metric = json!({"name": "a/b?c"});
+        let target = json!({"type": "AverageValue", "averageValue": "10"});
+        let object = json!({"kind": "Deployment", "apiVersion": "apps/v1", "name": "d%/"});
+        let custom = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/ns";
+        for (spec, wanted) in [
+            (
+                json!({"type": "Pods", "pods": {"metric": metric, "target": target}}),
+                format!("{custom}/pods/*/a%2Fb%3Fc?labelSelector=app%3Dweb"),
+            ),
+            (
+                json!({"type": "Object", "object": {"metric": metric, "target": target, "describedObject": object}}),
+                format!("{custom}/deployments.apps/d%25%2F/a%2Fb%3Fc"),
+            ),
+            (
+                json!({"type": "External", "external": {"metric": metric, "target": target}}),
+                "/apis/external.metrics.k8s.io/v1beta1/namespaces/ns/a%2Fb%3Fc".to_owned(),
+            ),
+        ] {
+            assert_eq!(asked(spec, vec!["1"]).await.1, [wanted]);
+        }
     }
 
     #[tokio::test]

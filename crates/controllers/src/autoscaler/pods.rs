@@ -158,10 +158,10 @@ pub fn sort(
     let mut sorted = Sorted::default();
     for pod in pods {
         let name = pod::name(pod).to_owned();
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if pod.metadata.deletion_timestamp.is_some() || phase == Some("Failed") {
+        let phase = pod::phase(pod);
+        if pod.metadata.deletion_timestamp.is_some() || phase == "Failed" {
             sorted.ignored.insert(name);
-        } else if phase == Some("Pending") {
+        } else if phase == "Pending" {
             sorted.unready.insert(name);
         } else {
             match usage.get(&name) {
@@ -178,8 +178,7 @@ pub fn sort(
 
 /// Whether the pod runs and is ready.
 pub fn is_at_work(pod: &core::Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    phase == Some("Running") && pod::is_ready(pod)
+    pod::phase(pod) == "Running" && pod::is_ready(pod)
 }
 
 /// Whether what the pod uses of cpus is that of its beginning.

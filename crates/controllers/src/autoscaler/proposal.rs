@@ -229,6 +229,11 @@ fn times(ratio: f64, pods: f64) -> i32 {
     (ratio * pods).ceil() as i32
 }
 
+/// What add-ons measure may be any number.
+fn sum(of: impl Iterator<Item = i64>) -> i64 {
+    of.fold(0, i64::saturating_add)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more precision")]
 fn measure(
     used: &BTreeMap<String, i64>,
@@ -239,7 +244,7 @@ fn measure(
         |sum: i64, count: usize| i64::try_from(count).map_or(0, |count| sum.checked_div(count).unwrap_or(0));
     match aim {
         Aim::Value(value) => {
-            let average = average(used.values().sum(), used.len());
+            let average = average(sum(used.values().copied()), used.len());
             Ok(Measure {
                 ratio: average as f64 / value.max(1) as f64,
                 utilization: None,
@@ -251,8 +256,8 @@ fn measure(
                 used.iter()
                     .filter_map(|(name, used)| Some((*used, *requests.get(name)?)))
             };
-            let used: i64 = both().map(|(used, _)| used).sum();
-            let requested: i64 = both().map(|(_, requested)| requested).sum();
+            let used = sum(both().map(|(used, _)| used));
+            let requested = sum(both().map(|(_, requested)| requested));
             if requested == 0 {
                 return Err("no metrics returned matched known pods".to_owned());
             }
@@ -314,6 +319,8 @@ mod tests {
         let told = asked(half, &[plain("100m"), plain("60m")]).unwrap();
         assert_eq!((told.utilization, told.average), (Some(80), 80));
         assert_eq!(asked(value, &[plain("9m")]).unwrap().utilization, None);
+        let endless = asked(value, &[plain("9E"), plain("9E")]).unwrap();
+        assert_eq!(endless.replicas, i32::MAX, "sums end at the largest number");
     }
 
     #[test]

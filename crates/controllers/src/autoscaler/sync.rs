@@ -93,7 +93,7 @@ impl Autoscalers {
             Err(error) => {
                 let why = format!(
                     "failed to query scale subresource: {}",
-                    api_error::message(&error)
+                    orlop_client::message(&error)
                 );
                 return self.unable(look, &why);
             }
@@ -117,7 +117,7 @@ impl Autoscalers {
         scale.spec.get_or_insert_default().replicas = Some(desired);
         if let Err(error) = targets.replace_scale(name, &PostParams::default(), &scale).await {
             look.status.desired_replicas = look.scaler.status.desired_replicas;
-            let message = api_error::message(&error);
+            let message = orlop_client::message(&error);
             self.tell(
                 look.scaler,
                 EventType::Warning,
@@ -244,7 +244,7 @@ impl Autoscalers {
             Ok(pods) => (pods, self.metrics(look.scaler, text).await),
             Err(error) => (Vec::new(), Err(error)),
         };
-        let metrics = metrics.map_err(|error| api_error::message(&error));
+        let metrics = metrics.map_err(|error| orlop_client::message(&error));
         let rivals = self.rivals(&look.scaler.key, |theirs| {
             pods.iter().any(|pod| theirs.matches_meta(&pod.metadata))
         });

@@ -87,7 +87,7 @@ impl CronJobs {
         match api.delete(name, &DeleteParams::background()).await {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
             Err(error) => {
-                let message = format!("Deleted job: {}", api_error::message(&error));
+                let message = format!("Deleted job: {}", orlop_client::message(&error));
                 self.recorder
                     .event(&cron.reference(), EventType::Warning, "FailedDelete", message);
                 Err(error.into())
@@ -149,7 +149,7 @@ impl CronJobs {
                 taken
             }
             Err(error) => {
-                let message = format!("Error creating job: {}", api_error::message(&error));
+                let message = format!("Error creating job: {}", orlop_client::message(&error));
                 self.recorder
                     .event(&cron.reference(), EventType::Warning, "FailedCreate", message);
                 return Err(error.into());

@@ -38,7 +38,7 @@ pub enum SyncError {
     #[error(transparent)]
     Revision(#[from] RevisionError),
     /// The server refused or didn't answer.
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
 }
 

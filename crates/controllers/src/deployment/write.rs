@@ -84,7 +84,7 @@ impl Deployments {
             Err(error) if api_error::is_already_exists(&error) => {}
             Err(error) => {
                 return Err(SyncError::Create {
-                    message: api_error::message(&error),
+                    message: orlop_client::message(&error),
                     name,
                     source: error,
                 });

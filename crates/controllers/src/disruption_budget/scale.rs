@@ -30,7 +30,7 @@ pub enum ScaleError {
         pod: String,
     },
     /// The server didn't say.
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
 }
 

@@ -20,7 +20,7 @@ use crate::cache::{MIRRORED_SLICES, PODS_BY_NAMESPACE, Pod, Ready, SLICES_OF_SER
 
 /// The server refused or didn't answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", api_error::message(.0))]
+#[error("{}", orlop_client::message(.0))]
 pub struct SyncError(#[from] kube::Error);
 
 impl SyncError {

@@ -36,7 +36,7 @@ pub struct Namespaces {
 
 #[derive(Debug, thiserror::Error)]
 enum Incomplete {
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     #[error("cannot build a request: {0}")]
     Request(#[from] http::Error),
@@ -141,7 +141,7 @@ impl Namespaces {
     async fn delete_all(&self, served: &Served, namespace: &str, remaining: &mut Remaining) {
         if let Err(error) = self.try_delete_all(served, namespace, remaining).await {
             let plural = &served.resource.plural;
-            let failure = format!("{plural}: {}", api_error::message(&error));
+            let failure = format!("{plural}: {}", orlop_client::message(&error));
             remaining.failures.push(failure);
         }
     }

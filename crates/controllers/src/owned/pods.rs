@@ -132,7 +132,7 @@ impl OwnedPods<'_> {
             }
             Err(error) => {
                 self.note_lost(&error);
-                let message = format!("Error creating: {}", api_error::message(&error));
+                let message = format!("Error creating: {}", orlop_client::message(&error));
                 self.tell(EventType::Warning, "FailedCreate", message);
                 Err(NotCreated::Failed(error))
             }
@@ -156,7 +156,7 @@ impl OwnedPods<'_> {
             }
             Err(error) => {
                 self.note_lost(&error);
-                let message = format!("Error deleting: {}", api_error::message(&error));
+                let message = format!("Error deleting: {}", orlop_client::message(&error));
                 self.tell(EventType::Warning, "FailedDelete", message);
                 Err(error)
             }

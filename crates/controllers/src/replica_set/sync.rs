@@ -96,7 +96,7 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
         let written = pods.write(plan.create, make, &plan.delete).await;
         let failure = |reason: &'static str, error: &kube::Error| Failure {
             reason,
-            message: api_error::message(error),
+            message: orlop_client::message(error),
         };
         let failed = match (&written.create_error, &written.delete_error) {
             (Some(error), _) => Some(failure("FailedCreate", error)),

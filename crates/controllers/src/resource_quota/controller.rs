@@ -61,7 +61,7 @@ impl Wake {
 
 #[derive(Debug, thiserror::Error)]
 enum Uncounted {
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     #[error("cannot build a request: {0}")]
     Request(#[from] http::Error),

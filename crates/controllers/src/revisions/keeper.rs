@@ -28,7 +28,7 @@ pub enum RevisionError {
         name: String,
     },
     /// The server refused or didn't answer.
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     /// The pod template can't be serialised.
     #[error("the pod template cannot be serialised")]

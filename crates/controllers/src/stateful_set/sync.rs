@@ -34,7 +34,7 @@ pub enum SyncError {
         name: String,
     },
     /// The server refused or didn't answer.
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     /// Something can't be read or written as JSON.
     #[error("cannot serialise a request: {0}")]

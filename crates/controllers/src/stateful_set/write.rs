@@ -34,7 +34,7 @@ impl StatefulSets {
                 reason.1,
                 format!(
                     "{what} in StatefulSet {name} failed error: {}",
-                    api_error::message(error)
+                    orlop_client::message(error)
                 ),
             ),
         };

@@ -1,0 +1,23 @@
+//! What people are told of a request that failed.
+
+/// The server's own words, without the client's wrapping; of a server that said nothing, why.
+pub fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_is_quoted() {
+        let status = kube::core::Status::failure("pods \"p\" not found", "NotFound");
+        let error = kube::Error::Api(Box::new(status.with_code(404)));
+        assert_eq!(message(&error), "pods \"p\" not found");
+        let silent = kube::Error::LinesCodecMaxLineLengthExceeded;
+        assert_eq!(message(&silent), silent.to_string());
+    }
+}
