@@ -8,28 +8,48 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Api;
 use kube::api::PostParams;
 use orlop_client::events::{EventType, Recorder, reference};
-use orlop_client::informer::{Change, Lean, ObjectKey};
+use orlop_client::informer::{Change, Informer, Lean, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
 use crate::api_error;
 use crate::cache::{Cache, PodView};
+use crate::run::watch_all;
 use crate::workers::Workers;
 
 /// Pods looked at at the same time.
 const WORKERS: usize = 2;
 
+/// The pod that a claim goes with.
+#[derive(Debug)]
+struct ClaimView {
+    pod: Option<Box<str>>,
+}
+
+impl Projection for ClaimView {
+    type Object = core::PersistentVolumeClaim;
+
+    fn project(claim: core::PersistentVolumeClaim) -> Self {
+        let mut owners = claim.metadata.owner_references.into_iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true) && owner.kind == "Pod");
+        Self {
+            pod: owner.map(|owner| owner.name.into()),
+        }
+    }
+}
+
 /// The controller.
 pub struct EphemeralVolumes {
     client: kube::Client,
     recorder: Recorder,
+    claims: Arc<Informer<ClaimView>>,
     queue: Arc<WorkQueue<ObjectKey>>,
 }
 
 /// Why a pod hasn't all of its claims.
 #[derive(Debug, thiserror::Error)]
 enum Unclaimed {
-    #[error("{}", api_error::message(.0))]
+    #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
     #[error("PVC {claim} was not created for pod {pod} (pod is not owner)")]
     NotOurs { claim: ObjectKey, pod: ObjectKey },
@@ -81,15 +101,28 @@ impl EphemeralVolumes {
                 on.add(pod.key.clone());
             }
         });
+        let claims = Arc::new(Informer::new());
+        let on = queue.clone();
+        claims.on_change(move |change: &Change<ClaimView>| {
+            // One that somebody deleted is made again for a pod that is there still.
+            let claim = change.latest();
+            if change.new.is_none()
+                && let Some(pod) = &claim.pod
+            {
+                on.add(ObjectKey::new(claim.key.namespace.clone(), &**pod));
+            }
+        });
         Arc::new(Self {
             recorder: Recorder::new(client.clone(), "ephemeral_volume", None),
             client,
+            claims,
             queue,
         })
     }
 
-    /// Starts the workers. The cache must be synced.
+    /// Starts the watch of claims, and the workers. The cache must be synced.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        watch_all(&self.claims, &self.client, tasks);
         Workers {
             name: "ephemeral_volumes",
             count: WORKERS,

@@ -8,6 +8,7 @@ use super::definition::{Resource, STATUS, View};
 use super::meaning::{amount, fill, items};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
+use orlop_api::names;
 use serde_json::{Value, json};
 
 const GROUP: &str = "autoscaling";
@@ -119,13 +120,22 @@ fn validate(scaler: &Value) -> Vec<Cause> {
 }
 
 fn reference(reference: &Value, field: &str) -> Vec<Cause> {
-    let empty = |member: &&&str| reference[**member].as_str().unwrap_or_default().is_empty();
-    let missing = ["kind", "name"];
-    missing
-        .iter()
-        .filter(empty)
-        .map(|member| cause::required(&format!("{field}.{member}"), ""))
-        .collect()
+    let causes = |member: &str| path_segment(&reference[member], &format!("{field}.{member}"), "");
+    ["kind", "name"].into_iter().flat_map(causes).collect()
+}
+
+/// What is to be a part of addresses, and has to be there.
+fn path_segment(text: &Value, field: &str, hint: &str) -> Vec<Cause> {
+    match text.as_str().unwrap_or_default() {
+        "" => vec![cause::required(field, hint)],
+        given => {
+            let problems = names::check_path_segment(given);
+            let causes = problems
+                .iter()
+                .map(|problem| cause::invalid(field, text, problem));
+            causes.collect()
+        }
+    }
 }
 
 /// The sorts of metrics, and the members that describe them.
@@ -188,12 +198,8 @@ fn validate_metric(metric: &Value, field: &str) -> Vec<Cause> {
             }
         }
         _ => {
-            if empty("/metric/name") {
-                causes.push(cause::required(
-                    &format!("{at}.metric.name"),
-                    "must specify a metric name",
-                ));
-            }
+            let (name, field) = (&source["metric"]["name"], format!("{at}.metric.name"));
+            causes.extend(path_segment(name, &field, "must specify a metric name"));
             if *member == "object" {
                 causes.extend(reference(
                     &source["describedObject"],
@@ -407,6 +413,19 @@ mod tests {
             [
                 "spec.metrics[0].resource.target.averageUtilization: Required value: must set either a target raw value or a target utilization"
             ]
+        );
+        let pods =
+            json!({"metric": {"name": "a/b%"}, "target": {"type": "AverageValue", "averageValue": "1"}});
+        assert_eq!(
+            metric(json!({"type": "Pods", "pods": pods})),
+            [
+                "spec.metrics[0].pods.metric.name: Invalid value: \"a/b%\": may not contain '/'",
+                "spec.metrics[0].pods.metric.name: Invalid value: \"a/b%\": may not contain '%'",
+            ]
+        );
+        assert_eq!(
+            problems(json!({"scaleTargetRef": {"kind": "..", "name": "d"}})),
+            ["spec.scaleTargetRef.kind: Invalid value: \"..\": may not be '..'"]
         );
         let rules = |rules: Value| problems(json!({"behavior": {"scaleDown": rules}}));
         assert_eq!(

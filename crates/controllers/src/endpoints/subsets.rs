@@ -56,9 +56,14 @@ pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoin
         };
         reached.push((ports, address, publish_all || pod.is_ready()));
     }
-    let parts = reached.iter().map(|(ports, address, ready)| Part {
-        ports: ports.clone(),
-        addresses: vec![(address, *ready)],
+    // Mostly all pods have the same ports: those are compared once for all of them.
+    let alike = reached.chunk_by(|(ports, ..), (others, ..)| ports == others);
+    let parts = alike.map(|reached| Part {
+        ports: reached.first().map_or_else(Vec::new, |(ports, ..)| ports.clone()),
+        addresses: reached
+            .iter()
+            .map(|(_, address, ready)| (address, *ready))
+            .collect(),
     });
     let subsets: Vec<EndpointSubset> = pack(parts).into_iter().map(subset).collect();
     let mut labels = service.service.labels.clone();

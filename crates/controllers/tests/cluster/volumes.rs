@@ -210,6 +210,27 @@ async fn a_volume_that_lives_with_its_pod_has_a_claim_of_that_pod() {
         (pod.spec?.node_name? == "n2").then_some(())
     })
     .await;
+    // One that is deleted before its pod has a node is made again.
+    let homeless = json!({"metadata": {"name": "h"}, "spec": {"nodeName": "", "nodeSelector": {"no": "such"},
+        "containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "scratch",
+            "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "local",
+                "resources": {"requests": {"storage": "1Gi"}}}}}}]}});
+    let homeless: Pod = serde_json::from_value(homeless).unwrap();
+    cluster
+        .pods()
+        .create(&PostParams::default(), &homeless)
+        .await
+        .unwrap();
+    let uid_of = || async { claims(&cluster).get_opt("h-scratch").await.unwrap()?.metadata.uid };
+    let first = eventually("the claim of a pod without a node", uid_of).await;
+    claims(&cluster)
+        .delete("h-scratch", &Default::default())
+        .await
+        .unwrap();
+    eventually("another claim of that name", || async {
+        uid_of().await.filter(|uid| *uid != first)
+    })
+    .await;
     // Nobody else's claim is taken.
     claim(&cluster, "q-scratch", "1Gi").await;
     let other = json!({"metadata": {"name": "q"}, "spec": {"containers": [{"name": "c", "image": "i"}],
