@@ -33,6 +33,7 @@ pub enum Decision {
 pub struct Judge<'a> {
     key: &'a ObjectKey,
     pod: &'a Pending,
+    world: &'a World,
     /// By which other pods' company it is bound, if by any.
     pub company: Option<Company<'a>>,
     /// How it has to spread, if it has to.
@@ -65,6 +66,7 @@ impl<'a> Judge<'a> {
         Ok(Self {
             key,
             pod,
+            world,
             volumes: Volumes::of(key, pod, world)?,
             exclusive: Exclusive::of(key, pod, cluster, world),
             company: Company::of(key, &pod.traits, cluster, world),
@@ -89,7 +91,11 @@ impl<'a> Judge<'a> {
     }
 
     fn reasons_with(&self, node: &NodeView, usage: &NodeUsage, others: Others<'_, '_>) -> Vec<Reason> {
-        let reasons = placement::node_filters(&self.pod.spec, &node.node, usage);
+        let mut reasons = placement::node_filters(&self.pod.spec, &node.node, usage);
+        let foreign = &self.world.foreign_resources;
+        if !foreign.is_empty() {
+            reasons.retain(|reason| !matches!(reason, Reason::Insufficient { resource, .. } if foreign.contains(resource)));
+        }
         if !reasons.is_empty() {
             return reasons;
         }
@@ -170,6 +176,31 @@ const SKEW_OF_NODES: i64 = 3;
 const SKEW_OF_ZONES: i64 = 5;
 const ZONE: &str = "topology.kubernetes.io/zone";
 
+/// Which nodes would do for a pod, and why the others don't.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// By name, each with how good it is.
+    pub nodes: Vec<(Arc<str>, f64)>,
+    /// Counted.
+    pub refusals: Refusals,
+}
+
+impl Survey {
+    /// The best node. Of equals it is the first by name, so that the same cluster gives the same answer.
+    pub fn decide(self) -> Decision {
+        let mut best: Option<(Arc<str>, f64)> = None;
+        for (name, score) in self.nodes {
+            if best.as_ref().is_none_or(|(_, highest)| score > *highest) {
+                best = Some((name, score));
+            }
+        }
+        match best {
+            Some((name, _)) => Decision::Bind(name),
+            None => Decision::Unschedulable(self.refusals),
+        }
+    }
+}
+
 /// Decides for one pod.
 pub fn decide(
     key: &ObjectKey,
@@ -178,17 +209,45 @@ pub fn decide(
     world: &World,
     profile: &Profile,
 ) -> Decision {
+    survey(key, pod, cluster, world, profile).decide()
+}
+
+/// Whether the pod can be on the node now.
+pub fn fits(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &World, node: &str) -> bool {
+    let Ok(judge) = Judge::of(key, pod, cluster, world) else {
+        return false;
+    };
+    let candidate = cluster.candidate(node);
+    candidate.is_some_and(|candidate| judge.reasons(&candidate).is_empty())
+}
+
+/// Looks at all nodes for one pod.
+pub fn survey(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    profile: &Profile,
+) -> Survey {
     let nodes = cluster.len();
     let judge = match Judge::of(key, pod, cluster, world) {
         Ok(judge) => judge,
-        Err(why) => return Decision::Unschedulable(Refusals::whole(nodes, why)),
+        Err(why) => {
+            return Survey {
+                refusals: Refusals::whole(nodes, why),
+                ..Survey::default()
+            };
+        }
     };
     // Where room was made for it, if there is enough by now.
     if let Some(nominated) = &pod.nominated
         && let Some(candidate) = cluster.candidate(nominated)
         && judge.reasons(&candidate).is_empty()
     {
-        return Decision::Bind(nominated.clone());
+        return Survey {
+            nodes: vec![(nominated.clone(), 0.0)],
+            refusals: Refusals::of(nodes),
+        };
     }
     let mut refusals = Refusals::of(nodes);
     let mut feasible = Vec::new();
@@ -246,14 +305,14 @@ pub fn decide(
         Some(spreading) => spreading.crowds(&feasible),
         None => spread::crowds(feasible.iter().map(|node| node.standing.as_deref())),
     };
-    match best(&feasible, &crowds, profile.weights) {
-        Some(node) => Decision::Bind(node),
-        None => Decision::Unschedulable(refusals),
+    Survey {
+        nodes: scored(feasible, &crowds, profile.weights),
+        refusals,
     }
 }
 
-/// The node with the highest score; of equals the first by name, so that the same cluster gives the same answer.
-fn best(feasible: &[Feasible], crowds: &[Option<i64>], weights: Weights) -> Option<Arc<str>> {
+/// The nodes with their scores.
+fn scored(feasible: Vec<Feasible>, crowds: &[Option<i64>], weights: Weights) -> Vec<(Arc<str>, f64)> {
     let scale = |of: fn(&Feasible) -> i64| Scale::of(feasible.iter().map(of));
     let liking = scale(|node| node.liking);
     let crowd = Scale::of(crowds.iter().flatten().copied());
@@ -262,20 +321,22 @@ fn best(feasible: &[Feasible], crowds: &[Option<i64>], weights: Weights) -> Opti
         scale(|node| node.soft_taints).with_zero(),
         scale(|node| node.affinity).with_zero(),
     );
-    let mut best: Option<(f64, &Arc<str>)> = None;
-    for (node, in_crowd) in feasible.iter().zip(crowds) {
-        let score = weights.room * node.room
+    let score = |node: &Feasible, in_crowd: &Option<i64>| {
+        weights.room * node.room
             + weights.balance * node.balance
             + weights.images * percent(node.images, 100)
             + weights.taints * (100.0 - taints.percent(node.soft_taints))
             + weights.affinity * affinity.percent(node.affinity)
             + weights.company * liking.percent(node.liking)
-            + weights.spread * in_crowd.map_or(0.0, |in_crowd| crowd.calm(in_crowd));
-        if best.is_none_or(|(highest, _)| score > highest) {
-            best = Some((score, &node.name));
-        }
-    }
-    best.map(|(_, name)| name.clone())
+            + weights.spread * in_crowd.map_or(0.0, |in_crowd| crowd.calm(in_crowd))
+    };
+    let scores: Vec<f64> = feasible
+        .iter()
+        .zip(crowds)
+        .map(|(node, in_crowd)| score(node, in_crowd))
+        .collect();
+    let names = feasible.into_iter().map(|node| node.name);
+    names.zip(scores).collect()
 }
 
 /// From the least of some numbers to the highest.
@@ -414,6 +475,20 @@ mod tests {
             Decision::Bind(node) => node.to_string(),
             Decision::Unschedulable(refusals) => refusals.message(),
         }
+    }
+
+    #[test]
+    fn what_others_look_after_is_not_looked_at() {
+        let mut cluster = cluster(json!({"a": {}}));
+        let pod = pending(json!({"containers": [{"name": "c", "resources": {
+            "limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1", "cpu": "1"}}}]}));
+        let mut world = world();
+        let key = ObjectKey::new("ns", "p");
+        assert!(!fits(&key, &pod, &mut cluster, &world, "a"));
+        world.foreign_resources = Arc::new(["example.com/gpu".to_owned()].into());
+        assert!(fits(&key, &pod, &mut cluster, &world, "a"));
+        hold(&mut cluster, "h", "a", 0, 4);
+        assert!(!fits(&key, &pod, &mut cluster, &world, "a"), "cpu is");
     }
 
     #[test]

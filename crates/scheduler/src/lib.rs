@@ -6,7 +6,7 @@
 //!   waits, and for what), those of namespaces, disruption budgets and volumes the
 //!   [`world`];
 //! - the scheduling loop (`run`) takes the pod with the highest priority, asks [`decide`], assumes
-//!   the result at once and goes on;
+//!   the result at once and goes on; others who have a word in it are asked meanwhile (`extender`);
 //! - short tasks write: bindings ([`write`]), conditions and events.
 //!
 //! # What it doesn't do
@@ -19,6 +19,7 @@ mod cluster;
 mod decide;
 mod exclusive;
 pub mod explain;
+mod extender;
 mod images;
 mod message;
 mod metrics;
@@ -35,5 +36,6 @@ mod volumes;
 mod world;
 mod write;
 
+pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use profile::{Options, Profile, Room, Weights};
 pub use run::{SchedulerError, run, run_measured};

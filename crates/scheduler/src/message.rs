@@ -44,6 +44,12 @@ impl Refusals {
         self.helpful += usize::from(reasons.iter().all(Reason::preemption_helps));
     }
 
+    /// One node is refused by somebody else, and whether other pods' leaving might help.
+    pub fn add_foreign(&mut self, why: &str, helps: bool) {
+        *self.reasons.entry(why.to_owned()).or_default() += 1;
+        self.helpful += usize::from(helps);
+    }
+
     /// `count` nodes weren't asked.
     pub fn cut_off(&mut self, count: usize) {
         if count > 0 {

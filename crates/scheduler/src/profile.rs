@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::extender::Extender;
 use crate::queue::{BACKOFF_MAX, BACKOFF_MIN};
 
 /// How a scheduler goes about it.
@@ -9,6 +10,8 @@ use crate::queue::{BACKOFF_MAX, BACKOFF_MIN};
 pub struct Options {
     /// For whose pods.
     pub profiles: Vec<Profile>,
+    /// Who else has a word in it.
+    pub extenders: Vec<Extender>,
     /// Pause before a pod is tried again that was tried in vain; it doubles each time.
     pub backoff_min: Duration,
     /// The longest pause.
@@ -19,6 +22,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             profiles: vec![Profile::default()],
+            extenders: Vec::new(),
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
         }

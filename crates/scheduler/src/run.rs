@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::decide::{Decision, decide};
+use crate::decide::{Decision, Survey, fits, survey};
+use crate::extender::Extenders;
 use crate::metrics::{Attempt, Metrics};
 use crate::preempt::{Outcome, Preemption, preempt};
 use crate::profile::{Options, Profile};
@@ -40,6 +41,8 @@ enum BindError {
     Binding(kube::Error),
     #[error("running PreBind plugin \"VolumeBinding\": {}", orlop_client::message(.0))]
     Claims(kube::Error),
+    #[error("{0}")]
+    Extender(String),
     #[error("running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded")]
     ClaimsUnbound,
 }
@@ -47,6 +50,9 @@ enum BindError {
 /// Why the scheduler stopped although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
 pub enum SchedulerError {
+    /// One who has a word in it can't even be called.
+    #[error("the scheduler's configuration: {0}")]
+    Extender(String),
     /// A bug: one of the tasks panicked or ended.
     #[error("the scheduler stopped by itself: {0}; please report it with the log above")]
     Stopped(String),
@@ -57,6 +63,7 @@ struct Scheduler {
     metrics: Metrics,
     /// How pods are placed and who tells of them, by the schedulerName of those that are ours.
     profiles: BTreeMap<String, (Profile, ActionRecorder)>,
+    extenders: Extenders,
     pods: Informer<PodView>,
     nodes: Informer<NodeView>,
     namespaces: Informer<NamespaceView>,
@@ -96,6 +103,8 @@ pub async fn run_measured(
     shutdown: CancellationToken,
 ) -> Result<(), SchedulerError> {
     readiness.reading();
+    let extenders = Extenders::connect(&options.extenders).await;
+    let extenders = extenders.map_err(SchedulerError::Extender)?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
     let (namespaces, budgets) = (Informer::new(), Informer::new());
     let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
@@ -105,10 +114,12 @@ pub async fn run_measured(
         claims: claims.store().clone(),
         volumes: volumes.store().clone(),
         classes: classes.store().clone(),
+        foreign_resources: Arc::new(extenders.own_resources()),
         ..World::default()
     };
     let scheduler = Arc::new(Scheduler {
         profiles: profiles(&client, options, &host),
+        extenders,
         client: client.clone(),
         metrics: Metrics::new(&part),
         pods: Informer::new(),
@@ -359,14 +370,40 @@ impl Scheduler {
             return true;
         };
         let began = Instant::now();
+        let extenders = self.extenders.minding(pending);
+        let asked = match extenders.is_empty() {
+            true => None,
+            false => {
+                let Some(seen) = self.survey(&key, pending, profile) else {
+                    return true;
+                };
+                Some(self.ask(&extenders, &key, seen).await)
+            }
+        };
         let outcome = {
             let mut state = self.state();
             if state.cluster.has_place(&key) {
                 // It changed while it was being bound; what comes of that brings it back if need be.
                 return true;
             }
-            match decide(&key, pending, &mut state.cluster, &self.world, profile) {
-                Decision::Bind(node) => {
+            let seen = match asked {
+                None => Ok(survey(&key, pending, &mut state.cluster, &self.world, profile)),
+                Some(asked) => asked,
+            };
+            match seen.map(Survey::decide) {
+                Err(error) => {
+                    state.queue.retry(&key, Instant::now());
+                    Next::Fail(error)
+                }
+                // Things have changed while others were asked.
+                Ok(Decision::Bind(node))
+                    if !extenders.is_empty()
+                        && !fits(&key, pending, &mut state.cluster, &self.world, &node) =>
+                {
+                    state.queue.retry(&key, Instant::now());
+                    return true;
+                }
+                Ok(Decision::Bind(node)) => {
                     // Assumed before it is written, so that the next pod sees what is left.
                     let met = self.meet_claims(&key, pending, &mut state.cluster, &node);
                     state.cluster.hold(&key, &node, pending.holder(pod.uid.clone()));
@@ -378,7 +415,7 @@ impl Scheduler {
                         since,
                     }
                 }
-                Decision::Unschedulable(refusals) => {
+                Ok(Decision::Unschedulable(refusals)) => {
                     state.queue.unschedulable(&key, Instant::now());
                     let outcome = preempt(&key, pending, &mut state.cluster, &self.world);
                     match &outcome {
@@ -441,6 +478,10 @@ impl Scheduler {
                     }
                     ended(attempt, Some(binding.elapsed()));
                 }
+                Next::Fail(error) => {
+                    ended(Attempt::Error, None);
+                    this.tell_unplaced(&pod, pending, SCHEDULER_ERROR, &error).await;
+                }
                 Next::Tell { message, forget_room } => {
                     ended(Attempt::Unschedulable, None);
                     if forget_room {
@@ -457,6 +498,26 @@ impl Scheduler {
             drop(permit);
         });
         true
+    }
+
+    /// Looks at all nodes for a pod, unless it has one by now.
+    fn survey(&self, key: &ObjectKey, pod: &Pending, profile: &Profile) -> Option<Survey> {
+        let mut state = self.state();
+        let has_place = state.cluster.has_place(key);
+        (!has_place).then(|| survey(key, pod, &mut state.cluster, &self.world, profile))
+    }
+
+    /// What others leave of the nodes. The next pod waits for it.
+    async fn ask(&self, extenders: &Extenders, pod: &ObjectKey, seen: Survey) -> Result<Survey, String> {
+        let Survey { nodes, mut refusals } = seen;
+        let verdict = extenders.judge(&self.client, pod, nodes).await?;
+        for (why, helps) in &verdict.refused {
+            refusals.add_foreign(why, *helps);
+        }
+        Ok(Survey {
+            nodes: verdict.nodes,
+            refusals,
+        })
     }
 
     /// Decides how the pod's claims are met on the node, and promises the volumes.
@@ -508,6 +569,7 @@ impl Scheduler {
     async fn write_binding(
         &self,
         pod: &Cached<PodView>,
+        pending: &Pending,
         node: &Arc<str>,
         met: &[Met],
     ) -> Result<(), BindError> {
@@ -518,13 +580,21 @@ impl Scheduler {
             }
             self.bind_claims(node, met).await?;
         }
+        let extenders = self.extenders.minding(pending);
+        if extenders
+            .bind(&pod.key, &pod.uid, node)
+            .await
+            .map_err(BindError::Extender)?
+        {
+            return Ok(());
+        }
         write::bind(&self.client, &pod.key, &pod.uid, node)
             .await
             .map_err(BindError::Binding)
     }
 
     async fn bind(&self, pod: &Cached<PodView>, pending: &Pending, node: &Arc<str>, met: &[Met]) -> Attempt {
-        let error = match self.write_binding(pod, node, met).await {
+        let error = match self.write_binding(pod, pending, node, met).await {
             Ok(()) => {
                 tracing::info!(pod = %pod.key, uid = %pod.uid, %node, "pod bound");
                 if let Some(recorder) = self.recorder(pending) {
@@ -667,6 +737,8 @@ enum Next {
         /// When the pod came.
         since: Instant,
     },
+    /// It could not be decided.
+    Fail(String),
     Tell {
         message: String,
         /// A node that was nominated isn't any more.

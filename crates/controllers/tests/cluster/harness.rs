@@ -163,8 +163,17 @@ impl Cluster {
     }
 
     pub fn run_scheduler(&self) {
-        let run = orlop_scheduler::run(self.client_as("system:kube-scheduler"), self.stop.child_token());
-        tokio::spawn(async move { run.await.unwrap() });
+        self.run_scheduler_by(orlop_scheduler::Options::default());
+    }
+
+    pub fn run_scheduler_by(&self, options: orlop_scheduler::Options) {
+        let (client, stop) = (self.client_as("system:kube-scheduler"), self.stop.child_token());
+        tokio::spawn(async move {
+            let metrics = Arc::new(orlop_metrics::PartMetrics::new(""));
+            let readiness = orlop_client::Readiness::default();
+            let run = orlop_scheduler::run_measured(client, &options, metrics, &readiness, stop);
+            run.await.unwrap();
+        });
     }
 
     /// Plays the node agents of all nodes: bound pods run and are ready, deleted ones go.

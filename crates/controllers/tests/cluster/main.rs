@@ -13,6 +13,7 @@ mod daemon_set_extras;
 mod daemon_sets;
 mod deletion;
 mod deployments;
+mod extenders;
 mod harness;
 mod job_rules;
 mod jobs;

@@ -94,9 +94,14 @@ pub fn scheduler(arguments: &SchedulerArgs, options: &Options) -> Value {
     let profiles: Vec<Value> = profiles
         .map(|profile| json!({"SchedulerName": profile.name}))
         .collect();
+    let extenders = options.extenders.iter();
+    let extenders: Vec<Value> = extenders
+        .map(|extender| json!({"URLPrefix": extender.url}))
+        .collect();
     json!({"componentconfig": {
         "ClientConnection": {"Kubeconfig": path(arguments.kubeconfig.as_ref())},
         "LeaderElection": leader(&arguments.leader, "kube-scheduler"),
+        "Extenders": extenders,
         "PodInitialBackoffSeconds": options.backoff_min.as_secs(),
         "PodMaxBackoffSeconds": options.backoff_max.as_secs(),
         "Profiles": profiles,
