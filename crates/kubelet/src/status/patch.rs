@@ -45,7 +45,9 @@ pub fn patch(uid: &str, current: &PodStatus, wanted: &PodStatus) -> Option<Value
         match (current.get(field), wanted.get(field)) {
             (old, Some(new)) if old != Some(new) && !known => {
                 let mut new = new.clone();
-                if WHOLE_LISTS.contains(&field)
+                // Where nothing is to be replaced, API servers may take the directive for an element.
+                if old.is_some()
+                    && WHOLE_LISTS.contains(&field)
                     && let Value::Array(list) = &mut new
                 {
                     list.push(json!({"$patch": "replace"}));
@@ -156,12 +158,22 @@ mod tests {
         let want = json!({"metadata": {"uid": "u"}, "status": {
             "phase": "Running",
             "reason": null,
-            "podIPs": [{"ip": "10.0.0.5"}, {"$patch": "replace"}],
+            "podIPs": [{"ip": "10.0.0.5"}],
             "conditions": [
                 {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": null,
                     "message": null},
                 {"type": "DisruptionTarget", "$patch": "delete"},
             ],
+        }});
+        assert_eq!(patch("u", &old, &new), Some(want));
+    }
+
+    #[test]
+    fn addresses_that_were_told_are_replaced_as_a_whole() {
+        let old = status(json!({"podIPs": [{"ip": "10.0.0.5"}]}));
+        let new = status(json!({"podIPs": [{"ip": "10.0.0.6"}]}));
+        let want = json!({"metadata": {"uid": "u"}, "status": {
+            "podIPs": [{"ip": "10.0.0.6"}, {"$patch": "replace"}],
         }});
         assert_eq!(patch("u", &old, &new), Some(want));
     }

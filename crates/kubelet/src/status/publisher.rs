@@ -92,7 +92,12 @@ async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle, teller
             Err(error) => {
                 let state = failing.entry(full_name.clone()).or_default();
                 if state.is_news(&error) {
-                    tracing::warn!(pod = full_name, %error, "cannot tell the API server about the pod: trying on");
+                    let error = orlop_client::message(&error);
+                    tracing::warn!(
+                        pod = full_name,
+                        error,
+                        "cannot tell the API server about the pod: trying on"
+                    );
                 }
                 let wait = state.wait;
                 board.queue().add_after(full_name.clone(), wait);
