@@ -147,8 +147,16 @@ pub enum Entry {
 struct State {
     /// By what the runtime calls the image.
     pulled: HashMap<String, Record>,
-    /// Images whose pull has begun and not ended, with how many times.
-    pulling: HashMap<String, usize>,
+    /// Images whose pull has begun and not ended.
+    pulling: HashMap<String, Pulling>,
+}
+
+/// Pulls of one image that are under way.
+#[derive(Default)]
+struct Pulling {
+    count: usize,
+    /// What was on the node under this name before the first of them, if nobody had pulled that either.
+    preloaded: Option<String>,
 }
 
 /// Who may use which image.
@@ -173,7 +181,13 @@ impl Access {
         let begun = kept(&directory.join("pulling"));
         // Nobody knows how these ended: the image may be there, and not for everybody.
         let begun = begun.iter().filter_map(|intent| intent["image"].as_str());
-        state.pulling.extend(begun.map(|image| (image.to_owned(), 1)));
+        let unknown = || Pulling {
+            count: 1,
+            preloaded: None,
+        };
+        state
+            .pulling
+            .extend(begun.map(|image| (image.to_owned(), unknown())));
         Self {
             directory: Some(directory),
             verified: Verified::of(configuration),
@@ -185,7 +199,9 @@ impl Access {
     pub fn entry(&self, image: &str, reference: &str) -> Entry {
         let state = self.state.lock();
         let record = state.pulled.get(reference);
-        let pulled = record.is_some() || state.pulling.contains_key(image);
+        // A pull that is under way has not made what was there before it anybody's.
+        let is_new = |pulling: &Pulling| pulling.preloaded.as_deref() != Some(reference);
+        let pulled = record.is_some() || state.pulling.get(image).is_some_and(is_new);
         if !self.verified.covers(image, pulled) {
             return Entry::Open;
         }
@@ -221,10 +237,14 @@ impl Access {
         true
     }
 
-    /// A pull begins.
-    pub fn begun(&self, image: &str) {
+    /// A pull begins of an image that the node has as `reference` now, if at all.
+    pub fn begun(&self, image: &str, reference: Option<&str>) {
         let mut state = self.state.lock();
-        *state.pulling.entry(image.to_owned()).or_default() += 1;
+        let preloaded = reference.filter(|reference| !state.pulled.contains_key(*reference));
+        let preloaded = preloaded.map(str::to_owned);
+        let first = || Pulling { count: 0, preloaded };
+        let pulling = state.pulling.entry(image.to_owned()).or_insert_with(first);
+        pulling.count += 1;
         let intent = json!({"kind": "ImagePullIntent", "apiVersion": API_VERSION, "image": image});
         self.put("pulling", image, &intent);
     }
@@ -290,10 +310,11 @@ impl Access {
     }
 
     fn no_more(&self, state: &mut State, image: &str) {
-        let left = state.pulling.get(image).map_or(0, |count| count - 1);
-        if left > 0 {
-            state.pulling.insert(image.to_owned(), left);
-            return;
+        if let Some(pulling) = state.pulling.get_mut(image) {
+            pulling.count -= 1;
+            if pulling.count > 0 {
+                return;
+            }
         }
         state.pulling.remove(image);
         self.remove("pulling", image);
@@ -389,7 +410,7 @@ mod tests {
             Entry::Open,
             "somebody else put it here"
         );
-        access.begun(IMAGE);
+        access.begun(IMAGE, None);
         assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Shut);
         let own = logins("1", "own", "right");
         access.pulled(IMAGE, "sha256:a", own.first());
@@ -436,7 +457,7 @@ mod tests {
             credentials.of(IMAGE)
         };
         let access = open(dir.path(), "");
-        access.begun(IMAGE);
+        access.begun(IMAGE, Some("sha256:a"));
         access.pulled(IMAGE, "sha256:a", logins("1", "own").first());
         let access = open(dir.path(), "");
         assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Locked);
@@ -453,10 +474,10 @@ mod tests {
     #[test]
     fn pull_whose_end_nobody_saw_lets_nobody_in_and_one_that_failed_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), "").begun(IMAGE);
+        open(dir.path(), "").begun(IMAGE, Some("sha256:a"));
         let access = open(dir.path(), "");
         assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Shut);
-        access.begun(IMAGE);
+        access.begun(IMAGE, Some("sha256:a"));
         access.failed(IMAGE);
         assert_eq!(
             access.entry(IMAGE, "sha256:a"),
@@ -465,6 +486,21 @@ mod tests {
         );
         access.failed(IMAGE);
         assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Open);
+    }
+
+    #[test]
+    fn image_of_the_node_stays_everybodys_while_a_pod_pulls_it_again() {
+        let access = Access::default();
+        access.begun(IMAGE, Some("sha256:a"));
+        access.begun(IMAGE, None);
+        assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Open);
+        assert_eq!(access.entry(IMAGE, "sha256:b"), Entry::Shut, "it came since");
+        access.pulled(IMAGE, "sha256:b", logins("u", "secret", "p").first());
+        assert_eq!(access.entry(IMAGE, "sha256:b"), Entry::Locked);
+        let pulled = Access::default();
+        pulled.pulled(IMAGE, "sha256:a", logins("u", "secret", "p").first());
+        pulled.begun(IMAGE, Some("sha256:a"));
+        assert_eq!(pulled.entry(IMAGE, "sha256:a"), Entry::Locked);
     }
 
     #[test]
@@ -487,7 +523,7 @@ mod tests {
             ),
         ] {
             let access = open(dir.path(), policy);
-            access.begun("r.example:5000/app:1");
+            access.begun("r.example:5000/app:1", None);
             let entry = |image: &str| access.entry(image, "sha256:b");
             assert_eq!(entry("quay.io/x:1"), unknown, "{policy}");
             assert_eq!(

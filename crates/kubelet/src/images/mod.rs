@@ -235,7 +235,10 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
     if tries.is_empty() {
         tries.push(None);
     }
-    let begun = Begun::new(&agent.images, image);
+    // Where the runtime doesn't say, nothing counts as having been there.
+    let before = agent.runtime.image_status(image).await.ok().flatten();
+    let before = before.as_ref().map(|image| &*image.id);
+    let begun = Begun::new(&agent.images, image, before);
     let (mut refusal, mut with) = (None, None);
     for login in tries {
         let auth = login.as_ref().map(|login| login.auth.clone());
@@ -276,8 +279,8 @@ struct Begun<'a> {
 }
 
 impl<'a> Begun<'a> {
-    fn new(access: &'a Access, image: &'a str) -> Self {
-        access.begun(image);
+    fn new(access: &'a Access, image: &'a str, before: Option<&str>) -> Self {
+        access.begun(image, before);
         Self {
             access,
             image,

@@ -1,10 +1,11 @@
 //! Response bodies: whole ones and streams.
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use http::{Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
+use std::task::Poll;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -32,13 +33,44 @@ pub fn json(value: &serde_json::Value) -> Response<Body> {
     whole(StatusCode::OK, "application/json", Bytes::from(value.to_string()))
 }
 
-/// A text that is written while it is read.
+/// A text that is written while it is read. Its end goes out by itself: API servers that hand a log on by WebSocket lose
+/// what reaches them together with the end.
 pub fn stream(chunks: mpsc::Receiver<Result<Bytes, std::io::Error>>) -> Response<Body> {
-    let frames = ReceiverStream::new(chunks).map_ok(Frame::data);
+    let frames = ReceiverStream::new(chunks).map_ok(Frame::data).chain(late_end());
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         header::HeaderValue::from_static("text/plain; charset=utf-8"),
     );
     response
+}
+
+/// Nothing, told at the second asking: whoever writes the body sends what he has meanwhile.
+fn late_end<T>() -> impl Stream<Item = T> {
+    let mut was_asked = false;
+    futures::stream::poll_fn(move |context| {
+        if was_asked {
+            return Poll::Ready(None);
+        }
+        was_asked = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn end_of_a_stream_is_told_apart_from_its_last_bytes() {
+        let (chunks, receiver) = mpsc::channel(1);
+        chunks.send(Ok(Bytes::from_static(b"last"))).await.unwrap();
+        drop(chunks);
+        let mut body = stream(receiver).into_body();
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "last");
+        assert!(futures::poll!(body.frame()).is_pending());
+        assert!(body.frame().await.is_none());
+    }
 }
