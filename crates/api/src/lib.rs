@@ -26,6 +26,7 @@ pub mod pod;
 pub mod pod_security;
 pub mod quantity;
 pub mod quota;
+pub mod regexp;
 pub mod selector;
 pub mod shared;
 pub mod signals;

@@ -176,4 +176,6 @@ pub enum FoldKind {
     Map,
     /// `transformMapEntry`
     MapEntry,
+    /// `sortBy`
+    Sort,
 }

@@ -1,6 +1,7 @@
 //! Whether an expression can have a value, and of which type.
 use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
 use super::lex::Fault;
+use super::literals;
 use super::opaque::{AUTHORIZER, REQUEST_RESOURCE, RESOURCE_CHECK};
 use super::types::{Bindings, Type};
 
@@ -45,101 +46,140 @@ impl Declarations {
 /// The type of an expression.
 ///
 /// # Errors
-/// It cannot have a value.
-pub fn check(expr: &Expr, declarations: &Declarations) -> Result<Type, Fault> {
-    Checker {
+/// All that keeps it from having a value; if nothing does, what is wrong with its literals.
+pub fn check(expr: &Expr, declarations: &Declarations) -> Result<Type, Vec<Fault>> {
+    let mut checker = Checker {
         variables: declarations.variables.clone(),
         makes_objects: declarations.makes_objects,
+        takes_mixed: false,
+        faults: Vec::new(),
+        literals: Vec::new(),
+    };
+    let ty = checker.of(expr);
+    for faults in [checker.faults, checker.literals] {
+        if !faults.is_empty() {
+            return Err(faults);
+        }
     }
-    .of(expr)
+    Ok(ty)
 }
 
 struct Checker {
     variables: Vec<(String, Type)>,
     makes_objects: bool,
+    /// Whether literals may hold values of several types: they are formatted.
+    takes_mixed: bool,
+    faults: Vec<Fault>,
+    /// What is wrong with literals whose types fit.
+    literals: Vec<Fault>,
 }
 
 impl Checker {
-    fn of(&mut self, expr: &Expr) -> Result<Type, Fault> {
+    /// What has no type is taken for anything: it is wrong once.
+    fn fault(&mut self, fault: Fault) -> Type {
+        self.faults.push(fault);
+        Type::Dyn
+    }
+
+    fn known(&mut self, found: Result<Type, Fault>) -> Type {
+        found.unwrap_or_else(|fault| self.fault(fault))
+    }
+
+    fn of(&mut self, expr: &Expr) -> Type {
         let at = expr.at;
         match &expr.form {
-            Form::Literal(literal) => Ok(literal_type(literal)),
-            Form::Ident(name) => self.variable(name).ok_or_else(|| undeclared(at, name)),
+            Form::Literal(literal) => literal_type(literal),
+            Form::Ident(name) => match self.variable(name) {
+                Some(ty) => ty,
+                None => self.fault(undeclared(at, name)),
+            },
             Form::Select { of, field, optional } => {
-                let of = self.of(of)?;
-                let (of, chained) = unwrap(of);
-                let ty = field_type(at, &of, field)?;
-                Ok(if chained || *optional { optional_of(ty) } else { ty })
+                let (of, chained) = unwrap(self.of(of));
+                let ty = self.known(field_type(at, &of, field));
+                if chained || *optional { optional_of(ty) } else { ty }
             }
             Form::Has { of, field } => {
-                let (of, _) = unwrap(self.of(of)?);
-                field_type(at, &of, field)?;
-                Ok(Type::Bool)
+                let (of, _) = unwrap(self.of(of));
+                self.known(field_type(at, &of, field));
+                Type::Bool
             }
             Form::Index { of, index, optional } => {
-                let (of, chained) = unwrap(self.of(of)?);
-                let index = self.of(index)?;
-                let ty = index_type(at, &of, &index)?;
-                Ok(if chained || *optional { optional_of(ty) } else { ty })
+                let (of, chained) = unwrap(self.of(of));
+                let index = self.of(index);
+                let ty = self.known(index_type(at, &of, &index));
+                if chained || *optional { optional_of(ty) } else { ty }
             }
             Form::Call(call) => self.call(at, call),
             Form::And(parts) | Form::Or(parts) => {
                 for part in parts {
-                    self.bool(part)?;
+                    self.bool(part);
                 }
-                Ok(Type::Bool)
+                Type::Bool
             }
             Form::Conditional(parts) => {
                 let [condition, then, otherwise] = parts.as_ref();
-                self.bool(condition)?;
-                let (then, otherwise) = (self.of(then)?, self.of(otherwise)?);
-                join(&then, &otherwise)
-                    .ok_or_else(|| no_overload(at, "_?_:_", &[Type::Bool, then, otherwise]))
+                let (condition, then, otherwise) = (self.of(condition), self.of(then), self.of(otherwise));
+                let joined = matches!(condition, Type::Bool | Type::Dyn)
+                    .then(|| join(&then, &otherwise))
+                    .flatten();
+                match joined {
+                    Some(ty) => ty,
+                    None => self.fault(no_overload(at, "_?_:_", &[condition, then, otherwise])),
+                }
             }
             Form::List(elements) => {
-                let items = elements
-                    .iter()
-                    .map(|element| Ok((element.value.at, self.element(element)?)));
-                let item = same(items.collect::<Result<Vec<_>, Fault>>()?)?;
-                Ok(Type::list(item))
+                let items = elements.iter();
+                let items: Vec<_> = items.map(|e| (e.value.at, self.element(e))).collect();
+                // What is nothing may be anything.
+                let told = items.iter().zip(elements);
+                let told = told.filter(|((_, ty), element)| !(element.optional && *ty == Type::Dyn));
+                let told: Vec<_> = told.map(|(item, _)| item.clone()).collect();
+                if let Some((at, first, other)) = mismatches(&told).into_iter().next() {
+                    self.mixed(at, first, other);
+                }
+                Type::list(same(&items))
             }
             Form::Map(entries) => {
                 let (mut keys, mut values) = (Vec::new(), Vec::new());
                 for entry in entries {
-                    keys.push((entry.key.at, self.of(&entry.key)?));
-                    values.push((entry.value.value.at, self.element(&entry.value)?));
+                    keys.push((entry.key.at, self.of(&entry.key)));
+                    values.push((entry.value.value.at, self.element(&entry.value)));
                 }
-                Ok(Type::map(same(keys)?, same(values)?))
+                // What is nothing may be anything.
+                let told = values.iter().zip(entries);
+                let told = told.filter(|((_, ty), entry)| !(entry.value.optional && *ty == Type::Dyn));
+                let told: Vec<_> = told.map(|(value, _)| value.clone()).collect();
+                for (at, first, other) in [mismatches(&keys), mismatches(&told)].concat() {
+                    self.mixed(at, first, other);
+                }
+                Type::map(same(&keys), same(&values))
             }
             Form::Object { name, fields } => {
                 let known = name == "JSONPatch" || name == "Object" || name.starts_with("Object.");
                 if !self.makes_objects || !known {
-                    return Err(undeclared(at, name));
+                    return self.fault(undeclared(at, name));
                 }
                 for (_, element) in fields {
-                    self.element(element)?;
+                    self.element(element);
                 }
-                Ok(if name == "JSONPatch" {
+                if name == "JSONPatch" {
                     Type::Opaque(JSON_PATCH)
                 } else {
                     Type::Opaque(OBJECT)
-                })
+                }
             }
-            Form::Fold(fold) => self.fold(fold),
+            Form::Fold(fold) => self.fold(at, fold),
             Form::OptMap { of, name, body, flat } => {
-                let inner = match self.of(of)? {
+                let inner = match self.of(of) {
                     Type::Optional(inner) => inner.as_ref().clone(),
                     Type::Dyn => Type::Dyn,
                     other => {
-                        return Err(no_overload(
-                            at,
-                            if *flat { "optFlatMap" } else { "optMap" },
-                            &[other],
-                        ));
+                        let name = if *flat { "optFlatMap" } else { "optMap" };
+                        self.fault(no_overload(at, name, &[other]))
                     }
                 };
-                let result = self.bound(&[(name, inner)], |checker| checker.of(body))?;
-                Ok(if *flat { result } else { Type::optional(result) })
+                let result = self.bound(&[(name, inner)], |checker| checker.of(body));
+                if *flat { result } else { Type::optional(result) }
             }
         }
     }
@@ -159,51 +199,42 @@ impl Checker {
         result
     }
 
-    fn bool(&mut self, expr: &Expr) -> Result<(), Fault> {
-        match self.of(expr)? {
-            Type::Bool | Type::Dyn => Ok(()),
-            other => Err(Fault::new(
-                expr.at,
-                format!("expected type 'bool' but found '{other}'"),
-            )),
+    fn bool(&mut self, expr: &Expr) {
+        let ty = self.of(expr);
+        if !matches!(ty, Type::Bool | Type::Dyn) {
+            self.fault(mismatch(expr.at, &Type::Bool, &ty));
         }
     }
 
-    fn element(&mut self, element: &Element) -> Result<Type, Fault> {
-        let ty = self.of(&element.value)?;
+    fn mixed(&mut self, at: usize, first: Type, other: Type) {
+        if !self.takes_mixed {
+            self.literals.push(mismatch(at, &first, &other));
+        }
+    }
+
+    fn element(&mut self, element: &Element) -> Type {
+        let ty = self.of(&element.value);
         if !element.optional {
-            return Ok(ty);
+            return ty;
         }
         match ty {
-            Type::Optional(inner) => Ok(inner.as_ref().clone()),
-            Type::Dyn => Ok(Type::Dyn),
+            Type::Optional(inner) => inner.as_ref().clone(),
+            Type::Dyn => Type::Dyn,
             other => {
-                let why = format!("expected type 'optional_type({other})' but found '{other}'");
-                Err(Fault::new(element.value.at, why))
+                let wanted = Type::optional(other.clone());
+                self.fault(mismatch(element.value.at, &wanted, &other))
             }
         }
     }
 
-    fn call(&mut self, at: usize, call: &Call) -> Result<Type, Fault> {
-        let mut given = Vec::with_capacity(call.arguments.len());
-        for argument in &call.arguments {
-            given.push(match &argument.form {
-                // What is formatted need not be of one type.
-                Form::List(elements) if call.name == "format" => {
-                    for element in elements {
-                        self.element(element)?;
-                    }
-                    Type::list(Type::Dyn)
-                }
-                _ => self.of(argument)?,
-            });
-        }
-        if !call
-            .overloads
-            .iter()
-            .any(|overload| overload.member == call.member)
-        {
-            return Err(undeclared(at, &call.name));
+    fn call(&mut self, at: usize, call: &Call) -> Type {
+        let before = self.takes_mixed;
+        // What is formatted need not be of one type.
+        self.takes_mixed |= call.member && call.name == "format";
+        let given: Vec<Type> = call.arguments.iter().map(|argument| self.of(argument)).collect();
+        self.takes_mixed = before;
+        if call.overloads.is_empty() {
+            return self.fault(undeclared(at, &call.name));
         }
         let mut result: Option<Type> = None;
         for overload in call.overloads {
@@ -223,23 +254,15 @@ impl Checker {
                 });
             }
         }
-        result.ok_or_else(|| {
-            if !call.member {
-                return no_overload(at, &call.name, &given);
-            }
-            let (receiver, arguments) = given.split_first().map_or((&Type::Dyn, &[][..]), |(r, a)| (r, a));
-            let texts: Vec<String> = arguments.iter().map(Type::to_string).collect();
-            let why = format!(
-                "found no matching overload for '{}' applied to '{receiver}.({})'",
-                call.name,
-                texts.join(", ")
-            );
-            Fault::new(at, why)
-        })
+        let Some(result) = result else {
+            return self.fault(no_meaning(at, call, &given));
+        };
+        literals::check(at, call, &mut self.literals);
+        result
     }
 
-    fn fold(&mut self, fold: &Fold) -> Result<Type, Fault> {
-        let range = self.of(&fold.range)?;
+    fn fold(&mut self, at: usize, fold: &Fold) -> Type {
+        let range = self.of(&fold.range);
         let (key, value) = match &range {
             Type::List(item) => (Type::Int, item.as_ref().clone()),
             Type::Map(key, value) => (key.as_ref().clone(), value.as_ref().clone()),
@@ -248,7 +271,8 @@ impl Checker {
                 let why = format!(
                     "expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"
                 );
-                return Err(Fault::new(fold.range.at, why));
+                self.fault(Fault::new(fold.range.at, why));
+                (Type::Dyn, Type::Dyn)
             }
         };
         let names: Vec<(&String, Type)> = match &fold.second {
@@ -258,22 +282,58 @@ impl Checker {
         };
         let item = names[0].1.clone();
         self.bound(&names, |checker| {
-            if let Some(condition) = &fold.condition {
-                checker.bool(condition)?;
-            }
+            let condition = match &fold.condition {
+                Some(condition) if matches!(fold.kind, FoldKind::All | FoldKind::Exists) => {
+                    checker.bool(condition);
+                    Type::Bool
+                }
+                Some(condition) => checker.of(condition),
+                None => Type::Bool,
+            };
             let yields = match &fold.yields {
-                Some(yields) => checker.of(yields)?,
+                Some(yields) => checker.of(yields),
                 None => Type::Dyn,
             };
-            Ok(match fold.kind {
+            if !matches!(condition, Type::Bool | Type::Dyn) {
+                // What is gathered goes on with one more, or as it is.
+                let gathered = match fold.kind {
+                    FoldKind::ExistsOne => Type::Int,
+                    FoldKind::Filter => Type::list(item.clone()),
+                    _ => Type::list(yields.clone()),
+                };
+                checker.fault(no_overload(at, "_?_:_", &[condition, gathered.clone(), gathered]));
+            }
+            match fold.kind {
                 FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne => Type::Bool,
-                FoldKind::Filter => Type::list(item),
+                FoldKind::Sort if !is_comparable(&yields) => {
+                    let why = format!(
+                        "found no matching overload for '@sortByAssociatedKeys' applied to 'list({item}).(list({yields}))'"
+                    );
+                    checker.fault(Fault::new(at, why))
+                }
+                FoldKind::Filter | FoldKind::Sort => Type::list(item),
                 FoldKind::List => Type::list(yields),
                 FoldKind::Map => Type::map(key, yields),
                 FoldKind::MapEntry => yields,
-            })
+            }
         })
     }
+}
+
+/// Whether values of a type have an order.
+fn is_comparable(ty: &Type) -> bool {
+    matches!(
+        ty,
+        Type::Dyn
+            | Type::Int
+            | Type::Uint
+            | Type::Double
+            | Type::Bool
+            | Type::Duration
+            | Type::Timestamp
+            | Type::String
+            | Type::Bytes
+    )
 }
 
 /// What `Object{…}` and `JSONPatch{…}` make.
@@ -296,8 +356,28 @@ fn undeclared(at: usize, name: &str) -> Fault {
     Fault::new(at, format!("undeclared reference to '{name}' (in container '')"))
 }
 
+fn mismatch(at: usize, wanted: &Type, found: &Type) -> Fault {
+    Fault::new(at, format!("expected type '{wanted}' but found '{found}'"))
+}
+
+/// That a call's arguments don't fit.
+fn no_meaning(at: usize, call: &Call, given: &[Type]) -> Fault {
+    let (Some((receiver, arguments)), true) = (given.split_first(), call.member) else {
+        return no_overload(at, &call.name, given);
+    };
+    let texts: Vec<String> = arguments.iter().map(Type::to_string).collect();
+    let why = format!(
+        "found no matching overload for '{}' applied to '{receiver}.({})'",
+        call.name,
+        texts.join(", ")
+    );
+    Fault::new(at, why)
+}
+
 fn no_overload(at: usize, name: &str, given: &[Type]) -> Fault {
     let texts: Vec<String> = given.iter().map(Type::to_string).collect();
+    // As the language calls it, whose name shows itself nowhere else.
+    let name = if name == "_in_" { "@in" } else { name };
     let why = format!(
         "found no matching overload for '{name}' applied to '({})'",
         texts.join(", ")
@@ -360,15 +440,25 @@ fn join(a: &Type, b: &Type) -> Option<Type> {
     })
 }
 
-/// The type of all items of a literal.
-fn same(items: Vec<(usize, Type)>) -> Result<Type, Fault> {
-    let mut all: Option<Type> = None;
-    for (at, ty) in items {
-        all = Some(match &all {
-            None => ty,
-            Some(before) => join(before, &ty)
-                .ok_or_else(|| Fault::new(at, format!("expected type '{before}' but found '{ty}'")))?,
-        });
-    }
-    Ok(all.unwrap_or(Type::Dyn))
+/// The type of all items of a literal: one, or any.
+fn same(items: &[(usize, Type)]) -> Type {
+    let mut types = items.iter().map(|(_, ty)| ty);
+    let Some(first) = types.next() else {
+        return Type::Dyn;
+    };
+    types.fold(first.clone(), |all, ty| join(&all, ty).unwrap_or(Type::Dyn))
+}
+
+/// Items whose type is not the first's: where, what was to be, and what is.
+fn mismatches(items: &[(usize, Type)]) -> Vec<(usize, Type, Type)> {
+    let Some((_, first)) = items.first() else {
+        return Vec::new();
+    };
+    let is_other = |ty: &Type| match (first, ty) {
+        (Type::Dyn, Type::Dyn) => false,
+        (Type::Dyn | Type::Null, _) | (_, Type::Dyn | Type::Null) => first != ty,
+        _ => join(first, ty).is_none(),
+    };
+    let others = items.iter().filter(|(_, ty)| is_other(ty));
+    others.map(|(at, ty)| (*at, first.clone(), ty.clone())).collect()
 }

@@ -268,7 +268,7 @@ impl<'e> Estimator<'e> {
         let cost = range_cost.saturating_add(range.size.saturating_mul(round));
         let result = match fold.kind {
             FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne => Guess::SMALL,
-            FoldKind::Filter => range,
+            FoldKind::Filter | FoldKind::Sort => range,
             FoldKind::List | FoldKind::Map | FoldKind::MapEntry => Guess {
                 node: None,
                 size: range.size.max(made.size.min(1)),

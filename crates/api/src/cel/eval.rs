@@ -128,10 +128,8 @@ impl<'a> Frame<'_, 'a> {
                 let mut map = BTreeMap::new();
                 for entry in entries {
                     let key = Key::of(&self.of(&entry.key)?)?;
-                    if let Some(value) = self.element(&entry.value)?
-                        && map.insert(key.clone(), value).is_some()
-                    {
-                        return Err(Error::failed(format!("Failed with repeated key: {key}")));
+                    if let Some(value) = self.element(&entry.value)? {
+                        map.insert(key, value);
                     }
                 }
                 Ok(Value::map(map))
@@ -258,7 +256,12 @@ impl<'a> Frame<'_, 'a> {
                     }
                 }
             }
-            _ => return Err(Error::no_such_overload()),
+            other => {
+                return Err(Error::failed(format!(
+                    "got '{}', expected iterable type",
+                    other.go_name()
+                )));
+            }
         }
         gathered.result(fold.kind)
     }
@@ -316,6 +319,7 @@ impl<'a> Frame<'_, 'a> {
             FoldKind::ExistsOne => gathered.count += 1,
             FoldKind::Filter => gathered.items.push(shown),
             FoldKind::List => gathered.items.push(self.yielded(fold)?),
+            FoldKind::Sort => gathered.keyed.push((self.yielded(fold)?, shown)),
             FoldKind::Map => {
                 let value = self.yielded(fold)?;
                 gathered.map.insert(Key::of(&key)?, value);
@@ -346,6 +350,8 @@ impl<'a> Frame<'_, 'a> {
 #[derive(Default)]
 struct Gathered<'a> {
     items: Vec<Value<'a>>,
+    /// With what they are to be sorted by.
+    keyed: Vec<(Value<'a>, Value<'a>)>,
     map: BTreeMap<Key, Value<'a>>,
     count: usize,
     decided: bool,
@@ -362,9 +368,20 @@ impl<'a> Gathered<'a> {
             FoldKind::Exists => Value::Bool(self.decided),
             FoldKind::ExistsOne => Value::Bool(self.count == 1),
             FoldKind::Filter | FoldKind::List => Value::list(self.items),
+            FoldKind::Sort => sorted(self.keyed)?,
             FoldKind::Map | FoldKind::MapEntry => Value::map(self.map),
         })
     }
+}
+
+/// Items by their keys, which have to be of one type.
+fn sorted<'a>(mut keyed: Vec<(Value<'a>, Value<'a>)>) -> Result<Value<'a>, Error> {
+    let is_mixed = |pair: &[(Value<'_>, Value<'_>)]| pair[0].0.compare(&pair[1].0).is_none();
+    if keyed.windows(2).any(is_mixed) {
+        return Err(Error::failed("list elements must have the same type"));
+    }
+    keyed.sort_by(|(a, _), (b, _)| a.compare(b).unwrap_or(std::cmp::Ordering::Equal));
+    Ok(Value::list(keyed.into_iter().map(|(_, item)| item).collect()))
 }
 
 fn value_of(literal: &Literal) -> Value<'_> {
@@ -390,14 +407,16 @@ fn select<'a>(of: Value<'a>, field: &str, optional: bool) -> Result<Value<'a>, E
             None => Err(Error::no_such_key(field)),
         },
         _ if optional => Ok(Value::Optional(None)),
-        _ => Err(Error::no_such_overload()),
+        Value::List(_) => Err(Error::failed("unsupported index type 'string' in list")),
+        _ => Err(Error::no_such_key(field)),
     }
 }
 
 fn present<'a>(of: &Value<'_>, field: &str) -> Result<Value<'a>, Error> {
     match of {
         Value::Map(map) => Ok(Value::Bool(map.field(field).is_some())),
-        _ => Err(Error::no_such_overload()),
+        Value::List(_) => Err(Error::failed("unsupported index type 'string' in list")),
+        _ => Ok(Value::Bool(false)),
     }
 }
 
@@ -406,9 +425,15 @@ fn at<'a>(of: Value<'a>, index: &Value<'a>, optional: bool) -> Result<Value<'a>,
         Value::Optional(None) => return Ok(Value::Optional(None)),
         Value::Optional(Some(inner)) => return at(inner.as_ref().clone(), index, true),
         Value::List(list) => {
-            let position = match Key::of(index)? {
-                Key::Int(position) => position,
-                _ => return Err(Error::no_such_overload()),
+            let position = match (index, Key::of(index)) {
+                (_, Ok(Key::Int(position))) => position,
+                (Value::Double(value), _) => {
+                    return Err(Error::failed(format!("unsupported index value {value} in list")));
+                }
+                _ => {
+                    let found = index.type_name();
+                    return Err(Error::failed(format!("unsupported index type '{found}' in list")));
+                }
             };
             let found = usize::try_from(position)
                 .ok()

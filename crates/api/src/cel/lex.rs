@@ -28,23 +28,54 @@ impl Fault {
     }
 }
 
+/// How it is said that a text is no token.
+const NO_TOKEN: &str = "Syntax error: token recognition error";
+
 /// Longest first.
 const MARKS: &[&str] = &[
     "&&", "||", "==", "!=", "<=", ">=", "(", ")", "[", "]", "{", "}", ".", ",", ":", "?", "!", "-", "+", "*",
     "/", "%", "<", ">",
 ];
 
-pub fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Fault> {
+/// A token, and from where to where it stands.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub at: usize,
+    pub end: usize,
+    pub token: Token,
+}
+
+/// The tokens of a text, the last of which is its end, and what is none.
+pub fn tokens(text: &str) -> (Vec<Found>, Vec<Fault>) {
     let mut lexer = Lexer { text, at: 0 };
-    let mut tokens = Vec::new();
+    let (mut tokens, mut faults) = (Vec::new(), Vec::new());
     loop {
         lexer.skip_blanks();
         let at = lexer.at;
-        let token = lexer.token()?;
-        let end = token == Token::End;
-        tokens.push((at, token));
-        if end {
-            return Ok(tokens);
+        match lexer.token() {
+            Ok(token) => {
+                let is_last = token == Token::End;
+                tokens.push(Found {
+                    at,
+                    end: lexer.at,
+                    token,
+                });
+                if is_last {
+                    return (tokens, faults);
+                }
+            }
+            Err(fault) => {
+                // What comes behind it may be wrong, too.
+                let first = text[at..].chars().next().map_or(1, char::len_utf8);
+                lexer.at = lexer.at.max(at + first);
+                if !fault.message.starts_with(NO_TOKEN) {
+                    // A literal it is, but one without a value.
+                    let token = Token::Literal(Literal::Null);
+                    let end = lexer.at;
+                    tokens.push(Found { at, end, token });
+                }
+                faults.push(fault);
+            }
         }
     }
 }
@@ -101,7 +132,7 @@ impl<'t> Lexer<'t> {
             self.at += 1;
             let name = self.take(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | ' '));
             if name.is_empty() || !self.rest().starts_with('`') {
-                return Err(Fault::new(at, "Syntax error: token recognition error at: '`'"));
+                return Err(Fault::new(at, format!("{NO_TOKEN} at: '`'")));
             }
             self.at += 1;
             return Ok(Token::Quoted(name));
@@ -110,25 +141,30 @@ impl<'t> Lexer<'t> {
             self.at += mark.len();
             return Ok(Token::Mark(mark));
         }
-        Err(Fault::new(
-            at,
-            format!("Syntax error: token recognition error at: '{first}'"),
-        ))
+        // Half of an operator takes along what it was to be followed by.
+        let length = if matches!(first, '=' | '&' | '|') { 2 } else { 1 };
+        let unread: String = self.rest().chars().take(length).collect();
+        self.at += unread.len();
+        Err(Fault::new(at, format!("{NO_TOKEN} at: '{unread}'")))
     }
 
     fn number(&mut self) -> Result<Token, Fault> {
         let at = self.at;
-        let bad = |text: &str, what: &str| Fault::new(at, format!("invalid {what} literal: {text}"));
-        if self.rest().starts_with("0x") || self.rest().starts_with("0X") {
+        let bad = |what: &str| Fault::new(at, format!("invalid {what} literal"));
+        let is_hex = self
+            .rest()
+            .strip_prefix("0x")
+            .is_some_and(|digits| digits.starts_with(|c: char| c.is_ascii_hexdigit()));
+        if is_hex {
             self.at += 2;
             let digits = self.take(|c| c.is_ascii_hexdigit());
             if self.unsigned() {
-                let value = u64::from_str_radix(&digits, 16).map_err(|_| bad(&digits, "uint"))?;
+                let value = u64::from_str_radix(&digits, 16).map_err(|_| bad("uint"))?;
                 return Ok(Token::Literal(Literal::Uint(value)));
             }
             // One more than the largest is the smallest, negated by the parser.
-            let value = u64::from_str_radix(&digits, 16).map_err(|_| bad(&digits, "int"))?;
-            return int(value).ok_or_else(|| bad(&digits, "int"));
+            let value = u64::from_str_radix(&digits, 16).map_err(|_| bad("int"))?;
+            return int(value).ok_or_else(|| bad("int"));
         }
         let mut text = self.take(|c| c.is_ascii_digit());
         let mut double = false;
@@ -154,15 +190,16 @@ impl<'t> Lexer<'t> {
             text.push_str(&self.take(|c| c.is_ascii_digit()));
         }
         if double {
-            let value: f64 = text.parse().map_err(|_| bad(&text, "double"))?;
+            let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
+            let value = value.ok_or_else(|| bad("double"))?;
             return Ok(Token::Literal(Literal::Double(value)));
         }
         if self.unsigned() {
-            let value = text.parse().map_err(|_| bad(&text, "uint"))?;
+            let value = text.parse().map_err(|_| bad("uint"))?;
             return Ok(Token::Literal(Literal::Uint(value)));
         }
-        let value: u64 = text.parse().map_err(|_| bad(&text, "int"))?;
-        int(value).ok_or_else(|| bad(&text, "int"))
+        let value: u64 = text.parse().map_err(|_| bad("int"))?;
+        int(value).ok_or_else(|| bad("int"))
     }
 
     fn unsigned(&mut self) -> bool {
@@ -189,8 +226,12 @@ impl<'t> Lexer<'t> {
         let raw = prefix.contains(['r', 'R']);
         let bytes = prefix.contains(['b', 'B']);
         let body = &quoted[quote.len()..];
-        let end = end_of_string(body, quote, raw)
-            .ok_or_else(|| Fault::new(at, format!("Syntax error: token recognition error at: '{rest}'")))?;
+        let Some(end) = end_of_string(body, quote, raw) else {
+            // It goes on to the end of its line.
+            let unread = rest.lines().next().unwrap_or_default();
+            self.at += unread.len();
+            return Err(Fault::new(at, format!("{NO_TOKEN} at: '{unread}'")));
+        };
         let content = body[..end].to_owned();
         self.at += prefix.len() + quote.len() * 2 + end;
         let unreadable = |why: String| Fault::new(at, why);
@@ -254,7 +295,7 @@ fn unescape(text: &str, bytes: bool) -> Result<Vec<u8>, String> {
             u32::from_str_radix(&code, radix)
                 .ok()
                 .filter(|_| code.len() == digits + first.len())
-                .ok_or(format!("unable to unescape string: \\{escape}{code}"))
+                .ok_or("unable to unescape string".to_owned())
         };
         let code = match escape {
             'a' => 7,
@@ -269,7 +310,7 @@ fn unescape(text: &str, bytes: bool) -> Result<Vec<u8>, String> {
             'u' if !bytes => number(4, 16, "")?,
             'U' if !bytes => number(8, 16, "")?,
             '0'..='3' => number(2, 8, &escape.to_string())?,
-            _ => return Err(format!("unable to unescape string: \\{escape}")),
+            _ => return Err("unable to unescape string".to_owned()),
         };
         if bytes && matches!(escape, 'x' | 'X' | '0'..='3') {
             out.push(u8::try_from(code).map_err(|_| "a byte is less than 256")?);
@@ -301,8 +342,9 @@ mod tests {
             (r"b'\xff'", Literal::Bytes(vec![255])),
             ("true", Literal::Bool(true)),
         ] {
-            let tokens = tokens(source).unwrap();
-            assert_eq!(tokens[0].1, Token::Literal(expected), "{source}");
+            let (tokens, faults) = tokens(source);
+            assert!(faults.is_empty(), "{source}");
+            assert_eq!(tokens[0].token, Token::Literal(expected), "{source}");
             assert_eq!(tokens.len(), 2, "{source}");
         }
     }
@@ -315,7 +357,7 @@ mod tests {
             (r"'\q'", 0),
             ("99999999999999999999", 0),
         ] {
-            assert_eq!(tokens(source).unwrap_err().at, at, "{source}");
+            assert_eq!(tokens(source).1[0].at, at, "{source}");
         }
     }
 }

@@ -4,8 +4,9 @@
 //! | file | does |
 //! |---|---|
 //! | `lex`, `parse`, `ast` | from text to an expression |
-//! | `types`, `check` | which type it has, and whether it can have a value at all |
-//! | `value`, `opaque`, `time` | what it works on; JSON is looked at in place |
+//! | `types`, `check`, `literals` | which type it has, and whether it can have a value at all |
+//! | `value`, `opaque`, `time`, `number` | what it works on; JSON is looked at in place |
+//! | `fixed` | what has no value whatever it is evaluated for |
 //! | `eval`, `budget` | its value, within limits |
 //! | `functions/` | a table of signatures for each library |
 //! | `program` | all of that behind one type |
@@ -22,9 +23,12 @@ mod budget;
 mod check;
 mod estimate;
 mod eval;
+mod fixed;
 mod functions;
 mod kinds;
 mod lex;
+mod literals;
+mod number;
 mod opaque;
 mod parse;
 mod program;

@@ -1,7 +1,7 @@
 //! From tokens to expressions.
 use super::ast::{Call, Element, Entry, Expr, Fold, FoldKind, Form, Literal};
 use super::functions;
-use super::lex::{Fault, Token, tokens};
+use super::lex::{Fault, Found, Token, tokens};
 
 /// Longest expression, in code points.
 const LENGTH_MAX: usize = 100_000;
@@ -30,41 +30,58 @@ const RESERVED: &[&str] = &[
     "void",
     "while",
 ];
+/// With what an expression may begin.
+const STARTS: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 const RELATIONS: &[&str] = &["==", "!=", "<=", ">=", "<", ">", "in"];
 
-pub fn parse(text: &str) -> Result<Expr, Fault> {
+/// # Errors
+/// What is no token, and where the first thing stands that cannot stand there.
+pub fn parse(text: &str) -> Result<Expr, Vec<Fault>> {
     if text.chars().count() > LENGTH_MAX {
         let why = format!(
             "expression code point size exceeds limit: size: {}, limit {LENGTH_MAX}",
             text.chars().count()
         );
-        return Err(Fault::new(0, why));
+        return Err(vec![Fault::new(0, why)]);
     }
+    let (tokens, mut faults) = tokens(text);
     let mut parser = Parser {
-        tokens: tokens(text)?,
+        text,
+        tokens,
         next: 0,
         depth: 0,
     };
-    let expr = parser.expr()?;
-    match parser.peek() {
-        Token::End => Ok(expr),
-        _ => Err(parser.unexpected()),
+    let parsed = match (parser.expr(), parser.peek()) {
+        (Ok(expr), Token::End) => Ok(expr),
+        (Ok(_), _) => Err(parser.unexpected("<EOF>")),
+        (Err(fault), _) => Err(fault),
+    };
+    match parsed {
+        Ok(expr) if faults.is_empty() => Ok(expr),
+        Ok(_) => Err(faults),
+        Err(fault) => {
+            faults.push(fault);
+            Err(faults)
+        }
     }
 }
 
-struct Parser {
-    tokens: Vec<(usize, Token)>,
+struct Parser<'t> {
+    text: &'t str,
+    tokens: Vec<Found>,
     next: usize,
     depth: usize,
 }
 
-impl Parser {
+impl Parser<'_> {
     fn peek(&self) -> &Token {
-        self.tokens.get(self.next).map_or(&Token::End, |(_, token)| token)
+        self.tokens
+            .get(self.next)
+            .map_or(&Token::End, |found| &found.token)
     }
 
     fn at(&self) -> usize {
-        self.tokens.get(self.next).map_or(0, |(at, _)| *at)
+        self.tokens.get(self.next).map_or(0, |found| found.at)
     }
 
     fn is(&self, mark: &str) -> bool {
@@ -81,19 +98,80 @@ impl Parser {
         if self.take(mark) {
             Ok(())
         } else {
-            Err(self.unexpected())
+            Err(self.unexpected(&format!("'{mark}'")))
         }
     }
 
-    fn unexpected(&self) -> Fault {
-        let found = match self.peek() {
-            Token::End => "<EOF>".to_owned(),
-            Token::Mark(mark) => (*mark).to_owned(),
-            Token::Ident(name) | Token::Quoted(name) => name.clone(),
-            Token::Literal(Literal::String(text)) => format!("\"{text}\""),
-            Token::Literal(literal) => format!("{literal:?}"),
+    /// The end of a list, which might have gone on.
+    fn end(&mut self, mark: &str) -> Result<(), Fault> {
+        if self.take(mark) {
+            return Ok(());
+        }
+        let ends = [mark, ","].contains(&self.after());
+        let expected = format!("{{'{mark}', ','}}");
+        Err(if ends {
+            self.extraneous(&expected)
+        } else {
+            self.mismatched(&expected)
+        })
+    }
+
+    /// The mark behind the next token.
+    fn after(&self) -> &'static str {
+        match self.tokens.get(self.next + 1).map(|found| &found.token) {
+            Some(Token::Mark(mark)) => mark,
+            _ => "",
+        }
+    }
+
+    fn written(&self) -> &str {
+        let found = self.tokens.get(self.next);
+        let found = found.filter(|found| found.token != Token::End);
+        found
+            .and_then(|found| self.text.get(found.at..found.end))
+            .unwrap_or("<EOF>")
+    }
+
+    fn mismatched(&self, expected: &str) -> Fault {
+        let why = format!(
+            "Syntax error: mismatched input '{}' expecting {expected}",
+            self.written()
+        );
+        Fault::new(self.at(), why)
+    }
+
+    fn extraneous(&self, expected: &str) -> Fault {
+        let why = format!(
+            "Syntax error: extraneous input '{}' expecting {expected}",
+            self.written()
+        );
+        Fault::new(self.at(), why)
+    }
+
+    /// That something else had to stand here: one of `expected`.
+    fn unexpected(&self, expected: &str) -> Fault {
+        // What could be left out is too much.
+        let goes_on = self
+            .tokens
+            .get(self.next + 1)
+            .is_some_and(|after| match &after.token {
+                Token::End => expected == "<EOF>",
+                Token::Mark(mark) => expected.contains(&format!("'{mark}'")),
+                _ => expected == STARTS,
+            });
+        let is_left_out = match expected {
+            "')'" | "']'" => *self.peek() == Token::End,
+            "':'" => matches!(self.peek(), Token::Literal(_) | Token::Ident(_)),
+            _ => false,
         };
-        Fault::new(self.at(), format!("Syntax error: unexpected input '{found}'"))
+        if is_left_out {
+            let why = format!("Syntax error: missing {expected} at '{}'", self.written());
+            Fault::new(self.at(), why)
+        } else if goes_on {
+            self.extraneous(expected)
+        } else {
+            self.mismatched(expected)
+        }
     }
 
     fn expr(&mut self) -> Result<Expr, Fault> {
@@ -169,8 +247,9 @@ impl Parser {
             if times == 0 {
                 continue;
             }
+            let is_literal = matches!(self.peek(), Token::Literal(_));
             let mut operand = self.member()?;
-            if mark == "-" {
+            if mark == "-" && is_literal {
                 // The smallest number has no positive counterpart: its sign belongs to the literal.
                 match &mut operand.form {
                     Form::Literal(Literal::Int(value)) => {
@@ -202,17 +281,21 @@ impl Parser {
             let at = self.at();
             if self.take(".") {
                 let optional = self.take("?");
-                let name_at = self.at();
                 let field = match self.peek().clone() {
                     Token::Ident(name) | Token::Quoted(name) => name,
                     Token::Mark("in") => "in".to_owned(),
-                    _ => return Err(self.unexpected()),
+                    _ if optional => return Err(self.mismatched("{IDENTIFIER, ESC_IDENTIFIER}")),
+                    Token::End => {
+                        let why = "Syntax error: no viable alternative at input '.'";
+                        return Err(Fault::new(self.at(), why));
+                    }
+                    _ => return Err(self.unexpected("IDENTIFIER")),
                 };
                 self.next += 1;
-                if !optional && self.is("(") {
-                    self.next += 1;
+                let call_at = self.at();
+                if !optional && self.take("(") {
                     let arguments = self.arguments()?;
-                    expr = method(name_at, expr, field, arguments)?;
+                    expr = method(call_at, expr, field, arguments)?;
                 } else {
                     expr = make(
                         at,
@@ -237,11 +320,11 @@ impl Parser {
                 )?;
             } else if self.is("{") {
                 let Some(name) = dotted(&expr) else {
-                    return Err(self.unexpected());
+                    return Err(self.unexpected("<EOF>"));
                 };
                 self.next += 1;
                 expr = make(
-                    expr.at,
+                    at,
                     Form::Object {
                         name,
                         fields: self.fields()?,
@@ -256,7 +339,11 @@ impl Parser {
     fn primary(&mut self) -> Result<Expr, Fault> {
         let at = self.at();
         // A leading dot only says where a name is looked for; there is one place.
-        let rooted = matches!(self.tokens.get(self.next + 1), Some((_, Token::Ident(_)))) && self.take(".");
+        let before_name = self
+            .tokens
+            .get(self.next + 1)
+            .is_some_and(|found| matches!(found.token, Token::Ident(_)));
+        let rooted = before_name && self.take(".");
         let token = self.peek().clone();
         let form = match token {
             Token::Literal(literal) if !rooted => {
@@ -268,11 +355,12 @@ impl Parser {
                 if RESERVED.contains(&name.as_str()) {
                     return Err(Fault::new(at, format!("reserved identifier: {name}")));
                 }
+                let call_at = self.at();
                 if !self.take("(") {
                     return make(at, Form::Ident(name));
                 }
                 let arguments = self.arguments()?;
-                return function(at, name, arguments);
+                return function(call_at, name, arguments);
             }
             Token::Mark("(") => {
                 self.next += 1;
@@ -288,25 +376,35 @@ impl Parser {
                 self.next += 1;
                 Form::Map(self.entries()?)
             }
-            _ => return Err(self.unexpected()),
+            _ => return Err(self.unexpected(STARTS)),
         };
         make(at, form)
     }
 
     fn arguments(&mut self) -> Result<Vec<Expr>, Fault> {
         let mut arguments = Vec::new();
-        while !self.take(")") {
+        if self.take(")") {
+            return Ok(arguments);
+        }
+        loop {
             arguments.push(self.expr()?);
             if !self.take(",") {
                 self.expect(")")?;
-                break;
+                return Ok(arguments);
             }
         }
-        Ok(arguments)
     }
 
     fn elements(&mut self) -> Result<Vec<Element>, Fault> {
         let mut elements = Vec::new();
+        if self.is(",")
+            && self
+                .tokens
+                .get(self.next + 1)
+                .is_some_and(|f| f.token == Token::Mark("]"))
+        {
+            self.next += 1;
+        }
         while !self.take("]") {
             let optional = self.take("?");
             elements.push(Element {
@@ -314,8 +412,11 @@ impl Parser {
                 optional,
             });
             if !self.take(",") {
-                self.expect("]")?;
+                self.end("]")?;
                 break;
+            }
+            if self.is(",") {
+                return Err(self.mismatched("']'"));
             }
         }
         Ok(elements)
@@ -323,6 +424,14 @@ impl Parser {
 
     fn entries(&mut self) -> Result<Vec<Entry>, Fault> {
         let mut entries = Vec::new();
+        if self.is(",")
+            && self
+                .tokens
+                .get(self.next + 1)
+                .is_some_and(|f| f.token == Token::Mark("}"))
+        {
+            self.next += 1;
+        }
         while !self.take("}") {
             let optional = self.take("?");
             let key = self.expr()?;
@@ -333,7 +442,7 @@ impl Parser {
             };
             entries.push(Entry { key, value });
             if !self.take(",") {
-                self.expect("}")?;
+                self.end("}")?;
                 break;
             }
         }
@@ -346,7 +455,7 @@ impl Parser {
             let optional = self.take("?");
             let name = match self.peek().clone() {
                 Token::Ident(name) | Token::Quoted(name) => name,
-                _ => return Err(self.unexpected()),
+                _ => return Err(self.unexpected("IDENTIFIER")),
             };
             self.next += 1;
             self.expect(":")?;
@@ -408,14 +517,17 @@ fn call(name: String, member: bool, arguments: Vec<Expr>) -> Form {
 }
 
 fn function(at: usize, name: String, mut arguments: Vec<Expr>) -> Result<Expr, Fault> {
-    if name == "has" && arguments.len() == 1 {
-        return match arguments.pop().map(|argument| argument.form) {
-            Some(Form::Select {
+    if name == "has"
+        && arguments.len() == 1
+        && let Some(argument) = arguments.pop()
+    {
+        return match argument.form {
+            Form::Select {
                 of,
                 field,
                 optional: false,
-            }) => make(at, Form::Has { of, field }),
-            _ => Err(Fault::new(at, "invalid argument to has() macro")),
+            } => make(at, Form::Has { of, field }),
+            _ => Err(Fault::new(argument.at, "invalid argument to has() macro")),
         };
     }
     make(at, call(name, false, arguments))
@@ -431,7 +543,7 @@ fn method(at: usize, of: Expr, name: String, mut arguments: Vec<Expr>) -> Result
     }
     let Some((kind, names)) = fold_kind(&name, arguments.len()) else {
         if matches!(name.as_str(), "optMap" | "optFlatMap") && arguments.len() == 2 {
-            let variable = variable(&arguments[0])?;
+            let variable = variable(&arguments[0], NO_IDENTIFIER)?;
             let body = Box::new(arguments.remove(1));
             let flat = name == "optFlatMap";
             let of = Box::new(of);
@@ -449,6 +561,11 @@ fn method(at: usize, of: Expr, name: String, mut arguments: Vec<Expr>) -> Result
         return make(at, call(name, true, arguments));
     };
     let mut expressions = arguments.split_off(names);
+    let wrong = match kind {
+        FoldKind::Sort => NO_IDENTIFIER,
+        _ => "argument must be a simple name",
+    };
+    let variable = |expr: &Expr| variable(expr, wrong);
     let first = variable(&arguments[0])?;
     let second = arguments.get(1).map(variable).transpose()?;
     if second.as_ref() == Some(&first) {
@@ -485,14 +602,18 @@ fn fold_kind(name: &str, arguments: usize) -> Option<(FoldKind, usize)> {
         ("map", 2 | 3) => (FoldKind::List, 1),
         ("transformList", 3 | 4) => (FoldKind::List, 2),
         ("transformMap", 3 | 4) => (FoldKind::Map, 2),
+        ("sortBy", 2) => (FoldKind::Sort, 1),
         ("transformMapEntry", 3 | 4) => (FoldKind::MapEntry, 2),
         _ => return None,
     })
 }
 
-fn variable(expr: &Expr) -> Result<String, Fault> {
+const NO_IDENTIFIER: &str = "argument is not an identifier";
+
+/// `wrong`: what is said of anything else than a name.
+fn variable(expr: &Expr, wrong: &str) -> Result<String, Fault> {
     match &expr.form {
         Form::Ident(name) => Ok(name.clone()),
-        _ => Err(Fault::new(expr.at, "argument must be a simple name")),
+        _ => Err(Fault::new(expr.at, wrong)),
     }
 }

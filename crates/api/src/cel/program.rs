@@ -3,12 +3,16 @@ use super::ast::Expr;
 use super::budget::Error;
 use super::check::{Declarations, check};
 use super::eval::{Activation, eval};
+use super::fixed;
 use super::functions::Context;
 use super::lex::Fault;
 use super::parse::parse;
 use super::types::Type;
 use super::value::Value;
 use std::fmt;
+
+/// Faults of one text that are told.
+const FAULTS_MAX: usize = 100;
 
 /// An expression that was found to be one.
 #[derive(Clone, Debug)]
@@ -17,27 +21,64 @@ pub struct Program {
     result: Type,
 }
 
-/// Why a text is no expression: what, where, and the line.
+/// Why a text is no expression.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct CompileError {
+pub enum CompileError {
+    /// All that is wrong with it, from its beginning to its end.
+    #[error("{}", joined(.0))]
+    Text(Vec<Located>),
+    /// It can never have a value.
+    #[error("{0}")]
+    Fixed(String),
+}
+
+impl CompileError {
+    /// With what failed, in upstream's words.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Text(_) => format!("compilation failed: {self}"),
+            Self::Fixed(_) => format!("program instantiation failed: {self}"),
+        }
+    }
+}
+
+/// What is wrong, where, and the line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
     message: String,
     line: usize,
     column: usize,
     source_line: String,
 }
 
-impl fmt::Display for CompileError {
+impl fmt::Display for Located {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_wide = |c: char| c.len_utf8() > 1;
+        let mut chars = self.source_line.chars();
+        let before: String = chars
+            .by_ref()
+            .take(self.column)
+            .map(|c| if is_wide(c) { '．' } else { '.' })
+            .collect();
+        let mark = if chars.next().is_some_and(is_wide) {
+            '＾'
+        } else {
+            '^'
+        };
         write!(
             f,
-            "ERROR: <input>:{}:{}: {}\n | {}\n | {}^",
+            "ERROR: <input>:{}:{}: {}\n | {}\n | {before}{mark}",
             self.line,
             self.column + 1,
             self.message,
-            self.source_line,
-            ".".repeat(self.column)
+            self.source_line.replace('\t', " "),
         )
     }
+}
+
+fn joined(located: &[Located]) -> String {
+    let told: Vec<String> = located.iter().map(Located::to_string).collect();
+    told.join("\n")
 }
 
 impl Program {
@@ -48,7 +89,13 @@ impl Program {
             let result = check(&expr, declarations)?;
             Ok(Self { expr, result })
         });
-        compiled.map_err(|fault| located(text, fault))
+        let program = compiled.map_err(|mut faults| {
+            faults.sort_by_key(|fault| fault.at);
+            let told = faults.into_iter().take(FAULTS_MAX);
+            CompileError::Text(told.map(|fault| located(text, fault)).collect())
+        })?;
+        fixed::check(&program.expr).map_err(|error| CompileError::Fixed(error.to_string()))?;
+        Ok(program)
     }
 
     /// The type of its values.
@@ -83,10 +130,10 @@ impl Program {
     }
 }
 
-fn located(text: &str, fault: Fault) -> CompileError {
+fn located(text: &str, fault: Fault) -> Located {
     let before = text.get(..fault.at).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |at| at + 1);
-    CompileError {
+    Located {
         message: fault.message,
         line: before.matches('\n').count() + 1,
         column: before[start..].chars().count(),

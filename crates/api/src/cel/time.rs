@@ -37,7 +37,14 @@ pub fn parse_duration(text: &str) -> Option<i64> {
         rest = &tail[unit.len()..];
     }
     let total = if negative { -total } else { total };
-    (total.abs() < 9.2e18).then_some(total.round() as i64)
+    (total.abs() < 9.223_372_036_854_775e18).then_some(total.round() as i64)
+}
+
+/// The same as expressions may say it, where hours are the longest unit.
+pub fn parse_exact_duration(text: &str) -> Option<i64> {
+    (!text.contains(['d', 'w']))
+        .then(|| parse_duration(text))
+        .flatten()
 }
 
 /// `90s`, `1.5s`: seconds, as conversions to text give them.
@@ -71,6 +78,11 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), nanos, "{text}");
         }
+        assert_eq!(parse_exact_duration("1d"), None);
+        assert_eq!(
+            parse_exact_duration("9223372036s"),
+            Some(9_223_372_036_000_000_000)
+        );
         assert_eq!(duration_text(5_400_000_000_000), "5400s");
         assert_eq!(duration_text(-1_500_000_000), "-1.5s");
     }

@@ -125,6 +125,24 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The type's name in upstream's program, which some of its messages show.
+    pub fn go_name(&self) -> &'static str {
+        match self {
+            Self::Null => "types.Null",
+            Self::Bool(_) => "types.Bool",
+            Self::Int(_) => "types.Int",
+            Self::Uint(_) => "types.Uint",
+            Self::Double(_) => "types.Double",
+            Self::String(_) => "types.String",
+            Self::Bytes(_) => "types.Bytes",
+            Self::Duration(_) => "types.Duration",
+            Self::Timestamp(_) => "types.Timestamp",
+            Self::Optional(_) => "*types.Optional",
+            Self::Type(_) => "*types.Type",
+            Self::List(_) | Self::Map(_) | Self::Opaque(_) => "ref.Val",
+        }
+    }
+
     /// Whether this can be an argument of that type; contents are not looked at.
     pub fn is(&self, ty: &Type) -> bool {
         match (ty, self) {

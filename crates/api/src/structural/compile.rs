@@ -1,6 +1,7 @@
 //! From `openAPIV3Schema` to nodes.
 use super::rules::{self, Place};
 use super::{Additional, Kind, Limits, ListType, Node};
+use crate::regexp;
 use crate::validation::FieldError;
 use regex::Regex;
 use serde_json::Value;
@@ -172,9 +173,10 @@ impl Reader {
         let pattern = match pattern.transpose() {
             Ok(pattern) => pattern,
             Err(error) => {
+                let told = regexp::told(schema["pattern"].as_str().unwrap_or_default(), &error);
                 self.wrong(
                     format!("{path}.pattern"),
-                    &format!("must be a valid regular expression, but isn't: {error}"),
+                    &format!("must be a valid regular expression, but isn't: {told}"),
                 );
                 None
             }

@@ -2,8 +2,8 @@
 use super::definition::shown_rule;
 use super::{Additional, ListType, Node, Violation};
 use crate::cel::{
-    Activation, Budget, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value, estimate, size_max,
-    type_of,
+    Activation, Budget, CompileError, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value,
+    estimate, size_max, type_of,
 };
 use crate::validation::{FieldError, FieldErrorKind};
 use serde_json::Value as Json;
@@ -99,12 +99,12 @@ fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Option
                 None
             }
             Err(error) => {
-                let what = if key == "rule" {
-                    "compilation failed"
-                } else {
-                    "messageExpression compilation failed"
+                let told = match (key, &error) {
+                    ("rule", _) => error.told(),
+                    (_, CompileError::Text(_)) => format!("messageExpression compilation failed: {error}"),
+                    (_, CompileError::Fixed(_)) => format!("messageExpression instantiation failed: {error}"),
                 };
-                say(key, &shown_rule(rule), &format!("{what}: {error}"));
+                say(key, &shown_rule(rule), &told);
                 None
             }
         };

@@ -282,7 +282,7 @@ fn conditions(section: &Section<'_>, problems: &mut Problems) -> Conditions {
             Ok(program) if *program.result() == Type::Bool => programs.push(program),
             Ok(_) => problems.add(FieldError::invalid(at, text, "must evaluate to bool")),
             Err(error) => {
-                let why = format!("compilation failed: {error}");
+                let why = error.told();
                 problems.add(FieldError::invalid(at, text, &why));
             }
         }

@@ -198,11 +198,7 @@ pub fn expression(field: &str, given: &Value, names: &Declarations, wanted: &[Ty
         return Some(cause::required(field, ""));
     }
     match Program::compile(source, names) {
-        Err(error) => Some(cause::invalid(
-            field,
-            given,
-            &format!("compilation failed: {error}"),
-        )),
+        Err(error) => Some(cause::invalid(field, given, &error.told())),
         Ok(program) if wanted.is_empty() || wanted.iter().any(|ty| program.can_be(ty)) => None,
         Ok(_) => {
             let wanted: Vec<String> = wanted.iter().map(Type::to_string).collect();

@@ -316,7 +316,7 @@ mod tests {
             ),
             (
                 |w| w["matchConditions"] = json!([{"name": "c", "expression": "object.x >"}]),
-                "webhooks[0].matchConditions[0].expression: Invalid value: \"object.x >\": compilation failed: ERROR: <input>:1:11: Syntax error: unexpected input '<EOF>'\n | object.x >\n | ..........^",
+                "webhooks[0].matchConditions[0].expression: Invalid value: \"object.x >\": compilation failed: ERROR: <input>:1:11: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | object.x >\n | ..........^",
             ),
             (
                 |w| w["matchConditions"] = json!([{"name": "c", "expression": "1"}]),

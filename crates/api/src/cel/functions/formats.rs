@@ -28,12 +28,7 @@ const FORMATS: &[(&str, Check)] = &[
         )
     }),
     ("labelValue", names::check_label_value),
-    ("uri", |text| {
-        told(
-            text.contains("://") && !text.contains(char::is_whitespace),
-            "invalid URI",
-        )
-    }),
+    ("uri", |text| super::url::parse(text).err().into_iter().collect()),
     ("uuid", |text| {
         told(is_uuid(text), "does not match the UUID format")
     }),

@@ -7,6 +7,7 @@ mod authorizer;
 mod formats;
 mod lists;
 mod net;
+mod no_address;
 mod operators;
 mod optional;
 mod quantity;
@@ -17,6 +18,8 @@ mod standard;
 mod strings;
 mod times;
 mod url;
+
+pub use regex::pattern;
 
 use super::budget::{Budget, Error};
 use super::opaque::Authorizer;

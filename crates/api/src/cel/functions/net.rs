@@ -1,6 +1,6 @@
 //! IP addresses and CIDR ranges.
-use super::Table;
 use super::arguments::text;
+use super::{Table, no_address};
 use crate::cel::budget::Error;
 use crate::cel::opaque::{Cidr, Opaque};
 use crate::cel::value::Value;
@@ -8,25 +8,14 @@ use std::net::IpAddr;
 
 pub const TABLE: Table = &[
     ("ip(string) net.IP", |_, a| {
-        let text = text(&a[0])?;
-        let ip = parse_ip(text).ok_or_else(|| {
-            Error::failed(format!(
-                "IP Address {text:?} parse error during conversion from string"
-            ))
-        })?;
-        Ok(Value::Opaque(Opaque::Ip(ip)))
+        Ok(Value::Opaque(Opaque::Ip(made_ip(text(&a[0])?)?)))
     }),
     ("isIP(string) bool", |_, a| {
         Ok(Value::Bool(parse_ip(text(&a[0])?).is_some()))
     }),
     ("ip.isCanonical(string) bool", |_, a| {
         let text = text(&a[0])?;
-        let ip = parse_ip(text).ok_or_else(|| {
-            Error::failed(format!(
-                "IP Address {text:?} parse error during conversion from string"
-            ))
-        })?;
-        Ok(Value::Bool(ip.to_string() == text))
+        Ok(Value::Bool(made_ip(text)?.to_string() == text))
     }),
     ("net.IP::family() int", |_, a| {
         Ok(Value::Int(if ip(&a[0])?.is_ipv4() { 4 } else { 6 }))
@@ -60,12 +49,7 @@ pub const TABLE: Table = &[
         ))
     }),
     ("cidr(string) net.CIDR", |_, a| {
-        let text = text(&a[0])?;
-        let cidr = parse_cidr(text).ok_or_else(|| {
-            Error::failed(format!(
-                "network address parse error during conversion from string: {text:?}"
-            ))
-        })?;
+        let cidr = made_cidr(text(&a[0])?)?;
         Ok(Value::Opaque(Opaque::Cidr(cidr)))
     }),
     ("isCIDR(string) bool", |_, a| {
@@ -88,15 +72,14 @@ pub const TABLE: Table = &[
         Ok(Value::Bool(cidr(&a[0])?.contains(ip(&a[1])?)))
     }),
     ("net.CIDR::containsIP(string) bool", |_, a| {
-        let ip = parse_ip(text(&a[1])?).ok_or_else(|| Error::failed("the argument is no IP address"))?;
+        let ip = parse_ip(text(&a[1])?).ok_or_else(Error::no_such_overload)?;
         Ok(Value::Bool(cidr(&a[0])?.contains(ip)))
     }),
     ("net.CIDR::containsCIDR(net.CIDR) bool", |_, a| {
         contains(cidr(&a[0])?, cidr(&a[1])?)
     }),
     ("net.CIDR::containsCIDR(string) bool", |_, a| {
-        let inner =
-            parse_cidr(text(&a[1])?).ok_or_else(|| Error::failed("the argument is no network address"))?;
+        let inner = made_cidr(text(&a[1])?)?;
         contains(cidr(&a[0])?, inner)
     }),
 ];
@@ -121,6 +104,19 @@ fn cidr(value: &Value<'_>) -> Result<Cidr, Error> {
     }
 }
 
+fn made_ip(text: &str) -> Result<IpAddr, Error> {
+    parse_ip(text).ok_or_else(|| Error::failed(no_address::ip(text)))
+}
+
+fn made_cidr(text: &str) -> Result<Cidr, Error> {
+    parse_cidr(text).ok_or_else(|| {
+        let why = no_address::cidr(text);
+        Error::failed(format!(
+            "network address parse error during conversion from string: {why}"
+        ))
+    })
+}
+
 /// IPv4 addresses in IPv6 form and zones are refused, as upstream does.
 fn parse_ip(text: &str) -> Option<IpAddr> {
     let ip: IpAddr = text.parse().ok()?;
@@ -129,7 +125,7 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 }
 
 fn parse_cidr(text: &str) -> Option<Cidr> {
-    let (address, prefix) = text.split_once('/')?;
+    let (address, prefix) = text.rsplit_once('/')?;
     let address = parse_ip(address)?;
     let plain = !prefix.is_empty()
         && prefix.bytes().all(|b| b.is_ascii_digit())

@@ -1,5 +1,6 @@
 //! Values that may be absent.
-use super::Table;
+use super::arguments::list;
+use super::{Context, Table};
 use crate::cel::budget::Error;
 use crate::cel::value::Value;
 use std::sync::Arc;
@@ -33,7 +34,18 @@ pub const TABLE: Table = &[
             None => a[1].clone(),
         })
     }),
+    ("optional.unwrap(list<optional<A>>) list<A>", unwrap),
+    ("list<optional<A>>::unwrapOpt() list<A>", unwrap),
 ];
+
+/// What is there of a list.
+fn unwrap<'a>(_: &mut Context<'a>, a: &[Value<'a>]) -> Result<Value<'a>, Error> {
+    let mut found = Vec::new();
+    for item in list(&a[0])?.iter() {
+        found.extend(inner(&item)?.as_ref().map(|value| value.as_ref().clone()));
+    }
+    Ok(Value::list(found))
+}
 
 fn inner<'v, 'a>(value: &'v Value<'a>) -> Result<&'v Option<Arc<Value<'a>>>, Error> {
     match value {

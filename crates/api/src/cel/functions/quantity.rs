@@ -4,9 +4,11 @@ use super::arguments::{int, text};
 use crate::cel::budget::Error;
 use crate::cel::opaque::Opaque;
 use crate::cel::value::Value;
-use crate::quantity::Amount;
+use crate::quantity::{Amount, Format};
 use std::cmp::Ordering;
 
+/// From here on, amounts with binary units are counted in large numbers.
+const BINARY_LIMIT: i64 = 1 << 50;
 const NANO: i128 = 1_000_000_000;
 
 pub const TABLE: Table = &[
@@ -19,7 +21,7 @@ pub const TABLE: Table = &[
     ("isQuantity(string) bool", |_, a| {
         Ok(Value::Bool(text(&a[0])?.parse::<Amount>().is_ok()))
     }),
-    ("kubernetes.Quantity::sign() int", |_, a| {
+    ("sign(kubernetes.Quantity) int", |_, a| {
         Ok(Value::Int(amount(&a[0])?.nanos().signum() as i64))
     }),
     ("kubernetes.Quantity::isInteger() bool", |_, a| {
@@ -80,10 +82,16 @@ fn amount(value: &Value<'_>) -> Result<Amount, Error> {
     }
 }
 
+/// As an integer. Large amounts are none to upstream, which counts them otherwise.
 fn whole(amount: Amount) -> Option<i64> {
-    (amount.is_whole())
-        .then(|| i64::try_from(amount.nanos() / NANO).ok())
-        .flatten()
+    let limit = match amount.format() {
+        Format::BinarySi => BINARY_LIMIT,
+        Format::DecimalSi | Format::DecimalExponent => i64::MAX,
+    };
+    let whole = amount
+        .is_whole()
+        .then(|| i64::try_from(amount.nanos() / NANO).ok());
+    whole.flatten().filter(|whole| whole.abs() < limit)
 }
 
 fn compare(a: &[Value<'_>]) -> Result<Ordering, Error> {

@@ -3,6 +3,7 @@ use super::arguments::{int, text};
 use super::{Context, Table};
 use crate::cel::budget::Error;
 use crate::cel::value::Value;
+use crate::regexp;
 use regex::{Regex, RegexBuilder};
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -41,7 +42,7 @@ pub fn pattern(text: &str) -> Result<Regex, Error> {
     let pattern = RegexBuilder::new(text)
         .size_limit(PATTERN_BYTES_MAX)
         .build()
-        .map_err(|error| Error::failed(format!("error parsing regexp: {error}")))?;
+        .map_err(|error| Error::failed(regexp::told(text, &error)))?;
     if patterns.len() >= PATTERNS_MAX {
         patterns.clear();
     }

@@ -15,10 +15,10 @@ pub const TABLE: Table = &[
         make(text(&a[0])?, flag(&a[1])?)
     }),
     ("isSemver(string) bool", |_, a| {
-        Ok(Value::Bool(parse(text(&a[0])?, false).is_some()))
+        Ok(Value::Bool(parse(text(&a[0])?, false).is_ok()))
     }),
     ("isSemver(string, bool) bool", |_, a| {
-        Ok(Value::Bool(parse(text(&a[0])?, flag(&a[1])?).is_some()))
+        Ok(Value::Bool(parse(text(&a[0])?, flag(&a[1])?).is_ok()))
     }),
     ("kubernetes.Semver::major() int", |_, a| {
         Ok(Value::Int(version(&a[0])?.major as i64))
@@ -60,48 +60,97 @@ fn compare(a: &[Value<'_>]) -> Result<Ordering, Error> {
 }
 
 fn make<'a>(text: &str, normalize: bool) -> Result<Value<'a>, Error> {
-    let version =
-        parse(text, normalize).ok_or_else(|| Error::failed(format!("invalid semantic version: {text:?}")))?;
+    let version = parse(text, normalize).map_err(Error::Failed)?;
     Ok(Value::Opaque(Opaque::Semver(Arc::new(version))))
 }
 
 /// `normalize`: a leading `v`, missing parts and leading zeros are forgiven.
-fn parse(text: &str, normalize: bool) -> Option<Semver> {
-    let text = if normalize {
-        text.strip_prefix('v').unwrap_or(text)
-    } else {
-        text
-    };
-    let (rest, build) = text.split_once('+').unwrap_or((text, ""));
-    let (release, pre) = rest.split_once('-').unwrap_or((rest, ""));
-    let dotted = |text: &str| {
-        text.split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
-    };
-    if (text.contains('+') && !dotted(build)) || (rest.contains('-') && !dotted(pre)) {
-        return None;
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+fn parse(text: &str, normalize: bool) -> Result<Semver, String> {
+    let normal = normalize.then(|| normalized(text));
+    let text = normal.as_deref().unwrap_or(text);
+    if text.is_empty() {
+        return Err("Version string empty".to_owned());
     }
-    let mut parts: Vec<&str> = release.split('.').collect();
-    if normalize {
-        parts.resize(parts.len().max(3), "0");
+    let parts: Vec<&str> = text.splitn(3, '.').collect();
+    let [major, minor, rest] = parts.as_slice() else {
+        return Err("No Major.Minor.Patch elements found".to_owned());
+    };
+    let (major, minor) = (number(major, "Major")?, number(minor, "Minor")?);
+    let (rest, build) = rest.split_once('+').map_or((*rest, None), |(r, b)| (r, Some(b)));
+    let (patch, pre) = rest.split_once('-').map_or((rest, None), |(r, p)| (r, Some(p)));
+    let patch = number(patch, "Patch")?;
+    let pre: Vec<String> = pre.map_or(Vec::new(), |pre| pre.split('.').map(str::to_owned).collect());
+    for part in &pre {
+        if part.is_empty() {
+            return Err("Prerelease is empty".to_owned());
+        }
+        if is_number(part) && part.len() > 1 && part.starts_with('0') {
+            return Err(format!(
+                "Numeric PreRelease version must not contain leading zeroes {part:?}"
+            ));
+        }
+        if !is_identifier(part) {
+            return Err(format!("Invalid character(s) found in prerelease {part:?}"));
+        }
     }
-    let number = |text: &str| {
-        let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let shortest = normalize || text == "0" || !text.starts_with('0');
-        (plain && shortest).then(|| text.parse().ok()).flatten()
-    };
-    let [major, minor, patch] = parts.as_slice() else {
-        return None;
-    };
-    Some(Semver {
-        major: number(major)?,
-        minor: number(minor)?,
-        patch: number(patch)?,
-        pre: pre
-            .split('.')
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        build: build.to_owned(),
+    for part in build.into_iter().flat_map(|build| build.split('.')) {
+        if part.is_empty() {
+            return Err("Build meta data is empty".to_owned());
+        }
+        if !is_identifier(part) {
+            return Err(format!("Invalid character(s) found in build meta data {part:?}"));
+        }
+    }
+    Ok(Semver {
+        major,
+        minor,
+        patch,
+        pre,
+        build: build.unwrap_or_default().to_owned(),
     })
+}
+
+fn normalized(text: &str) -> String {
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let end = text.find(['+', '-']).unwrap_or(text.len());
+    let (release, rest) = text.split_at(end);
+    let mut parts: Vec<&str> = release.splitn(3, '.').collect();
+    for part in &mut parts {
+        let shorter = part.trim_start_matches('0');
+        *part = match shorter.starts_with(|c: char| c.is_ascii_digit()) {
+            true => shorter,
+            // A zero of its own stays.
+            false => &part[part.len() - shorter.len() - usize::from(part.len() > shorter.len())..],
+        };
+    }
+    parts.resize(parts.len().max(3), "0");
+    parts.join(".") + rest
+}
+
+fn number(text: &str, part: &str) -> Result<u64, String> {
+    if !is_number(text) {
+        let part = part.to_ascii_lowercase();
+        return Err(format!("Invalid character(s) found in {part} number {text:?}"));
+    }
+    if text.len() > 1 && text.starts_with('0') {
+        return Err(format!("{part} number must not contain leading zeroes {text:?}"));
+    }
+    let wrong = if text.is_empty() {
+        "invalid syntax"
+    } else {
+        "value out of range"
+    };
+    text.parse()
+        .map_err(|_| format!("strconv.ParseUint: parsing {text:?}: {wrong}"))
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_identifier(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }

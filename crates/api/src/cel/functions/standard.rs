@@ -1,11 +1,10 @@
-//! `size`, conversions, `type`, `dyn`, bits of base64 and math.
+//! `size`, conversions, `type`, `dyn`.
 use super::Table;
 use super::arguments::{count, double, list, map, string, text};
 use crate::cel::budget::Error;
-use crate::cel::time::{duration_text, parse_duration};
+use crate::cel::number;
+use crate::cel::time::{duration_text, parse_exact_duration};
 use crate::cel::value::Value;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use std::borrow::Cow;
 
 pub const TABLE: Table = &[
@@ -32,6 +31,7 @@ pub const TABLE: Table = &[
     ("int(double) int", |_, a| to_int(&a[0])),
     ("int(string) int", |_, a| to_int(&a[0])),
     ("int(timestamp) int", |_, a| to_int(&a[0])),
+    ("int(duration) int", |_, a| to_int(&a[0])),
     ("uint(uint) uint", |_, a| to_uint(&a[0])),
     ("uint(int) uint", |_, a| to_uint(&a[0])),
     ("uint(double) uint", |_, a| to_uint(&a[0])),
@@ -74,24 +74,9 @@ pub const TABLE: Table = &[
     }),
     ("duration(duration) duration", |_, a| Ok(a[0].clone())),
     ("duration(string) duration", |_, a| {
-        parse_duration(text(&a[0])?)
+        parse_exact_duration(text(&a[0])?)
             .map(Value::Duration)
             .ok_or_else(|| conversion("string", "duration"))
-    }),
-    ("base64.encode(bytes) string", |context, a| match &a[0] {
-        Value::Bytes(bytes) => {
-            context.budget.look(bytes.len() as u64)?;
-            string(STANDARD.encode(bytes))
-        }
-        _ => Err(Error::no_such_overload()),
-    }),
-    ("base64.decode(string) bytes", |context, a| {
-        let text = text(&a[0])?;
-        context.budget.look(text.len() as u64)?;
-        let bytes = STANDARD
-            .decode(text)
-            .map_err(|error| Error::failed(error.to_string()))?;
-        Ok(Value::Bytes(Cow::Owned(bytes)))
     }),
 ];
 
@@ -117,6 +102,7 @@ fn to_int<'a>(value: &Value<'a>) -> Result<Value<'a>, Error> {
         Value::Double(_) => return Err(range()),
         Value::String(text) => text.parse().map_err(|_| conversion("string", "int"))?,
         Value::Timestamp(time) => time.as_second(),
+        Value::Duration(nanos) => *nanos,
         _ => return Err(Error::no_such_overload()),
     }))
 }
@@ -139,7 +125,7 @@ fn plain<'a>(value: &Value<'a>) -> Result<Value<'a>, Error> {
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Uint(value) => value.to_string(),
-        Value::Double(value) => value.to_string(),
+        Value::Double(value) => number::general(*value),
         Value::Bytes(bytes) => String::from_utf8(bytes.to_vec())
             .map_err(|_| Error::failed("invalid UTF-8 in bytes, cannot convert to string"))?,
         Value::Timestamp(time) => time.to_string(),

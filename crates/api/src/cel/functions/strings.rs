@@ -3,6 +3,7 @@ use super::arguments::{count, int, list, string, text};
 use super::{Context, Table};
 use crate::cel::budget::Error;
 use crate::cel::value::Value;
+use crate::cel::{literals, number};
 
 pub const TABLE: Table = &[
     ("string::contains(string) bool", |context, a| {
@@ -40,9 +41,6 @@ pub const TABLE: Table = &[
     }),
     ("string::trim() string", |context, a| {
         one(context, a, |t| t.trim().to_owned())
-    }),
-    ("string::reverse() string", |context, a| {
-        one(context, a, |t| t.chars().rev().collect())
     }),
     ("string::replace(string, string) string", |context, a| {
         replace(context, a, -1)
@@ -102,6 +100,13 @@ fn two<'a>(
 /// Positions count characters.
 fn find<'a>(context: &mut Context<'a>, a: &[Value<'a>], from: i64) -> Result<Value<'a>, Error> {
     two(context, a, |text, part| {
+        let length = text.chars().count() as i64;
+        if part.is_empty() && from >= 0 {
+            return Ok(Value::Int(from.min(length)));
+        }
+        if from > length {
+            return Ok(Value::Int(-1));
+        }
         let offset = offset(text, from)?;
         Ok(match text[offset..].find(part) {
             Some(at) => Value::Int(text[..offset + at].chars().count() as i64),
@@ -114,6 +119,7 @@ fn find_last<'a>(context: &mut Context<'a>, a: &[Value<'a>], until: Option<i64>)
     two(context, a, |text, part| {
         let last = match until {
             None => text.len(),
+            Some(until) if until >= text.chars().count() as i64 => return Ok(Value::Int(-1)),
             Some(until) => offset(text, until)?,
         };
         let found = text.rmatch_indices(part).map(|(at, _)| at).find(|at| *at <= last);
@@ -222,21 +228,26 @@ fn format<'a>(context: &mut Context<'a>, a: &[Value<'a>]) -> Result<Value<'a>, E
 }
 
 fn formatted(verb: char, precision: Option<usize>, value: &Value<'_>) -> Result<String, Error> {
-    let unfit = || {
-        Error::failed(format!(
-            "error during formatting: %{verb} does not take a value of type {}",
-            value.type_name()
-        ))
+    let unfit = |what: &str| {
+        let found = value.type_name();
+        Error::failed(format!("error during formatting: {what}, was given {found}"))
     };
     let fraction = precision.unwrap_or(6);
     Ok(match (verb, value) {
+        ('s', Value::Opaque(_) | Value::Optional(_)) => {
+            return Err(unfit(literals::taken_by(verb).map_or("", |(what, _)| what)));
+        }
         ('s', value) => shown(value),
+        ('f' | 'e', Value::String(text)) if matches!(text.as_ref(), "NaN" | "Infinity" | "-Infinity") => {
+            text.to_string()
+        }
         ('d', Value::Int(value)) => value.to_string(),
         ('d', Value::Uint(value)) => value.to_string(),
         ('d' | 'f' | 'e', Value::Double(value)) if !value.is_finite() => shown(&Value::Double(*value)),
         ('f', Value::Double(value)) => format!("{value:.fraction$}"),
         ('f', Value::Int(value)) => format!("{:.fraction$}", *value as f64),
-        ('e', Value::Double(value)) => format!("{value:.fraction$e}"),
+        // Upstream gives all the digits it has by default, whatever is asked for.
+        ('e', Value::Double(value)) => number::scientific(*value, 6),
         ('b', Value::Int(value)) => signed(*value, |v| format!("{v:b}")),
         ('b', Value::Uint(value)) => format!("{value:b}"),
         ('b', Value::Bool(value)) => u8::from(*value).to_string(),
@@ -250,11 +261,13 @@ fn formatted(verb: char, precision: Option<usize>, value: &Value<'_>) -> Result<
         ('X', Value::String(text)) => text.bytes().map(|b| format!("{b:02X}")).collect(),
         ('x', Value::Bytes(bytes)) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
         ('X', Value::Bytes(bytes)) => bytes.iter().map(|b| format!("{b:02X}")).collect(),
-        ('d' | 'f' | 'e' | 'b' | 'o' | 'x' | 'X', _) => return Err(unfit()),
         _ => {
-            return Err(Error::failed(format!(
-                "could not parse formatting clause: unrecognized formatting clause \"{verb}\""
-            )));
+            return Err(match literals::taken_by(verb) {
+                Some((what, _)) => unfit(what),
+                None => Error::failed(format!(
+                    "could not parse formatting clause: unrecognized formatting clause \"{verb}\""
+                )),
+            });
         }
     })
 }
@@ -267,35 +280,48 @@ fn signed(value: i64, show: impl FnOnce(u64) -> String) -> String {
 /// A value as `%s` shows it.
 fn shown(value: &Value<'_>) -> String {
     match value {
-        Value::Null | Value::Optional(None) => "null".to_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Int(value) => value.to_string(),
-        Value::Uint(value) => value.to_string(),
-        Value::Double(value) if value.is_nan() => "NaN".to_owned(),
-        Value::Double(value) if value.is_infinite() => {
-            if *value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
-        }
-        Value::Double(value) => value.to_string(),
+        Value::Double(value) => double(*value),
         Value::String(text) => text.to_string(),
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::Duration(nanos) => crate::cel::time::duration_text(*nanos),
         Value::Timestamp(time) => time.to_string(),
-        Value::List(list) => format!(
-            "[{}]",
-            list.iter()
-                .map(|item| shown(&item))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+        other => within(other),
+    }
+}
+
+fn double(value: f64) -> String {
+    if value.is_infinite() {
+        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+    }
+    number::general(value)
+}
+
+/// A value as lists and maps show it: as an expression would write it.
+fn within(value: &Value<'_>) -> String {
+    match value {
+        Value::Null | Value::Optional(None) => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Uint(value) => value.to_string(),
+        Value::Double(value) if value.is_finite() => format!("{value:.6}"),
+        Value::Double(value) => format!("\"{}\"", double(*value)),
+        Value::String(text) => format!("{text:?}"),
+        Value::Bytes(bytes) => format!("b\"{}\"", bytes.escape_ascii()),
+        Value::Duration(nanos) => format!("duration(\"{}\")", crate::cel::time::duration_text(*nanos)),
+        Value::Timestamp(time) => format!("timestamp(\"{time}\")"),
+        Value::List(list) => {
+            let items: Vec<String> = list.iter().map(|item| within(&item)).collect();
+            format!("[{}]", items.join(", "))
+        }
         Value::Map(map) => {
-            let entries: Vec<String> = map
-                .entries()
-                .iter()
-                .map(|(key, value)| format!("{key}: {}", shown(value)))
+            let entries = map.entries().into_iter();
+            let mut entries: Vec<String> = entries
+                .map(|(key, value)| format!("{}:{}", within(&key.value()), within(&value)))
                 .collect();
+            entries.sort_unstable();
             format!("{{{}}}", entries.join(", "))
         }
-        Value::Optional(Some(value)) => shown(value),
+        Value::Optional(Some(value)) => within(value),
         Value::Type(name) => name.clone(),
         Value::Opaque(opaque) => opaque.to_string(),
     }

@@ -60,56 +60,117 @@ fn url<'v>(value: &'v Value<'_>) -> Result<&'v Url, Error> {
 }
 
 /// A URL with a scheme, or an absolute path.
-fn parse(text: &str) -> Result<Url, String> {
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+pub fn parse(text: &str) -> Result<Url, String> {
     let bad = |why: &str| format!("parse {text:?}: {why}");
     if text.chars().any(|c| c.is_ascii_control()) {
         return Err(bad("net/url: invalid control character in URL"));
     }
+    if text.is_empty() {
+        return Err(bad("empty url"));
+    }
+    let mut url = Url {
+        text: text.to_owned(),
+        scheme: String::new(),
+        host: String::new(),
+        hostname: String::new(),
+        port: String::new(),
+        path: String::new(),
+        query: Vec::new(),
+    };
+    if text == "*" {
+        text.clone_into(&mut url.path);
+        return Ok(url);
+    }
     let before_fragment = text.split('#').next().unwrap_or_default();
     let (main, query) = before_fragment.split_once('?').unwrap_or((before_fragment, ""));
-    let (scheme, rest) = match main.split_once(':') {
-        Some((scheme, rest)) if is_scheme(scheme) => (scheme.to_ascii_lowercase(), rest),
-        _ if main.starts_with('/') => (String::new(), main),
-        _ => return Err(bad("invalid URI for request")),
+    let rest = match main.split_once(':') {
+        Some(("", _)) => return Err(bad("missing protocol scheme")),
+        Some((scheme, rest)) if is_scheme(scheme) => {
+            url.scheme = scheme.to_ascii_lowercase();
+            rest
+        }
+        _ => main,
     };
+    url.query = pairs(query);
     let (authority, path) = match rest.strip_prefix("//") {
         Some(rest) => {
             let end = rest.find('/').unwrap_or(rest.len());
             (&rest[..end], &rest[end..])
         }
         None if rest.starts_with('/') => ("", rest),
+        // What follows is the scheme's own affair.
+        None if !url.scheme.is_empty() => return Ok(url),
         None => return Err(bad("invalid URI for request")),
     };
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if host.contains([' ', '<', '>', '"', '\\', '^', '`', '{', '|', '}']) {
-        return Err(bad("invalid character in host name"));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if user.contains([
+        ' ', '<', '>', '"', '\\', '^', '`', '{', '|', '}', '/', '[', ']', '#',
+    ]) {
+        return Err(bad("net/url: invalid userinfo"));
     }
-    let (hostname, port) = match host.strip_prefix('[') {
-        Some(rest) => {
-            let (inside, after) = rest.split_once(']').ok_or_else(|| bad("missing ']' in host"))?;
-            (inside, after.strip_prefix(':').unwrap_or_default())
-        }
-        None => host.split_once(':').unwrap_or((host, "")),
+    if let Some(escape) = wrong_escape(host, |_| false).or_else(|| wrong_escape(path, |_| true)) {
+        return Err(bad(&format!("invalid URL escape {escape:?}")));
+    }
+    if let Some(c) = host.chars().find(|c| " <>\"\\^`{|}".contains(*c)) {
+        return Err(bad(&format!(
+            "invalid character {:?} in host name",
+            c.to_string()
+        )));
+    }
+    let (hostname, after) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').ok_or_else(|| bad("missing ']' in host"))?,
+        None => host.rfind(':').map_or((host, ""), |at| host.split_at(at)),
     };
-    if !port.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(bad(&format!("invalid port \":{port}\" after host")));
+    let port = after.strip_prefix(':').unwrap_or_default();
+    if (port.is_empty() && !matches!(after, "" | ":")) || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(bad(&format!("invalid port {after:?} after host")));
     }
-    Ok(Url {
-        text: text.to_owned(),
-        scheme,
-        host: host.to_owned(),
-        hostname: hostname.to_owned(),
-        port: port.to_owned(),
-        path: path.replace(' ', "%20"),
-        query: query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                (unescape(key), unescape(value))
-            })
-            .collect(),
+    host.clone_into(&mut url.host);
+    hostname.clone_into(&mut url.hostname);
+    port.clone_into(&mut url.port);
+    url.path = escaped_path(path);
+    Ok(url)
+}
+
+/// The first escape that is none, or that may not stand there.
+fn wrong_escape(text: &str, may_stand: fn(u8) -> bool) -> Option<&str> {
+    text.match_indices('%').find_map(|(at, _)| {
+        let escape = text.get(at..at + 3).unwrap_or(&text[at..]);
+        let byte = escape.get(1..).filter(|hex| hex.len() == 2);
+        let byte = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        (!byte.is_some_and(may_stand)).then_some(escape)
     })
+}
+
+/// Names and values; a pair that cannot be read is left out.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let is_readable =
+        |pair: &&str| !pair.is_empty() && !pair.contains(';') && wrong_escape(pair, |_| true).is_none();
+    let pairs = query.split('&').filter(is_readable).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (unescape(key), unescape(value))
+    });
+    pairs.collect()
+}
+
+/// As it is, if all of it may be so; else everything escaped anew.
+fn escaped_path(path: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&b);
+    if path.bytes().all(|b| is_plain(b) || b"!'()*[]%".contains(&b)) {
+        return path.to_owned();
+    }
+    let mut out = String::new();
+    for byte in unescaped_bytes(path, false) {
+        if is_plain(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -120,6 +181,10 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn unescape(text: &str) -> String {
+    String::from_utf8_lossy(&unescaped_bytes(text, true)).into_owned()
+}
+
+fn unescaped_bytes(text: &str, plus_is_blank: bool) -> Vec<u8> {
     let (mut out, bytes, mut at) = (Vec::new(), text.as_bytes(), 0);
     while at < bytes.len() {
         let escaped = bytes
@@ -133,10 +198,10 @@ fn unescape(text: &str) -> String {
                 out.push(byte);
                 at += 2;
             }
-            (b'+', _) => out.push(b' '),
+            (b'+', _) if plus_is_blank => out.push(b' '),
             (byte, _) => out.push(byte),
         }
         at += 1;
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }

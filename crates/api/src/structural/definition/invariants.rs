@@ -1,6 +1,7 @@
 //! What makes a schema structural: every place has one type, given outside of `allOf` and its like, which may only narrow
 //! it down.
 use super::{each, flag, list, one, says, text};
+use crate::regexp;
 use crate::validation::{FieldError, Findings};
 use regex::Regex;
 use serde_json::{Value, json};
@@ -160,7 +161,10 @@ fn narrowing(found: &mut Findings, schema: &Value, path: &str, any_of: bool, fir
     if !pattern.is_empty()
         && let Err(error) = Regex::new(pattern)
     {
-        let hint = format!("must be a valid regular expression, but isn't: {error}");
+        let hint = format!(
+            "must be a valid regular expression, but isn't: {}",
+            regexp::told(pattern, &error)
+        );
         found.invalid(format!("{path}.pattern"), pattern, &hint);
     }
 }

@@ -189,11 +189,7 @@ fn compiled(text: &str, at: String, compile: Compile, problems: &mut Problems) -
     match compile(text) {
         Ok(program) => Some(program),
         Err(error) => {
-            problems.add(FieldError::invalid(
-                at,
-                text,
-                &format!("compilation failed: {error}"),
-            ));
+            problems.add(FieldError::invalid(at, text, &error.told()));
             None
         }
     }
