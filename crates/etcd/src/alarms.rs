@@ -6,6 +6,9 @@ use etcd_client::proto::{PbAlarmMember, PbTxnOpRequest, PbTxnRequest};
 use orlop_store::embedded::EmbeddedStore;
 use orlop_store::{Store, StoreError};
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tonic::Status;
@@ -20,22 +23,57 @@ pub fn kind(number: i32) -> Option<AlarmType> {
     kind.filter(|kind| *kind != AlarmType::None)
 }
 
-/// Alarms of a member. A restart forgets them: the first write that finds no room raises its own again.
+/// Alarms of a member.
 #[derive(Debug, Default)]
 pub struct Alarms {
     /// With the members for which they were raised.
     raised: Mutex<BTreeSet<(AlarmType, u64)>>,
     /// Whether there are any: every call asks.
     any: AtomicBool,
+    /// Where they outlive the process: a line for each, its name and the member. Nowhere, for a store in memory.
+    file: Option<PathBuf>,
 }
 
 impl Alarms {
+    /// Those that a file has, which is kept from now on.
+    ///
+    /// # Errors
+    /// There is a file, and it cannot be read.
+    pub fn kept_in(file: PathBuf) -> io::Result<Self> {
+        let text = match std::fs::read_to_string(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            read => read?,
+        };
+        let raised: BTreeSet<_> = text.lines().filter_map(read_line).collect();
+        Ok(Self {
+            any: AtomicBool::new(!raised.is_empty()),
+            raised: Mutex::new(raised),
+            file: Some(file),
+        })
+    }
+
     fn raised(&self) -> MutexGuard<'_, BTreeSet<(AlarmType, u64)>> {
         self.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps what is raised now. It is little and changes with a fault of the member or a person's word: who raises or
+    /// disarms waits for the disk.
+    fn keep(&self, raised: &BTreeSet<(AlarmType, u64)>) {
+        let Some(file) = &self.file else { return };
+        let lines = raised
+            .iter()
+            .map(|(alarm, member)| format!("{} {member:x}\n", alarm.as_str_name()));
+        let kept = write(file, &lines.collect::<String>());
+        if let Err(error) = kept {
+            tracing::warn!(file = %file.display(), %error, "a restart will not know the alarms");
+        }
+    }
+
     pub fn raise(&self, alarm: AlarmType, member: u64) {
-        self.raised().insert((alarm, member));
+        let mut raised = self.raised();
+        if raised.insert((alarm, member)) {
+            self.keep(&raised);
+        }
         self.any.store(true, Ordering::Release);
     }
 
@@ -43,6 +81,9 @@ impl Alarms {
     pub fn disarm(&self, alarm: AlarmType, member: u64) -> bool {
         let mut raised = self.raised();
         let was = raised.remove(&(alarm, member));
+        if was {
+            self.keep(&raised);
+        }
         self.any.store(!raised.is_empty(), Ordering::Release);
         was
     }
@@ -73,6 +114,25 @@ impl Alarms {
             true => Err(errors::no_space()),
             false => Ok(()),
         }
+    }
+}
+
+fn read_line(line: &str) -> Option<(AlarmType, u64)> {
+    let (name, member) = line.split_once(' ')?;
+    let alarm = AlarmType::from_str_name(name)?;
+    Some((alarm, u64::from_str_radix(member, 16).ok()?))
+}
+
+/// Puts a text in the place of a file's, whole or not at all.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let new = file.with_extension("new");
+    let mut written = File::create(&new)?;
+    written.write_all(text.as_bytes())?;
+    written.sync_all()?;
+    std::fs::rename(&new, file)?;
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
     }
 }
 
@@ -193,6 +253,24 @@ mod tests {
         assert!(!alarms.disarm(AlarmType::Corrupt, 7));
         assert!(alarms.disarm(AlarmType::Nospace, 7));
         assert!(alarms.allow_writing().is_ok());
+    }
+
+    #[test]
+    fn alarms_outlive_a_restart_until_they_are_disarmed() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Alarms::kept_in(directory.path().join("alarms")).unwrap();
+        let alarms = open();
+        alarms.raise(AlarmType::Nospace, 0xabc);
+        alarms.raise(AlarmType::Corrupt, 7);
+        let alarms = open();
+        assert_eq!(alarms.list(None).len(), 2);
+        assert!(alarms.is_raised(AlarmType::Corrupt));
+        assert!(alarms.disarm(AlarmType::Corrupt, 7));
+        let alarms = open();
+        assert_eq!(alarms.list(None), [member_of(AlarmType::Nospace, 0xabc)]);
+        assert!(alarms.allow_writing().is_err());
+        assert!(alarms.disarm(AlarmType::Nospace, 0xabc));
+        assert!(open().allow_writing().is_ok());
     }
 
     #[test]

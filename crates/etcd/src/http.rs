@@ -110,6 +110,7 @@ async fn connection(
     shutdown: CancellationToken,
 ) -> Ended {
     let streams_of_a_connection = face.limits.streams_of_a_connection;
+    let keep_alive = face.limits.keep_alive;
     let services = Services::new(face);
     let service = service_fn(move |request: Request<Incoming>| {
         let services = services.clone();
@@ -127,6 +128,12 @@ async fn connection(
         .initial_connection_window_size(WINDOW_BYTES)
         // A client's watches each may have a stream of their own.
         .max_concurrent_streams(streams_of_a_connection);
+    if let Some(keep_alive) = keep_alive {
+        builder
+            .http2()
+            .keep_alive_interval(keep_alive.interval)
+            .keep_alive_timeout(keep_alive.timeout);
+    }
     let connection = builder.serve_connection(TokioIo::new(Authority::new(stream)), service);
     let served = async {
         tokio::pin!(connection);

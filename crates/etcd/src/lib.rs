@@ -35,7 +35,7 @@ mod streams;
 mod unary;
 mod watch;
 
-pub use limits::{Limits, Progress, REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
+pub use limits::{KeepAlive, Limits, Progress, QUOTA_BYTES, REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
 pub use listen::{Endpoint, EndpointError, Listener, Tls, TlsError, TlsParts};
 
 use alarms::{Alarms, Quota};
@@ -44,6 +44,7 @@ use metrics::Counters;
 use orlop_store::Revision;
 use orlop_store::embedded::EmbeddedStore;
 use prometheus_client::registry::Registry;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +114,15 @@ impl Face {
         self.member_id = identity::member(&self.member.peer_urls, token);
         self.cluster_id = identity::cluster(self.member_id);
         self
+    }
+
+    /// Keeps alarms in a file, so that a restart knows them.
+    ///
+    /// # Errors
+    /// There is a file, and it cannot be read.
+    pub fn keeping_alarms(mut self, file: PathBuf) -> std::io::Result<Self> {
+        self.alarms = Arc::new(Alarms::kept_in(file)?);
+        Ok(self)
     }
 
     /// Within other limits than etcd's usual ones.

@@ -1,6 +1,8 @@
 //! What a face is told besides its store: how much it takes, and how often it tells.
 use std::time::Duration;
 
+/// What records may take where nobody says otherwise, in bytes: etcd's own.
+pub const QUOTA_BYTES: u64 = 2 << 30;
 /// etcd's usual limit for a request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 3 << 19;
 /// etcd's usual limit for each list of a transaction.
@@ -21,6 +23,15 @@ pub struct Limits {
     /// What all records may take before writes are refused, in bytes.
     pub quota_bytes: Option<u64>,
     pub progress: Progress,
+    /// How silent clients are found to be gone; without it, TCP's own time.
+    pub keep_alive: Option<KeepAlive>,
+}
+
+/// A client that has said nothing for so long is asked, and given up if it stays silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    pub interval: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Limits {
@@ -31,6 +42,7 @@ impl Default for Limits {
             streams_of_a_connection: None,
             quota_bytes: None,
             progress: Progress::WhenFurther,
+            keep_alive: None,
         }
     }
 }

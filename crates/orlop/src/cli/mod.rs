@@ -173,6 +173,9 @@ pub enum LogFormat {
     Text,
     /// An object a line, for programs.
     Json,
+    /// The same as etcd writes it.
+    #[value(skip)]
+    Etcd,
 }
 
 #[derive(Debug, Args)]

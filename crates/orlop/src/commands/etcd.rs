@@ -20,6 +20,9 @@ const TAIL_BYTES: usize = 16 << 20;
 /// How often it is looked for revisions that are kept no longer; etcd's own.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
+/// Alarms that are raised, in the store's directory.
+const ALARMS_FILE: &str = "alarms";
+
 /// What to serve, and where.
 pub struct Serving {
     pub directory: PathBuf,
@@ -30,6 +33,8 @@ pub struct Serving {
     pub tls: ServingTlsArgs,
     pub limits: Limits,
     pub retention: Retention,
+    /// Whether what is acknowledged is on the disk.
+    pub syncs: bool,
 }
 
 /// Called as `etcd`.
@@ -51,6 +56,7 @@ pub async fn etcd(arguments: EtcdArgs) -> Result<()> {
         tls: arguments.tls,
         limits: arguments.limits.limits(),
         retention,
+        syncs: !arguments.unsafe_no_fsync,
     })
     .await
 }
@@ -72,14 +78,18 @@ pub async fn serve(serving: Serving) -> Result<()> {
         cache_bytes: CACHE_BYTES,
         tail_bytes: TAIL_BYTES,
         value_limit_bytes: serving.limits.request_bytes,
+        syncs: serving.syncs,
         ..Options::default()
     };
     let directory = serving.directory.clone();
+    let alarms = directory.join(ALARMS_FILE);
     let store = tokio::task::spawn_blocking(move || open(&directory, options)).await??;
     notify_ready();
     let face = Face::new(store.clone(), serving.member)
         .in_cluster(&serving.cluster_token)
-        .with_limits(serving.limits);
+        .with_limits(serving.limits)
+        .keeping_alarms(alarms.clone())
+        .with_context(|| format!("the alarms in {} cannot be read", alarms.display()))?;
     tokio::select! {
         () = face.serve(listeners, shutdown) => {}
         () = keep_revisions(&store, serving.retention) => {}

@@ -1,4 +1,5 @@
 //! Log lines as JSON, with the members that upstream's parts give theirs.
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::{self, Debug, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,6 +28,24 @@ where
     }
 }
 
+/// The same with etcd's members: `level`, `ts` (microseconds, as RFC 3339), `caller`, `msg`, then what the line is about.
+pub(super) struct EtcdJson;
+
+impl<S, N> FormatEvent<S, N> for EtcdJson
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        writeln!(writer, "{}", etcd_line(event, Timestamp::now()))
+    }
+}
+
 /// The object of an event at `ts`.
 fn line(event: &Event<'_>, ts: f64) -> String {
     let mut fields = Fields::default();
@@ -39,6 +58,32 @@ fn line(event: &Event<'_>, ts: f64) -> String {
     ];
     members.extend(verbosity(*metadata.level()).map(|v| ("v", json!(v))));
     members.extend(fields.rest);
+    object(&members)
+}
+
+fn etcd_line(event: &Event<'_>, at: Timestamp) -> String {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let metadata = event.metadata();
+    let level = match *metadata.level() {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG | Level::TRACE => "debug",
+    };
+    let mut members = vec![
+        ("level", json!(level)),
+        ("ts", json!(at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())),
+        ("caller", json!(caller(metadata.file(), metadata.line()))),
+        ("msg", json!(fields.message)),
+    ];
+    let error = |name| if name == "err" { "error" } else { name };
+    members.extend(fields.rest.into_iter().map(|(name, value)| (error(name), value)));
+    object(&members)
+}
+
+/// Members in their order.
+fn object(members: &[(&str, Value)]) -> String {
     let mut text = String::from("{");
     for (number, (name, value)) in members.iter().enumerate() {
         let separator = if number == 0 { "" } else { "," };
@@ -121,7 +166,9 @@ mod tests {
 
     impl<S: Subscriber> Layer<S> for Lines {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            self.0.lock().unwrap().push(line(event, 1_670_000_000_123.5));
+            let at = Timestamp::from_microsecond(1_670_000_000_123_500).unwrap();
+            let mut lines = self.0.lock().unwrap();
+            lines.extend([line(event, 1_670_000_000_123.5), etcd_line(event, at)]);
         }
     }
 
@@ -147,6 +194,14 @@ mod tests {
         );
         assert_eq!(
             without_line(&lines[1]),
+            r#"{"level":"info","ts":"2022-12-02T16:53:20.123500Z","caller":"logging/json.rs:N","msg":"pod started","pod":"a/\"b\"","count":3,"ready":false}"#
+        );
+        assert_eq!(
+            without_line(&lines[3]),
+            r#"{"level":"error","ts":"2022-12-02T16:53:20.123500Z","caller":"logging/json.rs:N","msg":"it failed","error":"gone"}"#
+        );
+        assert_eq!(
+            without_line(&lines[2]),
             r#"{"ts":1670000000123.5,"caller":"logging/json.rs:N","msg":"it failed","err":"gone"}"#
         );
     }

@@ -26,5 +26,6 @@ pub fn init(log: &LogArgs) {
     let _ = match log.logging_format {
         LogFormat::Text => lines.with_ansi(ansi).try_init(),
         LogFormat::Json => lines.event_format(json::Json).try_init(),
+        LogFormat::Etcd => lines.event_format(json::EtcdJson).try_init(),
     };
 }

@@ -46,12 +46,21 @@ pub trait Disk: std::fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct FileDisk {
     path: PathBuf,
+    /// Whether a data sync is one.
+    syncs: bool,
 }
 
 impl FileDisk {
     /// `path`: the database's.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, syncs: true }
+    }
+
+    /// Which does not wait for what is written to be on the medium: the power takes what the system had in memory, and may
+    /// leave the rest damaged.
+    #[must_use]
+    pub fn without_sync(self) -> Self {
+        Self { syncs: false, ..self }
     }
 
     /// Where a part of the store lies.
@@ -79,7 +88,10 @@ impl Disk for FileDisk {
             // Else a power cut could take the file's name with it.
             File::open(directory)?.sync_all()?;
         }
-        Ok(Arc::new(OpenFile(file)))
+        Ok(Arc::new(OpenFile {
+            file,
+            syncs: self.syncs,
+        }))
     }
 
     fn path(&self) -> &Path {
@@ -93,7 +105,10 @@ impl Disk for FileDisk {
 const TOUCH_BYTES_MAX: u64 = 4 << 20;
 
 #[derive(Debug)]
-struct OpenFile(File);
+struct OpenFile {
+    file: File,
+    syncs: bool,
+}
 
 impl OpenFile {
     /// Writes zeros to blocks that were reserved and read as zeros already.
@@ -105,7 +120,7 @@ impl OpenFile {
         let mut at = from;
         while at < to {
             let chunk = (to - at).min(zeros.len() as u64);
-            self.0.write_all_at(&zeros[..chunk as usize], at)?;
+            self.file.write_all_at(&zeros[..chunk as usize], at)?;
             at += chunk;
         }
         Ok(())
@@ -114,11 +129,11 @@ impl OpenFile {
 
 impl StorageBackend for OpenFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.file.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -126,7 +141,7 @@ impl StorageBackend for OpenFile {
         if len > current {
             // Reserve the blocks now: a full disk then shows here, not in the middle of a commit.
             match rustix::fs::fallocate(
-                &self.0,
+                &self.file,
                 rustix::fs::FallocateFlags::empty(),
                 current,
                 len - current,
@@ -135,20 +150,23 @@ impl StorageBackend for OpenFile {
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
                 Err(errno) => {
                     // What was reserved so far must not stay: the disk is full.
-                    self.0.set_len(current)?;
+                    self.file.set_len(current)?;
                     return Err(errno.into());
                 }
             }
         }
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        match self.syncs {
+            true => self.file.sync_data(),
+            false => Ok(()),
+        }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)
     }
 }
 

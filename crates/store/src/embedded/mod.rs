@@ -98,8 +98,16 @@ impl EmbeddedStore {
         let io_error = |source| fault::from_io(source, directory);
         make_private(directory).map_err(io_error)?;
         let lock = LockFile::take(directory)?;
-        let disk = Arc::new(FileDisk::new(directory.join(DATABASE_FILE)));
-        Self::start(disk, Arc::new(SystemClock::default()), options, Some(lock))
+        let mut disk = FileDisk::new(directory.join(DATABASE_FILE));
+        if !options.syncs {
+            disk = disk.without_sync();
+        }
+        Self::start(
+            Arc::new(disk),
+            Arc::new(SystemClock::default()),
+            options,
+            Some(lock),
+        )
     }
 
     /// Opens the store on any disk and clock. The caller sees to it that it is opened only once.

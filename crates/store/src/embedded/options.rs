@@ -24,6 +24,8 @@ pub struct Options {
     pub tail_bytes: usize,
     /// How long after a change that a watcher did not ask for it learns that time has moved on.
     pub progress_interval: Duration,
+    /// Whether what is acknowledged is on the medium. Without that, a store is for tests: the power takes what it will.
+    pub syncs: bool,
 }
 
 impl Default for Options {
@@ -38,6 +40,7 @@ impl Default for Options {
             batch_bytes: 4 << 20,
             tail_bytes: 1 << 20,
             progress_interval: Duration::from_secs(1),
+            syncs: true,
         }
     }
 }

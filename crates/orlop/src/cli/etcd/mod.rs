@@ -1,10 +1,10 @@
 //! Flags under which etcd is known, for the one member that the embedded store is.
 mod file;
 
-use super::LogArgs;
 use super::parts::go_duration;
+use super::{LogArgs, LogFormat};
 use clap::{Args, ValueEnum};
-use orlop_etcd::{Limits, Progress};
+use orlop_etcd::{KeepAlive, Limits, Progress, QUOTA_BYTES};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -82,8 +82,15 @@ pub struct EtcdArgs {
     /// How much is logged: debug, info, warn, error, panic or fatal [default: what -v says].
     #[arg(long, value_name = "LEVEL", env = "ETCD_LOG_LEVEL")]
     pub log_level: Option<LogLevel>,
+    /// What a line of the log looks like: json or console.
+    #[arg(long, value_name = "FORMAT", env = "ETCD_LOG_FORMAT", default_value = "json")]
+    pub log_format: LineFormat,
     #[command(flatten)]
     pub log: LogArgs,
+    /// Do not wait for what is written to be on the disk. For tests: the power takes what the system had in memory.
+    #[arg(long, value_name = "BOOL", env = "ETCD_UNSAFE_NO_FSYNC", default_value_t = false,
+          action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub unsafe_no_fsync: bool,
 }
 
 /// How much is taken, and how often watches are told.
@@ -98,7 +105,7 @@ pub struct LimitArgs {
     /// Most calls that a client may have under way on one connection [default: any number].
     #[arg(long, value_name = "N", env = "ETCD_MAX_CONCURRENT_STREAMS")]
     pub max_concurrent_streams: Option<u32>,
-    /// Bytes that records may take before an alarm is raised and writes are refused; 0 and less: as many as the disk has.
+    /// Bytes that records may take before an alarm is raised and writes are refused; 0: 2 GiB, less: as many as the disk has.
     #[arg(
         long,
         value_name = "BYTES",
@@ -116,6 +123,24 @@ pub struct LimitArgs {
         value_parser = go_duration
     )]
     pub watch_progress_notify_interval: Option<Duration>,
+    /// How long a client may be silent before it is asked whether it is there; 0: it is not asked.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ETCD_GRPC_KEEPALIVE_INTERVAL",
+        default_value = "2h",
+        value_parser = go_duration
+    )]
+    pub grpc_keepalive_interval: Duration,
+    /// How long the answer to that may take.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ETCD_GRPC_KEEPALIVE_TIMEOUT",
+        default_value = "20s",
+        value_parser = go_duration
+    )]
+    pub grpc_keepalive_timeout: Duration,
 }
 
 impl LimitArgs {
@@ -125,9 +150,14 @@ impl LimitArgs {
             request_bytes: self.max_request_bytes,
             txn_operations: self.max_txn_ops,
             streams_of_a_connection: self.max_concurrent_streams,
-            quota_bytes: u64::try_from(self.quota_backend_bytes)
-                .ok()
-                .filter(|bytes| *bytes > 0),
+            quota_bytes: match self.quota_backend_bytes {
+                0 => Some(QUOTA_BYTES),
+                bytes => u64::try_from(bytes).ok(),
+            },
+            keep_alive: (!self.grpc_keepalive_interval.is_zero()).then_some(KeepAlive {
+                interval: self.grpc_keepalive_interval,
+                timeout: self.grpc_keepalive_timeout,
+            }),
             progress: interval
                 .filter(|interval| !interval.is_zero())
                 .map_or(Progress::WhenFurther, Progress::Every),
@@ -193,6 +223,13 @@ impl CompactionArgs {
             }
         }
     }
+}
+
+/// Formats of etcd's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LineFormat {
+    Json,
+    Console,
 }
 
 /// Levels of etcd's log.
@@ -272,7 +309,10 @@ impl EtcdArgs {
     pub fn log(&self) -> LogArgs {
         LogArgs {
             verbosity: self.log_level.map_or(self.log.verbosity, LogLevel::verbosity),
-            ..self.log.clone()
+            logging_format: match self.log_format {
+                LineFormat::Json => LogFormat::Etcd,
+                LineFormat::Console => LogFormat::Text,
+            },
         }
     }
 

@@ -361,9 +361,7 @@ const ETCD: Flags = &[
     ("experimental-warning-apply-duration", NotYet),
     ("feature-gates", NotYet),
     ("force-new-cluster", Always),
-    ("grpc-keepalive-interval", NotYet),
-    ("grpc-keepalive-min-time", NotYet),
-    ("grpc-keepalive-timeout", NotYet),
+    ("grpc-keepalive-min-time", Always),
     ("heartbeat-interval", Always),
     ("host-whitelist", NotYet),
     ("initial-cluster-state", Always),
@@ -399,7 +397,6 @@ const ETCD: Flags = &[
     ("socket-reuse-address", Always),
     ("socket-reuse-port", NotYet),
     ("strict-reconfig-check", Always),
-    ("unsafe-no-fsync", NotYet),
     ("v2-deprecation", Always),
     ("wal-dir", Always),
 ];

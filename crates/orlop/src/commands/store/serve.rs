@@ -3,7 +3,7 @@ use super::directory;
 use crate::cli::{Retention, ServeArgs};
 use crate::commands::etcd::{Serving, serve as serve_member};
 use anyhow::Result;
-use orlop_etcd::{CLUSTER_TOKEN, Limits, Member};
+use orlop_etcd::{CLUSTER_TOKEN, Limits, Member, QUOTA_BYTES};
 
 pub async fn serve(arguments: ServeArgs) -> Result<()> {
     serve_member(Serving {
@@ -15,8 +15,12 @@ pub async fn serve(arguments: ServeArgs) -> Result<()> {
         listen: arguments.listen,
         tls: arguments.tls,
         cluster_token: CLUSTER_TOKEN.to_owned(),
-        limits: Limits::default(),
+        limits: Limits {
+            quota_bytes: Some(QUOTA_BYTES),
+            ..Limits::default()
+        },
         retention: Retention::All,
+        syncs: true,
     })
     .await
 }
