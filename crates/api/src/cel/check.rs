@@ -236,25 +236,7 @@ impl Checker {
         if call.overloads.is_empty() {
             return self.fault(undeclared(at, &call.name));
         }
-        let mut result: Option<Type> = None;
-        for overload in call.overloads {
-            let mut bindings = Bindings::default();
-            let fits = overload.member == call.member
-                && overload.parameters.len() == given.len()
-                && overload
-                    .parameters
-                    .iter()
-                    .zip(&given)
-                    .all(|(wanted, given)| bindings.accept(wanted, given));
-            if fits {
-                let ty = bindings.fill(&overload.result);
-                result = Some(match result {
-                    Some(before) if before != ty => Type::Dyn,
-                    _ => ty,
-                });
-            }
-        }
-        let Some(result) = result else {
+        let Some(result) = meaning(call, &given) else {
             return self.fault(no_meaning(at, call, &given));
         };
         literals::check(at, call, &mut self.literals);
@@ -320,6 +302,26 @@ impl Checker {
     }
 }
 
+/// The type of a call's values, if there is a meaning for arguments of these types; anything, if there are several.
+pub(super) fn meaning(call: &Call, given: &[Type]) -> Option<Type> {
+    let mut result: Option<Type> = None;
+    for overload in call.overloads {
+        let mut bindings = Bindings::default();
+        let mut pairs = overload.parameters.iter().zip(given);
+        let fits = overload.member == call.member
+            && overload.parameters.len() == given.len()
+            && pairs.all(|(wanted, given)| bindings.accept(wanted, given));
+        if fits {
+            let ty = bindings.fill(&overload.result);
+            result = Some(match result {
+                Some(before) if before != ty => Type::Dyn,
+                _ => ty,
+            });
+        }
+    }
+    result
+}
+
 /// Whether values of a type have an order.
 fn is_comparable(ty: &Type) -> bool {
     matches!(
@@ -340,7 +342,7 @@ fn is_comparable(ty: &Type) -> bool {
 pub const OBJECT: &str = "Object";
 pub const JSON_PATCH: &str = "JSONPatch";
 
-fn literal_type(literal: &Literal) -> Type {
+pub(super) fn literal_type(literal: &Literal) -> Type {
     match literal {
         Literal::Null => Type::Null,
         Literal::Bool(_) => Type::Bool,
@@ -386,21 +388,21 @@ fn no_overload(at: usize, name: &str, given: &[Type]) -> Fault {
 }
 
 /// What is in an optional, and whether it was one.
-fn unwrap(ty: Type) -> (Type, bool) {
+pub(super) fn unwrap(ty: Type) -> (Type, bool) {
     match ty {
         Type::Optional(inner) => (inner.as_ref().clone(), true),
         other => (other, false),
     }
 }
 
-fn optional_of(ty: Type) -> Type {
+pub(super) fn optional_of(ty: Type) -> Type {
     match ty {
         Type::Optional(_) => ty,
         other => Type::optional(other),
     }
 }
 
-fn field_type(at: usize, of: &Type, field: &str) -> Result<Type, Fault> {
+pub(super) fn field_type(at: usize, of: &Type, field: &str) -> Result<Type, Fault> {
     match of {
         Type::Dyn => Ok(Type::Dyn),
         Type::Map(_, value) => Ok(value.as_ref().clone()),
@@ -418,7 +420,7 @@ fn field_type(at: usize, of: &Type, field: &str) -> Result<Type, Fault> {
     }
 }
 
-fn index_type(at: usize, of: &Type, index: &Type) -> Result<Type, Fault> {
+pub(super) fn index_type(at: usize, of: &Type, index: &Type) -> Result<Type, Fault> {
     let fits = |wanted: &Type| Bindings::default().accept(wanted, index);
     match of {
         Type::Dyn => Ok(Type::Dyn),
@@ -429,7 +431,7 @@ fn index_type(at: usize, of: &Type, index: &Type) -> Result<Type, Fault> {
 }
 
 /// One type for both; `None` if they differ.
-fn join(a: &Type, b: &Type) -> Option<Type> {
+pub(super) fn join(a: &Type, b: &Type) -> Option<Type> {
     let mut bindings = Bindings::default();
     let letter = Type::Param('A');
     let fits = bindings.accept(&letter, a) && bindings.accept(&letter, b);

@@ -42,7 +42,7 @@ mod value;
 pub use admission::{conditions, policy};
 pub use budget::{Budget, EXPRESSION_MAX, Error, REQUEST_MAX};
 pub use check::{Declarations, JSON_PATCH, OBJECT};
-pub use estimate::{estimate, size_max};
+pub use estimate::{estimate, many, parts_max};
 pub use eval::Activation;
 pub use functions::Context;
 pub use kinds::type_of_kind;

@@ -562,7 +562,8 @@ fn method(at: usize, of: Expr, name: String, mut arguments: Vec<Expr>) -> Result
     };
     let mut expressions = arguments.split_off(names);
     let wrong = match kind {
-        FoldKind::Sort => NO_IDENTIFIER,
+        FoldKind::Filter | FoldKind::Sort => NO_IDENTIFIER,
+        FoldKind::List if names == 1 => NO_IDENTIFIER,
         _ => "argument must be a simple name",
     };
     let variable = |expr: &Expr| variable(expr, wrong);

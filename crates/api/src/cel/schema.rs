@@ -33,9 +33,6 @@ fn object(node: &Node, name: &str, root: bool) -> Type {
         return Type::map(Type::String, type_of(value, &format!("{name}.@elem"), false));
     }
     let embedded = root || node.embedded;
-    if node.properties.is_empty() && node.preserve_unknown && !embedded {
-        return Type::map(Type::String, Type::Dyn);
-    }
     let mut fields: std::collections::BTreeMap<String, Type> = node
         .properties
         .iter()

@@ -14,6 +14,14 @@ const NODES_MAX: usize = 50_000;
 /// # Errors
 /// What keeps it from being used, with its path; all that is refused of a definition, [`super::check_definition`] tells.
 pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<FieldError>> {
+    match read(schema, path) {
+        (node, errors) if errors.is_empty() => Ok(node),
+        (_, errors) => Err(errors),
+    }
+}
+
+/// What can be read of a schema, and what is wrong with it.
+pub(super) fn read(schema: &Value, path: &str) -> (Node, Vec<FieldError>) {
     let mut reader = Reader {
         errors: Vec::new(),
         nodes: 0,
@@ -24,11 +32,7 @@ pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<FieldError>> {
     if node.kind != Kind::Object {
         reader.wrong(format!("{path}.type"), "must be object at the root");
     }
-    if reader.errors.is_empty() {
-        Ok(node)
-    } else {
-        Err(reader.errors)
-    }
+    (node, reader.errors)
 }
 
 struct Reader {

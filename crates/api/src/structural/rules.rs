@@ -3,7 +3,7 @@ use super::definition::shown_rule;
 use super::{Additional, ListType, Node, Violation};
 use crate::cel::{
     Activation, Budget, CompileError, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value,
-    estimate, size_max, type_of,
+    estimate, many, parts_max, type_of,
 };
 use crate::validation::{FieldError, FieldErrorKind};
 use serde_json::Value as Json;
@@ -22,6 +22,8 @@ const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 const RULE_COST_MAX: u64 = 10_000_000;
 /// What all rules of a schema may cost.
 const SCHEMA_COST_MAX: u64 = 100_000_000;
+/// Rules that are told to cost the most of all.
+const TOLD_MAX: usize = 4;
 
 /// One rule.
 #[derive(Debug)]
@@ -60,15 +62,15 @@ pub fn compile(schema: &Json, place: &Place<'_>, errors: &mut Vec<FieldError>) -
     let mut rules = Vec::new();
     for (number, rule) in given.iter().enumerate() {
         let path = format!("{}.x-kubernetes-validations[{number}]", place.path);
-        match read(rule, &path, place, &own) {
-            Ok(rule) => rules.extend(rule),
-            Err(wrong) => errors.extend(wrong),
-        }
+        let (rule, wrong) = read(rule, &path, place, &own);
+        rules.extend(rule);
+        errors.extend(wrong);
     }
     rules
 }
 
-fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Option<Rule>, Vec<FieldError>> {
+/// The rule, if it can be evaluated, and what is wrong with it.
+fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> (Option<Rule>, Vec<FieldError>) {
     let text = |key: &str| rule[key].as_str().unwrap_or_default().to_owned();
     let mut wrong = Vec::new();
     let mut say = |key: &str, value: &str, hint: &str| {
@@ -141,28 +143,32 @@ fn read(rule: &Json, path: &str, place: &Place<'_>, own: &Type) -> Result<Option
         let hint = "may not be set if oldSelf is not used in rule";
         say("optionalOldSelf", &given.to_string(), hint);
     }
-    match program {
-        Some(program) if wrong.is_empty() => Ok(Some(Rule {
-            text: source,
-            program,
-            message: message.trim().to_owned(),
-            message_expression,
-            reason,
-            field_path,
-            uses_old,
-            optional_old,
-        })),
-        // A rule that says nothing is refused elsewhere.
-        None if wrong.is_empty() => Ok(None),
-        _ => Err(wrong),
-    }
+    // A rule that says nothing is refused elsewhere.
+    let rule = program.map(|program| Rule {
+        text: source,
+        program,
+        message: message.trim().to_owned(),
+        message_expression,
+        reason,
+        field_path,
+        uses_old,
+        optional_old,
+    });
+    (rule, wrong)
 }
 
 /// Rules that may take too long, by the sizes that the schema allows; `path` is where it stands.
 pub fn too_expensive(schema: &Node, path: &str) -> Vec<FieldError> {
     let mut costs = Costs::default();
-    costs.below(schema, path, 1);
+    costs.below(schema, path, Some(1), true);
     if costs.total > SCHEMA_COST_MAX {
+        // Of the most expensive, those that count.
+        costs.most.sort_by_key(|(cost, _)| std::cmp::Reverse(*cost));
+        for (_, path) in costs.most.iter().take(TOLD_MAX) {
+            let hint =
+                "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+            costs.found.push(FieldError::forbidden(path, hint));
+        }
         let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         costs.tell(path.to_owned(), what, costs.total, SCHEMA_COST_MAX);
     }
@@ -172,37 +178,49 @@ pub fn too_expensive(schema: &Node, path: &str) -> Vec<FieldError> {
 #[derive(Default)]
 struct Costs {
     total: u64,
+    /// Rules that take a part of the total worth speaking of.
+    most: Vec<(u64, String)>,
     found: Vec<FieldError>,
 }
 
 impl Costs {
-    /// `times`: how many values the place can have in one object.
-    fn below(&mut self, node: &Node, path: &str, times: u64) {
+    /// `times`: how many values the place can have in one object, if the schema bounds that.
+    fn below(&mut self, node: &Node, path: &str, times: Option<u64>, is_root: bool) {
         for (number, rule) in node.rules.iter().enumerate() {
-            let parts = [
-                (Some(&rule.program), "rule"),
-                (rule.message_expression.as_ref(), "messageExpression"),
-            ];
-            for (program, key) in parts {
-                let cost = program
-                    .map_or(0, |program| estimate(program, node))
-                    .saturating_mul(times);
-                self.total = self.total.saturating_add(cost);
+            let path = |key: &str| format!("{path}.x-kubernetes-validations[{number}].{key}");
+            let cost = estimate(&rule.program, node, is_root);
+            let cost = cost.saturating_mul(times.unwrap_or_else(|| many(node)));
+            if cost > RULE_COST_MAX {
+                self.tell(path("rule"), "estimated rule cost", cost, RULE_COST_MAX);
+            }
+            self.total = self.total.saturating_add(cost);
+            if cost >= SCHEMA_COST_MAX / 100 {
+                self.most.push((cost, path("rule")));
+            }
+            if let Some(message) = &rule.message_expression {
+                // It is evaluated for what is told of, however many there are.
+                let cost = estimate(message, node, is_root);
                 if cost > RULE_COST_MAX {
-                    let path = format!("{path}.x-kubernetes-validations[{number}].{key}");
-                    self.tell(path, &format!("estimated {key} cost"), cost, RULE_COST_MAX);
+                    let what = "estimated messageExpression cost";
+                    self.tell(path("messageExpression"), what, cost, RULE_COST_MAX);
+                }
+                self.total = self.total.saturating_add(cost);
+                if cost >= SCHEMA_COST_MAX / 100 {
+                    self.most.push((cost, path("messageExpression")));
                 }
             }
         }
+        let times = times
+            .zip(parts_max(node))
+            .map(|(times, parts)| times.saturating_mul(parts));
         for (name, property) in &node.properties {
-            self.below(property, &format!("{path}.properties[{name}]"), times);
+            self.below(property, &format!("{path}.properties[{name}]"), times, false);
         }
-        let times = times.saturating_mul(size_max(node).max(1));
         if let Additional::Each(each) = &node.additional {
-            self.below(each, &format!("{path}.additionalProperties"), times);
+            self.below(each, &format!("{path}.additionalProperties"), times, false);
         }
         if let Some(items) = &node.items {
-            self.below(items, &format!("{path}.items"), times);
+            self.below(items, &format!("{path}.items"), times, false);
         }
     }
 

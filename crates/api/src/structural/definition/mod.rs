@@ -18,7 +18,8 @@ mod tests;
 pub(super) use keywords::shown_rule;
 pub use paths::field_path;
 
-use super::{compile, too_expensive};
+use super::compile::read;
+use super::too_expensive;
 use crate::validation::FieldError;
 use serde_json::{Map, Value};
 
@@ -81,19 +82,21 @@ pub fn check(schema: &Value, look: Look<'_>) -> Vec<FieldError> {
         structural.sort_by_cached_key(ToString::to_string);
     }
     // Defaults and rules need a schema that is one.
-    let compiled = (unsupported.is_none() && structural.is_empty()).then(|| compile(schema, path));
+    let is_schema = unsupported.is_none() && structural.is_empty();
     errors.extend(structural);
     let mut rules = Vec::new();
-    match compiled {
-        Some(Ok(node)) => {
-            let wrong = defaults::check(&node, path);
-            if wrong.is_empty() {
-                rules = too_expensive(&node, path);
-            }
-            errors.extend(wrong);
+    if is_schema {
+        let (node, wrong) = read(schema, path);
+        let of_defaults = if wrong.is_empty() {
+            defaults::check(&node, path)
+        } else {
+            Vec::new()
+        };
+        rules.extend(wrong);
+        if of_defaults.is_empty() {
+            rules.extend(too_expensive(&node, path));
         }
-        Some(Err(wrong)) => rules = wrong,
-        None => {}
+        errors.extend(of_defaults);
     }
     let found = keywords::check(schema, path);
     if found.is_empty() && errors.is_empty() {

@@ -324,8 +324,8 @@ fn rules_that_cannot_hold_are_refused_with_the_schema() {
             "may not be set if oldSelf is not used in rule",
         ),
     ] {
-        let schema = json!({"type": "object", "properties": {"list": {"type": "array", "items": {
-            "type": "string", "x-kubernetes-validations": [rule.clone()]}}}});
+        let schema = json!({"type": "object", "properties": {"list": {"type": "array", "maxItems": 9, "items": {
+            "type": "string", "maxLength": 9, "x-kubernetes-validations": [rule.clone()]}}}});
         let errors = told(&schema);
         assert!(
             errors.len() == 1 && errors[0].starts_with(&format!("{at}.{key}: ")) && errors[0].contains(part),
