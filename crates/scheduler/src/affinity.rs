@@ -9,12 +9,10 @@ use orlop_api::placement::Reason;
 use orlop_client::informer::ObjectKey;
 
 use crate::cluster::{Cluster, Holder};
+use crate::rules::Rules;
 use crate::traits::{Term, Traits};
 use crate::view::NodeView;
 use crate::world::World;
-
-/// How much a pod is preferred near those whose required affinity is about it, beside the weights of what is preferred.
-const WEIGHT_OF_NEED: i64 = 1;
 
 type Places = HashMap<(String, String), i64>;
 
@@ -24,6 +22,7 @@ pub struct Company<'a> {
     namespace: &'a str,
     traits: &'a Traits,
     world: &'a World,
+    rules: &'a Rules,
     /// Pods that all required affinity terms are about, by each term's place.
     near: Places,
     /// Pods that the anti-affinity term of that number is about.
@@ -41,6 +40,7 @@ impl<'a> Company<'a> {
         traits: &'a Traits,
         cluster: &mut Cluster,
         world: &'a World,
+        rules: &'a Rules,
     ) -> Option<Self> {
         let has_rules = |traits: &Traits| {
             !(traits.affinity.is_empty() && traits.anti_affinity.is_empty() && traits.preferred.is_empty())
@@ -52,6 +52,7 @@ impl<'a> Company<'a> {
             namespace: &pod.namespace,
             traits,
             world,
+            rules,
             near: Places::new(),
             far: vec![Places::new(); traits.anti_affinity.len()],
             unwelcome: Places::new(),
@@ -90,12 +91,15 @@ impl<'a> Company<'a> {
         for term in holder.traits.anti_affinity.iter().filter(|term| meant(term)) {
             add(&mut self.unwelcome, node, term, times);
         }
+        if self.rules.ignores_others_preferences && traits.preferred.is_empty() {
+            return;
+        }
         for (term, weight) in holder.traits.preferred.iter().filter(|(term, _)| meant(term)) {
             add(&mut self.liking, node, term, times * weight);
         }
         // One that needs company likes to have it where it is.
         for term in holder.traits.affinity.iter().filter(|term| meant(term)) {
-            add(&mut self.liking, node, term, times * WEIGHT_OF_NEED);
+            add(&mut self.liking, node, term, times * self.rules.need);
         }
     }
 
@@ -190,7 +194,8 @@ mod tests {
     fn verdicts(cluster: &mut Cluster, labels: Value, spec: Value) -> Vec<String> {
         let pod = pending_pod("default", "p", labels, spec);
         let (key, world) = (ObjectKey::new("default", "p"), world());
-        let company = Company::of(&key, &pod.traits, cluster, &world);
+        let rules = Rules::default();
+        let company = Company::of(&key, &pod.traits, cluster, &world, &rules);
         let verdict = |node: &NodeView| {
             let refusal = company.as_ref().and_then(|company| company.refuses(node));
             refusal.map_or("+".to_owned(), |reason| reason.to_string())
@@ -353,7 +358,8 @@ mod tests {
             "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred(term("host", "web"), 3)}}});
         let pod = pending_pod("default", "p", json!({}), spec);
         let (key, world) = (ObjectKey::new("default", "p"), world());
-        let company = Company::of(&key, &pod.traits, &mut cluster, &world).unwrap();
+        let rules = Rules::default();
+        let company = Company::of(&key, &pod.traits, &mut cluster, &world, &rules).unwrap();
         let likings: Vec<i64> = cluster
             .candidates()
             .map(|candidate| company.liking(candidate.node))
@@ -368,11 +374,25 @@ mod tests {
         hold_pod(&mut cluster, "default", "needy", "b1", json!({}), needs);
         let pod = pending_pod("default", "p", json!({"app": "web"}), json!({"containers": []}));
         let (key, world) = (ObjectKey::new("default", "p"), world());
-        let company = Company::of(&key, &pod.traits, &mut cluster, &world).unwrap();
+        let rules = Rules {
+            need: 7,
+            ..Rules::default()
+        };
+        let company = Company::of(&key, &pod.traits, &mut cluster, &world, &rules).unwrap();
         let likings: Vec<i64> = cluster
             .candidates()
             .map(|candidate| company.liking(candidate.node))
             .collect();
-        assert_eq!(likings, [0, 0, WEIGHT_OF_NEED, 0]);
+        assert_eq!(likings, [0, 0, 7, 0]);
+        let deaf = Rules {
+            ignores_others_preferences: true,
+            ..rules
+        };
+        let company = Company::of(&key, &pod.traits, &mut cluster, &world, &deaf).unwrap();
+        assert!(
+            cluster
+                .candidates()
+                .all(|candidate| company.liking(candidate.node) == 0)
+        );
     }
 }

@@ -14,7 +14,8 @@ use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster};
 use crate::exclusive::Exclusive;
 use crate::message::Refusals;
-use crate::profile::{Profile, Room, Weights};
+use crate::profile::{Profile, Weights};
+use crate::rules::Rules;
 use crate::spread::{self, Spread, Standing};
 use crate::view::{Family, NodeView, Pending, Weight};
 use crate::volumes::Volumes;
@@ -34,6 +35,7 @@ pub struct Judge<'a> {
     key: &'a ObjectKey,
     pod: &'a Pending,
     world: &'a World,
+    rules: &'a Rules,
     /// By which other pods' company it is bound, if by any.
     pub company: Option<Company<'a>>,
     /// How it has to spread, if it has to.
@@ -62,14 +64,16 @@ impl<'a> Judge<'a> {
         pod: &'a Pending,
         cluster: &mut Cluster,
         world: &'a World,
+        rules: &'a Rules,
     ) -> Result<Self, String> {
         Ok(Self {
             key,
             pod,
             world,
+            rules,
             volumes: Volumes::of(key, pod, world)?,
             exclusive: Exclusive::of(key, pod, cluster, world),
-            company: Company::of(key, &pod.traits, cluster, world),
+            company: Company::of(key, &pod.traits, cluster, world, rules),
             spread: Spread::of(key, pod, cluster),
         })
     }
@@ -92,9 +96,17 @@ impl<'a> Judge<'a> {
 
     fn reasons_with(&self, node: &NodeView, usage: &NodeUsage, others: Others<'_, '_>) -> Vec<Reason> {
         let mut reasons = placement::node_filters(&self.pod.spec, &node.node, usage);
+        if let Some(refusal) = self.rules.refuses(&node.node)
+            && reasons.first().is_none_or(comes_after_affinity)
+        {
+            return vec![refusal];
+        }
         let foreign = &self.world.foreign_resources;
-        if !foreign.is_empty() {
-            reasons.retain(|reason| !matches!(reason, Reason::Insufficient { resource, .. } if foreign.contains(resource)));
+        if !reasons.is_empty() {
+            let is_ignored = |resource: &String| foreign.contains(resource) || self.rules.ignores(resource);
+            reasons.retain(
+                |reason| !matches!(reason, Reason::Insufficient { resource, .. } if is_ignored(resource)),
+            );
         }
         if !reasons.is_empty() {
             return reasons;
@@ -213,8 +225,15 @@ pub fn decide(
 }
 
 /// Whether the pod can be on the node now.
-pub fn fits(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &World, node: &str) -> bool {
-    let Ok(judge) = Judge::of(key, pod, cluster, world) else {
+pub fn fits(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    rules: &Rules,
+    node: &str,
+) -> bool {
+    let Ok(judge) = Judge::of(key, pod, cluster, world, rules) else {
         return false;
     };
     let candidate = cluster.candidate(node);
@@ -230,7 +249,7 @@ pub fn survey(
     profile: &Profile,
 ) -> Survey {
     let nodes = cluster.len();
-    let judge = match Judge::of(key, pod, cluster, world) {
+    let judge = match Judge::of(key, pod, cluster, world, &profile.rules) {
         Ok(judge) => judge,
         Err(why) => {
             return Survey {
@@ -270,11 +289,11 @@ pub fn survey(
             let whole = whole(candidate.node);
             feasible.push(Feasible {
                 name: candidate.name.clone(),
-                room: room(profile.room, whole, candidate.weight.plus(pod.takes.weight, 1)),
+                room: room(profile, whole, candidate, pod),
                 balance: balance(whole, candidate, pod),
                 images: pod.images.score(&candidate.node.images, candidate.images, nodes),
                 soft_taints: soft_taints(&pod.spec, candidate.node),
-                affinity: preferred(&pod.spec, candidate.node),
+                affinity: preferred(&pod.spec, &profile.rules, candidate.node),
                 zone,
                 members,
                 liking: judge
@@ -379,14 +398,41 @@ fn percent(part: i64, whole: i64) -> f64 {
     }
 }
 
-/// How good the room for cpu and memory would be on average, 0 to 100.
-fn room(better: Room, whole: Weight, taken: Weight) -> f64 {
-    let cpu = used(whole.cpu, taken.cpu);
-    let memory = used(whole.memory, taken.memory);
-    match better {
-        Room::Free => (2.0 - cpu - memory) * 50.0,
-        Room::Used => (cpu + memory) * 50.0,
+/// How good the room would be on average, 0 to 100. Of what the node hasn't, or of some other resource that the pod doesn't
+/// want, nothing is said.
+fn room(profile: &Profile, whole: Weight, candidate: &Candidate<'_>, pod: &Pending) -> f64 {
+    let weight = candidate.weight.plus(pod.takes.weight, 1);
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (resource, counts) in &profile.resources {
+        let (total, taken) = match resource.as_str() {
+            "cpu" => (whole.cpu, weight.cpu),
+            "memory" => (whole.memory, weight.memory),
+            other => {
+                let Some(wanted) = pod.takes.requested.get(other) else {
+                    continue;
+                };
+                let there = candidate.usage.requested.get(other).copied().unwrap_or_default();
+                let allocatable = candidate.node.node.allocatable();
+                let total = allocatable
+                    .and_then(|all| all.get(other))
+                    .map_or(Amount::ZERO, amount);
+                (total.value(), there.plus(*wanted).value())
+            }
+        };
+        if total > 0 {
+            sum += counts * profile.room.rate(used(total, taken));
+            weights += counts;
+        }
     }
+    if weights > 0.0 { sum / weights } else { 0.0 }
+}
+
+/// Whether a reason is looked for after what is demanded of nodes.
+fn comes_after_affinity(reason: &Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::NodeUnschedulable | Reason::NodeName | Reason::TaintToleration { .. }
+    )
 }
 
 /// How evenly cpu and memory would be requested, 0 to 100. A pod that requests neither changes nothing about that.
@@ -442,7 +488,7 @@ fn soft_taints(spec: &PodSpec, node: &NodeView) -> i64 {
     i64::try_from(soft.count()).unwrap_or(i64::MAX)
 }
 
-fn preferred(spec: &PodSpec, node: &NodeView) -> i64 {
+fn preferred(spec: &PodSpec, rules: &Rules, node: &NodeView) -> i64 {
     let affinity = spec.affinity.as_ref();
     let affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
     affinity
@@ -453,6 +499,7 @@ fn preferred(spec: &PodSpec, node: &NodeView) -> i64 {
         })
         .unwrap_or_default()
         .iter()
+        .chain(rules.preferred())
         .filter(|term| placement::term_matches(&term.preference, &node.node))
         .map(|term| i64::from(term.weight))
         .sum()
@@ -461,6 +508,7 @@ fn preferred(spec: &PodSpec, node: &NodeView) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::Room;
     use crate::testing::{cluster, hold, hold_pod, pending, pending_pod, with_cpu, world};
     use crate::view::PodView;
     use orlop_client::informer::Projection;
@@ -484,11 +532,72 @@ mod tests {
             "limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1", "cpu": "1"}}}]}));
         let mut world = world();
         let key = ObjectKey::new("ns", "p");
-        assert!(!fits(&key, &pod, &mut cluster, &world, "a"));
+        let rules = Rules::default();
+        assert!(!fits(&key, &pod, &mut cluster, &world, &rules, "a"));
+        let deaf = Rules {
+            ignored_groups: vec!["example.com/".to_owned()],
+            ..Rules::default()
+        };
+        assert!(fits(&key, &pod, &mut cluster, &world, &deaf, "a"));
         world.foreign_resources = Arc::new(["example.com/gpu".to_owned()].into());
-        assert!(fits(&key, &pod, &mut cluster, &world, "a"));
+        assert!(fits(&key, &pod, &mut cluster, &world, &rules, "a"));
         hold(&mut cluster, "h", "a", 0, 4);
-        assert!(!fits(&key, &pod, &mut cluster, &world, "a"), "cpu is");
+        assert!(!fits(&key, &pod, &mut cluster, &world, &rules, "a"), "cpu is");
+    }
+
+    #[test]
+    fn a_profile_may_demand_something_of_nodes_for_all_pods() {
+        let zone = |zone: &str| json!({"metadata": {"labels": {"zone": zone}}});
+        let mut cluster = cluster(json!({"a": zone("x"), "b": zone("y"), "c": zone("z"),
+            "d": {"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}}}));
+        let in_zones =
+            |zones: Value| json!({"matchExpressions": [{"key": "zone", "operator": "In", "values": zones}]});
+        let affinity = json!({
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [in_zones(json!(["y", "z"]))]},
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": in_zones(json!(["z"]))}]});
+        let demanding = Profile {
+            rules: Rules {
+                affinity: serde_json::from_value(affinity).unwrap(),
+                ..Rules::default()
+            },
+            ..Profile::default()
+        };
+        assert_eq!(decided_by(&pending(with_cpu("1")), &mut cluster, &demanding), "c");
+        let mut in_x = with_cpu("1");
+        in_x["nodeSelector"] = json!({"zone": "x"});
+        assert_eq!(
+            decided_by(&pending(in_x), &mut cluster, &demanding),
+            "0/4 nodes are available: 1 node(s) didn't match scheduler-enforced node affinity, 1 node(s) had untolerated \
+             taint(s), 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/4 nodes are available: 4 \
+             Preemption is not helpful for scheduling."
+        );
+    }
+
+    #[test]
+    fn a_profile_may_pack_what_is_dear() {
+        let mut cluster = cluster(json!({"a": {}, "b": {}}));
+        hold(&mut cluster, "h", "a", 0, 1);
+        let packs = |resources: &[(&str, f64)]| Profile {
+            room: Room::Shaped(vec![(0.0, 0.0), (100.0, 100.0)]),
+            resources: resources
+                .iter()
+                .map(|(name, counts)| ((*name).to_owned(), *counts))
+                .collect(),
+            weights: Weights {
+                room: 1.0,
+                ..Weights::none()
+            },
+            ..Profile::default()
+        };
+        let pod = pending(with_cpu("1"));
+        assert_eq!(decided_by(&pod, &mut cluster, &packs(&[("cpu", 1.0)])), "a");
+        hold(&mut cluster, "m", "b", 0, 2);
+        assert_eq!(decided_by(&pod, &mut cluster, &packs(&[("cpu", 1.0)])), "b");
+        assert_eq!(
+            decided_by(&pod, &mut cluster, &packs(&[("example.com/gpu", 1.0)])),
+            "a",
+            "neither has one"
+        );
     }
 
     #[test]
@@ -524,7 +633,7 @@ mod tests {
         assert_eq!(decided_by(&pod, &mut cluster, &packs), "b");
         let indifferent = Profile {
             weights: Weights::none(),
-            ..packs
+            ..packs.clone()
         };
         assert_eq!(
             decided_by(&pod, &mut cluster, &indifferent),

@@ -45,7 +45,7 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
     }
     // Volumes weren't asked for.
     pending.claims = Box::default();
-    let world = World::default();
+    let (world, profile) = (World::default(), Profile::default());
     let mut cluster = Cluster::default();
     for node in nodes {
         cluster.put_node(seen::<NodeView>(Lean(node.clone())));
@@ -56,7 +56,7 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
             cluster.hold(&other.key, node, holder);
         }
     }
-    let (chosen, message) = match decide(&key, &pending, &mut cluster, &world, &Profile::default()) {
+    let (chosen, message) = match decide(&key, &pending, &mut cluster, &world, &profile) {
         Decision::Bind(node) => (Some(node.to_string()), None),
         Decision::Unschedulable(refusals) => (None, Some(refusals.without_preemption())),
     };
@@ -65,7 +65,7 @@ pub fn explain(pod: &core::Pod, nodes: &[core::Node], pods: &[core::Pod]) -> Opt
         .filter_map(|node| node.metadata.name.as_deref())
         .collect();
     names.sort_unstable();
-    let judge = Judge::of(&key, &pending, &mut cluster, &world).ok()?;
+    let judge = Judge::of(&key, &pending, &mut cluster, &world, &profile.rules).ok()?;
     let nodes = names
         .into_iter()
         .filter_map(|name| of_node(&judge, &pending, &mut cluster, name))

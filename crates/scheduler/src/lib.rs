@@ -26,6 +26,7 @@ mod metrics;
 mod preempt;
 mod profile;
 mod queue;
+mod rules;
 mod run;
 mod spread;
 #[cfg(test)]
@@ -38,4 +39,5 @@ mod write;
 
 pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use profile::{Options, Profile, Room, Weights};
+pub use rules::Rules;
 pub use run::{SchedulerError, run, run_measured};

@@ -11,6 +11,7 @@ use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster, Holder, add};
 use crate::decide::{Judge, Others};
 use crate::exclusive::Exclusive;
+use crate::rules::Rules;
 use crate::spread::Spread;
 use crate::view::Pending;
 use crate::world::World;
@@ -51,11 +52,17 @@ pub enum Outcome {
 }
 
 /// Finds the cheapest victims.
-pub fn preempt(key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, world: &World) -> Outcome {
+pub fn preempt(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    rules: &Rules,
+) -> Outcome {
     if pod.spec.preemption_policy.as_deref() == Some("Never") {
         return Outcome::NotEligible("not eligible due to preemptionPolicy=Never.");
     }
-    let Ok(judge) = Judge::of(key, pod, cluster, world) else {
+    let Ok(judge) = Judge::of(key, pod, cluster, world, rules) else {
         return Outcome::Impossible;
     };
     // Room is being made for it already, unless the node has become one where that is in vain.
@@ -250,7 +257,13 @@ mod tests {
     }
 
     fn tried_in(pod: &Pending, cluster: &mut Cluster, world: &World) -> String {
-        evicted(preempt(&ObjectKey::new("ns", "p"), pod, cluster, world))
+        evicted(preempt(
+            &ObjectKey::new("ns", "p"),
+            pod,
+            cluster,
+            world,
+            &Rules::default(),
+        ))
     }
 
     fn pod(priority: i32, cpu: &str) -> Box<Pending> {

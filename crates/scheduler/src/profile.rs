@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::extender::Extender;
 use crate::queue::{BACKOFF_MAX, BACKOFF_MIN};
+use crate::rules::Rules;
 
 /// How a scheduler goes about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,10 @@ pub struct Profile {
     pub weights: Weights,
     /// Which nodes have the better room.
     pub room: Room,
+    /// Room of what, and how much each counts.
+    pub resources: Vec<(String, f64)>,
+    /// What else it goes by.
+    pub rules: Rules,
 }
 
 impl Default for Profile {
@@ -46,17 +51,46 @@ impl Default for Profile {
             name: crate::view::NAME.to_owned(),
             weights: Weights::default(),
             room: Room::Free,
+            resources: ["cpu", "memory"].map(|name| (name.to_owned(), 1.0)).into(),
+            rules: Rules::default(),
         }
     }
 }
 
 /// Which nodes have the better room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Room {
     /// Those with the most left: pods are spread.
     Free,
     /// Those with the least left: pods are packed.
     Used,
+    /// Points of a line from how much is used, in percent, to how good that is, 0 to 100; by the first.
+    Shaped(Vec<(f64, f64)>),
+}
+
+impl Room {
+    /// How good it is that a share from 0 to 1 is used.
+    pub fn rate(&self, used: f64) -> f64 {
+        match self {
+            Self::Free => 100.0 * (1.0 - used),
+            Self::Used => 100.0 * used,
+            Self::Shaped(points) => on_line(points, 100.0 * used),
+        }
+    }
+}
+
+/// Beyond its ends the line is level.
+fn on_line(points: &[(f64, f64)], at: f64) -> f64 {
+    let after = points.iter().position(|(x, _)| at <= *x);
+    match (after, points.last()) {
+        (_, None) => 0.0,
+        (None, Some((_, last))) => *last,
+        (Some(0), _) => points[0].1,
+        (Some(after), _) => {
+            let ((x0, y0), (x1, y1)) = (points[after - 1], points[after]);
+            y0 + (y1 - y0) * (at - x0) / (x1 - x0)
+        }
+    }
 }
 
 /// Weights of what makes a node a good one; upstream's unless others are asked for.
@@ -118,5 +152,26 @@ impl Weights {
             company: 0.0,
             spread: 0.0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_rated_by_a_line_between_points() {
+        let shaped = Room::Shaped(vec![(20.0, 0.0), (60.0, 100.0), (100.0, 50.0)]);
+        for (used, want) in [
+            (0.0, 0.0),
+            (0.2, 0.0),
+            (0.4, 50.0),
+            (0.6, 100.0),
+            (0.8, 75.0),
+            (1.0, 50.0),
+        ] {
+            assert!((shaped.rate(used) - want).abs() < 1e-9, "{used}");
+        }
+        assert_eq!((Room::Free.rate(0.25), Room::Used.rate(0.25)), (75.0, 25.0));
     }
 }

@@ -398,7 +398,14 @@ impl Scheduler {
                 // Things have changed while others were asked.
                 Ok(Decision::Bind(node))
                     if !extenders.is_empty()
-                        && !fits(&key, pending, &mut state.cluster, &self.world, &node) =>
+                        && !fits(
+                            &key,
+                            pending,
+                            &mut state.cluster,
+                            &self.world,
+                            &profile.rules,
+                            &node,
+                        ) =>
                 {
                     state.queue.retry(&key, Instant::now());
                     return true;
@@ -417,7 +424,7 @@ impl Scheduler {
                 }
                 Ok(Decision::Unschedulable(refusals)) => {
                     state.queue.unschedulable(&key, Instant::now());
-                    let outcome = preempt(&key, pending, &mut state.cluster, &self.world);
+                    let outcome = preempt(&key, pending, &mut state.cluster, &self.world, &profile.rules);
                     match &outcome {
                         Outcome::NotEligible(_) => {}
                         Outcome::Impossible => self.metrics.preempted(None),

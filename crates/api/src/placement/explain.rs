@@ -35,7 +35,8 @@ pub fn explain(reason: &Reason, spec: &PodSpec, node: &dyn NodeFacts) -> String 
             format!("{resource}: wants {requested}, {used} of {capacity} are taken")
         }
         // These are about more than the pod and the node; the reason says what there is to say.
-        Reason::ClaimInUse
+        Reason::EnforcedAffinity
+        | Reason::ClaimInUse
         | Reason::VolumeNodeAffinity
         | Reason::VolumeBinding
         | Reason::VolumeLost

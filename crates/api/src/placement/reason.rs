@@ -17,6 +17,8 @@ pub enum Reason {
     TaintToleration { taint: Taint },
     /// nodeSelector or required node affinity.
     NodeAffinity,
+    /// What the scheduler's configuration demands of nodes for all pods.
+    EnforcedAffinity,
     /// A host port is taken.
     NodePorts,
     /// The node's `pods` are used up.
@@ -78,7 +80,7 @@ impl Reason {
             Reason::NodeUnschedulable => "NodeUnschedulable",
             Reason::NodeName => "NodeName",
             Reason::TaintToleration { .. } => "TaintToleration",
-            Reason::NodeAffinity => "NodeAffinity",
+            Reason::NodeAffinity | Reason::EnforcedAffinity => "NodeAffinity",
             Reason::NodePorts => "NodePorts",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
             Reason::ClaimInUse => "VolumeRestrictions",
@@ -135,6 +137,9 @@ impl fmt::Display for Reason {
             Reason::NodeName => f.write_str("node(s) didn't match the requested node name"),
             Reason::TaintToleration { .. } => f.write_str("node(s) had untolerated taint(s)"),
             Reason::NodeAffinity => f.write_str("node(s) didn't match Pod's node affinity/selector"),
+            Reason::EnforcedAffinity => {
+                f.write_str("node(s) didn't match scheduler-enforced node affinity")
+            }
             Reason::NodePorts => f.write_str("node(s) didn't have free ports for the requested pod ports"),
             Reason::TooManyPods { .. } => f.write_str("Too many pods"),
             Reason::Insufficient { resource, .. } => write!(f, "Insufficient {resource}"),

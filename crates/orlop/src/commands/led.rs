@@ -124,7 +124,7 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
     let mut options = orlop_scheduler::Options::default();
     if let Some(path) = &arguments.config {
         let config = SchedulerConfig::read(path)?;
-        options = config.options();
+        options = config.options()?;
         arguments.kubeconfig = config.kubeconfig().or(arguments.kubeconfig);
         arguments.leader = config.leader(arguments.leader);
     }

@@ -1,0 +1,364 @@
+//! How pods of one schedulerName are placed.
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::NodeAffinity;
+use orlop_scheduler::{Profile, Room, Rules, Weights};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Pods of one schedulerName.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ProfileConfig {
+    #[serde(default)]
+    scheduler_name: String,
+    #[serde(default)]
+    plugins: Plugins,
+    #[serde(default)]
+    plugin_config: Vec<PluginConfig>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Which plugins take part in what; only their part in the choice among nodes can be changed.
+#[derive(Debug, Default, Deserialize)]
+struct Plugins {
+    #[serde(default, rename = "multiPoint")]
+    multi_point: PluginSet,
+    #[serde(default)]
+    score: PluginSet,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PluginSet {
+    enabled: Vec<Plugin>,
+    disabled: Vec<Plugin>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Plugin {
+    name: String,
+    weight: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PluginConfig {
+    name: String,
+    #[serde(default)]
+    args: Value,
+}
+
+/// All plugins.
+const ALL: &str = "*";
+const FIT: &str = "NodeResourcesFit";
+const NODE_AFFINITY: &str = "NodeAffinity";
+const COMPANY: &str = "InterPodAffinity";
+/// Plugins that do nothing but compare nodes: whoever turns them off everywhere turns off that.
+const ONLY_COMPARE: [&str; 2] = ["NodeResourcesBalancedAllocation", "ImageLocality"];
+/// What objects of plugins' arguments may say of themselves.
+const TYPE_MEMBERS: [&str; 2] = ["apiVersion", "kind"];
+/// How good a node is, at most, in a shape of `RequestedToCapacityRatio`.
+const SHAPE_SCORE_MAX: f64 = 10.0;
+
+/// Of `NodeResourcesFit`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FitArgs {
+    ignored_resources: Vec<String>,
+    ignored_resource_groups: Vec<String>,
+    scoring_strategy: Strategy,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Strategy {
+    #[serde(rename = "type")]
+    kind: String,
+    resources: Vec<WeighedResource>,
+    requested_to_capacity_ratio: Ratio,
+}
+
+#[derive(Debug, Deserialize)]
+struct WeighedResource {
+    name: String,
+    #[serde(default)]
+    weight: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ratio {
+    shape: Vec<Point>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Point {
+    #[serde(default)]
+    utilization: f64,
+    #[serde(default)]
+    score: f64,
+}
+
+impl Strategy {
+    fn room(&self) -> Result<Room> {
+        let field = "scoringStrategy";
+        let shape = &self.requested_to_capacity_ratio.shape;
+        let is_rising = shape
+            .windows(2)
+            .all(|pair| pair[0].utilization < pair[1].utilization);
+        Ok(match self.kind.as_str() {
+            "" | "LeastAllocated" => Room::Free,
+            "MostAllocated" => Room::Used,
+            "RequestedToCapacityRatio" if shape.is_empty() || !is_rising => {
+                bail!("{field}.requestedToCapacityRatio.shape: points of rising utilization are needed")
+            }
+            "RequestedToCapacityRatio" => {
+                let point = |point: &Point| (point.utilization, point.score * 100.0 / SHAPE_SCORE_MAX);
+                Room::Shaped(shape.iter().map(point).collect())
+            }
+            other => bail!(
+                "{field}.type: {other:?} is none of LeastAllocated, MostAllocated, RequestedToCapacityRatio"
+            ),
+        })
+    }
+}
+
+/// Of `NodeAffinity`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeAffinityArgs {
+    added_affinity: NodeAffinity,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Of `InterPodAffinity`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct CompanyArgs {
+    hard_pod_affinity_weight: Option<u32>,
+    ignore_preferred_terms_of_existing_pods: bool,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+impl ProfileConfig {
+    pub(super) fn profile(&self) -> Result<Profile> {
+        let mut profile = Profile::default();
+        if !self.scheduler_name.is_empty() {
+            profile.name.clone_from(&self.scheduler_name);
+        }
+        let Plugins {
+            multi_point, score, ..
+        } = &self.plugins;
+        for plugin in &multi_point.disabled {
+            if let Some(weight) = profile.weights.of_plugin(&plugin.name)
+                && ONLY_COMPARE.contains(&&*plugin.name)
+            {
+                *weight = 0.0;
+            }
+        }
+        weigh(&mut profile, &multi_point.enabled);
+        for plugin in &score.disabled {
+            if plugin.name == ALL {
+                profile.weights = Weights::none();
+            } else if let Some(weight) = profile.weights.of_plugin(&plugin.name) {
+                *weight = 0.0;
+            }
+        }
+        weigh(&mut profile, &score.enabled);
+        let fit: FitArgs = self.args(FIT)?;
+        profile.room = fit.scoring_strategy.room().context(FIT)?;
+        if !fit.scoring_strategy.resources.is_empty() {
+            let resources = fit.scoring_strategy.resources.into_iter();
+            // None at all means one.
+            let weighed = resources.map(|resource| (resource.name, f64::from(resource.weight.max(1))));
+            profile.resources = weighed.collect();
+        }
+        let company: CompanyArgs = self.args(COMPANY)?;
+        let affinity: NodeAffinityArgs = self.args(NODE_AFFINITY)?;
+        let usual = Rules::default();
+        profile.rules = Rules {
+            need: company.hard_pod_affinity_weight.map_or(usual.need, i64::from),
+            ignores_others_preferences: company.ignore_preferred_terms_of_existing_pods,
+            affinity: affinity.added_affinity,
+            ignored: fit.ignored_resources,
+            ignored_groups: fit
+                .ignored_resource_groups
+                .iter()
+                .map(|group| format!("{group}/"))
+                .collect(),
+        };
+        Ok(profile)
+    }
+
+    /// A plugin's arguments.
+    fn args<T: Default + DeserializeOwned>(&self, plugin: &str) -> Result<T> {
+        let given = self.plugin_config.iter().find(|config| config.name == plugin);
+        let args = given.map(|given| &given.args).filter(|args| !args.is_null());
+        let args = args.map(|args| serde_json::from_value(args.clone()));
+        let args = args.transpose();
+        Ok(args
+            .with_context(|| format!("pluginConfig of {plugin}"))?
+            .unwrap_or_default())
+    }
+
+    /// What of it isn't followed, by its place in the profile.
+    pub(super) fn unfollowed(&self) -> Vec<String> {
+        let knows = |plugin: &str| Weights::default().of_plugin(plugin).is_some();
+        let set =
+            |point: &'static str, plugins: &[Plugin], is_followed: &dyn Fn(&str) -> bool| -> Vec<String> {
+                let unknown = plugins.iter().filter(|plugin| !is_followed(&plugin.name));
+                unknown
+                    .map(|plugin| format!("plugins.{point}.{}", plugin.name))
+                    .collect()
+            };
+        let Plugins {
+            multi_point,
+            score,
+            others,
+        } = &self.plugins;
+        let mut all = set("score", &score.enabled, &|plugin| plugin == ALL || knows(plugin));
+        all.extend(set("score", &score.disabled, &|plugin| {
+            plugin == ALL || knows(plugin)
+        }));
+        all.extend(set("multiPoint", &multi_point.enabled, &knows));
+        all.extend(set("multiPoint", &multi_point.disabled, &|plugin| {
+            ONLY_COMPARE.contains(&plugin)
+        }));
+        all.extend(others.keys().map(|point| format!("plugins.{point}")));
+        for config in &self.plugin_config {
+            // What can't be read was refused before.
+            let others = match config.name.as_str() {
+                FIT => self.args::<FitArgs>(FIT).map(|args| args.others),
+                COMPANY => self.args::<CompanyArgs>(COMPANY).map(|args| args.others),
+                NODE_AFFINITY => self
+                    .args::<NodeAffinityArgs>(NODE_AFFINITY)
+                    .map(|args| args.others),
+                other => {
+                    all.push(format!("pluginConfig.{other}"));
+                    continue;
+                }
+            };
+            let others = others.unwrap_or_default();
+            let meant = others
+                .keys()
+                .filter(|member| !TYPE_MEMBERS.contains(&member.as_str()));
+            all.extend(meant.map(|member| format!("pluginConfig.{}.{member}", config.name)));
+        }
+        all.extend(self.others.keys().cloned());
+        all
+    }
+}
+
+/// How much plugins count.
+fn weigh(profile: &mut Profile, plugins: &[Plugin]) {
+    for plugin in plugins {
+        if let Some(weight) = profile.weights.of_plugin(&plugin.name) {
+            // None at all means one.
+            *weight = plugin.weight.map_or(1.0, |weight| f64::from(weight.max(1)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SchedulerConfig;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_file_says_what_makes_a_node_a_good_one() {
+        let config = SchedulerConfig::parse(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+             podInitialBackoffSeconds: 3\npodMaxBackoffSeconds: 30\n\
+             profiles:\n- plugins:\n    score:\n      disabled: [{name: PodTopologySpread}]\n\
+             \u{20}     enabled: [{name: NodeResourcesFit, weight: 5}, {name: Mine}]\n    filter: {}\n\
+             \u{20} pluginConfig:\n  - {name: NodeResourcesFit, args: {scoringStrategy: {type: MostAllocated}}}\n\
+             \u{20} - {name: InterPodAffinity, args: {hardPodAffinityWeight: 3, more: 1}}\n\
+             \u{20} - {name: PodTopologySpread, args: {defaultingType: List}}\n\
+             - plugins: {score: {disabled: [{name: '*'}], enabled: [{name: ImageLocality}]}}\n",
+        )
+        .unwrap();
+        assert_eq!(
+            config.unfollowed(),
+            [
+                "profiles[0].plugins.score.Mine",
+                "profiles[0].plugins.filter",
+                "profiles[0].pluginConfig.InterPodAffinity.more",
+                "profiles[0].pluginConfig.PodTopologySpread"
+            ]
+        );
+        let options = config.options().unwrap();
+        assert_eq!(
+            (options.backoff_min, options.backoff_max),
+            (Duration::from_secs(3), Duration::from_secs(30))
+        );
+        let (packs, images) = (&options.profiles[0], &options.profiles[1]);
+        let weights = Weights {
+            room: 5.0,
+            spread: 0.0,
+            ..Weights::default()
+        };
+        assert_eq!((&packs.room, packs.weights), (&Room::Used, weights));
+        assert_eq!(packs.rules.need, 3);
+        let weights = Weights {
+            images: 1.0,
+            ..Weights::none()
+        };
+        assert_eq!((&images.room, images.weights), (&Room::Free, weights));
+    }
+
+    #[test]
+    fn a_file_says_what_plugins_go_by() {
+        let parse = |profile: &str| {
+            SchedulerConfig::parse(&format!(
+                "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles:\n- {profile}\n"
+            ))
+        };
+        let config = parse(
+            "{plugins: {multiPoint: {enabled: [{name: ImageLocality, weight: 4}], disabled: [{name: NodeName}, \
+             {name: NodeResourcesBalancedAllocation}]}}, pluginConfig: [{name: NodeResourcesFit, args: {kind: \
+             NodeResourcesFitArgs, ignoredResources: [a.com/x], ignoredResourceGroups: [b.com], scoringStrategy: {type: \
+             RequestedToCapacityRatio, resources: [{name: a.com/gpu, weight: 5}, {name: cpu}], requestedToCapacityRatio: \
+             {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}}}}, {name: InterPodAffinity, args: \
+             {ignorePreferredTermsOfExistingPods: true}}, {name: NodeAffinity, args: {addedAffinity: \
+             {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: \
+             Exists}]}]}}}}]}",
+        )
+        .unwrap();
+        assert_eq!(config.unfollowed(), ["profiles[0].plugins.multiPoint.NodeName"]);
+        let profile = config.options().unwrap().profiles.remove(0);
+        assert_eq!((profile.weights.images, profile.weights.balance), (4.0, 0.0));
+        assert_eq!(profile.room, Room::Shaped(vec![(0.0, 0.0), (100.0, 100.0)]));
+        let resources = [("a.com/gpu".to_owned(), 5.0), ("cpu".to_owned(), 1.0)];
+        assert_eq!(profile.resources, resources);
+        let rules = &profile.rules;
+        assert!(rules.ignores("a.com/x") && rules.ignores("b.com/y") && !rules.ignores("a.com/y"));
+        assert!(rules.ignores_others_preferences && rules.need == 1);
+        let required = &rules.affinity.required_during_scheduling_ignored_during_execution;
+        assert_eq!(required.as_ref().unwrap().node_selector_terms.len(), 1);
+        for (wrong, why) in [
+            (
+                "{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Most}}}]}",
+                "Most",
+            ),
+            (
+                "{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: RequestedToCapacityRatio}}}]}",
+                "shape",
+            ),
+            (
+                "{pluginConfig: [{name: NodeAffinity, args: {addedAffinity: 7}}]}",
+                "NodeAffinity",
+            ),
+        ] {
+            let error = format!("{:#}", parse(wrong).unwrap_err());
+            assert!(error.contains("profiles[0]") && error.contains(why), "{error}");
+        }
+    }
+}
