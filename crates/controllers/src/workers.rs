@@ -66,5 +66,7 @@ async fn work_off<K, E, F>(
             }
         }
         queue.done(&key);
+        // Work that never waited leaves the thread to others now and then.
+        tokio::task::consume_budget().await;
     }
 }

@@ -197,7 +197,9 @@ pub fn look_again(
     let deadline = progress_deadline(deployment)?;
     let conditions = status.conditions.as_deref().unwrap_or_default();
     let progressing = find(conditions, PROGRESSING)?;
-    if is_complete(deployment, status) || progressing.reason.as_deref() == Some(TIMED_OUT) {
+    // A rollout that was done times out no more, whatever becomes of its pods: its time may be long over.
+    let is_over = matches!(progressing.reason.as_deref(), Some(TIMED_OUT | NEW_SET_AVAILABLE));
+    if is_over || is_complete(deployment, status) {
         return None;
     }
     let updated = progressing.last_update_time.as_ref()?.0;
@@ -296,6 +298,7 @@ mod tests {
             progressing(&broken).starts_with("True NewReplicaSetAvailable"),
             "a pod that breaks later is no rollout"
         );
+        assert_eq!(look_again(&deployment, &broken, later), None);
     }
 
     #[test]
