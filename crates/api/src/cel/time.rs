@@ -47,6 +47,11 @@ pub fn parse_exact_duration(text: &str) -> Option<i64> {
         .flatten()
 }
 
+/// Whether a text is a duration.
+pub fn is_duration(text: &str) -> bool {
+    parse_exact_duration(text).is_some()
+}
+
 /// `90s`, `1.5s`: seconds, as conversions to text give them.
 pub fn duration_text(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };

@@ -14,6 +14,7 @@ mod compile;
 mod definition;
 mod fill;
 mod fits;
+mod formats;
 mod prune;
 mod rules;
 #[cfg(test)]
@@ -120,7 +121,7 @@ impl Kind {
             Self::Integer => "integer",
             Self::Number => "number",
             Self::Boolean => "boolean",
-            Self::IntOrString => "integer or string",
+            Self::IntOrString => "integer,string",
         }
     }
 }

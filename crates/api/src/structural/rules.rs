@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: rules in CEL about the value of a place and what it was before.
 use super::definition::shown_rule;
-use super::{Additional, ListType, Node, Violation};
+use super::{Additional, Kind, ListType, Node, Violation};
 use crate::cel::{
     Activation, Budget, CompileError, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value,
     estimate, many, parts_max, type_of,
@@ -286,10 +286,16 @@ impl<'a> Walk<'a> {
     }
 
     fn at(&mut self, value: &'a Json, old: Option<&'a Json>, node: &'a Node) {
-        if old == Some(value) || self.context.budget.is_spent() {
+        // Rules are about what is there.
+        if value.is_null() || self.context.budget.is_spent() {
             return;
         }
-        for rule in &node.rules {
+        // What did not change may go on as it is, but for rules about changes.
+        let is_same = old == Some(value);
+        if is_same && !is_about_changes(node) {
+            return;
+        }
+        for rule in node.rules.iter().filter(|rule| rule.uses_old || !is_same) {
             self.rule(rule, value, old, node);
             if self.context.budget.is_spent() {
                 return;
@@ -341,7 +347,7 @@ impl<'a> Walk<'a> {
             Ok(Value::Bool(true)) => return,
             Ok(_) => {
                 let message = self.message(rule, &names);
-                return self.violated(rule, &message);
+                return self.violated(rule, value, node, &message);
             }
             Err(Error::TooExpensive) if self.context.budget.is_spent() => {
                 "validation failed due to running out of cost budget, no further validation rules will be run"
@@ -349,15 +355,23 @@ impl<'a> Walk<'a> {
             }
             Err(error @ Error::TooExpensive) => format!(
                 "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
-                rule.text
+                named(rule)
             ),
             Err(error) if error.is_no_such_overload() => format!(
                 "'{error}': call arguments did not match a supported operator, function or macro signature for rule: {}",
-                rule.text
+                named(rule)
             ),
-            Err(error) => format!("{error} evaluating rule: {}", shown(rule)),
+            Err(error) => format!("{error} evaluating rule: {}", named(rule)),
         };
-        self.report("FieldValueInvalid", "", format!("Invalid value: {found}"));
+        let kind = match node.kind {
+            Kind::Any | Kind::IntOrString => "",
+            kind => kind.name(),
+        };
+        self.report(
+            "FieldValueInvalid",
+            "",
+            format!("Invalid value: \"{kind}\": {found}"),
+        );
     }
 
     fn message(&mut self, rule: &'a Rule, names: &Activation<'a>) -> String {
@@ -372,14 +386,18 @@ impl<'a> Walk<'a> {
         own.filter(usable).unwrap_or_else(|| shown(rule))
     }
 
-    fn violated(&mut self, rule: &Rule, message: &str) {
-        let kind = match rule.reason {
-            "FieldValueForbidden" => "Forbidden",
-            "FieldValueRequired" => "Required value",
-            "FieldValueDuplicate" => "Duplicate value",
-            _ => "Invalid value",
+    /// A value that has parts is not shown.
+    fn violated(&mut self, rule: &Rule, value: &Json, node: &Node, message: &str) {
+        let has_parts = matches!(node.kind, Kind::Object | Kind::Array);
+        let told = match (rule.reason, has_parts) {
+            ("FieldValueForbidden", _) => format!("Forbidden: {message}"),
+            ("FieldValueRequired", _) => format!("Required value: {message}"),
+            ("FieldValueDuplicate", true) => "Duplicate value".to_owned(),
+            ("FieldValueDuplicate", false) => format!("Duplicate value: {value}"),
+            (_, true) => format!("Invalid value: {message}"),
+            (_, false) => format!("Invalid value: {value}: {message}"),
         };
-        self.report(rule.reason, &rule.field_path, format!("{kind}: {message}"));
+        self.report(rule.reason, &rule.field_path, told);
     }
 
     fn report(&mut self, reason: &'static str, below: &str, message: String) {
@@ -393,6 +411,26 @@ impl<'a> Walk<'a> {
             reason,
             message,
         });
+    }
+}
+
+/// Whether rules of a schema compare with what was there before.
+fn is_about_changes(node: &Node) -> bool {
+    let below = match &node.additional {
+        Additional::Each(each) => is_about_changes(each),
+        _ => false,
+    };
+    below
+        || node.rules.iter().any(|rule| rule.uses_old)
+        || node.items.as_deref().is_some_and(is_about_changes)
+        || node.properties.values().any(is_about_changes)
+}
+
+/// A rule as errors name it.
+fn named(rule: &Rule) -> &str {
+    match rule.message.as_str() {
+        "" => rule.text.trim(),
+        message => message,
     }
 }
 

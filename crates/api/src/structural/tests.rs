@@ -135,8 +135,24 @@ fn combinations_hold_together() {
         "s",
     )
     .unwrap();
-    let count = |a: i64| validate(&json!({"a": a}), None, &schema).len();
-    assert_eq!((count(1), count(20), count(5), count(0)), (0, 0, 1, 1));
+    let told = |a: i64| {
+        let found = validate(&json!({"a": a}), None, &schema);
+        let found = found.into_iter().map(|v| format!("{}: {}", v.field, v.message));
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!((told(1).len(), told(20).len()), (0, 0));
+    // With what the first alternative is missing.
+    assert_eq!(
+        told(5),
+        [
+            ": Invalid value: \"\": \"a\" must validate at least one schema (anyOf)",
+            "a: Invalid value: 5: a in body should be greater than or equal to 10"
+        ]
+    );
+    assert_eq!(
+        told(0),
+        [": Invalid value: \"\": \"a\" must not validate the schema (not)"]
+    );
 }
 
 fn with_rules() -> Node {
@@ -191,7 +207,9 @@ fn rules_report_what_does_not_hold_where_it_is() {
         (
             object(json!({"max": 3})),
             None,
-            vec!["spec: Invalid value: no such key: min evaluating rule: min is above max (Invalid)"],
+            vec![
+                "spec: Invalid value: \"object\": no such key: min evaluating rule: min is above max (Invalid)",
+            ],
         ),
         (
             json!({"metadata": {"name": "x"}}),
@@ -206,19 +224,19 @@ fn rules_report_what_does_not_hold_where_it_is() {
         (
             object(json!({"min": 1, "max": 3, "x-y": "bad"})),
             None,
-            vec!["spec.x-y: Invalid value: failed rule: self != 'bad' (Invalid)"],
+            vec!["spec.x-y: Invalid value: \"bad\": failed rule: self != 'bad' (Invalid)"],
         ),
         (
             object(json!({"min": 1, "max": 3, "labels": {"a": "long one"}})),
             None,
-            vec!["spec.labels[a]: Invalid value: failed rule: size(self) < 4 (Invalid)"],
+            vec!["spec.labels[a]: Invalid value: \"long one\": failed rule: size(self) < 4 (Invalid)"],
         ),
         (
             ports(json!([{"name": "b", "number": 0}, {"name": "a", "number": 2}])),
             Some(ports(json!([{"name": "a", "number": 1}]))),
             vec![
-                "spec.ports[0].number: Invalid value: begins above 0 (Invalid)",
-                "spec.ports[1].number: Invalid value: is immutable (Invalid)",
+                "spec.ports[0].number: Invalid value: 0: begins above 0 (Invalid)",
+                "spec.ports[1].number: Invalid value: 2: is immutable (Invalid)",
             ],
         ),
         (
@@ -247,4 +265,99 @@ fn rules_are_not_asked_about_what_did_not_change() {
     let mut back = new.clone();
     back["spec"]["x-y"] = json!("bad");
     assert_eq!(check(&back, Some(&new), &node).len(), 1);
+}
+
+/// Values without parts are shown, null is nobody's, and what did not change is asked about changes alone.
+#[test]
+fn rules_are_told_with_the_values_they_are_about() {
+    let schema = |rule: Value, of: &str| json!({"type": "object", "properties": {"a": {"type": of, "nullable": true, "x-kubernetes-validations": [rule]}}});
+    for (rule, of, object, old, expected) in [
+        (
+            json!({"rule": "self > 5"}),
+            "integer",
+            json!({"a": 4}),
+            None,
+            vec!["a: Invalid value: 4: failed rule: self > 5"],
+        ),
+        (
+            json!({"rule": "self > 5", "reason": "FieldValueDuplicate"}),
+            "integer",
+            json!({"a": 4}),
+            None,
+            vec!["a: Duplicate value: 4"],
+        ),
+        (
+            json!({"rule": "self / 0 > 1"}),
+            "integer",
+            json!({"a": 4}),
+            None,
+            vec!["a: Invalid value: \"integer\": division by zero evaluating rule: self / 0 > 1"],
+        ),
+        (
+            json!({"rule": "self > 5"}),
+            "integer",
+            json!({"a": null}),
+            None,
+            vec![],
+        ),
+        (
+            json!({"rule": "self > 5"}),
+            "integer",
+            json!({"a": 4}),
+            Some(json!({"a": 4})),
+            vec![],
+        ),
+        (
+            json!({"rule": "self > oldSelf"}),
+            "integer",
+            json!({"a": 4}),
+            Some(json!({"a": 4})),
+            vec!["a: Invalid value: 4: failed rule: self > oldSelf"],
+        ),
+    ] {
+        let schema = compile(&schema(rule.clone(), of), "s").unwrap();
+        let found = super::check(&object, old.as_ref(), &schema);
+        let told: Vec<String> = found
+            .into_iter()
+            .map(|v| format!("{}: {}", v.field, v.message))
+            .collect();
+        assert_eq!(told, expected, "{rule} {object}");
+    }
+}
+
+#[test]
+fn values_have_to_have_their_format() {
+    let schema = json!({"type": "object", "properties": {
+        "ip": {"type": "string", "format": "ipv4"}, "small": {"type": "integer", "format": "int32"},
+        "nothing": {"type": "string", "nullable": true, "enum": ["A"]}, "number": {"type": "integer", "enum": [1, 2]}}});
+    let schema = compile(&schema, "s").unwrap();
+    for (object, expected) in [
+        (
+            json!({"ip": "1.2.3.4", "small": 7, "nothing": "A", "number": 2}),
+            vec![],
+        ),
+        (
+            json!({"ip": "x"}),
+            vec!["ip: Invalid value: \"x\": ip in body must be of type ipv4: \"x\""],
+        ),
+        (
+            json!({"small": 99_999_999_999_i64}),
+            vec![": Invalid value: \"\": Checked value must be of type integer with format int32 in small"],
+        ),
+        (
+            json!({"nothing": null}),
+            vec!["nothing: Unsupported value: null: supported values: \"A\""],
+        ),
+        (
+            json!({"number": 3}),
+            vec!["number: Unsupported value: 3: supported values: \"1\", \"2\""],
+        ),
+    ] {
+        let found = validate(&object, None, &schema);
+        let told: Vec<String> = found
+            .into_iter()
+            .map(|v| format!("{}: {}", v.field, v.message))
+            .collect();
+        assert_eq!(told, expected, "{object}");
+    }
 }

@@ -1,6 +1,5 @@
 //! What is wrong with a value, in the words upstream's users know.
-use super::{Additional, Kind, ListType, Node, rules};
-use jiff::Timestamp;
+use super::{Additional, Kind, ListType, Node, formats, rules};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -30,6 +29,7 @@ pub fn validate(object: &Value, old: Option<&Value>, schema: &Node) -> Vec<Viola
 
 /// What keeps rules from being looked at: they may rely on types and sizes.
 const BLOCKING: &[&str] = &[
+    "FieldValueNotSupported",
     "FieldValueRequired",
     "FieldValueTooLong",
     "FieldValueTooMany",
@@ -94,6 +94,7 @@ impl Check {
             );
             return self.report("FieldValueTypeInvalid", message);
         }
+        self.allowed(value, node);
         if value.is_null() {
             return;
         }
@@ -172,17 +173,48 @@ impl Check {
         }
     }
 
+    /// Numbers that their format has no room for.
+    fn range(&mut self, number: f64, node: &Node) {
+        let (kind, format) = (node.kind.name(), node.limits.format.as_str());
+        let has_room = match (node.kind, format) {
+            (Kind::Integer, "int32") => (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number),
+            (Kind::Number, "float") => number.abs() <= f64::from(f32::MAX),
+            _ => true,
+        };
+        if !has_room {
+            let path = &self.path;
+            let message = format!(
+                "Invalid value: \"\": Checked value must be of type {kind} with format {format} in {path}"
+            );
+            self.found.push(Violation {
+                field: String::new(),
+                reason: "FieldValueInvalid",
+                message,
+            });
+        }
+    }
+
+    /// Null has to be among the allowed values like any other.
+    fn allowed(&mut self, value: &Value, node: &Node) {
+        let allowed = &node.limits.allowed;
+        if allowed.is_empty() || allowed.contains(value) {
+            return;
+        }
+        let shown = allowed.iter().map(|allowed| match allowed {
+            Value::String(_) => allowed.to_string(),
+            other => Value::from(other.to_string()).to_string(),
+        });
+        let message = format!(
+            "Unsupported value: {value}: supported values: {}",
+            shown.collect::<Vec<_>>().join(", ")
+        );
+        self.report("FieldValueNotSupported", message);
+    }
+
     fn scalar(&mut self, value: &Value, node: &Node) {
         let limits = &node.limits;
-        if !limits.allowed.is_empty() && !limits.allowed.contains(value) {
-            let allowed: Vec<String> = limits.allowed.iter().map(Value::to_string).collect();
-            let message = format!(
-                "Unsupported value: {value}: supported values: {}",
-                allowed.join(", ")
-            );
-            self.report("FieldValueNotSupported", message);
-        }
         if let Some(number) = value.as_f64() {
+            self.range(number, node);
             let (min, max) = (limits.minimum, limits.maximum);
             if let Some(min) = min.filter(|m| number < *m || (limits.exclusive_minimum && number == *m)) {
                 let what = if limits.exclusive_minimum {
@@ -206,35 +238,78 @@ impl Check {
         }
         if let Some(text) = value.as_str() {
             let length = text.chars().count() as u64;
+            // The first that is wrong is told.
             if let Some(max) = limits.max_length.filter(|max| length > *max) {
                 let message = format!("Too long: may not be more than {max} bytes");
                 self.report("FieldValueTooLong", message);
-            }
-            if let Some(min) = limits.min_length.filter(|min| length < *min) {
+            } else if let Some(min) = limits.min_length.filter(|min| length < *min) {
                 self.invalid(value, &format!("should be at least {min} chars long"));
-            }
-            if let Some(pattern) = limits.pattern.as_ref().filter(|p| !p.is_match(text)) {
+            } else if let Some(pattern) = limits.pattern.as_ref().filter(|p| !p.is_match(text)) {
                 self.invalid(value, &format!("should match '{pattern}'"));
             }
-            if limits.format == "date-time" && text.parse::<Timestamp>().is_err() {
-                self.invalid(value, &format!("must be of type date-time: {value}"));
+            if node.kind == Kind::String && !formats::fits(&limits.format, text) {
+                let path = &self.path;
+                let message = format!(
+                    "Invalid value: {value}: {path} in body must be of type {}: {value}",
+                    limits.format
+                );
+                self.report("FieldValueTypeInvalid", message);
             }
         }
     }
 
+    /// `allOf` and its like are told of the place as a whole, whose path is in the text.
     fn combinations(&mut self, value: &Value, node: &Node) {
-        for part in &node.all_of {
-            self.at(value, None, part);
+        let told = |check: &mut Self, what: &str| {
+            let message = format!("Invalid value: \"\": \"{}\" {what}", check.path);
+            check.found.push(Violation {
+                field: String::new(),
+                reason: "FieldValueInvalid",
+                message,
+            });
+        };
+        let wrong = |check: &Self, part: &Node| {
+            let mut inner = Self {
+                path: check.path.clone(),
+                found: Vec::new(),
+            };
+            inner.at(value, None, part);
+            inner.found
+        };
+        let of_all: Vec<_> = node.all_of.iter().map(|part| wrong(self, part)).collect();
+        let failed = of_all.iter().filter(|found| !found.is_empty()).count();
+        if failed > 0 {
+            let none = if failed == of_all.len() {
+                ". None validated"
+            } else {
+                ""
+            };
+            self.found.extend(of_all.into_iter().flatten());
+            told(self, &format!("must validate all the schemas (allOf){none}"));
         }
-        let holds = |part: &Node| validate(value, None, part).is_empty();
-        if !node.any_of.is_empty() && !node.any_of.iter().any(holds) {
-            self.invalid(value, "must validate at least one schema (anyOf)");
+        let of_any: Vec<_> = node.any_of.iter().map(|part| wrong(self, part)).collect();
+        if !of_any.is_empty() && of_any.iter().all(|found| !found.is_empty()) {
+            told(self, "must validate at least one schema (anyOf)");
+            self.found.extend(of_any.into_iter().next().unwrap_or_default());
         }
-        if !node.one_of.is_empty() && node.one_of.iter().filter(|part| holds(part)).count() != 1 {
-            self.invalid(value, "must validate one and only one schema (oneOf)");
+        let of_one: Vec<_> = node.one_of.iter().map(|part| wrong(self, part)).collect();
+        match of_one.iter().filter(|found| found.is_empty()).count() {
+            _ if of_one.is_empty() => {}
+            0 => {
+                told(
+                    self,
+                    "must validate one and only one schema (oneOf). Found none valid",
+                );
+                self.found.extend(of_one.into_iter().next().unwrap_or_default());
+            }
+            1 => {}
+            several => told(
+                self,
+                &format!("must validate one and only one schema (oneOf). Found {several} valid alternatives"),
+            ),
         }
-        if node.not.as_ref().is_some_and(|part| holds(part)) {
-            self.invalid(value, "must not validate the schema (not)");
+        if node.not.as_ref().is_some_and(|part| wrong(self, part).is_empty()) {
+            told(self, "must not validate the schema (not)");
         }
     }
 }

@@ -20,6 +20,7 @@ mod times;
 mod url;
 
 pub use regex::pattern;
+pub use url::is_url;
 
 use super::budget::{Budget, Error};
 use super::opaque::Authorizer;

@@ -67,10 +67,9 @@ pub const TABLE: Table = &[
         _ => Err(Error::no_such_overload()),
     }),
     ("timestamp(string) timestamp", |_, a| {
-        text(&a[0])?
-            .parse()
-            .map(Value::Timestamp)
-            .map_err(|_| conversion("string", "timestamp"))
+        let text = text(&a[0])?;
+        let time = text.parse().map(Value::Timestamp);
+        time.map_err(|_| Error::failed(format!("invalid RFC 3339 timestamp {text:?}")))
     }),
     ("duration(duration) duration", |_, a| Ok(a[0].clone())),
     ("duration(string) duration", |_, a| {

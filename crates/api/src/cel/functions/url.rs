@@ -59,6 +59,11 @@ fn url<'v>(value: &'v Value<'_>) -> Result<&'v Url, Error> {
     }
 }
 
+/// Whether a text is a URL.
+pub fn is_url(text: &str) -> bool {
+    parse(text).is_ok()
+}
+
 /// A URL with a scheme, or an absolute path.
 ///
 /// # Errors

@@ -209,7 +209,7 @@ fn defaults_satisfy_the_schema_around_them() {
         ),
         (
             json!({"type": "integer", "default": 1, "x-kubernetes-validations": [{"rule": "self > 1", "message": "more"}]}),
-            "s.properties[a].default: Invalid value: more",
+            "s.properties[a].default: Invalid value: 1: more",
         ),
     ] {
         assert_eq!(told(&with(property.clone())), [expected], "{property}");
