@@ -318,4 +318,68 @@ mod tests {
         assert_eq!(shortened("lowerdir=/a:/b"), None);
         assert_eq!(shortened("upperdir=/a"), None);
     }
+
+    #[test]
+    fn mapped_layers_become_one_that_can_be_written_and_are_not_left_beside_it() {
+        use std::os::unix::fs::MetadataExt;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for made in ["s/1/fs", "s/2/fs", "s/3/fs", "s/3/work", "bundle/rootfs"] {
+            std::fs::create_dir_all(at(made)).unwrap();
+        }
+        std::fs::write(at("s/1/fs/lower"), "").unwrap();
+        std::fs::write(at("s/2/fs/upper"), "").unwrap();
+        std::os::unix::fs::chown(at("s/3/fs"), Some(100_000), Some(100_000)).unwrap();
+        let shown = |path: &str| at(path).display().to_string();
+        let options = [
+            format!("workdir={}", shown("s/3/work")),
+            format!("upperdir={}", shown("s/3/fs")),
+            format!("lowerdir={}:{}", shown("s/2/fs"), shown("s/1/fs")),
+            "uidmap=0:100000:65536".to_owned(),
+            "gidmap=0:100000:65536".to_owned(),
+        ];
+        let options: Vec<&str> = options.iter().map(|option| &**option).collect();
+        let rootfs = at("bundle/rootfs");
+        mount_all(&[mount("overlay", &options)], &rootfs).unwrap();
+        let owners =
+            ["lower", "upper"].map(|name| std::fs::metadata(rootfs.join(name)).map(|file| file.uid()));
+        let written = std::fs::write(rootfs.join("lower"), "new");
+        let is_left = at("bundle").join(MAPPED_LAYERS).exists();
+        unmount_all(&rootfs);
+        assert_eq!(owners.map(Result::unwrap), [100_000; 2]);
+        assert!(written.is_ok(), "{written:?}");
+        assert!(!is_left);
+        assert_eq!(
+            std::fs::read(at("s/1/fs/lower")).unwrap(),
+            b"",
+            "the layer is as it was"
+        );
+    }
+
+    #[test]
+    fn what_a_shim_that_was_killed_left_attached_is_detached() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (layers, mapped) = (dir.path().join("s"), dir.path().join(MAPPED_LAYERS));
+        std::fs::create_dir(&layers).unwrap();
+        std::fs::create_dir(&mapped).unwrap();
+        std::fs::write(layers.join("layer"), "").unwrap();
+        let maps = Maps {
+            users: "0:100000:65536".to_owned(),
+            groups: "0:100000:65536".to_owned(),
+        };
+        let namespace = id_mapped::namespace(&maps).unwrap();
+        id_mapped::attach(&layers, &mapped, namespace.as_fd(), Access::ReadOnly).unwrap();
+        assert!(
+            std::fs::remove_dir_all(&mapped).is_err(),
+            "nothing is removed through it"
+        );
+        detach(&mapped);
+        assert!(!mapped.exists() && layers.join("layer").exists());
+    }
 }
