@@ -131,6 +131,9 @@ pub struct Config {
     pub compaction: Option<Duration>,
     /// Ends the server: watches are closed, the cache stops.
     pub shutdown: CancellationToken,
+    /// From then on the server is not ready and no endpoint of the Service `kubernetes`, but answers as before: clients
+    /// go elsewhere. Without it, that is when the server ends.
+    pub leaving: Option<CancellationToken>,
 }
 
 impl Config {
@@ -160,6 +163,7 @@ impl Config {
             endpoint_reconciler: EndpointReconciler::default(),
             compaction: None,
             shutdown: CancellationToken::new(),
+            leaving: None,
         }
     }
 }
@@ -210,6 +214,7 @@ pub struct ApiServer {
     pub(crate) hooks: Hooks,
     pub(crate) quota_turns: Turns,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) leaving: CancellationToken,
     pub(crate) metrics: Metrics,
     /// Events as protobuf, encoded once for all who watch.
     pub(crate) recent: Recent,
@@ -307,6 +312,7 @@ impl ApiServer {
             usage: Usage::default(),
             client_ca,
             front_proxy,
+            leaving: config.leaving.unwrap_or_else(|| shutdown.clone()),
             shutdown,
             metrics,
             recent: Recent::default(),

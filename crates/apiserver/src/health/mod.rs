@@ -75,7 +75,7 @@ pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Res
     let asks = names.iter().filter(is_due).any(|name| STORE.contains(name));
     let state = State {
         store: !asks || store_answers(server).await,
-        running: !server.shutdown.is_cancelled(),
+        running: !server.leaving.is_cancelled(),
         keys: &keys,
     };
     if !check.is_empty() {

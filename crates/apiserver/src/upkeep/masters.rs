@@ -80,7 +80,7 @@ fn prefix() -> String {
 pub async fn follow(server: Weak<ApiServer>) {
     let Some((shutdown, kind)) = server
         .upgrade()
-        .map(|server| (server.shutdown.clone(), server.masters.kind))
+        .map(|server| (server.leaving.clone(), server.masters.kind))
     else {
         return;
     };

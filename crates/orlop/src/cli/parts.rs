@@ -105,6 +105,10 @@ pub struct ApiServerArgs {
     /// How long a request may take that is neither a watch nor streams; `?timeout=` can ask for less.
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = go_duration)]
     pub request_timeout: Duration,
+    /// How long the server answers on when it is told to stop, while /readyz says that it does: clients go elsewhere
+    /// meanwhile.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
+    pub shutdown_delay_duration: Duration,
     /// How long a watch lasts at least that does not say, and half as long as it lasts at most; seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     pub min_request_timeout: u32,

@@ -23,6 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long an etcd that does not answer is waited for, as upstream's server waits.
 const ETCD_PATIENCE: Duration = Duration::from_secs(20);
@@ -39,7 +40,8 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         .context("cannot make a directory for certificates")?;
     let root = place.as_ref().map(tempfile::TempDir::path);
     let root = Root::new(root.or(arguments.root.root.as_deref()))?;
-    let shutdown = signals::shutdown_token()?;
+    let leaving = signals::shutdown_token()?;
+    let shutdown = later(leaving.clone(), arguments.shutdown_delay_duration);
     let address = SocketAddr::new(arguments.bind_address, arguments.secure_port);
     let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
@@ -63,6 +65,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let store = open_store(&arguments, &root).await?;
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
+    config.leaving = Some(leaving);
     config.kubelet_client = kubelet_client(&arguments)?;
     config.tokens = Some(tokens);
     config.enabled_admission = arguments.enable_admission_plugins.clone();
@@ -129,6 +132,21 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         .serve(listener, tls, shutdown)
         .await
         .context("the API server stopped")
+}
+
+/// Cancelled so long after another one.
+fn later(first: CancellationToken, delay: Duration) -> CancellationToken {
+    if delay.is_zero() {
+        return first;
+    }
+    let last = CancellationToken::new();
+    let ended = last.clone();
+    tokio::spawn(async move {
+        first.cancelled().await;
+        tokio::time::sleep(delay).await;
+        ended.cancel();
+    });
+    last
 }
 
 /// How objects are sealed, by a file that may be followed.
@@ -449,4 +467,21 @@ fn kubelet_client(arguments: &ApiServerArgs) -> Result<Option<KubeletClientTls>>
         key: key.clone(),
     })?;
     Ok(Some(KubeletClientTls { ca, identity }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_to_leave_ends_later() {
+        let leaving = CancellationToken::new();
+        let shutdown = later(leaving.clone(), Duration::from_secs(9));
+        leaving.cancel();
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        assert!(!shutdown.is_cancelled());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(shutdown.is_cancelled());
+        assert!(later(leaving, Duration::ZERO).is_cancelled());
+    }
 }

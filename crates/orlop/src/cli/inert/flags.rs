@@ -172,7 +172,6 @@ const APISERVER: Flags = &[
     ("runtime-config-emulation-forward-compatible", NotYet),
     ("service-account-lookup", Always),
     ("service-account-signing-endpoint", NotYet),
-    ("shutdown-delay-duration", NotYet),
     ("shutdown-send-retry-after", NotYet),
     ("shutdown-watch-termination-grace-period", NotYet),
     ("storage-backend", Always),
