@@ -3,6 +3,7 @@ use crate::ApiServer;
 use crate::resources::{self, Resource, Subresource};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -67,71 +68,94 @@ pub fn group_version(server: &ApiServer, path: &str) -> Option<(&'static str, &'
     Some((group, version))
 }
 
-pub fn resources_of(server: &ApiServer, group: &str, version: &str) -> Value {
+/// `APIResourceList`. Its fields are written in this order: scripts cut one resource out of the text.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceList {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<&'static str>,
+    group_version: String,
+    resources: Vec<Described>,
+}
+
+/// `APIResource`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described {
+    name: String,
+    singular_name: &'static str,
+    namespaced: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    group: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    version: &'static str,
+    kind: &'static str,
+    verbs: &'static [&'static str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    short_names: &'static [&'static str],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    categories: &'static [&'static str],
+    #[serde(skip_serializing_if = "String::is_empty")]
+    storage_version_hash: String,
+}
+
+pub fn resources_of(server: &ApiServer, group: &str, version: &str) -> ResourceList {
     describe(group, version, super::resources_of(server, group, version))
 }
 
-fn describe(group: &str, version: &str, mut served: Vec<&Resource>) -> Value {
+fn describe(group: &str, version: &str, mut served: Vec<&Resource>) -> ResourceList {
     let mut list = Vec::new();
     served.sort_by_key(|r| r.plural);
     for resource in served {
-        list.push(resource_value(resource));
-        list.extend(
-            resource
-                .subresources
-                .iter()
-                .map(|s| subresource_value(resource, s)),
-        );
+        list.push(resource_described(resource));
+        let subresources = resource.subresources.iter();
+        list.extend(subresources.map(|s| subresource_described(resource, s)));
     }
-    let mut value = json!({
-        "kind": "APIResourceList",
-        "groupVersion": resources::api_version(group, version),
-        "resources": list,
-    });
-    if !group.is_empty() {
-        value["apiVersion"] = json!("v1");
+    ResourceList {
+        kind: "APIResourceList",
+        api_version: (!group.is_empty()).then_some("v1"),
+        group_version: resources::api_version(group, version),
+        resources: list,
     }
-    value
 }
 
-fn resource_value(resource: &Resource) -> Value {
-    let mut value = json!({
-        "name": resource.plural,
-        "singularName": resource.singular,
-        "namespaced": resource.namespaced,
-        "kind": resource.kind,
-        "verbs": resource.verbs,
-    });
-    if !resource.short_names.is_empty() {
-        value["shortNames"] = json!(resource.short_names);
+fn resource_described(resource: &Resource) -> Described {
+    Described {
+        name: resource.plural.to_owned(),
+        singular_name: resource.singular,
+        namespaced: resource.namespaced,
+        group: "",
+        version: "",
+        kind: resource.kind,
+        verbs: resource.verbs,
+        short_names: resource.short_names,
+        categories: resource.categories,
+        storage_version_hash: match resource.storage.is_empty() {
+            true => String::new(),
+            false => storage_version_hash(resource),
+        },
     }
-    if !resource.categories.is_empty() {
-        value["categories"] = json!(resource.categories);
-    }
-    if !resource.storage.is_empty() {
-        value["storageVersionHash"] = json!(storage_version_hash(resource));
-    }
-    value
 }
 
-fn subresource_value(resource: &Resource, subresource: &Subresource) -> Value {
-    let mut value = json!({
-        "name": format!("{}/{}", resource.plural, subresource.name),
-        "singularName": "",
-        "namespaced": resource.namespaced,
-        "kind": subresource.kind.map_or(resource.kind, |(_, _, kind)| kind),
-        "verbs": subresource.verbs,
-    });
-    if let Some((group, version, _)) = subresource
+fn subresource_described(resource: &Resource, subresource: &Subresource) -> Described {
+    // Named where it isn't the list's own.
+    let other = subresource
         .kind
-        .filter(|(g, v, _)| (*g, *v) != (resource.group, resource.version))
-    {
-        if !group.is_empty() {
-            value["group"] = json!(group);
-        }
-        value["version"] = json!(version);
+        .filter(|(group, version, _)| (*group, *version) != (resource.group, resource.version));
+    let (group, version, _) = other.unwrap_or_default();
+    Described {
+        name: format!("{}/{}", resource.plural, subresource.name),
+        singular_name: "",
+        namespaced: resource.namespaced,
+        group,
+        version,
+        kind: subresource.kind.map_or(resource.kind, |(_, _, kind)| kind),
+        verbs: subresource.verbs,
+        short_names: &[],
+        categories: &[],
+        storage_version_hash: String::new(),
     }
-    value
 }
 
 /// Base64 of the first eight bytes of SHA-256 of `group/version/Kind` as stored.
@@ -169,7 +193,7 @@ mod tests {
     #[test]
     fn daemonsets_are_described() {
         let served = resources::all().iter().filter(|r| r.group == "apps").collect();
-        let apps = describe("apps", "v1", served);
+        let apps = json!(describe("apps", "v1", served));
         let list = apps["resources"].as_array().unwrap();
         let named = |name: &str| list.iter().find(|r| r["name"] == name);
         let sets = named("daemonsets").unwrap();
@@ -178,5 +202,17 @@ mod tests {
         assert_eq!(sets["verbs"].as_array().unwrap().len(), 8);
         assert!(named("daemonsets/status").is_some());
         assert!(named("daemonsets/scale").is_none());
+    }
+
+    #[test]
+    fn resources_are_written_in_upstreams_order() {
+        let pods = resources::find("", "v1", "pods").unwrap();
+        let text = serde_json::to_string(&describe("", "v1", vec![pods])).unwrap();
+        let start = r#"{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"pods","singularName":"pod","namespaced":true,"kind":"Pod","verbs":["create","#;
+        assert!(text.starts_with(start), "{text}");
+        let end = r#""shortNames":["po"],"categories":["all"],"storageVersionHash":"xPOwRZ+Yhw8="}"#;
+        assert!(text.contains(end), "{text}");
+        let eviction = r#"{"name":"pods/eviction","singularName":"","namespaced":true,"group":"policy","version":"v1","kind":"Eviction","verbs":["create"]}"#;
+        assert!(text.contains(eviction), "{text}");
     }
 }

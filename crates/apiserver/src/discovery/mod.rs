@@ -23,6 +23,7 @@ pub fn knows(server: &ApiServer, path: &str) -> bool {
 
 /// Answers a GET on a discovery path.
 pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Answer, ApiError> {
+    let mut output = negotiate_refusal(headers, &Query::default());
     let mut value = match path.trim_end_matches('/') {
         "" => json!({"paths": paths(server)}),
         "/version" => version::version(),
@@ -45,7 +46,11 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
         }
         path => {
             if let Some((group, version)) = legacy::group_version(server, path) {
-                legacy::resources_of(server, group, version)
+                let list = legacy::resources_of(server, group, version);
+                if output.is_compact_json() {
+                    return Answer::ordered(&list).map_err(ApiError::internal);
+                }
+                json!(list)
             } else if let Some(group) = legacy::group(server, path) {
                 group
             } else {
@@ -53,7 +58,6 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
             }
         }
     };
-    let mut output = negotiate_refusal(headers, &Query::default());
     if output.format == Format::Protobuf {
         match value["kind"].is_null() {
             // The version and the list of paths are no kinds.

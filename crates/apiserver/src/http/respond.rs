@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use orlop_api::wire;
+use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -32,6 +33,17 @@ impl Answer {
     pub fn document(content_type: &'static str, value: &Value) -> Self {
         let body = Body::from(value.to_string().into_bytes());
         Self::Raw(response(StatusCode::OK, content_type, body))
+    }
+
+    /// What has its own order of fields, as compact JSON.
+    pub fn ordered(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut bytes = serde_json::to_vec(value)?;
+        bytes.push(b'\n');
+        Ok(Self::Raw(response(
+            StatusCode::OK,
+            "application/json",
+            bytes.into(),
+        )))
     }
 
     /// Writes the answer.
