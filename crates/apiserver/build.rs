@@ -404,12 +404,27 @@ fn list(name: &str, group: &str, version: &str, kind: &str) -> Value {
         "required": ["items"],
         "properties": {
             "apiVersion": text("The version of the API that the list is in."),
-            "items": {"type": "array", "description": "The objects.", "items": {"$ref": format!("{DEFINITIONS}{name}")}},
+            "items": {
+                "type": "array",
+                "description": format!("List of {}.", plural(kind)),
+                "items": {"$ref": format!("{DEFINITIONS}{name}")},
+            },
             "kind": text("The kind of the list."),
             "metadata": {"$ref": format!("{DEFINITIONS}{LIST_META}"), "description": "Metadata of the list."},
         },
         "x-kubernetes-group-version-kind": [{"group": group, "version": version, "kind": format!("{kind}List")}],
     })
+}
+
+/// The kind's plural as its resource has it.
+fn plural(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match kind.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None if kind.ends_with("ss") => format!("{kind}es"),
+        None if kind.ends_with('s') => kind,
+        None => format!("{kind}s"),
+    }
 }
 
 /// Nothing may stand beside a `$ref`: what does goes around it.

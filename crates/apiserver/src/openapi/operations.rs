@@ -74,11 +74,15 @@ fn operation(resource: &Resource, verb: &str) -> Value {
         "list" => (
             "list",
             &[
+                "allowWatchBookmarks",
                 "continue",
                 "fieldSelector",
                 "labelSelector",
                 "limit",
                 "resourceVersion",
+                "resourceVersionMatch",
+                "sendInitialEvents",
+                "timeoutSeconds",
                 "watch",
             ],
             format!("{kind}List"),
@@ -109,12 +113,77 @@ fn operation(resource: &Resource, verb: &str) -> Value {
 }
 
 fn query(name: &str) -> Value {
-    let kind = match name {
-        "force" | "watch" => "boolean",
-        "limit" => "integer",
-        _ => "string",
+    let (kind, description) = match name {
+        "allowWatchBookmarks" => (
+            "boolean",
+            "Lets a watch send BOOKMARK events, which carry the version it has reached.",
+        ),
+        "continue" => (
+            "string",
+            "Goes on with a list after the part that was answered with this token. A token that has become too old is \
+             answered with 410.",
+        ),
+        "dryRun" => (
+            "string",
+            "With \"All\", everything is done but keeping what comes of it.",
+        ),
+        "fieldManager" => (
+            "string",
+            "Whose the fields are that this request sets: up to 128 printable characters. An apply needs one.",
+        ),
+        "fieldSelector" => (
+            "string",
+            "Restricts the list of returned objects by their fields. Everything by default.",
+        ),
+        "fieldValidation" => (
+            "string",
+            "What becomes of unknown and repeated fields: \"Ignore\" drops them, \"Warn\" (the default) says so, \"Strict\" \
+             refuses the request.",
+        ),
+        "force" => (
+            "boolean",
+            "Of an apply: takes over fields that belong to others. Other patches must not have it.",
+        ),
+        "labelSelector" => (
+            "string",
+            "Restricts the list of returned objects by their labels. Everything by default.",
+        ),
+        "limit" => (
+            "integer",
+            "How many objects are answered at most; `metadata.continue` of the answer leads to the rest.",
+        ),
+        "propagationPolicy" => (
+            "string",
+            "What becomes of objects that this one owns: \"Orphan\", \"Background\" or \"Foreground\".",
+        ),
+        "resourceVersion" => (
+            "string",
+            "How fresh the answer must be, or where a watch begins. \"0\" is anything.",
+        ),
+        "resourceVersionMatch" => (
+            "string",
+            "How `resourceVersion` is meant in a list: \"Exact\" or \"NotOlderThan\".",
+        ),
+        "sendInitialEvents" => (
+            "boolean",
+            "Begins a watch with an event for each object there is, and a bookmark after them.",
+        ),
+        "timeoutSeconds" => (
+            "integer",
+            "How long a list may take or a watch goes on, in seconds.",
+        ),
+        "watch" => (
+            "boolean",
+            "Watch for changes to the described resources: events of what is added, changed and deleted, from \
+             `resourceVersion` on.",
+        ),
+        _ => ("string", ""),
     };
-    json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
+    let mut parameter = json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}});
+    if !description.is_empty() {
+        parameter["description"] = json!(description);
+    }
+    parameter
 }
 
 pub fn reference(name: &str) -> Value {

@@ -306,5 +306,13 @@ mod tests {
         );
         assert_eq!(pods["post"]["x-kubernetes-group-version-kind"]["kind"], "Pod");
         assert_eq!(pods["parameters"][0]["type"], "string");
+        // What scripts look for in the text.
+        for told in [
+            "list of returned",
+            "List of services",
+            "Watch for changes to the described resources",
+        ] {
+            assert!(document.to_string().contains(told), "{told}");
+        }
     }
 }
