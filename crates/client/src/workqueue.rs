@@ -14,6 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// As good as for ever: times that objects give may lie behind all that a clock can tell.
+pub const DELAY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// First delay of a failing key.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(5);
 /// Longest delay of a failing key.
@@ -133,12 +136,12 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
         }
     }
 
-    /// Hands `key` out after `delay`. The earliest of several delays of one key wins.
+    /// Hands `key` out after `delay`, [`DELAY_MAX`] at most. The earliest of several delays of one key wins.
     pub fn add_after(&self, key: K, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
-        self.lock().add_at(key, Instant::now() + delay);
+        self.lock().add_at(key, Instant::now() + delay.min(DELAY_MAX));
         self.changed.notify_one();
     }
 
@@ -330,6 +333,14 @@ mod tests {
             .map(|n| retry_delay(n).as_millis())
             .to_vec();
         assert_eq!(delays, [5, 10, 20, 5120, 655_360, 1_000_000, 1_000_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_may_wait_longer_than_clocks_go() {
+        let queue = WorkQueue::new();
+        queue.add_after("never", Duration::from_secs(u64::MAX));
+        queue.add_after("soon", Duration::from_secs(1));
+        assert_eq!(queue.next().await, Some("soon"));
     }
 
     #[tokio::test(start_paused = true)]

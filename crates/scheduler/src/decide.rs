@@ -240,8 +240,27 @@ pub fn fits(
     candidate.is_some_and(|candidate| judge.reasons(&candidate).is_empty())
 }
 
-/// Looks at all nodes for one pod.
+/// Looks for a node for one pod: where room was made for it, or at all of them.
 pub fn survey(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    profile: &Profile,
+) -> Survey {
+    if let Some(nominated) = &pod.nominated
+        && fits(key, pod, cluster, world, &profile.rules, nominated)
+    {
+        return Survey {
+            nodes: vec![(nominated.clone(), 0.0)],
+            refusals: Refusals::of(cluster.len()),
+        };
+    }
+    survey_all(key, pod, cluster, world, profile)
+}
+
+/// Looks at all nodes for one pod.
+pub fn survey_all(
     key: &ObjectKey,
     pod: &Pending,
     cluster: &mut Cluster,
@@ -258,16 +277,6 @@ pub fn survey(
             };
         }
     };
-    // Where room was made for it, if there is enough by now.
-    if let Some(nominated) = &pod.nominated
-        && let Some(candidate) = cluster.candidate(nominated)
-        && judge.reasons(&candidate).is_empty()
-    {
-        return Survey {
-            nodes: vec![(nominated.clone(), 0.0)],
-            refusals: Refusals::of(nodes),
-        };
-    }
     let mut refusals = Refusals::of(nodes);
     let mut feasible = Vec::new();
     // Whoever says how to spread is taken at their word.

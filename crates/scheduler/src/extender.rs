@@ -107,12 +107,14 @@ struct Passed {
 }
 
 /// What an extender made of `asked`; why that can't be said.
-fn passed(answer: &Value, asked: &[Arc<str>]) -> Result<Passed, String> {
+/// `knows_nodes`: it answers by their names, else with the whole nodes.
+fn passed(answer: &Value, asked: &[Arc<str>], knows_nodes: bool) -> Result<Passed, String> {
     said(answer)?;
-    let names: Vec<&str> = match (member(answer, "NodeNames"), member(answer, "Nodes")) {
-        (Value::Array(names), _) => names.iter().filter_map(Value::as_str).collect(),
-        (_, nodes) => {
-            let items = member(nodes, "items").as_array().into_iter().flatten();
+    let names: Vec<&str> = match (knows_nodes, member(answer, "NodeNames")) {
+        (true, Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        _ => {
+            let items = member(member(answer, "Nodes"), "items").as_array();
+            let items = items.into_iter().flatten();
             items
                 .filter_map(|node| node["metadata"]["name"].as_str())
                 .collect()
@@ -210,7 +212,8 @@ mod tests {
                 Err("it claims node \"z\", which it was not asked about".to_owned()),
             ),
         ] {
-            let read = passed(&answer, &asked).map(|passed| (passed.names, passed.refused));
+            let knows_nodes = !answer["NodeNames"].is_null() || !answer["nodeNames"].is_null();
+            let read = passed(&answer, &asked, knows_nodes).map(|passed| (passed.names, passed.refused));
             assert_eq!(read, want, "{answer}");
         }
         let answer = json!([{"Host": "a", "Score": 7}, {"host": "b", "score": 2}, {"Host": "c"}]);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::decide::{Decision, Survey, fits, survey};
+use crate::decide::{Decision, Survey, fits, survey, survey_all};
 use crate::extender::Extenders;
 use crate::metrics::{Attempt, Metrics};
 use crate::preempt::{Outcome, Preemption, preempt};
@@ -377,7 +377,16 @@ impl Scheduler {
                 let Some(seen) = self.survey(&key, pending, profile) else {
                     return true;
                 };
-                Some(self.ask(&extenders, &key, seen).await)
+                let mut asked = self.ask(&extenders, &key, seen).await;
+                // Where room was made for it, others don't want it: all nodes are looked at.
+                if pending.nominated.is_some() && asked.as_ref().is_ok_and(|asked| asked.nodes.is_empty()) {
+                    let seen = {
+                        let cluster = &mut self.state().cluster;
+                        survey_all(&key, pending, cluster, &self.world, profile)
+                    };
+                    asked = self.ask(&extenders, &key, seen).await;
+                }
+                Some(asked)
             }
         };
         let outcome = {

@@ -182,7 +182,7 @@ fn is_timed_out(conditions: &[DeploymentCondition], deadline: SignedDuration, no
         Some(NEW_SET_AVAILABLE) => false,
         Some(TIMED_OUT) => true,
         _ => match &progressing.last_update_time {
-            Some(Time(updated)) => *updated + deadline < now,
+            Some(Time(updated)) => now.duration_since(*updated) > deadline,
             None => false,
         },
     }
@@ -203,7 +203,7 @@ pub fn look_again(
         return None;
     }
     let updated = progressing.last_update_time.as_ref()?.0;
-    let wait = (updated + deadline).duration_since(now) + SignedDuration::from_secs(1);
+    let wait = deadline - now.duration_since(updated) + SignedDuration::from_secs(1);
     Some(Duration::try_from(wait).unwrap_or_default())
 }
 

@@ -47,11 +47,12 @@ impl Record {
     }
 }
 
-/// When the pod's last container ended, or else when it was deleted.
+/// When the pod's last container ended, or else when it was deleted, or made.
 pub fn ended(pod: &Pod, now: Timestamp) -> Timestamp {
     pod.job
         .as_ref()
         .and_then(|details| details.finished_at.or(details.deleted_at))
+        .or(pod.created)
         .unwrap_or(now)
 }
 
@@ -90,6 +91,12 @@ mod tests {
         assert_eq!(waits, [0, 10, 20, 40, 320, 600, 600]);
         assert_eq!(wait(1, ago(4), now()).as_secs(), 6);
         assert_eq!(wait(1, ago(11), now()).as_secs(), 0);
+    }
+
+    #[test]
+    fn a_pod_that_never_ran_failed_when_it_was_made() {
+        let refused = pod("refused").age(40).build();
+        assert_eq!(ended(&refused, now()), ago(40));
     }
 
     #[test]

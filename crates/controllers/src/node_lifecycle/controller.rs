@@ -209,7 +209,7 @@ impl NodeLifecycle {
             let mut failed = false;
             for name in expired {
                 if let Err(error) = self.give_up(&name).await {
-                    failed = !api_error::is_not_found(&error);
+                    failed |= !api_error::is_not_found(&error);
                     tracing::warn!(node = %name, %error, "cannot mark a silent node");
                 }
             }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 use orlop_api::taints::{NO_EXECUTE, tolerates};
+use orlop_client::workqueue::DELAY_MAX;
 
 /// How long a pod tolerates a node's NoExecute taints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub fn tolerance(taints: &[Taint], tolerations: &[Toleration]) -> Tolerance {
         _ if !tainted => Tolerance::Untainted,
         None => Tolerance::Forever,
         Some(seconds) => match u64::try_from(seconds) {
-            Ok(seconds) if seconds > 0 => Tolerance::For(Duration::from_secs(seconds)),
+            Ok(seconds) if seconds > 0 => Tolerance::For(Duration::from_secs(seconds).min(DELAY_MAX)),
             _ => Tolerance::Not,
         },
     }
@@ -62,6 +63,12 @@ mod tests {
                 json!([a]),
                 json!([seconds("a", 70)]),
                 Tolerance::For(Duration::from_secs(70)),
+            ),
+            (
+                "longer than clocks go",
+                json!([a]),
+                json!([seconds("a", i64::MAX)]),
+                Tolerance::For(DELAY_MAX),
             ),
             (
                 "zero is now",

@@ -103,6 +103,15 @@ impl ClientCertificate {
                 }
             };
             match outcome {
+                // By the node's clock it is over already: another one at once would be, too.
+                Ok(())
+                    if self
+                        .in_use
+                        .is_some_and(|used| used.validity.has_ended(Timestamp::now())) =>
+                {
+                    failures += 1;
+                    tokio::time::sleep(plan::retry_after(failures, false)).await;
+                }
                 Ok(()) => failures = 0,
                 Err(error) => {
                     failures += 1;

@@ -49,7 +49,16 @@ impl ServingCertificate {
                 continue;
             }
             match self.renew().await {
-                Ok(renewed) => (in_use, failures) = (renewed, 0),
+                Ok(renewed) => {
+                    in_use = renewed;
+                    // By the node's clock it may be over already: another one at once would be, too.
+                    let now = Timestamp::now();
+                    let is_over = in_use.is_none_or(|used| used.validity.has_ended(now));
+                    failures = if is_over { failures + 1 } else { 0 };
+                    if is_over {
+                        tokio::time::sleep(plan::retry_after(failures, false)).await;
+                    }
+                }
                 Err(error) => {
                     failures += 1;
                     let pause = plan::retry_after(failures, error.is_refusal());

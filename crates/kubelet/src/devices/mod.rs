@@ -324,6 +324,11 @@ impl Devices {
         });
     }
 
+    /// A plugin that went has not come back in time: nobody gets its devices any more.
+    fn given_up(&self, resource: &str, said_by: &CancellationToken) {
+        self.change(resource, said_by, |known| known.devices.clear());
+    }
+
     fn plugin_gone(&self, resource: &str, said_by: &CancellationToken) {
         self.change(resource, said_by, |known| known.plugin = None);
     }

@@ -26,7 +26,7 @@ pub async fn follow(devices: Arc<Devices>, plugin: Registered, replaced: Cancell
     devices.plugin_gone(&resource, &replaced);
     let over = tokio::time::sleep(RETURN_MAX);
     if replaced.run_until_cancelled(over).await.is_some() {
-        devices.listed(&resource, Vec::new(), &replaced);
+        devices.given_up(&resource, &replaced);
     }
 }
 

@@ -26,8 +26,12 @@ pub fn grace_of(pod: &Pod) -> i64 {
         .unwrap_or(30)
 }
 
-fn seconds(seconds: i64) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+/// Longest grace that is kept: what a pod asks for may lie behind all that a clock can tell.
+const GRACE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// `spec.terminationGracePeriodSeconds`, or what stands for it.
+pub fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(GRACE_MAX)
 }
 
 /// A container about to be stopped.
@@ -269,6 +273,14 @@ pub async fn stop_orphan(agent: &Agent, seen: &SeenPod) -> Result<HashSet<String
 mod tests {
     use super::*;
     use crate::runtime::seen::testing::{container, exited, running, sandbox};
+
+    #[test]
+    fn a_grace_may_be_longer_than_clocks_go() {
+        assert_eq!(seconds(30), Duration::from_secs(30));
+        assert_eq!(seconds(-1), Duration::ZERO);
+        let deadline = Instant::now() + seconds(i64::MAX);
+        assert!(deadline > Instant::now());
+    }
 
     #[test]
     fn i14_regular_containers_end_first_then_sidecars_in_reverse() {

@@ -206,11 +206,9 @@ async fn settle_status(
         if let Some(sent) = &page.sent
             && sent.uid == uid(object)
             && sent.status == *status
-            && sent.at.elapsed() < RESTORE_PERIOD
+            && let Some(left) = RESTORE_PERIOD.checked_sub(sent.at.elapsed())
         {
-            board
-                .queue()
-                .add_after(full_name.to_owned(), RESTORE_PERIOD - sent.at.elapsed());
+            board.queue().add_after(full_name.to_owned(), left);
             return Ok(());
         }
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace(object));

@@ -85,7 +85,7 @@ impl Extenders {
             let names: Vec<Arc<str>> = verdict.nodes.iter().map(|(name, _)| name.clone()).collect();
             let question = question(&whole, &names, listed(extender, &names, &objects));
             let answer = ask(client, extender, verb, &question).await;
-            match answer.and_then(|answer| passed(&answer, &names)) {
+            match answer.and_then(|answer| passed(&answer, &names, extender.knows_nodes)) {
                 Ok(passed) => {
                     verdict.nodes.retain(|(name, _)| passed.names.contains(name));
                     verdict.refused.extend(passed.refused);

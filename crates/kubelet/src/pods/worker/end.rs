@@ -1,13 +1,12 @@
 //! A pod's end: its containers, then what it holds on the node, then its last status.
 use super::{ORDERED_STOP_PATIENCE_MIN, STOP_RETRY_AFTER, Worker};
 use crate::pods::mailbox::{Stop, StopReason};
-use crate::pods::stop;
+use crate::pods::stop::{self, seconds as stop_seconds};
 use crate::runtime::gc;
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::EventType;
 use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::time::Duration;
 
 impl Worker {
     /// Stops the pod for good.
@@ -149,7 +148,7 @@ impl Worker {
 /// When the end of a pod that makes room for others is late: they wait for it.
 fn overdue_at(stop: &Stop) -> Option<tokio::time::Instant> {
     let grace = stop.grace.filter(|_| stop.why == StopReason::Ordered)?;
-    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+    let grace = stop_seconds(grace);
     let patience = (grace + grace / 2).max(ORDERED_STOP_PATIENCE_MIN);
     Some(tokio::time::Instant::now() + patience)
 }
