@@ -220,6 +220,10 @@ pub fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
             '\0'..='\u{7f}' if c.is_control() => out.push_str(&format!("\\x{code:02x}")),
             // What has no shape of its own.
             _ if c.escape_debug().count() > 1 && code > 0xffff => out.push_str(&format!("\\U{code:08x}")),

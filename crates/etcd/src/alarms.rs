@@ -44,7 +44,10 @@ impl Alarms {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read?,
         };
-        let raised: BTreeSet<_> = text.lines().filter_map(read_line).collect();
+        let unreadable =
+            |line: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{line:?} is no alarm"));
+        let alarm = |line: &str| read_line(line).ok_or_else(|| unreadable(line));
+        let raised = text.lines().map(alarm).collect::<io::Result<BTreeSet<_>>>()?;
         Ok(Self {
             any: AtomicBool::new(!raised.is_empty()),
             raised: Mutex::new(raised),

@@ -19,7 +19,12 @@ where
 {
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
     tokio::spawn(async move {
-        while let Some(batch) = watch.recv().await {
+        loop {
+            let next = tokio::select! {
+                next = watch.recv() => next,
+                () = sender.closed() => return,
+            };
+            let Some(batch) = next else { return };
             let batch = match batch {
                 Ok(batch) => Ok(change(batch).await),
                 Err(error) => Err(error),

@@ -2,7 +2,7 @@
 use super::ast::{Call, Expr, Form, Literal};
 use super::budget::{Budget, Error};
 use super::eval::{Activation, eval};
-use super::functions::{Context, pattern};
+use super::functions::{Context, check_pattern};
 
 /// Functions whose value is found at once if their argument is a literal.
 const CONVERSIONS: &[&str] = &[
@@ -34,7 +34,7 @@ pub fn check(expr: &Expr) -> Result<(), Error> {
         return Ok(());
     };
     if let Some(text) = pattern_of(call) {
-        return pattern(text).map(drop);
+        return check_pattern(text);
     }
     let [argument] = call.arguments.as_slice() else {
         return Ok(());

@@ -1,6 +1,6 @@
 //! What is wrong with literals of calls whose types fit: it would show with every value, so it is told before there is any.
 use super::ast::{Call, Element, Expr, Form, Literal};
-use super::functions::pattern;
+use super::functions::check_pattern;
 use super::lex::Fault;
 use super::time::parse_exact_duration;
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ pub fn check(at: usize, call: &Call, faults: &mut Vec<Fault>) {
         ("matches", _, [first, second]) => {
             // Of the two ways to call it, upstream looks at the first argument, which the receiver is not.
             let looked_at = if call.member { second } else { first };
-            if text(looked_at).is_some_and(|text| pattern(text).is_err()) {
+            if text(looked_at).is_some_and(|text| check_pattern(text).is_err()) {
                 faults.push(invalid(looked_at, name));
             }
         }

@@ -11,6 +11,8 @@ use super::types::Type;
 use super::value::Value;
 use std::fmt;
 
+/// Longest line that is shown beside what is wrong with it.
+const SHOWN_LINE_BYTES_MAX: usize = 16_384;
 /// Faults of one text that are told.
 const FAULTS_MAX: usize = 100;
 
@@ -48,13 +50,19 @@ pub struct Located {
     message: String,
     line: usize,
     column: usize,
-    source_line: String,
+    /// Nothing, where it is too long to be shown.
+    source_line: Option<String>,
 }
 
 impl fmt::Display for Located {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = (self.line, self.column + 1);
+        write!(f, "ERROR: <input>:{line}:{column}: {}", self.message)?;
+        let Some(source_line) = &self.source_line else {
+            return Ok(());
+        };
         let is_wide = |c: char| c.len_utf8() > 1;
-        let mut chars = self.source_line.chars();
+        let mut chars = source_line.chars();
         let before: String = chars
             .by_ref()
             .take(self.column)
@@ -65,14 +73,7 @@ impl fmt::Display for Located {
         } else {
             '^'
         };
-        write!(
-            f,
-            "ERROR: <input>:{}:{}: {}\n | {}\n | {before}{mark}",
-            self.line,
-            self.column + 1,
-            self.message,
-            self.source_line.replace('\t', " "),
-        )
+        write!(f, "\n | {}\n | {before}{mark}", source_line.replace('\t', " "))
     }
 }
 
@@ -137,6 +138,8 @@ fn located(text: &str, fault: Fault) -> Located {
         message: fault.message,
         line: before.matches('\n').count() + 1,
         column: before[start..].chars().count(),
-        source_line: text[start..].lines().next().unwrap_or_default().to_owned(),
+        source_line: Some(text[start..].lines().next().unwrap_or_default())
+            .filter(|line| line.len() <= SHOWN_LINE_BYTES_MAX)
+            .map(str::to_owned),
     }
 }

@@ -189,6 +189,17 @@ fn expressions_have_the_values_of_the_language() {
         ),
         ("isSemver('v1') || isSemver('v1', true)", json!(true)),
         (
+            "isSemver('1.0-alpha', true) || isSemver('v1+b', true)",
+            json!(false),
+        ),
+        ("semver('v01.0.007-a', true) == semver('1.0.7-a')", json!(true)),
+        (
+            "isURL('http://%E4%B8%96.example/') && isURL('http://[fe80::1%25eth0]/')",
+            json!(true),
+        ),
+        ("isURL('http://a%41/') || isURL('http://a/%+F')", json!(false)),
+        ("quantity('-9223372036854775807').isInteger()", json!(false)),
+        (
             "format.dns1123Label().validate('Up').hasValue() && !format.named('uuid').value().validate('123e4567-e89b-12d3-a456-426614174000').hasValue()",
             json!(true),
         ),

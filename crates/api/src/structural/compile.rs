@@ -150,6 +150,7 @@ impl Reader {
             },
             &mut self.errors,
         );
+        node.about_changes = rules::is_about_changes(&node);
         node
     }
 

@@ -89,6 +89,8 @@ pub struct Node {
     pub one_of: Vec<Node>,
     pub not: Option<Box<Node>>,
     pub rules: Vec<rules::Rule>,
+    /// Whether rules here or below compare with what was there before.
+    pub about_changes: bool,
 }
 
 /// What restricts a value beyond its type.

@@ -186,9 +186,14 @@ struct Costs {
 impl Costs {
     /// `times`: how many values the place can have in one object, if the schema bounds that.
     fn below(&mut self, node: &Node, path: &str, times: Option<u64>, is_root: bool) {
+        // Made once for all rules of the place, of which there may be many.
+        let own = match node.rules.is_empty() {
+            true => Type::Dyn,
+            false => type_of(node, "self", is_root),
+        };
         for (number, rule) in node.rules.iter().enumerate() {
             let path = |key: &str| format!("{path}.x-kubernetes-validations[{number}].{key}");
-            let cost = estimate(&rule.program, node, is_root);
+            let cost = estimate(&rule.program, node, &own);
             let cost = cost.saturating_mul(times.unwrap_or_else(|| many(node)));
             if cost > RULE_COST_MAX {
                 self.tell(path("rule"), "estimated rule cost", cost, RULE_COST_MAX);
@@ -199,7 +204,7 @@ impl Costs {
             }
             if let Some(message) = &rule.message_expression {
                 // It is evaluated for what is told of, however many there are.
-                let cost = estimate(message, node, is_root);
+                let cost = estimate(message, node, &own);
                 if cost > RULE_COST_MAX {
                     let what = "estimated messageExpression cost";
                     self.tell(path("messageExpression"), what, cost, RULE_COST_MAX);
@@ -292,7 +297,7 @@ impl<'a> Walk<'a> {
         }
         // What did not change may go on as it is, but for rules about changes.
         let is_same = old == Some(value);
-        if is_same && !is_about_changes(node) {
+        if is_same && !node.about_changes {
             return;
         }
         for rule in node.rules.iter().filter(|rule| rule.uses_old || !is_same) {
@@ -414,16 +419,16 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Whether rules of a schema compare with what was there before.
-fn is_about_changes(node: &Node) -> bool {
+/// Whether rules of a place or below it compare with what was there before; what is below it knows.
+pub fn is_about_changes(node: &Node) -> bool {
     let below = match &node.additional {
-        Additional::Each(each) => is_about_changes(each),
+        Additional::Each(each) => each.about_changes,
         _ => false,
     };
     below
         || node.rules.iter().any(|rule| rule.uses_old)
-        || node.items.as_deref().is_some_and(is_about_changes)
-        || node.properties.values().any(is_about_changes)
+        || node.items.as_deref().is_some_and(|items| items.about_changes)
+        || node.properties.values().any(|property| property.about_changes)
 }
 
 /// A rule as errors name it.

@@ -84,12 +84,12 @@ pub async fn serve(serving: Serving) -> Result<()> {
     let directory = serving.directory.clone();
     let alarms = directory.join(ALARMS_FILE);
     let store = tokio::task::spawn_blocking(move || open(&directory, options)).await??;
-    notify_ready();
     let face = Face::new(store.clone(), serving.member)
         .in_cluster(&serving.cluster_token)
         .with_limits(serving.limits)
         .keeping_alarms(alarms.clone())
         .with_context(|| format!("the alarms in {} cannot be read", alarms.display()))?;
+    notify_ready();
     tokio::select! {
         () = face.serve(listeners, shutdown) => {}
         () = keep_revisions(&store, serving.retention) => {}

@@ -16,7 +16,6 @@ pub use sizes::{many, parts_max};
 use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
 use super::check::{TYPES, field_type, index_type, join, literal_type, meaning, optional_of, unwrap};
 use super::program::Program;
-use super::schema::type_of;
 use super::types::Type;
 use crate::structural::Node;
 use sizes::{Place, Size, Step};
@@ -26,12 +25,11 @@ const LIST: u64 = 10;
 const MAP: u64 = 30;
 const OBJECT: u64 = 40;
 
-/// The most that a program costs, evaluated once on a value of that place; `is_root`: the whole object.
-pub fn estimate(program: &Program, own: &Node, is_root: bool) -> u64 {
-    let ty = type_of(own, "self", is_root);
+/// The most that a program costs, evaluated once on a value of that place, which has the type `ty`.
+pub fn estimate(program: &Program, own: &Node, ty: &Type) -> u64 {
     let mut estimator = Estimator {
         root: own,
-        own: ty,
+        own: ty.clone(),
         locals: Vec::new(),
     };
     estimator.of(program.expr()).cost
@@ -194,12 +192,10 @@ impl<'e> Estimator<'e> {
             };
         }
         let ty = match name {
-            "self" => self.own.clone(),
-            "oldSelf" => Type::Dyn,
+            "self" | "oldSelf" => self.own.clone(),
             _ if TYPES.contains(&name) => Type::Type,
             _ => Type::Dyn,
         };
-        let ty = if name == "oldSelf" { self.own.clone() } else { ty };
         Guess::made(1, ty).at(Place::At(self.root))
     }
 

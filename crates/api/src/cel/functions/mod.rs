@@ -19,7 +19,7 @@ mod strings;
 mod times;
 mod url;
 
-pub use regex::pattern;
+pub use regex::check_pattern;
 pub use url::is_url;
 
 use super::budget::{Budget, Error};

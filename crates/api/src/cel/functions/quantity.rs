@@ -91,7 +91,9 @@ fn whole(amount: Amount) -> Option<i64> {
     let whole = amount
         .is_whole()
         .then(|| i64::try_from(amount.nanos() / NANO).ok());
-    whole.flatten().filter(|whole| whole.abs() < limit)
+    whole
+        .flatten()
+        .filter(|whole| whole.unsigned_abs() < limit.unsigned_abs())
 }
 
 fn compare(a: &[Value<'_>]) -> Result<Ordering, Error> {

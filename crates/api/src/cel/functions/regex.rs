@@ -34,7 +34,7 @@ pub const TABLE: Table = &[
 
 /// # Errors
 /// The pattern is none.
-pub fn pattern(text: &str) -> Result<Regex, Error> {
+fn pattern(text: &str) -> Result<Regex, Error> {
     let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pattern) = patterns.get(text) {
         return Ok(pattern.clone());
@@ -48,6 +48,17 @@ pub fn pattern(text: &str) -> Result<Regex, Error> {
     }
     patterns.insert(text.to_owned(), pattern.clone());
     Ok(pattern)
+}
+
+/// Whether a text is a pattern; one that only takes too much room is.
+///
+/// # Errors
+/// It is none.
+pub fn check_pattern(text: &str) -> Result<(), Error> {
+    match RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build() {
+        Ok(_) | Err(regex::Error::CompiledTooBig(_)) => Ok(()),
+        Err(error) => Err(Error::failed(regexp::told(text, &error))),
+    }
 }
 
 fn search<'v, 'a>(context: &mut Context<'a>, a: &'v [Value<'a>]) -> Result<(Regex, &'v str), Error> {

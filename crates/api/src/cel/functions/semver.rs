@@ -69,7 +69,7 @@ fn make<'a>(text: &str, normalize: bool) -> Result<Value<'a>, Error> {
 /// # Errors
 /// What is wrong with it, in upstream's words.
 fn parse(text: &str, normalize: bool) -> Result<Semver, String> {
-    let normal = normalize.then(|| normalized(text));
+    let normal = normalize.then(|| normalized(text)).transpose()?;
     let text = normal.as_deref().unwrap_or(text);
     if text.is_empty() {
         return Err("Version string empty".to_owned());
@@ -113,21 +113,26 @@ fn parse(text: &str, normalize: bool) -> Result<Semver, String> {
     })
 }
 
-fn normalized(text: &str) -> String {
+/// # Errors
+/// A version that lacks parts has more than numbers.
+fn normalized(text: &str) -> Result<String, String> {
     let text = text.strip_prefix('v').unwrap_or(text);
-    let end = text.find(['+', '-']).unwrap_or(text.len());
-    let (release, rest) = text.split_at(end);
-    let mut parts: Vec<&str> = release.splitn(3, '.').collect();
-    for part in &mut parts {
-        let shorter = part.trim_start_matches('0');
-        *part = match shorter.starts_with(|c: char| c.is_ascii_digit()) {
-            true => shorter,
-            // A zero of its own stays.
-            false => &part[part.len() - shorter.len() - usize::from(part.len() > shorter.len())..],
-        };
+    let mut parts: Vec<String> = text.splitn(3, '.').map(without_zeros).collect();
+    if parts.len() < 3 && parts.last().is_some_and(|last| last.contains(['+', '-'])) {
+        return Err("short version cannot contain PreRelease/Build meta data".to_owned());
     }
-    parts.resize(parts.len().max(3), "0");
-    parts.join(".") + rest
+    parts.resize_with(3, || "0".to_owned());
+    Ok(parts.join("."))
+}
+
+/// A number, and what may follow it, without the zeros before it; one of its own stays.
+fn without_zeros(part: &str) -> String {
+    let shorter = part.trim_start_matches('0');
+    match part.len() > 1 && !shorter.starts_with(|c: char| c.is_ascii_digit()) {
+        true => format!("0{shorter}"),
+        false if part.len() > 1 => shorter.to_owned(),
+        false => part.to_owned(),
+    }
 }
 
 fn number(text: &str, part: &str) -> Result<u64, String> {

@@ -116,7 +116,9 @@ pub fn parse(text: &str) -> Result<Url, String> {
     ]) {
         return Err(bad("net/url: invalid userinfo"));
     }
-    if let Some(escape) = wrong_escape(host, |_| false).or_else(|| wrong_escape(path, |_| true)) {
+    if let Some(escape) =
+        wrong_escape(host, |byte| byte >= 0x80 || byte == b'%').or_else(|| wrong_escape(path, |_| true))
+    {
         return Err(bad(&format!("invalid URL escape {escape:?}")));
     }
     if let Some(c) = host.chars().find(|c| " <>\"\\^`{|}".contains(*c)) {
@@ -144,7 +146,8 @@ pub fn parse(text: &str) -> Result<Url, String> {
 fn wrong_escape(text: &str, may_stand: fn(u8) -> bool) -> Option<&str> {
     text.match_indices('%').find_map(|(at, _)| {
         let escape = text.get(at..at + 3).unwrap_or(&text[at..]);
-        let byte = escape.get(1..).filter(|hex| hex.len() == 2);
+        let is_hex = |hex: &&str| hex.len() == 2 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        let byte = escape.get(1..).filter(is_hex);
         let byte = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         (!byte.is_some_and(may_stand)).then_some(escape)
     })

@@ -154,10 +154,10 @@ impl LimitArgs {
                 0 => Some(QUOTA_BYTES),
                 bytes => u64::try_from(bytes).ok(),
             },
-            keep_alive: (!self.grpc_keepalive_interval.is_zero()).then_some(KeepAlive {
-                interval: self.grpc_keepalive_interval,
-                timeout: self.grpc_keepalive_timeout,
-            }),
+            keep_alive: match (self.grpc_keepalive_interval, self.grpc_keepalive_timeout) {
+                (Duration::ZERO, _) | (_, Duration::ZERO) => None,
+                (interval, timeout) => Some(KeepAlive { interval, timeout }),
+            },
             progress: interval
                 .filter(|interval| !interval.is_zero())
                 .map_or(Progress::WhenFurther, Progress::Every),

@@ -18,11 +18,20 @@ impl EmbeddedStore {
     /// # Errors
     /// The member is running, or was not stopped in order: some of what it has acknowledged is in its log alone.
     pub fn take_over(directory: &Path, options: &Options) -> Result<Option<Restored>, SnapshotError> {
-        let Some(database) = member::database(directory) else {
-            return Ok(None);
-        };
         let disk = FileDisk::new(directory.join(DATABASE_FILE));
         let unfinished = directory.join(UNFINISHED);
+        let io_error = |source| SnapshotError::Io {
+            path: directory.to_owned(),
+            source,
+        };
+        let Some(database) = member::database(directory) else {
+            // The power went when the names were given and only this was left: whoever finds it later must not take
+            // another member for this one.
+            if disk.file(Part::Database).exists() && unfinished.exists() {
+                std::fs::remove_dir_all(&unfinished).map_err(io_error)?;
+            }
+            return Ok(None);
+        };
         let is_in_place = disk.file(Part::Database).exists();
         if is_in_place && !unfinished.exists() {
             return Ok(None);
@@ -35,10 +44,6 @@ impl EmbeddedStore {
             return Ok(None);
         }
         member::check_settled(directory)?;
-        let io_error = |source| SnapshotError::Io {
-            path: directory.to_owned(),
-            source,
-        };
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished).map_err(io_error)?;
         }
@@ -102,5 +107,16 @@ mod tests {
         assert!(taken.is_none());
         assert!(path.join(TAKEN_OVER).exists());
         assert!(!path.join("member").exists() && !path.join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn what_is_left_when_the_power_went_last_is_taken_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        std::fs::create_dir(path.join(UNFINISHED)).unwrap();
+        std::fs::write(FileDisk::new(path.join(DATABASE_FILE)).file(Part::Database), "").unwrap();
+        let taken = EmbeddedStore::take_over(path, &Options::default()).unwrap();
+        assert!(taken.is_none());
+        assert!(!path.join(UNFINISHED).exists());
     }
 }
