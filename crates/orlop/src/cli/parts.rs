@@ -308,11 +308,11 @@ pub struct ControllerManagerArgs {
 pub struct NodeLifecycleArgs {
     /// After how long a node is given up that is not heard of any more.
     #[arg(long = "node-monitor-grace-period", value_name = "DURATION", default_value = "50s",
-          value_parser = go_duration)]
+          value_parser = lasting)]
     pub monitor_grace_period: Duration,
     /// The same for one that never posted its status.
     #[arg(long = "node-startup-grace-period", value_name = "DURATION", default_value = "1m",
-          value_parser = go_duration)]
+          value_parser = lasting)]
     pub startup_grace_period: Duration,
     /// Nodes a second that may be emptied in a zone; none with 0.
     #[arg(long = "node-eviction-rate", value_name = "RATE", default_value_t = 0.1)]
@@ -345,7 +345,7 @@ pub struct NodeLifecycleArgs {
 pub struct AutoscalerArgs {
     /// Pause between two looks at one autoscaler.
     #[arg(long = "horizontal-pod-autoscaler-sync-period", value_name = "DURATION", default_value = "15s",
-          value_parser = go_duration)]
+          value_parser = lasting)]
     pub sync_period: Duration,
     /// For how long a higher recommendation counts, where an autoscaler does not say.
     #[arg(long = "horizontal-pod-autoscaler-downscale-stabilization", value_name = "DURATION",
@@ -428,6 +428,14 @@ pub struct FaceArgs {
     pub authorization_always_allow_paths: Vec<String>,
 }
 
+/// A duration that work is paused for: without one it would never rest.
+fn lasting(text: &str) -> Result<Duration, String> {
+    match go_duration(text)? {
+        Duration::ZERO => Err(format!("{text}: must be greater than 0")),
+        lasting => Ok(lasting),
+    }
+}
+
 /// `8760h`, as Go writes durations.
 pub(super) fn go_duration(text: &str) -> Result<Duration, String> {
     orlop_api::duration::parse_go_duration(text).ok_or_else(|| format!("{text} is no duration such as 8760h"))
@@ -495,6 +503,13 @@ fn goaway_chance(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_of_nothing_is_refused() {
+        assert_eq!(lasting("15s"), Ok(Duration::from_secs(15)));
+        assert_eq!(lasting("0s").unwrap_err(), "0s: must be greater than 0");
+        assert!(lasting("soon").is_err());
+    }
 
     #[test]
     fn certificates_for_names_are_read_as_upstream_reads_them() {
