@@ -21,6 +21,7 @@ pub mod limit_range;
 pub mod manifest;
 pub mod names;
 pub mod patch;
+pub mod percent;
 pub mod placement;
 pub mod pod;
 pub mod pod_security;

@@ -282,6 +282,11 @@ fn clamp_i64(n: i128) -> i64 {
 
 /// Reads a quantity.
 pub fn parse(text: &str) -> Result<Amount, QuantityError> {
+    read(text).map(|(_, _, amount)| amount)
+}
+
+/// A quantity, and how it is written.
+fn read(text: &str) -> Result<(Parts<'_>, Scale, Amount), QuantityError> {
     let parts = Parts::of(text).ok_or(QuantityError::Malformed)?;
     let (format, scale) = read_suffix(parts.suffix)?;
     let nanos = to_nanos(
@@ -289,10 +294,8 @@ pub fn parse(text: &str) -> Result<Amount, QuantityError> {
         parts.fraction.trim_end_matches('0'),
         scale,
     );
-    Ok(Amount {
-        nanos: if parts.is_negative { -nanos } else { nanos },
-        format,
-    })
+    let nanos = if parts.is_negative { -nanos } else { nanos };
+    Ok((parts, scale, Amount { nanos, format }))
 }
 
 /// A quantity's text, cut in pieces.
@@ -343,10 +346,8 @@ impl<'a> Parts<'a> {
                 };
                 let scale = exponent - places;
                 let is_short = whole.len() + self.fraction.len() <= KEPT_DIGITS_MAX;
-                let has_factor = match self.fraction.len() {
-                    0..3 => format!("{whole}{}", self.fraction).ends_with("000"),
-                    _ => self.fraction.ends_with("000"),
-                };
+                let digits = whole.bytes().chain(self.fraction.bytes());
+                let has_factor = digits.rev().take(3).filter(|digit| *digit == b'0').count() == 3;
                 is_short && scale >= -9 && scale % 3 == 0 && !whole.is_empty() && !has_factor
             }
             Scale::Two(power) => {
@@ -451,13 +452,9 @@ fn pow10(exponent: i32) -> Option<i128> {
 /// The canonical spelling of a quantity (`0.1` → `100m`, `1024Mi` → `1Gi`); upstream takes some others for canonical, too
 /// (`1.125`, `+3`), and people compare what they wrote with what they read.
 pub fn canonical(text: &str) -> Result<String, QuantityError> {
-    let amount = parse(text)?;
-    let is_kept = Parts::of(text).is_some_and(|parts| {
-        let scale = read_suffix(parts.suffix).map(|(_, scale)| scale);
-        scale.is_ok_and(|scale| parts.is_kept(scale))
-    });
+    let (parts, scale, amount) = read(text)?;
     let is_cut = amount.nanos.abs() == DECIMAL_CAP;
-    Ok(match is_kept || is_cut {
+    Ok(match parts.is_kept(scale) || is_cut {
         true => text.to_owned(),
         false => amount.to_string(),
     })

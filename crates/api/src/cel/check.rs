@@ -130,10 +130,7 @@ impl Checker {
             Form::List(elements) => {
                 let items = elements.iter();
                 let items: Vec<_> = items.map(|e| (e.value.at, self.element(e))).collect();
-                // What is nothing may be anything.
-                let told = items.iter().zip(elements);
-                let told = told.filter(|((_, ty), element)| !(element.optional && *ty == Type::Dyn));
-                let told: Vec<_> = told.map(|(item, _)| item.clone()).collect();
+                let told = told(&items, elements.iter());
                 if let Some((at, first, other)) = mismatches(&told).into_iter().next() {
                     self.mixed(at, first, other);
                 }
@@ -145,10 +142,7 @@ impl Checker {
                     keys.push((entry.key.at, self.of(&entry.key)));
                     values.push((entry.value.value.at, self.element(&entry.value)));
                 }
-                // What is nothing may be anything.
-                let told = values.iter().zip(entries);
-                let told = told.filter(|((_, ty), entry)| !(entry.value.optional && *ty == Type::Dyn));
-                let told: Vec<_> = told.map(|(value, _)| value.clone()).collect();
+                let told = told(&values, entries.iter().map(|entry| &entry.value));
                 for (at, first, other) in [mismatches(&keys), mismatches(&told)].concat() {
                     self.mixed(at, first, other);
                 }
@@ -449,6 +443,13 @@ fn same(items: &[(usize, Type)]) -> Type {
         return Type::Dyn;
     };
     types.fold(first.clone(), |all, ty| join(&all, ty).unwrap_or(Type::Dyn))
+}
+
+/// Items without those that may be left out and be of any type: what is nothing may be anything.
+fn told<'e>(items: &[(usize, Type)], elements: impl Iterator<Item = &'e Element>) -> Vec<(usize, Type)> {
+    let told = items.iter().zip(elements);
+    let told = told.filter(|((_, ty), element)| !(element.optional && *ty == Type::Dyn));
+    told.map(|(item, _)| item.clone()).collect()
 }
 
 /// Items whose type is not the first's: where, what was to be, and what is.

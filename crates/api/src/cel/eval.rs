@@ -376,11 +376,7 @@ impl<'a> Gathered<'a> {
 
 /// Items by their keys, which have to be of one type.
 fn sorted<'a>(mut keyed: Vec<(Value<'a>, Value<'a>)>) -> Result<Value<'a>, Error> {
-    let is_mixed = |pair: &[(Value<'_>, Value<'_>)]| pair[0].0.compare(&pair[1].0).is_none();
-    if keyed.windows(2).any(is_mixed) {
-        return Err(Error::failed("list elements must have the same type"));
-    }
-    keyed.sort_by(|(a, _), (b, _)| a.compare(b).unwrap_or(std::cmp::Ordering::Equal));
+    Value::sort(&mut keyed, |(key, _)| key)?;
     Ok(Value::list(keyed.into_iter().map(|(_, item)| item).collect()))
 }
 

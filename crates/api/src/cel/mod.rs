@@ -10,7 +10,7 @@
 //! | `eval`, `budget` | its value, within limits |
 //! | `functions/` | a table of signatures for each library |
 //! | `program` | all of that behind one type |
-//! | `schema`, `estimate` | the types and the sizes that a structural schema gives |
+//! | `schema`, `estimate/` | the types and the sizes that a structural schema gives |
 //! | `kinds` | the types of built-in kinds |
 //! | `admission` | what expressions of admission may name |
 //!

@@ -116,11 +116,23 @@ impl Parser<'_> {
         })
     }
 
+    /// The token behind the next one.
+    fn ahead(&self) -> Option<&Token> {
+        self.tokens.get(self.next + 1).map(|found| &found.token)
+    }
+
     /// The mark behind the next token.
     fn after(&self) -> &'static str {
-        match self.tokens.get(self.next + 1).map(|found| &found.token) {
+        match self.ahead() {
             Some(Token::Mark(mark)) => mark,
             _ => "",
+        }
+    }
+
+    /// A comma that is all there is before the end.
+    fn skip_only_comma(&mut self, end: &str) {
+        if self.is(",") && self.after() == end {
+            self.next += 1;
         }
     }
 
@@ -151,14 +163,11 @@ impl Parser<'_> {
     /// That something else had to stand here: one of `expected`.
     fn unexpected(&self, expected: &str) -> Fault {
         // What could be left out is too much.
-        let goes_on = self
-            .tokens
-            .get(self.next + 1)
-            .is_some_and(|after| match &after.token {
-                Token::End => expected == "<EOF>",
-                Token::Mark(mark) => expected.contains(&format!("'{mark}'")),
-                _ => expected == STARTS,
-            });
+        let goes_on = self.ahead().is_some_and(|after| match after {
+            Token::End => expected == "<EOF>",
+            Token::Mark(mark) => expected.contains(&format!("'{mark}'")),
+            _ => expected == STARTS,
+        });
         let is_left_out = match expected {
             "')'" | "']'" => *self.peek() == Token::End,
             "':'" => matches!(self.peek(), Token::Literal(_) | Token::Ident(_)),
@@ -339,11 +348,7 @@ impl Parser<'_> {
     fn primary(&mut self) -> Result<Expr, Fault> {
         let at = self.at();
         // A leading dot only says where a name is looked for; there is one place.
-        let before_name = self
-            .tokens
-            .get(self.next + 1)
-            .is_some_and(|found| matches!(found.token, Token::Ident(_)));
-        let rooted = before_name && self.take(".");
+        let rooted = matches!(self.ahead(), Some(Token::Ident(_))) && self.take(".");
         let token = self.peek().clone();
         let form = match token {
             Token::Literal(literal) if !rooted => {
@@ -397,14 +402,7 @@ impl Parser<'_> {
 
     fn elements(&mut self) -> Result<Vec<Element>, Fault> {
         let mut elements = Vec::new();
-        if self.is(",")
-            && self
-                .tokens
-                .get(self.next + 1)
-                .is_some_and(|f| f.token == Token::Mark("]"))
-        {
-            self.next += 1;
-        }
+        self.skip_only_comma("]");
         while !self.take("]") {
             let optional = self.take("?");
             elements.push(Element {
@@ -424,14 +422,7 @@ impl Parser<'_> {
 
     fn entries(&mut self) -> Result<Vec<Entry>, Fault> {
         let mut entries = Vec::new();
-        if self.is(",")
-            && self
-                .tokens
-                .get(self.next + 1)
-                .is_some_and(|f| f.token == Token::Mark("}"))
-        {
-            self.next += 1;
-        }
+        self.skip_only_comma("}");
         while !self.take("}") {
             let optional = self.take("?");
             let key = self.expr()?;

@@ -248,6 +248,19 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Brings items in the order of their keys.
+    ///
+    /// # Errors
+    /// The keys are not of one type.
+    pub fn sort<T>(items: &mut [T], key: fn(&T) -> &Self) -> Result<(), Error> {
+        let is_mixed = |pair: &[T]| key(&pair[0]).compare(key(&pair[1])).is_none();
+        if items.windows(2).any(is_mixed) {
+            return Err(Error::failed("list elements must have the same type"));
+        }
+        items.sort_by(|a, b| key(a).compare(key(b)).unwrap_or(Ordering::Equal));
+        Ok(())
+    }
+
     /// As JSON, for what policies write into objects.
     ///
     /// # Errors

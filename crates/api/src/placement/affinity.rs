@@ -46,10 +46,8 @@ pub fn term_matches(term: &NodeSelectorTerm, node: &dyn NodeFacts) -> bool {
 fn requirement_matches(requirement: &NodeSelectorRequirement, have: Option<&str>) -> Option<bool> {
     let values = requirement.values.as_deref().unwrap_or(&[]);
     // What no label can be makes the whole term one that cannot be understood.
-    let is_label = names::check_qualified_name(&requirement.key).is_empty()
-        && values
-            .iter()
-            .all(|value| names::check_label_value(value).is_empty());
+    let is_label =
+        names::is_qualified_name(&requirement.key) && values.iter().all(|value| names::is_label_value(value));
     if !is_label {
         return None;
     }

@@ -8,6 +8,7 @@
 //! | `fits` | whether it would take anything out |
 //! | `fill` | fills defaults in |
 //! | `validate` | what is wrong with a value, in upstream's words |
+//! | `formats` | what a text of a `format` has to be |
 //! | `definition` | what is wrong with the schema itself, in upstream's words |
 //! | `rules` | what its `x-kubernetes-validations` say about it |
 mod compile;

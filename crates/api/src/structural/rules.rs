@@ -192,26 +192,21 @@ impl Costs {
             false => type_of(node, "self", is_root),
         };
         for (number, rule) in node.rules.iter().enumerate() {
-            let path = |key: &str| format!("{path}.x-kubernetes-validations[{number}].{key}");
-            let cost = estimate(&rule.program, node, &own);
-            let cost = cost.saturating_mul(times.unwrap_or_else(|| many(node)));
-            if cost > RULE_COST_MAX {
-                self.tell(path("rule"), "estimated rule cost", cost, RULE_COST_MAX);
-            }
-            self.total = self.total.saturating_add(cost);
-            if cost >= SCHEMA_COST_MAX / 100 {
-                self.most.push((cost, path("rule")));
-            }
-            if let Some(message) = &rule.message_expression {
+            let parts = [
+                ("rule", Some(&rule.program), times.unwrap_or_else(|| many(node))),
                 // It is evaluated for what is told of, however many there are.
-                let cost = estimate(message, node, &own);
+                ("messageExpression", rule.message_expression.as_ref(), 1),
+            ];
+            for (key, program, times) in parts {
+                let Some(program) = program else { continue };
+                let path = || format!("{path}.x-kubernetes-validations[{number}].{key}");
+                let cost = estimate(program, node, &own).saturating_mul(times);
                 if cost > RULE_COST_MAX {
-                    let what = "estimated messageExpression cost";
-                    self.tell(path("messageExpression"), what, cost, RULE_COST_MAX);
+                    self.tell(path(), &format!("estimated {key} cost"), cost, RULE_COST_MAX);
                 }
                 self.total = self.total.saturating_add(cost);
                 if cost >= SCHEMA_COST_MAX / 100 {
-                    self.most.push((cost, path("messageExpression")));
+                    self.most.push((cost, path()));
                 }
             }
         }

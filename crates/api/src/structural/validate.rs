@@ -43,13 +43,18 @@ pub fn check(object: &Value, old: Option<&Value>, schema: &Node) -> Vec<Violatio
     if !found.iter().any(|violation| BLOCKING.contains(&violation.reason)) {
         found.extend(rules::evaluate(object, old, schema));
     } else if rules::any(schema) {
-        found.push(Violation {
-            field: String::new(),
-            reason: "FieldValueInvalid",
-            message: NOT_CHECKED.to_owned(),
-        });
+        found.push(of_whole(NOT_CHECKED.to_owned()));
     }
     found
+}
+
+/// Of the object as a whole; where it is wrong is in the text, if anywhere.
+fn of_whole(message: String) -> Violation {
+    Violation {
+        field: String::new(),
+        reason: "FieldValueInvalid",
+        message,
+    }
 }
 
 struct Check {
@@ -186,11 +191,7 @@ impl Check {
             let message = format!(
                 "Invalid value: \"\": Checked value must be of type {kind} with format {format} in {path}"
             );
-            self.found.push(Violation {
-                field: String::new(),
-                reason: "FieldValueInvalid",
-                message,
-            });
+            self.found.push(of_whole(message));
         }
     }
 
@@ -262,11 +263,7 @@ impl Check {
     fn combinations(&mut self, value: &Value, node: &Node) {
         let told = |check: &mut Self, what: &str| {
             let message = format!("Invalid value: \"\": \"{}\" {what}", check.path);
-            check.found.push(Violation {
-                field: String::new(),
-                reason: "FieldValueInvalid",
-                message,
-            });
+            check.found.push(of_whole(message));
         };
         let wrong = |check: &Self, part: &Node| {
             let mut inner = Self {
@@ -287,10 +284,12 @@ impl Check {
             self.found.extend(of_all.into_iter().flatten());
             told(self, &format!("must validate all the schemas (allOf){none}"));
         }
-        let of_any: Vec<_> = node.any_of.iter().map(|part| wrong(self, part)).collect();
-        if !of_any.is_empty() && of_any.iter().all(|found| !found.is_empty()) {
-            told(self, "must validate at least one schema (anyOf)");
-            self.found.extend(of_any.into_iter().next().unwrap_or_default());
+        if let Some((first, others)) = node.any_of.split_first() {
+            let found = wrong(self, first);
+            if !found.is_empty() && others.iter().all(|part| !wrong(self, part).is_empty()) {
+                told(self, "must validate at least one schema (anyOf)");
+                self.found.extend(found);
+            }
         }
         let of_one: Vec<_> = node.one_of.iter().map(|part| wrong(self, part)).collect();
         match of_one.iter().filter(|found| found.is_empty()).count() {

@@ -1,4 +1,5 @@
 //! Query parameters, and percent encoding.
+pub use orlop_api::percent::escape;
 use std::borrow::Cow;
 
 /// The decoded parameters of a URL, in order.
@@ -60,19 +61,6 @@ impl Query {
 /// Decodes one path segment.
 pub fn unescape_path(segment: &str) -> Cow<'_, str> {
     unescape(segment, false)
-}
-
-/// Encodes a query value.
-pub fn escape(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// Text without its percent encoding.

@@ -10,6 +10,7 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroup;
+use orlop_api::percent::escape;
 use orlop_api::quantity::{Amount, amount, parse};
 use orlop_api::selector::LabelSelector;
 use serde::Deserialize;
@@ -372,7 +373,7 @@ impl Asked<'_> {
                 "" => found.plural,
                 group => format!("{}.{group}", found.plural),
             };
-            let name = escaped(&object.name);
+            let name = escape(&object.name);
             format!("namespaces/{namespace}/{resource}/{name}/{metric}")
         };
         let items = self.custom(&path, None).await?;
@@ -403,7 +404,7 @@ impl Asked<'_> {
 
     /// The metric, as a part of an address.
     fn name(self) -> String {
-        escaped(&self.metric.name)
+        escape(&self.metric.name)
     }
 
     /// Which of the series of that name are meant.
@@ -456,21 +457,7 @@ fn query<const N: usize>(parameters: [(&str, &str); N]) -> String {
         text.push(if text.is_empty() { '?' } else { '&' });
         text.push_str(name);
         text.push('=');
-        text.push_str(&escaped(value));
-    }
-    text
-}
-
-/// A text that is to be one part of an address, whatever is in it.
-fn escaped(part: &str) -> String {
-    let mut text = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte))
-            }
-            other => drop(write!(text, "%{other:02X}")),
-        }
+        text.push_str(&escape(value));
     }
     text
 }

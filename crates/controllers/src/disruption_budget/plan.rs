@@ -49,8 +49,8 @@ pub fn sums(budget: &BudgetView, pods: &[Pod], scale: i32, now: Timestamp) -> Su
         if pod.is_none_or(|pod| pod.terminating) {
             continue;
         }
-        let over = at.0.saturating_add(DELETION_TIMEOUT).unwrap_or(at.0);
-        let left = Duration::try_from(over.duration_since(now)).unwrap_or_default();
+        let left = DELETION_TIMEOUT - now.duration_since(at.0);
+        let left = Duration::try_from(left).unwrap_or_default();
         if left.is_zero() {
             not_deleted.push(name.clone());
         } else {

@@ -45,11 +45,7 @@ pub fn of(call: &Call, arguments: &[Guess<'_>], root: &Node) -> (u64, Option<Siz
             Some(replaced(size(0), size(1), size(2))),
         ),
         ("split", true) => {
-            let limit = call.arguments.get(2).and_then(|limit| match limit.form {
-                Form::Literal(Literal::Int(limit)) => Some(limit as u64),
-                _ => None,
-            });
-            let parts = limit.unwrap_or(size(0).max);
+            let parts = written(call, 2).map_or(size(0).max, |limit| limit as u64);
             (size(0).cost(2.0 * CHARACTER), Some(Size::up_to(parts)))
         }
         ("join", true) => {
@@ -105,16 +101,15 @@ pub fn of(call: &Call, arguments: &[Guess<'_>], root: &Node) -> (u64, Option<Siz
         }
         ("sets.equivalent", false) => (size(0).times(size(1)).cost(2.0).saturating_add(1), None),
         ("slice", true) => {
-            let bound = |index: usize, otherwise| match call.arguments.get(index).map(|bound| &bound.form) {
-                Some(Form::Literal(Literal::Int(bound))) => u64::try_from(*bound).unwrap_or(0),
-                _ => otherwise,
+            let bound = |index, otherwise| {
+                written(call, index).map_or(otherwise, |bound| u64::try_from(bound).unwrap_or(0))
             };
             let length = bound(2, size(0).max).saturating_sub(bound(1, 0));
             (made(length), Some(Size::exactly(length)))
         }
-        ("lists.range", false) => match call.arguments.first().map(|count| &count.form) {
-            Some(Form::Literal(Literal::Int(count))) => {
-                let count = u64::try_from(*count).unwrap_or(0);
+        ("lists.range", false) => match written(call, 0) {
+            Some(count) => {
+                let count = u64::try_from(count).unwrap_or(0);
                 (made(count), Some(Size::exactly(count)))
             }
             _ => (u64::MAX, Some(Size::exactly(u64::MAX))),
@@ -157,6 +152,14 @@ pub fn of(call: &Call, arguments: &[Guess<'_>], root: &Node) -> (u64, Option<Siz
             }
         }
         _ => (1, None),
+    }
+}
+
+/// An argument that is written out as a number.
+fn written(call: &Call, index: usize) -> Option<i64> {
+    match call.arguments.get(index)?.form {
+        Form::Literal(Literal::Int(number)) => Some(number),
+        _ => None,
     }
 }
 

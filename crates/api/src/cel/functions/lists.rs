@@ -145,10 +145,7 @@ fn sort<'a>(context: &mut Context<'a>, a: &[Value<'a>]) -> Result<Value<'a>, Err
         a[0].weight()
             .saturating_mul(u64::from(usize::BITS - items.len().leading_zeros())),
     )?;
-    if items.windows(2).any(|pair| pair[0].compare(&pair[1]).is_none()) {
-        return Err(Error::failed("list elements must have the same type"));
-    }
-    items.sort_by(|a, b| a.compare(b).unwrap_or(Ordering::Equal));
+    Value::sort(&mut items, |item| item)?;
     Ok(Value::list(items))
 }
 

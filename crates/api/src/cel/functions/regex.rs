@@ -32,17 +32,13 @@ pub const TABLE: Table = &[
     }),
 ];
 
-/// # Errors
-/// The pattern is none.
-fn pattern(text: &str) -> Result<Regex, Error> {
+/// A text as a pattern, which is kept.
+fn compiled(text: &str) -> Result<Regex, regex::Error> {
     let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pattern) = patterns.get(text) {
         return Ok(pattern.clone());
     }
-    let pattern = RegexBuilder::new(text)
-        .size_limit(PATTERN_BYTES_MAX)
-        .build()
-        .map_err(|error| Error::failed(regexp::told(text, &error)))?;
+    let pattern = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build()?;
     if patterns.len() >= PATTERNS_MAX {
         patterns.clear();
     }
@@ -50,12 +46,18 @@ fn pattern(text: &str) -> Result<Regex, Error> {
     Ok(pattern)
 }
 
+/// # Errors
+/// The pattern is none.
+fn pattern(text: &str) -> Result<Regex, Error> {
+    compiled(text).map_err(|error| Error::failed(regexp::told(text, &error)))
+}
+
 /// Whether a text is a pattern; one that only takes too much room is.
 ///
 /// # Errors
 /// It is none.
 pub fn check_pattern(text: &str) -> Result<(), Error> {
-    match RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build() {
+    match compiled(text) {
         Ok(_) | Err(regex::Error::CompiledTooBig(_)) => Ok(()),
         Err(error) => Err(Error::failed(regexp::told(text, &error))),
     }

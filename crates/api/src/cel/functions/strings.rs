@@ -234,10 +234,7 @@ fn formatted(verb: char, precision: Option<usize>, value: &Value<'_>) -> Result<
     };
     let fraction = precision.unwrap_or(6);
     Ok(match (verb, value) {
-        ('s', Value::Opaque(_) | Value::Optional(_)) => {
-            return Err(unfit(literals::taken_by(verb).map_or("", |(what, _)| what)));
-        }
-        ('s', value) => shown(value),
+        ('s', value) if !matches!(value, Value::Opaque(_) | Value::Optional(_)) => shown(value),
         ('f' | 'e', Value::String(text)) if matches!(text.as_ref(), "NaN" | "Infinity" | "-Infinity") => {
             text.to_string()
         }
