@@ -34,7 +34,6 @@ pub enum Decision {
 pub struct Judge<'a> {
     key: &'a ObjectKey,
     pod: &'a Pending,
-    world: &'a World,
     rules: &'a Rules,
     /// By which other pods' company it is bound, if by any.
     pub company: Option<Company<'a>>,
@@ -69,7 +68,6 @@ impl<'a> Judge<'a> {
         Ok(Self {
             key,
             pod,
-            world,
             rules,
             volumes: Volumes::of(key, pod, world)?,
             exclusive: Exclusive::of(key, pod, cluster, world),
@@ -101,13 +99,9 @@ impl<'a> Judge<'a> {
         {
             return vec![refusal];
         }
-        let foreign = &self.world.foreign_resources;
-        if !reasons.is_empty() {
-            let is_ignored = |resource: &String| foreign.contains(resource) || self.rules.ignores(resource);
-            reasons.retain(
-                |reason| !matches!(reason, Reason::Insufficient { resource, .. } if is_ignored(resource)),
-            );
-        }
+        reasons.retain(
+            |reason| !matches!(reason, Reason::Insufficient { resource, .. } if self.rules.ignores(resource)),
+        );
         if !reasons.is_empty() {
             return reasons;
         }
@@ -221,7 +215,7 @@ pub fn decide(
     world: &World,
     profile: &Profile,
 ) -> Decision {
-    survey(key, pod, cluster, world, profile).decide()
+    survey(key, pod, pod.nominated.as_ref(), cluster, world, profile).decide()
 }
 
 /// Whether the pod can be on the node now.
@@ -240,29 +234,11 @@ pub fn fits(
     candidate.is_some_and(|candidate| judge.reasons(&candidate).is_empty())
 }
 
-/// Looks for a node for one pod: where room was made for it, or at all of them.
+/// Looks for a node for one pod: at `first`, where room was made for it, and if that does not do at all of them.
 pub fn survey(
     key: &ObjectKey,
     pod: &Pending,
-    cluster: &mut Cluster,
-    world: &World,
-    profile: &Profile,
-) -> Survey {
-    if let Some(nominated) = &pod.nominated
-        && fits(key, pod, cluster, world, &profile.rules, nominated)
-    {
-        return Survey {
-            nodes: vec![(nominated.clone(), 0.0)],
-            refusals: Refusals::of(cluster.len()),
-        };
-    }
-    survey_all(key, pod, cluster, world, profile)
-}
-
-/// Looks at all nodes for one pod.
-pub fn survey_all(
-    key: &ObjectKey,
-    pod: &Pending,
+    first: Option<&Arc<str>>,
     cluster: &mut Cluster,
     world: &World,
     profile: &Profile,
@@ -277,6 +253,15 @@ pub fn survey_all(
             };
         }
     };
+    if let Some(first) = first
+        && let Some(candidate) = cluster.candidate(first)
+        && judge.reasons(&candidate).is_empty()
+    {
+        return Survey {
+            nodes: vec![(first.clone(), 0.0)],
+            refusals: Refusals::of(nodes),
+        };
+    }
     let mut refusals = Refusals::of(nodes);
     let mut feasible = Vec::new();
     // Whoever says how to spread is taken at their word.
@@ -421,11 +406,7 @@ fn room(profile: &Profile, whole: Weight, candidate: &Candidate<'_>, pod: &Pendi
                     continue;
                 };
                 let there = candidate.usage.requested.get(other).copied().unwrap_or_default();
-                let allocatable = candidate.node.node.allocatable();
-                let total = allocatable
-                    .and_then(|all| all.get(other))
-                    .map_or(Amount::ZERO, amount);
-                (total.value(), there.plus(*wanted).value())
+                (total(candidate.node, other).value(), there.plus(*wanted).value())
             }
         };
         if total > 0 {
@@ -467,15 +448,15 @@ fn balance(whole: Weight, candidate: &Candidate<'_>, pod: &Pending) -> f64 {
 
 /// What pods may have of a node.
 fn whole(node: &NodeView) -> Weight {
-    let allocatable = node.node.allocatable();
-    let of = |resource: &str| {
-        let known = allocatable.and_then(|all| all.get(resource));
-        known.map_or(Amount::ZERO, amount)
-    };
     Weight {
-        cpu: of("cpu").milli_value(),
-        memory: of("memory").value(),
+        cpu: total(node, "cpu").milli_value(),
+        memory: total(node, "memory").value(),
     }
+}
+
+fn total(node: &NodeView, resource: &str) -> Amount {
+    let allocatable = node.node.allocatable().and_then(|all| all.get(resource));
+    allocatable.map_or(Amount::ZERO, amount)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a score needs no more precision")]
@@ -539,7 +520,7 @@ mod tests {
         let mut cluster = cluster(json!({"a": {}}));
         let pod = pending(json!({"containers": [{"name": "c", "resources": {
             "limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1", "cpu": "1"}}}]}));
-        let mut world = world();
+        let world = world();
         let key = ObjectKey::new("ns", "p");
         let rules = Rules::default();
         assert!(!fits(&key, &pod, &mut cluster, &world, &rules, "a"));
@@ -548,7 +529,10 @@ mod tests {
             ..Rules::default()
         };
         assert!(fits(&key, &pod, &mut cluster, &world, &deaf, "a"));
-        world.foreign_resources = Arc::new(["example.com/gpu".to_owned()].into());
+        let rules = Rules {
+            ignored: vec!["example.com/gpu".to_owned()],
+            ..Rules::default()
+        };
         assert!(fits(&key, &pod, &mut cluster, &world, &rules, "a"));
         hold(&mut cluster, "h", "a", 0, 4);
         assert!(!fits(&key, &pod, &mut cluster, &world, &rules, "a"), "cpu is");

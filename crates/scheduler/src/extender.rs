@@ -4,7 +4,7 @@
 
 mod call;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,8 +120,9 @@ fn passed(answer: &Value, asked: &[Arc<str>], knows_nodes: bool) -> Result<Passe
                 .collect()
         }
     };
+    let asked: HashMap<&str, &Arc<str>> = asked.iter().map(|name| (&**name, name)).collect();
     let known = |name: &str| {
-        let known = asked.iter().find(|asked| ***asked == *name).cloned();
+        let known = asked.get(name).copied().cloned();
         known.ok_or_else(|| format!("it claims node {name:?}, which it was not asked about"))
     };
     let names = names.into_iter().map(known).collect::<Result<_, _>>()?;

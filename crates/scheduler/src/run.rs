@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::decide::{Decision, Survey, fits, survey, survey_all};
+use crate::decide::{Decision, Survey, fits, survey};
 use crate::extender::Extenders;
 use crate::metrics::{Attempt, Metrics};
 use crate::preempt::{Outcome, Preemption, preempt};
@@ -114,7 +114,6 @@ pub async fn run_measured(
         claims: claims.store().clone(),
         volumes: volumes.store().clone(),
         classes: classes.store().clone(),
-        foreign_resources: Arc::new(extenders.own_resources()),
         ..World::default()
     };
     let scheduler = Arc::new(Scheduler {
@@ -373,21 +372,10 @@ impl Scheduler {
         let extenders = self.extenders.minding(pending);
         let asked = match extenders.is_empty() {
             true => None,
-            false => {
-                let Some(seen) = self.survey(&key, pending, profile) else {
-                    return true;
-                };
-                let mut asked = self.ask(&extenders, &key, seen).await;
-                // Where room was made for it, others don't want it: all nodes are looked at.
-                if pending.nominated.is_some() && asked.as_ref().is_ok_and(|asked| asked.nodes.is_empty()) {
-                    let seen = {
-                        let cluster = &mut self.state().cluster;
-                        survey_all(&key, pending, cluster, &self.world, profile)
-                    };
-                    asked = self.ask(&extenders, &key, seen).await;
-                }
-                Some(asked)
-            }
+            false => match self.ask_about(&extenders, &key, pending, profile).await {
+                None => return true,
+                asked => asked,
+            },
         };
         let outcome = {
             let mut state = self.state();
@@ -396,7 +384,17 @@ impl Scheduler {
                 return true;
             }
             let seen = match asked {
-                None => Ok(survey(&key, pending, &mut state.cluster, &self.world, profile)),
+                None => {
+                    let first = pending.nominated.as_ref();
+                    Ok(survey(
+                        &key,
+                        pending,
+                        first,
+                        &mut state.cluster,
+                        &self.world,
+                        profile,
+                    ))
+                }
                 Some(asked) => asked,
             };
             match seen.map(Survey::decide) {
@@ -516,11 +514,31 @@ impl Scheduler {
         true
     }
 
-    /// Looks at all nodes for a pod, unless it has one by now.
-    fn survey(&self, key: &ObjectKey, pod: &Pending, profile: &Profile) -> Option<Survey> {
-        let mut state = self.state();
-        let has_place = state.cluster.has_place(key);
-        (!has_place).then(|| survey(key, pod, &mut state.cluster, &self.world, profile))
+    /// What we and others think of the nodes for a pod, unless it has one by now.
+    async fn ask_about(
+        &self,
+        extenders: &Extenders,
+        key: &ObjectKey,
+        pod: &Pending,
+        profile: &Profile,
+    ) -> Option<Result<Survey, String>> {
+        let mut first = pod.nominated.as_ref();
+        loop {
+            let seen = {
+                let mut state = self.state();
+                if state.cluster.has_place(key) {
+                    return None;
+                }
+                survey(key, pod, first, &mut state.cluster, &self.world, profile)
+            };
+            let is_all = first.is_none() || seen.nodes.first().map(|(name, _)| name) != first;
+            let asked = self.ask(extenders, key, seen).await;
+            // Where room was made for it, others may not want it: then all nodes are looked at.
+            if is_all || asked.as_ref().map_or(true, |asked| !asked.nodes.is_empty()) {
+                return Some(asked);
+            }
+            first = None;
+        }
     }
 
     /// What others leave of the nodes. The next pod waits for it.
@@ -736,9 +754,15 @@ fn profiles(
     options: &Options,
     host: &str,
 ) -> BTreeMap<String, (Profile, ActionRecorder)> {
+    let managed = options.extenders.iter().flat_map(|extender| &extender.resources);
+    let foreign = managed.filter(|resource| resource.is_only_its);
+    let foreign: Vec<String> = foreign.map(|resource| resource.name.clone()).collect();
     let of = |profile: &Profile| {
         let recorder = ActionRecorder::new(client.clone(), &profile.name, host);
-        (profile.name.clone(), (profile.clone(), recorder))
+        let mut profile = profile.clone();
+        // Whether there is enough of these is others' business alone.
+        profile.rules.ignored.extend(foreign.iter().cloned());
+        (profile.name.clone(), (profile, recorder))
     };
     options.profiles.iter().map(of).collect()
 }

@@ -78,8 +78,6 @@ pub struct World {
     pub classes: Arc<Store<ClassView>>,
     /// Volumes that were chosen for a claim, until the volume itself says so.
     pub promises: Arc<Mutex<BTreeMap<Arc<str>, ObjectKey>>>,
-    /// Resources whose amounts others look after.
-    pub foreign_resources: Arc<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for World {

@@ -50,13 +50,13 @@ impl ServingCertificate {
             }
             match self.renew().await {
                 Ok(renewed) => {
-                    in_use = renewed;
+                    in_use = Some(renewed);
                     // By the node's clock it may be over already: another one at once would be, too.
-                    let now = Timestamp::now();
-                    let is_over = in_use.is_none_or(|used| used.validity.has_ended(now));
-                    failures = if is_over { failures + 1 } else { 0 };
-                    if is_over {
+                    if renewed.validity.has_ended(Timestamp::now()) {
+                        failures += 1;
                         tokio::time::sleep(plan::retry_after(failures, false)).await;
+                    } else {
+                        failures = 0;
                     }
                 }
                 Err(error) => {
@@ -76,7 +76,7 @@ impl ServingCertificate {
         covers_request(&stored.certificate, &self.wanted).then(|| used(validity, None))
     }
 
-    async fn renew(&self) -> Result<Option<InUse>, ObtainError> {
+    async fn renew(&self) -> Result<InUse, ObtainError> {
         let asking = Asking::new(&self.wanted, None)?;
         let leaf = obtain(&self.client, asking, Signer::NodeServing, None).await?;
         let now = Timestamp::now();
@@ -86,7 +86,7 @@ impl ServingCertificate {
             reason: "its validity can't be read".to_owned(),
         })?;
         tracing::info!(file = %file.display(), until = %validity.until, "the node agent has a new serving certificate");
-        Ok(Some(used(validity, Some(now))))
+        Ok(used(validity, Some(now)))
     }
 }
 

@@ -152,7 +152,6 @@ struct State {
 }
 
 /// Pulls of one image that are under way.
-#[derive(Default)]
 struct Pulling {
     count: usize,
     /// What was on the node under this name before the first of them, if nobody had pulled that either.

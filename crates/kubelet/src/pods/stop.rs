@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{init_containers, is_sidecar, name, namespace};
 use orlop_api::signals::Signal;
 use orlop_client::events::EventType;
+use orlop_client::workqueue::DELAY_MAX;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -26,12 +27,9 @@ pub fn grace_of(pod: &Pod) -> i64 {
         .unwrap_or(30)
 }
 
-/// Longest grace that is kept: what a pod asks for may lie behind all that a clock can tell.
-const GRACE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-
-/// `spec.terminationGracePeriodSeconds`, or what stands for it.
+/// `spec.terminationGracePeriodSeconds`, or what stands for it; [`DELAY_MAX`] at most.
 pub fn seconds(seconds: i64) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(GRACE_MAX)
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(DELAY_MAX)
 }
 
 /// A container about to be stopped.

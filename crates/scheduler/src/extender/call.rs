@@ -1,6 +1,6 @@
 //! Asks extenders.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use http::Request;
@@ -15,7 +15,7 @@ use crate::view::Pending;
 
 /// All of them, in the order in which they are asked.
 #[derive(Clone, Default)]
-pub struct Extenders(Vec<(Extender, Client)>);
+pub struct Extenders(Vec<(Arc<Extender>, Client)>);
 
 /// What they leave of the nodes for a pod.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Extenders {
         for extender in extenders {
             let client = client(extender).await;
             let client = client.map_err(|why| format!("extender {}: {why}", extender.url))?;
-            all.push((extender.clone(), client));
+            all.push((Arc::new(extender.clone()), client));
         }
         Ok(Self(all))
     }
@@ -49,13 +49,6 @@ impl Extenders {
         self.0.is_empty()
     }
 
-    /// Resources whose amounts are theirs alone to look after.
-    pub fn own_resources(&self) -> BTreeSet<String> {
-        let managed = self.0.iter().flat_map(|(extender, _)| &extender.resources);
-        let own = managed.filter(|resource| resource.is_only_its);
-        own.map(|resource| resource.name.clone()).collect()
-    }
-
     /// Asks all which of the nodes will do for a pod, and how good they are beside what we think of them. `api` is where
     /// pod and nodes are read whole. An error is that of one that must not fail.
     pub async fn judge(
@@ -68,12 +61,17 @@ impl Extenders {
             nodes,
             refused: Vec::new(),
         };
-        if verdict.nodes.is_empty() || self.is_empty() {
+        // Others only bind.
+        let judges = |(extender, _): &&(Arc<Extender>, Client)| {
+            extender.filter.is_some() || extender.prioritize.is_some()
+        };
+        let mut judges = self.0.iter().filter(judges).peekable();
+        if verdict.nodes.is_empty() || judges.peek().is_none() {
             return Ok(verdict);
         }
         let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
         let whole = get(api, &path).await?;
-        let objects = match self.0.iter().all(|(extender, _)| extender.knows_nodes) {
+        let objects = match judges.all(|(extender, _)| extender.knows_nodes) {
             true => BTreeMap::new(),
             false => by_name(get(api, "/api/v1/nodes").await?),
         };
@@ -87,7 +85,8 @@ impl Extenders {
             let answer = ask(client, extender, verb, &question).await;
             match answer.and_then(|answer| passed(&answer, &names, extender.knows_nodes)) {
                 Ok(passed) => {
-                    verdict.nodes.retain(|(name, _)| passed.names.contains(name));
+                    let left: HashSet<&Arc<str>> = passed.names.iter().collect();
+                    verdict.nodes.retain(|(name, _)| left.contains(name));
                     verdict.refused.extend(passed.refused);
                 }
                 Err(error) if extender.is_ignorable => {

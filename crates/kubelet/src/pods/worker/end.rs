@@ -1,7 +1,7 @@
 //! A pod's end: its containers, then what it holds on the node, then its last status.
 use super::{ORDERED_STOP_PATIENCE_MIN, STOP_RETRY_AFTER, Worker};
 use crate::pods::mailbox::{Stop, StopReason};
-use crate::pods::stop::{self, seconds as stop_seconds};
+use crate::pods::stop::{self, seconds};
 use crate::runtime::gc;
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::EventType;
@@ -148,7 +148,7 @@ impl Worker {
 /// When the end of a pod that makes room for others is late: they wait for it.
 fn overdue_at(stop: &Stop) -> Option<tokio::time::Instant> {
     let grace = stop.grace.filter(|_| stop.why == StopReason::Ordered)?;
-    let grace = stop_seconds(grace);
+    let grace = seconds(grace);
     let patience = (grace + grace / 2).max(ORDERED_STOP_PATIENCE_MIN);
     Some(tokio::time::Instant::now() + patience)
 }
