@@ -182,27 +182,24 @@ async fn next(
     batches: &Batches,
     stopping: &CancellationToken,
 ) -> Option<Vec<String>> {
-    let mut batch = Vec::new();
-    let mut full_by = None;
-    while batch.len() < batches.size_max.max(1) {
-        let in_time = async {
-            match full_by {
-                Some(full_by) => tokio::time::sleep_until(full_by).await,
-                None => std::future::pending().await,
-            }
-        };
+    let first = tokio::select! {
+        // What is there comes before what ends it.
+        biased;
+        event = events.recv() => event?,
+        () = stopping.cancelled() => return None,
+    };
+    let mut batch = vec![first];
+    let mut over = std::pin::pin!(tokio::time::timeout(batches.time_max, stopping.cancelled()));
+    while batch.len() < batches.size_max {
         let event = tokio::select! {
-            // What is there comes before what ends it.
             biased;
             event = events.recv() => event,
-            () = in_time => None,
-            () = stopping.cancelled() => None,
+            _ = over.as_mut() => None,
         };
         let Some(event) = event else { break };
         batch.push(event);
-        full_by.get_or_insert_with(|| Instant::now() + batches.time_max);
     }
-    (!batch.is_empty()).then_some(batch)
+    Some(batch)
 }
 
 /// Keeps a rate.

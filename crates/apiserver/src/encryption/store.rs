@@ -205,9 +205,9 @@ impl Layer for Sealed {
         let watch = self.store.watch(request).await?;
         let encryption = self.encryption.clone();
         let opened = move |mut batch| {
-            let encryption = encryption.clone();
+            let plan = encryption.plan();
             async move {
-                open_each(&encryption.plan(), brought(&mut batch)).await;
+                open_each(&plan, brought(&mut batch)).await;
                 batch
             }
         };

@@ -179,11 +179,12 @@ fn query(name: &str) -> Value {
         ),
         _ => ("string", ""),
     };
-    let mut parameter = json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}});
-    if !description.is_empty() {
-        parameter["description"] = json!(description);
-    }
-    parameter
+    json!({
+        "name": name,
+        "in": "query",
+        "description": description,
+        "schema": {"type": kind, "uniqueItems": true},
+    })
 }
 
 pub fn reference(name: &str) -> Value {

@@ -96,9 +96,8 @@ impl SchedulerConfig {
                 config.kind
             );
         }
-        for (number, profile) in config.profiles.iter().enumerate() {
-            profile.profile().with_context(|| format!("profiles[{number}]"))?;
-        }
+        // What can't be meant is refused where the file is named.
+        config.options()?;
         let binders = config
             .extenders
             .iter()
@@ -144,11 +143,13 @@ impl SchedulerConfig {
         Ok(Options {
             profiles: match self.profiles.is_empty() {
                 true => usual.profiles,
-                false => self
-                    .profiles
-                    .iter()
-                    .map(ProfileConfig::profile)
-                    .collect::<Result<_>>()?,
+                false => {
+                    let profiles = self.profiles.iter().enumerate();
+                    let profiles = profiles.map(|(number, profile)| {
+                        profile.profile().with_context(|| format!("profiles[{number}]"))
+                    });
+                    profiles.collect::<Result<_>>()?
+                }
             },
             extenders: self.extenders.iter().map(ExtenderConfig::extender).collect(),
             backoff_min: seconds(self.pod_initial_backoff_seconds, usual.backoff_min),

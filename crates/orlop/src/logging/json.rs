@@ -9,8 +9,13 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One object a line: `ts` (milliseconds since 1970), `caller`, `msg`, `v` (not of errors), then what the line is about.
-pub(super) struct Json;
+/// One object a line.
+pub(super) enum Json {
+    /// `ts` (milliseconds since 1970), `caller`, `msg`, `v` (not of errors), then what the line is about.
+    Kubernetes,
+    /// etcd's: `level`, `ts` (microseconds, as RFC 3339), `caller`, `msg`, then what the line is about.
+    Etcd,
+}
 
 impl<S, N> FormatEvent<S, N> for Json
 where
@@ -23,26 +28,14 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        writeln!(writer, "{}", line(event, since.as_micros() as f64 / 1e3))
-    }
-}
-
-/// The same with etcd's members: `level`, `ts` (microseconds, as RFC 3339), `caller`, `msg`, then what the line is about.
-pub(super) struct EtcdJson;
-
-impl<S, N> FormatEvent<S, N> for EtcdJson
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        writeln!(writer, "{}", etcd_line(event, Timestamp::now()))
+        let line = match self {
+            Self::Kubernetes => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                line(event, since.as_micros() as f64 / 1e3)
+            }
+            Self::Etcd => etcd_line(event, Timestamp::now()),
+        };
+        writeln!(writer, "{line}")
     }
 }
 
@@ -57,7 +50,8 @@ fn line(event: &Event<'_>, ts: f64) -> String {
         ("msg", json!(fields.message)),
     ];
     members.extend(verbosity(*metadata.level()).map(|v| ("v", json!(v))));
-    members.extend(fields.rest);
+    let named = |name| if name == "error" { "err" } else { name };
+    members.extend(fields.rest.into_iter().map(|(name, value)| (named(name), value)));
     object(&members)
 }
 
@@ -77,8 +71,7 @@ fn etcd_line(event: &Event<'_>, at: Timestamp) -> String {
         ("caller", json!(caller(metadata.file(), metadata.line()))),
         ("msg", json!(fields.message)),
     ];
-    let error = |name| if name == "err" { "error" } else { name };
-    members.extend(fields.rest.into_iter().map(|(name, value)| (error(name), value)));
+    members.extend(fields.rest);
     object(&members)
 }
 
@@ -122,7 +115,6 @@ impl Fields {
     fn add(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            ("error", value) => self.rest.push(("err", value)),
             (name, value) => self.rest.push((name, value)),
         }
     }

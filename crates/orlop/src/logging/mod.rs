@@ -25,7 +25,7 @@ pub fn init(log: &LogArgs) {
     // A second start in one process (tests) keeps the first log.
     let _ = match log.logging_format {
         LogFormat::Text => lines.with_ansi(ansi).try_init(),
-        LogFormat::Json => lines.event_format(json::Json).try_init(),
-        LogFormat::Etcd => lines.event_format(json::EtcdJson).try_init(),
+        LogFormat::Json => lines.event_format(json::Json::Kubernetes).try_init(),
+        LogFormat::Etcd => lines.event_format(json::Json::Etcd).try_init(),
     };
 }

@@ -11,10 +11,7 @@ const BLOCK_BYTES: u64 = 512;
 /// Verifies the checksum behind the database. A bare database, copied from a data directory of etcd,
 /// has none: false.
 pub fn checksum(path: &Path) -> Result<bool, SnapshotError> {
-    let io_error = |source| SnapshotError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io_error = SnapshotError::io(path);
     let mut file = File::open(path).map_err(io_error)?;
     let len = file.metadata().map_err(io_error)?.len();
     match len % BLOCK_BYTES {

@@ -26,10 +26,7 @@ impl SnapshotFile {
             .truncate(true)
             .mode(0o600)
             .open(&unfinished)
-            .map_err(|source| SnapshotError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(SnapshotError::io(path))?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -39,10 +36,7 @@ impl SnapshotFile {
 
     /// Gives the file its name if it is a whole snapshot; answers its length.
     pub fn keep(self) -> Result<u64, SnapshotError> {
-        let io_error = |source| SnapshotError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io_error = SnapshotError::io(&self.path);
         self.file.sync_all().map_err(io_error)?;
         if !check::checksum(&self.unfinished)? {
             return Err(SnapshotError::NotASnapshot {

@@ -41,10 +41,7 @@ pub fn database(directory: &Path) -> Option<PathBuf> {
 
 /// Keeps others from a member's database as long as it is held, by the lock that etcd has while it runs.
 pub fn lock(database: &Path) -> Result<File, SnapshotError> {
-    let io_error = |source| SnapshotError::Io {
-        path: database.to_owned(),
-        source,
-    };
+    let io_error = SnapshotError::io(database);
     let file = File::open(database).map_err(io_error)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -60,18 +57,14 @@ pub fn lock(database: &Path) -> Result<File, SnapshotError> {
 pub fn check_settled(directory: &Path) -> Result<(), SnapshotError> {
     let database = directory.join(MEMBER).join(DATABASE);
     let log = directory.join(MEMBER).join(LOG);
-    let io_error = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SnapshotError::Io { path, source }
-    };
     let applied = applied(&database).map_err(|error| match error {
-        ReadError::Io(source) => io_error(&database)(source),
+        ReadError::Io(source) => SnapshotError::io(&database)(source),
         error => SnapshotError::NotASnapshot {
             path: database.clone(),
             reason: error.to_string(),
         },
     })?;
-    let logged = logged(&log).map_err(io_error(&log))?;
+    let logged = logged(&log).map_err(SnapshotError::io(&log))?;
     if logged > applied {
         return Err(SnapshotError::Unsettled {
             path: directory.to_owned(),

@@ -17,7 +17,7 @@ pub use file::SnapshotFile;
 
 use crate::StoreError;
 use bytes::Bytes;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 /// Length of the checksum behind the database.
@@ -71,4 +71,14 @@ pub enum SnapshotError {
     Unwritable(String),
     #[error("the reader of the snapshot went away")]
     Abandoned,
+}
+
+impl SnapshotError {
+    /// What went wrong with a file or a directory.
+    pub(crate) fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + Copy {
+        move |source| Self::Io {
+            path: path.to_owned(),
+            source,
+        }
+    }
 }

@@ -211,26 +211,25 @@ impl ProfileConfig {
     /// What of it isn't followed, by its place in the profile.
     pub(super) fn unfollowed(&self) -> Vec<String> {
         let knows = |plugin: &str| Weights::default().of_plugin(plugin).is_some();
-        let set =
-            |point: &'static str, plugins: &[Plugin], is_followed: &dyn Fn(&str) -> bool| -> Vec<String> {
-                let unknown = plugins.iter().filter(|plugin| !is_followed(&plugin.name));
-                unknown
-                    .map(|plugin| format!("plugins.{point}.{}", plugin.name))
-                    .collect()
-            };
+        let scores = |plugin: &str| plugin == ALL || knows(plugin);
+        let compares = |plugin: &str| ONLY_COMPARE.contains(&plugin);
         let Plugins {
             multi_point,
             score,
             others,
         } = &self.plugins;
-        let mut all = set("score", &score.enabled, &|plugin| plugin == ALL || knows(plugin));
-        all.extend(set("score", &score.disabled, &|plugin| {
-            plugin == ALL || knows(plugin)
-        }));
-        all.extend(set("multiPoint", &multi_point.enabled, &knows));
-        all.extend(set("multiPoint", &multi_point.disabled, &|plugin| {
-            ONLY_COMPARE.contains(&plugin)
-        }));
+        type Set<'a> = (&'a str, &'a [Plugin], &'a dyn Fn(&str) -> bool);
+        let sets: [Set<'_>; 4] = [
+            ("score", &score.enabled, &scores),
+            ("score", &score.disabled, &scores),
+            ("multiPoint", &multi_point.enabled, &knows),
+            ("multiPoint", &multi_point.disabled, &compares),
+        ];
+        let mut all = Vec::new();
+        for (point, plugins, is_followed) in sets {
+            let unknown = plugins.iter().filter(|plugin| !is_followed(&plugin.name));
+            all.extend(unknown.map(|plugin| format!("plugins.{point}.{}", plugin.name)));
+        }
         all.extend(others.keys().map(|point| format!("plugins.{point}")));
         for config in &self.plugin_config {
             // What can't be read was refused before.

@@ -31,30 +31,26 @@ pub struct Restored {
 }
 
 pub(super) fn restore(from: &Path, directory: &Path, options: &Options) -> Result<Restored, SnapshotError> {
-    let io_error = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SnapshotError::Io { path, source }
-    };
     let verified = check::checksum(from)?;
     if std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(SnapshotError::TargetExists {
             path: directory.to_owned(),
         });
     }
-    let directory = std::path::absolute(directory).map_err(io_error(directory))?;
+    let directory = std::path::absolute(directory).map_err(SnapshotError::io(directory))?;
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
         return Err(SnapshotError::TargetExists { path: directory });
     };
-    std::fs::create_dir_all(parent).map_err(io_error(parent))?;
+    std::fs::create_dir_all(parent).map_err(SnapshotError::io(parent))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".restoring-{}", std::process::id()));
     let unfinished = Unfinished(parent.join(hidden));
-    super::super::make_private(&unfinished.0).map_err(io_error(&unfinished.0))?;
+    super::super::make_private(&unfinished.0).map_err(SnapshotError::io(&unfinished.0))?;
     let restored = fill(from, &unfinished.0, options, verified)?;
     sync(&unfinished.0)?;
     // An empty directory gives way.
-    std::fs::rename(&unfinished.0, &directory).map_err(io_error(&directory))?;
+    std::fs::rename(&unfinished.0, &directory).map_err(SnapshotError::io(&directory))?;
     sync(parent)?;
     Ok(restored)
 }
@@ -62,10 +58,7 @@ pub(super) fn restore(from: &Path, directory: &Path, options: &Options) -> Resul
 /// Has the system keep what a directory has now.
 pub(super) fn sync(directory: &Path) -> Result<(), SnapshotError> {
     let synced = File::open(directory).and_then(|file| file.sync_all());
-    synced.map_err(|source| SnapshotError::Io {
-        path: directory.to_owned(),
-        source,
-    })
+    synced.map_err(SnapshotError::io(directory))
 }
 
 /// A directory that goes away unless it has been given its name.
@@ -78,16 +71,10 @@ impl Drop for Unfinished {
 }
 
 fn fill(from: &Path, directory: &Path, options: &Options, verified: bool) -> Result<Restored, SnapshotError> {
-    let file = File::open(from).map_err(|source| SnapshotError::Io {
-        path: from.to_owned(),
-        source,
-    })?;
+    let file = File::open(from).map_err(SnapshotError::io(from))?;
     let told = |error: ImportError| match error {
         ImportError::Store(error) => SnapshotError::Store(error),
-        ImportError::Read(ReadError::Io(source)) => SnapshotError::Io {
-            path: from.to_owned(),
-            source,
-        },
+        ImportError::Read(ReadError::Io(source)) => SnapshotError::io(from)(source),
         ImportError::Read(error) => SnapshotError::NotASnapshot {
             path: from.to_owned(),
             reason: error.to_string(),

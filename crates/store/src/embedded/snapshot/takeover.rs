@@ -20,22 +20,19 @@ impl EmbeddedStore {
     pub fn take_over(directory: &Path, options: &Options) -> Result<Option<Restored>, SnapshotError> {
         let disk = FileDisk::new(directory.join(DATABASE_FILE));
         let unfinished = directory.join(UNFINISHED);
-        let io_error = |source| SnapshotError::Io {
-            path: directory.to_owned(),
-            source,
-        };
-        let Some(database) = member::database(directory) else {
-            // The power went when the names were given and only this was left: whoever finds it later must not take
-            // another member for this one.
-            if disk.file(Part::Database).exists() && unfinished.exists() {
-                std::fs::remove_dir_all(&unfinished).map_err(io_error)?;
-            }
-            return Ok(None);
-        };
+        let io_error = SnapshotError::io(directory);
         let is_in_place = disk.file(Part::Database).exists();
         if is_in_place && !unfinished.exists() {
             return Ok(None);
         }
+        let Some(database) = member::database(directory) else {
+            // The power went when the names were given and only this was left: whoever finds it later must not take
+            // another member for this one.
+            if is_in_place {
+                std::fs::remove_dir_all(&unfinished).map_err(io_error)?;
+            }
+            return Ok(None);
+        };
         // Until the member has its other name, none is to begin here.
         let _locked = member::lock(&database)?;
         if is_in_place {
@@ -68,12 +65,8 @@ impl EmbeddedStore {
 
 /// What is left when the store is in its place: the member's things get their other name.
 fn give_names(directory: &Path, unfinished: &Path) -> Result<(), SnapshotError> {
-    let renamed = std::fs::rename(directory.join(member::MEMBER), directory.join(TAKEN_OVER));
-    let io_error = |source| SnapshotError::Io {
-        path: directory.to_owned(),
-        source,
-    };
-    renamed.map_err(io_error)?;
+    let io_error = SnapshotError::io(directory);
+    std::fs::rename(directory.join(member::MEMBER), directory.join(TAKEN_OVER)).map_err(io_error)?;
     import::sync(directory)?;
     std::fs::remove_dir_all(unfinished).map_err(io_error)
 }
