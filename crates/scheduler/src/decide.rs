@@ -14,7 +14,7 @@ use crate::affinity::Company;
 use crate::cluster::{Candidate, Cluster};
 use crate::exclusive::Exclusive;
 use crate::message::Refusals;
-use crate::profile::{Profile, Weights};
+use crate::profile::{Profile, Room, Weights};
 use crate::rules::Rules;
 use crate::spread::{self, Spread, Standing};
 use crate::view::{Family, NodeView, Pending, Weight};
@@ -72,7 +72,7 @@ impl<'a> Judge<'a> {
             volumes: Volumes::of(key, pod, world)?,
             exclusive: Exclusive::of(key, pod, cluster, world),
             company: Company::of(key, &pod.traits, cluster, world, rules),
-            spread: Spread::of(key, pod, cluster),
+            spread: Spread::of(key, pod, cluster, rules),
         })
     }
 
@@ -267,7 +267,7 @@ pub fn survey(
     // Whoever says how to spread is taken at their word.
     let mut spreading = pod
         .family
-        .filter(|_| judge.spread.is_none())
+        .filter(|_| judge.spread.is_none() && profile.rules.spreading.is_none())
         .map(|family| Spreading {
             family,
             zones: HashMap::new(),
@@ -402,16 +402,22 @@ fn room(profile: &Profile, whole: Weight, candidate: &Candidate<'_>, pod: &Pendi
             "cpu" => (whole.cpu, weight.cpu),
             "memory" => (whole.memory, weight.memory),
             other => {
-                let Some(wanted) = pod.takes.requested.get(other) else {
+                let wanted = pod.takes.requested.get(other).copied();
+                // Every node has disk; what else there is matters to those who want it.
+                let Some(wanted) = wanted.or((other == "ephemeral-storage").then_some(Amount::ZERO)) else {
                     continue;
                 };
                 let there = candidate.usage.requested.get(other).copied().unwrap_or_default();
-                (total(candidate.node, other).value(), there.plus(*wanted).value())
+                (total(candidate.node, other).value(), there.plus(wanted).value())
             }
         };
         if total > 0 {
-            sum += counts * profile.room.rate(used(total, taken));
-            weights += counts;
+            let rate = profile.room.rate(used(total, taken));
+            // As upstream has it, what is good for nothing by a shape is left out.
+            if rate > 0.0 || !matches!(profile.room, Room::Shaped(_)) {
+                sum += counts * rate;
+                weights += counts;
+            }
         }
     }
     if weights > 0.0 { sum / weights } else { 0.0 }
@@ -498,8 +504,8 @@ fn preferred(spec: &PodSpec, rules: &Rules, node: &NodeView) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Room;
     use crate::testing::{cluster, hold, hold_pod, pending, pending_pod, with_cpu, world};
+    use crate::traits::Spreading;
     use crate::view::PodView;
     use orlop_client::informer::Projection;
     use serde_json::{Value, json};
@@ -567,6 +573,55 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_may_say_how_copies_spread_that_say_nothing() {
+        let zone = |zone: &str| json!({"metadata": {"labels": {"zone": zone}}});
+        let mut cluster = cluster(json!({"a": zone("x"), "b": zone("x"), "c": zone("y")}));
+        let copy = |name: &str| {
+            let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r", "controller": true}]);
+            let pod = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "ownerReferences": owner},
+                "spec": with_cpu("1")});
+            match PodView::project(serde_json::from_value(pod).unwrap()) {
+                PodView::Pending(pending) => pending,
+                other => panic!("not pending: {other:?}"),
+            }
+        };
+        let profile = |spreading: Value| Profile {
+            rules: Rules {
+                spreading: Some(
+                    serde_json::from_value::<Vec<_>>(spreading)
+                        .unwrap()
+                        .iter()
+                        .map(Spreading::of_copies)
+                        .collect(),
+                ),
+                ..Rules::default()
+            },
+            ..Profile::default()
+        };
+        let held = copy("held").holder("held".into());
+        cluster.hold(&ObjectKey::new("ns", "held"), &"c".into(), held);
+        hold(&mut cluster, "full", "a", 0, 3);
+        hold(&mut cluster, "half", "b", 0, 2);
+        let by_zone = |when: &str| json!([{"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": when}]);
+        for when in ["DoNotSchedule", "ScheduleAnyway"] {
+            let chosen = decided_by(&copy("p"), &mut cluster, &profile(by_zone(when)));
+            assert_eq!(chosen, "b", "{when}: c has a copy, and a more to do");
+        }
+        assert_eq!(
+            decided_by(&copy("p"), &mut cluster, &profile(json!([]))),
+            "c",
+            "nothing is spread, and c has least to do"
+        );
+        let required = profile(by_zone("DoNotSchedule"));
+        assert!(required.rules.minds_copies(&copy("p")));
+        assert!(
+            !required.rules.minds_copies(&pending(with_cpu("1"))),
+            "it is nobody's copy"
+        );
+        assert_eq!(decided_by(&pending(with_cpu("1")), &mut cluster, &required), "c");
+    }
+
+    #[test]
     fn a_profile_may_pack_what_is_dear() {
         let mut cluster = cluster(json!({"a": {}, "b": {}}));
         hold(&mut cluster, "h", "a", 0, 1);
@@ -590,6 +645,46 @@ mod tests {
             decided_by(&pod, &mut cluster, &packs(&[("example.com/gpu", 1.0)])),
             "a",
             "neither has one"
+        );
+    }
+
+    #[test]
+    fn what_a_shape_gives_nothing_for_does_not_count_and_disk_always_does() {
+        let takes = |cpu: &str, memory: &str, disk: &str| {
+            json!({"containers": [{"name": "c", "resources": {"requests": {
+                "cpu": cpu, "memory": memory, "ephemeral-storage": disk}}}]})
+        };
+        let status = json!({"status": {"allocatable": {
+            "cpu": "10", "memory": "10Gi", "ephemeral-storage": "10Gi", "pods": "10"}}});
+        let mut cluster = cluster(json!({"a": status, "b": status}));
+        hold_pod(
+            &mut cluster,
+            "ns",
+            "on-a",
+            "a",
+            json!({}),
+            takes("0", "7.5Gi", "1Gi"),
+        );
+        hold_pod(&mut cluster, "ns", "on-b", "b", json!({}), takes("6", "7Gi", "0"));
+        let by = |room: Room, resources: &[&str]| Profile {
+            room,
+            resources: resources.iter().map(|name| ((*name).to_owned(), 1.0)).collect(),
+            weights: Weights {
+                room: 1.0,
+                ..Weights::none()
+            },
+            ..Profile::default()
+        };
+        let shape = Room::Shaped(vec![(50.0, 0.0), (100.0, 100.0)]);
+        let pod = pending(takes("1", "0", "0"));
+        assert_eq!(
+            decided_by(&pod, &mut cluster, &by(shape, &["cpu", "memory"])),
+            "a"
+        );
+        let pod = pending(with_cpu("1"));
+        assert_eq!(
+            decided_by(&pod, &mut cluster, &by(Room::Free, &["ephemeral-storage"])),
+            "b"
         );
     }
 

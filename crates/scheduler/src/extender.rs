@@ -3,6 +3,7 @@
 //! Here is whom a pod concerns, what is asked, and what the answers mean; [`call`](self::call) asks.
 
 mod call;
+mod nodes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -74,6 +75,11 @@ impl Extender {
         let wanted = &pod.takes.requested;
         let mut managed = self.resources.iter();
         self.resources.is_empty() || managed.any(|resource| wanted.contains_key(resource.name.as_str()))
+    }
+
+    /// It has a word in where pods go; others only bind them.
+    fn judges(&self) -> bool {
+        self.filter.is_some() || self.prioritize.is_some()
     }
 
     /// What its scores are multiplied with.

@@ -41,3 +41,4 @@ pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use profile::{Options, Profile, Room, Weights};
 pub use rules::Rules;
 pub use run::{SchedulerError, run, run_measured};
+pub use traits::Spreading;

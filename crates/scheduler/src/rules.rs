@@ -3,6 +3,9 @@
 use k8s_openapi::api::core::v1::{NodeAffinity, PreferredSchedulingTerm};
 use orlop_api::placement::{self, NodeFacts, Reason};
 
+use crate::traits::Spreading;
+use crate::view::Pending;
+
 /// What is told to a profile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
@@ -12,6 +15,8 @@ pub struct Rules {
     pub ignores_others_preferences: bool,
     /// What nodes must be, and had better be, for all pods.
     pub affinity: NodeAffinity,
+    /// How copies of pods spread that say nothing about it; `None`: over nodes and zones, where it costs nothing else.
+    pub spreading: Option<Vec<Spreading>>,
     /// Resources that are not looked at: by name, or all whose names begin like this.
     pub ignored: Vec<String>,
     /// See `ignored`; each with the slash that ends a group.
@@ -24,6 +29,7 @@ impl Default for Rules {
             need: 1,
             ignores_others_preferences: false,
             affinity: NodeAffinity::default(),
+            spreading: None,
             ignored: Vec::new(),
             ignored_groups: Vec::new(),
         }
@@ -40,6 +46,12 @@ impl Rules {
         let mut terms = required.node_selector_terms.iter();
         let fits = terms.any(|term| placement::term_matches(term, node));
         (!fits).then_some(Reason::EnforcedAffinity)
+    }
+
+    /// Whether other copies of the pod may keep it from nodes, though it says nothing about them.
+    pub fn minds_copies(&self, pod: &Pending) -> bool {
+        let mut all = self.spreading.iter().flatten();
+        pod.family.is_some() && pod.traits.spreading.is_empty() && all.any(|constraint| constraint.required)
     }
 
     /// What makes a node a better one for all pods.

@@ -191,6 +191,7 @@ pub async fn run_measured(
     watch!(claims);
     watch!(volumes);
     watch!(classes);
+    tasks.spawn(scheduler.extenders.clone().run(client.clone()));
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         () = scheduler.synced() => {}
@@ -267,7 +268,13 @@ impl Scheduler {
             let nominee = pending.nominated.clone().map(|node| (node, pending.nominee()));
             state.cluster.nominate(key, nominee);
             if !same {
-                let minds = pending.traits.minds_company() || !pending.claims.is_empty();
+                let rules = self
+                    .profiles
+                    .get(&*pending.scheduler)
+                    .map(|(profile, _)| &profile.rules);
+                let minds = pending.traits.minds_company()
+                    || !pending.claims.is_empty()
+                    || rules.is_some_and(|rules| rules.minds_copies(pending));
                 state
                     .queue
                     .put(key, pending.priority(), pending.confined_to.clone(), minds, now);

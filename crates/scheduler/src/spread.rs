@@ -7,27 +7,39 @@ use orlop_api::taints;
 use orlop_client::informer::ObjectKey;
 
 use crate::cluster::{Cluster, Holder};
-use crate::traits::Spreading;
-use crate::view::{NodeView, Pending};
+use crate::rules::Rules;
+use crate::traits::{Labels, Spreading};
+use crate::view::{Family, NodeView, Pending};
 
 /// The counts for one pod: for each constraint the domains there are, and how many pods each has.
 #[derive(Debug, Clone)]
 pub struct Spread<'a> {
     namespace: &'a str,
     pod: &'a Pending,
+    constraints: &'a [Spreading],
+    /// The constraints are for all pods: whose copies are counted.
+    family: Option<Family>,
     domains: Vec<BTreeMap<String, i64>>,
 }
 
 impl<'a> Spread<'a> {
-    /// Counts; `None` if the pod has no constraint.
-    pub fn of(key: &'a ObjectKey, pod: &'a Pending, cluster: &mut Cluster) -> Option<Self> {
-        if pod.traits.spreading.is_empty() {
+    /// Counts; `None` if the pod has no constraint. One that has none of its own has those for all copies of pods.
+    pub fn of(key: &'a ObjectKey, pod: &'a Pending, cluster: &mut Cluster, rules: &'a Rules) -> Option<Self> {
+        let own = &pod.traits.spreading;
+        let family = pod.family.filter(|_| own.is_empty());
+        let constraints = match (family, &rules.spreading) {
+            (Some(_), Some(all)) => all,
+            _ => own,
+        };
+        if constraints.is_empty() {
             return None;
         }
         let mut spread = Self {
             namespace: &key.namespace,
             pod,
-            domains: vec![BTreeMap::new(); pod.traits.spreading.len()],
+            constraints,
+            family,
+            domains: vec![BTreeMap::new(); constraints.len()],
         };
         for candidate in cluster.candidates() {
             for number in 0..spread.domains.len() {
@@ -44,7 +56,7 @@ impl<'a> Spread<'a> {
 
     /// The node's domain for a constraint, if the node counts.
     fn domain_of(&self, number: usize, node: &NodeView) -> Option<String> {
-        let all = &self.pod.traits.spreading;
+        let all = self.constraints;
         let constraint = &all[number];
         // A node without the labels of all required constraints is no place for the pod at all.
         let alike = |other: &&Spreading| other.required == constraint.required;
@@ -74,10 +86,7 @@ impl<'a> Spread<'a> {
             return;
         }
         for number in 0..self.domains.len() {
-            let selector = &self.pod.traits.spreading[number].selector;
-            // One that asks for nothing counts nobody, as upstream has it.
-            if !selector.is_everything()
-                && selector.matches(&holder.traits.labels)
+            if self.is_about(number, holder.family, &holder.traits.labels)
                 && let Some(domain) = self.domain_of(number, node)
             {
                 *self.domains[number].entry(domain).or_default() += times;
@@ -85,9 +94,19 @@ impl<'a> Spread<'a> {
         }
     }
 
+    /// Whether a constraint counts a pod of the namespace.
+    fn is_about(&self, number: usize, family: Option<Family>, labels: &Labels) -> bool {
+        let selector = &self.constraints[number].selector;
+        match self.family {
+            Some(own) => family == Some(own),
+            // One that asks for nothing counts nobody, as upstream has it.
+            None => !selector.is_everything() && selector.matches(labels),
+        }
+    }
+
     /// Why the pod can't be on `node`, if it can't.
     pub fn refuses(&self, node: &NodeView) -> Option<Reason> {
-        let constraints = self.pod.traits.spreading.iter().zip(&self.domains);
+        let constraints = self.constraints.iter().zip(&self.domains);
         for (constraint, domains) in constraints.filter(|(constraint, _)| constraint.required) {
             let Some(domain) = label(node, &constraint.topology_key) else {
                 return Some(Reason::TopologySpreadLabel);
@@ -97,7 +116,9 @@ impl<'a> Spread<'a> {
             } else {
                 domains.values().min().copied().unwrap_or(0)
             };
-            let itself = i64::from(constraint.selector.matches(&self.pod.traits.labels));
+            let traits = &self.pod.traits;
+            let itself = self.family.is_some() || constraint.selector.matches(&traits.labels);
+            let itself = i64::from(itself);
             let there = domains.get(domain).copied().unwrap_or(0);
             if there + itself - least > constraint.max_skew {
                 return Some(Reason::TopologySpread);
@@ -108,16 +129,12 @@ impl<'a> Spread<'a> {
 
     /// Whether some constraint only asks.
     pub fn asks(&self) -> bool {
-        self.pod
-            .traits
-            .spreading
-            .iter()
-            .any(|constraint| !constraint.required)
+        self.constraints.iter().any(|constraint| !constraint.required)
     }
 
     /// Where `node` stands by the constraints that only ask; `None` if it lacks the label of one of them.
     pub fn standing(&self, node: &NodeView) -> Option<Vec<Standing>> {
-        let constraints = self.pod.traits.spreading.iter().zip(&self.domains);
+        let constraints = self.constraints.iter().zip(&self.domains);
         constraints
             .filter(|(constraint, _)| !constraint.required)
             .map(|(constraint, domains)| {
@@ -211,7 +228,8 @@ mod tests {
     fn verdicts(cluster: &mut Cluster, spec: Value) -> String {
         let pod = pending_pod("default", "p", json!({"app": "web", "v": "2"}), spec);
         let key = ObjectKey::new("default", "p");
-        let spread = Spread::of(&key, &pod, cluster).unwrap();
+        let rules = Rules::default();
+        let spread = Spread::of(&key, &pod, cluster, &rules).unwrap();
         let verdict = |node: &NodeView| match spread.refuses(node) {
             None => '+',
             Some(Reason::TopologySpread) => '-',
@@ -309,7 +327,8 @@ mod tests {
         assert_eq!(verdicts(&mut cluster, pod.clone()), "++++");
         let pod = pending_pod("default", "p", json!({"app": "web"}), pod);
         let key = ObjectKey::new("default", "p");
-        let spread = Spread::of(&key, &pod, &mut cluster).unwrap();
+        let rules = Rules::default();
+        let spread = Spread::of(&key, &pod, &mut cluster, &rules).unwrap();
         let standings: Vec<_> = cluster
             .candidates()
             .map(|candidate| spread.standing(candidate.node))

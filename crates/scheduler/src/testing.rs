@@ -17,14 +17,16 @@ pub fn pending(spec: Value) -> Box<Pending> {
     }
 }
 
-/// Nodes by name, each with 4 cpus, 4 GiB and room for 10 pods.
+/// Nodes by name, each with 4 cpus, 4 GiB and room for 10 pods where no status says otherwise.
 pub fn cluster(nodes: Value) -> Cluster {
     let store = Store::<NodeView>::new();
     let mut cluster = Cluster::default();
     for (name, node) in nodes.as_object().unwrap() {
         let mut node = node.clone();
         node["metadata"]["name"] = json!(name);
-        node["status"] = json!({"allocatable": {"cpu": "4", "memory": "4Gi", "pods": "10"}});
+        if node["status"].is_null() {
+            node["status"] = json!({"allocatable": {"cpu": "4", "memory": "4Gi", "pods": "10"}});
+        }
         store.apply(serde_json::from_value(node).unwrap());
     }
     store.for_each(|node| cluster.put_node(node.clone()));

@@ -72,6 +72,13 @@ pub struct Spreading {
     pub honors_taints: bool,
 }
 
+impl Spreading {
+    /// One for copies of any pod: whom it counts is not up to it.
+    pub fn of_copies(constraint: &core::TopologySpreadConstraint) -> Self {
+        spreading(constraint, &Labels::new())
+    }
+}
+
 /// All of it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Traits {

@@ -1,9 +1,8 @@
 //! From `openAPIV3Schema` to nodes.
 use super::rules::{self, Place};
-use super::{Additional, Kind, Limits, ListType, Node};
-use crate::regexp;
+use super::{Additional, Kind, Limits, ListType, Node, PATTERN_BYTES_MAX};
+use crate::regexp::Pattern;
 use crate::validation::FieldError;
-use regex::Regex;
 use serde_json::Value;
 
 /// Places in one schema.
@@ -174,14 +173,13 @@ impl Reader {
         let pattern = schema["pattern"]
             .as_str()
             .filter(|p| !p.is_empty())
-            .map(Regex::new);
+            .map(|pattern| Pattern::new(pattern, PATTERN_BYTES_MAX));
         let pattern = match pattern.transpose() {
             Ok(pattern) => pattern,
             Err(error) => {
-                let told = regexp::told(schema["pattern"].as_str().unwrap_or_default(), &error);
                 self.wrong(
                     format!("{path}.pattern"),
-                    &format!("must be a valid regular expression, but isn't: {told}"),
+                    &format!("must be a valid regular expression, but isn't: {error}"),
                 );
                 None
             }

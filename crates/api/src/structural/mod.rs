@@ -31,9 +31,12 @@ pub use prune::{each_embedded, prune};
 pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};
 
-use regex::Regex;
+use crate::regexp::Pattern;
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// What a schema's pattern takes compiled, at most.
+const PATTERN_BYTES_MAX: usize = 10 << 20;
 
 /// What a value may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,7 +110,7 @@ pub struct Limits {
     pub multiple_of: Option<f64>,
     pub min_length: Option<u64>,
     pub max_length: Option<u64>,
-    pub pattern: Option<Regex>,
+    pub pattern: Option<Pattern>,
     pub min_items: Option<u64>,
     pub max_items: Option<u64>,
     pub min_properties: Option<u64>,

@@ -33,6 +33,11 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A server that has been behind for so long has lost what was seen, as after a restored backup: then its present counts.
 const BEHIND_MAX: Duration = Duration::from_secs(120);
 
+/// What an API server says of a kind that it does not serve.
+const UNSERVED: &str = "404 page not found";
+/// Where the kinds are that every API server serves.
+const CORE: &str = "/api/v1";
+
 /// What a source tells, in this order: `Listing`, `Listed` objects, `ListEnd`; then changes.
 #[derive(Debug)]
 pub enum Told<K> {
@@ -71,6 +76,13 @@ impl Failure {
         }
     }
 
+    /// An API server has no such kind: these are its words; one that is still starting is unavailable, and who stands in
+    /// front of it speaks otherwise.
+    fn is_unserved(&self) -> bool {
+        self.status()
+            .is_some_and(|status| status.code == 404 && status.message.eq_ignore_ascii_case(UNSERVED))
+    }
+
     /// The version to go on from is no longer known.
     fn is_expired(&self) -> bool {
         self.status().is_some_and(|status| status.code == 410)
@@ -93,6 +105,8 @@ struct Source<K> {
     /// Since when the server has been behind what was seen.
     behind_since: Option<Instant>,
     failures: u32,
+    /// A list was told, if only that there is nothing.
+    is_told: bool,
 }
 
 /// Lists and watches for ever, telling `tell` about it.
@@ -118,9 +132,17 @@ where
         version: String::new(),
         behind_since: None,
         failures: 0,
+        is_told: false,
     };
     loop {
         if let Err(failure) = source.take_list(&mut tell).await {
+            // Of a kind that an older server does not know there is nothing; others need not wait for it.
+            let may_be_unknown = !source.api.resource_url().starts_with(CORE);
+            if failure.is_unserved() && may_be_unknown && !source.is_told {
+                source.is_told = true;
+                tell(Told::Listing);
+                tell(Told::ListEnd(0));
+            }
             source.failed(&failure).await;
             continue;
         }
@@ -180,6 +202,7 @@ where
         }
         (self.seen, self.version) = version.unwrap_or_default();
         self.went_well();
+        self.is_told = true;
         tell(Told::ListEnd(self.seen));
         Ok(())
     }
@@ -260,13 +283,17 @@ mod tests {
     use super::*;
     use http::{Request, Response};
     use k8s_openapi::api::core::v1::Pod;
+    use k8s_openapi::api::policy::v1::PodDisruptionBudget;
     use kube::client::Body;
     use serde_json::{Value, json};
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
 
     /// Answers the requests with these bodies, in order, and then not at all; notes what was asked.
-    fn scripted(answers: Vec<(u16, Vec<Value>)>) -> (Api<Pod>, Arc<Mutex<Vec<String>>>) {
+    fn scripted<K>(answers: Vec<(u16, Vec<Value>)>) -> (Api<K>, Arc<Mutex<Vec<String>>>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         let (answers, asked) = (Arc::new(Mutex::new(VecDeque::from(answers))), Arc::default());
         let notes: Arc<Mutex<Vec<String>>> = Arc::clone(&asked);
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -301,9 +328,12 @@ mod tests {
     }
 
     /// What is told until the script has run out.
-    async fn told(api: Api<Pod>) -> Vec<String> {
+    async fn told<K>(api: Api<K>) -> Vec<String>
+    where
+        K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    {
         let mut lines = Vec::new();
-        let name = |pod: Pod| pod.metadata.name.unwrap();
+        let name = |object: K| object.meta().name.clone().unwrap();
         let config = watcher::Config::default();
         let follow = follow(api, &config, |told| {
             lines.push(match told {
@@ -323,7 +353,7 @@ mod tests {
     async fn a_new_list_is_asked_for_nothing_older_than_what_was_seen_and_an_older_one_not_taken() {
         let gone =
             json!({"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}});
-        let (api, asked) = scripted(vec![
+        let (api, asked) = scripted::<Pod>(vec![
             list(7, &["a"]),
             (200, vec![json!({"type": "ADDED", "object": pod("b", 9)}), gone]),
             list(8, &["a"]),
@@ -352,7 +382,7 @@ mod tests {
     async fn a_watch_that_ends_goes_on_from_the_last_change_or_bookmark() {
         let mark = json!({"type": "BOOKMARK", "object": {"apiVersion": "v1", "kind": "Pod",
             "metadata": {"resourceVersion": "12"}}});
-        let (api, asked) = scripted(vec![
+        let (api, asked) = scripted::<Pod>(vec![
             list(7, &[]),
             (200, vec![json!({"type": "DELETED", "object": pod("b", 9)}), mark]),
             (
@@ -379,9 +409,9 @@ mod tests {
             (410, vec![status])
         };
         let script = (0..100).flat_map(|_| [list(7, &[]), expired()]).collect();
-        let (api, asked) = scripted(script);
+        let (api, asked) = scripted::<Pod>(script);
         let config = watcher::Config::default();
-        let _ = timeout(Duration::from_secs(10), follow(api, &config, |_| {})).await;
+        let _ = timeout(Duration::from_secs(10), follow::<Pod>(api, &config, |_| {})).await;
         let asked = asked.lock().unwrap().len();
         assert!((12..=28).contains(&asked), "{asked} in ten seconds");
     }
@@ -394,7 +424,7 @@ mod tests {
         );
         let mut script = vec![list(90, &["a"]), expired];
         script.extend((0..40).map(|_| list(3, &["b"])));
-        let (api, asked) = scripted(script);
+        let (api, asked) = scripted::<Pod>(script);
         assert_eq!(
             told(api).await[..6],
             ["list", "has a", "at 90", "list", "has b", "at 3"]
@@ -403,9 +433,36 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_a_kind_that_is_not_served_there_is_nothing_until_it_is() {
+        let unserved = |message: &str| {
+            let status = json!({"code": 404, "message": message, "reason": "NotFound", "status": "Failure"});
+            (404, vec![status])
+        };
+        let expired = json!({"code": 410, "message": "gone", "reason": "Expired", "status": "Failure"});
+        let budgets = list(5, &["a"]);
+        let (api, _) = scripted::<PodDisruptionBudget>(vec![
+            unserved(UNSERVED),
+            unserved(UNSERVED),
+            budgets.clone(),
+            (410, vec![expired]),
+            unserved(UNSERVED),
+        ]);
+        let want = ["list", "at 0", "list", "has a", "at 5"];
+        assert_eq!(told(api).await, want, "what was seen is not forgotten");
+        let (api, _) = scripted::<PodDisruptionBudget>(vec![unserved("nobody here"), budgets]);
+        assert_eq!(told(api).await, ["list", "has a", "at 5"], "somebody else's word");
+        let (api, _) = scripted::<Pod>(vec![unserved(UNSERVED), list(5, &["a"])]);
+        assert_eq!(
+            told(api).await,
+            ["list", "has a", "at 5"],
+            "there are always pods"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_list_comes_in_pages() {
         let page = json!({"metadata": {"resourceVersion": "5", "continue": "more"}, "items": [pod("a", 2)]});
-        let (api, asked) = scripted(vec![(200, vec![page]), list(5, &["b"])]);
+        let (api, asked) = scripted::<Pod>(vec![(200, vec![page]), list(5, &["b"])]);
         assert_eq!(told(api).await, ["list", "has a", "has b", "at 5"]);
         assert!(asked.lock().unwrap()[1].contains("continue=more"));
     }

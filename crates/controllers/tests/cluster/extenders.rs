@@ -65,6 +65,12 @@ async fn answer(mut stream: TcpStream, client: kube::Client, notes: Asked) {
         "filter" if body["Pod"]["metadata"]["name"] == "broken" => {
             json!({"Error": "cards cannot be counted"})
         }
+        "whole" => {
+            let nodes = body["Nodes"]["items"].as_array().unwrap();
+            let small = |node: &&Value| node["metadata"]["labels"]["size"] == "small";
+            let small: Vec<&Value> = nodes.iter().filter(small).collect();
+            json!({"Nodes": {"items": small}, "FailedNodes": {"a": "too large"}})
+        }
         "filter" => {
             let names = body["NodeNames"].as_array().unwrap();
             let left: Vec<&Value> = names.iter().filter(|name| **name != "a").collect();
@@ -210,4 +216,47 @@ async fn extender_leaves_nodes_out_compares_the_others_and_binds() {
             .await
             .unwrap();
     }
+}
+
+#[tokio::test]
+async fn extender_that_does_not_know_nodes_is_told_them_as_they_are() {
+    let cluster = Cluster::bare().await;
+    let (url, asked) = program(cluster.client.clone()).await;
+    for (node, size) in [("a", "large"), ("b", "small")] {
+        cluster.add_node(node, json!({"size": size})).await;
+    }
+    cluster.run_controllers();
+    cluster.run_scheduler_by(Options {
+        extenders: vec![Extender {
+            url,
+            tls: ExtenderTls::default(),
+            timeout: Duration::from_secs(10),
+            filter: Some("whole".to_owned()),
+            prioritize: None,
+            weight: 1,
+            bind: None,
+            knows_nodes: false,
+            resources: Vec::new(),
+            is_ignorable: false,
+        }],
+        ..Options::default()
+    });
+    let pod = pod("p", json!({}), json!({}));
+    eventually("the pod is taken", || async {
+        cluster.pods().create(&PostParams::default(), &pod).await.ok()
+    })
+    .await;
+    let node = eventually("a node for the pod", || async {
+        cluster.pods().get("p").await.unwrap().spec.unwrap().node_name
+    });
+    assert_eq!(node.await, "b");
+    let asked = asked.lock().unwrap();
+    let question = &asked[0].1;
+    assert!(question["NodeNames"].is_null());
+    let nodes = question["Nodes"]["items"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2);
+    assert!(
+        nodes.iter().all(|node| !node["status"]["allocatable"].is_null()),
+        "they are whole"
+    );
 }

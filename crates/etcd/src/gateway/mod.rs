@@ -2,6 +2,7 @@
 mod message;
 mod messages;
 mod routes;
+mod whole;
 
 use crate::plain::{self, TEXT};
 use crate::unary::{Answer, GRPC, PREFIX_BYTES};
@@ -17,6 +18,7 @@ use serde_json::Value;
 use std::pin::Pin;
 use tonic::body::Body;
 use tonic::{Code, Status};
+use whole::Ends;
 
 /// By which its clients are told that an answer came from a call.
 const CALLED: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
@@ -86,8 +88,9 @@ where
     let state = Some((Box::pin(body), BytesMut::new()));
     futures::stream::unfold(state, move |state| async move {
         let (mut body, mut text) = state?;
-        // Only the end of an object can make a text whole: what is looked at once is not looked at for every piece.
-        let mut may_be_whole = !text.is_empty();
+        // Only what may be whole is read: what was looked at once is not looked at for every piece.
+        let mut ends = Ends::default();
+        let mut may_be_whole = ends.reached(&text);
         let mut has_ended = false;
         loop {
             let found = if may_be_whole {
@@ -118,7 +121,7 @@ where
                 Some(Ok(frame)) => {
                     if let Ok(more) = frame.into_data() {
                         text.extend_from_slice(&more);
-                        may_be_whole = more.contains(&b'}');
+                        may_be_whole = ends.reached(&text);
                     }
                 }
                 Some(Err(error)) => return Some((Err(Status::from_error(error.into())), None)),

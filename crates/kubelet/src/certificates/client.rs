@@ -97,8 +97,12 @@ impl ClientCertificate {
                     let (options, seen) = (self.options.clone(), self.seen.clone());
                     tokio::select! {
                         outcome = self.bootstrap() => outcome,
-                        // Somebody has put a kubeconfig there.
-                        () = changed(&options, &seen) => Ok(()),
+                        // Somebody has put a kubeconfig there: it is taken up at once.
+                        () = changed(&options, &seen) => {
+                            failures = 0;
+                            self.look_again().await;
+                            continue;
+                        }
                     }
                 }
             };

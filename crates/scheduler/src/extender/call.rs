@@ -1,7 +1,8 @@
 //! Asks extenders.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -10,12 +11,20 @@ use orlop_client::informer::ObjectKey;
 use orlop_client::message;
 use serde_json::{Value, json};
 
+use super::nodes::Nodes;
 use super::{Extender, ExtenderTls, passed, question, said, scores};
 use crate::view::Pending;
 
+/// The longest that reading a pod may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// All of them, in the order in which they are asked.
 #[derive(Clone, Default)]
-pub struct Extenders(Vec<(Arc<Extender>, Client)>);
+pub struct Extenders {
+    all: Vec<(Arc<Extender>, Client)>,
+    /// What those get who don't know nodes.
+    nodes: Option<Nodes>,
+}
 
 /// What they leave of the nodes for a pod.
 #[derive(Debug, Default)]
@@ -35,22 +44,37 @@ impl Extenders {
             let client = client.map_err(|why| format!("extender {}: {why}", extender.url))?;
             all.push((Arc::new(extender.clone()), client));
         }
-        Ok(Self(all))
+        let whole = extenders
+            .iter()
+            .any(|extender| extender.judges() && !extender.knows_nodes);
+        let nodes = whole.then(Nodes::new);
+        Ok(Self { all, nodes })
+    }
+
+    /// Keeps up what they are told of nodes, for as long as it is polled.
+    pub async fn run(self, client: Client) {
+        match self.nodes {
+            Some(nodes) => nodes.run(client).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Those whom the pod concerns.
     pub fn minding(&self, pod: &Pending) -> Self {
-        let minding = self.0.iter().filter(|(extender, _)| extender.minds(pod));
-        Self(minding.cloned().collect())
+        let minding = self.all.iter().filter(|(extender, _)| extender.minds(pod));
+        Self {
+            all: minding.cloned().collect(),
+            nodes: self.nodes.clone(),
+        }
     }
 
     /// Nobody is there to be asked.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Asks all which of the nodes will do for a pod, and how good they are beside what we think of them. `api` is where
-    /// pod and nodes are read whole. An error is that of one that must not fail.
+    /// the pod is read whole. An error is that of one that must not fail.
     pub async fn judge(
         &self,
         api: &Client,
@@ -62,26 +86,18 @@ impl Extenders {
             refused: Vec::new(),
         };
         // Others only bind.
-        let judges = |(extender, _): &&(Arc<Extender>, Client)| {
-            extender.filter.is_some() || extender.prioritize.is_some()
-        };
-        let mut judges = self.0.iter().filter(judges).peekable();
-        if verdict.nodes.is_empty() || judges.peek().is_none() {
+        if verdict.nodes.is_empty() || !self.all.iter().any(|(extender, _)| extender.judges()) {
             return Ok(verdict);
         }
         let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
         let whole = get(api, &path).await?;
-        let objects = match judges.all(|(extender, _)| extender.knows_nodes) {
-            true => BTreeMap::new(),
-            false => by_name(get(api, "/api/v1/nodes").await?),
-        };
-        for (extender, client) in &self.0 {
+        for (extender, client) in &self.all {
             let Some(verb) = &extender.filter else { continue };
             if verdict.nodes.is_empty() {
                 break;
             }
             let names: Vec<Arc<str>> = verdict.nodes.iter().map(|(name, _)| name.clone()).collect();
-            let question = question(&whole, &names, listed(extender, &names, &objects));
+            let question = question(&whole, &names, self.listed(extender, &names).await?);
             let answer = ask(client, extender, verb, &question).await;
             match answer.and_then(|answer| passed(&answer, &names, extender.knows_nodes)) {
                 Ok(passed) => {
@@ -97,19 +113,19 @@ impl Extenders {
         }
         // There is nothing to compare one node with.
         if verdict.nodes.len() > 1 {
-            self.compare(&whole, &objects, &mut verdict.nodes).await;
+            self.compare(&whole, &mut verdict.nodes).await?;
         }
         Ok(verdict)
     }
 
     /// Adds what they think of the nodes. One that fails has no opinion.
-    async fn compare(&self, pod: &Value, objects: &BTreeMap<String, Value>, nodes: &mut [(Arc<str>, f64)]) {
+    async fn compare(&self, pod: &Value, nodes: &mut [(Arc<str>, f64)]) -> Result<(), String> {
         let names: Vec<Arc<str>> = nodes.iter().map(|(name, _)| name.clone()).collect();
-        for (extender, client) in &self.0 {
+        for (extender, client) in &self.all {
             let Some(verb) = &extender.prioritize else {
                 continue;
             };
-            let question = question(pod, &names, listed(extender, &names, objects));
+            let question = question(pod, &names, self.listed(extender, &names).await?);
             let answer = match ask(client, extender, verb, &question).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -123,13 +139,22 @@ impl Extenders {
                 *score += decimal(theirs.saturating_mul(extender.factor()));
             }
         }
+        Ok(())
+    }
+
+    /// The nodes for an extender that doesn't know them.
+    async fn listed(&self, extender: &Extender, names: &[Arc<str>]) -> Result<Option<Vec<Value>>, String> {
+        match &self.nodes {
+            Some(nodes) if !extender.knows_nodes => Ok(Some(nodes.named(names).await?)),
+            _ => Ok(None),
+        }
     }
 
     /// Has the pod bound by the first of them that binds pods; whether there is one.
     pub async fn bind(&self, pod: &ObjectKey, uid: &str, node: &str) -> Result<bool, String> {
         let binding =
             json!({"PodName": *pod.name, "PodNamespace": *pod.namespace, "PodUID": uid, "Node": node});
-        for (extender, client) in &self.0 {
+        for (extender, client) in &self.all {
             let Some(verb) = &extender.bind else { continue };
             let bound = ask(client, extender, verb, &binding).await;
             match bound.and_then(|answer| said(&answer)) {
@@ -153,26 +178,13 @@ fn decimal(score: i64) -> f64 {
     score as f64
 }
 
-/// The nodes for an extender that doesn't know them.
-fn listed(extender: &Extender, names: &[Arc<str>], objects: &BTreeMap<String, Value>) -> Option<Vec<Value>> {
-    let all = || names.iter().filter_map(|name| objects.get(&**name).cloned());
-    (!extender.knows_nodes).then(|| all().collect())
-}
-
-fn by_name(mut list: Value) -> BTreeMap<String, Value> {
-    let items = list["items"]
-        .as_array_mut()
-        .map(std::mem::take)
-        .unwrap_or_default();
-    let named = |node: Value| Some((node["metadata"]["name"].as_str()?.to_owned(), node));
-    items.into_iter().filter_map(named).collect()
-}
-
 async fn get(api: &Client, path: &str) -> Result<Value, String> {
     let request = Request::get(path)
         .body(Vec::new())
         .map_err(|error| error.to_string())?;
-    api.request(request).await.map_err(|error| message(&error))
+    let answer = tokio::time::timeout(PATIENCE, api.request(request)).await;
+    let answer = answer.map_err(|_| format!("the API server does not answer within {PATIENCE:?}"))?;
+    answer.map_err(|error| message(&error))
 }
 
 async fn ask(client: &Client, extender: &Extender, verb: &str, question: &Value) -> Result<Value, String> {

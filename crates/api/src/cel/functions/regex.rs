@@ -3,8 +3,7 @@ use super::arguments::{int, text};
 use super::{Context, Table};
 use crate::cel::budget::Error;
 use crate::cel::value::Value;
-use crate::regexp;
-use regex::{Regex, RegexBuilder};
+use crate::regexp::{Pattern, PatternError};
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -13,7 +12,7 @@ const PATTERNS_MAX: usize = 256;
 /// Largest compiled pattern.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
-static PATTERNS: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
+static PATTERNS: LazyLock<Mutex<HashMap<String, Pattern>>> = LazyLock::new(Mutex::default);
 
 pub const TABLE: Table = &[
     ("string::matches(string) bool", matches),
@@ -33,12 +32,12 @@ pub const TABLE: Table = &[
 ];
 
 /// A text as a pattern, which is kept.
-fn compiled(text: &str) -> Result<Regex, regex::Error> {
+fn compiled(text: &str) -> Result<Pattern, PatternError> {
     let mut patterns = PATTERNS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(pattern) = patterns.get(text) {
         return Ok(pattern.clone());
     }
-    let pattern = RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build()?;
+    let pattern = Pattern::new(text, PATTERN_BYTES_MAX)?;
     if patterns.len() >= PATTERNS_MAX {
         patterns.clear();
     }
@@ -48,8 +47,8 @@ fn compiled(text: &str) -> Result<Regex, regex::Error> {
 
 /// # Errors
 /// The pattern is none.
-fn pattern(text: &str) -> Result<Regex, Error> {
-    compiled(text).map_err(|error| Error::failed(regexp::told(text, &error)))
+fn pattern(text: &str) -> Result<Pattern, Error> {
+    compiled(text).map_err(|error| Error::failed(error.to_string()))
 }
 
 /// Whether a text is a pattern; one that only takes too much room is.
@@ -58,12 +57,12 @@ fn pattern(text: &str) -> Result<Regex, Error> {
 /// It is none.
 pub fn check_pattern(text: &str) -> Result<(), Error> {
     match compiled(text) {
-        Ok(_) | Err(regex::Error::CompiledTooBig(_)) => Ok(()),
-        Err(error) => Err(Error::failed(regexp::told(text, &error))),
+        Ok(_) | Err(PatternError::TooLarge(_)) => Ok(()),
+        Err(error) => Err(Error::failed(error.to_string())),
     }
 }
 
-fn search<'v, 'a>(context: &mut Context<'a>, a: &'v [Value<'a>]) -> Result<(Regex, &'v str), Error> {
+fn search<'v, 'a>(context: &mut Context<'a>, a: &'v [Value<'a>]) -> Result<(Pattern, &'v str), Error> {
     let (subject, source) = (text(&a[0])?, text(&a[1])?);
     context
         .budget

@@ -1,9 +1,9 @@
 //! What makes a schema structural: every place has one type, given outside of `allOf` and its like, which may only narrow
 //! it down.
 use super::{each, flag, list, one, says, text};
-use crate::regexp;
+use crate::regexp::Pattern;
+use crate::structural::PATTERN_BYTES_MAX;
 use crate::validation::{FieldError, Findings};
-use regex::Regex;
 use serde_json::{Value, json};
 
 /// What a place is of the one above it.
@@ -159,12 +159,9 @@ fn narrowing(found: &mut Findings, schema: &Value, path: &str, any_of: bool, fir
     }
     let pattern = text(schema, "pattern");
     if !pattern.is_empty()
-        && let Err(error) = Regex::new(pattern)
+        && let Err(error) = Pattern::new(pattern, PATTERN_BYTES_MAX)
     {
-        let hint = format!(
-            "must be a valid regular expression, but isn't: {}",
-            regexp::told(pattern, &error)
-        );
+        let hint = format!("must be a valid regular expression, but isn't: {error}");
         found.invalid(format!("{path}.pattern"), pattern, &hint);
     }
 }

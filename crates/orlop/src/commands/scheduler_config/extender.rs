@@ -1,6 +1,8 @@
 //! Programs that are asked, too.
 use super::duration;
 use anyhow::{Result, bail};
+use orlop_api::names::is_qualified_name;
+use orlop_api::quota::is_extended;
 use orlop_scheduler::{Extender, ExtenderTls, ManagedResource};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -102,6 +104,13 @@ impl ExtenderConfig {
                 self.weight
             );
         }
+        for (number, ManagedResourceConfig { name, .. }) in self.managed_resources.iter().enumerate() {
+            if !is_extended(name) || !is_qualified_name(name) {
+                bail!(
+                    "{field}.managedResources[{number}].name: {name:?}: is an invalid extended resource name"
+                );
+            }
+        }
         Ok(())
     }
 }
@@ -156,6 +165,10 @@ mod tests {
         for (wrong, why) in [
             ("{filterVerb: f}", "urlPrefix"),
             ("{urlPrefix: 'http://x', prioritizeVerb: p}", "positive weight"),
+            (
+                "{urlPrefix: 'http://x', managedResources: [{name: cpu}]}",
+                "extenders[0].managedResources[0].name: \"cpu\": is an invalid extended resource name",
+            ),
             (
                 "{urlPrefix: a, bindVerb: b}\n- {urlPrefix: b, bindVerb: b}",
                 "only one",

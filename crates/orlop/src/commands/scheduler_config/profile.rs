@@ -1,7 +1,7 @@
 //! How pods of one schedulerName are placed.
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::NodeAffinity;
-use orlop_scheduler::{Profile, Room, Rules, Weights};
+use k8s_openapi::api::core::v1::{NodeAffinity, TopologySpreadConstraint};
+use orlop_scheduler::{Profile, Room, Rules, Spreading, Weights};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -56,6 +56,7 @@ const ALL: &str = "*";
 const FIT: &str = "NodeResourcesFit";
 const NODE_AFFINITY: &str = "NodeAffinity";
 const COMPANY: &str = "InterPodAffinity";
+const SPREAD: &str = "PodTopologySpread";
 /// Plugins that do nothing but compare nodes: whoever turns them off everywhere turns off that.
 const ONLY_COMPARE: [&str; 2] = ["NodeResourcesBalancedAllocation", "ImageLocality"];
 /// What objects of plugins' arguments may say of themselves.
@@ -147,6 +148,53 @@ struct CompanyArgs {
     others: Map<String, Value>,
 }
 
+/// Of `PodTopologySpread`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SpreadArgs {
+    default_constraints: Vec<TopologySpreadConstraint>,
+    defaulting_type: String,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+impl SpreadArgs {
+    /// How pods spread that say nothing about it; `None` if that is left to the scheduler.
+    fn spreading(&self) -> Result<Option<Vec<Spreading>>> {
+        let given = &self.default_constraints;
+        match self.defaulting_type.as_str() {
+            "" | "System" if given.is_empty() => return Ok(None),
+            "" | "System" => bail!(r#"defaultingType: "System": when .defaultConstraints are not empty"#),
+            "List" => {}
+            other => bail!("defaultingType: {other:?} is none of System, List"),
+        }
+        for (number, constraint) in given.iter().enumerate() {
+            let field = format!("defaultConstraints[{number}]");
+            if constraint.label_selector.is_some() {
+                bail!(
+                    "{field}.labelSelector: constraint must not define a selector, as they deduced for each pod"
+                );
+            }
+            if constraint.max_skew < 1 {
+                bail!(
+                    "{field}.maxSkew: {}: not in valid range 1 and above",
+                    constraint.max_skew
+                );
+            }
+            if constraint.topology_key.is_empty() {
+                bail!("{field}.topologyKey: can not be empty");
+            }
+            if !["DoNotSchedule", "ScheduleAnyway"].contains(&&*constraint.when_unsatisfiable) {
+                bail!(
+                    "{field}.whenUnsatisfiable: {:?} is none of DoNotSchedule, ScheduleAnyway",
+                    constraint.when_unsatisfiable
+                );
+            }
+        }
+        Ok(Some(given.iter().map(Spreading::of_copies).collect()))
+    }
+}
+
 impl ProfileConfig {
     pub(super) fn profile(&self) -> Result<Profile> {
         let mut profile = Profile::default();
@@ -182,11 +230,13 @@ impl ProfileConfig {
         }
         let company: CompanyArgs = self.args(COMPANY)?;
         let affinity: NodeAffinityArgs = self.args(NODE_AFFINITY)?;
+        let spread: SpreadArgs = self.args(SPREAD)?;
         let usual = Rules::default();
         profile.rules = Rules {
             need: company.hard_pod_affinity_weight.map_or(usual.need, i64::from),
             ignores_others_preferences: company.ignore_preferred_terms_of_existing_pods,
             affinity: affinity.added_affinity,
+            spreading: spread.spreading().context(SPREAD)?,
             ignored: fit.ignored_resources,
             ignored_groups: fit
                 .ignored_resource_groups
@@ -235,6 +285,7 @@ impl ProfileConfig {
             // What can't be read was refused before.
             let others = match config.name.as_str() {
                 FIT => self.args::<FitArgs>(FIT).map(|args| args.others),
+                SPREAD => self.args::<SpreadArgs>(SPREAD).map(|args| args.others),
                 COMPANY => self.args::<CompanyArgs>(COMPANY).map(|args| args.others),
                 NODE_AFFINITY => self
                     .args::<NodeAffinityArgs>(NODE_AFFINITY)
@@ -289,8 +340,7 @@ mod tests {
             [
                 "profiles[0].plugins.score.Mine",
                 "profiles[0].plugins.filter",
-                "profiles[0].pluginConfig.InterPodAffinity.more",
-                "profiles[0].pluginConfig.PodTopologySpread"
+                "profiles[0].pluginConfig.InterPodAffinity.more"
             ]
         );
         let options = config.options().unwrap();
@@ -306,6 +356,10 @@ mod tests {
         };
         assert_eq!((&packs.room, packs.weights), (&Room::Used, weights));
         assert_eq!(packs.rules.need, 3);
+        assert_eq!(
+            (&packs.rules.spreading, &images.rules.spreading),
+            (&Some(Vec::new()), &None)
+        );
         let weights = Weights {
             images: 1.0,
             ..Weights::none()
@@ -342,7 +396,29 @@ mod tests {
         assert!(rules.ignores_others_preferences && rules.need == 1);
         let required = &rules.affinity.required_during_scheduling_ignored_during_execution;
         assert_eq!(required.as_ref().unwrap().node_selector_terms.len(), 1);
+        let spread =
+            |args: &str| format!("{{pluginConfig: [{{name: PodTopologySpread, args: {{{args}}}}}]}}");
+        let by_zone =
+            "defaultConstraints: [{topologyKey: zone, maxSkew: 2, whenUnsatisfiable: ScheduleAnyway}]";
+        let config = parse(&spread(&format!("defaultingType: List, {by_zone}"))).unwrap();
+        let spreading = config
+            .options()
+            .unwrap()
+            .profiles
+            .remove(0)
+            .rules
+            .spreading
+            .unwrap();
+        assert_eq!((&*spreading[0].topology_key, spreading[0].max_skew), ("zone", 2));
         for (wrong, why) in [
+            (&*spread(by_zone), "when .defaultConstraints are not empty"),
+            (
+                &*spread(
+                    "defaultingType: List, defaultConstraints: [{topologyKey: z, maxSkew: 1, \
+                     whenUnsatisfiable: ScheduleAnyway, labelSelector: {}}]",
+                ),
+                "defaultConstraints[0].labelSelector: constraint must not define a selector",
+            ),
             (
                 "{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: Most}}}]}",
                 "Most",
