@@ -94,6 +94,10 @@ fn expressions_have_the_values_of_the_language() {
             "'aBc'.lowerAscii() + 'aBc'.upperAscii() + ' x '.trim()",
             json!("abcABCx"),
         ),
+        (
+            r#"strings.quote('a\u0301\u0001\v\\"')"#,
+            json!("\"a\u{301}\u{1}\\v\\\\\\\"\""),
+        ),
         ("'a-b-c'.split('-')", json!(["a", "b", "c"])),
         ("'a-b-c'.split('-', 2)", json!(["a", "b-c"])),
         (

@@ -69,9 +69,30 @@ pub const TABLE: Table = &[
         one(context, a, |t| t.replace('~', "~0").replace('/', "~1"))
     }),
     ("strings.quote(string) string", |context, a| {
-        one(context, a, |t| format!("{t:?}"))
+        one(context, a, quote)
     }),
 ];
+
+/// A text that shows on one line, in quotes; what has no escape of one letter stays as it is.
+fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '\x07' => out.push_str("\\a"),
+            '\x08' => out.push_str("\\b"),
+            '\x0c' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0b' => out.push_str("\\v"),
+            '\\' | '"' => out.extend(['\\', c]),
+            _ => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
 
 fn out_of_range(at: i64) -> Error {
     Error::failed(format!("index out of range: {at}"))
