@@ -101,9 +101,14 @@ pub fn stored(resource: &Resource, object: &Value) -> Bytes {
 
 /// The same behind a head that the caller has.
 pub fn stored_with(head: &str, object: &Value) -> Bytes {
+    stored_managed(head, object, None)
+}
+
+/// The same of an object whose managed fields are not in its tree, but written already.
+pub fn stored_managed(head: &str, object: &Value, managed: Option<&[u8]>) -> Bytes {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.clear();
-        append_stored(scratch, head, object);
+        append_stored(scratch, head, object, managed);
         // As large as what the cache makes of it: when this is freed, the next of its size takes its place, and the
         // objects that stay lie side by side.
         let mut out = Vec::with_capacity(scratch.len() + LINE_BYTES);
@@ -124,7 +129,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-fn append_stored(out: &mut Vec<u8>, head: &str, object: &Value) {
+fn append_stored(out: &mut Vec<u8>, head: &str, object: &Value, mut managed: Option<&[u8]>) {
+    const MANAGED_FIELDS: &str = "managedFields";
     out.extend_from_slice(head.as_bytes());
     let mut first = true;
     if let Some(metadata) = object.get("metadata").and_then(Value::as_object) {
@@ -132,8 +138,16 @@ fn append_stored(out: &mut Vec<u8>, head: &str, object: &Value) {
             if matches!(key.as_str(), "resourceVersion" | "selfLink") {
                 continue;
             }
+            if let Some(managed) = managed.take_if(|_| key.as_str() > MANAGED_FIELDS) {
+                name(out, &mut first, MANAGED_FIELDS);
+                out.extend_from_slice(managed);
+            }
             member(out, &mut first, key, value);
         }
+    }
+    if let Some(managed) = managed {
+        name(out, &mut first, MANAGED_FIELDS);
+        out.extend_from_slice(managed);
     }
     out.push(b'}');
     first = false;
@@ -148,12 +162,16 @@ fn append_stored(out: &mut Vec<u8>, head: &str, object: &Value) {
 }
 
 fn member(out: &mut Vec<u8>, first: &mut bool, key: &str, value: &Value) {
+    name(out, first, key);
+    append(out, value);
+}
+
+fn name(out: &mut Vec<u8>, first: &mut bool, key: &str) {
     if !std::mem::take(first) {
         out.push(b',');
     }
     append(out, key);
     out.push(b':');
-    append(out, value);
 }
 
 /// An answer's object: `kind` and `apiVersion` first, the rest in order.

@@ -3,7 +3,7 @@ use super::set::FieldSet;
 use serde_json::{Map, Value, json};
 
 /// Entries of updates beyond which the oldest are folded into one.
-const UPDATES_MAX: usize = 10;
+pub(super) const UPDATES_MAX: usize = 10;
 /// The manager into which they are folded.
 const ANCIENT: &str = "ancient-changes";
 

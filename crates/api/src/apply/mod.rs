@@ -11,6 +11,7 @@
 //! | `last_applied` | what kubectl applied before it applied here |
 //! | `managed` | `metadata.managedFields` |
 //! | `ownership` | the rules: what an update takes over, what an apply merges, drops and refuses |
+//! | `renew` | the update that changes nothing but a time |
 //!
 //! All of it is a function of its arguments: the time is one of them.
 mod compare;
@@ -20,6 +21,7 @@ mod managed;
 mod members;
 mod merge;
 mod ownership;
+mod renew;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -27,5 +29,5 @@ mod tests;
 pub use form::Type;
 pub use last_applied::{KUBECTL, renew as renew_last_applied};
 pub use managed::{Entry, Managed, Operation};
-pub use ownership::{Applied, Conflict, Present, Refused, Writer, apply, update};
+pub use ownership::{Applied, Conflict, Present, Refused, Writer, apply, update, update_list};
 pub use set::FieldSet;

@@ -6,8 +6,9 @@ use super::last_applied::{self, KUBECTL};
 use super::managed::{Entry, Managed, Operation};
 use super::members::{check, members, with_parents};
 use super::merge::{merge, remove};
+use super::renew::renew;
 use super::set::FieldSet;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Who is credited with what was there before the first apply, when nobody kept track.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -121,12 +122,28 @@ impl Writer<'_> {
 
 /// Who owns what after `new` was written over `old` in any way but an apply. For a new object, `old` is an
 /// empty one of its kind.
-pub fn update(mut managed: Managed, old: &Value, new: &Value, ty: Type<'_>, writer: &Writer<'_>) -> Managed {
+pub fn update(managed: Managed, old: &Value, new: &Value, ty: Type<'_>, writer: &Writer<'_>) -> Managed {
+    take_over(managed, &writer.changes(old, new, ty), writer)
+}
+
+/// The same of a list as it is stored, in its place. One that cannot be read manages nothing, and becomes empty.
+pub fn update_list(list: &mut Value, old: &Value, new: &Value, ty: Type<'_>, writer: &Writer<'_>) {
     let changes = writer.changes(old, new, ty);
+    if renew(list, &changes, writer) {
+        return;
+    }
+    let managed = Managed::parse(list).unwrap_or_default();
+    *list = match managed.is_empty() {
+        true => json!([]),
+        false => take_over(managed, &changes, writer).to_value(),
+    };
+}
+
+fn take_over(mut managed: Managed, changes: &Changes, writer: &Writer<'_>) -> Managed {
     let mut own = writer.entry(Operation::Update, FieldSet::default());
     let at = managed.entries.iter().position(|e| e.is_of(&own));
     let before = at.map(|at| managed.entries.remove(at));
-    take_from_others(&mut managed, &changes);
+    take_from_others(&mut managed, changes);
     if let Some(before) = &before {
         own.fields = before.fields.clone();
     }

@@ -592,6 +592,41 @@ fn updates_own_what_they_changed() {
     );
 }
 
+/// A heartbeat: the same fields by the same manager have another time, and what others own is as it was.
+#[test]
+fn a_write_of_the_same_fields_again_moves_the_time() {
+    let old = data(json!({"a": "1", "b": "1"}));
+    let made = update(
+        Managed::default(),
+        &data(json!({})),
+        &old,
+        config_map(),
+        &writer("m2"),
+    );
+    let mut list = json!([
+        {"manager": "m0", "operation": "Apply", "apiVersion": "v1", "time": "2026-01-05T00:00:00Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:c": {}}}},
+        made.to_value()[0],
+        {"manager": "m1", "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:01Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}},
+    ]);
+    let before = list.clone();
+    let later = Writer {
+        now: "2026-01-01T00:00:02Z",
+        ..writer("m2")
+    };
+    update_list(&mut list, &old, &old, config_map(), &later);
+    assert_eq!(list, before, "nothing was written");
+    let new = data(json!({"a": "2", "b": "1"}));
+    update_list(&mut list, &old, &new, config_map(), &later);
+    let mut expected = json!([before[0], before[2], before[1]]);
+    expected[2]["time"] = json!("2026-01-01T00:00:02Z");
+    assert_eq!(list, expected);
+    let mut malformed = json!([{"manager": "m"}]);
+    update_list(&mut malformed, &old, &new, config_map(), &later);
+    assert_eq!(malformed, json!([]));
+}
+
 /// P15
 #[test]
 fn the_oldest_updates_are_folded() {
@@ -678,6 +713,31 @@ fn the_last_label_goes_alone() {
 }
 
 proptest! {
+    /// A list comes to the same whether it is taken apart or not.
+    #[test]
+    fn lists_are_updated_as_what_they_say(
+        writes in proptest::collection::vec((any_data(), 0..3_usize, proptest::bool::ANY), 1..12)
+    ) {
+        let mut object = data(json!({}));
+        let (mut managed, mut list) = (Managed::default(), json!([]));
+        for (number, (new, who, labelled)) in writes.into_iter().enumerate() {
+            let mut new = new;
+            if labelled {
+                new["metadata"]["labels"] = json!({"l": number.to_string()});
+            }
+            let (manager, now) = (format!("m{who}"), format!("2026-01-01T00:00:{number:02}Z"));
+            let writer = Writer { now: &now, ..writer(&manager) };
+            managed = update(managed, &object, &new, config_map(), &writer);
+            if list == json!([]) {
+                list = managed.to_value();
+            } else {
+                update_list(&mut list, &object, &new, config_map(), &writer);
+            }
+            prop_assert_eq!(&list, &managed.to_value());
+            object = new;
+        }
+    }
+
     /// Applying the same twice is applying it once.
     #[test]
     fn applying_again_changes_nothing(live in any_data(), config in any_data()) {

@@ -1,5 +1,5 @@
 //! One object as of one revision: a single buffer that serves GETs, lists and watch events.
-use super::skim::skim;
+use super::skim::{self, skim};
 use super::texts::Texts;
 use crate::custom;
 use crate::encode;
@@ -231,6 +231,24 @@ impl Object {
         )
     }
 
+    /// The object as a tree without what manages its fields, and that as it is written: about half of a pod, of which
+    /// some writes need nothing. `None`: there is none.
+    pub fn value_and_managed(&self) -> (Value, Option<Bytes>) {
+        let json = self.json();
+        let Some(managed) = skim::find_one(&json, MANAGED_FIELDS) else {
+            return (self.value(), None);
+        };
+        // The version comes before it.
+        let Some(before) = json[..managed.start].strip_suffix(MANAGED_MEMBER.as_bytes()) else {
+            return (self.value(), None);
+        };
+        let rest = [before, &json[managed.end..]].concat();
+        match serde_json::from_slice(&rest) {
+            Ok(value) => (value, Some(json.slice(managed))),
+            Err(_) => (self.value(), None),
+        }
+    }
+
     pub fn namespace(&self) -> &str {
         self.key.split_once('/').map_or("", |(namespace, _)| namespace)
     }
@@ -267,6 +285,8 @@ impl Object {
 /// What values in protobuf begin with.
 const PROTOBUF: &[u8] = b"k8s\0";
 const LABELS: &str = "/metadata/labels";
+const MANAGED_FIELDS: &str = "/metadata/managedFields";
+const MANAGED_MEMBER: &str = r#","managedFields":"#;
 const METADATA: &str = r#""metadata":{"#;
 
 /// Builds the watch line; answers it and the offset just behind the resourceVersion member.
@@ -324,6 +344,22 @@ mod tests {
         let deleted = object(false).at_revision(12);
         assert_eq!(deleted.value()["metadata"]["resourceVersion"], "12");
         assert_eq!(deleted.value()["data"]["a"], "b");
+    }
+
+    #[test]
+    fn what_manages_fields_is_put_back_where_it_was() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let stored = br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"labels":{"a":"b"},"managedFields":[{"manager":"m"}],"name":"c","namespace":"d"},"data":{"managedFields":"x"}}"#;
+        let managed_object = Object::from_stored(resource, "d/c".into(), stored, 7, false).unwrap();
+        let (value, managed) = managed_object.value_and_managed();
+        assert_eq!(value["metadata"]["managedFields"], Value::Null);
+        assert_eq!(value["metadata"]["labels"]["a"], "b");
+        let managed = managed.unwrap();
+        assert_eq!(managed, r#"[{"manager":"m"}]"#);
+        let whole = encode::stored_managed(&encode::head(resource), &value, Some(&managed[..]));
+        assert_eq!(whole, stored.as_slice());
+        assert!(managed_object.is_stored_as(&whole));
+        assert_eq!(object(true).value_and_managed().1, None);
     }
 
     #[test]

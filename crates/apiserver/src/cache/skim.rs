@@ -1,6 +1,7 @@
 //! Reads a few places of a JSON object and skips the rest: what the cache remembers of an object beside its bytes is a
 //! small part of it, and this is done for every object at the start and for every write.
 use serde_json::Value;
+use std::ops::Range;
 
 /// What is at these JSON pointers.
 pub fn skim(json: &[u8], pointers: &[&str]) -> Result<Vec<Option<Value>>, serde_json::Error> {
@@ -14,6 +15,13 @@ pub fn skim(json: &[u8], pointers: &[&str]) -> Result<Vec<Option<Value>>, serde_
         .iter()
         .map(|pointer| whole.pointer(pointer).cloned())
         .collect())
+}
+
+/// Where in the bytes is what is at this pointer. `None` also for JSON that this server has not written.
+pub fn find_one(json: &[u8], pointer: &str) -> Option<Range<usize>> {
+    let found = find(json, &[pointer])?.pop()??;
+    let from = found.as_ptr().addr() - json.as_ptr().addr();
+    Some(from..from + found.len())
 }
 
 /// The bytes of what is at these pointers. `None`: it isn't JSON as this server writes it, without blanks; everything

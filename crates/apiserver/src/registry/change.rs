@@ -101,7 +101,11 @@ impl Change<'_> {
                 return Ok(None);
             };
             let seen = custom::one_in_form(server, self.call.resource, current.clone()).await?;
-            let old = seen.value();
+            // A binding makes nobody the owner of anything.
+            let (old, mut managed) = match self.part {
+                Part::Binding => seen.value_and_managed(),
+                _ => (seen.value(), None),
+            };
             let mut new = self.prepare(make(&old)?, &old, &current).await?;
             let guards = allocation::allocate(self.call, &mut new).await?;
             self.admit_final(&mut new, &old).await?;
@@ -111,17 +115,21 @@ impl Change<'_> {
                 return Ok(Some(Outcome::Would(new)));
             }
             let gone = is_finished(self.call.resource, &new);
+            let head = encode::head(stored_as);
+            let stored = |new: &Value, managed: Option<&Bytes>| {
+                encode::stored_managed(&head, new, managed.map(AsRef::as_ref))
+            };
             let bytes = if !gone && new == old && current.is_seen_as(stored_as) {
                 None
             } else {
                 new = custom::converted(server, stored_as, new).await?;
-                Some(encode::stored(stored_as, &new))
+                Some(stored(&new, managed.as_ref()))
             };
             let same = bytes.as_ref().is_none_or(|bytes| current.is_stored_as(bytes));
             if !gone && same && !server.is_stale(&store_key).await? {
                 return Ok(Some(Outcome::Stored(current)));
             }
-            let mut bytes = bytes.unwrap_or_else(|| encode::stored(stored_as, &new));
+            let mut bytes = bytes.unwrap_or_else(|| stored(&new, managed.as_ref()));
             let lease = match gone {
                 true => None,
                 false => server.lease_for(stored_as).await?,
@@ -144,9 +152,9 @@ impl Change<'_> {
                 Err(error)
                     if error.is_too_large_to_store()
                         && self.tracking == Tracking::Update
-                        && ownership::take(&mut new).is_some() =>
+                        && (managed.take().is_some() || ownership::take(&mut new).is_some()) =>
                 {
-                    bytes = encode::stored(stored_as, &new);
+                    bytes = stored(&new, None);
                     write(&bytes).await?
                 }
                 answer => answer?,
@@ -197,7 +205,7 @@ impl Change<'_> {
                 identity::metadata(&mut new).insert("managedFields".to_owned(), managed);
             }
             (Tracking::Update, given) => {
-                ownership::updated(self.call, self.part, given.as_ref(), old, &mut new);
+                ownership::updated(self.call, self.part, given, old, &mut new);
             }
             (Tracking::Applied, Some(managed)) => {
                 identity::metadata(&mut new).insert("managedFields".to_owned(), managed);

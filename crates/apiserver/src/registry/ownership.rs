@@ -92,6 +92,15 @@ pub fn put(object: &mut Value, managed: &Managed) {
     }
 }
 
+/// The same for a list as it is written.
+fn put_list(object: &mut Value, list: Value) {
+    let metadata = identity::metadata(object);
+    match list.as_array() {
+        Some(entries) if !entries.is_empty() => metadata.insert(MANAGED_FIELDS.to_owned(), list),
+        _ => metadata.remove(MANAGED_FIELDS),
+    };
+}
+
 /// What is managed in a stored object. A list that cannot be read manages nothing.
 pub fn managed(object: &Value) -> Managed {
     Managed::parse(&object["metadata"][MANAGED_FIELDS]).unwrap_or_default()
@@ -122,21 +131,20 @@ pub fn created(call: &Call, object: &mut Value) {
 
 /// Credits the writer with what differs between `old` and `new`. `given` is the list that the client sent: it counts
 /// if it can be read, and an empty one ends the keeping of lists for this object until the next apply.
-pub fn updated(call: &Call, part: Part, given: Option<&Value>, old: &Value, new: &mut Value) {
-    let base = match given {
-        Some(list) if Managed::is_reset(list) => Managed::default(),
-        Some(list) => Managed::parse(list).unwrap_or_else(|| managed(old)),
-        None => managed(old),
+pub fn updated(call: &Call, part: Part, given: Option<Value>, old: &Value, new: &mut Value) {
+    let stored = &old["metadata"][MANAGED_FIELDS];
+    let mut list = match given {
+        Some(list) if Managed::is_reset(&list) => Value::Null,
+        Some(list) if list == *stored => list,
+        Some(list) => Managed::parse(&list).map_or_else(|| stored.clone(), |managed| managed.to_value()),
+        None => stored.clone(),
     };
-    let followed = part != Part::Binding && !base.is_empty();
-    let compared = |ty: Type<'_>| {
-        with_writer(call, part, |writer| {
-            apply::update(base.clone(), &shown(call, old), &shown(call, new), ty, writer)
-        })
-    };
-    let managed = followed
-        .then(|| with_type(call, compared))
-        .flatten()
-        .unwrap_or(base);
-    put(new, &managed);
+    if part != Part::Binding {
+        with_type(call, |ty| {
+            with_writer(call, part, |writer| {
+                apply::update_list(&mut list, &shown(call, old), &shown(call, new), ty, writer)
+            })
+        });
+    }
+    put_list(new, list);
 }
