@@ -18,6 +18,9 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// How many there are.
+    pub const COUNT: usize = 4;
+
     /// As rules and reviews name it.
     pub fn name(self) -> &'static str {
         match self {

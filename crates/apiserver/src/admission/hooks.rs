@@ -50,12 +50,7 @@ impl Hooks {
     }
 
     pub fn current(&self) -> Arc<Compiled> {
-        let changes = self
-            .storages
-            .iter()
-            .flatten()
-            .map(|id| self.cache.last_change(*id));
-        let newest = changes.max().unwrap_or_default();
+        let newest = self.cache.last_change(self.storages.into_iter().flatten());
         {
             let compiled = self.compiled.read();
             if compiled.0 >= newest {

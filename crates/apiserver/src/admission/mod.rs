@@ -54,8 +54,9 @@ pub use hooks::Hooks;
 pub use plugin::{Chain, UnknownPlugin};
 pub use settings::AdmissionSettings;
 
+use crate::metrics::Phase;
 use crate::status::ApiError;
-use plugin::{ADMIT, Mutating, Plugin, VALIDATE};
+use plugin::{Mutating, Plugin};
 use std::time::Instant;
 
 /// The plugins, in upstream's order, which is that of both phases.
@@ -128,7 +129,7 @@ pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     let (server, operation, began) = (attempt.server, attempt.operation, Instant::now());
     let result = server.admission.mutate(attempt).await;
     let metrics = &server.metrics.admission;
-    metrics.step(ADMIT, operation, result.is_err(), began.elapsed());
+    metrics.step(Phase::Admit, operation, result.is_err(), began.elapsed());
     result
 }
 
@@ -137,6 +138,11 @@ pub async fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     let began = Instant::now();
     let result = attempt.server.admission.validate(attempt).await;
     let metrics = &attempt.server.metrics.admission;
-    metrics.step(VALIDATE, attempt.operation, result.is_err(), began.elapsed());
+    metrics.step(
+        Phase::Validate,
+        attempt.operation,
+        result.is_err(),
+        began.elapsed(),
+    );
     result
 }

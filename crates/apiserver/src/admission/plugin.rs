@@ -2,13 +2,10 @@
 use super::attempt::{Attempt, Round};
 use super::settings::AdmissionSettings;
 use super::{ALWAYS, PLUGINS};
+use crate::metrics::{Passings, Phase};
 use crate::status::ApiError;
 use futures::future::BoxFuture;
 use std::time::{Duration, Instant};
-
-/// The phases, as metrics name them.
-pub const ADMIT: &str = "admit";
-pub const VALIDATE: &str = "validate";
 
 /// Changes the attempt or refuses it.
 pub type Mutate = fn(&mut Attempt<'_>) -> Result<(), ApiError>;
@@ -120,9 +117,15 @@ pub struct UnknownPlugin {
     pub known: String,
 }
 
+/// A plugin that is on.
+struct On {
+    plugin: &'static Plugin,
+    passings: Passings,
+}
+
 /// The plugins that are on, in upstream's order, and what they are told.
 pub struct Chain {
-    plugins: Vec<&'static Plugin>,
+    plugins: Vec<On>,
     settings: AdmissionSettings,
 }
 
@@ -155,7 +158,14 @@ impl Chain {
         let is_on =
             |plugin: &&Plugin| !named(disabled, plugin) && (!plugin.must_be_named || named(enabled, plugin));
         Ok(Self {
-            plugins: PLUGINS.iter().filter(is_on).collect(),
+            plugins: PLUGINS
+                .iter()
+                .filter(is_on)
+                .map(|plugin| On {
+                    plugin,
+                    passings: Passings::default(),
+                })
+                .collect(),
             settings,
         })
     }
@@ -167,7 +177,7 @@ impl Chain {
 
     /// Whether the plugin of this name is on.
     pub fn has(&self, name: &str) -> bool {
-        self.plugins.iter().any(|plugin| plugin.name == name)
+        self.plugins.iter().any(|on| on.plugin.name == name)
     }
 
     /// Passes an attempt through the mutating phase, twice if a plugin of the first round asks for it.
@@ -186,13 +196,14 @@ impl Chain {
     async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         let (metrics, operation) = (&attempt.server.metrics.admission, attempt.operation);
         let mut began = Instant::now();
-        for plugin in &self.plugins {
+        for On { plugin, passings } in &self.plugins {
             if matches!(plugin.mutating, Mutating::Absent) {
                 continue;
             }
             let result = plugin.mutating.run(attempt).await;
             let took = lap(&mut began);
-            metrics.plugin(plugin.name, ADMIT, operation, result.is_err(), took);
+            let rejected = result.is_err();
+            metrics.plugin(passings, plugin.name, Phase::Admit, operation, rejected, took);
             result?;
         }
         Ok(())
@@ -202,14 +213,22 @@ impl Chain {
     pub async fn validate(&self, attempt: &Attempt<'_>) -> Result<(), ApiError> {
         let metrics = &attempt.server.metrics.admission;
         let mut began = Instant::now();
-        for plugin in &self.plugins {
+        for On { plugin, passings } in &self.plugins {
             let result = match plugin.validating {
                 Validating::Absent => continue,
                 Validating::Pure(plugin) => plugin(attempt),
                 Validating::Asks(plugin) => plugin(attempt).await,
             };
             let took = lap(&mut began);
-            metrics.plugin(plugin.name, VALIDATE, attempt.operation, result.is_err(), took);
+            let rejected = result.is_err();
+            metrics.plugin(
+                passings,
+                plugin.name,
+                Phase::Validate,
+                attempt.operation,
+                rejected,
+                took,
+            );
             result?;
         }
         Ok(())
@@ -229,7 +248,7 @@ mod tests {
     fn names(enabled: &[&str], disabled: &[&str]) -> Result<Vec<&'static str>, UnknownPlugin> {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let chain = Chain::select(&owned(enabled), &owned(disabled), AdmissionSettings::default())?;
-        Ok(chain.plugins.iter().map(|plugin| plugin.name).collect())
+        Ok(chain.plugins.iter().map(|on| on.plugin.name).collect())
     }
 
     #[test]

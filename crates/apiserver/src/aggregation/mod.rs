@@ -123,7 +123,7 @@ impl Aggregation {
         let Some(storage) = self.storage else {
             return Arc::default();
         };
-        let newest = self.cache.last_change(storage).max(1);
+        let newest = self.cache.last_change([storage]).max(1);
         {
             let compiled = self.compiled.read();
             if compiled.0 >= newest {

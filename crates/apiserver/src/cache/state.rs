@@ -403,9 +403,11 @@ impl Cache {
         storages.map(|s| (s.resource, s.objects.len())).collect()
     }
 
-    /// The revision of a resource's last change.
-    pub fn last_change(&self, id: StorageId) -> u64 {
-        self.state.read().storages[id.0].ring.newest()
+    /// The revision of the last change to one of these resources.
+    pub fn last_change(&self, ids: impl IntoIterator<Item = StorageId>) -> u64 {
+        let state = self.state.read();
+        let newest = ids.into_iter().map(|id| state.storages[id.0].ring.newest());
+        newest.max().unwrap_or_default()
     }
 
     /// Wakes on changes of one resource.

@@ -269,12 +269,7 @@ impl Flow {
 
     /// The plan of what is configured now.
     fn current(&self) -> Arc<Current> {
-        let changes = self.storages.iter().flatten();
-        let newest = changes
-            .map(|id| self.cache.last_change(*id))
-            .max()
-            .unwrap_or_default()
-            .max(1);
+        let newest = self.cache.last_change(self.storages.into_iter().flatten()).max(1);
         {
             let current = self.current.read();
             if current.revision >= newest {

@@ -6,7 +6,7 @@ mod pod_security;
 mod requests;
 mod store;
 
-pub use admission::{Question, Verdict};
+pub use admission::{Passings, Phase, Question, Verdict};
 pub use authorization::AuthorizationMetrics;
 pub use pod_security::Written;
 pub use requests::{RequestKind, RunningGuard, kind_of};

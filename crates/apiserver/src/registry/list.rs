@@ -188,7 +188,7 @@ async fn from_history(
     }
     // Nothing changed since: the cache is that past.
     let now = current(call, filter).await?;
-    if call.server.cache.last_change(storage) <= revision && now.revision >= revision {
+    if call.server.cache.last_change([storage]) <= revision && now.revision >= revision {
         return in_form(call, cut(Snapshot { revision, ..now }, filter, start, limit)).await;
     }
     let prefix = format!("{ROOT}{}/", call.resource.storage);

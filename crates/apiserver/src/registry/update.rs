@@ -6,32 +6,22 @@ use crate::http::{Answer, Call};
 use crate::request::WriteOptions;
 use crate::status::{ApiError, cause};
 use http::StatusCode;
-use serde_json::json;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let resource = call.resource;
-    let mut body = if part == Part::Status {
-        create::decode_plain(call, &options)?
-    } else {
-        create::decode(call, &options)?
-    };
     let name = call.info.name.as_str();
-    match identity::text(&body, "name") {
-        "" => {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        given if given != name => {
-            return Err(ApiError::bad_request(format!(
-                "the name of the object ({given}) does not match the name on the URL ({name})"
-            )));
-        }
-        _ => {}
-    }
-    identity::settle_namespace(resource, &mut body, &call.info.namespace)?;
+    let body = decode(call, part, &options)?;
     let versioned = !matches!(identity::text(&body, "resourceVersion"), "" | "0");
+    // Tried again when others take a quota or an address at the same time, though the object is as it was: seldom enough
+    // to read the body anew then, and not to keep a copy of it each time.
+    let body = Mutex::new(Some(body));
+    let given = || match body.lock().take() {
+        Some(body) => Ok(body),
+        None => decode(call, part, &options),
+    };
     let change = Change {
         call,
         part,
@@ -56,18 +46,43 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
                     )],
                 ));
             }
-            // Tried again when others take a quota or an address at the same time, though the object is as it was.
-            Ok(body.clone())
+            given()
         })
         .await?;
     match outcome {
         Some(outcome) => answer(call, outcome).await,
         None if resource.rules.create_on_update && part == Part::Main => {
+            let mut body = given()?;
             identity::metadata(&mut body).remove("resourceVersion");
             create::create_object(call, body, &options, None).await
         }
         None => Err(ApiError::not_found(resource, name)),
     }
+}
+
+/// The request's body, which is about the object that the URL names.
+fn decode(call: &Call, part: Part, options: &WriteOptions) -> Result<Value, ApiError> {
+    let mut body = if part == Part::Status {
+        create::decode_plain(call, options)?
+    } else {
+        create::decode(call, options)?
+    };
+    let name = call.info.name.as_str();
+    match identity::text(&body, "name") {
+        "" => {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
+        given if given != name => {
+            return Err(ApiError::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    identity::settle_namespace(call.resource, &mut body, &call.info.namespace)?;
+    Ok(body)
 }
 
 /// 200 with the object, stored or not.

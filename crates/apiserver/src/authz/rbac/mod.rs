@@ -39,10 +39,8 @@ impl Rbac {
     }
 
     pub fn grants(&self) -> Arc<Grants> {
-        let changes = self.storages.iter().flatten();
-        let newest = changes.map(|id| self.cache.last_change(*id)).max();
         // Never 0, which nothing compiled yet has.
-        let newest = newest.unwrap_or_default().max(1);
+        let newest = self.cache.last_change(self.storages.into_iter().flatten()).max(1);
         {
             let compiled = self.compiled.read();
             if compiled.0 >= newest {
