@@ -80,6 +80,7 @@ pub use discovery::GIT_VERSION;
 pub use encryption::{Encryption, EncryptionError};
 pub use flow::FlowConfig;
 pub use http::{Body, ConnectionConfig, Cors, CorsError, InProcess, RequestTimes, ServeError};
+pub use kubelet::{ADDRESS_TYPES, ADDRESSES_FIRST};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use resources::ROOT as STORAGE_ROOT;

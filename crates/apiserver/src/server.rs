@@ -15,7 +15,7 @@ use crate::encryption::{Encryption, Sealed};
 use crate::event_leases::{EVENT_TTL, EventLeases};
 use crate::flow::{Flow, FlowConfig};
 use crate::http::{ConnectionConfig, Cors, InProcess, RequestTimes, ServeError};
-use crate::kubelet::KubeletClient;
+use crate::kubelet::{ADDRESS_TYPES, KubeletClient};
 use crate::metrics::{Metrics, Timed};
 use crate::outbound::RemoteError;
 use crate::registry::{Recent, ServiceNetwork, Turns};
@@ -87,6 +87,8 @@ pub struct Config {
     pub advertise: SocketAddr,
     /// Without it, logs cannot be read.
     pub kubelet_client: Option<KubeletClientTls>,
+    /// Which types of a node's addresses its agent is called at, in the order in which they are tried.
+    pub kubelet_address_types: Vec<String>,
     /// Without it, there are no service account tokens, in pods neither.
     pub tokens: Option<TokenConfig>,
     /// Admission plugins that are asked for beyond those that are on anyway, by upstream's names.
@@ -141,6 +143,7 @@ impl Config {
         Self {
             advertise,
             kubelet_client: None,
+            kubelet_address_types: ADDRESS_TYPES.map(str::to_owned).to_vec(),
             tokens: None,
             enabled_admission: Vec::new(),
             admission: AdmissionSettings::default(),
@@ -231,7 +234,7 @@ impl ApiServer {
         let kubelets = config
             .kubelet_client
             .as_ref()
-            .map(KubeletClient::new)
+            .map(|tls| KubeletClient::new(tls, config.kubelet_address_types))
             .transpose()?;
         let admission = Chain::select(
             &config.enabled_admission,

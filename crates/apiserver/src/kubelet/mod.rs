@@ -28,8 +28,8 @@ use tokio_rustls::client::TlsStream;
 
 /// Port of an agent whose Node does not say.
 const PORT: u16 = 10250;
-/// Which of a node's addresses is tried, in this order.
-const ADDRESS_TYPES: &[&str] = &[
+/// Types of a node's addresses in the order in which they are tried, where nothing else is asked for.
+pub const ADDRESS_TYPES: [&str; 5] = [
     "Hostname",
     "InternalDNS",
     "InternalIP",
@@ -41,19 +41,26 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of an agent's error text that are passed on.
 const ERROR_BYTES_MAX: usize = 64 * 1024;
 
-/// TLS towards node agents.
+/// The order for a server whose resolver need not know the nodes' names: a name that nobody answers for costs every
+/// call the whole wait.
+pub const ADDRESSES_FIRST: [&str; 3] = ["InternalIP", "ExternalIP", "Hostname"];
+
+/// The way to node agents.
 pub struct KubeletClient {
     tls: KubeletClientTls,
+    /// Types of addresses, the preferred ones first.
+    address_types: Vec<String>,
     /// Made with this certificate; remembers sessions, which are its holder's.
     made: Mutex<(Arc<Leaf>, TlsConnector)>,
 }
 
 impl KubeletClient {
-    pub fn new(tls: &KubeletClientTls) -> Result<Self, StartError> {
+    pub fn new(tls: &KubeletClientTls, address_types: Vec<String>) -> Result<Self, StartError> {
         let own = tls.identity.current();
         let connector = connector(tls, &own)?;
         Ok(Self {
             tls: tls.clone(),
+            address_types,
             made: Mutex::new((own, connector)),
         })
     }
@@ -158,7 +165,7 @@ async fn connect(
         .object(nodes, "", node)
         .ok_or_else(|| ApiError::not_found(nodes, node))?
         .value();
-    let (hosts, port) = addresses(&object);
+    let (hosts, port) = addresses(&object, &client.address_types);
     let mut failure = format!("no preferred addresses found; known addresses of node {node}: []");
     // A node's own name often resolves nowhere else: the next kind of address may do.
     for host in hosts {
@@ -209,14 +216,14 @@ async fn request(
     Ok(answer.map_err(|_| "no answer in time")??)
 }
 
-/// The first address of each type, the preferred ones first, and the agent's port.
-fn addresses(node: &Value) -> (Vec<String>, u16) {
+/// The first address of each of the types, in their order, and the agent's port.
+fn addresses(node: &Value, types: &[String]) -> (Vec<String>, u16) {
     let addresses = node["status"]["addresses"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
-    let hosts = ADDRESS_TYPES
+    let hosts = types
         .iter()
-        .filter_map(|kind| addresses.iter().find(|a| a["type"] == *kind)?["address"].as_str())
+        .filter_map(|kind| addresses.iter().find(|a| a["type"] == kind.as_str())?["address"].as_str())
         .map(str::to_owned)
         .collect();
     (hosts, port(node))
@@ -269,10 +276,19 @@ mod tests {
             "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}, {"type": "Hostname", "address": "n1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10260}},
         }});
+        let hosts = |types: &[&str]| {
+            let types: Vec<_> = types.iter().map(|kind| (*kind).to_owned()).collect();
+            addresses(&node, &types)
+        };
         assert_eq!(
-            addresses(&node),
+            hosts(&ADDRESS_TYPES),
             (vec!["n1".to_owned(), "10.0.0.1".to_owned()], 10260)
         );
-        assert_eq!(addresses(&json!({"status": {}})), (vec![], PORT));
+        assert_eq!(hosts(&ADDRESSES_FIRST).0, ["10.0.0.1", "n1"]);
+        assert_eq!(hosts(&["ExternalDNS", "Hostname"]).0, ["n1"]);
+        assert_eq!(
+            addresses(&json!({"status": {}}), &["Hostname".to_owned()]),
+            (vec![], PORT)
+        );
     }
 }

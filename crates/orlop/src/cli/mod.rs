@@ -417,6 +417,17 @@ mod tests {
     }
 
     #[test]
+    fn agents_are_called_at_the_addresses_that_were_asked_for() {
+        let types = |line: &str| match parse_words(line).unwrap().command {
+            Command::Apiserver(server) => server.kubelet_preferred_address_types,
+            _ => panic!("{line}"),
+        };
+        assert_eq!(types("kube-apiserver"), orlop_apiserver::ADDRESS_TYPES);
+        let line = "kube-apiserver --kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname";
+        assert_eq!(types(line), orlop_apiserver::ADDRESSES_FIRST);
+    }
+
+    #[test]
     fn a_link_tells_upstreams_version() {
         let Err(Unparsed::Version(text)) = parse_words("/usr/bin/kubelet --version") else {
             panic!("a version");

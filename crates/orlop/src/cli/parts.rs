@@ -150,6 +150,9 @@ pub struct ApiServerArgs {
     pub kubelet_client_key: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Types of a node's addresses at which its agent is called, comma-separated; the next one is tried where one fails.
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', default_values = orlop_apiserver::ADDRESS_TYPES)]
+    pub kubelet_preferred_address_types: Vec<String>,
     /// Name of the issuer of service account tokens; further ones are those whose tokens are taken as well
     /// [default: https://kubernetes.default.svc.cluster.local].
     #[arg(long, value_name = "URL")]

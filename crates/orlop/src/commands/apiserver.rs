@@ -67,6 +67,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.shutdown = shutdown.clone();
     config.leaving = Some(leaving);
     config.kubelet_client = kubelet_client(&arguments)?;
+    config.kubelet_address_types = arguments.kubelet_preferred_address_types.clone();
     config.tokens = Some(tokens);
     config.enabled_admission = arguments.enable_admission_plugins.clone();
     if let (Some(followed), Some(structured)) = (followed_authentication, authentication.structured.clone()) {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::PostParams;
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls, UserInfo};
+use orlop_apiserver::{ADDRESSES_FIRST, ApiServer, Config, KubeletClientTls, UserInfo};
 use orlop_client::in_process;
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage, server_config};
 use orlop_store::embedded::EmbeddedStore;
@@ -62,6 +62,7 @@ pub async fn start(
         ca: None,
         identity: caller.into(),
     });
+    config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
     let server = ApiServer::start(config, EmbeddedStore::in_memory()?).await?;
     let admin = in_process(server.in_process(UserInfo::admin("orlop")));
     let_viewers_look(admin)

@@ -16,8 +16,8 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
-    ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION, KubeletClientTls, TokenConfig,
-    UserInfo,
+    ADDRESSES_FIRST, ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION,
+    KubeletClientTls, TokenConfig, UserInfo,
 };
 use orlop_client::leader::NAMESPACE;
 use orlop_client::{Measure, Readiness, in_process};
@@ -294,6 +294,7 @@ async fn start_api_server(
         ca: Some(identity.authority().to_owned()),
         identity: identity.kubelet_client().clone().into(),
     });
+    config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
     config.tokens = Some(TokenConfig::new(
         SERVICE_ACCOUNT_ISSUER,
         TokenSigner::ensure(&root.pki())?,

@@ -157,7 +157,6 @@ const APISERVER: Flags = &[
     ("identity-lease-renew-interval-seconds", NotYet),
     ("kubelet-https", Always),
     ("kubelet-port", NotYet),
-    ("kubelet-preferred-address-types", Always),
     ("kubelet-read-only-port", NotYet),
     ("kubelet-timeout", NotYet),
     ("kubernetes-service-node-port", NotYet),
