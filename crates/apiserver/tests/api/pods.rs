@@ -116,13 +116,17 @@ async fn o12_priority_comes_from_the_class() {
 #[tokio::test]
 async fn evictions_delete_pods() {
     let admin = Cluster::start().await.admin();
-    admin.post(PODS, pod("p")).await.ok();
-    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
-    assert_eq!(
-        admin.post(&format!("{PODS}/p/eviction"), eviction).await.code,
-        201
-    );
-    assert_eq!(admin.get(&format!("{PODS}/p")).await.code, 404);
+    // Clients of before 1.22 send the version that their group has lost since.
+    for version in ["policy/v1", "policy/v1beta1"] {
+        admin.post(PODS, pod("p")).await.ok();
+        let eviction = json!({"apiVersion": version, "kind": "Eviction", "metadata": {"name": "p"}});
+        assert_eq!(
+            admin.post(&format!("{PODS}/p/eviction"), eviction).await.code,
+            201,
+            "{version}"
+        );
+        assert_eq!(admin.get(&format!("{PODS}/p")).await.code, 404);
+    }
 }
 
 #[tokio::test]

@@ -211,7 +211,8 @@ impl Schema {
     }
 
     /// The message of a kind, by the apiVersion and kind a body declares. Kinds that belong to no group (DeleteOptions,
-    /// Status) are sent as `v1`, options also under the version of the resource they are about.
+    /// Status) are sent as `v1`, options also under the version of the resource they are about. Evictions go on being taken
+    /// in the version that their group has lost.
     pub fn kind(&self, api_version: &str, kind: &str) -> Option<MessageId> {
         // HashMap keys are 'static; a scan over some sixty kinds would do as well, this keeps the lookup by hash.
         fn shorten<'a>(
@@ -227,7 +228,13 @@ impl Schema {
                 .then(|| shorten(&self.kinds, ("meta.k8s.io/v1", kind)))
                 .flatten()
         };
-        found.or_else(shared).copied()
+        let before = || {
+            let eviction = (api_version, kind) == ("policy/v1beta1", "Eviction");
+            eviction
+                .then(|| shorten(&self.kinds, ("policy/v1", kind)))
+                .flatten()
+        };
+        found.or_else(shared).or_else(before).copied()
     }
 
     /// The message of a kind whose group isn't known: the first section that has it.
