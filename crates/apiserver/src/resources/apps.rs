@@ -52,9 +52,9 @@ pub const STATEFULSETS: Resource = Resource::new("apps", "statefulsets", "statef
     .with_rules(Rules {
         default: default_stateful_set,
         prepare_create: |set| set["status"] = json!({"replicas": 0, "availableReplicas": 0}),
-        validate_create: |set| validate_common(set, "statefulset"),
+        validate_create: validate_stateful_set,
         validate_update: |new, old| {
-            let mut causes = validate_common(new, "statefulset");
+            let mut causes = validate_stateful_set(new);
             causes.extend(frozen(new, old));
             causes
         },
@@ -114,6 +114,31 @@ fn validate_common(object: &Value, kind: &str) -> Vec<Cause> {
         causes.extend(not_negative(spec, key, &format!("spec.{key}")));
     }
     causes
+}
+
+/// Its pods get a volume for each of its claims, in place of one that the template has under that name.
+fn validate_stateful_set(set: &Value) -> Vec<Cause> {
+    let claims = set["spec"]["volumeClaimTemplates"].as_array();
+    let volumes = claims.into_iter().flatten().map(|claim| {
+        let name = &claim["metadata"]["name"];
+        json!({"name": name, "persistentVolumeClaim": {"claimName": name}})
+    });
+    let volumes: Vec<Value> = volumes.collect();
+    if volumes.is_empty() {
+        return validate_common(set, "statefulset");
+    }
+    let mut as_pods = set.clone();
+    let of_template = &mut as_pods["spec"]["template"]["spec"]["volumes"];
+    let mut all = of_template.as_array().cloned().unwrap_or_default();
+    for volume in volumes {
+        // In its place: what is wrong with others is told by where they are.
+        match all.iter_mut().find(|own| own["name"] == volume["name"]) {
+            Some(own) => *own = volume,
+            None => all.push(volume),
+        }
+    }
+    *of_template = Value::Array(all);
+    validate_common(&as_pods, "statefulset")
 }
 
 fn validate_deployment(deployment: &Value) -> Vec<Cause> {
@@ -197,4 +222,31 @@ fn frozen(new: &Value, old: &Value) -> Option<Cause> {
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_of_a_stateful_set_mount_its_claims() {
+        let set = |mount: &str, volumes: Value| {
+            let mut set = json!({"metadata": {"name": "s"}, "spec": {"serviceName": "s", "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"volumes": volumes, "containers": [{"name": "c", "image": "i",
+                    "volumeMounts": [{"name": mount, "mountPath": "/data"}]}]}},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": "1Gi"}}}}]}});
+            default_stateful_set(&mut set);
+            let causes = validate_stateful_set(&set).into_iter();
+            causes.map(|cause| cause.field).collect::<Vec<_>>()
+        };
+        let replaced = json!([{"name": "data", "emptyDir": {}}, {"name": "x", "emptyDir": {}}]);
+        for (mount, volumes) in [("data", json!(null)), ("data", replaced.clone()), ("x", replaced)] {
+            assert_eq!(set(mount, volumes), Vec::<String>::new(), "{mount}");
+        }
+        assert_eq!(
+            set("other", json!(null)),
+            ["spec.template.spec.containers[0].volumeMounts[0].name"]
+        );
+    }
 }
