@@ -511,6 +511,48 @@ fn probes_restart_what_fails_and_leave_alone_what_does_not() {
     node.kubectl.ok("delete pod probes --now --wait=false");
 }
 
+/// A pod is ready when others say so, too, and isn't any more when they take it back.
+#[test]
+fn readiness_gates_open_and_close() {
+    let node = node();
+    let shared = Shared::new(&node, "gated");
+    let mut gated = pod("gated", &shared, vec![], vec![container("c", FOREVER)]);
+    gated["spec"]["readinessGates"] =
+        json!([{"conditionType": "example.org/a"}, {"conditionType": "example.org/b"}]);
+    gated["spec"]["terminationGracePeriodSeconds"] = json!(0);
+    apply(&node, &gated);
+    let is = |kind: &str, status: &str| {
+        let (kind, status) = (kind.to_owned(), status.to_owned());
+        move |pod: &Value| {
+            let conditions = pod["status"]["conditions"].as_array();
+            let mut conditions = conditions.into_iter().flatten();
+            conditions.any(|condition| condition["type"] == kind && condition["status"] == status)
+        }
+    };
+    let say = |kind: &str, status: &str| {
+        node.kubectl.ok(&format!(
+            r#"patch pod gated --subresource=status --type=strategic -p={{"status":{{"conditions":[{{"type":"{kind}","status":"{status}"}}]}}}}"#
+        ));
+    };
+    wait_for(
+        &node,
+        "gated",
+        "its container is ready",
+        is("ContainersReady", "True"),
+    );
+    say("example.org/a", "True");
+    let seen = wait_for(&node, "gated", "one gate is told of as shut", |pod| {
+        let text = pod["status"]["conditions"].to_string();
+        text.contains("gate \\\"example.org/b\\\" does not exist") && !text.contains("gate \\\"example.org/a")
+    });
+    assert!(is("Ready", "False")(&seen), "{seen:#}");
+    say("example.org/b", "True");
+    wait_for(&node, "gated", "it is ready", is("Ready", "True"));
+    say("example.org/a", "False");
+    wait_for(&node, "gated", "it is not ready any more", is("Ready", "False"));
+    node.kubectl.ok("delete pod gated --now --wait=false");
+}
+
 fn exit_of_last(pod: &Value, name: &str) -> Option<i64> {
     let statuses = pod["status"]["containerStatuses"].as_array()?;
     let status = statuses.iter().find(|status| status["name"] == name)?;

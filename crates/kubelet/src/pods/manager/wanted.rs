@@ -3,7 +3,7 @@ use super::{Manager, Stage, Wanted};
 use crate::pods::mailbox::{Stop, StopReason};
 use crate::sources::merge::{Change, changes};
 use crate::sources::{Snapshot, Source};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use orlop_api::pod::{
     config_hash, full_name, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
 };
@@ -19,7 +19,13 @@ impl Manager {
                 Change::Add(pod) => self.add(source, pod),
                 Change::Update(pod) => self.update(source, pod, node),
                 Change::Reconcile(pod) => {
-                    if source == Source::Api {
+                    if source != Source::Api {
+                        continue;
+                    }
+                    let of_worker = self.wanted.get(uid(&pod));
+                    if of_worker.is_some_and(|wanted| gates_moved(&wanted.pod, &pod)) {
+                        self.update(source, pod, node);
+                    } else {
                         self.agent.board.set_object(pod);
                     }
                 }
@@ -152,6 +158,60 @@ impl Manager {
                     why: StopReason::Removed,
                 });
             }
+        }
+    }
+}
+
+/// Whether somebody has opened or closed a readiness gate: the one part of its status that a pod is made ready by.
+fn gates_moved(before: &Pod, now: &Pod) -> bool {
+    let gates = now
+        .spec
+        .iter()
+        .flat_map(|spec| spec.readiness_gates.iter().flatten());
+    gates
+        .map(|gate| gate.condition_type.as_str())
+        .any(|gate| said_of(before, gate) != said_of(now, gate))
+}
+
+fn said_of<'a>(pod: &'a Pod, gate: &str) -> Option<&'a str> {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let mut of_gate = conditions.filter(|condition: &&PodCondition| condition.type_ == gate);
+    of_gate.next().map(|condition| condition.status.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn only_what_gates_wait_for_is_news_to_a_worker() {
+        let pod = |gates: Value, conditions: Value| -> Pod {
+            serde_json::from_value(
+                json!({"metadata": {}, "spec": {"containers": [], "readinessGates": gates},
+                "status": {"conditions": conditions}}),
+            )
+            .unwrap()
+        };
+        let gated = |conditions: Value| pod(json!([{"conditionType": "a/b"}]), conditions);
+        let says = |kind: &str, status: &str| json!([{"type": kind, "status": status}]);
+        let nothing = || gated(json!([]));
+        for (before, now, moved) in [
+            (nothing(), gated(says("a/b", "True")), true),
+            (gated(says("a/b", "True")), gated(says("a/b", "False")), true),
+            (gated(says("a/b", "True")), nothing(), true),
+            (gated(says("a/b", "True")), gated(says("a/b", "True")), false),
+            (nothing(), gated(says("Ready", "True")), false),
+            (
+                pod(json!([]), json!([])),
+                pod(json!([]), says("a/b", "True")),
+                false,
+            ),
+        ] {
+            assert_eq!(gates_moved(&before, &now), moved, "{before:?} {now:?}");
         }
     }
 }
