@@ -101,7 +101,7 @@ pub async fn fetch(
             name: name.to_owned(),
         });
     };
-    let read = async {
+    let object = async {
         match kind {
             ObjectKind::ConfigMap => Api::<ConfigMap>::namespaced(client.clone(), namespace)
                 .get(name)
@@ -113,13 +113,22 @@ pub async fn fetch(
                 .map(of_secret),
         }
     };
+    read(resource, name, object).await
+}
+
+/// What a read gives, if it comes in time.
+pub async fn read<T>(
+    resource: &'static str,
+    name: &str,
+    object: impl Future<Output = kube::Result<T>>,
+) -> Result<T, FetchError> {
     let unavailable = |reason: String| FetchError::Unavailable {
         resource,
         name: name.to_owned(),
         reason,
     };
-    match tokio::time::timeout(READ_MAX, read).await {
-        Ok(Ok(content)) => Ok(content),
+    match tokio::time::timeout(READ_MAX, object).await {
+        Ok(Ok(object)) => Ok(object),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(FetchError::NotFound {
             resource,
             name: name.to_owned(),

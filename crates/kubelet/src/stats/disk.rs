@@ -1,5 +1,6 @@
 //! File systems and what lies in directories.
 use crate::runtime::sandbox::log_directory;
+use crate::volumes::claim;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::pod::uid;
 use std::collections::{BTreeMap, HashSet};
@@ -97,6 +98,8 @@ pub fn of_pod(root: &Path, pod_logs: &Path, pod: &Pod) -> PodDisk {
     let mut volumes = BTreeMap::new();
     for volume in named_directories(&directory.join("volumes"))
         .into_iter()
+        // What a claim leads to is no scratch space of the pod's, wherever it lies.
+        .filter(|(plugin, _)| plugin != claim::LOCAL)
         .flat_map(|(_, plugin)| named_directories(&plugin))
     {
         let (name, path) = volume;

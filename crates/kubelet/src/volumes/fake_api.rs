@@ -38,17 +38,26 @@ impl FakeApi {
         Self(Arc::new(state))
     }
 
-    /// Creates or replaces `/api/v1/namespaces/<ns>/<resource>/<name>`.
+    /// Creates or replaces `/api/v1/namespaces/<ns>/<resource>/<name>`, or `/api/v1/<resource>/<name>`.
     pub fn put(&self, path: &str, mut object: Value) {
         let mut version = self.0.version.lock();
         *version += 1;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         object["metadata"]["name"] = json!(path.rsplit('/').next().unwrap());
-        object["metadata"]["namespace"] = json!(path.split('/').nth(4).unwrap());
+        let mut parts = path.split('/').skip(3);
+        let resource = match parts.next() {
+            Some("namespaces") => {
+                object["metadata"]["namespace"] = json!(parts.next().unwrap());
+                parts.next()
+            }
+            resource => resource,
+        };
         object["apiVersion"] = json!("v1");
-        object["kind"] = json!(match path.split('/').nth(5) {
+        object["kind"] = json!(match resource {
             Some("secrets") => "Secret",
             Some("serviceaccounts") => "ServiceAccount",
+            Some("persistentvolumes") => "PersistentVolume",
+            Some("persistentvolumeclaims") => "PersistentVolumeClaim",
             _ => "ConfigMap",
         });
         let old = self.0.objects.lock().insert(path.to_owned(), object.clone());

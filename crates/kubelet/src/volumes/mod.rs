@@ -3,6 +3,7 @@
 //! | part | job |
 //! |---|---|
 //! | `host_path`, `empty_dir`, `config_map`, `secret`, `downward_api`, `projected` | one type of volume each |
+//! | `claim` | what a claim is bound to, if it lies on the node |
 //! | `image` | what the runtime mounts itself |
 //! | `atomic` | a volume's files, swapped as a whole |
 //! | `watched` | tells when a configMap or secret in use changes |
@@ -10,8 +11,10 @@
 //! | `mounts`, `sub_path` | what a container gets of it |
 //! | `table` | what is mounted, and unmounting it |
 //!
-//! Nothing of it is remembered on purpose: paths follow from the pod's uid, and what is mounted is read from the kernel.
+//! Paths follow from the pod's uid, and what is mounted is read from the kernel. Where a claim led to is remembered while its
+//! pod lives: it is bound for good, and one that is being deleted must not keep its pod's containers from starting again.
 mod atomic;
+pub mod claim;
 mod config_map;
 mod directory;
 mod downward_api;
@@ -43,7 +46,8 @@ pub use table::unmount_all;
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, Volume};
 use objects::Objects;
 use orlop_api::pod::{name, namespace, uid};
-use std::collections::{BTreeMap, BTreeSet};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use token::Tokens;
@@ -140,6 +144,8 @@ pub struct Volumes {
     node: ThisNode,
     watched: Watched,
     tokens: Tokens,
+    /// Where claims of pods lead to, by pod and volume.
+    claims: Mutex<HashMap<String, BTreeMap<String, claim::Bound>>>,
 }
 
 impl Volumes {
@@ -155,6 +161,7 @@ impl Volumes {
             node: ThisNode::default(),
             watched,
             tokens,
+            claims: Mutex::default(),
         }
     }
 
@@ -231,6 +238,11 @@ impl Volumes {
             };
         }
         let directory = self.pod_directory(uid(pod));
+        if let Some(claim) = claim::Claim::of(pod, volume) {
+            let bound = self.bound(pod, volume, &claim).await?;
+            let group = ownership::FsGroup::of(pod);
+            return on_a_thread(move || bound.mount(&directory, group)).await;
+        }
         if let Some(source) = &volume.empty_dir {
             let path = empty_dir::setup(pod, &volume.name, source, &directory)?;
             return Ok(Mounted::At {
@@ -285,6 +297,20 @@ impl Volumes {
         })
     }
 
+    async fn bound(&self, pod: &Pod, volume: &Volume, claim: &claim::Claim) -> Result<claim::Bound, Fault> {
+        let known = |claims: &HashMap<String, BTreeMap<_, claim::Bound>>| {
+            claims.get(uid(pod))?.get(&volume.name).cloned()
+        };
+        if let Some(bound) = known(&self.claims.lock()) {
+            return Ok(bound);
+        }
+        let bound = claim.follow(self.client.as_ref(), pod).await?;
+        let mut claims = self.claims.lock();
+        let of_pod = claims.entry(uid(pod).to_owned()).or_default();
+        of_pod.insert(volume.name.clone(), bound.clone());
+        Ok(bound)
+    }
+
     /// What a container mounts of the pod's volumes, with `env` for `subPathExpr`.
     pub async fn mounts(
         &self,
@@ -307,6 +333,7 @@ impl Volumes {
         check_uid(uid)?;
         self.watched.forget(uid);
         self.tokens.forget(uid);
+        self.claims.lock().remove(uid);
         let directory = self.pod_directory(uid);
         // Removing what a pod wrote takes as long as it wrote much.
         let work = tokio::task::spawn_blocking(move || {

@@ -191,6 +191,109 @@ async fn missing_objects_are_named_and_told_of_when_they_appear() {
     bench.end().await;
 }
 
+/// A claim `c` that is bound to the volume `pv`.
+fn put_claim(api: &FakeApi, source: Value) {
+    api.put(
+        "/api/v1/namespaces/ns/persistentvolumeclaims/c",
+        json!({"metadata": {"uid": "c1"}, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}),
+    );
+    let mut spec = source;
+    spec["claimRef"] = json!({"namespace": "ns", "name": "c", "uid": "c1"});
+    api.put(
+        "/api/v1/persistentvolumes/pv",
+        json!({"metadata": {}, "spec": spec}),
+    );
+}
+
+#[tokio::test]
+async fn claims_lead_to_directories_of_the_node() {
+    let bench = bench();
+    let disk = tempfile::tempdir().unwrap();
+    std::fs::write(disk.path().join("f"), "kept").unwrap();
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let of_group = |gid: u32| pod(volumes.clone(), None, json!({"fsGroup": gid}));
+    let text = fails(&bench, volumes[0].clone()).await;
+    assert_eq!(
+        text,
+        "MountVolume.SetUp failed for volume \"v\" : persistentvolumeclaim \"c\" not found"
+    );
+    put_claim(&bench.api, json!({"local": {"path": disk.path().join("gone")}}));
+    let text = fails(&bench, volumes[0].clone()).await;
+    assert!(text.ends_with("gone\" does not exist"), "{text}");
+    bench.volumes.teardown("u").await.unwrap();
+
+    put_claim(&bench.api, json!({"local": {"path": disk.path()}}));
+    let map = bench.volumes.setup(&of_group(1001)).await.unwrap();
+    let at = bench.at("volumes/kubernetes.io~local-volume/pv");
+    assert_eq!(read(at.join("f")), "kept");
+    let owner = || std::fs::metadata(disk.path().join("f")).unwrap().gid();
+    assert_eq!(owner(), 1001);
+    let mounts = bench.mounts(&of_group(1001), &map, &[]).await.unwrap();
+    assert_eq!(
+        (mounts[0].host_path.as_str(), mounts[0].readonly),
+        (at.to_str().unwrap(), false)
+    );
+    // A second pod shares it: the group stays the first one's until that is gone.
+    let mut second = of_group(1002);
+    second.metadata.uid = Some("u2".to_owned());
+    bench.volumes.setup(&second).await.unwrap();
+    assert_eq!(owner(), 1001);
+    bench.volumes.teardown("u2").await.unwrap();
+    // Its containers may start again although the claim is on its way out.
+    bench.api.put(
+        "/api/v1/namespaces/ns/persistentvolumeclaims/c",
+        json!({"metadata": {"uid": "c1", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}}),
+    );
+    bench.volumes.setup(&of_group(1001)).await.unwrap();
+    let text = match bench.volumes.setup(&second).await {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("a pod that comes later is not let in"),
+    };
+    assert!(
+        text.ends_with("error processing PVC ns/c: PVC is being deleted"),
+        "{text}"
+    );
+    bench.volumes.teardown("u").await.unwrap();
+    assert_eq!(
+        read(disk.path().join("f")),
+        "kept",
+        "what lies there outlives its pods"
+    );
+    put_claim(&bench.api, json!({"local": {"path": disk.path()}}));
+    bench.volumes.setup(&second).await.unwrap();
+    assert_eq!(owner(), 1002);
+    bench.volumes.teardown("u2").await.unwrap();
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_claim_can_be_read_only_and_a_path_of_the_host() {
+    let bench = bench();
+    let disk = tempfile::tempdir().unwrap();
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}}]);
+    let pod = pod(volumes, None, json!({"fsGroup": 1001}));
+    put_claim(&bench.api, json!({"hostPath": {"path": disk.path()}}));
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    let mounts = bench.mounts(&pod, &map, &[]).await.unwrap();
+    assert_eq!(
+        (mounts[0].host_path.as_str(), mounts[0].readonly),
+        (disk.path().to_str().unwrap(), true)
+    );
+    bench.volumes.teardown("u").await.unwrap();
+    put_claim(&bench.api, json!({"local": {"path": disk.path()}}));
+    bench.volumes.setup(&pod).await.unwrap();
+    let file = bench.at("volumes/kubernetes.io~local-volume/pv/f");
+    let error = std::fs::write(file, "").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(
+        std::fs::metadata(disk.path()).unwrap().gid(),
+        0,
+        "nobody's group writes there"
+    );
+    bench.end().await;
+}
+
 #[tokio::test]
 async fn e13_secret_modes_and_group() {
     let bench = bench();
@@ -329,15 +432,8 @@ async fn e11_host_paths_and_what_is_not_supported() {
         text,
         "MountVolume.SetUp failed for volume \"v\" : hostPath type check failed: /nowhere/x is not a directory"
     );
-    let text = fails(
-        &bench,
-        json!({"name": "v", "persistentVolumeClaim": {"claimName": "x"}}),
-    )
-    .await;
-    assert!(
-        text.contains("volume type persistentVolumeClaim is not supported"),
-        "{text}"
-    );
+    let text = fails(&bench, json!({"name": "v", "nfs": {"server": "s", "path": "/"}})).await;
+    assert!(text.contains("volume type nfs is not supported"), "{text}");
     let mount = json!([{"name": "gone", "mountPath": "/v"}]);
     let pod = pod(
         json!([{"name": "v", "hostPath": {"path": "/etc"}}]),

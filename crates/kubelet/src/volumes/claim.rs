@@ -1,0 +1,387 @@
+//! Claims: the volume that a persistentVolumeClaim, or the claim of an ephemeral volume, is bound to.
+//!
+//! What lies on the node itself is mounted: hostPath and local volumes. Everything else has a driver, and none is asked here.
+use super::ownership::{self, FsGroup};
+use super::{Fault, Mounted, host_path, table};
+use crate::environment::objects::{FetchError, read};
+use k8s_openapi::api::core::v1::{
+    HostPathVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
+};
+use kube::{Api, Client};
+use nix::mount::{MsFlags, mount};
+use orlop_api::placement;
+use orlop_api::pod::{name, namespace, uid};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Below a pod's `volumes`.
+pub const LOCAL: &str = "kubernetes.io~local-volume";
+
+/// A claim that a volume of a pod names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    name: String,
+    read_only: bool,
+    /// It was made for this pod, and is nobody else's.
+    is_own: bool,
+}
+
+/// Where a claim leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bound {
+    /// The PersistentVolume's name.
+    volume: String,
+    source: Source,
+    read_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Source {
+    HostPath(HostPathVolumeSource),
+    Local(PathBuf),
+}
+
+impl Claim {
+    /// Of a volume, if it is one of a claim.
+    pub fn of(pod: &Pod, volume: &Volume) -> Option<Self> {
+        if let Some(source) = &volume.persistent_volume_claim {
+            return Some(Self {
+                name: source.claim_name.clone(),
+                read_only: source.read_only == Some(true),
+                is_own: false,
+            });
+        }
+        volume.ephemeral.as_ref().map(|_| Self {
+            name: format!("{}-{}", name(pod), volume.name),
+            read_only: false,
+            is_own: true,
+        })
+    }
+
+    /// Asks the API server where the claim leads to.
+    pub async fn follow(&self, client: Option<&Client>, pod: &Pod) -> Result<Bound, Fault> {
+        const RESOURCE: &str = "persistentvolumeclaim";
+        let Some(client) = client else {
+            return Err(Fault::Object(FetchError::Standalone {
+                resource: RESOURCE,
+                name: self.name.clone(),
+            }));
+        };
+        let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace(pod));
+        let claim = read(RESOURCE, &self.name, claims.get(&self.name)).await?;
+        let refused = |why: String| {
+            Fault::Invalid(format!(
+                "error processing PVC {}/{}: {why}",
+                namespace(pod),
+                self.name
+            ))
+        };
+        let bound_to = self.bound_to(&claim, pod).map_err(refused)?;
+        let volumes = Api::<PersistentVolume>::all(client.clone());
+        let volume = read("persistentvolume", &bound_to, volumes.get(&bound_to)).await?;
+        let bound = self.lead(&claim, &volume)?;
+        if is_confined(&volume) {
+            let own = pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.node_name.as_deref())
+                .unwrap_or_default();
+            let node = read("node", own, Api::<Node>::all(client.clone()).get(own)).await?;
+            if !is_reachable_from(&volume, &node) {
+                return Err(Fault::Invalid(format!(
+                    "no matching NodeSelectorTerms: the volume {bound_to} can't be reached from node {own}"
+                )));
+            }
+        }
+        Ok(bound)
+    }
+
+    /// The name of the volume that a claim has, if a pod may use it.
+    fn bound_to(&self, claim: &PersistentVolumeClaim, pod: &Pod) -> Result<String, String> {
+        let owners = claim.metadata.owner_references.iter().flatten();
+        let of_pod = |uid_of_owner: &str| uid_of_owner == uid(pod);
+        if self.is_own
+            && !owners
+                .clone()
+                .any(|o| o.controller == Some(true) && of_pod(&o.uid))
+        {
+            return Err(format!(
+                "PVC was not created for pod {}/{} (pod is not owner)",
+                namespace(pod),
+                name(pod)
+            ));
+        }
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Err("PVC is being deleted".to_owned());
+        }
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
+        match volume.filter(|volume| !volume.is_empty()) {
+            Some(volume) if phase == Some("Bound") => Ok(volume),
+            _ => Err("PVC is not bound".to_owned()),
+        }
+    }
+
+    /// What the volume is, if it is the claim's and can be mounted here.
+    fn lead(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Bound, Fault> {
+        let called = volume.metadata.name.clone().unwrap_or_default();
+        let spec = volume.spec.as_ref();
+        let holder = spec.and_then(|spec| spec.claim_ref.as_ref());
+        let uid_of = |uid: Option<&String>| uid.cloned().unwrap_or_default();
+        let (wanted, found) = (
+            uid_of(claim.metadata.uid.as_ref()),
+            uid_of(holder.and_then(|holder| holder.uid.as_ref())),
+        );
+        if wanted != found {
+            return Err(Fault::Invalid(format!(
+                "PersistentVolume {called} belongs to the claim with uid {found:?}, not to {} with {wanted:?}",
+                self.name
+            )));
+        }
+        if spec.and_then(|spec| spec.volume_mode.as_deref()) == Some("Block") {
+            return Err(Fault::Invalid(format!(
+                "volume {called} has volumeMode Block, but is specified in volumeMounts"
+            )));
+        }
+        let source = if let Some(source) = spec.and_then(|spec| spec.host_path.clone()) {
+            Source::HostPath(source)
+        } else if let Some(source) = spec.and_then(|spec| spec.local.as_ref()) {
+            Source::Local(PathBuf::from(&source.path))
+        } else {
+            return Err(Fault::Unsupported(format!(
+                "persistentVolumeClaim ({called} is neither hostPath nor local)"
+            )));
+        };
+        Ok(Bound {
+            volume: called,
+            source,
+            read_only: self.read_only,
+        })
+    }
+}
+
+fn terms(volume: &PersistentVolume) -> Option<&[k8s_openapi::api::core::v1::NodeSelectorTerm]> {
+    let affinity = volume.spec.as_ref()?.node_affinity.as_ref()?;
+    Some(&affinity.required.as_ref()?.node_selector_terms)
+}
+
+/// Whether it matters which node asks.
+fn is_confined(volume: &PersistentVolume) -> bool {
+    terms(volume).is_some()
+}
+
+fn is_reachable_from(volume: &PersistentVolume, node: &Node) -> bool {
+    terms(volume).is_none_or(|terms| terms.iter().any(|term| placement::term_matches(term, node)))
+}
+
+impl Bound {
+    /// Makes it ready for the pod whose directory is given. Touches what may hang: not for async code.
+    pub(super) fn mount(&self, pod: &Path, group: Option<FsGroup>) -> Result<Mounted, Fault> {
+        let path = match &self.source {
+            Source::HostPath(source) => {
+                host_path::check(source)?;
+                PathBuf::from(&source.path)
+            }
+            Source::Local(path) => self.bind(pod, path, group)?,
+        };
+        Ok(Mounted::At {
+            path,
+            read_only: self.read_only,
+        })
+    }
+
+    fn bind(&self, pod: &Path, path: &Path, group: Option<FsGroup>) -> Result<PathBuf, Fault> {
+        let at = pod.join("volumes").join(LOCAL).join(&self.volume);
+        if table::is_mount_point(&at) {
+            return Ok(at);
+        }
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(Fault::Invalid(format!(
+                "the path {} must not contain '..'",
+                path.display()
+            )));
+        }
+        let kind = match std::fs::metadata(path) {
+            Ok(metadata) => metadata.file_type(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Fault::Invalid(format!(
+                    "path {:?} does not exist",
+                    path.display().to_string()
+                )));
+            }
+            Err(error) => return Err(Fault::io("cannot look at", path)(error)),
+        };
+        if kind.is_block_device() {
+            return Err(Fault::Unsupported(format!(
+                "local on the block device {}",
+                path.display()
+            )));
+        }
+        if !kind.is_dir() {
+            return Err(Fault::Invalid(
+                "only directory and block device are supported".to_owned(),
+            ));
+        }
+        let is_in_use = self.is_used_by_others(pod);
+        std::fs::create_dir_all(&at).map_err(Fault::io("cannot create", &at))?;
+        let bind = |flags: MsFlags| {
+            mount(
+                Some(path),
+                &at,
+                None::<&str>,
+                MsFlags::MS_BIND | flags,
+                None::<&str>,
+            )
+            .map_err(std::io::Error::from)
+        };
+        bind(MsFlags::empty()).map_err(Fault::io("cannot mount", &at))?;
+        let ready = if self.read_only {
+            // The flag takes effect in a second step only.
+            bind(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY)
+        } else {
+            match group {
+                // Whoever came first has given the files to a group; taking them away would shut them out.
+                Some(group) if !is_in_use => ownership::apply(&at, group, false),
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = ready {
+            // What is mounted counts as ready the next time.
+            let _ = table::unmount(&at);
+            return Err(Fault::io("cannot prepare", &at)(error));
+        }
+        Ok(at)
+    }
+
+    /// Whether another pod of this node has it mounted.
+    fn is_used_by_others(&self, pod: &Path) -> bool {
+        let pods = pod.parent().and_then(|pods| std::fs::read_dir(pods).ok());
+        pods.into_iter()
+            .flatten()
+            .flatten()
+            .map(|other| other.path())
+            .filter(|other| other != pod)
+            .any(|other| table::is_mount_point(&other.join("volumes").join(LOCAL).join(&self.volume)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn of<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn pod() -> Pod {
+        of(json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}}))
+    }
+
+    fn claim(of_volume: Value) -> Claim {
+        Claim::of(&pod(), &of(of_volume)).unwrap()
+    }
+
+    #[test]
+    fn a_claim_has_to_be_bound_to_be_used() {
+        let plain = claim(json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}));
+        let own = claim(json!({"name": "v", "ephemeral": {}}));
+        assert_eq!(own.name, "p-v");
+        let bound = json!({"metadata": {}, "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"}});
+        let with = |pointer: &str, value: Value| {
+            let mut object = bound.clone();
+            *object.pointer_mut(pointer).unwrap() = value;
+            object
+        };
+        let owner = |uid: &str| json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": true}]});
+        let stranger = "PVC was not created for pod ns/p (pod is not owner)";
+        for (claim, object, want) in [
+            (&plain, bound.clone(), Ok("pv")),
+            (
+                &plain,
+                with("/status", json!({"phase": "Pending"})),
+                Err("PVC is not bound"),
+            ),
+            (&plain, with("/spec", json!({})), Err("PVC is not bound")),
+            (
+                &plain,
+                with("/metadata", json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})),
+                Err("PVC is being deleted"),
+            ),
+            (&own, bound.clone(), Err(stranger)),
+            (&own, with("/metadata", owner("other")), Err(stranger)),
+            (&own, with("/metadata", owner("u")), Ok("pv")),
+        ] {
+            let found = claim.bound_to(&of(object.clone()), &pod());
+            assert_eq!(
+                found.as_deref().map_err(String::as_str),
+                want,
+                "{claim:?} {object}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_volume_is_the_claims_and_of_a_kind_that_lies_on_the_node() {
+        let of_pod =
+            claim(json!({"name": "v", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}}));
+        let object: PersistentVolumeClaim = of(json!({"metadata": {"uid": "c1"}}));
+        let lead = |spec: Value| {
+            let volume = of(json!({"metadata": {"name": "pv"}, "spec": spec}));
+            of_pod.lead(&object, &volume).map_err(|fault| fault.to_string())
+        };
+        let bound = |source| {
+            Ok(Bound {
+                volume: "pv".to_owned(),
+                source,
+                read_only: true,
+            })
+        };
+        let mine = json!({"uid": "c1"});
+        assert_eq!(
+            lead(json!({"claimRef": mine, "local": {"path": "/d"}})),
+            bound(Source::Local("/d".into()))
+        );
+        let host = HostPathVolumeSource {
+            path: "/h".to_owned(),
+            type_: None,
+        };
+        assert_eq!(
+            lead(json!({"claimRef": mine, "hostPath": {"path": "/h"}})),
+            bound(Source::HostPath(host))
+        );
+        for (spec, want) in [
+            (
+                json!({"local": {"path": "/d"}}),
+                "belongs to the claim with uid \"\"",
+            ),
+            (
+                json!({"claimRef": {"uid": "c2"}, "local": {"path": "/d"}}),
+                "uid \"c2\", not to c with \"c1\"",
+            ),
+            (
+                json!({"claimRef": mine, "volumeMode": "Block", "local": {"path": "/d"}}),
+                "volumeMode Block, but is specified in volumeMounts",
+            ),
+            (
+                json!({"claimRef": mine, "nfs": {"server": "s", "path": "/"}}),
+                "neither hostPath nor local",
+            ),
+        ] {
+            let error = lead(spec.clone()).unwrap_err();
+            assert!(error.contains(want), "{spec}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_volume_says_which_nodes_reach_it() {
+        let volume = |required: Value| -> PersistentVolume {
+            of(json!({"spec": {"nodeAffinity": {"required": required}}}))
+        };
+        let on_a = json!({"nodeSelectorTerms": [{"matchExpressions": [{"key": "k", "operator": "In", "values": ["a"]}]}]});
+        let node = |label: &str| -> Node { of(json!({"metadata": {"labels": {"k": label}}})) };
+        assert!(is_reachable_from(&volume(on_a.clone()), &node("a")));
+        assert!(!is_reachable_from(&volume(on_a.clone()), &node("b")));
+        assert!(is_confined(&volume(on_a)) && !is_confined(&PersistentVolume::default()));
+    }
+}
