@@ -27,6 +27,7 @@ mod info;
 mod log;
 mod mounts;
 mod proto;
+mod quick;
 mod ready;
 mod reaper;
 mod runc;

@@ -1,6 +1,7 @@
 //! What is read of a bundle's `config.json`.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -13,6 +14,21 @@ pub struct Spec {
     annotations: HashMap<String, String>,
     #[serde(default)]
     linux: Linux,
+    #[serde(default)]
+    hooks: Option<GivenHooks>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct GivenHooks {
+    poststart: Option<Vec<IgnoredAny>>,
+    poststop: Option<Vec<IgnoredAny>>,
+}
+
+/// Which programs are to be run about a container, when that is more than it itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hooks {
+    pub after_start: bool,
+    pub after_end: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,6 +59,16 @@ impl Spec {
             .iter()
             .find_map(|name| self.annotations.get(*name))
             .map(String::as_str)
+    }
+
+    /// What runc is to run after the container's start and end.
+    pub fn hooks(&self) -> Hooks {
+        let given = self.hooks.as_ref();
+        let any = |hooks: Option<&Vec<IgnoredAny>>| hooks.is_some_and(|hooks| !hooks.is_empty());
+        Hooks {
+            after_start: any(given.and_then(|hooks| hooks.poststart.as_ref())),
+            after_end: any(given.and_then(|hooks| hooks.poststop.as_ref())),
+        }
     }
 
     /// Whether systemd is to make its cgroup: the path is then `slice:prefix:name`.
@@ -77,6 +103,35 @@ mod tests {
             let json = format!(r#"{{"linux":{{"cgroupsPath":"{path}"}}}}"#);
             let spec: Spec = serde_json::from_str(&json).unwrap();
             assert_eq!(spec.has_systemd_cgroup(), is_systemd, "{path}");
+        }
+    }
+
+    #[test]
+    fn hooks_after_start_and_end_are_read() {
+        for (json, after_start, after_end) in [
+            ("{}", false, false),
+            (r#"{"hooks":null}"#, false, false),
+            (
+                r#"{"hooks":{"prestart":[{"path":"/p"}],"poststart":[],"poststop":null}}"#,
+                false,
+                false,
+            ),
+            (r#"{"hooks":{"poststart":[{"path":"/p"}]}}"#, true, false),
+            (
+                r#"{"hooks":{"poststop":[{"path":"/p","args":["p"]}]}}"#,
+                false,
+                true,
+            ),
+        ] {
+            let spec: Spec = serde_json::from_str(json).unwrap();
+            assert_eq!(
+                spec.hooks(),
+                Hooks {
+                    after_start,
+                    after_end
+                },
+                "{json}"
+            );
         }
     }
 

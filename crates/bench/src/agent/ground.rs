@@ -15,6 +15,9 @@ use tempfile::TempDir;
 
 /// The node's name.
 pub const NODE: &str = "bench";
+/// How often, and after which pause, the ground is cleared while the agent does so itself.
+const CLEAR_TRIES: u32 = 50;
+const CLEAR_PAUSE: Duration = Duration::from_millis(200);
 /// What a start may take before something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -181,7 +184,15 @@ impl Ground {
         for file in std::fs::read_dir(self.manifests())?.flatten() {
             std::fs::remove_file(file.path())?;
         }
-        sweep::remove_all_pods(self.remote(), Duration::ZERO).await?;
+        // The agent removes them, too: what one of both has begun, the other is refused.
+        let mut tries = 0;
+        while let Err(error) = sweep::remove_all_pods(self.remote(), Duration::ZERO).await {
+            tries += 1;
+            if tries == CLEAR_TRIES {
+                return Err(error.into());
+            }
+            tokio::time::sleep(CLEAR_PAUSE).await;
+        }
         Ok(())
     }
 }

@@ -61,7 +61,9 @@ impl Cgroup {
     pub fn processes(&self) -> Vec<u32> {
         let directory = match self {
             Self::V2(directory) => Some(directory),
-            Self::V1(v1) => v1.devices.as_ref().or(v1.pids.as_ref()).or(v1.memory.as_ref()),
+            Self::V1(v1) => [&v1.devices, &v1.pids, &v1.memory, &v1.cpu, &v1.cpuacct]
+                .into_iter()
+                .find_map(Option::as_ref),
         };
         let mut processes = Vec::new();
         if let Some(directory) = directory {

@@ -1,6 +1,7 @@
 //! The calls about what is there already.
 
 use super::Tasks;
+use super::processes::SIGKILL;
 use crate::events::Topic;
 use crate::proto::Empty;
 use crate::proto::events::OfContainer;
@@ -49,8 +50,8 @@ impl Tasks {
         Ok(Empty {})
     }
 
-    /// A child that wasn't waited for keeps its pid, so one process is signalled directly. All of them, or one that is
-    /// frozen, is runc's business.
+    /// A child that wasn't waited for keeps its pid, so one process is signalled directly, and all of them with the one
+    /// that the others don't outlive. Others together, or one that is frozen, are runc's business.
     pub(super) async fn kill(&self, request: &KillRequest) -> Result<Empty, Refusal> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
@@ -59,7 +60,11 @@ impl Tasks {
             // Who it is will be known then.
             process.start_over().await;
         }
-        if request.all && is_init {
+        if request.all && is_init && container.is_over() {
+            return Ok(Empty {});
+        }
+        let takes_all_along = container.has_own_pids && request.signal == SIGKILL;
+        if request.all && is_init && !takes_all_along {
             return match container.caller.kill(request.signal, true).await {
                 Ok(()) => Ok(Empty {}),
                 Err(error) if is_gone(&error.to_string()) => Err(finished()),

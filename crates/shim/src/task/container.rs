@@ -99,6 +99,18 @@ impl Container {
         &self.caller.id
     }
 
+    /// Its cgroup is known and nobody is in it.
+    pub fn has_no_process(&self) -> bool {
+        self.cgroup
+            .as_ref()
+            .is_some_and(|cgroup| cgroup.processes().is_empty())
+    }
+
+    /// Its first process has ended, and no other is there.
+    pub fn is_over(&self) -> bool {
+        self.init.lifecycle.borrow().exit().is_some() && self.has_no_process()
+    }
+
     /// The first process, or an exec.
     pub fn process(&self, exec_id: &str) -> Result<Rc<Process>, Refusal> {
         if exec_id.is_empty() {

@@ -72,7 +72,7 @@ impl Tasks {
             stderr: request.stderr.clone(),
             terminal: request.terminal,
         };
-        let caller = Caller::new(runc, &request.id, bundle, self.reaper.clone());
+        let caller = Caller::new(runc, &request.id, bundle, self.reaper.clone(), spec.hooks());
 
         let start = self.reaper.start();
         let (pid, streams) = self

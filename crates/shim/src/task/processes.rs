@@ -17,7 +17,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-const SIGKILL: u32 = 9;
+pub(super) const SIGKILL: u32 = 9;
 
 impl Tasks {
     pub(super) fn exec(&self, request: ExecRequest) -> Result<Empty, Refusal> {
@@ -94,9 +94,10 @@ impl Tasks {
     }
 
     async fn start_init(&self, container: &Container) -> Result<i32, Refusal> {
+        let pid = container.init.lifecycle.borrow().to_signal().ok();
         container
             .caller
-            .start()
+            .start(pid)
             .await
             .map_err(|error| Refusal::unknown(format!("OCI runtime start failed: {error}")))?;
         Ok(container.init.pid().cast_signed())
@@ -154,6 +155,9 @@ impl Tasks {
 
     /// Processes in a pid namespace of others outlive the container's first one.
     async fn kill_the_rest(&self, container: &Container) {
+        if container.has_no_process() {
+            return;
+        }
         match container.caller.kill(SIGKILL, true).await {
             Ok(()) => {}
             // There were none.
@@ -210,9 +214,10 @@ impl Tasks {
         process.lifecycle.borrow().check_delete()?;
         process.finish_streams().await;
         if process.exec_id.is_empty() {
+            let has_ended = process.lifecycle.borrow().exit().is_some();
             container
                 .caller
-                .delete()
+                .delete(has_ended)
                 .await
                 .map_err(|error| Refusal::unknown(format!("OCI runtime delete failed: {error}")))?;
             mounts::unmount_all(&container.caller.bundle.join("rootfs"));

@@ -158,3 +158,74 @@ async fn pods_of_containerds_shim_live_on_when_ours_takes_over_and_the_other_way
     }
     node.finish().await;
 }
+
+/// runc is slow to start: what is done by files alone is done without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_start_and_end_without_a_call_of_runc() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let (_, id) = node
+        .run("plain", true, "trap 'exit 4' TERM; while :; do sleep 0.1; done")
+        .await;
+    let state = &node.managed.config().state;
+    let bundle = state.join("io.containerd.runtime.v2.task/k8s.io").join(&id);
+    let calls = Calls::of(&bundle);
+    let resources = v1::LinuxContainerResources {
+        cpu_shares: 512,
+        ..v1::LinuxContainerResources::default()
+    };
+    node.remote()
+        .update_container_resources(v1::UpdateContainerResourcesRequest {
+            container_id: id.clone(),
+            linux: Some(resources),
+            ..v1::UpdateContainerResourcesRequest::default()
+        })
+        .await
+        .unwrap();
+    assert_eq!(calls.seen(), ["runc-2.log"], "the first was to make it");
+    let cgroup = std::fs::read_to_string(bundle.join("init.pid")).unwrap();
+    let cgroup = std::fs::read_to_string(format!("/proc/{}/cgroup", cgroup.trim())).unwrap();
+    assert!(cgroup.contains(&id), "{cgroup}");
+    node.remote()
+        .stop_container(&id, Duration::from_secs(20))
+        .await
+        .unwrap();
+    assert_eq!(exited(&node, &id).await.exit_code, 4);
+    assert!(!bundle.exists(), "it is deleted");
+    assert_eq!(calls.seen(), Vec::<String>::new());
+    for line in cgroup.lines() {
+        let path = line.rsplit(':').next().unwrap();
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+            let left = hierarchy.path().join(path.trim_start_matches('/'));
+            assert!(!path.contains(&id) || !left.exists(), "{}", left.display());
+        }
+    }
+    node.finish().await;
+}
+
+/// The calls of runc for one container: each writes a log into its bundle.
+struct Calls(std::os::fd::OwnedFd);
+
+impl Calls {
+    fn of(bundle: &std::path::Path) -> Self {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let calls = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        add_watch(&calls, bundle, WatchFlags::CREATE).unwrap();
+        Self(calls)
+    }
+
+    /// Those since the last time.
+    fn seen(&self) -> Vec<String> {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = rustix::fs::inotify::Reader::new(&self.0, &mut buffer);
+        let mut seen = Vec::new();
+        while let Ok(event) = events.next() {
+            let name = event.file_name().map(|name| name.to_string_lossy().into_owned());
+            seen.extend(name.filter(|name| name.starts_with("runc-")));
+        }
+        seen
+    }
+}
