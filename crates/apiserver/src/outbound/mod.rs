@@ -102,18 +102,16 @@ impl Outbound {
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| bad("protocol versions")(e.to_string()))?;
-        let mut roots = rustls::RootCertStore::empty();
         let builder = match trust {
             Trust::Machine => {
+                let mut roots = rustls::RootCertStore::empty();
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
                 builder.with_root_certificates(roots)
             }
             Trust::Authorities(pem) => {
-                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
-                    roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
-                }
-                builder.with_root_certificates(roots)
+                let verifier =
+                    orlop_pki::given_authorities(pem, "CA").map_err(|e| bad("CA")(e.to_string()))?;
+                builder.dangerous().with_custom_certificate_verifier(verifier)
             }
             Trust::Anyone => builder
                 .dangerous()

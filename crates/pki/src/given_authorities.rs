@@ -1,0 +1,149 @@
+//! TLS towards servers whose authorities were given, as the `caBundle` of a webhook: a certificate that is itself among
+//! them counts, also if it calls itself an authority, as what `openssl req -x509` makes does. The TLS library takes no
+//! authority for a server.
+use crate::PkiError;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+use x509_parser::asn1_rs::FromDer;
+use x509_parser::prelude::{ASN1Time, X509Certificate};
+
+/// Takes what these authorities (PEM) have signed, and themselves; `what` names them in errors.
+///
+/// # Errors
+/// They are none.
+pub fn given_authorities(pem: &str, what: &'static str) -> Result<Arc<dyn ServerCertVerifier>, PkiError> {
+    let bad = |reason: String| PkiError::Tls { what, reason };
+    let mut roots = RootCertStore::empty();
+    let mut given = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|e| bad(e.to_string()))?;
+        roots.add(certificate.clone()).map_err(|e| bad(e.to_string()))?;
+        given.push(certificate);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|e| bad(e.to_string()))?;
+    Ok(Arc::new(GivenAuthorities { signed, given }))
+}
+
+#[derive(Debug)]
+struct GivenAuthorities {
+    signed: Arc<WebPkiServerVerifier>,
+    given: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for GivenAuthorities {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if !self.given.contains(end_entity) {
+            return self
+                .signed
+                .verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        }
+        usable(end_entity, now)?;
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed
+            .verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.signed
+            .verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.signed.supported_verify_schemes()
+    }
+}
+
+/// Whether a trusted certificate may be a server's now.
+fn usable(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    let bad = |why: CertificateError| Error::InvalidCertificate(why);
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| bad(CertificateError::BadEncoding))?;
+    let now = ASN1Time::from_timestamp(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
+        .map_err(|_| bad(CertificateError::Expired))?;
+    let validity = parsed.validity();
+    if now < validity.not_before {
+        return Err(bad(CertificateError::NotValidYet));
+    }
+    if now > validity.not_after {
+        return Err(bad(CertificateError::Expired));
+    }
+    match parsed.extended_key_usage() {
+        Ok(Some(usage)) if !usage.value.any && !usage.value.server_auth => {
+            Err(bad(CertificateError::InvalidPurpose))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+
+    /// A certificate that signed itself.
+    fn own(change: impl FnOnce(&mut CertificateParams)) -> (String, CertificateDer<'static>) {
+        let mut params = CertificateParams::new(vec!["hook.default.svc".to_owned()]).unwrap();
+        change(&mut params);
+        let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        (made.pem(), made.der().clone())
+    }
+
+    fn verified(pem: &str, presented: &CertificateDer<'_>, name: &str) -> Result<(), Error> {
+        let verifier = given_authorities(pem, "CA").unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        let verified = verifier.verify_server_cert(presented, &[], &name, &[], UnixTime::now());
+        verified.map(|_| ())
+    }
+
+    #[test]
+    fn a_server_may_present_the_very_certificate_that_is_trusted() {
+        let authority = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        };
+        for (pem, der) in [own(authority), own(|_| {})] {
+            assert_eq!(verified(&pem, &der, "hook.default.svc"), Ok(()));
+            assert!(verified(&pem, &der, "other.default.svc").is_err(), "another name");
+        }
+        let (pem, _) = own(authority);
+        let (_, other) = own(authority);
+        assert!(
+            verified(&pem, &other, "hook.default.svc").is_err(),
+            "another certificate"
+        );
+        let (pem, ended) = own(|params| params.not_after = date_time_ymd(2001, 1, 1));
+        let error = verified(&pem, &ended, "hook.default.svc").unwrap_err();
+        assert_eq!(error, Error::InvalidCertificate(CertificateError::Expired));
+        let (pem, client) =
+            own(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+        let error = verified(&pem, &client, "hook.default.svc").unwrap_err();
+        assert_eq!(error, Error::InvalidCertificate(CertificateError::InvalidPurpose));
+    }
+}
