@@ -144,10 +144,10 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Asks for another round if somebody wants to see what changed since.
+    /// Asks for another round if somebody wants to see what changed since, or changed what the plugins before have seen.
     pub fn ask_for_another_round(&mut self) {
         let wanted = self.called.iter().any(|called| self.has_changed_since(called));
-        self.again |= self.round == Round::First && wanted;
+        self.again |= self.round == Round::First && (wanted || self.replaced);
     }
 
     /// Group, version and kind of the object, when the request is taken for one about `form`.

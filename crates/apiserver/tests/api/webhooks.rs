@@ -270,6 +270,39 @@ async fn a_webhook_is_asked_again_if_needed() {
     assert_eq!((first.asked().len(), second.asked().len()), (2, 1));
 }
 
+/// The server's own plugins see what webhooks made of the object, too.
+#[tokio::test]
+async fn plugins_are_asked_again_after_a_webhook() {
+    let admin = Cluster::start().await.admin();
+    let class = json!({"metadata": {"name": "high"}, "value": 10});
+    admin
+        .post("/apis/scheduling.k8s.io/v1/priorityclasses", class)
+        .await
+        .ok();
+    let hook = WebhookServer::start(Does::Answers(|request| {
+        let name = &request["object"]["metadata"]["name"];
+        let class = if name == "bad" { "none" } else { "high" };
+        patched(
+            &json!([{"op": "add", "path": "/spec/priorityClassName", "value": class},
+            {"op": "remove", "path": "/spec/priority"}]),
+        )
+    }))
+    .await;
+    mutating(&admin, json!([webhook("class", hook.by_url("/m"), &["pods"])])).await;
+    let made = admin.post(PODS, pod("p")).await.ok();
+    assert_eq!(made["spec"]["priority"], 10);
+    let message = admin.post(PODS, pod("bad")).await.refused(403);
+    assert!(
+        message.ends_with("no PriorityClass with name none was found"),
+        "{message}"
+    );
+    assert_eq!(
+        hook.asked().len(),
+        2,
+        "the webhook itself does not want to be asked again"
+    );
+}
+
 /// Dry runs are told to webhooks, and nothing is stored.
 #[tokio::test]
 async fn a_dry_run_is_asked_about_as_one() {

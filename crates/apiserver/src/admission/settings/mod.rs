@@ -23,7 +23,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const KIND: &str = "AdmissionConfiguration";
-const GROUPS: &[(&str, &[&str])] = &[("apiserver.config.k8s.io", &["v1", "v1alpha1"])];
+const GROUPS: &[(&str, &[&str])] = &[
+    ("apiserver.config.k8s.io", &["v1", "v1alpha1"]),
+    ("apiserver.k8s.io", &["v1alpha1"]),
+];
 /// Of the webhook plugins, newer and older.
 const WEBHOOKS: (&str, &[(&str, &[&str])]) = (
     "WebhookAdmissionConfiguration",
