@@ -29,7 +29,7 @@
 //! Long-lived tasks: `cache::run` (one; listens to the store's watch, is the cache's only writer, wakes
 //! watchers; a short one beside it reads at each start what was before from the store's history, another tries whether
 //! what is shut can be opened again, and sleeps while nothing is), `custom::clean_up`
-//! (one; wakes when a definition changes), those of `upkeep` (wake when what they keep changes),
+//! and `custom::give_names` (one each; wake when a definition changes), those of `upkeep` (wake when what they keep changes),
 //! `aggregation::watch_availability` (one; sleeps unless there are remote APIServices), `Encryption::run` (one, if
 //! values are sealed; asks KMS plugins how they are) and one task per connection. An idle server does nothing but send
 //! the bookmarks that watchers asked for.

@@ -1,4 +1,5 @@
 //! From `openAPIV3Schema` to nodes.
+use super::prune::tidy_metadata;
 use super::rules::{self, Place};
 use super::{Additional, Kind, Limits, ListType, Node, PATTERN_BYTES_MAX};
 use crate::regexp::Pattern;
@@ -138,6 +139,10 @@ impl Reader {
         }
         if schema["not"].is_object() {
             node.not = Some(Box::new(self.node(&schema["not"], &format!("{path}.not"), false)));
+        }
+        if let Some(mut default) = node.default.take() {
+            tidy_metadata(&mut default, &node);
+            node.default = Some(default);
         }
         node.rules = rules::compile(
             schema,

@@ -27,7 +27,7 @@ pub use definition::{Look, check as check_definition, field_path};
 pub use fill::{fill, fills};
 pub use fits::fits;
 use prune::prune_inside;
-pub use prune::{each_embedded, prune};
+pub use prune::{each_embedded, embedded_objects, prune};
 pub use rules::too_expensive;
 pub use validate::{Violation, check, validate};
 

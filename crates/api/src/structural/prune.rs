@@ -1,6 +1,8 @@
 //! Takes out of an object what its schema doesn't specify.
 use super::{Additional, Kind, Node};
-use serde_json::{Map, Value};
+use crate::wire;
+use serde_json::{Map, Value, json};
+use std::convert::Infallible;
 
 /// What every object has, whatever its schema says.
 const OBJECT: &[&str] = &["apiVersion", "kind", "metadata"];
@@ -19,6 +21,24 @@ pub(super) fn prune_inside(value: &mut Value, node: &Node) {
     at(value, node, &mut String::new(), &mut Vec::new());
 }
 
+/// Takes out of the metadata of a default, and of objects in it, what metadata doesn't have. What is no metadata at all
+/// stays: the definition is refused for it.
+pub(super) fn tidy_metadata(value: &mut Value, node: &Node) {
+    let mut tidy = |metadata: &mut Value, _: &str| -> Result<(), Infallible> {
+        let whole = json!({"metadata": metadata.clone()});
+        if metadata.is_object()
+            && let Ok(mut normal) = wire::normalize("meta.k8s.io/v1", "PartialObjectMetadata", whole)
+        {
+            *metadata = normal["metadata"].take();
+        }
+        Ok(())
+    };
+    let done = embedded(value, node, node.embedded, &mut String::new(), &mut tidy);
+    match done {
+        Ok(()) => {}
+    }
+}
+
 /// Shows `see` the metadata of every object that stands inside an object, with its path. Fails as soon as it does.
 ///
 /// # Errors
@@ -29,6 +49,44 @@ pub fn each_embedded<E>(
     see: &mut impl FnMut(&mut Value, &str) -> Result<(), E>,
 ) -> Result<(), E> {
     embedded(object, schema, false, &mut String::new(), see)
+}
+
+/// Shows every object that stands inside an object, with its path.
+pub fn embedded_objects(object: &Value, schema: &Node, see: &mut impl FnMut(&Map<String, Value>, &str)) {
+    objects(object, schema, &mut String::new(), see);
+}
+
+fn objects(value: &Value, node: &Node, path: &mut String, see: &mut impl FnMut(&Map<String, Value>, &str)) {
+    let length = path.len();
+    match value {
+        Value::Object(members) => {
+            if node.embedded && length > 0 {
+                see(members, path);
+            }
+            for (name, value) in members {
+                let below = match (node.properties.get(name), &node.additional) {
+                    (Some(below), _) => below,
+                    (None, Additional::Each(below)) => below,
+                    _ => continue,
+                };
+                if length > 0 {
+                    path.push('.');
+                }
+                path.push_str(name);
+                objects(value, below, path, see);
+                path.truncate(length);
+            }
+        }
+        Value::Array(items) => {
+            let Some(node) = &node.items else { return };
+            for (number, item) in items.iter().enumerate() {
+                path.push_str(&format!("[{number}]"));
+                objects(item, node, path, see);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn embedded<E>(

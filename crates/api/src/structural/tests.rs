@@ -115,6 +115,16 @@ fn defaults_are_filled_in_everywhere() {
     );
 }
 
+#[test]
+fn metadata_in_defaults_has_what_metadata_has() {
+    let whole = json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+        "default": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "unknown": 1}}});
+    let schema = compile(&json!({"type": "object", "properties": {"a": whole}}), "s").unwrap();
+    let mut object = json!({});
+    fill(&mut object, &schema);
+    assert_eq!(object["a"]["metadata"], json!({"name": "a"}));
+}
+
 /// M11
 #[test]
 fn what_was_wrong_already_may_stay() {

@@ -1,26 +1,20 @@
-//! A new CustomResourceDefinition gets its names, if no other has them.
+//! A CustomResourceDefinition gets the names that it wants, if no other has them.
 use super::{Attempt, Operation};
-use crate::custom::{DEFINITIONS, initial_status};
+use crate::custom::{self, DEFINITIONS};
 use crate::registry::now;
 use crate::status::ApiError;
-use serde_json::Value;
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    if attempt.resource.storage != DEFINITIONS || attempt.operation != Operation::Create {
+    let written = matches!(attempt.operation, Operation::Create | Operation::Update);
+    if attempt.resource.storage != DEFINITIONS || !written || !attempt.subresource.is_empty() {
         return Ok(());
     }
-    let cache = &attempt.server.cache;
-    let others: Vec<Value> = match cache.storage(attempt.resource) {
-        Some(storage) => cache
-            .snapshot(storage, "")
-            .objects
-            .iter()
-            .map(|o| o.value())
-            .collect(),
-        None => Vec::new(),
-    };
+    let others = custom::definitions(&attempt.server.cache);
     if let Some(crd) = attempt.object.as_deref_mut() {
-        crd["status"] = initial_status(crd, &others, &now());
+        if attempt.operation == Operation::Create {
+            crd["status"] = serde_json::Value::Null;
+        }
+        crd["status"] = custom::status(crd, &others, &now());
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 use super::Custom;
 use crate::request::{Decoded, FieldValidation, YAML, media_type};
 use crate::resources::Resource;
-use crate::status::ApiError;
+use crate::status::{ApiError, cause};
 use http::HeaderMap;
 use orlop_api::structural::{each_embedded, fill, prune};
 use orlop_api::wire::{self, Finding};
@@ -72,13 +72,20 @@ pub fn typed(
     for (key, expected) in [("apiVersion", api_version.as_str()), ("kind", kind)] {
         let given = object[key].as_str().unwrap_or(expected);
         if given != expected {
-            return Err(ApiError::bad_request(format!(
-                "the {key} in the data ({given}) does not match the expected one ({expected})"
-            )));
+            return Err(match key {
+                "kind" => {
+                    let cause = cause::invalid("kind", &json!(given), &format!("must be {kind}"));
+                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                    ApiError::invalid_kind(resource.group, given, name, vec![cause])
+                }
+                _ => ApiError::bad_request(format!(
+                    "the API version in the data ({given}) does not match the expected API version ({expected})"
+                )),
+            });
         }
         object[key] = json!(expected);
     }
-    let mut findings = normalize_metadata(&mut object["metadata"], kind)?;
+    let mut findings = normalize_metadata(&mut object["metadata"]).map_err(|why| unusable(resource, &why))?;
     let definition = custom.definition();
     let pruned = prune(&mut object, &definition.schema);
     findings.extend(pruned.into_iter().map(Finding::Unknown));
@@ -89,7 +96,12 @@ pub fn typed(
             if !metadata.is_object() {
                 return Ok(());
             }
-            for finding in normalize_metadata(metadata, kind)? {
+            let given = metadata.clone();
+            let unknown = normalize_metadata(metadata).map_err(|why| {
+                let cause = cause::invalid(path, &given, &why);
+                unusable(resource, &format!("{path}: {}", cause.message))
+            })?;
+            for finding in unknown {
                 findings.push(match finding {
                     Finding::Unknown(field) => {
                         Finding::Unknown(format!("{path}{}", field.trim_start_matches("metadata")))
@@ -105,11 +117,25 @@ pub fn typed(
 }
 
 /// Gives metadata the form that it has in every object. Answers what that doesn't know.
-fn normalize_metadata(metadata: &mut Value, kind: &str) -> Result<Vec<Finding>, ApiError> {
+///
+/// # Errors
+/// Why it is none.
+fn normalize_metadata(metadata: &mut Value) -> Result<Vec<Finding>, String> {
     let whole = json!({"metadata": metadata.take()});
     let findings = wire::unknown_fields(META.0, META.1, &whole);
-    let mut normal = wire::normalize(META.0, META.1, whole)
-        .map_err(|error| ApiError::bad_request(error.to_string().replace(META.1, kind)))?;
+    let mut normal = wire::normalize(META.0, META.1, whole).map_err(|error| {
+        let text = error.to_string();
+        let why = text.find("json: ").map_or(&*text, |start| &text[start..]);
+        // The field is that of metadata by itself.
+        why.replace("ObjectMeta.metadata.", "ObjectMeta.")
+    })?;
     *metadata = normal["metadata"].take();
     Ok(findings)
+}
+
+fn unusable(resource: &Resource, why: &str) -> ApiError {
+    let (kind, version) = (resource.kind, resource.version);
+    ApiError::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+    ))
 }

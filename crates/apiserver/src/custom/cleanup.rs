@@ -1,8 +1,7 @@
 //! Deletes the objects of a definition that is being deleted, then lets it go. Objects with finalizers are waited for.
-use super::registry::DEFINITIONS;
 use crate::ApiServer;
 use crate::authn::UserInfo;
-use crate::resources::{self, FINALIZER, Resource};
+use crate::resources::{FINALIZER, Resource};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -18,7 +17,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Watches the definitions until the server shuts down.
 pub async fn run(server: Weak<ApiServer>) {
     let Some((mut changed, shutdown)) = server.upgrade().and_then(|server| {
-        let storage = server.cache.storage(definitions()?)?;
+        let storage = server.cache.storage(super::resource()?)?;
         Some((server.cache.subscribe(storage), server.shutdown.clone()))
     }) else {
         return;
@@ -40,17 +39,9 @@ pub async fn run(server: Weak<ApiServer>) {
     }
 }
 
-fn definitions() -> Option<&'static Resource> {
-    resources::all().iter().find(|r| r.storage == DEFINITIONS)
-}
-
 fn terminating(server: &ApiServer) -> Vec<Value> {
-    let Some(storage) = definitions().and_then(|r| server.cache.storage(r)) else {
-        return Vec::new();
-    };
-    let all = server.cache.snapshot(storage, "").objects;
-    all.iter()
-        .map(|object| object.value())
+    super::definitions(&server.cache)
+        .into_iter()
         .filter(|crd| !crd["metadata"]["deletionTimestamp"].is_null() && has_finalizer(crd))
         .collect()
 }
@@ -128,7 +119,7 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
 
 /// Takes the finalizer away; false when that has to be tried again.
 async fn let_go(server: &Arc<ApiServer>, name: &str) -> bool {
-    let Some(crd) = definitions().and_then(|r| server.cache.object(r, "", name)) else {
+    let Some(crd) = super::resource().and_then(|r| server.cache.object(r, "", name)) else {
         return true;
     };
     let crd = crd.value();
@@ -146,7 +137,7 @@ async fn let_go(server: &Arc<ApiServer>, name: &str) -> bool {
 }
 
 /// A request of the server to itself: deletions take the same way as everybody's.
-async fn call(server: &Arc<ApiServer>, method: Method, path: &str, body: Value) -> StatusCode {
+pub(super) async fn call(server: &Arc<ApiServer>, method: Method, path: &str, body: Value) -> StatusCode {
     let body = if body.is_null() {
         String::new()
     } else {

@@ -2,6 +2,7 @@
 use super::columns::Columns;
 use super::conversion::Conversion;
 use super::path::pointer;
+use super::registry::version_rank;
 use super::{Custom, Definition, Scale};
 use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, StatusMetadata, Subresource};
 use orlop_api::structural;
@@ -60,6 +61,8 @@ pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<FieldError>> {
                 conversion: conversion.clone(),
                 schema_text: schema_text.clone(),
                 columns: Columns::of(version),
+                list_kind: list_kind(crd),
+                warning: deprecation(crd, version),
                 scale: scale(version),
                 terminating: !crd["metadata"]["deletionTimestamp"].is_null(),
                 stored: stored.clone(),
@@ -145,6 +148,38 @@ fn resource(crd: &Value, version: &Value) -> Resource {
         },
         ..Resource::new(group, plural, text(&names["singular"]), text(&names["kind"]))
     }
+}
+
+fn list_kind(crd: &Value) -> Arc<str> {
+    let names = &crd["status"]["acceptedNames"];
+    match names["listKind"].as_str() {
+        Some(kind) if !kind.is_empty() => kind.into(),
+        _ => format!("{}List", names["kind"].as_str().unwrap_or_default()).into(),
+    }
+}
+
+/// The definition's own warning about a version, or that it is deprecated and which newer one is not.
+fn deprecation(crd: &Value, version: &Value) -> Option<String> {
+    if version["deprecated"] != true {
+        return None;
+    }
+    if let Some(own) = version["deprecationWarning"].as_str() {
+        return Some(own.to_owned());
+    }
+    let (group, kind) = (&crd["spec"]["group"], &crd["spec"]["names"]["kind"]);
+    let (group, kind) = (
+        group.as_str().unwrap_or_default(),
+        kind.as_str().unwrap_or_default(),
+    );
+    let name = version["name"].as_str().unwrap_or_default();
+    let others = crd["spec"]["versions"].as_array().into_iter().flatten();
+    let newest = others
+        .filter(|other| other["served"] == true && other["deprecated"] != true)
+        .filter_map(|other| other["name"].as_str())
+        .min_by_key(|other| version_rank(other))
+        .filter(|other| version_rank(other) < version_rank(name));
+    let instead = newest.map_or_else(String::new, |newest| format!("; use {group}/{newest} {kind}"));
+    Some(format!("{group}/{name} {kind} is deprecated{instead}"))
 }
 
 fn scale(version: &Value) -> Option<Scale> {

@@ -5,17 +5,21 @@
 //! | `declare` | from a definition's object to the resources it declares |
 //! | `registry` | which are served now; follows the definitions in the cache |
 //! | `body` | bodies of custom objects: decoded, pruned, defaulted, checked |
+//! | `embedded` | what is wrong with objects inside of objects |
 //! | `stored` | custom objects as they come from the store |
 //! | `conversion` | objects of one version in the form of another, by webhooks or without |
 //! | `columns`, `path` | printer columns and the JSON paths they name |
 //! | `names` | which names a definition gets, and what its status says about it |
+//! | `naming` | the task that gives free names to those that wait for them |
 //! | `cleanup` | the task that deletes the objects of a definition that is being deleted |
 mod body;
 mod cleanup;
 mod columns;
 mod conversion;
 mod declare;
+mod embedded;
 mod names;
+mod naming;
 mod path;
 mod registry;
 mod stored;
@@ -24,12 +28,14 @@ pub use body::{decode, typed};
 pub use cleanup::run as clean_up;
 pub use columns::Columns;
 pub use conversion::{Converted, converted, in_form, one_in_form};
-pub use names::{initial_status, is_established};
+pub use names::{is_established, status};
+pub use naming::run as give_names;
 pub use registry::{DEFINITIONS, Registry, Renewal};
 pub use stored::read as read_stored;
 
+use crate::cache::Cache;
 use crate::resources::Resource;
-use crate::status::Cause;
+use crate::status::{Cause, cause};
 use conversion::Conversion;
 use orlop_api::structural::{self, Node};
 use parking_lot::RwLock;
@@ -54,6 +60,9 @@ pub struct Definition {
     /// The schema has defaults.
     pub fills: bool,
     pub columns: Columns,
+    pub list_kind: Arc<str>,
+    /// What everybody is told who asks for this version.
+    pub warning: Option<String>,
     /// JSON pointers of replicas, replicas in the status, and the selector in the status.
     pub scale: Option<Scale>,
     /// The definition is being deleted: no object can be made any more.
@@ -79,6 +88,19 @@ impl fmt::Debug for Custom {
     }
 }
 
+fn resource() -> Option<&'static Resource> {
+    crate::resources::all().iter().find(|r| r.storage == DEFINITIONS)
+}
+
+/// The definitions as the cache has them.
+pub fn definitions(cache: &Cache) -> Vec<Value> {
+    let Some(storage) = resource().and_then(|resource| cache.storage(resource)) else {
+        return Vec::new();
+    };
+    let all = cache.snapshot(storage, "").objects;
+    all.iter().map(|object| object.value()).collect()
+}
+
 impl Definition {
     /// Whether objects may be stored in a version with other fields than those they are asked for with.
     pub fn has_versions(&self) -> bool {
@@ -98,8 +120,64 @@ pub fn violations(resource: &Resource, object: &Value, old: Option<&Value>) -> V
     let Some(custom) = resource.custom else {
         return Vec::new();
     };
-    structural::check(object, old, &custom.definition().schema)
-        .into_iter()
-        .map(|v| Cause::new(v.reason, v.field, v.message))
-        .collect()
+    let definition = custom.definition();
+    let found = structural::check(object, old, &definition.schema).into_iter();
+    let mut found: Vec<Cause> = found.map(|v| Cause::new(v.reason, v.field, v.message)).collect();
+    if let Some(scale) = &definition.scale {
+        found.extend(scale.violations(object));
+    }
+    found.extend(embedded::violations(object, &definition.schema));
+    found
+}
+
+impl Scale {
+    /// What is wrong with the numbers that a scale shows.
+    fn violations(&self, object: &Value) -> Vec<Cause> {
+        let mut found = Vec::new();
+        for pointer in [&self.replicas, &self.status_replicas] {
+            let Some(given) = object.pointer(pointer).and_then(Value::as_i64) else {
+                continue;
+            };
+            let hint = match given {
+                ..0 => "should be a non-negative integer".to_owned(),
+                _ if given > i64::from(i32::MAX) => format!("should be less than or equal to {}", i32::MAX),
+                _ => continue,
+            };
+            let path = pointer.replace('/', ".");
+            found.push(cause::invalid(&path, &given.into(), &hint));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_scale_shows_what_fits_into_it() {
+        let scale = Scale {
+            replicas: "/spec/replicas".to_owned(),
+            status_replicas: "/status/replicas".to_owned(),
+            selector: None,
+        };
+        assert!(
+            scale
+                .violations(&json!({"spec": {"replicas": i32::MAX}}))
+                .is_empty()
+        );
+        let found = scale.violations(&json!({"spec": {"replicas": i64::MAX}, "status": {"replicas": -1}}));
+        let texts: Vec<String> = found
+            .iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                ".spec.replicas: Invalid value: 9223372036854775807: should be less than or equal to 2147483647",
+                ".status.replicas: Invalid value: -1: should be a non-negative integer",
+            ]
+        );
+    }
 }

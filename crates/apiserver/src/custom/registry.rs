@@ -142,7 +142,7 @@ fn kept_or_settled(before: &[Version], version: Declared) -> (&'static Resource,
 }
 
 /// Sorts versions as upstream prefers them: stable before beta before alpha, higher before lower, others last.
-fn version_rank(version: &str) -> (u8, i64, i64, String) {
+pub(super) fn version_rank(version: &str) -> (u8, i64, i64, String) {
     let parsed = || {
         let rest = version.strip_prefix('v')?;
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());

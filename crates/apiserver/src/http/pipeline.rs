@@ -324,6 +324,12 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         warnings: Mutex::new(Vec::new()),
         annotations: Mutex::new(Vec::new()),
     });
+    if let Some(warning) = resource
+        .custom
+        .and_then(|custom| custom.definition().warning.clone())
+    {
+        call.warn(warning);
+    }
     let work = registry::dispatch(call.clone());
     let work = if matches!(call.info.verb.as_str(), "get" | "list") {
         Either::Left(Box::pin(AssertUnwindSafe(work).catch_unwind().map_err(panicked)))

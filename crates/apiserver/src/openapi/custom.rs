@@ -66,7 +66,7 @@ fn schemas(resources: &[&'static Resource]) -> Value {
                 "kind": text(KIND),
                 "metadata": {"description": LIST_METADATA, "allOf": [reference(&meta("ListMeta"))]},
             },
-            "x-kubernetes-group-version-kind": gvk(format!("{}List", resource.kind)),
+            "x-kubernetes-group-version-kind": gvk(resource.list_kind()),
         });
         schemas.insert(format!("{name}List"), list);
         schemas.insert(name, own);

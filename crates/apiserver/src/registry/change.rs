@@ -226,7 +226,7 @@ impl Change<'_> {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
             new["metadata"]["generation"] = json!(generation);
         }
-        let mut causes = identity::validate_change(&new, old);
+        let mut causes = identity::validate_change(resource, &new, old);
         causes.extend(match self.part {
             Part::Main | Part::Scale => (rules.validate_update)(&new, old),
             Part::Status => (rules.validate_status)(&new, old),
@@ -239,6 +239,11 @@ impl Change<'_> {
         // Of kinds with generations, what was warned about when it was written is not warned about again.
         if self.part == Part::Main && (!rules.generation || spec_differs(&new, old)) {
             for warning in (rules.warnings)(&new) {
+                self.call.warn(warning);
+            }
+        }
+        if self.part == Part::Main {
+            for warning in identity::warnings(resource, &new, Some(old)) {
                 self.call.warn(warning);
             }
         }

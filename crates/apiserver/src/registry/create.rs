@@ -162,7 +162,8 @@ fn validate(call: &Call, object: &Value) -> Result<(), ApiError> {
     let mut causes = identity::validate(call.resource, object);
     causes.extend((rules.validate_create)(object));
     causes.extend(custom::violations(call.resource, object, None));
-    for warning in (rules.warnings)(object) {
+    let metadata_warnings = identity::warnings(call.resource, object, None);
+    for warning in metadata_warnings.into_iter().chain((rules.warnings)(object)) {
         call.warn(warning);
     }
     if causes.is_empty() {

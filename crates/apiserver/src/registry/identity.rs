@@ -1,5 +1,5 @@
 //! What the server decides about an object's metadata: names, versions, ages (contract §6).
-use crate::resources::{NameRule, Resource, validate_metadata};
+use crate::resources::{NameRule, Resource, finalizer_domains, finalizer_warnings, validate_metadata};
 use crate::status::{ApiError, Cause, cause};
 use jiff::Timestamp;
 use orlop_api::names;
@@ -45,15 +45,11 @@ pub fn finalizers(object: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The body's namespace must be the URL's, and becomes it.
+/// The body's namespace must be the URL's, and becomes it. Where objects have none, what was given is forgotten: charts
+/// give one to everything.
 pub fn settle_namespace(resource: &Resource, object: &mut Value, namespace: &str) -> Result<(), ApiError> {
     let given = text(object, "namespace");
     if !resource.namespaced {
-        if !given.is_empty() && resource.plural != "namespaces" {
-            return Err(ApiError::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
         metadata(object).remove("namespace");
         return Ok(());
     }
@@ -167,7 +163,7 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<Cause> {
                 .map(|why| cause::invalid("metadata.name", &json!(name), &why)),
         );
     }
-    causes.extend(validate_common(object));
+    causes.extend(validate_common(resource, object));
     causes
 }
 
@@ -179,14 +175,34 @@ fn check_name(rule: NameRule, name: &str) -> Vec<String> {
     }
 }
 
-fn validate_common(object: &Value) -> Vec<Cause> {
+/// Groups whose kinds are checked like custom ones.
+const GENERIC_GROUPS: &[&str] = &[
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+];
+
+fn validate_common(resource: &Resource, object: &Value) -> Vec<Cause> {
     // Names were checked by the kind's own rule.
-    validate_metadata(&object["metadata"])
+    let mut causes = validate_metadata(&object["metadata"]);
+    if resource.custom.is_none() && !GENERIC_GROUPS.contains(&resource.group) {
+        causes.extend(finalizer_domains(&object["metadata"]));
+    }
+    causes
+}
+
+/// What is said about metadata of a custom object that is valid.
+pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<String> {
+    if resource.custom.is_none() {
+        return Vec::new();
+    }
+    let old = old.map_or(&Value::Null, |old| &old["metadata"]);
+    finalizer_warnings(&object["metadata"], old)
 }
 
 /// Checks metadata of a change.
-pub fn validate_change(new: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = validate_common(new);
+pub fn validate_change(resource: &Resource, new: &Value, old: &Value) -> Vec<Cause> {
+    let mut causes = validate_common(resource, new);
     if !old["metadata"]["deletionTimestamp"].is_null() {
         let before = finalizers(old);
         let added: Vec<String> = finalizers(new)

@@ -288,7 +288,7 @@ pub async fn answer(call: &Call, page: Page) -> Result<Answer, ApiError> {
         );
         return Ok(Answer::Value(StatusCode::OK, list));
     }
-    let (kind, api_version) = (format!("{}List", resource.kind), resource.api_version());
+    let (kind, api_version) = (resource.list_kind(), resource.api_version());
     if resource.view.is_some() || !call.output.is_compact_json() {
         let items = page
             .objects

@@ -86,11 +86,7 @@ pub fn list(call: &Call, items: Vec<Value>) -> Result<Answer, ApiError> {
                 .map(|item| metadata_of(item, call.output.meta))
                 .collect(),
         ),
-        _ => (
-            format!("{}List", call.resource.kind),
-            call.resource.api_version(),
-            items,
-        ),
+        _ => (call.resource.list_kind(), call.resource.api_version(), items),
     };
     let list = json!({"kind": kind, "apiVersion": api_version, "metadata": {}, "items": items});
     Ok(Answer::Value(StatusCode::OK, list))

@@ -1,6 +1,8 @@
 //! CustomResourceDefinitions (contract §18). What they declare is served by `custom`.
 mod validation;
 
+pub use validation::approval_condition;
+
 use super::definition::{Resource, STATUS};
 use super::rules::Rules;
 use crate::custom::DEFINITIONS;
@@ -57,7 +59,7 @@ fn default(crd: &mut Value) {
     }
 }
 
-/// Names that were accepted stay; a new storage version is remembered beside those that objects may still have.
+/// A new storage version is remembered beside those that objects may still have. Admission sees to the names.
 fn prepare_update(new: &mut Value, _: &Value) {
     let stored: Vec<Value> = versions(new)
         .iter()
@@ -71,10 +73,6 @@ fn prepare_update(new: &mut Value, _: &Value) {
                 .filter(|v| !known.contains(v))
                 .collect::<Vec<_>>(),
         );
-    }
-    if crate::custom::is_established(new) {
-        let names = new["spec"]["names"].clone();
-        new["status"]["acceptedNames"] = names;
     }
 }
 

@@ -184,6 +184,14 @@ impl Resource {
         api_version(self.group, self.version)
     }
 
+    /// The kind of its lists.
+    pub fn list_kind(&self) -> String {
+        match self.custom {
+            Some(custom) => custom.definition().list_kind.to_string(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
     pub fn owns_storage(&self) -> bool {
         !self.storage.is_empty() && self.view.is_none()
     }

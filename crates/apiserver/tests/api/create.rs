@@ -64,6 +64,23 @@ async fn c05_c06_c07_namespace_and_name_are_checked() {
         admin.post(CONFIGMAPS, other).await.refused(400),
         "the namespace of the provided object does not match the namespace sent on the request"
     );
+    // What has no namespace is let off with one.
+    for (path, kind) in [
+        ("/api/v1/namespaces", "Namespace"),
+        ("/api/v1/persistentvolumes", "PersistentVolume"),
+    ] {
+        let mut object =
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "n", "namespace": "default"}});
+        if kind == "PersistentVolume" {
+            object["spec"] = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+                "hostPath": {"path": "/tmp"}});
+        }
+        let made = admin.post(path, object.clone()).await.ok();
+        assert_eq!(made["metadata"].get("namespace"), None, "{kind}");
+        object["metadata"]["labels"] = json!({"a": "b"});
+        let put = admin.put(&format!("{path}/n"), object).await.ok();
+        assert_eq!(put["metadata"].get("namespace"), None, "{kind}");
+    }
     let message = admin.post(CONFIGMAPS, configmap("A_b", "v")).await.refused(422);
     assert!(
         message.starts_with("ConfigMap \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain"),

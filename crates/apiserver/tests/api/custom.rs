@@ -568,3 +568,127 @@ async fn m09_what_was_stored_before_a_default_is_read_with_it() {
     assert_eq!(read["spec"], expected);
     assert_eq!(version(&read), version(&stored), "it is the same version");
 }
+
+/// Of a widget's definition with two versions, of which the older one is deprecated.
+#[tokio::test]
+async fn lists_have_the_kind_that_the_definition_gives_them_and_old_versions_warn() {
+    let admin = Cluster::start().await.admin();
+    let mut crd = definition();
+    crd["spec"]["names"]["listKind"] = json!("BagOfWidgets");
+    let mut old = crd["spec"]["versions"][0].clone();
+    (old["name"], old["storage"], old["deprecated"]) = (json!("v1beta1"), json!(false), json!(true));
+    let mut older = old.clone();
+    (older["name"], older["deprecationWarning"]) = (json!("v1alpha1"), json!("take v1, please"));
+    let versions = crd["spec"]["versions"].as_array_mut().unwrap();
+    versions.extend([old, older]);
+    admin.post(CRDS, crd).await.ok();
+    let list = admin.get(WIDGETS).await;
+    assert!(list.warnings().is_empty());
+    assert_eq!(list.ok()["kind"], "BagOfWidgets");
+    for (version, warning) in [
+        (
+            "v1beta1",
+            "example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget",
+        ),
+        ("v1alpha1", "take v1, please"),
+    ] {
+        let reply = admin.get(&WIDGETS.replace("/v1/", &format!("/{version}/"))).await;
+        assert_eq!(reply.warnings(), [format!("299 - \"{warning}\"")]);
+    }
+}
+
+#[tokio::test]
+async fn finalizers_of_custom_objects_need_no_domain_but_are_warned_about() {
+    let admin = with_widgets().await;
+    let mut held = widget("held", json!({"color": "red"}));
+    held["metadata"]["finalizers"] = json!(["widgets-finalizer.example.com"]);
+    let made = admin.post(WIDGETS, held).await;
+    assert_eq!(
+        made.warnings(),
+        [
+            "299 - \"metadata.finalizers: \\\"widgets-finalizer.example.com\\\": prefer a domain-qualified finalizer name including \
+          a path (/) to avoid accidental conflicts with other finalizer writers\""
+        ]
+    );
+    assert_eq!(made.code, 201);
+    let path = format!("{WIDGETS}/held");
+    let blue = json!({"spec": {"color": "blue"}});
+    assert!(admin.patch(&path, "merge", blue).await.warnings().is_empty());
+}
+
+#[tokio::test]
+async fn objects_in_custom_objects_are_checked_like_objects() {
+    let admin = with_widgets().await;
+    let of = |template: Value| widget("w", json!({"color": "red", "template": template}));
+    let message = admin
+        .post(
+            WIDGETS,
+            of(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": ".."}})),
+        )
+        .await
+        .refused(422);
+    assert_eq!(
+        message,
+        "Widget.example.com \"w\" is invalid: spec.template.metadata.name: Invalid value: \"..\": may not be '..'"
+    );
+    let message = admin
+        .post(
+            WIDGETS,
+            of(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": 42}})),
+        )
+        .await
+        .refused(400);
+    assert_eq!(
+        message,
+        "Widget in version \"v1\" cannot be handled as a Widget: spec.template.metadata: Invalid value: {\"namespace\":42}: json: \
+         cannot unmarshal number into Go struct field ObjectMeta.namespace of type string"
+    );
+}
+
+#[tokio::test]
+async fn what_claims_to_be_something_else_is_refused() {
+    let admin = with_widgets().await;
+    let mut other = widget("w", json!({"color": "red"}));
+    other["kind"] = json!("Gadget");
+    assert_eq!(
+        admin.post(WIDGETS, other.clone()).await.refused(422),
+        "Gadget.example.com \"w\" is invalid: kind: Invalid value: \"Gadget\": must be Widget"
+    );
+    other["apiVersion"] = json!("example.com/v2");
+    assert_eq!(
+        admin.post(WIDGETS, other).await.refused(400),
+        "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)"
+    );
+}
+
+#[tokio::test]
+async fn a_definition_without_its_names_gets_them_when_they_are_free() {
+    let admin = with_widgets().await;
+    let mut second = definition();
+    second["metadata"]["name"] = json!("gadgets.example.com");
+    second["spec"]["names"]["plural"] = json!("gadgets");
+    second["spec"]["names"]["singular"] = json!("gadget");
+    second["spec"]["names"]["listKind"] = json!("GadgetList");
+    let waits = admin.post(CRDS, second).await.ok();
+    let accepted = |crd: &Value| {
+        let conditions = crd["status"]["conditions"].as_array().unwrap();
+        conditions
+            .iter()
+            .any(|c| c["type"] == "NamesAccepted" && c["status"] == "True")
+    };
+    assert!(!accepted(&waits));
+    let name = "fieldSelector=metadata.name%3Dgadgets.example.com";
+    let mut watch = admin
+        .watch(&format!(
+            "{CRDS}?watch=1&{name}&resourceVersion={}",
+            version(&waits)
+        ))
+        .await;
+    admin
+        .delete(&format!("{CRDS}/widgets.example.com"), Value::Null)
+        .await
+        .ok();
+    let now = watch.next().await.unwrap();
+    assert!(accepted(&now["object"]), "{now}");
+    assert_eq!(now["object"]["status"]["acceptedNames"]["kind"], "Widget");
+}

@@ -435,14 +435,40 @@ fn changes(found: &mut Findings, new: &Value, old: &Value) {
     }
 }
 
-/// Groups that belong to the project ask for a link to where the API was approved.
-fn approval(found: &mut Findings, crd: &Value, old: Option<&Value>) {
+/// Whether a definition's group belongs to the project.
+fn is_protected(crd: &Value) -> bool {
     let group = text(&crd["spec"]["group"]);
     let ours = ["k8s.io", "kubernetes.io"];
-    if !ours
-        .iter()
+    ours.iter()
         .any(|of| group == *of || group.ends_with(&format!(".{of}")))
-    {
+}
+
+/// What the condition about approval says, of groups that ask for it: whether it holds, reason and message.
+pub fn approval_condition(crd: &Value) -> Option<(bool, &'static str, String)> {
+    if !is_protected(crd) {
+        return None;
+    }
+    let given = text(&crd["metadata"]["annotations"][APPROVED]);
+    Some(match Approval::of(given) {
+        Approval::Given => (true, "ApprovedAnnotation", format!("approved in {given}")),
+        Approval::Bypassed => (false, "UnapprovedAnnotation", format!("not approved: {given:?}")),
+        Approval::Missing => {
+            let message = format!("protected groups must have approval annotation {APPROVED:?}, {APPROVALS}");
+            (false, "MissingAnnotation", message)
+        }
+        Approval::Invalid => {
+            let message = format!(
+                "protected groups must have approval annotation {APPROVED:?} with either a URL or a reason starting with \
+                 \"unapproved\", {APPROVALS}"
+            );
+            (false, "InvalidAnnotation", message)
+        }
+    })
+}
+
+/// Groups that belong to the project ask for a link to where the API was approved.
+fn approval(found: &mut Findings, crd: &Value, old: Option<&Value>) {
+    if !is_protected(crd) {
         return;
     }
     let given = text(&crd["metadata"]["annotations"][APPROVED]);

@@ -20,16 +20,39 @@ pub fn metadata(metadata: &Value) -> Vec<Cause> {
             finalizer,
             names::check_qualified_name(name),
         ));
-        if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
-            causes.push(cause::invalid(
-                "metadata.finalizers",
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        }
     }
     causes.extend(owners(metadata));
     causes
+}
+
+/// Finalizers without a domain: an object of a kind of Kubernetes' own has none but the standard ones.
+pub fn finalizer_domains(metadata: &Value) -> Vec<Cause> {
+    let wrong = list(metadata, "finalizers").iter().filter(|f| is_bare(f));
+    wrong
+        .map(|finalizer| {
+            let hint = "name is neither a standard finalizer name nor is it fully qualified";
+            cause::invalid("metadata.finalizers", finalizer, hint)
+        })
+        .collect()
+}
+
+/// Where they may be: what is said of those that `old` does not have.
+pub fn finalizer_warnings(metadata: &Value, old: &Value) -> Vec<String> {
+    let before = list(old, "finalizers");
+    let new = list(metadata, "finalizers").iter();
+    new.filter(|finalizer| is_bare(finalizer) && !before.contains(finalizer))
+        .map(|finalizer| {
+            format!(
+                "metadata.finalizers: {finalizer}: prefer a domain-qualified finalizer name including a path (/) to \
+                 avoid accidental conflicts with other finalizer writers"
+            )
+        })
+        .collect()
+}
+
+fn is_bare(finalizer: &Value) -> bool {
+    let name = finalizer.as_str().unwrap_or_default();
+    !name.contains('/') && !STANDARD_FINALIZERS.contains(&name)
 }
 
 /// Keys and values of a label map.
@@ -109,10 +132,21 @@ mod tests {
         assert!(fields(json!({"labels": {"a.b/c": "x_y"}, "finalizers": ["orphan", "x.y/z"]})).is_empty());
         assert_eq!(fields(json!({"labels": {"a b": "x"}})).len(), 1);
         assert_eq!(fields(json!({"labels": {"a": "-"}})).len(), 1);
+        let mine = json!({"finalizers": ["orphan", "mine"]});
+        assert!(fields(mine.clone()).is_empty());
         assert!(
-            fields(json!({"finalizers": ["mine"]}))[0]
+            finalizer_domains(&mine)[0]
+                .message
                 .ends_with("neither a standard finalizer name nor is it fully qualified")
         );
+        assert_eq!(
+            finalizer_warnings(&mine, &Value::Null),
+            [
+                "metadata.finalizers: \"mine\": prefer a domain-qualified finalizer name including a path (/) to avoid \
+              accidental conflicts with other finalizer writers"
+            ]
+        );
+        assert!(finalizer_warnings(&mine, &mine).is_empty());
         let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Foo", "name": name, "uid": name, "controller": true});
         let two = fields(json!({"ownerReferences": [owner("x"), owner("y")]}));
         assert!(

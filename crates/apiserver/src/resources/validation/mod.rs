@@ -13,7 +13,7 @@ pub mod port;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
-pub use metadata::{labels, metadata};
+pub use metadata::{finalizer_domains, finalizer_warnings, labels, metadata};
 pub use pod::pod_create;
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_update::pod_update;
