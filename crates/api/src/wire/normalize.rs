@@ -52,10 +52,12 @@ fn check_kind(api_version: &str, kind: &str, object: &Map<String, Value>) -> Res
         value.unwrap_or(wanted).to_owned()
     };
     let (found_version, found) = (declared("apiVersion", api_version), declared("kind", kind));
+    // The core group has no name, but some clients write the slash behind it.
+    let found_version = found_version.trim_start_matches('/');
     if found_version == api_version && found == kind {
         return Ok(());
     }
-    let found_version = short(&found_version);
+    let found_version = short(found_version);
     let group = match api_version.split_once('/') {
         Some((group, _)) => group.split('.').next().unwrap_or(group).to_owned(),
         None => "core".to_owned(),

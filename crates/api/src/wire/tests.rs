@@ -198,6 +198,12 @@ fn wrong_types_name_the_field() {
 }
 
 #[test]
+fn the_core_group_may_be_written_with_its_slash() {
+    let pod = normalize("v1", "Pod", j!({"kind": "Pod", "apiVersion": "/v1"})).unwrap();
+    assert_eq!(pod["apiVersion"], "v1");
+}
+
+#[test]
 fn another_kind_is_refused() {
     assert_eq!(
         refused("v1", "Pod", j!({"kind": "ConfigMap", "apiVersion": "v1"})),

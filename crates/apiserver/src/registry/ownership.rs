@@ -133,7 +133,8 @@ pub fn created(call: &Call, object: &mut Value) {
 /// if it can be read, and an empty one ends the keeping of lists for this object until the next apply.
 pub fn updated(call: &Call, part: Part, given: Option<Value>, old: &Value, new: &mut Value) {
     let stored = &old["metadata"][MANAGED_FIELDS];
-    let mut list = match given {
+    // Whoever writes a part says nothing about the owners of the whole.
+    let mut list = match given.filter(|_| part == Part::Main) {
         Some(list) if Managed::is_reset(&list) => Value::Null,
         Some(list) if list == *stored => list,
         Some(list) => Managed::parse(&list).map_or_else(|| stored.clone(), |managed| managed.to_value()),

@@ -2,6 +2,7 @@
 use super::change::{Change, Outcome, Part, Tracking};
 use super::{create, identity, present};
 use crate::admission::Admission;
+use crate::authz;
 use crate::http::{Answer, Call};
 use crate::request::WriteOptions;
 use crate::status::{ApiError, cause};
@@ -52,6 +53,10 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
     match outcome {
         Some(outcome) => answer(call, outcome).await,
         None if resource.rules.create_on_update && part == Part::Main => {
+            // Who may change what there is may not make what there isn't.
+            let mut info = call.info.clone();
+            info.verb = "create".to_owned();
+            authz::check(&call.server, &call.user, &info, &call.query).await?;
             let mut body = given()?;
             identity::metadata(&mut body).remove("resourceVersion");
             create::create_object(call, body, &options, None).await
@@ -82,7 +87,31 @@ fn decode(call: &Call, part: Part, options: &WriteOptions) -> Result<Value, ApiE
         _ => {}
     }
     identity::settle_namespace(call.resource, &mut body, &call.info.namespace)?;
+    if part == Part::Main && forgets_owners(&call.body) {
+        identity::metadata(&mut body).insert("managedFields".to_owned(), json!([]));
+    }
     Ok(body)
+}
+
+/// Whether a body has an empty list of owners, which the form that it is given leaves out. Few bodies are read again for
+/// this.
+fn forgets_owners(body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"managedFields\"";
+    let mut keys = body
+        .windows(KEY.len())
+        .enumerate()
+        .filter(|(_, window)| *window == KEY);
+    let is_empty = |start: usize| {
+        let behind = body[start..].iter().filter(|byte| !byte.is_ascii_whitespace());
+        behind.take(3).eq(b":[]")
+    };
+    if !keys.any(|(start, _)| is_empty(start + KEY.len())) {
+        return false;
+    }
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["metadata"]["managedFields"]
+        .as_array()
+        .is_some_and(Vec::is_empty)
 }
 
 /// 200 with the object, stored or not.
@@ -92,6 +121,28 @@ pub async fn answer(call: &Call, outcome: Outcome) -> Result<Answer, ApiError> {
         Outcome::Would(mut value) => {
             call.resource.show(&mut value);
             present::value(call, StatusCode::OK, value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forgets_owners;
+
+    #[test]
+    fn an_empty_list_of_owners_is_told_from_none() {
+        for (body, forgets) in [
+            (r#"{"metadata":{"managedFields":[]}}"#, true),
+            ("{\"metadata\": {\"managedFields\" : [\n ] }}", true),
+            (r#"{"metadata":{"managedFields":[{}]}}"#, false),
+            (r#"{"metadata":{}}"#, false),
+            (
+                r#"{"metadata":{},"spec":{"metadata":{"managedFields":[]}}}"#,
+                false,
+            ),
+            ("no JSON", false),
+        ] {
+            assert_eq!(forgets_owners(body.as_bytes()), forgets, "{body}");
         }
     }
 }

@@ -171,6 +171,8 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Out
         let meta = range.parameter("g") == Some("meta.k8s.io");
         let known_version = matches!(range.parameter("v"), Some("v1" | "v1beta1"));
         let shape = match range.parameter("as") {
+            // A group or version without a kind names no form that there is.
+            None if range.parameter("g").is_some() || range.parameter("v").is_some() => continue,
             None => Shape::Object,
             Some("Table") if meta && known_version => Shape::Table,
             Some("PartialObjectMetadata") if meta && known_version => Shape::Metadata,
@@ -257,7 +259,12 @@ mod tests {
         ] {
             assert_eq!(ask(accept).unwrap().format, format, "{accept}");
         }
-        for nothing in ["text/plain", "application/cbor", "application/yaml;q=0"] {
+        for nothing in [
+            "text/plain",
+            "application/cbor",
+            "application/yaml;q=0",
+            "application/json;g=meta.k8s.io;v=v1",
+        ] {
             assert_eq!(ask(nothing).unwrap_err().code, 406, "{nothing}");
         }
         assert_eq!(

@@ -327,6 +327,34 @@ async fn managed_fields_are_cleared_by_one_empty_entry() {
     assert_eq!(owned(&object, "m1"), applied(json!({"f:data": {"f:c": {}}})));
     let before = owned(&object, "before-first-apply").unwrap().1;
     assert_eq!(before["f:data"], json!({".": {}, "f:a": {}, "f:b": {}}));
+    // A PUT may bring an empty list as well.
+    let mut body = data(json!({"a": "2"}));
+    body["metadata"]["managedFields"] = json!([]);
+    let object = admin.put(C, body).await.ok();
+    assert_eq!(object["metadata"].get("managedFields"), None);
+}
+
+/// Whoever writes the status can't say who owns the rest.
+#[tokio::test]
+async fn managed_fields_are_not_changed_through_subresources() {
+    let admin = Cluster::start().await.admin();
+    let mut made = admin.post(PODS, pod("p")).await.ok();
+    let before = made["metadata"]["managedFields"].clone();
+    for list in [
+        json!([{}]),
+        json!([{"manager": "thief", "operation": "Update", "apiVersion": "v1", "time": "2020-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:containers": {}}}}]),
+    ] {
+        made["metadata"]["managedFields"] = list.clone();
+        let put = admin.put(&format!("{PODS}/p/status"), made.clone()).await.ok();
+        assert_eq!(put["metadata"]["managedFields"], before);
+        let patch = json!({"metadata": {"managedFields": list}});
+        let patched = admin
+            .patch(&format!("{PODS}/p/status"), "merge", patch)
+            .await
+            .ok();
+        assert_eq!(patched["metadata"]["managedFields"], before);
+    }
 }
 
 /// A PUT keeps the list, whether it brings it or not; what it changes is its writer's from then on.

@@ -137,6 +137,9 @@ async fn o10_budgets_hold_back_evictions() {
         .ok();
     let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
     let path = format!("{PODS}/p/eviction");
+    let mut older = eviction.clone();
+    older["apiVersion"] = json!("policy/v1beta1");
+    assert_eq!(admin.post(&path, older).await.code, 429, "by an older client");
     let unseen = admin.post(&path, eviction.clone()).await;
     assert_eq!(unseen.headers["retry-after"], "10");
     admin

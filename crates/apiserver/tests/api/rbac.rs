@@ -279,3 +279,24 @@ async fn acting_as_somebody_needs_the_right_to_and_gives_theirs() {
         .await
         .refused(400);
 }
+
+/// A PUT that makes an object needs both rights.
+#[tokio::test]
+async fn who_may_only_update_makes_nothing_by_it() {
+    let cluster = Cluster::start().await;
+    let (admin, alice) = (cluster.admin(), alice(&cluster));
+    admin
+        .post(ROLES, role("r", &["update"], "limitranges"))
+        .await
+        .ok();
+    admin.post(ROLE_BINDINGS, binding("b", "Role", "r")).await.ok();
+    let path = "/api/v1/namespaces/default/limitranges/l";
+    let limits = json!({"metadata": {"name": "l"}});
+    assert_eq!(
+        alice.put(path, limits.clone()).await.refused(403),
+        "limitranges \"l\" is forbidden: User \"alice\" cannot create resource \"limitranges\" in API group \"\" in the namespace \
+         \"default\""
+    );
+    assert_eq!(admin.put(path, limits.clone()).await.code, 201);
+    alice.put(path, limits).await.ok();
+}

@@ -76,12 +76,13 @@ impl Rule {
 
     fn allows_resource(&self, resource: &str, subresource: &str) -> bool {
         self.resources.iter().any(|entry| {
-            entry == "*"
-                || match entry.split_once('/') {
-                    None => subresource.is_empty() && entry == resource,
-                    Some(("*", sub)) => !subresource.is_empty() && sub == subresource,
-                    Some((main, sub)) => main == resource && sub == subresource,
-                }
+            // Reviews may ask about a resource with its subresource in one word.
+            let part = match subresource {
+                "" => return entry == "*" || entry == resource,
+                part => Some(part),
+            };
+            let behind = |main: &str| entry.strip_prefix(main)?.strip_prefix('/');
+            entry == "*" || behind("*") == part || behind(resource) == part
         })
     }
 
@@ -212,6 +213,14 @@ mod tests {
             assert_eq!(pods.allows(&asked("get", "", target, "a")), allowed, "{target}");
         }
         assert!(!pods.allows(&asked("list", "", "pods", "")));
+        let logs = rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log"]}));
+        let one_word = Attributes {
+            resource: "pods/log".into(),
+            subresource: "".into(),
+            ..asked("get", "", "pods", "")
+        };
+        assert!(logs.allows(&asked("get", "", "pods/log", "")) && logs.allows(&one_word));
+        assert!(!logs.allows(&asked("get", "", "pods", "")) && !pods.allows(&one_word));
         assert!(!pods.allows(&asked("get", "apps", "pods", "a")));
         assert!(Rule::all_resources().allows(&asked("get", "apps", "pods/log", "a")));
         let named =
