@@ -415,6 +415,10 @@ impl GarbageCollector {
         if self.graph().is_alive(&owner.uid, &place.namespace) && !self.is_waiting(&owner.uid) {
             return Ok(Some(OwnerIs::Solid));
         }
+        // Its kind may be gone with it: nobody could be asked then.
+        if self.graph().was_deleted(&owner.uid) {
+            return Ok(Some(OwnerIs::Gone));
+        }
         let group = group_of(owner);
         let Some(kind) = self
             .all_kinds()

@@ -167,6 +167,11 @@ impl Graph {
         entries.map(|(uid, _)| Task::Check(uid.clone())).collect()
     }
 
+    /// Whether an object was there and is gone, as far as that is remembered.
+    pub fn was_deleted(&self, uid: &str) -> bool {
+        self.deleted.contains(uid)
+    }
+
     /// An object is gone; what to look at now.
     pub fn deleted(&mut self, uid: &str) -> Vec<Task> {
         let uid = Uid::from(uid);
@@ -307,6 +312,7 @@ mod tests {
         tasks.sort_by_key(|task| format!("{task:?}"));
         assert_eq!(tasks, [check("pod"), check("pod2")]);
         assert!(!graph.is_alive("ds", ""));
+        assert!(graph.was_deleted("ds") && !graph.was_deleted("pod"));
         graph.found_alive("ds", &"".into());
         assert!(
             !graph.is_alive("ds", ""),

@@ -157,6 +157,39 @@ async fn custom_resources_take_their_dependents_along_or_leave_them() {
     let left = things.get("orphaning-dependent").await.unwrap();
     assert!(left.metadata.deletion_timestamp.is_none());
     assert!(left.metadata.owner_references.unwrap_or_default().is_empty());
+
+    // With its definition, an object goes, and what it owns.
+    let last = things.create(&params, &thing("last", json!([]))).await.unwrap();
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let references = json!([
+        owner(
+            "ConfigMap",
+            "v1",
+            "nobody",
+            "00000000-0000-0000-0000-000000000000"
+        ),
+        owner(
+            "Owner",
+            "example.com/v1",
+            "last",
+            last.metadata.uid.as_deref().unwrap()
+        ),
+    ]);
+    let map = of(json!({"metadata": {"name": "owned", "ownerReferences": references}}));
+    maps.create(&params, &map).await.unwrap();
+    eventually("a look at the owners", || async {
+        let owners = maps.get("owned").await.unwrap().metadata.owner_references;
+        (owners.unwrap_or_default().len() == 1).then_some(())
+    })
+    .await;
+    definitions
+        .delete("owners.example.com", &DeleteParams::default())
+        .await
+        .unwrap();
+    eventually("the end of what the object owned", || async {
+        maps.get_opt("owned").await.unwrap().is_none().then_some(())
+    })
+    .await;
 }
 
 fn orphan() -> DeleteParams {
