@@ -5,7 +5,7 @@ use super::ownership::{self, FsGroup};
 use super::{Fault, Mounted, host_path, table};
 use crate::environment::objects::{FetchError, read};
 use k8s_openapi::api::core::v1::{
-    HostPathVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume,
+    HostPathVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Volume,
 };
 use kube::{Api, Client};
 use nix::mount::{MsFlags, mount};
@@ -158,6 +158,16 @@ impl Claim {
             read_only: self.read_only,
         })
     }
+}
+
+/// The first volume that some container wants as a block device.
+pub(super) fn first_device(spec: &PodSpec) -> Option<String> {
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let mut devices = containers.flat_map(|container| container.volume_devices.iter().flatten());
+    devices.next().map(|device| device.name.clone())
 }
 
 fn terms(volume: &PersistentVolume) -> Option<&[k8s_openapi::api::core::v1::NodeSelectorTerm]> {

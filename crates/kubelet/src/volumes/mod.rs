@@ -202,6 +202,11 @@ impl Volumes {
             )
             .map(|mount| mount.name.as_str())
             .collect();
+        if let Some(volume) = claim::first_device(spec) {
+            // Without it the container would find nothing where its device should be.
+            let reason = Fault::Unsupported("persistentVolumeClaim (as a block device)".to_owned());
+            return Err(VolumeError::SetUp { volume, reason });
+        }
         let mut ready = BTreeMap::new();
         for volume in spec
             .volumes

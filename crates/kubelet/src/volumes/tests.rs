@@ -434,6 +434,12 @@ async fn e11_host_paths_and_what_is_not_supported() {
     );
     let text = fails(&bench, json!({"name": "v", "nfs": {"server": "s", "path": "/"}})).await;
     assert!(text.contains("volume type nfs is not supported"), "{text}");
+    let volume = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]);
+    let mut raw = pod(volume, Some(json!([])), json!({}));
+    let devices = json!([{"name": "v", "devicePath": "/dev/xvda"}]);
+    raw.spec.as_mut().unwrap().containers[0].volume_devices = serde_json::from_value(devices).unwrap();
+    let text = bench.volumes.setup(&raw).await.unwrap_err().to_string();
+    assert!(text.contains("(as a block device) is not supported"), "{text}");
     let mount = json!([{"name": "gone", "mountPath": "/v"}]);
     let pod = pod(
         json!([{"name": "v", "hostPath": {"path": "/etc"}}]),
