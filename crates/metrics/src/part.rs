@@ -1,6 +1,6 @@
 //! What the parts that are clients of the API server count: their queues and their calls. Each part has its own, also
 //! where several run in one process.
-use crate::{exposition, process, runtime};
+use crate::{CheckMetrics, exposition, process, runtime};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -36,6 +36,8 @@ struct Call {
 
 /// The series of one part.
 pub struct PartMetrics {
+    /// On a page of their own.
+    pub checks: CheckMetrics,
     registry: Mutex<Registry>,
     adds: Family<Queue, Counter>,
     retries: Family<Queue, Counter>,
@@ -56,6 +58,7 @@ impl PartMetrics {
         runtime::register_build(&mut registry, git_version);
         runtime::register_tasks(&mut registry);
         let part = Self {
+            checks: CheckMetrics::default(),
             registry: Mutex::default(),
             adds: Family::default(),
             retries: Family::default(),

@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz`, `/metrics` and `/configz` of the parts that are clients of the API server, over HTTPS. Probes
+//! `/healthz`, `/livez`, `/readyz`, `/metrics`, `/metrics/slis` and `/configz` of the parts that are clients of the API server, over HTTPS. Probes
 //! need no rights; for the rest callers are recognised and judged by asking the API server, as upstream's parts do.
 use crate::delegate::{Delegate, Refused};
 use anyhow::{Context, Result};
@@ -54,7 +54,14 @@ impl Face {
 }
 
 fn is_probe(path: &str) -> bool {
-    matches!(path, "/healthz" | "/livez" | "/readyz")
+    probed(path).is_some()
+}
+
+/// The endpoint that a probe asks.
+fn probed(path: &str) -> Option<&'static str> {
+    ["healthz", "livez", "readyz"]
+        .into_iter()
+        .find(|endpoint| path.strip_prefix('/') == Some(*endpoint))
 }
 
 /// Takes the port of a part.
@@ -124,12 +131,8 @@ async fn answer<B>(
     request: &Request<B>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path();
-    if path == "/readyz" && !face.readiness.is_ready() {
-        let text = "[+]ping ok\n[-]informer-sync failed: reason withheld\nreadyz check failed\n";
-        return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
-    }
-    if is_probe(path) {
-        return plain(StatusCode::OK, "ok");
+    if let Some(endpoint) = probed(path) {
+        return probe(face, endpoint);
     }
     let judged = match face.is_open(path) {
         true => Ok(()),
@@ -150,12 +153,8 @@ async fn answer<B>(
         }
     }
     match path {
-        "/metrics" => {
-            let mut response = plain(StatusCode::OK, face.metrics.render());
-            let kind = hyper::header::HeaderValue::from_static(text::CONTENT_TYPE);
-            response.headers_mut().insert(CONTENT_TYPE, kind);
-            response
-        }
+        "/metrics" => metrics_page(face.metrics.render()),
+        "/metrics/slis" => metrics_page(face.metrics.checks.render()),
         "/configz" if face.configz.is_some() => {
             let text = face.configz.as_ref().map(ToString::to_string).unwrap_or_default();
             let mut response = plain(StatusCode::OK, text);
@@ -165,6 +164,28 @@ async fn answer<B>(
         }
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
+}
+
+/// What a part checks: that it answers, and for its readiness that it has read the cluster.
+fn probe(face: &Face, endpoint: &'static str) -> Response<Full<Bytes>> {
+    let checks = &face.metrics.checks;
+    checks.checked(endpoint, "ping", true);
+    if endpoint == "readyz" {
+        let is_ready = face.readiness.is_ready();
+        checks.checked(endpoint, "informer-sync", is_ready);
+        if !is_ready {
+            let text = "[+]ping ok\n[-]informer-sync failed: reason withheld\nreadyz check failed\n";
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
+        }
+    }
+    plain(StatusCode::OK, "ok")
+}
+
+fn metrics_page(text: String) -> Response<Full<Bytes>> {
+    let mut response = plain(StatusCode::OK, text);
+    let kind = hyper::header::HeaderValue::from_static(text::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Response<Full<Bytes>> {
@@ -285,6 +306,7 @@ mod tests {
         for (part, address) in addresses {
             assert_eq!(get(address, None, "/healthz").await, (200, "ok".to_owned()));
             assert_eq!(get(address, None, "/metrics").await.0, 403);
+            assert_eq!(get(address, None, "/metrics/slis").await.0, 403);
             assert_eq!(get(address, Some(&leaf("alice", &[])), "/metrics").await.0, 403);
             assert_eq!(get(address, Some(&stranger), "/metrics").await.0, 401);
             assert_eq!(get(address, None, "/configz").await.0, 403);
@@ -305,6 +327,10 @@ mod tests {
                     text.contains("rest_client_requests_total{code=\"201\",method=\"POST\""),
                     "{text}"
                 );
+                let (code, text) = get(address, Some(&may), "/metrics/slis").await;
+                assert_eq!(code, 200, "{text}");
+                let passed = "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1\n";
+                assert!(text.contains(passed), "{text}");
             }
         }
         shutdown.cancel();
@@ -336,6 +362,13 @@ mod tests {
         assert_eq!(code("/readyz").await, 200, "it may not lead yet");
         face.readiness.reading();
         assert_eq!((code("/readyz").await, code("/livez").await), (500, 200));
+        let text = face.metrics.checks.render();
+        for line in [
+            r#"kubernetes_healthcheck{name="informer-sync",type="readyz"} 0"#,
+            r#"kubernetes_healthcheck{name="ping",type="livez"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
         face.readiness.read();
         assert_eq!(code("/readyz").await, 200);
     }

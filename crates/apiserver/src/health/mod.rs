@@ -78,11 +78,16 @@ pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Res
         running: !server.leaving.is_cancelled(),
         keys: &keys,
     };
+    let passes = |name: &str| {
+        let passed = state.passes(name);
+        server.metrics.part.checks.checked(endpoint, name, passed);
+        passed
+    };
     if !check.is_empty() {
         if !names.contains(&check) {
             return Some(Err(ApiError::page_not_found()));
         }
-        return Some(Ok(match state.passes(check) {
+        return Some(Ok(match passes(check) {
             true => Answer::text(StatusCode::OK, "ok"),
             false => Answer::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -95,7 +100,7 @@ pub async fn answer(server: &ApiServer, path: &str, query: &Query) -> Option<Res
     for name in &names {
         if excluded.contains(name) {
             text.push_str(&format!("[+]{name} excluded: ok\n"));
-        } else if state.passes(name) {
+        } else if passes(name) {
             text.push_str(&format!("[+]{name} ok\n"));
         } else {
             failed = true;

@@ -227,12 +227,17 @@ impl Metrics {
     }
 }
 
-/// Answers if the path is that of the metrics.
+/// Answers if the path is one of the metrics.
 pub fn answer(server: &ApiServer, path: &str) -> Option<Answer> {
-    if path != "/metrics" {
-        return None;
-    }
-    server.metrics.observe(server);
-    let body = Body::from(server.metrics.part.render().into_bytes());
+    let metrics = &server.metrics;
+    let text = match path {
+        "/metrics" => {
+            metrics.observe(server);
+            metrics.part.render()
+        }
+        "/metrics/slis" => metrics.part.checks.render(),
+        _ => return None,
+    };
+    let body = Body::from(text.into_bytes());
     Some(Answer::Raw(response(StatusCode::OK, text::CONTENT_TYPE, body)))
 }

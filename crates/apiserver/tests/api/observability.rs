@@ -128,6 +128,58 @@ async fn dashboards_find_their_series() {
     drop(watch);
 }
 
+/// What indicators of a service level are made of; members of `system:monitoring` may read it.
+#[tokio::test]
+async fn outcomes_of_health_checks_have_a_page_of_their_own() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for path in ["/readyz", "/readyz?exclude=etcd", "/livez/ping"] {
+        assert_eq!(admin.get(path).await.code, 200);
+    }
+    let page = "/metrics/slis";
+    let monitor = cluster.user(UserInfo::new("prometheus", ["system:monitoring"]));
+    let reply = monitor.get(page).await;
+    assert_eq!(
+        reply.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let count = |name: &str, endpoint: &str| {
+        let labels = [&format!("name=\"{name}\""), &format!("type=\"{endpoint}\"")];
+        let line = reply.text.lines().find(|line| {
+            line.starts_with("kubernetes_healthchecks_total{")
+                && labels.iter().all(|label| line.contains(*label))
+                && line.contains("status=\"success\"")
+        });
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok())
+    };
+    // Excluded ones are not made; one that is asked for alone is made alone.
+    for (name, endpoint, times) in [
+        ("ping", "readyz", Some(2)),
+        ("shutdown", "readyz", Some(2)),
+        ("etcd", "readyz", Some(1)),
+        ("ping", "livez", Some(1)),
+        ("etcd", "livez", None),
+    ] {
+        assert_eq!(
+            count(name, endpoint),
+            times,
+            "{name} {endpoint} in\n{}",
+            reply.text
+        );
+    }
+    assert!(
+        reply
+            .text
+            .contains("kubernetes_healthcheck{name=\"etcd\",type=\"readyz\"} 1\n"),
+        "{}",
+        reply.text
+    );
+    let user = cluster.user(UserInfo::new("alice", ["devs"]));
+    user.get(page).await.refused(403);
+    let paths = admin.get("/").await.ok()["paths"].to_string();
+    assert!(paths.contains(page), "{paths}");
+}
+
 /// Refusals are counted as well, under what was asked for.
 #[tokio::test]
 async fn refusals_are_counted() {

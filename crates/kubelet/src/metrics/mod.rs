@@ -7,7 +7,7 @@ mod runtime;
 
 pub use runtime::Counted;
 
-use orlop_metrics::process;
+use orlop_metrics::{CheckMetrics, process};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -105,21 +105,6 @@ pub struct Losing {
     pub version: &'static str,
 }
 
-/// A check of the agent's health: `ping`, `log` or `syncloop`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Check {
-    pub name: &'static str,
-    pub r#type: &'static str,
-}
-
-/// And how it went.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Checked {
-    pub name: &'static str,
-    pub status: &'static str,
-    pub r#type: &'static str,
-}
-
 /// A probe of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Probe {
@@ -170,7 +155,6 @@ pub struct Metrics(Arc<Series>);
 pub struct Series {
     registry: Registry,
     probe_registry: Registry,
-    sli_registry: Registry,
     pub operations: Family<Operation, Counter>,
     pub operation_errors: Family<Operation, Counter>,
     pub operation_durations: Durations<Operation>,
@@ -196,8 +180,7 @@ pub struct Series {
     pub shutdown_ended: Gauge,
     pub probes: Family<Probed, Counter>,
     pub probe_durations: Durations<Probe>,
-    health: Family<Check, Gauge>,
-    health_checks: Family<Checked, Counter>,
+    checks: CheckMetrics,
     shown: gauges::Gauges,
 }
 
@@ -246,12 +229,10 @@ impl Default for Metrics {
             shutdown_ended: Gauge::default(),
             probes: Family::default(),
             probe_durations: Family::new_with_constructor(short),
-            health: Family::default(),
-            health_checks: Family::default(),
+            checks: CheckMetrics::default(),
             shown: gauges::Gauges::register(&mut registry),
             registry: Registry::default(),
             probe_registry: Registry::default(),
-            sli_registry: Registry::default(),
         };
         macro_rules! register {
             ($($name:literal, $help:literal, $field:ident;)*) => {
@@ -289,14 +270,6 @@ impl Default for Metrics {
             "Time that probes took",
             series.probe_durations.clone(),
         );
-        let slis = &mut series.sli_registry;
-        let (health, checks) = (series.health.clone(), series.health_checks.clone());
-        slis.register(
-            "kubernetes_healthcheck",
-            "The last outcome of a health check",
-            health,
-        );
-        slis.register("kubernetes_healthchecks", "Outcomes of health checks", checks);
         series.registry = registry;
         series.probe_registry = probe_registry;
         Self(Arc::new(series))
@@ -310,18 +283,14 @@ impl Metrics {
         encode(&self.registry)
     }
 
-    /// Counts a health check that went well.
+    /// Counts a health check that went well: `ping`, `log` or `syncloop`.
     pub fn checked(&self, name: &'static str) {
-        let r#type = "healthz";
-        self.health.get_or_create(&Check { name, r#type }).set(1);
-        let status = "success";
-        let checked = Checked { name, status, r#type };
-        self.health_checks.get_or_create(&checked).inc();
+        self.checks.checked("healthz", name, true);
     }
 
     /// The text of `/metrics/slis`.
     pub fn slis_text(&self) -> String {
-        encode(&self.sli_registry)
+        self.checks.render()
     }
 
     /// The text of `/metrics/probes`.
@@ -385,7 +354,7 @@ mod tests {
         let text = metrics.slis_text();
         for line in [
             "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1",
-            "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"healthz\"} 2",
+            "kubernetes_healthchecks_total{name=\"ping\",type=\"healthz\",status=\"success\"} 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

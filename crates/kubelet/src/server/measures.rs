@@ -54,7 +54,7 @@ pub async fn answer(context: &ServerContext, page: Page, query: &str) -> Respons
             text_as(OPEN_METRICS, context.metrics.text(&now))
         }
         Page::Probes => text_as(OPEN_METRICS, context.metrics.probes_text()),
-        Page::Slis => text_as(OPEN_METRICS, context.metrics.slis_text()),
+        Page::Slis => text_as(CONTENT_TYPE, context.metrics.slis_text()),
         Page::Resource => {
             let stats = meter.usage().await.inspect_err(|error| {
                 tracing::warn!(%error, "cannot measure what containers use");
