@@ -111,8 +111,9 @@ where
     };
     let downstream = async {
         let mut reader = Reader::new(BufReader::with_capacity(READ_BYTES, reader));
-        let mut open = ports.len();
-        while open > 0 {
+        // What goes wrong may be told after a port's data has ended: its connection ends with both.
+        let mut ended = vec![false; 2 * ports.len()];
+        while ended.contains(&false) {
             let (stream, bytes, last) = match reader.next().await? {
                 Some(Heard::Data(stream, bytes, last)) => (stream, bytes, last),
                 Some(Heard::Reset(stream)) => (stream, Bytes::new(), true),
@@ -131,9 +132,8 @@ where
             if !bytes.is_empty() && to_client.send(message(channel, &bytes)).await.is_err() {
                 return Ok(());
             }
-            // The data has ended; what went wrong, if anything, has been told before.
-            if last && channel.is_multiple_of(2) {
-                open -= 1;
+            if last && let Some(ended) = ended.get_mut(usize::from(channel)) {
+                *ended = true;
             }
         }
         let _ = to_client.send(Message::Close(None)).await;
@@ -181,7 +181,13 @@ mod tests {
         assert_eq!(&heard[8..], b"hi");
 
         let error = streams.0[1];
-        for (stream, text, last) in [(data, "yo", true), (error, "bad", true), (streams.0[0], "", true)] {
+        // The first port's data ends before its error is told, as containerd does it when nobody listens.
+        for (stream, text, last) in [
+            (data, "yo", true),
+            (streams.0[3], "", true),
+            (streams.0[0], "", true),
+            (error, "bad", true),
+        ] {
             let header = spdy::data_header(stream, text.len(), last);
             runtime.write_all(&header).await.unwrap();
             runtime.write_all(text.as_bytes()).await.unwrap();
