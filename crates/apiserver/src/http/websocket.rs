@@ -1,7 +1,9 @@
-//! Watches over WebSocket, for clients in browsers: every event is a message (contract §8.4).
+//! Watches and logs over WebSocket, for clients in browsers: every event, every piece is a message (contract §8.4).
 use super::{Answer, Body, Call};
 use crate::authn::WEBSOCKET_BEARER;
 use crate::status::ApiError;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt, Stream, StreamExt};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
@@ -16,6 +18,39 @@ use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 
 /// A watcher has nothing to say beyond what keeps the connection alive.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 4096;
+
+/// The protocol of those whose messages are to be text whatever they carry.
+const BASE64: &str = "base64.binary.k8s.io";
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Events, a line each.
+    Lines,
+    /// Events in binary form.
+    Frames,
+    /// Pieces of a log.
+    Log,
+}
+
+/// What a message is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A line without its end.
+    Line,
+    Binary,
+    Base64,
+}
+
+impl Carries {
+    fn form(self, protocol: Option<&str>) -> Form {
+        match (self, protocol) {
+            (Self::Lines, _) => Form::Line,
+            (Self::Log, Some(BASE64)) => Form::Base64,
+            (Self::Frames | Self::Log, _) => Form::Binary,
+        }
+    }
+}
 
 /// The comma-separated words of a header that may come more than once.
 fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
@@ -41,7 +76,7 @@ fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 /// Switches protocols and sends the events until they end or the client leaves.
 pub fn serve(
     call: &Call,
-    is_text: bool,
+    carries: Carries,
     events: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     let key = call
@@ -52,12 +87,11 @@ pub fn serve(
         call.upgrade.lock().take().ok_or_else(|| {
             ApiError::bad_request("unable to upgrade: this connection cannot switch protocols")
         })?;
-    let answer = switching(
-        key,
-        protocols(&call.headers).find(|p| !p.starts_with(WEBSOCKET_BEARER)),
-    );
+    let protocol = protocols(&call.headers).find(|p| !p.starts_with(WEBSOCKET_BEARER));
+    let form = carries.form(protocol);
+    let answer = switching(key, protocol);
     tokio::spawn(async move {
-        if let Err(error) = send(upgrade, is_text, events).await {
+        if let Err(error) = send(upgrade, form, events).await {
             tracing::debug!(%error, "a watch over WebSocket ended");
         }
     });
@@ -81,7 +115,7 @@ fn switching(key: &HeaderValue, protocol: Option<&str>) -> Response<Body> {
 
 async fn send(
     upgrade: OnUpgrade,
-    is_text: bool,
+    form: Form,
     events: impl Stream<Item = io::Result<Bytes>>,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let config = WebSocketConfig::default()
@@ -94,7 +128,7 @@ async fn send(
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(event) => sink.send(message(event?, is_text)?).await?,
+                Some(event) => sink.send(message(event?, form)?).await?,
                 None => return Ok(sink.close().await?),
             },
             said = source.next() => match said {
@@ -107,9 +141,11 @@ async fn send(
     }
 }
 
-fn message(event: Bytes, is_text: bool) -> Result<Message, std::str::Utf8Error> {
-    if !is_text {
-        return Ok(Message::Binary(event));
+fn message(event: Bytes, form: Form) -> Result<Message, std::str::Utf8Error> {
+    match form {
+        Form::Line => {}
+        Form::Binary => return Ok(Message::Binary(event)),
+        Form::Base64 => return Ok(Message::text(STANDARD.encode(&event))),
     }
     let line = event.slice(..event.len() - usize::from(event.ends_with(b"\n")));
     Ok(Message::Text(Utf8Bytes::try_from(line)?))
@@ -123,11 +159,22 @@ mod tests {
     fn an_event_is_one_message_without_the_end_of_its_line() {
         let line = Bytes::from_static(b"{\"type\":\"ADDED\"}\n");
         assert_eq!(
-            message(line, true).unwrap(),
+            message(line, Form::Line).unwrap(),
             Message::text("{\"type\":\"ADDED\"}")
         );
-        let binary = message(Bytes::from_static(&[0, 0xff]), false).unwrap();
-        assert_eq!(binary, Message::binary(vec![0, 0xff]));
+        let piece = Bytes::from_static(&[0, 0xff]);
+        let binary = Message::binary(vec![0, 0xff]);
+        for (carries, protocol, expected) in [
+            (Carries::Log, None, &binary),
+            (Carries::Log, Some("binary.k8s.io"), &binary),
+            (Carries::Log, Some("base64.binary.k8s.io"), &Message::text("AP8=")),
+            (Carries::Frames, Some("base64.binary.k8s.io"), &binary),
+        ] {
+            let sent = message(piece.clone(), carries.form(protocol)).unwrap();
+            assert_eq!(sent, *expected, "{carries:?} {protocol:?}");
+        }
+        let form = Carries::Lines.form(Some("base64.binary.k8s.io"));
+        assert_eq!(form, Form::Line, "events are text as they are");
     }
 
     #[test]

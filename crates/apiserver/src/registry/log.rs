@@ -32,7 +32,7 @@ pub async fn log(call: &Call) -> Result<Answer, ApiError> {
     let answer = kubelet::get(&call.server, node, &path, trust).await?;
     let status = answer.status();
     if status.is_success() && websocket::is_wanted(&call.headers) {
-        return websocket::serve(call, false, kubelet::pieces(answer));
+        return websocket::serve(call, websocket::Carries::Log, kubelet::pieces(answer));
     }
     if status.is_success() {
         return Ok(Answer::Raw(response(

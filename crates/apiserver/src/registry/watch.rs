@@ -125,7 +125,11 @@ fn deliver(
     events: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     if stream.apart {
-        return websocket::serve(call, stream.is_text, events);
+        let carries = match stream.is_text {
+            true => websocket::Carries::Lines,
+            false => websocket::Carries::Frames,
+        };
+        return websocket::serve(call, carries, events);
     }
     let body = Body::from_stream(events);
     Ok(Answer::Raw(response(StatusCode::OK, stream.content_type, body)))

@@ -1,6 +1,8 @@
 //! Watches over WebSocket, as programs in browsers open them (§8.4).
 use crate::secure::Secure;
 use crate::support::{configmap, pod};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use http::Request;
 use orlop_pki::Usage;
@@ -150,6 +152,14 @@ async fn a_log_over_websocket_comes_in_binary_messages_and_ends() {
         }
     }
     assert_eq!(log, b"line 1\nline 2\n");
+    let protocol = ("sec-websocket-protocol", "base64.binary.k8s.io");
+    let (mut socket, answer) = open(&secure, path, &[protocol], true).await.unwrap();
+    assert_eq!(answer.headers()["sec-websocket-protocol"], "base64.binary.k8s.io");
+    let Message::Text(piece) = next(&mut socket).await else {
+        panic!("no text");
+    };
+    let piece = STANDARD.decode(piece.as_str()).unwrap();
+    assert!(b"line 1\nline 2\n".starts_with(&piece), "{piece:?}");
     let (mut socket, _) = open(&secure, path, &[], true).await.unwrap();
     assert!(matches!(next(&mut socket).await, Message::Binary(_)));
 }
