@@ -6,7 +6,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::CONTENT_TYPE;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use orlop_client::Readiness;
@@ -114,7 +114,14 @@ async fn connection(face: Arc<Face>, acceptor: TlsAcceptor, stream: TcpStream) {
     let chain = Arc::new(chain);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (face, chain) = (face.clone(), chain.clone());
-        async move { Ok::<_, Infallible>(answer(&face, &chain, &request).await) }
+        async move {
+            let answer = answer(&face, &chain, &request).await;
+            // Over HTTP/2 nobody else takes the body away.
+            Ok::<_, Infallible>(match (request.method(), request.version()) {
+                (&Method::HEAD, Version::HTTP_2) => answer.map(|_| Full::default()),
+                _ => answer,
+            })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -222,7 +229,10 @@ mod tests {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
     use tower::Layer;
 
-    async fn get(address: SocketAddr, identity: Option<&Leaf>, path: &str) -> (u16, String) {
+    async fn connect(
+        address: SocketAddr,
+        identity: Option<&Leaf>,
+    ) -> TokioIo<tokio_rustls::client::TlsStream<TcpStream>> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -241,10 +251,26 @@ mod tests {
         let stream = TcpStream::connect(address).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = connector.connect(name, stream).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
+        TokioIo::new(connector.connect(name, stream).await.unwrap())
+    }
+
+    /// The status and the body of a HEAD over HTTP/2.
+    async fn head(address: SocketAddr, path: &str) -> hyper::Result<(u16, Bytes)> {
+        let stream = connect(address, None).await;
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+        tokio::spawn(connection);
+        let request = Request::head(format!("https://localhost{path}"))
+            .body(Empty::<Bytes>::new())
             .unwrap();
+        let response = sender.send_request(request).await?;
+        let code = response.status().as_u16();
+        Ok((code, response.into_body().collect().await?.to_bytes()))
+    }
+
+    async fn get(address: SocketAddr, identity: Option<&Leaf>, path: &str) -> (u16, String) {
+        let stream = connect(address, identity).await;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let request = Request::get(path)
             .header("host", "localhost")
@@ -305,6 +331,7 @@ mod tests {
             .unwrap();
         for (part, address) in addresses {
             assert_eq!(get(address, None, "/healthz").await, (200, "ok".to_owned()));
+            assert_eq!(head(address, "/healthz").await.unwrap(), (200, Bytes::new()));
             assert_eq!(get(address, None, "/metrics").await.0, 403);
             assert_eq!(get(address, None, "/metrics/slis").await.0, 403);
             assert_eq!(get(address, Some(&leaf("alice", &[])), "/metrics").await.0, 403);

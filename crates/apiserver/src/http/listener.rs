@@ -1,10 +1,12 @@
 //! The secure port: TLS connections, each with the identity its client certificate proves.
+use super::Body;
 use super::gather::Gathered;
 use super::idle::Activity;
 use super::pipeline::{Caller, Upload, handle};
 use crate::ApiServer;
 use crate::authn;
-use http::Version;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Response, Version};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -104,9 +106,13 @@ async fn connection(
         // Boxed, so that a stream that is answered without end, such as a watch, doesn't keep room for what led to it.
         Box::pin(async move {
             let (parts, body) = request.into_parts();
+            let wants_head = parts.method == Method::HEAD;
             let user = authn::authenticate(&server, &identity, &parts).await;
             let caller = Caller { user, source };
-            let answer = handle(server, caller, parts, Upload::of(body)).await;
+            let mut answer = handle(server, caller, parts, Upload::of(body)).await;
+            if wants_head {
+                answer = head_of(answer);
+            }
             Ok::<_, Infallible>(answer.map(|body| Gathered::new(body, running)))
         })
     });
@@ -133,6 +139,16 @@ async fn connection(
             leave(connection, &activity).await
         }
     }
+}
+
+/// An answer without its body, of which the length is told: over HTTP/2 nobody else takes it away, and clients give up
+/// the stream.
+fn head_of(answer: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    if let Some(bytes) = body.bytes().filter(|bytes| *bytes > 0) {
+        parts.headers.entry(CONTENT_LENGTH).or_insert(bytes.into());
+    }
+    Response::from_parts(parts, Body::Empty)
 }
 
 /// Lets a connection end that was told to: it is dropped when its client says nothing to that, once everything has been

@@ -62,3 +62,20 @@ async fn by_chance_a_request_is_the_last_on_its_connection_and_answered_all_the_
     // HTTP/1.1 knows no such thing.
     assert_eq!(served.call(None, Method::GET, "/readyz", &[], "").await.code, 200);
 }
+
+/// Over HTTP/2 a body that answers a HEAD is an error of the protocol.
+#[tokio::test]
+async fn what_answers_a_head_has_no_body() {
+    let served = Served::start(|_, _| {}).await;
+    let (mut sender, _) = second(&served).await;
+    for path in ["/readyz", CONFIGMAPS, "/apis"] {
+        let request = Request::head(format!("https://localhost{path}"))
+            .body(Full::default())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 405, "{path}");
+        assert_ne!(response.headers()["content-length"], "0", "{path}");
+        let body = response.into_body().collect().await;
+        assert_eq!(body.unwrap().to_bytes(), Bytes::new(), "{path}");
+    }
+}

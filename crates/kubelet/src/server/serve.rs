@@ -1,6 +1,6 @@
 //! Connections: accepting them, TLS, and ending them with the agent.
-use super::body::{Body, text};
-use http::{Request, Response, StatusCode};
+use super::body::{self, Body, text};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -132,8 +132,12 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let service = service_fn(|request| {
+        let wants_head = *request.method() == Method::HEAD;
         let answer = answer(request);
-        async move { Ok::<_, Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            Ok::<_, Infallible>(if wants_head { body::head_of(answer) } else { answer })
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

@@ -2,6 +2,8 @@
 use super::body::text;
 use super::*;
 use http::StatusCode;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use orlop_pki::{Authority, LeafRequest, Usage};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,6 +64,29 @@ async fn c11_healthz_says_ok_and_shutdown_ends_open_connections() {
     task.await.unwrap();
     // Closed or reset, but not left hanging.
     let _ = open.read(&mut [0; 1]).await;
+}
+
+/// Over HTTP/2 a body that answers a HEAD is an error of the protocol.
+#[tokio::test]
+async fn what_answers_a_head_has_no_body() {
+    let (listener, address) = local().await;
+    let shutdown = CancellationToken::new();
+    let _end = shutdown.clone().drop_guard();
+    tokio::spawn(serve::accept(listener, shutdown, serve::healthz));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = Request::head("http://n1/healthz")
+        .body(Empty::<bytes::Bytes>::new())
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["content-length"], "2");
+    let body = answer.into_body().collect().await.unwrap();
+    assert!(body.to_bytes().is_empty());
 }
 
 /// Asks over TLS, with a client certificate for `identity`, who the server takes the caller for.
