@@ -75,6 +75,23 @@ impl Object {
             None => (None, encode::head(resource), true),
         };
         let stored = filled.as_deref().unwrap_or(stored);
+        Self::in_form(resource, key, stored, &head, exact, revision, created)
+    }
+
+    /// `head`: what it begins with, if it is in canonical form.
+    fn in_form(
+        resource: &Resource,
+        key: Arc<str>,
+        stored: &[u8],
+        head: &str,
+        exact: bool,
+        revision: u64,
+        created: bool,
+    ) -> Result<Self, Unreadable> {
+        let unreadable = |reason: String| Unreadable {
+            key: key.to_string(),
+            reason,
+        };
         let canonical;
         let stored = if stored.starts_with(head.as_bytes()) && stored.get(head.len()) == Some(&b'"') {
             stored
@@ -83,7 +100,7 @@ impl Object {
             if value.pointer("/metadata/name").is_none() {
                 return Err(unreadable("it has no metadata.name".to_owned()));
             }
-            canonical = encode::stored_with(&head, &value);
+            canonical = encode::stored_with(head, &value);
             canonical.as_ref()
         };
         let fields = resource.fields.iter().flat_map(|field| field.read.pointers());
@@ -144,6 +161,16 @@ impl Object {
     /// It cannot be read in that form.
     pub fn as_another(&self, resource: &Resource, stored: &[u8]) -> Result<Self, Unreadable> {
         Self::from_stored(resource, self.key.clone(), stored, self.revision, !self.modified)
+    }
+
+    /// The same for readers of a version that is not stored: it gets no defaults there, since those of the stored version are
+    /// the only ones that readers see.
+    ///
+    /// # Errors
+    /// It cannot be read in that form.
+    pub fn as_shown(&self, resource: &Resource, stored: &[u8]) -> Result<Self, Unreadable> {
+        let (key, head) = (self.key.clone(), encode::head(resource));
+        Self::in_form(resource, key, stored, &head, true, self.revision, !self.modified)
     }
 
     /// Whether clients that ask for this resource see the object as it is here.

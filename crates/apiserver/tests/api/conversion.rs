@@ -441,3 +441,32 @@ async fn stored_fields_that_the_schema_does_not_specify_are_pruned_when_they_are
     let reply = admin.send(Method::GET, &format!("{V1}/b"), &[], "").await;
     assert_eq!(reply.ok()["spec"], json!({"hostPort": "h:1"}));
 }
+
+#[tokio::test]
+async fn readers_see_the_defaults_of_the_version_that_is_stored_and_no_others() {
+    let admin = Cluster::start().await.admin();
+    let mut crd = definition(&Value::Null);
+    crd["spec"]["conversion"] = json!({"strategy": "None"});
+    let spec = |v1: &str, v2: &str| {
+        let of = |default: &str| match default {
+            "" => json!({"type": "string"}),
+            default => json!({"type": "string", "default": default}),
+        };
+        [schema(json!({"color": of(v1)})), schema(json!({"color": of(v2)}))]
+    };
+    for (number, schema) in spec("", "red").into_iter().enumerate() {
+        crd["spec"]["versions"][number]["schema"] = schema;
+        crd["spec"]["versions"][number]["selectableFields"] = Value::Null;
+    }
+    admin.post(CRDS, crd.clone()).await.ok();
+    let door = json!({"apiVersion": "example.com/v1", "kind": "Door", "metadata": {"name": "d"}, "spec": {}});
+    admin.post(V1, door).await.ok();
+    let mut seen = admin.get(&format!("{V2}/d")).await.ok();
+    assert_eq!(seen["spec"], json!({}), "it is the default of another version");
+    let list = admin.get(V2).await.ok();
+    assert_eq!(list["items"][0]["spec"], json!({}));
+    // What comes in gets it.
+    seen["metadata"]["labels"] = json!({"a": "b"});
+    let put = admin.put(&format!("{V2}/d"), seen).await.ok();
+    assert_eq!(put["spec"], json!({"color": "red"}));
+}

@@ -227,7 +227,7 @@ async fn convert_places(
         structural::prune(&mut tree, &definition.schema);
         let object = &objects[place];
         let stored = encode::stored(resource, &tree);
-        let made = object.as_another(resource, &stored).map_err(ApiError::internal)?;
+        let made = object.as_shown(resource, &stored).map_err(ApiError::internal)?;
         let made = Arc::new(made);
         if keeps {
             server.converted.keep(definition, object, made.clone());
