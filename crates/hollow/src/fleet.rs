@@ -9,7 +9,8 @@ use futures::StreamExt;
 use http::Method;
 use orlop_client::informer::Informer;
 use orlop_client::workqueue::WorkQueue;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -187,9 +188,18 @@ pub async fn run(
     }
 }
 
-fn version_of(object: &Value) -> String {
-    let version = &object["metadata"]["resourceVersion"];
-    version.as_str().unwrap_or_default().to_owned()
+/// What is read of the answer to a write.
+#[derive(Debug, Default, Deserialize)]
+struct Written {
+    #[serde(default)]
+    metadata: WrittenMetadata,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WrittenMetadata {
+    uid: String,
+    resource_version: String,
 }
 
 /// A node that is registered.
@@ -232,7 +242,7 @@ impl World {
         let now = jiff::Timestamp::now();
         let name = self.fleet.node_name(number);
         let body = objects::node(&self.fleet, number, true, now).to_string();
-        let created: Result<Value, _> = self
+        let created: Result<Written, _> = self
             .client
             .ask(Method::POST, "/api/v1/nodes", Body::Object(body.as_bytes()))
             .await;
@@ -247,7 +257,7 @@ impl World {
             }
             Err(error) => return Err(error),
         };
-        let uid = object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let uid = object.metadata.uid;
         let lease = self.make_lease(&name, &uid).await?;
         Ok(Registered { number, uid, lease })
     }
@@ -255,27 +265,28 @@ impl World {
     /// Creates the node's Lease, or renews the one that is there; its version.
     pub async fn make_lease(&self, name: &str, uid: &str) -> Result<String, kube::Error> {
         let body = objects::lease(name, uid, None, jiff::Timestamp::now()).to_string();
-        let created = self
+        let created: Result<Written, _> = self
             .client
             .ask(Method::POST, LEASES, Body::Object(body.as_bytes()))
             .await;
         match created {
             Err(error) if is_conflict(&error) => {
-                let there: Value = self
+                let there: Written = self
                     .client
                     .ask(Method::GET, &format!("{LEASES}/{name}"), Body::None)
                     .await?;
-                self.renew_lease(name, uid, &version_of(&there)).await
+                self.renew_lease(name, uid, &there.metadata.resource_version)
+                    .await
             }
             Err(error) => Err(error),
-            Ok(created) => Ok(version_of(&created)),
+            Ok(created) => Ok(created.metadata.resource_version),
         }
     }
 
     /// Renews the node's Lease of that version; the next one.
     pub async fn renew_lease(&self, name: &str, uid: &str, version: &str) -> Result<String, kube::Error> {
         let body = objects::lease(name, uid, Some(version), jiff::Timestamp::now()).to_string();
-        let renewed = self
+        let renewed: Written = self
             .client
             .ask(
                 Method::PUT,
@@ -283,7 +294,7 @@ impl World {
                 Body::Object(body.as_bytes()),
             )
             .await?;
-        Ok(version_of(&renewed))
+        Ok(renewed.metadata.resource_version)
     }
 
     /// Posts the node's status.

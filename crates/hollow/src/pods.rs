@@ -44,7 +44,9 @@ pub fn start(world: &Arc<World>, client: kube::Client, tasks: &mut JoinSet<()>) 
         }
     });
     let this = world.clone();
-    tasks.spawn(async move { this.pods.run(Api::all(client), watcher::Config::default()).await });
+    // As node agents do: a pod is nothing to a node before it is bound.
+    let bound = watcher::Config::default().fields("spec.nodeName!=");
+    tasks.spawn(async move { this.pods.run(Api::all(client), bound).await });
     for _ in 0..WORKERS {
         let this = world.clone();
         tasks.spawn(async move {

@@ -15,6 +15,18 @@ static BY_SIZE: BySize = BySize;
 
 struct BySize;
 
+unsafe extern "C" {
+    /// Gives back what is free, all of it with `force`.
+    fn mi_collect(force: bool);
+}
+
+/// Gives free memory of small pieces back to the system. By itself the allocator does so only when it is asked for more,
+/// and not in a process that has come to rest.
+pub fn collect() {
+    // SAFETY: it may be called at any time, on any thread, and touches free memory only.
+    unsafe { mi_collect(true) };
+}
+
 fn is_small(size: usize) -> bool {
     size <= SMALL_BYTES_MAX
 }

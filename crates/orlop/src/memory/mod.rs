@@ -127,6 +127,7 @@ fn processor_time() -> Duration {
 }
 
 fn trim() {
+    allocator::collect();
     // SAFETY: it takes an integer and touches free memory only.
     #[cfg(target_env = "gnu")]
     unsafe {
