@@ -146,7 +146,7 @@ impl Caller {
         read_pid(&pid_file)
     }
 
-    /// Lets the first process go, which is `pid` unless it has ended already.
+    /// Lets the first process go, which is `pid` unless it has ended already or is frozen.
     pub async fn start(&self, pid: Option<i32>) -> Result<(), RuncError> {
         if let Some(pid) = pid.filter(|_| !self.hooks.after_start)
             && quick::start(&self.state(), pid).await

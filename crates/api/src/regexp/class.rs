@@ -45,7 +45,7 @@ pub fn property(text: &str) -> Result<(String, &str), PatternError> {
     let shown = &text[..2 + bytes];
     let bare = name.strip_prefix('^').unwrap_or(name);
     opposite ^= bare.len() != name.len();
-    let letters = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+    let letters = !bare.is_empty() && bare.chars().all(|c| c.is_ascii_alphabetic() || "_- ".contains(c));
     let class = format!("\\{}{{{bare}}}", if opposite { 'P' } else { 'p' });
     if !letters || regex::Regex::new(&class).is_err() {
         return Err(PatternError::new(RANGE, shown));
@@ -75,7 +75,7 @@ pub fn rewrite(text: &str) -> Result<(String, &str), PatternError> {
     while first || !rest.starts_with(']') {
         first = false;
         if rest.starts_with("[:")
-            && let Some(end) = rest.find(":]")
+            && let Some(end) = rest[2..].find(":]").map(|at| at + 2)
         {
             let name = &rest[2..end];
             if !POSIX.contains(&name.strip_prefix('^').unwrap_or(name)) {

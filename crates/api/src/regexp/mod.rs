@@ -8,10 +8,8 @@ use regex::{Regex, RegexBuilder};
 use std::fmt;
 use std::ops::Deref;
 
-/// Groups in each other, at most.
-const DEPTH_MAX: u32 = 1_000;
-/// Nodes that the engine makes of a group, in each other.
-const NODES_A_GROUP: u32 = 3;
+/// What the engine says of groups in each other, which it takes apart by calling itself. It takes fewer than upstream does.
+const TOO_DEEP: &str = "exceed the maximum number of nested";
 
 /// A pattern that can be looked for; shown, it is what was written.
 #[derive(Clone, Debug)]
@@ -54,10 +52,12 @@ impl Pattern {
     pub fn new(source: &str, bytes_max: usize) -> Result<Self, PatternError> {
         let engine = RegexBuilder::new(&rewrite::rewrite(source)?)
             .size_limit(bytes_max)
-            .nest_limit(DEPTH_MAX * NODES_A_GROUP)
             .build()
             .map_err(|error| match error {
                 regex::Error::CompiledTooBig(_) => PatternError::TooLarge(source.to_owned()),
+                other if other.to_string().contains(TOO_DEEP) => {
+                    PatternError::new("expression nests too deeply", source)
+                }
                 other => PatternError::Engine(other.to_string()),
             })?;
         Ok(Self {

@@ -1,6 +1,6 @@
 //! From RE2's syntax to the engine's.
 use super::escape::{Escape, escape, quoted};
-use super::{DEPTH_MAX, PatternError, class};
+use super::{PatternError, class};
 
 /// Times that something may be repeated, repetitions in each other multiplied.
 const REPEAT_MAX: u64 = 1_000;
@@ -35,13 +35,20 @@ pub fn rewrite(source: &str) -> Result<String, PatternError> {
 struct Group {
     /// How often the thing before is repeated at most, with what is in it; `None`: there is nothing to repeat.
     operand: Option<u64>,
-    /// The largest of the things before.
+    /// The largest of the things before that one.
     times: u64,
     /// Where the repetition right before begins, counted from the end of the pattern.
     repetition: Option<usize>,
     /// Where the group and the thing before begin in what is written.
     begins: usize,
     before: usize,
+}
+
+impl Group {
+    /// The largest of all things in it.
+    fn largest(&self) -> u64 {
+        self.times.max(self.operand.unwrap_or(1))
+    }
 }
 
 struct Rewriter<'p> {
@@ -67,6 +74,7 @@ impl<'p> Rewriter<'p> {
                 self.take(1);
                 self.write("|");
                 let group = self.group();
+                group.times = group.largest();
                 group.operand = None;
                 group.repetition = None;
                 Ok(())
@@ -117,14 +125,15 @@ impl<'p> Rewriter<'p> {
 
     /// Something was written that can be repeated.
     fn operand(&mut self) {
-        self.measured(1);
-        self.group().repetition = None;
+        self.next(1);
     }
 
-    fn measured(&mut self, times: u64) {
+    /// Something that repeats what is in it so many times.
+    fn next(&mut self, times: u64) {
         let group = self.group();
+        group.times = group.largest();
         group.operand = Some(times);
-        group.times = group.times.max(times);
+        group.repetition = None;
     }
 
     fn literal(&mut self, literal: char) {
@@ -133,9 +142,6 @@ impl<'p> Rewriter<'p> {
     }
 
     fn open(&mut self, text: &str) -> Result<(), PatternError> {
-        if self.groups.len() > DEPTH_MAX as usize {
-            return Err(PatternError::new("expression nests too deeply", self.source));
-        }
         self.write(text);
         let begins = self.group().before;
         self.groups.push(Group {
@@ -154,9 +160,8 @@ impl<'p> Rewriter<'p> {
         self.flags.clear();
         self.out.push(')');
         let group = self.groups.pop().unwrap_or_default();
-        self.measured(group.times.max(1));
+        self.next(group.largest());
         self.group().before = group.begins;
-        self.group().repetition = None;
         Ok(())
     }
 
@@ -238,7 +243,8 @@ impl<'p> Rewriter<'p> {
         if lazy {
             self.out.push('?');
         }
-        self.measured(times);
+        // What is repeated no times at all does not count either.
+        self.group().operand = Some(times.max(1));
         self.group().repetition = Some(before.len());
         Ok(())
     }
@@ -256,7 +262,7 @@ impl<'p> Rewriter<'p> {
             return Err(PatternError::new(COUNT, &before[..bytes]));
         }
         self.take(bytes);
-        self.repeat(before, &before[..bytes], max.unwrap_or(min).max(1))
+        self.repeat(before, &before[..bytes], max.unwrap_or(min.max(1)))
     }
 
     fn escape(&mut self) -> Result<(), PatternError> {
@@ -264,6 +270,7 @@ impl<'p> Rewriter<'p> {
             let (text, after) = rest.split_once("\\E").unwrap_or((rest, ""));
             text.chars().for_each(|literal| self.literal(literal));
             self.rest = after;
+            self.group().repetition = None;
             return Ok(());
         }
         for (written, engine) in [

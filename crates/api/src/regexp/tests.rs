@@ -38,6 +38,11 @@ fn a_pattern_means_what_it_means_upstream() {
         (r"^[\x{d7ff}-\x{e000}]$", "\u{e000}", "a"),
         (r"^a\x{d800}?$", "a", "b"),
         (r"^a(?i)*b$", "aaB", "Aab"),
+        (r"^[[:]]$", ":]", "a"),
+        (r"^[[:]$", "[", "]"),
+        (r"^\p{Uppercase_Letter}\p{lowercase letter}$", "Aa", "aA"),
+        (r"^a*\Q\E*$", "aa", "b"),
+        (r"^((a{1000}){0}){2}b$", "b", "ab"),
         (r"^a{2}(?s)?$", "", "a"),
         (r"^(ab){2}(?s)?$", "abab", "ab"),
         (r"^(a(?i)b|c)d$", "Cd", "cD"),
@@ -94,4 +99,24 @@ fn a_pattern_that_takes_too_much_room_is_said_to_be_large() {
         Err(PatternError::TooLarge(_))
     ));
     assert!(pattern(r"^\w{1,63}$").is_match("a"));
+}
+
+#[test]
+fn groups_in_each_other_end_before_the_stack_does() {
+    const STACK: usize = 2 << 20;
+    let source = |depth: usize| format!("{}b{}", "(?:a".repeat(depth), ")*".repeat(depth));
+    let small_stack = std::thread::Builder::new().stack_size(STACK);
+    let read = small_stack.spawn(move || {
+        let deepest = (50..300).take_while(|depth| Pattern::new(&source(*depth), ROOM).is_ok());
+        assert!(deepest.count() > 0, "fifty are few");
+        for depth in [1_000, 100_000] {
+            let error = Pattern::new(&source(depth), ROOM).unwrap_err().to_string();
+            let start = error.get(..70).unwrap_or(&error);
+            assert!(
+                start.starts_with("error parsing regexp: expression nests too deeply: `(?:a"),
+                "{start}"
+            );
+        }
+    });
+    read.unwrap().join().unwrap();
 }

@@ -59,18 +59,53 @@ impl Cgroup {
 
     /// All its processes, those of cgroups that the container made below included.
     pub fn processes(&self) -> Vec<u32> {
-        let directory = match self {
-            Self::V2(directory) => Some(directory),
-            Self::V1(v1) => [&v1.devices, &v1.pids, &v1.memory, &v1.cpu, &v1.cpuacct]
-                .into_iter()
-                .find_map(Option::as_ref),
-        };
         let mut processes = Vec::new();
-        if let Some(directory) = directory {
+        if let Some(directory) = self.directory() {
             collect(directory, &mut processes);
         }
         processes
     }
+
+    /// Whether it is certain that nobody is in it; one that is gone has nobody.
+    pub fn is_empty(&self) -> bool {
+        self.directory()
+            .is_some_and(|directory| has_nobody(directory).unwrap_or_else(|error| is_gone(&error)))
+    }
+
+    /// Where its processes are told.
+    fn directory(&self) -> Option<&PathBuf> {
+        match self {
+            Self::V2(directory) => Some(directory),
+            Self::V1(v1) => [&v1.devices, &v1.pids, &v1.memory, &v1.cpu, &v1.cpuacct]
+                .into_iter()
+                .find_map(Option::as_ref),
+        }
+    }
+}
+
+fn has_nobody(directory: &Path) -> std::io::Result<bool> {
+    if !std::fs::read_to_string(directory.join("cgroup.procs"))?
+        .trim()
+        .is_empty()
+    {
+        return Ok(false);
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        match has_nobody(&entry.path()) {
+            Ok(true) => {}
+            Err(error) if is_gone(&error) => {}
+            other => return other,
+        }
+    }
+    Ok(true)
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }
 
 fn collect(directory: &Path, processes: &mut Vec<u32>) {
@@ -180,5 +215,18 @@ mod tests {
         std::fs::write(nested.join("cgroup.procs"), "14\n").unwrap();
         let cgroup = Cgroup::V2(directory.path().to_owned());
         assert_eq!(cgroup.processes(), [12, 13, 14]);
+        assert!(!cgroup.is_empty());
+        std::fs::write(directory.path().join("cgroup.procs"), "").unwrap();
+        assert!(!cgroup.is_empty(), "somebody is below");
+        std::fs::write(nested.join("cgroup.procs"), "").unwrap();
+        assert!(cgroup.is_empty());
+        std::fs::remove_file(nested.join("cgroup.procs")).unwrap();
+        std::fs::create_dir(nested.join("cgroup.procs")).unwrap();
+        assert!(!cgroup.is_empty(), "nobody knows");
+        assert!(Cgroup::V2(directory.path().join("gone")).is_empty());
+        assert!(
+            !Cgroup::V1(V1::default()).is_empty(),
+            "nobody knows where to look"
+        );
     }
 }

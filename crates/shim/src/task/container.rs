@@ -101,9 +101,7 @@ impl Container {
 
     /// Its cgroup is known and nobody is in it.
     pub fn has_no_process(&self) -> bool {
-        self.cgroup
-            .as_ref()
-            .is_some_and(|cgroup| cgroup.processes().is_empty())
+        self.cgroup.as_ref().is_some_and(Cgroup::is_empty)
     }
 
     /// Its first process has ended, and no other is there.

@@ -21,6 +21,7 @@ pub struct Lifecycle {
     pid: Option<i32>,
     /// Known before it is told, while the start isn't over.
     exit: Option<Exit>,
+    is_frozen: bool,
 }
 
 /// What is to be told now.
@@ -37,6 +38,7 @@ impl Lifecycle {
             phase: Phase::Created,
             pid,
             exit: None,
+            is_frozen: false,
         }
     }
 
@@ -83,20 +85,24 @@ impl Lifecycle {
         Some(Tell::Exit(exit))
     }
 
+    /// What was created only can be frozen, too.
     pub fn paused(&mut self) {
+        self.is_frozen = true;
         if self.phase == Phase::Running {
             self.phase = Phase::Paused;
         }
     }
 
     pub fn resumed(&mut self) {
+        self.is_frozen = false;
         if self.phase == Phase::Paused {
             self.phase = Phase::Running;
         }
     }
 
+    /// Whether it does nothing until it is resumed, not even end.
     pub fn is_paused(&self) -> bool {
-        self.phase == Phase::Paused
+        self.is_frozen
     }
 
     pub fn pid(&self) -> Option<i32> {
@@ -209,6 +215,16 @@ mod tests {
         process.resumed();
         process.exited(Exit::now(0));
         assert!(process.check_delete().is_ok());
+    }
+
+    #[test]
+    fn what_was_created_only_can_be_frozen() {
+        let mut init = Lifecycle::created(Some(5));
+        init.paused();
+        assert!(init.is_paused());
+        assert_eq!(init.status(), Status::Created);
+        init.resumed();
+        assert!(!init.is_paused());
     }
 
     #[test]

@@ -94,7 +94,10 @@ impl Tasks {
     }
 
     async fn start_init(&self, container: &Container) -> Result<i32, Refusal> {
-        let pid = container.init.lifecycle.borrow().to_signal().ok();
+        let pid = {
+            let lifecycle = container.init.lifecycle.borrow();
+            lifecycle.to_signal().ok().filter(|_| !lifecycle.is_paused())
+        };
         container
             .caller
             .start(pid)
