@@ -415,17 +415,17 @@ impl GarbageCollector {
         if self.graph().is_alive(&owner.uid, &place.namespace) && !self.is_waiting(&owner.uid) {
             return Ok(Some(OwnerIs::Solid));
         }
-        // Its kind may be gone with it: nobody could be asked then.
-        if self.graph().was_deleted(&owner.uid) {
-            return Ok(Some(OwnerIs::Gone));
-        }
+        let was_deleted = self.graph().was_deleted(&owner.uid);
         let group = group_of(owner);
         let Some(kind) = self
             .all_kinds()
             .into_iter()
             .find(|kind| kind.resource.group == group && kind.resource.kind == owner.kind)
         else {
-            return Ok(None);
+            // Its kind is gone with it, and nobody can be asked. Whether it had a namespace can't be told any more, and
+            // what has none must not go with an owner that has one.
+            let gone = was_deleted && !place.namespace.is_empty();
+            return Ok(gone.then_some(OwnerIs::Gone));
         };
         let nowhere = kind.namespaced && place.namespace.is_empty();
         if nowhere || self.graph().is_abroad(&owner.uid, &place.namespace) {
@@ -433,6 +433,9 @@ impl GarbageCollector {
         }
         if nowhere {
             return Ok(None);
+        }
+        if was_deleted {
+            return Ok(Some(OwnerIs::Gone));
         }
         let live = kind
             .api(&self.client, &place.namespace)

@@ -1,6 +1,7 @@
 //! Upstream's "Garbage collector" and "OrderedNamespaceDeletion", beyond what `deletion` has.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ReplicationController};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
@@ -277,4 +278,51 @@ async fn what_names_an_owner_of_another_namespace_goes_and_is_told_why() {
     })
     .await;
     assert!(here.get_opt("near").await.unwrap().is_some());
+}
+
+/// What has no namespace can't be owned by what has one: it stays, also when that owner was there and is gone.
+#[tokio::test]
+async fn what_has_no_namespace_stays_when_an_owner_in_one_is_deleted() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    let events: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(cluster.client.clone(), "default");
+    let post = PostParams::default();
+    let map = |name: &str, owners: &Value| {
+        of::<ConfigMap>(json!({"metadata": {"name": name, "ownerReferences": owners}}))
+    };
+    let role = |name: &str, owners: &Value| {
+        of::<ClusterRole>(json!({"metadata": {"name": name, "ownerReferences": owners}, "rules": []}))
+    };
+    let told = |name: &'static str| {
+        let events = events.clone();
+        eventually("word of an owner that can't be one", move || {
+            let events = events.clone();
+            async move {
+                let told = events.list(&ListParams::default()).await.unwrap().items;
+                let mut told = told.into_iter();
+                told.find(|event| {
+                    event.reason.as_deref() == Some("OwnerRefInvalidNamespace")
+                        && event.involved_object.name.as_deref() == Some(name)
+                })
+            }
+        })
+    };
+    let parent = maps.create(&post, &map("parent", &json!(null))).await.unwrap();
+    let owners = json!([owner("ConfigMap", "v1", "parent", &parent.metadata.uid.unwrap())]);
+    maps.create(&post, &map("near", &owners)).await.unwrap();
+    roles.create(&post, &role("early", &owners)).await.unwrap();
+    told("early").await;
+    maps.delete("parent", &DeleteParams::default()).await.unwrap();
+    eventually("the end of what is owned", || async {
+        maps.get_opt("near").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    // Now that the owner is known to be gone.
+    roles.create(&post, &role("late", &owners)).await.unwrap();
+    told("late").await;
+    for name in ["early", "late"] {
+        let stays = roles.get(name).await.unwrap();
+        assert!(stays.metadata.deletion_timestamp.is_none(), "{name}");
+    }
 }
