@@ -2,13 +2,14 @@
 //!
 //! What lies on the node itself is mounted: hostPath and local volumes. Everything else has a driver, and none is asked here.
 use super::ownership::{self, FsGroup};
-use super::{Fault, Mounted, host_path, table};
+use super::{Fault, Mounted, host_path, mount_options, table};
 use crate::environment::objects::{FetchError, read};
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Volume,
 };
 use kube::{Api, Client};
 use nix::mount::{MsFlags, mount};
+use nix::sys::statvfs::statvfs;
 use orlop_api::placement;
 use orlop_api::pod::{name, namespace, uid};
 use std::os::unix::fs::FileTypeExt;
@@ -32,7 +33,9 @@ pub struct Bound {
     /// The PersistentVolume's name.
     volume: String,
     source: Source,
+    /// By the pod or by the volume's options.
     read_only: bool,
+    options: mount_options::Change,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -152,10 +155,24 @@ impl Claim {
                 "persistentVolumeClaim ({called} is neither hostPath nor local)"
             )));
         };
+        let given = mount_options::given(volume);
+        let mut options = match (&source, given.first()) {
+            (Source::HostPath(_), Some(option)) => {
+                // It isn't mounted, so that nothing could be told of the mount.
+                return Err(Fault::Invalid(format!(
+                    "mount option {option:?} of {called}: hostPath volumes have no mount options"
+                )));
+            }
+            _ => mount_options::Change::of(given)?,
+        };
+        if self.read_only {
+            options = options.read_only();
+        }
         Ok(Bound {
             volume: called,
             source,
-            read_only: self.read_only,
+            read_only: options.is_read_only(),
+            options,
         })
     }
 }
@@ -234,33 +251,31 @@ impl Bound {
         }
         let is_in_use = self.is_used_by_others(pod);
         std::fs::create_dir_all(&at).map_err(Fault::io("cannot create", &at))?;
-        let bind = |flags: MsFlags| {
-            mount(
-                Some(path),
-                &at,
-                None::<&str>,
-                MsFlags::MS_BIND | flags,
-                None::<&str>,
-            )
+        let bound = mount(Some(path), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+        bound
             .map_err(std::io::Error::from)
-        };
-        bind(MsFlags::empty()).map_err(Fault::io("cannot mount", &at))?;
-        let ready = if self.read_only {
-            // The flag takes effect in a second step only.
-            bind(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY)
-        } else {
-            match group {
-                // Whoever came first has given the files to a group; taking them away would shut them out.
-                Some(group) if !is_in_use => ownership::apply(&at, group, false),
-                _ => Ok(()),
-            }
-        };
+            .map_err(Fault::io("cannot mount", &at))?;
+        let ready = self.set_options(&at).and_then(|()| match group {
+            // Whoever came first has given the files to a group; taking them away would shut them out.
+            Some(group) if !self.read_only && !is_in_use => ownership::apply(&at, group, false),
+            _ => Ok(()),
+        });
         if let Err(error) = ready {
             // What is mounted counts as ready the next time.
             let _ = table::unmount(&at);
             return Err(Fault::io("cannot prepare", &at)(error));
         }
         Ok(at)
+    }
+
+    /// Flags of a bind mount take effect in a second step only.
+    fn set_options(&self, at: &Path) -> std::io::Result<()> {
+        if self.options == mount_options::Change::NONE {
+            return Ok(());
+        }
+        let flags = self.options.on(statvfs(at)?.flags());
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags;
+        Ok(mount(None::<&str>, at, None::<&str>, flags, None::<&str>)?)
     }
 
     /// Whether another pod of this node has it mounted.
@@ -345,6 +360,7 @@ mod tests {
                 volume: "pv".to_owned(),
                 source,
                 read_only: true,
+                options: mount_options::Change::of(["ro"]).unwrap(),
             })
         };
         let mine = json!({"uid": "c1"});
@@ -376,6 +392,14 @@ mod tests {
             (
                 json!({"claimRef": mine, "nfs": {"server": "s", "path": "/"}}),
                 "neither hostPath nor local",
+            ),
+            (
+                json!({"claimRef": mine, "mountOptions": ["noexec"], "hostPath": {"path": "/h"}}),
+                "mount option \"noexec\" of pv: hostPath volumes have no mount options",
+            ),
+            (
+                json!({"claimRef": mine, "mountOptions": ["noexec", "discard"], "local": {"path": "/d"}}),
+                "mount option \"discard\" is not supported",
             ),
         ] {
             let error = lead(spec.clone()).unwrap_err();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `host_path`, `empty_dir`, `config_map`, `secret`, `downward_api`, `projected` | one type of volume each |
 //! | `claim` | what a claim is bound to, if it lies on the node |
+//! | `mount_options` | what a claim's volume says of its mount |
 //! | `image` | what the runtime mounts itself |
 //! | `atomic` | a volume's files, swapped as a whole |
 //! | `watched` | tells when a configMap or secret in use changes |
@@ -24,6 +25,7 @@ pub(crate) mod fake_api;
 mod host_path;
 pub mod image;
 mod keys;
+mod mount_options;
 mod mounts;
 mod objects;
 mod ownership;

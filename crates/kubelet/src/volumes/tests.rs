@@ -295,6 +295,39 @@ async fn a_claim_can_be_read_only_and_a_path_of_the_host() {
 }
 
 #[tokio::test]
+async fn mount_options_of_a_local_volume_are_flags_of_its_mount() {
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let bench = bench();
+    let disk = tempfile::tempdir().unwrap();
+    let pod = pod(
+        json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]),
+        None,
+        json!({"fsGroup": 1001}),
+    );
+    let at = bench.at("volumes/kubernetes.io~local-volume/pv");
+    let flags = FsFlags::ST_RDONLY | FsFlags::ST_NOEXEC | FsFlags::ST_NOSUID;
+    for (options, read_only, want) in [
+        (json!(["ro", "noexec", "nosuid"]), true, flags),
+        (json!(["noexec"]), false, FsFlags::ST_NOEXEC),
+    ] {
+        put_claim(
+            &bench.api,
+            json!({"mountOptions": options, "local": {"path": disk.path()}}),
+        );
+        let map = bench.volumes.setup(&pod).await.unwrap();
+        let mounts = bench.mounts(&pod, &map, &[]).await.unwrap();
+        assert_eq!(mounts[0].readonly, read_only, "{options}");
+        let found = statvfs(&at).unwrap().flags();
+        let before = statvfs(disk.path()).unwrap().flags() & flags;
+        assert_eq!(found & flags, before | want, "{options}");
+        let group = std::fs::metadata(disk.path()).unwrap().gid();
+        assert_eq!(group == 1001, !read_only, "{options}");
+        bench.volumes.teardown("u").await.unwrap();
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn e13_secret_modes_and_group() {
     let bench = bench();
     let items = json!([{"key": "pw", "path": "pw"}, {"key": "two", "path": "d/two", "mode": 0o440}]);
