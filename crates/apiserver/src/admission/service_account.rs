@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 const DEFAULT_ACCOUNT: &str = "default";
 /// Where programs look for the token.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How the names of token volumes begin.
+const VOLUME_PREFIX: &str = "kube-api-access-";
 
 pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if !attempt.is("pods", "") || attempt.operation != Operation::Create {
@@ -42,7 +44,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         Some(account) => {
             let [secrets, mounts] = account.at(["/imagePullSecrets", "/automountServiceAccountToken"]);
             let account = json!({"imagePullSecrets": secrets, "automountServiceAccountToken": mounts});
-            give(spec, &account, &generated_name("kube-api-access-"));
+            give(spec, &account, &generated_name(VOLUME_PREFIX));
             Ok(())
         }
         None => {
@@ -56,7 +58,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
 }
 
 /// Gives a pod's spec what its account has: pull secrets, and a volume with its token unless one of the two
-/// doesn't want it.
+/// doesn't want it. One volume is enough for all containers, also for those that a webhook adds afterwards.
 fn give(spec: &mut Value, account: &Value, volume: &str) {
     let none = |value: &Value| value.as_array().is_none_or(Vec::is_empty);
     if none(&spec["imagePullSecrets"]) && !none(&account["imagePullSecrets"]) {
@@ -66,6 +68,12 @@ fn give(spec: &mut Value, account: &Value, volume: &str) {
     if !wish(spec).or(wish(account)).unwrap_or(true) {
         return;
     }
+    let volumes = spec["volumes"].as_array().into_iter().flatten();
+    let mut names = volumes.filter_map(|volume| volume["name"].as_str());
+    let present = names
+        .find(|name| name.starts_with(VOLUME_PREFIX))
+        .map(str::to_owned);
+    let volume = present.as_deref().unwrap_or(volume);
     let mut mounted = false;
     for kind in ["initContainers", "containers"] {
         // Not by index: that would leave a null where there is no list.
@@ -87,7 +95,7 @@ fn give(spec: &mut Value, account: &Value, volume: &str) {
             mounted = true;
         }
     }
-    if !mounted {
+    if !mounted || present.is_some() {
         return;
     }
     let volume = json!({"name": volume, "projected": {"defaultMode": 420, "sources": [
@@ -176,6 +184,22 @@ mod tests {
                 given["spec"]["volumes"].is_array(),
                 expected,
                 "{in_pod:?} {in_account:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_container_that_came_later_shares_the_volume_of_the_others() {
+        let mut pod = json!({"spec": {"containers": [{"name": "a"}]}});
+        give(&mut pod["spec"], &json!({}), "kube-api-access-first");
+        let injected = json!({"name": "sidecar"});
+        pod["spec"]["containers"].as_array_mut().unwrap().push(injected);
+        give(&mut pod["spec"], &json!({}), "kube-api-access-second");
+        assert_eq!(pod["spec"]["volumes"].as_array().unwrap().len(), 1);
+        for container in pod["spec"]["containers"].as_array().unwrap() {
+            assert_eq!(
+                container["volumeMounts"],
+                json!([{"name": "kube-api-access-first", "readOnly": true, "mountPath": TOKEN_PATH}])
             );
         }
     }
