@@ -51,7 +51,7 @@ mod topology_labels;
 
 pub use attempt::{Admission, Attempt, Operation};
 pub use hooks::Hooks;
-pub use plugin::{Chain, UnknownPlugin};
+pub use plugin::{Chain, UnknownPlugin, conclude};
 pub use settings::AdmissionSettings;
 
 use crate::metrics::Phase;

@@ -187,10 +187,7 @@ impl Chain {
             attempt.round = Round::Again;
             self.mutate_once(attempt).await?;
         }
-        for part in ALWAYS {
-            part.run(attempt).await?;
-        }
-        Ok(())
+        conclude(attempt).await
     }
 
     async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
@@ -233,6 +230,14 @@ impl Chain {
         }
         Ok(())
     }
+}
+
+/// What nobody can turn off.
+pub async fn conclude(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
+    for part in ALWAYS {
+        part.run(attempt).await?;
+    }
+    Ok(())
 }
 
 /// How long ago `began` was; the next one begins now. One look at the clock for each plugin.

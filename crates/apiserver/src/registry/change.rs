@@ -263,6 +263,8 @@ impl Change<'_> {
             admission::mutate(&mut attempt).await?;
             if attempt.replaced {
                 self.restore(new, old);
+                // The server's own part of the status was put back, too.
+                admission::conclude(&mut self.attempt(new, old)).await?;
             }
             return Ok(());
         }

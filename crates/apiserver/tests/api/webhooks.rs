@@ -303,6 +303,32 @@ async fn plugins_are_asked_again_after_a_webhook() {
     );
 }
 
+/// What the server itself says in the status is said also when a webhook changed the object.
+#[tokio::test]
+async fn names_of_a_definition_are_accepted_though_a_webhook_changes_it() {
+    const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let admin = Cluster::start().await.admin();
+    let hook = WebhookServer::start(Does::Answers(|_| {
+        patched(&json!([{"op": "add", "path": "/metadata/annotations", "value": {"seen": "yes"}}]))
+    }))
+    .await;
+    let crds = webhook("crds", hook.by_url("/m"), &["customresourcedefinitions"]);
+    mutating(&admin, json!([crds])).await;
+    let schema = json!({"openAPIV3Schema": {"type": "object"}});
+    let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "widgets", "kind": "Widget"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
+    admin.post(CRDS, crd).await.ok();
+    let change = json!({"metadata": {"annotations": null}, "spec": {"names": {"shortNames": ["wd"]}},
+        "status": {"storedVersions": ["nobody"]}});
+    let path = format!("{CRDS}/widgets.example.com");
+    let changed = admin.patch(&path, "merge", change).await.ok();
+    assert_eq!(changed["metadata"]["annotations"]["seen"], "yes");
+    assert_eq!(changed["status"]["acceptedNames"]["shortNames"], json!(["wd"]));
+    assert_eq!(changed["status"]["storedVersions"], json!(["v1"]));
+}
+
 /// Dry runs are told to webhooks, and nothing is stored.
 #[tokio::test]
 async fn a_dry_run_is_asked_about_as_one() {
