@@ -115,8 +115,16 @@ impl Custom {
     }
 }
 
+/// Which part of an object is written, and so answered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Whole,
+    /// Who writes a status can't help what is wrong with the rest.
+    Status,
+}
+
 /// What is wrong with an object by the schema of its resource; nothing, if that is no custom one.
-pub fn violations(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+pub fn violations(resource: &Resource, object: &Value, old: Option<&Value>, written: Written) -> Vec<Cause> {
     let Some(custom) = resource.custom else {
         return Vec::new();
     };
@@ -124,17 +132,20 @@ pub fn violations(resource: &Resource, object: &Value, old: Option<&Value>) -> V
     let found = structural::check(object, old, &definition.schema).into_iter();
     let mut found: Vec<Cause> = found.map(|v| Cause::new(v.reason, v.field, v.message)).collect();
     if let Some(scale) = &definition.scale {
-        found.extend(scale.violations(object));
+        found.extend(scale.violations(object, written));
     }
-    found.extend(embedded::violations(object, &definition.schema));
+    if written == Written::Whole {
+        found.extend(embedded::violations(object, &definition.schema));
+    }
     found
 }
 
 impl Scale {
     /// What is wrong with the numbers that a scale shows.
-    fn violations(&self, object: &Value) -> Vec<Cause> {
+    fn violations(&self, object: &Value, written: Written) -> Vec<Cause> {
         let mut found = Vec::new();
-        for pointer in [&self.replicas, &self.status_replicas] {
+        let wanted = (written == Written::Whole).then_some(&self.replicas);
+        for pointer in wanted.into_iter().chain([&self.status_replicas]) {
             let Some(given) = object.pointer(pointer).and_then(Value::as_i64) else {
                 continue;
             };
@@ -164,20 +175,18 @@ mod tests {
         };
         assert!(
             scale
-                .violations(&json!({"spec": {"replicas": i32::MAX}}))
+                .violations(&json!({"spec": {"replicas": i32::MAX}}), Written::Whole)
                 .is_empty()
         );
-        let found = scale.violations(&json!({"spec": {"replicas": i64::MAX}, "status": {"replicas": -1}}));
-        let texts: Vec<String> = found
-            .iter()
-            .map(|c| format!("{}: {}", c.field, c.message))
-            .collect();
-        assert_eq!(
-            texts,
-            [
-                ".spec.replicas: Invalid value: 9223372036854775807: should be less than or equal to 2147483647",
-                ".status.replicas: Invalid value: -1: should be a non-negative integer",
-            ]
-        );
+        let object = json!({"spec": {"replicas": i64::MAX}, "status": {"replicas": -1}});
+        let texts = |written: Written| -> Vec<String> {
+            let found = scale.violations(&object, written).into_iter();
+            found.map(|c| format!("{}: {}", c.field, c.message)).collect()
+        };
+        let of_spec =
+            ".spec.replicas: Invalid value: 9223372036854775807: should be less than or equal to 2147483647";
+        let of_status = ".status.replicas: Invalid value: -1: should be a non-negative integer";
+        assert_eq!(texts(Written::Whole), [of_spec, of_status]);
+        assert_eq!(texts(Written::Status), [of_status]);
     }
 }

@@ -235,7 +235,11 @@ impl Change<'_> {
             Part::Approval => crate::resources::validate_approval(&new, old),
             Part::Finalize | Part::Binding => Vec::new(),
         });
-        causes.extend(custom::violations(resource, &new, Some(old)));
+        let written = match self.part {
+            Part::Status => custom::Written::Status,
+            _ => custom::Written::Whole,
+        };
+        causes.extend(custom::violations(resource, &new, Some(old), written));
         // Of kinds with generations, what was warned about when it was written is not warned about again.
         if self.part == Part::Main && (!rules.generation || spec_differs(&new, old)) {
             for warning in (rules.warnings)(&new) {

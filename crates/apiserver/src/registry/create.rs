@@ -161,7 +161,12 @@ fn validate(call: &Call, object: &Value) -> Result<(), ApiError> {
     let rules = &call.resource.rules;
     let mut causes = identity::validate(call.resource, object);
     causes.extend((rules.validate_create)(object));
-    causes.extend(custom::violations(call.resource, object, None));
+    causes.extend(custom::violations(
+        call.resource,
+        object,
+        None,
+        custom::Written::Whole,
+    ));
     let metadata_warnings = identity::warnings(call.resource, object, None);
     for warning in metadata_warnings.into_iter().chain((rules.warnings)(object)) {
         call.warn(warning);

@@ -692,3 +692,39 @@ async fn a_definition_without_its_names_gets_them_when_they_are_free() {
     assert!(accepted(&now["object"]), "{now}");
     assert_eq!(now["object"]["status"]["acceptedNames"]["kind"], "Widget");
 }
+
+/// Who writes a status isn't refused for what has become wrong with the rest of the object.
+#[tokio::test]
+async fn a_status_is_taken_of_an_object_that_would_be_refused_now() {
+    let admin = Cluster::start().await.admin();
+    let mut strict = definition();
+    let fields = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    *strict.pointer_mut(&format!("{fields}/replicas")).unwrap() = json!({"type": "integer"});
+    let mut lenient = strict.clone();
+    *lenient.pointer_mut(&format!("{fields}/template")).unwrap() =
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    *lenient.pointer_mut("/spec/versions/0/subresources").unwrap() = json!({"status": {}});
+    admin.post(CRDS, lenient).await.ok();
+    let template = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": ".."}});
+    let spec = json!({"color": "red", "replicas": -1, "template": template});
+    admin.post(WIDGETS, widget("w", spec)).await.ok();
+    let path = format!("{CRDS}/widgets.example.com");
+    let change = json!({"spec": strict["spec"]});
+    admin.patch(&path, "merge", change).await.ok();
+    let path = format!("{WIDGETS}/w");
+    let blue = json!({"spec": {"color": "blue"}});
+    let message = admin.patch(&path, "merge", blue).await.refused(422);
+    assert!(
+        message.contains(".spec.replicas") && message.contains("spec.template.metadata.name"),
+        "{message}"
+    );
+    let path = format!("{path}/status");
+    let status = |replicas: i64| json!({"status": {"replicas": replicas}});
+    let written = admin.patch(&path, "merge", status(2)).await.ok();
+    assert_eq!(written["status"]["replicas"], 2);
+    let message = admin.patch(&path, "merge", status(-1)).await.refused(422);
+    assert!(
+        message.ends_with(".status.replicas: Invalid value: -1: should be a non-negative integer"),
+        "{message}"
+    );
+}
