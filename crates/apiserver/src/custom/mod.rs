@@ -39,7 +39,7 @@ use crate::status::{Cause, cause};
 use conversion::Conversion;
 use orlop_api::structural::{self, Node};
 use parking_lot::RwLock;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -99,6 +99,17 @@ pub fn definitions(cache: &Cache) -> Vec<Value> {
     };
     let all = cache.snapshot(storage, "").objects;
     all.iter().map(|object| object.value()).collect()
+}
+
+/// Whether a definition wants names that another has; without reading any definition whole.
+fn some_are_refused(cache: &Cache) -> bool {
+    let Some(storage) = resource().and_then(|resource| cache.storage(resource)) else {
+        return false;
+    };
+    cache.snapshot(storage, "").objects.iter().any(|object| {
+        let [conditions] = object.at(["/status/conditions"]);
+        names::are_refused(&json!({"status": {"conditions": conditions}}))
+    })
 }
 
 impl Definition {
@@ -164,7 +175,6 @@ impl Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_scale_shows_what_fits_into_it() {

@@ -34,29 +34,52 @@ pub async fn run(server: Weak<ApiServer>) {
 
 /// False when something has to be tried again.
 async fn settle(server: &Arc<ApiServer>) -> bool {
-    let Some((name, patch)) = waiting(&super::definitions(&server.cache), &now()) else {
+    if !super::some_are_refused(&server.cache) {
         return true;
-    };
-    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}/status");
-    call(server, Method::PATCH, &path, patch).await.is_success()
+    }
+    let mut settled = true;
+    for (name, patch) in waiting(&super::definitions(&server.cache), &now()) {
+        let version = || {
+            let object = super::resource().and_then(|resource| server.cache.object(resource, "", &name));
+            object.map(|object| object.revision)
+        };
+        let before = version();
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}/status");
+        let done = call(server, Method::PATCH, &path, patch).await.is_success();
+        // One at a time: the others see what it has taken, as this change brings them here again. What nobody lets
+        // change must not keep the others from their names.
+        if done && version() != before {
+            return true;
+        }
+        settled &= done;
+    }
+    settled
 }
 
-/// What is to be written to which definition. One at a time: the others see what it has taken.
-fn waiting(all: &[Value], now: &str) -> Option<(String, Value)> {
-    let mut waiting = all
+/// What is to be written to which definitions, each as if the others stayed as they are.
+fn waiting(all: &[Value], now: &str) -> Vec<(String, Value)> {
+    let waiting = all
         .iter()
         .filter(|crd| crd["metadata"]["deletionTimestamp"].is_null() && names::are_refused(crd));
-    waiting.find_map(|crd| {
-        let status = names::status(crd, all, now);
+    let patches = waiting.filter_map(|crd| {
+        let mut status = names::status(crd, all, now);
+        if status == crd["status"] {
+            return None;
+        }
+        // A merge leaves what it doesn't name.
+        for (key, _) in crd["status"]["acceptedNames"].as_object().into_iter().flatten() {
+            if status["acceptedNames"].get(key).is_none() {
+                status["acceptedNames"][key] = Value::Null;
+            }
+        }
         let name = crd["metadata"]["name"].as_str()?.to_owned();
         let version = &crd["metadata"]["resourceVersion"];
-        (status != crd["status"]).then(|| {
-            (
-                name,
-                json!({"metadata": {"resourceVersion": version}, "status": status}),
-            )
-        })
-    })
+        Some((
+            name,
+            json!({"metadata": {"resourceVersion": version}, "status": status}),
+        ))
+    });
+    patches.collect()
 }
 
 #[cfg(test)]
@@ -73,13 +96,28 @@ mod tests {
         for one in 0..3 {
             all[one]["status"] = names::status(&all[one], &all[..one], "t");
         }
-        assert_eq!(waiting(&all, "later"), None);
+        assert_eq!(waiting(&all, "later"), []);
         all.remove(0);
-        let (name, patch) = waiting(&all, "later").unwrap();
-        assert_eq!(name, "b.g");
+        let waits = waiting(&all, "later");
+        let to: Vec<&str> = waits.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(to, ["b.g", "c.g"]);
+        let patch = &waits[0].1;
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["status"]["acceptedNames"]["kind"], "Widget");
         all[0]["status"] = patch["status"].clone();
-        assert_eq!(waiting(&all, "later"), None);
+        assert_eq!(waiting(&all, "later"), []);
+    }
+
+    #[test]
+    fn names_that_are_not_wanted_any_more_are_taken_away_by_the_merge() {
+        let mut crd = json!({"metadata": {"name": "a.g"}, "spec": {"group": "g", "names":
+            {"plural": "a", "kind": "A"}, "versions": [{"name": "v1", "storage": true}]}});
+        crd["status"] = json!({"acceptedNames": {"plural": "a", "kind": "", "shortNames": ["x"], "categories": ["all"]},
+            "conditions": [{"type": "NamesAccepted", "status": "False"}]});
+        let patch = &waiting(&[crd], "later")[0].1;
+        assert_eq!(
+            patch["status"]["acceptedNames"],
+            json!({"plural": "a", "kind": "A", "shortNames": null, "categories": null})
+        );
     }
 }

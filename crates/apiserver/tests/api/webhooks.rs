@@ -329,6 +329,38 @@ async fn names_of_a_definition_are_accepted_though_a_webhook_changes_it() {
     assert_eq!(changed["status"]["storedVersions"], json!(["v1"]));
 }
 
+/// A definition whose status nobody lets change doesn't keep the others waiting for their names.
+#[tokio::test]
+async fn names_go_to_the_next_definition_when_the_first_may_not_take_them() {
+    const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let admin = Cluster::start().await.admin();
+    let hook = WebhookServer::start(Does::Answers(
+        |request| json!({"allowed": request["object"]["metadata"]["name"] != "bs.example.com"}),
+    ))
+    .await;
+    let statuses = webhook("crds", hook.by_url("/v"), &["customresourcedefinitions/status"]);
+    validating(&admin, statuses).await;
+    let mut waits = Value::Null;
+    for plural in ["as", "bs", "cs"] {
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let names = json!({"plural": plural, "kind": "Widget", "listKind": format!("{plural}List")});
+        let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {"group": "example.com", "scope": "Namespaced", "names": names,
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}]}});
+        waits = admin.post(CRDS, crd).await.ok();
+    }
+    assert_eq!(waits["status"]["acceptedNames"]["kind"], "");
+    let (name, since) = ("fieldSelector=metadata.name%3Dcs.example.com", version(&waits));
+    let mut watch = admin
+        .watch(&format!("{CRDS}?watch=1&{name}&resourceVersion={since}"))
+        .await;
+    let path = format!("{CRDS}/as.example.com");
+    admin.delete(&path, Value::Null).await.ok();
+    let now = watch.next().await.unwrap();
+    assert_eq!(now["object"]["status"]["acceptedNames"]["kind"], "Widget");
+}
+
 /// Dry runs are told to webhooks, and nothing is stored.
 #[tokio::test]
 async fn a_dry_run_is_asked_about_as_one() {
