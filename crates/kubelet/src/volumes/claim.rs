@@ -218,9 +218,17 @@ impl Bound {
     }
 
     fn bind(&self, pod: &Path, path: &Path, group: Option<FsGroup>) -> Result<PathBuf, Fault> {
-        let at = pod.join("volumes").join(LOCAL).join(&self.volume);
-        if table::is_mount_point(&at) {
+        let (at, mark) = (self.point(pod), self.mark(pod));
+        let is_mounted = table::is_mount_point(&at);
+        if is_mounted && mark.exists() {
             return Ok(at);
+        }
+        // One of a mount that is gone, as after the machine has started again, says nothing of the next.
+        match std::fs::remove_file(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Fault::io("cannot remove", &mark)(error));
+            }
+            _ => {}
         }
         if path.components().any(|part| part == Component::ParentDir) {
             return Err(Fault::Invalid(format!(
@@ -250,22 +258,34 @@ impl Bound {
             ));
         }
         let is_in_use = self.is_used_by_others(pod);
-        std::fs::create_dir_all(&at).map_err(Fault::io("cannot create", &at))?;
-        let bound = mount(Some(path), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>);
-        bound
-            .map_err(std::io::Error::from)
-            .map_err(Fault::io("cannot mount", &at))?;
-        let ready = self.set_options(&at).and_then(|()| match group {
-            // Whoever came first has given the files to a group; taking them away would shut them out.
-            Some(group) if !self.read_only && !is_in_use => ownership::apply(&at, group, false),
-            _ => Ok(()),
-        });
-        if let Err(error) = ready {
-            // What is mounted counts as ready the next time.
-            let _ = table::unmount(&at);
-            return Err(Fault::io("cannot prepare", &at)(error));
+        // It may be mounted by an agent that ended before it was done.
+        if !is_mounted {
+            std::fs::create_dir_all(&at).map_err(Fault::io("cannot create", &at))?;
+            let bound = mount(Some(path), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+            bound
+                .map_err(std::io::Error::from)
+                .map_err(Fault::io("cannot mount", &at))?;
         }
+        self.set_options(&at)
+            .and_then(|()| match group {
+                // Whoever came first has given the files to a group; taking them away would shut them out.
+                Some(group) if !self.read_only && !is_in_use => ownership::apply(&at, group, false),
+                _ => Ok(()),
+            })
+            .map_err(Fault::io("cannot prepare", &at))?;
+        std::fs::create_dir_all(mark.parent().unwrap_or(pod))
+            .and_then(|()| std::fs::write(&mark, b""))
+            .map_err(Fault::io("cannot create", &mark))?;
         Ok(at)
+    }
+
+    fn point(&self, pod: &Path) -> PathBuf {
+        pod.join("volumes").join(LOCAL).join(&self.volume)
+    }
+
+    /// What is there when everything is done that follows the mount.
+    fn mark(&self, pod: &Path) -> PathBuf {
+        pod.join("plugins").join(LOCAL).join(&self.volume).join("ready")
     }
 
     /// Flags of a bind mount take effect in a second step only.
@@ -278,7 +298,7 @@ impl Bound {
         Ok(mount(None::<&str>, at, None::<&str>, flags, None::<&str>)?)
     }
 
-    /// Whether another pod of this node has it mounted.
+    /// Whether another pod of this node has it, ready to be used.
     fn is_used_by_others(&self, pod: &Path) -> bool {
         let pods = pod.parent().and_then(|pods| std::fs::read_dir(pods).ok());
         pods.into_iter()
@@ -286,7 +306,7 @@ impl Bound {
             .flatten()
             .map(|other| other.path())
             .filter(|other| other != pod)
-            .any(|other| table::is_mount_point(&other.join("volumes").join(LOCAL).join(&self.volume)))
+            .any(|other| self.mark(&other).exists() && table::is_mount_point(&self.point(&other)))
     }
 }
 

@@ -328,6 +328,55 @@ async fn mount_options_of_a_local_volume_are_flags_of_its_mount() {
 }
 
 #[tokio::test]
+async fn a_local_volume_that_was_left_unfinished_is_finished() {
+    use nix::mount::{MsFlags, mount};
+    use nix::sys::statvfs::{FsFlags, statvfs};
+    let bench = bench();
+    let disk = tempfile::tempdir().unwrap();
+    let path = disk.path().join("d");
+    std::fs::create_dir(&path).unwrap();
+    let claim = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let pod = pod(claim, None, json!({"fsGroup": 1001}));
+    put_claim(
+        &bench.api,
+        json!({"mountOptions": ["noexec"], "local": {"path": path}}),
+    );
+    let group = || std::fs::metadata(&path).unwrap().gid();
+    // Of this pod, and of one that comes after it: what ended after the mount.
+    for of in ["u", "u2"] {
+        let at = bench
+            .at("..")
+            .join(of)
+            .join("volumes/kubernetes.io~local-volume/pv");
+        std::fs::create_dir_all(bench.at("")).unwrap();
+        std::fs::create_dir_all(&at).unwrap();
+        mount(Some(&path), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    }
+    bench.volumes.setup(&pod).await.unwrap();
+    assert_eq!(group(), 1001);
+    let at = bench.at("volumes/kubernetes.io~local-volume/pv");
+    assert!(statvfs(&at).unwrap().flags().contains(FsFlags::ST_NOEXEC));
+    let points = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let here = format!(" {} ", at.display());
+    assert_eq!(points.matches(&here).count(), 1, "not mounted twice");
+
+    // What is done is not done again.
+    std::os::unix::fs::chown(&path, None, Some(0)).unwrap();
+    bench.volumes.setup(&pod).await.unwrap();
+    assert_eq!(group(), 0);
+    // Without its mount it isn't done, whatever comes between.
+    table::unmount(&at).unwrap();
+    std::fs::rename(&path, disk.path().join("away")).unwrap();
+    assert!(bench.volumes.setup(&pod).await.is_err());
+    std::fs::rename(disk.path().join("away"), &path).unwrap();
+    mount(Some(&path), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    bench.volumes.setup(&pod).await.unwrap();
+    assert_eq!(group(), 1001);
+    bench.volumes.teardown("u2").await.unwrap();
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn e13_secret_modes_and_group() {
     let bench = bench();
     let items = json!([{"key": "pw", "path": "pw"}, {"key": "two", "path": "d/two", "mode": 0o440}]);
