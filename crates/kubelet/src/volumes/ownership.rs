@@ -1,7 +1,9 @@
 //! `fsGroup`: files that a pod's group may read and write.
 use k8s_openapi::api::core::v1::Pod;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, chownat, fstat, openat};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 const READ_WRITE: u32 = 0o660;
@@ -34,7 +36,7 @@ pub fn apply(path: &Path, group: FsGroup, read_only: bool) -> io::Result<()> {
     if group.only_on_root_mismatch && fits(path, group.gid, mask)? {
         return Ok(());
     }
-    walk(path, group.gid, mask)
+    walk(open(CWD, path)?, group.gid, mask, 0)
 }
 
 fn fits(path: &Path, gid: u32, mask: u32) -> io::Result<bool> {
@@ -43,28 +45,55 @@ fn fits(path: &Path, gid: u32, mask: u32) -> io::Result<bool> {
     Ok(root.gid() == gid && root.mode() & wanted == wanted)
 }
 
-fn walk(path: &Path, gid: u32, mask: u32) -> io::Result<()> {
-    let metadata = std::fs::symlink_metadata(path)?;
-    lchown(path, None, Some(gid))?;
-    if metadata.is_symlink() {
+/// As many descriptors are open at most; whoever fills the volume says how deep it is.
+const DEEPEST: usize = 512;
+
+/// Goes by descriptors: a container that runs already may put a link wherever a path leads.
+fn walk(opened: OwnedFd, gid: u32, mask: u32, depth: usize) -> io::Result<()> {
+    let found = fstat(&opened)?;
+    chownat(&opened, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)?;
+    let kind = FileType::from_raw_mode(found.st_mode);
+    if kind == FileType::Symlink {
         return Ok(());
     }
-    let more = if metadata.is_dir() { mask | DIRECTORY } else { mask };
+    let is_directory = kind == FileType::Directory;
+    let more = if is_directory { mask | DIRECTORY } else { mask };
     std::fs::set_permissions(
-        path,
-        std::fs::Permissions::from_mode((metadata.mode() | more) & 0o7777),
+        // Descriptors that only name a file cannot change its mode by themselves.
+        format!("/proc/self/fd/{}", opened.as_raw_fd()),
+        std::fs::Permissions::from_mode((found.st_mode | more) & 0o7777),
     )?;
-    if metadata.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            walk(&entry?.path(), gid, mask)?;
+    if !is_directory {
+        return Ok(());
+    }
+    if depth == DEEPEST {
+        return Err(io::Error::other(format!(
+            "directories are nested deeper than {DEEPEST}"
+        )));
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut entries = Dir::new(openat(&opened, ".", flags, Mode::empty())?)?;
+    drop(opened);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            walk(open(entries.fd()?, name)?, gid, mask, depth + 1)?;
         }
     }
     Ok(())
 }
 
+/// Names what is there, be it a link.
+fn open(directory: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(directory, name, flags, Mode::empty())?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::lchown;
 
     #[test]
     fn e13_group_and_modes() {
@@ -103,5 +132,64 @@ mod tests {
             0,
             "the root fits, the rest is skipped"
         );
+    }
+
+    const GROUP: FsGroup = FsGroup {
+        gid: 1001,
+        only_on_root_mismatch: false,
+    };
+
+    #[test]
+    fn links_that_are_swapped_in_meanwhile_lead_nowhere() {
+        use rustix::fs::{RenameFlags, renameat_with};
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().unwrap();
+        let (volume, outside) = (directory.path().join("v"), directory.path().join("outside"));
+        for path in [&volume, &outside] {
+            std::fs::create_dir(path).unwrap();
+        }
+        std::fs::create_dir(volume.join("d")).unwrap();
+        let mode = std::fs::Permissions::from_mode;
+        // The same names on both sides, and many: an exchange hits somewhere among them.
+        for name in 0..200 {
+            std::fs::write(volume.join(format!("d/{name}")), "").unwrap();
+            let file = outside.join(name.to_string());
+            std::fs::write(&file, "").unwrap();
+            std::fs::set_permissions(file, mode(0o400)).unwrap();
+        }
+        std::fs::set_permissions(&outside, mode(0o700)).unwrap();
+        let (d, link) = (volume.join("d"), volume.join("link"));
+        std::os::unix::fs::symlink(&outside, &link).unwrap();
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    renameat_with(CWD, &d, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+                }
+            });
+            let results: Vec<_> = (0..50).map(|_| apply(&volume, GROUP, false)).collect();
+            is_done.store(true, Ordering::Relaxed);
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+        });
+        let state = |path: &Path| {
+            let found = std::fs::metadata(path).unwrap();
+            (found.gid(), found.mode() & 0o7777)
+        };
+        assert_eq!(state(&outside), (0, 0o700));
+        for entry in std::fs::read_dir(&outside).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(state(&path), (0, 0o400), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_tree_without_end_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = |levels: usize| directory.path().join("d/".repeat(levels));
+        std::fs::create_dir_all(deep(DEEPEST - 1)).unwrap();
+        apply(directory.path(), GROUP, false).unwrap();
+        std::fs::create_dir_all(deep(DEEPEST)).unwrap();
+        let error = apply(directory.path(), GROUP, false).unwrap_err().to_string();
+        assert_eq!(error, "directories are nested deeper than 512");
     }
 }
