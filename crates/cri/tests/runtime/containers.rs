@@ -262,29 +262,49 @@ async fn a_container_is_ended_with_a_signal_of_the_callers_choice() {
     let script =
         "trap 'echo usr1; exit 4' USR1; trap 'echo term; exit 5' TERM; echo up; while :; do sleep 0.1; done";
     let (_, id) = node.run("signalled", true, script).await;
-    let up = async {
-        while !node.log("signalled").contains("up") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, up).await.unwrap();
+    said(&node, "signalled", "up").await;
     node.remote().end_with(&id, SIGUSR1, PATIENCE).await.unwrap();
     // It has ended: there is nothing to wait for.
     node.remote().stop_container(&id, Duration::ZERO).await.unwrap();
-    assert_eq!(node.state(&id).await.exit_code, 4);
+    assert_eq!(exit_code(&node, &id).await, 4);
     assert!(!node.log("signalled").contains("term"));
     node.remote().end_with(&id, SIGUSR1, PATIENCE).await.unwrap();
 
     let (_, deaf) = node
-        .run("deaf", true, "trap '' USR1; while :; do sleep 0.1; done")
+        .run("deaf", true, "trap '' USR1; echo up; while :; do sleep 0.1; done")
         .await;
+    said(&node, "deaf", "up").await;
     let began = std::time::Instant::now();
     let patience = Duration::from_secs(1);
     node.remote().end_with(&deaf, SIGUSR1, patience).await.unwrap();
     assert!(began.elapsed() >= patience);
     node.remote().stop_container(&deaf, Duration::ZERO).await.unwrap();
-    assert_eq!(node.state(&deaf).await.exit_code, 137);
+    assert_eq!(exit_code(&node, &deaf).await, 137);
     node.finish().await;
+}
+
+/// Until the container's log has the text.
+async fn said(node: &Node, name: &str, text: &str) {
+    let said = async {
+        while !node.log(name).contains(text) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, said).await.unwrap();
+}
+
+/// How the container ended. The runtime may answer a stop before it shows the end.
+async fn exit_code(node: &Node, id: &str) -> i32 {
+    let ended = async {
+        loop {
+            let status = node.state(id).await;
+            if status.state == v1::ContainerState::ContainerExited as i32 {
+                return status.exit_code;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap()
 }
 
 /// What only newer runtimes understand harms no older one.
@@ -310,7 +330,7 @@ async fn a_container_is_made_by_a_runtime_that_does_not_know_all_that_it_is_told
     assert!(matches!(notices.next().await, Some(Notice::Subscribed(_))));
     node.remote().start_container(&id).await.unwrap();
     next_event(&mut notices, &id, EventKind::Exited).await;
-    assert_eq!(node.state(&id).await.exit_code, 6);
+    assert_eq!(exit_code(&node, &id).await, 6);
     assert!(node.log("beyond").contains("made"));
     node.finish().await;
 }

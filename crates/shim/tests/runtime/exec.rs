@@ -196,13 +196,17 @@ async fn task_is_paused_measured_limited_and_signalled() {
     let running = status(&mut tasks).await;
     assert_eq!(running.status().as_str_name(), "RUNNING");
 
-    let pids = ListPidsRequest {
-        container_id: id.clone(),
-    };
-    let pids = tasks.list_pids(call(pids)).await.unwrap().into_inner();
-    let pids: Vec<u32> = pids.processes.iter().map(|process| process.pid).collect();
-    assert!(pids.contains(&running.pid), "{pids:?}");
-    assert_eq!(pids.len(), 2, "the shell and its sleep: {pids:?}");
+    let mut seen = Vec::new();
+    until("the shell and its sleep", async || {
+        let pids = ListPidsRequest {
+            container_id: id.clone(),
+        };
+        let pids = tasks.list_pids(call(pids)).await.unwrap().into_inner();
+        seen = pids.processes.iter().map(|process| process.pid).collect();
+        seen.len() == 2
+    })
+    .await;
+    assert!(seen.contains(&running.pid), "{seen:?}");
 
     let pause = PauseTaskRequest {
         container_id: id.clone(),
