@@ -144,15 +144,7 @@ async fn a_container_above_its_memory_limit_is_told_as_oom() {
     node.remote().start_container(&id).await.unwrap();
     next_event(&mut notices, &id, EventKind::Oom).await;
     // The two may come in either order; the status settles it.
-    let give_up = std::time::Instant::now() + PATIENCE;
-    let status = loop {
-        let status = node.state(&id).await;
-        if status.state == v1::ContainerState::ContainerExited as i32 {
-            break status;
-        }
-        assert!(std::time::Instant::now() < give_up, "{status:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    let status = ended(&node, &id).await;
     assert_eq!(status.exit_code, 137);
     assert_eq!(status.reason, "OOMKilled");
     node.finish().await;
@@ -266,7 +258,7 @@ async fn a_container_is_ended_with_a_signal_of_the_callers_choice() {
     node.remote().end_with(&id, SIGUSR1, PATIENCE).await.unwrap();
     // It has ended: there is nothing to wait for.
     node.remote().stop_container(&id, Duration::ZERO).await.unwrap();
-    assert_eq!(exit_code(&node, &id).await, 4);
+    assert_eq!(ended(&node, &id).await.exit_code, 4);
     assert!(!node.log("signalled").contains("term"));
     node.remote().end_with(&id, SIGUSR1, PATIENCE).await.unwrap();
 
@@ -279,7 +271,7 @@ async fn a_container_is_ended_with_a_signal_of_the_callers_choice() {
     node.remote().end_with(&deaf, SIGUSR1, patience).await.unwrap();
     assert!(began.elapsed() >= patience);
     node.remote().stop_container(&deaf, Duration::ZERO).await.unwrap();
-    assert_eq!(exit_code(&node, &deaf).await, 137);
+    assert_eq!(ended(&node, &deaf).await.exit_code, 137);
     node.finish().await;
 }
 
@@ -293,13 +285,13 @@ async fn said(node: &Node, name: &str, text: &str) {
     tokio::time::timeout(PATIENCE, said).await.unwrap();
 }
 
-/// How the container ended. The runtime may answer a stop before it shows the end.
-async fn exit_code(node: &Node, id: &str) -> i32 {
+/// The container's status once it shows the end, which may be after the runtime has answered a stop.
+pub async fn ended(node: &Node, id: &str) -> v1::ContainerStatus {
     let ended = async {
         loop {
             let status = node.state(id).await;
             if status.state == v1::ContainerState::ContainerExited as i32 {
-                return status.exit_code;
+                return status;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -330,7 +322,7 @@ async fn a_container_is_made_by_a_runtime_that_does_not_know_all_that_it_is_told
     assert!(matches!(notices.next().await, Some(Notice::Subscribed(_))));
     node.remote().start_container(&id).await.unwrap();
     next_event(&mut notices, &id, EventKind::Exited).await;
-    assert_eq!(exit_code(&node, &id).await, 6);
+    assert_eq!(node.state(&id).await.exit_code, 6);
     assert!(node.log("beyond").contains("made"));
     node.finish().await;
 }

@@ -1,5 +1,6 @@
 //! Pods from their start to their end.
 
+use crate::containers::ended;
 use crate::node::{self, Node};
 use crate::tasks::{program, shims, until};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
@@ -8,14 +9,6 @@ use std::time::Duration;
 
 const OURS: &str = "containerd-shim-orlop-v2";
 const CONTAINERDS: &str = "containerd-shim-runc-v2";
-
-async fn exited(node: &Node, id: &str) -> v1::ContainerStatus {
-    until("the container to end", async || {
-        node.state(id).await.state == v1::ContainerState::ContainerExited as i32
-    })
-    .await;
-    node.state(id).await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_reach_cri_and_all_containers_of_a_pod_have_one_shim() {
@@ -36,9 +29,9 @@ async fn exit_codes_reach_cri_and_all_containers_of_a_pod_have_one_shim() {
         .await
         .unwrap();
     node.remote().start_container(&second).await.unwrap();
-    assert_eq!(exited(&node, &first).await.exit_code, 3);
-    assert_eq!(exited(&node, &first).await.reason, "Error");
-    assert_eq!(exited(&node, &second).await.exit_code, 143);
+    assert_eq!(ended(&node, &first).await.exit_code, 3);
+    assert_eq!(ended(&node, &first).await.reason, "Error");
+    assert_eq!(ended(&node, &second).await.exit_code, 143);
     let log = node.log("exit");
     assert!(log.contains("stdout F out"), "{log}");
     assert!(log.contains("stderr F err"), "{log}");
@@ -154,7 +147,7 @@ async fn pods_of_containerds_shim_live_on_when_ours_takes_over_and_the_other_way
             .await
             .unwrap();
         node.remote().start_container(&joining).await.unwrap();
-        assert_eq!(exited(&node, &joining).await.exit_code, 6);
+        assert_eq!(ended(&node, &joining).await.exit_code, 6);
     }
     node.finish().await;
 }
@@ -193,7 +186,7 @@ async fn containers_start_and_end_without_a_call_of_runc() {
         .stop_container(&id, Duration::from_secs(20))
         .await
         .unwrap();
-    assert_eq!(exited(&node, &id).await.exit_code, 4);
+    assert_eq!(ended(&node, &id).await.exit_code, 4);
     assert!(!bundle.exists(), "it is deleted");
     assert_eq!(calls.seen(), Vec::<String>::new());
     for line in cgroup.lines() {
