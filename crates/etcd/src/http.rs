@@ -1,6 +1,6 @@
 //! Connections: gRPC by its services, and the plain paths that etcd's users probe ([`plain`]).
 use crate::authority::Authority;
-use crate::listen::{Listener, Socket};
+use crate::listen::{Answers, Listener, Socket};
 use crate::streams::Streams;
 use crate::unary::{self, Answer};
 use crate::{Face, auth, gateway, health, plain, recipes};
@@ -35,9 +35,16 @@ const WINDOW_BYTES: u32 = 1 << 20;
 
 /// Accepts connections until `shutdown`, then lets requests finish for a moment.
 pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) {
-    let Listener { socket, endpoint } = listener;
-    // etcd's own words: those who start it wait for them.
-    tracing::info!(%endpoint, "ready to serve client requests");
+    let Listener {
+        socket,
+        endpoint,
+        answers,
+    } = listener;
+    match answers {
+        // etcd's own words: those who start it wait for them.
+        Answers::Everything => tracing::info!(%endpoint, "ready to serve client requests"),
+        Answers::Probes => tracing::info!(%endpoint, "serving metrics"),
+    }
     let connections = tokio_util::task::TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -55,8 +62,8 @@ pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) 
         let (face, shutdown) = (face.clone(), shutdown.clone());
         connections.spawn(async move {
             let ended = match accepted {
-                Accepted::Unix(stream, acceptor) => shaken(face, stream, acceptor, shutdown).await,
-                Accepted::Tcp(stream, acceptor) => shaken(face, stream, acceptor, shutdown).await,
+                Accepted::Unix(stream, acceptor) => shaken(face, answers, stream, acceptor, shutdown).await,
+                Accepted::Tcp(stream, acceptor) => shaken(face, answers, stream, acceptor, shutdown).await,
             };
             if let Err(error) = ended {
                 tracing::debug!(error, "a connection ended");
@@ -91,21 +98,23 @@ type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 async fn shaken(
     face: Face,
+    answers: Answers,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     acceptor: Option<TlsAcceptor>,
     shutdown: CancellationToken,
 ) -> Ended {
     match acceptor {
-        None => connection(face, stream, shutdown).await,
+        None => connection(face, answers, stream, shutdown).await,
         Some(acceptor) => {
             let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
-            connection(face, stream, shutdown).await
+            connection(face, answers, stream, shutdown).await
         }
     }
 }
 
 async fn connection(
     face: Face,
+    answers: Answers,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     shutdown: CancellationToken,
 ) -> Ended {
@@ -114,7 +123,12 @@ async fn connection(
     let services = Services::new(face);
     let service = service_fn(move |request: Request<Incoming>| {
         let services = services.clone();
-        async move { Ok::<_, Infallible>(services.answer(request).await) }
+        async move {
+            Ok::<_, Infallible>(match answers {
+                Answers::Everything => services.answer(request).await,
+                Answers::Probes => services.probe(request).await,
+            })
+        }
     });
     let streams = Streams::default();
     let mut builder = auto::Builder::new(streams.clone());
@@ -183,6 +197,15 @@ impl Services {
             unary::count(running, &mut response);
         }
         response
+    }
+
+    /// Answers on a listener that is for nothing but metrics.
+    async fn probe<B>(self, request: Request<B>) -> Response<Answer> {
+        let answered = match unary::is_call(&request) {
+            true => unknown_service(request.uri().path()),
+            false => plain::probe(&self.face, request.method(), request.uri()).await,
+        };
+        answered.map(Answer::other)
     }
 
     async fn answered<B>(self, request: Request<B>) -> Response<Answer>
@@ -352,7 +375,7 @@ mod tests {
             runtime.block_on(async {
                 let face = face();
                 let (mut client, server) = tokio::io::duplex(1 << 16);
-                let serving = tokio::spawn(connection(face.clone(), server, CancellationToken::new()));
+                let serving = tokio::spawn(connection(face.clone(), Answers::Everything, server, CancellationToken::new()));
                 if has_preface {
                     client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
                 }

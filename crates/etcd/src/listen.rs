@@ -184,6 +184,15 @@ fn verifier(
 pub struct Listener {
     pub(crate) socket: Socket,
     pub(crate) endpoint: Endpoint,
+    pub(crate) answers: Answers,
+}
+
+/// What those who connect may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    Everything,
+    /// Metrics and probes, which anybody may know.
+    Probes,
 }
 
 pub(crate) enum Socket {
@@ -211,7 +220,17 @@ impl Listener {
                 Socket::Tcp(TcpListener::bind(address).await.map_err(failed)?, acceptor)
             }
         };
-        Ok(Self { socket, endpoint })
+        Ok(Self {
+            socket,
+            endpoint,
+            answers: Answers::Everything,
+        })
+    }
+
+    /// Answers metrics and probes there and nothing else: such a socket is open to who may not read the store.
+    pub fn for_metrics(mut self) -> Self {
+        self.answers = Answers::Probes;
+        self
     }
 
     pub fn endpoint(&self) -> &Endpoint {
@@ -230,6 +249,70 @@ async fn forget_stale(path: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Face, Member};
+    use orlop_store::embedded::EmbeddedStore;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::sync::CancellationToken;
+
+    /// The status line and what else is answered to a request in HTTP/1.1.
+    async fn asked(socket: &Path, method: &str, path: &str, kind: &str) -> String {
+        let mut stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+        let body = r#"{"key":"Zm9v","value":"Zm9v"}"#;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_listener_for_metrics_does_not_lead_to_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let bind = async |name: &str| {
+            let path = directory.path().join(name);
+            let endpoint: Endpoint = format!("unix://{}", path.display()).parse().unwrap();
+            (Listener::bind(endpoint, None).await.unwrap(), path)
+        };
+        let (clients, all) = bind("clients").await;
+        let (metrics, probes) = bind("metrics").await;
+        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let serving = tokio::spawn(async move {
+            face.serve(vec![clients, metrics.for_metrics()], stop).await;
+        });
+        let json = crate::plain::JSON;
+        for path in [
+            "/metrics",
+            "/health",
+            "/livez",
+            "/readyz",
+            "/readyz/data_corruption",
+        ] {
+            let answer = asked(&probes, "GET", path, json).await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+        for path in ["/v3/kv/put", "/v3/kv/range", "/version", "/livezz", "/"] {
+            let answer = asked(&probes, "POST", path, json).await;
+            assert!(answer.starts_with("HTTP/1.1 404 "), "{path}: {answer}");
+        }
+        let called = asked(&probes, "POST", "/etcdserverpb.KV/Put", "application/grpc").await;
+        assert!(called.contains("grpc-status: 12"), "{called}");
+        assert!(
+            asked(&probes, "OPTIONS", "/metrics", json)
+                .await
+                .starts_with("HTTP/1.1 405 ")
+        );
+        // Clients are answered as ever, and nothing of the above was written.
+        let range = asked(&all, "POST", "/v3/kv/range", json).await;
+        assert!(range.starts_with("HTTP/1.1 200 "), "{range}");
+        assert!(!range.contains("kvs"), "{range}");
+        shutdown.cancel();
+        serving.await.unwrap();
+    }
 
     #[test]
     fn urls_are_read_as_etcd_writes_them() {

@@ -60,6 +60,21 @@ pub async fn answer(face: &Face, method: &Method, uri: &Uri) -> Response<Body> {
     for_anybody(by_path(face, method, uri).await)
 }
 
+/// Answers where metrics alone are served: how well the member is, and what it counts.
+pub async fn probe(face: &Face, method: &Method, uri: &Uri) -> Response<Body> {
+    let path = uri.path();
+    let is_probe = matches!(path, "/metrics" | "/health")
+        || ["/livez", "/readyz"].iter().any(|check| {
+            path.strip_prefix(check)
+                .is_some_and(|one| one.is_empty() || one.starts_with('/'))
+        });
+    match (is_probe, method == Method::OPTIONS) {
+        (false, _) => not_found(),
+        (true, true) => not_allowed(),
+        (true, false) => by_path(face, method, uri).await,
+    }
+}
+
 /// Lets pages of anybody look at a response, as etcd does.
 pub fn for_anybody(mut response: Response<Body>) -> Response<Body> {
     for (name, value) in [

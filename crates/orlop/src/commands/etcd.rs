@@ -30,6 +30,8 @@ pub struct Serving {
     pub cluster_token: String,
     /// URLs to listen on.
     pub listen: Vec<String>,
+    /// URLs on which metrics and probes are answered, and nothing else.
+    pub listen_metrics: Vec<String>,
     pub tls: ServingTlsArgs,
     pub limits: Limits,
     pub retention: Retention,
@@ -43,7 +45,6 @@ pub async fn etcd(arguments: EtcdArgs) -> Result<()> {
     let retention = arguments.compaction.retention().map_err(|why| anyhow!(why))?;
     let mut listen = arguments.listen_client_urls.clone();
     listen.extend(arguments.listen_client_http_urls.iter().cloned());
-    listen.extend(arguments.listen_metrics_urls.iter().cloned());
     serve(Serving {
         directory: arguments.directory(),
         member: Member {
@@ -53,6 +54,7 @@ pub async fn etcd(arguments: EtcdArgs) -> Result<()> {
         },
         cluster_token: arguments.initial_cluster_token,
         listen,
+        listen_metrics: arguments.listen_metrics_urls,
         tls: arguments.tls,
         limits: arguments.limits.limits(),
         retention,
@@ -69,6 +71,10 @@ pub async fn serve(serving: Serving) -> Result<()> {
     for url in &serving.listen {
         let endpoint: Endpoint = url.parse()?;
         listeners.push(Listener::bind(endpoint, tls.as_ref()).await?);
+    }
+    for url in &serving.listen_metrics {
+        let listener = Listener::bind(url.parse()?, tls.as_ref()).await?;
+        listeners.push(listener.for_metrics());
     }
     let options = Options {
         history: match serving.retention {
@@ -174,7 +180,8 @@ fn tls_limits(arguments: &ServingTlsArgs) -> Result<TlsLimits> {
 
 /// A certificate for where the member listens, made once and kept with the data.
 fn own_certificate(serving: &Serving) -> Result<(Vec<u8>, Vec<u8>)> {
-    let hosts = serving.listen.iter().filter_map(|url| {
+    let urls = serving.listen.iter().chain(&serving.listen_metrics);
+    let hosts = urls.filter_map(|url| {
         let address = url.split_once("://")?.1;
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         Some(host.trim_matches(['[', ']']).to_owned())

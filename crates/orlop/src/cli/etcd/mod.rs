@@ -45,7 +45,8 @@ pub struct EtcdArgs {
         value_delimiter = ','
     )]
     pub listen_client_http_urls: Vec<String>,
-    /// Further URLs on which /health and /metrics are answered, comma-separated.
+    /// URLs on which /metrics, /health, /livez and /readyz are answered and nothing else, comma-separated: those with http need
+    /// no certificate.
     #[arg(
         long,
         value_name = "URLS",

@@ -13,6 +13,7 @@ pub async fn serve(arguments: ServeArgs) -> Result<()> {
             ..Member::named("default")
         },
         listen: arguments.listen,
+        listen_metrics: Vec::new(),
         tls: arguments.tls,
         cluster_token: CLUSTER_TOKEN.to_owned(),
         limits: Limits {
