@@ -6,11 +6,11 @@ use orlop_api::placement;
 use orlop_client::informer::{Cached, Lean, ObjectKey, Projection};
 use std::sync::Arc;
 
-use crate::cluster::Cluster;
 use crate::decide::{Decision, Judge, decide};
+use crate::known::cluster::Cluster;
+use crate::known::view::{NAME, NodeView, Pending, PodView};
+use crate::known::world::World;
 use crate::profile::Profile;
-use crate::view::{NAME, NodeView, Pending, PodView};
-use crate::world::World;
 
 /// What one node says.
 #[derive(Debug, Clone, PartialEq, Eq)]

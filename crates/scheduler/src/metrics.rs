@@ -1,5 +1,5 @@
 //! What the scheduler counts, under upstream's names.
-use crate::queue::Lengths;
+use crate::run::queue::Lengths;
 use orlop_metrics::PartMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;

@@ -4,10 +4,10 @@ use orlop_api::quantity::Amount;
 use orlop_client::informer::{ObjectKey, Projection, Store};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, Holder};
-use crate::traits::Traits;
-use crate::view::{NodeView, Pending, PodView, Takes};
-use crate::world::World;
+use crate::known::cluster::{Cluster, Holder};
+use crate::known::traits::Traits;
+use crate::known::view::{NodeView, Pending, PodView, Takes};
+use crate::known::world::World;
 
 pub fn pending(spec: Value) -> Box<Pending> {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": spec});

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::nodes::Nodes;
 use super::{Extender, ExtenderTls, passed, question, said, scores};
-use crate::view::Pending;
+use crate::known::view::Pending;
 
 /// The longest that reading a pod may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -8,8 +8,8 @@ use k8s_openapi::api::policy::v1 as policy;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{ObjectKey, Projection, Store};
 
-use crate::traits::Labels;
-use crate::volumes::{ClaimView, ClassView, VolumeView};
+use super::volumes::{ClaimView, ClassView, VolumeView};
+use crate::known::traits::Labels;
 
 /// What is remembered of a namespace.
 #[derive(Debug)]

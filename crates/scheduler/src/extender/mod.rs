@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::view::Pending;
+use crate::known::view::Pending;
 
 pub use call::Extenders;
 

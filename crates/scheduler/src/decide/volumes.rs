@@ -6,219 +6,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{self as core, NodeSelector};
-use k8s_openapi::api::storage::v1 as storage;
-use orlop_api::placement::{self, Reason};
-use orlop_api::quantity::{Amount, amount};
-use orlop_api::selector::LabelSelector;
-use orlop_client::informer::{Cached, ObjectKey, Projection};
+use k8s_openapi::api::core::v1 as core;
+use orlop_api::placement::Reason;
+use orlop_client::informer::{Cached, ObjectKey};
 
-use crate::traits::Labels;
-use crate::view::{NodeView, Pending};
-use crate::world::World;
+use crate::known::view::{NodeView, Pending};
+use crate::known::volumes::{ClaimView, ClassView, VolumeView};
+use crate::known::world::World;
 
 /// The provisioner of classes whose volumes are made by people.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
-/// Labels of places by their old and their present names.
-const PLACES: [(&str, &str); 2] = [
-    (
-        "failure-domain.beta.kubernetes.io/zone",
-        "topology.kubernetes.io/zone",
-    ),
-    (
-        "failure-domain.beta.kubernetes.io/region",
-        "topology.kubernetes.io/region",
-    ),
-];
-/// Between the zones of a volume that is in several.
-const ZONES: &str = "__";
-const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-
-/// What is remembered of a PersistentVolumeClaim.
-#[derive(Debug)]
-pub struct ClaimView {
-    /// Its volume, once it is completely bound.
-    pub volume: Option<Arc<str>>,
-    /// spec.volumeName is set, though the binding may not be complete.
-    pub named: bool,
-    /// Its class.
-    pub class: Option<Arc<str>>,
-    terminating: bool,
-    request: Amount,
-    modes: Vec<String>,
-    volume_mode: Option<String>,
-    selector: Option<LabelSelector>,
-}
-
-/// Namespace, name and, if known, uid of the claim that a volume is for.
-type ClaimOf = (Arc<str>, Arc<str>, Option<Arc<str>>);
-
-/// What is remembered of a PersistentVolume.
-#[derive(Debug)]
-pub struct VolumeView {
-    class: Option<Arc<str>>,
-    terminating: bool,
-    capacity: Amount,
-    modes: Vec<String>,
-    volume_mode: Option<String>,
-    labels: Labels,
-    reachable_from: Option<NodeSelector>,
-    claim: Option<ClaimOf>,
-}
-
-/// What is remembered of a StorageClass.
-#[derive(Debug)]
-pub struct ClassView {
-    waits: bool,
-    provisioner: String,
-    topologies: Vec<core::TopologySelectorTerm>,
-}
-
-fn text(text: Option<String>) -> Option<Arc<str>> {
-    text.filter(|text| !text.is_empty()).map(Arc::from)
-}
-
-/// The annotation that came before the field of the class.
-fn class(
-    field: Option<String>,
-    metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> Option<Arc<str>> {
-    let annotation = metadata
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get("volume.beta.kubernetes.io/storage-class"));
-    text(annotation.cloned().or(field))
-}
-
-impl ClaimView {
-    /// Whether one pod alone may use it at a time.
-    pub fn is_exclusive(&self) -> bool {
-        self.modes.iter().any(|mode| mode == "ReadWriteOncePod")
-    }
-}
-
-impl Projection for ClaimView {
-    type Object = core::PersistentVolumeClaim;
-
-    fn project(claim: core::PersistentVolumeClaim) -> Self {
-        let spec = claim.spec.unwrap_or_default();
-        let complete = claim
-            .metadata
-            .annotations
-            .as_ref()
-            .is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
-        let volume = text(spec.volume_name);
-        Self {
-            named: volume.is_some(),
-            volume: volume.filter(|_| complete),
-            class: class(spec.storage_class_name, &claim.metadata),
-            terminating: claim.metadata.deletion_timestamp.is_some(),
-            request: spec
-                .resources
-                .and_then(|resources| resources.requests?.get("storage").map(amount))
-                .unwrap_or(Amount::ZERO),
-            modes: spec.access_modes.unwrap_or_default(),
-            volume_mode: spec.volume_mode,
-            selector: spec.selector.map(|selector| {
-                LabelSelector::from_meta(&selector).unwrap_or_else(|_| LabelSelector::nothing())
-            }),
-        }
-    }
-}
-
-impl Projection for VolumeView {
-    type Object = core::PersistentVolume;
-
-    fn project(volume: core::PersistentVolume) -> Self {
-        let spec = volume.spec.unwrap_or_default();
-        Self {
-            class: class(spec.storage_class_name, &volume.metadata),
-            terminating: volume.metadata.deletion_timestamp.is_some(),
-            capacity: spec
-                .capacity
-                .and_then(|capacity| capacity.get("storage").map(amount))
-                .unwrap_or(Amount::ZERO),
-            modes: spec.access_modes.unwrap_or_default(),
-            volume_mode: spec.volume_mode,
-            labels: volume.metadata.labels.unwrap_or_default(),
-            reachable_from: spec.node_affinity.and_then(|affinity| affinity.required),
-            claim: spec.claim_ref.map(|claim| {
-                let [namespace, name] =
-                    [claim.namespace, claim.name].map(|text| text.unwrap_or_default().into());
-                (namespace, name, text(claim.uid))
-            }),
-        }
-    }
-}
-
-impl Projection for ClassView {
-    type Object = storage::StorageClass;
-
-    fn project(class: storage::StorageClass) -> Self {
-        Self {
-            waits: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
-            provisioner: class.provisioner,
-            topologies: class.allowed_topologies.unwrap_or_default(),
-        }
-    }
-}
-
-impl VolumeView {
-    /// Whether it is some claim's.
-    pub fn is_claimed(&self) -> bool {
-        self.claim.is_some()
-    }
-
-    /// Whether the node is where the volume's labels say that it is; a node that doesn't say where it is may be there.
-    fn is_in_zone_of(&self, node: &NodeView) -> bool {
-        let keys = PLACES.iter().flat_map(|(old, new)| [(old, new), (new, new)]);
-        let mut places = keys
-            .filter_map(|(key, new)| Some((key, new, self.labels.get(*key)?)))
-            .peekable();
-        // Most volumes say nothing of places: then the node isn't looked at.
-        if places.peek().is_none() {
-            return true;
-        }
-        let labels = &node.node.labels;
-        let says_where = PLACES
-            .iter()
-            .any(|(old, new)| labels.get(old).or(labels.get(new)).is_some());
-        !says_where
-            || places.all(|(key, new, zones)| {
-                let there = labels.get(key).or(labels.get(new));
-                there.is_some_and(|there| zones.split(ZONES).any(|zone| zone == there))
-            })
-    }
-
-    fn is_reachable_from(&self, node: &NodeView) -> bool {
-        let terms = self
-            .reachable_from
-            .as_ref()
-            .map(|selector| &selector.node_selector_terms);
-        terms.is_none_or(|terms| terms.iter().any(|term| placement::term_matches(term, &node.node)))
-    }
-
-    /// Whether it could be the volume of a claim, wherever it is.
-    fn meets(&self, key: &ObjectKey, uid: &str, claim: &ClaimView) -> bool {
-        let filesystem = "Filesystem";
-        let modes = |mode: &Option<String>| mode.as_deref().unwrap_or(filesystem).to_owned();
-        let is_free = match &self.claim {
-            None => claim
-                .selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(&self.labels)),
-            Some((namespace, name, of)) => {
-                *namespace == key.namespace && *name == key.name && of.as_deref().is_none_or(|of| of == uid)
-            }
-        };
-        is_free
-            && !self.terminating
-            && self.class == claim.class
-            && self.capacity >= claim.request
-            && modes(&self.volume_mode) == modes(&claim.volume_mode)
-            && claim.modes.iter().all(|mode| self.modes.contains(mode))
-    }
-}
 
 /// How one claim is to be met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -363,21 +160,6 @@ impl<'a> Volumes<'a> {
     }
 }
 
-/// The names of the claims that a pod's volumes mean.
-pub fn claims_of(pod: &str, volumes: Option<&Vec<core::Volume>>) -> Box<[Arc<str>]> {
-    volumes
-        .into_iter()
-        .flatten()
-        .filter_map(
-            |volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-                (Some(claim), _) => Some(claim.claim_name.as_str().into()),
-                (None, Some(_)) => Some(format!("{pod}-{}", volume.name).into()),
-                (None, None) => None,
-            },
-        )
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -510,7 +292,7 @@ mod tests {
         let bound = claim(
             "c",
             "2Gi",
-            json!({"metadata": {"annotations": {BIND_COMPLETED: "yes"}}, "spec": {"volumeName": "v"}}),
+            json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}),
         );
         let world = given(&[volume("v", "5Gi", "b")], std::slice::from_ref(&bound));
         assert_eq!(
@@ -526,7 +308,7 @@ mod tests {
         let bound = claim(
             "c",
             "2Gi",
-            json!({"metadata": {"annotations": {BIND_COMPLETED: "yes"}}, "spec": {"volumeName": "v"}}),
+            json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}),
         );
         let reasons = |labels: Value, node: Value| {
             let mut disk = volume("v", "5Gi", "a");
@@ -590,18 +372,5 @@ mod tests {
             &[claim("c", "2Gi", json!({"spec": {"storageClassName": "made"}}))],
         );
         assert_eq!(verdicts(&world, &["c"]).unwrap(), [NONE, "made for c"]);
-    }
-
-    #[test]
-    fn ephemeral_volumes_have_claims_named_after_pod_and_volume() {
-        let volumes: Vec<core::Volume> = serde_json::from_value(json!([
-            {"name": "a", "persistentVolumeClaim": {"claimName": "c"}},
-            {"name": "b", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
-            {"name": "c", "emptyDir": {}}]))
-        .unwrap();
-        assert_eq!(
-            *claims_of("p", Some(&volumes)),
-            ["c".into(), Arc::<str>::from("p-b")]
-        );
     }
 }

@@ -1,10 +1,12 @@
 //! How pods of one schedulerName are placed: what counts for how much where several nodes would do.
 
+pub mod rules;
+
 use std::time::Duration;
 
 use crate::extender::Extender;
-use crate::queue::{BACKOFF_MAX, BACKOFF_MIN};
-use crate::rules::Rules;
+use crate::profile::rules::Rules;
+use crate::run::queue::{BACKOFF_MAX, BACKOFF_MIN};
 
 /// How a scheduler goes about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +50,7 @@ pub struct Profile {
 impl Default for Profile {
     fn default() -> Self {
         Self {
-            name: crate::view::NAME.to_owned(),
+            name: crate::known::view::NAME.to_owned(),
             weights: Weights::default(),
             room: Room::Free,
             resources: ["cpu", "memory"].map(|name| (name.to_owned(), 1.0)).into(),

@@ -10,9 +10,9 @@ use orlop_client::informer::{Cached, ObjectKey};
 
 use jiff::Timestamp;
 
-use crate::images::Spread;
-use crate::traits::Traits;
-use crate::view::{Family, NodeView, Takes, Weight};
+use crate::known::images::Spread;
+use crate::known::traits::Traits;
+use crate::known::view::{Family, NodeView, Takes, Weight};
 
 /// A pod on a node.
 #[derive(Debug, Clone)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use orlop_api::placement::Reason;
 use orlop_client::informer::ObjectKey;
 
-use crate::cluster::{Cluster, Holder};
-use crate::view::Pending;
-use crate::world::World;
+use crate::known::cluster::{Cluster, Holder};
+use crate::known::view::Pending;
+use crate::known::world::World;
 
 /// Who else uses the claims that one pod wants for itself.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::{NodeAffinity, PreferredSchedulingTerm};
 use orlop_api::placement::{self, NodeFacts, Reason};
 
-use crate::traits::Spreading;
-use crate::view::Pending;
+use crate::known::traits::Spreading;
+use crate::known::view::Pending;
 
 /// What is told to a profile.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,14 +7,14 @@ use jiff::Timestamp;
 use orlop_api::placement::{NodeUsage, Reason};
 use orlop_client::informer::ObjectKey;
 
-use crate::affinity::Company;
-use crate::cluster::{Candidate, Cluster, Holder, add};
+use crate::decide::affinity::Company;
+use crate::decide::exclusive::Exclusive;
+use crate::decide::spread::Spread;
 use crate::decide::{Judge, Others};
-use crate::exclusive::Exclusive;
-use crate::rules::Rules;
-use crate::spread::Spread;
-use crate::view::Pending;
-use crate::world::World;
+use crate::known::cluster::{Candidate, Cluster, Holder, add};
+use crate::known::view::Pending;
+use crate::known::world::World;
+use crate::profile::rules::Rules;
 
 /// The pods to evict from one node.
 #[derive(Debug, Clone)]

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use orlop_api::placement::Reason;
 use orlop_client::informer::ObjectKey;
 
-use crate::cluster::{Cluster, Holder};
-use crate::rules::Rules;
-use crate::traits::{Term, Traits};
-use crate::view::NodeView;
-use crate::world::World;
+use crate::known::cluster::{Cluster, Holder};
+use crate::known::traits::{Term, Traits};
+use crate::known::view::NodeView;
+use crate::known::world::World;
+use crate::profile::rules::Rules;
 
 type Places = HashMap<(String, String), i64>;
 

@@ -6,10 +6,10 @@ use orlop_api::placement::{self, Reason};
 use orlop_api::taints;
 use orlop_client::informer::ObjectKey;
 
-use crate::cluster::{Cluster, Holder};
-use crate::rules::Rules;
-use crate::traits::{Labels, Spreading};
-use crate::view::{Family, NodeView, Pending};
+use crate::known::cluster::{Cluster, Holder};
+use crate::known::traits::{Labels, Spreading};
+use crate::known::view::{Family, NodeView, Pending};
+use crate::profile::rules::Rules;
 
 /// The counts for one pod: for each constraint the domains there are, and how many pods each has.
 #[derive(Debug, Clone)]

@@ -13,10 +13,10 @@ use orlop_api::quantity::{Amount, amount};
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
 
-use crate::cluster::{Holder, Nominee};
-use crate::images::{NodeImages, WantedImages};
-use crate::traits::Traits;
-use crate::volumes::claims_of;
+use super::volumes::claims_of;
+use crate::known::cluster::{Holder, Nominee};
+use crate::known::images::{NodeImages, WantedImages};
+use crate::known::traits::Traits;
 
 /// The schedulerName of pods that are ours unless we are told another one.
 pub const NAME: &str = "default-scheduler";

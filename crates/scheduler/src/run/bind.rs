@@ -1,0 +1,144 @@
+//! A pod gets its node: its claims are met first, then it is bound; in vain, it gives back what it held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use orlop_client::informer::Cached;
+use tokio::time::Instant;
+
+use crate::decide::volumes::Met;
+use crate::known::view::{Pending, PodView};
+use crate::metrics::Attempt;
+
+use super::unplaced::SCHEDULER_ERROR;
+use super::{Scheduler, write};
+
+/// How long a pod's claims may take to be bound before another node is tried.
+const CLAIMS_BOUND_MAX: Duration = Duration::from_secs(600);
+
+/// Why a pod wasn't bound. Users know these texts.
+#[derive(Debug, thiserror::Error)]
+enum BindError {
+    #[error("running Bind plugin \"DefaultBinder\": {}", orlop_client::message(.0))]
+    Binding(kube::Error),
+    #[error("running PreBind plugin \"VolumeBinding\": {}", orlop_client::message(.0))]
+    Claims(kube::Error),
+    #[error("{0}")]
+    Extender(String),
+    #[error("running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded")]
+    ClaimsUnbound,
+}
+
+impl Scheduler {
+    /// Binds the pod to the node that was chosen.
+    pub(super) async fn bind(
+        &self,
+        pod: &Cached<PodView>,
+        pending: &Pending,
+        node: &Arc<str>,
+        met: &[Met],
+    ) -> Attempt {
+        let error = match self.write_binding(pod, pending, node, met).await {
+            Ok(()) => {
+                tracing::info!(pod = %pod.key, uid = %pod.uid, %node, "pod bound");
+                if let Some(recorder) = self.recorder(pending) {
+                    write::tell_scheduled(recorder, &pending.reference, &pod.key, node);
+                }
+                return Attempt::Scheduled;
+            }
+            Err(error) => error,
+        };
+        // A bound or deleted pod's own event says so; otherwise it is tried again.
+        tracing::warn!(pod = %pod.key, %node, %error, "pod not bound, retrying");
+        for met in met {
+            if let Met::By { volume, .. } = met {
+                self.world.forget_promise(volume);
+            }
+        }
+        if self.take_back(pod, node) {
+            if !met.is_empty() || pending.nominated.is_some() {
+                self.forget_room(&pod.key, &pod.uid).await;
+            }
+            self.tell_unplaced(pod, pending, SCHEDULER_ERROR, &error.to_string())
+                .await;
+        }
+        Attempt::Error
+    }
+
+    async fn write_binding(
+        &self,
+        pod: &Cached<PodView>,
+        pending: &Pending,
+        node: &Arc<str>,
+        met: &[Met],
+    ) -> Result<(), BindError> {
+        if !met.is_empty() {
+            // Whoever provides nodes and volumes may want to know before it is bound.
+            if let Err(error) = write::nominate(&self.client, &pod.key, &pod.uid, node).await {
+                tracing::debug!(pod = %pod.key, %error, "nominated node not written");
+            }
+            self.bind_claims(node, met).await?;
+        }
+        let extenders = self.extenders.minding(pending);
+        if extenders
+            .bind(&pod.key, &pod.uid, node)
+            .await
+            .map_err(BindError::Extender)?
+        {
+            return Ok(());
+        }
+        write::bind(&self.client, &pod.key, &pod.uid, node)
+            .await
+            .map_err(BindError::Binding)
+    }
+
+    /// Writes what was decided about claims, and waits until they are bound.
+    async fn bind_claims(&self, node: &str, met: &[Met]) -> Result<(), BindError> {
+        for met in met {
+            match met {
+                Met::By { claim, uid, volume } => {
+                    write::promise_volume(&self.client, volume, claim, uid).await
+                }
+                Met::Made { claim, uid } => write::select_node(&self.client, claim, uid, Some(node)).await,
+            }
+            .map_err(BindError::Claims)?;
+        }
+        let mut changed = self.claims_changed.subscribe();
+        let all_bound = async {
+            for met in met {
+                let (Met::By { claim, .. } | Met::Made { claim, .. }) = met;
+                let is_bound = || {
+                    let found = self.claims.store().get(claim);
+                    found.is_some_and(|found| found.volume.is_some())
+                };
+                while !is_bound() {
+                    // The sender lives as long as we do.
+                    let _ = changed.changed().await;
+                }
+            }
+        };
+        tokio::time::timeout(CLAIMS_BOUND_MAX, all_bound)
+            .await
+            .map_err(|_| BindError::ClaimsUnbound)
+    }
+
+    /// The pod doesn't hold its part of the node after all, if it still waits; whether it does. Of one that is bound all the
+    /// same, or gone, its own event tells, and what that says stays.
+    fn take_back(&self, pod: &Cached<PodView>, node: &Arc<str>) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        // Under the lock: an event that is seen from here on is told of after this.
+        let known = self.pods.store().get(&pod.key);
+        if !known.is_some_and(|known| known.uid == pod.uid && matches!(known.object, PodView::Pending(_))) {
+            return false;
+        }
+        state.cluster.release(&pod.key);
+        state.cluster.nominate(&pod.key, None);
+        // Others may have waited for what it would have taken.
+        state.queue.happened_on(node, now);
+        state.queue.retry(&pod.key, now);
+        drop(state);
+        self.changed.notify_one();
+        true
+    }
+}

@@ -1,0 +1,119 @@
+//! What informers tell becomes who is where and who may be tried again.
+
+use orlop_client::informer::Change;
+use tokio::time::Instant;
+
+use crate::known::view::{NodeView, PodView};
+use crate::known::volumes::VolumeView;
+use crate::known::world::NamespaceView;
+
+use super::Scheduler;
+
+impl Scheduler {
+    pub(super) fn pod(&self, change: &Change<PodView>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let key = &change.latest().key;
+        // The loop counts them when it is awake.
+        let regated = match change.new.as_ref().map(|pod| &pod.object) {
+            Some(PodView::Gated) => state.gated.insert(key.clone()),
+            _ => state.gated.remove(key),
+        };
+        if let Some(pod) = &change.new
+            && let Some((node, holder)) = pod.holder(&pod.uid)
+        {
+            state.queue.forget(key);
+            state.cluster.nominate(key, None);
+            // One pod more helps only those who wait for company, one that takes less all.
+            let old = change.old.as_ref().map(|old| &old.object);
+            let resized =
+                matches!(old, Some(PodView::Bound { takes: before, .. }) if *before != holder.takes);
+            state.cluster.hold(key, node, holder);
+            if resized {
+                state.queue.happened_on(node, now);
+            }
+            if !state.queue.happened_to_a_pod(now) && !resized && !regated {
+                return;
+            }
+        } else if let Some(PodView::Pending(pending)) = change.new.as_ref().map(|pod| &pod.object)
+            && self.recorder(pending).is_some()
+        {
+            // Its own condition changing is no reason to try again.
+            let same = change.old.as_ref().is_some_and(|old| {
+                matches!(&old.object, PodView::Pending(old)
+                        if old.spec == pending.spec && old.traits == pending.traits)
+            });
+            let nominee = pending.nominated.clone().map(|node| (node, pending.nominee()));
+            state.cluster.nominate(key, nominee);
+            if !same {
+                let rules = self
+                    .profiles
+                    .get(&*pending.scheduler)
+                    .map(|(profile, _)| &profile.rules);
+                let minds = pending.traits.minds_company()
+                    || !pending.claims.is_empty()
+                    || rules.is_some_and(|rules| rules.minds_copies(pending));
+                state
+                    .queue
+                    .put(key, pending.priority(), pending.confined_to.clone(), minds, now);
+            }
+        } else {
+            state.queue.forget(key);
+            let nominated = state.cluster.nominate(key, None);
+            match state.cluster.release(key).or(nominated) {
+                Some(node) => {
+                    state.queue.happened_on(&node, now);
+                    state.queue.happened_to_a_pod(now);
+                }
+                None if regated => {}
+                None => return,
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Rules about other pods may name namespaces by their labels.
+    pub(super) fn namespace(&self, change: &Change<NamespaceView>) {
+        let relabelled = match (&change.old, &change.new) {
+            (Some(old), Some(new)) => old.labels != new.labels,
+            _ => true,
+        };
+        if relabelled && self.state().queue.happened_to_a_pod(Instant::now()) {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn volume(&self, change: &Change<VolumeView>) {
+        // What was promised is seen now, or was in vain.
+        if change.new.as_ref().is_none_or(|volume| volume.is_claimed()) {
+            self.world.forget_promise(&change.latest().key.name);
+        }
+        self.volumes_changed();
+    }
+
+    pub(super) fn volumes_changed(&self) {
+        self.claims_changed.send_replace(());
+        if self.state().queue.happened_to_a_pod(Instant::now()) {
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn node(&self, change: &Change<NodeView>) {
+        let name = &change.latest().key.name;
+        let mut state = self.state();
+        let Some(node) = &change.new else {
+            return state.cluster.remove_node(name);
+        };
+        let differs = change
+            .old
+            .as_ref()
+            .is_none_or(|old| node.may_fit_differently(old));
+        state.cluster.put_node(node.clone());
+        if differs {
+            state.queue.happened_on(name, Instant::now());
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+}

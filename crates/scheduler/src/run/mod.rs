@@ -1,0 +1,218 @@
+//! The scheduling loop and what feeds it.
+
+mod attempt;
+mod bind;
+mod feed;
+pub mod queue;
+mod unplaced;
+mod write;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::Api;
+use kube::runtime::watcher;
+use orlop_client::Readiness;
+use orlop_client::events::ActionRecorder;
+use orlop_client::informer::{Informer, ObjectKey};
+use orlop_metrics::PartMetrics;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::extender::Extenders;
+use crate::known::cluster::Cluster;
+use crate::known::view::{NodeView, Pending, PodView};
+use crate::known::volumes::{ClaimView, ClassView, VolumeView};
+use crate::known::world::{BudgetView, NamespaceView, World};
+use crate::metrics::Metrics;
+use crate::profile::{Options, Profile};
+
+use queue::Queue;
+
+/// Bindings and conditions being written at the same time: enough to keep the server busy, few
+/// enough not to swamp it; each takes a connection with its buffers.
+const WRITES_MAX: usize = 32;
+
+/// Why the scheduler stopped although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum SchedulerError {
+    /// One who has a word in it can't even be called.
+    #[error("the scheduler's configuration: {0}")]
+    Extender(String),
+    /// A bug: one of the tasks panicked or ended.
+    #[error("the scheduler stopped by itself: {0}; please report it with the log above")]
+    Stopped(String),
+}
+
+struct Scheduler {
+    client: kube::Client,
+    metrics: Metrics,
+    /// How pods are placed and who tells of them, by the schedulerName of those that are ours.
+    profiles: BTreeMap<String, (Profile, ActionRecorder)>,
+    extenders: Extenders,
+    pods: Informer<PodView>,
+    nodes: Informer<NodeView>,
+    namespaces: Informer<NamespaceView>,
+    budgets: Informer<BudgetView>,
+    claims: Informer<ClaimView>,
+    volumes: Informer<VolumeView>,
+    classes: Informer<ClassView>,
+    world: World,
+    state: Mutex<State>,
+    /// A pod may have become active.
+    changed: Notify,
+    /// A claim may have been bound.
+    claims_changed: watch::Sender<()>,
+    writes: Arc<Semaphore>,
+}
+
+struct State {
+    cluster: Cluster,
+    queue: Queue,
+    /// Pods that are not to be scheduled yet.
+    gated: HashSet<ObjectKey>,
+}
+
+/// Schedules pods until `shutdown` is cancelled. Needs a tokio runtime; an API server that can't be
+/// reached yet is waited for.
+pub async fn run(client: kube::Client, shutdown: CancellationToken) -> Result<(), SchedulerError> {
+    let part = Arc::new(PartMetrics::new(""));
+    run_measured(client, &Options::default(), part, &Readiness::default(), shutdown).await
+}
+
+/// The same by these options, counted among `part`. `readiness` tells whether it has seen the whole cluster.
+pub async fn run_measured(
+    client: kube::Client,
+    options: &Options,
+    part: Arc<PartMetrics>,
+    readiness: &Readiness,
+    shutdown: CancellationToken,
+) -> Result<(), SchedulerError> {
+    readiness.reading();
+    let extenders = Extenders::connect(&options.extenders).await;
+    let extenders = extenders.map_err(SchedulerError::Extender)?;
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let (namespaces, budgets) = (Informer::new(), Informer::new());
+    let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
+    let world = World {
+        namespaces: namespaces.store().clone(),
+        budgets: budgets.store().clone(),
+        claims: claims.store().clone(),
+        volumes: volumes.store().clone(),
+        classes: classes.store().clone(),
+        ..World::default()
+    };
+    let scheduler = Arc::new(Scheduler {
+        profiles: profiles(&client, options, &host),
+        extenders,
+        client: client.clone(),
+        metrics: Metrics::new(&part),
+        pods: Informer::new(),
+        nodes: Informer::new(),
+        namespaces,
+        budgets,
+        claims,
+        volumes,
+        classes,
+        world,
+        state: Mutex::new(State {
+            cluster: Cluster::default(),
+            queue: Queue::new(options.backoff_min, options.backoff_max),
+            gated: HashSet::new(),
+        }),
+        changed: Notify::new(),
+        claims_changed: watch::Sender::new(()),
+        writes: Arc::new(Semaphore::new(WRITES_MAX)),
+    });
+    macro_rules! feed {
+        ($field:ident, $to:expr) => {
+            let on = Arc::downgrade(&scheduler);
+            scheduler.$field.on_change(move |change| {
+                if let Some(scheduler) = on.upgrade() {
+                    $to(&scheduler, change);
+                }
+            });
+        };
+    }
+    feed!(pods, Scheduler::pod);
+    feed!(nodes, Scheduler::node);
+    feed!(namespaces, Scheduler::namespace);
+    feed!(volumes, Scheduler::volume);
+    feed!(claims, |scheduler: &Scheduler, _| scheduler.volumes_changed());
+    feed!(classes, |scheduler: &Scheduler, _| scheduler.volumes_changed());
+
+    // Dropped, and so aborted, on every way out.
+    let mut tasks = JoinSet::new();
+    macro_rules! watch {
+        ($field:ident) => {
+            let (this, api) = (scheduler.clone(), Api::all(client.clone()));
+            tasks.spawn(async move { this.$field.run(api, watcher::Config::default()).await });
+        };
+    }
+    watch!(pods);
+    watch!(nodes);
+    watch!(namespaces);
+    watch!(budgets);
+    watch!(claims);
+    watch!(volumes);
+    watch!(classes);
+    tasks.spawn(scheduler.extenders.clone().run(client.clone()));
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        () = scheduler.synced() => {}
+    }
+    readiness.read();
+    tracing::info!("scheduler started");
+    tasks.spawn(scheduler.schedule());
+    tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        ended = tasks.join_next() => {
+            let why = ended.and_then(Result::err).map_or_else(|| "a task ended".to_owned(), |error| error.to_string());
+            Err(SchedulerError::Stopped(why))
+        }
+    }
+}
+
+impl Scheduler {
+    async fn synced(&self) {
+        tokio::join!(
+            self.pods.synced(),
+            self.nodes.synced(),
+            self.namespaces.synced(),
+            self.budgets.synced(),
+            self.claims.synced(),
+            self.volumes.synced(),
+            self.classes.synced(),
+        );
+    }
+
+    /// Who tells of a pod; nobody if it waits for another scheduler.
+    fn recorder(&self, pending: &Pending) -> Option<&ActionRecorder> {
+        self.profiles
+            .get(&*pending.scheduler)
+            .map(|(_, recorder)| recorder)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn profiles(
+    client: &kube::Client,
+    options: &Options,
+    host: &str,
+) -> BTreeMap<String, (Profile, ActionRecorder)> {
+    let managed = options.extenders.iter().flat_map(|extender| &extender.resources);
+    let foreign = managed.filter(|resource| resource.is_only_its);
+    let foreign: Vec<String> = foreign.map(|resource| resource.name.clone()).collect();
+    let of = |profile: &Profile| {
+        let recorder = ActionRecorder::new(client.clone(), &profile.name, host);
+        let mut profile = profile.clone();
+        // Whether there is enough of these is others' business alone.
+        profile.rules.ignored.extend(foreign.iter().cloned());
+        (profile.name.clone(), (profile, recorder))
+    };
+    options.profiles.iter().map(of).collect()
+}
