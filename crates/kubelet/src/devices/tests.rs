@@ -1,9 +1,16 @@
 //! Plugins as programs that register and are asked.
 use super::*;
 use crate::grpc::testing::Caller as Client;
+use crate::grpc::{self, Refusal, decode, one};
 use futures::StreamExt;
-use messages::{AllocateRequest, DeviceSpec, ListAndWatchResponse, Mount, Topology};
+use k8s_openapi::api::core::v1::Pod;
+use messages::{
+    AllocateRequest, AllocateResponse, ContainerAllocateResponse, DeviceSpec, Empty, ListAndWatchResponse,
+    Mount, Options, PreStartContainerRequest, PreferredRequest, PreferredResponse, RegisterRequest, Topology,
+};
+use orlop_api::pod::uid;
 use prost::Message;
+use registration::VERSION;
 use serde_json::json;
 
 const RESOURCE: &str = "example.com/sample";

@@ -1,5 +1,7 @@
 use super::*;
 use crate::runtime::seen::testing::{container, exited, running, sandbox};
+use crate::runtime::seen::{SeenContainer, SeenState};
+use k8s_openapi::api::core::v1::PodCondition;
 use serde_json::json;
 
 use crate::pods::resize::{Refused, Why};
