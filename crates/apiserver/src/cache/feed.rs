@@ -4,7 +4,7 @@
 //! is when other keys change. When the watch ends it goes on where it was; if the store has forgotten what came
 //! after that, it reads everything again.
 use super::recall::recall;
-use super::state::Applied;
+use super::storage::Applied;
 use super::{Cache, Object, StorageId, shut};
 use crate::custom::{DEFINITIONS, Renewal};
 use crate::encryption::away;

@@ -12,6 +12,7 @@ mod ring;
 mod shut;
 mod skim;
 mod state;
+mod storage;
 mod texts;
 mod watchers;
 

@@ -1,14 +1,14 @@
 //! What the cache holds, and how it is read.
-use super::labels::{self, LabelIndexes};
+use super::labels;
 use super::ring::Ring;
-use super::watchers::{Interest, Subscription, Waiter, Watchers};
-use super::{Change, ChangeKind, Expired, Object};
+use super::storage::{Applied, Storage};
+use super::watchers::{Interest, Subscription, Waiter};
+use super::{Change, Expired, Object};
 use crate::custom::Registry;
 use crate::resources::{self, Resource};
 use parking_lot::RwLock;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,21 +24,6 @@ pub struct StorageId(pub(super) usize);
 pub struct Snapshot {
     pub objects: Vec<Arc<Object>>,
     pub revision: u64,
-}
-
-struct Storage {
-    resource: &'static Resource,
-    objects: BTreeMap<Arc<str>, Arc<Object>>,
-    /// Pods by `spec.nodeName`: what every node agent lists and watches by.
-    by_node: HashMap<Box<str>, BTreeSet<Arc<str>>>,
-    by_label: LabelIndexes,
-    ring: Ring,
-    /// Clients' watches, woken by what concerns them.
-    watchers: Arc<Watchers>,
-    /// Bumped on each change, for who looks at the whole storage again.
-    changed: watch::Sender<u64>,
-    /// Why what is here is not what is stored: some of it cannot be opened now.
-    shut: Option<Arc<str>>,
 }
 
 struct State {
@@ -96,19 +81,8 @@ impl Cache {
             return;
         }
         let id = StorageId(state.storages.len());
-        let mut ring = Ring::default();
-        ring.restart(revision);
         state.by_prefix.insert(resource.storage, id);
-        state.storages.push(Storage {
-            resource,
-            objects: BTreeMap::new(),
-            by_node: HashMap::new(),
-            by_label: LabelIndexes::default(),
-            ring,
-            watchers: Arc::default(),
-            changed: watch::Sender::new(revision),
-            shut: None,
-        });
+        state.storages.push(Storage::new(resource, revision));
     }
 
     /// Lets all objects of a resource be read as it says now: it has other defaults.
@@ -185,6 +159,12 @@ impl Cache {
 
     pub fn get(&self, id: StorageId, key: &str) -> Option<Arc<Object>> {
         self.state.read().storages[id.0].objects.get(key).cloned()
+    }
+
+    /// Whether an object is there in this version.
+    pub fn is_at(&self, id: StorageId, key: &str, revision: u64) -> bool {
+        self.get(id, key)
+            .is_some_and(|object| object.revision == revision)
     }
 
     /// One object of a resource; `namespace` counts only where the resource has one.
@@ -265,9 +245,8 @@ impl Cache {
     pub fn snapshot_of_node(&self, id: StorageId, namespace: &str, node: &str) -> Snapshot {
         let state = self.state.read();
         let storage = &state.storages[id.0];
-        let keys = storage.by_node.get(node).into_iter().flatten();
         Snapshot {
-            objects: storage.of_keys(keys, namespace),
+            objects: storage.of_keys(storage.on_node(node), namespace),
             revision: state.revision,
         }
     }
@@ -514,144 +493,5 @@ impl Cache {
         for id in touched {
             state.storages[id].changed.send_replace(revision);
         }
-    }
-}
-
-/// A change on its way into the cache.
-pub(super) enum Applied {
-    Put(Object),
-    Deleted { key: Arc<str>, revision: u64 },
-}
-
-impl Storage {
-    fn under(&self, namespace: &str) -> Vec<Arc<Object>> {
-        self.iter_under(namespace).cloned().collect()
-    }
-
-    fn iter_under(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object>> {
-        let from = format!("{namespace}/");
-        // '0' is the character after '/'.
-        let to = format!("{namespace}0");
-        let (from, to) = match namespace {
-            "" => (Bound::Unbounded, Bound::Unbounded),
-            _ => (Bound::Included(from.as_str()), Bound::Excluded(to.as_str())),
-        };
-        self.objects.range::<str, _>((from, to)).map(|(_, object)| object)
-    }
-
-    /// The objects of these keys in a namespace (`""`: all), in the order of lists.
-    fn of_keys<'k>(&self, keys: impl Iterator<Item = &'k Arc<str>>, namespace: &str) -> Vec<Arc<Object>> {
-        let mut objects: Vec<Arc<Object>> = keys
-            .filter_map(|key| self.objects.get(key))
-            .filter(|o| namespace.is_empty() || o.namespace() == namespace)
-            .cloned()
-            .collect();
-        objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        objects
-    }
-
-    /// Gives all objects the form of another resource that is stored in the same place.
-    fn take_form(&mut self, resource: &'static Resource) {
-        if !std::ptr::eq(self.resource, resource) {
-            self.resource = resource;
-            self.renew();
-        }
-    }
-
-    /// Gives all objects the form that their resource has now. That is no change of theirs: nobody is told.
-    fn renew(&mut self) {
-        let resource = self.resource;
-        for object in self.objects.values_mut() {
-            match object.read_again(resource) {
-                Ok(changed) => *object = Arc::new(changed),
-                // It was read before in another form; this cannot happen.
-                Err(error) => tracing::error!(%error, "a cached object cannot take its new form"),
-            }
-        }
-    }
-
-    fn node_of(&self, object: &Object) -> Option<Box<str>> {
-        if self.resource.storage != "pods" {
-            return None;
-        }
-        let node = self.resource.field(object, "spec.nodeName")?;
-        (!node.is_empty()).then(|| node.into())
-    }
-
-    /// Forgets everything, to go on from `revision`.
-    fn empty(&mut self, revision: u64) {
-        self.objects.clear();
-        self.by_node.clear();
-        self.by_label.clear();
-        self.ring.restart(revision);
-        self.shut = None;
-    }
-
-    /// Puts what was read into an empty storage. It comes in the order of keys, from which a tree is made at once.
-    fn fill(&mut self, objects: Vec<Arc<Object>>) {
-        for object in &objects {
-            if let Some(node) = self.node_of(object) {
-                self.by_node.entry(node).or_default().insert(object.key.clone());
-            }
-        }
-        self.objects = objects.into_iter().map(|o| (o.key.clone(), o)).collect();
-    }
-
-    fn put(&mut self, object: Arc<Object>) -> Option<Arc<Object>> {
-        let node = self.node_of(&object);
-        let previous = self.objects.insert(object.key.clone(), object.clone());
-        if let Some(previous) = &previous {
-            self.by_label.forget(previous);
-        }
-        self.by_label.put(&object);
-        if let Some(node) = node {
-            self.by_node.entry(node).or_default().insert(object.key.clone());
-        }
-        previous
-    }
-
-    fn forget(&mut self, object: &Object) {
-        self.by_label.forget(object);
-        if let Some(node) = self.node_of(object)
-            && let Some(keys) = self.by_node.get_mut(&node)
-        {
-            keys.remove(&object.key);
-            if keys.is_empty() {
-                self.by_node.remove(&node);
-            }
-        }
-    }
-
-    /// Answers whether anything changed, and adds to `to_wake` whom it concerns.
-    fn change(&mut self, change: Applied, to_wake: &mut Vec<Arc<Waiter>>) -> bool {
-        let change = match change {
-            Applied::Put(object) => {
-                let object = Arc::new(object);
-                let previous = self.put(object.clone());
-                Change {
-                    kind: match previous {
-                        Some(_) => ChangeKind::Modified,
-                        None => ChangeKind::Added,
-                    },
-                    object,
-                    previous,
-                }
-            }
-            Applied::Deleted { key, revision } => {
-                let Some(last) = self.objects.remove(&key) else {
-                    return false;
-                };
-                self.forget(&last);
-                Change {
-                    kind: ChangeKind::Deleted,
-                    object: Arc::new(last.at_revision(revision)),
-                    previous: Some(last),
-                }
-            }
-        };
-        let versions = [Some(&*change.object), change.previous.as_deref()];
-        self.watchers.changed(self.ring.end(), versions, to_wake);
-        self.ring.push(change);
-        true
     }
 }
