@@ -311,7 +311,7 @@ impl ApiServer {
                 .and_then(|directives| HeaderValue::from_str(&directives).ok()),
             audit,
             traces,
-            aggregation: Aggregation::new(cache.clone(), config.proxy_identity),
+            aggregation: Aggregation::new(cache.clone(), config.proxy_identity, front_proxy.as_ref()),
             usage: Usage::default(),
             client_ca,
             front_proxy,

@@ -11,9 +11,12 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Upstream's period.
 const RECHECK: Duration = Duration::from_secs(30);
+/// Between two rounds, however much changes: rollouts of other services are news, too.
+const ROUND_PAUSE: Duration = Duration::from_secs(1);
 /// A server that takes longer does not answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -49,7 +52,7 @@ pub async fn run(server: Weak<ApiServer>) {
             receiver.borrow_and_update();
         }
         let Some(server) = server.upgrade() else { return };
-        let remotes = server.aggregation.remotes();
+        let (remotes, began) = (server.aggregation.remotes(), Instant::now());
         join_all(remotes.iter().map(|remote| check(&server, remote))).await;
         let (some, only) = (!remotes.is_empty(), changed.len().min(1));
         drop(server);
@@ -64,6 +67,12 @@ pub async fn run(server: Weak<ApiServer>) {
             (ended, ..) = news => if ended.is_err() { return },
             () = tokio::time::sleep(RECHECK), if some => {}
             () = shutdown.cancelled() => return,
+        }
+        if some {
+            tokio::select! {
+                () = tokio::time::sleep_until(began + ROUND_PAUSE) => {}
+                () = shutdown.cancelled() => return,
+            }
         }
     }
 }
@@ -145,12 +154,14 @@ async fn ask(server: &ApiServer, remote: &Remote) -> (Verdict, Option<Value>) {
         };
         (verdict, None)
     };
-    let (host, port) = match locate(&server.cache, remote) {
-        Ok(place) => place,
+    let places = match locate(&server.cache, remote) {
+        Ok(places) => places,
         Err(nowhere) => return unavailable(nowhere.reason, nowhere.message),
     };
     let failed = |error: &dyn std::fmt::Display| {
-        let path = format!("https://{host}:{port}/apis/{}/{}", remote.group, remote.version);
+        let place = places.first().map(|(host, port)| format!("{host}:{port}"));
+        let place = place.unwrap_or_default();
+        let path = format!("https://{place}/apis/{}/{}", remote.group, remote.version);
         let message = format!("failing or missing response from {path}: {error}");
         unavailable("FailedDiscoveryCheck", message)
     };

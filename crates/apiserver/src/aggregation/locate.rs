@@ -12,8 +12,8 @@ pub struct Nowhere {
     pub message: String,
 }
 
-/// Host and port of the server behind an APIService.
-pub fn locate(cache: &Cache, remote: &Remote) -> Result<(String, u16), Nowhere> {
+/// Host and port of each server behind an APIService; there is one.
+pub fn locate(cache: &Cache, remote: &Remote) -> Result<Vec<(String, u16)>, Nowhere> {
     let service = cache.core_object("services", &remote.namespace, &remote.service);
     let service = service.map(|service| service.value());
     let slices = resources::find("discovery.k8s.io", "v1", "endpointslices").and_then(|kind| {
@@ -32,7 +32,7 @@ pub fn locate(cache: &Cache, remote: &Remote) -> Result<(String, u16), Nowhere> 
     decide(remote, service.as_ref(), &slices.unwrap_or_default())
 }
 
-fn decide(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Result<(String, u16), Nowhere> {
+fn decide(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Result<Vec<(String, u16)>, Nowhere> {
     let (namespace, name) = (&remote.namespace, &remote.service);
     let Some(service) = service else {
         return Err(Nowhere {
@@ -42,7 +42,7 @@ fn decide(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Result<
     };
     let spec = &service["spec"];
     if let (Some("ExternalName"), Some(host)) = (spec["type"].as_str(), spec["externalName"].as_str()) {
-        return Ok((host.to_owned(), remote.port));
+        return Ok(vec![(host.to_owned(), remote.port)]);
     }
     let ports = spec["ports"].as_array();
     let port = ports
@@ -59,27 +59,27 @@ fn decide(remote: &Remote, service: Option<&Value>, slices: &[Value]) -> Result<
         });
     };
     let wanted = port["name"].as_str().unwrap_or_default();
-    let ready = slices.iter().find_map(|slice| {
+    let of_slice = |slice: &Value| {
         let ports = slice["ports"].as_array()?;
         let port = ports
             .iter()
             .find(|port| port["name"].as_str().unwrap_or_default() == wanted)?;
         let port = port["port"].as_u64().and_then(|port| u16::try_from(port).ok())?;
-        let endpoints = slice["endpoints"].as_array()?;
-        let ready = endpoints
-            .iter()
-            .find(|endpoint| endpoint["conditions"]["ready"] != false)?;
-        Some((ready["addresses"][0].as_str()?.to_owned(), port))
-    });
-    if let Some(place) = ready {
-        return Ok(place);
+        let endpoints = slice["endpoints"].as_array()?.iter();
+        let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
+        let hosts = ready.filter_map(|endpoint| endpoint["addresses"][0].as_str());
+        Some(hosts.map(|host| (host.to_owned(), port)).collect::<Vec<_>>())
+    };
+    let ready: Vec<_> = slices.iter().filter_map(of_slice).flatten().collect();
+    if !ready.is_empty() {
+        return Ok(ready);
     }
     let selects = spec["selector"]
         .as_object()
         .is_some_and(|selector| !selector.is_empty());
     match spec["clusterIP"].as_str() {
         Some(address) if !selects && slices.is_empty() && address != "None" => {
-            Ok((address.to_owned(), remote.port))
+            Ok(vec![(address.to_owned(), remote.port)])
         }
         _ if slices.is_empty() => Err(Nowhere {
             reason: "EndpointsNotFound",
@@ -116,7 +116,7 @@ mod tests {
             |service: Option<&Value>, slices: &[Value]| decide(&remote, service, slices).unwrap_err().reason;
         assert_eq!(
             decide(&remote, Some(&service), &[slice(true)]),
-            Ok(("10.1.1.1".to_owned(), 8443))
+            Ok(vec![("10.1.1.1".to_owned(), 8443)])
         );
         assert_eq!(reason(None, &[]), "ServiceNotFound");
         assert_eq!(reason(Some(&service), &[]), "EndpointsNotFound");
@@ -128,12 +128,12 @@ mod tests {
         by_hand["spec"]["selector"] = Value::Null;
         assert_eq!(
             decide(&remote, Some(&by_hand), &[]),
-            Ok(("10.96.0.9".to_owned(), 443))
+            Ok(vec![("10.96.0.9".to_owned(), 443)])
         );
         let external = json!({"spec": {"type": "ExternalName", "externalName": "localhost"}});
         assert_eq!(
             decide(&remote, Some(&external), &[]),
-            Ok(("localhost".to_owned(), 443))
+            Ok(vec![("localhost".to_owned(), 443)])
         );
     }
 }

@@ -9,6 +9,7 @@ pub use availability::run as watch_availability;
 pub use proxy::forward;
 pub use schemas::document as schema_document;
 
+use crate::authn::FrontProxyConfig;
 use crate::cache::{Cache, StorageId};
 use crate::outbound::{Outbound, OutboundError, Trust};
 use crate::resources;
@@ -100,6 +101,8 @@ pub struct Aggregation {
     compiled: RwLock<(u64, Arc<Vec<Arc<Remote>>>)>,
     /// How this server presents itself to the others.
     identity: Option<Presented>,
+    /// The headers, and beginnings of such, in which they are told who calls: nobody else's are passed on.
+    naming: Vec<String>,
     /// What available servers say they serve (`APIResourceList.resources`), by APIService.
     documents: Mutex<HashMap<String, Arc<Value>>>,
     /// Hashes of their OpenAPI v3 documents, by APIService.
@@ -107,12 +110,22 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
-    pub fn new(cache: Arc<Cache>, identity: Option<Presented>) -> Self {
+    /// `front_proxy`: in which headers the others take this server's word, as they read in the cluster.
+    pub fn new(
+        cache: Arc<Cache>,
+        identity: Option<Presented>,
+        front_proxy: Option<&FrontProxyConfig>,
+    ) -> Self {
+        let names = front_proxy.into_iter().flat_map(FrontProxyConfig::names);
         Self {
             storage: resources::find(GROUP, "v1", "apiservices").and_then(|kind| cache.storage(kind)),
             cache,
             compiled: RwLock::default(),
             identity,
+            naming: names
+                .filter(|name| !name.is_empty())
+                .map(str::to_ascii_lowercase)
+                .collect(),
             documents: Mutex::default(),
             hashes: Mutex::default(),
         }

@@ -40,7 +40,7 @@ pub async fn forward(
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = Request::builder().method(&parts.method).uri(path);
     if let Some(headers) = request.headers_mut() {
-        *headers = passed_on(&parts.headers);
+        *headers = passed_on(&parts.headers, &aggregation.naming);
         tell(headers, user);
         if upgrade.is_some() {
             switch::carry(&parts.headers, headers);
@@ -79,13 +79,13 @@ pub(super) async fn send(
     mut request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, OutboundError> {
     let failed = |error: &dyn std::fmt::Display| OutboundError::Failed(error.to_string().into());
-    let (host, port) = locate(&aggregation.cache, remote).map_err(|nowhere| failed(&nowhere.message))?;
+    let places = locate(&aggregation.cache, remote).map_err(|nowhere| failed(&nowhere.message))?;
     let outbound = remote.outbound(aggregation.identity.as_ref())?;
     let name = remote.host();
     let value = HeaderValue::from_str(&name).map_err(|error| failed(&error))?;
     request.headers_mut().insert(HOST, value);
     let connect = async {
-        let stream = outbound.connect(&host, port, &name).await?;
+        let stream = outbound.connect_to_any(places, &name).await?;
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         handshake.map_err(|error| failed(&error))
     };
@@ -97,13 +97,15 @@ pub(super) async fn send(
 }
 
 /// The headers that are the other server's business: none that prove something to this one, or are between neighbours.
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
+/// `naming`: headers, or beginnings of such, that would name the caller.
+fn passed_on(headers: &HeaderMap, naming: &[String]) -> HeaderMap {
     let own = |name: &HeaderName| {
         let text = name.as_str();
         [AUTHORIZATION, CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE].contains(name)
             || text == "content-length"
             || text.starts_with("impersonate-")
             || text.starts_with("x-remote-")
+            || naming.iter().any(|name| text.starts_with(name.as_str()))
     };
     let mut passed = HeaderMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| !own(name)) {
@@ -116,7 +118,11 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
 /// Tells who is calling.
 fn tell(headers: &mut HeaderMap, user: &UserInfo) {
     let mut add = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+        // Names needn't be ASCII.
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(name),
+            HeaderValue::from_bytes(value.as_bytes()),
+        ) {
             headers.append(name, value);
         }
     };
@@ -176,12 +182,15 @@ mod tests {
         ] {
             headers.append(name, HeaderValue::from_static(value));
         }
-        let mut passed = passed_on(&headers);
+        headers.insert("x-forwarded-user", HeaderValue::from_static("admin"));
+        let mut passed = passed_on(&headers, &["x-forwarded-user".to_owned()]);
         let mut user = UserInfo::new("alice", ["devs"]);
         user.extra
             .insert("example.org/scope".to_owned(), vec!["a".to_owned()]);
         tell(&mut passed, &user);
-        assert!(!passed.contains_key("authorization") && !passed.contains_key("impersonate-user"));
+        for gone in ["authorization", "impersonate-user", "x-forwarded-user"] {
+            assert!(!passed.contains_key(gone), "{gone}");
+        }
         assert_eq!(passed["accept"], "application/json");
         let of = |name: &str| {
             passed

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Events that may wait to be written.
 const WAITING_MAX: usize = 10_000;
@@ -26,22 +26,37 @@ pub struct AuditLog {
     pub size_megabytes: u64,
 }
 
+/// What the thread is told.
+enum Message {
+    Line(String),
+    /// All that came before is to be written.
+    Settle(oneshot::Sender<()>),
+}
+
 /// Takes events.
 #[derive(Clone)]
 pub struct Writer {
-    lines: mpsc::Sender<String>,
+    messages: mpsc::Sender<Message>,
 }
 
 impl Writer {
     /// Opens the log.
     pub fn open(log: AuditLog) -> io::Result<Self> {
         let mut target = Target::open(log)?;
-        let (lines, mut waiting) = mpsc::channel::<String>(WAITING_MAX);
+        let (messages, mut waiting) = mpsc::channel::<Message>(WAITING_MAX);
         std::thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || {
                 let mut failed = false;
-                while let Some(line) = waiting.blocking_recv() {
+                while let Some(message) = waiting.blocking_recv() {
+                    let line = match message {
+                        Message::Line(line) => line,
+                        Message::Settle(done) => {
+                            // Who no longer waits needs no answer.
+                            let _ = done.send(());
+                            continue;
+                        }
+                    };
                     let written = target.write(&line);
                     // Said once, not for every event of a full disk.
                     if let Err(error) = &written
@@ -52,12 +67,20 @@ impl Writer {
                     failed = written.is_err();
                 }
             })?;
-        Ok(Self { lines })
+        Ok(Self { messages })
     }
 
     pub async fn write(&self, line: String) {
         // The thread lives as long as this.
-        let _ = self.lines.send(line).await;
+        let _ = self.messages.send(Message::Line(line)).await;
+    }
+
+    /// Returns when everything is written that was taken before.
+    pub async fn settle(&self) {
+        let (done, written) = oneshot::channel();
+        if self.messages.send(Message::Settle(done)).await.is_ok() {
+            let _ = written.await;
+        }
     }
 }
 
@@ -177,6 +200,24 @@ fn forget(log: &AuditLog) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_was_taken_is_written_when_it_has_settled() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        let log = AuditLog {
+            path: path.clone(),
+            age_days: 0,
+            backups: 0,
+            size_megabytes: 0,
+        };
+        let writer = Writer::open(log).unwrap();
+        for number in 0..1000 {
+            writer.write(number.to_string()).await;
+        }
+        writer.settle().await;
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
+    }
 
     #[test]
     fn the_file_begins_anew_when_it_is_large_and_the_last_ones_are_kept() {

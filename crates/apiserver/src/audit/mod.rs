@@ -18,6 +18,10 @@ use http::request::Parts;
 use log::Writer;
 use policy::{Level, Policy};
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long the last events may take to reach the log.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What is written down, and where.
 pub struct AuditConfig {
@@ -88,8 +92,17 @@ impl Audit {
         Err(ApiError::internal("failed to store audit event"))
     }
 
-    /// What is still on its way to a webhook goes out.
+    /// What is still on its way to the log or a webhook goes out.
     pub async fn stop(&self) {
+        if let Some(writer) = &self.writer
+            && tokio::time::timeout(SETTLE_TIME_MAX, writer.settle())
+                .await
+                .is_err()
+        {
+            tracing::error!(
+                "the audit log takes no more events: some of the last ones may be missing from it"
+            );
+        }
         if let Some(sender) = &self.sender {
             sender.stop().await;
         }

@@ -19,6 +19,8 @@ const PREFIX: &str = "system:serviceaccount:";
 const KEPT_ISSUER: &str = "kubernetes/serviceaccount";
 /// A pod that has been asked to go for this long counts as gone, seconds.
 const GONE_AFTER: i64 = 60;
+/// By so many seconds the clocks of two servers may differ.
+const LEEWAY: i64 = 60;
 /// A signature that was good is not checked again for this long.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Pods ask for 3607 s and are used to tokens that outlive a renewal that failed: they get a year, with
@@ -164,8 +166,8 @@ impl Accounts {
             return self.verify_kept(token, &claims, audiences, cache, now);
         }
         if !claims["iss"].as_str().is_some_and(|issuer| self.knows(issuer))
-            || claims["exp"].as_i64()? <= now
-            || claims["nbf"].as_i64().is_some_and(|from| from > now)
+            || claims["exp"].as_i64()?.saturating_add(LEEWAY) < now
+            || claims["nbf"].as_i64().is_some_and(|from| from > now + LEEWAY)
         {
             return None;
         }

@@ -62,6 +62,17 @@ pub struct FrontProxyConfig {
 }
 
 impl FrontProxyConfig {
+    /// Every header, or beginning of one, in which a proxy says something about its caller.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let lists = [
+            &self.username_headers,
+            &self.uid_headers,
+            &self.group_headers,
+            &self.extra_prefixes,
+        ];
+        lists.into_iter().flatten().map(String::as_str)
+    }
+
     /// kubeadm's header names, and the one name of a proxy it gives a certificate to.
     pub fn usual(ca: String) -> Self {
         let one = |name: &str| vec![name.to_owned()];

@@ -39,7 +39,10 @@ impl FrontProxy {
 
     /// Whom the headers name; `None` if they name nobody. Only for requests of a proxy.
     pub fn user(&self, headers: &HeaderMap) -> Option<UserInfo> {
-        let text = |value: &http::HeaderValue| Some(value.to_str().ok()?.to_owned());
+        let text = |value: &http::HeaderValue| {
+            let text = std::str::from_utf8(value.as_bytes());
+            text.ok().map(str::to_owned)
+        };
         let first = |names: &[String]| {
             let mut found = names.iter().filter_map(|name| text(headers.get(name)?));
             found.find(|value| !value.is_empty())

@@ -4,7 +4,7 @@ use super::UserInfo;
 use crate::authz::Attributes;
 use crate::request::decode_percent;
 use crate::status::ApiError;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use std::collections::BTreeMap;
 
 const USER: &str = "impersonate-user";
@@ -53,17 +53,26 @@ pub struct Impersonation {
 
 /// What the headers ask for; `None` when they ask for nothing.
 pub fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, ApiError> {
-    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    // What cannot be read must not pass for nothing: the request would be made as its caller.
+    let text = |value: &HeaderValue| {
+        let text = std::str::from_utf8(value.as_bytes()).map(str::to_owned);
+        text.map_err(|_| ApiError::bad_request("the headers for impersonation are not UTF-8"))
+    };
+    let one = |name: &str| headers.get(name).map_or(Ok(String::new()), text);
     let mut wanted = Impersonation {
-        name: headers.get(USER).map(text).unwrap_or_default(),
-        uid: headers.get(UID).map(text).unwrap_or_default(),
-        groups: headers.get_all(GROUP).iter().map(text).collect(),
+        name: one(USER)?,
+        uid: one(UID)?,
+        groups: headers
+            .get_all(GROUP)
+            .iter()
+            .map(text)
+            .collect::<Result<_, _>>()?,
         extra: BTreeMap::new(),
     };
     for (header, value) in headers {
         if let Some(key) = header.as_str().strip_prefix(EXTRA) {
             let values = wanted.extra.entry(decode_percent(key)).or_default();
-            values.push(text(value));
+            values.push(text(value)?);
         }
     }
     if !wanted.name.is_empty() {
@@ -234,6 +243,18 @@ mod tests {
         let user = whole.user(Mode::UserInfo);
         assert_eq!(user.groups, ["g", "system:authenticated"]);
         assert_eq!(user.extra["example.org/scope"], ["x"]);
+    }
+
+    /// Otherwise the request would be made as its caller, who may do more.
+    #[test]
+    fn names_need_not_be_ascii_and_what_cannot_be_read_is_not_nobody() {
+        let asked = |bytes: &[u8]| {
+            let mut map = HeaderMap::new();
+            map.insert(USER, HeaderValue::from_bytes(bytes).unwrap());
+            requested(&map)
+        };
+        assert_eq!(asked("jürgen".as_bytes()).unwrap().unwrap().name, "jürgen");
+        assert_eq!(asked(b"j\xfcrgen").unwrap_err().code, 400);
     }
 
     #[test]

@@ -146,22 +146,14 @@ impl Endpoint {
         };
         let made = || outbound(&self.authorities, self.credentials.as_deref());
         let outbound = self.tls.get_or_init(made).clone()?;
-        let mut failure: Failure = "no address".into();
-        for (host, port) in addresses {
-            match outbound.connect(&host, port, &name).await {
-                Ok(stream) => {
-                    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-                    tokio::spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "a connection to a webhook ended");
-                        }
-                    });
-                    return Ok(sender);
-                }
-                Err(error) => failure = format!("{host}:{port}: {error}").into(),
+        let stream = outbound.connect_to_any(addresses, &name).await?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a webhook ended");
             }
-        }
-        Err(failure)
+        });
+        Ok(sender)
     }
 }
 

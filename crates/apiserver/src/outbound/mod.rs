@@ -26,6 +26,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -61,6 +62,8 @@ impl std::str::FromStr for ReviewVersion {
     }
 }
 
+/// So long one of several places has to take a connection before the next is tried.
+const SOON: Duration = Duration::from_secs(2);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -147,6 +150,36 @@ impl Outbound {
         let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         self.connector.connect(name, stream).await.map_err(failed)
+    }
+
+    /// A connection to one of several places that are the same. They have their turns, and one that doesn't answer soon
+    /// makes room for the next: a node that has lost power answers nothing, and is listed for a while.
+    pub async fn connect_to_any(
+        &self,
+        mut places: Vec<(String, u16)>,
+        name: &str,
+    ) -> Result<TlsStream<TcpStream>, OutboundError> {
+        static TURN: AtomicUsize = AtomicUsize::new(0);
+        let first = TURN.fetch_add(1, Ordering::Relaxed) % places.len().max(1);
+        places.rotate_left(first);
+        let mut failure = OutboundError::Failed("no address".into());
+        let mut left = places.len();
+        for (host, port) in places {
+            left -= 1;
+            let connect = self.connect(&host, port, name);
+            let connected = if left == 0 {
+                // Whoever wants the answer says how long it may take.
+                connect.await
+            } else {
+                let soon = tokio::time::timeout(SOON, connect).await;
+                soon.unwrap_or(Err(OutboundError::Late(SOON)))
+            };
+            match connected {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = OutboundError::Failed(format!("{host}:{port}: {error}").into()),
+            }
+        }
+        Err(failure)
     }
 
     /// Sends a request whose URI is a whole `https` one, and reads the answer.

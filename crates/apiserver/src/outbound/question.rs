@@ -29,7 +29,9 @@ impl Question {
         match tokio::time::timeout(self.timeout, self.exchange(server, endpoint)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Unanswered::Refused(reason))) => Err(reason),
-            Ok(Err(Unanswered::Failed(error))) => Err(posting(&error.to_string())),
+            Ok(Err(Unanswered::Unread(error) | Unanswered::Failed(error))) => {
+                Err(posting(&error.to_string()))
+            }
             Err(_) => Err(posting("context deadline exceeded")),
         }
     }
@@ -44,11 +46,13 @@ impl Question {
     }
 
     async fn exchange(&self, server: &ApiServer, endpoint: &Endpoint) -> Result<Value, Unanswered> {
-        // A kept connection may have ended meanwhile; then a new one is worth another try.
-        if let Some(connection) = endpoint.take()
-            && let Ok(answer) = self.post(endpoint, connection).await
-        {
-            return Ok(answer);
+        // A kept connection may have ended meanwhile; then a new one is worth another try. What may have been read is not
+        // asked twice.
+        if let Some(connection) = endpoint.take() {
+            match self.post(endpoint, connection).await {
+                Err(Unanswered::Unread(_)) => {}
+                answer => return answer,
+            }
         }
         let connection = endpoint.connect(server).await?;
         self.post(endpoint, connection).await
@@ -64,7 +68,13 @@ impl Question {
         if let Some(authorization) = endpoint.authorization() {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let answer = connection.send_request(request).await?;
+        let answer = connection.send_request(request).await.map_err(|error| {
+            let unread = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
+            match unread {
+                true => Unanswered::Unread(error.into()),
+                false => Unanswered::Failed(error.into()),
+            }
+        })?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), self.answer_bytes_max)
             .collect()
@@ -90,6 +100,8 @@ impl Question {
 }
 
 enum Unanswered {
+    /// The connection ended before there was any answer.
+    Unread(Failure),
     /// The connection, or what came over it.
     Failed(Failure),
     /// An answer that is none to the question.

@@ -192,10 +192,20 @@ async fn from_history(
         return in_form(call, cut(Snapshot { revision, ..now }, filter, start, limit)).await;
     }
     let prefix = format!("{ROOT}{}/", call.resource.storage);
+    let within = match filter.namespace.as_str() {
+        "" => prefix.clone(),
+        namespace => format!("{prefix}{namespace}/"),
+    };
+    let from = format!("{prefix}{start}").max(within.clone());
     let request = RangeRequest {
-        start: format!("{prefix}{start}").into(),
-        end: Some(prefix_end(&prefix)),
+        start: from.into(),
+        end: Some(prefix_end(&within)),
         revision: Some(Revision(revision)),
+        // Where everything is wanted, one more tells that there is more.
+        limit: match filter.is_plain() && limit > 0 {
+            true => limit + 1,
+            false => 0,
+        },
         ..RangeRequest::default()
     };
     let past = call
@@ -207,6 +217,7 @@ async fn from_history(
             StoreError::Compacted { .. } if !start.is_empty() => expired_token(revision, start),
             other => ApiError::from(other),
         })?;
+    let count = past.count;
     let resource = call.server.cache.resource(storage);
     let mut objects: Vec<Arc<Object>> = past
         .kvs
@@ -222,7 +233,15 @@ async fn from_history(
         objects = custom::in_form(&call.server, call.resource, objects).await?;
     }
     objects.retain(|object| filter.matches(object));
-    in_form(call, page_of(objects, revision, filter, limit)).await
+    let mut page = page_of(objects, revision, filter, limit);
+    page.remaining = page.remaining.map(|_| count.saturating_sub(limit));
+    // More may lie behind what cannot be read.
+    if let (true, None, Some(last)) = (past.more, &page.next, past.kvs.last()) {
+        let last = last.key.as_str().and_then(|key| key.strip_prefix(&prefix));
+        let start = format!("{}\0", last.unwrap_or_default());
+        page.next = Some(ContinueToken { revision, start }.to_string());
+    }
+    in_form(call, page).await
 }
 
 /// Whether the store has forgotten a revision. What is still known of it here is not shown either: a list whose chunks

@@ -99,7 +99,7 @@ fn options(call: &Call) -> Result<String, ApiError> {
     ))
 }
 
-/// The container that is meant: the named one if it exists, else the only one.
+/// The container that is meant: the named one if it exists, else the only one that isn't an init or ephemeral container.
 pub fn container<'p>(pod: &'p Value, name: &str, asked: Option<&str>) -> Result<&'p str, ApiError> {
     let names = |list: &str| -> Vec<&'p str> {
         pod["spec"][list]
@@ -120,8 +120,8 @@ pub fn container<'p>(pod: &'p Value, name: &str, asked: Option<&str>) -> Result<
             .find(|c| **c == asked)
             .copied()
             .ok_or_else(|| ApiError::bad_request(format!("container {asked} is not valid for pod {name}"))),
-        None => match (all.as_slice(), ephemeral.as_slice()) {
-            ([only], []) => Ok(only),
+        None => match containers.as_slice() {
+            [only] => Ok(only),
             _ => {
                 all.extend(ephemeral);
                 Err(ApiError::bad_request(format!(
@@ -148,6 +148,9 @@ mod tests {
             "a container name must be specified for pod lg, choose one of: [ini c bad]"
         );
         assert_eq!(container(&many, "lg", Some("bad")).unwrap(), "bad");
+        let helped = json!({"spec": {"initContainers": [{"name": "ini"}], "containers": [{"name": "c"}],
+            "ephemeralContainers": [{"name": "debugger"}]}});
+        assert_eq!(container(&helped, "p", None).unwrap(), "c");
         assert_eq!(
             container(&many, "lg", Some("none")).unwrap_err().message,
             "container none is not valid for pod lg"

@@ -118,8 +118,10 @@ impl Recent {
 impl Kept {
     fn keep(&mut self, key: Key, bytes: Bytes) {
         self.bytes += bytes.len();
-        if self.objects.insert(key.clone(), bytes).is_none() {
-            self.order.push_back(key);
+        match self.objects.insert(key.clone(), bytes) {
+            // Two had it encoded at the same time.
+            Some(same) => self.bytes -= same.len(),
+            None => self.order.push_back(key),
         }
         while self.bytes > RECENT_BYTES_MAX
             && let Some(oldest) = self.order.pop_front()
@@ -222,5 +224,19 @@ impl Iterator for Sending {
         }
         let frame = std::mem::take(&mut self.frame);
         (!frame.is_empty()).then(|| frame.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_have_encoded_at_the_same_time_counts_once() {
+        let mut kept = Kept::default();
+        for _ in 0..3 {
+            kept.keep(("pods", "ns/p".into(), 7), Bytes::from_static(b"message"));
+        }
+        assert_eq!((kept.bytes, kept.order.len()), (7, 1));
     }
 }

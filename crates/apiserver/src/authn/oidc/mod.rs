@@ -13,6 +13,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use jiff::Timestamp;
 use orlop_pki::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
+use parking_lot::RwLock;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,17 +81,14 @@ impl From<&OidcConfig> for Provider {
     }
 }
 
-#[derive(Default)]
-struct Keys {
-    known: Arc<Vec<JsonWebKey>>,
-    asked: Option<Instant>,
-}
-
 /// Recognises one provider's tokens.
 pub struct Oidc {
     provider: Provider,
     outbound: Outbound,
-    keys: Mutex<Keys>,
+    /// The provider's keys, as it told them last.
+    known: RwLock<Arc<Vec<JsonWebKey>>>,
+    /// When it was asked; held while it is.
+    asked: Mutex<Option<Instant>>,
     good: Recent<Arc<UserInfo>>,
 }
 
@@ -117,7 +115,8 @@ impl Oidc {
         Ok(Self {
             provider,
             outbound,
-            keys: Mutex::default(),
+            known: RwLock::default(),
+            asked: Mutex::default(),
             good: Recent::default(),
         })
     }
@@ -174,20 +173,27 @@ impl Oidc {
         // What can be refused without asking the provider is.
         let now = Timestamp::now().as_second();
         let user = self.provider.mapping.user(&token.claims, now)?;
-        let named = token.header["kid"].as_str();
-        let known = |keys: &[JsonWebKey]| named.is_none() || keys.iter().any(|key| key.id() == named);
-        let mut keys = self.keys.lock().await;
-        let rested = keys.asked.is_none_or(|asked| asked.elapsed() >= ASK_PAUSE);
-        if rested && (keys.known.is_empty() || !known(&keys.known)) {
-            keys.asked = Some(Instant::now());
-            keys.known = Arc::new(self.ask().await?);
+        // Whoever is known waits for nobody.
+        let known = self.known.read().clone();
+        if token.signed_by(&known) || token.signed_by(&self.newer_than(&known).await?) {
+            return Ok(user);
         }
-        let known = keys.known.clone();
-        drop(keys);
-        match token.signed_by(&known) {
-            true => Ok(user),
-            false => Err("none of the provider's keys has signed it".to_owned()),
+        Err("none of the provider's keys has signed it".to_owned())
+    }
+
+    /// The provider's keys, if they may be others than these. It is asked by one at a time, and not again at once.
+    async fn newer_than(&self, old: &Arc<Vec<JsonWebKey>>) -> Result<Arc<Vec<JsonWebKey>>, String> {
+        let mut asked = self.asked.lock().await;
+        let known = self.known.read().clone();
+        let rested = asked.is_none_or(|asked| asked.elapsed() >= ASK_PAUSE);
+        if !Arc::ptr_eq(old, &known) || !rested {
+            return Ok(known);
         }
+        let answer = self.ask().await;
+        *asked = Some(Instant::now());
+        let new = Arc::new(answer?);
+        *self.known.write() = new.clone();
+        Ok(new)
     }
 
     /// The provider's keys.

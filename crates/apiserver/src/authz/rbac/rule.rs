@@ -133,9 +133,9 @@ impl Rule {
                     .iter()
                     .all(|n| self.resource_names.contains(n)));
         let urls = part.non_resource_urls.iter().all(|wanted| {
-            self.non_resource_urls
-                .iter()
-                .any(|url| url == wanted || matches(url, wanted.trim_end_matches('*')))
+            self.non_resource_urls.iter().any(|url| {
+                url == wanted || url.strip_suffix('*').is_some_and(|root| wanted.starts_with(root))
+            })
         });
         all(&part.verbs, &self.verbs)
             && all(&part.api_groups, &self.api_groups)
@@ -276,6 +276,17 @@ mod tests {
             ),
         ] {
             assert_eq!(rule(owned.clone()).covers(part), covers, "{owned}");
+        }
+        let paths = |url: &str| rule(json!({"verbs": ["get"], "nonResourceURLs": [url]}));
+        for (owned, wanted, covers) in [
+            ("/metrics", "/metrics", true),
+            ("/metrics", "/metrics*", false),
+            ("/", "/*", false),
+            ("/metrics*", "/metrics/slis*", true),
+            ("/metrics/*", "/metrics*", false),
+            ("*", "/*", true),
+        ] {
+            assert_eq!(paths(owned).covers(&paths(wanted)), covers, "{owned} {wanted}");
         }
         let unnamed = rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}));
         let named =
