@@ -6,6 +6,7 @@
 //! | `set` | a set of fields, as `fieldsV1` writes it |
 //! | `form` | how a value of a type divides into fields |
 //! | `members` | the fields of a value; what a configuration may not hold |
+//! | `alike` | whether two objects hold the same fields |
 //! | `compare` | the fields that differ between two values |
 //! | `merge` | a configuration laid over an object; fields taken out of one |
 //! | `last_applied` | what kubectl applied before it applied here |
@@ -14,6 +15,7 @@
 //! | `renew` | the update that changes nothing but a time |
 //!
 //! All of it is a function of its arguments: the time is one of them.
+mod alike;
 mod compare;
 mod form;
 mod last_applied;
@@ -26,6 +28,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
+pub use alike::alike;
 pub use form::Type;
 pub use last_applied::{KUBECTL, renew as renew_last_applied};
 pub use managed::{Entry, Managed, Operation};

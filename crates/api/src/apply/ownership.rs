@@ -6,7 +6,7 @@ use super::last_applied::{self, KUBECTL};
 use super::managed::{Entry, Managed, Operation};
 use super::members::{check, members, with_parents};
 use super::merge::{merge, remove};
-use super::renew::renew;
+use super::renew::{Renewed, renew};
 use super::set::FieldSet;
 use serde_json::{Value, json};
 
@@ -126,17 +126,29 @@ pub fn update(managed: Managed, old: &Value, new: &Value, ty: Type<'_>, writer: 
     take_over(managed, &writer.changes(old, new, ty), writer)
 }
 
-/// The same of a list as it is stored, in its place. One that cannot be read manages nothing, and becomes empty.
-pub fn update_list(list: &mut Value, old: &Value, new: &Value, ty: Type<'_>, writer: &Writer<'_>) {
+/// The same of a list as it is written: what it becomes, `None` if it stays. One that cannot be read manages nothing, and
+/// becomes empty; an empty one stays so.
+pub fn update_list(
+    list: &[u8],
+    old: &Value,
+    new: &Value,
+    ty: Type<'_>,
+    writer: &Writer<'_>,
+) -> Option<Vec<u8>> {
     let changes = writer.changes(old, new, ty);
-    if renew(list, &changes, writer) {
-        return;
+    match renew(list, &changes, writer) {
+        Renewed::Same => None,
+        Renewed::Moved(list) => Some(list),
+        Renewed::No => {
+            let managed = Managed::parse(&serde_json::from_slice(list).unwrap_or_default());
+            let managed = managed.unwrap_or_default();
+            let list = match managed.is_empty() {
+                true => json!([]),
+                false => take_over(managed, &changes, writer).to_value(),
+            };
+            Some(list.to_string().into_bytes())
+        }
     }
-    let managed = Managed::parse(list).unwrap_or_default();
-    *list = match managed.is_empty() {
-        true => json!([]),
-        false => take_over(managed, &changes, writer).to_value(),
-    };
 }
 
 fn take_over(mut managed: Managed, changes: &Changes, writer: &Writer<'_>) -> Managed {

@@ -4,80 +4,159 @@ use super::compare::Changes;
 use super::managed::UPDATES_MAX;
 use super::ownership::Writer;
 use super::set::FieldSet;
-use serde_json::{Value, json};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
 
-/// Brings a list up to date in its place, if no more than that is to be done; answers whether it was.
-pub(super) fn renew(list: &mut Value, changes: &Changes, writer: &Writer<'_>) -> bool {
-    let Some(entries) = list.as_array_mut() else {
-        return false;
-    };
-    if !changes.removed.is_empty() || !entries.iter().all(is_usual) || entries.len() > UPDATES_MAX {
-        return false;
+/// What is to become of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Renewed {
+    /// It stays as it is.
+    Same,
+    /// A time has moved.
+    Moved(Vec<u8>),
+    /// More is to be done, so that it has to be taken apart.
+    No,
+}
+
+/// An entry as it is written, in the order in which it is.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Text<'t> {
+    #[serde(borrow, default)]
+    api_version: Cow<'t, str>,
+    #[serde(borrow)]
+    fields_type: Cow<'t, str>,
+    #[serde(borrow)]
+    fields_v1: &'t RawValue,
+    #[serde(borrow, default)]
+    manager: Cow<'t, str>,
+    #[serde(borrow)]
+    operation: Cow<'t, str>,
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    subresource: Cow<'t, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    time: Option<Cow<'t, str>>,
+}
+
+impl Text<'_> {
+    fn is_of(&self, writer: &Writer<'_>) -> bool {
+        self.operation == "Update"
+            && self.manager == writer.manager
+            && self.subresource == writer.subresource
+            && self.api_version == writer.api_version
     }
-    if changes.written.is_empty() {
-        return true;
+
+    /// The order of the list: appliers first, then by age.
+    fn rank(&self) -> (&str, Option<&str>, [&str; 3]) {
+        let names = [&*self.manager, &*self.api_version, &*self.subresource];
+        (&self.operation, self.time.as_deref(), names)
+    }
+}
+
+/// Brings a list up to date, if no more than that is to be done.
+pub(super) fn renew(list: &[u8], changes: &Changes, writer: &Writer<'_>) -> Renewed {
+    let Ok(mut entries) = serde_json::from_slice::<Vec<Text<'_>>>(list) else {
+        return Renewed::No;
+    };
+    if !changes.removed.is_empty() || entries.len() > UPDATES_MAX {
+        return Renewed::No;
     }
     let mut own = None;
     for (at, entry) in entries.iter().enumerate() {
-        if is_of(entry, writer) {
-            if own.replace(at).is_some() || !holds_all(&entry["fieldsV1"], &changes.written) {
-                return false;
+        let usual = matches!(&*entry.operation, "Apply" | "Update") && entry.fields_type == "FieldsV1";
+        let Ok(found) = Search(&changes.written).deserialize(entry.fields_v1) else {
+            return Renewed::No;
+        };
+        if !usual || found.is_empty {
+            return Renewed::No;
+        }
+        if changes.written.is_empty() {
+            continue;
+        }
+        if entry.is_of(writer) {
+            if own.replace(at).is_some() || !found.all {
+                return Renewed::No;
             }
-        } else if holds_any(&entry["fieldsV1"], &changes.written) {
-            return false;
+        } else if found.any {
+            return Renewed::No;
         }
     }
+    if changes.written.is_empty() {
+        return Renewed::Same;
+    }
     let Some(own) = own else {
-        return false;
+        return Renewed::No;
     };
-    entries[own]["time"] = json!(writer.now);
-    entries.sort_by(|a, b| rank(a).cmp(&rank(b)));
-    true
+    entries[own].time = Some(writer.now.into());
+    entries.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    serde_json::to_vec(&entries).map_or(Renewed::No, Renewed::Moved)
 }
 
-fn text<'e>(entry: &'e Value, key: &str) -> &'e str {
-    entry[key].as_str().unwrap_or_default()
+/// Looks for members of a set in a node of `fieldsV1`.
+struct Search<'s>(&'s FieldSet);
+
+/// What was found of them.
+struct Found {
+    /// Nothing stands below the node.
+    is_empty: bool,
+    /// The node is a member itself.
+    is_member: bool,
+    /// All members of the set are there.
+    all: bool,
+    /// Some member is.
+    any: bool,
 }
 
-fn is_usual(entry: &Value) -> bool {
-    matches!(text(entry, "operation"), "Apply" | "Update")
-        && text(entry, "fieldsType") == "FieldsV1"
-        && entry["fieldsV1"]
-            .as_object()
-            .is_some_and(|fields| !fields.is_empty())
+impl<'de> DeserializeSeed<'de> for Search<'_> {
+    type Value = Found;
+
+    fn deserialize<D: Deserializer<'de>>(self, node: D) -> Result<Found, D::Error> {
+        node.deserialize_map(self)
+    }
 }
 
-fn is_of(entry: &Value, writer: &Writer<'_>) -> bool {
-    text(entry, "operation") == "Update"
-        && text(entry, "manager") == writer.manager
-        && text(entry, "subresource") == writer.subresource
-        && text(entry, "apiVersion") == writer.api_version
-}
+impl<'de> Visitor<'de> for Search<'_> {
+    type Value = Found;
 
-/// The order of the list: appliers first, then by age.
-fn rank(entry: &Value) -> (&str, Option<&str>, [&str; 3]) {
-    let names = ["manager", "apiVersion", "subresource"].map(|key| text(entry, key));
-    (text(entry, "operation"), entry["time"].as_str(), names)
-}
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a node of fieldsV1")
+    }
 
-/// Whether what stands at a node of `fieldsV1` is a member itself.
-fn is_member(node: &Value) -> bool {
-    node.as_object()
-        .is_some_and(|below| below.is_empty() || below.contains_key("."))
-}
+    fn visit_map<A: MapAccess<'de>>(self, mut node: A) -> Result<Found, A::Error> {
+        #[derive(Deserialize)]
+        struct Element<'e>(#[serde(borrow)] Cow<'e, str>);
 
-/// Whether all members of the set are in what `fieldsV1` lists.
-fn holds_all(node: &Value, set: &FieldSet) -> bool {
-    set.below.iter().all(|(element, below)| {
-        node.get(&**element)
-            .is_some_and(|node| (!below.member || is_member(node)) && holds_all(node, below))
-    })
-}
-
-/// Whether some member of the set is.
-fn holds_any(node: &Value, set: &FieldSet) -> bool {
-    set.below.iter().any(|(element, below)| {
-        node.get(&**element)
-            .is_some_and(|node| below.member && is_member(node) || holds_any(node, below))
-    })
+        let mut found = Found {
+            is_empty: true,
+            is_member: false,
+            all: true,
+            any: false,
+        };
+        let mut met = 0;
+        while let Some(Element(element)) = node.next_key()? {
+            found.is_empty = false;
+            if element == "." {
+                found.is_member = true;
+                node.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let Some(below) = self.0.below.get(&*element) else {
+                node.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let inner = node.next_value_seed(Search(below))?;
+            met += 1;
+            found.all &= inner.all && (inner.is_member || !below.member);
+            found.any |= inner.any || (inner.is_member && below.member);
+        }
+        if met > self.0.below.len() {
+            return Err(A::Error::custom("an element stands there twice"));
+        }
+        found.all &= met == self.0.below.len();
+        found.is_member |= found.is_empty;
+        Ok(found)
+    }
 }

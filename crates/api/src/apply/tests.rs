@@ -615,16 +615,17 @@ fn a_write_of_the_same_fields_again_moves_the_time() {
         now: "2026-01-01T00:00:02Z",
         ..writer("m2")
     };
-    update_list(&mut list, &old, &old, config_map(), &later);
-    assert_eq!(list, before, "nothing was written");
+    let updated = |list: &Value, new: &Value| {
+        update_list(list.to_string().as_bytes(), &old, new, config_map(), &later)
+            .map(|list| serde_json::from_slice::<Value>(&list).unwrap())
+    };
+    assert_eq!(updated(&list, &old), None, "nothing was written");
     let new = data(json!({"a": "2", "b": "1"}));
-    update_list(&mut list, &old, &new, config_map(), &later);
+    list = updated(&list, &new).unwrap();
     let mut expected = json!([before[0], before[2], before[1]]);
     expected[2]["time"] = json!("2026-01-01T00:00:02Z");
     assert_eq!(list, expected);
-    let mut malformed = json!([{"manager": "m"}]);
-    update_list(&mut malformed, &old, &new, config_map(), &later);
-    assert_eq!(malformed, json!([]));
+    assert_eq!(updated(&json!([{"manager": "m"}]), &new), Some(json!([])));
 }
 
 /// P15
@@ -701,6 +702,41 @@ fn any_data() -> impl Strategy<Value = Value> {
     proptest::collection::btree_map("[a-e]", "[0-2]", 0..4).prop_map(|map| data(json!(map)))
 }
 
+/// Pods of few forms, so that two of them are alike now and then.
+fn any_pod() -> impl Strategy<Value = Value> {
+    let container = ("[ab]", "[ab]?", proptest::option::of(80..82_i32)).prop_map(|(name, image, port)| {
+        let mut container = json!({"name": name, "image": image});
+        if let Some(port) = port {
+            container["ports"] = json!([{"containerPort": port}]);
+        }
+        container
+    });
+    let label = proptest::option::of("[ab]?");
+    let containers = proptest::collection::vec(container, 0..3);
+    ("[ab]", label, containers, proptest::bool::ANY).prop_map(|(name, label, containers, host)| {
+        let mut pod =
+            json!({"metadata": {"name": name}, "spec": {"containers": containers, "hostNetwork": host}});
+        if let Some(label) = label {
+            pod["metadata"]["labels"] = json!({"l": label});
+        }
+        pod
+    })
+}
+
+#[test]
+fn daemon_pods_of_two_nodes_are_alike() {
+    let made = |node: &str, image: &str| {
+        json!({"metadata": {"generateName": "ds-", "labels": {"app": "ds"}},
+        "spec": {"containers": [{"name": "c", "image": image, "args": [node]}],
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms":
+                [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}}}}})
+    };
+    assert!(alike(&made("a", "i"), &made("b", "j"), pod()));
+    let mut other = made("a", "i");
+    other["spec"]["containers"][0]["name"] = json!("d");
+    assert!(!alike(&made("a", "i"), &other, pod()), "another item");
+}
+
 /// P10: an object stays itself when the last label that was applied goes, whoever has set the rest of its metadata.
 #[test]
 fn the_last_label_goes_alone() {
@@ -731,11 +767,25 @@ proptest! {
             if list == json!([]) {
                 list = managed.to_value();
             } else {
-                update_list(&mut list, &object, &new, config_map(), &writer);
+                let text = list.to_string();
+                if let Some(updated) = update_list(text.as_bytes(), &object, &new, config_map(), &writer) {
+                    list = serde_json::from_slice(&updated).unwrap();
+                    prop_assert_eq!(list.to_string().into_bytes(), updated, "as it is stored");
+                }
             }
             prop_assert_eq!(&list, &managed.to_value());
             object = new;
         }
+    }
+
+    /// Of objects that are alike a creator owns the same fields.
+    #[test]
+    fn creators_of_alike_objects_own_the_same(a in any_pod(), b in any_pod()) {
+        let owned = |made: &Value| update(Managed::default(), &json!({}), made, pod(), &writer("m"));
+        if alike(&a, &b, pod()) {
+            prop_assert_eq!(owned(&a), owned(&b));
+        }
+        prop_assert!(alike(&a, &a, pod()));
     }
 
     /// Applying the same twice is applying it once.

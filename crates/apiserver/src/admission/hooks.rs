@@ -28,6 +28,18 @@ pub struct Compiled {
     pub mutating_policies: Vec<Policy>,
 }
 
+impl Compiled {
+    /// Whether some webhook or policy may be about writes of the resources with this name.
+    pub fn concern(&self, plural: &str) -> bool {
+        let webhooks = self.mutating.iter().chain(&self.validating);
+        let policies = self.policies.iter().chain(&self.mutating_policies);
+        webhooks
+            .map(Webhook::criteria)
+            .chain(policies.map(Policy::criteria))
+            .any(|criteria| criteria.concern(plural))
+    }
+}
+
 pub struct Hooks {
     cache: Arc<Cache>,
     storages: [Option<StorageId>; 6],

@@ -59,6 +59,17 @@ impl Criteria {
         }
     }
 
+    /// Whether they may be about some write of the resources with this name, or of a part of them.
+    pub fn concern(&self, plural: &str) -> bool {
+        let mut resources = self.rules.iter().flat_map(|rule| &rule.resources);
+        resources.any(|item| {
+            let resource = item
+                .split_once('/')
+                .map_or(item.as_str(), |(resource, _)| resource);
+            resource == "*" || resource == plural
+        })
+    }
+
     /// The resource in whose form the request matches, if it does.
     pub fn matches(&self, attempt: &Attempt<'_>) -> Option<&'static Resource> {
         let resource = self.resource(attempt)?;

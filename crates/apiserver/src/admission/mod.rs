@@ -54,6 +54,7 @@ pub use hooks::Hooks;
 pub use plugin::{Chain, UnknownPlugin, conclude};
 pub use settings::AdmissionSettings;
 
+use crate::http::Call;
 use crate::metrics::Phase;
 use crate::status::ApiError;
 use plugin::{Mutating, Plugin};
@@ -123,6 +124,11 @@ static ALWAYS: &[Mutating] = &[
     Mutating::Pure(certificates::requestor),
     Mutating::Pure(policy_status::admit),
 ];
+
+/// Whether webhooks or policies may be asked about writes of the call's resource.
+pub fn asks_others(call: &Call) -> bool {
+    call.server.hooks.current().concern(call.resource.plural)
+}
 
 /// Passes an attempt through the mutating phase.
 pub async fn mutate(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {

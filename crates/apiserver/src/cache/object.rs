@@ -259,21 +259,22 @@ impl Object {
     }
 
     /// The object as a tree without what manages its fields, and that as it is written: about half of a pod, of which
-    /// some writes need nothing. `None`: there is none.
+    /// most writes need nothing. `None`: there is none.
     pub fn value_and_managed(&self) -> (Value, Option<Bytes>) {
         let json = self.json();
-        let Some(managed) = skim::find_one(&json, MANAGED_FIELDS) else {
-            return (self.value(), None);
-        };
-        // The version comes before it.
-        let Some(before) = json[..managed.start].strip_suffix(MANAGED_MEMBER.as_bytes()) else {
-            return (self.value(), None);
-        };
-        let rest = [before, &json[managed.end..]].concat();
-        match serde_json::from_slice(&rest) {
-            Ok(value) => (value, Some(json.slice(managed))),
-            Err(_) => (self.value(), None),
+        let apart = skim::find_one(&json, MANAGED_FIELDS).and_then(|managed| {
+            // The version comes before it.
+            let before = json[..managed.start].strip_suffix(MANAGED_MEMBER.as_bytes())?;
+            let rest = [before, &json[managed.end..]].concat();
+            Some((serde_json::from_slice(&rest).ok()?, json.slice(managed)))
+        });
+        if let Some((value, managed)) = apart {
+            return (value, Some(managed));
         }
+        let mut value = self.value();
+        let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
+        let managed = metadata.and_then(|metadata| metadata.remove("managedFields"));
+        (value, managed.map(|managed| managed.to_string().into()))
     }
 
     pub fn namespace(&self) -> &str {

@@ -32,6 +32,7 @@ pub async fn apply(call: &Call, part: Part) -> Result<Answer, ApiError> {
         is_put: false,
         tracking: Tracking::Applied,
         admission: Admission::Due,
+        sees_owners: true,
     };
     for _ in 0..ATTEMPTS_MAX {
         if let Some(outcome) = change.apply(|old| configuration.over(old)).await? {
@@ -66,6 +67,7 @@ pub async fn apply_scale(call: &Call) -> Result<Option<Outcome>, ApiError> {
         is_put: false,
         tracking: Tracking::Applied,
         admission: Admission::Due,
+        sees_owners: true,
     };
     change.apply(|old| configuration.over(old)).await
 }

@@ -75,6 +75,7 @@ async fn bind_pod(
         is_put: true,
         tracking: Tracking::Update,
         admission: Admission::Passed,
+        sees_owners: false,
     }
     .apply(|old| {
         if !old["metadata"]["deletionTimestamp"].is_null() {

@@ -70,10 +70,20 @@ pub async fn create_object(
     if let Some(warning) = identity::single_owners(&mut object, Repeated::Given) {
         call.warn(warning);
     }
-    match managed {
-        Some(managed) => ownership::put(&mut object, managed),
-        None => ownership::created(call, &mut object),
-    }
+    // Who owns what is kept out of the tree where nobody looks at it.
+    let apart =
+        managed.is_none() && !options.dry_run && resource.custom.is_none() && !admission::asks_others(call);
+    let mut owners = match managed {
+        Some(managed) => {
+            ownership::put(&mut object, managed);
+            None
+        }
+        None if apart => ownership::created_list(call, &object),
+        None => {
+            ownership::created(call, &mut object);
+            None
+        }
+    };
     let given_name = identity::text(&object, "name").to_owned();
     admission::mutate(&mut Attempt {
         object: Some(&mut object),
@@ -120,14 +130,14 @@ pub async fn create_object(
             return dry_run(call, attempt);
         }
         let guards: Vec<Guard> = guards.into_iter().chain(charge.guards).collect();
-        let inserted = match insert(call, &attempt, guards.clone()).await {
+        let inserted = match insert(call, &attempt, owners.as_deref(), guards.clone()).await {
             // The object is worth more than the list of who made it.
             Err(error)
                 if error.is_too_large_to_store()
                     && managed.is_none()
-                    && ownership::take(&mut attempt).is_some() =>
+                    && (owners.take().is_some() || ownership::take(&mut attempt).is_some()) =>
             {
-                insert(call, &attempt, guards).await?
+                insert(call, &attempt, None, guards).await?
             }
             inserted => inserted?,
         };
@@ -200,7 +210,13 @@ enum Inserted {
     Raced,
 }
 
-async fn insert(call: &Call, object: &Value, guards: Vec<Guard>) -> Result<Inserted, ApiError> {
+/// `owners`: who owns its fields, where that isn't in its tree.
+async fn insert(
+    call: &Call,
+    object: &Value,
+    owners: Option<&[u8]>,
+    guards: Vec<Guard>,
+) -> Result<Inserted, ApiError> {
     let storage = super::get::storage(call)?;
     let resource = call.server.cache.resource(storage);
     let namespace = if resource.namespaced {
@@ -216,7 +232,7 @@ async fn insert(call: &Call, object: &Value, guards: Vec<Guard>) -> Result<Inser
             let object = custom::converted(&call.server, resource, object.clone()).await?;
             encode::stored(resource, &object)
         }
-        None => encode::stored(resource, object),
+        None => encode::stored_managed(&encode::head(resource), object, owners),
     };
     let mut txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
         &store_key,

@@ -1,4 +1,5 @@
 //! DELETE on an object (contract §7.4, §7.5): a pure decision, and the writes it asks for.
+use super::hint::Hint;
 use super::{get, identity, present};
 use crate::admission::{self, Admission, Attempt, Operation};
 use crate::cache::Object;
@@ -68,11 +69,21 @@ pub async fn delete_object(
     let server = &call.server;
     let storage = get::storage(call)?;
     let stored_as = server.cache.resource(storage);
+    let mut hint = Hint::default();
     for _ in 0..ATTEMPTS_MAX {
-        let current = get::find(call, name)?;
+        let current = match get::find(call, name) {
+            Ok(current) => current,
+            Err(_) if hint.may_be_old(server).await? => continue,
+            Err(error) => return Err(error),
+        };
         let seen = custom::one_in_form(server, resource, current.clone()).await?;
         let seen = seen.value();
-        preconditions(resource, name, &seen, options)?;
+        if let Err(error) = preconditions(resource, name, &seen, options) {
+            if hint.may_be_old(server).await? {
+                continue;
+            }
+            return Err(error);
+        }
         if admission == Admission::Due {
             let mut attempt = Attempt {
                 old: Some(&seen),
@@ -85,7 +96,14 @@ pub async fn delete_object(
         let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
         // Deciding looks at metadata only where there are versions, and that is the same in all of them.
         match decide(stored_as, seen, options, Timestamp::now()) {
-            Decision::Nothing => return Ok(Outcome::Waiting(current)),
+            Decision::Nothing => {
+                if hint.may_be_old(server).await?
+                    && !server.cache.is_at(storage, &current.key, current.revision)
+                {
+                    continue;
+                }
+                return Ok(Outcome::Waiting(current));
+            }
             Decision::Remove(last) => {
                 if options.dry_run {
                     return Ok(Outcome::Removed(last));

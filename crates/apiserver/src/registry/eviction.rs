@@ -46,7 +46,14 @@ pub async fn evict(call: &Call) -> Result<Answer, ApiError> {
     admission::validate(&attempt).await?;
     let mut deletion = DeleteOptions::parse(&call.query, eviction.get("deleteOptions"))?;
     deletion.dry_run |= options.dry_run;
-    let pod = get::find(call, name)?.value();
+    let pod = match get::find(call, name) {
+        Ok(pod) => pod.value(),
+        // It may have been made by another server just now.
+        Err(_) => {
+            call.server.reach_now().await?;
+            get::find(call, name)?.value()
+        }
+    };
     let phase = pod["status"]["phase"].as_str().unwrap_or_default();
     let ungoverned = matches!(phase, "Pending" | "Succeeded" | "Failed")
         || !pod["metadata"]["deletionTimestamp"].is_null();
@@ -133,6 +140,7 @@ async fn take_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<Leave, A
         is_put: false,
         tracking: Tracking::Update,
         admission: Admission::Passed,
+        sees_owners: true,
     }
     .apply(|budget| {
         let status = &budget["status"];
@@ -207,6 +215,7 @@ async fn mark_target(
         is_put: false,
         tracking: Tracking::Update,
         admission: Admission::Passed,
+        sees_owners: true,
     }
     .apply(|old| {
         delete::preconditions(call.resource, name, old, deletion)?;

@@ -1,9 +1,10 @@
 //! Who owns the fields of what a request writes: `metadata.managedFields` (contract §9.5).
 use super::change::Part;
-use super::identity;
+use super::{creators, identity};
 use crate::http::Call;
 use crate::request::{self, Expected};
 use crate::resources::StatusMetadata;
+use bytes::Bytes;
 use http::header::USER_AGENT;
 use orlop_api::apply::{self, Managed, Type, Writer};
 use parking_lot::Mutex;
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 const MANAGED_FIELDS: &str = "managedFields";
+/// A list without entries is left out.
+const EMPTY: &[u8] = b"[]";
 /// A client that says neither `fieldManager` nor what it is.
 const UNKNOWN_MANAGER: &str = "unknown";
 
@@ -92,22 +95,13 @@ pub fn put(object: &mut Value, managed: &Managed) {
     }
 }
 
-/// The same for a list as it is written.
-fn put_list(object: &mut Value, list: Value) {
-    let metadata = identity::metadata(object);
-    match list.as_array() {
-        Some(entries) if !entries.is_empty() => metadata.insert(MANAGED_FIELDS.to_owned(), list),
-        _ => metadata.remove(MANAGED_FIELDS),
-    };
-}
-
 /// What is managed in a stored object. A list that cannot be read manages nothing.
 pub fn managed(object: &Value) -> Managed {
     Managed::parse(&object["metadata"][MANAGED_FIELDS]).unwrap_or_default()
 }
 
-/// A stored object as the request sees it, whose fields the writer then owns.
-fn shown<'o>(call: &Call, object: &'o Value) -> Cow<'o, Value> {
+/// A stored object as the request sees it: that is what it patches, and whose fields the writer then owns.
+pub fn shown<'o>(call: &Call, object: &'o Value) -> Cow<'o, Value> {
     if !call.resource.is_stored_otherwise() {
         return Cow::Borrowed(object);
     }
@@ -118,34 +112,82 @@ fn shown<'o>(call: &Call, object: &'o Value) -> Cow<'o, Value> {
 
 /// Credits the creator with a new object's fields.
 pub fn created(call: &Call, object: &mut Value) {
-    let managed = with_type(call, |ty| {
-        with_writer(call, Part::Main, |writer| {
-            let object = shown(call, object);
-            apply::update(Managed::default(), &blank(call), &object, ty, writer)
-        })
-    });
-    if let Some(managed) = managed {
+    if let Some(managed) = of_new(call, object) {
         put(object, &managed);
     }
 }
 
-/// Credits the writer with what differs between `old` and `new`. `given` is the list that the client sent: it counts
-/// if it can be read, and an empty one ends the keeping of lists for this object until the next apply.
+/// The same as it is written, for an object that will not have it in its tree; `None`: there is nothing to own.
+pub fn created_list(call: &Call, object: &Value) -> Option<Bytes> {
+    let resource = call.resource;
+    if resource.custom.is_some() || resource.is_stored_otherwise() {
+        return of_new(call, object)
+            .filter(|managed| !managed.is_empty())
+            .map(|managed| written(&managed));
+    }
+    let ty = Type::of_kind(&resource.api_version(), resource.kind)?;
+    let now = identity::now();
+    let made = || {
+        of_new(call, object)
+            .filter(|managed| !managed.is_empty())
+            .map(|managed| written(&managed))
+    };
+    creators::list(resource, manager(call), object, ty, &now, made)
+}
+
+fn of_new(call: &Call, object: &Value) -> Option<Managed> {
+    with_type(call, |ty| {
+        with_writer(call, Part::Main, |writer| {
+            let object = shown(call, object);
+            apply::update(Managed::default(), &blank(call), &object, ty, writer)
+        })
+    })
+}
+
+fn written(managed: &Managed) -> Bytes {
+    managed.to_value().to_string().into()
+}
+
+/// Credits the writer with what differs between `old` and `new`, which has no list itself. `given` is the list that the
+/// client sent: it counts if it can be read, and an empty one ends the keeping of lists for this object until the next
+/// apply.
 pub fn updated(call: &Call, part: Part, given: Option<Value>, old: &Value, new: &mut Value) {
     let stored = &old["metadata"][MANAGED_FIELDS];
-    // Whoever writes a part says nothing about the owners of the whole.
-    let mut list = match given.filter(|_| part == Part::Main) {
-        Some(list) if Managed::is_reset(&list) => Value::Null,
-        Some(list) if list == *stored => list,
-        Some(list) => Managed::parse(&list).map_or_else(|| stored.clone(), |managed| managed.to_value()),
-        None => stored.clone(),
-    };
-    if part != Part::Binding {
-        with_type(call, |ty| {
-            with_writer(call, part, |writer| {
-                apply::update_list(&mut list, &shown(call, old), &shown(call, new), ty, writer)
-            })
-        });
+    let stored = (!stored.is_null()).then(|| Bytes::from(stored.to_string()));
+    if let Some(list) = updated_list(call, part, given, stored, old, new) {
+        // We have written it.
+        let list = serde_json::from_slice(&list).unwrap_or_default();
+        identity::metadata(new).insert(MANAGED_FIELDS.to_owned(), list);
     }
-    put_list(new, list);
+}
+
+/// The same of a list that is in neither tree, but as it is written; `None`: there is none.
+pub fn updated_list(
+    call: &Call,
+    part: Part,
+    given: Option<Value>,
+    stored: Option<Bytes>,
+    old: &Value,
+    new: &Value,
+) -> Option<Bytes> {
+    // Whoever writes a part says nothing about the owners of the whole.
+    let list = match given.filter(|_| part == Part::Main) {
+        Some(list) if Managed::is_reset(&list) => None,
+        Some(list) => {
+            let text = list.to_string();
+            if stored.as_deref() == Some(text.as_bytes()) {
+                stored
+            } else {
+                Managed::parse(&list).map_or(stored, |managed| Some(managed.to_value().to_string().into()))
+            }
+        }
+        None => stored,
+    }?;
+    let updated = with_type(call, |ty| {
+        with_writer(call, part, |writer| {
+            apply::update_list(&list, &shown(call, old), &shown(call, new), ty, writer)
+        })
+    });
+    let list = updated.flatten().map_or(list, Bytes::from);
+    (*list != *EMPTY).then_some(list)
 }

@@ -2,7 +2,7 @@
 mod go;
 
 use super::change::{Change, Part, Tracking};
-use super::{apply, update};
+use super::{apply, ownership, update};
 use crate::admission::Admission;
 use crate::custom;
 use crate::http::{Answer, Call};
@@ -48,10 +48,10 @@ pub async fn patch(call: &Call, part: Part) -> Result<Answer, ApiError> {
         is_put: false,
         tracking: Tracking::Update,
         admission: Admission::Due,
+        sees_owners: patch.sees_owners(),
     }
     .apply(|old| {
-        let mut shown = old.clone();
-        resource.show(&mut shown);
+        let shown = ownership::shown(call, old);
         let patched = patch.apply(resource.kind, &shown)?;
         check_name(&patched, name)?;
         let again = || patch.apply(resource.kind, &shown).unwrap_or_default();
@@ -99,6 +99,11 @@ impl Patch {
             }
         };
         Ok(Self { form, body, findings })
+    }
+
+    /// Whether it may speak of what it finds at `metadata.managedFields`; other forms can only put something there.
+    fn sees_owners(&self) -> bool {
+        self.form == Form::Json
     }
 
     pub fn apply(&self, kind: &str, current: &Value) -> Result<Value, ApiError> {

@@ -45,6 +45,7 @@ pub async fn write(call: &Call) -> Result<Answer, ApiError> {
         is_put,
         tracking: Tracking::Update,
         admission: Admission::Due,
+        sees_owners: true,
     }
     .apply(|old| {
         let scale = match (&body, &patch) {

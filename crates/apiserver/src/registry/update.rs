@@ -31,6 +31,7 @@ pub async fn update(call: &Call, part: Part) -> Result<Answer, ApiError> {
         is_put: true,
         tracking: Tracking::Update,
         admission: Admission::Due,
+        sees_owners: false,
     };
     let outcome = change
         .apply(|_| {

@@ -105,6 +105,11 @@ pub fn compile(policies: &[Value], bindings: &[Value]) -> Vec<Policy> {
 }
 
 impl Policy {
+    /// What it is about.
+    pub fn criteria(&self) -> &Criteria {
+        &self.criteria
+    }
+
     fn of(name: String, spec: &Value, bindings: Vec<Binding>) -> Self {
         let params = ParamKind::of(&spec["paramKind"]);
         let names = cel::policy(params.is_some());

@@ -77,6 +77,11 @@ fn verdict(answer: &Result<Response, CallError>, required: bool) -> Verdict {
 }
 
 impl Webhook {
+    /// What it is about.
+    pub fn criteria(&self) -> &Criteria {
+        &self.criteria
+    }
+
     /// Asks, and counts it. `kind`: `admit` or `validating`.
     async fn ask(
         &self,

@@ -1,5 +1,9 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
+mod ephemeral;
+mod parts;
+
+use super::hint::Hint;
 use super::identity::{self, Repeated};
 use super::{allocation, get, ownership, quota, scale};
 use crate::admission::{self, Admission, Attempt, Operation};
@@ -7,11 +11,13 @@ use crate::cache::{Object, StorageId};
 use crate::custom;
 use crate::encode;
 use crate::http::Call;
-use crate::resources::{Resource, StatusMetadata};
+use crate::resources::Resource;
 use crate::status::{ApiError, cause};
 use bytes::Bytes;
+use ephemeral::ephemeral_causes;
 use orlop_store::{Compare, Op, Revision, Txn};
-use serde_json::{Map, Value, json};
+use parts::{restore_metadata, spec_differs};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Attempts against concurrent writers before the client is told of the conflict. Of N writers at once
@@ -70,6 +76,17 @@ pub struct Change<'c> {
     pub is_put: bool,
     pub tracking: Tracking,
     pub admission: Admission,
+    /// Whether `make` looks at who owns the fields of the present object: what it makes of the rest of it doesn't depend on
+    /// that otherwise.
+    pub sees_owners: bool,
+}
+
+/// Where the list of who owns which field is while an object is changed.
+enum Owners {
+    /// In both trees.
+    InTrees,
+    /// In neither, but as it is written: about half of a pod, which most writes only copy.
+    Apart(Option<Bytes>),
 }
 
 /// What a change came to.
@@ -96,17 +113,42 @@ impl Change<'_> {
         };
         let key = stored_as.key(namespace, self.name);
         let store_key = stored_as.store_key(&key);
+        let mut hint = Hint::default();
         for _ in 0..ATTEMPTS_MAX {
             let Some(current) = server.cache.get(storage, &key) else {
+                if hint.may_be_old(server).await? {
+                    continue;
+                }
                 return Ok(None);
             };
             let seen = custom::one_in_form(server, self.call.resource, current.clone()).await?;
-            // A binding makes nobody the owner of anything.
-            let (old, mut managed) = match self.part {
-                Part::Binding => seen.value_and_managed(),
-                _ => (seen.value(), None),
+            let apart = self.keeps_owners_apart() && current.is_seen_as(stored_as);
+            let (old, stored_list) = match apart {
+                true => seen.value_and_managed(),
+                false => (seen.value(), None),
             };
-            let mut new = self.prepare(make(&old)?, &old, &current).await?;
+            let mut owners = match apart {
+                true => Owners::Apart(stored_list.clone()),
+                false => Owners::InTrees,
+            };
+            let prepared = match make(&old) {
+                Ok(new) => self.prepare(new, &old, &current, &mut owners).await,
+                Err(error) => Err(error),
+            };
+            let mut new = match prepared {
+                Ok(new) => new,
+                Err(error) => {
+                    if hint.may_be_old(server).await? && !server.cache.is_at(storage, &key, current.revision)
+                    {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
+            let mut managed = match owners {
+                Owners::Apart(list) => list,
+                Owners::InTrees => None,
+            };
             let guards = allocation::allocate(self.call, &mut new).await?;
             self.admit_final(&mut new, &old).await?;
             let subresource = self.part.subresource();
@@ -119,7 +161,8 @@ impl Change<'_> {
             let stored = |new: &Value, managed: Option<&Bytes>| {
                 encode::stored_managed(&head, new, managed.map(AsRef::as_ref))
             };
-            let bytes = if !gone && new == old && current.is_seen_as(stored_as) {
+            let is_same = new == old && managed == stored_list && current.is_seen_as(stored_as);
+            let bytes = if !gone && is_same {
                 None
             } else {
                 new = custom::converted(server, stored_as, new).await?;
@@ -178,7 +221,26 @@ impl Change<'_> {
         Err(ApiError::stale(self.call.resource, self.name))
     }
 
-    async fn prepare(&self, mut new: Value, old: &Value, current: &Object) -> Result<Value, ApiError> {
+    /// Whether nobody looks at who owns the fields while the object is changed.
+    fn keeps_owners_apart(&self) -> bool {
+        let resource = self.call.resource;
+        let is_usual = matches!(self.part, Part::Main | Part::Status)
+            && self.tracking == Tracking::Update
+            && !self.sees_owners
+            && !self.dry_run
+            && resource.custom.is_none()
+            && !(self.admission == Admission::Due && admission::asks_others(self.call));
+        // A binding makes nobody the owner of anything.
+        self.part == Part::Binding || is_usual
+    }
+
+    async fn prepare(
+        &self,
+        mut new: Value,
+        old: &Value,
+        current: &Object,
+        owners: &mut Owners,
+    ) -> Result<Value, ApiError> {
         let resource = self.call.resource;
         let rules = &resource.rules;
         let version = identity::text(&new, "resourceVersion");
@@ -204,9 +266,13 @@ impl Change<'_> {
             (Tracking::Update, Some(managed)) if self.part == Part::Binding => {
                 identity::metadata(&mut new).insert("managedFields".to_owned(), managed);
             }
-            (Tracking::Update, given) => {
-                ownership::updated(self.call, self.part, given, old, &mut new);
-            }
+            (Tracking::Update, _) if self.part == Part::Binding => {}
+            (Tracking::Update, given) => match owners {
+                Owners::InTrees => ownership::updated(self.call, self.part, given, old, &mut new),
+                Owners::Apart(list) => {
+                    *list = ownership::updated_list(self.call, self.part, given, list.take(), old, &new);
+                }
+            },
             (Tracking::Applied, Some(managed)) => {
                 identity::metadata(&mut new).insert("managedFields".to_owned(), managed);
             }
@@ -333,135 +399,6 @@ impl Change<'_> {
             )],
         ))
     }
-
-    /// Puts back everything the written part does not include.
-    fn restore_parts(&self, new: &mut Value, old: &Value) {
-        match self.part {
-            Part::Main => {
-                if self.call.resource.has_status() {
-                    put(new, "status", old.get("status"));
-                }
-            }
-            Part::Scale | Part::Binding => {}
-            Part::Status => {
-                keep_only(new, old, &["status"]);
-                match self.call.resource.rules.status_metadata {
-                    StatusMetadata::Written => {}
-                    StatusMetadata::LabelsKept => {
-                        put(&mut new["metadata"], "labels", old["metadata"].get("labels"))
-                    }
-                    StatusMetadata::OwnersKept => {
-                        for key in ["deletionTimestamp", "ownerReferences"] {
-                            put(&mut new["metadata"], key, old["metadata"].get(key));
-                        }
-                    }
-                    StatusMetadata::Kept => {
-                        new["metadata"] = old["metadata"].clone();
-                        ownership::take(new);
-                    }
-                }
-            }
-            Part::Finalize => {
-                let finalizers = new["spec"]["finalizers"].clone();
-                keep_only(new, old, &[]);
-                new["spec"]["finalizers"] = finalizers;
-            }
-            Part::Approval => {
-                let conditions = new["status"]["conditions"].clone();
-                keep_only(new, old, &[]);
-                let status = new.get_mut("status").and_then(Value::as_object_mut);
-                match (status, conditions.is_null()) {
-                    (Some(status), true) => drop(status.remove("conditions")),
-                    (None, true) => {}
-                    (_, false) => new["status"]["conditions"] = conditions,
-                }
-            }
-            Part::Resize => {
-                crate::resources::keep_resized(new, old);
-                ownership::take(new);
-            }
-            Part::EphemeralContainers => {
-                let containers = new["spec"]["ephemeralContainers"].clone();
-                *new = old.clone();
-                ownership::take(new);
-                if !containers.is_null() {
-                    new["spec"]["ephemeralContainers"] = containers;
-                }
-            }
-        }
-    }
-}
-
-/// The old object with the new one's metadata and the named members.
-fn keep_only(new: &mut Value, old: &Value, members: &[&str]) {
-    let mut given = std::mem::take(new);
-    let taken = |member: &str| member == "metadata" || members.contains(&member);
-    let stored = old.as_object().into_iter().flatten();
-    let kept = stored.filter(|(member, _)| !taken(member));
-    let mut kept: Map<String, Value> = kept.map(|(k, v)| (k.clone(), v.clone())).collect();
-    if let Some(given) = given.as_object_mut() {
-        for member in members.iter().chain(&["metadata"]) {
-            kept.extend(given.remove_entry(*member));
-        }
-    }
-    *new = Value::Object(kept);
-}
-
-fn put(object: &mut Value, key: &str, value: Option<&Value>) {
-    let Some(object) = object.as_object_mut() else {
-        return;
-    };
-    match value {
-        Some(value) => {
-            object.insert(key.to_owned(), value.clone());
-        }
-        None => {
-            object.remove(key);
-        }
-    }
-}
-
-/// What only the server sets comes from the stored object; a deletion under way may be repeated or left out.
-fn restore_metadata(new: &mut Value, old: &Value) {
-    let stored = &old["metadata"];
-    let metadata = identity::metadata(new);
-    for key in [
-        "uid",
-        "creationTimestamp",
-        "generation",
-        "namespace",
-        "name",
-        "generateName",
-        "resourceVersion",
-    ] {
-        match stored.get(key) {
-            Some(value) => {
-                metadata.insert(key.to_owned(), value.clone());
-            }
-            None => {
-                metadata.remove(key);
-            }
-        }
-    }
-    for key in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        if let (Some(value), None) = (stored.get(key), metadata.get(key)) {
-            metadata.insert(key.to_owned(), value.clone());
-        }
-    }
-    metadata.remove("selfLink");
-}
-
-fn spec_differs(new: &Value, old: &Value) -> bool {
-    let other = |key: &&String| !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion");
-    let keys = |value: &Value| -> Vec<String> {
-        value
-            .as_object()
-            .map(|o| o.keys().filter(other).cloned().collect())
-            .unwrap_or_default()
-    };
-    let mut all = keys(new);
-    all.extend(keys(old));
-    all.iter().any(|key| new[key.as_str()] != old[key.as_str()])
 }
 
 /// A deletion that waited for finalizers is done when none is left.
@@ -480,87 +417,6 @@ fn is_finished(resource: &Resource, object: &Value) -> bool {
         && !held_by_spec
 }
 
-fn ephemeral_causes(new: &Value, old: &Value) -> Vec<crate::status::Cause> {
-    const PATH: &str = "spec.ephemeralContainers";
-    if crate::resources::is_mirror(old) {
-        return vec![cause::forbidden(
-            PATH,
-            "static pods do not support ephemeral containers",
-        )];
-    }
-    let list = |value: &Value| {
-        value["spec"]["ephemeralContainers"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default()
-    };
-    let spec = &old["spec"];
-    let lasting = [&spec["initContainers"], &spec["containers"]];
-    let lasting = lasting.into_iter().filter_map(Value::as_array).flatten();
-    let mut names: Vec<&str> = lasting.filter_map(|c| c["name"].as_str()).collect();
-    let targets = names.clone();
-    let (new, old) = (list(new), list(old));
-    let mut causes = Vec::new();
-    for container in &old {
-        match new.iter().find(|c| c["name"] == container["name"]) {
-            None => causes.push(cause::forbidden(
-                PATH,
-                &format!(
-                    "existing ephemeral containers {} may not be removed\n",
-                    container["name"]
-                ),
-            )),
-            Some(same) if same != container => causes.push(cause::forbidden(
-                PATH,
-                &format!(
-                    "existing ephemeral containers {} may not be changed\n",
-                    container["name"]
-                ),
-            )),
-            Some(_) => {}
-        }
-    }
-    for (index, container) in new.iter().enumerate() {
-        for field in [
-            "ports",
-            "livenessProbe",
-            "readinessProbe",
-            "startupProbe",
-            "lifecycle",
-        ] {
-            if !container[field].is_null() {
-                causes.push(cause::forbidden(
-                    &format!("{PATH}[{index}].{field}"),
-                    "cannot be set for an Ephemeral Container",
-                ));
-            }
-        }
-        let name = container["name"].as_str().unwrap_or_default();
-        if name.is_empty() {
-            causes.push(cause::required(&format!("{PATH}[{index}].name"), ""));
-        } else if names.contains(&name) {
-            causes.push(crate::status::Cause::new(
-                "FieldValueDuplicate",
-                format!("{PATH}[{index}].name"),
-                format!("Duplicate value: {name:?}"),
-            ));
-        }
-        names.push(name);
-        let target = container["targetContainerName"].as_str().unwrap_or_default();
-        if !target.is_empty() && !targets.contains(&target) {
-            causes.push(crate::status::Cause::new(
-                "FieldValueNotFound",
-                format!("{PATH}[{index}].targetContainerName"),
-                format!("Not found: {target:?}"),
-            ));
-        }
-        if container["image"].as_str().unwrap_or_default().is_empty() {
-            causes.push(cause::required(&format!("{PATH}[{index}].image"), ""));
-        }
-    }
-    causes
-}
-
 /// The version a write made: the cache's own buffer when it is still the newest.
 pub fn written(
     call: &Call,
@@ -576,31 +432,5 @@ pub fn written(
         _ => Object::from_stored(resource, key.into(), stored, revision, created)
             .map(Arc::new)
             .map_err(ApiError::internal),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_other_members_than_metadata_and_status_are_the_spec() {
-        let old = json!({"metadata": {"a": 1}, "spec": {"x": 1}, "status": {"s": 1}});
-        let mut new = json!({"metadata": {"a": 2}, "spec": {"x": 1}, "status": {"s": 2}});
-        assert!(!spec_differs(&new, &old));
-        new["spec"]["x"] = json!(2);
-        assert!(spec_differs(&new, &old));
-    }
-
-    /// O08: a status write takes the status and leaves the spec.
-    #[test]
-    fn a_status_write_keeps_the_spec() {
-        let old = json!({"metadata": {}, "spec": {"x": 1}, "status": {"s": 1}});
-        let mut new = json!({"metadata": {"labels": {"l": "1"}}, "spec": {"x": 2}, "status": {"s": 2}});
-        keep_only(&mut new, &old, &["status"]);
-        assert_eq!(
-            new,
-            json!({"metadata": {"labels": {"l": "1"}}, "spec": {"x": 1}, "status": {"s": 2}})
-        );
     }
 }
