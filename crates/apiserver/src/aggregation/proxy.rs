@@ -2,7 +2,7 @@
 use super::locate::locate;
 use super::{Aggregation, Remote};
 use crate::authn::UserInfo;
-use crate::http::{Body, switch};
+use crate::http::{Body, Passed, Upload, switch};
 use crate::outbound::OutboundError;
 use crate::request::escape;
 use crate::status::ApiError;
@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, BodyStream, Full};
+use http_body_util::{BodyExt, BodyStream};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -29,7 +29,7 @@ pub async fn forward(
     user: &UserInfo,
     parts: &Parts,
     upgrade: Option<OnUpgrade>,
-    body: Bytes,
+    body: Passed,
 ) -> Result<Response<Body>, ApiError> {
     if !remote.available {
         return Err(ApiError::service_unavailable("service unavailable"));
@@ -46,9 +46,7 @@ pub async fn forward(
             switch::carry(&parts.headers, headers);
         }
     }
-    let request = request
-        .body(Full::new(body))
-        .map_err(|error| unreachable(&error))?;
+    let request = request.body(body).map_err(|error| unreachable(&error))?;
     let mut response = send(aggregation, remote, request)
         .await
         .map_err(|error| unreachable(&error))?;
@@ -76,7 +74,7 @@ pub async fn forward(
 pub(super) async fn send(
     aggregation: &Aggregation,
     remote: &Remote,
-    mut request: Request<Full<Bytes>>,
+    mut request: Request<Passed>,
 ) -> Result<Response<Incoming>, OutboundError> {
     let failed = |error: &dyn std::fmt::Display| OutboundError::Failed(error.to_string().into());
     let places = locate(&aggregation.cache, remote).map_err(|nowhere| failed(&nowhere.message))?;
@@ -157,7 +155,7 @@ pub(super) async fn read(
 ) -> Result<(StatusCode, Bytes), String> {
     let mut request = Request::get(path)
         .header(ACCEPT, "application/json")
-        .body(Full::default())
+        .body(Upload::Nothing.pass_on())
         .map_err(|error| error.to_string())?;
     tell(request.headers_mut(), &UserInfo::admin("system:kube-aggregator"));
     let response = send(aggregation, remote, request)

@@ -9,9 +9,10 @@ use crate::resources::Resource;
 use crate::status::ApiError;
 use crate::{ApiServer, aggregation, discovery, health, metrics, openapi, registry, usage};
 use bytes::Bytes;
-use futures::future::{BoxFuture, Either, FutureExt, TryFutureExt};
+use futures::future::{Either, FutureExt, TryFutureExt};
 use http::{HeaderMap, Method, Response, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -41,6 +42,8 @@ pub(crate) struct Call {
     pub query: Query,
     pub output: Output,
     pub body: Bytes,
+    /// The body of a request that is carried on to somebody else, who reads it.
+    pub passed: Mutex<Upload>,
     /// When whoever asked waits no longer; none for what takes as long as it takes.
     pub until: Option<Instant>,
     /// The connection itself, for calls that switch protocols.
@@ -62,6 +65,7 @@ impl Call {
             query: self.query.clone(),
             output: self.output,
             body: self.body.clone(),
+            passed: Mutex::default(),
             until: self.until,
             upgrade: Mutex::new(None),
             warnings: Mutex::new(Vec::new()),
@@ -106,10 +110,15 @@ struct Annotation {
 }
 
 /// A request body that has not been read yet: who asks and whether they may comes first.
+#[derive(Default)]
 pub(crate) enum Upload {
+    #[default]
     Nothing,
-    Coming(BoxFuture<'static, Result<Bytes, ApiError>>),
+    Coming(Passed),
 }
+
+/// A body that comes in pieces.
+pub(crate) type Passed = UnsyncBoxBody<Bytes, std::io::Error>;
 
 impl Upload {
     pub fn of<B>(body: B) -> Self
@@ -120,14 +129,22 @@ impl Upload {
         if body.is_end_stream() {
             Self::Nothing
         } else {
-            Self::Coming(Box::pin(collect(body)))
+            Self::Coming(body.map_err(std::io::Error::other).boxed_unsync())
+        }
+    }
+
+    /// As it comes, however long it is.
+    pub fn pass_on(self) -> Passed {
+        match self {
+            Self::Nothing => Full::default().map_err(|never| match never {}).boxed_unsync(),
+            Self::Coming(body) => body,
         }
     }
 
     async fn read(self, within: Duration) -> Result<Bytes, ApiError> {
         match self {
             Self::Nothing => Ok(Bytes::new()),
-            Self::Coming(body) => tokio::time::timeout(within, body)
+            Self::Coming(body) => tokio::time::timeout(within, collect(body).boxed())
                 .await
                 .unwrap_or_else(|_| Err(ApiError::too_late())),
         }
@@ -135,11 +152,7 @@ impl Upload {
 }
 
 /// Reads a request body, up to the limit.
-async fn collect<B>(body: B) -> Result<Bytes, ApiError>
-where
-    B: http_body::Body<Data = Bytes> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+async fn collect(body: Passed) -> Result<Bytes, ApiError> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
@@ -272,10 +285,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         Err(error) => return exchange.refuse(error, &refusal()),
     };
     if let Some(remote) = server.aggregation.remote_of_path(path) {
-        let body = match upload.read(deadline).await {
-            Ok(body) => body,
-            Err(error) => return exchange.refuse(error, &refusal()),
-        };
+        let body = upload.pass_on();
         let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, upgrade, body);
         let left = match long_running {
             // Its head, that is: the rest takes as long as it takes.
@@ -304,7 +314,11 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         Err(_) if info.subresource == "proxy" => Output::JSON,
         Err(error) => return exchange.refuse(error, &Output::JSON),
     };
-    let body = match upload.read(deadline).await {
+    let (read, passed) = match info.subresource.as_str() {
+        "proxy" => (Upload::Nothing, upload),
+        _ => (upload, Upload::Nothing),
+    };
+    let body = match read.read(deadline).await {
         Ok(body) => body,
         Err(error) => return exchange.refuse(error, &output),
     };
@@ -319,6 +333,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         query,
         output,
         body,
+        passed: Mutex::new(passed),
         until: (!long_running).then(|| began + deadline),
         upgrade: Mutex::new(upgrade),
         warnings: Mutex::new(Vec::new()),

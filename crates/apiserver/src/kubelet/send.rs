@@ -1,11 +1,10 @@
 //! Requests of others, carried on to a node's agent or to whatever listens at an address.
 use super::{CONNECT_TIME_MAX, RequestError, Trust, connect};
 use crate::ApiServer;
+use crate::http::Passed;
 use crate::status::ApiError;
-use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -21,7 +20,7 @@ pub struct Wish {
     /// With the query.
     pub path: String,
     pub headers: HeaderMap,
-    pub body: Bytes,
+    pub body: Passed,
 }
 
 /// To the agent of a node, with the server's certificate.
@@ -79,7 +78,7 @@ where
             tracing::debug!(%error, "a proxied connection ended");
         }
     });
-    let mut request = Request::new(Full::new(wish.body));
+    let mut request = Request::new(wish.body);
     *request.method_mut() = wish.method;
     *request.uri_mut() = wish.path.parse()?;
     *request.headers_mut() = wish.headers;

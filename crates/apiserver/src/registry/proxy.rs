@@ -85,7 +85,7 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
         method: call.method.clone(),
         path: path_and_query,
         headers,
-        body: call.body.clone(),
+        body: std::mem::take(&mut *call.passed.lock()).pass_on(),
     };
     let mut answered = String::new();
     let mut answer = match call.resource.plural {

@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,10 +22,10 @@ use tokio_rustls::TlsAcceptor;
 
 pub const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 
-/// Serves HTTPS on this machine by a function of the request.
+/// Serves HTTPS on this machine by a function of the request, which it reads whole.
 pub async fn https<F>(authority: &Authority, names: &[&str], answer: F) -> u16
 where
-    F: Fn(Request<Incoming>) -> (u16, String) + Send + Sync + 'static,
+    F: Fn(Request<Bytes>) -> (u16, String) + Send + Sync + 'static,
 {
     let request = orlop_pki::LeafRequest {
         identity: orlop_pki::Identity::new("server", &[]),
@@ -48,13 +48,18 @@ where
                     return;
                 };
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (code, text) = answer(request);
-                    let mut response = Response::new(Full::new(Bytes::from(text)));
-                    *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
-                    response
-                        .headers_mut()
-                        .insert("content-type", "application/json".parse().unwrap());
-                    async move { Ok::<_, Infallible>(response) }
+                    let answer = answer.clone();
+                    async move {
+                        let (parts, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        let (code, text) = answer(Request::from_parts(parts, body));
+                        let mut response = Response::new(Full::new(Bytes::from(text)));
+                        *response.status_mut() = http::StatusCode::from_u16(code).unwrap();
+                        response
+                            .headers_mut()
+                            .insert("content-type", "application/json".parse().unwrap());
+                        Ok::<_, Infallible>(response)
+                    }
                 });
                 let server = hyper::server::conn::http1::Builder::new();
                 let _ = server.serve_connection(TokioIo::new(stream), service).await;
@@ -158,7 +163,8 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
             "/openapi/v3/apis/wardle.example.org/v1" => (200, json!({"openapi": "3.0.0"}).to_string()),
             _ => {
                 let told = json!({"path": path, "user": header("x-remote-user"), "groups": header("x-remote-group"),
-                    "authorization": header("authorization"), "method": request.method().as_str()});
+                    "authorization": header("authorization"), "method": request.method().as_str(),
+                    "bytes": request.body().len()});
                 (200, told.to_string())
             }
         }
@@ -220,6 +226,10 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
     assert_eq!(told["user"], json!(["root"]));
     assert_eq!(told["groups"], json!(["system:masters", "system:authenticated"]));
     assert_eq!(told["authorization"], json!([]));
+    // What is written there has that server's limits, not ours for objects.
+    let upload = "x".repeat(5 << 20);
+    let told = admin.send(Method::POST, flunders, &[], upload.clone()).await.ok();
+    assert_eq!(told["bytes"], upload.len());
     // Whoever has no right does not get there.
     served
         .call(Some(&served.leaf("alice", &[])), Method::GET, flunders, &[], "")
