@@ -79,6 +79,25 @@ fn violations_are_upstreams_texts() {
     }
 }
 
+/// Upstream looks at the lists of an object only if those of its predecessor were as they should be.
+#[test]
+fn repetitions_that_were_there_keep_nobody_from_changing_something() {
+    let check = |old: Value, new: Value| -> Vec<String> {
+        let object =
+            |parts: Value| json!({"metadata": {"name": "x"}, "spec": {"color": "red", "parts": parts}});
+        let found = validate(&object(new), Some(&object(old)), &widget());
+        found.into_iter().map(|violation| violation.message).collect()
+    };
+    let twice = json!([{"name": "a"}, {"name": "a"}]);
+    let thrice = json!([{"name": "a", "size": 2}, {"name": "a"}, {"name": "b"}, {"name": "b"}]);
+    assert_eq!(check(twice.clone(), thrice.clone()), Vec::<String>::new());
+    assert_eq!(
+        check(json!([{"name": "a"}]), twice.clone()),
+        ["Duplicate value: {\"name\":\"a\"}"]
+    );
+    assert_eq!(check(thrice, json!([{"name": "a"}])), Vec::<String>::new());
+}
+
 #[test]
 fn unspecified_fields_go_and_are_named() {
     let mut object = json!({"apiVersion": "v", "kind": "K", "metadata": {"name": "x"}, "bogus": 1, "spec": {
