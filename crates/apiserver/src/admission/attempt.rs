@@ -73,6 +73,8 @@ pub struct Attempt<'a> {
     pub again: bool,
     /// Whether somebody else made the object what it is: what the written part does not include has to be restored.
     pub replaced: bool,
+    /// Puts that back, before the server's own parts have the last word.
+    pub restores: Option<&'a (dyn Fn(&mut Value) + Sync)>,
     /// Webhooks that were asked, with the object as it was after them.
     pub called: Vec<Called>,
 }
@@ -116,6 +118,7 @@ impl<'a> Attempt<'a> {
             round: Round::First,
             again: false,
             replaced: false,
+            restores: None,
             called: Vec::new(),
         }
     }

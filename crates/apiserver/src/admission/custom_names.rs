@@ -9,7 +9,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if attempt.resource.storage != DEFINITIONS || !written || !attempt.subresource.is_empty() {
         return Ok(());
     }
-    let others = custom::definitions(&attempt.server.cache);
+    let others = attempt.server.cache.custom().names();
     if let Some(crd) = attempt.object.as_deref_mut() {
         if attempt.operation == Operation::Create {
             crd["status"] = serde_json::Value::Null;

@@ -4,7 +4,7 @@ use super::policies::{self, Policy};
 use super::settings::AdmissionSettings;
 use super::webhooks::{self, Webhook};
 use crate::cache::{Cache, StorageId};
-use crate::outbound::WebhookClients;
+use crate::outbound::{Ways, WebhookClients};
 use crate::resources;
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -45,6 +45,7 @@ pub struct Hooks {
     storages: [Option<StorageId>; 6],
     mutating_clients: Arc<WebhookClients>,
     validating_clients: Arc<WebhookClients>,
+    ways: Ways,
     /// With the revision of the last change it includes.
     compiled: RwLock<(u64, Arc<Compiled>)>,
 }
@@ -56,6 +57,7 @@ impl Hooks {
                 .map(|plural| resources::find(GROUP, "v1", plural).and_then(|kind| cache.storage(kind))),
             mutating_clients: settings.mutating_clients.clone(),
             validating_clients: settings.validating_clients.clone(),
+            ways: Ways::default(),
             cache,
             compiled: RwLock::default(),
         }
@@ -78,8 +80,8 @@ impl Hooks {
             changing_bindings,
         ] = self.storages.map(|id| self.values(id));
         let made = Arc::new(Compiled {
-            mutating: webhooks::compile(&mutating, &self.mutating_clients),
-            validating: webhooks::compile(&validating, &self.validating_clients),
+            mutating: webhooks::compile(&mutating, &self.mutating_clients, &self.ways),
+            validating: webhooks::compile(&validating, &self.validating_clients, &self.ways),
             policies: policies::compile(&policies, &bindings),
             mutating_policies: policies::compile(&changing, &changing_bindings),
         });

@@ -51,7 +51,7 @@ mod topology_labels;
 
 pub use attempt::{Admission, Attempt, Operation};
 pub use hooks::Hooks;
-pub use plugin::{Chain, UnknownPlugin, conclude};
+pub use plugin::{Chain, UnknownPlugin};
 pub use settings::AdmissionSettings;
 
 use crate::http::Call;
@@ -85,6 +85,10 @@ static PLUGINS: &[Plugin] = &[
         .mutating(priority::admit)
         .validating(priority::validate),
     Plugin::new("DefaultTolerationSeconds").mutating(default_tolerations::admit),
+    Plugin::new("PodTolerationRestriction")
+        .mutating(optional::toleration_restriction::admit)
+        .validating(optional::toleration_restriction::validate)
+        .only_if_asked_for(),
     Plugin::new("ExtendedResourceToleration")
         .mutating(optional::resource_tolerations::admit)
         .only_if_asked_for(),

@@ -106,7 +106,6 @@ const KNOWN_ELSEWHERE: &[&str] = &[
     "NamespaceAutoProvision",
     "NamespaceExists",
     "NodeDeclaredFeatureValidator",
-    "PodTolerationRestriction",
 ];
 
 /// A plugin was named that neither this server nor upstream's has.
@@ -180,14 +179,23 @@ impl Chain {
         self.plugins.iter().any(|on| on.plugin.name == name)
     }
 
-    /// Passes an attempt through the mutating phase, twice if a plugin of the first round asks for it.
+    /// Passes an attempt through the mutating phase, twice if a plugin of the first round asks for it. What nobody can
+    /// turn off comes last, and once.
     pub async fn mutate(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
         self.mutate_once(attempt).await?;
         if attempt.again {
             attempt.round = Round::Again;
             self.mutate_once(attempt).await?;
         }
-        conclude(attempt).await
+        if let (true, Some(restores), Some(object)) =
+            (attempt.replaced, attempt.restores, attempt.object.as_deref_mut())
+        {
+            restores(object);
+        }
+        for part in ALWAYS {
+            part.run(attempt).await?;
+        }
+        Ok(())
     }
 
     async fn mutate_once(&self, attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
@@ -230,14 +238,6 @@ impl Chain {
         }
         Ok(())
     }
-}
-
-/// What nobody can turn off.
-pub async fn conclude(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
-    for part in ALWAYS {
-        part.run(attempt).await?;
-    }
-    Ok(())
 }
 
 /// How long ago `began` was; the next one begins now. One look at the clock for each plugin.

@@ -263,12 +263,18 @@ fn definition(key: &str) -> Option<&str> {
 /// have to be read from the store again.
 fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) -> Option<&'static Resource> {
     let Some(stored) = stored else {
-        cache.custom().remove(name);
+        if let Some(resource) = cache.custom().remove(name) {
+            cache.end_watches(resource);
+        }
         return None;
     };
     // One that cannot be read is reported where it is put into the cache.
     let crd = serde_json::from_slice(stored).ok()?;
-    let (resource, renewal) = cache.custom().put(&crd)?;
+    let taken = cache.custom().put(&crd);
+    if let Some(resource) = taken.superseded {
+        cache.end_watches(resource);
+    }
+    let (resource, renewal) = taken.stored?;
     cache.declare(resource);
     if renewal != Renewal::Needless {
         cache.renew(resource);

@@ -7,6 +7,7 @@ use crate::resources::Resource;
 use bytes::Bytes;
 use orlop_api::wire::protobuf;
 use serde_json::Value;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,6 +48,14 @@ pub struct Unreadable {
     pub reason: String,
 }
 
+/// Why what is stored under a key cannot be read.
+fn unreadable(key: &str, reason: impl fmt::Display) -> Unreadable {
+    Unreadable {
+        key: key.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
 impl Object {
     /// Reads a stored value. `created`: this version is the first of its object.
     pub fn from_stored(
@@ -56,20 +65,16 @@ impl Object {
         revision: u64,
         created: bool,
     ) -> Result<Self, Unreadable> {
-        let unreadable = |reason: String| Unreadable {
-            key: key.to_string(),
-            reason,
-        };
         let decoded;
         let stored = if stored.starts_with(PROTOBUF) {
             // Upstream's server stores built-in kinds so.
-            let value = protobuf::decode(stored).map_err(|e| unreadable(e.to_string()))?;
+            let value = protobuf::decode(stored).map_err(|e| unreadable(&key, e))?;
             decoded = encode::stored(resource, &value);
             decoded.as_ref()
         } else {
             stored
         };
-        let own = custom::read_stored(resource, stored).map_err(|e| unreadable(e.to_string()))?;
+        let own = custom::read_stored(resource, stored).map_err(|e| unreadable(&key, e))?;
         let (filled, head, exact) = match own {
             Some(own) => (own.bytes, own.head, own.exact),
             None => (None, encode::head(resource), true),
@@ -88,24 +93,20 @@ impl Object {
         revision: u64,
         created: bool,
     ) -> Result<Self, Unreadable> {
-        let unreadable = |reason: String| Unreadable {
-            key: key.to_string(),
-            reason,
-        };
         let canonical;
         let stored = if stored.starts_with(head.as_bytes()) && stored.get(head.len()) == Some(&b'"') {
             stored
         } else {
-            let value: Value = serde_json::from_slice(stored).map_err(|e| unreadable(e.to_string()))?;
+            let value: Value = serde_json::from_slice(stored).map_err(|e| unreadable(&key, e))?;
             if value.pointer("/metadata/name").is_none() {
-                return Err(unreadable("it has no metadata.name".to_owned()));
+                return Err(unreadable(&key, "it has no metadata.name"));
             }
             canonical = encode::stored_with(head, &value);
             canonical.as_ref()
         };
         let fields = resource.fields.iter().flat_map(|field| field.read.pointers());
         let places: Vec<&str> = std::iter::once(LABELS).chain(fields.copied()).collect();
-        let found = skim(stored, &places).map_err(|e| unreadable(e.to_string()))?;
+        let found = skim(stored, &places).map_err(|e| unreadable(&key, e))?;
         let at = |pointer: &str| {
             let place = places.iter().position(|place| *place == pointer)?;
             found[place].as_ref()

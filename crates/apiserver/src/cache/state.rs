@@ -368,10 +368,18 @@ impl Cache {
         watchers.subscribe(interest)
     }
 
-    /// Ends all watches: there will be no more changes.
+    /// Ends all watches: who has them is to go elsewhere.
     pub fn close(&self) {
-        for storage in &self.state.read().storages {
-            storage.watchers.close();
+        for storage in &mut self.state.write().storages {
+            std::mem::take(&mut storage.watchers).close();
+        }
+    }
+
+    /// Ends the watches of one resource: its objects are seen otherwise from now on. Others may begin.
+    pub(super) fn end_watches(&self, resource: &Resource) {
+        if let Some(id) = self.storage(resource) {
+            let watchers = &mut self.state.write().storages[id.0].watchers;
+            std::mem::take(watchers).close();
         }
     }
 

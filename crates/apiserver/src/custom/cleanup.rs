@@ -16,10 +16,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Watches the definitions until the server shuts down.
 pub async fn run(server: Weak<ApiServer>) {
-    let Some((mut changed, shutdown)) = server.upgrade().and_then(|server| {
-        let storage = server.cache.storage(super::resource()?)?;
-        Some((server.cache.subscribe(storage), server.shutdown.clone()))
-    }) else {
+    let Some((mut changed, shutdown)) = super::followed(&server) else {
         return;
     };
     let mut begun: HashSet<String> = HashSet::new();
@@ -40,9 +37,16 @@ pub async fn run(server: Weak<ApiServer>) {
 }
 
 fn terminating(server: &ApiServer) -> Vec<Value> {
-    super::definitions(&server.cache)
-        .into_iter()
-        .filter(|crd| !crd["metadata"]["deletionTimestamp"].is_null() && has_finalizer(crd))
+    let Some(storage) = super::resource().and_then(|resource| server.cache.storage(resource)) else {
+        return Vec::new();
+    };
+    let all = server.cache.snapshot(storage, "").objects;
+    let ending = all
+        .iter()
+        .filter(|object| matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]));
+    ending
+        .map(|object| object.value())
+        .filter(has_finalizer)
         .collect()
 }
 

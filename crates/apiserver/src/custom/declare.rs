@@ -4,6 +4,7 @@ use super::conversion::Conversion;
 use super::path::pointer;
 use super::registry::version_rank;
 use super::{Custom, Definition, Scale};
+use crate::outbound::Ways;
 use crate::resources::{ALL_VERBS, Field, Read, Resource, Rules, SCALE, STATUS, StatusMetadata, Subresource};
 use orlop_api::structural;
 use orlop_api::validation::FieldError;
@@ -28,7 +29,7 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Errors
 /// A schema is not structural; validation refuses such a definition, so only another server's is.
-pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<FieldError>> {
+pub fn declare(crd: &Value, ways: &Ways) -> Result<Vec<Declared>, Vec<FieldError>> {
     let versions = crd["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
     let mut schemas = BTreeMap::new();
     for (number, version) in versions.iter().enumerate() {
@@ -38,7 +39,7 @@ pub fn declare(crd: &Value) -> Result<Vec<Declared>, Vec<FieldError>> {
         schemas.insert(name.to_owned(), Arc::new(schema));
     }
     let schemas = Arc::new(schemas);
-    let conversion = Arc::new(Conversion::of(crd));
+    let conversion = Arc::new(Conversion::of(crd, ways));
     let stored = versions.iter().find(|version| version["storage"] == true);
     let stored: Arc<str> = stored
         .and_then(|version| version["name"].as_str())

@@ -33,6 +33,7 @@ pub use naming::run as give_names;
 pub use registry::{DEFINITIONS, Registry, Renewal};
 pub use stored::read as read_stored;
 
+use crate::ApiServer;
 use crate::cache::Cache;
 use crate::resources::Resource;
 use crate::status::{Cause, cause};
@@ -42,7 +43,9 @@ use parking_lot::RwLock;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// What a definition says about one version of its resource, beyond names.
 #[derive(Debug)]
@@ -92,8 +95,15 @@ fn resource() -> Option<&'static Resource> {
     crate::resources::all().iter().find(|r| r.storage == DEFINITIONS)
 }
 
+/// Wakes whenever a definition changes, and when the server ends.
+fn followed(server: &Weak<ApiServer>) -> Option<(watch::Receiver<u64>, CancellationToken)> {
+    let server = server.upgrade()?;
+    let storage = server.cache.storage(resource()?)?;
+    Some((server.cache.subscribe(storage), server.shutdown.clone()))
+}
+
 /// The definitions as the cache has them.
-pub fn definitions(cache: &Cache) -> Vec<Value> {
+fn definitions(cache: &Cache) -> Vec<Value> {
     let Some(storage) = resource().and_then(|resource| cache.storage(resource)) else {
         return Vec::new();
     };

@@ -19,9 +19,29 @@ fn condition<'c>(crd: &'c Value, kind: &str) -> Option<&'c Value> {
     conditions.iter().find(|c| c["type"] == kind)
 }
 
+/// The names that a definition has, which no other of its group can have.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// Of the definition.
+    of: String,
+    group: String,
+    accepted: Value,
+}
+
+impl Names {
+    pub fn of(crd: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            of: text(&crd["metadata"]["name"]),
+            group: text(&crd["spec"]["group"]),
+            accepted: crd["status"]["acceptedNames"].clone(),
+        }
+    }
+}
+
 /// The status of a definition beside the others of its group: names are given to whoever comes first, and who has them
 /// keeps them.
-pub fn status(crd: &Value, others: &[Value], now: &str) -> Value {
+pub fn status(crd: &Value, others: &[Names], now: &str) -> Value {
     let stored = crd["spec"]["versions"].as_array().into_iter().flatten();
     let stored: Vec<&Value> = stored
         .filter(|v| v["storage"] == true)
@@ -75,16 +95,16 @@ fn set(conditions: &mut Value, kind: &str, holds: &str, reason: &str, message: &
 }
 
 /// The names that a definition has, and what it cannot have: the reason, and a name.
-fn accepted(crd: &Value, others: &[Value]) -> (Value, Option<(&'static str, String)>) {
+fn accepted(crd: &Value, others: &[Names]) -> (Value, Option<(&'static str, String)>) {
     let spec = &crd["spec"];
     let (wanted, own) = (&spec["names"], &crd["status"]["acceptedNames"]);
     let taken = |key: &str| -> Vec<&Value> {
         others
             .iter()
-            .filter(|other| other["spec"]["group"] == spec["group"])
+            .filter(|other| spec["group"] == other.group.as_str())
             // One of the same name has just been deleted: it is gone, although not from every view yet.
-            .filter(|other| other["metadata"]["name"] != crd["metadata"]["name"])
-            .flat_map(|other| match &other["status"]["acceptedNames"][key] {
+            .filter(|other| crd["metadata"]["name"] != other.of.as_str())
+            .flat_map(|other| match &other.accepted[key] {
                 Value::Array(names) => names.iter().collect(),
                 name => vec![name],
             })
@@ -154,7 +174,7 @@ mod tests {
         assert!(is_established(&first));
         assert_eq!(first["status"]["storedVersions"], json!(["v1"]));
         assert_eq!(first["status"]["acceptedNames"], first["spec"]["names"]);
-        let others = [first];
+        let others = [Names::of(&first)];
         let mut second = crd("gadgets", "Widget");
         second["status"] = status(&second, &others, "t");
         assert!(!is_established(&second));
@@ -182,13 +202,13 @@ mod tests {
         widgets["spec"]["names"]["shortNames"] = json!(["w"]);
         widgets["status"] = status(&widgets, &[], "t");
         let mut gadgets = crd("gadgets", "Gadget");
-        gadgets["status"] = status(&gadgets, &[widgets.clone()], "t");
+        gadgets["status"] = status(&gadgets, &[Names::of(&widgets)], "t");
         gadgets["spec"]["names"]["shortNames"] = json!(["g"]);
         gadgets["spec"]["names"]["categories"] = json!(["all"]);
-        gadgets["status"] = status(&gadgets, &[widgets.clone()], "t");
+        gadgets["status"] = status(&gadgets, &[Names::of(&widgets)], "t");
         assert_eq!(gadgets["status"]["acceptedNames"]["shortNames"], json!(["g"]));
         gadgets["spec"]["names"]["shortNames"] = json!(["g", "w"]);
-        gadgets["status"] = status(&gadgets, &[widgets], "t");
+        gadgets["status"] = status(&gadgets, &[Names::of(&widgets)], "t");
         // It keeps what it had, and is served on.
         assert_eq!(gadgets["status"]["acceptedNames"]["shortNames"], json!(["g"]));
         assert_eq!(gadgets["status"]["acceptedNames"]["categories"], json!(["all"]));

@@ -1,6 +1,6 @@
 //! Gives names that have become free to the definitions that wait for them.
 use super::cleanup::call;
-use super::names;
+use super::names::{self, Names};
 use crate::ApiServer;
 use crate::registry::now;
 use http::Method;
@@ -13,10 +13,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the definitions until the server shuts down.
 pub async fn run(server: Weak<ApiServer>) {
-    let Some((mut changed, shutdown)) = server.upgrade().and_then(|server| {
-        let storage = server.cache.storage(super::resource()?)?;
-        Some((server.cache.subscribe(storage), server.shutdown.clone()))
-    }) else {
+    let Some((mut changed, shutdown)) = super::followed(&server) else {
         return;
     };
     loop {
@@ -61,8 +58,9 @@ fn waiting(all: &[Value], now: &str) -> Vec<(String, Value)> {
     let waiting = all
         .iter()
         .filter(|crd| crd["metadata"]["deletionTimestamp"].is_null() && names::are_refused(crd));
+    let others: Vec<Names> = all.iter().map(Names::of).collect();
     let patches = waiting.filter_map(|crd| {
-        let mut status = names::status(crd, all, now);
+        let mut status = names::status(crd, &others, now);
         if status == crd["status"] {
             return None;
         }
@@ -94,7 +92,8 @@ mod tests {
         };
         let mut all = vec![crd("a"), crd("b"), crd("c")];
         for one in 0..3 {
-            all[one]["status"] = names::status(&all[one], &all[..one], "t");
+            let others: Vec<Names> = all[..one].iter().map(Names::of).collect();
+            all[one]["status"] = names::status(&all[one], &others, "t");
         }
         assert_eq!(waiting(&all, "later"), []);
         all.remove(0);

@@ -1,11 +1,13 @@
 //! The custom resources that are served now.
 use super::Custom;
 use super::declare::{Declared, declare, replace, same, settle};
-use super::names::is_established;
+use super::names::{Names, is_established};
+use crate::outbound::Ways;
 use crate::resources::Resource;
 use parking_lot::RwLock;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The storage prefix of CustomResourceDefinitions.
 pub const DEFINITIONS: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -17,19 +19,28 @@ struct Version {
     served: bool,
 }
 
+/// What is kept of a definition.
+struct Known {
+    versions: Vec<Version>,
+    names: Names,
+    /// Tells what a definition says from what it said before.
+    meaning: u64,
+}
+
 /// What the definitions declare, by definition.
 #[derive(Default)]
 pub struct Registry {
-    definitions: RwLock<BTreeMap<String, Vec<Version>>>,
+    definitions: RwLock<BTreeMap<String, Known>>,
+    /// To those who convert.
+    ways: Ways,
 }
 
 impl Registry {
-    /// Takes a definition as it is now; answers the resource whose form its objects are stored in, if they are to
-    /// be kept, and how they are to be read anew.
-    pub fn put(&self, crd: &Value) -> Option<(&'static Resource, Renewal)> {
+    /// Takes a definition as it is now.
+    pub fn put(&self, crd: &Value) -> Taken {
         let name = crd["metadata"]["name"].as_str().unwrap_or_default();
         let declared = if is_established(crd) {
-            declare(crd).unwrap_or_else(|errors| {
+            declare(crd, &self.ways).unwrap_or_else(|errors| {
                 let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 tracing::error!(
                     crd = name,
@@ -48,12 +59,17 @@ impl Registry {
                 .any(|v| v["served"] == true)
         };
         let mut definitions = self.definitions.write();
-        let before = definitions.get(name).cloned().unwrap_or_default();
+        let before = definitions.get(name);
+        let meaning = meaning(crd);
+        let superseded = before
+            .filter(|before| before.meaning != meaning)
+            .and_then(Known::any);
+        let before = before.map_or(&[][..], |before| before.versions.as_slice());
         let mut stored = None;
         let mut versions = Vec::with_capacity(declared.len());
         for version in declared {
             let (storage, name) = (version.storage, version.resource.version);
-            let (resource, renewed) = kept_or_settled(&before, version);
+            let (resource, renewed) = kept_or_settled(before, version);
             if storage {
                 stored = Some((resource, renewed));
             }
@@ -63,8 +79,13 @@ impl Registry {
             });
         }
         versions.sort_by_key(|v| version_rank(v.resource.version));
-        definitions.insert(name.to_owned(), versions);
-        stored
+        let known = Known {
+            versions,
+            names: Names::of(crd),
+            meaning,
+        };
+        definitions.insert(name.to_owned(), known);
+        Taken { stored, superseded }
     }
 
     /// Forgets all definitions but these.
@@ -74,9 +95,15 @@ impl Registry {
             .retain(|name, _| names.contains(name.as_str()));
     }
 
-    /// Forgets a definition that is gone.
-    pub fn remove(&self, name: &str) {
-        self.definitions.write().remove(name);
+    /// Forgets a definition that is gone; one of its resources, if it had any.
+    pub fn remove(&self, name: &str) -> Option<&'static Resource> {
+        self.definitions.write().remove(name)?.any()
+    }
+
+    /// The names that all definitions have.
+    pub fn names(&self) -> Vec<Names> {
+        let definitions = self.definitions.read();
+        definitions.values().map(|known| known.names.clone()).collect()
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
@@ -88,7 +115,7 @@ impl Registry {
     /// Every served resource; the preferred version of each comes first.
     pub fn all(&self) -> Vec<&'static Resource> {
         let definitions = self.definitions.read();
-        let versions = definitions.values().flatten();
+        let versions = definitions.values().flat_map(|known| &known.versions);
         versions.filter(|v| v.served).map(|v| v.resource).collect()
     }
 
@@ -110,6 +137,30 @@ impl Registry {
         }
         groups.into_iter().collect()
     }
+}
+
+impl Known {
+    /// One of the resources, which all have the same objects.
+    fn any(&self) -> Option<&'static Resource> {
+        self.versions.first().map(|version| version.resource)
+    }
+}
+
+/// What a definition's state brings about.
+pub struct Taken {
+    /// The resource whose form its objects are stored in, if they are to be kept, and how they are to be read anew.
+    pub stored: Option<(&'static Resource, Renewal)>,
+    /// One of the resources it declared before, if what it says has changed: who watches them is to look anew.
+    pub superseded: Option<&'static Resource>,
+}
+
+/// A number for what a definition says about its objects, its names included.
+fn meaning(crd: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for said in [&crd["spec"], &crd["status"]["acceptedNames"]] {
+        said.to_string().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// What a change of a definition means for the objects that were read under it.

@@ -1,23 +1,15 @@
-//! Where a webhook is, and connections to it, which are kept for the next question.
+//! Where a webhook is, and the way to it.
+use super::kept::{To, Way, Ways};
 use super::kubeconfig::{Credentials, WebhookClients};
-use super::{Outbound, Trust};
+use super::{Outbound, OutboundError, Trust};
 use crate::ApiServer;
 use crate::resources;
-use bytes::Bytes;
 use http::header::HeaderValue;
-use http_body_util::Full;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use serde_json::Value;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-
-/// Idle connections that are kept to one webhook.
-const IDLE_MAX: usize = 8;
-
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
-pub type Connection = SendRequest<Full<Bytes>>;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 /// What `clientConfig` says.
 pub struct Endpoint {
@@ -29,8 +21,7 @@ pub struct Endpoint {
     authorities: String,
     /// How one presents oneself to it.
     credentials: Option<Arc<Credentials>>,
-    tls: OnceLock<Result<Outbound, String>>,
-    idle: Mutex<Vec<Connection>>,
+    way: Arc<Way>,
 }
 
 #[derive(Debug)]
@@ -55,7 +46,8 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Endpoint {
-    pub fn of(config: &Value) -> Self {
+    /// Presented to as one of `clients` says, if there are any.
+    pub fn of(config: &Value, clients: Option<&WebhookClients>, ways: &Ways) -> Self {
         let (target, authority, path) = match config["url"].as_str() {
             Some(url) => by_url(url),
             None => by_service(&config["service"]),
@@ -64,30 +56,26 @@ impl Endpoint {
             &base64::engine::general_purpose::STANDARD,
             config["caBundle"].as_str().unwrap_or_default(),
         );
+        let authorities = String::from_utf8(authorities.unwrap_or_default()).unwrap_or_default();
+        let server = target.server();
+        let credentials = clients
+            .zip(server.as_ref())
+            .and_then(|(clients, (host, port))| clients.for_server(host, *port));
+        let way = ways.to(To {
+            server: server.map_or_else(String::new, |(host, port)| format!("{host}:{port}")),
+            authorities: authorities.clone(),
+            identity: credentials
+                .as_ref()
+                .and_then(|credentials| credentials.identity.clone()),
+        });
         Self {
             target,
             path,
             authority,
-            authorities: String::from_utf8(authorities.unwrap_or_default()).unwrap_or_default(),
-            credentials: None,
-            tls: OnceLock::new(),
-            idle: Mutex::default(),
+            authorities,
+            credentials,
+            way,
         }
-    }
-
-    /// Presents oneself to it as one of these says.
-    #[must_use]
-    pub fn known_by(self, clients: &WebhookClients) -> Self {
-        let credentials = match &self.target {
-            Target::Host { host, port } => clients.for_server(host, *port),
-            Target::Service {
-                namespace,
-                name,
-                port,
-            } => clients.for_server(&format!("{name}.{namespace}.svc"), *port),
-            Target::Nowhere => None,
-        };
-        Self { credentials, ..self }
     }
 
     /// What is sent as `Authorization`, if anything.
@@ -109,29 +97,17 @@ impl Endpoint {
         &self.authority
     }
 
-    /// A connection of an earlier question that is still good.
-    pub fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.lock();
-        while let Some(connection) = idle.pop() {
-            if connection.is_ready() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    pub fn keep(&self, connection: Connection) {
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX && !connection.is_closed() {
-            idle.push(connection);
-        }
+    /// What those who go there share.
+    pub fn way(&self) -> &Way {
+        &self.way
     }
 
     /// A new connection.
     ///
     /// # Errors
     /// The webhook is nowhere, not there, or not who it should be.
-    pub async fn connect(&self, server: &ApiServer) -> Result<Connection, Failure> {
+    pub async fn connect(&self, server: &ApiServer) -> Result<TlsStream<TcpStream>, OutboundError> {
+        let nothing = |why: String| OutboundError::Failed(why.into());
         let (name, addresses) = match &self.target {
             Target::Host { host, port } => (host.clone(), vec![(host.clone(), *port)]),
             Target::Service {
@@ -140,20 +116,30 @@ impl Endpoint {
                 port,
             } => (
                 format!("{name}.{namespace}.svc"),
-                addresses(server, namespace, name, *port)?,
+                addresses(server, namespace, name, *port).map_err(nothing)?,
             ),
-            Target::Nowhere => return Err("the webhook has neither a url nor a service".into()),
+            Target::Nowhere => {
+                return Err(nothing("the webhook has neither a url nor a service".to_owned()));
+            }
         };
         let made = || outbound(&self.authorities, self.credentials.as_deref());
-        let outbound = self.tls.get_or_init(made).clone()?;
-        let stream = outbound.connect_to_any(addresses, &name).await?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to a webhook ended");
-            }
-        });
-        Ok(sender)
+        let outbound = self.way.tls(made).map_err(nothing)?;
+        outbound.connect_to_any(addresses, &name).await
+    }
+}
+
+impl Target {
+    /// The name of the server, and its port.
+    fn server(&self) -> Option<(String, u16)> {
+        match self {
+            Self::Host { host, port } => Some((host.clone(), *port)),
+            Self::Service {
+                namespace,
+                name,
+                port,
+            } => Some((format!("{name}.{namespace}.svc"), *port)),
+            Self::Nowhere => None,
+        }
     }
 }
 
@@ -294,7 +280,8 @@ mod tests {
                 "https://s.n.svc:8443/?timeout=2s",
             ),
         ] {
-            assert_eq!(Endpoint::of(&config).url(2), url);
+            let endpoint = Endpoint::of(&config, None, &Ways::default());
+            assert_eq!(endpoint.url(2), url);
         }
     }
 

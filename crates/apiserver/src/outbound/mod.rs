@@ -1,19 +1,21 @@
-//! The server as a client of others' HTTPS servers: identity providers, webhooks, aggregated API servers. One
-//! connection a call: such calls are rare, or cached by whoever makes them. Webhooks, which are asked often, have theirs
-//! kept.
+//! The server as a client of others' HTTPS servers: identity providers, webhooks, aggregated API servers. Webhooks
+//! of all kinds are asked often and have their connections kept; others have one a call.
 //!
 //! | file | does |
 //! |---|---|
 //! | `endpoint` | where a webhook is, and connections to it |
+//! | `kept` | connections that are kept for the next question |
 //! | `kubeconfig` | as whom others are asked, by kubeconfig files |
 //! | `question` | one question to a webhook |
 //! | `remote` | servers that a kubeconfig file names |
 mod endpoint;
+mod kept;
 mod kubeconfig;
 mod question;
 mod remote;
 
 pub use endpoint::Endpoint;
+pub use kept::Ways;
 pub use kubeconfig::{KubeconfigFile, WebhookClients};
 pub use question::Question;
 pub use remote::{Remote, RemoteError};
@@ -23,6 +25,7 @@ use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use kept::Kept;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::sync::Arc;
@@ -185,24 +188,12 @@ impl Outbound {
     /// Sends a request whose URI is a whole `https` one, and reads the answer.
     pub async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         within: Duration,
     ) -> Result<Response<Bytes>, OutboundError> {
-        let uri = request.uri().clone();
-        let not_https = || OutboundError::Url(uri.to_string());
-        let authority = uri.authority().ok_or_else(not_https)?;
-        if uri.scheme_str() != Some("https") {
-            return Err(not_https());
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = path.parse::<Uri>().map_err(|_| not_https())?;
-        let value = HeaderValue::from_str(authority.as_str()).map_err(|_| not_https())?;
-        request.headers_mut().insert(HOST, value);
+        let (request, host, port) = addressed(request)?;
         let call = async {
-            let stream = self
-                .connect(host, authority.port_u16().unwrap_or(443), host)
-                .await?;
+            let stream = self.connect(&host, port, &host).await?;
             let whole = exchange(stream, request).await;
             whole.map_err(OutboundError::Failed)
         };
@@ -210,6 +201,39 @@ impl Outbound {
             .await
             .map_err(|_| OutboundError::Late(within))?
     }
+
+    /// The same over a connection that is kept, or afterwards is.
+    pub async fn send_again(
+        &self,
+        kept: &Arc<Kept>,
+        request: Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        let (request, host, port) = addressed(request)?;
+        let connect = self.connect(&host, port, &host);
+        let call = kept.exchange(request, ANSWER_BYTES_MAX, connect);
+        tokio::time::timeout(within, call)
+            .await
+            .map_err(|_| OutboundError::Late(within))?
+    }
+}
+
+/// A request as it is sent over a connection, and where to: its URI is a whole `https` one.
+fn addressed(
+    mut request: Request<Full<Bytes>>,
+) -> Result<(Request<Full<Bytes>>, String, u16), OutboundError> {
+    let uri = request.uri().clone();
+    let not_https = || OutboundError::Url(uri.to_string());
+    let authority = uri.authority().ok_or_else(not_https)?;
+    if uri.scheme_str() != Some("https") {
+        return Err(not_https());
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse::<Uri>().map_err(|_| not_https())?;
+    let value = HeaderValue::from_str(authority.as_str()).map_err(|_| not_https())?;
+    request.headers_mut().insert(HOST, value);
+    Ok((request, host.to_owned(), authority.port_u16().unwrap_or(443)))
 }
 
 async fn exchange(

@@ -1,10 +1,10 @@
 //! A question to a webhook, as JSON over HTTPS, and its answer.
-use super::endpoint::{Connection, Endpoint, Failure};
+use super::endpoint::Endpoint;
 use crate::ApiServer;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -29,9 +29,7 @@ impl Question {
         match tokio::time::timeout(self.timeout, self.exchange(server, endpoint)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Unanswered::Refused(reason))) => Err(reason),
-            Ok(Err(Unanswered::Unread(error) | Unanswered::Failed(error))) => {
-                Err(posting(&error.to_string()))
-            }
+            Ok(Err(Unanswered::Failed(error))) => Err(posting(&error.to_string())),
             Err(_) => Err(posting("context deadline exceeded")),
         }
     }
@@ -46,19 +44,6 @@ impl Question {
     }
 
     async fn exchange(&self, server: &ApiServer, endpoint: &Endpoint) -> Result<Value, Unanswered> {
-        // A kept connection may have ended meanwhile; then a new one is worth another try. What may have been read is not
-        // asked twice.
-        if let Some(connection) = endpoint.take() {
-            match self.post(endpoint, connection).await {
-                Err(Unanswered::Unread(_)) => {}
-                answer => return answer,
-            }
-        }
-        let connection = endpoint.connect(server).await?;
-        self.post(endpoint, connection).await
-    }
-
-    async fn post(&self, endpoint: &Endpoint, mut connection: Connection) -> Result<Value, Unanswered> {
         let mut request = Request::post(endpoint.path_with(self.seconds()))
             .header(HOST, endpoint.authority())
             .header(USER_AGENT, self.agent)
@@ -68,26 +53,16 @@ impl Question {
         if let Some(authorization) = endpoint.authorization() {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let answer = connection.send_request(request).await.map_err(|error| {
-            let unread = error.is_canceled() || error.is_closed() || error.is_incomplete_message();
-            match unread {
-                true => Unanswered::Unread(error.into()),
-                false => Unanswered::Failed(error.into()),
-            }
-        })?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), self.answer_bytes_max)
-            .collect()
-            .await?
-            .to_bytes();
-        endpoint.keep(connection);
-        if status != StatusCode::OK {
+        let kept = &endpoint.way().kept;
+        let answer = kept.exchange(request, self.answer_bytes_max, endpoint.connect(server));
+        let (parts, body) = answer.await?.into_parts();
+        if parts.status != StatusCode::OK {
             let text: String = String::from_utf8_lossy(&body)
                 .trim()
                 .chars()
                 .take(ERROR_CHARACTERS_MAX)
                 .collect();
-            return Err(Unanswered::Refused(match status.as_u16() {
+            return Err(Unanswered::Refused(match parts.status.as_u16() {
                 404 => "the server could not find the requested resource".to_owned(),
                 500.. => {
                     format!("an error on the server ({text:?}) has prevented the request from succeeding")
@@ -100,15 +75,13 @@ impl Question {
 }
 
 enum Unanswered {
-    /// The connection ended before there was any answer.
-    Unread(Failure),
     /// The connection, or what came over it.
-    Failed(Failure),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
     /// An answer that is none to the question.
     Refused(String),
 }
 
-impl<E: Into<Failure>> From<E> for Unanswered {
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Unanswered {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }

@@ -1,4 +1,5 @@
 //! A server that a kubeconfig file names: where webhooks of authentication and authorization are.
+use super::kept::Kept;
 use super::kubeconfig::{Credentials, KubeconfigFile};
 use super::{Outbound, OutboundError, Trust};
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::Full;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A question is asked this often before it counts as unanswered (upstream's rule).
@@ -28,6 +30,7 @@ pub enum RemoteError {
 /// See the module's documentation.
 pub struct Remote {
     outbound: Outbound,
+    kept: Arc<Kept>,
     server: String,
     authorization: Option<HeaderValue>,
     timeout: Duration,
@@ -70,6 +73,7 @@ impl Remote {
         let outbound = Outbound::new(trust, presented).map_err(|e| file.unusable(e.to_string()))?;
         Ok(Self {
             outbound,
+            kept: Arc::default(),
             server,
             authorization,
             timeout: TIMEOUT,
@@ -123,7 +127,7 @@ impl Remote {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         let posting = |why: &dyn std::fmt::Display| format!("Post {:?}: {why}", self.server);
-        let answer = match self.outbound.send(request, self.timeout).await {
+        let answer = match self.outbound.send_again(&self.kept, request, self.timeout).await {
             Ok(answer) => answer,
             Err(error @ OutboundError::Late(_)) => return Err(Failure::Late(posting(&error))),
             Err(error) if is_refused(&error) => return Err(Failure::Lasting(posting(&error))),

@@ -65,6 +65,9 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         _ => filter.interest(),
     };
     let subscription = server.cache.watch(storage, interest);
+    if is_superseded(call) {
+        return deliver(call, opened, stream::empty());
+    }
     let now = Instant::now();
     let lifetime = options.timeout_seconds.map_or_else(
         || server.request_times.watch(rand::rng().random()),
@@ -116,6 +119,14 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         }
     }
     deliver(call, opened, watcher)
+}
+
+/// Whether the definition of a custom resource has changed since the call was routed: the watches of before have been
+/// ended without this one.
+fn is_superseded(call: &Call) -> bool {
+    let (resource, server) = (call.resource, &call.server);
+    let served = || server.resource(resource.group, resource.version, resource.plural);
+    resource.custom.is_some() && !served().is_some_and(|served| std::ptr::eq(served, resource))
 }
 
 /// Sends events over the connection: as the body of the answer, or as messages to a client that speaks WebSocket.
@@ -193,9 +204,6 @@ impl Stream for Watcher {
             if let Some(frame) = self.next_frame() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            if self.finished {
-                return Poll::Ready(None);
-            }
             if let Some(converting) = &mut self.converting {
                 let converted = ready!(converting.as_mut().poll(cx));
                 self.converting = None;
@@ -209,9 +217,15 @@ impl Stream for Watcher {
                 }
                 continue;
             }
+            if self.finished {
+                return Poll::Ready(None);
+            }
             match self.subscription.poll_changed(cx) {
-                Poll::Ready(true) => self.look(),
-                Poll::Ready(false) => self.finished = true,
+                Poll::Ready(true) => {
+                    self.look();
+                }
+                // What happened until then is told.
+                Poll::Ready(false) => self.finished |= !self.look(),
                 Poll::Pending => {
                     ready!(self.timer.as_mut().poll(cx));
                     self.on_time();
@@ -250,11 +264,18 @@ impl Watcher {
         Some(frame.freeze())
     }
 
-    /// Looks at a batch of changes.
-    fn look(&mut self) {
+    /// Looks at a batch of changes; whether there were any.
+    fn look(&mut self) -> bool {
         match self.server.cache.changes(self.storage, &self.subscription) {
-            Ok((changes, _)) => self.receive(changes),
-            Err(expired) => self.expire(self.after, expired.oldest),
+            Ok((changes, _)) => {
+                let some = !changes.is_empty();
+                self.receive(changes);
+                some
+            }
+            Err(expired) => {
+                self.expire(self.after, expired.oldest);
+                false
+            }
         }
     }
 

@@ -171,13 +171,17 @@ async fn plugins_that_are_named_do_their_work() {
             "AlwaysPullImages",
             "DenyServiceExternalIPs",
             "PodNodeSelector",
+            "PodTolerationRestriction",
             "OwnerReferencesPermissionEnforcement",
         ];
         config.enabled_admission = names.map(str::to_owned).to_vec();
     })
     .await;
     let admin = cluster.admin();
-    let annotations = json!({"scheduler.alpha.kubernetes.io/node-selector": "disk=fast"});
+    let annotations = json!({"scheduler.alpha.kubernetes.io/node-selector": "disk=fast",
+        "scheduler.alpha.kubernetes.io/defaultTolerations": r#"[{"key": "ours", "operator": "Exists"}]"#,
+        "scheduler.alpha.kubernetes.io/tolerationsWhitelist":
+            r#"[{"key": "ours", "operator": "Exists"}, {"effect": "NoExecute", "operator": "Exists"}]"#});
     let namespace = json!({"metadata": {"name": "ours", "annotations": annotations}});
     admin.post("/api/v1/namespaces", namespace).await.ok();
     for name in ["default", "ours"] {
@@ -190,6 +194,15 @@ async fn plugins_that_are_named_do_their_work() {
     let made = admin.post(pods, pod("p")).await.ok();
     assert_eq!(made["spec"]["containers"][0]["imagePullPolicy"], "Always");
     assert_eq!(made["spec"]["nodeSelector"], json!({"disk": "fast"}));
+    let tolerations = made["spec"]["tolerations"].as_array().unwrap();
+    assert!(tolerations.contains(&json!({"key": "ours", "operator": "Exists"})));
+    let mut tolerant = pod("t");
+    tolerant["spec"]["tolerations"] =
+        json!([{"key": "theirs", "operator": "Exists", "effect": "NoSchedule"}]);
+    assert_eq!(
+        admin.post(pods, tolerant).await.refused(500),
+        "pod tolerations (possibly merged with namespace default tolerations) conflict with its namespace whitelist"
+    );
     let mut elsewhere = pod("q");
     elsewhere["spec"]["nodeSelector"] = json!({"disk": "slow"});
     assert_eq!(

@@ -6,6 +6,7 @@ use http::Method;
 use orlop_apiserver::Config;
 use orlop_store::RangeRequest;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const CRD: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/doors.example.com";
@@ -369,6 +370,48 @@ async fn m14_admission_webhooks_see_the_version_that_they_ask_for() {
     assert_eq!(request["object"]["apiVersion"], "example.com/v2");
     assert_eq!(request["object"]["spec"], json!({"host": "a", "port": "80"}));
     assert_eq!(request["requestKind"]["version"], "v1");
+}
+
+/// Upstream ends the watches of a definition's objects when what it says changes: clients list them anew.
+#[tokio::test]
+async fn watches_end_when_their_definition_changes_and_not_when_something_is_noted_on_it() {
+    let doors = Doors::start(Does::Answers(convert)).await;
+    let admin = &doors.admin;
+    let changes = [
+        json!([{"op": "replace", "path": "/spec/versions/1/served", "value": false}]),
+        json!([{"op": "replace", "path": "/spec/versions/1/served", "value": true}]),
+        json!([{"op": "replace", "path": "/spec/versions/0/storage", "value": false},
+            {"op": "replace", "path": "/spec/versions/1/storage", "value": true}]),
+        json!([{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/new",
+            "value": {"type": "string"}}]),
+        json!([{"op": "replace", "path": "/spec/conversion", "value": {"strategy": "None"}}]),
+        json!([{"op": "add", "path": "/spec/names/shortNames", "value": ["dr"]}]),
+    ];
+    let from_now = async || {
+        let at = admin.get(V1).await.ok()["metadata"]["resourceVersion"].clone();
+        let path = format!("{V1}?watch=1&resourceVersion={}", at.as_str().unwrap());
+        admin.watch(&path).await
+    };
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut watch = from_now().await;
+        let note = json!({"metadata": {"labels": {"note": number.to_string()}}});
+        admin.patch(CRD, "merge", note).await.ok();
+        let name = format!("d{number}");
+        let made = door("v1", &name, json!({"hostPort": "a:80"}));
+        admin.post(V1, made).await.ok();
+        assert_eq!(watch.event().await, ("ADDED".to_owned(), name));
+        admin.patch(CRD, "json", change.clone()).await.ok();
+        let end = tokio::time::timeout(Duration::from_secs(5), watch.next()).await;
+        assert_eq!(end.expect("an end"), None, "{change}");
+    }
+    // The objects' own end is told first.
+    let mut watch = from_now().await;
+    admin.delete(CRD, Value::Null).await.ok();
+    let mut deleted = 0;
+    while let Some(event) = watch.next().await {
+        deleted += usize::from(event["type"] == "DELETED");
+    }
+    assert_eq!(deleted, 6);
 }
 
 #[tokio::test]

@@ -57,6 +57,11 @@ async fn a_token_that_only_the_webhook_knows_names_its_user() {
     let asked = webhook.asked();
     assert_eq!(asked.len(), 2, "answers are remembered");
     assert_eq!(asked[0].0, "/ask");
+    for token in ["others", "strangers"] {
+        admin.post(REVIEWS, review(token)).await.ok();
+    }
+    assert_eq!(webhook.asked().len(), 4);
+    assert_eq!(webhook.connections(), 1, "it is kept");
 }
 
 fn allows_reading_pods(spec: &Value) -> Value {

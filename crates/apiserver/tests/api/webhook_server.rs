@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -34,6 +35,7 @@ pub struct WebhookServer {
     /// PEM of who signed its certificate, in base64.
     pub bundle: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl WebhookServer {
@@ -52,11 +54,13 @@ impl WebhookServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let connections: Arc<AtomicUsize> = Arc::default();
         tokio::spawn({
-            let asked = asked.clone();
+            let (asked, connections) = (asked.clone(), connections.clone());
             async move {
                 let acceptor = TlsAcceptor::from(tls);
                 while let Ok((stream, _)) = listener.accept().await {
+                    connections.fetch_add(1, Ordering::Relaxed);
                     let (acceptor, asked, does) = (acceptor.clone(), asked.clone(), does.clone());
                     tokio::spawn(async move {
                         // Who doesn't trust the certificate hangs up.
@@ -76,7 +80,13 @@ impl WebhookServer {
             port,
             bundle: STANDARD.encode(authority.certificate()),
             asked,
+            connections,
         }
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The paths and reviews that came so far.

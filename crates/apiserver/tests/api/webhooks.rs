@@ -1,7 +1,10 @@
 //! Webhooks (contract §17, cases M02 to M06), against real HTTPS servers.
+use crate::outside::kubeconfig;
 use crate::support::*;
 use crate::webhook_server::{Does, WebhookServer, patched};
+use orlop_apiserver::{AccessWebhookConfig, AuthorizationMode, ReviewVersion, UserInfo};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
@@ -527,4 +530,64 @@ async fn configurations_are_never_sent_to_webhooks() {
         .await
         .ok();
     assert_eq!(admin.post(CONFIGMAPS, configmap("c", "v")).await.code, 201);
+}
+
+/// Upstream keeps connections to webhooks alive.
+#[tokio::test]
+async fn webhooks_of_one_server_are_asked_over_connections_that_are_kept() {
+    let admin = Cluster::start().await.admin();
+    let hook = WebhookServer::start(Does::Answers(|_| json!({"allowed": true}))).await;
+    let one = webhook("one", hook.by_url("/one"), &["configmaps"]);
+    validating(&admin, one).await;
+    for number in 0..5 {
+        admin
+            .post(CONFIGMAPS, configmap(&format!("c{number}"), "v"))
+            .await
+            .ok();
+    }
+    // What is compiled anew finds the connections of before, and others who go there do.
+    mutating(
+        &admin,
+        json!([webhook("two", hook.by_url("/two"), &["configmaps"])]),
+    )
+    .await;
+    for number in 5..10 {
+        admin
+            .post(CONFIGMAPS, configmap(&format!("c{number}"), "v"))
+            .await
+            .ok();
+    }
+    assert_eq!(hook.asked().len(), 15);
+    assert_eq!(hook.connections(), 1);
+}
+
+/// What is decided once is not asked twice because the object came back otherwise.
+#[tokio::test]
+async fn whether_somebody_may_hand_out_rights_is_asked_once_though_a_webhook_changes_the_role() {
+    let hook = WebhookServer::start(Does::Answers(|_| {
+        patched(&json!([{"op": "add", "path": "/metadata/labels", "value": {"hooked": "yes"}}]))
+    }))
+    .await;
+    let judge = WebhookServer::start(Does::Reviews(|_| json!({"allowed": true}))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let access = AccessWebhookConfig {
+        allowed_ttl: Duration::ZERO,
+        ..AccessWebhookConfig::new(kubeconfig(&directory, &judge), ReviewVersion::V1)
+    };
+    let cluster = Cluster::with(|config| {
+        config.access_webhook = Some(access);
+        config.authorization = vec![AuthorizationMode::Webhook];
+    })
+    .await;
+    let admin = cluster.admin();
+    mutating(&admin, json!([webhook("label", hook.by_url("/m"), &["roles"])])).await;
+    let alice = cluster.user(UserInfo::new("alice", ["devs"]));
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    let rules = |verb: &str| json!([{"apiGroups": [""], "resources": ["pods"], "verbs": [verb]}]);
+    let role = |verb: &str| json!({"metadata": {"name": "r"}, "rules": rules(verb)});
+    alice.post(roles, role("get")).await.ok();
+    let made = alice.put(&format!("{roles}/r"), role("list")).await.ok();
+    assert_eq!(made["metadata"]["labels"], json!({"hooked": "yes"}));
+    let escalates = |(_, spec): &&(String, Value)| spec["resourceAttributes"]["verb"] == "escalate";
+    assert_eq!(judge.asked().iter().filter(escalates).count(), 2, "one each");
 }

@@ -5,6 +5,7 @@ pub mod node_selector;
 pub mod owners;
 pub mod pull_always;
 pub mod resource_tolerations;
+pub mod toleration_restriction;
 
 use super::{Attempt, Operation};
 use serde_json::Value;

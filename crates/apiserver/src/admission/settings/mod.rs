@@ -14,6 +14,7 @@ pub use event_rates::EventRates;
 pub use pod_security::{Exemption, PodSecurity};
 
 use super::optional::node_selector::NodeSelectors;
+use super::optional::toleration_restriction::Tolerations;
 use crate::outbound::{KubeconfigFile, WebhookClients};
 use crate::settings::{self, Problems, Section, SettingsError};
 use orlop_api::quota::Limited;
@@ -43,6 +44,7 @@ pub struct AdmissionSettings {
     pub(crate) limited: Vec<Limited>,
     pub(super) event_rates: EventRates,
     pub(super) node_selectors: NodeSelectors,
+    pub(super) tolerations: Tolerations,
     /// How long pods stay on nodes that are not ready, and on those that cannot be reached, if they say nothing of it;
     /// seconds.
     pub not_ready_toleration: Option<i64>,
@@ -92,6 +94,7 @@ impl AdmissionSettings {
             "ResourceQuota" => self.limited = quota::read(config)?,
             "EventRateLimit" => self.event_rates = EventRates::read(config)?,
             "PodNodeSelector" => self.node_selectors = node_selectors(config)?,
+            "PodTolerationRestriction" => self.tolerations = Tolerations::read(config)?,
             "MutatingAdmissionWebhook" => self.mutating_clients = clients(config, directory)?,
             "ValidatingAdmissionWebhook" => self.validating_clients = clients(config, directory)?,
             _ => tracing::warn!(plugin, "this admission plugin takes no configuration here"),

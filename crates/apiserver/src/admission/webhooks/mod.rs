@@ -13,7 +13,7 @@ use super::conditions::{self, Conditions};
 use super::matching::Criteria;
 use super::review::{self, Response, Version};
 use crate::metrics::{Question, Verdict};
-use crate::outbound::{Endpoint, WebhookClients};
+use crate::outbound::{Endpoint, Ways, WebhookClients};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use call::{CallError, ask};
@@ -46,7 +46,7 @@ pub struct Webhook {
 }
 
 /// The webhooks of configurations, by their names and then in their order. `clients`: as whom they are asked.
-pub fn compile(configurations: &[Value], clients: &WebhookClients) -> Vec<Webhook> {
+pub fn compile(configurations: &[Value], clients: &WebhookClients, ways: &Ways) -> Vec<Webhook> {
     let mut sorted: Vec<&Value> = configurations.iter().collect();
     sorted.sort_by_key(|configuration| configuration["metadata"]["name"].as_str().unwrap_or_default());
     let webhooks = |configuration: &&Value| {
@@ -57,7 +57,7 @@ pub fn compile(configurations: &[Value], clients: &WebhookClients) -> Vec<Webhoo
         let webhooks = configuration["webhooks"].as_array().cloned().unwrap_or_default();
         webhooks
             .into_iter()
-            .map(|webhook| Webhook::of(&of, &webhook, clients))
+            .map(|webhook| Webhook::of(&of, &webhook, clients, ways))
             .collect::<Vec<_>>()
     };
     sorted.iter().flat_map(webhooks).collect()
@@ -102,7 +102,7 @@ impl Webhook {
         answer
     }
 
-    fn of(configuration: &str, webhook: &Value, clients: &WebhookClients) -> Self {
+    fn of(configuration: &str, webhook: &Value, clients: &WebhookClients, ways: &Ways) -> Self {
         let name = webhook["name"].as_str().unwrap_or_default().to_owned();
         Self {
             key: format!("{configuration}/{name}"),
@@ -110,7 +110,7 @@ impl Webhook {
             name,
             criteria: Criteria::of(webhook),
             conditions: Conditions::of(&webhook["matchConditions"]),
-            endpoint: Endpoint::of(&webhook["clientConfig"]).known_by(clients),
+            endpoint: Endpoint::of(&webhook["clientConfig"], Some(clients), ways),
             version: Version::of(&webhook["admissionReviewVersions"]),
             required: webhook["failurePolicy"] != "Ignore",
             timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30)),

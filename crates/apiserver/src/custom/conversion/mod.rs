@@ -11,7 +11,7 @@ use super::Definition;
 use crate::ApiServer;
 use crate::cache::Object;
 use crate::encode;
-use crate::outbound::{Endpoint, Question};
+use crate::outbound::{Endpoint, Question, Ways};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use bytes::Bytes;
@@ -45,14 +45,14 @@ pub struct Webhook {
 
 impl Conversion {
     /// What a definition says.
-    pub fn of(crd: &Value) -> Self {
+    pub fn of(crd: &Value, ways: &Ways) -> Self {
         let conversion = &crd["spec"]["conversion"];
         if conversion["strategy"] != "Webhook" {
             return Self::Renaming;
         }
         let webhook = &conversion["webhook"];
         Self::Asking(Box::new(Webhook {
-            endpoint: Endpoint::of(&webhook["clientConfig"]),
+            endpoint: Endpoint::of(&webhook["clientConfig"], None, ways),
             version: Version::of(&webhook["conversionReviewVersions"]),
         }))
     }

@@ -329,14 +329,12 @@ impl Change<'_> {
             return Ok(());
         }
         if self.part != Part::Scale {
-            let mut attempt = self.attempt(new, old);
-            admission::mutate(&mut attempt).await?;
-            if attempt.replaced {
-                self.restore(new, old);
-                // The server's own part of the status was put back, too.
-                admission::conclude(&mut self.attempt(new, old)).await?;
-            }
-            return Ok(());
+            let restore = |changed: &mut Value| self.restore(changed, old);
+            let mut attempt = Attempt {
+                restores: Some(&restore),
+                ..self.attempt(new, old)
+            };
+            return admission::mutate(&mut attempt).await;
         }
         let (mut scale, old) = (scale::of(self.call, new), scale::of(self.call, old));
         admission::mutate(&mut self.attempt(&mut scale, &old)).await?;
