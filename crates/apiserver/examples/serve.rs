@@ -1,7 +1,7 @@
 //! Serves the API alone, from a directory: `cargo run --example serve -- DIR [PORT]`.
 //!
 //! The directory receives a throwaway authority, `admin.conf` for kubectl, and the store.
-use orlop_apiserver::{ApiServer, Config, KubeletClientTls};
+use orlop_apiserver::{ApiServer, Config, KubeletClientTls, TrustedAuthorities};
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -58,10 +58,11 @@ async fn main() -> Result<(), Failure> {
 
     let store = EmbeddedStore::open(&directory.join("store"), Options::default())?;
     let mut config = Config::new(address);
-    config.authentication.client_ca = Some(authority.certificate().to_owned());
+    let client_ca = TrustedAuthorities::of_clients(authority.certificate())?;
+    config.authentication.client_ca = Some(client_ca);
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(authority.certificate().to_owned()),
-        identity: kubelet_client.into(),
+        identity: Some(kubelet_client.into()),
     });
     let shutdown = config.shutdown.clone();
     let server = ApiServer::start(config, store).await?;

@@ -73,13 +73,13 @@ pub use admission::{AdmissionSettings, UnknownPlugin};
 pub use audit::{AuditConfig, AuditError, AuditLog, AuditWebhook, Batches, PolicyError, Rate, Sending};
 pub use authn::{
     AuthenticationConfig, AuthenticationError, FrontProxyConfig, OidcConfig, StructuredAuthentication,
-    TokenWebhookConfig, UserInfo,
+    TokenWebhookConfig, TrustedAuthorities, UserInfo,
 };
 pub use authz::{AccessWebhookConfig, AuthorizationMode, StructuredAuthorization, UnknownMode};
 pub use discovery::GIT_VERSION;
 pub use encryption::{Encryption, EncryptionError};
 pub use flow::FlowConfig;
-pub use http::{Body, ConnectionConfig, Cors, CorsError, InProcess, RequestTimes, ServeError};
+pub use http::{Body, ConnectionConfig, Cors, CorsError, InProcess, RequestTimes, ServeError, TlsSettings};
 pub use kubelet::{ADDRESS_TYPES, ADDRESSES_FIRST};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};

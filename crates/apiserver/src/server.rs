@@ -3,7 +3,8 @@ use crate::admission::{AdmissionSettings, Chain, Hooks, UnknownPlugin};
 use crate::aggregation::{self, Aggregation};
 use crate::audit::{Audit, AuditConfig, AuditError};
 use crate::authn::{
-    Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig, UserInfo,
+    Accounts, Authentication, AuthenticationConfig, AuthenticationError, FrontProxyConfig,
+    TrustedAuthorities, UserInfo,
 };
 use crate::authz::{
     AccessWebhook, AccessWebhookConfig, AuthorizationMode, Authorizers, Grants, Rbac, StructuredAuthorization,
@@ -14,7 +15,7 @@ use crate::custom;
 use crate::encryption::{Encryption, Sealed};
 use crate::event_leases::{EVENT_TTL, EventLeases};
 use crate::flow::{Flow, FlowConfig};
-use crate::http::{ConnectionConfig, Cors, InProcess, RequestTimes, ServeError};
+use crate::http::{ConnectionConfig, Cors, InProcess, RequestTimes, ServeError, TlsSettings};
 use crate::kubelet::{ADDRESS_TYPES, KubeletClient};
 use crate::metrics::{Metrics, Timed};
 use crate::outbound::RemoteError;
@@ -22,7 +23,7 @@ use crate::registry::{Recent, ServiceNetwork, Turns};
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
 use crate::traces::{Traces, TracesConfig};
-use crate::upkeep::{self, EndpointReconciler, Masters};
+use crate::upkeep::{self, EndpointReconciler, Identity, Masters};
 use crate::usage::Usage;
 use http::HeaderValue;
 use orlop_pki::Presented;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What upstream's counts of configurations that are read again begin with.
 const AUTHENTICATION_RELOADS: &str = "apiserver_authentication_config_controller";
@@ -43,7 +45,8 @@ const AUTHORIZATION_RELOADS: &str = "apiserver_authorization_config_controller";
 pub struct KubeletClientTls {
     /// Signs the agents' serving certificates, PEM. `None`: any is taken, since agents may sign their own.
     pub ca: Option<String>,
-    pub identity: Presented,
+    /// `None`: agents are asked by nobody in particular, which some of them let.
+    pub identity: Option<Presented>,
 }
 
 /// How service account tokens are made and recognised.
@@ -125,14 +128,19 @@ pub struct Config {
     pub event_ttl: Duration,
     /// How values are sealed before they are stored.
     pub encryption: Option<Encryption>,
+    /// The machine under whose name the server holds a Lease, if it does.
+    pub hostname: Option<String>,
     /// Where Services get their addresses and ports.
     pub services: ServiceNetwork,
     /// How the addresses are found that the Service `kubernetes` leads to.
     pub endpoint_reconciler: EndpointReconciler,
     /// How often the store is told what it may forget, if it doesn't by itself: what was replaced longer ago than this.
     pub compaction: Option<Duration>,
-    /// Ends the server: watches are closed, the cache stops.
+    /// Ends the server: watches are closed, requests that end by themselves have as long as they may take anyway.
     pub shutdown: CancellationToken,
+    /// Whether clients that come while the last requests are answered are told to try again, elsewhere perhaps; they are
+    /// not listened to otherwise.
+    pub turns_away_at_shutdown: bool,
     /// From then on the server is not ready and no endpoint of the Service `kubernetes`, but answers as before: clients
     /// go elsewhere. Without it, that is when the server ends.
     pub leaving: Option<CancellationToken>,
@@ -162,10 +170,12 @@ impl Config {
             disabled_admission: Vec::new(),
             event_ttl: EVENT_TTL,
             encryption: None,
+            hostname: None,
             services: ServiceNetwork::default(),
             endpoint_reconciler: EndpointReconciler::default(),
             compaction: None,
             shutdown: CancellationToken::new(),
+            turns_away_at_shutdown: false,
             leaving: None,
         }
     }
@@ -209,14 +219,20 @@ pub struct ApiServer {
     pub(crate) aggregation: Aggregation,
     pub(crate) usage: Usage,
     /// What extension servers are told about who is recognised.
-    pub(crate) client_ca: Option<String>,
+    pub(crate) client_ca: Option<TrustedAuthorities>,
     pub(crate) front_proxy: Option<FrontProxyConfig>,
+    pub(crate) identity: Option<Identity>,
     pub(crate) services: ServiceNetwork,
     pub(crate) masters: Masters,
     pub(crate) admission: Chain,
     pub(crate) hooks: Hooks,
     pub(crate) quota_turns: Turns,
     pub(crate) shutdown: CancellationToken,
+    /// Requests that end by themselves.
+    pub(crate) answering: TaskTracker,
+    /// When the last of them has ended after `shutdown`, or taken too long.
+    pub(crate) drained: CancellationToken,
+    pub(crate) turns_away_at_shutdown: bool,
     pub(crate) leaving: CancellationToken,
     pub(crate) metrics: Metrics,
     /// Events as protobuf, encoded once for all who watch.
@@ -263,10 +279,18 @@ impl ApiServer {
             .audit
             .map(|config| Audit::new(config, metrics.audit.clone()))
             .transpose()?;
+        let shutdown = config.shutdown.clone();
+        let (answering, drained) = (TaskTracker::new(), CancellationToken::new());
+        tokio::spawn(drain(
+            shutdown.clone(),
+            answering.clone(),
+            config.request_times.answer_max,
+            drained.clone(),
+        ));
         let timed: Arc<dyn Store> = Arc::new(Timed::new(store, metrics.store.clone()));
         if let Some(encryption) = &config.encryption {
             encryption.begin().await;
-            tokio::spawn(encryption.clone().run(config.shutdown.clone()));
+            tokio::spawn(encryption.clone().run(drained.clone()));
         }
         let sealed = config.encryption;
         let sealed = sealed.map(|encryption| Arc::new(Sealed::new(timed.clone(), encryption)));
@@ -277,13 +301,20 @@ impl ApiServer {
         let cache = Arc::new(Cache::new());
         let watch = cache::fill(&cache, &store).await?;
         let fed = Arc::new(AtomicBool::new(true));
-        let shutdown = config.shutdown.clone();
         let traces = config.traces.map(|to| Traces::start(to, shutdown.clone()));
         tokio::spawn({
-            let (cache, store, shutdown, fed) = (cache.clone(), store.clone(), shutdown.clone(), fed.clone());
+            let (cache, store, drained, fed) = (cache.clone(), store.clone(), drained.clone(), fed.clone());
             async move {
-                let _: cache::Gone = cache::run(cache.clone(), store, watch, shutdown).await;
+                // Writes are answered once they are seen here.
+                let _: cache::Gone = cache::run(cache.clone(), store, watch, drained).await;
                 fed.store(false, Ordering::Relaxed);
+                cache.close();
+            }
+        });
+        tokio::spawn({
+            let (cache, shutdown) = (cache.clone(), shutdown.clone());
+            async move {
+                shutdown.cancelled().await;
                 cache.close();
             }
         });
@@ -295,6 +326,7 @@ impl ApiServer {
             hooks: Hooks::new(cache.clone(), admission.settings()),
             cache: cache.clone(),
             kubelets,
+            identity: config.hostname.as_deref().map(Identity::of_host),
             services: config.services,
             masters: Masters::new(config.endpoint_reconciler, config.advertise),
             admission,
@@ -317,6 +349,9 @@ impl ApiServer {
             front_proxy,
             leaving: config.leaving.unwrap_or_else(|| shutdown.clone()),
             shutdown,
+            answering,
+            drained,
+            turns_away_at_shutdown: config.turns_away_at_shutdown,
             metrics,
             recent: Recent::default(),
             converted: custom::Converted::default(),
@@ -348,10 +383,10 @@ impl ApiServer {
     pub async fn serve(
         self: Arc<Self>,
         listener: tokio::net::TcpListener,
-        tls: Arc<rustls::ServerConfig>,
+        tls: impl Into<TlsSettings>,
         shutdown: CancellationToken,
     ) -> Result<(), ServeError> {
-        crate::http::serve(self, listener, tls, shutdown).await
+        crate::http::serve(self, listener, tls.into(), shutdown).await
     }
 
     /// A served resource.
@@ -407,4 +442,22 @@ impl ApiServer {
         }
         Ok(Some(self.event_leases.current(&self.store).await?))
     }
+}
+
+/// Waits for the last requests after `shutdown`, as long as one may take.
+async fn drain(
+    shutdown: CancellationToken,
+    answering: TaskTracker,
+    longest: Duration,
+    drained: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    answering.close();
+    if tokio::time::timeout(longest, answering.wait()).await.is_err() {
+        tracing::warn!(
+            count = answering.len(),
+            "requests are given up that take too long"
+        );
+    }
+    drained.cancel();
 }

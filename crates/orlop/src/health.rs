@@ -221,7 +221,7 @@ fn throwaway_certificate() -> Result<Arc<rustls::ServerConfig>> {
 mod tests {
     use super::*;
     use http_body_util::{BodyExt, Empty};
-    use orlop_apiserver::{ApiServer, Config, GIT_VERSION, UserInfo};
+    use orlop_apiserver::{ApiServer, Config, GIT_VERSION, TrustedAuthorities, UserInfo};
     use orlop_client::{Measure, in_process};
     use orlop_pki::Leaf;
     use orlop_store::embedded::EmbeddedStore;
@@ -296,7 +296,8 @@ mod tests {
             authority.sign(&request).unwrap()
         };
         let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
-        config.authentication.client_ca = Some(authority.certificate().to_owned());
+        let client_ca = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
+        config.authentication.client_ca = Some(client_ca);
         let shutdown = config.shutdown.clone();
         let server = ApiServer::start(config, EmbeddedStore::in_memory().unwrap())
             .await

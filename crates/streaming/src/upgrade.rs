@@ -49,6 +49,8 @@ pub enum Refusal {
     NoKey,
     #[error("query parameter \"ports\" is required")]
     NoPorts,
+    #[error("port \"0\" must be > 0")]
+    PortZero,
     #[error("unable to upgrade: none of the WebSocket protocols [{0}] is known here")]
     UnknownProtocols(String),
 }
@@ -98,6 +100,7 @@ impl Client {
                 match protocol {
                     Some(TUNNEL) => Some(Self::Tunnel(accept)),
                     Some(_) if ports.is_empty() => return Err(Refusal::NoPorts),
+                    Some(_) if ports.contains(&0) => return Err(Refusal::PortZero),
                     Some(protocol) => Some(Self::Ports {
                         ports,
                         protocol,
@@ -234,6 +237,11 @@ mod tests {
                 "channels for no port",
                 socket("v4.channel.k8s.io", forward(&[])),
                 Err(Refusal::NoPorts),
+            ),
+            (
+                "channels for a port that is none",
+                socket("v4.channel.k8s.io", forward(&[80, 0])),
+                Err(Refusal::PortZero),
             ),
             (
                 "no protocol, ports",

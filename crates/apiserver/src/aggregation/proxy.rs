@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// A server that does not take a connection in this time is reported as unreachable.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -30,6 +31,7 @@ pub async fn forward(
     parts: &Parts,
     upgrade: Option<OnUpgrade>,
     body: Passed,
+    shutdown: &CancellationToken,
 ) -> Result<Response<Body>, ApiError> {
     if !remote.available {
         return Err(ApiError::service_unavailable("service unavailable"));
@@ -53,7 +55,7 @@ pub async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client) = upgrade
     {
-        switch::join(client, hyper::upgrade::on(&mut response));
+        switch::join(client, hyper::upgrade::on(&mut response), shutdown.clone());
         let (parts, _) = response.into_parts();
         return Ok(Response::from_parts(parts, Body::Empty));
     }

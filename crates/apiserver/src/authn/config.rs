@@ -1,4 +1,5 @@
 //! How callers are recognised, as the server is told beforehand.
+use super::authorities::TrustedAuthorities;
 use super::oidc::OidcConfig;
 use super::structured::StructuredAuthentication;
 use super::webhook::TokenWebhookConfig;
@@ -6,8 +7,8 @@ use crate::outbound::RemoteError;
 
 /// What counts as a proof of who is calling. Service account tokens have their own part of the configuration.
 pub struct AuthenticationConfig {
-    /// Signs client certificates, PEM. `None`: no certificate counts.
-    pub client_ca: Option<String>,
+    /// Sign client certificates. `None`: no certificate counts.
+    pub client_ca: Option<TrustedAuthorities>,
     /// A proxy that says in headers who is calling.
     pub front_proxy: Option<FrontProxyConfig>,
     /// Whether requests without credentials are let in, as `system:anonymous`.
@@ -41,17 +42,22 @@ impl Default for AuthenticationConfig {
 impl AuthenticationConfig {
     /// All authorities whose certificates may be presented, PEM.
     pub fn authorities(&self) -> String {
-        let proxies = self.front_proxy.iter().map(|proxy| proxy.ca.as_str());
-        let parts: Vec<&str> = self.client_ca.as_deref().into_iter().chain(proxies).collect();
+        let parts: Vec<String> = self.trusted().iter().map(TrustedAuthorities::pem).collect();
         parts.join("\n")
+    }
+
+    /// The same as what can be replaced.
+    pub fn trusted(&self) -> Vec<TrustedAuthorities> {
+        let proxies = self.front_proxy.iter().map(|proxy| &proxy.ca);
+        self.client_ca.iter().chain(proxies).cloned().collect()
     }
 }
 
 /// Whose word about the caller is taken, and in which headers.
 #[derive(Clone, Debug)]
 pub struct FrontProxyConfig {
-    /// Signs the proxies' certificates, PEM.
-    pub ca: String,
+    /// Sign the proxies' certificates.
+    pub ca: TrustedAuthorities,
     /// Common names of the proxies; empty: any that is signed.
     pub allowed_names: Vec<String>,
     /// Of each kind the first header that is there counts, of groups all.
@@ -74,7 +80,7 @@ impl FrontProxyConfig {
     }
 
     /// kubeadm's header names, and the one name of a proxy it gives a certificate to.
-    pub fn usual(ca: String) -> Self {
+    pub fn usual(ca: TrustedAuthorities) -> Self {
         let one = |name: &str| vec![name.to_owned()];
         Self {
             ca,

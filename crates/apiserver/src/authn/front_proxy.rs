@@ -1,22 +1,20 @@
 //! Callers that a proxy in front of the server has recognised, in the headers it sets (contract §15.3).
 use super::UserInfo;
+use super::authorities::TrustedAuthorities;
 use super::config::FrontProxyConfig;
 use crate::request::decode_percent;
 use http::HeaderMap;
-use orlop_pki::{ClientAuthorities, PkiError};
 use rustls::pki_types::CertificateDer;
 
 /// Whose word is taken.
 pub struct FrontProxy {
-    authorities: ClientAuthorities,
     config: FrontProxyConfig,
 }
 
 impl FrontProxy {
-    pub fn new(config: FrontProxyConfig) -> Result<Self, PkiError> {
+    pub fn new(config: FrontProxyConfig) -> Self {
         let lower = |headers: Vec<String>| headers.iter().map(|h| h.to_ascii_lowercase()).collect();
-        Ok(Self {
-            authorities: ClientAuthorities::from_pem(&config.ca, "the CA of front proxies")?,
+        Self {
             config: FrontProxyConfig {
                 username_headers: lower(config.username_headers),
                 uid_headers: lower(config.uid_headers),
@@ -24,12 +22,16 @@ impl FrontProxy {
                 extra_prefixes: lower(config.extra_prefixes),
                 ..config
             },
-        })
+        }
+    }
+
+    pub fn authorities(&self) -> &TrustedAuthorities {
+        &self.config.ca
     }
 
     /// Whether the client of a connection is such a proxy.
     pub fn is_proxy(&self, chain: &[CertificateDer<'_>]) -> bool {
-        if !self.authorities.signed(chain) {
+        if !self.config.ca.signed(chain) {
             return false;
         }
         let names = &self.config.allowed_names;

@@ -1,5 +1,6 @@
 //! Who is calling (contract §15): a client certificate, a front proxy's word, a bearer token, or nobody.
 mod accounts;
+mod authorities;
 mod bootstrap;
 mod certificate;
 mod config;
@@ -14,6 +15,7 @@ mod user;
 mod webhook;
 
 pub use accounts::{Accounts, Bound, Verified, Wanted};
+pub use authorities::{Connection, TrustedAuthorities};
 pub use config::{AuthenticationConfig, AuthenticationError, FrontProxyConfig};
 pub use impersonation::requested as requested_impersonation;
 pub(crate) use kept::{LAST_USED, day};
@@ -24,7 +26,6 @@ pub use user::UserInfo;
 pub use webhook::TokenWebhookConfig;
 
 use crate::ApiServer;
-use crate::metrics::Metrics;
 use crate::settings::Reloads;
 use crate::status::ApiError;
 use base64::Engine;
@@ -35,8 +36,6 @@ use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
 use jiff::Timestamp;
 use oidc::Oidc;
-use orlop_pki::ClientAuthorities;
-use rustls::pki_types::CertificateDer;
 use static_tokens::StaticTokens;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,7 +46,7 @@ pub const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 
 /// Everything that proves who is calling, but for service account tokens.
 pub struct Authentication {
-    client_ca: Option<ClientAuthorities>,
+    client_ca: Option<TrustedAuthorities>,
     front_proxy: Option<FrontProxy>,
     anonymous: bool,
     static_tokens: StaticTokens,
@@ -60,13 +59,10 @@ pub struct Authentication {
 
 impl Authentication {
     pub fn new(config: AuthenticationConfig) -> Result<Self, AuthenticationError> {
-        let client_ca = config.client_ca.as_deref();
         let tokens = config.static_tokens.as_deref();
         Ok(Self {
-            client_ca: client_ca
-                .map(|pem| ClientAuthorities::from_pem(pem, "the client CA"))
-                .transpose()?,
-            front_proxy: config.front_proxy.map(FrontProxy::new).transpose()?,
+            client_ca: config.client_ca,
+            front_proxy: config.front_proxy.map(FrontProxy::new),
             anonymous: config.anonymous,
             static_tokens: tokens.map(StaticTokens::parse).transpose()?.unwrap_or_default(),
             bootstrap_tokens: config.bootstrap_tokens,
@@ -89,34 +85,6 @@ impl Authentication {
     /// What is counted about the configuration file.
     pub(crate) fn reloads(&self) -> Option<&Reloads> {
         self.structured.as_ref().map(StructuredAuthentication::reloads)
-    }
-
-    /// What a connection proves about its client, by the certificates it presented.
-    pub fn of_connection(&self, chain: Option<&[CertificateDer<'_>]>, metrics: &Metrics) -> Identity {
-        let Some(chain) = chain.filter(|chain| !chain.is_empty()) else {
-            return Identity::default();
-        };
-        let signed = self.client_ca.as_ref().is_some_and(|ca| ca.signed(chain));
-        let user = chain
-            .first()
-            .filter(|_| signed)
-            .and_then(|leaf| certificate::user(leaf));
-        if let (Some(_), Some(left)) = (
-            &user,
-            chain.first().and_then(|leaf| orlop_pki::seconds_left(leaf)),
-        ) {
-            metrics.certificate_used(left);
-        }
-        Identity {
-            certificate: match user {
-                Some(user) => Certificate::Of(Arc::new(user)),
-                None => Certificate::Bad,
-            },
-            is_proxy: self
-                .front_proxy
-                .as_ref()
-                .is_some_and(|proxy| proxy.is_proxy(chain)),
-        }
     }
 }
 

@@ -36,6 +36,18 @@ pub async fn restore_service(server: &ApiServer) -> Result<(), StoreError> {
     write_all(server, service_corrections).await
 }
 
+/// Tells extension servers of the authorities that count now.
+pub async fn tell_authorities(server: &ApiServer) -> Result<(), StoreError> {
+    write_all(server, |server| {
+        let told = authentication::object(server.client_ca.as_ref(), server.front_proxy.as_ref());
+        let wanted = told.iter();
+        wanted
+            .filter_map(|wanted| write_corrected(server, wanted))
+            .collect()
+    })
+    .await
+}
+
 /// What is wrong with that Service and what belongs to it.
 pub fn service_corrections(server: &ApiServer) -> Vec<(Compare, Op)> {
     let wanted = kubernetes::objects(
@@ -126,7 +138,7 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
             writes.extend(write(server, "apiservices", GROUP, object));
         }
     }
-    let told = authentication::object(server.client_ca.as_deref(), server.front_proxy.as_ref());
+    let told = authentication::object(server.client_ca.as_ref(), server.front_proxy.as_ref());
     for wanted in kubernetes::objects(
         server.advertise().port(),
         &server.masters.addresses(),

@@ -15,7 +15,7 @@ use crate::request::Output;
 use crate::status::ApiError;
 use crate::traces::{Answered, Begun, span_name};
 use bytes::Bytes;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, STRICT_TRANSPORT_SECURITY, USER_AGENT,
 };
@@ -29,6 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -57,7 +58,11 @@ pub(super) struct Exchange {
     pub waited: Duration,
     /// It goes on as long as its caller listens.
     pub long_running: bool,
+    /// What it is answered with comes from another server, which knows nothing of the end of this one.
+    pub from_elsewhere: bool,
     pub in_flight: Option<RunningGuard>,
+    /// The server waits for it when it is told to stop.
+    pub answering: Option<TaskTrackerToken>,
     pub record: Option<Record>,
     refusal: Option<ApiError>,
     panicked: bool,
@@ -88,7 +93,9 @@ impl Exchange {
             class: None,
             waited: Duration::ZERO,
             long_running: false,
+            from_elsewhere: false,
             in_flight: None,
+            answering: None,
             record: None,
             refusal: None,
             panicked: false,
@@ -172,6 +179,10 @@ impl Exchange {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         }
         self.in_flight = None;
+        if let Some(answering) = self.answering.take() {
+            // Until it is sent.
+            response.extensions_mut().insert(answering);
+        }
         let streams = self.long_running && code.is_success();
         let running = streams.then(|| metrics.long_running(&self.kind));
         response = self.audit(response, streams).await;
@@ -271,6 +282,7 @@ impl Exchange {
     fn follow(self, response: Response<Body>, running: RunningGuard) -> Response<Body> {
         let status = self.status(response.status().as_u16());
         let events = self.server.metrics.requests.watch_events(&self.kind);
+        let stop = self.from_elsewhere.then(|| self.server.shutdown.clone());
         let server = self.server;
         let ending = self.record.map(|record| {
             Box::new(Ending {
@@ -281,7 +293,10 @@ impl Exchange {
         });
         response.map(|body| match body {
             Body::Stream(frames) => Body::from_stream(Followed {
-                frames,
+                frames: match stop {
+                    Some(stop) => Box::pin(frames.take_until(stop.cancelled_owned())),
+                    None => frames,
+                },
                 events,
                 _running: running,
                 _ending: ending,

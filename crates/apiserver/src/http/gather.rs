@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// What a [`Body`] sends.
 pub enum Chunk {
@@ -153,13 +154,16 @@ impl Buf for Chunk {
 pub struct Gathered {
     body: Body,
     _running: Running,
+    /// The server waits for it when it is told to stop.
+    _answering: Option<TaskTrackerToken>,
 }
 
 impl Gathered {
-    pub fn new(body: Body, running: Running) -> Self {
+    pub fn new(body: Body, running: Running, answering: Option<TaskTrackerToken>) -> Self {
         Self {
             body,
             _running: running,
+            _answering: answering,
         }
     }
 }

@@ -17,8 +17,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A client that does not finish its handshake in this time is dropped.
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -30,8 +32,6 @@ const STREAMS_MAX: u32 = 250;
 const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
 /// A client that is told to leave has so long to say that it has heard it.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
-/// What is still being answered at shutdown gets this long.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// Pause after the system refuses a connection (it is out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,17 +42,21 @@ pub enum ServeError {
     Address(#[source] std::io::Error),
 }
 
-/// Accepts connections until `shutdown`, then lets requests finish.
+/// Accepts connections until `shutdown`, or while the last requests are answered if those who come then are turned away,
+/// and lets requests finish that end by themselves.
 pub async fn serve(
     server: Arc<ApiServer>,
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: TlsSettings,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Address)?;
     tracing::info!(%address, "the API is served");
-    let acceptor = TlsAcceptor::from(tls);
     let connections = tokio_util::task::TaskTracker::new();
+    let closing = match server.turns_away_at_shutdown {
+        true => server.drained.clone(),
+        false => shutdown.clone(),
+    };
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -63,22 +67,52 @@ pub async fn serve(
                     continue;
                 }
             },
-            () = shutdown.cancelled() => break,
+            () = closing.cancelled() => break,
         };
         let _ = stream.set_nodelay(true);
-        let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
+        let (server, closing) = (server.clone(), closing.clone());
+        let acceptor = TlsAcceptor::from(tls.current());
         connections.spawn(async move {
-            if let Err(error) = connection(server, acceptor, stream, peer, shutdown).await {
+            if let Err(error) = connection(server, acceptor, stream, peer, closing).await {
                 tracing::debug!(%peer, %error, "a connection ended");
             }
         });
     }
     connections.close();
-    let _ = tokio::time::timeout(DRAIN_TIME, connections.wait()).await;
+    drop(listener);
+    let answered = async {
+        server.drained.cancelled().await;
+        tokio::time::sleep(GOODBYE_TIME).await;
+    };
+    tokio::select! {
+        () = connections.wait() => {}
+        () = answered => {}
+    }
     if let Some(audit) = &server.audit {
         audit.stop().await;
     }
     Ok(())
+}
+
+/// What connections are offered that begin: the same for good, or what was given last.
+pub struct TlsSettings(watch::Receiver<Arc<rustls::ServerConfig>>);
+
+impl TlsSettings {
+    fn current(&self) -> Arc<rustls::ServerConfig> {
+        self.0.borrow().clone()
+    }
+}
+
+impl From<Arc<rustls::ServerConfig>> for TlsSettings {
+    fn from(settings: Arc<rustls::ServerConfig>) -> Self {
+        Self(watch::channel(settings).1)
+    }
+}
+
+impl From<watch::Receiver<Arc<rustls::ServerConfig>>> for TlsSettings {
+    fn from(settings: watch::Receiver<Arc<rustls::ServerConfig>>) -> Self {
+        Self(settings)
+    }
 }
 
 type ConnectionError = Box<dyn std::error::Error + Send + Sync>;
@@ -88,17 +122,18 @@ async fn connection(
     acceptor: TlsAcceptor,
     stream: TcpStream,
     peer: SocketAddr,
-    shutdown: CancellationToken,
+    closing: CancellationToken,
 ) -> Result<(), ConnectionError> {
     let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
     let chain = stream.get_ref().1.peer_certificates();
-    let identity = server.authentication.of_connection(chain, &server.metrics);
+    let connected = authn::Connection::new(&server.authentication, chain, &server.metrics);
+    let connected = Arc::new(connected);
     let source = Some(peer.ip());
     let activity = Activity::new();
     let kept = server.connections;
     let asked = activity.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let (server, identity, running) = (server.clone(), identity.clone(), asked.begin());
+        let (server, connected, running) = (server.clone(), connected.clone(), asked.begin());
         let chance = server.connections.goaway_chance;
         if chance > 0.0 && request.version() == Version::HTTP_2 && rand::rng().random_bool(chance) {
             asked.leave();
@@ -107,13 +142,15 @@ async fn connection(
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let wants_head = parts.method == Method::HEAD;
+            let identity = connected.identity(&server.authentication);
             let user = authn::authenticate(&server, &identity, &parts).await;
             let caller = Caller { user, source };
             let mut answer = handle(server, caller, parts, Upload::of(body)).await;
             if wants_head {
                 answer = head_of(answer);
             }
-            Ok::<_, Infallible>(answer.map(|body| Gathered::new(body, running)))
+            let answering = answer.extensions_mut().remove::<TaskTrackerToken>();
+            Ok::<_, Infallible>(answer.map(|body| Gathered::new(body, running, answering)))
         })
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -130,9 +167,9 @@ async fn connection(
     tokio::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = closing.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            leave(connection, &activity).await
         }
         () = activity.outlived(kept.idle_max) => {
             connection.as_mut().graceful_shutdown();

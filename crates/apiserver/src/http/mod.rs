@@ -16,7 +16,7 @@ pub mod websocket;
 pub use body::{Body, ListBody};
 pub use cors::{Cors, CorsError};
 pub use idle::ConnectionConfig;
-pub use listener::{ServeError, serve};
+pub use listener::{ServeError, TlsSettings, serve};
 pub use respond::{Answer, response};
 pub use service::InProcess;
 pub use times::RequestTimes;

@@ -10,6 +10,7 @@ use crate::status::ApiError;
 use crate::{ApiServer, aggregation, discovery, health, metrics, openapi, registry, usage};
 use bytes::Bytes;
 use futures::future::{Either, FutureExt, TryFutureExt};
+use http::header::{CONNECTION, HeaderValue};
 use http::{HeaderMap, Method, Response, request::Parts};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -171,6 +172,12 @@ pub(crate) async fn handle(
     parts: Parts,
     upload: Upload,
 ) -> Response<Body> {
+    if comes_too_late(&server, &caller, parts.uri.path()) {
+        let mut response = error_response(&ApiError::shutting_down(), &Output::JSON);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+        return response;
+    }
     let origin = server.cors.as_ref().and_then(|cors| cors.allowed(&parts.headers));
     let Some(origin) = origin else {
         return audited(server, caller, parts, upload).await;
@@ -182,6 +189,15 @@ pub(crate) async fn handle(
     };
     cors::allow(origin, response.headers_mut());
     response
+}
+
+/// Whether somebody comes while the server ends, who is better served elsewhere; probes and this process itself still
+/// learn how it is.
+fn comes_too_late(server: &ApiServer, caller: &Caller, path: &str) -> bool {
+    server.turns_away_at_shutdown
+        && server.shutdown.is_cancelled()
+        && caller.source.is_some()
+        && !health::knows(path)
 }
 
 /// The same for whoever asks; it takes place as long as it is written down.
@@ -223,7 +239,9 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     let streams = LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
     let long_running = info.verb == "watch" || streams;
     exchange.long_running = long_running;
+    exchange.from_elsewhere = streams;
     exchange.in_flight = (!long_running).then(|| server.metrics.requests.began(&parts.method));
+    exchange.answering = (!long_running).then(|| server.answering.token());
     let began = Instant::now();
 
     if let Some(audit) = &server.audit {
@@ -286,7 +304,9 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
     };
     if let Some(remote) = server.aggregation.remote_of_path(path) {
         let body = upload.pass_on();
-        let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, upgrade, body);
+        exchange.from_elsewhere = true;
+        let stop = &server.shutdown;
+        let answer = aggregation::forward(&server.aggregation, &remote, &user, &parts, upgrade, body, stop);
         let left = match long_running {
             // Its head, that is: the rest takes as long as it takes.
             true => time_max,
@@ -445,8 +465,9 @@ fn deadline(query: &Query, longest: Duration) -> Result<Duration, ApiError> {
 
 async fn non_resource(server: &ApiServer, parts: &Parts, query: &Query) -> Result<Answer, ApiError> {
     let path = parts.uri.path();
-    if parts.method != Method::GET {
-        return Err(if discovery::knows(server, path) || health::knows(path) {
+    // Whoever probes may ask with HEAD, or as they like.
+    if parts.method != Method::GET && !health::knows(path) {
+        return Err(if discovery::knows(server, path) {
             ApiError::method_not_allowed()
         } else {
             ApiError::page_not_found()

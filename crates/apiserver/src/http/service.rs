@@ -10,6 +10,7 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Calls the server as one user. Cheap to clone; wrap it with `kube::Client::new`.
 #[derive(Clone)]
@@ -63,7 +64,10 @@ where
             if let Some(agent) = agent {
                 parts.headers.entry(USER_AGENT).or_insert(agent);
             }
-            Ok(handle(server, caller, parts, Upload::of(body)).await)
+            let mut answer = handle(server, caller, parts, Upload::of(body)).await;
+            // It is here.
+            answer.extensions_mut().remove::<TaskTrackerToken>();
+            Ok(answer)
         })
     }
 }

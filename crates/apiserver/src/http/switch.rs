@@ -4,10 +4,11 @@ use http::header::{CONNECTION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
 
-/// Carries bytes between two connections until both have ended.
-pub fn join(client: OnUpgrade, other: OnUpgrade) {
-    tokio::spawn(async move {
+/// Carries bytes between two connections until both have ended, or the server does.
+pub fn join(client: OnUpgrade, other: OnUpgrade, shutdown: CancellationToken) {
+    let carried = async move {
         let (Ok(client), Ok(other)) = tokio::join!(client, other) else {
             return;
         };
@@ -15,7 +16,8 @@ pub fn join(client: OnUpgrade, other: OnUpgrade) {
         if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut other).await {
             tracing::debug!(%error, "a connection that switched protocols ended");
         }
-    });
+    };
+    tokio::spawn(async move { shutdown.run_until_cancelled(carried).await });
 }
 
 /// Says in `to` that the connection switches to the protocol that `from` asks for, or has been granted.

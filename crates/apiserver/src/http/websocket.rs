@@ -19,6 +19,8 @@ use tokio_tungstenite::tungstenite::{Error, Utf8Bytes};
 /// A watcher has nothing to say beyond what keeps the connection alive.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 4096;
 
+/// The protocol of those who take messages as they are.
+const BINARY: &str = "binary.k8s.io";
 /// The protocol of those whose messages are to be text whatever they carry.
 const BASE64: &str = "base64.binary.k8s.io";
 
@@ -73,6 +75,21 @@ fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     words(headers, SEC_WEBSOCKET_PROTOCOL)
 }
 
+/// The protocol that is spoken of those a client offers, if it offers any.
+///
+/// # Errors
+/// None of them is one in which a log is sent.
+fn chosen<'h>(carries: Carries, offered: impl Iterator<Item = &'h str>) -> Result<Option<&'h str>, ApiError> {
+    let mut offered = offered.filter(|p| !p.starts_with(WEBSOCKET_BEARER)).peekable();
+    match (carries, offered.peek()) {
+        (Carries::Log, Some(_)) => {
+            let known = offered.find(|protocol| [BINARY, BASE64].contains(protocol));
+            known.map(Some).ok_or_else(ApiError::no_such_protocol)
+        }
+        (_, first) => Ok(first.copied()),
+    }
+}
+
 /// Switches protocols and sends the events until they end or the client leaves.
 pub fn serve(
     call: &Call,
@@ -83,11 +100,11 @@ pub fn serve(
         .headers
         .get(SEC_WEBSOCKET_KEY)
         .ok_or_else(|| ApiError::bad_request("unable to upgrade: no Sec-WebSocket-Key in the request"))?;
+    let protocol = chosen(carries, protocols(&call.headers))?;
     let upgrade =
         call.upgrade.lock().take().ok_or_else(|| {
             ApiError::bad_request("unable to upgrade: this connection cannot switch protocols")
         })?;
-    let protocol = protocols(&call.headers).find(|p| !p.starts_with(WEBSOCKET_BEARER));
     let form = carries.form(protocol);
     let answer = switching(key, protocol);
     tokio::spawn(async move {
@@ -154,6 +171,21 @@ fn message(event: Bytes, form: Form) -> Result<Message, std::str::Utf8Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_sent_in_protocols_that_are_known_only() {
+        let of = |carries, offered: &[&'static str]| {
+            chosen(carries, offered.iter().copied()).map_err(|error| error.code)
+        };
+        let bearer = "base64url.bearer.authorization.k8s.io.YWJj";
+        assert_eq!(of(Carries::Log, &[bearer]), Ok(None));
+        assert_eq!(
+            of(Carries::Log, &["v9", bearer, BASE64, BINARY]),
+            Ok(Some(BASE64))
+        );
+        assert_eq!(of(Carries::Log, &["v9"]), Err(403));
+        assert_eq!(of(Carries::Lines, &[bearer, "v9"]), Ok(Some("v9")));
+    }
 
     #[test]
     fn an_event_is_one_message_without_the_end_of_its_line() {

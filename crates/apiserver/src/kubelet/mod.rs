@@ -14,7 +14,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use orlop_pki::Leaf;
+use orlop_pki::{Leaf, Presented};
 use orlop_streaming::{Backend, dial};
 use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
@@ -51,13 +51,13 @@ pub struct KubeletClient {
     /// Types of addresses, the preferred ones first.
     address_types: Vec<String>,
     /// Made with this certificate; remembers sessions, which are its holder's.
-    made: Mutex<(Arc<Leaf>, TlsConnector)>,
+    made: Mutex<(Option<Arc<Leaf>>, TlsConnector)>,
 }
 
 impl KubeletClient {
     pub fn new(tls: &KubeletClientTls, address_types: Vec<String>) -> Result<Self, StartError> {
-        let own = tls.identity.current();
-        let connector = connector(tls, &own)?;
+        let own = tls.identity.as_ref().map(Presented::current);
+        let connector = connector(tls, own.as_deref())?;
         Ok(Self {
             tls: tls.clone(),
             address_types,
@@ -67,28 +67,29 @@ impl KubeletClient {
 
     /// What a connection that begins now is made with.
     fn connector(&self, trust: Trust) -> Result<TlsConnector, StartError> {
-        let own = self.tls.identity.current();
+        let own = self.tls.identity.as_ref().map(Presented::current);
         if trust == Trust::Any && self.tls.ca.is_some() {
             let tls = KubeletClientTls {
                 ca: None,
                 ..self.tls.clone()
             };
-            return connector(&tls, &own);
+            return connector(&tls, own.as_deref());
         }
         let mut made = self.made.lock();
-        if !Arc::ptr_eq(&made.0, &own) {
-            *made = (own.clone(), connector(&self.tls, &own)?);
+        let is_same = match (&made.0, &own) {
+            (Some(made), Some(own)) => Arc::ptr_eq(made, own),
+            (made, own) => made.is_none() && own.is_none(),
+        };
+        if !is_same {
+            let connector = connector(&self.tls, own.as_deref())?;
+            *made = (own, connector);
         }
         Ok(made.1.clone())
     }
 }
 
-fn connector(tls: &KubeletClientTls, own: &Leaf) -> Result<TlsConnector, StartError> {
+fn connector(tls: &KubeletClientTls, own: Option<&Leaf>) -> Result<TlsConnector, StartError> {
     let bad = |what: &'static str| move |reason: String| StartError::KubeletTls { what, reason };
-    let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| bad("certificate")(e.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -106,6 +107,13 @@ fn connector(tls: &KubeletClientTls, own: &Leaf) -> Result<TlsConnector, StartEr
             .dangerous()
             .with_custom_certificate_verifier(orlop_pki::any_certificate()),
     };
+    let Some(own) = own else {
+        return Ok(TlsConnector::from(Arc::new(builder.with_no_client_auth())));
+    };
+    let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad("certificate")(e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|e| bad("key")(e.to_string()))?;
     let config = builder
         .with_client_auth_cert(chain, key)
         .map_err(|e| bad("certificate")(e.to_string()))?;
@@ -158,7 +166,7 @@ async fn connect(
     let client = server
         .kubelets
         .as_ref()
-        .ok_or_else(|| ApiError::internal("this server has no client certificate for node agents"))?;
+        .ok_or_else(|| ApiError::internal("this server asks no node agents"))?;
     let nodes = resources::find("", "v1", "nodes").ok_or_else(ApiError::no_such_resource)?;
     let object = server
         .cache

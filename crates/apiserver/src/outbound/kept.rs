@@ -74,11 +74,12 @@ impl Kept {
         answer_bytes_max: usize,
     ) -> Result<Response<Bytes>, Lost> {
         // What may have been read is not asked twice.
-        let lost = |error: hyper::Error| {
-            match error.is_canceled() || error.is_closed() || error.is_incomplete_message() {
-                true => Lost::Connection(failed(error)),
-                false => Lost::Answer(failed(error)),
-            }
+        let lost = |error: hyper::Error| match error.is_canceled()
+            || error.is_closed()
+            || error.is_incomplete_message()
+        {
+            true => Lost::Connection(failed(error)),
+            false => Lost::Answer(failed(error)),
         };
         // Right after an answer it is busy for a moment.
         connection.ready().await.map_err(lost)?;

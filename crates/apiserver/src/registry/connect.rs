@@ -23,7 +23,11 @@ pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
     let part = call.info.subresource.as_str();
     let namespace = &call.info.namespace;
     let wanted = wanted(&call.query, part);
-    let mut options = options(&call.query, part);
+    let ports = match part {
+        "portforward" => ports(&call.query)?,
+        _ => Vec::new(),
+    };
+    let mut options = options(&call.query, part, &ports);
     let mut attempt = Attempt {
         subresource: part,
         object: Some(&mut options),
@@ -34,7 +38,7 @@ pub async fn connect(call: &Call) -> Result<Answer, ApiError> {
     let (path, purpose) = match part {
         "portforward" => (
             format!("/portForward/{namespace}/{name}"),
-            Purpose::PortForward(ports(&call.query)),
+            Purpose::PortForward(ports),
         ),
         _ => {
             let container = container(&pod, name, call.query.get("container"))?;
@@ -83,18 +87,34 @@ fn wanted(query: &Query, part: &str) -> Streams {
 }
 
 /// The ports of `?ports=80&ports=81`, also as `?ports=80,81`.
-fn ports(query: &Query) -> Vec<u16> {
+///
+/// # Errors
+/// One is none.
+fn ports(query: &Query) -> Result<Vec<u16>, ApiError> {
     let values = query.all("ports").flat_map(|value| value.split(','));
-    values.filter_map(|port| port.trim().parse().ok()).collect()
+    let port = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        let refused = || {
+            ApiError::bad_request(format!(
+                "cannot convert to []int32: strconv.ParseUint: parsing {text:?}: {why}"
+            ))
+        };
+        is_number.then(|| text.parse().ok()).flatten().ok_or_else(refused)
+    };
+    values.map(port).collect()
 }
 
 /// The options as the object that admission sees.
-fn options(query: &Query, part: &str) -> Value {
+fn options(query: &Query, part: &str, ports: &[u16]) -> Value {
     let kind = match part {
         "attach" => "PodAttachOptions",
         "exec" => "PodExecOptions",
         _ => {
-            let ports = ports(query);
             let mut options = json!({"kind": "PodPortForwardOptions", "apiVersion": "v1"});
             if !ports.is_empty() {
                 options["ports"] = json!(ports);
@@ -164,6 +184,21 @@ mod tests {
         ] {
             let parsed = Query::parse(asked);
             assert_eq!(query(&parsed, wanted(&parsed, part)), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn ports_are_numbers_of_ports() {
+        let of = |asked| ports(&Query::parse(asked)).map_err(|error| error.message);
+        assert_eq!(of("ports=80&ports=81,82").unwrap(), [80, 81, 82]);
+        assert!(of("").unwrap().is_empty());
+        for (asked, why) in [
+            ("ports=80,http", "\"http\": invalid syntax"),
+            ("ports=", "\"\": invalid syntax"),
+            ("ports=65536", "\"65536\": value out of range"),
+        ] {
+            let expected = format!("cannot convert to []int32: strconv.ParseUint: parsing {why}");
+            assert_eq!(of(asked).unwrap_err(), expected, "{asked}");
         }
     }
 }

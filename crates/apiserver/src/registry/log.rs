@@ -4,6 +4,7 @@ use crate::http::{Answer, Body, Call, response, websocket};
 use crate::kubelet::{self, Trust};
 use crate::request::escape;
 use crate::status::{ApiError, Cause, cause};
+use futures::StreamExt;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -32,7 +33,9 @@ pub async fn log(call: &Call) -> Result<Answer, ApiError> {
     let answer = kubelet::get(&call.server, node, &path, trust).await?;
     let status = answer.status();
     if status.is_success() && websocket::is_wanted(&call.headers) {
-        return websocket::serve(call, websocket::Carries::Log, kubelet::pieces(answer));
+        let stop = call.server.shutdown.clone().cancelled_owned();
+        let pieces = kubelet::pieces(answer).take_until(stop);
+        return websocket::serve(call, websocket::Carries::Log, pieces);
     }
     if status.is_success() {
         return Ok(Answer::Raw(response(
@@ -49,6 +52,14 @@ pub async fn log(call: &Call) -> Result<Answer, ApiError> {
             error.message = format!("the server could not find the requested resource ( pods/log {name})");
             error
         }
+        StatusCode::UNAUTHORIZED => ApiError {
+            message: format!("the server has asked for the client to provide credentials ( pods/log {name})"),
+            ..ApiError::unauthorized()
+        },
+        StatusCode::FORBIDDEN => ApiError {
+            message: format!("{} ( pods/log {name})", text.trim_end()),
+            ..ApiError::forbidden("", "pods", name, "")
+        },
         _ => ApiError::internal(text.trim_end()),
     })
 }

@@ -62,6 +62,11 @@ pub(crate) async fn dispatch(call: Arc<Call>) -> Result<Answer, ApiError> {
         return dispatch_part(&call, subresource).await;
     }
     if call.resource.storage.is_empty() {
+        // Of what is answered and not kept there is nothing by name.
+        let is_stored_elsewhere = call.resource.group == usage::GROUP || components::concerns(call.resource);
+        if !collection && !info.name.is_empty() && !is_stored_elsewhere {
+            return Err(ApiError::no_such_resource());
+        }
         return match (&call.method, call.resource.plural) {
             _ if call.resource.group == usage::GROUP => usage::answer(&call).await,
             _ if components::concerns(call.resource) => components::answer(&call).await,

@@ -104,7 +104,8 @@ pub async fn proxy(call: &Call) -> Result<Answer, ApiError> {
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client) = upgrade
     {
-        switch::join(client, hyper::upgrade::on(&mut answer));
+        let shutdown = call.server.shutdown.clone();
+        switch::join(client, hyper::upgrade::on(&mut answer), shutdown);
         let mut switched = Response::new(Body::Empty);
         *switched.status_mut() = answer.status();
         *switched.headers_mut() = carried(answer.headers());

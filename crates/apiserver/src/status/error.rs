@@ -293,6 +293,26 @@ impl ApiError {
         }
     }
 
+    /// None of a WebSocket's protocols is known; upstream's library says no more.
+    pub fn no_such_protocol() -> Self {
+        Self {
+            plain: true,
+            ..Self::new(403, "Forbidden", "")
+        }
+    }
+
+    pub fn shutting_down() -> Self {
+        Self {
+            plain: true,
+            retry_after: Some(5),
+            ..Self::new(
+                429,
+                "TooManyRequests",
+                "The apiserver is shutting down, please try again later.\n",
+            )
+        }
+    }
+
     pub fn internal(error: impl std::fmt::Display) -> Self {
         let mut answer = Self::new(500, "InternalError", format!("Internal error occurred: {error}"));
         answer.details = Some(Box::new(Details {

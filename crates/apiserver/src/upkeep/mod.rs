@@ -1,11 +1,14 @@
 //! What the server keeps in order by itself (contract §21): the Service that leads to it, the rules of aggregated
 //! roles, the APIServices of what it serves, the IPAddresses of Services, what ServiceCIDRs and FlowSchemas say of
-//! themselves, what Secrets say about the use of their tokens. Each task wakes when the objects it is about change.
+//! themselves, what Secrets say about the use of their tokens, whom extension servers are told to trust, the Lease that says that
+//! the server is there. Each task wakes when the objects it is about change.
 mod addresses;
 mod aggregated_roles;
 mod api_services;
+mod authorities;
 mod compaction;
 mod flow_schemas;
+mod identity;
 mod kept_tokens;
 mod kubernetes;
 mod masters;
@@ -14,6 +17,7 @@ mod service_cidrs;
 pub use addresses::object as address_object;
 pub use api_services::built_in as built_in_api_services;
 pub use compaction::run as compact;
+pub use identity::Identity;
 pub use masters::{EndpointReconciler, Masters};
 pub use service_cidrs::FINALIZER as SERVICE_CIDR_FINALIZER;
 
@@ -37,6 +41,8 @@ pub fn start(server: &Arc<ApiServer>) {
     let own = || Arc::downgrade(server);
     tokio::spawn(masters::follow(own()));
     tokio::spawn(kept_tokens::follow(own()));
+    tokio::spawn(authorities::follow(own()));
+    tokio::spawn(identity::follow(own()));
     tokio::spawn(keep(
         own(),
         "kubernetes-service",

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orlop_apiserver::{FrontProxyConfig, KubeletClientTls};
+use orlop_apiserver::{FrontProxyConfig, KubeletClientTls, TrustedAuthorities};
 use orlop_pki::{Authority, Usage};
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -136,7 +136,7 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
         Authority::ephemeral("other").unwrap(),
     );
     let proxy = leaf(&front, "front-proxy-client", &[], Usage::Client);
-    let ca = front.certificate().to_owned();
+    let ca = TrustedAuthorities::of_front_proxies(front.certificate()).unwrap();
     let served = Served::start(|config, _| {
         config.authentication.front_proxy = Some(FrontProxyConfig::usual(ca));
         config.proxy_identity = Some(proxy.into());
@@ -298,7 +298,7 @@ async fn metrics_come_from_the_agents_and_only_when_asked_for() {
         let client = leaf(&agents, "apiserver", &["system:masters"], Usage::Client);
         config.kubelet_client = Some(KubeletClientTls {
             ca: Some(agents.certificate().to_owned()),
-            identity: client.into(),
+            identity: Some(client.into()),
         });
     })
     .await;

@@ -1,4 +1,5 @@
 //! Who is recognised, and by what. S01, S02; contract §15, §16.
+use crate::aggregation::until;
 use crate::served::{Served, leaf, serving};
 use crate::support::{CONFIGMAPS, Cluster, PODS};
 use base64::Engine;
@@ -10,7 +11,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orlop_apiserver::{
-    AuthorizationMode, Config, FrontProxyConfig, OidcConfig, StructuredAuthentication, TokenConfig, UserInfo,
+    AuthorizationMode, Config, FrontProxyConfig, OidcConfig, StructuredAuthentication, TokenConfig,
+    TrustedAuthorities, UserInfo,
 };
 use orlop_pki::{Authority, TokenSigner, Usage};
 use serde_json::{Value, json};
@@ -131,13 +133,44 @@ async fn a_bootstrap_token_counts_while_its_secret_says_so() {
     assert_eq!(served.with_token(token).await, Err(401));
 }
 
+/// §15.1. Upstream follows the files of `--client-ca-file` and `--requestheader-client-ca-file`.
+#[tokio::test]
+async fn authorities_that_are_replaced_count_at_once_on_open_connections_too() {
+    let (new, front) = (
+        Authority::ephemeral("new").unwrap(),
+        Authority::ephemeral("front").unwrap(),
+    );
+    let mut clients = None;
+    let served = Served::start(|config, _| {
+        clients = config.authentication.client_ca.clone();
+        let proxies = TrustedAuthorities::of_front_proxies(front.certificate()).unwrap();
+        config.authentication.front_proxy = Some(FrontProxyConfig::usual(proxies));
+    })
+    .await;
+    let clients = clients.unwrap();
+    let old = served.leaf("alice", &[]);
+    let bob = leaf(&new, "bob", &[], Usage::Client);
+    assert_eq!(served.whoami(Some(&bob), &[]).await, Err(401));
+    let mut open = served.connection(Some(&old)).await;
+    assert_eq!(open.whoami(&[]).await.unwrap()["username"], "alice");
+
+    clients.replace(new.certificate()).unwrap();
+    assert_eq!(served.whoami(Some(&bob), &[]).await.unwrap()["username"], "bob");
+    assert_eq!(served.whoami(Some(&old), &[]).await, Err(401));
+    assert_eq!(open.whoami(&[]).await, Err(401));
+
+    let told = |_: &str, map: &Value| map["data"]["client-ca-file"] == new.certificate();
+    let maps = "/api/v1/namespaces/kube-system/configmaps";
+    until(&served.admin(), maps, "extension-apiserver-authentication", told).await;
+}
+
 /// §15.3.
 #[tokio::test]
 async fn a_front_proxys_headers_count_from_the_proxy_only() {
     let front = Authority::ephemeral("front").unwrap();
     let proxy = leaf(&front, "front-proxy-client", &[], Usage::Client);
     let other = leaf(&front, "other", &[], Usage::Client);
-    let ca = front.certificate().to_owned();
+    let ca = TrustedAuthorities::of_front_proxies(front.certificate()).unwrap();
     let served = Served::start(|config, _| {
         config.authentication.front_proxy = Some(FrontProxyConfig::usual(ca));
     })

@@ -7,7 +7,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 
 /// A connection over HTTP/2 with a way to ask over it.
 async fn second(served: &Served) -> (SendRequest<Full<Bytes>>, JoinHandle<hyper::Result<()>>) {
@@ -68,14 +71,108 @@ async fn by_chance_a_request_is_the_last_on_its_connection_and_answered_all_the_
 async fn what_answers_a_head_has_no_body() {
     let served = Served::start(|_, _| {}).await;
     let (mut sender, _) = second(&served).await;
-    for path in ["/readyz", CONFIGMAPS, "/apis"] {
+    for (path, code) in [
+        ("/readyz", 200),
+        ("/livez/ping", 200),
+        (CONFIGMAPS, 405),
+        ("/apis", 405),
+    ] {
         let request = Request::head(format!("https://localhost{path}"))
             .body(Full::default())
             .unwrap();
         let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status().as_u16(), 405, "{path}");
+        assert_eq!(response.status().as_u16(), code, "{path}");
         assert_ne!(response.headers()["content-length"], "0", "{path}");
         let body = response.into_body().collect().await;
         assert_eq!(body.unwrap().to_bytes(), Bytes::new(), "{path}");
     }
+}
+
+/// A request over a connection of its own that the server has begun with, and waits for the end of.
+struct Begun(TlsStream<TcpStream>);
+
+const BODY: &str = r#"{"metadata":{"name":"late"}}"#;
+
+impl Begun {
+    async fn new(served: &Served) -> Self {
+        let admin = served.leaf("admin", &["system:masters"]);
+        let mut stream = connect(served.authority.certificate(), served.address, Some(&admin)).await;
+        let head = format!(
+            "POST {CONFIGMAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\nexpect: 100-continue\r\n\r\n",
+            BODY.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        Self(stream)
+    }
+
+    /// The first line of the answer.
+    async fn end(mut self) -> String {
+        self.0.write_all(BODY.as_bytes()).await.unwrap();
+        let mut answer = vec![0; "HTTP/1.1 201 Created".len()];
+        self.0.read_exact(&mut answer).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+/// Upstream lets what is being answered end, for as long as it may take anyway, and doesn't wait for watches.
+#[tokio::test]
+async fn what_is_being_answered_when_the_server_is_told_to_stop_is_answered_and_watches_end_at_once() {
+    let mut stop = None;
+    let served = Served::start(|config, _| stop = Some(config.shutdown.clone())).await;
+    let begun = Begun::new(&served).await;
+    let (mut watching, _) = second(&served).await;
+    let watch = Request::get(format!("https://localhost{CONFIGMAPS}?watch=1"))
+        .body(Full::default())
+        .unwrap();
+    let mut watch = watching.send_request(watch).await.unwrap().into_body();
+    stop.unwrap().cancel();
+    let end = async { while let Some(Ok(_)) = watch.frame().await {} };
+    tokio::time::timeout(Duration::from_secs(4), end).await.unwrap();
+    assert!(!served.serving.is_finished());
+    assert!(TcpStream::connect(served.address).await.is_err());
+    assert_eq!(begun.end().await, "HTTP/1.1 201 Created");
+    served.serving.await.unwrap();
+}
+
+/// `--shutdown-send-retry-after`
+#[tokio::test]
+async fn who_comes_while_the_server_ends_is_told_to_try_again_if_that_is_wanted() {
+    let mut stop = None;
+    let served = Served::start(|config, _| {
+        config.turns_away_at_shutdown = true;
+        stop = Some(config.shutdown.clone());
+    })
+    .await;
+    let begun = Begun::new(&served).await;
+    stop.unwrap().cancel();
+    let late = served.call(None, Method::GET, CONFIGMAPS, &[], "").await;
+    assert_eq!(late.code, 429);
+    assert_eq!(
+        (&late.headers["retry-after"], &late.headers["connection"]),
+        (&"5".parse().unwrap(), &"close".parse().unwrap())
+    );
+    assert_eq!(served.call(None, Method::GET, "/livez", &[], "").await.code, 200);
+    assert_eq!(served.call(None, Method::GET, "/readyz", &[], "").await.code, 500);
+    assert_eq!(begun.end().await, "HTTP/1.1 201 Created");
+    served.serving.await.unwrap();
+}
+
+/// Nothing is waited for that isn't there.
+#[tokio::test]
+async fn a_server_with_nothing_but_idle_clients_ends_soon() {
+    let mut stop = None;
+    let served = Served::start(|config, _| stop = Some(config.shutdown.clone())).await;
+    let (mut idle, _) = second(&served).await;
+    assert_eq!(asks(&mut idle, "/readyz").await.unwrap(), 200);
+    // One that never says anything again.
+    let admin = served.leaf("admin", &["system:masters"]);
+    let _mute = connect(served.authority.certificate(), served.address, Some(&admin)).await;
+    stop.unwrap().cancel();
+    tokio::time::timeout(Duration::from_secs(4), served.serving)
+        .await
+        .unwrap()
+        .unwrap();
 }

@@ -16,6 +16,7 @@ mod encryption;
 #[path = "../../../store/tests/guarantees/etcd.rs"]
 mod etcd;
 mod hostile;
+mod identity;
 mod kinds;
 mod kms;
 mod limits;

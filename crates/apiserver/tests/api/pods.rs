@@ -3,6 +3,22 @@ use crate::support::{Cluster, PODS, pod};
 use orlop_apiserver::UserInfo;
 use serde_json::{Value, json};
 
+/// Bindings are made and not kept.
+#[tokio::test]
+async fn there_is_no_binding_by_name() {
+    let admin = Cluster::start().await.admin();
+    let bindings = "/api/v1/namespaces/default/bindings";
+    for (path, code) in [(format!("{bindings}/b"), 404), (bindings.to_owned(), 405)] {
+        assert_eq!(admin.get(&path).await.code, code, "{path}");
+    }
+    admin
+        .delete(&format!("{bindings}/b"), Value::Null)
+        .await
+        .refused(404);
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    admin.get(&format!("{reviews}/r")).await.refused(404);
+}
+
 #[tokio::test]
 async fn o01_pods_are_defaulted() {
     let admin = Cluster::start().await.admin();

@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig as ClientConfig};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Config};
-use orlop_apiserver::{ApiServer, Config as ServerConfig, KubeletClientTls};
+use orlop_apiserver::{ApiServer, Config as ServerConfig, KubeletClientTls, TrustedAuthorities};
 use orlop_pki::{Authority, Identity, Kubeconfig, Leaf, LeafRequest, Usage};
 use serde_json::json;
 use std::convert::Infallible;
@@ -40,6 +40,11 @@ pub fn leaf(authority: &Authority, user: &str, groups: &[&str], usage: Usage) ->
 
 impl Secure {
     pub async fn start() -> Self {
+        Self::known_to_agents(true).await
+    }
+
+    /// A server that shows a certificate to node agents, or none.
+    async fn known_to_agents(known: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::ensure(directory.path(), "ca", "kubernetes").unwrap();
         let serving = leaf(&authority, "kube-apiserver", &[], Usage::Server);
@@ -52,10 +57,11 @@ impl Secure {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = ServerConfig::new(address);
-        config.authentication.client_ca = Some(authority.certificate().to_owned());
+        let client_ca = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
+        config.authentication.client_ca = Some(client_ca);
         config.kubelet_client = Some(KubeletClientTls {
             ca: Some(authority.certificate().to_owned()),
-            identity: agent_client.into(),
+            identity: known.then(|| agent_client.into()),
         });
         let shutdown = config.shutdown.clone();
         let store = TestStore::new().await;
@@ -201,15 +207,14 @@ async fn fake_agent_signed_by(
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let stream = acceptor.accept(stream).await.unwrap();
-            assert!(
-                stream.get_ref().1.peer_certificates().is_some(),
-                "the server shows its certificate"
-            );
+            let is_known = stream.get_ref().1.peer_certificates().is_some();
             let asked = asked.clone();
             let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let path = request.uri().to_string();
                 asked.send(path.clone()).unwrap();
-                let (code, text) = if path.contains("previous=true") {
+                let (code, text) = if !is_known && !path.contains("/open/") {
+                    (401, "Unauthorized")
+                } else if path.contains("previous=true") {
                     (400, "previous terminated container \"c\" in pod \"p\" not found")
                 } else {
                     (200, "line 1\nline 2\n")
@@ -283,6 +288,35 @@ async fn o13_o14_logs_come_from_the_nodes_agent() {
     assert!(
         refused.to_string().contains("previous terminated container"),
         "{refused}"
+    );
+}
+
+/// `--kubelet-client-certificate` need not be given: agents may let anybody ask.
+#[tokio::test]
+async fn a_server_without_a_certificate_for_agents_asks_as_nobody_in_particular() {
+    let secure = Secure::known_to_agents(false).await;
+    let (port, _seen) = fake_agent(&secure.authority).await;
+    let admin = secure.client("admin", &["system:masters"]).await;
+    node_at(&admin, port).await;
+    let pods: Api<Pod> = Api::default_namespaced(admin);
+    for name in ["open", "shut"] {
+        let mut bound = pod(name);
+        bound["spec"]["nodeName"] = json!("n1");
+        pods.create(&PostParams::default(), &serde_json::from_value(bound).unwrap())
+            .await
+            .unwrap();
+    }
+    let options = LogParams::default();
+    assert_eq!(pods.logs("open", &options).await.unwrap(), "line 1\nline 2\n");
+    let kube::Error::Api(refused) = pods.logs("shut", &options).await.unwrap_err() else {
+        panic!("no answer")
+    };
+    assert_eq!(
+        (refused.code, refused.message.as_str()),
+        (
+            401,
+            "the server has asked for the client to provide credentials ( pods/log shut)"
+        )
     );
 }
 

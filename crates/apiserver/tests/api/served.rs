@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use orlop_apiserver::{ApiServer, Config, UserInfo};
+use orlop_apiserver::{ApiServer, Config, TrustedAuthorities, UserInfo};
 use orlop_pki::{Authority, Identity, Leaf, LeafRequest, Usage};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +21,8 @@ pub struct Served {
     pub authority: Authority,
     pub address: SocketAddr,
     store: TestStore,
+    /// Until it has ended.
+    pub serving: JoinHandle<()>,
     _stop: DropGuard,
 }
 
@@ -74,21 +77,22 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut config = Config::new(address);
-        config.authentication.client_ca = Some(authority.certificate().to_owned());
+        let client_ca = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
+        config.authentication.client_ca = Some(client_ca);
         change(&mut config, &authority);
         let shutdown: CancellationToken = config.shutdown.clone();
         let store = TestStore::new().await;
         let server = ApiServer::start(config, store.store.clone()).await.unwrap();
-        tokio::spawn(
-            server
-                .clone()
-                .serve(listener, serving(&authority), shutdown.clone()),
-        );
+        let served = server
+            .clone()
+            .serve(listener, serving(&authority), shutdown.clone());
+        let serving = tokio::spawn(async move { served.await.unwrap() });
         Self {
             server,
             authority,
             address,
             store,
+            serving,
             _stop: shutdown.drop_guard(),
         }
     }
@@ -117,11 +121,46 @@ impl Served {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Reply {
+        let mut connection = self.connection(identity).await;
+        connection.call(method, path, headers, body).await
+    }
+
+    /// A connection that stays open.
+    pub async fn connection(&self, identity: Option<&Leaf>) -> Connection {
         let stream = connect(self.authority.certificate(), self.address, identity).await;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
         tokio::spawn(connection);
+        Connection(sender)
+    }
+
+    /// Who the server takes the caller for; the code where it is refused.
+    pub async fn whoami(
+        &self,
+        identity: Option<&Leaf>,
+        headers: &[(&str, &str)],
+    ) -> Result<serde_json::Value, u16> {
+        self.connection(identity).await.whoami(headers).await
+    }
+
+    pub async fn with_token(&self, token: &str) -> Result<serde_json::Value, u16> {
+        self.whoami(None, &[("authorization", &format!("Bearer {token}"))])
+            .await
+    }
+}
+
+/// One connection with HTTP/1.1.
+pub struct Connection(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
+
+impl Connection {
+    pub async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Reply {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -130,7 +169,8 @@ impl Served {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
+        self.0.ready().await.unwrap();
+        let (parts, body) = self.0.send_request(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Reply {
             code: parts.status.as_u16(),
@@ -140,24 +180,15 @@ impl Served {
     }
 
     /// Who the server takes the caller for; the code where it is refused.
-    pub async fn whoami(
-        &self,
-        identity: Option<&Leaf>,
-        headers: &[(&str, &str)],
-    ) -> Result<serde_json::Value, u16> {
+    pub async fn whoami(&mut self, headers: &[(&str, &str)]) -> Result<serde_json::Value, u16> {
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
         let body = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
-        let reply = self.call(identity, Method::POST, path, &all, body).await;
+        let reply = self.call(Method::POST, path, &all, body).await;
         match reply.code {
             201 => Ok(reply.json()["status"]["userInfo"].clone()),
             code => Err(code),
         }
-    }
-
-    pub async fn with_token(&self, token: &str) -> Result<serde_json::Value, u16> {
-        self.whoami(None, &[("authorization", &format!("Bearer {token}"))])
-            .await
     }
 }

@@ -3,7 +3,7 @@
 use http::Request;
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig as ClientConfig};
-use orlop_apiserver::{ApiServer, Config};
+use orlop_apiserver::{ApiServer, Config, TrustedAuthorities};
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -142,7 +142,8 @@ pub fn serve_if_asked() {
         let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let store = EmbeddedStore::open(&directory.join("store"), options()).unwrap();
         let mut config = Config::new(address);
-        config.authentication.client_ca = Some(authority.certificate().to_owned());
+        let client_ca = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
+        config.authentication.client_ca = Some(client_ca);
         let shutdown = config.shutdown.clone();
         let server = ApiServer::start(config, store).await.unwrap();
         let _ = server.serve(listener, tls, shutdown).await;

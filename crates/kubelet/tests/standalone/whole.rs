@@ -275,7 +275,7 @@ async fn api_pod_sees_its_objects_and_is_seen() {
     let mut config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(authority.certificate().to_owned()),
-        identity: caller.clone().into(),
+        identity: Some(caller.clone().into()),
     });
     let server = ApiServer::start(config, store).await.unwrap();
     let admin = orlop_client::in_process(server.in_process(UserInfo::admin("test")));

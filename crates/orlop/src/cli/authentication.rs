@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgAction, Args};
 use orlop_apiserver::{
     AccessWebhookConfig, AuthenticationConfig, AuthorizationMode, FrontProxyConfig, OidcConfig,
-    ReviewVersion, StructuredAuthentication, StructuredAuthorization, TokenWebhookConfig,
+    ReviewVersion, StructuredAuthentication, StructuredAuthorization, TokenWebhookConfig, TrustedAuthorities,
 };
 use orlop_pki::{Pair, Presented};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 #[derive(Debug, Args)]
 pub struct AuthenticationArgs {
-    /// Authority whose client certificates are trusted [default: /etc/kubernetes/pki/ca.crt].
+    /// Authority whose client certificates are trusted [default: /etc/kubernetes/pki/ca.crt]. Changes of the file are
+    /// followed.
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
     /// Let requests without credentials in, as system:anonymous [default: true].
@@ -76,7 +77,7 @@ pub struct AuthenticationArgs {
 
 #[derive(Debug, Args)]
 pub struct RequestHeaderArgs {
-    /// Authority of proxies that say in headers who is calling.
+    /// Authority of proxies that say in headers who is calling. Changes of the file are followed.
     #[arg(long, value_name = "FILE")]
     pub requestheader_client_ca_file: Option<PathBuf>,
     /// Common names of such proxies, comma-separated [default: any].
@@ -144,8 +145,12 @@ fn read(path: &Path) -> Result<String> {
 }
 
 impl AuthenticationArgs {
-    /// `client_ca`: the authority of client certificates, PEM; `own_issuers`: of service account tokens.
-    pub fn config(&self, client_ca: String, own_issuers: &[String]) -> Result<AuthenticationConfig> {
+    /// `client_ca`: the authority of client certificates; `own_issuers`: of service account tokens.
+    pub fn config(
+        &self,
+        client_ca: TrustedAuthorities,
+        own_issuers: &[String],
+    ) -> Result<AuthenticationConfig> {
         let file = |path: &Option<PathBuf>| path.as_deref().map(read).transpose();
         let structured = self.authentication_config.as_deref();
         let structured = structured
@@ -230,7 +235,7 @@ impl RequestHeaderArgs {
             return Ok(None);
         };
         Ok(Some(FrontProxyConfig {
-            ca: read(ca)?,
+            ca: TrustedAuthorities::of_front_proxies(&read(ca)?).with_context(|| ca.display().to_string())?,
             allowed_names: self.requestheader_allowed_names.clone(),
             username_headers: self.requestheader_username_headers.clone(),
             uid_headers: self.requestheader_uid_headers.clone(),

@@ -106,9 +106,13 @@ pub struct ApiServerArgs {
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = go_duration)]
     pub request_timeout: Duration,
     /// How long the server answers on when it is told to stop, while /readyz says that it does: clients go elsewhere
-    /// meanwhile.
+    /// meanwhile. Then watches and streams end, and what is being answered has as long as --request-timeout says.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
     pub shutdown_delay_duration: Duration,
+    /// While the last requests are answered, tell clients that come to try again (429), instead of not listening to them.
+    #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub shutdown_send_retry_after: bool,
     /// How long a watch lasts at least that does not say, and half as long as it lasts at most; seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     pub min_request_timeout: u32,
@@ -144,6 +148,7 @@ pub struct ApiServerArgs {
     /// comma-separated.
     #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
     pub cors_allowed_origins: Vec<String>,
+    /// Certificate by which node agents recognise this server [default: none; agents may let anybody ask].
     #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
     pub kubelet_client_certificate: Option<PathBuf>,
     #[arg(long, value_name = "FILE", requires = "kubelet_client_certificate")]

@@ -1,4 +1,7 @@
 //! `orlop apiserver`: the API server alone, on the embedded store, in memory, or on etcd.
+mod authorities;
+mod follow;
+
 use crate::cli::ApiServerArgs;
 use crate::detach::notify_ready;
 use crate::followed::Followed;
@@ -9,8 +12,7 @@ use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
     AdmissionSettings, ApiServer, AuthenticationConfig, Config, Cors, Encryption, EndpointReconciler,
-    FlowConfig, KubeletClientTls, RequestTimes, STORAGE_ROOT, ServiceNetwork, ServiceRange, SettingsError,
-    TokenConfig,
+    FlowConfig, KubeletClientTls, RequestTimes, STORAGE_ROOT, ServiceNetwork, ServiceRange, TokenConfig,
 };
 use orlop_pki::{
     Authority, Identity, Kubeconfig, LeafRequest, Named, Pair, Presented, TlsLimits, TokenPublicKey,
@@ -23,15 +25,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// How long an etcd that does not answer is waited for, as upstream's server waits.
 const ETCD_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two tries: nothing tells when another process is ready.
 const ETCD_PAUSE: Duration = Duration::from_millis(100);
-/// How often a configuration that may change is looked at.
-const RELOAD_PERIOD: Duration = Duration::from_secs(5);
-
 pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     // What keeps nothing must not touch the machine's own files either.
     let place = (arguments.ephemeral && arguments.root.root.is_none())
@@ -53,35 +53,45 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
         None if arguments.ephemeral => advertised(address),
         None => advertised_to_others(address),
     };
-    let client_ca = client_ca(&arguments, &root)?;
+    let client_ca = authorities::of_clients(&arguments, &root)?;
     let tokens = tokens(&arguments, &root)?;
     let own_issuers: Vec<String> = std::iter::once(&tokens.issuer)
         .chain(&tokens.other_issuers)
         .cloned()
         .collect();
-    let followed_authentication = followed(&arguments.authentication.authentication_config);
+    let followed_authentication = follow::file(&arguments.authentication.authentication_config);
+    let followed_proxies = follow::file(
+        &arguments
+            .authentication
+            .request_header
+            .requestheader_client_ca_file,
+    );
     let authentication = arguments.authentication.config(client_ca, &own_issuers)?;
+    if let (Some(followed), Some(proxies)) = (followed_proxies, &authentication.front_proxy) {
+        tokio::spawn(authorities::follow(followed, proxies.ca.clone()));
+    }
     let tls = serving_tls(&arguments, &root, advertise.ip(), &authentication)?;
     let store = open_store(&arguments, &root).await?;
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.leaving = Some(leaving);
-    config.kubelet_client = kubelet_client(&arguments)?;
+    config.turns_away_at_shutdown = arguments.shutdown_send_retry_after;
+    config.kubelet_client = Some(kubelet_client(&arguments)?);
     config.kubelet_address_types = arguments.kubelet_preferred_address_types.clone();
     config.tokens = Some(tokens);
     config.enabled_admission = arguments.enable_admission_plugins.clone();
     if let (Some(followed), Some(structured)) = (followed_authentication, authentication.structured.clone()) {
-        tokio::spawn(follow_settings(followed, move |text| structured.replace(text)));
+        tokio::spawn(follow::settings(followed, move |text| structured.replace(text)));
     }
     config.authentication = authentication;
     config.authorization = arguments.authentication.authorization_mode.clone();
     config.access_webhook = arguments.authentication.access_webhook()?;
-    let followed_authorization = followed(&arguments.authentication.authorization_config);
+    let followed_authorization = follow::file(&arguments.authentication.authorization_config);
     config.structured_authorization = arguments.authentication.structured_authorization()?;
     if let (Some(followed), Some(structured)) =
         (followed_authorization, config.structured_authorization.clone())
     {
-        tokio::spawn(follow_settings(followed, move |text| structured.replace(text)));
+        tokio::spawn(follow::settings(followed, move |text| structured.replace(text)));
     }
     config.proxy_identity = arguments.authentication.proxy_identity()?;
     config.audit = arguments.audit.config()?;
@@ -117,6 +127,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     // The embedded store forgets by itself.
     let forgets = arguments.etcd_servers.is_empty() || arguments.etcd_compaction_interval.is_zero();
     config.compaction = (!forgets).then_some(arguments.etcd_compaction_interval);
+    config.hostname = Some(gethostname::gethostname().to_string_lossy().into_owned());
     config.services = ServiceNetwork {
         addresses: service_range(&arguments),
         node_ports: arguments.service_node_port_range.clone(),
@@ -159,30 +170,9 @@ fn encryption(arguments: &ApiServerArgs) -> Result<Option<Encryption>> {
     let encryption = Encryption::new(&text).with_context(|| path.display().to_string())?;
     if arguments.encryption_provider_config_automatic_reload {
         encryption.will_be_replaced();
-        tokio::spawn(follow(path.clone(), text, encryption.clone()));
+        tokio::spawn(follow::encryption(path.clone(), text, encryption.clone()));
     }
     Ok(Some(encryption))
-}
-
-/// Follows the file of an encryption configuration. It is looked at again and again, since files in mounted Secrets are
-/// replaced in ways that its own directory doesn't tell.
-async fn follow(path: PathBuf, mut text: String, encryption: Encryption) {
-    loop {
-        tokio::time::sleep(RELOAD_PERIOD).await;
-        let Ok(found) = tokio::fs::read_to_string(&path).await else {
-            continue;
-        };
-        if found == text {
-            continue;
-        }
-        match encryption.replace(&found) {
-            Ok(()) => tracing::info!(path = %path.display(), "another encryption configuration is followed"),
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "the encryption configuration before is still followed");
-            }
-        }
-        text = found;
-    }
 }
 
 /// Whose pages may ask, if it is said of any.
@@ -199,29 +189,6 @@ fn transport_security(arguments: &ApiServerArgs) -> Result<Option<String>> {
         bail!("--strict-transport-security-directives cannot be sent: {directives:?}");
     }
     Ok((!directives.is_empty()).then_some(directives))
-}
-
-/// Follows a file from now on, so that no change is missed that comes after it is read.
-fn followed(path: &Option<PathBuf>) -> Option<(PathBuf, Followed)> {
-    let path = path.clone()?;
-    Some((path.clone(), Followed::new(vec![path])))
-}
-
-/// Follows the file of a configuration that can be replaced.
-async fn follow_settings(
-    (path, mut followed): (PathBuf, Followed),
-    replace: impl Fn(Result<&str, String>) -> Result<(), SettingsError> + Send,
-) {
-    loop {
-        followed.changed().await;
-        let found = tokio::fs::read_to_string(&path).await;
-        match replace(found.as_deref().map_err(|error| error.to_string())) {
-            Ok(()) => tracing::info!(path = %path.display(), "another configuration is followed"),
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, "the configuration before is still followed");
-            }
-        }
-    }
 }
 
 /// Of a server that keeps nothing, a kubeconfig of an administrator, beside its certificates. Where the authorities of
@@ -340,17 +307,6 @@ fn pki(arguments: &ApiServerArgs, root: &Root) -> PathBuf {
     arguments.cert_dir.clone().unwrap_or_else(|| root.pki())
 }
 
-/// The given authority of client certificates, or that of the PKI directory, PEM.
-fn client_ca(arguments: &ApiServerArgs, root: &Root) -> Result<String> {
-    match &arguments.authentication.client_ca_file {
-        Some(path) => read(path),
-        None => {
-            let own = Authority::ensure(&pki(arguments, root), "ca", "kubernetes")?;
-            Ok(own.certificate().to_owned())
-        }
-    }
-}
-
 /// What the Service `kubernetes` leads to: the address that is bound to, or the machine's own if that one means every
 /// address or none that others reach.
 fn advertised_to_others(bound: SocketAddr) -> SocketAddr {
@@ -366,7 +322,7 @@ fn serving_tls(
     root: &Root,
     ip: IpAddr,
     authentication: &AuthenticationConfig,
-) -> Result<Arc<rustls::ServerConfig>> {
+) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>> {
     let directory = pki(arguments, root);
     let own = || Authority::ensure(&directory, "ca", "kubernetes");
     let files = |certificate: &Path, key: &Path| {
@@ -404,14 +360,16 @@ fn serving_tls(
             files(&directory.join("apiserver.crt"), &directory.join("apiserver.key"))?
         }
     };
-    let authorities = authentication.authorities();
     let limits = TlsLimits::new(&arguments.tls_min_version, &arguments.tls_cipher_suites)?;
     let named = arguments.tls_sni_cert_key.iter().map(|named| -> Result<Named> {
         let presented = files(&named.certificate, &named.key)?;
         Ok(Named::new(presented, &named.names))
     });
-    let named = named.collect::<Result<_>>()?;
-    Ok(server_config_presenting(presented, named, &authorities, &limits)?)
+    let named: Vec<Named> = named.collect::<Result<_>>()?;
+    let make = move |authorities: &str| {
+        server_config_presenting(presented.clone(), named.clone(), authorities, &limits)
+    };
+    Ok(authorities::told_to_clients(authentication.trusted(), make)?)
 }
 
 /// The keys of service account tokens, by default those of the PKI directory.
@@ -450,24 +408,20 @@ fn tokens(arguments: &ApiServerArgs, root: &Root) -> Result<TokenConfig> {
     })
 }
 
-/// How to present oneself to node agents, as far as it was given.
-fn kubelet_client(arguments: &ApiServerArgs) -> Result<Option<KubeletClientTls>> {
-    let (Some(certificate), Some(key)) = (
-        &arguments.kubelet_client_certificate,
-        &arguments.kubelet_client_key,
-    ) else {
-        return Ok(None);
-    };
-    let ca = arguments
-        .kubelet_certificate_authority
-        .as_deref()
-        .map(read)
+/// How node agents are asked; by nobody in particular where no certificate is given.
+fn kubelet_client(arguments: &ApiServerArgs) -> Result<KubeletClientTls> {
+    let files = arguments
+        .kubelet_client_certificate
+        .clone()
+        .zip(arguments.kubelet_client_key.clone());
+    let identity = files
+        .map(|(certificate, key)| Presented::files(Pair { certificate, key }))
         .transpose()?;
-    let identity = Presented::files(Pair {
-        certificate: certificate.clone(),
-        key: key.clone(),
-    })?;
-    Ok(Some(KubeletClientTls { ca, identity }))
+    let ca = arguments.kubelet_certificate_authority.as_deref();
+    Ok(KubeletClientTls {
+        ca: ca.map(read).transpose()?,
+        identity,
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::PostParams;
-use orlop_apiserver::{ADDRESSES_FIRST, ApiServer, Config, KubeletClientTls, UserInfo};
+use orlop_apiserver::{ADDRESSES_FIRST, ApiServer, Config, KubeletClientTls, TrustedAuthorities, UserInfo};
 use orlop_client::in_process;
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage, server_config};
 use orlop_store::embedded::EmbeddedStore;
@@ -56,11 +56,12 @@ pub async fn start(
     )?;
     let mut config = Config::new(address);
     config.shutdown = shutdown.clone();
-    config.authentication.client_ca = Some(authority.certificate().to_owned());
+    let client_ca = TrustedAuthorities::of_clients(authority.certificate())?;
+    config.authentication.client_ca = Some(client_ca);
     config.kubelet_client = Some(KubeletClientTls {
         // The agent is at hand, whoever signed its certificate.
         ca: None,
-        identity: caller.into(),
+        identity: Some(caller.into()),
     });
     config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
     let server = ApiServer::start(config, EmbeddedStore::in_memory()?).await?;

@@ -17,7 +17,7 @@ use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
     ADDRESSES_FIRST, ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION,
-    KubeletClientTls, TokenConfig, UserInfo,
+    KubeletClientTls, TokenConfig, TrustedAuthorities, UserInfo,
 };
 use orlop_client::leader::NAMESPACE;
 use orlop_client::{Measure, Readiness, in_process};
@@ -76,10 +76,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     // On loopback alone, pods with a network of their own cannot reach it.
     let reachable = !advertise.ip().is_loopback();
     let authentication = AuthenticationConfig {
-        client_ca: Some(identity.authority().to_owned()),
-        front_proxy: Some(FrontProxyConfig::usual(
-            identity.front_proxy_authority().to_owned(),
-        )),
+        client_ca: Some(TrustedAuthorities::of_clients(identity.authority())?),
+        front_proxy: Some(FrontProxyConfig::usual(TrustedAuthorities::of_front_proxies(
+            identity.front_proxy_authority(),
+        )?)),
         bootstrap_tokens: true,
         ..AuthenticationConfig::default()
     };
@@ -292,8 +292,9 @@ async fn start_api_server(
     config.proxy_identity = Some(identity.front_proxy_client().clone().into());
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
-        identity: identity.kubelet_client().clone().into(),
+        identity: Some(identity.kubelet_client().clone().into()),
     });
+    config.hostname = Some(gethostname::gethostname().to_string_lossy().into_owned());
     config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
     config.tokens = Some(TokenConfig::new(
         SERVICE_ACCOUNT_ISSUER,

@@ -171,7 +171,6 @@ const APISERVER: Flags = &[
     ("runtime-config-emulation-forward-compatible", NotYet),
     ("service-account-lookup", Always),
     ("service-account-signing-endpoint", NotYet),
-    ("shutdown-send-retry-after", NotYet),
     ("shutdown-watch-termination-grace-period", NotYet),
     ("storage-backend", Always),
     ("storage-initialization-timeout", NotYet),
