@@ -178,6 +178,9 @@ async fn custom_resources_take_their_dependents_along_or_leave_them() {
     ]);
     let map = of(json!({"metadata": {"name": "owned", "ownerReferences": references}}));
     maps.create(&params, &map).await.unwrap();
+    let roles: Api<ClusterRole> = Api::all(cluster.client.clone());
+    let role = of(json!({"metadata": {"name": "owned", "ownerReferences": [references[1]]}, "rules": []}));
+    roles.create(&params, &role).await.unwrap();
     eventually("a look at the owners", || async {
         let owners = maps.get("owned").await.unwrap().metadata.owner_references;
         (owners.unwrap_or_default().len() == 1).then_some(())
@@ -189,6 +192,10 @@ async fn custom_resources_take_their_dependents_along_or_leave_them() {
         .unwrap();
     eventually("the end of what the object owned", || async {
         maps.get_opt("owned").await.unwrap().is_none().then_some(())
+    })
+    .await;
+    eventually("the end of what it owned without a namespace", || async {
+        roles.get_opt("owned").await.unwrap().is_none().then_some(())
     })
     .await;
 }
