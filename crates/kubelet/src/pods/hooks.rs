@@ -1,6 +1,6 @@
 //! Lifecycle handlers: exec, httpGet, sleep (contract, node agent §10.8).
 use super::agent::Agent;
-use crate::probes::{port_of, tls};
+use crate::probes::{port_of, target, tls};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
@@ -84,12 +84,7 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&st
     let host = get.host.as_deref().filter(|host| !host.is_empty()).or(pod_ip);
     let host = host.ok_or("httpGet: the pod has no address and no host is given")?;
     let port = port_of(&get.port, container).ok_or_else(|| format!("httpGet: no port {:?}", get.port))?;
-    let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
+    let path = target::of(get.path.as_deref().unwrap_or_default());
     let secure = get
         .scheme
         .as_deref()

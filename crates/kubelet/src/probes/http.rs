@@ -1,7 +1,7 @@
 //! HTTP as probes speak it: one connection a request, certificates unverified, redirects followed on the same host only.
 use super::check::{authority, port_of, unknown_address};
 use super::decide::Outcome;
-use super::tls;
+use super::{target, tls};
 use crate::dial::{REDIRECTS_MAX, is_redirect, resolve, send};
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Empty};
@@ -19,9 +19,8 @@ fn url_of(get: &HTTPGetAction, container: &Container, pod_host: Option<&str>) ->
     let host = get.host.as_deref().filter(|host| !host.is_empty()).or(pod_host)?;
     let port = port_of(&get.port, container)?;
     let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
-    let path = get.path.as_deref().unwrap_or_default();
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    format!("{scheme}://{}{slash}{path}", authority(host, port))
+    let target = target::of(get.path.as_deref().unwrap_or_default());
+    format!("{scheme}://{}{target}", authority(host, port))
         .parse()
         .ok()
 }
@@ -205,6 +204,19 @@ mod tests {
             panic!("no warning");
         };
         assert_eq!(text.matches('x').count(), BODY_MAX);
+    }
+
+    #[tokio::test]
+    async fn path_may_have_characters_that_urls_do_not_have() {
+        let (port, mut requests) = answering(vec![answer("200 OK", "", "")]).await;
+        let get = get(serde_json::json!({"port": port, "path": "/is it \u{fc}p?now=at once"}));
+        let outcome = probe(&get, &Container::default(), Some("127.0.0.1"), SECOND).await;
+        assert_eq!(outcome, Outcome::Success);
+        let request = requests.recv().await.unwrap();
+        assert!(
+            request.starts_with("GET /is%20it%20%C3%BCp?now=at%20once HTTP/1.1\r\n"),
+            "{request}"
+        );
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ pub(crate) use check::{dial_error, port_of};
 mod decide;
 mod grpc;
 mod http;
+pub(crate) mod target;
 mod task;
 pub(crate) mod tls;
 
