@@ -5,7 +5,7 @@ use super::{ContainerdConfig, ContainerdError, Facts, file, log_file};
 use crate::images::Importer;
 use crate::{Endpoint, Remote, cni};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,7 @@ pub struct Managed {
     process: Mutex<Process>,
     pid: AtomicI32,
     was_adopted: bool,
-    is_stopping: AtomicBool,
+    stopping: CancellationToken,
 }
 
 impl Managed {
@@ -99,7 +99,7 @@ impl Managed {
             pid: AtomicI32::new(process.pid()),
             process: Mutex::new(process),
             was_adopted,
-            is_stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
         })
     }
 
@@ -148,22 +148,24 @@ impl Managed {
 
     async fn keep_running(&self) {
         let mut delay = RESTART_FIRST;
+        let mut process = self.process.lock().await;
         loop {
-            let mut process = self.process.lock().await;
             let since = Instant::now();
-            let status = process.ended().await;
-            if self.is_stopping.load(Ordering::SeqCst) {
+            let Some(status) = self.unless_stopping(process.ended()).await else {
                 return;
-            }
+            };
             if since.elapsed() >= STABLE_AFTER {
                 delay = RESTART_FIRST;
             }
             tracing::warn!(pid = process.pid(), status, retry_in = ?delay, "containerd died and is started again; its containers run on");
             loop {
-                tokio::time::sleep(delay).await;
+                if self.unless_stopping(tokio::time::sleep(delay)).await.is_none() {
+                    return;
+                }
                 delay = (delay * 2).min(RESTART_MAX);
                 // Another containerd may be installed by now, which reads another form.
                 let started = match text(&self.config).await {
+                    // Not cut off by a stop, which ends what has been started here.
                     Ok(text) => start(&self.config, &text).await,
                     Err(error) => Err(error),
                 };
@@ -181,11 +183,25 @@ impl Managed {
         }
     }
 
-    /// Ends containerd. Its containers live on; remove them first ([`crate::sweep`]) if they shouldn't.
+    /// What comes of some waiting; `None` as soon as containerd is to end.
+    async fn unless_stopping<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => None,
+            done = waiting => Some(done),
+        }
+    }
+
+    /// Ends containerd, for good. Its containers live on; remove them first ([`crate::sweep`]) if they shouldn't.
     pub async fn stop(&self) {
-        self.is_stopping.store(true, Ordering::SeqCst);
-        // The supervisor holds the process; so it is looked up anew.
-        if let Some(listener) = Listener::of(&self.config.socket).await
+        self.stopping.cancel();
+        // The supervisor lets go of it, if need be after a start that it has begun.
+        let process = self.process.lock().await;
+        process.stop(STOP_PATIENCE).await;
+        tracing::info!(pid = process.pid(), "containerd stopped");
+        // One whose start was cut off together with its supervision, or that others have started.
+        let other = Listener::of(&self.config.socket).await;
+        if let Some(listener) = other.or_else(|| process::starting(&self.config))
             && listener.is_ours(&self.config)
             && let Ok(Some(process)) = watch(&self.config, listener.pid, true)
         {

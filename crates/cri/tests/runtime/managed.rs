@@ -61,6 +61,34 @@ async fn a_killed_containerd_is_started_again_and_its_containers_run_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stopped_while_it_is_about_to_be_started_again_stays_stopped() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Arc::new(Node::start().await);
+    let mut notices = events::subscribe(node.remote());
+    notices.next().await.unwrap();
+    let supervisor = tokio::spawn({
+        let node = node.clone();
+        async move { node.managed.supervise(CancellationToken::new()).await }
+    });
+    let pid = Pid::from_raw(node.managed.pid());
+    kill(pid, Signal::SIGKILL).unwrap();
+    // The supervisor waits now, or has begun a start.
+    assert!(matches!(notices.next().await, Some(Notice::Lost { .. })));
+    node.managed.stop().await;
+    let ended = tokio::time::timeout(Duration::from_secs(20), supervisor).await;
+    ended.expect("nothing is left to supervise").unwrap();
+    let config = ContainerdConfig::of_root(node.dir.path());
+    let left = node::processes_with(&config.config_file.display().to_string());
+    assert!(left.is_empty(), "{left:?}");
+    drop(notices);
+    // For what the test's node looks after at its end.
+    Managed::ensure(config).await.unwrap();
+    Arc::into_inner(node).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_running_one_is_adopted_and_a_changed_configuration_restarts_it() {
     if !node::is_possible() {
         return;
