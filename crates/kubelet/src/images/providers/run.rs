@@ -61,10 +61,13 @@ impl Program {
             }
         };
         let hear = async {
-            match stderr {
-                Some(stderr) => stderr.take(COMPLAINT_MAX).read_to_end(&mut complaint).await,
-                None => Ok(0),
-            }
+            let Some(mut stderr) = stderr else { return Ok(0) };
+            (&mut stderr)
+                .take(COMPLAINT_MAX)
+                .read_to_end(&mut complaint)
+                .await?;
+            // One that says more is not to wait for a reader, nor to end for want of one.
+            tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await
         };
         let ((), read, _) = tokio::join!(write, read, hear);
         read.map_err(told)?;
@@ -76,5 +79,33 @@ impl Program {
             ));
         }
         Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_logs_a_lot_answers_all_the_same() {
+        let sh = |script: String| Program {
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), script],
+            env: Vec::new(),
+            version: String::new(),
+        };
+        // More than a pipe holds besides what is kept.
+        let talk = "i=0; while [ $i -lt 4000 ]; do echo 'one line of forty characters in its log' >&2; i=$((i+1)); done";
+        let output = sh(format!("{talk}; echo answer")).run(String::new()).await;
+        assert_eq!(output, Ok(b"answer\n".to_vec()));
+        let complaint = sh(format!("{talk}; exit 3"))
+            .run(String::new())
+            .await
+            .unwrap_err();
+        assert!(
+            complaint.starts_with("exit status: 3: one line of forty"),
+            "{complaint}"
+        );
+        assert!(complaint.len() < 5000, "{}", complaint.len());
     }
 }
