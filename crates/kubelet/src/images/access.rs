@@ -153,7 +153,10 @@ struct State {
 
 /// Pulls of one image that are under way.
 struct Pulling {
+    /// By this agent.
     count: usize,
+    /// One was begun by an earlier agent, and nobody knows how it ended.
+    is_cut_off: bool,
     /// What was on the node under this name before the first of them, if nobody had pulled that either.
     preloaded: Option<String>,
 }
@@ -181,7 +184,8 @@ impl Access {
         // Nobody knows how these ended: the image may be there, and not for everybody.
         let begun = begun.iter().filter_map(|intent| intent["image"].as_str());
         let unknown = || Pulling {
-            count: 1,
+            count: 0,
+            is_cut_off: true,
             preloaded: None,
         };
         state
@@ -241,7 +245,11 @@ impl Access {
         let mut state = self.state.lock();
         let preloaded = reference.filter(|reference| !state.pulled.contains_key(*reference));
         let preloaded = preloaded.map(str::to_owned);
-        let first = || Pulling { count: 0, preloaded };
+        let first = || Pulling {
+            count: 0,
+            is_cut_off: false,
+            preloaded,
+        };
         let pulling = state.pulling.entry(image.to_owned()).or_insert_with(first);
         pulling.count += 1;
         let intent = json!({"kind": "ImagePullIntent", "apiVersion": API_VERSION, "image": image});
@@ -287,6 +295,10 @@ impl Access {
         }
         record.last_updated_time = Timestamp::now().to_string();
         self.write(record);
+        if let Some(pulling) = state.pulling.get_mut(image) {
+            // Whatever that one brought, this is what the name stands for now.
+            pulling.is_cut_off = false;
+        }
         self.no_more(&mut state, image);
     }
 
@@ -310,8 +322,8 @@ impl Access {
 
     fn no_more(&self, state: &mut State, image: &str) {
         if let Some(pulling) = state.pulling.get_mut(image) {
-            pulling.count -= 1;
-            if pulling.count > 0 {
+            pulling.count = pulling.count.saturating_sub(1);
+            if pulling.count > 0 || pulling.is_cut_off {
                 return;
             }
         }
@@ -477,6 +489,36 @@ mod tests {
         let access = open(dir.path(), "");
         assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Shut);
         access.begun(IMAGE, Some("sha256:a"));
+        access.failed(IMAGE);
+        assert_eq!(
+            access.entry(IMAGE, "sha256:a"),
+            Entry::Shut,
+            "what the first one brought may be there"
+        );
+        // Nor does the next agent know more.
+        let access = open(dir.path(), "");
+        assert_eq!(access.entry(IMAGE, "sha256:a"), Entry::Shut);
+        access.begun(IMAGE, Some("sha256:a"));
+        access.pulled(IMAGE, "sha256:b", None);
+        for access in [access, open(dir.path(), "")] {
+            assert_eq!(access.entry(IMAGE, "sha256:b"), Entry::Open);
+            // One that somebody else puts there under this name.
+            assert_eq!(
+                access.entry(IMAGE, "sha256:c"),
+                Entry::Open,
+                "no pull is under way"
+            );
+        }
+        assert_eq!(
+            std::fs::read_dir(dir.path().join("image_manager/pulling"))
+                .unwrap()
+                .count(),
+            0
+        );
+
+        let access = Access::default();
+        access.begun(IMAGE, None);
+        access.begun(IMAGE, None);
         access.failed(IMAGE);
         assert_eq!(
             access.entry(IMAGE, "sha256:a"),
