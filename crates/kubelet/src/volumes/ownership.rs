@@ -30,13 +30,44 @@ impl FsGroup {
     }
 }
 
-/// Gives everything below `path` to the group. Links are not followed.
+/// Files that kept their group or mode.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    first: Option<(String, io::Error)>,
+}
+
+impl Refused {
+    fn note(&mut self, file: &OwnedFd, outcome: io::Result<()>) {
+        let Err(error) = outcome else { return };
+        self.count += 1;
+        self.first.get_or_insert_with(|| {
+            let path = std::fs::read_link(by_descriptor(file)).unwrap_or_default();
+            (path.display().to_string(), error)
+        });
+    }
+}
+
+/// Gives everything below `path` to the group. Links are not followed. What can't be changed (files that are immutable, of a
+/// server that trusts no root, on a mount that is read-only) stays as it is, as upstream leaves it: the pod may not need it.
+///
+/// Errors: what can't be looked at.
 pub fn apply(path: &Path, group: FsGroup, read_only: bool) -> io::Result<()> {
     let mask = if read_only { READ_ONLY } else { READ_WRITE };
     if group.only_on_root_mismatch && fits(path, group.gid, mask)? {
         return Ok(());
     }
-    walk(open(CWD, path)?, group.gid, mask, 0)
+    let mut refused = Refused::default();
+    let outcome = walk(open(CWD, path)?, group.gid, mask, 0, &mut refused);
+    if let Some((first, error)) = refused.first {
+        tracing::warn!(path = %path.display(), group = group.gid, files = refused.count, first, %error, "files keep their group or mode");
+    }
+    outcome
+}
+
+/// Descriptors that only name a file cannot change its mode by themselves.
+fn by_descriptor(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 fn fits(path: &Path, gid: u32, mask: u32) -> io::Result<bool> {
@@ -49,20 +80,19 @@ fn fits(path: &Path, gid: u32, mask: u32) -> io::Result<bool> {
 const DEEPEST: usize = 512;
 
 /// Goes by descriptors: a container that runs already may put a link wherever a path leads.
-fn walk(opened: OwnedFd, gid: u32, mask: u32, depth: usize) -> io::Result<()> {
+fn walk(opened: OwnedFd, gid: u32, mask: u32, depth: usize, refused: &mut Refused) -> io::Result<()> {
     let found = fstat(&opened)?;
-    chownat(&opened, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)?;
+    let given = chownat(&opened, "", None, Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH);
+    refused.note(&opened, given.map_err(io::Error::from));
     let kind = FileType::from_raw_mode(found.st_mode);
     if kind == FileType::Symlink {
         return Ok(());
     }
     let is_directory = kind == FileType::Directory;
     let more = if is_directory { mask | DIRECTORY } else { mask };
-    std::fs::set_permissions(
-        // Descriptors that only name a file cannot change its mode by themselves.
-        format!("/proc/self/fd/{}", opened.as_raw_fd()),
-        std::fs::Permissions::from_mode((found.st_mode | more) & 0o7777),
-    )?;
+    let mode = std::fs::Permissions::from_mode((found.st_mode | more) & 0o7777);
+    let opened_up = std::fs::set_permissions(by_descriptor(&opened), mode);
+    refused.note(&opened, opened_up);
     if !is_directory {
         return Ok(());
     }
@@ -78,7 +108,7 @@ fn walk(opened: OwnedFd, gid: u32, mask: u32, depth: usize) -> io::Result<()> {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            walk(open(entries.fd()?, name)?, gid, mask, depth + 1)?;
+            walk(open(entries.fd()?, name)?, gid, mask, depth + 1, refused)?;
         }
     }
     Ok(())
@@ -179,6 +209,32 @@ mod tests {
         for entry in std::fs::read_dir(&outside).unwrap() {
             let path = entry.unwrap().path();
             assert_eq!(state(&path), (0, 0o400), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_changed_is_left_and_the_rest_is_done() {
+        use nix::mount::{MsFlags, mount};
+        let directory = tempfile::tempdir().unwrap();
+        let volume = directory.path().join("v");
+        // Before and after it, whatever the order.
+        for name in ["a", "fixed", "z"] {
+            std::fs::create_dir_all(volume.join(name)).unwrap();
+            std::fs::write(volume.join(name).join("f"), "").unwrap();
+        }
+        let fixed = volume.join("fixed");
+        let bind = |flags: MsFlags| {
+            let flags = MsFlags::MS_BIND | flags;
+            mount(Some(&fixed), &fixed, None::<&str>, flags, None::<&str>).unwrap();
+        };
+        bind(MsFlags::empty());
+        bind(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        let outcome = apply(&volume, GROUP, false);
+        super::super::table::unmount(&fixed).unwrap();
+        outcome.unwrap();
+        for (name, gid) in [("a", 1001), ("fixed", 0), ("z", 1001)] {
+            let found = std::fs::metadata(volume.join(name).join("f")).unwrap();
+            assert_eq!(found.gid(), gid, "{name}");
         }
     }
 
