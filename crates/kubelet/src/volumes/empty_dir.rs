@@ -2,7 +2,7 @@
 use super::Fault;
 use super::directory::{Medium, Plugin, prepare};
 use super::ownership::FsGroup;
-use crate::node::memory_capacity;
+use crate::environment::resource::{NodeAmounts, ThisNode};
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
 use orlop_api::pod::resources::{every_container_limits, resource_limits};
 use orlop_api::quantity::value;
@@ -13,8 +13,9 @@ pub fn setup(
     volume: &str,
     source: &EmptyDirVolumeSource,
     directory: &Path,
+    node: &ThisNode,
 ) -> Result<PathBuf, Fault> {
-    let medium = medium(pod, source, memory_capacity())?;
+    let medium = medium(pod, source, node.allocatable("memory").value())?;
     prepare(
         directory,
         Plugin::EmptyDir,
@@ -24,7 +25,7 @@ pub fn setup(
     )
 }
 
-/// Memory is limited by the smallest of the volume's limit, the pod's limit and the node.
+/// Memory is limited by the smallest of the volume's limit, the pod's limit and what the node has for pods.
 fn medium(pod: &Pod, source: &EmptyDirVolumeSource, node_memory: i64) -> Result<Medium, Fault> {
     let given = source.medium.as_deref().unwrap_or_default();
     match given {

@@ -251,7 +251,7 @@ impl Volumes {
             return on_a_thread(move || bound.mount(&directory, group)).await;
         }
         if let Some(source) = &volume.empty_dir {
-            let path = empty_dir::setup(pod, &volume.name, source, &directory)?;
+            let path = empty_dir::setup(pod, &volume.name, source, &directory, &self.node)?;
             return Ok(Mounted::At {
                 path,
                 read_only: false,

@@ -573,3 +573,24 @@ async fn part_of_an_image_is_refused_where_the_runtime_would_mount_the_whole() {
         assert_eq!(outcome.is_ok(), can, "{outcome:?}");
     }
 }
+
+#[tokio::test]
+async fn e10_memory_without_a_limit_is_what_the_node_has_for_pods() {
+    use crate::environment::resource::NodeAmounts;
+    use orlop_api::quantity::Amount;
+    let mut bench = bench();
+    let whole = ThisNode::default().allocatable("memory").value();
+    let kept_back = Amount::from_bytes(whole - (100 << 20));
+    bench.volumes = bench
+        .volumes
+        .on(ThisNode::less([("memory".to_owned(), kept_back)].into()));
+    let pod = pod(
+        json!([{"name": "mem", "emptyDir": {"medium": "Memory"}}]),
+        None,
+        json!({}),
+    );
+    bench.volumes.setup(&pod).await.unwrap();
+    let size = rustix::fs::statvfs(bench.at("volumes/kubernetes.io~empty-dir/mem")).unwrap();
+    assert_eq!(size.f_blocks * size.f_frsize, 100 << 20);
+    bench.end().await;
+}
