@@ -219,7 +219,8 @@ impl Bound {
 
     fn bind(&self, pod: &Path, path: &Path, group: Option<FsGroup>) -> Result<PathBuf, Fault> {
         let (at, mark) = (self.point(pod), self.mark(pod));
-        let is_mounted = table::is_mount_point(&at);
+        let is_mounted =
+            table::is_mount_point(&at).map_err(Fault::io("cannot tell what is mounted on", &at))?;
         if is_mounted && mark.exists() {
             return Ok(at);
         }
@@ -257,7 +258,9 @@ impl Bound {
                 "only directory and block device are supported".to_owned(),
             ));
         }
-        let is_in_use = self.is_used_by_others(pod);
+        let is_in_use = self
+            .is_used_by_others(pod)
+            .map_err(Fault::io("cannot tell who else uses", path))?;
         // It may be mounted by an agent that ended before it was done.
         if !is_mounted {
             std::fs::create_dir_all(&at).map_err(Fault::io("cannot create", &at))?;
@@ -299,14 +302,15 @@ impl Bound {
     }
 
     /// Whether another pod of this node has it, ready to be used.
-    fn is_used_by_others(&self, pod: &Path) -> bool {
+    fn is_used_by_others(&self, pod: &Path) -> std::io::Result<bool> {
         let pods = pod.parent().and_then(|pods| std::fs::read_dir(pods).ok());
-        pods.into_iter()
-            .flatten()
-            .flatten()
-            .map(|other| other.path())
-            .filter(|other| other != pod)
-            .any(|other| self.mark(&other).exists() && table::is_mount_point(&self.point(&other)))
+        let others = pods.into_iter().flatten().flatten().map(|other| other.path());
+        for other in others.filter(|other| other != pod) {
+            if self.mark(&other).exists() && table::is_mount_point(&self.point(&other))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

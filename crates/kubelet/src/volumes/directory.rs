@@ -66,7 +66,10 @@ pub fn prepare(
         .join("plugins/kubernetes.io~empty-dir")
         .join(mark)
         .join("ready");
-    let mounted = *medium == Medium::Disk || table::is_mount_point(&path);
+    let mounted = match medium {
+        Medium::Disk => true,
+        _ => table::is_mount_point(&path).map_err(Fault::io("cannot tell what is mounted on", &path))?,
+    };
     if mounted && path.is_dir() && mark.exists() {
         return Ok(path);
     }

@@ -10,7 +10,7 @@
 //! | `watched` | tells when a configMap or secret in use changes |
 //! | `token` | service account tokens and their renewal |
 //! | `mounts`, `sub_path` | what a container gets of it |
-//! | `table` | what is mounted, and unmounting it |
+//! | `table`, `removal` | what is mounted, unmounting it, and removing what lay under it |
 //!
 //! Paths follow from the pod's uid, and what is mounted is read from the kernel. Where a claim led to is remembered while its
 //! pod lives: it is bound for good, and one that is being deleted must not keep its pod's containers from starting again.
@@ -30,6 +30,7 @@ mod mounts;
 mod objects;
 mod ownership;
 mod projected;
+mod removal;
 mod secret;
 mod sub_path;
 mod table;
@@ -344,10 +345,9 @@ impl Volumes {
         let directory = self.pod_directory(uid);
         // Removing what a pod wrote takes as long as it wrote much.
         let work = tokio::task::spawn_blocking(move || {
-            for part in ["volume-subpaths", "volumes", "plugins"] {
-                table::remove(&directory.join(part))?;
-            }
-            Ok(())
+            table::remove(&directory.join("volume-subpaths"), mounts::SUB_PATHS)?;
+            table::remove(&directory.join("volumes"), table::Content::OfPod)?;
+            table::remove(&directory.join("plugins"), table::Content::OfPod)
         });
         work.await.unwrap_or_else(|error| {
             let source = std::io::Error::other(error);

@@ -1,10 +1,13 @@
 //! What a container mounts of its pod's volumes.
-use super::{Mounted, VolumeError, VolumeMap, sub_path};
+use super::{Mounted, VolumeError, VolumeMap, sub_path, table};
 use k8s_openapi::api::core::v1::{Container, VolumeMount};
 use orlop_api::expand::expand;
 use orlop_cri::v1;
 use std::cell::RefCell;
 use std::path::Path;
+
+/// What lies in `volume-subpaths`: by volume, container and place in its list.
+pub const SUB_PATHS: table::Content = table::Content::MountPoints(3);
 
 /// The mounts of one container; `pod` is the pod's directory.
 pub fn of_container(

@@ -4,7 +4,7 @@
 //! a directory for a link meanwhile makes the opening fail.
 use super::{VolumeError, table};
 use nix::mount::{MsFlags, mount};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fchmod, mkdirat, openat, openat2};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -41,7 +41,7 @@ pub fn bind(volume: &Path, sub_path: &str, at: &Path) -> Result<PathBuf, SubPath
     let real = std::fs::canonicalize(&wanted).map_err(SubPathError::Open)?;
     let opened = open_below(&root, &real)?;
     let is_directory = std::fs::metadata(&real).map_err(SubPathError::Open)?.is_dir();
-    if table::is_mount_point(at) {
+    if table::is_mount_point(at).map_err(SubPathError::Bind)? {
         // Still the same thing: containers that start again see what they saw.
         if is_same(&opened, at).map_err(SubPathError::Bind)? {
             return Ok(at.to_owned());
@@ -50,11 +50,12 @@ pub fn bind(volume: &Path, sub_path: &str, at: &Path) -> Result<PathBuf, SubPath
     }
     make_target(at, is_directory).map_err(SubPathError::Bind)?;
     let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    // Not what is mounted below it: that would be mounted twice, and be the host's own.
     mount(
         Some(source.as_str()),
         at,
         None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
+        MsFlags::MS_BIND,
         None::<&str>,
     )
     .map_err(|error| SubPathError::Bind(error.into()))?;
@@ -93,9 +94,10 @@ fn create(root: &Path, wanted: &Path) -> Result<(), SubPathError> {
         let Component::Normal(part) = part else { continue };
         let failed = |error: rustix::io::Errno| SubPathError::Create(error.into());
         mkdirat(&at, part, Mode::from_raw_mode(mode)).map_err(failed)?;
-        rustix::fs::chmodat(&at, part, Mode::from_raw_mode(mode), AtFlags::empty()).map_err(failed)?;
-        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         at = openat(&at, part, flags, Mode::empty()).map_err(failed)?;
+        // By descriptor: what has the name by now need not be what was made.
+        fchmod(&at, Mode::from_raw_mode(mode)).map_err(failed)?;
     }
     Ok(())
 }
@@ -117,4 +119,119 @@ fn make_target(at: &Path, is_directory: bool) -> io::Result<()> {
         .append(true)
         .open(at)
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{RenameFlags, renameat_with};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_link_that_is_swapped_in_is_not_opened_up() {
+        const TRIES: usize = 1000;
+        let directory = tempfile::tempdir().unwrap();
+        let (volume, outside) = (directory.path().join("v"), directory.path().join("outside"));
+        for path in [&volume, &outside] {
+            std::fs::create_dir(path).unwrap();
+        }
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set(&volume, 0o777);
+        set(&outside, 0o700);
+        let (made, link) = (
+            |of: usize| volume.join(format!("d{of}")),
+            |of: usize| volume.join(format!("link{of}")),
+        );
+        for of in 0..TRIES {
+            std::os::unix::fs::symlink(&outside, link(of)).unwrap();
+        }
+        let current = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                loop {
+                    let of = current.load(Ordering::Relaxed);
+                    if of == TRIES {
+                        break;
+                    }
+                    // As soon as it is there.
+                    let _ = renameat_with(CWD, made(of), CWD, link(of), RenameFlags::EXCHANGE);
+                }
+            });
+            for of in 0..TRIES {
+                current.store(of, Ordering::Relaxed);
+                // It may fail where the link is in the way.
+                let _ = create(&volume, &made(of));
+            }
+            current.store(TRIES, Ordering::Relaxed);
+        });
+        assert_eq!(mode(&outside), 0o700);
+        create(&volume, &volume.join("a/b")).unwrap();
+        assert_eq!(mode(&volume.join("a/b")), 0o777);
+    }
+
+    /// In a namespace of its own whose mounts are shared, as systemd leaves a machine's.
+    fn on_a_shared_machine(work: impl FnOnce(&Path) + Send) {
+        use nix::sched::{CloneFlags, unshare};
+        let directory = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            let done = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNS).unwrap();
+                let change = |path: &Path, flags: MsFlags| {
+                    mount(None::<&str>, path, None::<&str>, flags, None::<&str>).unwrap();
+                };
+                change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+                tmpfs(directory.path());
+                change(directory.path(), MsFlags::MS_SHARED);
+                work(directory.path());
+            });
+            done.join().unwrap();
+        });
+    }
+
+    fn tmpfs(at: &Path) {
+        std::fs::create_dir_all(at).unwrap();
+        mount(Some("t"), at, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    }
+
+    #[test]
+    fn the_hosts_own_mounts_outlive_the_pod() {
+        on_a_shared_machine(|machine| {
+            let (host, sub_paths) = (machine.join("host"), machine.join("pod/volume-subpaths"));
+            let (before, later) = (host.join("data/before"), host.join("data/later"));
+            tmpfs(&before);
+            let is_mounted = |path: &Path| table::is_mount_point(path).unwrap();
+            for by_older_agent in [false, true] {
+                let at = sub_paths.join("v/c/0");
+                if by_older_agent {
+                    std::fs::create_dir_all(&at).unwrap();
+                    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+                    mount(Some(&host.join("data")), &at, None::<&str>, flags, None::<&str>).unwrap();
+                } else {
+                    bind(&host, "data", &at).unwrap();
+                }
+                assert_eq!(is_mounted(&at.join("before")), by_older_agent);
+                tmpfs(&later);
+                assert!(
+                    is_mounted(&at.join("later")),
+                    "what the host mounts later is seen"
+                );
+                table::remove(&sub_paths, table::Content::MountPoints(3)).unwrap();
+                assert!(!sub_paths.exists());
+                assert!(is_mounted(&before) && is_mounted(&later), "{by_older_agent}");
+                table::unmount(&later).unwrap();
+            }
+            // The same where a container that starts again finds something else under the name.
+            let at = sub_paths.join("v/c/0");
+            bind(&host, "data", &at).unwrap();
+            tmpfs(&later);
+            std::fs::rename(host.join("data"), host.join("old")).unwrap();
+            bind(&host, "data", &at).unwrap();
+            assert!(is_mounted(&host.join("old/later")));
+            table::remove(&sub_paths, table::Content::MountPoints(3)).unwrap();
+            assert!(is_mounted(&host.join("old/later")) && is_mounted(&host.join("old/before")));
+        });
+    }
 }

@@ -1,47 +1,90 @@
 //! What is mounted, read from the kernel.
-use super::VolumeError;
+use super::{VolumeError, removal};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+/// Of the thread: a process has one namespace of mounts only as long as none of its threads has taken another.
+const TABLE: &str = "/proc/thread-self/mountinfo";
+
 /// Whether something is mounted on `path`.
-pub fn is_mount_point(path: &Path) -> bool {
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    points(&read()).contains(&real)
+    Ok(points(&read()?).contains(&real))
+}
+
+/// How a directory is removed when nothing is mounted in it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// With all that is in it.
+    OfPod,
+    /// Mount points, so many levels below it.
+    MountPoints(usize),
 }
 
 /// Unmounts what is mounted at or below `directory` and removes it.
-pub fn remove(directory: &Path) -> Result<(), VolumeError> {
-    let real = match std::fs::canonicalize(directory) {
-        Ok(real) => real,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => {
-            return Err(VolumeError::TearDown {
-                path: directory.to_owned(),
-                source,
-            });
-        }
+pub fn remove(directory: &Path, content: Content) -> Result<(), VolumeError> {
+    remove_by(directory, content, read)
+}
+
+fn remove_by(
+    directory: &Path,
+    content: Content,
+    table: impl Fn() -> io::Result<Vec<u8>>,
+) -> Result<(), VolumeError> {
+    let Some(real) = there(directory)? else {
+        return Ok(());
     };
-    unmount_below(&real)?;
-    if let Some(left) = below(&read(), &real).pop() {
+    unmount_below(&real, &table)?;
+    if let Some(left) = below(&known(&table)?, &real).pop() {
         // Removing through a mount would remove what isn't the pod's.
         let source = io::Error::other("still mounted");
         return Err(VolumeError::TearDown { path: left, source });
     }
-    match std::fs::remove_dir_all(&real) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(VolumeError::TearDown { path: real, source })
-        }
-        _ => Ok(()),
+    let removed = match content {
+        Content::OfPod => removal::tree(&real),
+        Content::MountPoints(levels) => removal::mount_points(&real, levels),
+    };
+    removed.map_err(|source| VolumeError::TearDown { path: real, source })
+}
+
+fn there(directory: &Path) -> Result<Option<PathBuf>, VolumeError> {
+    match std::fs::canonicalize(directory) {
+        Ok(real) => Ok(Some(real)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(VolumeError::TearDown {
+            path: directory.to_owned(),
+            source,
+        }),
     }
 }
 
 /// Unmounts what is mounted at or below `directory`, which has no links in it, the last first.
-fn unmount_below(directory: &Path) -> Result<(), VolumeError> {
-    for point in below(&read(), directory).into_iter().rev() {
-        unmount(&point).map_err(|source| VolumeError::TearDown { path: point, source })?;
+fn unmount_below(directory: &Path, table: impl Fn() -> io::Result<Vec<u8>>) -> Result<(), VolumeError> {
+    let points = below(&known(table)?, directory);
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| VolumeError::TearDown { path, source }
+    };
+    let all: HashSet<&Path> = points.iter().map(PathBuf::as_path).collect();
+    let is_outer = |point: &Path| !point.ancestors().skip(1).any(|above| all.contains(above));
+    for point in points.iter().filter(|point| is_outer(point)) {
+        keep_apart(point).map_err(failed(point))?;
+    }
+    for point in points.iter().rev() {
+        // Those below it went with it, and looking at them may hang.
+        let unmounted = if is_outer(point) {
+            unmount(point)
+        } else {
+            let_go(point)
+        };
+        unmounted.map_err(failed(point))?;
     }
     Ok(())
 }
@@ -49,16 +92,19 @@ fn unmount_below(directory: &Path) -> Result<(), VolumeError> {
 /// Unmounts the volumes of every pod of a node that has been stopped: what lies in memory, such as
 /// tokens, goes with it. `kubelet_root` is `/var/lib/kubelet`; one that isn't there has none.
 pub fn unmount_all(kubelet_root: &Path) -> Result<(), VolumeError> {
-    let pods = kubelet_root.join("pods");
-    match std::fs::canonicalize(&pods) {
-        Ok(real) => unmount_below(&real),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(VolumeError::TearDown { path: pods, source }),
+    match there(&kubelet_root.join("pods"))? {
+        Some(real) => unmount_below(&real, read),
+        None => Ok(()),
     }
 }
 
-/// Unmounts one point, lazily if it is in use.
+/// Unmounts one point, lazily if it is in use, and with it what came there from elsewhere.
 pub fn unmount(point: &Path) -> io::Result<()> {
+    keep_apart(point)?;
+    let_go(point)
+}
+
+fn let_go(point: &Path) -> io::Result<()> {
     match umount2(point, MntFlags::UMOUNT_NOFOLLOW) {
         Err(Errno::EBUSY) => umount2(point, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)?,
         // Gone meanwhile.
@@ -68,8 +114,34 @@ pub fn unmount(point: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn read() -> Vec<u8> {
-    std::fs::read("/proc/self/mountinfo").unwrap_or_default()
+/// Keeps what is unmounted below a mount from being unmounted where that leads: a bind of a directory is a peer of the
+/// mount which the directory is on, and the host's own mounts below it appear in the bind.
+fn keep_apart(point: &Path) -> io::Result<()> {
+    // Paths may end in a volume, and a link there leads wherever its writer wants.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = match openat2(CWD, point, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        Ok(opened) => opened,
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let point = format!("/proc/self/fd/{}", opened.as_raw_fd());
+    match mount_change(point, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC) {
+        // Gone meanwhile.
+        Err(rustix::io::Errno::INVAL) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Without it nobody knows what removing would reach.
+fn read() -> io::Result<Vec<u8>> {
+    std::fs::read(TABLE)
+}
+
+fn known(table: impl Fn() -> io::Result<Vec<u8>>) -> Result<Vec<u8>, VolumeError> {
+    table().map_err(|source| VolumeError::TearDown {
+        path: TABLE.into(),
+        source,
+    })
 }
 
 fn below(table: &[u8], directory: &Path) -> Vec<PathBuf> {
@@ -125,5 +197,16 @@ mod tests {
             below(table, Path::new("/pods/u")),
             [PathBuf::from("/pods/u/volumes/a b")]
         );
+    }
+    #[test]
+    fn an_unreadable_table_is_no_empty_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let volumes = directory.path().join("volumes");
+        std::fs::create_dir_all(&volumes).unwrap();
+        std::fs::write(volumes.join("precious"), "").unwrap();
+        let unreadable = || Err(io::Error::from_raw_os_error(nix::libc::EMFILE));
+        let error = remove_by(&volumes, Content::OfPod, unreadable).unwrap_err();
+        assert!(error.to_string().contains(TABLE), "{error}");
+        assert!(volumes.join("precious").exists());
     }
 }
