@@ -17,7 +17,7 @@
 //! | `pods::manager` | all of the above, workers' ends | workers, and mail for them |
 //! | `pods::worker`, one a pod | its mailbox, timers | CRI calls, statuses on the board |
 //! | `status::publisher` | the board | mirrors, statuses and deletions in the API, off everybody's way |
-//! | `surroundings` | changes of objects that volumes show | volumes written anew, workers woken |
+//! | `surroundings` | changes of objects that volumes show, times of tokens | tasks, one a pod, that write volumes anew and wake workers |
 //! | `probes`, one a container and probe | its period | verdicts in workers' mailboxes, events |
 //! | `upkeep` | clocks: logs, images, what the node has left | rotated logs, removed images, orders to stop pods |
 //! | `certificates` | clocks, files, certificate requests | certificates, and the client that goes with them |

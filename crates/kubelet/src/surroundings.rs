@@ -1,5 +1,7 @@
 //! What pods have around them on this node: their cgroup, volumes, environment and probes, behind the trait that workers
-//! know. The one task here listens for objects that volumes show and that have changed.
+//! know. The one task here begins to set volumes up again when what they show has changed.
+mod set_up;
+
 use crate::cgroups::Cgroups;
 use crate::devices::Devices;
 use crate::environment::local::LocalObjects;
@@ -13,32 +15,19 @@ use crate::pods::resize::allocation;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
 use crate::pods::users;
 use crate::probes::Probes;
-use crate::volumes::{VolumeError, VolumeMap, Volumes, image};
+use crate::volumes::due::Due;
+use crate::volumes::{self, Volumes, image};
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use orlop_api::pod::{is_static, name, namespace, uid};
+use orlop_api::pod::{is_static, namespace, uid};
 use orlop_client::events::{EventType, Recorder, reference};
 use orlop_cri::v1;
-use parking_lot::Mutex;
-use std::collections::HashMap;
+use set_up::Turns;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::mpsc;
-
-/// Pods whose volumes show something that changed, and that wait to be set up again; more make the watches wait.
-const CHANGES_WAITING_MAX: usize = 64;
-
-/// The volumes of one pod.
-#[derive(Default)]
-struct PodVolumes {
-    /// As last set up.
-    ready: VolumeMap,
-    /// They are not: who waits for them.
-    waiting: Option<Mailbox>,
-}
 
 /// How long volumes may take before it is told (contract, node agent §1).
 const VOLUMES_PATIENCE: Duration = Duration::from_secs(123);
@@ -52,9 +41,6 @@ fn still_unmounted(pod: &Pod) -> String {
         names.join(" ")
     )
 }
-
-/// One at a time: a pod's volumes are not set up while they are taken down.
-type Turn = Arc<tokio::sync::Mutex<PodVolumes>>;
 
 /// The surroundings of pods on a real node.
 pub struct NodeSurroundings {
@@ -70,10 +56,16 @@ pub struct NodeSurroundings {
     providers: Option<Arc<Providers>>,
     devices: Arc<Devices>,
     metrics: Metrics,
-    /// By UID, pods whose volumes are set up.
-    set_up: Mutex<HashMap<String, Turn>>,
+    turns: Turns,
     /// For work in the background.
     this: Weak<Self>,
+    follower: tokio::task::AbortHandle,
+}
+
+impl Drop for NodeSurroundings {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
 }
 
 /// What they are made of.
@@ -100,9 +92,9 @@ pub struct Parts {
 impl NodeSurroundings {
     /// Starts a task, so it must be called within a tokio runtime.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let (changes, changed) = mpsc::channel(CHANGES_WAITING_MAX);
-        let surroundings = Arc::new_cyclic(|this| Self {
-            volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), changes)
+        let due = Due::default();
+        Arc::new_cyclic(|this| Self {
+            volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), due.clone())
                 .with_local(parts.local.clone())
                 .on(parts.settings.node.clone())
                 .lacking(parts.lacks),
@@ -117,56 +109,15 @@ impl NodeSurroundings {
             providers: parts.providers,
             devices: parts.devices,
             metrics: parts.metrics,
-            set_up: Mutex::default(),
+            turns: Turns::default(),
             this: this.clone(),
-        });
-        tokio::spawn(follow(changed, Arc::downgrade(&surroundings)));
-        surroundings
+            // Nobody knows of any pod before this is made.
+            follower: tokio::spawn(set_up::follow(due, this.clone())).abort_handle(),
+        })
     }
 
     fn pod_directories(&self) -> PathBuf {
         self.settings.root.join("pods")
-    }
-
-    fn turn(&self, uid: &str) -> Turn {
-        self.set_up.lock().entry(uid.to_owned()).or_default().clone()
-    }
-
-    async fn set_up(&self, pod: &Pod) -> Result<(), VolumeError> {
-        let turn = self.turn(uid(pod));
-        let mut volumes = turn.lock().await;
-        let outcome = self.volumes.setup(pod).await;
-        *volumes = PodVolumes::default();
-        volumes.ready = outcome?;
-        Ok(())
-    }
-
-    /// Sets the volumes of a pod that runs up again, unless it was released meanwhile.
-    async fn set_up_again(&self, pod: &Pod) {
-        let Some(turn) = self.set_up.lock().get(uid(pod)).cloned() else {
-            return;
-        };
-        let mut volumes = turn.lock().await;
-        let current = self
-            .set_up
-            .lock()
-            .get(uid(pod))
-            .is_some_and(|now| Arc::ptr_eq(now, &turn));
-        if !current {
-            return;
-        }
-        match self.volumes.setup(pod).await {
-            Ok(fresh) => {
-                volumes.ready = fresh;
-                wake(volumes.waiting.take());
-            }
-            Err(error) => {
-                tracing::warn!(
-                    pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "volumes not brought up to date"
-                );
-                self.tell(pod, "FailedMount", error.to_string());
-            }
-        }
     }
 
     fn tell(&self, pod: &Pod, reason: &str, message: String) {
@@ -191,37 +142,10 @@ impl NodeSurroundings {
     }
 }
 
-/// Has a pod's worker look again.
-fn wake(waiting: Option<Mailbox>) {
-    if let Some(mailbox) = waiting {
-        mailbox.post(|mail| mail.runtime_changed = true);
-    }
-}
-
 fn gone(outcome: std::io::Result<()>) -> std::io::Result<()> {
     match outcome {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         outcome => outcome,
-    }
-}
-
-/// Whether a volume shows something that may change.
-fn is_shown(volume: &Volume) -> bool {
-    volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.downward_api.is_some()
-        || volume.projected.is_some()
-}
-
-/// Sets volumes up again whose objects have changed.
-async fn follow(mut changed: mpsc::Receiver<String>, surroundings: Weak<NodeSurroundings>) {
-    while let Some(uid) = changed.recv().await {
-        let Some(surroundings) = surroundings.upgrade() else {
-            return;
-        };
-        if let Some(record) = surroundings.pods.by_uid(&uid) {
-            surroundings.set_up_again(&record.pod).await;
-        }
     }
 }
 
@@ -254,26 +178,17 @@ impl Surroundings for NodeSurroundings {
     }
 
     fn call_back(&self, uid: &str, mailbox: &Mailbox) {
-        let (turn, mailbox) = (self.turn(uid), mailbox.clone());
-        // Held only while volumes are being set up; then the outcome is not this pod's any more, and it looks again.
-        match turn.try_lock() {
-            Ok(mut volumes) => volumes.waiting = Some(mailbox),
-            Err(_) => wake(Some(mailbox)),
-        }
+        self.wait_for_volumes(uid, mailbox);
     }
 
     fn refresh(&self, pod: &Arc<Pod>) {
         let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        if !volumes.any(is_shown) {
+        if !volumes.any(volumes::is_shown) {
             return;
         }
         // A pod that was found running is set up now, as far as this agent knows.
-        self.turn(uid(pod));
-        let pod = pod.clone();
-        let Some(surroundings) = self.this.upgrade() else {
-            return;
-        };
-        tokio::spawn(async move { surroundings.set_up_again(&pod).await });
+        self.turns.of(uid(pod));
+        self.set_up_again(pod);
     }
 
     fn cgroup_parent(&self, pod: &Pod) -> String {
@@ -403,7 +318,7 @@ impl Surroundings for NodeSurroundings {
         };
         let env = container_env(pod, container, &context).await;
         let env = env.map_err(|error| error.to_string())?;
-        let volumes = self.turn(uid(pod)).lock().await.ready.clone();
+        let volumes = self.turns.of(uid(pod)).lock().await.ready.clone();
         let mounts = self.volumes.mounts(pod, container, &volumes, &env).await;
         let mut mounts = mounts.map_err(|error| error.to_string())?;
         let hosts = hosts::mount(&self.settings, pod, container, &addresses.pod);
@@ -424,13 +339,13 @@ impl Surroundings for NodeSurroundings {
 
     async fn release(&self, uid: &str) -> Result<(), String> {
         self.probes.stop(uid);
-        let turn = self.turn(uid);
+        let turn = self.turns.of(uid);
         let held = turn.lock().await;
         self.volumes
             .teardown(uid)
             .await
             .map_err(|error| error.to_string())?;
-        self.set_up.lock().remove(uid);
+        self.turns.remove(uid);
         drop(held);
         self.cgroups.remove_pod(uid).map_err(|error| error.to_string())?;
         self.devices.take_back(uid).map_err(|error| error.to_string())?;

@@ -205,3 +205,44 @@ async fn e12_config_map_of_a_pod_found_running_is_followed() {
     surroundings.release("u").await.unwrap();
     assert!(surroundings.leftovers().is_empty());
 }
+
+#[tokio::test]
+async fn a_pod_whose_volumes_hang_delays_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = api(dir.path()).await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    create_map(&maps).await;
+    let surroundings = surroundings(dir.path(), Some(client));
+    let pod = |uid: &str| {
+        let mut pod = Pod::clone(&pod(
+            json!([{"name": "v", "configMap": {"name": "m"}}]),
+            json!([{"name": "v", "mountPath": "/v"}]),
+        ));
+        pod.metadata.uid = Some(uid.to_owned());
+        Arc::new(pod)
+    };
+    // More than ever waited in line.
+    let hung: Vec<_> = (0..100).map(|number| pod(&format!("hung{number}"))).collect();
+    let healthy = pod("u");
+    for pod in hung.iter().chain([&healthy]) {
+        surroundings.pods.put(pod.clone(), Source::Api);
+        surroundings.prepare(pod).await.unwrap();
+    }
+    let turns: Vec<_> = hung.iter().map(|pod| surroundings.turns.of(uid(pod))).collect();
+    let mut held = Vec::new();
+    for turn in &turns {
+        held.push(turn.lock().await);
+    }
+    let file = |uid: &str| {
+        let volume = format!("kubelet/pods/{uid}/volumes/kubernetes.io~configmap/v/key");
+        std::fs::read_to_string(dir.path().join(volume)).unwrap()
+    };
+    for text in ["new", "newer"] {
+        let patch = Patch::Merge(json!({"data": {"key": text}}));
+        maps.patch("m", &PatchParams::default(), &patch).await.unwrap();
+        until("the change", || file("u") == text).await;
+    }
+    assert_eq!(file("hung0"), "old");
+    drop(held);
+    until("the others", || hung.iter().all(|pod| file(uid(pod)) == "newer")).await;
+}

@@ -65,6 +65,11 @@ impl FakeApi {
         let _ = self.0.events.send(json!({"type": kind, "object": object}));
     }
 
+    /// Takes an object away; watches aren't told.
+    pub fn remove(&self, path: &str) {
+        self.0.objects.lock().remove(path);
+    }
+
     pub fn set_down(&self, down: bool) {
         *self.0.down.lock() = down;
     }

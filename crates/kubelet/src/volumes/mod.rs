@@ -8,6 +8,7 @@
 //! | `image` | what the runtime mounts itself |
 //! | `atomic` | a volume's files, swapped as a whole |
 //! | `watched` | tells when a configMap or secret in use changes |
+//! | `due` | pods that have to be looked at again, now or at a time |
 //! | `token` | service account tokens and their renewal |
 //! | `mounts`, `sub_path` | what a container gets of it |
 //! | `table`, `removal` | what is mounted, unmounting it, and removing what lay under it |
@@ -19,6 +20,7 @@ pub mod claim;
 mod config_map;
 mod directory;
 mod downward_api;
+pub mod due;
 mod empty_dir;
 #[cfg(test)]
 pub(crate) mod fake_api;
@@ -43,19 +45,23 @@ use crate::environment::local::LocalObjects;
 use crate::environment::objects::{FetchError, Shelf};
 use crate::environment::resource::ThisNode;
 use directory::Plugin;
+use due::Due;
 pub use mounts::container_path as mount_path;
 pub use table::unmount_all;
 
-use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Volume};
 use objects::Objects;
 use orlop_api::pod::{name, namespace, uid};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use token::Tokens;
-use tokio::sync::mpsc;
 use watched::Watched;
+
+/// Before what failed for a pod that runs is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a pod's volumes are not as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -147,15 +153,16 @@ pub struct Volumes {
     node: ThisNode,
     watched: Watched,
     tokens: Tokens,
+    due: Due,
     /// Where claims of pods lead to, by pod and volume.
     claims: Mutex<HashMap<String, BTreeMap<String, claim::Bound>>>,
 }
 
 impl Volumes {
-    /// `root` is `/var/lib/kubelet`; uids of pods whose volumes have to be set up again go to `changes`.
-    pub fn new(root: PathBuf, client: Option<kube::Client>, changes: mpsc::Sender<String>) -> Self {
-        let watched = Watched::new(client.clone(), changes.clone());
-        let tokens = Tokens::new(client.clone(), changes);
+    /// `root` is `/var/lib/kubelet`; `due` is told of pods whose volumes have to be set up again.
+    pub fn new(root: PathBuf, client: Option<kube::Client>, due: Due) -> Self {
+        let watched = Watched::new(client.clone(), due.clone());
+        let tokens = Tokens::new(client.clone(), due.clone());
         Self {
             root,
             client,
@@ -164,6 +171,7 @@ impl Volumes {
             node: ThisNode::default(),
             watched,
             tokens,
+            due,
             claims: Mutex::default(),
         }
     }
@@ -186,47 +194,67 @@ impl Volumes {
         self
     }
 
-    /// Sets up what the pod's containers mount, and brings it up to date.
+    /// Sets up what the containers of a pod mount before it starts. The first volume that can't be had ends it: the pod
+    /// waits for all of them.
     pub async fn setup(&self, pod: &Pod) -> Result<VolumeMap, VolumeError> {
         let Some(spec) = pod.spec.as_ref() else {
             return Ok(VolumeMap::default());
         };
         check_uid(uid(pod))?;
-        let used: BTreeSet<&str> = spec
-            .containers
-            .iter()
-            .chain(spec.init_containers.iter().flatten())
-            .flat_map(|container| container.volume_mounts.iter().flatten())
-            .chain(
-                spec.ephemeral_containers
-                    .iter()
-                    .flatten()
-                    .flat_map(|c| c.volume_mounts.iter().flatten()),
-            )
-            .map(|mount| mount.name.as_str())
-            .collect();
         if let Some(volume) = claim::first_device(spec) {
             // Without it the container would find nothing where its device should be.
             let reason = Fault::Unsupported("persistentVolumeClaim (as a block device)".to_owned());
             return Err(VolumeError::SetUp { volume, reason });
         }
         let mut ready = BTreeMap::new();
-        for volume in spec
-            .volumes
-            .iter()
-            .flatten()
-            .filter(|volume| used.contains(volume.name.as_str()))
-        {
-            let mounted = self
-                .setup_one(pod, volume)
-                .await
-                .map_err(|reason| VolumeError::SetUp {
-                    volume: volume.name.clone(),
-                    reason,
-                })?;
+        for volume in used(spec) {
+            let mounted = self.setup_one(pod, volume).await.map_err(failed(volume))?;
             ready.insert(volume.name.clone(), mounted);
         }
         Ok(VolumeMap(Arc::new(ready)))
+    }
+
+    /// Brings up to date what a pod that runs sees of objects, each volume by itself; others are left as they are `ready`.
+    /// With `is_prepared`, all of them are known, and one that isn't there yet has come with an ephemeral container. The
+    /// first error is told, and after one it is tried again.
+    pub async fn refresh(
+        &self,
+        pod: &Pod,
+        ready: &mut VolumeMap,
+        is_prepared: bool,
+    ) -> Result<(), VolumeError> {
+        let Some(spec) = pod.spec.as_ref() else {
+            return Ok(());
+        };
+        check_uid(uid(pod))?;
+        let is_new = |volume: &Volume| is_prepared && !ready.0.contains_key(&volume.name);
+        let mut volumes: Vec<&Volume> = used(spec)
+            .filter(|volume| is_shown(volume) || is_new(volume))
+            .collect();
+        // What may hang comes last.
+        volumes.sort_by_key(|volume| !is_shown(volume));
+        let (mut now, mut first) = (BTreeMap::clone(&ready.0), None);
+        for volume in volumes {
+            match self.setup_one(pod, volume).await.map_err(failed(volume)) {
+                Ok(mounted) => {
+                    now.insert(volume.name.clone(), mounted);
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "volume not brought up to date"
+                    );
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        ready.0 = Arc::new(now);
+        match first {
+            None => Ok(()),
+            Some(error) => {
+                self.due.remind(uid(pod), RETRY_AFTER);
+                Err(error)
+            }
+        }
     }
 
     async fn setup_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
@@ -295,7 +323,7 @@ impl Volumes {
             // A pod keeps what it has while the API server is away.
             Err(fault) if fault.is_unreachable() && atomic::is_written(&path) => {
                 tracing::warn!(pod = name(pod), namespace = namespace(pod), volume = volume.name, %fault, "volume kept as it is");
-                self.tokens.remind(uid(pod), token::RETRY_AFTER);
+                self.due.remind(uid(pod), RETRY_AFTER);
             }
             Err(fault) => return Err(fault),
         }
@@ -341,6 +369,7 @@ impl Volumes {
         check_uid(uid)?;
         self.watched.forget(uid);
         self.tokens.forget(uid);
+        self.due.forget(uid);
         self.claims.lock().remove(uid);
         let directory = self.pod_directory(uid);
         // Removing what a pod wrote takes as long as it wrote much.
@@ -361,6 +390,35 @@ impl Volumes {
     fn pod_directory(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
     }
+}
+
+/// The volumes that some container mounts.
+fn used(spec: &PodSpec) -> impl Iterator<Item = &Volume> {
+    let containers = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let mounts = containers.flat_map(|container| container.volume_mounts.iter().flatten());
+    let ephemeral = spec.ephemeral_containers.iter().flatten();
+    let names: BTreeSet<&str> = mounts
+        .chain(ephemeral.flat_map(|container| container.volume_mounts.iter().flatten()))
+        .map(|mount| mount.name.as_str())
+        .collect();
+    let volumes = spec.volumes.iter().flatten();
+    volumes.filter(move |volume| names.contains(volume.name.as_str()))
+}
+
+/// Whether a volume shows something that may change.
+pub fn is_shown(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.downward_api.is_some()
+        || volume.projected.is_some()
+}
+
+fn failed(volume: &Volume) -> impl FnOnce(Fault) -> VolumeError {
+    let volume = volume.name.clone();
+    move |reason| VolumeError::SetUp { volume, reason }
 }
 
 /// Work on paths that aren't the agent's own: what is mounted there may hang, and then only those who need it wait.

@@ -11,7 +11,7 @@ const SECRET: &str = "/api/v1/namespaces/ns/secrets/s";
 struct Bench {
     root: tempfile::TempDir,
     volumes: Volumes,
-    changes: mpsc::Receiver<String>,
+    due: Due,
     api: FakeApi,
 }
 
@@ -20,12 +20,12 @@ fn bench() -> Bench {
     let api = FakeApi::new();
     api.put(CONFIG, json!({"data": {"k": "v1", "other": "o"}}));
     api.put(SECRET, json!({"data": {"pw": "c2VjcmV0", "two": "Mg=="}}));
-    let (sender, changes) = mpsc::channel(16);
-    let volumes = Volumes::new(root.path().to_owned(), Some(api.client()), sender);
+    let due = Due::default();
+    let volumes = Volumes::new(root.path().to_owned(), Some(api.client()), due.clone());
     Bench {
         root,
         volumes,
-        changes,
+        due,
         api,
     }
 }
@@ -39,7 +39,7 @@ impl Bench {
         self.volumes.teardown("u").await.unwrap();
         assert!(!self.at("volumes").exists());
         assert!(!self.at("volume-subpaths").exists());
-        assert_eq!(self.volumes.watched.count(), 0);
+        assert_eq!((self.volumes.watched.count(), self.due.timers()), (0, 0));
         // Tearing down what is gone is fine.
         self.volumes.teardown("u").await.unwrap();
     }
@@ -126,7 +126,7 @@ async fn e09_e10_empty_dirs_live_through_setups() {
 
 #[tokio::test]
 async fn e12_config_map_changes_are_told_and_swapped_in() {
-    let mut bench = bench();
+    let bench = bench();
     let mounts = json!([{"name": "v", "mountPath": "/v"}, {"name": "v", "mountPath": "/k", "subPath": "k"}]);
     let pod = pod(
         json!([{"name": "v", "configMap": {"name": "cm"}}]),
@@ -143,10 +143,10 @@ async fn e12_config_map_changes_are_told_and_swapped_in() {
     assert_eq!(read(sub.clone()), "v1");
     // The watch may begin before or after the change: it must be told either way.
     bench.api.put(CONFIG, json!({"data": {"k": "v2"}}));
-    let told = tokio::time::timeout(Duration::from_secs(5), bench.changes.recv())
+    let told = tokio::time::timeout(Duration::from_secs(5), bench.due.next())
         .await
         .unwrap();
-    assert_eq!(told.as_deref(), Some("u"));
+    assert_eq!(told, "u");
     let map = bench.volumes.setup(&pod).await.unwrap();
     assert_eq!(read(file), "v2");
     assert!(!bench.at("volumes/kubernetes.io~configmap/v/other").exists());
@@ -158,7 +158,7 @@ async fn e12_config_map_changes_are_told_and_swapped_in() {
 
 #[tokio::test]
 async fn missing_objects_are_named_and_told_of_when_they_appear() {
-    let mut bench = bench();
+    let bench = bench();
     let text = fails(&bench, json!({"name": "v", "configMap": {"name": "x"}})).await;
     assert_eq!(
         text,
@@ -172,10 +172,10 @@ async fn missing_objects_are_named_and_told_of_when_they_appear() {
     bench
         .api
         .put("/api/v1/namespaces/ns/configmaps/x", json!({"data": {"a": "b"}}));
-    let told = tokio::time::timeout(Duration::from_secs(5), bench.changes.recv())
+    let told = tokio::time::timeout(Duration::from_secs(5), bench.due.next())
         .await
         .unwrap();
-    assert_eq!(told.as_deref(), Some("u"));
+    assert_eq!(told, "u");
     let optional = pod(
         json!([{"name": "o", "secret": {"secretName": "y", "optional": true}}]),
         None,
@@ -442,8 +442,11 @@ async fn e14_e15_projected_sources() {
     );
     // An agent that starts while the API server is away keeps what the pod has.
     bench.api.set_down(true);
-    let (sender, _changes) = mpsc::channel(1);
-    let again = Volumes::new(bench.root.path().to_owned(), Some(bench.api.client()), sender);
+    let again = Volumes::new(
+        bench.root.path().to_owned(),
+        Some(bench.api.client()),
+        Due::default(),
+    );
     again.setup(&pod).await.unwrap();
     assert_eq!(read(volume.join("token")), "token-1");
     bench.end().await;
@@ -575,6 +578,67 @@ async fn part_of_an_image_is_refused_where_the_runtime_would_mount_the_whole() {
         let outcome = bench.mounts(&part(Some("etc")), &map, &[]).await;
         assert_eq!(outcome.is_ok(), can, "{outcome:?}");
     }
+}
+
+/// A projected volume with a token, and with parts of the ConfigMap if it is to be broken without that.
+fn with_token(name: &str, config_map: Option<&str>) -> Value {
+    let mut sources = vec![json!({"serviceAccountToken": {"path": "token", "expirationSeconds": 600}})];
+    sources.extend(config_map.map(|config_map| json!({"configMap": {"name": config_map}})));
+    json!({"name": name, "projected": {"sources": sources}})
+}
+
+#[tokio::test]
+async fn a_broken_volume_keeps_no_other_from_being_brought_up_to_date() {
+    let bench = bench();
+    let socket = bench.root.path().join("socket");
+    std::fs::write(&socket, "").unwrap();
+    let volumes = json!([
+        {"name": "host", "hostPath": {"path": socket, "type": "File"}},
+        {"name": "gone", "configMap": {"name": "x"}},
+        {"name": "cm", "configMap": {"name": "cm"}}]);
+    let pod = pod(volumes, None, json!({}));
+    bench
+        .api
+        .put("/api/v1/namespaces/ns/configmaps/x", json!({"data": {"a": "b"}}));
+    let set_up = bench.volumes.setup(&pod).await.unwrap();
+    // What the pod was given when it started may be away for a moment.
+    std::fs::remove_file(&socket).unwrap();
+    bench.api.remove("/api/v1/namespaces/ns/configmaps/x");
+    bench.api.put(CONFIG, json!({"data": {"k": "v2"}}));
+    let mut ready = set_up.clone();
+    let error = bench.volumes.refresh(&pod, &mut ready, true).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "MountVolume.SetUp failed for volume \"gone\" : configmap \"x\" not found"
+    );
+    assert_eq!(read(bench.at("volumes/kubernetes.io~configmap/cm/k")), "v2");
+    assert_eq!(ready.0, set_up.0, "what was ready is");
+    bench.volumes.refresh(&pod, &mut ready, true).await.unwrap_err();
+    assert_eq!(bench.due.timers(), 1, "it is tried again");
+
+    // Of a pod that was found running only what may change is looked at: the rest was checked when it started.
+    let mut found = VolumeMap::default();
+    bench.volumes.refresh(&pod, &mut found, false).await.unwrap_err();
+    assert_eq!(found.0.keys().collect::<Vec<_>>(), ["cm"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_has_one_timer_while_the_api_server_is_away() {
+    let bench = bench();
+    let pod = pod(
+        json!([with_token("a", Some("cm")), with_token("b", None)]),
+        None,
+        json!({}),
+    );
+    let mut ready = bench.volumes.setup(&pod).await.unwrap();
+    assert_eq!(bench.due.timers(), 1, "for both tokens");
+    bench.api.set_down(true);
+    for _ in 0..5 {
+        bench.volumes.refresh(&pod, &mut ready, true).await.unwrap();
+        assert_eq!(bench.due.timers(), 1);
+    }
+    bench.end().await;
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Service account tokens of pods: requested, kept, renewed in time.
 use super::atomic::File;
+use super::due::Due;
 use super::ownership::FsGroup;
-use super::{Fault, keys};
+use super::{Fault, RETRY_AFTER, keys};
 use crate::tokens;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccountTokenProjection};
@@ -10,18 +11,15 @@ use orlop_api::pod::{name, namespace, uid};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
-use tokio::sync::mpsc;
 
 const LIFETIME_DEFAULT: i64 = 3600;
-/// After a renewal that failed.
-pub const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 type Key = (String, String, String);
 
 /// The tokens pods have.
 pub struct Tokens {
     client: Option<Client>,
-    changes: mpsc::Sender<String>,
+    due: Due,
     kept: Mutex<HashMap<Key, Kept>>,
 }
 
@@ -29,14 +27,6 @@ struct Kept {
     token: String,
     expires: Timestamp,
     renew: Timestamp,
-    /// Tells the pod when to renew.
-    timer: tokio::task::AbortHandle,
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.timer.abort();
-    }
 }
 
 /// The token that a volume wants.
@@ -46,10 +36,10 @@ pub struct Wanted<'a> {
 }
 
 impl Tokens {
-    pub fn new(client: Option<Client>, changes: mpsc::Sender<String>) -> Self {
+    pub fn new(client: Option<Client>, due: Due) -> Self {
         Self {
             client,
-            changes,
+            due,
             kept: Mutex::default(),
         }
     }
@@ -63,31 +53,31 @@ impl Tokens {
         );
         let now = Timestamp::now();
         if let Some(kept) = self.kept.lock().get(&key).filter(|kept| now < kept.renew) {
+            // The pod may have been due for something else, and its timer is spent.
+            self.remind(pod, now, kept.renew);
             return Ok(kept.token.clone());
         }
         match self.request(pod, wanted.projection).await {
             Ok((token, expires)) => {
                 let renew = tokens::renewal(now, expires);
-                let wait = Duration::try_from(renew.duration_since(now)).unwrap_or(RETRY_AFTER);
-                let timer = self.remind(uid(pod), wait);
+                self.remind(pod, now, renew);
                 self.kept.lock().insert(
                     key,
                     Kept {
                         token: token.clone(),
                         expires,
                         renew,
-                        timer,
                     },
                 );
                 Ok(token)
             }
             Err(fault) => {
-                let mut kept = self.kept.lock();
-                let Some(old) = kept.get_mut(&key).filter(|kept| now < kept.expires) else {
+                let kept = self.kept.lock();
+                let Some(old) = kept.get(&key).filter(|kept| now < kept.expires) else {
                     return Err(fault);
                 };
                 tracing::warn!(pod = name(pod), namespace = namespace(pod), uid = uid(pod), %fault, "token not renewed");
-                old.timer = self.remind(uid(pod), RETRY_AFTER);
+                self.due.remind(uid(pod), RETRY_AFTER);
                 Ok(old.token.clone())
             }
         }
@@ -98,15 +88,10 @@ impl Tokens {
         self.kept.lock().retain(|(of, _, _), _| of != uid);
     }
 
-    /// Has the pod's volumes set up again after a while.
-    pub fn remind(&self, uid: &str, wait: Duration) -> tokio::task::AbortHandle {
-        let (uid, changes) = (uid.to_owned(), self.changes.clone());
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            // Nobody reads any more when the agent goes.
-            let _ = changes.send(uid).await;
-        });
-        timer.abort_handle()
+    /// Has the pod looked at again when a token is to be renewed.
+    fn remind(&self, pod: &Pod, now: Timestamp, renew: Timestamp) {
+        let wait = Duration::try_from(renew.duration_since(now)).unwrap_or(RETRY_AFTER);
+        self.due.remind(uid(pod), wait);
     }
 
     async fn request(

@@ -1,7 +1,7 @@
 //! Tells when a configMap or secret that pods use changes.
 //!
-//! One watch per object, begun with the first pod that uses it and ended with the last; uids of pods go to a bounded
-//! channel, whose reader sets their volumes up again.
+//! One watch per object, begun with the first pod that uses it and ended with the last; its pods are due when it changes.
+use super::due::Due;
 use crate::environment::local::{Changes, LocalObjects};
 use crate::environment::objects::ObjectKind;
 use futures::{StreamExt, TryStreamExt};
@@ -11,7 +11,6 @@ use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// Where an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +24,7 @@ type Key = (ObjectKind, String, String, Place);
 /// The watches there are.
 pub struct Watched {
     client: Option<Client>,
-    changes: mpsc::Sender<String>,
+    due: Due,
     entries: Arc<Mutex<HashMap<Key, Entry>>>,
 }
 
@@ -37,10 +36,10 @@ struct Entry {
 }
 
 impl Watched {
-    pub fn new(client: Option<Client>, changes: mpsc::Sender<String>) -> Self {
+    pub fn new(client: Option<Client>, due: Due) -> Self {
         Self {
             client,
-            changes,
+            due,
             entries: Arc::default(),
         }
     }
@@ -53,17 +52,17 @@ impl Watched {
         if self.joins(&mut entries, &key, uid, &seen) {
             return;
         }
-        let (entries_of_task, changes) = (self.entries.clone(), self.changes.clone());
+        let (entries_of_task, due) = (self.entries.clone(), self.due.clone());
         let of_task = key.clone();
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let task = match kind {
             ObjectKind::ConfigMap => {
                 let api = Api::<ConfigMap>::namespaced(client, namespace);
-                tokio::spawn(follow(api, config, of_task, entries_of_task, changes))
+                tokio::spawn(follow(api, config, of_task, entries_of_task, due))
             }
             ObjectKind::Secret => {
                 let api = Api::<Secret>::namespaced(client, namespace);
-                tokio::spawn(follow(api, config, of_task, entries_of_task, changes))
+                tokio::spawn(follow(api, config, of_task, entries_of_task, due))
             }
         };
         entries.insert(
@@ -93,7 +92,7 @@ impl Watched {
             local.changes(),
             key.clone(),
             self.entries.clone(),
-            self.changes.clone(),
+            self.due.clone(),
         );
         let entry = Entry {
             uids: BTreeSet::from([uid.to_owned()]),
@@ -111,8 +110,7 @@ impl Watched {
         let new = entry.uids.insert(uid.to_owned());
         // Between its read and now the others may have been told of a change.
         if new && entry.seen != *seen {
-            // Full: the reader is behind, and what it has to do includes reading anew.
-            let _ = self.changes.try_send(uid.to_owned());
+            self.due.tell(uid);
         }
         true
     }
@@ -147,7 +145,7 @@ async fn follow<K>(
     config: watcher::Config,
     key: Key,
     entries: Arc<Mutex<HashMap<Key, Entry>>>,
-    changes: mpsc::Sender<String>,
+    due: Due,
 ) where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
@@ -175,26 +173,17 @@ async fn follow<K>(
             }
         };
         for uid in changed(&key, &entries, now) {
-            if changes.send(uid).await.is_err() {
-                return;
-            }
+            due.tell(&uid);
         }
     }
 }
 
-async fn follow_local(
-    mut objects: Changes,
-    key: Key,
-    entries: Arc<Mutex<HashMap<Key, Entry>>>,
-    changes: mpsc::Sender<String>,
-) {
+async fn follow_local(mut objects: Changes, key: Key, entries: Arc<Mutex<HashMap<Key, Entry>>>, due: Due) {
     let of_object = (key.0, key.1.clone(), key.2.clone());
     loop {
         let now = objects.version(&of_object);
         for uid in changed(&key, &entries, now) {
-            if changes.send(uid).await.is_err() {
-                return;
-            }
+            due.tell(&uid);
         }
         if !objects.wait().await {
             return;
