@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::failure_policy::{self, Failure};
 use super::indexes::Indexes;
-use crate::cache::{JobView, Phase, Pod};
+use crate::cache::{JobPod, JobView, Phase, Pod};
 use crate::owned::is_active;
 
 /// A Job's pods, sorted by what they are to it.
@@ -52,8 +52,13 @@ pub fn limit(job: &JobView) -> u32 {
     u32::try_from(job.spec.completions.unwrap_or(0)).unwrap_or(0)
 }
 
+/// Whether the pod is one of the Job's indexes, if it has any.
+pub fn is_in_range(job: &JobView, pod: &JobPod) -> bool {
+    !job.is_indexed() || pod.index.is_some_and(|index| index < limit(job))
+}
+
 /// Whether the pod has failed, or will never tell otherwise.
-fn has_failed(job: &JobView, pod: &Pod) -> bool {
+pub fn has_failed(job: &JobView, pod: &Pod) -> bool {
     match pod.phase {
         Phase::Failed => true,
         Phase::Succeeded => false,
@@ -87,8 +92,7 @@ pub fn count(job: &JobView, pods: &[Pod]) -> Counts {
         if !pod.is_terminal() {
             counts.terminating.push(pod.clone());
         }
-        let in_range = !job.is_indexed() || details.index.is_some_and(|index| index < limit);
-        if !details.tracked || !in_range {
+        if !details.tracked || !is_in_range(job, details) {
             continue;
         }
         if pod.phase == Phase::Succeeded {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::batch::v1::JobStatus;
 
-use super::count::{Counts, index_of};
+use super::count::{Counts, has_failed, index_of, is_in_range};
 use crate::cache::{JobView, Phase, Pod};
 
 /// Most pods named as uncounted at a time: the status must not outgrow what an object may be.
@@ -79,7 +79,11 @@ pub fn freed(job: &JobView, counts: &Counts, status: &JobStatus, pods: &[Pod], e
         if pod.phase == Phase::Succeeded && job.is_indexed() {
             return true;
         }
-        let over = pod.is_terminal() && (ending || (job.is_indexed() && details.index.is_none()));
+        // Counted for no index of this Job: held on to, it would be when the index comes back.
+        if has_failed(job, pod) && !is_in_range(job, details) {
+            return true;
+        }
+        let over = pod.is_terminal() && ending;
         let told = named.contains(&*pod.uid) || ignored.contains(&*pod.uid);
         over || (told && !is_remembered(counts, pod))
     };
@@ -129,6 +133,37 @@ mod tests {
         let pods = [tracked("a").succeeded().build()];
         let counts = count(&job, &pods);
         assert!(freed(&job, &counts, &job.status, &pods, false).is_empty());
+    }
+
+    #[test]
+    fn pods_of_indexes_that_the_job_has_no_more_are_freed_and_never_counted() {
+        let spec = |completions| json!({"completionMode": "Indexed", "completions": completions});
+        let scaled_down = job(spec(1));
+        let pods = [
+            indexed("kept", 0).failed().build(),
+            indexed("failed", 1).failed().build(),
+            indexed("leaving", 2).terminating().build(),
+            indexed("running", 3).build(),
+            tracked("without").failed().build(),
+        ];
+        let counts = count(&scaled_down, &pods);
+        assert_eq!(names(&counts.new_failed), ["kept"]);
+        let status = scaled_down.status.clone();
+        let gone = freed(&scaled_down, &counts, &status, &pods, false);
+        assert_eq!(names(&gone), ["failed", "leaving", "without"]);
+        assert_eq!(
+            names(&freed(&job(spec(4)), &counts, &status, &pods, false)),
+            ["without"]
+        );
+        let patient =
+            job(json!({"completionMode": "Indexed", "completions": 1, "podReplacementPolicy": "Failed"}));
+        let counts = count(&patient, &pods);
+        let gone = freed(&patient, &counts, &status, &pods, false);
+        assert_eq!(
+            names(&gone),
+            ["failed", "without"],
+            "who leaves has not failed yet"
+        );
     }
 
     #[test]
