@@ -27,7 +27,7 @@
 //! - `node_ttl`: two workers tell nodes how long their agents may keep what they read;
 //! - `node_gate`: one worker taints new nodes that wait for a DaemonSet's pod;
 //! - `taint_eviction`: deletes pods whose node has a NoExecute taint they don't tolerate;
-//! - `garbage_collector`: a watch a kind for metadata only; deletes what lost its owners;
+//! - `garbage_collector`: a watch a kind for metadata only, which kinds is asked when definitions or APIServices change; deletes what lost its owners;
 //! - `namespace`: empties and finalises namespaces that are being deleted;
 //! - `stale_disruption`: takes condition DisruptionTarget back from pods that nobody deleted;
 //! - `pod_gc`: every 20 s, if there is anything to collect;
@@ -42,7 +42,7 @@
 //!
 //! # What it doesn't do
 //! It binds no pods (scheduler), starts none (node agent), and knows nothing of the API server but
-//! its API. On an idle cluster it does nothing.
+//! its API. On an idle cluster it asks every 30 s which kinds there are, and does nothing else.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod account_tokens;
@@ -80,6 +80,8 @@ mod stale_disruption;
 mod stateful_set;
 mod storage_protection;
 mod taint_eviction;
+#[cfg(test)]
+mod testing;
 mod ttl_after_finished;
 mod volume_binding;
 mod workers;

@@ -87,11 +87,16 @@ pub fn follow(status: &mut CronJobStatus, jobs: &[Job], news: &mut Vec<News>) ->
     missing
 }
 
-/// Takes a Job that is gone off the list.
-pub fn drop_missing(status: &mut CronJobStatus, name: &str, news: &mut Vec<News>) {
+/// Takes a Job off the list.
+pub fn take_off(status: &mut CronJobStatus, name: &str) {
     let mut active = status.active.take().unwrap_or_default();
     active.retain(|entry| entry.name.as_deref() != Some(name));
     status.active = (!active.is_empty()).then_some(active);
+}
+
+/// Takes a Job that is gone off the list.
+pub fn drop_missing(status: &mut CronJobStatus, name: &str, news: &mut Vec<News>) {
+    take_off(status, name);
     news.push(News::normal(
         "MissingJob",
         format!("Active job went missing: {name}"),

@@ -22,6 +22,7 @@ impl CronJobs {
     /// Follows the Jobs of the CronJob of that key, and starts one if it is time.
     pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(cron) = self.cache.cron_jobs.store().get(key) else {
+            self.own_writes.forget(key);
             return Ok(());
         };
         // A Job that this list doesn't show as active yet would be taken for somebody else's.
@@ -109,9 +110,11 @@ impl CronJobs {
         replace: bool,
     ) -> Result<(), SyncError> {
         if replace {
-            for entry in status.active.take().into_iter().flatten() {
-                self.delete(cron, entry.name.as_deref().unwrap_or_default())
-                    .await?;
+            for entry in status.active.clone().unwrap_or_default() {
+                let name = entry.name.unwrap_or_default();
+                self.delete(cron, &name).await?;
+                // Only now: one that could not be deleted is still active.
+                plan::take_off(status, &name);
             }
         }
         let api: Api<batch::Job> = Api::namespaced(self.client.clone(), &cron.key.namespace);
@@ -176,4 +179,81 @@ pub fn owner_key(job: &Job) -> Option<ObjectKey> {
         namespace: job.key.namespace.clone(),
         name: controller.name.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::testing::server;
+
+    const JOBS: &str = "/apis/batch/v1/namespaces/ns/jobs";
+
+    fn of<T: serde::de::DeserializeOwned>(value: Value) -> T {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn job(name: &str) -> batch::Job {
+        of(
+            json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "3",
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "CronJob", "name": "c", "uid": "c-uid",
+                "controller": true}]}, "spec": {"template": {}}}),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_job_that_cannot_be_deleted_for_its_successor_stays_active() {
+        let (client, asked) = server(|method, path, body| match (method, path) {
+            (_, path) if path.contains("/events") => (200, body),
+            (&Method::DELETE, path) if path.ends_with("/stuck") => (
+                500,
+                json!({"kind": "Status", "status": "Failure", "code": 500, "message": "no"}),
+            ),
+            (&Method::DELETE, _) => (200, json!({"kind": "Status", "status": "Success"})),
+            (&Method::PATCH, "/apis/batch/v1/namespaces/ns/cronjobs/c/status") => (200, body),
+            _ => panic!("{method} {path}"),
+        });
+        let cache = Arc::new(Cache::default());
+        let controller = CronJobs::new(client, &cache);
+        let active =
+            ["first", "stuck", "third"].map(|name| json!({"name": name, "namespace": "ns", "uid": name}));
+        cache.cron_jobs.store().apply(of(json!({
+            "metadata": {"name": "c", "namespace": "ns", "uid": "c-uid", "resourceVersion": "5",
+                "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"schedule": "* * * * *", "concurrencyPolicy": "Replace", "jobTemplate": {"spec": {"template": {}}}},
+            "status": {"active": active}})));
+        for name in ["first", "stuck", "third"] {
+            cache.jobs.store().apply(job(name));
+        }
+        let key = ObjectKey::new("ns", "c");
+        assert!(controller.sync(&key).await.is_err(), "it is tried again");
+        let asked = asked.lock().unwrap();
+        let told: Vec<&Value> = asked
+            .iter()
+            .filter(|(method, ..)| method == Method::PATCH)
+            .flat_map(|(_, _, body)| body["status"]["active"].as_array().unwrap())
+            .map(|entry| &entry["name"])
+            .collect();
+        assert_eq!(told, ["stuck", "third"]);
+        assert!(
+            !asked
+                .iter()
+                .any(|(method, path, _)| method == Method::POST && path == JOBS)
+        );
+    }
+
+    #[tokio::test]
+    async fn of_a_cron_job_that_is_gone_nothing_is_kept() {
+        let (client, _) = server(|method, path, _| panic!("{method} {path}"));
+        let controller = CronJobs::new(client, &Arc::new(Cache::default()));
+        let key = ObjectKey::new("ns", "c");
+        controller.own_writes.wrote(&key, 7);
+        controller.sync(&key).await.unwrap();
+        assert_eq!(controller.own_writes.len(), 0);
+    }
 }

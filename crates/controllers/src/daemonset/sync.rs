@@ -51,6 +51,7 @@ impl DaemonSets {
             lock(&self.paced).remove(key);
             lock(&self.told_status).remove(key);
             lock(&self.told).remove(key);
+            self.own_status.forget(key);
             return Ok(());
         };
         if set.is_terminating() || set.selector.is_everything() {

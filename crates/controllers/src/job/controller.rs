@@ -126,6 +126,7 @@ impl Jobs {
 
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.remember(key, Record::default());
+        self.own_status.forget(key);
     }
 }
 

@@ -332,6 +332,24 @@ mod tests {
         (status.start_time.map(|time| time.0), told)
     }
 
+    #[tokio::test]
+    async fn of_a_job_that_has_ended_nothing_is_kept() {
+        let (client, _) = crate::testing::server(|method, path, _| panic!("{method} {path}"));
+        let cache = Arc::new(crate::cache::Cache::default());
+        let jobs = Jobs::new(client, &cache);
+        let key = ObjectKey::new("ns", "work");
+        let ended = json!({"metadata": {"name": "work", "namespace": "ns", "uid": "j", "resourceVersion": "9"},
+            "spec": {"template": {}}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+        cache.jobs.store().apply(serde_json::from_value(ended).unwrap());
+        jobs.own_status.wrote(&key, 9);
+        jobs.sync(&key).await.unwrap();
+        assert_eq!(jobs.own_status.len(), 0);
+        cache.jobs.store().remove(&key, 12);
+        jobs.own_status.wrote(&key, 11);
+        jobs.sync(&key).await.unwrap();
+        assert_eq!(jobs.own_status.len(), 0);
+    }
+
     #[test]
     fn time_stops_while_a_job_is_suspended_and_starts_anew() {
         assert_eq!(looked_at(false, true, None), (Some(ago(60)), vec![]));

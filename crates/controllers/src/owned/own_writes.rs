@@ -28,6 +28,12 @@ impl OwnWrites {
         *since = Instant::now();
     }
 
+    /// The owner is gone, or nothing of it is written any more.
+    pub fn forget(&self, owner: &ObjectKey) {
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.remove(owner);
+    }
+
     /// Whether a cache that has seen version `seen` shows all that was written for the owner.
     pub fn caught_up(&self, owner: &ObjectKey, seen: u64) -> bool {
         let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,6 +45,14 @@ impl OwnWrites {
             writes.remove(owner);
         }
         caught_up
+    }
+}
+
+#[cfg(test)]
+impl OwnWrites {
+    /// Of how many owners something is awaited.
+    pub fn len(&self) -> usize {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -58,5 +72,9 @@ mod tests {
         writes.wrote(&key, 9);
         tokio::time::advance(CATCH_UP_MAX + Duration::from_secs(1)).await;
         assert!(writes.caught_up(&key, 8));
+        writes.wrote(&key, 12);
+        writes.forget(&key);
+        assert!(writes.caught_up(&key, 9));
+        assert_eq!(writes.len(), 0);
     }
 }

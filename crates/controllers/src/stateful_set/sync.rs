@@ -63,6 +63,7 @@ impl StatefulSets {
     /// Brings the StatefulSet of that key one step closer to what it asks for.
     pub(super) async fn sync(&self, key: &ObjectKey) -> Result<(), SyncError> {
         let Some(set) = self.cache.stateful_sets.store().get(key) else {
+            self.own_status.forget(key);
             return Ok(());
         };
         let seen = self.cache.stateful_sets.store().resource_version();
