@@ -150,6 +150,7 @@ impl Usage<'_> {
         // Of whom nothing is known is taken to be in favour of leaving things as they are.
         for name in &sorted.missing {
             let assumed = match aim {
+                Aim::Utilization(percent) if first.utilization == Some(percent) => continue,
                 _ if first.ratio >= 1.0 => 0,
                 Aim::Utilization(percent) => {
                     requests
@@ -333,6 +334,8 @@ mod tests {
             "nothing used there"
         );
         assert_eq!(replicas(&[plain("60m"), plain("")]), 2, "it would turn around");
+        let on_target = [plain("50m"), plain("50m"), plain(""), plain("")];
+        assert_eq!(replicas(&on_target), 4, "nothing is to be done");
         assert_eq!(
             replicas(&[plain("10m"), plain("10m"), plain("")]),
             3,
