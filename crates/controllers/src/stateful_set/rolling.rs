@@ -26,7 +26,8 @@ pub fn replaced(set: &StatefulSetView, pods: &BTreeMap<u32, Pod>, update: &str, 
     let limit = rolling
         .and_then(|rolling| rolling.max_unavailable.as_ref())
         .unwrap_or(&one);
-    let limit = usize::try_from(amount(limit, replicas, Round::Up))
+    // A share of few pods is one all the same, or nothing would ever be updated.
+    let limit = usize::try_from(amount(limit, replicas, Round::Down))
         .unwrap_or(0)
         .max(1);
     let missing = wanted
@@ -96,9 +97,13 @@ mod tests {
         );
         assert_eq!(next(rolling(json!({"maxUnavailable": 2})), all_old()), ["c", "b"]);
         assert_eq!(
-            next(rolling(json!({"maxUnavailable": "50%"})), all_old()),
+            next(rolling(json!({"maxUnavailable": "67%"})), all_old()),
             ["c", "b"]
         );
+        for less in ["66%", "10%"] {
+            let share = rolling(json!({"maxUnavailable": less}));
+            assert_eq!(next(share, all_old()), ["c"], "never more than {less}, but one");
+        }
         assert!(next(json!({"updateStrategy": {"type": "OnDelete"}}), all_old()).is_empty());
     }
 }
