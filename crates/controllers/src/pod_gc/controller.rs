@@ -42,8 +42,7 @@ impl PodGc {
         let suspicious = Arc::new(Notify::new());
         let notify = suspicious.clone();
         cache.nodes.on_change(move |change: &Change<NodeView>| {
-            let broken = |node: &NodeView| node.taints().iter().any(|taint| taint.key == OUT_OF_SERVICE);
-            if change.new.as_ref().is_none_or(|node| broken(node)) {
+            if change.new.as_ref().is_none_or(|node| is_given_up(node)) {
                 notify.notify_one();
             }
         });
@@ -60,21 +59,8 @@ impl PodGc {
                 _ => {}
             }
             let Some(pod) = &change.new else { return };
-            let lost = match &pod.node {
-                None => pod.terminating,
-                // Only when it was just bound: later the node's own events tell.
-                Some(node) if change.old.as_ref().is_none_or(|old| old.node.is_none()) => {
-                    weak.upgrade().is_some_and(|cache| {
-                        cache
-                            .nodes
-                            .store()
-                            .get(&ObjectKey::new("", node.clone()))
-                            .is_none()
-                    })
-                }
-                Some(_) => false,
-            };
-            if lost {
+            let Some(cache) = weak.upgrade() else { return };
+            if plan::is_suspect(change.old.as_ref(), pod, |name| node_is(&cache, name)) {
                 notify.notify_one();
             }
         });
@@ -108,7 +94,7 @@ impl PodGc {
         let mut finished = Vec::new();
         let nodes = self.cache.nodes.store();
         self.cache.pods.store().for_each(|pod| {
-            if let Some(why) = plan::collect(pod, |name| self.node_is(name)) {
+            if let Some(why) = plan::collect(pod, |name| node_is(&self.cache, name)) {
                 candidates.push((pod.clone(), why));
             } else if pod.is_terminal() {
                 finished.push(pod.clone());
@@ -140,18 +126,6 @@ impl PodGc {
             missing.clear();
         }
         again
-    }
-
-    fn node_is(&self, name: &str) -> NodeIs {
-        match self.cache.nodes.store().get(&ObjectKey::new("", name)) {
-            None => NodeIs::Missing,
-            Some(node)
-                if !node.is_ready() && node.taints().iter().any(|taint| taint.key == OUT_OF_SERVICE) =>
-            {
-                NodeIs::OutOfService
-            }
-            Some(_) => NodeIs::Present,
-        }
     }
 
     async fn is_really_gone(&self, node: &str) -> bool {
@@ -191,5 +165,18 @@ impl PodGc {
         api.delete(name, &params).await?;
         tracing::info!(pod = %pod.key, uid = %pod.uid, ?why, "pod collected");
         Ok(())
+    }
+}
+
+/// Whether somebody declared the node out of service.
+fn is_given_up(node: &NodeView) -> bool {
+    node.taints().iter().any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+fn node_is(cache: &Cache, name: &str) -> NodeIs {
+    match cache.nodes.store().get(&ObjectKey::new("", name)) {
+        None => NodeIs::Missing,
+        Some(node) if !node.is_ready() && is_given_up(&node) => NodeIs::OutOfService,
+        Some(_) => NodeIs::Present,
     }
 }

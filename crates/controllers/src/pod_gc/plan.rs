@@ -41,6 +41,14 @@ pub fn collect(pod: &Pod, node: impl Fn(&str) -> NodeIs) -> Option<Why> {
     }
 }
 
+/// Whether a pod that changed from `old` is to be collected, and no event of its node tells so.
+pub fn is_suspect(old: Option<&Pod>, pod: &Pod, node: impl Fn(&str) -> NodeIs) -> bool {
+    let was_bound = old.is_some_and(|old| old.node.is_some());
+    let was_ending = old.is_some_and(|old| old.terminating);
+    let told_by_node = pod.node.is_some() && was_bound && (was_ending || !pod.terminating);
+    !told_by_node && collect(pod, node).is_some()
+}
+
 /// The finished pods beyond `max`: evicted ones first, then the oldest, then by name.
 pub fn surplus(mut finished: Vec<Pod>, max: usize) -> Vec<Pod> {
     let surplus = finished.len().saturating_sub(max);
@@ -59,6 +67,30 @@ pub fn surplus(mut finished: Vec<Pod>, max: usize) -> Vec<Pod> {
 mod tests {
     use super::*;
     use crate::daemonset::testing::{names, pod};
+
+    #[test]
+    fn a_pod_is_suspect_when_it_comes_to_a_node_without_hope_or_begins_to_end_there() {
+        let node = |name: &str| match name {
+            "gone" => NodeIs::Missing,
+            "broken" => NodeIs::OutOfService,
+            _ => NodeIs::Present,
+        };
+        let suspect = |old: Option<Pod>, new: Pod| is_suspect(old.as_ref(), &new, node);
+        let on = |node: &str| pod("p").on(node).build();
+        let ending = |node: &str| pod("p").on(node).terminating().build();
+        assert!(suspect(Some(on("broken")), ending("broken")));
+        assert!(suspect(None, ending("broken")));
+        assert!(
+            !suspect(Some(ending("broken")), ending("broken")),
+            "it was told before"
+        );
+        assert!(!suspect(Some(on("broken")), on("broken")), "it may come back");
+        assert!(!suspect(Some(on("fine")), ending("fine")));
+        assert!(suspect(Some(pod("p").build()), on("gone")));
+        assert!(!suspect(Some(on("gone")), on("gone")), "the node's end tells");
+        assert!(suspect(Some(pod("p").build()), pod("p").terminating().build()));
+        assert!(!suspect(None, pod("p").build()));
+    }
 
     #[test]
     fn n11_pods_of_missing_nodes_and_terminating_ones_without_a_node_are_collected() {
