@@ -206,19 +206,22 @@ impl NodeLifecycle {
                     .filter(|expires| *expires > now);
                 (expired, later.min())
             };
-            let mut failed = false;
+            let longest = now + self.grace.shortest();
+            let mut wake = next.unwrap_or(longest).min(longest);
             for name in expired {
-                if let Err(error) = self.give_up(&name).await {
-                    failed |= !api_error::is_not_found(&error);
-                    tracing::warn!(node = %name, %error, "cannot mark a silent node");
+                match self.give_up(&name).await {
+                    Err(error) if api_error::is_not_found(&error) => {}
+                    // It changed meanwhile, maybe because it lives: its new version says so.
+                    Err(error) if api_error::is_conflict(&error) => {
+                        wake = wake.min(Instant::now() + CONFLICT_RETRY);
+                    }
+                    Err(error) => {
+                        tracing::warn!(node = %name, %error, "cannot mark a silent node");
+                        wake = wake.min(Instant::now() + MONITOR_RETRY);
+                    }
+                    Ok(()) => {}
                 }
             }
-            let wake = if failed {
-                now + MONITOR_RETRY
-            } else {
-                let longest = now + self.grace.shortest();
-                next.unwrap_or(longest).min(longest)
-            };
             tokio::time::sleep_until(wake).await;
         }
     }
@@ -228,6 +231,11 @@ impl NodeLifecycle {
         let Some(cache) = self.cache.upgrade() else {
             return Ok(());
         };
+        // The verdicts before this one took their time, in which it may have been heard of.
+        let silent = |health: &Health| health.expires(self.grace) <= Instant::now();
+        if !self.state().health.get(name).is_some_and(silent) {
+            return Ok(());
+        }
         let Some(node) = cache.nodes.store().get(&ObjectKey::new("", name.clone())) else {
             return Ok(());
         };
@@ -236,7 +244,9 @@ impl NodeLifecycle {
             return Ok(());
         };
         let api: Api<core::Node> = Api::all(self.client.clone());
-        let patch = json!({"status": {"conditions": conditions}});
+        // Not over what the node itself has posted since.
+        let patch = json!({"metadata": {"resourceVersion": node.resource_version.to_string()},
+            "status": {"conditions": conditions}});
         api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
             .await?;
         tracing::warn!(node = %name, "node stopped posting its status");
@@ -362,3 +372,6 @@ fn node_reference(node: &Node) -> ObjectReference {
         ..orlop_client::events::node_reference(&node.key.name)
     }
 }
+
+#[cfg(test)]
+mod tests;
