@@ -2,5 +2,6 @@
 
 mod conditions;
 mod controller;
+mod pace;
 
 pub use controller::Namespaces;

@@ -25,6 +25,13 @@ impl Remaining {
         self.objects.is_empty() && self.failures.is_empty() && self.undiscovered.is_empty()
     }
 
+    /// Whether nothing has gone since, or come.
+    pub fn is_as_much_as(&self, later: &Self) -> bool {
+        self.objects == later.objects
+            && self.finalizers == later.finalizers
+            && self.undiscovered == later.undiscovered
+    }
+
     /// The conditions to show.
     pub fn conditions(&self, now: Timestamp) -> Vec<NamespaceCondition> {
         let condition = |type_: &str, is: bool, reason: &str, message: String| NamespaceCondition {

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::conditions::Remaining;
+use super::pace::Pace;
 use crate::api_error;
 use crate::cache::{Cache, NamespaceView, PodView};
 use crate::resources::{self, Discovered, Served};
@@ -22,8 +23,6 @@ use crate::workers::Workers;
 const WORKERS: usize = 2;
 /// Pause after the deletion: other API servers may still let objects in.
 const SETTLE: Duration = Duration::from_secs(5);
-/// Pause before looking again for what goes in its own time.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The finalizer that keeps a namespace until it is empty.
 const FINALIZER: &str = "kubernetes";
 
@@ -32,6 +31,7 @@ pub struct Namespaces {
     client: kube::Client,
     cache: Arc<Cache>,
     queue: Arc<WorkQueue<Arc<str>>>,
+    pace: Pace,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,7 @@ impl Namespaces {
             client,
             cache: cache.clone(),
             queue,
+            pace: Pace::default(),
         })
     }
 
@@ -104,15 +105,18 @@ impl Namespaces {
             .store()
             .get(&ObjectKey::new("", name.clone()));
         if known.is_none_or(|known| !known.terminating || known.finalized) {
+            self.pace.forget(name);
             return Ok(());
         }
         let remaining = self.empty(name).await?;
         self.show(name, &remaining).await?;
         if remaining.is_nothing() {
             self.finalize(name).await?;
+            self.pace.forget(name);
             tracing::info!(namespace = %name, "namespace emptied");
         } else {
-            self.queue.add_after(name.clone(), LOOK_AGAIN);
+            let pause = self.pace.pause(name, remaining);
+            self.queue.add_after(name.clone(), pause);
         }
         Ok(())
     }
