@@ -23,6 +23,17 @@ pub fn is_not_found(error: &kube::Error) -> bool {
     code(error) == Some(404)
 }
 
+/// Whether the answer is about one object, rather than about a place that the server doesn't have.
+pub fn names_object(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status
+            .details
+            .as_ref()
+            .is_some_and(|details| !details.name.is_empty()),
+        _ => false,
+    }
+}
+
 /// Whether somebody else was faster, or the name is taken.
 pub fn is_conflict(error: &kube::Error) -> bool {
     code(error) == Some(409)

@@ -1,70 +1,37 @@
 //! Feeds the graph from the metadata of every kind, and carries verdicts out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
-use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::runtime::watcher;
 use orlop_client::events::{EventType, Recorder};
 use orlop_client::informer::{Informer, MetadataEvent, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::graph::{FOREGROUND, Graph, ORPHAN, Place, Task, Uid};
 use super::verdict::{OwnerIs, Verdict, judge};
 use crate::api_error;
 use crate::cache::Cache;
-use crate::resources::{self, Discovered, Existence, MetadataOnly, Served};
-use crate::workers::Workers;
-
-/// Objects looked at the same time.
-const WORKERS: usize = 20;
-/// How long the first list of all kinds may take. Objects of one kind that can't be read, such as one whose versions
-/// nobody converts, must not keep those of all others for ever; upstream's time.
-const FIRST_READ_MAX: Duration = Duration::from_secs(30);
-/// Pause before asking again which kinds there are, when the server didn't say.
-const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
+use crate::resources::{MetadataOnly, Served};
 
 /// The garbage collector.
 pub struct GarbageCollector {
-    client: kube::Client,
-    cache: Arc<Cache>,
+    pub(super) client: kube::Client,
+    pub(super) cache: Arc<Cache>,
     recorder: Recorder,
-    queue: Arc<WorkQueue<Task>>,
+    pub(super) queue: Arc<WorkQueue<Task>>,
     graph: Arc<Mutex<Graph>>,
     /// By number; a kind keeps its number though it may not be served any more.
-    kinds: RwLock<Vec<Served>>,
+    pub(super) kinds: RwLock<Vec<Served>>,
     /// Definitions of kinds came, changed or went.
-    definitions: Arc<Notify>,
+    pub(super) definitions: Arc<Notify>,
 }
-
-/// The kinds watched by the shared cache already, in the order of the first kind numbers.
-const SHARED: [(&str, &str); 17] = [
-    ("", "Pod"),
-    ("", "Node"),
-    ("apps", "DaemonSet"),
-    ("apps", "ControllerRevision"),
-    ("", "Namespace"),
-    ("coordination.k8s.io", "Lease"),
-    ("apps", "ReplicaSet"),
-    ("", "ReplicationController"),
-    ("apps", "Deployment"),
-    ("apps", "StatefulSet"),
-    ("batch", "Job"),
-    ("batch", "CronJob"),
-    ("policy", "PodDisruptionBudget"),
-    ("certificates.k8s.io", "CertificateSigningRequest"),
-    ("", "Service"),
-    ("discovery.k8s.io", "EndpointSlice"),
-    ("", "Endpoints"),
-];
 
 /// The namespace of the object that `owner` means (empty if it has none), if the shared cache shows it. Its deletion will
 /// be seen there, too.
@@ -92,13 +59,6 @@ fn home_of(cache: &Cache, owner: &OwnerReference, namespace: &str) -> Option<Arc
 
 fn group_of(owner: &OwnerReference) -> &str {
     owner.api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
-fn shared_number(served: &Served) -> Option<usize> {
-    let resource = &served.resource;
-    SHARED
-        .iter()
-        .position(|(group, kind)| *group == resource.group && *kind == resource.kind)
 }
 
 impl GarbageCollector {
@@ -133,7 +93,7 @@ impl GarbageCollector {
         this
     }
 
-    fn listen<P: Projection>(&self, kind: usize, informer: &Informer<P>) {
+    pub(super) fn listen<P: Projection>(&self, kind: usize, informer: &Informer<P>) {
         let (graph, queue) = (self.graph.clone(), self.queue.clone());
         // The cache owns its handlers; they must not own the cache.
         let cache = Arc::downgrade(&self.cache);
@@ -158,141 +118,7 @@ impl GarbageCollector {
         tasks.spawn(self.clone().run());
     }
 
-    async fn run(self: Arc<Self>) {
-        let mut tasks = JoinSet::new();
-        let kinds = self.kinds().await.served;
-        let mut informers = Vec::new();
-        let mut watches = HashMap::new();
-        for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
-            if !served.watchable {
-                continue;
-            }
-            let informer = self.informer(number, served);
-            informers.push(informer.clone());
-            let api = served.api(&self.client, "");
-            let watch = async move { informer.run(api, watcher::Config::default()).await };
-            watches.insert(number, tasks.spawn(watch));
-        }
-        self.set_kinds(kinds);
-        let all_read = join_all(informers.iter().map(|informer| informer.synced()));
-        if tokio::time::timeout(FIRST_READ_MAX, all_read).await.is_err() {
-            tracing::warn!("not all kinds can be read yet, garbage collection begins without them");
-        }
-        self.cache.synced().await;
-        Workers {
-            name: "garbage_collector",
-            count: WORKERS,
-            of: &self,
-            queue: &self.queue,
-        }
-        .start(
-            &mut tasks,
-            |this, task| async move { this.look(&task).await },
-            // Somebody else changed the object; its next version says how.
-            api_error::is_conflict,
-        );
-        loop {
-            tokio::select! {
-                ended = tasks.join_next() => match ended {
-                    // Ends only by a panic, which must not go unseen, or when a kind went.
-                    Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                    Some(_) => {}
-                    None => return,
-                },
-                () = self.definitions.notified() => self.follow(&mut tasks, &mut watches).await,
-            }
-        }
-    }
-
-    fn informer(&self, number: usize, served: &Served) -> Arc<Informer<Existence>> {
-        let informer = Arc::new(Informer::new());
-        self.listen(number, &informer);
-        if served.resource.kind == "CustomResourceDefinition" {
-            let definitions = self.definitions.clone();
-            informer.on_metadata(move |_| definitions.notify_one());
-        }
-        informer
-    }
-
-    /// Watches kinds that have come and leaves those that have gone alone.
-    async fn follow(self: &Arc<Self>, tasks: &mut JoinSet<()>, watches: &mut HashMap<usize, AbortHandle>) {
-        let found = self.kinds().await;
-        let same = |a: &Served, b: &Served| {
-            a.resource.group == b.resource.group && a.resource.kind == b.resource.kind
-        };
-        let mut kinds = self.all_kinds();
-        for served in &found.served {
-            if !kinds.iter().any(|known| same(known, served)) {
-                kinds.push(served.clone());
-            }
-        }
-        self.set_kinds(kinds.clone());
-        for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
-            // What is behind a server that doesn't answer at the moment has not gone.
-            let is_served = served.watchable
-                && (found.served.iter().any(|found| same(found, served))
-                    || found.unknown.contains(&served.resource.api_version));
-            if !is_served {
-                if let Some(watch) = watches.remove(&number) {
-                    watch.abort();
-                }
-                continue;
-            }
-            if watches.contains_key(&number) {
-                continue;
-            }
-            tracing::debug!(kind = %served.resource.kind, group = %served.resource.group, "a kind has come");
-            let (this, informer) = (self.clone(), self.informer(number, served));
-            let api = served.api(&self.client, "");
-            let watch = async move {
-                let judge_again = async {
-                    informer.synced().await;
-                    // Objects with owners of this kind were left alone until now.
-                    let waiting = this.graph().unsettled();
-                    waiting.into_iter().for_each(|task| this.queue.add(task));
-                };
-                tokio::join!(informer.run(api, watcher::Config::default()), judge_again);
-            };
-            watches.insert(number, tasks.spawn(watch));
-        }
-    }
-
-    fn all_kinds(&self) -> Vec<Served> {
-        self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_kinds(&self, kinds: Vec<Served>) {
-        *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = kinds;
-    }
-
-    /// The kinds, those of the shared cache first.
-    async fn kinds(&self) -> Discovered {
-        loop {
-            match resources::discover(&self.client).await {
-                Ok(found) => {
-                    let (shared, others): (Vec<Served>, Vec<Served>) = found
-                        .served
-                        .into_iter()
-                        .filter(|served| !resources::is_event(served))
-                        .partition(|served| shared_number(served).is_some());
-                    if shared.len() == SHARED.len() {
-                        let mut kinds = shared;
-                        kinds.sort_by_key(shared_number);
-                        kinds.extend(others);
-                        return Discovered {
-                            served: kinds,
-                            unknown: found.unknown,
-                        };
-                    }
-                    tracing::warn!("the server doesn't serve all kinds yet, garbage collection waits");
-                }
-                Err(error) => tracing::debug!(%error, "cannot discover the server's kinds yet"),
-            }
-            tokio::time::sleep(DISCOVERY_RETRY).await;
-        }
-    }
-
-    fn graph(&self) -> MutexGuard<'_, Graph> {
+    pub(super) fn graph(&self) -> MutexGuard<'_, Graph> {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -301,20 +127,18 @@ impl GarbageCollector {
         kinds.get(kind).cloned()
     }
 
-    async fn look(&self, task: &Task) -> Result<(), kube::Error> {
+    pub(super) async fn look(&self, task: &Task) -> Result<(), kube::Error> {
         let (Task::Check(uid) | Task::Foreground(uid) | Task::Orphan(uid)) = task;
         let place = self.graph().place(uid);
         let Some(place) = place else { return Ok(()) };
         let Some(served) = self.served(place.kind) else {
             return Ok(());
         };
-        let api = served.api(&self.client, &place.namespace);
-        let Some(live) = api.get_opt(&place.name).await? else {
-            return self.vanished(uid);
+        let live = self.live(&served, &place.namespace, &place.name).await?;
+        let Some(live) = live.filter(|live| live.metadata.uid.as_deref() == Some(&**uid)) else {
+            self.vanished(uid);
+            return Ok(());
         };
-        if live.metadata.uid.as_deref() != Some(&**uid) {
-            return self.vanished(uid);
-        }
         match task {
             Task::Check(_) => self.check(&served, &place, &live).await,
             Task::Foreground(_) => {
@@ -340,10 +164,28 @@ impl GarbageCollector {
     }
 
     /// The server doesn't have it any more though no watch said so yet.
-    fn vanished(&self, uid: &Uid) -> Result<(), kube::Error> {
+    pub(super) fn vanished(&self, uid: &Uid) {
         let tasks = self.graph().deleted(uid);
         tasks.into_iter().for_each(|task| self.queue.add(task));
-        Ok(())
+    }
+
+    /// An object as the server has it.
+    async fn live(
+        &self,
+        served: &Served,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<MetadataOnly>, kube::Error> {
+        match served.api(&self.client, namespace).get(name).await {
+            // Where the kind isn't served any more in that version, nothing is said of its objects.
+            Err(error) if api_error::is_not_found(&error) => {
+                match !api_error::names_object(&error) && self.has_moved(served).await? {
+                    true => Err(error),
+                    false => Ok(None),
+                }
+            }
+            answer => answer.map(Some),
+        }
     }
 
     async fn check(&self, served: &Served, place: &Place, live: &MetadataOnly) -> Result<(), kube::Error> {
@@ -437,10 +279,7 @@ impl GarbageCollector {
         if was_deleted {
             return Ok(Some(OwnerIs::Gone));
         }
-        let live = kind
-            .api(&self.client, &place.namespace)
-            .get_opt(&owner.name)
-            .await?;
+        let live = self.live(&kind, &place.namespace, &owner.name).await?;
         let Some(live) = live.filter(|live| live.metadata.uid.as_ref() == Some(&owner.uid)) else {
             return Ok(Some(OwnerIs::Gone));
         };

@@ -280,6 +280,74 @@ async fn objects_of_a_new_custom_resource_own_like_any_other() {
     .await;
 }
 
+/// A kind that leaves the version in which the collector knows it: its objects are still there, and own like any other.
+#[tokio::test]
+async fn objects_of_a_custom_resource_own_like_any_other_when_its_version_changes() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    let kind = |group: &str, version: &str, kind: &str| {
+        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+    };
+    let definitions: Api<DynamicObject> = Api::all_with(
+        cluster.client.clone(),
+        &kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
+    );
+    let widgets = |version: &str| -> Api<DynamicObject> {
+        let kind = kind("example.com", version, "Widget");
+        Api::namespaced_with(cluster.client.clone(), "default", &kind)
+    };
+    let object = |value| serde_json::from_value::<DynamicObject>(value).unwrap();
+    let params = PostParams::default();
+    let version = |name: &str, newest: bool| {
+        json!({"name": name, "served": newest, "storage": newest,
+            "schema": {"openAPIV3Schema": {"type": "object"}}})
+    };
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [version("v1alpha1", true)]},
+    });
+    definitions.create(&params, &object(definition)).await.unwrap();
+    let owned = |name: &str, uid: &str| -> ConfigMap {
+        let owner = json!({"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": uid});
+        serde_json::from_value(json!({"metadata": {"name": name, "ownerReferences": [owner]}})).unwrap()
+    };
+    let is_gone = |name: &'static str| {
+        let maps = maps.clone();
+        async move { maps.get_opt(name).await.unwrap().is_none().then_some(()) }
+    };
+    let nobody = "00000000-0000-0000-0000-000000000000";
+    // The collector knows the kind, in its first version.
+    maps.create(&params, &owned("first", nobody)).await.unwrap();
+    eventually("the end of what nobody owns", || is_gone("first")).await;
+
+    let versions = json!({"spec": {"versions": [version("v1alpha1", false), version("v1", true)]}});
+    definitions
+        .patch(
+            "widgets.example.com",
+            &PatchParams::default(),
+            &Patch::Merge(versions),
+        )
+        .await
+        .unwrap();
+    let widget = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}});
+    let widget = eventually("an object of the new version", || async {
+        widgets("v1").create(&params, &object(widget.clone())).await.ok()
+    })
+    .await;
+    let uid = widget.metadata.uid.unwrap();
+    maps.create(&params, &owned("kept", &uid)).await.unwrap();
+    maps.create(&params, &owned("lost", nobody)).await.unwrap();
+    eventually("the end of what nobody owns", || is_gone("lost")).await;
+    assert!(maps.get_opt("kept").await.unwrap().is_some());
+    widgets("v1")
+        .delete("w", &DeleteParams::background())
+        .await
+        .unwrap();
+    eventually("the end of what the object owned", || is_gone("kept")).await;
+}
+
 /// What is behind a server that doesn't answer holds a namespace up, and nothing else of it.
 #[tokio::test]
 async fn a_namespace_is_emptied_though_a_group_cannot_be_discovered_and_goes_when_it_can() {
