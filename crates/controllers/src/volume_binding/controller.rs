@@ -6,8 +6,9 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
 use orlop_client::events::{EventType, Recorder, reference};
-use orlop_client::informer::{Change, Informer, ObjectKey, Projection};
+use orlop_client::informer::{Cached, Change, Informer, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -24,22 +25,36 @@ enum Task {
     Volume(ObjectKey),
 }
 
-/// Whether a claim still waits for its volume.
+/// Whether a claim still waits for its volume, and which that is.
 #[derive(Debug)]
 struct ClaimView {
     pending: bool,
+    volume: Option<Box<str>>,
 }
+
+/// Index of claims by their volume.
+const BY_VOLUME: usize = 0;
 
 impl Projection for ClaimView {
     type Object = core::PersistentVolumeClaim;
+    const INDEXES: usize = 1;
 
     fn project(claim: core::PersistentVolumeClaim) -> Self {
-        let annotations = claim.metadata.annotations.as_ref();
-        let complete = annotations.is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
         let phase = claim.status.and_then(|status| status.phase);
         Self {
             pending: claim.metadata.deletion_timestamp.is_none()
-                && !(complete && phase.as_deref() == Some("Bound")),
+                && !(plan::is_complete(&claim.metadata) && phase.as_deref() == Some("Bound")),
+            volume: claim
+                .spec
+                .and_then(|spec| spec.volume_name)
+                .filter(|name| !name.is_empty())
+                .map(Into::into),
+        }
+    }
+
+    fn index(&self, _: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
+        if let Some(volume) = &self.volume {
+            add(BY_VOLUME, volume);
         }
     }
 }
@@ -123,6 +138,13 @@ impl VolumeBinding {
         });
         let (on, claims) = (this.queue.clone(), this.claims.clone());
         this.volumes.on_change(move |change: &Change<VolumeView>| {
+            let claim = |side: &Option<Arc<Cached<VolumeView>>>| side.as_ref()?.claim.clone();
+            if change.new.is_none() || (change.old.is_some() && claim(&change.old) != claim(&change.new)) {
+                // Who is bound to it may have lost it.
+                for claim in claims.store().by_index(BY_VOLUME, &change.latest().key.name) {
+                    on.add(Task::Claim(claim.key.clone()));
+                }
+            }
             let Some(volume) = &change.new else { return };
             on.add(Task::Volume(volume.key.clone()));
             match &volume.claim {
@@ -138,8 +160,12 @@ impl VolumeBinding {
     /// Starts the watches and the worker.
     pub fn start(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
         watch_all(&self.claims, &self.client, tasks);
-        watch_all(&self.volumes, &self.client, tasks);
         watch_all(&self.classes, &self.client, tasks);
+        let (this, volumes) = (self.clone(), Api::all(self.client.clone()));
+        tasks.spawn(async move {
+            let watch = this.volumes.run(volumes, watcher::Config::default());
+            tokio::join!(watch, this.find_lost());
+        });
         Workers {
             name: "volume_binding",
             count: 1,
@@ -151,6 +177,19 @@ impl VolumeBinding {
             |this, task| async move { this.look(&task).await },
             api_error::is_conflict,
         );
+    }
+
+    /// Looks at claims whose volumes went while nobody looked.
+    async fn find_lost(&self) {
+        self.claims.synced().await;
+        self.volumes.synced().await;
+        let volumes = self.volumes.store();
+        self.claims.store().for_each(|claim| {
+            let gone = |name: &str| volumes.get(&ObjectKey::new("", name)).is_none();
+            if claim.volume.as_deref().is_some_and(gone) {
+                self.queue.add(Task::Claim(claim.key.clone()));
+            }
+        });
     }
 
     async fn look(&self, task: &Task) -> Result<(), kube::Error> {
@@ -181,6 +220,7 @@ impl VolumeBinding {
                     .event(&reference(&claim), EventType::Normal, reason, message.to_owned());
                 Ok(())
             }
+            Verdict::Lost(reason, message) => self.lose(&claims, &claim, reason, message).await,
             Verdict::Bind(name) => {
                 let volume = all
                     .into_iter()
@@ -209,6 +249,33 @@ impl VolumeBinding {
         }))
     }
 
+    /// Says of a claim that it has no volume any more.
+    async fn lose(
+        &self,
+        claims: &Api<core::PersistentVolumeClaim>,
+        claim: &core::PersistentVolumeClaim,
+        reason: &str,
+        message: &str,
+    ) -> Result<(), kube::Error> {
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        if phase == Some("Lost") {
+            return Ok(());
+        }
+        let patch = json!({"metadata": {"uid": claim.metadata.uid}, "status": {"phase": "Lost", "accessModes": null,
+            "capacity": null, "currentVolumeAttributesClassName": null}});
+        claims
+            .patch_status(
+                &name_of(&claim.metadata),
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await?;
+        tracing::warn!(claim = %ObjectKey::of(claim), reason, "claim lost");
+        self.recorder
+            .event(&reference(claim), EventType::Warning, reason, message.to_owned());
+        Ok(())
+    }
+
     /// Completes the binding on both sides; each step is left out if it was made before.
     async fn bind(
         &self,
@@ -235,9 +302,7 @@ impl VolumeBinding {
         set_phase(volumes, &volume, "Bound").await?;
         let spec = claim.spec.as_ref();
         let named = spec.and_then(|spec| spec.volume_name.as_deref()) == Some(&*volume_name);
-        let annotations = claim.metadata.annotations.as_ref();
-        let complete = annotations.is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
-        if !named || !complete {
+        if !named || !plan::is_complete(&claim.metadata) {
             let mut annotations = json!({BIND_COMPLETED: "yes"});
             if !named {
                 annotations[BOUND_BY_CONTROLLER] = json!("yes");

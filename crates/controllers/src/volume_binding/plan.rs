@@ -44,6 +44,8 @@ pub enum Verdict {
     Bind(String),
     /// It waits, for this reason: an event's reason and message.
     Wait(&'static str, &'static str),
+    /// It has lost the volume that it was bound to: an event's reason and message.
+    Lost(&'static str, &'static str),
     /// Nothing.
     Leave,
 }
@@ -76,6 +78,12 @@ pub fn is_promised(volume: &core::PersistentVolume, claim: &core::PersistentVolu
             .is_none_or(|uid| uid.is_empty() || Some(uid) == claim.metadata.uid.as_ref())
 }
 
+/// Whether the claim was bound for good.
+pub fn is_complete(metadata: &ObjectMeta) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED))
+}
+
 /// Decides for one claim among all volumes.
 pub fn verdict(
     claim: &core::PersistentVolumeClaim,
@@ -93,11 +101,24 @@ pub fn verdict(
         let free = volume.is_some_and(|volume| {
             is_promised(volume, claim) || volume.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_none())
         });
-        return if free {
-            Verdict::Bind(named.clone())
-        } else {
-            Verdict::Leave
+        return match volume {
+            Some(_) if free => Verdict::Bind(named.clone()),
+            _ if !is_complete(&claim.metadata) => Verdict::Leave,
+            Some(_) => Verdict::Lost(
+                "ClaimMisbound",
+                "Two claims are bound to the same volume, this one is bound incorrectly",
+            ),
+            None => Verdict::Lost(
+                "ClaimLost",
+                "Bound claim has lost its PersistentVolume. Data on the volume is lost!",
+            ),
         };
+    }
+    if is_complete(&claim.metadata) {
+        return Verdict::Lost(
+            "ClaimLost",
+            "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!",
+        );
     }
     let name = |volume: &core::PersistentVolume| volume.metadata.name.clone().unwrap_or_default();
     if let Some(promised) = volumes.iter().find(|volume| is_promised(volume, claim)) {
@@ -234,6 +255,29 @@ mod tests {
         );
         let gone = claim(json!({"spec": {"volumeName": "before"}}));
         assert_eq!(verdict(&gone, &volumes, Class::Nothing), Verdict::Leave);
+    }
+
+    #[test]
+    fn a_bound_claim_whose_volume_is_gone_or_anothers_is_lost_until_there_is_one_again() {
+        let bound = |volume: Value| {
+            claim(
+                json!({"metadata": {"annotations": {BIND_COMPLETED: "yes"}}, "spec": {"volumeName": volume}}),
+            )
+        };
+        let volumes = [
+            volume("mine", "2Gi", promised("ns", "c", "u")),
+            volume("free", "2Gi", json!({})),
+            volume("taken", "2Gi", promised("ns", "other", "x")),
+        ];
+        let verdict = |volume: Value| verdict(&bound(volume), &volumes, Class::Provisions);
+        assert_eq!(verdict(json!("mine")), Verdict::Bind("mine".to_owned()));
+        assert_eq!(verdict(json!("free")), Verdict::Bind("free".to_owned()));
+        assert!(matches!(verdict(json!("gone")), Verdict::Lost("ClaimLost", _)));
+        assert!(matches!(
+            verdict(json!("taken")),
+            Verdict::Lost("ClaimMisbound", _)
+        ));
+        assert!(matches!(verdict(json!(null)), Verdict::Lost("ClaimLost", _)));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Claims that wait for their first consumer, and volumes that only one node has.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -180,6 +180,45 @@ async fn a_claim_that_does_not_wait_is_bound_at_once_and_its_pod_waits_for_that(
         ),
         (&Value::from("yes"), &Value::from("yes"))
     );
+}
+
+#[tokio::test]
+async fn a_claim_whose_volume_is_deleted_is_lost_until_the_volume_is_there_again() {
+    let cluster = Cluster::start().await;
+    class(&cluster, "Immediate").await;
+    volume(&cluster, "v", "2Gi", "n1").await;
+    claim(&cluster, "c", "2Gi").await;
+    let phase = async |want: &str| {
+        eventually(&format!("the claim is {want}"), || async {
+            let status = claims(&cluster).get("c").await.unwrap().status?;
+            (status.phase.as_deref() == Some(want)).then_some(status)
+        })
+        .await
+    };
+    phase("Bound").await;
+    phase_of(&cluster, "v", "Bound").await;
+    // By force: what is bound is protected.
+    volumes(&cluster)
+        .delete("v", &DeleteParams::default())
+        .await
+        .unwrap();
+    let unprotected = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    volumes(&cluster)
+        .patch("v", &PatchParams::default(), &unprotected)
+        .await
+        .unwrap();
+    let lost = phase("Lost").await;
+    assert_eq!((lost.capacity, lost.access_modes), (None, None));
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
+    let about = ListParams::default().fields("reason=ClaimLost,type=Warning,involvedObject.name=c");
+    eventually("the event", || async {
+        let told = events.list(&about).await.unwrap().items;
+        (told.len() == 1).then_some(())
+    })
+    .await;
+    volume(&cluster, "v", "3Gi", "n1").await;
+    let again = phase("Bound").await;
+    assert_eq!(again.capacity.unwrap()["storage"].0, "3Gi");
 }
 
 #[tokio::test]
