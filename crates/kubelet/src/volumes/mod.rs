@@ -9,6 +9,7 @@
 //! | `atomic` | a volume's files, swapped as a whole |
 //! | `watched` | tells when a configMap or secret in use changes |
 //! | `due` | pods that have to be looked at again, now or at a time |
+//! | `refresh` | what a pod that runs sees, brought up to date |
 //! | `token` | service account tokens and their renewal |
 //! | `mounts`, `sub_path` | what a container gets of it |
 //! | `table`, `removal` | what is mounted, unmounting it, and removing what lay under it |
@@ -32,6 +33,7 @@ mod mounts;
 mod objects;
 mod ownership;
 mod projected;
+mod refresh;
 mod removal;
 mod secret;
 mod sub_path;
@@ -47,6 +49,8 @@ use crate::environment::resource::ThisNode;
 use directory::Plugin;
 use due::Due;
 pub use mounts::container_path as mount_path;
+use refresh::RETRY_AFTER;
+pub use refresh::is_shown;
 pub use table::unmount_all;
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Volume};
@@ -56,12 +60,8 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use token::Tokens;
 use watched::Watched;
-
-/// Before what failed for a pod that runs is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a pod's volumes are not as they should be.
 #[derive(Debug, thiserror::Error)]
@@ -214,49 +214,6 @@ impl Volumes {
         Ok(VolumeMap(Arc::new(ready)))
     }
 
-    /// Brings up to date what a pod that runs sees of objects, each volume by itself; others are left as they are `ready`.
-    /// With `is_prepared`, all of them are known, and one that isn't there yet has come with an ephemeral container. The
-    /// first error is told, and after one it is tried again.
-    pub async fn refresh(
-        &self,
-        pod: &Pod,
-        ready: &mut VolumeMap,
-        is_prepared: bool,
-    ) -> Result<(), VolumeError> {
-        let Some(spec) = pod.spec.as_ref() else {
-            return Ok(());
-        };
-        check_uid(uid(pod))?;
-        let is_new = |volume: &Volume| is_prepared && !ready.0.contains_key(&volume.name);
-        let mut volumes: Vec<&Volume> = used(spec)
-            .filter(|volume| is_shown(volume) || is_new(volume))
-            .collect();
-        // What may hang comes last.
-        volumes.sort_by_key(|volume| !is_shown(volume));
-        let (mut now, mut first) = (BTreeMap::clone(&ready.0), None);
-        for volume in volumes {
-            match self.setup_one(pod, volume).await.map_err(failed(volume)) {
-                Ok(mounted) => {
-                    now.insert(volume.name.clone(), mounted);
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "volume not brought up to date"
-                    );
-                    first.get_or_insert(error);
-                }
-            }
-        }
-        ready.0 = Arc::new(now);
-        match first {
-            None => Ok(()),
-            Some(error) => {
-                self.due.remind(uid(pod), RETRY_AFTER);
-                Err(error)
-            }
-        }
-    }
-
     async fn setup_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
         if let Some(source) = &volume.host_path {
             check_host_path(source).await?;
@@ -406,14 +363,6 @@ fn used(spec: &PodSpec) -> impl Iterator<Item = &Volume> {
         .collect();
     let volumes = spec.volumes.iter().flatten();
     volumes.filter(move |volume| names.contains(volume.name.as_str()))
-}
-
-/// Whether a volume shows something that may change.
-pub fn is_shown(volume: &Volume) -> bool {
-    volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.downward_api.is_some()
-        || volume.projected.is_some()
 }
 
 fn failed(volume: &Volume) -> impl FnOnce(Fault) -> VolumeError {

@@ -268,6 +268,21 @@ async fn claims_lead_to_directories_of_the_node() {
 }
 
 #[tokio::test]
+async fn a_claim_of_a_pod_that_was_found_running_may_go_before_its_containers_start_again() {
+    let bench = bench();
+    let disk = tempfile::tempdir().unwrap();
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let pod = pod(volumes, None, json!({}));
+    put_claim(&bench.api, json!({"local": {"path": disk.path()}}));
+    let (mut found, nothing) = (VolumeMap::default(), VolumeMap::default());
+    bench.volumes.refresh(&pod, &mut found, false).await.unwrap();
+    assert_eq!(found.0, nothing.0, "it is not looked at");
+    bench.api.remove("/api/v1/namespaces/ns/persistentvolumeclaims/c");
+    bench.volumes.setup(&pod).await.unwrap();
+    bench.end().await;
+}
+
+#[tokio::test]
 async fn a_claim_can_be_read_only_and_a_path_of_the_host() {
     let bench = bench();
     let disk = tempfile::tempdir().unwrap();
