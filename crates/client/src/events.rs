@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
@@ -76,12 +78,23 @@ impl Recorder {
     ///
     /// Starts a task, so it must be called within a tokio runtime.
     pub fn new(client: kube::Client, component: &str, host: Option<&str>) -> Self {
+        Self::patient(client, component, host, || futures::future::ready(()).boxed())
+    }
+
+    /// The same for one that has better to do at times: `patience` ends when the next Event may be written. It isn't asked
+    /// while so many wait that some might be lost.
+    pub fn patient(
+        client: kube::Client,
+        component: &str,
+        host: Option<&str>,
+        patience: impl Fn() -> BoxFuture<'static, ()> + Send + 'static,
+    ) -> Self {
         let (queue, messages) = mpsc::channel(QUEUE_MAX);
         let source = correlate::Source {
             component: component.to_owned(),
             host: host.map(str::to_owned),
         };
-        tokio::spawn(sink::run(client, source, messages));
+        tokio::spawn(sink::run(client, source, messages, patience));
         Self {
             queue: Some(queue),
             dropped: Arc::default(),

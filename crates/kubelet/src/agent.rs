@@ -11,6 +11,7 @@ use crate::pods::agent::{Agent, Settings};
 use crate::pods::manager::{Inputs, Manager};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::Surroundings;
+use crate::pods::turns::Turns;
 use crate::pods::users::Users;
 use crate::pods::{Orders, PodsHandle};
 use crate::runtime::container::thermal_throttles;
@@ -19,6 +20,7 @@ use crate::sources::fault::Fault;
 use crate::sources::report::{ReportBoard, Reports};
 use crate::sources::{self, SNAPSHOTS_WAITING_MAX, Source, file, http};
 use crate::status::{self, Board};
+use futures::FutureExt;
 use futures::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
 use orlop_client::events::{EventType, Recorder, node_reference};
@@ -134,8 +136,16 @@ pub async fn run_with(
     } = config;
     let (pods, metrics) = (shared.pods, shared.metrics);
     make_directory(&config.root_dir)?;
+    let turns = Turns::of(std::thread::available_parallelism().map_or(1, usize::from));
     let recorder = match &client {
-        Some(client) => Recorder::new(client.clone(), "kubelet", Some(&node_name)),
+        Some(client) => {
+            let turns = turns.clone();
+            let patience = move || {
+                let turns = turns.clone();
+                async move { turns.rush_over().await }.boxed()
+            };
+            Recorder::patient(client.clone(), "kubelet", Some(&node_name), patience)
+        }
         None => Recorder::disabled(),
     };
     let pulls = if configuration.serialize_image_pulls {
@@ -186,6 +196,7 @@ pub async fn run_with(
         node_state: shared.state,
         board: board.clone(),
         owners: Owners::default(),
+        turns: turns.clone(),
         pulls: Semaphore::new(pulls),
         images: shared.images,
         users: Users::new(
@@ -271,7 +282,7 @@ pub async fn run_with(
         spawn(Box::pin(status::run(
             client,
             board,
-            pods,
+            (pods, turns),
             teller,
             shutdown.clone(),
         )));

@@ -5,6 +5,7 @@ use crate::pods::PodsHandle;
 use crate::pods::agent::{Agent, Settings};
 use crate::pods::owners::Owners;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
+use crate::pods::turns::Turns;
 use crate::pods::users::Users;
 use crate::status::Board;
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
@@ -53,6 +55,8 @@ pub struct FakeRuntime {
     pub can: Mutex<v1::RuntimeHandlerFeatures>,
     /// Images that have to be pulled.
     pub absent: Mutex<Vec<String>>,
+    /// How often its containers were listed.
+    pub lists: AtomicUsize,
     /// Pulls end when they are let through here, if it is there.
     pub pull_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -387,6 +391,7 @@ impl RuntimeService for FakeRuntime {
         &self,
         filter: Option<v1::ContainerFilter>,
     ) -> Result<Vec<v1::Container>, CriError> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
         let selector = filter.unwrap_or_default().label_selector;
         let state = self.state.lock();
         let found = state.containers.iter().filter(|c| fits(&c.labels, &selector));
@@ -621,6 +626,7 @@ pub fn agent(
         node_state: Default::default(),
         board: Board::new(true),
         owners: Owners::default(),
+        turns: Turns::of(2),
         pulls: Semaphore::new(1),
         images: Arc::new(Access::open(root, &Default::default())),
         users: Users::new(&root.join("kubelet"), 110, crate::pods::users::LENGTH),

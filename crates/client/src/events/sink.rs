@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
 use k8s_openapi::api::core::v1::{Event, EventSource};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
@@ -10,8 +12,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::correlate::{Correlator, Source, Telling};
-use super::{Message, namespace_of};
+use super::{Message, QUEUE_MAX, namespace_of};
 
+/// With so many waiting there is no patience: more might be lost.
+const HURRY_FROM: usize = QUEUE_MAX / 2;
 /// Attempts to write one event while the server can't be reached.
 const TRIES_MAX: u32 = 12;
 /// Pause before the second attempt, doubling.
@@ -19,14 +23,23 @@ const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(client: kube::Client, source: Source, mut messages: mpsc::Receiver<Message>) {
+pub(super) async fn run(
+    client: kube::Client,
+    source: Source,
+    mut messages: mpsc::Receiver<Message>,
+    patience: impl Fn() -> BoxFuture<'static, ()> + Send,
+) {
     let mut correlator = Correlator::new();
     while let Some(message) = messages.recv().await {
         match message {
             Message::Record(occurrence) => {
-                if let Some(telling) = correlator.correlate(*occurrence)
-                    && let Err(error) = tell(&client, &source, &telling).await
-                {
+                let Some(telling) = correlator.correlate(*occurrence) else {
+                    continue;
+                };
+                if messages.len() < HURRY_FROM {
+                    patience().await;
+                }
+                if let Err(error) = tell(&client, &source, &telling).await {
                     correlator.forget(&telling.key);
                     // A namespace on its way out refuses events; that is no news.
                     tracing::debug!(reason = telling.reason, name = telling.name, %error, "event not written");

@@ -2,6 +2,7 @@
 use super::PodsHandle;
 use super::owners::Owners;
 use super::surroundings::Surroundings;
+use super::turns::Turns;
 use super::users::Users;
 use crate::images::Access;
 use crate::metrics::Metrics;
@@ -69,6 +70,8 @@ pub struct Agent {
     pub board: Board,
     /// Which pod a container belongs to.
     pub owners: Owners,
+    /// Whose turn it is to have something made.
+    pub turns: Turns,
     /// Pulls at a time (`serializeImagePulls`, `maxParallelImagePulls`).
     pub pulls: Semaphore,
     /// Who may use which image.

@@ -22,6 +22,7 @@ pub mod status;
 mod stop;
 pub mod surroundings;
 mod sysctls;
+pub mod turns;
 pub mod users;
 pub mod verdict;
 pub mod worker;

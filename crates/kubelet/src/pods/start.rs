@@ -6,6 +6,7 @@ use super::hooks;
 use super::recursive;
 use super::stop::{Ending, own_signal, stop_container};
 use super::surroundings::Addresses;
+use super::turns::Purpose;
 use super::users::{self, UsersError};
 use crate::images::Present;
 use crate::metrics::ContainerType;
@@ -247,19 +248,27 @@ pub async fn start_container(agent: &Agent, start: &Start<'_>) -> Result<String,
         stop_signal: own_signal(container).map_or(0, |signal| signal.cri),
         image_sub_paths,
     };
-    let id = agent
-        .runtime
-        .create_container_beyond(&sandbox.id, config, sandbox.config.clone(), beyond)
-        .await
-        .map_err(|error| fail("CreateContainerError", error.to_string()))?;
-    agent.owners.note(uid(pod), [id.as_str()]);
-    agent.container_event(pod, &path, EventType::Normal, "Created", "Container created");
-    agent.runtime.start_container(&id).await.map_err(|error| {
-        fail(
-            "RunContainerError",
-            error.to_string().replace(&id, &container.name),
-        )
-    })?;
+    let turn = tokio::select! {
+        turn = agent.turns.next(Purpose::Container) => turn,
+        () = start.stopping.cancelled() => return Err(Waiting::new("ContainerCreating", "")),
+    };
+    let made = turn.spend(async {
+        let id = agent
+            .runtime
+            .create_container_beyond(&sandbox.id, config, sandbox.config.clone(), beyond)
+            .await
+            .map_err(|error| fail("CreateContainerError", error.to_string()))?;
+        agent.owners.note(uid(pod), [id.as_str()]);
+        agent.container_event(pod, &path, EventType::Normal, "Created", "Container created");
+        agent.runtime.start_container(&id).await.map_err(|error| {
+            fail(
+                "RunContainerError",
+                error.to_string().replace(&id, &container.name),
+            )
+        })?;
+        Ok(id)
+    });
+    let id = made.await?;
     agent.container_event(pod, &path, EventType::Normal, "Started", "Container started");
     let container_type = which.container_type();
     agent

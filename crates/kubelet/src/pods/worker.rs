@@ -10,6 +10,7 @@
 //! | part | job |
 //! |---|---|
 //! | `adopt` | takes over what ran before this agent |
+//! | `reading` | what the runtime has of it |
 //! | `sandbox` | what containers are started in |
 //! | `resize` | brings containers to what their pod was given |
 //! | `end` | the pod's end |
@@ -24,9 +25,8 @@ use super::stop;
 use super::surroundings::Probed;
 use super::verdict::Verdict;
 use crate::images::{self, Look};
-use crate::metrics::{Ended, Metrics, Operation};
+use crate::metrics::{Metrics, Operation};
 use crate::probes_view::{ProbeKind, ProbeView};
-use crate::runtime::read::read_pod;
 use crate::runtime::seen::{SeenPod, SeenResources};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -39,8 +39,10 @@ use std::time::{Duration, Instant};
 
 mod adopt;
 mod end;
+mod reading;
 mod resize;
 mod sandbox;
+use reading::Reading;
 
 /// After a failed sync. What can heal by an event (a container that ends, a new version of the pod) wakes the worker
 /// at once anyway.
@@ -68,8 +70,8 @@ pub struct Worker {
     mailbox: Mailbox,
     pod: Arc<Pod>,
     seen: SeenPod,
-    /// The runtime has been read since the last thing that could have changed it.
-    fresh: bool,
+    /// How far that still holds.
+    reading: Reading,
     status: PodStatus,
     waiting: BTreeMap<String, Waiting>,
     probes: HashMap<String, ProbeView>,
@@ -111,7 +113,7 @@ impl Worker {
             mailbox,
             pod,
             seen,
-            fresh: true,
+            reading: Reading::Fresh,
             waiting: BTreeMap::new(),
             probes: HashMap::new(),
             guessed: BTreeMap::new(),
@@ -127,7 +129,7 @@ impl Worker {
 
     /// Has the runtime read before anything is made: an earlier worker may have left something of this pod there.
     pub fn read_first(&mut self) {
-        self.fresh = false;
+        self.reading = Reading::Stale;
     }
 
     /// Runs until the pod holds nothing on the node any more.
@@ -197,7 +199,7 @@ impl Worker {
         let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         match tokio::time::timeout(left, self.mailbox.next()).await {
             Ok(mail) => self.read_mail(mail),
-            Err(_) => self.fresh = false,
+            Err(_) => self.reading = Reading::Stale,
         }
     }
 
@@ -227,7 +229,7 @@ impl Worker {
             self.stop = Some(self.stop.map_or(stop, |earlier| earlier.and_then(stop)));
         }
         if mail.runtime_changed {
-            self.fresh = false;
+            self.reading = Reading::Stale;
         }
         if let Some(mirrored) = mail.mirrored {
             self.learn(&mirrored);
@@ -240,44 +242,6 @@ impl Worker {
                 .entry(news.container_id.clone())
                 .or_default()
                 .take(&news);
-        }
-    }
-
-    async fn read(&mut self) -> Result<(), String> {
-        if self.fresh {
-            return Ok(());
-        }
-        let seen = read_pod(&*self.agent.runtime, uid(&self.pod), &self.seen)
-            .await
-            .map_err(|error| error.to_string())?;
-        let exists = |id: &String| seen.containers.iter().any(|container| container.id == *id);
-        self.probes.retain(|id, _| exists(id));
-        self.set.retain(|id, _| exists(id));
-        self.agent.owners.note(uid(&self.pod), seen.ids());
-        self.count_ends(&seen);
-        self.seen = seen;
-        self.fresh = true;
-        Ok(())
-    }
-
-    /// Counts the containers that had not ended when they were last seen.
-    fn count_ends(&self, now: &SeenPod) {
-        let had_ended = |id: &str| {
-            let mut before = self.seen.containers.iter();
-            before.any(|container| container.id == id && container.exit().is_some())
-        };
-        for container in now
-            .containers
-            .iter()
-            .filter(|container| !had_ended(&container.id))
-        {
-            let Some(exit) = container.exit() else { continue };
-            let ended = Ended {
-                container_type: Which::named(&self.pod, &container.name).container_type(),
-                exit_code: exit.code,
-            };
-            let counter = &self.agent.metrics.terminated_containers;
-            counter.get_or_create(&ended).inc();
         }
     }
 
@@ -333,8 +297,15 @@ impl Worker {
                 );
             }
             killed = !plan.kill.is_empty();
-            let outcome = self.carry_out(plan).await;
-            self.fresh = false;
+            // A sandbox that is replaced is stopped with all that runs in it.
+            let replaces = plan.sandbox.is_some() && self.seen.sandbox().is_some();
+            let only_starts = !killed && !replaces && plan.resize.is_empty() && plan.restart_all.is_none();
+            let mut started = Vec::new();
+            let outcome = self.carry_out(plan, &mut started).await;
+            self.reading = match outcome {
+                Ok(()) if only_starts && !started.is_empty() => Reading::Started(started),
+                _ => Reading::Stale,
+            };
             self.take_mail();
             if self.stop.is_some() {
                 return Next::At(Timestamp::now());
@@ -363,7 +334,7 @@ impl Worker {
     }
 
     fn retry(&mut self, after: SignedDuration) -> Next {
-        self.fresh = false;
+        self.reading = Reading::Stale;
         Next::At(later(after))
     }
 
@@ -389,8 +360,8 @@ impl Worker {
         }
     }
 
-    /// Does what the plan says.
-    async fn carry_out(&mut self, plan: Plan) -> Result<(), Again> {
+    /// Does what the plan says; containers that start are `started`, in whatever way it ends.
+    async fn carry_out(&mut self, plan: Plan, started: &mut Vec<String>) -> Result<(), Again> {
         let (agent, pod) = (self.agent.clone(), self.pod.clone());
         let ip = self.addresses().first().cloned();
         let kills = plan
@@ -456,8 +427,9 @@ impl Worker {
                 return Ok(());
             }
             let looked = looked.remove(&which);
-            if let Err(after) = self.start(which, &sandbox, looked).await {
-                again = Some(again.map_or(after, |earlier| earlier.min(after)));
+            match self.start(which, &sandbox, looked).await {
+                Ok(id) => started.extend(id),
+                Err(after) => again = Some(again.map_or(after, |earlier| earlier.min(after))),
             }
         }
         again.map_or(Ok(()), |after| Err(Again(after)))
@@ -468,10 +440,10 @@ impl Worker {
         which: Which,
         sandbox: &Sandbox,
         looked: Option<Look>,
-    ) -> Result<(), SignedDuration> {
+    ) -> Result<Option<String>, SignedDuration> {
         let (agent, pod, mailbox) = (self.agent.clone(), self.pod.clone(), self.mailbox.clone());
         let Some(container) = which.of(&pod) else {
-            return Ok(());
+            return Ok(None);
         };
         let path = which.field_path(&container.name);
         let wanted = images::Wanted {
@@ -521,8 +493,9 @@ impl Worker {
                 self.waiting.remove(&container.name);
                 self.probes.insert(id.clone(), ProbeView::default());
                 self.set.insert(id.clone(), self.given_to(&container));
-                self.start_probes(container.name.clone(), id, sandbox.ips.first().cloned(), false);
-                Ok(())
+                let ip = sandbox.ips.first().cloned();
+                self.start_probes(container.name.clone(), id.clone(), ip, false);
+                Ok(Some(id))
             }
             Err(why) => {
                 let after = if why.reason.contains("Pull") {
@@ -570,7 +543,7 @@ impl Worker {
             .await
             .map_err(failed)?;
         // How they ended is told before their records go: it is the last state of those that come after them.
-        self.fresh = false;
+        self.reading = Reading::Stale;
         self.read().await.map_err(failed)?;
         self.publish(false);
         let seen = self.seen.clone();

@@ -3,6 +3,7 @@ use super::board::{Board, Local, Page, Sent};
 use super::patch::patch;
 use crate::mirror::{self, Refusals, Upkeep, View, decide, refusal};
 use crate::pods::PodsHandle;
+use crate::pods::turns::Turns;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -52,11 +53,11 @@ impl Teller {
 pub async fn run(
     client: kube::Client,
     board: Board,
-    pods: PodsHandle,
+    (pods, turns): (PodsHandle, Turns),
     teller: Teller,
     shutdown: CancellationToken,
 ) {
-    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, &pods, &teller));
+    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, (&pods, &turns), &teller));
     shutdown
         .run_until_cancelled(futures::future::join_all(work))
         .await;
@@ -84,9 +85,16 @@ impl Failing {
     }
 }
 
-async fn publish(client: &kube::Client, board: &Board, pods: &PodsHandle, teller: &Teller) {
+async fn publish(
+    client: &kube::Client,
+    board: &Board,
+    (pods, turns): (&PodsHandle, &Turns),
+    teller: &Teller,
+) {
     let mut failing: std::collections::HashMap<String, Failing> = std::collections::HashMap::new();
     while let Some(full_name) = board.queue().next().await {
+        // What is told then is newer, and tells of several steps at once.
+        turns.rush_over().await;
         match settle(client, board, &full_name, teller).await {
             Ok(()) => drop(failing.remove(&full_name)),
             Err(error) => {

@@ -1,5 +1,5 @@
 //! A pod's end: its containers, then what it holds on the node, then its last status.
-use super::{ORDERED_STOP_PATIENCE_MIN, STOP_RETRY_AFTER, Worker};
+use super::{ORDERED_STOP_PATIENCE_MIN, Reading, STOP_RETRY_AFTER, Worker};
 use crate::pods::mailbox::{Stop, StopReason};
 use crate::pods::stop::{self, seconds};
 use crate::runtime::gc;
@@ -23,14 +23,16 @@ impl Worker {
         let mut overdue = overdue_at(&stop);
         // What is known to run is stopped without another look: many pods that end at once would keep the runtime busy with
         // questions before the first is told to stop. Where nothing is known to run, something may be there all the same.
-        self.fresh &= self.seen.is_alive();
+        if !self.seen.is_alive() {
+            self.reading = Reading::Stale;
+        }
         loop {
             let outcome = match self.read().await {
                 Ok(()) if !self.seen.is_alive() => break,
                 Ok(()) => self.stop_once(&mut stop, &begun, &mut overdue).await,
                 Err(error) => Err(error),
             };
-            self.fresh = false;
+            self.reading = Reading::Stale;
             match outcome {
                 Ok(sandboxes) => stopped.extend(sandboxes),
                 Err(error) => {

@@ -5,6 +5,7 @@ use crate::pods::agent::Agent;
 use crate::pods::mailbox::{Stop, StopReason};
 use crate::pods::start::{self, Sandbox, SandboxError};
 use crate::pods::stop;
+use crate::pods::turns::Purpose;
 use crate::pods::verdict::Verdict;
 use jiff::SignedDuration;
 use orlop_api::pod::{name, namespace, uid};
@@ -29,7 +30,11 @@ impl Worker {
                 return Err(Again(RETRY_AFTER));
             }
         }
-        match start::create_sandbox(&agent, &pod, attempt).await {
+        let turn = tokio::select! {
+            turn = agent.turns.next(Purpose::Sandbox) => turn,
+            () = self.mailbox.stopping().cancelled() => return Err(Again(SignedDuration::ZERO)),
+        };
+        match turn.spend(start::create_sandbox(&agent, &pod, attempt)).await {
             Ok((sandbox, seen)) => {
                 tracing::info!(
                     pod = name(&pod),

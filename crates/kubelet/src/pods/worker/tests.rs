@@ -1,9 +1,13 @@
 use super::*;
 use crate::pods::mailbox::Stop;
+use crate::pods::turns::Purpose;
+use crate::runtime::read::read_pod;
 use crate::sources::Source;
 use crate::testing::{FakeRuntime, Plain, agent};
+use futures::FutureExt;
 use orlop_cri::{RuntimeService, v1};
 use serde_json::json;
+use std::sync::atomic::Ordering;
 
 mod hooks;
 mod image_volumes;
@@ -108,6 +112,40 @@ async fn new_pod_runs_and_is_stopped_and_released() {
         bench.runtime.list_containers(None).await.unwrap().is_empty(),
         "records of a removed pod go"
     );
+}
+
+#[tokio::test]
+async fn of_containers_that_were_started_their_status_alone_is_asked_for() {
+    let bench = Bench::new();
+    let containers = json!([{"name": "a", "image": "i:1"}, {"name": "b", "image": "i:1"}]);
+    bench.run(&pod(json!({"containers": containers})), SeenPod::default());
+    let lists = || bench.runtime.lists.load(Ordering::SeqCst);
+    while bench.phase() != "Running" {
+        bench.agent.pods.new_status().await;
+    }
+    assert_eq!(lists(), 0);
+    bench.runtime.exit("a", 1);
+    bench.changed();
+    // What ended by itself is looked for among all.
+    while lists() == 0 {
+        bench.agent.pods.new_status().await;
+    }
+}
+
+#[tokio::test]
+async fn pod_that_is_stopped_before_it_has_its_turn_makes_nothing() {
+    let mut bench = Bench::new();
+    let mut taken = Vec::new();
+    while let Some(turn) = bench.agent.turns.next(Purpose::Sandbox).now_or_never() {
+        taken.push(turn);
+    }
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.mailbox.stop(stop(None));
+    bench.ended().await;
+    assert_eq!(bench.runtime.calls(), Vec::<String>::new());
 }
 
 #[tokio::test]

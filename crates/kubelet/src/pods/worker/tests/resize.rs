@@ -2,6 +2,7 @@
 use super::*;
 use crate::pods::mailbox::ResizeNews;
 use crate::pods::surroundings::ResizeStep;
+use crate::runtime::read::read_pod;
 
 const POLICY: &str = "RestartContainer";
 
