@@ -31,6 +31,7 @@ mod quick;
 mod ready;
 mod reaper;
 mod runc;
+mod seccomp;
 mod serve;
 mod spec;
 mod start;

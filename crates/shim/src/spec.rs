@@ -8,6 +8,9 @@ use std::path::Path;
 /// Which containers share a shim: those of one pod.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
+/// What CRI's containers are: a `sandbox` or a `container` in one.
+const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+
 #[derive(Debug, Default, Deserialize)]
 pub struct Spec {
     #[serde(default)]
@@ -59,6 +62,12 @@ impl Spec {
             .iter()
             .find_map(|name| self.annotations.get(*name))
             .map(String::as_str)
+    }
+
+    /// Whether it is the container that holds a pod's namespaces open.
+    pub fn is_sandbox(&self) -> bool {
+        let kind = self.annotations.get(CONTAINER_TYPE);
+        kind.is_some_and(|kind| kind == "sandbox")
     }
 
     /// What runc is to run after the container's start and end.
@@ -133,6 +142,16 @@ mod tests {
                 "{json}"
             );
         }
+    }
+
+    #[test]
+    fn sandboxes_are_told_from_containers() {
+        for (kind, is_sandbox) in [("sandbox", true), ("container", false), ("", false)] {
+            let json = format!(r#"{{"annotations":{{"io.kubernetes.cri.container-type":"{kind}"}}}}"#);
+            let spec: Spec = serde_json::from_str(&json).unwrap();
+            assert_eq!(spec.is_sandbox(), is_sandbox, "{kind}");
+        }
+        assert!(!Spec::default().is_sandbox());
     }
 
     #[test]

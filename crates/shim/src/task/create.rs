@@ -11,6 +11,7 @@ use crate::proto::events::{OfContainer, TaskCreate, TaskIo};
 use crate::proto::options::{Options, RUNC_OPTIONS};
 use crate::proto::task::{CreateRequest, PidResponse};
 use crate::runc::{Caller, Ends, Runc, RuncError};
+use crate::seccomp;
 use crate::spec::Spec;
 use crate::stdio::{Console, Names, Owner, Streams, console_socket};
 use crate::ttrpc::{Code, Refusal};
@@ -58,6 +59,11 @@ impl Tasks {
         if !request.rootfs.is_empty() {
             std::fs::create_dir_all(rootfs).map_err(Refusal::unknown)?;
             mounts::mount_all(&request.rootfs, rootfs).map_err(Refusal::unknown)?;
+        }
+        if spec.is_sandbox()
+            && let Err(error) = seccomp::narrow(bundle, rootfs)
+        {
+            log::warn(&format!("seccomp of {}: {error}", request.id));
         }
         let owner = options
             .filter(|any| any.is(RUNC_OPTIONS))

@@ -100,6 +100,52 @@ async fn removed_pod_leaves_no_process_mount_or_socket() {
     node.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn filter_of_a_sandbox_is_for_its_own_architecture_and_that_of_a_container_for_all() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let profile = || {
+        Some(v1::SecurityProfile {
+            profile_type: v1::security_profile::ProfileType::RuntimeDefault as i32,
+            ..v1::SecurityProfile::default()
+        })
+    };
+    let mut sandbox = node.sandbox("filtered", true);
+    let context = sandbox.linux.as_mut().unwrap().security_context.as_mut();
+    context.unwrap().seccomp = profile();
+    let sandbox_id = node.remote().run_pod_sandbox(sandbox.clone(), "").await.unwrap();
+    let mut container = node.container("filtered", "sleep 1000");
+    container.linux.as_mut().unwrap().security_context = Some(v1::LinuxContainerSecurityContext {
+        seccomp: profile(),
+        ..v1::LinuxContainerSecurityContext::default()
+    });
+    let id = node
+        .remote()
+        .create_container(&sandbox_id, container, sandbox)
+        .await
+        .unwrap();
+    node.remote().start_container(&id).await.unwrap();
+    let state = &node.managed.config().state;
+    let bundles = state.join("io.containerd.runtime.v2.task/k8s.io");
+    let architectures = |id: &str| {
+        let text = std::fs::read(bundles.join(id).join("config.json")).unwrap();
+        let spec: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let listed = spec.pointer("/linux/seccomp/architectures").unwrap();
+        listed.as_array().unwrap().len()
+    };
+    assert_eq!(architectures(&sandbox_id), 1);
+    assert!(architectures(&id) > 1);
+    for id in [&sandbox_id, &id] {
+        let pid = std::fs::read_to_string(bundles.join(id).join("init.pid")).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
+        assert!(status.contains("Seccomp:\t2"), "{status}");
+    }
+    node.finish().await;
+}
+
 /// A node that gets this shim has pods of containerd's still.
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_of_containerds_shim_live_on_when_ours_takes_over_and_the_other_way_round() {
