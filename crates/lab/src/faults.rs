@@ -48,7 +48,7 @@ impl Lab {
     }
 
     /// The network that joins the machines, for who enters it.
-    pub fn network(&self) -> PathBuf {
-        format!("/proc/{}/ns/net", self.switch()).into()
+    pub fn network(&self) -> Result<PathBuf> {
+        Ok(format!("/proc/{}/ns/net", self.switch()?).into())
     }
 }

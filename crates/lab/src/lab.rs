@@ -1,6 +1,7 @@
 //! The handle on a lab: its switch, its machines, and what is done to them.
 use crate::namespaces::{in_network, on_machine, run};
-use crate::processes::{child_of, signal_tree, tree};
+use crate::processes::{child_of, signal_tree, start_of, tree};
+use crate::record::{self, Record};
 use crate::switch::BRIDGE;
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -57,7 +58,8 @@ impl Machine {
 /// A running lab; stopped when dropped, unless it is [left](Lab::leave).
 pub struct Lab {
     options: LabOptions,
-    switch: i32,
+    /// Its process, while it runs.
+    switch: Option<i32>,
     machines: Vec<Machine>,
     children: Vec<Child>,
     left: bool,
@@ -102,7 +104,7 @@ impl Lab {
         }
         let switch = ready(command, &options.directory.join("switch.log"))?;
         let mut lab = Self {
-            switch: pid_of(&switch)?,
+            switch: Some(pid_of(&switch)?),
             children: vec![switch],
             machines,
             options,
@@ -117,44 +119,41 @@ impl Lab {
 
     /// The handle on a lab that an earlier process left.
     pub fn open(options: LabOptions) -> Result<Self> {
-        let record = options.directory.join("lab.pids");
-        let text = std::fs::read_to_string(&record)
+        let path = options.directory.join(record::FILE);
+        let text = std::fs::read_to_string(&path)
             .with_context(|| format!("no lab runs in {}", options.directory.display()))?;
-        let mut lab = Self {
-            switch: 0,
-            machines: Vec::new(),
+        let record = Record::read(&text, &record::boot()?, start_of)
+            .with_context(|| format!("{} is not a lab's record", path.display()))?;
+        let machines = record.machines.into_iter().map(|(name, address, pid)| Machine {
+            directory: options.directory.join(&name),
+            name,
+            address,
+            pid,
+        });
+        Ok(Self {
+            switch: record.switch,
+            machines: machines.collect(),
             children: Vec::new(),
             options,
             left: true,
-        };
-        for line in text.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["switch", pid] => lab.switch = pid.parse()?,
-                [name, address, pid] => lab.machines.push(Machine {
-                    name: (*name).to_owned(),
-                    address: address.parse()?,
-                    directory: lab.options.directory.join(name),
-                    pid: pid.parse().ok(),
-                }),
-                _ => bail!("{} is not a lab's record: {line:?}", record.display()),
-            }
-        }
-        Ok(lab)
+        })
     }
 
     fn record(&self) -> Result<()> {
-        let mut text = format!("switch {}\n", self.switch);
-        for machine in &self.machines {
-            let pid = machine.pid.map_or("-".to_owned(), |pid| pid.to_string());
-            text.push_str(&format!("{} {} {pid}\n", machine.name, machine.address));
-        }
-        Ok(std::fs::write(self.options.directory.join("lab.pids"), text)?)
+        let machines = self.machines.iter();
+        let record = Record {
+            switch: self.switch,
+            machines: machines
+                .map(|machine| (machine.name.clone(), machine.address, machine.pid))
+                .collect(),
+        };
+        let text = record.write(&record::boot()?, start_of);
+        Ok(std::fs::write(self.options.directory.join(record::FILE), text)?)
     }
 
     /// The switch's process.
-    pub(crate) fn switch(&self) -> i32 {
-        self.switch
+    pub(crate) fn switch(&self) -> Result<i32> {
+        self.switch.context("the lab's switch does not run")
     }
 
     pub fn machines(&self) -> &[Machine] {
@@ -180,6 +179,7 @@ impl Lab {
         let hosts = self.hosts();
         let machine = self.machine(name)?.clone();
         ensure!(machine.pid.is_none(), "{name} runs");
+        self.switch()?;
         std::fs::create_dir_all(&machine.directory)?;
         // Cgroups are the machine's underneath: each machine has its own below them.
         let kubelet = machine.directory.join("var/lib/kubelet");
@@ -217,11 +217,10 @@ impl Lab {
     /// Joins a machine to the switch.
     fn plug_in(&self, machine: &Machine, pid: i32) -> Result<()> {
         let port = port(&machine.name);
+        let bridge = self.switch()?;
         // One of a machine that was killed goes with its network, a little later than the process.
-        let _ = in_network(self.switch, "ip")
-            .args(["link", "delete", &port])
-            .output();
-        let switch = |words: String| run(in_network(self.switch, "ip").args(words.split_whitespace()));
+        let _ = in_network(bridge, "ip").args(["link", "delete", &port]).output();
+        let switch = |words: String| run(in_network(bridge, "ip").args(words.split_whitespace()));
         switch(format!(
             "link add name {port} type veth peer name eth0 netns {pid}"
         ))?;
@@ -309,11 +308,11 @@ impl Lab {
 
     /// Pulls its plug out of the switch.
     pub fn cut_off(&self, name: &str) -> Result<()> {
-        run(in_network(self.switch, "ip").args(["link", "set", &port(name), "down"]))
+        run(in_network(self.switch()?, "ip").args(["link", "set", &port(name), "down"]))
     }
 
     pub fn reconnect(&self, name: &str) -> Result<()> {
-        run(in_network(self.switch, "ip").args(["link", "set", &port(name), "up"]))
+        run(in_network(self.switch()?, "ip").args(["link", "set", &port(name), "up"]))
     }
 
     /// Lets at most so much through to a machine.
@@ -329,13 +328,13 @@ impl Lab {
             "rate",
             &rate,
         ];
-        run(in_network(self.switch, "tc")
+        run(in_network(self.switch()?, "tc")
             .args(words)
             .args(["burst", "32kbit", "latency", "400ms"]))
     }
 
     pub fn speed_up(&self, name: &str) -> Result<()> {
-        run(in_network(self.switch, "tc").args(["qdisc", "delete", "dev", &port(name), "root"]))
+        run(in_network(self.switch()?, "tc").args(["qdisc", "delete", "dev", &port(name), "root"]))
     }
 
     /// Resident memory of all processes of a machine, in bytes.
@@ -362,10 +361,12 @@ impl Lab {
                 wait_gone(pid);
             }
         }
-        let _ = kill(Pid::from_raw(self.switch), Signal::SIGKILL);
-        wait_gone(self.switch);
+        if let Some(pid) = self.switch.take() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            wait_gone(pid);
+        }
         self.reap();
-        let _ = std::fs::remove_file(self.options.directory.join("lab.pids"));
+        let _ = std::fs::remove_file(self.options.directory.join(record::FILE));
         for machine in &self.machines {
             remove_cgroups(&self.cgroup(&machine.name));
         }

@@ -1,4 +1,5 @@
 //! `orlop-lab`: machines for a cluster on one machine.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 mod up;
 
 use anyhow::Result;
@@ -147,8 +148,9 @@ fn run(command: Command) -> Result<()> {
             }
         }
         Command::Down { directory, remove } => {
-            if let Ok(mut lab) = open(directory.clone(), PathBuf::new()) {
-                lab.stop();
+            // Files of machines that run must not go.
+            if directory.join(orlop_lab::RECORD).is_file() {
+                open(directory.clone(), PathBuf::new())?.stop();
             }
             if remove {
                 std::fs::remove_dir_all(&directory)?;

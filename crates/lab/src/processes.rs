@@ -12,6 +12,16 @@ fn parent_of(stat: &str) -> Option<i32> {
     after.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// When a process was started, in clock ticks since the boot; `None`: there is none.
+pub fn start_of(pid: i32) -> Option<u64> {
+    start_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn start_in(stat: &str) -> Option<u64> {
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(19)?.parse().ok()
+}
+
 fn all() -> Vec<(i32, i32)> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -81,5 +91,7 @@ mod tests {
     fn names_of_processes_may_hold_anything() {
         assert_eq!(parent_of("12 (a) b) S 7 12 12"), Some(7));
         assert_eq!(parent_of("nonsense"), None);
+        let stat = "12 (a) b) S 7 12 12 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 8 9";
+        assert_eq!(start_in(stat), Some(4711));
     }
 }

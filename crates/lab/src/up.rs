@@ -3,7 +3,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use orlop_lab::steps::{JoinLines, init_line, kubeconfig_here, put_images};
 use orlop_lab::{Lab, LabOptions};
-use std::path::PathBuf;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 #[derive(Args)]
@@ -48,7 +50,7 @@ impl Up {
         }
         let admin = std::fs::read_to_string(lab.path(first, "/etc/kubernetes/admin.conf")?)?;
         let kubeconfig = self.directory.join("admin.conf");
-        std::fs::write(&kubeconfig, kubeconfig_here(&admin, self.api_port))?;
+        write_private(&kubeconfig, &kubeconfig_here(&admin, self.api_port))?;
         lab.leave();
         println!(
             "\nThe cluster is up. Try:\n  export KUBECONFIG={}\n  kubectl get nodes\n  {} exec master-01 orlop ps",
@@ -57,6 +59,18 @@ impl Up {
         );
         Ok(())
     }
+}
+
+/// A file that holds a key: for nobody else, whoever it was for before.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let _ = std::fs::remove_file(path);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(file.write_all(text.as_bytes())?)
 }
 
 fn orlop(lab: &Lab, machine: &str, line: &str) -> Result<String> {
@@ -71,4 +85,23 @@ fn orlop(lab: &Lab, machine: &str, line: &str) -> Result<String> {
     );
     println!("{machine}: orlop {} ({:.1?})", words.concat(), began.elapsed());
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_administrators_key_is_for_nobody_else() {
+        let path = std::env::temp_dir().join(format!("orlop-lab-{}.conf", std::process::id()));
+        std::fs::write(&path, "of an earlier lab").unwrap();
+        write_private(&path, "key").unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "key");
+        std::fs::remove_file(&path).unwrap();
+    }
 }

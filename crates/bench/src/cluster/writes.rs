@@ -26,7 +26,7 @@ pub fn measure(machines: &Machines, writes: usize) -> Result<()> {
     std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
             // Of this thread, and of those that it starts.
-            setns(File::open(machines.lab.network())?, CloneFlags::CLONE_NEWNET)?;
+            setns(File::open(machines.lab.network()?)?, CloneFlags::CLONE_NEWNET)?;
             inside(machines, writes)
         });
         measuring.join().ok().context("the measurement panicked")?

@@ -54,7 +54,7 @@ pub fn suffer(cluster: &mut Cluster, machines: &Machines<'_>, faults: &[Fault], 
     let server = |master: &&str| format!("https://{}:6443", cluster.lab.machine(master).unwrap().address);
     let registers = Registers::start(&RegistersOptions {
         kubeconfig: cluster.kubectl.kubeconfig.clone(),
-        network: cluster.lab.network(),
+        network: cluster.lab.network().unwrap(),
         servers: machines.masters.iter().map(server).collect(),
         clients_per_server: CLIENTS_PER_SERVER,
         seed,
