@@ -4,9 +4,14 @@ use crate::objects;
 use kube::Client;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::time::Duration;
 
 /// Who owns the fields.
 const FIELD_MANAGER: &str = "kubeadm";
+/// How long a request is sent again that nobody answers, or whose server is not well: as long as one takes to come again.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two times.
+const PAUSE: Duration = Duration::from_millis(500);
 
 pub async fn connect(kubeconfig: &Path) -> Result<Client, ClusterError> {
     Ok(orlop_client::connect(kubeconfig).await?)
@@ -27,6 +32,47 @@ fn request(
         .map_err(|error| ClusterError::Configuration(format!("{path:?} is no path of the API: {error}")))
 }
 
+/// Whether asking again may help (pure): nobody answered, or who did has too much to do or is not well.
+fn may_pass(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
+    }
+}
+
+/// Sends what has the same effect when it is sent twice, again and again while that may help.
+async fn send(
+    client: &Client,
+    method: &str,
+    path: &str,
+    content_type: &str,
+    body: Option<&Value>,
+    what: impl FnOnce() -> String,
+) -> Result<Value, ClusterError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let sent = client.request(request(method, path, content_type, body)?).await;
+        match sent {
+            Err(error) if may_pass(&error) && tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other.map_err(ClusterError::api(what())),
+        }
+    }
+}
+
+/// `None` if there is none.
+fn if_there(got: Result<Value, ClusterError>) -> Result<Option<Value>, ClusterError> {
+    match got {
+        Ok(object) => Ok(Some(object)),
+        Err(ClusterError::Api { error, .. }) if matches!(&*error, kube::Error::Api(status) if status.code == 404) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the fields of an object that is there, or makes it; the object as it is then.
 pub async fn apply(client: &Client, object: &Value) -> Result<Value, ClusterError> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -34,23 +80,39 @@ pub async fn apply(client: &Client, object: &Value) -> Result<Value, ClusterErro
     let path = objects::path(object)
         .ok_or_else(|| ClusterError::Configuration(format!("{kind} {name} has no place in the API")))?;
     let path = format!("{path}?fieldManager={FIELD_MANAGER}&force=true");
-    let request = request("PATCH", &path, "application/apply-patch+yaml", Some(object))?;
-    client
-        .request::<Value>(request)
-        .await
-        .map_err(ClusterError::api(format!("write {kind} {name}")))
+    let what = || format!("write {kind} {name}");
+    send(
+        client,
+        "PATCH",
+        &path,
+        "application/apply-patch+yaml",
+        Some(object),
+        what,
+    )
+    .await
 }
 
-/// An object, `None` if there is none.
+/// An object, `None` if there is none. Asked once.
 pub async fn get(client: &Client, path: &str) -> Result<Option<Value>, ClusterError> {
-    match client
-        .request::<Value>(request("GET", path, "application/json", None)?)
-        .await
-    {
-        Ok(object) => Ok(Some(object)),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-        Err(error) => Err(ClusterError::api(format!("read {path}"))(error)),
-    }
+    let got = client
+        .request(request("GET", path, "application/json", None)?)
+        .await;
+    if_there(got.map_err(ClusterError::api(format!("read {path}"))))
+}
+
+/// The same in the midst of changes, which must not end for a moment's silence.
+pub async fn get_patiently(client: &Client, path: &str) -> Result<Option<Value>, ClusterError> {
+    let what = || format!("read {path}");
+    if_there(send(client, "GET", path, "application/json", None, what).await)
+}
+
+/// Whether the API server can be asked things, where its clients reach it; the complaint otherwise.
+pub async fn ready(client: &Client) -> Result<(), String> {
+    let request = request("GET", "/readyz", "application/json", None).map_err(|error| error.to_string())?;
+    let answered = client.request_text(request).await;
+    answered
+        .map(|_| ())
+        .map_err(|error| ClusterError::api("ask whether it is ready")(error).to_string())
 }
 
 /// Where the cluster says that it is reached, by its ConfigMap `cluster-info`.
@@ -82,11 +144,16 @@ pub async fn delete(client: &Client, path: &str) -> Result<bool, ClusterError> {
 
 pub async fn merge(client: &Client, path: &str, patch: &Value) -> Result<Value, ClusterError> {
     let path_of = format!("{path}?fieldManager={FIELD_MANAGER}");
-    let request = request("PATCH", &path_of, "application/merge-patch+json", Some(patch))?;
-    client
-        .request::<Value>(request)
-        .await
-        .map_err(ClusterError::api(format!("change {path}")))
+    let what = || format!("change {path}");
+    send(
+        client,
+        "PATCH",
+        &path_of,
+        "application/merge-patch+json",
+        Some(patch),
+        what,
+    )
+    .await
 }
 
 /// The merge patch that makes a node part of the control plane; its taints, which are a list, are written whole.
@@ -115,7 +182,7 @@ pub async fn mark_control_plane(client: &Client, name: &str) -> Result<(), Clust
     let path = format!("/api/v1/nodes/{name}");
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        let Some(node) = get(client, &path).await? else {
+        let Some(node) = get_patiently(client, &path).await? else {
             return Err(ClusterError::Configuration(format!(
                 "node {name} is not registered"
             )));
@@ -137,6 +204,52 @@ pub async fn mark_control_plane(client: &Client, name: &str) -> Result<(), Clust
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// What becomes of a write whose server answers these codes in turn, and how often it was sent.
+    async fn written(codes: &'static [u16]) -> (Result<Value, ClusterError>, usize) {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = sent.clone();
+        let client = crate::testing::api(move |_, _| {
+            let code = codes[count.fetch_add(1, Ordering::SeqCst)];
+            let body = match code {
+                200 => json!({"kind": "ConfigMap"}),
+                _ => json!({
+                    "kind": "Status", "apiVersion": "v1", "status": "Failure",
+                    "message": "not now", "reason": "Whatever", "code": code,
+                }),
+            };
+            (code, body)
+        });
+        let object = json!({"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "b"}});
+        let written = apply(&client.await, &object).await;
+        (written, sent.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test]
+    async fn a_write_outlives_what_passes() {
+        let (written, sent) = written(&[500, 503, 502, 429, 200]).await;
+        assert_eq!((written.unwrap()["kind"].as_str(), sent), (Some("ConfigMap"), 5));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_is_refused_is_not_sent_again() {
+        let (written, sent) = written(&[403]).await;
+        assert!(written.unwrap_err().to_string().contains("not now"));
+        assert_eq!(sent, 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_answering_may_pass() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let client = crate::discovery::client(&url, None, None).unwrap();
+        let asked = client.request::<Value>(request("GET", "/x", "application/json", None).unwrap());
+        assert!(may_pass(&asked.await.unwrap_err()));
+        assert!(ready(&client).await.is_err());
+    }
 
     #[test]
     fn marking_keeps_other_taints_and_adds_no_second() {

@@ -1,6 +1,7 @@
 //! The certificates of a control plane: which there are (pure), and making those that are missing.
 use crate::ClusterError;
 use crate::config::{ClusterConfig, NodeConfig};
+use crate::endpoint::Endpoint;
 use crate::layout::Layout;
 use orlop_pki::{Authority, Identity, LeafRequest, TokenSigner, Usage};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -141,9 +142,11 @@ fn apiserver(cluster: &ClusterConfig, node: &NodeConfig) -> Result<LeafRequest, 
         format!("kubernetes.default.svc.{domain}"),
     ];
     let mut addresses = vec![cluster.service_address(1)?, node.address];
-    let endpoint = cluster.control_plane_endpoint.as_deref().map(host_of);
+    let endpoint = cluster.control_plane_endpoint.as_deref();
+    let endpoint = endpoint.map(str::parse::<Endpoint>).transpose()?;
     for name in endpoint
-        .into_iter()
+        .iter()
+        .map(Endpoint::host)
         .chain(cluster.cert_sans.iter().map(String::as_str))
     {
         match name.parse::<IpAddr>() {
@@ -164,14 +167,6 @@ fn apiserver(cluster: &ClusterConfig, node: &NodeConfig) -> Result<LeafRequest, 
 }
 
 /// The host of `host:port`, of `[v6]:port`, or of a host alone.
-fn host_of(endpoint: &str) -> &str {
-    let host = match endpoint.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => endpoint,
-    };
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
 /// Makes what is missing or ends soon: authorities, the key of service accounts, certificates.
 pub fn ensure(layout: &Layout, cluster: &ClusterConfig, node: &NodeConfig) -> Result<(), ClusterError> {
     for signer in Signer::ALL {
@@ -249,18 +244,6 @@ mod tests {
         }
         for address in ["10.96.0.1", "10.0.0.1", "127.0.0.1"] {
             assert!(request.addresses.contains(&address.parse().unwrap()), "{address}");
-        }
-    }
-
-    #[test]
-    fn hosts_of_endpoints() {
-        for (endpoint, want) in [
-            ("a.b:6443", "a.b"),
-            ("a.b", "a.b"),
-            ("10.0.0.1:6443", "10.0.0.1"),
-            ("[fd00::1]:6443", "fd00::1"),
-        ] {
-            assert_eq!(host_of(endpoint), want);
         }
     }
 }

@@ -1,6 +1,9 @@
 //! What a cluster is made with: kubeadm's ClusterConfiguration, and what is said of one node.
 use crate::ClusterError;
+use crate::endpoint::Endpoint;
+use crate::extras::{Extras, Ignored};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The port of an API server.
@@ -17,14 +20,30 @@ pub struct ClusterConfig {
     pub image_repository: String,
     /// Tag of etcd's image, such as `3.5.21-0`.
     pub etcd_tag: String,
-    /// `host:port` behind which all API servers are.
+    /// `host:port` behind which all API servers are; without a port it is that of each.
     pub control_plane_endpoint: Option<String>,
     /// Further names and addresses of the API servers' certificates.
     pub cert_sans: Vec<String>,
     pub service_subnet: String,
     pub pod_subnet: Option<String>,
     pub dns_domain: String,
+    /// What is added to components, by their names.
+    pub extras: BTreeMap<&'static str, Extras>,
+    /// What the document says beside all this.
+    pub ignored: Ignored,
 }
+
+/// Where a component's part of the document is.
+const PARTS: [(&str, &str, &str); 4] = [
+    ("kube-apiserver", "/apiServer", "apiServer"),
+    (
+        "kube-controller-manager",
+        "/controllerManager",
+        "controllerManager",
+    ),
+    ("kube-scheduler", "/scheduler", "scheduler"),
+    ("etcd", "/etcd/local", "etcd.local"),
+];
 
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +73,15 @@ impl ClusterConfig {
             service_subnet: "10.96.0.0/12".to_owned(),
             pod_subnet: None,
             dns_domain: "cluster.local".to_owned(),
+            extras: BTreeMap::new(),
+            ignored: Ignored::default(),
         }
+    }
+
+    /// What is added to a component.
+    pub fn extras(&self, component: &str) -> &Extras {
+        static NONE: Extras = Extras::NONE;
+        self.extras.get(component).unwrap_or(&NONE)
     }
 
     /// The image of a component.
@@ -69,7 +96,10 @@ impl ClusterConfig {
     /// URL by which nodes other than `node` reach the API.
     pub fn server(&self, node: &NodeConfig) -> String {
         match &self.control_plane_endpoint {
-            Some(endpoint) => format!("https://{endpoint}"),
+            Some(endpoint) => match endpoint.parse::<Endpoint>() {
+                Ok(endpoint) => format!("https://{}", endpoint.with_port(node.api_port)),
+                Err(_) => format!("https://{endpoint}"),
+            },
             None => format!("https://{}", node.api_endpoint()),
         }
     }
@@ -98,7 +128,8 @@ impl ClusterConfig {
         )))
     }
 
-    /// The document, as kubeadm keeps it.
+    /// The document of a cluster in the making, as kubeadm keeps it. That of one that is there is changed by
+    /// [`with_version`], which keeps what is not read here.
     pub fn to_yaml(&self) -> Result<String, ClusterError> {
         let mut document = json!({
             "apiServer": {},
@@ -143,6 +174,14 @@ impl ClusterConfig {
             ClusterError::Configuration("the ClusterConfiguration has no kubernetesVersion".to_owned())
         })?;
         let defaults = Self::new(&version);
+        let mut extras = BTreeMap::new();
+        for (component, pointer, at) in PARTS {
+            let part = document.pointer(pointer).unwrap_or(&Value::Null);
+            let added = Extras::read(part, at)?;
+            if added != Extras::NONE {
+                extras.insert(component, added);
+            }
+        }
         let sans = document.pointer("/apiServer/certSANs").and_then(Value::as_array);
         Ok(Self {
             kubernetes_version: version,
@@ -159,8 +198,22 @@ impl ClusterConfig {
             service_subnet: word("/networking/serviceSubnet").unwrap_or(defaults.service_subnet),
             pod_subnet: word("/networking/podSubnet").filter(|subnet| !subnet.is_empty()),
             dns_domain: word("/networking/dnsDomain").unwrap_or(defaults.dns_domain),
+            extras,
+            ignored: Ignored::of(&document),
         })
     }
+}
+
+/// A cluster's document with another version, and everything else that it says.
+pub fn with_version(text: &str, version: &str) -> Result<String, ClusterError> {
+    let mut document: Value = crate::yaml::read("ClusterConfiguration", text)?;
+    let Some(fields) = document.as_object_mut() else {
+        return Err(ClusterError::Configuration(
+            "the ClusterConfiguration is no document".to_owned(),
+        ));
+    };
+    fields.insert("kubernetesVersion".to_owned(), json!(version));
+    crate::yaml::write(&document)
 }
 
 #[cfg(test)]
@@ -179,6 +232,49 @@ mod tests {
             config
         );
         assert!(ClusterConfig::from_yaml("kind: ClusterConfiguration").is_err());
+    }
+
+    #[test]
+    fn another_version_changes_nothing_else() {
+        let text = "apiServer:\n  extraArgs:\n  - name: audit-log-path\n    value: /var/log/audit.log\n\
+                    apiVersion: kubeadm.k8s.io/v1beta4\nclusterName: mine\ndns:\n  imageTag: v1.11.1\n\
+                    etcd:\n  local:\n    dataDir: /var/lib/etcd\nkubernetesVersion: v1.36.0\nsurprise: {a: [1, true]}\n";
+        let read = |text: &str| crate::yaml::read("it", text).unwrap();
+        let changed = read(&with_version(text, "v1.37.0").unwrap());
+        let mut want = read(text);
+        want["kubernetesVersion"] = json!("v1.37.0");
+        assert_eq!(changed, want);
+    }
+
+    #[test]
+    fn what_is_added_to_components_is_read() {
+        let text = "kubernetesVersion: v1.36.0\nscheduler: {extraArgs: {v: \"4\"}}\n\
+                    etcd: {local: {extraArgs: [{name: quota-backend-bytes, value: \"1\"}]}}\n";
+        let config = ClusterConfig::from_yaml(text).unwrap();
+        assert_eq!(config.extras("kube-scheduler").arg("v"), Some("4"));
+        assert_eq!(config.extras("etcd").arg("quota-backend-bytes"), Some("1"));
+        assert_eq!(config.extras("kube-apiserver"), &Extras::NONE);
+    }
+
+    /// kubeadm keeps the endpoint as it was given.
+    #[test]
+    fn an_endpoint_without_a_port_has_that_of_the_api_server() {
+        let node = NodeConfig {
+            name: "master-01".to_owned(),
+            address: IpAddr::from([10, 0, 0, 1]),
+            api_port: 8443,
+        };
+        for (endpoint, want) in [
+            (None, "https://10.0.0.1:8443"),
+            (Some("lb.example"), "https://lb.example:8443"),
+            (Some("lb.example:443"), "https://lb.example:443"),
+        ] {
+            let config = ClusterConfig {
+                control_plane_endpoint: endpoint.map(str::to_owned),
+                ..ClusterConfig::new("v1.36.0")
+            };
+            assert_eq!(config.server(&node), want);
+        }
     }
 
     #[test]

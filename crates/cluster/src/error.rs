@@ -33,6 +33,8 @@ pub enum ClusterError {
         hint: String,
     },
     #[error(transparent)]
+    Endpoint(#[from] crate::endpoint::EndpointError),
+    #[error(transparent)]
     Token(#[from] crate::token::TokenError),
     #[error("etcd: cannot {what}: {reason}")]
     Etcd { what: &'static str, reason: String },

@@ -1,7 +1,8 @@
 //! Making machines members of one cluster: what `orlop init`, `join`, `token`, `certs`, `reset` and `upgrade` write and
 //! check. Layout, names and texts are kubeadm's, so that its users and its tools find what they know.
 //!
-//! - [`config`], [`layout`]: what a cluster is made with, where a node keeps its files.
+//! - [`config`], [`endpoint`], [`extras`], [`layout`]: what a cluster is made with, where it is reached, what is added to
+//!   its components, where a node keeps its files.
 //! - [`manifests`], [`kubelet`], [`objects`], [`kubeconfigs`], [`certificates`], [`token`]: what is written (pure), and
 //!   making what is missing.
 //! - [`addons`]: CoreDNS and kube-proxy.
@@ -21,9 +22,11 @@ pub mod certificates;
 pub mod config;
 pub mod control_plane;
 pub mod discovery;
+pub mod endpoint;
 mod error;
 pub mod etcd;
 pub mod expiration;
+pub mod extras;
 pub mod files;
 pub mod kubeconfigs;
 pub mod kubelet;
@@ -33,6 +36,8 @@ pub mod objects;
 pub mod pod_network;
 pub mod preflight;
 pub mod shared_certificates;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod upgrade;
 pub mod wait;

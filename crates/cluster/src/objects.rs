@@ -61,38 +61,45 @@ pub fn administrators() -> Value {
     cluster_binding(ADMINS, "cluster-admin", ADMINS)
 }
 
+/// Where the configuration is that all node agents share.
+pub const KUBELET_CONFIG: &str = "/api/v1/namespaces/kube-system/configmaps/kubelet-config";
+
 /// The ConfigMaps that nodes which join are made after, with who may read them.
 pub fn configuration(cluster: &ClusterConfig, kubelet: &Value) -> Result<Vec<Value>, ClusterError> {
-    let readers = json!([group(NODES), group(GROUP)]);
-    let mut objects = vec![
-        config_map(
-            "kube-system",
-            "kubeadm-config",
-            "ClusterConfiguration",
-            &cluster.to_yaml()?,
-        ),
-        config_map(
-            "kube-system",
-            "kubelet-config",
-            "kubelet",
-            &crate::yaml::write(kubelet)?,
-        ),
-    ];
+    let mut objects = vec![config_map(
+        "kube-system",
+        "kubeadm-config",
+        "ClusterConfiguration",
+        &cluster.to_yaml()?,
+    )];
     objects.extend(reading(
         "kube-system",
         "kubeadm:nodes-kubeadm-config",
         "configmaps",
         "kubeadm-config",
-        &readers,
+        &nodes(),
     ));
+    objects.extend(kubelet_configuration(kubelet)?);
+    Ok(objects)
+}
+
+/// The one of node agents alone.
+pub fn kubelet_configuration(kubelet: &Value) -> Result<Vec<Value>, ClusterError> {
+    let text = crate::yaml::write(kubelet)?;
+    let mut objects = vec![config_map("kube-system", "kubelet-config", "kubelet", &text)];
     objects.extend(reading(
         "kube-system",
         "kubeadm:kubelet-config",
         "configmaps",
         "kubelet-config",
-        &readers,
+        &nodes(),
     ));
     Ok(objects)
+}
+
+/// Nodes, and machines that are to become some.
+fn nodes() -> Value {
+    json!([group(NODES), group(GROUP)])
 }
 
 /// What lets a node in that has a token, and keeps its certificate fresh.
@@ -193,7 +200,7 @@ mod tests {
         let paths: Vec<String> = objects.iter().map(|object| path(object).unwrap()).collect();
         for want in [
             "/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
-            "/api/v1/namespaces/kube-system/configmaps/kubelet-config",
+            KUBELET_CONFIG,
             "/api/v1/namespaces/kube-public/configmaps/cluster-info",
             "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:kubelet-bootstrap",
             "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/kubeadm:node-autoapprove-bootstrap",

@@ -32,9 +32,22 @@ pub fn version(pod: &Value) -> Option<&str> {
 
 /// Whether a pod of another manifest than `old` runs and is ready; what is still missing otherwise (pure).
 pub fn replaced(pod: &Value, old: Option<&str>) -> Result<(), String> {
-    if hash(pod) == old {
-        return Err("its mirror pod is still the old one".to_owned());
+    match hash(pod) == old {
+        true => Err("its mirror pod is still the old one".to_owned()),
+        false => ready(pod),
     }
+}
+
+/// Whether the pod of the old manifest runs again and is ready; what is still missing otherwise (pure). Which it was may not
+/// be known.
+fn restored(pod: &Value, old: Option<&str>) -> Result<(), String> {
+    match old.is_some() && hash(pod) != old {
+        true => Err("its mirror pod is not the old one yet".to_owned()),
+        false => ready(pod),
+    }
+}
+
+fn ready(pod: &Value) -> Result<(), String> {
     let conditions = pod["status"]["conditions"]
         .as_array()
         .map(Vec::as_slice)
@@ -53,68 +66,141 @@ pub fn replaced(pod: &Value, old: Option<&str>) -> Result<(), String> {
     Err(reason.to_owned())
 }
 
-/// One step of an upgrade.
+/// How far an upgrade is with a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Begun,
+    Exchanged,
+    /// Its manifest is the same.
+    UpToDate,
+    /// The old one is put back.
+    TakenBack,
+}
+
+/// An upgrade of one node.
 pub struct Step<'a> {
     pub layout: &'a Layout,
     pub client: &'a Client,
     pub node: &'a str,
     pub backup: &'a Path,
+    /// How long each component may take.
     pub patience: Duration,
 }
 
+/// What was there before.
+struct Old<'a> {
+    component: &'a str,
+    manifest: String,
+    hash: Option<String>,
+}
+
 impl Step<'_> {
-    /// Exchanges the manifest of a component. `false` if it is the same.
+    /// Exchanges manifests of components, each healthy before the next.
     ///
     /// # Errors
-    /// The new one does not become healthy: the old one is back, and healthy again or waited for in vain.
-    pub async fn exchange(&self, component: &str, manifest: &str) -> Result<bool, ClusterError> {
+    /// One does not become healthy: those exchanged so far are put back, the last first, and each is waited for.
+    pub async fn exchange(
+        &self,
+        manifests: &[(&str, String)],
+        told: impl Fn(&str, Progress),
+    ) -> Result<(), ClusterError> {
+        let mut exchanged = Vec::new();
+        for (component, manifest) in manifests {
+            told(component, Progress::Begun);
+            match self.exchange_one(component, manifest, &mut exchanged).await {
+                Ok(true) => told(component, Progress::Exchanged),
+                Ok(false) => told(component, Progress::UpToDate),
+                Err(error) if exchanged.is_empty() => return Err(error),
+                Err(error) => return Err(self.take_back(component, error, exchanged, told).await),
+            }
+        }
+        Ok(())
+    }
+
+    async fn exchange_one<'c>(
+        &self,
+        component: &'c str,
+        manifest: &str,
+        exchanged: &mut Vec<Old<'c>>,
+    ) -> Result<bool, ClusterError> {
         let path = self.layout.manifest(component);
         let old = files::read(&path)?;
         if old == manifest {
             return Ok(false);
         }
-        let pod = api::get(self.client, &pod_path(component, self.node))
-            .await?
-            .unwrap_or_default();
-        let old_hash = hash(&pod).map(str::to_owned);
+        let pod = api::get_patiently(self.client, &pod_path(component, self.node)).await?;
+        let old_hash = pod.as_ref().and_then(hash).map(str::to_owned);
         files::private_directory(self.backup)?;
         files::write_private(&self.kept(component), &old)?;
+        exchanged.push(Old {
+            component,
+            manifest: old,
+            hash: old_hash.clone(),
+        });
         files::write_private(&path, manifest)?;
-        let Err(error) = self.wait(component, old_hash.as_deref()).await else {
-            return Ok(true);
-        };
-        let broken = api::get(self.client, &pod_path(component, self.node))
-            .await
-            .ok()
-            .flatten();
-        let broken_hash = broken.as_ref().and_then(hash).map(str::to_owned);
-        files::write_private(&path, &old)?;
-        // Never taken up: nothing has to be waited for.
-        if broken_hash != old_hash {
-            self.wait(component, broken_hash.as_deref()).await?;
+        let what = format!("{component} of {} has not been replaced", self.node);
+        self.wait(component, &what, |pod| replaced(pod, old_hash.as_deref()))
+            .await?;
+        Ok(true)
+    }
+
+    /// Puts everything back; the whole story.
+    async fn take_back(
+        &self,
+        failed: &str,
+        error: ClusterError,
+        exchanged: Vec<Old<'_>>,
+        told: impl Fn(&str, Progress),
+    ) -> ClusterError {
+        let mut back = Vec::new();
+        let mut troubles = Vec::new();
+        for old in exchanged.iter().rev() {
+            told(old.component, Progress::TakenBack);
+            match self.put_back(old).await {
+                Ok(()) => back.push(old.component),
+                Err(trouble) => troubles.push(trouble.to_string()),
+            }
         }
-        Err(ClusterError::Configuration(format!(
-            "{component} of the new version is not healthy, and the old one is back: {error}"
-        )))
+        let done = match (troubles.as_slice(), back.as_slice()) {
+            ([], [_]) => "the old one is back".to_owned(),
+            ([], all) => format!("the old ones of {} are back", all.join(", ")),
+            (troubles, _) => format!(
+                "not every old one is back and well: {} (their manifests are in {})",
+                troubles.join("; "),
+                self.backup.display()
+            ),
+        };
+        ClusterError::Configuration(format!(
+            "{failed} of the new version is not healthy, and {done}. What was wrong with the new one: {error}"
+        ))
+    }
+
+    async fn put_back(&self, old: &Old<'_>) -> Result<(), ClusterError> {
+        files::write_private(&self.layout.manifest(old.component), &old.manifest)?;
+        let what = format!("the old {} of {} does not run again", old.component, self.node);
+        self.wait(old.component, &what, |pod| restored(pod, old.hash.as_deref()))
+            .await
     }
 
     fn kept(&self, component: &str) -> PathBuf {
         self.backup.join(format!("{component}.yaml"))
     }
 
-    async fn wait(&self, component: &str, old: Option<&str>) -> Result<(), ClusterError> {
-        let what = format!("{component} of {} has not been replaced", self.node);
+    async fn wait(
+        &self,
+        component: &str,
+        what: &str,
+        judge: impl Fn(&Value) -> Result<(), String>,
+    ) -> Result<(), ClusterError> {
         let path = pod_path(component, self.node);
-        wait::until(
-            &what,
-            self.patience,
-            "see `orlop ps -a` and its log",
-            async || match api::get(self.client, &path).await {
-                Ok(Some(pod)) => replaced(&pod, old),
+        let hint = "see `orlop ps -a` and its log";
+        wait::until(what, self.patience, hint, async || {
+            match api::get(self.client, &path).await {
+                Ok(Some(pod)) => judge(&pod),
                 Ok(None) => Err("it has no mirror pod".to_owned()),
                 Err(error) => Err(error.to_string()),
-            },
-        )
+            }
+        })
         .await
     }
 }
@@ -166,6 +252,96 @@ mod tests {
         );
         assert_eq!(replaced(&pod("new", "True", ""), Some("old")), Ok(()));
         assert!(replaced(&json!({}), Some("old")).is_err());
+        assert!(restored(&pod("new", "True", ""), Some("old")).is_err());
+        assert_eq!(restored(&pod("old", "True", ""), Some("old")), Ok(()));
+        assert_eq!(restored(&pod("any", "True", ""), None), Ok(()));
+    }
+
+    /// Upgrades a node whose agent shows at once what is in its manifests, well unless that says otherwise. What it ended
+    /// with, what was told, and what the manifests are then.
+    async fn upgraded(fresh: &[(&str, &str)]) -> (Result<(), ClusterError>, Vec<String>, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        for component in components() {
+            files::write_private(&layout.manifest(component), "old").unwrap();
+        }
+        let of_agent = layout.clone();
+        let client = crate::testing::api(move |_, path| {
+            let component = path.rsplit('/').next().unwrap().trim_end_matches("-n1");
+            let manifest = files::read(&of_agent.manifest(component)).unwrap();
+            let ready = if manifest.contains("ill") { "False" } else { "True" };
+            let pod = json!({
+                "metadata": {"annotations": {HASH: manifest}},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            });
+            (200, pod)
+        })
+        .await;
+        let step = Step {
+            layout: &layout,
+            client: &client,
+            node: "n1",
+            backup: &layout.at("/backup"),
+            patience: Duration::ZERO,
+        };
+        let fresh: Vec<(&str, String)> = fresh
+            .iter()
+            .map(|(name, text)| (*name, (*text).to_owned()))
+            .collect();
+        let told = std::cell::RefCell::new(Vec::new());
+        let outcome = step
+            .exchange(&fresh, |component, progress| {
+                told.borrow_mut().push(format!("{component} {progress:?}"));
+            })
+            .await;
+        let manifests = components().map(|component| files::read(&layout.manifest(component)).unwrap());
+        (outcome, told.into_inner(), manifests.collect())
+    }
+
+    #[tokio::test]
+    async fn components_are_exchanged_one_after_the_other() {
+        let (outcome, told, manifests) =
+            upgraded(&[("kube-apiserver", "new"), ("kube-scheduler", "old")]).await;
+        outcome.unwrap();
+        assert_eq!(manifests, ["new", "old", "old"]);
+        assert_eq!(
+            told,
+            [
+                "kube-apiserver Begun",
+                "kube-apiserver Exchanged",
+                "kube-scheduler Begun",
+                "kube-scheduler UpToDate"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn all_that_was_exchanged_is_put_back_the_last_first() {
+        let (outcome, told, manifests) = upgraded(&[
+            ("kube-apiserver", "new"),
+            ("kube-controller-manager", "new"),
+            ("kube-scheduler", "new but ill"),
+        ])
+        .await;
+        let error = outcome.unwrap_err().to_string();
+        assert!(
+            error
+                .contains("the old ones of kube-scheduler, kube-controller-manager, kube-apiserver are back"),
+            "{error}"
+        );
+        assert!(
+            error.contains("kube-scheduler of n1 has not been replaced"),
+            "{error}"
+        );
+        assert_eq!(manifests, ["old", "old", "old"]);
+        assert_eq!(
+            told[5..],
+            [
+                "kube-scheduler TakenBack",
+                "kube-controller-manager TakenBack",
+                "kube-apiserver TakenBack"
+            ]
+        );
     }
 
     #[test]

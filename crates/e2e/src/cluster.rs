@@ -108,6 +108,25 @@ impl Cluster {
         cluster
     }
 
+    /// Gives a machine images of a version whose API server never starts.
+    pub fn break_version(&self, machine: &str, version: &str) {
+        let ctr = "ctr --address /run/orlop/containerd.sock --namespace k8s.io images tag --force";
+        let present = "registry.k8s.io/kube-scheduler:v1.36.0";
+        for (component, image) in [
+            ("kube-apiserver", "orlop.local/busybox:debian"),
+            ("kube-controller-manager", present),
+            ("kube-scheduler", present),
+        ] {
+            let line = format!("{ctr} {image} registry.k8s.io/{component}:{version}");
+            let output = self.lab.run(machine, &line).expect("the machine runs");
+            assert!(
+                output.status.success(),
+                "{line}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+    }
+
     /// Switches a machine on and starts its node.
     pub fn boot(&mut self, machine: &str) {
         self.lab.boot(machine).expect("the machine starts");

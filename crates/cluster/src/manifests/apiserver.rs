@@ -64,5 +64,5 @@ pub(super) fn manifest(cluster: &ClusterConfig, node: &NodeConfig, machine: Mach
         memory: None,
         paths,
     }
-    .manifest(machine)
+    .manifest(machine, cluster.extras("kube-apiserver"))
 }

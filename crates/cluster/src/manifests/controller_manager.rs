@@ -52,5 +52,5 @@ pub(super) fn manifest(cluster: &ClusterConfig, machine: Machine<'_>) -> Value {
         memory: None,
         paths,
     }
-    .manifest(machine)
+    .manifest(machine, cluster.extras("kube-controller-manager"))
 }

@@ -130,5 +130,5 @@ pub(super) fn manifest(
             HostPath::directory("etcd-certs", "/etc/kubernetes/pki/etcd").writable(),
         ],
     }
-    .manifest(machine)
+    .manifest(machine, cluster.extras("etcd"))
 }

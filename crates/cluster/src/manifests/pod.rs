@@ -1,5 +1,6 @@
 //! What the static pods of a control plane have in common.
 use super::Machine;
+use crate::extras::{Extras, Volume};
 use serde_json::{Value, json};
 
 /// Where machines keep authorities that programs trust; the first is always there for pods.
@@ -77,14 +78,39 @@ pub struct Component<'a> {
 }
 
 impl Component<'_> {
-    pub fn manifest(mut self, machine: Machine<'_>) -> Value {
-        self.paths.sort_by_key(|path| path.name);
+    pub fn manifest(mut self, machine: Machine<'_>, extras: &Extras) -> Value {
+        if let Some(address) = extras
+            .arg("bind-address")
+            .filter(|address| !is_everywhere(address))
+        {
+            address.clone_into(&mut self.probes.host);
+        }
+        let mut paths: Vec<(&str, Value, Value)> = self
+            .paths
+            .iter()
+            .map(|path| (path.name, mount(path), volume(path, machine)))
+            .chain(extras.volumes.iter().map(added))
+            .collect();
+        paths.sort_by_key(|(name, ..)| *name);
+        let mut flags: Vec<(&str, &str)> = self
+            .flags
+            .iter()
+            .map(|(flag, value)| (*flag, value.as_str()))
+            .filter(|(flag, _)| extras.arg(flag).is_none())
+            .chain(
+                extras
+                    .args
+                    .iter()
+                    .map(|(flag, value)| (flag.as_str(), value.as_str())),
+            )
+            .collect();
+        flags.sort_by_key(|(flag, _)| *flag);
         let mut requests = json!({"cpu": self.cpu});
         if let Some(memory) = self.memory {
             requests["memory"] = json!(memory);
         }
         let command: Vec<String> = std::iter::once(self.name.to_owned())
-            .chain(self.flags.iter().map(|(flag, value)| format!("--{flag}={value}")))
+            .chain(flags.iter().map(|(flag, value)| format!("--{flag}={value}")))
             .collect();
         let mut container = json!({
             "command": command,
@@ -95,8 +121,11 @@ impl Component<'_> {
             "ports": [{"containerPort": self.probes.port, "name": "probe-port", "protocol": "TCP"}],
             "resources": {"requests": requests},
             "startupProbe": self.probe(self.probes.started, 10, 24, 10),
-            "volumeMounts": self.paths.iter().map(mount).collect::<Vec<_>>(),
+            "volumeMounts": paths.iter().map(|(_, mount, _)| mount).collect::<Vec<_>>(),
         });
+        if !extras.envs.is_empty() {
+            container["env"] = json!(extras.envs);
+        }
         if let Some(path) = self.probes.ready {
             container["readinessProbe"] = self.probe(path, 0, 3, 1);
         }
@@ -118,7 +147,7 @@ impl Component<'_> {
                 "priority": 2_000_001_000,
                 "priorityClassName": "system-node-critical",
                 "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-                "volumes": self.paths.iter().map(|path| volume(path, machine)).collect::<Vec<_>>(),
+                "volumes": paths.iter().map(|(.., volume)| volume).collect::<Vec<_>>(),
             },
         })
     }
@@ -152,4 +181,24 @@ fn mount(path: &HostPath) -> Value {
 fn volume(path: &HostPath, machine: Machine<'_>) -> Value {
     let host = machine.root.join(path.path.trim_start_matches('/'));
     json!({"hostPath": {"path": host, "type": path.kind}, "name": path.name})
+}
+
+/// Name, mount and volume of what a configuration adds. It lies where it is said, whatever the node's root.
+fn added(extra: &Volume) -> (&str, Value, Value) {
+    let mut mount = json!({"mountPath": extra.mount_path, "name": extra.name});
+    if extra.is_read_only {
+        mount["readOnly"] = json!(true);
+    }
+    let mut host = json!({"path": extra.host_path});
+    if let Some(kind) = &extra.kind {
+        host["type"] = json!(kind);
+    }
+    (&extra.name, mount, json!({"hostPath": host, "name": extra.name}))
+}
+
+/// Who listens everywhere is asked where it is asked otherwise.
+fn is_everywhere(address: &str) -> bool {
+    address
+        .parse::<std::net::IpAddr>()
+        .is_ok_and(|address| address.is_unspecified())
 }

@@ -30,5 +30,5 @@ pub(super) fn manifest(cluster: &ClusterConfig, machine: Machine<'_>) -> Value {
         memory: None,
         paths: vec![HostPath::file("kubeconfig", KUBECONFIG)],
     }
-    .manifest(machine)
+    .manifest(machine, cluster.extras("kube-scheduler"))
 }

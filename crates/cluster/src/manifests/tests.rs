@@ -230,3 +230,59 @@ fn ranges_of_pods_are_given_out_only_when_there_is_one() {
     );
     assert!(!command(&pod).iter().any(|word| word.contains("cidr")));
 }
+
+#[test]
+fn what_the_configuration_adds_is_in_the_manifest() {
+    let text = r#"
+kubernetesVersion: v1.36.0
+apiServer:
+  extraArgs:
+  - {name: authorization-mode, value: "Node,RBAC,Webhook"}
+  - {name: audit-policy-file, value: /etc/audit/policy.yaml}
+  - {name: runtime-config, value: a=true}
+  - {name: runtime-config, value: b=true}
+  extraEnvs:
+  - {name: GOGC, value: "50"}
+  extraVolumes:
+  - {name: audit, hostPath: /etc/audit, mountPath: /etc/audit, readOnly: true, pathType: DirectoryOrCreate}
+controllerManager:
+  extraArgs: {bind-address: 0.0.0.0}
+scheduler:
+  extraArgs: {bind-address: 10.0.0.1}
+"#;
+    let config = ClusterConfig::from_yaml(text).unwrap();
+    let pod = rendered("kube-apiserver", &config, &InitialCluster::default(), "/");
+    let words = command(&pod);
+    let modes: Vec<&&str> = words
+        .iter()
+        .filter(|word| word.starts_with("--authorization-mode="))
+        .collect();
+    assert_eq!(modes, [&"--authorization-mode=Node,RBAC,Webhook"]);
+    for want in [
+        "--audit-policy-file=/etc/audit/policy.yaml",
+        "--runtime-config=a=true",
+        "--runtime-config=b=true",
+    ] {
+        assert!(words.contains(&want), "{words:?}");
+    }
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(container["env"][0]["name"], "GOGC");
+    assert_eq!(
+        container["volumeMounts"][0],
+        serde_json::json!({"name": "audit", "mountPath": "/etc/audit", "readOnly": true})
+    );
+    assert_eq!(
+        pod["spec"]["volumes"][0],
+        serde_json::json!({"name": "audit", "hostPath": {"path": "/etc/audit", "type": "DirectoryOrCreate"}})
+    );
+    for (component, host) in [
+        ("kube-controller-manager", "127.0.0.1"),
+        ("kube-scheduler", "10.0.0.1"),
+    ] {
+        let pod = rendered(component, &config, &InitialCluster::default(), "/");
+        assert_eq!(
+            pod["spec"]["containers"][0]["livenessProbe"]["httpGet"]["host"],
+            host
+        );
+    }
+}

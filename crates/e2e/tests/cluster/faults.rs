@@ -189,6 +189,7 @@ impl Story<'_, '_> {
             Fault::FillQuota => self.fill_quota(),
             Fault::SkewClock(master) => self.skew_clock(master),
             Fault::BrokenUpgrade(master) => {
+                self.cluster.break_version(master, "v1.36.9");
                 let broken = self.cluster.orlop(master, "upgrade apply v1.36.9 --timeout 15s");
                 let said = printed(&broken);
                 assert!(

@@ -132,7 +132,7 @@ fn tokens_and_certificates(cluster: &Cluster) {
     assert_ne!(certificate(), old);
 }
 
-/// A version whose image nobody has never becomes healthy: the old one is back by itself.
+/// Without images nothing is changed; a version that never becomes healthy is followed by the old one, by itself.
 fn upgrades(cluster: &Cluster) {
     let plan = cluster.ok("master-01", "upgrade plan");
     assert_eq!(
@@ -140,6 +140,27 @@ fn upgrades(cluster: &Cluster) {
         ["master-01", "v1.36.0", "v1.36.0"],
         "{plan}"
     );
+    let config = || {
+        let of = |name: &str| {
+            cluster
+                .kubectl
+                .json(&format!("get configmap -n kube-system {name}"))["data"]
+                .clone()
+        };
+        [of("kubeadm-config"), of("kubelet-config")]
+    };
+    let before = config();
+    let same = cluster.ok("master-01", "upgrade apply v1.36.0");
+    assert!(same.contains("\"kube-scheduler\" is up to date"), "{same}");
+    assert_eq!(config(), before);
+    let missing = cluster.orlop("master-01", "upgrade apply v1.36.9 --timeout 15s");
+    assert!(!missing.status.success());
+    let error = printed(&missing);
+    assert!(
+        error.contains("nothing was changed") && error.contains("kube-apiserver:v1.36.9"),
+        "{error}"
+    );
+    cluster.break_version("master-01", "v1.36.9");
     let broken = cluster.orlop("master-01", "upgrade apply v1.36.9 --timeout 15s");
     assert!(!broken.status.success());
     let error = printed(&broken);

@@ -12,6 +12,7 @@ pub mod reset;
 pub mod token;
 mod undo;
 pub mod upgrade;
+mod upgrade_images;
 
 use crate::cli::{AdminArgs, RootArg};
 use crate::paths::Root;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use orlop_cluster::config::{ClusterConfig, NodeConfig};
 use orlop_cluster::layout::Layout;
 use orlop_cluster::{api, files, yaml};
+use serde_json::Value;
 
 /// The files of the node under a root.
 fn layout(root: &Root) -> Layout {
@@ -43,14 +45,18 @@ async fn administrator(arguments: &AdminArgs) -> Result<kube::Client> {
 
 /// What the cluster was made with, from its API.
 async fn configuration(client: &kube::Client) -> Result<ClusterConfig> {
-    let path = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
-    let map = api::get(client, path).await?;
-    let text = map
-        .as_ref()
-        .and_then(|map| map["data"]["ClusterConfiguration"].as_str());
-    Ok(ClusterConfig::from_yaml(text.context(
-        "the cluster has no ConfigMap kubeadm-config: `orlop init` makes it",
-    )?)?)
+    let map = api::get(client, CONFIGURATION).await?;
+    Ok(ClusterConfig::from_yaml(&configuration_text(map.as_ref())?)?)
+}
+
+/// Where the cluster keeps what it was made with.
+const CONFIGURATION: &str = "/api/v1/namespaces/kube-system/configmaps/kubeadm-config";
+
+/// The same as it is kept there.
+fn configuration_text(map: Option<&Value>) -> Result<String> {
+    let text = map.and_then(|map| map["data"]["ClusterConfiguration"].as_str());
+    let text = text.context("the cluster has no ConfigMap kubeadm-config: `orlop init` makes it")?;
+    Ok(text.to_owned())
 }
 
 /// This master, from the manifest of its API server, which knows its address, and its agent's flags.
@@ -61,7 +67,7 @@ fn this_master(root: &Root) -> Result<NodeConfig> {
     let manifest = yaml::read("the API server's manifest", &text)?;
     let endpoint = manifest
         .pointer("/metadata/annotations/kubeadm.kubernetes.io~1kube-apiserver.advertise-address.endpoint")
-        .and_then(serde_json::Value::as_str)
+        .and_then(Value::as_str)
         .and_then(|endpoint| endpoint.parse::<std::net::SocketAddr>().ok())
         .with_context(|| format!("{} does not tell where the API server is reached", path.display()))?;
     let flags = files::read(&layout.kubelet_flags())?;

@@ -1,15 +1,19 @@
 //! `orlop upgrade`: another version of the control plane.
 use super::node::Host;
-use super::{administrator, configuration, layout, this_master};
+use super::{
+    CONFIGURATION, administrator, configuration, configuration_text, layout, this_master, upgrade_images,
+};
 use crate::cli::{AdminArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs};
 use crate::paths::Root;
 use anyhow::{Result, bail};
 use orlop_api::KUBERNETES_VERSION;
-use orlop_cluster::config::ClusterConfig;
+use orlop_cluster::config::{self, ClusterConfig};
 use orlop_cluster::control_plane::ControlPlane;
+use orlop_cluster::extras::Ignored;
 use orlop_cluster::manifests::InitialCluster;
-use orlop_cluster::upgrade::{self, Step};
+use orlop_cluster::upgrade::{self, Progress, Step};
 use orlop_cluster::{api, kubelet, objects, preflight};
+use serde_json::json;
 
 const PODS: &str = "/api/v1/namespaces/kube-system/pods?labelSelector=tier%3Dcontrol-plane";
 
@@ -66,13 +70,29 @@ async fn apply(step: &UpgradeStepArgs, version: &str) -> Result<()> {
         ..cluster
     };
     this_node(step, &client, &cluster).await?;
-    let shared = kubelet::configuration(&cluster)?;
-    for object in objects::configuration(&cluster, &shared)? {
-        api::apply(&client, &object).await?;
-    }
+    write_version(&client, &cluster).await?;
     println!(
         "[upgrade] SUCCESS! The control plane of this node runs {version}. Run `orlop upgrade node` on the other masters."
     );
+    Ok(())
+}
+
+/// Says in the cluster which version it is now. All else that it is said to be made with stays as it is.
+async fn write_version(client: &kube::Client, cluster: &ClusterConfig) -> Result<()> {
+    let map = api::get_patiently(client, CONFIGURATION).await?;
+    let text = configuration_text(map.as_ref())?;
+    let text = config::with_version(&text, &cluster.kubernetes_version)?;
+    let patch = json!({"data": {"ClusterConfiguration": text}});
+    api::merge(client, CONFIGURATION, &patch).await?;
+    if api::get_patiently(client, objects::KUBELET_CONFIG)
+        .await?
+        .is_none()
+    {
+        let shared = kubelet::configuration(cluster)?;
+        for object in objects::kubelet_configuration(&shared)? {
+            api::apply(client, &object).await?;
+        }
+    }
     Ok(())
 }
 
@@ -81,6 +101,7 @@ async fn this_node(
     client: &kube::Client,
     cluster: &ClusterConfig,
 ) -> Result<()> {
+    Ignored::refuse(&cluster.ignored.components)?;
     let root = Root::new(arguments.admin.root.root.as_deref())?;
     let node = this_master(&root)?;
     let plane = ControlPlane {
@@ -103,16 +124,20 @@ async fn this_node(
         backup: &backup,
         patience: arguments.timeout,
     };
-    for component in upgrade::components() {
-        let manifest = plane.manifest(component, &InitialCluster::default())?;
-        println!(
-            "[upgrade/staticpods] Upgrading {component} to {}",
-            cluster.kubernetes_version
-        );
-        match step.exchange(component, &manifest).await? {
-            true => println!("[upgrade/staticpods] Component {component:?} upgraded successfully!"),
-            false => println!("[upgrade/staticpods] Component {component:?} is up to date"),
-        }
-    }
-    Ok(())
+    let rendered = |component| Ok((component, plane.manifest(component, &InitialCluster::default())?));
+    let manifests = upgrade::components().map(rendered).collect::<Result<Vec<_>>>()?;
+    let images: Vec<String> = upgrade::components().map(|name| cluster.image(name)).collect();
+    upgrade_images::ensure(&root, &images, arguments.timeout).await?;
+    let told = |component: &str, progress| tell(component, progress, &cluster.kubernetes_version);
+    Ok(step.exchange(&manifests, told).await?)
+}
+
+fn tell(component: &str, progress: Progress, version: &str) {
+    let what = match progress {
+        Progress::Begun => format!("Upgrading {component} to {version}"),
+        Progress::Exchanged => format!("Component {component:?} upgraded successfully!"),
+        Progress::UpToDate => format!("Component {component:?} is up to date"),
+        Progress::TakenBack => format!("Putting the old {component} back"),
+    };
+    println!("[upgrade/staticpods] {what}");
 }

@@ -1,0 +1,48 @@
+//! An API server for tests: it answers what it is told to, a request a connection.
+use crate::discovery;
+use kube::Client;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A client of one; `answer` gets method and path, and makes status and body.
+pub async fn api(answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync + 'static) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(respond(stream, answer.clone()));
+        }
+    });
+    discovery::client(&format!("http://{address}"), None, None).unwrap()
+}
+
+async fn respond(mut stream: TcpStream, answer: impl Fn(&str, &str) -> (u16, Value)) {
+    let mut text = String::new();
+    let mut piece = [0; 4096];
+    while !is_whole(&text) {
+        match stream.read(&mut piece).await {
+            Ok(count) if count > 0 => text.push_str(&String::from_utf8_lossy(&piece[..count])),
+            _ => return,
+        }
+    }
+    let mut words = text.split_whitespace();
+    let (code, body) = answer(words.next().unwrap(), words.next().unwrap());
+    let body = body.to_string();
+    let head = format!(
+        "HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all((head + &body).as_bytes()).await;
+}
+
+fn is_whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then_some(value)
+    });
+    length.map_or(0, |length| length.trim().parse().unwrap()) <= body.len()
+}
