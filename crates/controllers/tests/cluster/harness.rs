@@ -167,7 +167,16 @@ impl Cluster {
     }
 
     pub fn run_scheduler_by(&self, options: orlop_scheduler::Options) {
-        let (client, stop) = (self.client_as("system:kube-scheduler"), self.stop.child_token());
+        self.run_scheduler_through(self.scheduler_client(), options);
+    }
+
+    pub fn scheduler_client(&self) -> kube::Client {
+        self.client_as("system:kube-scheduler")
+    }
+
+    /// By a client that the test has its hands on.
+    pub fn run_scheduler_through(&self, client: kube::Client, options: orlop_scheduler::Options) {
+        let stop = self.stop.child_token();
         tokio::spawn(async move {
             let metrics = Arc::new(orlop_metrics::PartMetrics::new(""));
             let readiness = orlop_client::Readiness::default();

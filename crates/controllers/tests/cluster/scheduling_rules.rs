@@ -1,8 +1,13 @@
 //! What pods may demand of each other and of their places, as the whole cluster carries it out.
 
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{Method, Request, Response, StatusCode};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -371,6 +376,45 @@ async fn preemption_spares_what_budgets_protect_and_names_the_node_it_makes_room
     );
     let spared = cluster.pods().get("protected").await.unwrap();
     assert!(spared.metadata.deletion_timestamp.is_none());
+}
+
+/// What couldn't be evicted stays as it was, and no event of it ever brings the pod back that needs its place.
+#[tokio::test]
+async fn a_victim_that_could_not_be_evicted_is_evicted_after_the_back_off() {
+    let cluster = Cluster::bare().await;
+    cluster.run_controllers();
+    cluster.run_agents();
+    let refused = Arc::new(AtomicBool::new(false));
+    let (client, was_refused) = (cluster.scheduler_client(), refused.clone());
+    let unreliable = orlop_client::in_process(tower::service_fn(move |request: Request<Body>| {
+        let evicts = request.method() == Method::PATCH && request.uri().path().ends_with("/pods/low/status");
+        let refuse = evicts && !was_refused.swap(true, Ordering::Relaxed);
+        let client = client.clone();
+        async move {
+            if !refuse {
+                return client.send(request).await;
+            }
+            let status = json!({"kind": "Status", "status": "Failure", "code": 500, "message": "not now"});
+            let mut answer = Response::new(Body::from(status.to_string().into_bytes()));
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(answer)
+        }
+    }));
+    cluster.run_scheduler_through(unreliable, orlop_scheduler::Options::default());
+    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "default");
+    eventually("the default account", || async {
+        accounts.get_opt("default").await.unwrap()
+    })
+    .await;
+    cluster.add_node("n1", json!({})).await;
+    create(&cluster, "low", json!({}), cpu("4")).await;
+    node_of(&cluster, "low").await;
+    let mut important = cpu("3");
+    important["priorityClassName"] = json!("system-cluster-critical");
+    create(&cluster, "important", json!({}), important).await;
+    assert_eq!(node_of(&cluster, "important").await, "n1");
+    assert!(refused.load(Ordering::Relaxed));
+    assert!(cluster.pods().get_opt("low").await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -259,6 +259,7 @@ impl Scheduler {
                 if state.cluster.has_place(key) {
                     return None;
                 }
+                state.queue.looked_for(key);
                 survey(key, pod, first, &mut state.cluster, &self.world, profile)
             };
             let is_all = first.is_none() || seen.nodes.first().map(|(name, _)| name) != first;

@@ -1,6 +1,7 @@
 //! A pod has no node: room is made for it, and it is told why.
 
 use orlop_client::informer::{Cached, ObjectKey};
+use tokio::time::Instant;
 
 use crate::decide::preempt::Preemption;
 use crate::known::view::{Pending, PodView};
@@ -12,7 +13,7 @@ pub(super) const UNSCHEDULABLE: &str = "Unschedulable";
 pub(super) const SCHEDULER_ERROR: &str = "SchedulerError";
 
 impl Scheduler {
-    /// Makes room. When the victims are gone their events bring the pod back.
+    /// Makes room. When the victims are gone their events bring the pod back; one that couldn't be evicted tells nothing.
     pub(super) async fn evict(&self, pod: &Cached<PodView>, pending: &Pending, preemption: &Preemption) {
         let node = &preemption.node;
         if let Err(error) = write::nominate(&self.client, &pod.key, &pod.uid, node).await {
@@ -23,6 +24,7 @@ impl Scheduler {
                 self.forget_room(&pod.key, &pod.uid).await;
             }
         }
+        let mut failed = false;
         for (victim, uid) in &preemption.victims {
             let known = self.pods.store().get(victim).filter(|known| known.uid == *uid);
             let generation = match known.as_ref().map(|known| &known.object) {
@@ -40,8 +42,15 @@ impl Scheduler {
                         write::tell_preempted(recorder, victim, uid, &pending.reference, node);
                     }
                 }
-                Err(error) => tracing::warn!(%victim, %node, %error, "pod not preempted"),
+                Err(error) => {
+                    tracing::warn!(%victim, %node, %error, "pod not preempted");
+                    failed |= !is_gone(&error);
+                }
             }
+        }
+        if failed {
+            self.state().queue.in_vain(&pod.key, Instant::now());
+            self.changed.notify_one();
         }
     }
 
@@ -80,4 +89,9 @@ impl Scheduler {
             tracing::debug!(pod = %pod.key, %error, "condition not written");
         }
     }
+}
+
+/// Whether what was to be written to isn't there any more, or another one of its name is.
+fn is_gone(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if [404, 409].contains(&status.code))
 }

@@ -76,6 +76,8 @@ pub struct Queue {
     arrivals: u64,
     /// How many of `due` are backing off.
     backing_off: usize,
+    /// For whom the cluster was looked at last, and whether something that may help has happened since.
+    looked_for: Option<(ObjectKey, bool)>,
     backoff: Backoff,
 }
 
@@ -112,6 +114,7 @@ impl Queue {
             company: HashSet::new(),
             arrivals: 0,
             backing_off: 0,
+            looked_for: None,
             backoff: Backoff { min, max },
         }
     }
@@ -235,14 +238,29 @@ impl Queue {
         Some(pod)
     }
 
+    /// The cluster is looked at for the pod that is being tried. What happens from here on, while others are asked about it,
+    /// isn't part of what was seen.
+    pub fn looked_for(&mut self, pod: &ObjectKey) {
+        self.looked_for = Some((pod.clone(), false));
+    }
+
     /// When the next pod becomes active by itself.
     pub fn next_due(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// The pod fits nowhere: it waits until something relevant happens.
+    /// The pod fits nowhere: it waits until something relevant happens, unless that has happened by now.
     pub fn unschedulable(&mut self, pod: &ObjectKey, now: Instant) {
+        let seen = self.looked_for.take_if(|(looked_for, _)| looked_for == pod);
+        if seen.is_some_and(|(_, happened)| happened) {
+            return self.retry(pod, now);
+        }
         self.failed(pod, now, |_| State::Waiting(now + WAIT_MAX));
+    }
+
+    /// What the pod waits for came to nothing: it is tried again, after its back-off.
+    pub fn in_vain(&mut self, pod: &ObjectKey, now: Instant) {
+        self.help(vec![pod.clone()], now);
     }
 
     /// Something went wrong that time may heal: it is tried again after its back-off.
@@ -268,6 +286,15 @@ impl Queue {
     pub fn happened_on(&mut self, node: &str, now: Instant) {
         let mut helped: Vec<ObjectKey> = self.anywhere.iter().cloned().collect();
         helped.extend(self.by_node.get(node).into_iter().flatten().cloned());
+        let confined = |waiter: &Waiter| {
+            let names = waiter.confined_to.as_ref();
+            names.is_some_and(|names| !names.iter().any(|name| **name == *node))
+        };
+        if let Some((pod, happened)) = &mut self.looked_for
+            && self.waiters.get(pod).is_some_and(|waiter| !confined(waiter))
+        {
+            *happened = true;
+        }
         self.help(helped, now);
     }
 
@@ -275,6 +302,9 @@ impl Queue {
     /// are any.
     pub fn happened_to_a_pod(&mut self, now: Instant) -> bool {
         let helped: Vec<ObjectKey> = self.company.iter().cloned().collect();
+        if let Some((pod, happened)) = &mut self.looked_for {
+            *happened |= self.company.contains(pod);
+        }
         self.help(helped, now)
     }
 
@@ -303,94 +333,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey::new("ns", name)
-    }
-
-    fn seconds(start: Instant, seconds: u64) -> Instant {
-        start + Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn higher_priority_goes_first_then_earlier_arrival() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        queue.put(&key("first"), 0, None, false, now);
-        queue.put(&key("second"), 0, None, false, now);
-        queue.put(&key("critical"), 100, None, false, now);
-        queue.put(&key("first"), 0, None, false, now);
-        let order: Vec<ObjectKey> = std::iter::from_fn(|| queue.next(now)).collect();
-        assert_eq!(order, [key("critical"), key("first"), key("second")]);
-    }
-
-    #[test]
-    fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
-        let start = Instant::now();
-        let mut queue = Queue::default();
-        queue.put(&key("pinned"), 0, Some(vec!["a".into()]), false, start);
-        assert_eq!(queue.next(start), Some(key("pinned")));
-        queue.unschedulable(&key("pinned"), start);
-        let lengths = |active, backing_off, waiting| Lengths {
-            active,
-            backing_off,
-            waiting,
-        };
-        assert_eq!(queue.lengths(), lengths(0, 0, 1));
-        assert_eq!(queue.past(&key("pinned")), Some((1, start)));
-        assert_eq!(queue.next(seconds(start, 299)), None);
-        queue.happened_on("b", seconds(start, 2));
-        assert_eq!(
-            queue.next(seconds(start, 2)),
-            None,
-            "another node doesn't concern it"
-        );
-        queue.happened_on("a", start);
-        assert_eq!(queue.next(start), None, "its back-off isn't over");
-        assert_eq!(queue.lengths(), lengths(0, 1, 0));
-        assert_eq!(queue.next(seconds(start, 1)), Some(key("pinned")));
-        assert_eq!(queue.lengths(), lengths(1, 0, 0));
-        queue.unschedulable(&key("pinned"), seconds(start, 1));
-        queue.happened_on("a", seconds(start, 2));
-        assert_eq!(queue.next(seconds(start, 2)), None, "the second back-off is 2 s");
-        assert_eq!(queue.next(seconds(start, 3)), Some(key("pinned")));
-        queue.unschedulable(&key("pinned"), seconds(start, 3));
-        assert_eq!(
-            queue.next(seconds(start, 303)),
-            Some(key("pinned")),
-            "tried again after five minutes"
-        );
-    }
-
-    #[test]
-    fn what_happens_to_pods_wakes_only_those_who_mind() {
-        let start = Instant::now();
-        let mut queue = Queue::default();
-        for (name, minds) in [("picky", true), ("plain", false)] {
-            queue.put(&key(name), 0, None, minds, start);
-            queue.next(start);
-            queue.unschedulable(&key(name), start);
-        }
-        assert!(queue.happened_to_a_pod(seconds(start, 2)));
-        assert_eq!(queue.next(seconds(start, 2)), Some(key("picky")));
-        assert_eq!(queue.next(seconds(start, 2)), None);
-        queue.forget(&key("picky"));
-        assert!(!queue.happened_to_a_pod(seconds(start, 3)) && queue.company.is_empty());
-    }
-
-    #[test]
-    fn a_forgotten_pod_leaves_nothing_behind() {
-        let now = Instant::now();
-        let mut queue = Queue::default();
-        queue.put(&key("p"), 0, Some(vec!["a".into()]), false, now);
-        queue.next(now);
-        queue.unschedulable(&key("p"), now);
-        queue.forget(&key("p"));
-        assert!(queue.waiters.is_empty() && queue.due.is_empty() && queue.by_node.is_empty());
-        assert_eq!(queue.lengths(), Lengths::default());
-        assert_eq!(queue.backoff.after(1), BACKOFF_MIN);
-        assert_eq!(queue.backoff.after(9), BACKOFF_MAX);
-    }
-}
+mod tests;
