@@ -222,6 +222,80 @@ async fn a_claim_whose_volume_is_deleted_is_lost_until_the_volume_is_there_again
 }
 
 #[tokio::test]
+async fn pods_that_share_a_claim_go_where_its_volume_is_made_and_no_further_than_it_is() {
+    let cluster = Cluster::start().await;
+    nodes(&cluster).await;
+    let classes: Api<StorageClass> = Api::all(cluster.client.clone());
+    let class = json!({"metadata": {"name": "local"}, "provisioner": "example.com/disk",
+        "volumeBindingMode": "WaitForFirstConsumer"});
+    let class = serde_json::from_value(class).unwrap();
+    classes.create(&PostParams::default(), &class).await.unwrap();
+    claim(&cluster, "c", "2Gi").await;
+    let confined = async |name: &str, node: &str| {
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "i"}],
+            "nodeSelector": {"kubernetes.io/hostname": node},
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        cluster.pods().create(&PostParams::default(), &pod).await.unwrap();
+    };
+    const SELECTED: &str = "volume.kubernetes.io/selected-node";
+    let made_for = || async {
+        let annotations = claims(&cluster).get("c").await.unwrap().metadata.annotations?;
+        annotations.get(SELECTED).cloned()
+    };
+    confined("p", "n1").await;
+    assert_eq!(eventually("a node for the volume", made_for).await, "n1");
+    confined("q", "n2").await;
+    assert_eq!(
+        told(&cluster, "q").await,
+        "0/3 nodes are available: 1 node(s) didn't find available persistent volumes to bind, \
+         2 node(s) didn't match Pod's node affinity/selector. \
+         preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    );
+    cluster
+        .pods()
+        .delete("q", &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+
+    // The volume can't be made: who waits for it tries again at once.
+    let given_up = Patch::Merge(json!({"metadata": {"annotations": {SELECTED: null}}}));
+    claims(&cluster)
+        .patch("c", &PatchParams::default(), &given_up)
+        .await
+        .unwrap();
+    let failed = async |why: &str| {
+        let events: Api<Event> = Api::namespaced(cluster.client.clone(), "default");
+        let about = ListParams::default().fields("reason=FailedScheduling,involvedObject.name=p");
+        eventually(why, || async {
+            let told = events.list(&about).await.unwrap().items;
+            told.iter()
+                .any(|event| event.message.as_deref().is_some_and(|told| told.contains(why)))
+                .then_some(())
+        })
+        .await;
+    };
+    failed("binding volumes: provisioning failed for PVC \"c\"").await;
+    assert_eq!(eventually("a node for the volume", made_for).await, "n1");
+
+    // It was made elsewhere.
+    let uid = claims(&cluster).get("c").await.unwrap().metadata.uid;
+    let terms = json!([{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n2"]}]}]);
+    let volume = json!({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "2Gi"}, "storageClassName": "local",
+        "accessModes": ["ReadWriteOnce"], "local": {"path": "/mnt/disk"},
+        "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "default", "name": "c", "uid": uid},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}});
+    let volume = serde_json::from_value(volume).unwrap();
+    volumes(&cluster)
+        .create(&PostParams::default(), &volume)
+        .await
+        .unwrap();
+    failed("pv \"v\" node affinity doesn't match node \"n1\"").await;
+    let pod = cluster.pods().get("p").await.unwrap();
+    assert_eq!(pod.spec.unwrap().node_name, None);
+}
+
+#[tokio::test]
 async fn a_volume_that_lives_with_its_pod_has_a_claim_of_that_pod() {
     let cluster = Cluster::start().await;
     nodes(&cluster).await;

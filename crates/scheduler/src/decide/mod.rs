@@ -1,6 +1,7 @@
 //! Which node a pod goes to, or why none will do. Pure over a [`Cluster`].
 
 mod affinity;
+pub mod binding;
 mod copies;
 mod exclusive;
 mod judge;

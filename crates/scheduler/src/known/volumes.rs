@@ -26,6 +26,8 @@ const PLACES: [(&str, &str); 2] = [
 /// Between the zones of a volume that is in several.
 const ZONES: &str = "__";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+/// The node that a claim's volume is to be made for.
+pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// What is remembered of a PersistentVolumeClaim.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct ClaimView {
     pub volume: Option<Arc<str>>,
     /// spec.volumeName is set, though the binding may not be complete.
     pub named: bool,
+    /// Annotation [`SELECTED_NODE`].
+    pub selected: Option<Arc<str>>,
     /// Its class.
     pub class: Option<Arc<str>>,
     /// It is being deleted.
@@ -101,13 +105,11 @@ impl Projection for ClaimView {
 
     fn project(claim: core::PersistentVolumeClaim) -> Self {
         let spec = claim.spec.unwrap_or_default();
-        let complete = claim
-            .metadata
-            .annotations
-            .as_ref()
-            .is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED));
+        let annotation = |key: &str| claim.metadata.annotations.as_ref()?.get(key).cloned();
+        let complete = annotation(BIND_COMPLETED).is_some();
         let volume = text(spec.volume_name);
         Self {
+            selected: text(annotation(SELECTED_NODE)),
             named: volume.is_some(),
             volume: volume.filter(|_| complete),
             class: class(spec.storage_class_name, &claim.metadata),
@@ -198,18 +200,21 @@ impl VolumeView {
         terms.is_none_or(|terms| terms.iter().any(|term| placement::term_matches(term, &node.node)))
     }
 
+    /// Whether it is for the claim, or for one of its name.
+    pub fn is_for(&self, key: &ObjectKey, uid: &str) -> bool {
+        self.claim.as_ref().is_some_and(|(namespace, name, of)| {
+            *namespace == key.namespace && *name == key.name && of.as_deref().is_none_or(|of| of == uid)
+        })
+    }
+
     /// Whether it could be the volume of a claim, wherever it is.
     pub fn meets(&self, key: &ObjectKey, uid: &str, claim: &ClaimView) -> bool {
         let filesystem = "Filesystem";
         let modes = |mode: &Option<String>| mode.as_deref().unwrap_or(filesystem).to_owned();
-        let is_free = match &self.claim {
-            None => claim
-                .selector
-                .as_ref()
-                .is_none_or(|selector| selector.matches(&self.labels)),
-            Some((namespace, name, of)) => {
-                *namespace == key.namespace && *name == key.name && of.as_deref().is_none_or(|of| of == uid)
-            }
+        let selects = |selector: &LabelSelector| selector.matches(&self.labels);
+        let is_free = match self.is_claimed() {
+            true => self.is_for(key, uid),
+            false => claim.selector.as_ref().is_none_or(selects),
         };
         is_free
             && !self.terminating

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::policy::v1 as policy;
 use orlop_api::selector::LabelSelector;
-use orlop_client::informer::{ObjectKey, Projection, Store};
+use orlop_client::informer::{Cached, ObjectKey, Projection, Store};
 
 use super::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::traits::Labels;
@@ -78,6 +78,8 @@ pub struct World {
     pub classes: Arc<Store<ClassView>>,
     /// Volumes that were chosen for a claim, until the volume itself says so.
     pub promises: Arc<Mutex<BTreeMap<Arc<str>, ObjectKey>>>,
+    /// Nodes that were chosen for claims' volumes to be made for, until the claim itself says so.
+    pub selections: Arc<Mutex<BTreeMap<ObjectKey, Arc<str>>>>,
 }
 
 impl std::fmt::Debug for World {
@@ -109,6 +111,32 @@ impl World {
     pub fn is_unpromised(&self, volume: &str, claim: &ObjectKey) -> bool {
         let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
         promises.get(volume).is_none_or(|promised| promised == claim)
+    }
+
+    /// The volume that the claim was promised, if any.
+    pub fn promised_to(&self, claim: &ObjectKey) -> Option<Arc<str>> {
+        let promises = self.promises.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut promises = promises.iter();
+        promises.find_map(|(volume, promised)| (promised == claim).then(|| volume.clone()))
+    }
+
+    /// The claim's volume is to be made for the node.
+    pub fn select(&self, claim: &ObjectKey, node: &str) {
+        let mut selections = self.selections.lock().unwrap_or_else(PoisonError::into_inner);
+        selections.insert(claim.clone(), node.into());
+    }
+
+    /// The claim says itself what is made for it, or the selection came to nothing.
+    pub fn forget_selection(&self, claim: &ObjectKey) {
+        let mut selections = self.selections.lock().unwrap_or_else(PoisonError::into_inner);
+        selections.remove(claim);
+    }
+
+    /// The node that the claim's volume is to be made for, by what the claim says or by what was chosen last.
+    pub fn selected(&self, claim: &Cached<ClaimView>) -> Option<Arc<str>> {
+        let selections = || self.selections.lock().unwrap_or_else(PoisonError::into_inner);
+        let says = claim.selected.clone();
+        says.or_else(|| selections().get(&claim.key).cloned())
     }
 
     /// Of `pods`, most worth sparing first, those whose eviction some budget doesn't allow.

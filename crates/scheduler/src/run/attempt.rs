@@ -285,7 +285,7 @@ impl Scheduler {
         })
     }
 
-    /// Decides how the pod's claims are met on the node, and promises the volumes.
+    /// Decides how the pod's claims are met on the node, and promises that.
     fn meet_claims(&self, key: &ObjectKey, pod: &Pending, cluster: &mut Cluster, node: &str) -> Vec<Met> {
         let Ok(Some(volumes)) = Volumes::of(key, pod, &self.world) else {
             return Vec::new();
@@ -294,8 +294,9 @@ impl Scheduler {
         let met = candidate.and_then(|candidate| volumes.choose(candidate.node));
         let met = met.unwrap_or_default();
         for met in &met {
-            if let Met::By { claim, volume, .. } = met {
-                self.world.promise(volume.clone(), claim.clone());
+            match met {
+                Met::By { claim, volume, .. } => self.world.promise(volume.clone(), claim.clone()),
+                Met::Made { claim, .. } => self.world.select(claim, node),
             }
         }
         met

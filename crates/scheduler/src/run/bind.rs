@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use orlop_client::informer::Cached;
+use orlop_client::informer::{Cached, ObjectKey};
 use tokio::time::Instant;
 
+use crate::decide::binding::{Progress, progress};
 use crate::decide::volumes::Met;
 use crate::known::view::{Pending, PodView};
 use crate::metrics::Attempt;
@@ -25,8 +26,8 @@ enum BindError {
     Claims(kube::Error),
     #[error("{0}")]
     Extender(String),
-    #[error("running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded")]
-    ClaimsUnbound,
+    #[error("running PreBind plugin \"VolumeBinding\": binding volumes: {0}")]
+    ClaimsUnbound(String),
 }
 
 impl Scheduler {
@@ -51,8 +52,9 @@ impl Scheduler {
         // A bound or deleted pod's own event says so; otherwise it is tried again.
         tracing::warn!(pod = %pod.key, %node, %error, "pod not bound, retrying");
         for met in met {
-            if let Met::By { volume, .. } = met {
-                self.world.forget_promise(volume);
+            match met {
+                Met::By { volume, .. } => self.world.forget_promise(volume),
+                Met::Made { claim, .. } => self.world.forget_selection(claim),
             }
         }
         if self.take_back(pod, node) {
@@ -92,34 +94,45 @@ impl Scheduler {
             .map_err(BindError::Binding)
     }
 
-    /// Writes what was decided about claims, and waits until they are bound.
+    /// Writes what was decided about claims, and waits until they are bound, or it is seen that they won't be.
     async fn bind_claims(&self, node: &str, met: &[Met]) -> Result<(), BindError> {
+        let mut awaited = Vec::with_capacity(met.len());
         for met in met {
-            match met {
+            let written = match met {
                 Met::By { claim, uid, volume } => {
                     write::promise_volume(&self.client, volume, claim, uid).await
                 }
-                Met::Made { claim, uid } => write::select_node(&self.client, claim, uid, Some(node)).await,
-            }
-            .map_err(BindError::Claims)?;
+                Met::Made { claim, uid } => write::select_node(&self.client, claim, uid, node).await,
+            };
+            awaited.push((met, written.map_err(BindError::Claims)?));
         }
         let mut changed = self.claims_changed.subscribe();
-        let all_bound = async {
-            for met in met {
-                let (Met::By { claim, .. } | Met::Made { claim, .. }) = met;
-                let is_bound = || {
-                    let found = self.claims.store().get(claim);
-                    found.is_some_and(|found| found.volume.is_some())
-                };
-                while !is_bound() {
-                    // The sender lives as long as we do.
-                    let _ = changed.changed().await;
-                }
+        let bound = async {
+            while !self.are_bound(node, &awaited)? {
+                // The sender lives as long as we do.
+                let _ = changed.changed().await;
             }
+            Ok(())
         };
-        tokio::time::timeout(CLAIMS_BOUND_MAX, all_bound)
-            .await
-            .map_err(|_| BindError::ClaimsUnbound)
+        let in_time = tokio::time::timeout(CLAIMS_BOUND_MAX, bound).await;
+        let result = in_time.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
+        result.map_err(BindError::ClaimsUnbound)
+    }
+
+    /// Whether all claims are bound, each since that version, or why they never will be.
+    fn are_bound(&self, node: &str, awaited: &[(&Met, u64)]) -> Result<bool, String> {
+        let Some(node) = self.nodes.store().get(&ObjectKey::new("", node)) else {
+            return Err(format!("node {node:?} not found"));
+        };
+        let mut all = true;
+        for (met, written) in awaited {
+            match progress(met, *written, &node, &self.world) {
+                Progress::Bound => {}
+                Progress::Pending => all = false,
+                Progress::Failed(why) => return Err(why),
+            }
+        }
+        Ok(all)
     }
 
     /// The pod doesn't hold its part of the node after all, if it still waits; whether it does. Of one that is bound all the

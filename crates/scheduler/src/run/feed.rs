@@ -4,7 +4,7 @@ use orlop_client::informer::Change;
 use tokio::time::Instant;
 
 use crate::known::view::{NodeView, PodView};
-use crate::known::volumes::VolumeView;
+use crate::known::volumes::{ClaimView, VolumeView};
 use crate::known::world::NamespaceView;
 
 use super::Scheduler;
@@ -92,6 +92,15 @@ impl Scheduler {
         self.volumes_changed();
     }
 
+    pub(super) fn claim(&self, change: &Change<ClaimView>) {
+        // What was selected is seen now, or isn't needed any more.
+        let says = |claim: &ClaimView| claim.selected.is_some() || claim.volume.is_some();
+        if change.new.as_ref().is_none_or(|claim| says(claim)) {
+            self.world.forget_selection(&change.latest().key);
+        }
+        self.volumes_changed();
+    }
+
     pub(super) fn volumes_changed(&self) {
         self.claims_changed.send_replace(());
         if self.state().queue.happened_to_a_pod(Instant::now()) {
@@ -103,7 +112,11 @@ impl Scheduler {
         let name = &change.latest().key.name;
         let mut state = self.state();
         let Some(node) = &change.new else {
-            return state.cluster.remove_node(name);
+            state.cluster.remove_node(name);
+            drop(state);
+            // Claims may be awaited there.
+            self.claims_changed.send_replace(());
+            return;
         };
         let differs = change
             .old

@@ -62,7 +62,7 @@ struct Scheduler {
     state: Mutex<State>,
     /// A pod may have become active.
     changed: Notify,
-    /// A claim may have been bound.
+    /// A claim may have been bound, or won't be.
     claims_changed: watch::Sender<()>,
     writes: Arc<Semaphore>,
 }
@@ -139,7 +139,7 @@ pub async fn run_measured(
     feed!(nodes, Scheduler::node);
     feed!(namespaces, Scheduler::namespace);
     feed!(volumes, Scheduler::volume);
-    feed!(claims, |scheduler: &Scheduler, _| scheduler.volumes_changed());
+    feed!(claims, Scheduler::claim);
     feed!(classes, |scheduler: &Scheduler, _| scheduler.volumes_changed());
 
     // Dropped, and so aborted, on every way out.

@@ -13,6 +13,8 @@ use orlop_client::events::{ActionRecorder, EventType};
 use orlop_client::informer::ObjectKey;
 use serde_json::json;
 
+use crate::known::volumes::SELECTED_NODE;
+
 /// Binds the pod to `node`; refused if it is another pod of that name by now.
 pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), kube::Error> {
     let binding = Binding {
@@ -35,18 +37,30 @@ pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str)
     Ok(())
 }
 
-/// Promises the volume to the claim, as its own claimRef; refused if it is another's by now.
+/// An object's version; 0 if the server's isn't a number.
+fn version_of(metadata: &ObjectMeta) -> u64 {
+    let version = metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+/// Promises the volume to the claim, as its own claimRef, unless it is some claim's already; the volume's version
+/// then.
 pub async fn promise_volume(
     client: &kube::Client,
     volume: &str,
     claim: &ObjectKey,
     uid: &str,
-) -> Result<(), kube::Error> {
+) -> Result<u64, kube::Error> {
     let api: Api<core::PersistentVolume> = Api::all(client.clone());
     let live = api.get(volume).await?;
     let known = live.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-    if known.is_some_and(|known| known.uid.as_deref() == Some(uid)) {
-        return Ok(());
+    let is_kept = |known: &ObjectReference| {
+        known.uid.as_deref().is_none_or(str::is_empty)
+            && known.name.as_deref() == Some(&*claim.name)
+            && known.namespace.as_deref() == Some(&*claim.namespace)
+    };
+    if !known.is_none_or(is_kept) {
+        return Ok(version_of(&live.metadata));
     }
     let patch = json!({
         "metadata": {
@@ -56,24 +70,34 @@ pub async fn promise_volume(
         "spec": {"claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": *claim.namespace,
             "name": *claim.name, "uid": uid}},
     });
-    api.patch(volume, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .map(drop)
+    let promised = api
+        .patch(volume, &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    Ok(version_of(&promised.metadata))
 }
 
-/// Asks the claim's provisioner for a volume that `node` can reach; without one, takes the wish back.
+/// Asks the claim's provisioner for a volume that `node` can reach, unless one is asked for or there already; the claim's
+/// version then.
 pub async fn select_node(
     client: &kube::Client,
     claim: &ObjectKey,
     uid: &str,
-    node: Option<&str>,
-) -> Result<(), kube::Error> {
-    let patch =
-        json!({"metadata": {"uid": uid, "annotations": {"volume.kubernetes.io/selected-node": node}}});
+    node: &str,
+) -> Result<u64, kube::Error> {
     let api: Api<core::PersistentVolumeClaim> = Api::namespaced(client.clone(), &claim.namespace);
-    api.patch(&claim.name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .map(drop)
+    let live = api.get(&claim.name).await?;
+    let annotations = live.metadata.annotations.as_ref();
+    let volume = live.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+    let asked = annotations.is_some_and(|annotations| annotations.contains_key(SELECTED_NODE));
+    if asked || volume.is_some_and(|volume| !volume.is_empty()) {
+        return Ok(version_of(&live.metadata));
+    }
+    let patch = json!({"metadata": {"uid": uid, "resourceVersion": live.metadata.resource_version,
+        "annotations": {SELECTED_NODE: node}}});
+    let selected = api
+        .patch(&claim.name, &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    Ok(version_of(&selected.metadata))
 }
 
 /// Why a pod isn't scheduled.
