@@ -40,7 +40,7 @@ impl Projection for RevisionView {
             revision: revision.revision,
             bytes: revision
                 .data
-                .map(|patch| bytes::canonical(&patch.0).into_bytes())
+                .map(|patch| bytes::of_stored(patch.0).into_bytes())
                 .unwrap_or_default()
                 .into(),
         }

@@ -59,6 +59,24 @@ pub fn of_template(template: &PodTemplateSpec) -> Result<String, serde_json::Err
     Ok(canonical(&json!({"spec": {"template": template}})))
 }
 
+/// The bytes of a stored patch, comparable with those of a template: controller managers of before 1.34 wrote times of
+/// creation that nothing has yet as null.
+pub fn of_stored(mut patch: Value) -> String {
+    drop_unset_times(&mut patch);
+    canonical(&patch)
+}
+
+fn drop_unset_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, value| name != "creationTimestamp" || !value.is_null());
+            fields.values_mut().for_each(drop_unset_times);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unset_times),
+        _ => {}
+    }
+}
+
 /// Drops what the reference's encoder leaves out, adds what it always writes.
 fn tidy(value: &mut Value) {
     match value {
@@ -189,6 +207,24 @@ mod tests {
             of_template(&template).unwrap(),
             r#"{"spec":{"template":{"$patch":"replace","metadata":{"labels":{"app":"x"}},"spec":{"containers":[{"image":"p:1","imagePullPolicy":"IfNotPresent","name":"app","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}],"dnsPolicy":"ClusterFirst","restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"terminationGracePeriodSeconds":30}}}}"#
         );
+    }
+
+    /// Otherwise every pod of DaemonSets and StatefulSets is replaced when Orlop takes a cluster over.
+    #[test]
+    fn a_revision_of_an_older_controller_manager_is_that_of_its_template() {
+        let template = serde_json::from_value(json!({
+            "metadata": {"labels": {"app": "x"}},
+            "spec": {"containers": [{"name": "app", "image": "p:1"}],
+                "volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate":
+                    {"metadata": {"labels": {"app": "x"}}, "spec": {}}}}]}}))
+        .unwrap();
+        let ours = of_template(&template).unwrap();
+        let mut stored: Value = serde_json::from_str(&ours).unwrap();
+        let template = &mut stored["spec"]["template"];
+        template["metadata"]["creationTimestamp"] = Value::Null;
+        template["spec"]["volumes"][0]["ephemeral"]["volumeClaimTemplate"]["metadata"]["creationTimestamp"] =
+            Value::Null;
+        assert_eq!(of_stored(stored), ours);
     }
 
     #[test]
