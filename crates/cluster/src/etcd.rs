@@ -3,8 +3,10 @@ use crate::certificates::Signer;
 use crate::layout::Layout;
 use crate::manifests::InitialCluster;
 use crate::{ClusterError, files, wait};
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, MemberAddOptions, TlsOptions};
+pub use etcd_client::Client;
+use etcd_client::{Certificate, ConnectOptions, Identity, MemberAddOptions, TlsOptions};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,6 +55,61 @@ pub async fn connect(layout: &Layout, endpoints: &[String]) -> Result<Client, Cl
     Client::connect(endpoints, Some(options))
         .await
         .map_err(fail("connect to its members"))
+}
+
+/// A member, as its static pod's manifest says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub name: String,
+    pub peer_urls: Vec<String>,
+    pub client_urls: Vec<String>,
+    /// Where it keeps its files on this machine.
+    pub files: Option<PathBuf>,
+}
+
+/// Reads a member's manifest (pure).
+pub fn told(manifest: &Value) -> Told {
+    let container = &manifest["spec"]["containers"][0];
+    let words = ["command", "args"]
+        .into_iter()
+        .flat_map(|field| container[field].as_array());
+    let words: Vec<&str> = words.flatten().filter_map(Value::as_str).collect();
+    let flag = |name: &str| {
+        let mut values = words
+            .iter()
+            .filter_map(|word| word.strip_prefix("--")?.strip_prefix(name)?.strip_prefix('='));
+        values.next_back().unwrap_or_default()
+    };
+    let urls = |name: &str| {
+        let urls = flag(name).split(',').filter(|url| !url.is_empty());
+        urls.map(str::to_owned).collect()
+    };
+    let data = flag("data-dir");
+    let mut mounts = container["volumeMounts"].as_array().into_iter().flatten();
+    let volume = mounts
+        .find(|mount| mount["mountPath"] == data)
+        .map(|mount| &mount["name"]);
+    let mut volumes = manifest["spec"]["volumes"].as_array().into_iter().flatten();
+    let host = volumes
+        .find(|one| volume == Some(&one["name"]))
+        .and_then(|one| one["hostPath"]["path"].as_str());
+    Told {
+        name: flag("name").to_owned(),
+        peer_urls: urls("initial-advertise-peer-urls"),
+        client_urls: urls("advertise-client-urls"),
+        files: host.map(PathBuf::from),
+    }
+}
+
+/// Which of the members that others see is this one (pure). One that has not started yet has no name.
+pub fn find<'a>(members: &'a [Seen], own: &Told) -> Option<&'a Seen> {
+    let by_url = members.iter().find(|seen| own.peer_urls.contains(&seen.peer_url));
+    let by_name = || {
+        members
+            .iter()
+            .find(|seen| !own.name.is_empty() && seen.name == own.name)
+    };
+    by_url.or_else(by_name)
 }
 
 /// One member, as others see it.
@@ -141,7 +198,11 @@ pub async fn remove(client: &mut Client, id: u64) -> Result<(), ClusterError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{ClusterConfig, NodeConfig};
+    use crate::manifests::{Machine, render};
     use serde_json::json;
+    use std::net::IpAddr;
+    use std::path::Path;
 
     #[test]
     fn a_member_is_told_of_those_that_have_started_and_of_itself() {
@@ -164,6 +225,50 @@ mod tests {
                 ("b".to_owned(), "https://b:2380".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_member_is_found_by_its_manifest_started_or_not() {
+        let node = NodeConfig {
+            name: "m2".to_owned(),
+            address: IpAddr::from([10, 0, 0, 2]),
+            api_port: 6443,
+        };
+        let machine = Machine {
+            root: Path::new("/srv"),
+            ca_directories: &[],
+        };
+        let cluster = ClusterConfig::new("v1.36.0");
+        let manifest = render("etcd", &cluster, &node, &InitialCluster::default(), machine).unwrap();
+        let own = told(&manifest);
+        let want = Told {
+            name: "m2".to_owned(),
+            peer_urls: vec!["https://10.0.0.2:2380".to_owned()],
+            client_urls: vec!["https://10.0.0.2:2379".to_owned()],
+            files: Some("/srv/var/lib/etcd".into()),
+        };
+        assert_eq!(own, want);
+        let seen = |id, name: &str, url: &str| Seen {
+            id,
+            name: name.to_owned(),
+            peer_url: url.to_owned(),
+            learner: name.is_empty(),
+        };
+        let id = |members: &[Seen]| find(members, &own).map(|seen| seen.id);
+        let first = seen(1, "m1", "https://10.0.0.1:2380");
+        assert_eq!(
+            id(&[first.clone(), seen(2, "", "https://10.0.0.2:2380")]),
+            Some(2)
+        );
+        assert_eq!(
+            id(&[first.clone(), seen(3, "m2", "https://10.0.0.9:2380")]),
+            Some(3)
+        );
+        assert_eq!(id(&[first.clone()]), None);
+        let nobody = told(&json!({}));
+        assert_eq!(nobody, Told::default());
+        assert_eq!(find(&[seen(4, "", "")], &nobody), None);
+        assert_eq!(find(&[first], &nobody), None);
     }
 
     #[test]

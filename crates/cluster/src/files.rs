@@ -56,6 +56,11 @@ pub fn private_directory(path: &Path) -> Result<(), ClusterError> {
         .map_err(ClusterError::file("create the directory", path))
 }
 
+/// Gives a file another name.
+pub fn rename(from: &Path, to: &Path) -> Result<(), ClusterError> {
+    std::fs::rename(from, to).map_err(ClusterError::file("rename", from))
+}
+
 /// The text of a file, `None` when there is none.
 pub fn read_optional(path: &Path) -> Result<Option<String>, ClusterError> {
     match std::fs::read_to_string(path) {
@@ -69,10 +74,11 @@ pub fn read(path: &Path) -> Result<String, ClusterError> {
     std::fs::read_to_string(path).map_err(ClusterError::file("read", path))
 }
 
-/// Removes a file, or a directory with all in it, if it is there.
+/// Removes a file, or a directory with all in it, if it is there. A directory on which a file system is mounted stays,
+/// empty.
 pub fn remove(path: &Path) -> Result<(), ClusterError> {
     let removed = match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => remove_directory(path),
         Ok(_) => std::fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -81,5 +87,13 @@ pub fn remove(path: &Path) -> Result<(), ClusterError> {
             Err(ClusterError::file("remove", path)(error))
         }
         _ => Ok(()),
+    }
+}
+
+fn remove_directory(path: &Path) -> std::io::Result<()> {
+    let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && is_empty() => Ok(()),
+        other => other,
     }
 }

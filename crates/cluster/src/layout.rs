@@ -57,6 +57,12 @@ impl Layout {
         self.manifests().join(format!("{component}.yaml"))
     }
 
+    /// Where the manifest of an etcd lies that has left its cluster, while its files are still there: by it they are known
+    /// for a member's. The node agent passes over it.
+    pub fn etcd_left(&self) -> PathBuf {
+        self.manifests().join(".etcd.yaml")
+    }
+
     pub fn etcd_data(&self) -> PathBuf {
         self.at("/var/lib/etcd")
     }
@@ -82,6 +88,11 @@ impl Layout {
     /// Holds the cluster's range of pod addresses, if nodes get theirs from it.
     pub fn pod_subnet(&self) -> PathBuf {
         self.at("/var/lib/orlop/pod-subnet")
+    }
+
+    /// There while `init` is under way, and after it was cut short.
+    pub fn init_begun(&self) -> PathBuf {
+        self.at("/var/lib/orlop/init-begun")
     }
 
     pub fn images(&self) -> PathBuf {

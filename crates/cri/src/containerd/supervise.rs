@@ -213,8 +213,13 @@ impl Managed {
 
 /// Ends the managed containerd of a configuration, if one runs: `make down` needs no connection to it.
 pub async fn stop(config: &ContainerdConfig) -> Result<bool, ContainerdError> {
-    let Some(listener) = Listener::of(&config.socket).await else {
-        return Ok(false);
+    let listener = match Listener::of(&config.socket).await {
+        Some(listener) => listener,
+        // Whoever started one may have been interrupted before it listened.
+        None => match process::starting(config) {
+            Some(starting) => starting,
+            None => return Ok(false),
+        },
     };
     if !listener.is_ours(config) {
         return Err(ContainerdError::Foreign {

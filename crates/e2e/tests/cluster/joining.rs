@@ -1,6 +1,7 @@
 //! What a join refuses, and what it takes back when it fails.
 use crate::{printed, traces, words};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use orlop_e2e::{Cluster, FAKETIME, eventually};
 use serde_json::json;
 use std::process::{Output, Stdio};
@@ -127,6 +128,9 @@ pub fn failures(cluster: &Cluster) {
     assert!(error.contains("is as it was"), "{error}");
     let members = cluster.etcdctl(MASTER, "member list");
     assert_eq!(members.lines().count(), 1, "{members}");
+    let line_of_master =
+        format!("{line} --control-plane --certificate-key {key} --apiserver-advertise-address {address}");
+    interrupted(cluster, &line_of_master);
     cluster.kubectl.patiently("create configmap alone -n default");
     sh(cluster, "mv /root/control-plane-* /var/lib/orlop/images/");
 
@@ -141,6 +145,36 @@ pub fn failures(cluster: &Cluster) {
     assert!(error.contains("is as it was"), "{error}");
     // It has lost its lease meanwhile, ends, and is started again.
     cluster.lab.signal(MASTER, controllers, Signal::SIGCONT).unwrap();
+}
+
+/// Somebody gives up while its etcd is among the others'.
+fn interrupted(cluster: &Cluster, line: &str) {
+    let before = traces::of(cluster, WORKER);
+    let mut join = cluster.lab.command(WORKER, "orlop").unwrap();
+    let join = join.args(words(line)).stdin(Stdio::null());
+    let join = join
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let members = || cluster.etcdctl(MASTER, "member list");
+    eventually("the new member is listed", || {
+        let listed = members();
+        (listed.lines().count() == 2).then_some(()).ok_or(listed)
+    });
+    // What entered the machine waits for it outside.
+    let outside = join.id();
+    let children = std::fs::read_to_string(format!("/proc/{outside}/task/{outside}/children")).unwrap();
+    let pid = Pid::from_raw(children.trim().parse().unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let output = join.wait_with_output().unwrap();
+    traces::assert_none(cluster, WORKER, &before, line);
+    let error = sentence(&output, line);
+    assert!(
+        error.contains("it was interrupted") && error.contains("is as it was"),
+        "{error}"
+    );
+    assert_eq!(members().lines().count(), 1, "{}", members());
 }
 
 /// A worker with a pod in the pod network and a port of its own, which goes as it came.

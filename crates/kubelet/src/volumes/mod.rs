@@ -51,7 +51,7 @@ use due::Due;
 pub use mounts::container_path as mount_path;
 use refresh::RETRY_AFTER;
 pub use refresh::is_shown;
-pub use table::unmount_all;
+pub use table::{is_mount_point, mounts_below, unmount_all, unmount_new_below};
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Volume};
 use objects::Objects;

@@ -98,6 +98,30 @@ pub fn unmount_all(kubelet_root: &Path) -> Result<(), VolumeError> {
     }
 }
 
+/// What is mounted below a directory, but not on it, in the order it was mounted. Below one that isn't there is nothing.
+pub fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let real = match std::fs::canonicalize(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut mounts = below(&read()?, &real);
+    mounts.retain(|point| *point != real);
+    Ok(mounts)
+}
+
+/// Unmounts what is mounted below a directory and was not before, the last first. What is mounted on itself stays.
+pub fn unmount_new_below(directory: &Path, before: &[PathBuf]) -> Result<(), VolumeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| VolumeError::TearDown { path, source }
+    };
+    let mounts = mounts_below(directory).map_err(failed(directory))?;
+    for point in mounts.iter().rev().filter(|point| !before.contains(point)) {
+        unmount(point).map_err(failed(point))?;
+    }
+    Ok(())
+}
+
 /// Unmounts one point, lazily if it is in use, and with it what came there from elsewhere.
 pub fn unmount(point: &Path) -> io::Result<()> {
     keep_apart(point)?;
@@ -186,6 +210,31 @@ fn unescape(text: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_below_a_directory_is_unmounted() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| {
+            let point = directory.path().join(path);
+            std::fs::create_dir_all(&point).unwrap();
+            let kind = Some("tmpfs");
+            nix::mount::mount(kind, &point, kind, nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+            point
+        };
+        let own = at("kubelet");
+        let theirs = at("kubelet/theirs");
+        let before = mounts_below(&own).unwrap();
+        assert_eq!(before, std::slice::from_ref(&theirs));
+        let ours = at("kubelet/plugins/driver/globalmount");
+        let inner = at("kubelet/plugins/driver/globalmount/inner");
+        unmount_new_below(&own, &before).unwrap();
+        let mounted = |point: &Path| is_mount_point(point);
+        assert!(mounted(&own) && mounted(&theirs) && !mounted(&ours) && !mounted(&inner));
+        unmount_new_below(&own, &[]).unwrap();
+        assert!(mounted(&own) && !mounted(&theirs));
+        unmount(&own).unwrap();
+        assert!(mounts_below(&own.join("nothing")).unwrap().is_empty());
+    }
 
     #[test]
     fn the_table_is_read() {

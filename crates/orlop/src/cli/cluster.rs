@@ -2,6 +2,7 @@
 use super::{LogArgs, RootArg};
 use clap::{Args, Subcommand};
 use orlop_api::KUBERNETES_VERSION;
+use orlop_cluster::endpoint::Endpoint;
 use orlop_cluster::shared_certificates::CertificateKey;
 use orlop_cluster::token::Token;
 use std::net::IpAddr;
@@ -46,9 +47,10 @@ pub struct InitArgs {
     /// applied whose image this node has.
     #[arg(long, value_name = "PHASES", value_delimiter = ',')]
     pub skip_phases: Vec<String>,
-    /// `host:port` behind which all API servers are; needed for more than one.
+    /// `host` or `host:port` behind which all API servers are; needed for more than one [default port: that of this node's
+    /// API server].
     #[arg(long, value_name = "ENDPOINT")]
-    pub control_plane_endpoint: Option<String>,
+    pub control_plane_endpoint: Option<Endpoint>,
     /// Further names and addresses of the API servers' certificates, comma-separated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub apiserver_cert_extra_sans: Vec<String>,

@@ -132,7 +132,7 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
 }
 
 /// Ends the managed containerd of the root, if it runs, and takes its bridge away.
-async fn stop_containerd(root: &Root) -> Result<()> {
+pub async fn stop_containerd(root: &Root) -> Result<()> {
     let config = ContainerdConfig::of_root(root.as_path());
     if orlop_cri::containerd::stop(&config).await? {
         println!("containerd stopped");

@@ -1,10 +1,10 @@
 //! `orlop init`: the first member of a cluster.
-use super::addons;
-use super::layout;
-use super::node::{self, Host};
+use super::node::{self, Host, Progress};
 use super::undo::Undo;
+use super::{addons, interrupt, layout};
 use crate::cli::{InitArgs, InitPart};
-use anyhow::{Context, Result};
+use crate::signals;
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use orlop_cluster::addons::Addon;
 use orlop_cluster::certificates::Signer;
@@ -28,7 +28,10 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
     let host = Host::look(&arguments.member)?;
     let cluster = ClusterConfig {
         image_repository: arguments.image_repository.clone(),
-        control_plane_endpoint: arguments.control_plane_endpoint.clone(),
+        control_plane_endpoint: arguments
+            .control_plane_endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.with_port(host.node.api_port)),
         cert_sans: arguments.apiserver_cert_extra_sans.clone(),
         service_subnet: arguments.service_cidr.clone(),
         pod_subnet: arguments.pod_network_cidr.clone(),
@@ -41,10 +44,23 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
         None => Token::generate()?,
     };
     println!("[init] Using Kubernetes version: {}", cluster.kubernetes_version);
-    preflight(&host, &arguments)?;
     // What an earlier run began is finished, or stays for the next.
-    let undo = (!node::is_begun(&host.root)).then(|| Undo::begin(&host.root));
-    let made = make(&host, cluster, &token, &arguments, &skipped, began).await;
+    let undo = match Progress::of(&layout(&host.root)) {
+        Progress::Member => bail!(
+            "this node is a member of a cluster already, and nothing was changed: `orlop reset` takes it out"
+        ),
+        Progress::CutShort => {
+            println!("[preflight] An earlier init on this node was cut short: what is missing is done");
+            None
+        }
+        Progress::None => {
+            preflight(&host, &arguments)?;
+            Some(Undo::begin(&host.root))
+        }
+    };
+    let stop = signals::shutdown_token()?;
+    let work = make(&host, cluster, &token, &arguments, &skipped, began);
+    let made = interrupt::unless(&stop, work).await;
     let (Err(error), Some(undo)) = (&made, undo) else {
         return made;
     };
@@ -64,6 +80,8 @@ async fn make(
     skipped: &[Addon],
     began: Instant,
 ) -> Result<()> {
+    let begun = layout(&host.root).init_begun();
+    files::write_private(&begun, "`orlop init` is under way, or was cut short.\n")?;
     let remote = node::prepare_runtime(&host.root, &arguments.member, cluster.pod_subnet.is_some()).await?;
     let runtime_took = began.elapsed();
     cluster.etcd_tag = node::etcd_tag(&remote, &cluster.image_repository).await?;
@@ -113,6 +131,7 @@ async fn make(
         false => None,
     };
     addons::apply_present(&plane, &remote, skipped).await?;
+    files::remove(&begun)?;
     tell(&plane, token, arguments.skip_token_print, key.as_ref())
 }
 
@@ -142,10 +161,6 @@ pub async fn upload(layout: &Layout, key: Option<CertificateKey>) -> Result<Cert
 
 fn preflight(host: &Host, arguments: &InitArgs) -> Result<()> {
     println!("[preflight] Running pre-flight checks");
-    if node::is_begun(&host.root) {
-        println!("[preflight] This node has been begun before: what is missing is done");
-        return Ok(());
-    }
     let role = Role::ControlPlane {
         api_port: host.node.api_port,
     };
@@ -172,6 +187,11 @@ pub async fn wait_for(plane: &ControlPlane, host: &Host) -> Result<()> {
 /// Writes what nodes that join need, as who needs no leave at first.
 async fn publish(plane: &ControlPlane, host: &Host, token: &Token, arguments: &InitArgs) -> Result<()> {
     let client = api::connect(&plane.layout.kubeconfig("super-admin")).await?;
+    // The way to this node's API server may lead over a load balancer that has yet to hear of it.
+    let server = plane.cluster.server(&plane.node);
+    let what = format!("the API is not ready at {server}");
+    let way = "does it lead to this node's API server?";
+    wait::until(&what, host.patience, way, async || api::ready(&client).await).await?;
     api::apply(&client, &objects::administrators()).await?;
     println!(
         "[upload-config] Storing the configuration used in ConfigMap \"kubeadm-config\" in the \"kube-system\" Namespace"

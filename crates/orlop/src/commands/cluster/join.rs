@@ -1,19 +1,22 @@
 //! `orlop join`: another member of a cluster.
 use super::node::{self, Host};
 use super::undo::Undo;
-use super::{init, layout};
+use super::{init, interrupt, layout};
 use crate::cli::JoinArgs;
+use crate::signals;
 use anyhow::{Context, Result};
 use orlop_cluster::certificates::Signer;
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::{ControlPlane, Member};
 use orlop_cluster::discovery::{self, Told};
+use orlop_cluster::extras::Ignored;
 use orlop_cluster::manifests::peer_url;
 use orlop_cluster::preflight::{self, Facts, Role};
 use orlop_cluster::wait;
 use orlop_cluster::{ClusterError, api, certificates, etcd, files, kubeconfigs, shared_certificates, yaml};
 use serde_json::Value;
 use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
 pub async fn join(arguments: JoinArgs) -> Result<()> {
     let host = Host::look(&arguments.member)?;
@@ -23,11 +26,15 @@ pub async fn join(arguments: JoinArgs) -> Result<()> {
         return Ok(());
     }
     let undo = Undo::begin(&host.root);
+    let stop = signals::shutdown_token()?;
     let joined = match &plan.control_plane {
-        Some(shared) => as_master(&host, &plan, shared, &arguments).await,
-        None => as_worker(&host, &plan, &arguments).await,
+        Some(shared) => as_master(&host, &plan, shared, &arguments, &stop).await,
+        None => interrupt::unless(&stop, as_worker(&host, &plan, &arguments)).await,
     };
     if let Err(error) = joined {
+        if error.is::<StillMember>() {
+            return Err(error);
+        }
         undo.undo()
             .await
             .context("cannot take back what was done; `orlop reset` can")?;
@@ -102,6 +109,7 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
                 )
                 .into());
             }
+            Ignored::refuse(&[cluster.ignored.components.as_slice(), &cluster.ignored.etcd].concat())?;
             println!(
                 "[download-certs] Downloading the certificates in Secret \"kubeadm-certs\" in the \"kube-system\" Namespace"
             );
@@ -130,9 +138,8 @@ async fn document(client: &kube::Client, name: &str, key: &str) -> Result<String
     let path = format!("/api/v1/namespaces/kube-system/configmaps/{name}");
     let map = api::get(client, &path).await?;
     let text = map.as_ref().and_then(|map| map["data"][key].as_str());
-    text.map(str::to_owned).with_context(|| {
-        format!("the cluster has no ConfigMap {name} with {key}: run `orlop init` there again")
-    })
+    text.map(str::to_owned)
+        .with_context(|| format!("the cluster has no ConfigMap {name} with {key}: `orlop init` makes it"))
 }
 
 fn is_ready(node: &Value) -> bool {
@@ -226,12 +233,52 @@ async fn wait_registered(host: &Host, client: &kube::Client, hint: &str) -> Resu
     .await
 }
 
+/// Nothing is taken back then: `reset` needs it to leave.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "this node is no master ({0}), and its member could not be taken out of etcd's list: run `orlop reset` here"
+)]
+struct StillMember(String);
+
+/// A master; out of etcd again, if it does not become one.
 async fn as_master(
     host: &Host,
     plan: &Plan,
     shared: &[(PathBuf, String)],
     arguments: &JoinArgs,
+    stop: &CancellationToken,
 ) -> Result<()> {
+    let begun = interrupt::unless(stop, begin_master(host, plan, shared, arguments)).await?;
+    let joined = interrupt::unless(stop, async {
+        join_etcd(&begun, &node::hint(&host.root)).await?;
+        finish(&begun.plane, host, &begun.client).await
+    });
+    if let Err(error) = joined.await {
+        let left = leave_etcd(begun).await;
+        return Err(match left {
+            Ok(()) => error,
+            Err(why) => why.context(StillMember(format!("{error:#}"))),
+        });
+    }
+    Ok(())
+}
+
+/// A master before it is in etcd.
+struct Begun {
+    plane: ControlPlane,
+    /// Of the others' API servers: this node's own has no store yet.
+    client: kube::Client,
+    /// The others' etcd.
+    store: etcd::Client,
+}
+
+/// All that comes before etcd.
+async fn begin_master(
+    host: &Host,
+    plan: &Plan,
+    shared: &[(PathBuf, String)],
+    arguments: &JoinArgs,
+) -> Result<Begun> {
     let remote =
         node::prepare_runtime(&host.root, &arguments.member, plan.cluster.pod_subnet.is_some()).await?;
     let mut cluster = plan.cluster.clone();
@@ -265,33 +312,33 @@ async fn as_master(
     node::start_agent(&host.root).await?;
     let hint = node::hint(&host.root);
     Member::health().wait(host.patience, &hint).await?;
-
-    // Over the others' API servers: this node's own has no store yet.
     let client = api::connect(&plane.layout.kubeconfig("admin")).await?;
-    let id = join_etcd(&plane, &client, &hint).await?;
-    if let Err(error) = finish(&plane, host, &client).await {
-        let mut store = etcd::connect(&plane.layout, &other_endpoints(&plane, &client).await?).await?;
-        etcd::remove(&mut store, id).await?;
-        return Err(error);
-    }
-    Ok(())
+    let store = etcd::connect(&plane.layout, &other_endpoints(&plane, &client).await?).await?;
+    Ok(Begun { plane, client, store })
 }
 
 /// Adds this node's etcd to the others', first as one that learns.
-async fn join_etcd(plane: &ControlPlane, client: &kube::Client, hint: &str) -> Result<u64> {
+async fn join_etcd(begun: &Begun, hint: &str) -> Result<()> {
+    let (plane, mut store) = (&begun.plane, begun.store.clone());
     println!("[etcd] Adding etcd member: {}", peer_url(&plane.node));
-    let mut store = etcd::connect(&plane.layout, &other_endpoints(plane, client).await?).await?;
     let peer = peer_url(&plane.node);
     let id = etcd::add_learner(&store, &peer, hint).await?;
     let initial = etcd::initial_cluster(&etcd::members(&mut store).await?, &plane.node.name, &peer);
     println!("[etcd] Creating static Pod manifest for \"etcd\"");
     plane.etcd(&initial)?;
     println!("[etcd] Waiting for the new etcd member to join the cluster");
-    if let Err(error) = etcd::promote(&store, id, hint).await {
-        etcd::remove(&mut store, id).await?;
-        return Err(error.into());
+    Ok(etcd::promote(&store, id, hint).await?)
+}
+
+/// Takes this node's etcd out of the others' list, whether it learns or votes, and if it was not started yet.
+async fn leave_etcd(begun: Begun) -> Result<()> {
+    let mut store = begun.store;
+    let members = etcd::members(&mut store).await?;
+    let own = peer_url(&begun.plane.node);
+    if let Some(member) = members.iter().find(|member| member.peer_url == own) {
+        etcd::remove(&mut store, member.id).await?;
     }
-    Ok(id)
+    Ok(())
 }
 
 /// Where the members of etcd on other nodes are.

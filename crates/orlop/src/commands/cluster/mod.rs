@@ -4,13 +4,16 @@ mod addons;
 pub mod certs;
 mod expiry;
 pub mod init;
+mod interrupt;
 pub mod join;
 pub mod member;
 mod node;
 mod pod_network;
+mod removal;
 pub mod reset;
 pub mod token;
 mod undo;
+mod unit;
 pub mod upgrade;
 mod upgrade_images;
 

@@ -1,5 +1,5 @@
 //! What `init` and `join` do to the machine itself: its facts, its runtime, its node agent.
-use super::layout;
+use super::unit::Unit;
 use crate::cli::MemberArgs;
 use crate::commands::agent;
 use crate::detach;
@@ -8,6 +8,7 @@ use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_cluster::config::NodeConfig;
 use orlop_cluster::kubelet::MachineFacts;
+use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::EtcdVersion;
 use orlop_cri::containerd::{CgroupDriver, ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
@@ -15,9 +16,9 @@ use orlop_cri::{Endpoint, Remote, RuntimeService};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// What a runtime of the node's own needs.
 pub const PROGRAMS: [&str; 3] = ["containerd", "runc", "iptables"];
@@ -150,23 +151,16 @@ fn newest_etcd<'a>(names: impl Iterator<Item = &'a str>, repository: &str) -> Op
 /// Starts the node agent in the background, as `orlop up` does, unless it runs. Where systemd has a unit for it, that is
 /// started.
 pub async fn start_agent(root: &Root) -> Result<()> {
-    if has_unit() {
-        for words in [["daemon-reload", ""], ["restart", "kubelet"]] {
-            let words = words.into_iter().filter(|word| !word.is_empty());
-            let status = Command::new("systemctl").args(words).status();
-            let status = status.context("cannot run systemctl")?;
-            anyhow::ensure!(
-                status.success(),
-                "systemctl could not start the unit kubelet: {status}"
-            );
-        }
-        return Ok(());
+    if let Some(unit) = Unit::of(root) {
+        return unit.restart();
     }
     if NodeLock::holder(&root.pid_file())?.is_some() {
         return Ok(());
     }
     let root = root.clone();
+    let starting = STARTING.clone().lock_owned().await;
     tokio::task::spawn_blocking(move || {
+        let _starting = starting;
         let mut arguments: Vec<OsString> = vec!["up".into()];
         if !root.is_default() {
             arguments.extend(["--root".into(), root.as_path().into()]);
@@ -177,12 +171,12 @@ pub async fn start_agent(root: &Root) -> Result<()> {
     Ok(())
 }
 
-fn has_unit() -> bool {
-    Path::new("/run/systemd/system").is_dir()
-        && Command::new("systemctl")
-            .args(["cat", "kubelet"])
-            .output()
-            .is_ok_and(|output| output.status.success())
+/// Held while an agent is being started, which goes on when nobody waits for it any more.
+static STARTING: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+
+/// Waits until no agent is being started: it could not be found before, to be stopped.
+pub async fn started() {
+    drop(STARTING.lock().await);
 }
 
 /// Programs that must be there for the runtime.
@@ -198,14 +192,45 @@ pub fn hint(root: &Root) -> String {
     format!("see {} and `orlop ps -a`", root.run().join("orlop.log").display())
 }
 
-/// Whether the node was made by an earlier run of the same command, which is then finished.
-pub fn is_begun(root: &Root) -> bool {
-    layout(root).kubelet_flags().is_file()
+/// How far an earlier `init` came on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing of one is here.
+    None,
+    /// It was cut short: what is missing can be done.
+    CutShort,
+    /// The node is a member of a cluster, by this or by `join`.
+    Member,
+}
+
+impl Progress {
+    pub fn of(layout: &Layout) -> Self {
+        match (layout.init_begun().exists(), layout.kubelet_flags().is_file()) {
+            (true, _) => Self::CutShort,
+            (false, true) => Self::Member,
+            (false, false) => Self::None,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use orlop_cluster::files;
+
+    /// A finished one would be written anew, with other settings.
+    #[test]
+    fn an_init_goes_on_only_where_it_was_cut_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        assert_eq!(Progress::of(&layout), Progress::None);
+        files::write_private(&layout.init_begun(), "").unwrap();
+        assert_eq!(Progress::of(&layout), Progress::CutShort);
+        files::write_private(&layout.kubelet_flags(), "").unwrap();
+        assert_eq!(Progress::of(&layout), Progress::CutShort);
+        files::remove(&layout.init_begun()).unwrap();
+        assert_eq!(Progress::of(&layout), Progress::Member);
+    }
 
     #[test]
     fn the_newest_etcd_image_is_taken() {

@@ -1,12 +1,14 @@
 //! `orlop reset`: out of the cluster, and back to what the machine was.
 use super::layout;
 use super::undo;
-use crate::cli::{DownArgs, ResetArgs};
-use crate::commands::down;
+use crate::cli::ResetArgs;
 use crate::paths::Root;
 use anyhow::Result;
-use orlop_cluster::{api, etcd, files, manifests};
+use orlop_cluster::etcd::{self, Told};
+use orlop_cluster::layout::Layout;
+use orlop_cluster::{api, files, yaml};
 use std::io::{BufRead, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The cluster may be gone: leaving it is tried, no more.
@@ -17,9 +19,10 @@ pub async fn reset(arguments: ResetArgs) -> Result<()> {
     if !arguments.force && !confirmed()? {
         anyhow::bail!("nothing was changed");
     }
-    if layout(&root).manifest("etcd").is_file() {
+    let etcd = Etcd::of(&layout(&root))?;
+    if let Some(etcd) = etcd.as_ref().filter(|etcd| !etcd.has_left) {
         println!("[reset] Removing this node's member of etcd");
-        let left = match tokio::time::timeout(LEAVE_TIMEOUT, leave_etcd(&root)).await {
+        let left = match tokio::time::timeout(LEAVE_TIMEOUT, leave_etcd(&root, &etcd.told)).await {
             Ok(left) => left,
             Err(_) => Err(anyhow::anyhow!("etcd did not answer within {LEAVE_TIMEOUT:?}")),
         };
@@ -35,12 +38,11 @@ pub async fn reset(arguments: ResetArgs) -> Result<()> {
         }
     }
     println!("[reset] Stopping the kubelet service and its containers");
-    down::down(DownArgs {
-        root: arguments.root.clone(),
-        keep_pods: false,
-    })
-    .await?;
-    undo::remove_all(&root, |path| println!("[reset] Deleting {}", path.display()))?;
+    undo::stop(&root).await?;
+    let files = etcd.map(|etcd| etcd.files);
+    undo::remove_all(&root, files.as_deref(), |path| {
+        println!("[reset] Deleting {}", path.display());
+    })?;
     println!("[reset] The Node object stays in the cluster: kubectl delete node removes it");
     Ok(())
 }
@@ -55,27 +57,75 @@ fn confirmed() -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Takes the member out while it still can vote; the last one goes with its cluster.
-async fn leave_etcd(root: &Root) -> Result<()> {
+/// This node's member of etcd.
+struct Etcd {
+    told: Told,
+    /// Its files.
+    files: PathBuf,
+    /// An earlier `reset` that did not come to its end took it out.
+    has_left: bool,
+}
+
+impl Etcd {
+    /// By its manifest. Where there is none, files of an etcd are somebody else's.
+    fn of(layout: &Layout) -> Result<Option<Self>> {
+        for (path, has_left) in [(layout.manifest("etcd"), false), (layout.etcd_left(), true)] {
+            if let Some(text) = files::read_optional(&path)? {
+                // One that somebody broke does not tell, but is there.
+                let manifest = yaml::read("the manifest of etcd", &text).unwrap_or_default();
+                let told = etcd::told(&manifest);
+                let files = told.files.clone().unwrap_or_else(|| layout.etcd_data());
+                return Ok(Some(Self {
+                    told,
+                    files,
+                    has_left,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Takes the member out while it still can vote, or while it only learns; the last one goes with its cluster.
+async fn leave_etcd(root: &Root, own: &Told) -> Result<()> {
     let layout = layout(root);
-    let node = super::this_master(root)?;
     let client = api::connect(&layout.kubeconfig("admin")).await?;
     let pods = api::get(&client, etcd::PODS).await?.unwrap_or_default();
-    let own = manifests::client_url(&node);
     let others: Vec<String> = etcd::endpoints(&pods)
         .into_iter()
-        .filter(|url| *url != own)
+        .filter(|url| !own.client_urls.contains(url))
         .collect();
     if others.is_empty() {
         return Ok(());
     }
     let mut store = etcd::connect(&layout, &others).await?;
-    let peer = manifests::peer_url(&node);
     let members = etcd::members(&mut store).await?;
-    if let Some(member) = members.iter().find(|member| member.peer_url == peer) {
+    if let Some(member) = etcd::find(&members, own) {
         etcd::remove(&mut store, member.id).await?;
     }
     // Not started again meanwhile: it is no member any more.
-    files::remove(&layout.manifest("etcd"))?;
-    Ok(())
+    Ok(files::rename(&layout.manifest("etcd"), &layout.etcd_left())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Until its files are removed, they are known for those of a member of this node.
+    #[test]
+    fn a_member_is_known_after_it_has_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        assert!(Etcd::of(&layout).unwrap().is_none());
+        let text = "spec: {containers: [{command: [etcd, --name=m1]}]}\n";
+        files::write_private(&layout.manifest("etcd"), text).unwrap();
+        let present = Etcd::of(&layout).unwrap().unwrap();
+        assert_eq!((present.told.name.as_str(), present.has_left), ("m1", false));
+        files::rename(&layout.manifest("etcd"), &layout.etcd_left()).unwrap();
+        let left = Etcd::of(&layout).unwrap().unwrap();
+        assert_eq!((left.told.name.as_str(), left.has_left), ("m1", true));
+        assert_eq!(left.files, layout.etcd_data());
+        files::write_private(&layout.manifest("etcd"), "a: [").unwrap();
+        assert_eq!(Etcd::of(&layout).unwrap().unwrap().files, layout.etcd_data());
+    }
 }
