@@ -25,6 +25,7 @@ use futures::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::events::Notice;
+use orlop_cri::images::Archives;
 use orlop_cri::{CriError, RuntimeService};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -72,6 +73,8 @@ pub struct Config {
     pub api_server_port: Option<u16>,
     /// Programs that are asked how to log in to registries.
     pub credential_providers: Option<Arc<Providers>>,
+    /// Where images lie that need no registry.
+    pub archives: Option<Arc<dyn Archives>>,
 }
 
 /// What the agent's parts share with those that ask it.
@@ -191,6 +194,7 @@ pub async fn run_with(
         },
         recorder: recorder.clone(),
         surroundings,
+        archives: config.archives,
         pods: pods.clone(),
         metrics,
         node_state: shared.state,

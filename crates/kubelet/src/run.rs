@@ -360,6 +360,7 @@ mod tests {
             node_ips: Vec::new(),
             api_server_port: None,
             credential_providers: None,
+            archives: None,
         };
         let ended = run(config, None, CancellationToken::new()).await;
         let error = ended.unwrap_err().to_string();

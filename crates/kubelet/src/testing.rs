@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_client::events::Recorder;
+use orlop_cri::images::Archives;
 use orlop_cri::{Beyond, Code, CriError, ExecOutcome, RuntimeService, v1};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -57,6 +58,8 @@ pub struct FakeRuntime {
     pub absent: Mutex<Vec<String>>,
     /// How often its containers were listed.
     pub lists: AtomicUsize,
+    /// Images that lie in archives beside it.
+    pub archived: Mutex<Vec<String>>,
     /// Pulls end when they are let through here, if it is there.
     pub pull_gate: Mutex<Option<Arc<Semaphore>>>,
 }
@@ -526,6 +529,17 @@ impl RuntimeService for FakeRuntime {
     }
 }
 
+#[async_trait]
+impl Archives for FakeRuntime {
+    async fn import(&self, image: &str) -> bool {
+        let is_archived = self.archived.lock().iter().any(|archived| archived == image);
+        if is_archived {
+            self.absent.lock().retain(|absent| absent != image);
+        }
+        is_archived
+    }
+}
+
 /// Surroundings that lack nothing.
 #[derive(Default)]
 pub struct Plain {
@@ -621,6 +635,7 @@ pub fn agent(
         },
         recorder: Recorder::disabled(),
         surroundings,
+        archives: None,
         pods: PodsHandle::default(),
         metrics: Default::default(),
         node_state: Default::default(),

@@ -1,21 +1,55 @@
 //! A directory of archives: what lies in it is imported, and what is dropped in later.
 
-use super::{ImportError, Importer};
+use super::{ImportError, Imported, Importer};
+use async_trait::async_trait;
 use futures::StreamExt;
 use inotify::{EventMask, Inotify, WatchMask};
+use orlop_oci::reference;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 /// One read of inotify: room for some dozens of file names.
 const EVENT_BUFFER_SIZE: usize = 4096;
 
+/// Where images lie that need no registry.
+#[async_trait]
+pub trait Archives: Send + Sync {
+    /// Sees to it that the runtime has an image, if it lies here; whether it has.
+    async fn import(&self, image: &str) -> bool;
+}
+
 /// A watched images directory.
 pub struct Directory {
-    importer: Arc<Importer>,
+    shelf: Arc<Shelf>,
     path: PathBuf,
     inotify: Inotify,
+}
+
+/// The archives that were imported: a runtime that has lost one of their images gets it again.
+struct Shelf {
+    importer: Arc<Importer>,
+    /// By full name, the archive that an image came from last.
+    archives: Mutex<HashMap<String, PathBuf>>,
+}
+
+#[async_trait]
+impl Archives for Shelf {
+    async fn import(&self, image: &str) -> bool {
+        let Ok(name) = reference::full(image) else {
+            return false;
+        };
+        let archive = self.known().get(&name).cloned();
+        match archive {
+            Some(archive) if tokio::fs::try_exists(&archive).await.unwrap_or_default() => {
+                let images = self.import_and_tell(&archive).await;
+                images.iter().any(|image| image.name == name)
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Directory {
@@ -35,10 +69,18 @@ impl Directory {
             )
             .map_err(failed)?;
         Ok(Self {
-            importer,
+            shelf: Arc::new(Shelf {
+                importer,
+                archives: Mutex::default(),
+            }),
             path: path.to_owned(),
             inotify,
         })
+    }
+
+    /// What lies there, for whoever misses an image of it.
+    pub fn archives(&self) -> Arc<dyn Archives> {
+        self.shelf.clone()
     }
 
     /// Imports the archives that lie there, in the order of their names; how many images are present afterwards. A bad
@@ -58,7 +100,7 @@ impl Directory {
         archives.sort();
         let mut count = 0;
         for archive in archives {
-            count += import_and_tell(&self.importer, &archive).await;
+            count += self.shelf.import_and_tell(&archive).await.len();
         }
         count
     }
@@ -85,7 +127,7 @@ impl Directory {
                 }
                 Some(Ok(event)) => {
                     if let Some(name) = event.name.filter(|name| is_archive(name)) {
-                        import_and_tell(&self.importer, &path.join(name)).await;
+                        self.shelf.import_and_tell(&path.join(name)).await;
                     }
                 }
                 Some(Err(error)) => {
@@ -110,18 +152,26 @@ pub async fn watch_directory(
     Ok(())
 }
 
-/// One log line an archive: what was imported, or why not.
-async fn import_and_tell(importer: &Importer, archive: &Path) -> usize {
-    match importer.import_file(archive).await {
-        Ok(images) => {
-            for image in images.iter().filter(|image| !image.was_present) {
-                tracing::info!(image = image.name, digest = image.digest, archive = %archive.display(), "image imported");
+impl Shelf {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, PathBuf>> {
+        self.archives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One log line an image: what was imported, or why not. What is there now.
+    async fn import_and_tell(&self, archive: &Path) -> Vec<Imported> {
+        match self.importer.import_file(archive).await {
+            Ok(images) => {
+                for image in images.iter().filter(|image| !image.was_present) {
+                    tracing::info!(image = image.name, digest = image.digest, archive = %archive.display(), "image imported");
+                }
+                let names = images.iter().map(|image| image.name.clone());
+                self.known().extend(names.map(|name| (name, archive.to_owned())));
+                images
             }
-            images.len()
-        }
-        Err(error) => {
-            tracing::error!(archive = %archive.display(), %error, "image archive not imported");
-            0
+            Err(error) => {
+                tracing::error!(archive = %archive.display(), %error, "image archive not imported");
+                Vec::new()
+            }
         }
     }
 }

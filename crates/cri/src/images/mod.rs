@@ -2,6 +2,7 @@
 //!
 //! - [`Importer`]: one archive, skipped within milliseconds when it is there already.
 //! - [`Directory`], [`watch_directory`]: every `*.tar` of a directory, now and when one is dropped in.
+//! - [`Archives`]: what lies there, for an image that the runtime has lost.
 
 mod content;
 mod directory;
@@ -9,7 +10,7 @@ mod import;
 mod registry;
 mod unpack;
 
-pub use directory::{Directory, watch_directory};
+pub use directory::{Archives, Directory, watch_directory};
 pub(crate) use registry::{NAMESPACE, in_cri_namespace};
 
 pub use import::{Imported, Importer};

@@ -131,6 +131,37 @@ async fn archives_in_the_directory_and_dropped_in_later_are_imported_past_a_bad_
     node.finish().await;
 }
 
+/// Where no registry has it, a pod could never start again once its image was collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_the_runtime_has_lost_comes_back_from_its_archive_as_long_as_that_lies_there() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    let path = node.dir.path().join("images");
+    std::fs::create_dir_all(&path).unwrap();
+    let name = "docker.io/library/there:1";
+    std::fs::write(path.join("there.tar"), archive(name, "x")).unwrap();
+    let importer = Arc::new(Importer::new(node.remote()).unwrap());
+    let directory = Directory::open(importer, &path).unwrap();
+    assert_eq!(directory.import_existing().await, 1);
+    let archives = directory.archives();
+    let lose = async || {
+        node.remote().remove_image(name).await.unwrap();
+        assert!(node.remote().image_status(name).await.unwrap().is_none());
+    };
+
+    lose().await;
+    assert!(archives.import("there:1").await, "pods may use the short name");
+    assert!(node.remote().image_status(name).await.unwrap().is_some());
+    assert!(!archives.import("there:2").await);
+
+    lose().await;
+    std::fs::remove_file(path.join("there.tar")).unwrap();
+    assert!(!archives.import(name).await);
+    node.finish().await;
+}
+
 /// The example's image in small: a dynamically linked program of this machine with the libraries it needs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_of_this_machine_runs_from_an_image_with_its_libraries() {

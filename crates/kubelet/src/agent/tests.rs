@@ -84,6 +84,7 @@ impl Cluster {
             node_ips: vec!["192.0.2.1".parse().unwrap()],
             api_server_port: None,
             credential_providers: None,
+            archives: Some(runtime.clone()),
         };
         let shared = Shared::default();
         let orders = shared.orders.clone();

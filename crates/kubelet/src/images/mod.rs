@@ -151,6 +151,11 @@ pub async fn ensure(
             Some(looked) => looked,
             None => agent.runtime.image_status(&image).await,
         };
+        let looked = match looked {
+            // One that was collected: no registry may know of it.
+            Ok(None) if imported(agent, &image).await => agent.runtime.image_status(&image).await,
+            looked => looked,
+        };
         match looked {
             Ok(Some(found)) if may_use(agent, wanted.pod, &image, &found.id).await => {
                 let message = format!(
@@ -200,6 +205,14 @@ pub async fn ensure(
             pulls.failed(&image, error.clone(), Timestamp::now());
             Err(Waiting::new("ErrImagePull", error))
         }
+    }
+}
+
+/// Whether the image lay in an archive and is in the runtime now.
+async fn imported(agent: &Agent, image: &str) -> bool {
+    match &agent.archives {
+        Some(archives) => archives.import(image).await,
+        None => false,
     }
 }
 

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::{EventType, Recorder};
 use orlop_cri::RuntimeService;
+use orlop_cri::images::Archives;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
@@ -60,6 +61,8 @@ pub struct Agent {
     pub recorder: Recorder,
     /// Cgroups, volumes, environment, probes.
     pub surroundings: Arc<dyn Surroundings>,
+    /// Where images lie that need no registry.
+    pub archives: Option<Arc<dyn Archives>>,
     /// What the rest of the agent sees.
     pub pods: PodsHandle,
     /// What is counted.

@@ -185,6 +185,7 @@ impl Node {
             node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()],
             api_server_port: None,
             credential_providers: None,
+            archives: None,
         }
     }
 

@@ -3,6 +3,7 @@ use crate::kernel;
 use crate::paths::{Root, STATIC_OBJECTS};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
+use orlop_cri::images::Archives;
 use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::config::{KubeletConfiguration, load_with};
 use orlop_kubelet::{Config, Providers, run as run_kubelet};
@@ -31,6 +32,8 @@ pub struct AgentOptions {
     pub control_socket: PathBuf,
     /// Programs that are asked how to log in to registries.
     pub credential_providers: Option<Arc<Providers>>,
+    /// Where images lie that need no registry.
+    pub archives: Option<Arc<dyn Archives>>,
     /// Where the network of the managed runtime notes addresses.
     pub addresses: Option<PathBuf>,
 }
@@ -238,6 +241,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         node_ips: options.node_ips,
         api_server_port: options.api_server_port,
         credential_providers: options.credential_providers,
+        archives: options.archives,
     };
     run_kubelet(config, options.tls, shutdown)
         .await

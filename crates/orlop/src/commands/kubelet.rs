@@ -9,6 +9,7 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Taint;
+use orlop_cri::images::Archives;
 use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
@@ -23,6 +24,11 @@ use tokio_util::sync::CancellationToken;
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(4);
 
 pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
+    kubelet_with(arguments, None).await
+}
+
+/// The same with images beside the runtime that need no registry.
+pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archives>>) -> Result<()> {
     let root = Root::new(arguments.root.root.as_deref())?;
     let shutdown = signals::shutdown_token()?;
     let given = agent::Given {
@@ -116,6 +122,7 @@ pub async fn kubelet(arguments: KubeletArgs) -> Result<()> {
         node_labels: arguments.node_labels.clone(),
         api_server_port: None,
         credential_providers,
+        archives,
         kubelet_root,
         container_logs: root.container_logs(),
         control_socket: root.agent_socket(),

@@ -23,7 +23,7 @@ use orlop_client::leader::NAMESPACE;
 use orlop_client::{Measure, Readiness, in_process};
 use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
-use orlop_cri::images::{Directory, Importer};
+use orlop_cri::images::{Archives, Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
 use orlop_metrics::PartMetrics;
 use orlop_pki::TokenSigner;
@@ -170,7 +170,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     });
 
     let images = arguments.images.clone().unwrap_or_else(|| root.images());
-    let remote = start_runtime(
+    let (remote, archives) = start_runtime(
         &root,
         arguments.container_runtime_endpoint.as_deref().map_or(
             Runtime::Managed(Box::new(ContainerdConfig {
@@ -194,6 +194,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         node_labels: Vec::new(),
         api_server_port: reachable.then_some(address.port()),
         credential_providers: None,
+        archives,
         kubelet_root: root.kubelet(),
         container_logs: root.container_logs(),
         control_socket: root.agent_socket(),
@@ -311,14 +312,14 @@ pub(super) enum Runtime<'a> {
     Managed(Box<ContainerdConfig>),
 }
 
-/// Connects to the given runtime, or brings the managed containerd up, and imports images.
+/// Connects to the given runtime, or brings the managed containerd up, and imports images; with them, where they lie.
 pub(super) async fn start_runtime(
     root: &Root,
     runtime: Runtime<'_>,
     images: &Path,
     parts: &mut JoinSet<Result<()>>,
     shutdown: &CancellationToken,
-) -> Result<Remote> {
+) -> Result<(Remote, Option<Arc<dyn Archives>>)> {
     let remote = match runtime {
         Runtime::Given(text) => Remote::connect_within(&Endpoint::parse(text)?, RUNTIME_PATIENCE).await?,
         Runtime::Managed(config) => {
@@ -340,8 +341,8 @@ pub(super) async fn start_runtime(
     let record = root.runtime_endpoint_file();
     std::fs::write(&record, remote.endpoint().to_string())
         .with_context(|| format!("cannot write {}", record.display()))?;
-    import_images(&remote, images.to_path_buf(), parts, shutdown).await;
-    Ok(remote)
+    let archives = import_images(&remote, images.to_path_buf(), parts, shutdown).await;
+    Ok((remote, archives))
 }
 
 /// Imports the sandbox image and what lies in the directory, then watches it.
@@ -350,12 +351,12 @@ async fn import_images(
     directory: PathBuf,
     parts: &mut JoinSet<Result<()>>,
     shutdown: &CancellationToken,
-) {
+) -> Option<Arc<dyn Archives>> {
     let importer = match Importer::new(remote) {
         Ok(importer) => Arc::new(importer),
         Err(error) => {
             tracing::warn!(%error, "images are not imported: the runtime must have them");
-            return;
+            return None;
         }
     };
     if let Err(error) = importer.ensure_sandbox_image().await {
@@ -365,14 +366,16 @@ async fn import_images(
         Ok(watched) => watched,
         Err(error) => {
             tracing::warn!(directory = %directory.display(), %error, "no images are imported");
-            return;
+            return None;
         }
     };
     // Before pods start: one that came too early would wait out its pull back-off.
     watched.import_existing().await;
+    let archives = watched.archives();
     let shutdown = shutdown.clone();
     parts.spawn(async move {
         watched.watch(shutdown).await;
         Ok(())
     });
+    Some(archives)
 }

@@ -182,3 +182,21 @@ async fn n13_events_of_a_pod_from_its_start_to_its_end_name_the_container() {
         "{all:#?}"
     );
 }
+
+/// An image that was collected comes back from its archive, whatever the policy makes of registries.
+#[tokio::test]
+async fn an_image_that_lies_in_an_archive_is_imported_instead_of_pulled() {
+    let cluster = Cluster::start().await;
+    for (name, image, policy) in [("p", "kept:1", "IfNotPresent"), ("q", "kept:2", "Never")] {
+        cluster.runtime.absent.lock().push(image.into());
+        cluster.runtime.archived.lock().push(image.into());
+        cluster.create_of(name, image, policy).await;
+        cluster.until_running_but("the pod", name, "").await;
+        cluster.until_told(name, "Pulled: ").await;
+    }
+    let calls = cluster.runtime.calls();
+    assert!(
+        !calls.iter().any(|call| call.starts_with("PullImage")),
+        "{calls:?}"
+    );
+}

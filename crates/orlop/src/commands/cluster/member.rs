@@ -35,7 +35,7 @@ pub async fn run(arguments: UpArgs) -> Result<()> {
         Some(endpoint) => Runtime::Given(endpoint),
         None => Runtime::Managed(Box::new(node::containerd(&root, shim, shares_pod_subnet))),
     };
-    let remote = up::start_runtime(&root, runtime, &images, &mut parts, &shutdown).await?;
+    let (remote, archives) = up::start_runtime(&root, runtime, &images, &mut parts, &shutdown).await?;
     let flags = files::read(&layout(&root).kubelet_flags())?;
     let agent = kubelet_arguments(&root, &remote.endpoint().to_string(), &flags)?;
     let name = agent_name(&agent);
@@ -43,7 +43,7 @@ pub async fn run(arguments: UpArgs) -> Result<()> {
         parts.spawn(pod_network::run(root.clone(), name.clone(), shutdown.clone()));
     }
     parts.spawn(expiry::run(root.clone(), name, shutdown.clone()));
-    parts.spawn(kubelet::kubelet(agent));
+    parts.spawn(kubelet::kubelet_with(agent, archives));
     let outcome = up::first_failure(&mut parts, &shutdown).await;
     shutdown.cancel();
     let ending = async { while parts.join_next().await.is_some() {} };
