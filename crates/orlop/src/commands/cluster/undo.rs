@@ -20,7 +20,7 @@ pub struct Undo {
     /// Directories that others write to as well, with what they held; `None`: they were not there.
     held: Vec<(PathBuf, Option<BTreeSet<OsString>>)>,
     /// What was mounted below the agent's directory.
-    mounts: Vec<PathBuf>,
+    mounts: Option<Vec<PathBuf>>,
 }
 
 /// Where the runtime and the agent make things of their own, the innermost first.
@@ -186,7 +186,7 @@ impl Undo {
             root: root.clone(),
             absent,
             held: held.collect(),
-            mounts: volumes::mounts_below(&root.kubelet()).unwrap_or_default(),
+            mounts: volumes::mounts_below(&root.kubelet()).ok(),
         }
     }
 
@@ -194,7 +194,10 @@ impl Undo {
     pub async fn undo(self) -> Result<()> {
         // Also the runtime, which is in nobody's way but was not there.
         stop(&self.root).await?;
-        volumes::unmount_new_below(&self.root.kubelet(), &self.mounts)?;
+        // What was there before isn't ours; where that isn't known, removing stops at what is mounted.
+        if let Some(before) = &self.mounts {
+            volumes::unmount_new_below(&self.root.kubelet(), before)?;
+        }
         if self.absent.contains(&layout(&self.root).pod_subnet()) {
             remove_routes(&self.root)?;
         }
