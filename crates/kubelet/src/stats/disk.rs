@@ -120,6 +120,28 @@ pub fn of_pod(root: &Path, pod_logs: &Path, pod: &Pod) -> PodDisk {
     }
 }
 
+/// A volume that a claim leads to: a file system that the pod need not have to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Of the claim, in the pod's namespace.
+    pub claim: String,
+    pub file_system: FileSystem,
+}
+
+/// A pod's volumes that are local volumes of claims, by name. Looks at what may hang: not for async code.
+pub fn of_claims(root: &Path, pod: &Pod) -> BTreeMap<String, Claimed> {
+    let mounted = claim::mounted(&root.join("pods").join(uid(pod)));
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claimed = volumes.filter_map(|volume| {
+        let claimed = Claimed {
+            claim: claim::Claim::of(pod, volume)?.name().to_owned(),
+            file_system: file_system(mounted.get(&volume.name)?)?,
+        };
+        Some((volume.name.clone(), claimed))
+    });
+    claimed.collect()
+}
+
 fn named_directories(path: &Path) -> Vec<(String, PathBuf)> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries
@@ -164,6 +186,34 @@ mod tests {
         let held = found.volumes["scratch"];
         assert!(held.is_local && held.tree.bytes >= 10_000 && held.file_system.capacity > 0);
         assert_eq!(found.logs["c"].inodes, 2);
+    }
+
+    #[test]
+    fn volumes_of_claims_are_told_apart_by_what_the_pod_calls_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let pod: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u"},
+            "spec": {"containers": [], "volumes": [
+                {"name": "data", "persistentVolumeClaim": {"claimName": "disk"}},
+                {"name": "own", "ephemeral": {}},
+                {"name": "away", "persistentVolumeClaim": {"claimName": "elsewhere"}}]},
+        }))
+        .unwrap();
+        let of_pod = dir.path().join("pods/u");
+        for (place, mark) in [("pv1", "data_ready"), ("pv2", "own_ready")] {
+            for part in ["volumes", "plugins"] {
+                std::fs::create_dir_all(of_pod.join(part).join(claim::LOCAL).join(place)).unwrap();
+            }
+            std::fs::write(
+                of_pod.join("plugins").join(claim::LOCAL).join(place).join(mark),
+                "",
+            )
+            .unwrap();
+        }
+        let found = of_claims(dir.path(), &pod);
+        let claims: Vec<_> = found.iter().map(|(name, of)| (&**name, &*of.claim)).collect();
+        assert_eq!(claims, [("data", "disk"), ("own", "web-own")]);
+        assert!(found.values().all(|of| of.file_system.capacity > 0));
     }
 
     #[test]

@@ -31,6 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use summary::More;
 
+/// How long an answer waits for the file systems of claims.
+const CLAIMS_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A measurement and when it was taken.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
@@ -115,6 +118,8 @@ pub struct Meter {
     /// Where the runtime listens.
     runtime_socket: Option<PathBuf>,
     rates: Mutex<Rates>,
+    /// Held by who looks at the file systems of claims.
+    claims_turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Meter {
@@ -134,6 +139,7 @@ impl Meter {
             pod_logs,
             runtime_socket: None,
             rates: Mutex::default(),
+            claims_turn: Arc::default(),
         }
     }
 
@@ -322,8 +328,13 @@ impl Meter {
             };
             pods.into_iter().map(disk).collect()
         });
-        let (disks, layers, networks, image_fs) =
-            tokio::join!(walk, self.layers(), self.networks(), self.image_fs());
+        let (disks, claims, layers, networks, image_fs) = tokio::join!(
+            walk,
+            self.claims(stats),
+            self.layers(),
+            self.networks(),
+            self.image_fs()
+        );
         Ok(More {
             interfaces: machine::interfaces(),
             networks,
@@ -332,9 +343,36 @@ impl Meter {
             layers: layers?,
             // A walk that panicked has said so.
             disks: disks.unwrap_or_default(),
+            claims,
             processes_max: machine::processes_max(),
             ..More::default()
         })
+    }
+
+    /// What the file systems have that claims lead to. One of another machine may hang: then nothing is told of any until it
+    /// answers, and only one thread waits for it.
+    async fn claims(&self, stats: &NodeStats) -> HashMap<String, BTreeMap<String, disk::Claimed>> {
+        let (root, turn) = (self.root.clone(), self.claims_turn.clone());
+        let pods: Vec<(String, Arc<Pod>)> = stats
+            .pods
+            .iter()
+            .map(|stats| (stats.uid.clone(), stats.pod.clone()))
+            .collect();
+        let look = async {
+            let turn = turn.lock_owned().await;
+            let look = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                let claims = pods.into_iter().map(|(uid, pod)| {
+                    let of_pod = disk::of_claims(&root, &pod);
+                    (uid, of_pod)
+                });
+                claims.collect()
+            });
+            // One that panicked has said so.
+            look.await.unwrap_or_default()
+        };
+        let looked = tokio::time::timeout(CLAIMS_PATIENCE, look).await;
+        looked.unwrap_or_default()
     }
 
     /// The file system of images and layers, and what images take.

@@ -1,5 +1,5 @@
 //! The answer of `/stats/summary` (contract, node agent §22.4): `stats.k8s.io/v1alpha1`'s Summary, without I/O.
-use super::disk::{FileSystem, PodDisk, Tree};
+use super::disk::{Claimed, FileSystem, PodDisk, Tree};
 use super::open::Open;
 use super::{ContainerStats, Interface, Layer, Measured, NodeStats, PodStats};
 use crate::cgroups::usage::{Pressure, Stall};
@@ -23,6 +23,8 @@ pub struct More {
     pub layers: HashMap<String, Layer>,
     /// By pod UID.
     pub disks: HashMap<String, PodDisk>,
+    /// Volumes of claims by name, by pod UID.
+    pub claims: HashMap<String, BTreeMap<String, Claimed>>,
     /// The largest process id.
     pub processes_max: Option<u64>,
     /// What containers hold open, by id.
@@ -106,7 +108,14 @@ fn pod(stats: &PodStats, more: Option<&More>) -> Value {
         volume["name"] = json!(name);
         volume
     });
-    pod.insert("volume".into(), volumes.collect());
+    let claims = more.claims.get(&stats.uid).into_iter().flatten();
+    let claimed = claims.map(|(name, claimed)| {
+        let mut volume = file_system(at, claimed.file_system, None);
+        volume["name"] = json!(name);
+        volume["pvcRef"] = json!({"name": claimed.claim, "namespace": namespace(&stats.pod)});
+        volume
+    });
+    pod.insert("volume".into(), volumes.chain(claimed).collect());
     let layers = stats
         .containers
         .iter()

@@ -16,7 +16,8 @@ fn meter(dir: &Path) -> Arc<Meter> {
     let pods = PodsHandle::default();
     let pod = json!({
         "metadata": {"name": "web-n1", "namespace": "shop", "uid": "u"},
-        "spec": {"containers": [{"name": "c"}, {"name": "d"}]},
+        "spec": {"containers": [{"name": "c"}, {"name": "d"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "disk"}}]},
         "status": {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": [
             {"name": "c", "containerID": "containerd://abc", "image": "i", "imageID": "", "ready": true,
              "restartCount": 0, "state": {"running": {"startedAt": "2026-01-01T00:00:01Z"}}},
@@ -73,6 +74,17 @@ async fn n11_summary_has_node_pods_and_containers() {
         "kubelet/pods/u/volumes/kubernetes.io~empty-dir/v/file",
         "content",
     );
+    let of_claims = "kubernetes.io~local-volume/pv";
+    write(
+        dir.path(),
+        &format!("kubelet/pods/u/volumes/{of_claims}/file"),
+        "",
+    );
+    write(
+        dir.path(),
+        &format!("kubelet/pods/u/plugins/{of_claims}/data_ready"),
+        "",
+    );
     let meter = meter(dir.path());
     let all = meter.summary(false).await.unwrap();
     assert_eq!(all["node"]["nodeName"], "n1");
@@ -87,6 +99,13 @@ async fn n11_summary_has_node_pods_and_containers() {
     assert_eq!(pod["startTime"], "2026-01-01T00:00:00Z");
     assert_eq!(pod["volume"][0]["name"], "v");
     assert_eq!(pod["volume"][0]["inodesUsed"], 2);
+    assert!(pod["volume"][0].get("pvcRef").is_none());
+    assert_eq!(pod["volume"][1]["name"], "data");
+    assert_eq!(
+        pod["volume"][1]["pvcRef"],
+        json!({"name": "disk", "namespace": "shop"})
+    );
+    assert!(pod["volume"][1]["capacityBytes"].as_u64().unwrap() > 0);
     let container = &pod["containers"][0];
     assert_eq!(container["cpu"]["usageCoreNanoSeconds"], 5_000_000_000u64);
     assert_eq!(container["memory"]["availableBytes"], 4096);

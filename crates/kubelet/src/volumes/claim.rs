@@ -12,11 +12,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::statvfs;
 use orlop_api::placement;
 use orlop_api::pod::{name, namespace, uid};
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Below a pod's `volumes`.
 pub const LOCAL: &str = "kubernetes.io~local-volume";
+/// What follows the name of a pod's volume in the mark of its being ready: names have no underscores.
+const MARK: &str = "_ready";
 
 /// A claim that a volume of a pod names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +178,11 @@ impl Claim {
             options,
         })
     }
+
+    /// Its name, which is that of the object.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 /// The first volume that some container wants as a block device.
@@ -202,14 +210,20 @@ fn is_reachable_from(volume: &PersistentVolume, node: &Node) -> bool {
 }
 
 impl Bound {
-    /// Makes it ready for the pod whose directory is given. Touches what may hang: not for async code.
-    pub(super) fn mount(&self, pod: &Path, group: Option<FsGroup>) -> Result<Mounted, Fault> {
+    /// Makes it ready as the volume called `as_volume` of the pod whose directory is given. Touches what may hang: not for
+    /// async code.
+    pub(super) fn mount(
+        &self,
+        pod: &Path,
+        as_volume: &str,
+        group: Option<FsGroup>,
+    ) -> Result<Mounted, Fault> {
         let path = match &self.source {
             Source::HostPath(source) => {
                 host_path::check(source)?;
                 PathBuf::from(&source.path)
             }
-            Source::Local(path) => self.bind(pod, path, group)?,
+            Source::Local(path) => self.bind(pod, as_volume, path, group)?,
         };
         Ok(Mounted::At {
             path,
@@ -217,20 +231,47 @@ impl Bound {
         })
     }
 
-    fn bind(&self, pod: &Path, path: &Path, group: Option<FsGroup>) -> Result<PathBuf, Fault> {
-        let (at, mark) = (self.point(pod), self.mark(pod));
+    fn bind(
+        &self,
+        pod: &Path,
+        as_volume: &str,
+        path: &Path,
+        group: Option<FsGroup>,
+    ) -> Result<PathBuf, Fault> {
+        let place = self.place();
+        let (at, marks) = (point(pod, &place), marks(pod, &place));
+        let mark = marks.join(format!("{as_volume}{MARK}"));
         let is_mounted =
             table::is_mount_point(&at).map_err(Fault::io("cannot tell what is mounted on", &at))?;
         if is_mounted && mark.exists() {
             return Ok(at);
         }
-        // One of a mount that is gone, as after the machine has started again, says nothing of the next.
-        match std::fs::remove_file(&mark) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Fault::io("cannot remove", &mark)(error));
+        if !is_mounted {
+            // Those of a mount that is gone, as after the machine has started again, say nothing of the next.
+            match std::fs::remove_dir_all(&marks) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Fault::io("cannot remove", &marks)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
+        if marked(&marks).is_empty() {
+            self.make_ready(pod, path, (&at, is_mounted), group)?;
+        }
+        std::fs::create_dir_all(&marks)
+            .and_then(|()| std::fs::write(&mark, b""))
+            .map_err(Fault::io("cannot create", &mark))?;
+        Ok(at)
+    }
+
+    /// Mounts it, unless it is, and does all that follows.
+    fn make_ready(
+        &self,
+        pod: &Path,
+        path: &Path,
+        (at, is_mounted): (&Path, bool),
+        group: Option<FsGroup>,
+    ) -> Result<(), Fault> {
         if path.components().any(|part| part == Component::ParentDir) {
             return Err(Fault::Invalid(format!(
                 "the path {} must not contain '..'",
@@ -263,32 +304,19 @@ impl Bound {
             .map_err(Fault::io("cannot tell who else uses", path))?;
         // It may be mounted by an agent that ended before it was done.
         if !is_mounted {
-            std::fs::create_dir_all(&at).map_err(Fault::io("cannot create", &at))?;
-            let bound = mount(Some(path), &at, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+            std::fs::create_dir_all(at).map_err(Fault::io("cannot create", at))?;
+            let bound = mount(Some(path), at, None::<&str>, MsFlags::MS_BIND, None::<&str>);
             bound
                 .map_err(std::io::Error::from)
-                .map_err(Fault::io("cannot mount", &at))?;
+                .map_err(Fault::io("cannot mount", at))?;
         }
-        self.set_options(&at)
+        self.set_options(at)
             .and_then(|()| match group {
                 // Whoever came first has given the files to a group; taking them away would shut them out.
-                Some(group) if !self.read_only && !is_in_use => ownership::apply(&at, group, false),
+                Some(group) if !self.read_only && !is_in_use => ownership::apply(at, group, false),
                 _ => Ok(()),
             })
-            .map_err(Fault::io("cannot prepare", &at))?;
-        std::fs::create_dir_all(mark.parent().unwrap_or(pod))
-            .and_then(|()| std::fs::write(&mark, b""))
-            .map_err(Fault::io("cannot create", &mark))?;
-        Ok(at)
-    }
-
-    fn point(&self, pod: &Path) -> PathBuf {
-        pod.join("volumes").join(LOCAL).join(&self.volume)
-    }
-
-    /// What is there when everything is done that follows the mount.
-    fn mark(&self, pod: &Path) -> PathBuf {
-        pod.join("plugins").join(LOCAL).join(&self.volume).join("ready")
+            .map_err(Fault::io("cannot prepare", at))
     }
 
     /// Flags of a bind mount take effect in a second step only.
@@ -306,12 +334,60 @@ impl Bound {
         let pods = pod.parent().and_then(|pods| std::fs::read_dir(pods).ok());
         let others = pods.into_iter().flatten().flatten().map(|other| other.path());
         for other in others.filter(|other| other != pod) {
-            if self.mark(&other).exists() && table::is_mount_point(&self.point(&other))? {
-                return Ok(true);
+            for place in [self.volume.clone(), read_only_place(&self.volume)] {
+                let is_ready = !marked(&marks(&other, &place)).is_empty();
+                if is_ready && table::is_mount_point(&point(&other, &place))? {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
     }
+
+    /// The directory that it is mounted in: a pod may have two volumes of one claim, one of which is read-only.
+    fn place(&self) -> String {
+        if self.read_only {
+            read_only_place(&self.volume)
+        } else {
+            self.volume.clone()
+        }
+    }
+}
+
+/// No volume's name has an underscore.
+fn read_only_place(volume: &str) -> String {
+    format!("{volume}_ro")
+}
+
+fn point(pod: &Path, place: &str) -> PathBuf {
+    pod.join("volumes").join(LOCAL).join(place)
+}
+
+/// Where the marks lie of the pod's volumes that are mounted in one place.
+fn marks(pod: &Path, place: &str) -> PathBuf {
+    pod.join("plugins").join(LOCAL).join(place)
+}
+
+/// Names of the volumes whose marks are in a directory: all is done of them that follows the mount.
+fn marked(marks: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(marks).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| Some(name.strip_suffix(MARK)?.to_owned()))
+        .collect()
+}
+
+/// Where those volumes of a pod are mounted that are local volumes of claims: by the volume's name. Only the agent's own
+/// directories are looked at.
+pub fn mounted(pod: &Path) -> BTreeMap<String, PathBuf> {
+    let volumes = std::fs::read_dir(pod.join("plugins").join(LOCAL));
+    let volumes = volumes.into_iter().flatten().flatten();
+    let of_one = |directory: std::fs::DirEntry| {
+        let at = pod.join("volumes").join(LOCAL).join(directory.file_name());
+        let names = marked(&directory.path());
+        names.into_iter().map(move |name| (name, at.clone()))
+    };
+    volumes.flat_map(of_one).collect()
 }
 
 #[cfg(test)]

@@ -75,6 +75,13 @@ pub fn prepare(
     }
     std::fs::create_dir_all(&path).map_err(Fault::io("cannot create", &path))?;
     if !mounted {
+        // One of a mount that is gone, as after the machine has started again, says nothing of the next.
+        match std::fs::remove_file(&mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Fault::io("cannot remove", &mark)(error));
+            }
+            _ => {}
+        }
         mount_medium(&path, medium).map_err(Fault::io("cannot mount", &path))?;
     }
     // A tmpfs is open already, and has the sticky bit besides, which what is made below it takes over.

@@ -234,7 +234,8 @@ impl Volumes {
         if let Some(claim) = claim::Claim::of(pod, volume) {
             let bound = self.bound(pod, volume, &claim).await?;
             let group = ownership::FsGroup::of(pod);
-            return on_a_thread(move || bound.mount(&directory, group)).await;
+            let name = volume.name.clone();
+            return on_a_thread(move || bound.mount(&directory, &name, group)).await;
         }
         if let Some(source) = &volume.empty_dir {
             let path = empty_dir::setup(pod, &volume.name, source, &directory, &self.node)?;

@@ -298,7 +298,7 @@ async fn a_claim_can_be_read_only_and_a_path_of_the_host() {
     bench.volumes.teardown("u").await.unwrap();
     put_claim(&bench.api, json!({"local": {"path": disk.path()}}));
     bench.volumes.setup(&pod).await.unwrap();
-    let file = bench.at("volumes/kubernetes.io~local-volume/pv/f");
+    let file = bench.at("volumes/kubernetes.io~local-volume/pv_ro/f");
     let error = std::fs::write(file, "").unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
     assert_eq!(
@@ -306,6 +306,32 @@ async fn a_claim_can_be_read_only_and_a_path_of_the_host() {
         0,
         "nobody's group writes there"
     );
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn two_volumes_of_a_pod_may_be_of_one_claim_and_only_one_of_them_read_only() {
+    let bench = bench();
+    let disk = tempfile::tempdir().unwrap();
+    put_claim(&bench.api, json!({"local": {"path": disk.path()}}));
+    let volumes = json!([
+        {"name": "r", "persistentVolumeClaim": {"claimName": "c", "readOnly": true}},
+        {"name": "w", "persistentVolumeClaim": {"claimName": "c"}},
+        {"name": "x", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let pod = pod(volumes, None, json!({"fsGroup": 1001}));
+    let map = bench.volumes.setup(&pod).await.unwrap();
+    let mounts = bench.mounts(&pod, &map, &[]).await.unwrap();
+    let writes = |mount: &orlop_cri::v1::Mount| {
+        let written = std::fs::write(Path::new(&mount.host_path).join("f"), "");
+        (mount.readonly, written.is_ok())
+    };
+    let found: Vec<_> = mounts.iter().map(writes).collect();
+    assert_eq!(found, [(true, false), (false, true), (false, true)]);
+    assert_eq!(std::fs::metadata(disk.path()).unwrap().gid(), 1001);
+    let places = claim::mounted(&bench.at(""));
+    let names: Vec<&str> = places.keys().map(String::as_str).collect();
+    assert_eq!(names, ["r", "w", "x"]);
+    assert!(places.values().all(|place| table::is_mount_point(place)));
     bench.end().await;
 }
 
@@ -319,7 +345,6 @@ async fn mount_options_of_a_local_volume_are_flags_of_its_mount() {
         None,
         json!({"fsGroup": 1001}),
     );
-    let at = bench.at("volumes/kubernetes.io~local-volume/pv");
     let flags = FsFlags::ST_RDONLY | FsFlags::ST_NOEXEC | FsFlags::ST_NOSUID;
     for (options, read_only, want) in [
         (json!(["ro", "noexec", "nosuid"]), true, flags),
@@ -332,7 +357,7 @@ async fn mount_options_of_a_local_volume_are_flags_of_its_mount() {
         let map = bench.volumes.setup(&pod).await.unwrap();
         let mounts = bench.mounts(&pod, &map, &[]).await.unwrap();
         assert_eq!(mounts[0].readonly, read_only, "{options}");
-        let found = statvfs(&at).unwrap().flags();
+        let found = statvfs(Path::new(&mounts[0].host_path)).unwrap().flags();
         let before = statvfs(disk.path()).unwrap().flags() & flags;
         assert_eq!(found & flags, before | want, "{options}");
         let group = std::fs::metadata(disk.path()).unwrap().gid();
