@@ -11,6 +11,7 @@
 //! - [`workqueue`]: what handlers enqueue into and workers take from: deduplicated, delayed, backed off.
 //! - [`events`]: [`events::Recorder`] is the handle; its task reads a bounded queue, folds repeats
 //!   and writes Event objects.
+//! - [`Followed`]: files that are replaced while they are used; [`kubeconfig`]: what such a file says of who reads it.
 //! - [`message`]: what an API server said, for those who read it.
 //! - [`leader`]: a Lease decides which of several copies acts.
 //!
@@ -21,6 +22,7 @@
 mod accounts;
 mod connect;
 pub mod events;
+mod followed;
 pub mod informer;
 pub mod kubeconfig;
 pub mod leader;
@@ -33,6 +35,7 @@ pub mod workqueue;
 
 pub use accounts::TokenAccounts;
 pub use connect::{ConnectError, connect, connect_as, connect_bare, connect_measured, in_process};
+pub use followed::Followed;
 pub use measure::{Measure, Measured};
 pub use message::message;
 pub use readiness::Readiness;

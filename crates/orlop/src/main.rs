@@ -6,7 +6,6 @@ mod commands;
 mod delegate;
 mod detach;
 mod doctor;
-mod followed;
 mod health;
 mod kernel;
 mod lock;

@@ -5,10 +5,10 @@ use super::{LOOK_EVERY, leaf};
 use jiff::Timestamp;
 use kube::Client;
 use orlop_client::kubeconfig::{client_certificate, with_certificate_file};
-use orlop_client::{ConnectError, Replaceable, connect, connect_as};
+use orlop_client::{ConnectError, Followed, Replaceable, connect, connect_as};
 use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Where the agent's identity comes from.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl ClientCertificate {
             };
             let outcome = match step {
                 Step::Wait(pause) => {
-                    tokio::time::sleep(pause).await;
+                    self.pause(pause).await;
                     self.look_again().await;
                     continue;
                 }
@@ -98,7 +98,7 @@ impl ClientCertificate {
                     tokio::select! {
                         outcome = self.bootstrap() => outcome,
                         // Somebody has put a kubeconfig there: it is taken up at once.
-                        () = changed(&options, &seen) => {
+                        () = replaced(&options, &seen) => {
                             failures = 0;
                             self.look_again().await;
                             continue;
@@ -114,7 +114,7 @@ impl ClientCertificate {
                         .is_some_and(|used| used.validity.has_ended(Timestamp::now())) =>
                 {
                     failures += 1;
-                    tokio::time::sleep(plan::retry_after(failures, false)).await;
+                    self.pause(plan::retry_after(failures, false)).await;
                 }
                 Ok(()) => failures = 0,
                 Err(error) => {
@@ -122,7 +122,7 @@ impl ClientCertificate {
                     let refused = matches!(&error, CertificateError::Obtain(error) if error.is_refusal());
                     let pause = plan::retry_after(failures, refused);
                     tracing::warn!(%error, retry_after = ?pause, "the node agent has no new client certificate");
-                    tokio::time::sleep(pause).await;
+                    self.pause(pause).await;
                 }
             }
             self.look_again().await;
@@ -165,6 +165,12 @@ impl ClientCertificate {
             (Some(Begin::Bootstrap | Begin::Stored(_)), _) => self.bootstrapping = true,
         }
         Ok(())
+    }
+
+    /// Waits so long, or until others change the files.
+    async fn pause(&self, pause: Duration) {
+        // Which of both it was is seen when the files are looked at.
+        let _ = tokio::time::timeout(pause, replaced(&self.options, &self.seen)).await;
     }
 
     /// Begins anew if files were changed by others.
@@ -256,19 +262,30 @@ impl ClientCertificate {
     }
 }
 
-fn look(options: &ClientOptions) -> Seen {
-    let when = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+/// The kubeconfig, and the file that it has the certificate in, if that is another.
+fn files(options: &ClientOptions) -> (PathBuf, Option<PathBuf>) {
     let certificate = match options.kubeconfig.exists() {
         true => client_certificate(&options.kubeconfig).ok().flatten(),
         false => None,
     };
     let file = certificate.and_then(|certificate| certificate.file);
-    vec![when(&options.kubeconfig), file.and_then(|file| when(&file))]
+    (options.kubeconfig.clone(), file)
 }
 
-async fn changed(options: &ClientOptions, seen: &Seen) {
+fn look(options: &ClientOptions) -> Seen {
+    let when = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let (kubeconfig, file) = files(options);
+    vec![when(&kubeconfig), file.and_then(|file| when(&file))]
+}
+
+/// Waits until the files are others than `seen`.
+async fn replaced(options: &ClientOptions, seen: &Seen) {
+    let (kubeconfig, file) = files(options);
+    // Listened to before they are looked at: what comes in between is told.
+    let mut followed = Followed::new(std::iter::once(kubeconfig).chain(file).collect());
     while look(options) == *seen {
-        tokio::time::sleep(LOOK_EVERY).await;
+        // Of a directory that isn't there yet nothing is told.
+        let _ = tokio::time::timeout(LOOK_EVERY, followed.changed()).await;
     }
 }
 

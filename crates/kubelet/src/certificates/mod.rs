@@ -19,8 +19,8 @@ use orlop_pki::{Identity, LeafRequest, Usage};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A system's clock may be set, and files may be replaced by hand: both are looked at this often while nothing else is
-/// due. A `stat` of two files a minute.
+/// A system's clock may be set, and files may be replaced in a way that is not told: both are looked at this often while
+/// nothing else is due. A `stat` of two files a minute.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// What a node's certificates are made out to.

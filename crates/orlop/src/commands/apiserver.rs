@@ -4,7 +4,6 @@ mod follow;
 
 use crate::cli::ApiServerArgs;
 use crate::detach::notify_ready;
-use crate::followed::Followed;
 use crate::memory;
 use crate::node_identity::{SERVICE_ACCOUNT_ISSUER, advertised};
 use crate::paths::Root;
@@ -14,6 +13,7 @@ use orlop_apiserver::{
     AdmissionSettings, ApiServer, AuthenticationConfig, Config, Cors, Encryption, EndpointReconciler,
     FlowConfig, KubeletClientTls, RequestTimes, STORAGE_ROOT, ServiceNetwork, ServiceRange, TokenConfig,
 };
+use orlop_client::Followed;
 use orlop_pki::{
     Authority, Identity, Kubeconfig, LeafRequest, Named, Pair, Presented, TlsLimits, TokenPublicKey,
     TokenSigner, Usage, server_config_presenting,

@@ -82,6 +82,30 @@ async fn a_kubeconfig_that_is_put_there_ends_the_bootstrap() {
 }
 
 #[tokio::test]
+async fn a_kubeconfig_that_is_put_in_the_place_of_one_that_is_over_ends_the_wait() {
+    let disk = Disk::new();
+    disk.write_kubeconfig();
+    let (_client, mut certificate) = ClientCertificate::start(disk.options(false)).await.unwrap();
+    let ended = Timestamp::now() - jiff::SignedDuration::from_secs(1);
+    let mut used = certificate.in_use.unwrap();
+    used.validity.until = ended;
+    certificate.in_use = Some(used);
+    let path = disk.options(false).kubeconfig;
+    let aside = path.with_extension("aside");
+    std::fs::copy(&path, &aside).unwrap();
+    let put = async {
+        // The wait has begun.
+        tokio::task::yield_now().await;
+        std::fs::rename(&aside, &path).unwrap();
+    };
+    let waited = async { tokio::join!(certificate.pause(Duration::from_secs(3600)), put) };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, waited).await.unwrap();
+    certificate.look_again().await;
+    assert!(!certificate.in_use.unwrap().validity.has_ended(Timestamp::now()));
+}
+
+#[tokio::test]
 async fn a_kubeconfig_that_names_the_renewed_certificate_uses_it() {
     let disk = Disk::new();
     disk.write_kubeconfig();

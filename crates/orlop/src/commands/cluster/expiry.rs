@@ -1,10 +1,10 @@
 //! Telling people of a master's certificates before they end: Events of its Node.
 use super::{layout, this_master};
-use crate::followed::Followed;
 use crate::paths::Root;
 use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use orlop_client::Followed;
 use orlop_client::events::{EventType, Recorder};
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::expiration::{self, Warning};
