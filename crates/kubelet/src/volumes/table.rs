@@ -228,7 +228,7 @@ mod tests {
         let ours = at("kubelet/plugins/driver/globalmount");
         let inner = at("kubelet/plugins/driver/globalmount/inner");
         unmount_new_below(&own, &before).unwrap();
-        let mounted = |point: &Path| is_mount_point(point);
+        let mounted = |point: &Path| is_mount_point(point).unwrap();
         assert!(mounted(&own) && mounted(&theirs) && !mounted(&ours) && !mounted(&inner));
         unmount_new_below(&own, &[]).unwrap();
         assert!(mounted(&own) && !mounted(&theirs));

@@ -1,10 +1,10 @@
 //! Authorities of client certificates, which follow their files.
 use super::{follow, pki, read};
 use crate::cli::ApiServerArgs;
-use crate::followed::Followed;
 use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_apiserver::{SettingsError, TrustedAuthorities};
+use orlop_client::Followed;
 use orlop_pki::{Authority, PkiError};
 use rustls::ServerConfig;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Configuration files that are replaced while the server runs.
-use crate::followed::Followed;
 use orlop_apiserver::{Encryption, SettingsError};
+use orlop_client::Followed;
 use std::path::PathBuf;
 use std::time::Duration;
 
