@@ -264,7 +264,7 @@ mod tests {
             id(&[first.clone(), seen(3, "m2", "https://10.0.0.9:2380")]),
             Some(3)
         );
-        assert_eq!(id(&[first.clone()]), None);
+        assert_eq!(id(std::slice::from_ref(&first)), None);
         let nobody = told(&json!({}));
         assert_eq!(nobody, Told::default());
         assert_eq!(find(&[seen(4, "", "")], &nobody), None);
