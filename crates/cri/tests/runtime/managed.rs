@@ -1,6 +1,7 @@
 use crate::node::{self, Node};
 use futures::StreamExt;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use orlop_cri::containerd::{ContainerdConfig, ContainerdError, Managed};
 use orlop_cri::events::{self, Notice};
@@ -193,6 +194,9 @@ async fn a_runtime_that_hangs_is_given_up_after_the_configured_time() {
     remote.status(false).await.unwrap();
     let pid = Pid::from_raw(node.managed.pid());
     kill(pid, Signal::SIGSTOP).unwrap();
+    // Its threads stop one after the other; its parent is told when the last has.
+    let stopped = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT;
+    waitid(Id::Pid(pid), stopped).unwrap();
     let began = Instant::now();
     let error = remote.status(false).await.unwrap_err();
     let took = began.elapsed();
