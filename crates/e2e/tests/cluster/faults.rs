@@ -267,6 +267,15 @@ impl Story<'_, '_> {
 
     /// Two of three members freeze. There is no API then, and every container runs on; afterwards, whoever waited goes on.
     fn lose_quorum(&mut self) -> Vec<Hit> {
+        // After an earlier fault it may be that nobody leads yet, and nobody would give up.
+        for part in ["kube-controller-manager", "kube-scheduler"] {
+            let query = format!("get lease -n kube-system {part} -o jsonpath={{.spec.renewTime}}");
+            let first = self.cluster.kubectl.patiently(&query);
+            eventually(&format!("somebody leads as {part}"), || {
+                let renewed = self.cluster.kubectl.patiently(&query) != first;
+                renewed.then_some(()).ok_or(format!("renewed at {first}"))
+            });
+        }
         let before = self.running();
         let frozen = &self.machines.masters[1..];
         for master in frozen {
