@@ -9,6 +9,7 @@ use rcgen::{
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// Who a client certificate speaks for: its common name and organisations.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,12 +132,29 @@ impl Authority {
         let key = KeyPair::try_from(&PrivatePkcs8KeyDer::from(key)).map_err(unusable(key_path))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable(certificate_path))?;
         let der = first_der(&certificate, certificate_path)?;
+        // As while one of the two files is replaced: nobody would trust what is signed.
+        let is_pair = x509_parser::parse_x509_certificate(&der).is_ok_and(|(_, parsed)| {
+            parsed.public_key().subject_public_key.data.as_ref() == issuer.key().public_key_raw()
+        });
+        if !is_pair {
+            return Err(PkiError::Unusable {
+                path: key_path.to_path_buf(),
+                reason: format!("it is not the key of {}", certificate_path.display()),
+            });
+        }
         Ok(Self {
             certificate,
             issuer,
             der,
             directory: PathBuf::new(),
         })
+    }
+
+    /// When its own certificate ends.
+    pub(crate) fn end(&self) -> Option<SystemTime> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(&self.der).ok()?;
+        let second = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(second))
     }
 
     /// What signs.
@@ -446,6 +464,17 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(error.contains("ca.key is missing"), "{error}");
+    }
+
+    #[test]
+    fn authority_with_anothers_key_is_refused() {
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        for dir in [&here, &there] {
+            Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        }
+        std::fs::copy(there.path().join("ca.key"), here.path().join("ca.key")).unwrap();
+        let error = Authority::ensure(here.path(), "ca", "kubernetes").unwrap_err();
+        assert!(error.to_string().contains("it is not the key of"), "{error}");
     }
 
     #[test]

@@ -27,31 +27,20 @@ pub struct CertificateRequest {
 }
 
 impl CertificateRequest {
-    /// Reads a PEM request; `None` if it isn't one, or isn't signed with its own key.
+    /// Reads a PEM request; `None` if it isn't one, isn't signed with its own key, or names somebody in a way that cannot
+    /// be read.
     pub fn parse(pem: &str) -> Option<Self> {
         let parsed = CertificateSigningRequestParams::from_pem(pem).ok()?;
         let der = pem::parse(pem).ok()?;
         let (_, request) = X509CertificationRequest::from_der(der.contents()).ok()?;
-        let subject = &request.certification_request_info.subject;
-        let user = subject
-            .iter_common_name()
-            .next()
-            .and_then(|name| name.as_str().ok());
-        let groups = subject
-            .iter_organization()
-            .filter_map(|group| group.as_str().ok())
-            .map(str::to_owned)
-            .collect();
+        let identity = crate::tls::named(&request.certification_request_info.subject)?;
         let names = &parsed.params.subject_alt_names;
         let count = |kind: fn(&SanType) -> bool| names.iter().filter(|name| kind(name)).count();
         let dns_names = count(|name| matches!(name, SanType::DnsName(_)));
         let addresses = count(|name| matches!(name, SanType::IpAddress(_)));
         Some(Self {
             asked: Asked {
-                identity: Identity {
-                    user: user.unwrap_or_default().to_owned(),
-                    groups,
-                },
+                identity,
                 other_names: names.len() - dns_names - addresses,
                 dns_names,
                 addresses,
@@ -96,11 +85,26 @@ impl Authority {
         };
         params.use_authority_key_identifier_extension = true;
         let now = SystemTime::now();
+        // What outlives its authority counts no longer than that.
+        let end = self
+            .end()
+            .ok_or_else(|| fail("the authority cannot be read".to_owned()))?;
+        if end <= now {
+            return Err(fail("the authority's own certificate has ended".to_owned()));
+        }
         params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + lifetime).into();
+        params.not_after = (now + lifetime).min(end).into();
         let certificate = parsed
             .signed_by(self.issuer())
             .map_err(|error| fail(error.to_string()))?;
+        // What was judged is what is signed, however a request is put together.
+        let (_, made) = x509_parser::parse_x509_certificate(certificate.der())
+            .map_err(|error| fail(error.to_string()))?;
+        if crate::tls::named(made.subject()).as_ref() != Some(&request.asked.identity) {
+            return Err(fail(
+                "its subject cannot be put into a certificate as it is".to_owned(),
+            ));
+        }
         Ok(certificate.pem())
     }
 }
@@ -142,6 +146,65 @@ mod tests {
         let usages = certificate.extended_key_usage().unwrap().unwrap().value;
         assert!(usages.client_auth && !usages.server_auth);
         assert_eq!(crate::subject_of(&pem.contents), Some(asked.identity));
+    }
+
+    /// Whoever judges a request and whoever reads the certificate see the same name, though there are two.
+    #[test]
+    fn a_request_with_two_common_names_is_judged_by_the_one_that_is_signed() {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let names = &mut params.distinguished_name;
+        names.push(DnType::CommonName, "system:node:n1");
+        names.push(DnType::OrganizationName, "system:nodes");
+        // The same type by its number.
+        names.push(
+            DnType::CustomDnType(vec![2, 5, 4, 3]),
+            "system:kube-controller-manager",
+        );
+        let key = KeyPair::generate().unwrap();
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        let request = CertificateRequest::parse(&pem).unwrap();
+        let asked = Identity::new("system:kube-controller-manager", &["system:nodes"]);
+        assert_eq!(request.asked.identity, asked);
+        let signed = Authority::ephemeral("kubernetes")
+            .unwrap()
+            .sign_request(&request, Usage::Client, Duration::from_secs(3600))
+            .unwrap();
+        assert_eq!(crate::identity_of(&signed), Some(asked));
+        // And so does who reads a certificate that has both.
+        let both = params.self_signed(&key).unwrap();
+        let read = crate::subject_of(both.der()).unwrap();
+        assert_eq!(read.user, "system:kube-controller-manager");
+    }
+
+    #[test]
+    fn a_request_whose_names_are_no_text_is_none() {
+        for names in [
+            [DnType::CommonName, DnType::OrganizationName],
+            [DnType::OrganizationName, DnType::CommonName],
+        ] {
+            let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            let [text, wide] = names;
+            params.distinguished_name.push(text, "a");
+            let masters = rcgen::string::BmpString::try_from("system:masters").unwrap();
+            params
+                .distinguished_name
+                .push(wide, rcgen::DnValue::BmpString(masters));
+            let key = KeyPair::generate().unwrap();
+            let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+            assert_eq!(CertificateRequest::parse(&pem), None);
+        }
+    }
+
+    #[test]
+    fn no_certificate_outlives_its_authority() {
+        let pem = request("alice", &[], &[]);
+        let request = CertificateRequest::parse(&pem).unwrap();
+        let authority = Authority::ephemeral("kubernetes").unwrap();
+        let long = Duration::from_secs(100 * 365 * 24 * 3600);
+        let signed = authority.sign_request(&request, Usage::Client, long).unwrap();
+        assert_eq!(crate::expires(&signed), crate::expires(authority.certificate()));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// Settings for a server with a PEM certificate and key that asks for, but doesn't require, client
 /// certificates signed by `client_ca` (PEM). Speaks HTTP/2 and HTTP/1.1 by ALPN.
@@ -96,12 +97,19 @@ fn with_alpn(mut config: rustls::ServerConfig) -> Arc<rustls::ServerConfig> {
 pub fn subject_of(der: &[u8]) -> Option<Identity> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     let subject = certificate.subject();
-    let user = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups = subject
-        .iter_organization()
-        .filter_map(|o| o.as_str().ok())
-        .map(str::to_owned)
-        .collect();
+    subject.iter_common_name().next()?;
+    named(subject)
+}
+
+/// Whom a subject names; nobody without a common name. Of several common names the last counts, as for upstream: all who
+/// read a subject have to read the same. `None` if a part of it is no text that can be read.
+pub(crate) fn named(subject: &X509Name<'_>) -> Option<Identity> {
+    let text = |part: &AttributeTypeAndValue<'_>| part.as_str().ok().map(str::to_owned);
+    let user = match subject.iter_common_name().last() {
+        Some(name) => text(name)?,
+        None => String::new(),
+    };
+    let groups = subject.iter_organization().map(text).collect::<Option<_>>()?;
     Some(Identity { user, groups })
 }
 

@@ -21,6 +21,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+/// An uncompressed point.
+const P256_POINT_BYTES: usize = 65;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Algorithm {
     Es256,
@@ -98,6 +101,25 @@ impl TokenPublicKey {
         Self::from_der(&der)
     }
 
+    /// All keys of a PEM text, of which there has to be one: public ones, certificates', and those of private keys.
+    pub fn all_from_pem(pem: &str) -> Result<Vec<Self>, PkiError> {
+        let blocks =
+            pem::parse_many(pem).map_err(|error| error::token_key(format!("it is no PEM text ({error})")))?;
+        let mut keys = Vec::new();
+        for block in blocks {
+            let tag = block.tag().to_owned();
+            if tag.ends_with("PRIVATE KEY") {
+                keys.push(TokenSigner::from_pem(&pem::encode(&block))?.public);
+            } else if matches!(&*tag, "PUBLIC KEY" | "CERTIFICATE") {
+                keys.push(Self::from_pem(&pem::encode(&block))?);
+            }
+        }
+        if keys.is_empty() {
+            return Err(error::token_key("there is no key in it"));
+        }
+        Ok(keys)
+    }
+
     fn from_der(der: &[u8]) -> Result<Self, PkiError> {
         let (_, info) = SubjectPublicKeyInfo::from_der(der)
             .map_err(|error| error::token_key(format!("it is no public key ({error})")))?;
@@ -110,6 +132,9 @@ impl TokenPublicKey {
                 )));
             }
         };
+        if algorithm == Algorithm::Es256 && info.subject_public_key.data.len() != P256_POINT_BYTES {
+            return Err(error::token_key("of elliptic curves only P-256 can be used"));
+        }
         Ok(Self {
             id: encode(digest(&SHA256, der)),
             algorithm,
@@ -266,6 +291,37 @@ mod tests {
         let none = encode(json!({"alg": "none"}).to_string());
         assert_eq!(verified_claims(&format!("{none}.{}.", parts[1]), &[stored]), None);
         assert_eq!(verified_claims("", &[signer.public().clone()]), None);
+    }
+
+    /// Upstream's `--service-account-key-file` may hold several, as while they are rotated.
+    #[test]
+    fn all_keys_of_a_file_count() {
+        let made = [(); 2].map(|()| {
+            let directory = tempfile::tempdir().unwrap();
+            TokenSigner::ensure(directory.path()).unwrap();
+            let text = |name| std::fs::read_to_string(directory.path().join(name)).unwrap();
+            (text("sa.key"), text("sa.pub"))
+        });
+        let [(old_key, old), (new_key, new)] = &made;
+        for text in [
+            format!("{old}{new}"),
+            format!("{old_key}\n{new}"),
+            format!("# keys\n{old}\n{new_key}"),
+        ] {
+            let keys = TokenPublicKey::all_from_pem(&text).unwrap();
+            assert_eq!(keys.len(), 2, "{text}");
+            for key in [old_key, new_key] {
+                let token = TokenSigner::from_pem(key)
+                    .unwrap()
+                    .sign(&json!({"sub": "a"}))
+                    .unwrap();
+                assert!(verified_claims(&token, &keys).is_some());
+            }
+        }
+        let of_p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        for unusable in ["", "nonsense", &of_p384.public_key_pem()] {
+            TokenPublicKey::all_from_pem(unusable).unwrap_err();
+        }
     }
 
     /// kubeadm writes `sa.key` in PKCS#1.

@@ -378,14 +378,10 @@ fn tokens(arguments: &ApiServerArgs, root: &Root) -> Result<TokenConfig> {
         Some(path) => TokenSigner::from_pem(&read(path)?).with_context(|| path.display().to_string())?,
         None => TokenSigner::ensure(&root.pki())?,
     };
-    let key = |path: &PathBuf| -> Result<TokenPublicKey> {
-        let pem = read(path)?;
-        // A private key names its public one.
-        let private = || TokenSigner::from_pem(&pem).map(|signer| signer.public().clone());
-        TokenPublicKey::from_pem(&pem)
-            .or_else(|error| private().map_err(|_| error))
-            .with_context(|| path.display().to_string())
-    };
+    let mut keys = Vec::new();
+    for path in &arguments.service_account_key_file {
+        keys.extend(TokenPublicKey::all_from_pem(&read(path)?).with_context(|| path.display().to_string())?);
+    }
     let mut others = arguments.service_account_issuer.iter();
     let issuer = others
         .next()
@@ -400,11 +396,7 @@ fn tokens(arguments: &ApiServerArgs, root: &Root) -> Result<TokenConfig> {
             .service_account_max_token_expiration
             .and_then(|max| i64::try_from(max.as_secs()).ok()),
         extends: arguments.service_account_extend_token_expiration,
-        keys: arguments
-            .service_account_key_file
-            .iter()
-            .map(key)
-            .collect::<Result<_>>()?,
+        keys,
     })
 }
 
