@@ -3,11 +3,15 @@
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error};
+use std::cell::Cell;
 use x509_parser::asn1_rs::{FromDer, Sequence};
 use x509_parser::prelude::{ASN1Time, X509Certificate, X509Version};
 
 /// Intermediate authorities between a client's certificate and one that is trusted.
 const INTERMEDIATES_MAX: usize = 4;
+/// Signatures that are looked at for one certificate (the TLS library's limit for others): of a chain whose authorities
+/// could all have signed each other there are more ways than there is time.
+const SIGNATURES_MAX: usize = 100;
 
 /// Whether this certificate is of the first version.
 pub fn is(der: &CertificateDer<'_>) -> bool {
@@ -30,6 +34,7 @@ pub fn signed(
         intermediates: intermediates.iter().filter_map(parse).collect(),
         algorithms,
         now,
+        signatures_left: Cell::new(SIGNATURES_MAX),
     };
     parse(leaf).is_some_and(|leaf| search.is_valid(&leaf) && search.is_trusted(&leaf, INTERMEDIATES_MAX))
 }
@@ -65,6 +70,7 @@ struct Search<'s> {
     intermediates: Vec<X509Certificate<'s>>,
     algorithms: &'s WebPkiSupportedAlgorithms,
     now: ASN1Time,
+    signatures_left: Cell<usize>,
 }
 
 impl Search<'_> {
@@ -87,6 +93,13 @@ impl Search<'_> {
                 })
     }
 
+    /// Whether one more signature may be looked at.
+    fn may_look(&self) -> bool {
+        let left = self.signatures_left.get();
+        self.signatures_left.set(left.saturating_sub(1));
+        left > 0
+    }
+
     fn has_signed(&self, issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
         let Some(key) = Key::of(issuer) else { return false };
         let names_it = issuer.subject().as_raw() == certificate.issuer().as_raw();
@@ -94,6 +107,7 @@ impl Search<'_> {
         names_it
             && self.algorithms.all.iter().any(|algorithm| {
                 signs_with(*algorithm, own)
+                    && self.may_look()
                     && key.verifies(
                         *algorithm,
                         certificate.tbs_certificate.as_ref(),
@@ -271,6 +285,31 @@ mod tests {
         for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
             handshake(mine, anothers, version).unwrap_err();
         }
+    }
+
+    /// Anybody can present a chain: it must not cost more than a look at a few signatures.
+    #[test]
+    fn a_chain_of_authorities_that_could_all_have_signed_each_other_is_given_up() {
+        use super::{ASN1Time, Cell, INTERMEDIATES_MAX, SIGNATURES_MAX, Search, parse};
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made: Vec<CertificateDer<'static>> = (0..20_u64)
+            .map(|serial| {
+                let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+                params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+                params.serial_number = Some(serial.into());
+                params.self_signed(&key).unwrap().der().clone()
+            })
+            .collect();
+        let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        let search = Search {
+            roots: Vec::new(),
+            intermediates: made.iter().filter_map(parse).collect(),
+            algorithms: &algorithms,
+            now: ASN1Time::now(),
+            signatures_left: Cell::new(SIGNATURES_MAX),
+        };
+        assert!(!search.is_trusted(&parse(&made[0]).unwrap(), INTERMEDIATES_MAX));
+        assert_eq!(search.signatures_left.get(), 0);
     }
 
     #[test]
