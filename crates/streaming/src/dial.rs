@@ -6,10 +6,14 @@ use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Bytes of a refusal that are passed on.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+
+/// A server that neither switches nor refuses in this time is not waited for: nobody else ends the wait.
+const SWITCH_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A connection that speaks SPDY/3.1.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub enum DialError {
     Http(#[from] hyper::Error),
     #[error("the address {0:?} makes no request")]
     Address(String),
+    #[error("error sending request: nothing came within {SWITCH_TIME_MAX:?}")]
+    Silent,
     #[error("unable to upgrade connection: {text}")]
     Refused { status: StatusCode, text: String },
 }
@@ -37,6 +43,15 @@ pub async fn dial<S>(
     path: &str,
     versions: &[HeaderValue],
 ) -> Result<Backend, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let asking = ask(stream, host, path, versions);
+    let asked = tokio::time::timeout(SWITCH_TIME_MAX, asking).await;
+    asked.unwrap_or(Err(DialError::Silent))
+}
+
+async fn ask<S>(stream: S, host: &str, path: &str, versions: &[HeaderValue]) -> Result<Backend, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -73,4 +88,19 @@ where
     let agreed = response.headers().get(STREAM_PROTOCOL).cloned();
     let io = TokioIo::new(hyper::upgrade::on(response).await?);
     Ok(Backend { io, agreed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+        let (stream, _silent) = tokio::io::duplex(1024);
+        let error = dial(stream, "node", "/exec", &[]).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "error sending request: nothing came within 60s"
+        );
+    }
 }
