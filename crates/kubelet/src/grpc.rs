@@ -1,4 +1,5 @@
 //! gRPC for programs on the node, over sockets of this agent's. One task a connection, which ends with it.
+use crate::whole::gone;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -74,10 +75,8 @@ pub fn listen(path: &Path) -> std::io::Result<UnixListener> {
         std::fs::create_dir_all(directory)?;
         std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o750))?;
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => UnixListener::bind(path),
-    }
+    gone(std::fs::remove_file(path))?;
+    UnixListener::bind(path)
 }
 
 /// Answers until `shutdown`.

@@ -22,12 +22,17 @@ pub fn put(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
 /// Removes a file, and what an interrupted write of it left; harmless when there is neither.
 pub fn remove(path: &Path) -> Result<()> {
     for file in [path, &beside(path)] {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        gone(std::fs::remove_file(file))?;
     }
     Ok(())
+}
+
+/// What comes of removing something, where it is as well if there was nothing to remove.
+pub fn gone(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
+    }
 }
 
 #[cfg(test)]

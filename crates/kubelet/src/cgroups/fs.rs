@@ -1,8 +1,8 @@
 //! The kernel's cgroup directories.
 use super::RemoveError;
+use crate::whole::gone;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Controllers that pods' limits are for; on v1 the hierarchies that their cgroups are made in. In others the runtime
@@ -188,11 +188,8 @@ fn below(directory: &Path) -> Vec<PathBuf> {
 /// Cgroups are removed bottom up; the files in them go with them.
 fn remove_tree(directory: &Path) -> Result<(), RemoveError> {
     below(directory).iter().try_for_each(|child| remove_tree(child))?;
-    match std::fs::remove_dir(directory) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(RemoveError {
-            path: directory.to_owned(),
-            source,
-        }),
-        _ => Ok(()),
-    }
+    gone(std::fs::remove_dir(directory)).map_err(|source| RemoveError {
+        path: directory.to_owned(),
+        source,
+    })
 }

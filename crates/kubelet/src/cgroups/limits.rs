@@ -128,7 +128,10 @@ pub fn wider(wanted: Limits, current: &Limits) -> Limits {
 /// Shares of all pods of a class together; that of guaranteed pods is the one of all pods, which is not this.
 pub fn class_shares(class: QosClass, milli_cpu_of_pods: &BTreeMap<String, i64>) -> i64 {
     match class {
-        QosClass::Burstable => shares(milli_cpu_of_pods.values().sum()),
+        QosClass::Burstable => {
+            let asked = milli_cpu_of_pods.values();
+            shares(asked.fold(0, |sum, own| sum.saturating_add(*own)))
+        }
         QosClass::BestEffort | QosClass::Guaranteed => SHARES_MIN,
     }
 }

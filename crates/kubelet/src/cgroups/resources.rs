@@ -126,7 +126,7 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
     let unshared = unshared_memory(spec);
     let burstable = |container: &Container| {
         let asked = own_request(container, "memory").or_else(|| own_limit(container, "memory"));
-        let asked = asked.map_or(0, value) + unshared;
+        let asked = asked.map_or(0, value).saturating_add(unshared);
         let share = i128::from(asked) * 1000 / i128::from(capacity.max(1));
         let score = 1000 - i64::try_from(share).unwrap_or(i64::MAX);
         score.clamp(*OOM_BURSTABLE.start(), *OOM_BURSTABLE.end())
@@ -164,7 +164,7 @@ fn unshared_memory(spec: &PodSpec) -> i64 {
         .get("memory")
         .map_or(0, |sum| sum.value());
     let containers = spec.containers.len() + init_containers(spec).len();
-    (value(asked) - shared) / i64::try_from(containers.max(1)).unwrap_or(1)
+    value(asked).saturating_sub(shared) / i64::try_from(containers.max(1)).unwrap_or(1)
 }
 
 /// Limits of a whole pod: shares for all it asked for, and a limit only where every container has one.

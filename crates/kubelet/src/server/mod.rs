@@ -35,6 +35,7 @@ use crate::mirror::Refusals;
 use crate::pods::PodsHandle;
 use crate::sources::report::ReportBoard;
 use crate::stats::Meter;
+use crate::whole::gone;
 use http::{Request, Response};
 use jiff::Timestamp;
 use orlop_cri::RuntimeService;
@@ -281,10 +282,7 @@ fn listen_locally(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    gone(std::fs::remove_file(path))?;
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)

@@ -6,6 +6,7 @@
 //! dir    -> ..data/dir                    what users see
 //! ```
 use super::ownership::{self, FsGroup};
+use crate::whole::gone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
@@ -104,10 +105,8 @@ fn make_directories(top: &Path, wanted: &Path) -> io::Result<()> {
 
 fn swap(volume: &Path, new: &str) -> io::Result<()> {
     let temporary = volume.join(DATA_NEW);
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => symlink(new, &temporary)?,
-    }
+    gone(std::fs::remove_file(&temporary))?;
+    symlink(new, &temporary)?;
     std::fs::rename(temporary, volume.join(DATA))
 }
 

@@ -4,6 +4,7 @@
 use super::ownership::{self, FsGroup};
 use super::{Fault, Mounted, host_path, mount_options, table};
 use crate::environment::objects::{FetchError, read};
+use crate::whole::gone;
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec, Volume,
 };
@@ -248,12 +249,7 @@ impl Bound {
         }
         if !is_mounted {
             // Those of a mount that is gone, as after the machine has started again, say nothing of the next.
-            match std::fs::remove_dir_all(&marks) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Fault::io("cannot remove", &marks)(error));
-                }
-                _ => {}
-            }
+            gone(std::fs::remove_dir_all(&marks)).map_err(Fault::io("cannot remove", &marks))?;
         }
         if marked(&marks).is_empty() {
             self.make_ready(pod, path, (&at, is_mounted), group)?;
@@ -359,7 +355,7 @@ fn read_only_place(volume: &str) -> String {
     format!("{volume}_ro")
 }
 
-fn point(pod: &Path, place: &str) -> PathBuf {
+fn point(pod: &Path, place: impl AsRef<Path>) -> PathBuf {
     pod.join("volumes").join(LOCAL).join(place)
 }
 
@@ -383,7 +379,7 @@ pub fn mounted(pod: &Path) -> BTreeMap<String, PathBuf> {
     let volumes = std::fs::read_dir(pod.join("plugins").join(LOCAL));
     let volumes = volumes.into_iter().flatten().flatten();
     let of_one = |directory: std::fs::DirEntry| {
-        let at = pod.join("volumes").join(LOCAL).join(directory.file_name());
+        let at = point(pod, directory.file_name());
         let names = marked(&directory.path());
         names.into_iter().map(move |name| (name, at.clone()))
     };

@@ -1,6 +1,7 @@
 //! The directories volumes live in: made once, marked when they are ready, found again after a restart.
 use super::ownership::{self, FsGroup};
 use super::{Fault, table};
+use crate::whole::gone;
 use nix::mount::{MsFlags, mount};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -76,12 +77,7 @@ pub fn prepare(
     std::fs::create_dir_all(&path).map_err(Fault::io("cannot create", &path))?;
     if !mounted {
         // One of a mount that is gone, as after the machine has started again, says nothing of the next.
-        match std::fs::remove_file(&mark) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Fault::io("cannot remove", &mark)(error));
-            }
-            _ => {}
-        }
+        gone(std::fs::remove_file(&mark)).map_err(Fault::io("cannot remove", &mark))?;
         mount_medium(&path, medium).map_err(Fault::io("cannot mount", &path))?;
     }
     // A tmpfs is open already, and has the sticky bit besides, which what is made below it takes over.

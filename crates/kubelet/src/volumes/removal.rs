@@ -2,6 +2,7 @@
 //!
 //! The table of mounts is asked before. But between that and the removal something may be mounted, and what is removed by
 //! mistake is gone: so the kernel is asked again at every step.
+use crate::whole::gone;
 use rustix::fs::{
     AtFlags, CWD, Dir, Mode, OFlags, RenameFlags, ResolveFlags, openat2, renameat_with, unlinkat,
 };
@@ -112,13 +113,6 @@ fn open(directory: BorrowedFd<'_>, name: impl rustix::path::Arg) -> io::Result<O
         Err(Errno::NOENT) => Ok(None),
         Err(Errno::XDEV) => Err(io::Error::other("something in it is still mounted")),
         Err(error) => Err(error.into()),
-    }
-}
-
-fn gone(outcome: io::Result<()>) -> io::Result<()> {
-    match outcome {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
     }
 }
 
