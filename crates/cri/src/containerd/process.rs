@@ -107,12 +107,11 @@ fn pid_file(config: &ContainerdConfig) -> PathBuf {
 pub(super) struct Process {
     pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
-    is_child: bool,
 }
 
 impl Process {
     /// Watches a process; `None` when it is gone already.
-    pub(super) fn watch(pid: i32, is_child: bool) -> std::io::Result<Option<Self>> {
+    pub(super) fn watch(pid: i32) -> std::io::Result<Option<Self>> {
         // SAFETY: the call takes two integers and gives a new descriptor or -1.
         let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0) };
         if fd < 0 {
@@ -129,7 +128,6 @@ impl Process {
         Ok(Some(Self {
             pid: Pid::from_raw(pid),
             pidfd,
-            is_child,
         }))
     }
 
@@ -141,9 +139,7 @@ impl Process {
     pub(super) async fn ended(&self) -> String {
         // A pidfd becomes readable when the process ends and stays so.
         let _ = self.pidfd.readable().await;
-        if !self.is_child {
-            return "ended".to_owned();
-        }
+        // Only of a child of ours it is known, which is also let go by this.
         match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => format!("exit code {code}"),
             Ok(WaitStatus::Signaled(_, signal, _)) => format!("killed by {signal}"),
@@ -243,8 +239,10 @@ pub(super) fn start(config: &ContainerdConfig) -> Result<i32, ContainerdError> {
         .spawn()
         .map_err(ContainerdError::file("starting", program))?;
     let pid_file = pid_file(config);
-    std::fs::write(&pid_file, format!("{}\n", child.id()))
-        .map_err(ContainerdError::file("writing", pid_file))?;
+    // It runs all the same, and another one beside it would be worse.
+    if let Err(error) = std::fs::write(&pid_file, format!("{}\n", child.id())) {
+        tracing::warn!(file = %pid_file.display(), %error, "cannot note that containerd is being started");
+    }
     // The pid is a pid_t in the kernel; the standard library widens it.
     Ok(i32::try_from(child.id()).unwrap_or_default())
 }
@@ -317,9 +315,9 @@ mod tests {
     async fn end_of_a_child_is_told_without_polling() {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        let process = Process::watch(pid, true).unwrap().unwrap();
+        let process = Process::watch(pid).unwrap().unwrap();
         process.signal(Signal::SIGKILL);
         assert_eq!(process.ended().await, "killed by SIGKILL");
-        assert!(Process::watch(pid, true).unwrap().is_none());
+        assert!(Process::watch(pid).unwrap().is_none());
     }
 }

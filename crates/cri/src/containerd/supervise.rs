@@ -54,22 +54,7 @@ impl Managed {
         let text = text(&config).await?;
         let is_unchanged = std::fs::read_to_string(&config.config_file).is_ok_and(|present| present == text);
 
-        let running = match Listener::of(&config.socket).await {
-            Some(listener) if !listener.is_ours(&config) => {
-                return Err(ContainerdError::Foreign {
-                    socket: config.socket.clone(),
-                    pid: listener.pid,
-                    command: listener.command_line(),
-                });
-            }
-            Some(listener) => watch(&config, listener.pid, false)?,
-            // One started just now by an orlop that was killed: a second one would fight it over the same files.
-            None => match process::starting(&config) {
-                Some(listener) => watch(&config, listener.pid, false)?,
-                None => None,
-            },
-        };
-        let (process, remote, was_adopted) = match running {
+        let (process, remote, was_adopted) = match running(&config).await? {
             Some(process) if is_unchanged => {
                 let socket = SocketWatch::new(&config)?;
                 let remote = ready::wait(&config, &process, socket).await?;
@@ -200,11 +185,7 @@ impl Managed {
         process.stop(STOP_PATIENCE).await;
         tracing::info!(pid = process.pid(), "containerd stopped");
         // One whose start was cut off together with its supervision, or that others have started.
-        let other = Listener::of(&self.config.socket).await;
-        if let Some(listener) = other.or_else(|| process::starting(&self.config))
-            && listener.is_ours(&self.config)
-            && let Ok(Some(process)) = watch(&self.config, listener.pid, true)
-        {
+        if let Ok(Some(process)) = running(&self.config).await {
             process.stop(STOP_PATIENCE).await;
             tracing::info!(pid = process.pid(), "containerd stopped");
         }
@@ -213,13 +194,19 @@ impl Managed {
 
 /// Ends the managed containerd of a configuration, if one runs: `make down` needs no connection to it.
 pub async fn stop(config: &ContainerdConfig) -> Result<bool, ContainerdError> {
-    let listener = match Listener::of(&config.socket).await {
-        Some(listener) => listener,
-        // Whoever started one may have been interrupted before it listened.
-        None => match process::starting(config) {
-            Some(starting) => starting,
-            None => return Ok(false),
-        },
+    match running(config).await? {
+        Some(process) => process.stop(STOP_PATIENCE).await,
+        None => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// The containerd of this configuration: who listens, or else was started just now and does not yet. Whoever started one
+/// may have been killed since; a second one would fight it over the same files.
+async fn running(config: &ContainerdConfig) -> Result<Option<Process>, ContainerdError> {
+    let listener = Listener::of(&config.socket).await;
+    let Some(listener) = listener.or_else(|| process::starting(config)) else {
+        return Ok(None);
     };
     if !listener.is_ours(config) {
         return Err(ContainerdError::Foreign {
@@ -228,10 +215,7 @@ pub async fn stop(config: &ContainerdConfig) -> Result<bool, ContainerdError> {
             command: listener.command_line(),
         });
     }
-    if let Some(process) = watch(config, listener.pid, false)? {
-        process.stop(STOP_PATIENCE).await;
-    }
-    Ok(true)
+    watch(config, listener.pid)
 }
 
 /// The configuration as it is to be.
@@ -260,7 +244,7 @@ async fn start(config: &ContainerdConfig, text: &str) -> Result<(Process, Remote
     write_whole(&config.config_file, text)?;
     let socket = SocketWatch::new(config)?;
     let pid = process::start(config)?;
-    let Some(process) = watch(config, pid, true)? else {
+    let Some(process) = watch(config, pid)? else {
         return Err(ContainerdError::Ended {
             status: "ended".to_owned(),
             path: config.log_file.clone(),
@@ -279,8 +263,8 @@ async fn start(config: &ContainerdConfig, text: &str) -> Result<(Process, Remote
     Ok((process, remote))
 }
 
-fn watch(config: &ContainerdConfig, pid: i32, is_child: bool) -> Result<Option<Process>, ContainerdError> {
-    Process::watch(pid, is_child).map_err(ContainerdError::file(
+fn watch(config: &ContainerdConfig, pid: i32) -> Result<Option<Process>, ContainerdError> {
+    Process::watch(pid).map_err(ContainerdError::file(
         "watching containerd of",
         &config.config_file,
     ))

@@ -17,22 +17,23 @@ const EVENT_BUFFER_SIZE: usize = 4096;
 /// Where images lie that need no registry.
 #[async_trait]
 pub trait Archives: Send + Sync {
-    /// Sees to it that the runtime has an image, if it lies here; whether it has.
+    /// Sees to it that the runtime has an image, if it lies here; whether it has. It goes on when nobody waits for it any more.
     async fn import(&self, image: &str) -> bool;
 }
 
 /// A watched images directory.
 pub struct Directory {
-    shelf: Arc<Shelf>,
+    shelf: Shelf,
     path: PathBuf,
     inotify: Inotify,
 }
 
-/// The archives that were imported: a runtime that has lost one of their images gets it again.
+/// The archives that were imported: a runtime that has lost one of their images gets it again. Clones are the same.
+#[derive(Clone)]
 struct Shelf {
     importer: Arc<Importer>,
     /// By full name, the archive that an image came from last.
-    archives: Mutex<HashMap<String, PathBuf>>,
+    archives: Arc<Mutex<HashMap<String, PathBuf>>>,
 }
 
 #[async_trait]
@@ -44,7 +45,10 @@ impl Archives for Shelf {
         let archive = self.known().get(&name).cloned();
         match archive {
             Some(archive) if tokio::fs::try_exists(&archive).await.unwrap_or_default() => {
-                let images = self.import_and_tell(&archive).await;
+                // Who waits for it may stop waiting; one that was cut off would leave half of it to the runtime.
+                let shelf = self.clone();
+                let import = tokio::spawn(async move { shelf.import_and_tell(&archive).await });
+                let images = import.await.unwrap_or_default();
                 images.iter().any(|image| image.name == name)
             }
             _ => false,
@@ -69,10 +73,10 @@ impl Directory {
             )
             .map_err(failed)?;
         Ok(Self {
-            shelf: Arc::new(Shelf {
+            shelf: Shelf {
                 importer,
-                archives: Mutex::default(),
-            }),
+                archives: Arc::default(),
+            },
             path: path.to_owned(),
             inotify,
         })
@@ -80,7 +84,7 @@ impl Directory {
 
     /// What lies there, for whoever misses an image of it.
     pub fn archives(&self) -> Arc<dyn Archives> {
-        self.shelf.clone()
+        Arc::new(self.shelf.clone())
     }
 
     /// Imports the archives that lie there, in the order of their names; how many images are present afterwards. A bad
