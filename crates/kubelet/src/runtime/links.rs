@@ -1,12 +1,15 @@
 //! Log files of containers: how many there were, and the links log collectors follow.
 use crate::runtime::sandbox::log_directory;
+use crate::whole::gone;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{name, namespace};
-use std::collections::HashSet;
-use std::path::Path;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
 
 /// Names of container log links are at most so long, as file names are.
 const LINK_NAME_MAX: usize = 255;
+/// The current one and the one that `kubectl logs --previous` shows.
+const RUNS_KEPT: usize = 2;
 
 /// One more than the highest log file of a container says; 0 without any.
 pub fn next_log_number(pod_logs: &Path, pod: &Pod, container: &Container) -> u32 {
@@ -14,17 +17,37 @@ pub fn next_log_number(pod_logs: &Path, pod: &Pod, container: &Container) -> u32
     let Ok(files) = std::fs::read_dir(directory) else {
         return 0;
     };
-    let number = |file: std::fs::DirEntry| {
-        file.file_name()
-            .to_str()?
-            .split_once(".log")
-            .and_then(|(number, _)| number.parse::<u32>().ok())
-    };
-    files
-        .flatten()
-        .filter_map(number)
-        .max()
-        .map_or(0, |highest| highest + 1)
+    let runs = files.flatten().filter_map(|file| run_of(&file));
+    runs.max().map_or(0, |highest| highest.saturating_add(1))
+}
+
+/// Which run of its container a log is of: `3.log`, and what was rotated out of it.
+fn run_of(file: &DirEntry) -> Option<u32> {
+    let name = file.file_name();
+    let (number, _) = name.to_str()?.split_once(".log")?;
+    number.parse().ok()
+}
+
+/// Removes logs of runs that nobody can ask for any more: all but the last two of each container. Those of a container that
+/// dies again and again would fill the disk.
+pub fn prune(pod_logs: &Path) {
+    let below = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let pods = below(pod_logs.to_owned());
+    for container in pods.flat_map(|pod| below(pod.path())) {
+        let logs = below(container.path()).filter_map(|file| Some((run_of(&file)?, file.path())));
+        let logs: Vec<(u32, PathBuf)> = logs.collect();
+        let mut runs: Vec<u32> = logs.iter().map(|(run, _)| *run).collect();
+        runs.sort_unstable();
+        runs.dedup();
+        let Some(first) = runs.len().checked_sub(RUNS_KEPT).map(|at| runs[at]) else {
+            continue;
+        };
+        for (_, path) in logs.iter().filter(|(run, _)| *run < first) {
+            if let Err(error) = gone(std::fs::remove_file(path)) {
+                tracing::warn!(log = %path.display(), %error, "cannot remove the log of an earlier run");
+            }
+        }
+    }
 }
 
 /// `/var/log/containers/<pod>_<ns>_<container>-<id>.log`.
@@ -42,8 +65,9 @@ pub fn link_log(container_logs: &Path, pod: &Pod, container: &Container, id: &st
     }
 }
 
-/// Removes links whose log is gone, and log directories of pods that nobody knows.
-pub fn sweep(pod_logs: &Path, container_logs: &Path, known_uids: &HashSet<String>) {
+/// Removes links whose log is gone, and log directories of pods that nobody knows: each is asked about when its turn comes,
+/// since pods start meanwhile.
+pub fn sweep(pod_logs: &Path, container_logs: &Path, is_known: impl Fn(&str) -> bool) {
     for directory in std::fs::read_dir(pod_logs).into_iter().flatten().flatten() {
         let file_name = directory.file_name();
         let uid = file_name
@@ -51,7 +75,7 @@ pub fn sweep(pod_logs: &Path, container_logs: &Path, known_uids: &HashSet<String
             .and_then(|name| name.rsplit_once('_'))
             .map(|(_, uid)| uid);
         let Some(uid) = uid else { continue };
-        if !known_uids.contains(uid)
+        if !is_known(uid)
             && let Err(error) = std::fs::remove_dir_all(directory.path())
         {
             tracing::warn!(directory = %directory.path().display(), %error, "cannot remove a gone pod's logs");
@@ -91,9 +115,46 @@ mod tests {
         let links = dir.path().join("containers");
         link_log(&links, &pod, &container, "id", &logs.join("0.log"));
         assert!(links.join("p_d_c-id.log").exists());
-        sweep(dir.path(), &links, &HashSet::from(["u1".to_owned()]));
+        sweep(dir.path(), &links, |uid| uid == "u1");
         assert!(links.join("p_d_c-id.log").exists());
-        sweep(dir.path(), &links, &HashSet::new());
+        sweep(dir.path(), &links, |_| false);
         assert!(!logs.exists() && !links.join("p_d_c-id.log").is_symlink());
+    }
+
+    #[test]
+    fn g06_of_each_container_the_logs_of_the_last_two_runs_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = |container: &str| {
+            let entries = std::fs::read_dir(dir.path().join("d_p_u1").join(container)).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        for (container, files, kept) in [
+            ("one", vec!["0.log"], vec!["0.log"]),
+            (
+                "many",
+                vec![
+                    "0.log",
+                    "2.log",
+                    "2.log.20260101-000000.gz",
+                    "9.log",
+                    "10.log",
+                    "10.log.1",
+                    "x.log",
+                    "other",
+                ],
+                vec!["9.log", "10.log", "10.log.1", "x.log", "other"],
+            ),
+            ("none", vec![], vec![]),
+        ] {
+            let directory = dir.path().join("d_p_u1").join(container);
+            std::fs::create_dir_all(&directory).unwrap();
+            for file in files {
+                std::fs::write(directory.join(file), "").unwrap();
+            }
+            prune(dir.path());
+            assert_eq!(names(container), kept.into_iter().map(str::to_owned).collect());
+        }
+        prune(Path::new("/nowhere"));
     }
 }

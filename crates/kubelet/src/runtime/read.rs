@@ -2,7 +2,9 @@
 use super::seen::{SeenContainer, SeenPod, SeenSandbox, annotations, at, labels};
 use futures::future::try_join_all;
 use orlop_cri::{CriError, RuntimeService, v1};
+use rustix::fs::{Mode, OFlags};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 /// Bytes of a termination message that are kept, from its end.
@@ -10,6 +12,8 @@ const TERMINATION_MESSAGE_MAX: u64 = 4096;
 /// What stands in for a message from the log: so many lines and bytes of its end.
 const LOG_TAIL_LINES: usize = 80;
 const LOG_TAIL_BYTES: u64 = 2048;
+/// What stands before the text in a line of the log: time, stream and mark.
+const LOG_LINE_HEAD_MAX: u64 = 64;
 
 /// Reads one pod. `known` is the previous reading: running containers that still run aren't asked
 /// about again.
@@ -157,7 +161,7 @@ pub async fn sandbox_ips(runtime: &dyn RuntimeService, id: &str) -> Result<Vec<S
 fn termination_message(status: &v1::ContainerStatus) -> Option<String> {
     let path = status.annotations.get(annotations::TERMINATION_MESSAGE_PATH)?;
     let mount = status.mounts.iter().find(|mount| mount.container_path == *path)?;
-    let text = tail_of(&mount.host_path, TERMINATION_MESSAGE_MAX).unwrap_or_default();
+    let (text, _) = tail_of(&mount.host_path, TERMINATION_MESSAGE_MAX).unwrap_or_default();
     if !text.is_empty() {
         return Some(text);
     }
@@ -169,9 +173,12 @@ fn termination_message(status: &v1::ContainerStatus) -> Option<String> {
     if !from_log || status.exit_code == 0 || status.reason == "ContainerCannotRun" {
         return None;
     }
-    let log = tail_of(&status.log_path, LOG_TAIL_BYTES * 2)?;
+    let heads = LOG_LINE_HEAD_MAX * LOG_TAIL_LINES as u64;
+    let (log, is_whole) = tail_of(&status.log_path, LOG_TAIL_BYTES + heads)?;
     let lines: Vec<&str> = log
         .lines()
+        // The first one may be the rest of a line.
+        .skip(usize::from(!is_whole))
         .filter_map(|line| line.splitn(4, ' ').nth(3))
         .collect();
     let kept = lines.len().saturating_sub(LOG_TAIL_LINES);
@@ -183,13 +190,17 @@ fn termination_message(status: &v1::ContainerStatus) -> Option<String> {
     Some(text[cut..].to_owned()).filter(|text| !text.is_empty())
 }
 
-fn tail_of(path: &str, bytes: u64) -> Option<String> {
-    let mut file = std::fs::File::open(path).ok()?;
-    let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(bytes))).ok()?;
+/// The end of a file, and whether that is all of it. The pod may have put something else under the path: a pipe would be
+/// waited for.
+fn tail_of(path: &str, bytes: u64) -> Option<(String, bool)> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let metadata = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let start = metadata.len().saturating_sub(bytes);
+    file.seek(SeekFrom::Start(start)).ok()?;
     let mut content = Vec::new();
     file.take(bytes).read_to_end(&mut content).ok()?;
-    Some(String::from_utf8_lossy(&content).into_owned())
+    Some((String::from_utf8_lossy(&content).into_owned(), start == 0))
 }
 
 #[cfg(test)]
@@ -237,8 +248,25 @@ mod tests {
             .collect::<String>();
         let tail = told("", &lines, fallback, 1).unwrap();
         assert!(
-            tail.ends_with("line 199") && tail.lines().count() <= 80 && tail.len() <= 2048,
+            tail.ends_with("line 199") && tail.lines().count() == 80 && tail.len() <= 2048,
             "{tail}"
         );
+        let long = format!("2026-01-01T00:00:00.0Z stdout F {}\n", "a b c d ".repeat(2000));
+        let last = "2026-01-01T00:00:00.1Z stderr F the end\n";
+        let tail = told("", &(long + last), fallback, 1);
+        assert_eq!(
+            tail.as_deref(),
+            Some("the end"),
+            "no part of a line is taken for one"
+        );
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_the_last_words_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(tail_of(pipe.to_str().unwrap(), 10), None);
+        assert_eq!(tail_of(dir.path().to_str().unwrap(), 10), None);
     }
 }

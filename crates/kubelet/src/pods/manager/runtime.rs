@@ -116,11 +116,15 @@ impl Manager {
             }
             // Dropping them tells.
             drop(asked);
-            links::sweep(
-                &agent.settings.pod_logs,
-                &agent.settings.container_logs,
-                &with_logs,
-            );
+            // Removing what pods wrote takes as long as they wrote much.
+            let sweep = tokio::task::spawn_blocking(move || {
+                let is_known = |uid: &str| with_logs.contains(uid) || agent.pods.by_uid(uid).is_some();
+                let settings = &agent.settings;
+                links::prune(&settings.pod_logs);
+                links::sweep(&settings.pod_logs, &settings.container_logs, is_known);
+            });
+            // One that panicked has said so.
+            let _ = sweep.await;
         });
     }
 
