@@ -12,7 +12,7 @@ use super::verdict::Verdict;
 use crate::probes_view::ProbeView;
 use crate::runtime::seen::{SeenPod, SeenResources};
 use conditions::conditions;
-use containers::{container_status, ephemeral_status};
+use containers::{container_status, end_all, ephemeral_status};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus, ResourceRequirements, ResourceStatus,
@@ -74,7 +74,7 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         return PodStatus::default();
     };
     let inits = init_containers(spec);
-    let init_statuses: Vec<ContainerStatus> = inits
+    let mut init_statuses: Vec<ContainerStatus> = inits
         .iter()
         .map(|container| container_status(facts, container, true))
         .collect();
@@ -94,6 +94,9 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
     }
     let said = facts.verdict.filter(|_| ended);
     let conditions = conditions(facts, &phase, &init_statuses, &statuses);
+    if facts.terminating {
+        end_all(&mut init_statuses, &mut statuses);
+    }
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
     let host_network = is_host_network(spec);
     let mut pod_ips: Vec<String> = match facts.seen.sandbox() {

@@ -188,7 +188,14 @@ fn without_record(
     default: ContainerState,
 ) -> ContainerStatus {
     status.started = Some(false);
-    status.last_state = Some(ContainerState::default());
+    // What was told of its earlier runs stays true.
+    status.restart_count = previous.map_or(0, |previous| previous.restart_count);
+    let has_ended = |state: &&ContainerState| state.terminated.is_some();
+    let last = previous.and_then(|previous| {
+        let state = previous.state.as_ref().filter(has_ended);
+        state.or(previous.last_state.as_ref()).cloned()
+    });
+    status.last_state = Some(last.unwrap_or_default());
     if let Some(why) = facts.waiting.get(&status.name) {
         status.state = Some(waiting(&why.reason, Some(&why.message)));
         return status;
@@ -218,24 +225,14 @@ fn without_record(
     let was_running = previous
         .and_then(|p| p.state.as_ref())
         .is_some_and(|state| state.running.is_some());
-    if was_running && let Some(previous) = previous {
-        let lost = ContainerState {
-            terminated: Some(ContainerStateTerminated {
-                exit_code: 137,
-                reason: Some("ContainerStatusUnknown".into()),
-                message: Some(
-                    "The container could not be located when the pod was deleted.  The container used to be Running"
-                        .into(),
-                ),
-                ..ContainerStateTerminated::default()
-            }),
-            ..ContainerState::default()
-        };
+    if was_running {
+        let lost = lost(
+            "The container could not be located when the pod was deleted.  The container used to be Running",
+        );
         if facts.terminating {
-            status.restart_count = previous.restart_count;
             status.state = Some(lost);
         } else {
-            status.restart_count = previous.restart_count + 1;
+            status.restart_count = status.restart_count.saturating_add(1);
             status.state = Some(default);
             status.last_state = Some(lost);
         }
@@ -246,6 +243,44 @@ fn without_record(
     }
     status.state = Some(default);
     status
+}
+
+fn lost(message: &str) -> ContainerState {
+    ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some("ContainerStatusUnknown".into()),
+            message: Some(message.to_owned()),
+            ..ContainerStateTerminated::default()
+        }),
+        ..ContainerState::default()
+    }
+}
+
+/// Of a pod that was stopped for good, no container waits any more: those that nobody saw end have, if their turn had come.
+pub fn end_all(inits: &mut [ContainerStatus], regulars: &mut [ContainerStatus]) {
+    let ended = |state: &Option<ContainerState>| state.as_ref()?.terminated.clone();
+    let has_begun = |status: &ContainerStatus| {
+        let waits = status.state.as_ref().is_none_or(|state| state.waiting.is_some());
+        !waits || ended(&status.last_state).is_some()
+    };
+    let is_done = |status: &ContainerStatus| {
+        let end = ended(&status.state).or_else(|| ended(&status.last_state));
+        status.started == Some(true) || end.is_some_and(|end| end.exit_code == 0)
+    };
+    let is_initialized = inits.last().is_none_or(is_done) || regulars.iter().any(has_begun);
+    // The first one's turn had come in any case.
+    let begun = inits.iter().rposition(has_begun).map_or(1, |last| last + 1);
+    let regulars = regulars.iter_mut().filter(|_| is_initialized);
+    for status in inits.iter_mut().take(begun).chain(regulars) {
+        if ended(&status.state).is_none() {
+            status.state = Some(lost(
+                "The container could not be located when the pod was terminated",
+            ));
+            status.ready = false;
+            status.started = Some(false);
+        }
+    }
 }
 
 fn container_id(facts: &Facts<'_>, id: &str) -> String {

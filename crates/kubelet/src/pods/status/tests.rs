@@ -329,6 +329,56 @@ fn container_that_vanished_is_told_of_as_unknown() {
     );
 }
 
+/// What was told of earlier runs stays, whatever keeps the next one from starting.
+#[test]
+fn container_that_vanished_keeps_its_count_and_how_it_ended() {
+    let mut case = Case::new(one("Always"), vec![c(running())]);
+    case.previous = case.status();
+    case.previous.container_statuses.as_mut().unwrap()[0].restart_count = 4;
+    case.seen.containers.clear();
+    for why in [None, Some("ErrImagePull"), Some("ImagePullBackOff")] {
+        let why = why.map(|why| ("c".to_owned(), Waiting::new(why, "no route")));
+        case.waiting = why.into_iter().collect();
+        let status = case.status();
+        let told = &status.container_statuses.as_ref().unwrap()[0];
+        let last = told.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!(
+            (told.restart_count, last.exit_code, last.reason.as_deref()),
+            (5, 137, Some("ContainerStatusUnknown"))
+        );
+        case.previous = status;
+    }
+}
+
+#[test]
+fn p13_no_container_of_a_pod_that_was_stopped_for_good_waits() {
+    let two = json!({"restartPolicy": "Always", "initContainers": [{"name": "i", "image": "i:1"},
+        {"name": "j", "image": "i:1"}], "containers": [{"name": "c", "image": "i:1"}]});
+    let done = |id: &str| container(id, id, "s", 0, exited(0, 5));
+    let unknown = |status: &ContainerStatus| {
+        let ended = status.state.as_ref().and_then(|state| state.terminated.as_ref());
+        let message = "The container could not be located when the pod was terminated";
+        ended.is_some_and(|ended| (ended.exit_code, ended.message.as_deref()) == (137, Some(message)))
+    };
+    let all =
+        |list: &Option<Vec<ContainerStatus>>| -> Vec<bool> { list.iter().flatten().map(unknown).collect() };
+    for (spec, seen, expected) in [
+        (one("Always"), vec![], (vec![], vec![true])),
+        (one("Always"), vec![c(SeenState::Created)], (vec![], vec![true])),
+        (two.clone(), vec![], (vec![true, false], vec![false])),
+        (two.clone(), vec![done("i")], (vec![false, false], vec![false])),
+        (two, vec![done("i"), done("j")], (vec![false, false], vec![true])),
+    ] {
+        let status = Case::new(spec, seen).terminating().status();
+        assert_eq!(status.phase.as_deref(), Some("Failed"));
+        let told = (
+            all(&status.init_container_statuses),
+            all(&status.container_statuses),
+        );
+        assert_eq!(told, expected);
+    }
+}
+
 #[test]
 fn i27_ephemeral_container_has_a_status_of_its_own_and_no_say_in_the_phase() {
     let mut spec = one("Never");
