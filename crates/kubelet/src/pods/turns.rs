@@ -1,6 +1,6 @@
 //! Whose turn it is to have the runtime make something. Pods that start together would not start sooner for all being made at
 //! once: they would only be in each other's way. And what is told of them meanwhile would be in the way of them all: who
-//! tells waits until the rush is over.
+//! tells waits until the rush is over, with what can wait.
 //!
 //! Who waits for something else than a processor (a network's plugin, a mount that hangs) keeps its turn for a moment only,
 //! and delays no other pod.
@@ -87,6 +87,12 @@ impl Turns {
             // Turns are handed on for as long as there are any.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Whether more pods are being made than there are processors, and have not been for long.
+    pub fn is_rush(&self) -> bool {
+        let since = *self.0.rush.borrow();
+        since.is_some_and(|since| since.elapsed() < RUSH_MAX)
     }
 
     /// Waits until no more pods are being made than there are processors, though not for long.
@@ -232,7 +238,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rush_is_waited_for_but_not_for_long() {
         let turns = Turns::of(2);
-        assert!(turns.rush_over().now_or_never().is_some());
+        assert!(turns.rush_over().now_or_never().is_some() && !turns.is_rush());
         let mut taken = Vec::new();
         for _ in 0..2 {
             taken.push(turns.next(Purpose::Sandbox).await);
@@ -243,9 +249,9 @@ mod tests {
         );
         taken.push(turns.next(Purpose::Sandbox).await);
         let mut over = Box::pin(turns.rush_over());
-        assert!((&mut over).now_or_never().is_none());
+        assert!((&mut over).now_or_never().is_none() && turns.is_rush());
         taken.pop();
-        assert!((&mut over).now_or_never().is_some());
+        assert!((&mut over).now_or_never().is_some() && !turns.is_rush());
         taken.push(turns.next(Purpose::Sandbox).await);
         let began = Instant::now();
         turns.rush_over().await;
@@ -254,5 +260,6 @@ mod tests {
             turns.rush_over().now_or_never().is_some(),
             "one that goes on is not waited for again"
         );
+        assert!(!turns.is_rush());
     }
 }

@@ -4,15 +4,18 @@ use super::patch::patch;
 use crate::mirror::{self, Refusals, Upkeep, View, decide, refusal};
 use crate::pods::PodsHandle;
 use crate::pods::turns::Turns;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use orlop_api::pod::{
     config_hash, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
 };
 use orlop_client::events::{EventType, Recorder, node_reference};
+use parking_lot::Mutex;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Requests under way at a time: a handful hides the API server's latency and does not crowd it.
@@ -57,10 +60,10 @@ pub async fn run(
     teller: Teller,
     shutdown: CancellationToken,
 ) {
-    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, (&pods, &turns), &teller));
-    shutdown
-        .run_until_cancelled(futures::future::join_all(work))
-        .await;
+    let (rush, failures) = (Rush::new(turns), Failures::default());
+    let work = (0..PUBLISHERS).map(|_| publish(&client, &board, (&pods, &rush), &teller, &failures));
+    let all = async { tokio::join!(futures::future::join_all(work), rush.give_back(&board)) };
+    shutdown.run_until_cancelled(all).await;
 }
 
 /// What a pod's requests come to while they fail.
@@ -85,21 +88,42 @@ impl Failing {
     }
 }
 
+/// Of all publishers: a pod's next request need not be made by the one that made the last.
+#[derive(Default)]
+struct Failures(Mutex<HashMap<String, Failing>>);
+
+impl Failures {
+    /// Whether a person should know of one more, and when it is tried again.
+    fn count(&self, full_name: &str, error: &kube::Error) -> (bool, Duration) {
+        let mut failing = self.0.lock();
+        let state = failing.entry(full_name.to_owned()).or_default();
+        (state.is_news(error), state.wait)
+    }
+
+    fn over(&self, full_name: &str) {
+        self.0.lock().remove(full_name);
+    }
+}
+
 async fn publish(
     client: &kube::Client,
     board: &Board,
-    (pods, turns): (&PodsHandle, &Turns),
+    (pods, rush): (&PodsHandle, &Rush),
     teller: &Teller,
+    failures: &Failures,
 ) {
-    let mut failing: std::collections::HashMap<String, Failing> = std::collections::HashMap::new();
     while let Some(full_name) = board.queue().next().await {
-        // What is told then is newer, and tells of several steps at once.
-        turns.rush_over().await;
+        // What is told later is newer, and tells of several steps at once.
+        if rush.is_on() && may_wait(&board.page(&full_name)) {
+            rush.keep(full_name.clone());
+            board.queue().done(&full_name);
+            continue;
+        }
         match settle(client, board, &full_name, teller).await {
-            Ok(()) => drop(failing.remove(&full_name)),
+            Ok(()) => failures.over(&full_name),
             Err(error) => {
-                let state = failing.entry(full_name.clone()).or_default();
-                if state.is_news(&error) {
+                let (is_news, wait) = failures.count(&full_name, &error);
+                if is_news {
                     let error = orlop_client::message(&error);
                     tracing::warn!(
                         pod = full_name,
@@ -107,13 +131,71 @@ async fn publish(
                         "cannot tell the API server about the pod: trying on"
                     );
                 }
-                let wait = state.wait;
                 board.queue().add_after(full_name.clone(), wait);
             }
         }
         pods.set_mirrors(board.mirrors());
         board.queue().done(&full_name);
     }
+}
+
+/// What waits until pods that start together have started.
+struct Rush {
+    turns: Turns,
+    kept: Mutex<BTreeSet<String>>,
+    arrived: Notify,
+}
+
+impl Rush {
+    fn new(turns: Turns) -> Self {
+        Self {
+            turns,
+            kept: Mutex::default(),
+            arrived: Notify::new(),
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        self.turns.is_rush()
+    }
+
+    fn keep(&self, full_name: String) {
+        self.kept.lock().insert(full_name);
+        self.arrived.notify_one();
+    }
+
+    /// Puts back what was kept when the rush is over.
+    async fn give_back(&self, board: &Board) {
+        loop {
+            self.arrived.notified().await;
+            self.turns.rush_over().await;
+            let kept = std::mem::take(&mut *self.kept.lock());
+            kept.into_iter()
+                .for_each(|full_name| board.queue().add(full_name));
+        }
+    }
+}
+
+/// Whether nobody needs to know at once. That a pod ends, or can't be relied on any more, is never kept back: others send
+/// it requests, or wait for its room.
+fn may_wait(page: &Page) -> bool {
+    let Some(object) = &page.object else { return true };
+    let unwanted = page.static_pod.as_ref().is_none_or(|local| !local.is_wanted);
+    if is_terminating(object) || (is_mirror(object) && unwanted) {
+        return false;
+    }
+    let Some(local) = local_of(page, object) else {
+        return true;
+    };
+    let Some(status) = &local.status else { return true };
+    let is_over = |phase: Option<&str>| matches!(phase, Some("Succeeded" | "Failed"));
+    let was_ready = object.status.as_ref().is_some_and(is_ready);
+    !(local.has_ended || is_over(status.phase.as_deref()) || (was_ready && !is_ready(status)))
+}
+
+fn is_ready(status: &PodStatus) -> bool {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 /// One pass over one full name: mirror, status, last step of a deletion.
@@ -255,6 +337,78 @@ async fn settle_status(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::turns::Purpose;
+    use futures::FutureExt;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn ends_and_lost_readiness_are_told_in_a_rush_and_all_else_waits() {
+        let status = |phase: &str, ready: &str| json!({"phase": phase, "conditions": [{"type": "Ready", "status": ready}]});
+        let page = |told: Value, known: Value| {
+            let object = json!({"metadata": {"name": "p", "namespace": "d", "uid": "u"}, "status": told});
+            let object: Arc<Pod> = Arc::new(serde_json::from_value(object).unwrap());
+            Page {
+                api_pod: Some(Local {
+                    pod: object.clone(),
+                    is_static: false,
+                    is_wanted: true,
+                    status: Some(Arc::new(serde_json::from_value(known).unwrap())),
+                    has_ended: false,
+                    is_guessed: false,
+                }),
+                object: Some(object),
+                ..Page::default()
+            }
+        };
+        for (told, known, waits) in [
+            (status("Pending", "False"), status("Running", "True"), true),
+            (status("Running", "True"), status("Running", "True"), true),
+            (status("Running", "True"), status("Running", "False"), false),
+            (status("Running", "True"), json!({"phase": "Pending"}), false),
+            (status("Running", "False"), status("Failed", "False"), false),
+            (json!({}), status("Succeeded", "False"), false),
+        ] {
+            let page = page(told.clone(), known.clone());
+            assert_eq!(may_wait(&page), waits, "{told} {known}");
+        }
+        let one = page(status("Pending", "False"), status("Running", "True"));
+        let mut ended = one.clone();
+        ended.api_pod.as_mut().unwrap().has_ended = true;
+        let with = |pointer: &str, value: Value| {
+            let mut object = serde_json::to_value(one.object.as_deref()).unwrap();
+            object["metadata"][pointer] = value;
+            let object = serde_json::from_value(object).unwrap();
+            Page {
+                object: Some(Arc::new(object)),
+                ..one.clone()
+            }
+        };
+        let deleted = with("deletionTimestamp", json!("2026-01-01T00:00:00Z"));
+        let mut mirror = with("annotations", json!({"kubernetes.io/config.mirror": "h"}));
+        assert!(!may_wait(&ended) && !may_wait(&deleted) && !may_wait(&mirror));
+        mirror.static_pod = one.api_pod.clone();
+        assert!(may_wait(&mirror), "what it is of starts");
+        mirror.static_pod.as_mut().unwrap().is_wanted = false;
+        assert!(!may_wait(&mirror));
+        assert!(may_wait(&Page::default()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_comes_back_when_the_rush_is_over() {
+        let (board, turns) = (Board::new(true), Turns::of(1));
+        let rush = Rush::new(turns.clone());
+        let mut taken = Vec::new();
+        for _ in 0..2 {
+            taken.push(turns.next(Purpose::Sandbox).await);
+        }
+        assert!(rush.is_on());
+        rush.keep("p_d".to_owned());
+        let mut giving = std::pin::pin!(rush.give_back(&board));
+        assert!((&mut giving).now_or_never().is_none() && board.queue().is_empty());
+        taken.clear();
+        assert!((&mut giving).now_or_never().is_none());
+        assert_eq!(board.queue().next().await.as_deref(), Some("p_d"));
+    }
 
     #[test]
     fn mirror_that_is_there_already_is_news_when_it_stays_in_the_way() {
@@ -282,5 +436,10 @@ mod tests {
         });
         assert_eq!((waits[0], waits[1]), (RETRY_MIN, RETRY_MIN * 2));
         assert_eq!(waits[6], RETRY_MAX);
+        let failures = Failures::default();
+        let failed = || failures.count("p_d", &answer(500, ""));
+        assert_eq!([failed(), failed()], [(true, RETRY_MIN), (false, RETRY_MIN * 2)]);
+        failures.over("p_d");
+        assert_eq!(failed(), (true, RETRY_MIN), "it is news again");
     }
 }
