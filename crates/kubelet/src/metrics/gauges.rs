@@ -1,6 +1,8 @@
 //! Gauges that follow from what the agent knows of its pods anyway.
 use super::Static;
+use super::claims::Claims;
 use crate::pods::PodRecord;
+use crate::stats::disk::{ClaimKey, FileSystem};
 use k8s_openapi::api::core::v1::{ContainerStatus, Volume};
 use orlop_api::pod::{is_static, phase};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -35,6 +37,8 @@ pub struct Now<'a> {
     pub mirrors: usize,
     /// `/var/lib/kubelet`.
     pub root: &'a Path,
+    /// The file systems that claims of pods lead to.
+    pub claims: &'a BTreeMap<ClaimKey, FileSystem>,
 }
 
 #[derive(Default)]
@@ -45,11 +49,15 @@ pub struct Gauges {
     containers: Family<ContainerState, Gauge>,
     node: Family<Node, Gauge>,
     volumes: Family<Volumes, Gauge>,
+    claims: Claims,
 }
 
 impl Gauges {
     pub fn register(registry: &mut Registry) -> Self {
-        let gauges = Self::default();
+        let gauges = Self {
+            claims: Claims::register(registry),
+            ..Self::default()
+        };
         registry.register(
             "kubelet_desired_pods",
             "Pods that the node is told to run",
@@ -101,6 +109,7 @@ impl Gauges {
             node: now.node_name.to_owned(),
         };
         self.node.get_or_create(&node).set(1);
+        self.claims.set(now.claims);
         self.volumes.clear();
         let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
         let specs = now.pods.iter().filter_map(|record| record.pod.spec.as_ref());

@@ -2,6 +2,7 @@
 //!
 //! Counters and histograms are written where things happen, through a handle whose clones are the same numbers; gauges
 //! that follow from other state ([`gauges`]) are set when somebody asks.
+mod claims;
 mod gauges;
 mod runtime;
 
@@ -312,6 +313,8 @@ fn encode(registry: &Registry) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::disk::{ClaimKey, FileSystem};
+    use std::collections::BTreeMap;
 
     #[test]
     fn series_have_upstreams_names() {
@@ -326,12 +329,25 @@ mod tests {
         let file = "/etc/kubernetes/manifests/a.yaml".to_owned();
         metrics.manifest_errors.get_or_create(&Manifest { file }).set(1);
         metrics.relist.observe(0.02);
-        let text = metrics.text(&Now {
+        let claim = |name: &str| ClaimKey {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        };
+        let volume = FileSystem {
+            capacity: 1000,
+            available: 700,
+            used: 250,
+            inodes: 50,
+            inodes_free: 40,
+        };
+        let now = Now {
             node_name: "n1",
+            claims: &[(claim("disk"), volume), (claim("other"), volume)].into(),
             pods: &[],
             mirrors: 3,
             root: std::path::Path::new("/nowhere"),
-        });
+        };
+        let text = metrics.text(&now);
         for line in [
             "kubelet_runtime_operations_total{operation_type=\"version\"} 1",
             "kubelet_active_pods{static=\"true\"} 2",
@@ -339,11 +355,22 @@ mod tests {
             "kubelet_mirror_pods 3",
             "kubelet_desired_pods{static=\"true\"} 0",
             "kubelet_pleg_relist_duration_seconds_count 1",
+            "kubelet_volume_stats_capacity_bytes{namespace=\"shop\",persistentvolumeclaim=\"disk\"} 1000",
+            "kubelet_volume_stats_available_bytes{namespace=\"shop\",persistentvolumeclaim=\"disk\"} 700",
+            "kubelet_volume_stats_used_bytes{namespace=\"shop\",persistentvolumeclaim=\"disk\"} 250",
+            "kubelet_volume_stats_inodes{namespace=\"shop\",persistentvolumeclaim=\"disk\"} 50",
+            "kubelet_volume_stats_inodes_free{namespace=\"shop\",persistentvolumeclaim=\"disk\"} 40",
+            "kubelet_volume_stats_inodes_used{namespace=\"shop\",persistentvolumeclaim=\"other\"} 10",
             "orlop_static_pod_manifest_error{file=\"/etc/kubernetes/manifests/a.yaml\"} 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
+        let later = metrics.text(&Now {
+            claims: &BTreeMap::new(),
+            ..now
+        });
+        assert!(!later.contains("persistentvolumeclaim"), "{later}");
     }
 
     #[test]

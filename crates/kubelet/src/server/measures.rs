@@ -45,11 +45,13 @@ pub async fn answer(context: &ServerContext, page: Page, query: &str) -> Respons
     let failed = |error: orlop_cri::CriError| text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     match page {
         Page::Agent => {
+            let claims = meter.claims_in_use().await;
             let now = Now {
                 node_name: &context.node_name,
                 pods: &context.pods.list(),
                 mirrors: context.pods.mirrors(),
                 root: &meter.root,
+                claims: &claims,
             };
             text_as(OPEN_METRICS, context.metrics.text(&now))
         }

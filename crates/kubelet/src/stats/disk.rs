@@ -2,7 +2,7 @@
 use crate::runtime::sandbox::log_directory;
 use crate::volumes::claim;
 use k8s_openapi::api::core::v1::Pod;
-use orlop_api::pod::uid;
+use orlop_api::pod::{namespace, uid};
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -120,11 +120,17 @@ pub fn of_pod(root: &Path, pod_logs: &Path, pod: &Pod) -> PodDisk {
     }
 }
 
+/// Which claim.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClaimKey {
+    pub namespace: String,
+    pub name: String,
+}
+
 /// A volume that a claim leads to: a file system that the pod need not have to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// Of the claim, in the pod's namespace.
-    pub claim: String,
+    pub claim: ClaimKey,
     pub file_system: FileSystem,
 }
 
@@ -134,7 +140,10 @@ pub fn of_claims(root: &Path, pod: &Pod) -> BTreeMap<String, Claimed> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let claimed = volumes.filter_map(|volume| {
         let claimed = Claimed {
-            claim: claim::Claim::of(pod, volume)?.name().to_owned(),
+            claim: ClaimKey {
+                namespace: namespace(pod).to_owned(),
+                name: claim::Claim::of(pod, volume)?.name().to_owned(),
+            },
             file_system: file_system(mounted.get(&volume.name)?)?,
         };
         Some((volume.name.clone(), claimed))
@@ -211,8 +220,11 @@ mod tests {
             .unwrap();
         }
         let found = of_claims(dir.path(), &pod);
-        let claims: Vec<_> = found.iter().map(|(name, of)| (&**name, &*of.claim)).collect();
-        assert_eq!(claims, [("data", "disk"), ("own", "web-own")]);
+        let claims: Vec<_> = found
+            .iter()
+            .map(|(name, of)| (&**name, &*of.claim.namespace, &*of.claim.name))
+            .collect();
+        assert_eq!(claims, [("data", "shop", "disk"), ("own", "shop", "web-own")]);
         assert!(found.values().all(|of| of.file_system.capacity > 0));
     }
 

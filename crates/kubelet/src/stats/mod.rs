@@ -19,8 +19,10 @@ use crate::cgroups::Cgroups;
 use crate::cgroups::usage::{CpuUsed, MemoryUsed, Used};
 use crate::pods::{PodRecord, PodsHandle};
 use crate::runtime::seen::labels::POD_UID;
+use crate::volumes::claim::Claim;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use orlop_api::pod::uid;
 use orlop_cri::{CriError, RuntimeService, v1};
 use parking_lot::Mutex;
 use rates::Rates;
@@ -316,25 +318,17 @@ impl Meter {
 
     async fn more(self: &Arc<Self>, stats: &NodeStats) -> Result<More, CriError> {
         let meter = self.clone();
-        let pods: Vec<(String, Arc<Pod>)> = stats
-            .pods
-            .iter()
-            .map(|stats| (stats.uid.clone(), stats.pod.clone()))
-            .collect();
+        let pods: Vec<Arc<Pod>> = stats.pods.iter().map(|stats| stats.pod.clone()).collect();
+        let claims = self.claims(pods.clone());
         let walk = tokio::task::spawn_blocking(move || {
-            let disk = |(uid, pod): (String, Arc<Pod>)| {
+            let disk = |pod: Arc<Pod>| {
                 let disk = disk::of_pod(&meter.root, &meter.pod_logs, &pod);
-                (uid, disk)
+                (uid(&pod).to_owned(), disk)
             };
             pods.into_iter().map(disk).collect()
         });
-        let (disks, claims, layers, networks, image_fs) = tokio::join!(
-            walk,
-            self.claims(stats),
-            self.layers(),
-            self.networks(),
-            self.image_fs()
-        );
+        let (disks, claims, layers, networks, image_fs) =
+            tokio::join!(walk, claims, self.layers(), self.networks(), self.image_fs());
         Ok(More {
             interfaces: machine::interfaces(),
             networks,
@@ -351,20 +345,19 @@ impl Meter {
 
     /// What the file systems have that claims lead to. One of another machine may hang: then nothing is told of any until it
     /// answers, and only one thread waits for it.
-    async fn claims(&self, stats: &NodeStats) -> HashMap<String, BTreeMap<String, disk::Claimed>> {
+    async fn claims(&self, mut pods: Vec<Arc<Pod>>) -> HashMap<String, BTreeMap<String, disk::Claimed>> {
+        pods.retain(|pod| has_claims(pod));
+        if pods.is_empty() {
+            return HashMap::new();
+        }
         let (root, turn) = (self.root.clone(), self.claims_turn.clone());
-        let pods: Vec<(String, Arc<Pod>)> = stats
-            .pods
-            .iter()
-            .map(|stats| (stats.uid.clone(), stats.pod.clone()))
-            .collect();
         let look = async {
             let turn = turn.lock_owned().await;
             let look = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                let claims = pods.into_iter().map(|(uid, pod)| {
+                let claims = pods.into_iter().map(|pod| {
                     let of_pod = disk::of_claims(&root, &pod);
-                    (uid, of_pod)
+                    (uid(&pod).to_owned(), of_pod)
                 });
                 claims.collect()
             });
@@ -373,6 +366,16 @@ impl Meter {
         };
         let looked = tokio::time::timeout(CLAIMS_PATIENCE, look).await;
         looked.unwrap_or_default()
+    }
+
+    /// The file systems that claims of pods lead to, for `/metrics`.
+    pub async fn claims_in_use(&self) -> BTreeMap<disk::ClaimKey, disk::FileSystem> {
+        let pods = self.pods.list().iter().map(|record| record.pod.clone()).collect();
+        let claimed = self.claims(pods).await.into_values();
+        let of_volumes = claimed.flat_map(BTreeMap::into_values);
+        of_volumes
+            .map(|volume| (volume.claim, volume.file_system))
+            .collect()
     }
 
     /// The file system of images and layers, and what images take.
@@ -386,6 +389,11 @@ impl Meter {
         };
         Some((disk::file_system(mount_point.as_ref())?, tree))
     }
+}
+
+fn has_claims(pod: &Pod) -> bool {
+    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.any(|volume| Claim::of(pod, volume).is_some())
 }
 
 fn now(used: Used) -> Measured {

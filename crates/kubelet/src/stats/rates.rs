@@ -61,6 +61,10 @@ fn rate(before: Option<&Last>, at: Timestamp, total: Duration) -> Last {
     };
     let Some(before) = before else { return first };
     let span = at.duration_since(before.at);
+    // The clock was put back: nobody knows how long ago that was.
+    if span.is_negative() {
+        return first;
+    }
     if span < SPAN_MIN {
         return *before;
     }
@@ -95,5 +99,7 @@ mod tests {
         // A container that was made anew counts from zero.
         let anew = rate(Some(&second), at(20_000), Duration::ZERO);
         assert_eq!(anew.nanocores, Some(0));
+        let put_back = rate(Some(&second), at(1_000), Duration::from_secs(20));
+        assert_eq!((put_back.nanocores, put_back.at), (None, at(1_000)));
     }
 }

@@ -112,7 +112,8 @@ fn pod(stats: &PodStats, more: Option<&More>) -> Value {
     let claimed = claims.map(|(name, claimed)| {
         let mut volume = file_system(at, claimed.file_system, None);
         volume["name"] = json!(name);
-        volume["pvcRef"] = json!({"name": claimed.claim, "namespace": namespace(&stats.pod)});
+        let claim = &claimed.claim;
+        volume["pvcRef"] = json!({"name": claim.name, "namespace": claim.namespace});
         volume
     });
     pod.insert("volume".into(), volumes.chain(claimed).collect());

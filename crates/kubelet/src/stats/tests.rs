@@ -109,6 +109,12 @@ async fn n11_summary_has_node_pods_and_containers() {
     let container = &pod["containers"][0];
     assert_eq!(container["cpu"]["usageCoreNanoSeconds"], 5_000_000_000u64);
     assert_eq!(container["memory"]["availableBytes"], 4096);
+    let claims = meter.claims_in_use().await;
+    let [(claim, volume)] = Vec::from_iter(&claims)[..] else {
+        panic!("{claims:?}")
+    };
+    assert_eq!((&*claim.namespace, &*claim.name), ("shop", "disk"));
+    assert!(volume.capacity > 0);
     let few = meter.summary(true).await.unwrap();
     assert!(few["node"].get("fs").is_none() && few["pods"][0].get("volume").is_none());
     assert_eq!(few["pods"][0]["containers"][0]["name"], "c");
