@@ -1,136 +1,26 @@
 //! Who may use images that are on the node (contract, node agent §9.6): what was pulled with a secret is for pods that
 //! show the same one, or one that says the same. What the node pulled for whom lies in files, in upstream's form.
-use super::credentials::{Kind, Login, Owner};
+//!
+//! | part | job |
+//! |---|---|
+//! | `policy` | of which images pods must show that they may have them |
+//! | `grants` | whom images were pulled for |
+mod grants;
+mod policy;
+
+use super::credentials::Login;
 use crate::config::KubeletConfiguration;
 use crate::whole;
+use grants::{Account, Grant, Key, Record};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use policy::Verified;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-const GATE: &str = "KubeletEnsureSecretPulledImages";
 const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
-
-/// Of which images pods must show that they may have them (`imagePullCredentialsVerificationPolicy`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Verified {
-    /// Of those that this node pulled.
-    #[default]
-    Pulled,
-    /// Of all but these.
-    AllBut(Vec<String>),
-    None,
-    All,
-}
-
-impl Verified {
-    fn of(configuration: &KubeletConfiguration) -> Self {
-        let gates = configuration.other.get("featureGates");
-        if gates.is_some_and(|gates| gates[GATE] == false) {
-            return Self::None;
-        }
-        match configuration.image_pull_credentials_verification_policy.as_str() {
-            "NeverVerify" => Self::None,
-            "AlwaysVerify" => Self::All,
-            "NeverVerifyAllowlistedImages" => {
-                Self::AllBut(configuration.preloaded_images_verification_allowlist.clone())
-            }
-            _ => Self::Pulled,
-        }
-    }
-
-    fn covers(&self, image: &str, pulled: bool) -> bool {
-        let is_listed = |pattern: &String| match pattern.strip_suffix("/*") {
-            Some(above) => repository(image)
-                .strip_prefix(above)
-                .is_some_and(|rest| rest.starts_with('/')),
-            None => repository(image) == pattern,
-        };
-        match self {
-            Self::Pulled => pulled,
-            Self::AllBut(listed) => !listed.iter().any(is_listed),
-            Self::None => false,
-            Self::All => true,
-        }
-    }
-}
-
-/// A secret that an image was pulled with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct Key {
-    uid: String,
-    namespace: String,
-    name: String,
-    credential_hash: String,
-}
-
-impl Key {
-    fn of(login: &Login) -> Option<Self> {
-        let owner = login.owner.clone().filter(|owner| owner.kind == Kind::Secret)?;
-        let Owner {
-            uid, namespace, name, ..
-        } = owner;
-        Some(Self {
-            uid,
-            namespace,
-            name,
-            credential_hash: hash(&login.words()),
-        })
-    }
-
-    fn opens_like(&self, other: &Self) -> bool {
-        let same_object = !self.uid.is_empty()
-            && (&self.uid, &self.namespace, &self.name) == (&other.uid, &other.namespace, &other.name);
-        same_object || self.credential_hash == other.credential_hash
-    }
-}
-
-/// An account on whose behalf an image was pulled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Account {
-    uid: String,
-    namespace: String,
-    name: String,
-}
-
-impl Account {
-    fn of(login: &Login) -> Option<Self> {
-        let owner = login.owner.clone().filter(|owner| owner.kind == Kind::Account)?;
-        Some(Self {
-            uid: owner.uid,
-            namespace: owner.namespace,
-            name: owner.name,
-        })
-    }
-}
-
-/// Whom a repository's image was pulled for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Grant {
-    #[serde(rename = "nodePodsAccessible", skip_serializing_if = "std::ops::Not::not")]
-    anybody: bool,
-    #[serde(rename = "kubernetesSecrets", skip_serializing_if = "Vec::is_empty")]
-    keys: Vec<Key>,
-    #[serde(rename = "kubernetesServiceAccounts", skip_serializing_if = "Vec::is_empty")]
-    accounts: Vec<Account>,
-}
-
-/// An image that was pulled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Record {
-    last_updated_time: String,
-    image_ref: String,
-    #[serde(rename = "credentialMapping", default)]
-    grants: BTreeMap<String, Grant>,
-}
 
 /// What is asked of a pod that wants to use an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -351,7 +241,7 @@ impl Access {
     fn remove(&self, part: &str, name: &str) {
         if let Some(directory) = &self.directory {
             // It may never have been written.
-            let _ = std::fs::remove_file(file(&directory.join(part), name));
+            let _ = whole::remove(&file(&directory.join(part), name));
         }
     }
 }
@@ -388,7 +278,7 @@ fn kept(directory: &Path) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::images::Credentials;
+    use crate::images::{Credentials, Owner};
 
     const IMAGE: &str = "r.example:5000/team/app:1";
 
