@@ -23,7 +23,7 @@ use crate::upkeep::{logs, oom};
 use crate::volumes;
 use jiff::Timestamp;
 use orlop_client::events::{EventType, Recorder, node_reference};
-use orlop_cri::{RuntimeService, v1};
+use orlop_cri::{CriError, RuntimeService, v1};
 use orlop_pki::ServingFiles;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +34,10 @@ use tokio_util::task::TaskTracker;
 
 /// How long the end may wait for events that are still to be written.
 const EVENTS_FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// How often a runtime that is only starting is asked about its cgroups, and how far apart (contract, node agent §2.4).
+const CONFIG_TRIES: usize = 3;
+const CONFIG_AGAIN: Duration = Duration::from_secs(2);
 
 /// The version of upstream's agent from which on it takes no runtime any more that cannot say who makes cgroups.
 const LOSING_SUPPORT: &str = "1.36.0";
@@ -296,7 +300,7 @@ fn upkeep(
 
 /// Who makes cgroups: the runtime's word goes before the configuration's.
 async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str, metrics: &Metrics) -> String {
-    match runtime.runtime_config().await {
+    match persistently(|| runtime.runtime_config()).await {
         Ok(answer) => {
             let linux = answer.linux.unwrap_or_default();
             let is_systemd = linux.cgroup_driver() == v1::CgroupDriver::Systemd;
@@ -315,12 +319,31 @@ async fn cgroup_driver(runtime: &dyn RuntimeService, configured: &str, metrics: 
     }
 }
 
+/// Asks again what was not answered: with the wrong word no pod would start.
+async fn persistently<T, A>(ask: impl Fn() -> A) -> Result<T, CriError>
+where
+    A: Future<Output = Result<T, CriError>>,
+{
+    let mut tries = 1;
+    loop {
+        match ask().await {
+            Err(error) if tries < CONFIG_TRIES && !error.is_unimplemented() => {
+                tracing::warn!(%error, "the runtime does not answer yet");
+                tokio::time::sleep(CONFIG_AGAIN).await;
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::KubeletConfiguration;
     use crate::testing::FakeRuntime;
     use futures::StreamExt;
+    use orlop_cri::Code;
 
     #[tokio::test]
     async fn c10_runtime_that_cannot_name_its_cgroup_driver_works_with_the_configured_one_and_is_counted() {
@@ -335,6 +358,24 @@ mod tests {
             version: LOSING_SUPPORT,
         };
         assert_eq!(metrics.losing_support.get_or_create(&losing).get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c10_runtime_that_is_starting_is_asked_three_times() {
+        for (code, answered_at, tries) in [
+            (Code::Unavailable, 3, 3),
+            (Code::Unavailable, 4, 3),
+            (Code::Unimplemented, 2, 1),
+        ] {
+            let asked = std::cell::Cell::new(0);
+            let outcome = persistently(|| {
+                asked.set(asked.get() + 1);
+                let answer = (asked.get() == answered_at).then_some(());
+                std::future::ready(answer.ok_or_else(|| CriError::new("RuntimeConfig", code, "no")))
+            });
+            assert_eq!(outcome.await.is_ok(), answered_at == tries);
+            assert_eq!(asked.get(), tries);
+        }
     }
 
     #[tokio::test]
