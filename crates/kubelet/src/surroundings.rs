@@ -15,8 +15,10 @@ use crate::pods::resize::allocation;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
 use crate::pods::users;
 use crate::probes::Probes;
+use crate::tokens;
 use crate::volumes::due::Due;
-use crate::volumes::{self, Volumes, image};
+use crate::volumes::{Volumes, image, is_followed};
+use crate::whole::gone;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -24,7 +26,6 @@ use orlop_api::pod::{is_static, namespace, uid};
 use orlop_client::events::{EventType, Recorder, reference};
 use orlop_cri::v1;
 use set_up::Turns;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -142,13 +143,6 @@ impl NodeSurroundings {
     }
 }
 
-fn gone(outcome: std::io::Result<()>) -> std::io::Result<()> {
-    match outcome {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
-}
-
 #[async_trait]
 impl Surroundings for NodeSurroundings {
     async fn prepare(&self, pod: &Pod) -> Result<(), Lacking> {
@@ -183,7 +177,7 @@ impl Surroundings for NodeSurroundings {
 
     fn refresh(&self, pod: &Arc<Pod>) {
         let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        if !volumes.any(volumes::is_shown) {
+        if !volumes.any(|volume| is_followed(pod, volume)) {
             return;
         }
         // A pod that was found running is set up now, as far as this agent knows.
@@ -234,7 +228,8 @@ impl Surroundings for NodeSurroundings {
             ));
         };
         let classes: kube::Api<RuntimeClass> = kube::Api::all(client);
-        match classes.get_opt(class).await {
+        // Whoever waits here keeps its pod from ending.
+        match tokens::in_time(classes.get_opt(class)).await {
             Ok(Some(found)) => Ok(found.handler),
             Ok(None) => Err(format!("RuntimeClass.node.k8s.io {class:?} not found")),
             Err(error) => Err(format!("cannot read RuntimeClass {class:?}: {error}")),
@@ -318,7 +313,10 @@ impl Surroundings for NodeSurroundings {
         };
         let env = container_env(pod, container, &context).await;
         let env = env.map_err(|error| error.to_string())?;
-        let volumes = self.turns.of(uid(pod)).lock().await.ready.clone();
+        let volumes = self
+            .ready(pod, container)
+            .await
+            .map_err(|error| error.to_string())?;
         let mounts = self.volumes.mounts(pod, container, &volumes, &env).await;
         let mut mounts = mounts.map_err(|error| error.to_string())?;
         let hosts = hosts::mount(&self.settings, pod, container, &addresses.pod);
@@ -335,6 +333,10 @@ impl Surroundings for NodeSurroundings {
             cdi_devices: own.cdi,
             annotations: own.annotations,
         })
+    }
+
+    fn holds_volumes(&self, uid: &str) -> bool {
+        self.volumes.hold(uid)
     }
 
     async fn release(&self, uid: &str) -> Result<(), String> {

@@ -534,6 +534,11 @@ impl Archives for FakeRuntime {
     async fn import(&self, image: &str) -> bool {
         let is_archived = self.archived.lock().iter().any(|archived| archived == image);
         if is_archived {
+            let _ = self.call(format!("Import {image}"));
+            let gate = self.pull_gate.lock().clone();
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
             self.absent.lock().retain(|absent| absent != image);
         }
         is_archived
@@ -549,6 +554,8 @@ pub struct Plain {
     pub resized: Mutex<Vec<ResizeStep>>,
     /// What containers are said to use, bytes.
     pub memory_used: Mutex<Option<i64>>,
+    /// UIDs of pods whose volumes an earlier agent has left.
+    pub held: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -596,7 +603,11 @@ impl Surroundings for Plain {
             ..ContainerSetting::default()
         })
     }
+    fn holds_volumes(&self, uid: &str) -> bool {
+        self.held.lock().iter().any(|held| held == uid)
+    }
     async fn release(&self, uid: &str) -> Result<(), String> {
+        self.held.lock().retain(|held| held != uid);
         self.released.lock().push(uid.to_owned());
         Ok(())
     }

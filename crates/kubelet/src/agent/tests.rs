@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Cluster {
     runtime: Arc<FakeRuntime>,
+    surroundings: Arc<Plain>,
     notices: mpsc::Sender<Notice>,
     admin: kube::Client,
     pods: Api<Pod>,
@@ -88,11 +89,13 @@ impl Cluster {
         };
         let shared = Shared::default();
         let orders = shared.orders.clone();
-        let run = run_with(config, Arc::<Plain>::default(), shared, snapshot, stop.clone());
+        let surroundings = Arc::<Plain>::default();
+        let run = run_with(config, surroundings.clone(), shared, snapshot, stop.clone());
         tokio::spawn(async move { run.await.unwrap() });
         let pods = Api::namespaced(admin.clone(), "default");
         Self {
             runtime,
+            surroundings,
             notices,
             admin,
             pods,

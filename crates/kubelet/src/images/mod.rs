@@ -126,8 +126,23 @@ pub async fn of_volumes(
     Ok(images)
 }
 
-/// Finds or pulls the image; on failure, why the container waits.
+/// Finds, imports or pulls the image; on failure, why the container waits. All of that ends when the pod is to be stopped.
 pub async fn ensure(
+    agent: &Agent,
+    wanted: &Wanted<'_>,
+    looked: Option<Look>,
+    pulls: &mut Backoff,
+) -> Result<Present, Waiting> {
+    tokio::select! {
+        biased;
+        () = wanted.stopping.cancelled() => {
+            Err(Waiting::new("ErrImagePull", "pull cancelled: the pod is being stopped"))
+        }
+        found = find(agent, wanted, looked, pulls) => found,
+    }
+}
+
+async fn find(
     agent: &Agent,
     wanted: &Wanted<'_>,
     looked: Option<Look>,
@@ -180,20 +195,19 @@ pub async fn ensure(
         }
     }
     if let Some((last, _)) = pulls.holds(&image, Timestamp::now()) {
-        tell(
-            EventType::Normal,
-            "BackOff",
-            format!("Back-off pulling image \"{image}\""),
-        );
-        tell(EventType::Warning, "Failed", "Error: ImagePullBackOff".into());
         let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {last}");
+        // It is looked for more often than it is pulled: an archive may bring it.
+        if pulls.is_news(&image) {
+            tell(
+                EventType::Normal,
+                "BackOff",
+                format!("Back-off pulling image \"{image}\""),
+            );
+            tell(EventType::Warning, "Failed", "Error: ImagePullBackOff".into());
+        }
         return Err(Waiting::new("ImagePullBackOff", message));
     }
-    let pulled = tokio::select! {
-        pulled = pull(agent, wanted, &image) => pulled,
-        () = wanted.stopping.cancelled() => return Err(Waiting::new("ErrImagePull", "pull cancelled: the pod is being stopped")),
-    };
-    match pulled {
+    match pull(agent, wanted, &image).await {
         Ok(present) => Ok(present),
         Err(error) => {
             tell(

@@ -16,6 +16,8 @@ struct Entry {
     updated: Timestamp,
     /// What went wrong, where somebody wants to be told.
     error: String,
+    /// That it is waited for was told.
+    is_told: bool,
 }
 
 /// The back-offs of one pod's containers, by container name and definition hash.
@@ -61,6 +63,7 @@ impl Backoff {
                 wait: next,
                 updated: now,
                 error: String::new(),
+                is_told: false,
             },
         );
     }
@@ -77,6 +80,7 @@ impl Backoff {
                 wait: next,
                 updated: now,
                 error,
+                is_told: false,
             },
         );
     }
@@ -89,6 +93,12 @@ impl Backoff {
             .filter(|entry| !is_ahead(entry.updated, now))?;
         let until = entry.updated.saturating_add(entry.wait).unwrap_or(Timestamp::MAX);
         (now < until).then_some((entry.error.as_str(), until))
+    }
+
+    /// Whether it has still to be told that this is waited for; then it counts as told.
+    pub fn is_news(&mut self, key: &str) -> bool {
+        let entry = self.entries.get_mut(key);
+        entry.is_some_and(|entry| !std::mem::replace(&mut entry.is_told, true))
     }
 
     fn is_over(&self, entry: &Entry, ended: Timestamp) -> bool {
@@ -141,6 +151,9 @@ mod tests {
         assert_eq!(pulls.holds("i", second(10)), None);
         pulls.failed("i", "no route".into(), second(10));
         assert_eq!(pulls.holds("i", second(11)).unwrap().1, second(30));
+        assert_eq!([pulls.is_news("i"), pulls.is_news("i")], [true, false]);
+        pulls.failed("i", "no route".into(), second(30));
+        assert!(pulls.is_news("i"), "of each wait once");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod orders;
 pub mod owners;
 mod preempt;
 mod recursive;
+pub mod repeated;
 pub mod resize;
 mod restart_all;
 mod start;

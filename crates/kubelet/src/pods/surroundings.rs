@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus};
 use orlop_cri::v1;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something of a pod's surroundings that could not be had, with the event that tells of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +58,8 @@ pub struct Probed {
     pub pod_ip: Option<String>,
     /// It ran before this agent did and counts as started.
     pub adopted: bool,
+    /// How long it has run already.
+    pub up_for: Duration,
     /// Where verdicts go.
     pub mailbox: Mailbox,
 }
@@ -127,6 +130,11 @@ pub trait Surroundings: Send + Sync + 'static {
         container: &Container,
         addresses: &Addresses,
     ) -> Result<ContainerSetting, String>;
+
+    /// Whether volumes of a pod are still to be given back.
+    fn holds_volumes(&self, _uid: &str) -> bool {
+        false
+    }
 
     /// Gives volumes, directories and cgroup of a pod back. Harmless when done already.
     async fn release(&self, uid: &str) -> Result<(), String>;

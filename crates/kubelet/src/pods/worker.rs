@@ -9,6 +9,8 @@
 //!
 //! | part | job |
 //! |---|---|
+//! | `mail` | what it is told |
+//! | `act` | carries a plan out |
 //! | `adopt` | takes over what ran before this agent |
 //! | `reading` | what the runtime has of it |
 //! | `sandbox` | what containers are started in |
@@ -17,28 +19,28 @@
 use super::agent::Agent;
 use super::backoff::Backoff;
 use super::decide::{Plan, Situation, Waiting, Which, decide};
-use super::mailbox::{Mail, Mailbox, Stop, StopReason};
+use super::mailbox::{Mailbox, Stop, StopReason};
+use super::repeated::Repeated;
 use super::resize::Resizing;
-use super::start::{self, Sandbox, Start};
+use super::start::Sandbox;
 use super::status::{Facts, pod_status};
-use super::stop;
 use super::surroundings::Probed;
 use super::verdict::Verdict;
-use crate::images::{self, Look};
 use crate::metrics::{Metrics, Operation};
-use crate::probes_view::{ProbeKind, ProbeView};
-use crate::runtime::seen::{SeenPod, SeenResources};
-use futures::future::join_all;
+use crate::probes_view::ProbeView;
+use crate::runtime::seen::{SeenPod, SeenResources, SeenState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use orlop_api::pod::{init_containers, is_host_network, name, namespace, uid};
+use orlop_api::pod::{is_host_network, name, namespace, uid};
 use orlop_client::events::EventType;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+mod act;
 mod adopt;
 mod end;
+mod mail;
 mod reading;
 mod resize;
 mod sandbox;
@@ -88,6 +90,8 @@ pub struct Worker {
     sandbox: Option<Sandbox>,
     stop: Option<Stop>,
     verdict: Option<Verdict>,
+    /// What is in the way of its start, as told last.
+    lacking: Repeated,
     /// When a pod was first seen that does not run yet.
     awaited: Option<Instant>,
 }
@@ -124,6 +128,7 @@ impl Worker {
             sandbox: None,
             stop: None,
             verdict: None,
+            lacking: Repeated::default(),
         }
     }
 
@@ -170,14 +175,33 @@ impl Worker {
 
     fn start_probes(&self, container: String, id: String, pod_ip: Option<String>, adopted: bool) {
         let (pod, mailbox) = (self.pod.clone(), self.mailbox.clone());
+        let up_for = self.up_for(&id);
         self.agent.surroundings.start_probes(Probed {
             pod,
             container,
             id,
             pod_ip,
             adopted,
+            up_for,
             mailbox,
         });
+    }
+
+    /// How long a container has run; one that was started just now hasn't been read.
+    fn up_for(&self, id: &str) -> Duration {
+        let began = self
+            .seen
+            .containers
+            .iter()
+            .find_map(|container| match container.state {
+                SeenState::Running { started_at } if container.id == id => Some(started_at),
+                _ => None,
+            });
+        let up_for = began.map(|began| Timestamp::now().duration_since(began));
+        // A clock may have been put back.
+        up_for
+            .and_then(|up_for| Duration::try_from(up_for).ok())
+            .unwrap_or_default()
     }
 
     fn is_host_network(&self) -> bool {
@@ -192,57 +216,6 @@ impl Worker {
             .sandbox()
             .map(|sandbox| sandbox.ips.clone())
             .unwrap_or_default()
-    }
-
-    /// Waits for mail or for the time.
-    async fn wait_until(&mut self, at: Timestamp) {
-        let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
-        match tokio::time::timeout(left, self.mailbox.next()).await {
-            Ok(mail) => self.read_mail(mail),
-            Err(_) => self.reading = Reading::Stale,
-        }
-    }
-
-    fn take_mail(&mut self) {
-        let mail = self.mailbox.take();
-        self.read_mail(mail);
-    }
-
-    fn read_mail(&mut self, mail: Mail) {
-        if let Some(pod) = mail.pod {
-            self.pod = pod;
-            if self.prepared || self.seen.is_alive() {
-                self.agent.surroundings.refresh(&self.pod);
-            }
-        }
-        if mail.verdict.is_some() {
-            self.verdict = mail.verdict;
-        }
-        if let Some(news) = mail.resize {
-            self.resizing.refused = news.refused;
-            if news.given.is_some() {
-                self.resizing.in_progress = news.given;
-                self.resizing.error = None;
-            }
-        }
-        if let Some(stop) = mail.stop {
-            self.stop = Some(self.stop.map_or(stop, |earlier| earlier.and_then(stop)));
-        }
-        if mail.runtime_changed {
-            self.reading = Reading::Stale;
-        }
-        if let Some(mirrored) = mail.mirrored {
-            self.learn(&mirrored);
-        }
-        for news in mail.probes {
-            if news.kind == ProbeKind::Readiness {
-                self.guessed.remove(&news.container_id);
-            }
-            self.probes
-                .entry(news.container_id.clone())
-                .or_default()
-                .take(&news);
-        }
     }
 
     /// Brings the pod as far as it can be brought now.
@@ -358,214 +331,6 @@ impl Worker {
                 message,
             );
         }
-    }
-
-    /// Does what the plan says; containers that start are `started`, in whatever way it ends.
-    async fn carry_out(&mut self, plan: Plan, started: &mut Vec<String>) -> Result<(), Again> {
-        let (agent, pod) = (self.agent.clone(), self.pod.clone());
-        let ip = self.addresses().first().cloned();
-        let kills = plan
-            .kill
-            .iter()
-            .map(|kill| stop::kill_container(&agent, &pod, kill, ip.as_deref()));
-        let killed = tokio::select! {
-            killed = join_all(kills) => killed,
-            // The pod's end has a grace of its own, and it may be a shorter one.
-            () = self.mailbox.stopping().cancelled() => return Ok(()),
-        };
-        if let Some(error) = killed.into_iter().find_map(Result::err) {
-            tracing::warn!(
-                pod = name(&pod),
-                namespace = namespace(&pod),
-                error,
-                "cannot kill a container"
-            );
-            agent.event(
-                &pod,
-                EventType::Warning,
-                "FailedKillPod",
-                format!("error killing pod: {error}"),
-            );
-            return Err(Again(RETRY_AFTER));
-        }
-        if let Some(trigger) = &plan.restart_all {
-            return self.restart_all(trigger).await;
-        }
-        self.resize(&plan.resize).await?;
-        if plan.sandbox.is_none() && plan.start.is_empty() {
-            return Ok(());
-        }
-        self.prepare().await?;
-        let mut looked = HashMap::new();
-        if let Some(attempt) = plan.sandbox {
-            // Images are looked for while the sandbox is made.
-            let wanted: Vec<Which> = plan.start.clone();
-            let look = async {
-                let asks = wanted.iter().filter_map(|which| Some((*which, which.of(&pod)?)));
-                let looks = asks.map(|(which, container)| {
-                    let agent = &agent;
-                    async move { images::look(agent, &container).await.map(|look| (which, look)) }
-                });
-                join_all(looks)
-                    .await
-                    .into_iter()
-                    .flatten()
-                    .collect::<HashMap<Which, Look>>()
-            };
-            let (made, found) = tokio::join!(self.new_sandbox(attempt), look);
-            made?;
-            looked = found;
-            // Told before any pull begins.
-            self.publish(false);
-        }
-        let Some(sandbox) = self.current_sandbox() else {
-            return Ok(());
-        };
-        let mut again: Option<SignedDuration> = None;
-        for which in plan.start {
-            if self.mailbox.stopping().is_cancelled() {
-                return Ok(());
-            }
-            let looked = looked.remove(&which);
-            match self.start(which, &sandbox, looked).await {
-                Ok(id) => started.extend(id),
-                Err(after) => again = Some(again.map_or(after, |earlier| earlier.min(after))),
-            }
-        }
-        again.map_or(Ok(()), |after| Err(Again(after)))
-    }
-
-    async fn start(
-        &mut self,
-        which: Which,
-        sandbox: &Sandbox,
-        looked: Option<Look>,
-    ) -> Result<Option<String>, SignedDuration> {
-        let (agent, pod, mailbox) = (self.agent.clone(), self.pod.clone(), self.mailbox.clone());
-        let Some(container) = which.of(&pod) else {
-            return Ok(None);
-        };
-        let path = which.field_path(&container.name);
-        let wanted = images::Wanted {
-            pod: &pod,
-            container: &container,
-            path: &path,
-            stopping: mailbox.stopping(),
-        };
-        let volumes = images::of_volumes(&agent, &wanted, &mut self.pulls).await;
-        let image = match volumes {
-            Ok(volumes) => images::ensure(&agent, &wanted, looked, &mut self.pulls)
-                .await
-                .map(|image| (image, volumes)),
-            Err(why) => Err(why),
-        };
-        let outcome = match image {
-            Ok((image, volume_images)) => {
-                let (pod, seen, stopping) = (&*pod, &self.seen, mailbox.stopping());
-                start::start_container(
-                    &agent,
-                    &Start {
-                        pod,
-                        sandbox,
-                        seen,
-                        which,
-                        image,
-                        volume_images,
-                        stopping,
-                    },
-                )
-                .await
-            }
-            Err(why) => Err(why),
-        };
-        // One that was made and does not start, or whose hook fails, is held back like one that crashes.
-        let made = match &outcome {
-            Ok(_) => true,
-            Err(why) => ["RunContainerError", "PostStartHookError"].contains(&&*why.reason),
-        };
-        let before = self.seen.newest(&container.name).and_then(|seen| seen.exit());
-        if let Some(exit) = before.filter(|_| made) {
-            let key = super::decide::backoff_key(&container);
-            self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
-        }
-        match outcome {
-            Ok(id) => {
-                self.waiting.remove(&container.name);
-                self.probes.insert(id.clone(), ProbeView::default());
-                self.set.insert(id.clone(), self.given_to(&container));
-                let ip = sandbox.ips.first().cloned();
-                self.start_probes(container.name.clone(), id.clone(), ip, false);
-                Ok(Some(id))
-            }
-            Err(why) => {
-                let after = if why.reason.contains("Pull") {
-                    PULL_LOOK_AFTER
-                } else {
-                    RETRY_AFTER
-                };
-                if self.waiting.get(&container.name) != Some(&why) {
-                    tracing::warn!(
-                        pod = name(&pod),
-                        namespace = namespace(&pod),
-                        uid = uid(&pod),
-                        container = container.name,
-                        reason = why.reason,
-                        message = why.message,
-                        "container not started"
-                    );
-                }
-                self.waiting.insert(container.name.clone(), why);
-                Err(after)
-            }
-        }
-    }
-
-    /// Stops and removes all containers; then there is a sandbox without any, as at the first start. The record of the
-    /// one that began it goes last: an agent that takes over halfway sees that there is more to do.
-    async fn restart_all(&mut self, trigger: &str) -> Result<(), Again> {
-        let (agent, pod, seen) = (self.agent.clone(), self.pod.clone(), self.seen.clone());
-        let failed = |error: String| {
-            tracing::warn!(
-                pod = name(&pod),
-                namespace = namespace(&pod),
-                error,
-                "cannot restart all containers"
-            );
-            Again(RETRY_AFTER)
-        };
-        tracing::info!(
-            pod = name(&self.pod),
-            namespace = namespace(&self.pod),
-            uid = uid(&self.pod),
-            "restarting all containers"
-        );
-        stop::stop_all_containers(&agent, &self.pod, &seen)
-            .await
-            .map_err(failed)?;
-        // How they ended is told before their records go: it is the last state of those that come after them.
-        self.reading = Reading::Stale;
-        self.read().await.map_err(failed)?;
-        self.publish(false);
-        let seen = self.seen.clone();
-        let (last, others): (Vec<_>, Vec<_>) = seen
-            .containers
-            .iter()
-            .partition(|container| container.id == trigger);
-        for container in others.into_iter().chain(last) {
-            match agent.runtime.remove_container(&container.id).await {
-                Err(error) if !error.is_not_found() => return Err(failed(error.to_string())),
-                _ => agent.owners.forget(&container.id),
-            }
-            if let Some(exit) = container.exit().filter(|_| container.id == trigger)
-                && let Some(spec) = self.pod.spec.as_ref()
-                && let Some(defined) = (spec.containers.iter().chain(init_containers(spec)))
-                    .find(|defined| defined.name == container.name)
-            {
-                let key = super::decide::backoff_key(defined);
-                self.restarts.restarted(&key, exit.finished_at, Timestamp::now());
-            }
-        }
-        Ok(())
     }
 
     /// When `activeDeadlineSeconds` end.

@@ -114,6 +114,7 @@ impl Probes {
             field_path: path,
             adopted: probed.adopted,
             began: tokio::time::Instant::now(),
+            up_for: probed.up_for,
             mailbox: probed.mailbox.clone(),
             recorder: self.recorder.clone(),
             pods: self.pods.clone(),

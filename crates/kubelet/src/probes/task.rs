@@ -30,8 +30,10 @@ pub struct Shared {
     pub field_path: String,
     /// It ran before this agent did.
     pub adopted: bool,
-    /// When it was first probed, which is when it was started unless it was adopted.
+    /// When it was first probed.
     pub began: Instant,
+    /// How long it had run then.
+    pub up_for: Duration,
     pub mailbox: Mailbox,
     pub recorder: Recorder,
     pub pods: PodsHandle,
@@ -107,10 +109,7 @@ impl Task {
 
     fn moment(&self) -> Moment {
         let shared = &self.shared;
-        let up_for = match shared.adopted {
-            true => Duration::MAX,
-            false => shared.began.elapsed(),
-        };
+        let up_for = shared.up_for.saturating_add(shared.began.elapsed());
         Moment {
             ended: self.has_ended(),
             started: *shared.started.borrow(),

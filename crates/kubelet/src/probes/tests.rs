@@ -31,12 +31,18 @@ fn bench(container: serde_json::Value) -> Bench {
 
 impl Bench {
     fn start(&self, id: &str, adopted: bool) {
+        let long = Duration::from_secs(7200);
+        self.start_at(id, adopted, if adopted { long } else { Duration::ZERO });
+    }
+
+    fn start_at(&self, id: &str, adopted: bool, up_for: Duration) {
         self.probes.start(Probed {
             pod: self.pod.clone(),
             container: "c".into(),
             id: id.into(),
             pod_ip: Some("127.0.0.1".into()),
             adopted,
+            up_for,
             mailbox: self.mailbox.clone(),
         });
     }
@@ -102,6 +108,19 @@ async fn r10_container_taken_over_is_not_asked_whether_it_started() {
     assert_eq!(bench.news().await, [news("1", ProbeKind::Readiness, true)]);
     drop(listener);
     assert_eq!(bench.news().await, [news("1", ProbeKind::Readiness, false)]);
+}
+
+#[tokio::test]
+async fn a_container_taken_over_is_not_checked_before_its_initial_delay_is_over() {
+    let (listener, port) = listener().await;
+    drop(listener);
+    let check = serde_json::json!({"tcpSocket": {"port": port}, "periodSeconds": 1, "initialDelaySeconds": 3,
+        "failureThreshold": 1});
+    let bench = bench(serde_json::json!({"name": "c", "livenessProbe": check}));
+    let began = std::time::Instant::now();
+    bench.start_at("1", true, Duration::from_secs(1));
+    assert_eq!(bench.news().await, [news("1", ProbeKind::Liveness, false)]);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@
 //! what changes meanwhile has it go round once more. So a pod whose volumes hang delays no other, and itself only once.
 use super::NodeSurroundings;
 use crate::pods::mailbox::Mailbox;
+use crate::pods::repeated::Repeated;
 use crate::volumes::due::Due;
 use crate::volumes::{VolumeError, VolumeMap};
-use k8s_openapi::api::core::v1::Pod;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::uid;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -22,6 +24,8 @@ pub(super) struct PodVolumes {
     is_prepared: bool,
     /// They are not: who waits for them.
     waiting: Option<Mailbox>,
+    /// What keeps one from being brought up to date, as told last.
+    broken: Repeated,
 }
 
 /// One at a time: a pod's volumes are not set up while they are taken down.
@@ -43,7 +47,7 @@ impl Turns {
         self.turns.lock().remove(uid);
     }
 
-    fn known(&self, uid: &str) -> Option<Turn> {
+    pub(super) fn known(&self, uid: &str) -> Option<Turn> {
         self.turns.lock().get(uid).cloned()
     }
 }
@@ -121,9 +125,25 @@ impl NodeSurroundings {
         }
         let is_prepared = volumes.is_prepared;
         match self.volumes.refresh(pod, &mut volumes.ready, is_prepared).await {
-            Ok(()) => wake(volumes.waiting.take()),
-            Err(error) => self.tell(pod, "FailedMount", error.to_string()),
+            Ok(()) => {
+                volumes.broken.over();
+                wake(volumes.waiting.take());
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if volumes.broken.is_due(&message, Timestamp::now()) {
+                    self.tell(pod, "FailedMount", message);
+                }
+            }
         }
+    }
+
+    /// Where the volumes of a pod are. What came with an ephemeral container is set up when that is started.
+    pub(super) async fn ready(&self, pod: &Pod, container: &Container) -> Result<VolumeMap, VolumeError> {
+        let turn = self.turns.of(uid(pod));
+        let mut volumes = turn.lock().await;
+        self.volumes.complete(pod, container, &mut volumes.ready).await?;
+        Ok(volumes.ready.clone())
     }
 
     /// Has the worker look again when the pod's volumes may be there.

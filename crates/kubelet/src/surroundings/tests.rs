@@ -128,6 +128,55 @@ async fn e11_volume_that_cannot_be_had_is_told_in_the_events_words() {
     );
 }
 
+#[tokio::test]
+async fn a_volume_that_comes_with_an_ephemeral_container_is_set_up_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let surroundings = surroundings(dir.path(), None);
+    let pod = pod(
+        json!([{"name": "v", "emptyDir": {}}, {"name": "new", "emptyDir": {}}]),
+        json!([{"name": "v", "mountPath": "/v"}]),
+    );
+    surroundings.prepare(&pod).await.unwrap();
+    let at = dir
+        .path()
+        .join("kubelet/pods/u/volumes/kubernetes.io~empty-dir/new");
+    assert!(!at.exists());
+    let container = json!({"name": "e", "volumeMounts": [{"name": "new", "mountPath": "/new"}]});
+    let mut newer = Pod::clone(&pod);
+    let spec = newer.spec.as_mut().unwrap();
+    spec.ephemeral_containers = Some(vec![serde_json::from_value(container.clone()).unwrap()]);
+    surroundings.refresh(&Arc::new(newer.clone()));
+    let container: Container = serde_json::from_value(container).unwrap();
+    let addresses = Addresses::default();
+    let setting = surroundings
+        .container(&newer, &container, &addresses)
+        .await
+        .unwrap();
+    assert_eq!(setting.mounts[0].host_path, at.display().to_string());
+    assert!(at.is_dir());
+}
+
+#[tokio::test]
+async fn where_claims_lead_to_is_looked_for_of_a_pod_found_running_that_shows_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let surroundings = surroundings(dir.path(), None);
+    for (volume, is_followed) in [
+        (json!({"name": "v", "emptyDir": {}}), false),
+        (json!({"name": "v", "hostPath": {"path": "/"}}), false),
+        (json!({"name": "v", "ephemeral": {}}), true),
+        (
+            json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}}),
+            true,
+        ),
+        (json!({"name": "v", "configMap": {"name": "m"}}), true),
+    ] {
+        surroundings.turns.remove("u");
+        let pod = pod(json!([volume]), json!([{"name": "v", "mountPath": "/v"}]));
+        surroundings.refresh(&pod);
+        assert_eq!(surroundings.turns.known("u").is_some(), is_followed, "{volume}");
+    }
+}
+
 async fn until(what: &str, check: impl Fn() -> bool) {
     let wait = async {
         while !check() {

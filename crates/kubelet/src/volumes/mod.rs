@@ -9,9 +9,10 @@
 //! | `atomic` | a volume's files, swapped as a whole |
 //! | `watched` | tells when a configMap or secret in use changes |
 //! | `due` | pods that have to be looked at again, now or at a time |
-//! | `refresh` | what a pod that runs sees, brought up to date |
+//! | `refresh` | what a pod that runs sees, brought up to date, and what is new in it |
 //! | `token` | service account tokens and their renewal |
 //! | `mounts`, `sub_path` | what a container gets of it |
+//! | `fault` | why something isn't there |
 //! | `table`, `removal` | what is mounted, unmounting it, and removing what lay under it |
 //!
 //! Paths follow from the pod's uid, and what is mounted is read from the kernel. Where a claim led to is remembered while its
@@ -25,6 +26,7 @@ pub mod due;
 mod empty_dir;
 #[cfg(test)]
 pub(crate) mod fake_api;
+mod fault;
 mod host_path;
 pub mod image;
 mod keys;
@@ -36,6 +38,8 @@ mod projected;
 mod refresh;
 mod removal;
 mod secret;
+#[cfg(test)]
+mod shared_machine;
 mod sub_path;
 mod table;
 #[cfg(test)]
@@ -44,13 +48,14 @@ mod token;
 mod watched;
 
 use crate::environment::local::LocalObjects;
-use crate::environment::objects::{FetchError, Shelf};
+use crate::environment::objects::Shelf;
 use crate::environment::resource::ThisNode;
 use directory::Plugin;
 use due::Due;
+pub use fault::{Fault, VolumeError};
 pub use mounts::container_path as mount_path;
 use refresh::RETRY_AFTER;
-pub use refresh::is_shown;
+pub use refresh::is_followed;
 pub use table::{is_mount_point, mounts_below, unmount_all, unmount_new_below};
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, PodSpec, Volume};
@@ -58,71 +63,17 @@ use objects::Objects;
 use orlop_api::pod::{name, namespace, uid};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use token::Tokens;
 use watched::Watched;
 
-/// Why a pod's volumes are not as they should be.
-#[derive(Debug, thiserror::Error)]
-pub enum VolumeError {
-    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
-    SetUp { volume: String, reason: Fault },
-    #[error("cannot find volume \"{volume}\" to mount into container \"{container}\"")]
-    Unknown { volume: String, container: String },
-    #[error("missing value for \"{0}\"")]
-    MissingValue(String),
-    #[error("subPath \"{0}\" of a volumeMount must be a relative path without '..'")]
-    BadSubPath(String),
-    #[error("failed to create subPath directory for volumeMount \"{volume}\" of container \"{container}\"")]
-    SubPathDirectory { volume: String, container: String },
-    #[error("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\"")]
-    SubPath { volume: String, container: String },
-    /// The runtime would mount the whole in place of the part.
-    #[error("{0}")]
-    ImagePart(String),
-    #[error("cannot tear down {path}: {source}")]
-    TearDown { path: PathBuf, source: std::io::Error },
-    #[error("pod uid {0:?} is not a file name")]
-    BadUid(String),
-}
-
-/// Why one volume cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    #[error(transparent)]
-    Object(#[from] FetchError),
-    #[error("{0}")]
-    Invalid(String),
-    #[error("cannot get a token of service account \"{name}\": {reason}")]
-    Token { name: String, reason: String },
-    #[error("{what} {path}: {source}")]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("volume type {0} is not supported by this node agent")]
-    Unsupported(String),
-}
-
-impl Fault {
-    fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Self + 'a {
-        move |source| Self::Io {
-            what,
-            path: path.to_owned(),
-            source,
-        }
-    }
-
-    /// The API server did not say no, it said nothing.
-    fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Object(FetchError::Unavailable { .. }) | Self::Token { .. }
-        )
-    }
-}
+/// What of a pod's directory volumes are, in the order in which it is taken down.
+const PARTS: [(&str, table::Content); 3] = [
+    ("volume-subpaths", mounts::SUB_PATHS),
+    ("volumes", table::Content::OfPod),
+    ("plugins", table::Content::OfPod),
+];
 
 /// A volume that is ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -332,9 +283,8 @@ impl Volumes {
         let directory = self.pod_directory(uid);
         // Removing what a pod wrote takes as long as it wrote much.
         let work = tokio::task::spawn_blocking(move || {
-            table::remove(&directory.join("volume-subpaths"), mounts::SUB_PATHS)?;
-            table::remove(&directory.join("volumes"), table::Content::OfPod)?;
-            table::remove(&directory.join("plugins"), table::Content::OfPod)
+            let mut parts = PARTS.into_iter();
+            parts.try_for_each(|(part, content)| table::remove(&directory.join(part), content))
         });
         work.await.unwrap_or_else(|error| {
             let source = std::io::Error::other(error);
@@ -343,6 +293,12 @@ impl Volumes {
                 source,
             })
         })
+    }
+
+    /// Whether something of a pod's is there that [`Self::teardown`] takes down.
+    pub fn hold(&self, uid: &str) -> bool {
+        let directory = self.pod_directory(uid);
+        check_uid(uid).is_ok() && PARTS.iter().any(|(part, _)| directory.join(part).exists())
     }
 
     fn pod_directory(&self, uid: &str) -> PathBuf {

@@ -1,6 +1,6 @@
 //! What a pod that runs sees of objects, brought up to date.
 use super::{VolumeError, VolumeMap, Volumes, check_uid, claim, failed, used};
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use orlop_api::pod::{name, namespace, uid};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,13 @@ use std::time::Duration;
 /// Before what failed for a pod that runs is tried again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// Whether something has to be done about a volume of a pod that runs: it shows what may change, or it is a claim's.
+pub fn is_followed(pod: &Pod, volume: &Volume) -> bool {
+    is_shown(volume) || claim::Claim::of(pod, volume).is_some()
+}
+
 /// Whether a volume shows something that may change.
-pub fn is_shown(volume: &Volume) -> bool {
+fn is_shown(volume: &Volume) -> bool {
     volume.config_map.is_some()
         || volume.secret.is_some()
         || volume.downward_api.is_some()
@@ -19,8 +24,8 @@ pub fn is_shown(volume: &Volume) -> bool {
 
 impl Volumes {
     /// Brings up to date what a pod that runs sees of objects, each volume by itself; others are left as they are `ready`.
-    /// With `is_prepared`, all of them are known, and one that isn't there yet has come with an ephemeral container. The
-    /// first error is told, and after one it is tried again.
+    /// Without `is_prepared`, the pod was found running, and where its claims lead to is remembered. The first error is
+    /// told, and after one it is tried again.
     pub async fn refresh(
         &self,
         pod: &Pod,
@@ -31,14 +36,8 @@ impl Volumes {
             return Ok(());
         };
         check_uid(uid(pod))?;
-        let is_new = |volume: &Volume| is_prepared && !ready.0.contains_key(&volume.name);
-        let mut volumes: Vec<&Volume> = used(spec)
-            .filter(|volume| is_shown(volume) || is_new(volume))
-            .collect();
-        // What may hang comes last.
-        volumes.sort_by_key(|volume| !is_shown(volume));
         let (mut now, mut first) = (BTreeMap::clone(&ready.0), None);
-        for volume in volumes {
+        for volume in used(spec).filter(|volume| is_shown(volume)) {
             match self.setup_one(pod, volume).await.map_err(failed(volume)) {
                 Ok(mounted) => {
                     now.insert(volume.name.clone(), mounted);
@@ -62,6 +61,30 @@ impl Volumes {
                 Err(error)
             }
         }
+    }
+
+    /// Sets up what a container mounts that is not ready: it came with an ephemeral container, after the pod had started.
+    pub async fn complete(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        ready: &mut VolumeMap,
+    ) -> Result<(), VolumeError> {
+        let mounts: Vec<&str> = container
+            .volume_mounts
+            .iter()
+            .flatten()
+            .map(|mount| mount.name.as_str())
+            .collect();
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes.filter(|volume| mounts.contains(&&*volume.name)) {
+            if !ready.0.contains_key(&volume.name) {
+                check_uid(uid(pod))?;
+                let mounted = self.setup_one(pod, volume).await.map_err(failed(volume))?;
+                Arc::make_mut(&mut ready.0).insert(volume.name.clone(), mounted);
+            }
+        }
+        Ok(())
     }
 
     /// Of a pod that was found running: they may be on their way out when its containers start again.

@@ -123,6 +123,7 @@ fn make_target(at: &Path, is_directory: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shared_machine::{self, tmpfs};
     use super::*;
     use rustix::fs::{RenameFlags, renameat_with};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,33 +173,9 @@ mod tests {
         assert_eq!(mode(&volume.join("a/b")), 0o777);
     }
 
-    /// In a namespace of its own whose mounts are shared, as systemd leaves a machine's.
-    fn on_a_shared_machine(work: impl FnOnce(&Path) + Send) {
-        use nix::sched::{CloneFlags, unshare};
-        let directory = tempfile::tempdir().unwrap();
-        std::thread::scope(|scope| {
-            let done = scope.spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNS).unwrap();
-                let change = |path: &Path, flags: MsFlags| {
-                    mount(None::<&str>, path, None::<&str>, flags, None::<&str>).unwrap();
-                };
-                change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-                tmpfs(directory.path());
-                change(directory.path(), MsFlags::MS_SHARED);
-                work(directory.path());
-            });
-            done.join().unwrap();
-        });
-    }
-
-    fn tmpfs(at: &Path) {
-        std::fs::create_dir_all(at).unwrap();
-        mount(Some("t"), at, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-    }
-
     #[test]
     fn the_hosts_own_mounts_outlive_the_pod() {
-        on_a_shared_machine(|machine| {
+        shared_machine::on(|machine| {
             let (host, sub_paths) = (machine.join("host"), machine.join("pod/volume-subpaths"));
             let (before, later) = (host.join("data/before"), host.join("data/later"));
             tmpfs(&before);

@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::{MountPropagationFlags, mount_change};
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -65,9 +66,28 @@ fn there(directory: &Path) -> Result<Option<PathBuf>, VolumeError> {
     }
 }
 
-/// Unmounts what is mounted at or below `directory`, which has no links in it, the last first.
+/// Unmounts what is mounted at or below `directory`, which has no links in it.
 fn unmount_below(directory: &Path, table: impl Fn() -> io::Result<Vec<u8>>) -> Result<(), VolumeError> {
-    let points = below(&known(table)?, directory);
+    unmount_points(|| Ok(below(&known(&table)?, directory)))
+}
+
+/// Unmounts what is found, looking again for as long as there is less each time: what lay below one mount, and then another
+/// was put over it, shows when that is gone.
+fn unmount_points(find: impl Fn() -> Result<Vec<PathBuf>, VolumeError>) -> Result<(), VolumeError> {
+    let mut left = usize::MAX;
+    loop {
+        let points = find()?;
+        if points.is_empty() || points.len() >= left {
+            return Ok(());
+        }
+        left = points.len();
+        unmount_once(&points)?;
+    }
+}
+
+/// Unmounts points that were mounted in this order. What is unmounted in a shared mount is unmounted in all its peers, so
+/// that nothing is before the outer ones are kept apart, with all that is in them; then the innermost go first.
+fn unmount_once(points: &[PathBuf]) -> Result<(), VolumeError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| VolumeError::TearDown { path, source }
@@ -77,7 +97,9 @@ fn unmount_below(directory: &Path, table: impl Fn() -> io::Result<Vec<u8>>) -> R
     for point in points.iter().filter(|point| is_outer(point)) {
         keep_apart(point).map_err(failed(point))?;
     }
-    for point in points.iter().rev() {
+    let mut inward: Vec<&PathBuf> = points.iter().rev().collect();
+    inward.sort_by_key(|point| Reverse(point.components().count()));
+    for point in inward {
         // Those below it went with it, and looking at them may hang.
         let unmounted = if is_outer(point) {
             unmount(point)
@@ -109,17 +131,16 @@ pub fn mounts_below(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(mounts)
 }
 
-/// Unmounts what is mounted below a directory and was not before, the last first. What is mounted on itself stays.
+/// Unmounts what is mounted below a directory and was not before. What is mounted on itself stays.
 pub fn unmount_new_below(directory: &Path, before: &[PathBuf]) -> Result<(), VolumeError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        |source| VolumeError::TearDown { path, source }
-    };
-    let mounts = mounts_below(directory).map_err(failed(directory))?;
-    for point in mounts.iter().rev().filter(|point| !before.contains(point)) {
-        unmount(point).map_err(failed(point))?;
-    }
-    Ok(())
+    unmount_points(|| {
+        let mut mounts = mounts_below(directory).map_err(|source| VolumeError::TearDown {
+            path: directory.to_owned(),
+            source,
+        })?;
+        mounts.retain(|point| !before.contains(point));
+        Ok(mounts)
+    })
 }
 
 /// Unmounts one point, lazily if it is in use, and with it what came there from elsewhere.
@@ -209,6 +230,7 @@ fn unescape(text: &[u8]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shared_machine;
     use super::*;
 
     #[test]
@@ -237,6 +259,43 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_mounts_where_a_volume_leads_outlives_it() {
+        shared_machine::on(|machine| {
+            let (host, own) = (machine.join("host"), machine.join("kubelet"));
+            let (volume, data) = (own.join("pods/u/volume"), host.join("data"));
+            std::fs::create_dir_all(&volume).unwrap();
+            std::fs::create_dir_all(&data).unwrap();
+            let of_others = own.join("theirs");
+            shared_machine::tmpfs(&of_others);
+            let before = mounts_below(&own).unwrap();
+            for _ in 0..2 {
+                shared_machine::bind(&host, &volume);
+                let inner = volume.join("data");
+                shared_machine::tmpfs(&data);
+                let mounted = |point: &Path| is_mount_point(point).unwrap();
+                assert!(mounted(&inner), "what the host mounts later is seen");
+                unmount_new_below(&own, &before).unwrap();
+                assert!(mounted(&data), "it is the host's own");
+                assert!(mounted(&of_others) && !mounted(&volume));
+                assert_eq!(mounts_below(&own).unwrap(), before);
+                unmount(&data).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn what_another_mount_hides_is_unmounted_too() {
+        shared_machine::on(|machine| {
+            let own = machine.join("kubelet");
+            let outer = own.join("outer");
+            shared_machine::tmpfs(&outer.join("inner"));
+            shared_machine::tmpfs(&outer);
+            unmount_new_below(&own, &[]).unwrap();
+            assert!(mounts_below(&own).unwrap().is_empty());
+        });
+    }
+
+    #[test]
     fn the_table_is_read() {
         let table =
             b"1 0 0:1 / / rw - ext4 /dev/sda rw\n2 1 0:2 / /pods/u/volumes/a\\040b rw - tmpfs tmpfs rw\n\
@@ -247,6 +306,7 @@ mod tests {
             [PathBuf::from("/pods/u/volumes/a b")]
         );
     }
+
     #[test]
     fn an_unreadable_table_is_no_empty_one() {
         let directory = tempfile::tempdir().unwrap();

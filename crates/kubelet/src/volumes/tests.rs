@@ -3,6 +3,7 @@ use super::fake_api::FakeApi;
 use super::*;
 use serde_json::{Value, json};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 const CONFIG: &str = "/api/v1/namespaces/ns/configmaps/cm";
@@ -37,6 +38,7 @@ impl Bench {
 
     async fn end(self) {
         self.volumes.teardown("u").await.unwrap();
+        assert!(!self.volumes.hold("u"));
         assert!(!self.at("volumes").exists());
         assert!(!self.at("volume-subpaths").exists());
         assert_eq!((self.volumes.watched.count(), self.due.timers()), (0, 0));
@@ -278,7 +280,9 @@ async fn a_claim_of_a_pod_that_was_found_running_may_go_before_its_containers_st
     bench.volumes.refresh(&pod, &mut found, false).await.unwrap();
     assert_eq!(found.0, nothing.0, "it is not looked at");
     bench.api.remove("/api/v1/namespaces/ns/persistentvolumeclaims/c");
+    assert!(!bench.volumes.hold("u"));
     bench.volumes.setup(&pod).await.unwrap();
+    assert!(bench.volumes.hold("u"));
     bench.end().await;
 }
 

@@ -200,3 +200,16 @@ async fn an_image_that_lies_in_an_archive_is_imported_instead_of_pulled() {
         "{calls:?}"
     );
 }
+
+/// Nor does a pod wait for its archive any more once it is to end.
+#[tokio::test]
+async fn a_pod_that_waits_for_an_archive_ends_at_once() {
+    let cluster = Cluster::start().await;
+    *cluster.runtime.pull_gate.lock() = Some(Arc::new(Semaphore::new(0)));
+    cluster.runtime.absent.lock().push("huge:1".into());
+    cluster.runtime.archived.lock().push("huge:1".into());
+    cluster.create_of("p", "huge:1", "IfNotPresent").await;
+    cluster.runtime.until("Import huge:1").await;
+    cluster.pods.delete("p", &DeleteParams::default()).await.unwrap();
+    cluster.until("its end", "p", |pod| pod.is_none()).await;
+}

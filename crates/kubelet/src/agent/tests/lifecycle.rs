@@ -259,3 +259,44 @@ async fn pod_that_makes_room_too_slowly_is_told_of() {
         began.elapsed()
     );
 }
+
+/// An agent that was killed at a pod's end leaves its volumes to the next one.
+#[tokio::test]
+async fn volumes_of_a_pod_that_has_finished_before_this_agent_are_given_back() {
+    let cluster = Cluster::start().await;
+    let object = json!({"metadata": {"name": "done"}, "spec": {"restartPolicy": "Never",
+        "containers": [{"name": "c", "image": "i:1"}]}});
+    let pod: Pod = serde_json::from_value(object).unwrap();
+    let pod = cluster.pods.create(&PostParams::default(), &pod).await.unwrap();
+    cluster.surroundings.held.lock().push(uid_of(&pod));
+    let state = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+    let ended = json!({"name": "c", "image": "i:1", "imageID": "", "ready": false, "restartCount": 3, "state": state});
+    let status = json!({"status": {"phase": "Succeeded", "containerStatuses": [ended]}});
+    let status = kube::api::Patch::Merge(status);
+    cluster
+        .pods
+        .patch_status("done", &Default::default(), &status)
+        .await
+        .unwrap();
+    let target = json!({"apiVersion": "v1", "kind": "Node", "name": "n1"});
+    let binding =
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "done"}, "target": target});
+    let creation = PostParams::default();
+    let bound = cluster
+        .pods
+        .create_subresource::<_, Value>("binding", "done", &creation, &binding);
+    bound.await.unwrap();
+    let released = async {
+        while !cluster.surroundings.released.lock().contains(&uid_of(&pod)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, released).await.unwrap();
+    cluster
+        .pods
+        .delete("done", &DeleteParams::default())
+        .await
+        .unwrap();
+    cluster.until("its end", "done", |pod| pod.is_none()).await;
+    assert_eq!(cluster.starts(), 0);
+}

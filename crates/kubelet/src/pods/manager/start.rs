@@ -96,7 +96,8 @@ impl Manager {
         let seen = self.seen.remove(&id).unwrap_or_default();
         self.agent.board.start(&pod, is_static);
         let finished = !is_static && (is_terminal(&pod) || is_terminating(&pod));
-        if finished && !seen.is_alive() {
+        // An agent that was killed may have left volumes: they go the way of those of a pod that ends now.
+        if finished && !seen.is_alive() && !self.agent.surroundings.holds_volumes(&id) {
             return self.conclude(&pod);
         }
         if let Some(message) = placeholder::message(&pod).filter(|_| is_static) {

@@ -7,7 +7,7 @@ use crate::pods::start::{self, Sandbox, SandboxError};
 use crate::pods::stop;
 use crate::pods::turns::Purpose;
 use crate::pods::verdict::Verdict;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::EventType;
 use parking_lot::Mutex;
@@ -44,6 +44,7 @@ impl Worker {
                     "sandbox started"
                 );
                 self.agent.metrics.started_pods.inc();
+                self.lacking.over();
                 self.sandbox = Some(sandbox);
                 self.seen.sandboxes.insert(0, seen);
                 Ok(())
@@ -53,23 +54,28 @@ impl Worker {
     }
 
     /// Why there is no sandbox: the network, which comes up by itself, or something worth a warning.
-    pub(super) async fn tell_no_sandbox(&self, error: &SandboxError) -> Again {
-        let (agent, pod) = (&self.agent, &self.pod);
+    pub(super) async fn tell_no_sandbox(&mut self, error: &SandboxError) -> Again {
         if !self.is_host_network()
-            && let Some(why) = network_trouble(agent).await
+            && let Some(why) = network_trouble(&self.agent).await
         {
-            agent.event(
-                pod,
-                EventType::Warning,
-                "NetworkNotReady",
-                format!("network is not ready: {why}"),
-            );
+            self.tell_lacking("NetworkNotReady", format!("network is not ready: {why}"));
             return Again(NETWORK_RETRY_AFTER);
         }
+        let pod = &self.pod;
         tracing::warn!(pod = name(pod), namespace = namespace(pod), uid = uid(pod), %error, "no sandbox");
         let message = format!("Failed to create pod sandbox: {error}");
-        agent.event(pod, EventType::Warning, "FailedCreatePodSandBox", message);
+        self.tell_lacking("FailedCreatePodSandBox", message);
         Again(RETRY_AFTER)
+    }
+
+    /// What is in the way is looked at again and again, and told of less often.
+    fn tell_lacking(&mut self, reason: &str, message: String) {
+        if self
+            .lacking
+            .is_due(&format!("{reason}: {message}"), Timestamp::now())
+        {
+            self.agent.event(&self.pod, EventType::Warning, reason, message);
+        }
     }
 
     /// The sandbox that stands, with the request it was (or would be) made from.
@@ -122,8 +128,7 @@ impl Worker {
                     let rejections = &self.agent.metrics.rejections;
                     rejections.get_or_create(&Reason { reason }).inc();
                 }
-                self.agent
-                    .event(&self.pod, EventType::Warning, lacking.reason, lacking.message);
+                self.tell_lacking(lacking.reason, lacking.message);
                 self.agent.surroundings.call_back(uid(&self.pod), &self.mailbox);
                 Err(Again(RETRY_AFTER))
             }
