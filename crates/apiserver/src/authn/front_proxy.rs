@@ -4,7 +4,7 @@ use super::authorities::TrustedAuthorities;
 use super::config::FrontProxyConfig;
 use crate::request::decode_percent;
 use http::HeaderMap;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 /// Whose word is taken.
 pub struct FrontProxy {
@@ -30,8 +30,8 @@ impl FrontProxy {
     }
 
     /// Whether the client of a connection is such a proxy.
-    pub fn is_proxy(&self, chain: &[CertificateDer<'_>]) -> bool {
-        if !self.config.ca.signed(chain) {
+    pub fn is_proxy(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        if !self.config.ca.signed(chain, now) {
             return false;
         }
         let names = &self.config.allowed_names;

@@ -1,58 +1,148 @@
 //! ConfigMap `kube-system/extension-apiserver-authentication`: how extension servers recognise callers that this
-//! server sends them, or that come by themselves.
+//! server sends them, or that come by themselves. All servers of a cluster tell it in the same place: each adds what it
+//! knows to what is there, and authorities go when they have ended.
 use super::kubernetes::Wanted;
 use crate::authn::{FrontProxyConfig, TrustedAuthorities};
+use rustls::pki_types::UnixTime;
 use serde_json::{Map, Value, json};
 
-/// The ConfigMap, unless there is nothing to tell.
+/// Namespace and name.
+pub const PLACE: (&str, &str) = ("kube-system", "extension-apiserver-authentication");
+const CLIENT_CA: &str = "client-ca-file";
+const PROXY_CA: &str = "requestheader-client-ca-file";
+const ALLOWED_NAMES: &str = "requestheader-allowed-names";
+const EXTRA_HEADERS: &str = "requestheader-extra-headers-prefix";
+const GROUP_HEADERS: &str = "requestheader-group-headers";
+const UID_HEADERS: &str = "requestheader-uid-headers";
+const USERNAME_HEADERS: &str = "requestheader-username-headers";
+const LISTS: [&str; 5] = [
+    ALLOWED_NAMES,
+    EXTRA_HEADERS,
+    GROUP_HEADERS,
+    UID_HEADERS,
+    USERNAME_HEADERS,
+];
+
+/// The ConfigMap as it is to be beside what is `stored`, unless this server has nothing to tell.
 pub fn object(
+    stored: Option<&Value>,
     client_ca: Option<&TrustedAuthorities>,
     front_proxy: Option<&FrontProxyConfig>,
+    now: UnixTime,
 ) -> Option<Wanted> {
-    let mut data = Map::new();
-    if let Some(ca) = client_ca {
-        data.insert("client-ca-file".to_owned(), json!(ca.pem()));
+    if client_ca.is_none() && front_proxy.is_none() {
+        return None;
     }
-    if let Some(proxy) = front_proxy {
-        data.insert("requestheader-client-ca-file".to_owned(), json!(proxy.ca.pem()));
-        for (key, names) in [
-            ("allowed-names", &proxy.allowed_names),
-            ("extra-headers-prefix", &proxy.extra_prefixes),
-            ("group-headers", &proxy.group_headers),
-            ("uid-headers", &proxy.uid_headers),
-            ("username-headers", &proxy.username_headers),
-        ] {
-            data.insert(
-                format!("requestheader-{key}"),
-                json!(Value::from(names.clone()).to_string()),
-            );
+    let told = |key: &str| stored.and_then(|stored| stored["data"][key].as_str());
+    let mut data = Map::new();
+    let own = [
+        (CLIENT_CA, client_ca),
+        (PROXY_CA, front_proxy.map(|proxy| &proxy.ca)),
+    ];
+    for (key, own) in own {
+        let own = own.map(TrustedAuthorities::pem);
+        if own.is_some() || told(key).is_some() {
+            let texts = [told(key).unwrap_or_default(), own.as_deref().unwrap_or_default()];
+            data.insert(key.to_owned(), json!(orlop_pki::merged_certificates(&texts, now)));
         }
     }
-    (!data.is_empty()).then(|| Wanted {
+    for key in LISTS {
+        let own = front_proxy.map(|proxy| list(proxy, key));
+        if own.is_some() || told(key).is_some() {
+            let merged = merged(told(key).unwrap_or_default(), own.unwrap_or_default());
+            data.insert(key.to_owned(), json!(json!(merged).to_string()));
+        }
+    }
+    Some(Wanted {
         group: "",
         plural: "configmaps",
-        object: json!({
-            "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-            "data": data,
-        }),
+        object: json!({"metadata": {"name": PLACE.1, "namespace": PLACE.0}, "data": data}),
         owned: &["data"],
     })
 }
 
+/// What this server tells under a key.
+fn list<'p>(proxy: &'p FrontProxyConfig, key: &str) -> &'p [String] {
+    match key {
+        ALLOWED_NAMES => &proxy.allowed_names,
+        EXTRA_HEADERS => &proxy.extra_prefixes,
+        GROUP_HEADERS => &proxy.group_headers,
+        UID_HEADERS => &proxy.uid_headers,
+        _ => &proxy.username_headers,
+    }
+}
+
+/// The names of a list in JSON, if it is one, and those of `own` that it lacks.
+fn merged(told: &str, own: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = serde_json::from_str(told).unwrap_or_default();
+    for name in own {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::kubernetes::corrected;
     use super::*;
+    use orlop_pki::Authority;
+
+    fn authority(name: &str) -> (String, TrustedAuthorities) {
+        let authority = Authority::ephemeral(name).unwrap();
+        let trusted = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
+        (authority.certificate().to_owned(), trusted)
+    }
 
     #[test]
     fn lists_are_json_in_text() {
-        let authority = orlop_pki::Authority::ephemeral("kubernetes").unwrap();
-        let ca = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
+        let (pem, ca) = authority("kubernetes");
         let proxy = FrontProxyConfig::usual(ca.clone());
-        let wanted = object(Some(&ca), Some(&proxy)).unwrap();
+        let wanted = object(None, Some(&ca), Some(&proxy), UnixTime::now()).unwrap();
         let data = &wanted.object["data"];
-        assert_eq!(data["client-ca-file"], authority.certificate());
+        assert_eq!(data["client-ca-file"], pem);
         assert_eq!(data["requestheader-allowed-names"], r#"["front-proxy-client"]"#);
         assert_eq!(data["requestheader-username-headers"], r#"["X-Remote-User"]"#);
-        assert!(object(None, None).is_none());
+        assert!(object(None, None, None, UnixTime::now()).is_none());
+    }
+
+    #[test]
+    fn servers_with_other_authorities_add_theirs_and_leave_each_other_alone() {
+        let ((one, of_one), (two, of_two)) = (authority("one"), authority("two"));
+        let proxies = FrontProxyConfig {
+            allowed_names: vec!["other-proxy".to_owned()],
+            ..FrontProxyConfig::usual(of_two.clone())
+        };
+        let now = UnixTime::now();
+        let first = object(None, Some(&of_one), None, now).unwrap().object;
+        assert!(first["data"].get("requestheader-client-ca-file").is_none());
+        let second = object(Some(&first), Some(&of_two), Some(&proxies), now).unwrap();
+        let both = corrected(&first, &second).unwrap();
+        assert_eq!(both["data"]["client-ca-file"], format!("{one}{two}"));
+        assert_eq!(both["data"]["requestheader-client-ca-file"], two);
+        for (ca, proxy) in [(&of_one, None), (&of_two, Some(&proxies))] {
+            let again = object(Some(&both), Some(ca), proxy, now).unwrap();
+            assert!(corrected(&both, &again).is_none(), "nobody changes it any more");
+        }
+        let usual = FrontProxyConfig::usual(of_one.clone());
+        let third = object(Some(&both), None, Some(&usual), now).unwrap().object;
+        assert_eq!(third["data"]["client-ca-file"], both["data"]["client-ca-file"]);
+        assert_eq!(
+            third["data"]["requestheader-allowed-names"],
+            r#"["other-proxy","front-proxy-client"]"#
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_replaced() {
+        let (pem, ca) = authority("kubernetes");
+        let proxy = FrontProxyConfig::usual(ca.clone());
+        let stored = json!({"data": {
+            "client-ca-file": "nonsense", "requestheader-group-headers": "nonsense", "other": "x"}});
+        let wanted = object(Some(&stored), Some(&ca), Some(&proxy), UnixTime::now()).unwrap();
+        let data = &wanted.object["data"];
+        assert_eq!(data["client-ca-file"], pem);
+        assert_eq!(data["requestheader-group-headers"], r#"["X-Remote-Group"]"#);
     }
 }

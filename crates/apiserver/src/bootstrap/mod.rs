@@ -10,12 +10,15 @@ pub(crate) use flow::objects as flow_objects;
 use crate::ApiServer;
 use crate::aggregation::GROUP;
 use crate::authz::RBAC_GROUP;
+use crate::cache::Object;
 use crate::encode;
 use crate::registry::{assign, text};
 use crate::resources;
 use crate::upkeep::built_in_api_services;
 use orlop_store::{Compare, Op, Revision, StoreError, Txn};
+use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -39,13 +42,30 @@ pub async fn restore_service(server: &ApiServer) -> Result<(), StoreError> {
 /// Tells extension servers of the authorities that count now.
 pub async fn tell_authorities(server: &ApiServer) -> Result<(), StoreError> {
     write_all(server, |server| {
-        let told = authentication::object(server.client_ca.as_ref(), server.front_proxy.as_ref());
-        let wanted = told.iter();
+        let wanted = told(server);
         wanted
+            .iter()
             .filter_map(|wanted| write_corrected(server, wanted))
             .collect()
     })
     .await
+}
+
+/// What extension servers are to be told beside what others tell them.
+fn told(server: &ApiServer) -> Option<kubernetes::Wanted> {
+    let stored = told_now(server).map(|stored| stored.value());
+    authentication::object(
+        stored.as_ref(),
+        server.client_ca.as_ref(),
+        server.front_proxy.as_ref(),
+        UnixTime::now(),
+    )
+}
+
+/// What they are told now.
+pub(crate) fn told_now(server: &ApiServer) -> Option<Arc<Object>> {
+    let (namespace, name) = authentication::PLACE;
+    server.cache.core_object("configmaps", namespace, name)
 }
 
 /// What is wrong with that Service and what belongs to it.
@@ -138,14 +158,13 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
             writes.extend(write(server, "apiservices", GROUP, object));
         }
     }
-    let told = authentication::object(server.client_ca.as_ref(), server.front_proxy.as_ref());
     for wanted in kubernetes::objects(
         server.advertise().port(),
         &server.masters.addresses(),
         &server.services,
     )
     .into_iter()
-    .chain(told)
+    .chain(told(server))
     {
         writes.extend(write_corrected(server, &wanted));
     }

@@ -159,9 +159,30 @@ async fn authorities_that_are_replaced_count_at_once_on_open_connections_too() {
     assert_eq!(served.whoami(Some(&old), &[]).await, Err(401));
     assert_eq!(open.whoami(&[]).await, Err(401));
 
-    let told = |_: &str, map: &Value| map["data"]["client-ca-file"] == new.certificate();
+    // Another server may still take what the old one has signed.
+    let both = format!("{}{}", served.authority.certificate(), new.certificate());
+    let told = |_: &str, map: &Value| map["data"]["client-ca-file"] == both;
     let maps = "/api/v1/namespaces/kube-system/configmaps";
     until(&served.admin(), maps, "extension-apiserver-authentication", told).await;
+}
+
+/// §21. What other servers tell extension servers is kept; what somebody takes away is told again.
+#[tokio::test]
+async fn extension_servers_are_told_of_the_authorities_of_all_servers() {
+    let another = Authority::ephemeral("another").unwrap();
+    let served = Served::start(|_, _| {}).await;
+    let admin = served.admin();
+    let maps = "/api/v1/namespaces/kube-system/configmaps";
+    let path = format!("{maps}/extension-apiserver-authentication");
+    let own = served.authority.certificate();
+    let theirs = json!({"data": {"client-ca-file": another.certificate()}});
+    admin.patch(&path, "merge", theirs).await.ok();
+    let both = format!("{}{own}", another.certificate());
+    let told = |_: &str, map: &Value| map["data"]["client-ca-file"] == both;
+    until(&admin, maps, "extension-apiserver-authentication", told).await;
+    admin.delete(&path, Value::Null).await.ok();
+    let told = |_: &str, map: &Value| map["data"]["client-ca-file"] == own;
+    until(&admin, maps, "extension-apiserver-authentication", told).await;
 }
 
 /// §15.3.
