@@ -5,11 +5,13 @@ use jiff::tz::TimeZone;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Events that may wait to be written.
+/// Events that may wait to be written, and their bytes together: one can be as large as what a request carries.
 const WAITING_MAX: usize = 10_000;
+const WAITING_BYTES_MAX: u32 = 64 << 20;
 /// Size of the file where none is given (upstream's).
 const SIZE_MAX: u64 = 100 << 20;
 const MEGABYTE: u64 = 1 << 20;
@@ -28,7 +30,8 @@ pub struct AuditLog {
 
 /// What the thread is told.
 enum Message {
-    Line(String),
+    /// With its share of the bytes that may wait.
+    Line(String, OwnedSemaphorePermit),
     /// All that came before is to be written.
     Settle(oneshot::Sender<()>),
 }
@@ -37,6 +40,7 @@ enum Message {
 #[derive(Clone)]
 pub struct Writer {
     messages: mpsc::Sender<Message>,
+    room: Arc<Semaphore>,
 }
 
 impl Writer {
@@ -49,8 +53,8 @@ impl Writer {
             .spawn(move || {
                 let mut failed = false;
                 while let Some(message) = waiting.blocking_recv() {
-                    let line = match message {
-                        Message::Line(line) => line,
+                    let (line, _room) = match message {
+                        Message::Line(line, room) => (line, room),
                         Message::Settle(done) => {
                             // Who no longer waits needs no answer.
                             let _ = done.send(());
@@ -67,12 +71,18 @@ impl Writer {
                     failed = written.is_err();
                 }
             })?;
-        Ok(Self { messages })
+        let room = Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize));
+        Ok(Self { messages, room })
     }
 
     pub async fn write(&self, line: String) {
-        // The thread lives as long as this.
-        let _ = self.messages.send(Message::Line(line)).await;
+        let bytes = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        // Never closed.
+        let room = self.room.clone().acquire_many_owned(bytes.min(WAITING_BYTES_MAX));
+        if let Ok(room) = room.await {
+            // The thread lives as long as this.
+            let _ = self.messages.send(Message::Line(line, room)).await;
+        }
     }
 
     /// Returns when everything is written that was taken before.
@@ -86,7 +96,13 @@ impl Writer {
 
 enum Target {
     Output,
-    File { log: AuditLog, file: File, size: u64 },
+    File {
+        log: AuditLog,
+        file: File,
+        size: u64,
+        /// Whether the last line may have no end.
+        is_torn: bool,
+    },
 }
 
 impl Target {
@@ -99,29 +115,55 @@ impl Target {
         }
         let file = append(&log.path)?;
         let size = file.metadata()?.len();
-        Ok(Self::File { log, file, size })
+        Ok(Self::File {
+            log,
+            file,
+            size,
+            is_torn: false,
+        })
     }
 
     fn write(&mut self, line: &str) -> io::Result<()> {
-        let (log, file, size) = match self {
+        let (log, file, size, is_torn) = match self {
             Self::Output => return writeln!(io::stdout().lock(), "{line}"),
-            Self::File { log, file, size } => (log, file, size),
+            Self::File {
+                log,
+                file,
+                size,
+                is_torn,
+            } => (log, file, size, is_torn),
         };
         let length = line.len() as u64 + 1;
         let most = match log.size_megabytes {
             0 => SIZE_MAX,
             megabytes => megabytes * MEGABYTE,
         };
+        let mut begun = Ok(());
         if *size > 0 && *size + length > most {
-            std::fs::rename(&log.path, rotated(&log.path, Timestamp::now()))?;
-            *file = append(&log.path)?;
-            *size = 0;
-            forget(log);
+            // Where no other file can be begun the one before goes on.
+            match begin_anew(log) {
+                Ok(fresh) => (*file, *size, *is_torn) = (fresh, 0, false),
+                Err(error) => begun = Err(error),
+            }
         }
-        file.write_all(format!("{line}\n").as_bytes())?;
+        let before = if *is_torn { "\n" } else { "" };
+        *is_torn = true;
+        file.write_all(format!("{before}{line}\n").as_bytes())?;
+        *is_torn = false;
         *size += length;
-        Ok(())
+        begun
     }
+}
+
+/// Moves the file away, if somebody hasn't, and begins another.
+fn begin_anew(log: &AuditLog) -> io::Result<File> {
+    match std::fs::rename(&log.path, rotated(&log.path, Timestamp::now())) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let fresh = append(&log.path)?;
+    forget(log);
+    Ok(fresh)
 }
 
 fn append(path: &Path) -> io::Result<File> {
@@ -217,6 +259,32 @@ mod tests {
         }
         writer.settle().await;
         assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1000);
+    }
+
+    #[test]
+    fn events_are_written_also_where_the_file_cannot_begin_anew_or_was_moved_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("logs");
+        let path = place.join("audit.log");
+        let log = AuditLog {
+            path: path.clone(),
+            age_days: 0,
+            backups: 0,
+            size_megabytes: 1,
+        };
+        let mut target = Target::open(log).unwrap();
+        let line = "x".repeat(700 * 1024);
+        target.write(&line).unwrap();
+        // Somebody else moves files away.
+        std::fs::rename(&path, place.join("moved")).unwrap();
+        target.write(&line).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), line.len() as u64 + 1);
+        // There is no directory to begin another one in.
+        let elsewhere = directory.path().join("elsewhere");
+        std::fs::rename(&place, &elsewhere).unwrap();
+        target.write(&line).unwrap_err();
+        let kept = std::fs::read_to_string(elsewhere.join("audit.log")).unwrap();
+        assert_eq!(kept.lines().count(), 2, "it is in the file before");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The audit policy: how much of which request is written down (contract §20).
 use crate::authn::UserInfo;
 use crate::request::RequestInfo;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// How much of a request is written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +106,19 @@ struct Rule {
     verdict: Verdict,
 }
 
+/// What a rule may say.
+const MEMBERS: &[&str] = &[
+    "level",
+    "users",
+    "userGroups",
+    "verbs",
+    "namespaces",
+    "resources",
+    "nonResourceURLs",
+    "omitStages",
+    "omitManagedFields",
+];
+
 #[derive(Debug)]
 struct Resources {
     group: String,
@@ -113,18 +126,45 @@ struct Resources {
     names: Vec<String>,
 }
 
-fn texts(value: &Value) -> Vec<String> {
-    let items = value.as_array().into_iter().flatten();
-    items.filter_map(|v| v.as_str().map(str::to_owned)).collect()
+/// A member that is a list, if it is there. What has another form must not pass for nothing: a rule without users is
+/// about everybody.
+fn list<'v>(object: &'v Value, member: &str) -> Result<&'v [Value], String> {
+    match &object[member] {
+        Value::Null => Ok(&[]),
+        Value::Array(items) => Ok(items),
+        _ => Err(format!("{member} is no list")),
+    }
 }
 
-fn stages(value: &Value) -> Result<Vec<&'static str>, String> {
+/// The same of texts.
+fn texts(object: &Value, member: &str) -> Result<Vec<String>, String> {
+    let text = |item: &Value| {
+        let text = item.as_str().map(str::to_owned);
+        text.ok_or_else(|| format!("{member} has an item that is no text"))
+    };
+    list(object, member)?.iter().map(text).collect()
+}
+
+fn stages(object: &Value) -> Result<Vec<&'static str>, String> {
     let known = |name: String| {
         let mut all = Stage::ALL.iter().map(|stage| stage.name());
         all.find(|stage| **stage == *name)
             .ok_or_else(|| format!("there is no stage {name:?}"))
     };
-    texts(value).into_iter().map(known).collect()
+    texts(object, "omitStages")?.into_iter().map(known).collect()
+}
+
+/// Members that nobody knows are left out, as upstream leaves them out, but not without a word: what they were meant to
+/// say is not said.
+fn warn_of_others(object: &Value, known: &[&str], what: &str) {
+    for member in object.as_object().into_iter().flat_map(Map::keys) {
+        if !known.contains(&member.as_str()) {
+            tracing::warn!(
+                member,
+                "{what} of the audit policy has a member that means nothing"
+            );
+        }
+    }
 }
 
 impl Policy {
@@ -136,9 +176,22 @@ impl Policy {
             let what = format!("{}, {}", member("apiVersion"), member("kind"));
             return Err(PolicyError::Kind(what));
         }
-        let omitted = stages(&policy["omitStages"]).map_err(|why| PolicyError::Rule { rule: 0, why })?;
+        let bad = |why| PolicyError::Rule { rule: 0, why };
+        warn_of_others(
+            &policy,
+            &[
+                "apiVersion",
+                "kind",
+                "metadata",
+                "omitStages",
+                "omitManagedFields",
+                "rules",
+            ],
+            "the whole",
+        );
+        let omitted = stages(&policy).map_err(bad)?;
         let mut rules = Vec::new();
-        for (index, rule) in policy["rules"].as_array().into_iter().flatten().enumerate() {
+        for (index, rule) in list(&policy, "rules").map_err(bad)?.iter().enumerate() {
             let rule = Rule::parse(rule, &omitted, policy["omitManagedFields"] == true);
             rules.push(rule.map_err(|why| PolicyError::Rule { rule: index + 1, why })?);
         }
@@ -159,28 +212,23 @@ impl Rule {
     fn parse(rule: &Value, omitted: &[&'static str], omit_managed_fields: bool) -> Result<Self, String> {
         let level = rule["level"].as_str().unwrap_or_default();
         let level = Level::parse(level).ok_or_else(|| format!("there is no level {level:?}"))?;
-        let resources: Vec<Resources> = rule["resources"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|entry| Resources {
-                group: entry["group"].as_str().unwrap_or_default().to_owned(),
-                resources: texts(&entry["resources"]),
-                names: texts(&entry["resourceNames"]),
-            })
-            .collect();
-        let paths = texts(&rule["nonResourceURLs"]);
-        let namespaces = texts(&rule["namespaces"]);
+        warn_of_others(rule, MEMBERS, "a rule");
+        let resources: Vec<Resources> = list(rule, "resources")?
+            .iter()
+            .map(Resources::parse)
+            .collect::<Result<_, _>>()?;
+        let paths = texts(rule, "nonResourceURLs")?;
+        let namespaces = texts(rule, "namespaces")?;
         let on_resources = !resources.is_empty() || !namespaces.is_empty();
         if on_resources && !paths.is_empty() {
             return Err("rules cannot apply to both regular resources and non-resource URLs".to_owned());
         }
         let mut omitted = omitted.to_vec();
-        omitted.extend(stages(&rule["omitStages"])?);
+        omitted.extend(stages(rule)?);
         Ok(Self {
-            users: texts(&rule["users"]),
-            groups: texts(&rule["userGroups"]),
-            verbs: texts(&rule["verbs"]),
+            users: texts(rule, "users")?,
+            groups: texts(rule, "userGroups")?,
+            verbs: texts(rule, "verbs")?,
             namespaces,
             resources,
             paths,
@@ -216,6 +264,28 @@ impl Rule {
 }
 
 impl Resources {
+    fn parse(entry: &Value) -> Result<Self, String> {
+        warn_of_others(
+            entry,
+            &["group", "resources", "resourceNames"],
+            "an entry of resources",
+        );
+        let group = match &entry["group"] {
+            Value::Null => String::new(),
+            Value::String(group) => group.clone(),
+            _ => return Err("a group is no text".to_owned()),
+        };
+        let entry = Self {
+            group,
+            resources: texts(entry, "resources")?,
+            names: texts(entry, "resourceNames")?,
+        };
+        if entry.resources.is_empty() && !entry.names.is_empty() {
+            return Err("using resourceNames requires at least one resource".to_owned());
+        }
+        Ok(entry)
+    }
+
     fn matches(&self, info: &RequestInfo) -> bool {
         if self.group != info.group {
             return false;
@@ -305,6 +375,19 @@ mod tests {
     fn unusable_policies_are_refused_with_the_rule() {
         let head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n";
         for (text, why) in [
+            // Taken for nothing, it would be about everybody.
+            (
+                format!("{head}rules: [{{level: None, users: alice}}]"),
+                "rule 1 of the audit policy: users is no list",
+            ),
+            (
+                format!("{head}rules: [{{level: None, verbs: [get, 1]}}]"),
+                "verbs has an item that is no text",
+            ),
+            (
+                format!("{head}rules: [{{level: None, resources: [{{group: '', resourceNames: [x]}}]}}]"),
+                "using resourceNames requires at least one resource",
+            ),
             ("kind: Policy\n".to_owned(), "not a Policy of audit.k8s.io/v1"),
             (head.to_owned(), "no rules"),
             (

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -51,6 +51,8 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// Bytes of the events that wait, together; those beyond are lost.
+const WAITING_BYTES_MAX: u32 = 64 << 20;
 /// Events that are gathered when the server stops are sent for so long.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
@@ -62,12 +64,25 @@ pub(super) enum Sender {
 
 /// Events on their way to be sent with others.
 pub(super) struct Gathering {
-    waiting: mpsc::Sender<String>,
+    waiting: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
     /// Whether the last one was lost.
     loses: AtomicBool,
     stopping: CancellationToken,
     /// Who sends them.
     sending: TaskTracker,
+}
+
+/// An event with its share of the bytes that may wait.
+struct Waiting {
+    event: String,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<str> for Waiting {
+    fn as_ref(&self) -> &str {
+        &self.event
+    }
 }
 
 /// Where lists go.
@@ -92,6 +107,7 @@ impl Sender {
                 sending.spawn(send(events, target, batches, stopping.clone()));
                 Self::Later(Gathering {
                     waiting,
+                    room: Arc::new(Semaphore::new(WAITING_BYTES_MAX as usize)),
                     loses: AtomicBool::new(false),
                     stopping,
                     sending,
@@ -126,8 +142,20 @@ impl Sender {
 }
 
 impl Gathering {
+    fn has_taken(&self, event: &str) -> bool {
+        let bytes = u32::try_from(event.len()).unwrap_or(u32::MAX);
+        let room = self.room.clone().try_acquire_many_owned(bytes);
+        room.is_ok_and(|room| {
+            let waiting = Waiting {
+                event: event.to_owned(),
+                _room: room,
+            };
+            self.waiting.try_send(waiting).is_ok()
+        })
+    }
+
     fn take(&self, event: &str) {
-        let is_lost = self.waiting.try_send(event.to_owned()).is_err();
+        let is_lost = !self.has_taken(event);
         // Said once, not for every event that a silent webhook costs.
         if is_lost && !self.loses.swap(true, Ordering::Relaxed) {
             tracing::error!("audit events are lost: too many wait for the webhook");
@@ -159,7 +187,7 @@ fn list<E: AsRef<str>>(events: &[E]) -> Bytes {
 
 /// Sends what is gathered, until there is no more to come after `stopping`.
 async fn send(
-    mut events: mpsc::Receiver<String>,
+    mut events: mpsc::Receiver<Waiting>,
     target: Arc<Target>,
     batches: Batches,
     stopping: CancellationToken,
@@ -177,11 +205,11 @@ async fn send(
 }
 
 /// What comes together; none at the end. From `stopping` on nothing is waited for.
-async fn next(
-    events: &mut mpsc::Receiver<String>,
+async fn next<E>(
+    events: &mut mpsc::Receiver<E>,
     batches: &Batches,
     stopping: &CancellationToken,
-) -> Option<Vec<String>> {
+) -> Option<Vec<E>> {
     let first = tokio::select! {
         // What is there comes before what ends it.
         biased;
@@ -276,6 +304,22 @@ mod tests {
             (Some(vec!["1".to_owned()]), Duration::ZERO)
         );
         assert_eq!(next(&mut events, &batches(2), &stopping).await, None);
+    }
+
+    #[test]
+    fn events_that_wait_take_no_more_than_so_much_memory() {
+        let (waiting, mut events) = mpsc::channel(1000);
+        let gathering = Gathering {
+            waiting,
+            room: Arc::new(Semaphore::new(10)),
+            loses: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+            sending: TaskTracker::new(),
+        };
+        let taken = ["123456", "12345", "1234", "1"].map(|event| gathering.has_taken(event));
+        assert_eq!(taken, [true, false, true, false]);
+        drop(events.try_recv().unwrap());
+        assert!(gathering.has_taken("12345"));
     }
 
     #[test]
