@@ -13,6 +13,7 @@ const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const ANONYMOUS: &str = "system:anonymous";
+const UNAUTHENTICATED: &str = "system:unauthenticated";
 const NODE: &str = "system:node:";
 const ACCOUNT: &str = "system:serviceaccount:";
 /// Where a service account's token tells which node its pod is on.
@@ -172,10 +173,18 @@ impl Impersonation {
             }
             _ => self.groups,
         };
-        let mut user = if self.name == ANONYMOUS {
-            let mut nobody = UserInfo::anonymous();
-            nobody.groups.splice(0..0, groups);
-            nobody
+        // Whoever is to be nobody in particular is not to be somebody on top of that.
+        let is_unknown = self.name == ANONYMOUS || groups.iter().any(|group| group == UNAUTHENTICATED);
+        let mut user = if is_unknown {
+            let mut unknown = UserInfo {
+                name: self.name,
+                groups,
+                ..UserInfo::default()
+            };
+            if !unknown.is_in(UNAUTHENTICATED) {
+                unknown.groups.push(UNAUTHENTICATED.to_owned());
+            }
+            unknown
         } else {
             UserInfo::new(self.name, groups)
         };
@@ -293,5 +302,10 @@ mod tests {
         assert_eq!(node().user(Mode::Unconfined).groups, ["system:authenticated"]);
         let nobody = of(&[(USER, ANONYMOUS)]).unwrap().unwrap();
         assert_eq!(nobody.user(Mode::Unconfined).groups, ["system:unauthenticated"]);
+        let unknown = of(&[(USER, "bob"), (GROUP, "devs"), (GROUP, UNAUTHENTICATED)]);
+        assert_eq!(
+            unknown.unwrap().unwrap().user(Mode::Unconfined).groups,
+            ["devs", "system:unauthenticated"]
+        );
     }
 }

@@ -31,9 +31,9 @@ use crate::status::ApiError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use front_proxy::FrontProxy;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use oidc::Oidc;
 use static_tokens::StaticTokens;
@@ -43,6 +43,8 @@ use webhook::TokenWebhook;
 
 /// How a browser's WebSocket brings a token: it cannot set headers.
 pub const WEBSOCKET_BEARER: &str = "base64url.bearer.authorization.k8s.io.";
+/// What stands before a token in `Authorization`.
+const BEARER: &[u8] = b"Bearer ";
 
 /// Everything that proves who is calling, but for service account tokens.
 pub struct Authentication {
@@ -128,6 +130,9 @@ async fn recognise(server: &ApiServer, identity: &Identity, head: &Parts) -> Res
     }
     if let Some(token) = bearer(headers) {
         // A wrong token is refused rather than ignored.
+        if token.is_empty() {
+            return Err(ApiError::unauthorized());
+        }
         let verified = verify_token(server, &token, &[]).await;
         return verified
             .map(|verified| verified.user)
@@ -139,21 +144,24 @@ async fn recognise(server: &ApiServer, identity: &Identity, head: &Parts) -> Res
     }
 }
 
-/// The token of an `Authorization: Bearer` header or of a WebSocket's protocols. Other schemes count as no credentials.
+/// The token of an `Authorization: Bearer` header or of a WebSocket's protocols. Other schemes count as no credentials; a
+/// token that cannot be read is one, and nobody's.
 fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if let Some((scheme, token)) = header.and_then(|value| value.split_once(' '))
-        && scheme.eq_ignore_ascii_case("bearer")
+    const UNREADABLE: Cow<'static, str> = Cow::Borrowed("");
+    if let Some(header) = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
+        && let Some((scheme, token)) = header.split_at_checked(BEARER.len())
+        && scheme.eq_ignore_ascii_case(BEARER)
     {
-        return Some(Cow::Borrowed(token.trim()));
+        return Some(std::str::from_utf8(token).map_or(UNREADABLE, |token| Cow::Borrowed(token.trim())));
     }
     let protocols = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let encoded = protocols
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .find_map(|protocol| protocol.trim().strip_prefix(WEBSOCKET_BEARER))?;
-    let token = URL_SAFE_NO_PAD.decode(encoded).ok()?;
-    Some(Cow::Owned(String::from_utf8(token).ok()?))
+    let token = URL_SAFE_NO_PAD.decode(encoded).ok();
+    let token = token.and_then(|token| String::from_utf8(token).ok());
+    Some(token.map_or(UNREADABLE, Cow::Owned))
 }
 
 /// Whom a token speaks for, if it is for one of these audiences (none: for this server).
@@ -202,7 +210,6 @@ pub async fn verify_token(server: &ApiServer, token: &str, audiences: &[String])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn tokens_come_in_the_header_or_in_a_websockets_protocols() {
@@ -216,5 +223,11 @@ mod tests {
         let protocols = "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj";
         assert_eq!(of(SEC_WEBSOCKET_PROTOCOL, protocols).as_deref(), Some("abc"));
         assert_eq!(of(SEC_WEBSOCKET_PROTOCOL, "v5.channel.k8s.io"), None);
+        // Nobody's, which is not the same as none.
+        let encoded = "base64url.bearer.authorization.k8s.io.?";
+        assert_eq!(of(SEC_WEBSOCKET_PROTOCOL, encoded).as_deref(), Some(""));
+        let bytes = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, bytes)]);
+        assert_eq!(bearer(&headers).as_deref(), Some(""));
     }
 }
