@@ -14,6 +14,7 @@
 //! | `custom` | resources that CustomResourceDefinitions declare |
 //! | `cache` | every object's bytes once, and the recent past |
 //! | `encryption` | values at rest |
+//! | `runtime_config` | which of the resources are served |
 //! | `settings` | reading configuration files strictly |
 //! | `kubelet` | asking node agents: logs, and streams into containers |
 //! | `outbound` | asking others' HTTPS servers |
@@ -62,6 +63,7 @@ mod outbound;
 mod registry;
 mod request;
 mod resources;
+mod runtime_config;
 mod server;
 mod settings;
 mod status;
@@ -84,6 +86,7 @@ pub use kubelet::{ADDRESS_TYPES, ADDRESSES_FIRST};
 pub use outbound::{RemoteError, ReviewVersion};
 pub use registry::{BadRange, ServiceNetwork, ServiceRange};
 pub use resources::ROOT as STORAGE_ROOT;
+pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};
 pub use settings::SettingsError;
 pub use traces::{TracesConfig, TracesError};

@@ -21,6 +21,7 @@ use crate::metrics::{Metrics, Timed};
 use crate::outbound::RemoteError;
 use crate::registry::{Recent, ServiceNetwork, Turns};
 use crate::resources::{self, Resource};
+use crate::runtime_config::RuntimeConfig;
 use crate::status::ApiError;
 use crate::traces::{Traces, TracesConfig};
 use crate::upkeep::{self, EndpointReconciler, Identity, Masters};
@@ -100,6 +101,8 @@ pub struct Config {
     pub admission: AdmissionSettings,
     /// How callers are recognised beside service accounts.
     pub authentication: AuthenticationConfig,
+    /// Which resources are served.
+    pub runtime: RuntimeConfig,
     /// Who decides what they may do.
     pub authorization: Vec<AuthorizationMode>,
     /// Who is asked in the mode Webhook.
@@ -141,6 +144,9 @@ pub struct Config {
     /// Whether clients that come while the last requests are answered are told to try again, elsewhere perhaps; they are
     /// not listened to otherwise.
     pub turns_away_at_shutdown: bool,
+    /// Watches end one by one within this time after `shutdown`, so that their clients don't come to another server all at
+    /// once; zero: all at once.
+    pub watch_farewell: Duration,
     /// From then on the server is not ready and no endpoint of the Service `kubernetes`, but answers as before: clients
     /// go elsewhere. Without it, that is when the server ends.
     pub leaving: Option<CancellationToken>,
@@ -156,6 +162,7 @@ impl Config {
             enabled_admission: Vec::new(),
             admission: AdmissionSettings::default(),
             authentication: AuthenticationConfig::default(),
+            runtime: RuntimeConfig::default(),
             authorization: AuthorizationMode::DEFAULT.to_vec(),
             access_webhook: None,
             structured_authorization: None,
@@ -176,6 +183,7 @@ impl Config {
             compaction: None,
             shutdown: CancellationToken::new(),
             turns_away_at_shutdown: false,
+            watch_farewell: Duration::ZERO,
             leaving: None,
         }
     }
@@ -208,6 +216,7 @@ pub struct ApiServer {
     pub(crate) kubelets: Option<KubeletClient>,
     pub(crate) accounts: Option<Accounts>,
     pub(crate) authentication: Authentication,
+    pub(crate) runtime: RuntimeConfig,
     pub(crate) authorizers: Authorizers,
     pub(crate) flow: Flow,
     pub(crate) connections: ConnectionConfig,
@@ -281,10 +290,12 @@ impl ApiServer {
             .transpose()?;
         let shutdown = config.shutdown.clone();
         let (answering, drained) = (TaskTracker::new(), CancellationToken::new());
+        let unwatched = CancellationToken::new();
         tokio::spawn(drain(
             shutdown.clone(),
             answering.clone(),
             config.request_times.answer_max,
+            unwatched.clone(),
             drained.clone(),
         ));
         let timed: Arc<dyn Store> = Arc::new(Timed::new(store, metrics.store.clone()));
@@ -312,10 +323,11 @@ impl ApiServer {
             }
         });
         tokio::spawn({
-            let (cache, shutdown) = (cache.clone(), shutdown.clone());
+            let (cache, shutdown, farewell) = (cache.clone(), shutdown.clone(), config.watch_farewell);
             async move {
                 shutdown.cancelled().await;
-                cache.close();
+                cache::end_watches(&cache, farewell).await;
+                unwatched.cancel();
             }
         });
         let server = Arc::new(Self {
@@ -333,6 +345,7 @@ impl ApiServer {
             quota_turns: Turns::default(),
             accounts: config.tokens.map(Accounts::new),
             authentication,
+            runtime: config.runtime,
             authorizers,
             flow: Flow::new(config.flow, cache.clone()),
             connections: config.connections,
@@ -391,13 +404,19 @@ impl ApiServer {
 
     /// A served resource.
     pub(crate) fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-        resources::find(group, version, plural).or_else(|| self.cache.custom().find(group, version, plural))
+        let own = resources::find(group, version, plural).filter(|resource| self.runtime.serves(resource));
+        own.or_else(|| self.cache.custom().find(group, version, plural))
     }
 
     /// Whether any resource of this group-version is served.
     pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
         let own = |r: &&'static Resource| r.group == group && r.version == version;
-        resources::serves(group, version) || self.cache.custom().all().iter().any(own)
+        self.runtime.serves_version(group, version) || self.cache.custom().all().iter().any(own)
+    }
+
+    /// Whether groups are those of every server: nothing is turned off, added, or served by others.
+    pub(crate) fn has_built_in_groups_only(&self) -> bool {
+        self.runtime.serves_all() && self.cache.custom().is_empty() && self.aggregation.remotes().is_empty()
     }
 
     pub(crate) fn advertise(&self) -> SocketAddr {
@@ -444,11 +463,12 @@ impl ApiServer {
     }
 }
 
-/// Waits for the last requests after `shutdown`, as long as one may take.
+/// Waits for the last requests after `shutdown`, as long as one may take, and for the last watches.
 async fn drain(
     shutdown: CancellationToken,
     answering: TaskTracker,
     longest: Duration,
+    unwatched: CancellationToken,
     drained: CancellationToken,
 ) {
     shutdown.cancelled().await;
@@ -459,5 +479,6 @@ async fn drain(
             "requests are given up that take too long"
         );
     }
+    unwatched.cancelled().await;
     drained.cancel();
 }

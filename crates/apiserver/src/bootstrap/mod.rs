@@ -152,7 +152,7 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
         writes.extend(write(server, "configmaps", "", since));
     }
     let registered = resources::find(GROUP, "v1", "apiservices");
-    for object in built_in_api_services() {
+    for object in built_in_api_services(&server.runtime) {
         let stored = registered.and_then(|kind| server.cache.object(kind, "", text(&object, "name")));
         if stored.is_none() {
             writes.extend(write(server, "apiservices", GROUP, object));

@@ -4,6 +4,7 @@
 //! pointers; watchers pull from a ring at their own pace, so a slow one delays nobody: it is told 410
 //! when the ring has moved past it. What happened before the start is read from the store's history
 //! ([`recall`]): a watch goes on where it was over a restart.
+mod farewell;
 mod feed;
 mod labels;
 mod object;
@@ -16,6 +17,7 @@ mod storage;
 mod texts;
 mod watchers;
 
+pub use farewell::end_watches;
 pub use feed::{Gone, fill, run};
 pub use object::Object;
 pub(crate) use object::{ADDED, DELETED, MODIFIED};

@@ -368,6 +368,15 @@ impl Cache {
         watchers.subscribe(interest)
     }
 
+    /// All who watch anything.
+    pub(super) fn waiters(&self) -> Vec<Arc<Waiter>> {
+        let mut found = Vec::new();
+        for storage in &self.state.read().storages {
+            storage.watchers.collect(&mut found);
+        }
+        found
+    }
+
     /// Ends all watches: who has them is to go elsewhere.
     pub fn close(&self) {
         for storage in &mut self.state.write().storages {

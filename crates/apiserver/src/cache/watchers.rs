@@ -52,6 +52,8 @@ pub(super) struct Waiter {
     waker: AtomicWaker,
     /// Where it stands in its list.
     place: AtomicUsize,
+    /// It alone has nothing to wait for any more.
+    ended: AtomicBool,
 }
 
 impl Waiter {
@@ -62,6 +64,12 @@ impl Waiter {
 
     pub fn wake(&self) {
         self.waker.wake();
+    }
+
+    /// Tells this one that there will be no more changes.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.wake();
     }
 }
 
@@ -103,6 +111,7 @@ impl Watchers {
             next: AtomicU64::new(NOTHING),
             waker: AtomicWaker::new(),
             place: AtomicUsize::new(list.len()),
+            ended: AtomicBool::new(false),
         });
         list.push(waiter.clone());
         Subscription {
@@ -148,6 +157,12 @@ impl Watchers {
         }
     }
 
+    /// Puts all who watch into `found`.
+    pub fn collect(&self, found: &mut Vec<Arc<Waiter>>) {
+        let lists = self.lists.lock();
+        found.extend(lists.by_interest.values().flatten().cloned());
+    }
+
     /// Tells everybody that there will be no more changes.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
@@ -173,7 +188,7 @@ impl Subscription {
     /// Ready when there is something to look at: true; or nothing will ever be: false.
     pub fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<bool> {
         self.waiter.waker.register(cx.waker());
-        if self.watchers.closed.load(Ordering::Acquire) {
+        if self.watchers.closed.load(Ordering::Acquire) || self.waiter.ended.load(Ordering::Acquire) {
             return Poll::Ready(false);
         }
         match self.waiter.next.load(Ordering::Acquire) {

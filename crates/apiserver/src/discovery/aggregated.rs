@@ -16,17 +16,20 @@ struct Document {
     etag: String,
 }
 
-static CORE: LazyLock<Document> = LazyLock::new(|| {
-    let own: Vec<&Resource> = resources::all().iter().filter(|r| r.group.is_empty()).collect();
+static CORE: LazyLock<Document> = LazyLock::new(|| core_of(resources::all().iter()));
+
+/// The group that has no name.
+fn core_of(served: impl Iterator<Item = &'static Resource>) -> Document {
+    let own: Vec<&Resource> = served.filter(|r| r.group.is_empty()).collect();
     let mut list = group_list("", &[("v1", own)]);
     list["metadata"] = json!({});
     document(vec![list])
-});
+}
 
 /// The groups of a server without custom resources.
 static BUILT_IN: LazyLock<Document> = LazyLock::new(|| {
     document(
-        resources::groups()
+        resources::groups(resources::all().iter())
             .into_iter()
             .map(|(group, versions)| {
                 let of = |version: &str| -> Vec<&'static Resource> {
@@ -131,8 +134,12 @@ pub fn wanted(headers: &HeaderMap) -> bool {
 pub fn answer(server: &ApiServer, headers: &HeaderMap, core: bool) -> Answer {
     let fresh;
     let document = match core {
-        true => &*CORE,
-        false if server.cache.custom().is_empty() && server.aggregation.remotes().is_empty() => &*BUILT_IN,
+        true if server.runtime.serves_all() => &*CORE,
+        true => {
+            fresh = core_of(server.runtime.resources());
+            &fresh
+        }
+        false if server.has_built_in_groups_only() => &*BUILT_IN,
         false => {
             fresh = with_custom(server);
             &fresh

@@ -59,7 +59,7 @@ fn group_value(group: &str, versions: &[&str]) -> Value {
 /// `/api/v1` or `/apis/{group}/{version}`, if served.
 pub fn group_version(server: &ApiServer, path: &str) -> Option<(&'static str, &'static str)> {
     let path = path.trim_end_matches('/');
-    if path == "/api/v1" {
+    if path == "/api/v1" && server.serves("", "v1") {
         return Some(("", "v1"));
     }
     let (group, version) = path.strip_prefix("/apis/")?.split_once('/')?;

@@ -72,7 +72,7 @@ pub fn answer(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Ans
 
 /// The served groups with their versions, the preferred one first: the built-in ones, then the custom ones.
 fn groups(server: &ApiServer) -> Vec<(&'static str, Vec<&'static str>)> {
-    let mut groups = resources::groups();
+    let mut groups = resources::groups(server.runtime.resources());
     groups.extend(server.cache.custom().groups());
     if !server.aggregation.remotes().is_empty() {
         for (group, versions) in &mut groups {
@@ -91,7 +91,7 @@ fn is_remote(server: &ApiServer, group: &str, version: &str) -> bool {
 /// The served resources of a group-version.
 fn resources_of(server: &ApiServer, group: &str, version: &str) -> Vec<&'static Resource> {
     let own = |r: &&'static Resource| r.group == group && r.version == version;
-    let mut found: Vec<&Resource> = resources::all().iter().filter(own).collect();
+    let mut found: Vec<&Resource> = server.runtime.resources().filter(own).collect();
     found.extend(server.cache.custom().all().into_iter().filter(own));
     found
 }

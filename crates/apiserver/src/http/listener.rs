@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rand::Rng;
+use rustix::net::sockopt;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -42,6 +43,20 @@ pub enum ServeError {
     Address(#[source] std::io::Error),
 }
 
+/// A client that says nothing for so long is asked, below TLS, whether it is still there (upstream's time).
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(180);
+/// Between two such questions to one that doesn't answer; its connection ends when it has left out this many.
+const KEEP_ALIVE_PAUSE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_COUNT: u32 = 9;
+
+/// Lets the system find out about clients that are gone without a word: their watches would wait for ever.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_PAUSE)?;
+    sockopt::set_tcp_keepcnt(stream, KEEP_ALIVE_COUNT)
+}
+
 /// Accepts connections until `shutdown`, or while the last requests are answered if those who come then are turned away,
 /// and lets requests finish that end by themselves.
 pub async fn serve(
@@ -70,6 +85,7 @@ pub async fn serve(
             () = closing.cancelled() => break,
         };
         let _ = stream.set_nodelay(true);
+        let _ = keep_alive(&stream);
         let (server, closing) = (server.clone(), closing.clone());
         let acceptor = TlsAcceptor::from(tls.current());
         connections.spawn(async move {
@@ -198,5 +214,22 @@ where
     tokio::select! {
         ended = connection => ended,
         () = activity.idle(GOODBYE_TIME) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_that_say_nothing_are_asked_whether_they_are_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        keep_alive(&stream).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEP_ALIVE_AFTER);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), KEEP_ALIVE_PAUSE);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), KEEP_ALIVE_COUNT);
     }
 }

@@ -25,17 +25,28 @@ static META: LazyLock<Map<String, Value>> = LazyLock::new(|| {
 
 /// One document a group-version.
 pub fn documents(server: &ApiServer) -> Vec<Document> {
-    let custom = server.cache.custom();
-    let mut documents = Vec::new();
-    for (group, versions) in custom.groups() {
-        for version in versions {
-            let own = |r: &&'static Resource| r.group == group && r.version == version;
-            let resources: Vec<&'static Resource> = custom.all().into_iter().filter(own).collect();
-            let schemas = Schemas::Text(schemas(&resources).to_string());
-            documents.push(Document::new(group, version, resources, schemas));
-        }
-    }
-    documents
+    let groups = server.cache.custom().groups().into_iter();
+    let versions =
+        groups.flat_map(|(group, versions)| versions.into_iter().map(move |version| (group, version)));
+    versions
+        .map(|(group, version)| document(server, group, version))
+        .collect()
+}
+
+/// That of one path, if it is one of these.
+pub fn at(server: &ApiServer, path: &str) -> Option<Document> {
+    let (group, version) = path.strip_prefix("apis/")?.split_once('/')?;
+    let mut groups = server.cache.custom().groups().into_iter();
+    let (group, versions) = groups.find(|(known, _)| *known == group)?;
+    let version = versions.into_iter().find(|known| *known == version)?;
+    Some(document(server, group, version))
+}
+
+fn document(server: &ApiServer, group: &'static str, version: &'static str) -> Document {
+    let own = |r: &&'static Resource| r.group == group && r.version == version;
+    let resources: Vec<&'static Resource> = server.cache.custom().all().into_iter().filter(own).collect();
+    let schemas = Schemas::Text(schemas(&resources).to_string());
+    Document::new(group, version, resources, schemas)
 }
 
 fn schemas(resources: &[&'static Resource]) -> Value {

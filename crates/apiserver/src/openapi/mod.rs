@@ -8,6 +8,7 @@ use crate::aggregation;
 use crate::http::{Answer, Body, response};
 use crate::request::{Query, accepted};
 use crate::resources::{self, Resource, api_version};
+use crate::runtime_config::RuntimeConfig;
 use crate::status::ApiError;
 use flate2::read::GzDecoder;
 use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY};
@@ -47,7 +48,7 @@ enum Schemas {
 /// The documents of the built-in resources.
 static BUILT_IN: LazyLock<Vec<Document>> = LazyLock::new(|| {
     let mut versions = vec![("", "v1")];
-    let named = resources::groups().into_iter();
+    let named = resources::groups(resources::all().iter()).into_iter();
     versions.extend(named.flat_map(|(group, versions)| versions.into_iter().map(move |v| (group, v))));
     versions
         .into_iter()
@@ -66,9 +67,17 @@ static BUILT_IN: LazyLock<Vec<Document>> = LazyLock::new(|| {
 });
 
 fn documents(server: &ApiServer) -> Vec<Document> {
-    let mut documents = BUILT_IN.clone();
+    let served = |document: &Document| document.served(&server.runtime);
+    let mut documents: Vec<Document> = BUILT_IN.iter().filter_map(served).collect();
     documents.extend(custom::documents(server));
     documents
+}
+
+/// The document of a path. The others are not put together for it: definitions can have large schemas.
+fn document(server: &ApiServer, path: &str) -> Option<Document> {
+    let built_in = BUILT_IN.iter().find(|document| document.path == path);
+    let built_in = built_in.and_then(|document| document.served(&server.runtime));
+    built_in.or_else(|| custom::at(server, path))
 }
 
 /// Answers if the path is one of OpenAPI.
@@ -79,7 +88,7 @@ pub async fn answer(
     query: &Query,
 ) -> Option<Result<Answer, ApiError>> {
     if path.trim_end_matches('/') == "/openapi/v2" {
-        return Some(Ok(Answer::Raw(older(server, headers))));
+        return Some(Ok(Answer::Raw(older(server, headers).await)));
     }
     let rest = path.strip_prefix("/openapi/v3")?;
     let name = rest.trim_matches('/');
@@ -94,7 +103,7 @@ pub async fn answer(
     if let Some(answer) = of_another(server, name, query).await {
         return Some(Ok(Answer::Raw(answer)));
     }
-    let Some(document) = documents(server).into_iter().find(|d| d.path == name) else {
+    let Some(document) = document(server, name) else {
         return Some(Ok(Answer::Raw(response(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -193,11 +202,12 @@ fn nothing_acceptable() -> Response<Body> {
 }
 
 /// The document of OpenAPI v2, in the form the client wants.
-fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
+async fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
     let Some(content_type) = wanted(headers, GNOSTIC_V2) else {
         return nothing_acceptable();
     };
-    let etag = swagger::etag(server);
+    let documents = documents(server);
+    let etag = swagger::etag(&documents);
     let known = headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -207,7 +217,7 @@ fn older(server: &ApiServer, headers: &HeaderMap) -> Response<Body> {
     let mut answer = if known {
         response(StatusCode::NOT_MODIFIED, content_type, Body::Empty)
     } else {
-        let mut bytes = swagger::text(server, &etag);
+        let mut bytes = swagger::text(documents, &etag).await;
         if content_type != JSON {
             let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             bytes = gnostic::v2::document(&document);
@@ -268,6 +278,17 @@ impl Document {
         });
         document.hash = digest.finalize().iter().map(|b| format!("{b:02X}")).collect();
         document
+    }
+
+    /// Without the paths of what is turned off; `None` if that is everything.
+    fn served(&self, runtime: &RuntimeConfig) -> Option<Self> {
+        let served = self.resources.iter().copied();
+        let served: Vec<&Resource> = served.filter(|resource| runtime.serves(resource)).collect();
+        match served.len() {
+            0 => None,
+            count if count == self.resources.len() => Some(self.clone()),
+            _ => Some(Self::new(self.group, self.version, served, self.schemas.clone())),
+        }
     }
 
     fn paths(&self) -> Value {

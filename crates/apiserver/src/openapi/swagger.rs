@@ -1,16 +1,15 @@
 //! OpenAPI v2: all group-versions in one document, for clients from before v3 and for generators (contract §5).
 //!
 //! It is made from the documents of v3 when somebody asks, and kept compressed until something changes.
-use super::{Document, documents};
-use crate::ApiServer;
+use super::Document;
 use crate::resources;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use tokio::sync::Mutex;
 
 const V3: &str = "#/components/schemas/";
 const V2: &str = "#/definitions/";
@@ -30,40 +29,47 @@ const CUSTOM_PATCHES: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
-/// The last document that was made: its version, and compressed text.
-static MADE: Mutex<Option<(String, Vec<u8>)>> = Mutex::new(None);
+/// The last document that was made: its version, and compressed text. Held while one is made: it takes many times its
+/// size, and who waited for that finds it made.
+static MADE: Mutex<Option<(String, Vec<u8>)>> = Mutex::const_new(None);
 
 /// What the document's content depends on, as an entity tag.
-pub fn etag(server: &ApiServer) -> String {
+pub fn etag(documents: &[Document]) -> String {
     let mut digest = Sha512::new();
-    for document in documents(server) {
+    for document in documents {
         digest.update(&document.hash);
     }
     let hash: String = digest.finalize().iter().map(|b| format!("{b:02X}")).collect();
     format!("\"{hash}\"")
 }
 
-/// The document's text.
-pub fn text(server: &ApiServer, etag: &str) -> Vec<u8> {
+/// The text of the document that is made of these, whose tag is `etag`.
+pub async fn text(documents: Vec<Document>, etag: &str) -> Vec<u8> {
+    let mut made = MADE.lock().await;
     let mut text = Vec::new();
+    if let Some((version, packed)) = made.as_ref()
+        && version == etag
+        && GzDecoder::new(packed.as_slice()).read_to_end(&mut text).is_ok()
     {
-        let made = MADE.lock();
-        if let Some((version, packed)) = made.as_ref()
-            && version == etag
-            && GzDecoder::new(packed.as_slice()).read_to_end(&mut text).is_ok()
-        {
-            return text;
-        }
+        return text;
     }
-    text = whole(&documents(server)).to_string().into_bytes();
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Memory takes what is written to it.
-    if encoder.write_all(&text).is_ok()
-        && let Ok(packed) = encoder.finish()
-    {
-        *MADE.lock() = Some((etag.to_owned(), packed));
+    // It takes long enough for others to notice.
+    let making = tokio::task::spawn_blocking(move || {
+        let text = whole(&documents).to_string().into_bytes();
+        let packed = packed(&text).ok();
+        (text, packed)
+    });
+    let (text, packed) = making.await.unwrap_or_default();
+    if let Some(packed) = packed {
+        *made = Some((etag.to_owned(), packed));
     }
     text
+}
+
+fn packed(text: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text)?;
+    encoder.finish()
 }
 
 fn whole(documents: &[Document]) -> Value {

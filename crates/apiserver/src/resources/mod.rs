@@ -147,10 +147,10 @@ pub fn serves(group: &str, version: &str) -> bool {
     TABLE.iter().any(|r| r.group == group && r.version == version)
 }
 
-/// Served named groups, in order of preference, each with its versions, the preferred one first.
-pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
+/// The named groups of what is served, in order of preference, each with its versions, the preferred one first.
+pub fn groups(served: impl Iterator<Item = &'static Resource>) -> Vec<(&'static str, Vec<&'static str>)> {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for resource in TABLE.iter().filter(|r| !r.group.is_empty()) {
+    for resource in served.filter(|r| !r.group.is_empty()) {
         match groups.iter_mut().find(|(group, _)| *group == resource.group) {
             Some((_, versions)) if versions.contains(&resource.version) => {}
             Some((_, versions)) => versions.push(resource.version),
@@ -180,7 +180,7 @@ mod tests {
     /// Contract §4.3: the order that decides which kind a short name means.
     #[test]
     fn groups_come_in_upstreams_order() {
-        let names: Vec<&str> = groups().iter().map(|(g, _)| *g).collect();
+        let names: Vec<&str> = groups(TABLE.iter()).iter().map(|(g, _)| *g).collect();
         assert_eq!(
             names,
             [

@@ -4,10 +4,11 @@ use super::own_call;
 use crate::ApiServer;
 use crate::aggregation::GROUP;
 use crate::resources;
+use crate::runtime_config::RuntimeConfig;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub const KINDS: &[(&str, &str)] = &[
     (GROUP, "apiservices"),
@@ -61,11 +62,30 @@ fn object(group: &str, version: &str, priorities: (i64, i64), managed: &str) -> 
 }
 
 /// Those of what is always served.
-pub fn built_in() -> impl Iterator<Item = Value> {
+pub fn built_in(runtime: &RuntimeConfig) -> impl Iterator<Item = Value> {
     let served = LOCAL
         .iter()
-        .filter(|(group, version, ..)| resources::serves(group, version));
+        .filter(|(group, version, ..)| runtime.serves_version(group, version));
     served.map(|(group, version, high, low)| object(group, version, (*high, *low), "onstart"))
+}
+
+/// Takes back what earlier starts have said of what is turned off now. Once: another server may serve it.
+pub async fn forget_turned_off(server: Weak<ApiServer>) {
+    let Some(server) = server.upgrade().filter(|server| !server.runtime.serves_all()) else {
+        return;
+    };
+    for (group, version, ..) in LOCAL {
+        let stored = resources::find(GROUP, "v1", "apiservices")
+            .and_then(|kind| server.cache.object(kind, "", &name(group, version)))
+            .map(|stored| stored.value());
+        let is_own = |object: &Value| {
+            object["metadata"]["labels"][MANAGED] == "onstart" && object["spec"]["service"].is_null()
+        };
+        if !server.runtime.serves_version(group, version) && stored.as_ref().is_some_and(is_own) {
+            let path = format!("/apis/{GROUP}/v1/apiservices/{}", name(group, version));
+            own_call(&server, Method::DELETE, &path, Value::Null).await;
+        }
+    }
 }
 
 pub async fn register(server: Arc<ApiServer>) -> bool {
@@ -81,7 +101,7 @@ pub async fn register(server: Arc<ApiServer>) -> bool {
         .iter()
         .map(|o| o.value())
         .collect();
-    let mut wanted: BTreeMap<String, Value> = built_in()
+    let mut wanted: BTreeMap<String, Value> = built_in(&server.runtime)
         .map(|object| {
             (
                 object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),

@@ -43,6 +43,7 @@ pub fn start(server: &Arc<ApiServer>) {
     tokio::spawn(kept_tokens::follow(own()));
     tokio::spawn(authorities::follow(own()));
     tokio::spawn(identity::follow(own()));
+    tokio::spawn(api_services::forget_turned_off(own()));
     tokio::spawn(keep(
         own(),
         "kubernetes-service",

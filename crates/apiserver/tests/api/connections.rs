@@ -137,6 +137,36 @@ async fn what_is_being_answered_when_the_server_is_told_to_stop_is_answered_and_
     served.serving.await.unwrap();
 }
 
+/// `--shutdown-watch-termination-grace-period`
+#[tokio::test]
+async fn watches_of_a_server_that_stops_end_within_the_time_they_are_given_and_see_changes_until_then() {
+    let mut stop = None;
+    let served = Served::start(|config, _| {
+        config.watch_farewell = Duration::from_secs(3);
+        stop = Some(config.shutdown.clone());
+    })
+    .await;
+    let begun = Begun::new(&served).await;
+    let (mut watching, _) = second(&served).await;
+    let watch = Request::get(format!("https://localhost{CONFIGMAPS}?watch=1"))
+        .body(Full::default())
+        .unwrap();
+    let mut watch = watching.send_request(watch).await.unwrap().into_body();
+    stop.unwrap().cancel();
+    assert_eq!(begun.end().await, "HTTP/1.1 201 Created");
+    let mut seen = Vec::new();
+    let end = async {
+        while let Some(Ok(frame)) = watch.frame().await {
+            seen.extend(frame.into_data().unwrap_or_default());
+        }
+    };
+    let began = std::time::Instant::now();
+    tokio::time::timeout(Duration::from_secs(8), end).await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(1));
+    assert!(String::from_utf8_lossy(&seen).contains("ADDED"));
+    served.serving.await.unwrap();
+}
+
 /// `--shutdown-send-retry-after`
 #[tokio::test]
 async fn who_comes_while_the_server_ends_is_told_to_try_again_if_that_is_wanted() {

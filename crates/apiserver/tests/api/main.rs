@@ -31,6 +31,7 @@ mod policies;
 mod protobuf;
 mod quotas;
 mod rbac;
+mod runtime_config;
 mod secure;
 mod served;
 mod services;

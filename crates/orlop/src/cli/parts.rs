@@ -113,6 +113,13 @@ pub struct ApiServerArgs {
     #[arg(long, value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub shutdown_send_retry_after: bool,
+    /// Which of the built-in APIs are served, comma-separated: `api/all`, `api/ga` or `api/beta`, GROUP/VERSION (`api/v1` for
+    /// the core group) or GROUP/VERSION/RESOURCE, each with `=true` or `=false` [default: all].
+    #[arg(long, value_name = "KEY=BOOL", value_delimiter = ',')]
+    pub runtime_config: Vec<String>,
+    /// When the server is told to stop, end watches one by one within this time rather than all at once.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = go_duration)]
+    pub shutdown_watch_termination_grace_period: Duration,
     /// How long a watch lasts at least that does not say, and half as long as it lasts at most; seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     pub min_request_timeout: u32,

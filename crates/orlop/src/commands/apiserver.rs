@@ -11,7 +11,8 @@ use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
     AdmissionSettings, ApiServer, AuthenticationConfig, Config, Cors, Encryption, EndpointReconciler,
-    FlowConfig, KubeletClientTls, RequestTimes, STORAGE_ROOT, ServiceNetwork, ServiceRange, TokenConfig,
+    FlowConfig, KubeletClientTls, RequestTimes, RuntimeConfig, STORAGE_ROOT, ServiceNetwork, ServiceRange,
+    TokenConfig,
 };
 use orlop_client::Followed;
 use orlop_pki::{
@@ -75,7 +76,9 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.leaving = Some(leaving);
+    config.runtime = runtime(&arguments)?;
     config.turns_away_at_shutdown = arguments.shutdown_send_retry_after;
+    config.watch_farewell = arguments.shutdown_watch_termination_grace_period;
     config.kubelet_client = Some(kubelet_client(&arguments)?);
     config.kubelet_address_types = arguments.kubelet_preferred_address_types.clone();
     config.tokens = Some(tokens);
@@ -173,6 +176,18 @@ fn encryption(arguments: &ApiServerArgs) -> Result<Option<Encryption>> {
         tokio::spawn(follow::encryption(path.clone(), text, encryption.clone()));
     }
     Ok(Some(encryption))
+}
+
+/// Which of the built-in APIs are served.
+fn runtime(arguments: &ApiServerArgs) -> Result<RuntimeConfig> {
+    let (config, never) = RuntimeConfig::parse(&arguments.runtime_config).context("--runtime-config")?;
+    if !never.is_empty() {
+        tracing::warn!(
+            never = never.join(","),
+            "--runtime-config names APIs that are not served in this version"
+        );
+    }
+    Ok(config)
 }
 
 /// Whose pages may ask, if it is said of any.
