@@ -1,12 +1,16 @@
 //! The certificates and kubeconfigs of a node that is its own cluster, in kubeadm's layout.
+use crate::commands::apiserver::authorities;
 use crate::paths::Root;
 use anyhow::{Context, Result};
+use orlop_apiserver::TrustedAuthorities;
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, Leaf, LeafRequest, Pair, ServingFiles, Usage,
-    server_config_for_any_client,
+    Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, ServingFiles, TlsLimits, Usage,
+    server_config_presenting,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 const CLUSTER: &str = "kubernetes";
 /// Who issues service account tokens, unless a flag says otherwise.
@@ -14,13 +18,10 @@ pub const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster
 /// First address of the default service range: the `kubernetes` Service.
 const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
-/// Everything a single-process node presents and trusts.
+/// Everything a single-process node presents and trusts. What it presents follows its files.
 pub struct NodeIdentity {
     authority: Arc<Authority>,
-    apiserver: Leaf,
-    kubelet_client: Leaf,
-    front_proxy: Authority,
-    front_proxy_client: Leaf,
+    pki: PathBuf,
 }
 
 /// The address under which clients reach a server bound to `bound`.
@@ -37,7 +38,7 @@ impl NodeIdentity {
     pub fn ensure(root: &Root, node_name: &str, bound: SocketAddr) -> Result<Self> {
         let authority = Authority::ensure(&root.pki(), "ca", CLUSTER)?;
         let front_proxy = Authority::ensure(&root.pki(), "front-proxy-ca", "front-proxy-ca")?;
-        let front_proxy_client = front_proxy.ensure_leaf(
+        front_proxy.ensure_leaf(
             "front-proxy-client",
             &LeafRequest {
                 identity: Identity::new("front-proxy-client", &[]),
@@ -70,14 +71,14 @@ impl NodeIdentity {
             addresses,
         };
         let request = server(Identity::new("kube-apiserver", &[]), dns_names, addresses.clone());
-        let apiserver = authority.ensure_leaf("apiserver", &request)?;
+        authority.ensure_leaf("apiserver", &request)?;
         let client = LeafRequest {
             identity: Identity::new("kube-apiserver-kubelet-client", &["system:masters"]),
             usage: Usage::Client,
             dns_names: Vec::new(),
             addresses: Vec::new(),
         };
-        let kubelet_client = authority.ensure_leaf("apiserver-kubelet-client", &client)?;
+        authority.ensure_leaf("apiserver-kubelet-client", &client)?;
         addresses.extend(orlop_kubelet::node::addresses(&[], node_name));
         addresses.sort();
         addresses.dedup();
@@ -109,10 +110,7 @@ impl NodeIdentity {
         }
         Ok(Self {
             authority: Arc::new(authority),
-            apiserver,
-            kubelet_client,
-            front_proxy,
-            front_proxy_client,
+            pki: root.pki(),
         })
     }
 
@@ -126,25 +124,35 @@ impl NodeIdentity {
         self.authority.clone()
     }
 
+    fn presented(&self, name: &str) -> Result<Presented> {
+        let file = |ending: &str| self.pki.join(format!("{name}.{ending}"));
+        let pair = Pair {
+            certificate: file("crt"),
+            key: file("key"),
+        };
+        Ok(Presented::files(pair)?)
+    }
+
     /// How the API server presents itself to node agents.
-    pub fn kubelet_client(&self) -> &Leaf {
-        &self.kubelet_client
+    pub fn kubelet_client(&self) -> Result<Presented> {
+        self.presented("apiserver-kubelet-client")
     }
 
-    /// `client_cas`: the authorities that clients are told of, PEM; who has signed is looked at later.
-    pub fn apiserver_tls(&self, client_cas: &str) -> Result<Arc<rustls::ServerConfig>> {
-        let Leaf { certificate, key } = &self.apiserver;
-        server_config_for_any_client(certificate, key, client_cas).context("the API server's certificate")
-    }
-
-    /// The authority of what speaks for the API server to extension servers, PEM.
-    pub fn front_proxy_authority(&self) -> &str {
-        self.front_proxy.certificate()
+    /// `trusted`: the authorities that clients are told of; who has signed is looked at later.
+    pub fn apiserver_tls(
+        &self,
+        trusted: Vec<TrustedAuthorities>,
+    ) -> Result<watch::Receiver<Arc<rustls::ServerConfig>>> {
+        let presented = self.presented("apiserver")?;
+        let make = move |client_cas: &str| {
+            server_config_presenting(presented.clone(), Vec::new(), client_cas, &TlsLimits::default())
+        };
+        authorities::told_to_clients(trusted, make).context("the API server's certificate")
     }
 
     /// How the API server presents itself to extension servers.
-    pub fn front_proxy_client(&self) -> &Leaf {
-        &self.front_proxy_client
+    pub fn front_proxy_client(&self) -> Result<Presented> {
+        self.presented("front-proxy-client")
     }
 
     /// The node agent's server, whose files may be renewed while it runs.

@@ -40,13 +40,7 @@ impl Default for AuthenticationConfig {
 }
 
 impl AuthenticationConfig {
-    /// All authorities whose certificates may be presented, PEM.
-    pub fn authorities(&self) -> String {
-        let parts: Vec<String> = self.trusted().iter().map(TrustedAuthorities::pem).collect();
-        parts.join("\n")
-    }
-
-    /// The same as what can be replaced.
+    /// All authorities whose certificates may be presented.
     pub fn trusted(&self) -> Vec<TrustedAuthorities> {
         let proxies = self.front_proxy.iter().map(|proxy| &proxy.ca);
         self.client_ca.iter().chain(proxies).cloned().collect()

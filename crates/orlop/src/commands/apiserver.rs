@@ -1,5 +1,5 @@
 //! `orlop apiserver`: the API server alone, on the embedded store, in memory, or on etcd.
-mod authorities;
+pub(crate) mod authorities;
 mod follow;
 
 use crate::cli::ApiServerArgs;

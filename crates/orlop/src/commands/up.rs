@@ -5,6 +5,7 @@
 //! both are there.
 use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
+use crate::commands::apiserver::authorities;
 use crate::delegate::Delegate;
 use crate::detach::notify_ready;
 use crate::doctor::{Ask, warn_at_start};
@@ -75,15 +76,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let advertise = advertised_to_pods(address, &node_name);
     // On loopback alone, pods with a network of their own cannot reach it.
     let reachable = !advertise.ip().is_loopback();
-    let authentication = AuthenticationConfig {
-        client_ca: Some(TrustedAuthorities::of_clients(identity.authority())?),
-        front_proxy: Some(FrontProxyConfig::usual(TrustedAuthorities::of_front_proxies(
-            identity.front_proxy_authority(),
-        )?)),
-        bootstrap_tokens: true,
-        ..AuthenticationConfig::default()
-    };
-    let tls = identity.apiserver_tls(&authentication.authorities())?;
+    let authentication = authentication(&root)?;
+    let tls = identity.apiserver_tls(authentication.trusted())?;
     let (server, store) = start_api_server(&root, &identity, advertise, authentication, &shutdown).await?;
     parts.spawn({
         let (server, shutdown) = (server.clone(), shutdown.clone());
@@ -216,6 +210,21 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     outcome
 }
 
+/// Who is recognised. The authorities are those of the PKI directory, as its files say from now on.
+fn authentication(root: &Root) -> Result<AuthenticationConfig> {
+    let file = |name: &str| root.pki().join(name);
+    let proxies = authorities::of_file(file("front-proxy-ca.crt"), TrustedAuthorities::of_front_proxies)?;
+    Ok(AuthenticationConfig {
+        client_ca: Some(authorities::of_file(
+            file("ca.crt"),
+            TrustedAuthorities::of_clients,
+        )?),
+        front_proxy: Some(FrontProxyConfig::usual(proxies)),
+        bootstrap_tokens: true,
+        ..AuthenticationConfig::default()
+    })
+}
+
 /// The service accounts as which the controllers write.
 fn accounts(server: &Arc<ApiServer>, metrics: &Arc<PartMetrics>, host: SocketAddr) -> Accounts {
     let (server, metrics) = (server.clone(), metrics.clone());
@@ -290,10 +299,10 @@ async fn start_api_server(
     let mut config = Config::new(advertise);
     config.shutdown = shutdown.clone();
     config.authentication = authentication;
-    config.proxy_identity = Some(identity.front_proxy_client().clone().into());
+    config.proxy_identity = Some(identity.front_proxy_client()?);
     config.kubelet_client = Some(KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
-        identity: Some(identity.kubelet_client().clone().into()),
+        identity: Some(identity.kubelet_client()?),
     });
     config.hostname = Some(gethostname::gethostname().to_string_lossy().into_owned());
     config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
@@ -378,4 +387,34 @@ async fn import_images(
         Ok(())
     });
     Some(archives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orlop_pki::Authority;
+
+    #[tokio::test]
+    async fn authorities_that_are_put_in_place_of_the_nodes_own_count_without_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(Some(dir.path())).unwrap();
+        let identity = NodeIdentity::ensure(&root, "n1", "127.0.0.1:6443".parse().unwrap()).unwrap();
+        let authentication = authentication(&root).unwrap();
+        let mut tls = identity.apiserver_tls(authentication.trusted()).unwrap();
+        for (file, trusted) in ["ca.crt", "front-proxy-ca.crt"]
+            .into_iter()
+            .zip(authentication.trusted())
+        {
+            tls.borrow_and_update();
+            let pem = Authority::ephemeral(file).unwrap().certificate().to_owned();
+            let fresh = root.pki().join("fresh");
+            std::fs::write(&fresh, &pem).unwrap();
+            std::fs::rename(&fresh, root.pki().join(file)).unwrap();
+            let told = tls.wait_for(|_| trusted.pem() == pem);
+            tokio::time::timeout(Duration::from_secs(20), told)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+    }
 }

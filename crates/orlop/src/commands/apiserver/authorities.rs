@@ -21,9 +21,16 @@ pub fn of_clients(arguments: &ApiServerArgs, root: &Root) -> Result<TrustedAutho
             directory.join("ca.crt")
         }
     };
+    of_file(path, TrustedAuthorities::of_clients)
+}
+
+/// Those that a file names, now and whenever it is replaced.
+pub fn of_file(
+    path: PathBuf,
+    read_as: fn(&str) -> Result<TrustedAuthorities, PkiError>,
+) -> Result<TrustedAuthorities> {
     let followed = Followed::new(vec![path.clone()]);
-    let trusted =
-        TrustedAuthorities::of_clients(&read(&path)?).with_context(|| path.display().to_string())?;
+    let trusted = read_as(&read(&path)?).with_context(|| path.display().to_string())?;
     tokio::spawn(follow((path, followed), trusted.clone()));
     Ok(trusted)
 }
