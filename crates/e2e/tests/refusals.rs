@@ -65,3 +65,34 @@ fn broken_kubelet_configuration_is_refused_with_its_place() {
         "{text}"
     );
 }
+
+/// Who reads the log of a part as JSON reads all of it.
+#[test]
+fn what_a_part_says_of_its_flags_and_of_its_end_are_lines_of_its_log() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let node = Node::prepare(NodeOptions::default());
+    let program = node.command().get_program().to_owned();
+    let port = format!("--secure-port={port}");
+    let output = std::process::Command::new(program)
+        .args([
+            "apiserver",
+            "--ephemeral",
+            "--bind-address=127.0.0.1",
+            &port,
+            "--feature-gates=A=true",
+        ])
+        .arg("--logging-format=json")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    for said in ["--feature-gates", "cannot listen on"] {
+        let says = |line: &serde_json::Value| line["msg"].as_str().unwrap().contains(said);
+        assert!(lines.iter().any(says), "{text}");
+    }
+}

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("orlop: {}", in_one_line(&error));
+            logging::tell_failure(&in_one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -115,6 +115,7 @@ fn run(cli: Cli) -> Result<()> {
 fn run_to_end(log: &LogArgs, command: impl Future<Output = Result<()>>) -> Result<()> {
     const WORKERS: usize = 2;
     logging::init(log);
+    cli::mention_inert_flags();
     allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

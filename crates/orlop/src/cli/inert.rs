@@ -3,8 +3,10 @@
 //! is said in the log at start.
 mod flags;
 
+use crate::logging;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use flags::PARTS;
+use std::sync::OnceLock;
 
 /// Why a flag has no effect.
 #[derive(Clone, Copy)]
@@ -47,10 +49,21 @@ pub fn notice(matches: &ArgMatches) -> Option<String> {
     (!ignored.is_empty()).then(|| format!("accepted without effect in this version: {}", ignored.join(", ")))
 }
 
-/// Prints the notice to standard error: the log isn't set up before the flags are known.
-pub fn mention(matches: &ArgMatches) {
+/// What is to be said of them, once the log is set up.
+static NOTICE: OnceLock<String> = OnceLock::new();
+
+/// Keeps the notice for [`mention`]: the log isn't set up before the flags are known.
+pub fn note(matches: &ArgMatches) {
     if let Some(notice) = notice(matches) {
-        eprintln!("orlop: {notice}");
+        // The command line is read once.
+        let _ = NOTICE.set(notice);
+    }
+}
+
+/// Tells the notice, if there is one.
+pub fn mention() {
+    if let Some(notice) = NOTICE.get() {
+        logging::tell(notice);
     }
 }
 

@@ -282,8 +282,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Unpar
         }
     }
     let matches = command.try_get_matches_from(arguments)?;
-    inert::mention(&matches);
+    inert::note(&matches);
     Ok(Cli::from_arg_matches(&matches)?)
+}
+
+/// Says which flags were given that have no effect.
+pub fn mention_inert_flags() {
+    inert::mention();
 }
 
 #[cfg(test)]

@@ -2,7 +2,27 @@
 mod json;
 
 use crate::cli::{LogArgs, LogFormat};
+use std::sync::OnceLock;
 use tracing_subscriber::{EnvFilter, fmt};
+
+/// What the lines of this process look like, once that is known.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// Says what a person at the terminal has to know: in words, or as a line of the log where programs read it.
+pub fn tell(text: &str) {
+    match FORMAT.get() {
+        Some(LogFormat::Json | LogFormat::Etcd) => tracing::warn!("{text}"),
+        _ => eprintln!("orlop: {text}"),
+    }
+}
+
+/// The same of why the process ends.
+pub fn tell_failure(text: &str) {
+    match FORMAT.get() {
+        Some(LogFormat::Json | LogFormat::Etcd) => tracing::error!("{text}"),
+        _ => eprintln!("orlop: {text}"),
+    }
+}
 
 /// Sets the log up for upstream's `-v` levels; `ORLOP_LOG` overrides with a filter of its own.
 pub fn init(log: &LogArgs) {
@@ -22,6 +42,7 @@ pub fn init(log: &LogArgs) {
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = FORMAT.set(log.logging_format);
     // A second start in one process (tests) keeps the first log.
     let _ = match log.logging_format {
         LogFormat::Text => lines.with_ansi(ansi).try_init(),
