@@ -1,7 +1,7 @@
 //! Who has ended. As subreaper the shim is parent of all that runc leaves behind, so every end is known here, and
 //! nothing in between can take it away or reuse its pid.
 
-use rustix::process::{WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitOptions, WaitStatus, wait, waitid};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -45,9 +45,11 @@ struct Ends {
 }
 
 impl Ends {
-    fn wait_for(&mut self, pid: i32) -> oneshot::Receiver<Exit> {
+    /// An early end is this process's only if nobody `is_there` under its pid: pids are used again, and an orphan may have
+    /// had this one before.
+    fn wait_for(&mut self, pid: i32, is_there: bool) -> oneshot::Receiver<Exit> {
         let (sender, receiver) = oneshot::channel();
-        match self.early.remove(&pid) {
+        match self.early.remove(&pid).filter(|_| !is_there) {
             Some(exit) => drop(sender.send(exit)),
             None => drop(self.waited_for.insert(pid, sender)),
         }
@@ -93,7 +95,12 @@ impl Reaper {
 
     /// The end of a child. Between its start and this call nothing may be awaited, or a [`Start`] must be held.
     pub fn wait_for(&self, pid: i32) -> oneshot::Receiver<Exit> {
-        self.0.borrow_mut().wait_for(pid)
+        self.0.borrow_mut().wait_for(pid, is_child(pid))
+    }
+
+    /// Whether a process that is waited for is there still, be it as a zombie: until then nobody else has its pid.
+    pub fn holds(&self, pid: i32) -> bool {
+        self.0.borrow().waited_for.contains_key(&pid)
     }
 
     /// Looks at all who have ended, when the kernel says that some have.
@@ -108,6 +115,12 @@ impl Reaper {
     }
 }
 
+/// Whether this process has a child of that pid whose end was not taken yet.
+fn is_child(pid: i32) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Pid::from_raw(pid).is_some_and(|pid| waitid(WaitId::Pid(pid), options).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +128,7 @@ mod tests {
     #[test]
     fn end_reaches_who_waits() {
         let mut ends = Ends::default();
-        let mut waiting = ends.wait_for(5);
+        let mut waiting = ends.wait_for(5, true);
         ends.ended(4, Exit::now(0));
         assert!(waiting.try_recv().is_err());
         ends.ended(5, Exit::now(3));
@@ -134,6 +147,24 @@ mod tests {
         ended(6, 3);
         drop(start);
         assert!(reaper.0.borrow().early.is_empty(), "nothing piles up");
+    }
+
+    #[test]
+    fn end_of_who_had_the_pid_before_is_nobodys() {
+        let reaper = Reaper::default();
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let start = reaper.start();
+        reaper.0.borrow_mut().ended(pid, Exit::now(0));
+        let mut waiting = reaper.wait_for(pid);
+        drop(start);
+        assert!(waiting.try_recv().is_err(), "it runs");
+        assert!(reaper.holds(pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        reaper.0.borrow_mut().ended(pid, Exit::now(137));
+        assert_eq!(waiting.try_recv().unwrap().status, 137);
+        assert!(!reaper.holds(pid), "its pid may be another's");
     }
 
     #[test]

@@ -127,8 +127,9 @@ impl Caller {
         }
     }
 
-    /// Makes the container; its first process waits for [`Caller::start`].
-    pub async fn create(&self, ends: Ends) -> Result<i32, RuncError> {
+    /// Makes the container; its first process waits for [`Caller::start`]. `is_made` says whether there is one, also when
+    /// its pid isn't known.
+    pub async fn create(&self, ends: Ends, is_made: &Cell<bool>) -> Result<i32, RuncError> {
         let pid_file = self.bundle.join(PID_FILE);
         self.run("create", |command| {
             command.arg("--bundle").arg(&self.bundle);
@@ -143,6 +144,7 @@ impl Caller {
             command.arg(&self.id);
         })
         .await?;
+        is_made.set(true);
         read_pid(&pid_file)
     }
 

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Cursor, Read, Seek};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 /// Largest JSON document read into memory. Real ones are a few KiB; the limit keeps a hostile archive from filling it.
 const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
 /// Most entries of an archive. An image has a few dozen blobs.
 const ENTRIES_MAX: usize = 100_000;
+/// Indexes below each other, and links to links: real archives have one. More could go round in a circle.
+const DEPTH_MAX: usize = 8;
 
 /// An opened image archive. Layers stay where they are and are read in pieces.
 #[derive(Debug, Clone)]
@@ -151,15 +153,23 @@ impl Archive {
         let names = names_of(&top.annotations)?;
         let mut descriptor = top;
         // An index in the index: one manifest a platform.
-        while descriptor.is_index() {
+        for depth in 0.. {
+            if !descriptor.is_index() {
+                break;
+            }
+            if depth == DEPTH_MAX {
+                return Err(OciError::Archive(format!(
+                    "more than {DEPTH_MAX} indexes lead from one to the next in it"
+                )));
+            }
             let nested: Index = self.json(&blob_path(&descriptor.digest))?;
             let fitting = nested
                 .manifests
                 .into_iter()
                 .find(|m| m.platform.as_ref().is_none_or(|p| *p == host));
             match fitting {
-                Some(found) if found.digest != descriptor.digest => descriptor = found,
-                _ => return Ok(None),
+                Some(found) => descriptor = found,
+                None => return Ok(None),
             }
         }
         if descriptor.platform.as_ref().is_some_and(|p| *p != host) {
@@ -315,20 +325,27 @@ fn scan<R: Read + Seek>(source: R) -> Result<HashMap<String, Span>, OciError> {
     let not_tar =
         |error: std::io::Error| OciError::Archive(format!("it can't be read as a tar file: {error}"));
     let mut tar = tar::Archive::new(source);
-    let mut entries = HashMap::new();
+    let (mut entries, mut links) = (HashMap::new(), HashMap::new());
     for entry in tar.entries_with_seek().map_err(not_tar)? {
         let entry = entry.map_err(not_tar)?;
-        if entries.len() >= ENTRIES_MAX {
+        if entries.len() + links.len() >= ENTRIES_MAX {
             return Err(OciError::Archive(format!(
                 "it has more than {ENTRIES_MAX} entries"
             )));
         }
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
+        let kind = entry.header().entry_type();
         let path = entry.path().map_err(not_tar)?;
         let name = path.to_string_lossy();
         let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+        if kind.is_symlink() || kind.is_hard_link() {
+            let target = entry.link_name().map_err(not_tar)?.unwrap_or_default();
+            let base = path.parent().filter(|_| kind.is_symlink());
+            links.insert(name, inside(base, &target));
+            continue;
+        }
+        if !kind.is_file() {
+            continue;
+        }
         entries.insert(
             name,
             Span {
@@ -337,7 +354,37 @@ fn scan<R: Read + Seek>(source: R) -> Result<HashMap<String, Span>, OciError> {
             },
         );
     }
+    for (name, target) in &links {
+        let mut target = target;
+        // Where none of them leads to a file, nothing is there by that name.
+        for _ in 0..DEPTH_MAX {
+            let Some(next) = links.get(target) else { break };
+            target = next;
+        }
+        if let Some(span) = entries.get(target).copied() {
+            entries.insert(name.clone(), span);
+        }
+    }
     Ok(entries)
+}
+
+/// The name in the archive of what a link leads to: from the archive's root, or from the directory `base`. Older
+/// `docker save` writes a layer that several images share once, and links to it.
+fn inside(base: Option<&Path>, target: &Path) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in base
+        .into_iter()
+        .flat_map(Path::components)
+        .chain(target.components())
+    {
+        match part {
+            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
+            Component::ParentDir => drop(parts.pop()),
+            Component::RootDir => parts.clear(),
+            Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    parts.join("/")
 }
 
 #[cfg(test)]
@@ -380,6 +427,57 @@ mod tests {
             .blob(&images[0], &images[0].manifest.layers[0].digest)
             .unwrap();
         assert_eq!(blob.size(), layer.len() as u64);
+    }
+
+    fn tar_of(files: &[(&str, &[u8])], links: &[(&str, &str, tar::EntryType)]) -> Archive {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, path, *content).unwrap();
+        }
+        for (path, target, kind) in links {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_size(0);
+            tar.append_link(&mut header, path, target).unwrap();
+        }
+        Archive::from_bytes(tar.into_inner().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn layer_that_images_share_is_found_behind_its_links() {
+        use tar::EntryType::{Link, Symlink};
+        let links = [
+            ("b/layer.tar", "../a/layer.tar", Symlink),
+            ("c/layer.tar", "../b/layer.tar", Symlink),
+            ("d/layer.tar", "a/layer.tar", Link),
+            ("e/layer.tar", "../e/layer.tar", Symlink),
+            ("f/layer.tar", "../../a/layer.tar", Symlink),
+        ];
+        let archive = tar_of(&[("a/layer.tar", b"layer")], &links);
+        for name in ["a", "b", "c", "d", "f"] {
+            let blob = archive.at(&format!("{name}/layer.tar")).unwrap();
+            assert_eq!(blob.read_document().unwrap(), b"layer", "{name}");
+        }
+        assert!(archive.at("e/layer.tar").is_err(), "it leads to itself");
+    }
+
+    #[test]
+    fn indexes_that_lead_to_each_other_are_an_error_and_not_a_loop() {
+        let digest = |of: char| format!("sha256:{}", of.to_string().repeat(64));
+        let index = |to: char| {
+            let entry = format!(
+                r#"{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{}","size":1}}"#,
+                digest(to)
+            );
+            format!(r#"{{"schemaVersion":2,"manifests":[{entry}]}}"#).into_bytes()
+        };
+        let (a, b) = (blob_path(&digest('a')), blob_path(&digest('b')));
+        let files: [(&str, &[u8]); 3] = [("index.json", &index('a')), (&a, &index('b')), (&b, &index('a'))];
+        let error = tar_of(&files, &[]).images().unwrap_err();
+        assert!(error.to_string().contains("indexes"), "{error}");
     }
 
     #[test]

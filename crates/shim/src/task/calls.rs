@@ -51,7 +51,8 @@ impl Tasks {
     }
 
     /// A child that wasn't waited for keeps its pid, so one process is signalled directly, and all of them with the one
-    /// that the others don't outlive. Others together, or one that is frozen, are runc's business.
+    /// that the others don't outlive. Others together, or one that is frozen, are runc's business. One that was waited for
+    /// has ended, also while what it leaves behind is being killed and its end is not told yet.
     pub(super) async fn kill(&self, request: &KillRequest) -> Result<Empty, Refusal> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
@@ -85,6 +86,9 @@ impl Tasks {
         }
         let signal = i32::try_from(request.signal)
             .map_err(|_| Refusal::new(Code::InvalidArgument, format!("signal {}", request.signal)))?;
+        if !self.reaper.holds(pid) {
+            return Err(finished());
+        }
         // SAFETY: takes two integers.
         if unsafe { libc::kill(pid, signal) } == 0 {
             return Ok(Empty {});

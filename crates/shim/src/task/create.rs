@@ -16,7 +16,7 @@ use crate::spec::Spec;
 use crate::stdio::{Console, Names, Owner, Streams, console_socket};
 use crate::ttrpc::{Code, Refusal};
 use prost::Message;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use tokio::sync::watch;
@@ -46,6 +46,10 @@ impl Tasks {
             mounts::unmount_all(&rootfs);
         }
         self.creating.borrow_mut().remove(&request.id);
+        if outcome.is_err() && self.is_empty() {
+            self.changed();
+            self.end_if_forgotten();
+        }
         outcome
     }
 
@@ -81,15 +85,23 @@ impl Tasks {
         let caller = Caller::new(runc, &request.id, bundle, self.reaper.clone(), spec.hooks());
 
         let start = self.reaper.start();
-        let (pid, streams) = self
-            .with_streams(&names, owner, |ends| caller.create(ends))
-            .await
-            .map_err(|error| {
-                Refusal::new(
-                    Code::Unknown,
-                    format!("OCI runtime create failed: {}", error.message),
-                )
-            })?;
+        let is_made = Cell::new(false);
+        let made = self
+            .with_streams(&names, owner, async |ends| caller.create(ends, &is_made).await)
+            .await;
+        let (pid, streams) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // Nobody else knows of it: its first process would wait for its start for ever.
+                if is_made.get()
+                    && let Err(error) = caller.delete(false).await
+                {
+                    log::warn(&format!("what is left of {}: {error}", request.id));
+                }
+                let message = format!("OCI runtime create failed: {}", error.message);
+                return Err(Refusal::new(Code::Unknown, message));
+            }
+        };
         let end = self.reaper.wait_for(pid);
         drop(start);
 
@@ -120,15 +132,12 @@ impl Tasks {
     }
 
     /// Starts a process with runc, its streams connected.
-    pub(super) async fn with_streams<F>(
+    pub(super) async fn with_streams(
         &self,
         names: &Names,
         owner: Owner,
-        run: impl FnOnce(Ends) -> F,
-    ) -> Result<(i32, Streams), Refusal>
-    where
-        F: Future<Output = Result<i32, RuncError>>,
-    {
+        run: impl AsyncFnOnce(Ends) -> Result<i32, RuncError>,
+    ) -> Result<(i32, Streams), Refusal> {
         if !names.terminal {
             let (streams, ends) = Streams::pipes(names, owner).map_err(Refusal::unknown)?;
             let pid = run(ends).await.map_err(Refusal::unknown)?;

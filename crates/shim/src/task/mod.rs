@@ -71,8 +71,9 @@ impl Tasks {
         self.publisher.close();
     }
 
+    /// Neither has a container nor is making one.
     pub fn is_empty(&self) -> bool {
-        self.containers.borrow().is_empty()
+        self.containers.borrow().is_empty() && self.creating.borrow().is_empty()
     }
 
     fn container(&self, id: &str) -> Result<Rc<Container>, Refusal> {

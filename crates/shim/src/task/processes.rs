@@ -13,6 +13,7 @@ use crate::reaper::Exit;
 use crate::runc::RuncError;
 use crate::stdio::Names;
 use crate::ttrpc::{Code, Refusal};
+use std::cell::Cell;
 use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
@@ -109,22 +110,38 @@ impl Tasks {
     async fn start_exec(&self, container: &Rc<Container>, process: &Rc<Process>) -> Result<i32, Refusal> {
         let spec = process.spec.take();
         let start = self.reaper.start();
-        let (pid, streams) = self
-            .with_streams(&process.names, container.owner, |ends| {
-                container.caller.exec(&process.exec_id, &spec, ends)
+        let made = Cell::new(None);
+        let started = self
+            .with_streams(&process.names, container.owner, async |ends| {
+                let pid = container.caller.exec(&process.exec_id, &spec, ends).await;
+                made.set(pid.as_ref().ok().copied());
+                pid
             })
-            .await
-            .map_err(|error| {
-                Refusal::new(
-                    Code::Unknown,
-                    format!("OCI runtime exec failed: {}", error.message),
-                )
-            })?;
+            .await;
+        let (pid, streams) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                if let Some(pid) = made.get() {
+                    self.kill_unknown(pid);
+                }
+                let message = format!("OCI runtime exec failed: {}", error.message);
+                return Err(Refusal::new(Code::Unknown, message));
+            }
+        };
         let end = self.reaper.wait_for(pid);
         drop(start);
         *process.streams.borrow_mut() = Some(streams);
         self.follow(container.clone(), process.clone(), end);
         Ok(pid)
+    }
+
+    /// Ends a process whose streams could not be connected: nobody would hear of it, or end it.
+    fn kill_unknown(&self, pid: i32) {
+        let _end = self.reaper.wait_for(pid);
+        if self.reaper.holds(pid) {
+            // SAFETY: takes two integers.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
     }
 
     /// Waits for a process's end and tells of it.

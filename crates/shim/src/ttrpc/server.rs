@@ -6,10 +6,14 @@ use crate::log;
 use crate::proto::ttrpc::{Request, Response};
 use prost::Message;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, watch};
 use tokio::task::spawn_local;
+
+/// Out of file descriptors, most likely: some have this long to be closed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who answers.
 pub trait Service: 'static {
@@ -26,7 +30,11 @@ pub async fn serve<S: Service>(listener: UnixListener, service: Rc<S>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => drop(spawn_local(connection(stream, service.clone()))),
-            Err(error) => log::warn(&format!("a connection can't be accepted: {error}")),
+            Err(error) => {
+                log::warn(&format!("a connection can't be accepted: {error}"));
+                // It would fail again at once, and keep the one thread from what ends connections.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

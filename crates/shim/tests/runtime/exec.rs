@@ -92,6 +92,44 @@ async fn exec_with_a_terminal_can_be_resized_and_typed_into() {
     node.finish().await;
 }
 
+/// Nobody hears of such a process, or could end it.
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_whose_streams_cannot_be_connected_leaves_no_process() {
+    if !node::is_possible() {
+        return;
+    }
+    let node = Node::start().await;
+    node.import_busybox().await;
+    let (_, id) = node.run("streams", true, "sleep 1000").await;
+    let mut tasks = tasks(&node).await;
+    let fifos = Fifos::new();
+    // The terminal goes, which is not what ends it.
+    let mut asked = request(&id, "one", &fifos, true, "trap '' HUP; exec sleep 1001");
+    asked.stdin = "file:///dev/null".to_owned();
+    tasks.exec(call(asked)).await.unwrap();
+    let start = StartRequest {
+        container_id: id.clone(),
+        exec_id: "one".to_owned(),
+    };
+    let refused = tasks.start(call(start)).await.unwrap_err();
+    assert!(refused.message().contains("file:///dev/null"), "{refused}");
+    until("the process to end", async || {
+        let asked = ListPidsRequest {
+            container_id: id.clone(),
+        };
+        tasks
+            .list_pids(call(asked))
+            .await
+            .unwrap()
+            .into_inner()
+            .processes
+            .len()
+            == 1
+    })
+    .await;
+    node.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exec_without_a_terminal_ends_when_its_input_is_closed() {
     if !node::is_possible() {
