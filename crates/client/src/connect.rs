@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
-use kube::client::{Body, ClientBuilder};
+use kube::client::Body;
 use kube::config::{AuthInfo, KubeConfigOptions};
 use orlop_metrics::PartMetrics;
 use tower::{BoxError, Service};
 
+use crate::transport::builder;
 use crate::{Measure, kubeconfig};
 
 /// Why no client could be made.
@@ -39,7 +40,8 @@ pub enum ConnectError {
 /// Nothing is sent yet: an unreachable server shows at the first request.
 pub async fn connect(kubeconfig: &Path) -> Result<kube::Client, ConnectError> {
     let config = config(kubeconfig, None).await?;
-    kube::Client::try_from(config).map_err(|source| unusable(kubeconfig, source))
+    let builder = builder(config).map_err(|source| unusable(kubeconfig, source))?;
+    Ok(builder.build())
 }
 
 /// The same with another identity than the one that `kubeconfig` gives: a certificate and its key, PEM.
@@ -49,7 +51,8 @@ pub async fn connect_as(
     key: &str,
 ) -> Result<kube::Client, ConnectError> {
     let config = config(kubeconfig, Some((certificate, key))).await?;
-    kube::Client::try_from(config).map_err(|source| unusable(kubeconfig, source))
+    let builder = builder(config).map_err(|source| unusable(kubeconfig, source))?;
+    Ok(builder.build())
 }
 
 /// The same, with calls counted among `metrics`.
@@ -67,7 +70,7 @@ fn measured(
 ) -> Result<kube::Client, ConnectError> {
     let host = config.cluster_url.authority().map(ToString::to_string);
     let measure = Measure::new(metrics, &host.unwrap_or_default());
-    let builder = ClientBuilder::try_from(config).map_err(|source| unusable(kubeconfig, source))?;
+    let builder = builder(config).map_err(|source| unusable(kubeconfig, source))?;
     Ok(builder.with_layer(&measure).build())
 }
 

@@ -2,7 +2,8 @@
 //! machinery every controller is made of. Nothing here knows which of the two transports it has.
 //!
 //! # Map
-//! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service.
+//! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service; `transport`: connections
+//!   that notice when their server is gone.
 //! - [`Replaceable`]: a client whose certificate is renewed while it is used.
 //! - [`TokenAccounts`]: clients that are service accounts; [`routed`]: a client that is another one with each request.
 //! - [`Measure`]: a layer that counts calls, for those metrics that every part has.
@@ -31,6 +32,7 @@ mod message;
 mod readiness;
 mod replaceable;
 mod routed;
+mod transport;
 pub mod workqueue;
 
 pub use accounts::TokenAccounts;

@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use orlop_api::annotations::{NODE_ARCH_LABEL, NODE_HOSTNAME_LABEL, NODE_OS_LABEL};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const ATTACH_DETACH: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
 
@@ -88,13 +89,12 @@ pub async fn register(
 ) -> Result<Option<(Option<Node>, Node)>, kube::Error> {
     let name = &context.node_name;
     let nodes: Api<Node> = Api::all(context.client.clone());
-    let Some(node) = nodes.get_opt(name).await? else {
+    let Some(node) = in_time(context, nodes.get_opt(name)).await? else {
         if !context.configuration.register_node {
             return Ok(None);
         }
-        let created = nodes
-            .create(&PostParams::default(), &fresh(context, status))
-            .await?;
+        let (parameters, fresh) = (PostParams::default(), fresh(context, status));
+        let created = in_time(context, nodes.create(&parameters, &fresh)).await?;
         tracing::info!(node = name, "node registered");
         return Ok(Some((None, created)));
     };
@@ -110,11 +110,9 @@ pub async fn mend(context: &NodeContext, node: &Node) -> Result<(), kube::Error>
     };
     let nodes: Api<Node> = Api::all(context.client.clone());
     tracing::info!(node = context.node_name, "putting the node's labels right");
-    let patch = Patch::Strategic(patch);
-    nodes
-        .patch(&context.node_name, &PatchParams::default(), &patch)
-        .await
-        .map(drop)
+    let (parameters, patch) = (PatchParams::default(), Patch::Strategic(patch));
+    let patched = nodes.patch(&context.node_name, &parameters, &patch);
+    in_time(context, patched).await.map(drop)
 }
 
 /// Posts a status, and what is to be said of others' resources.
@@ -124,10 +122,31 @@ pub async fn patch_status(
     given: &BTreeMap<String, Option<Quantity>>,
 ) -> Result<Node, kube::Error> {
     let nodes: Api<Node> = Api::all(context.client.clone());
-    let patch = Patch::Strategic(status::patch(wanted, given));
-    nodes
-        .patch_status(&context.node_name, &PatchParams::default(), &patch)
-        .await
+    let (parameters, patch) = (
+        PatchParams::default(),
+        Patch::Strategic(status::patch(wanted, given)),
+    );
+    let patched = nodes.patch_status(&context.node_name, &parameters, &patch);
+    in_time(context, patched).await
+}
+
+/// An answer, unless the next look at the node is due before it comes (contract, node agent §20.3): an API server that
+/// holds a request for ever must not keep the node's status from the others.
+async fn in_time<T>(
+    context: &NodeContext,
+    answer: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, kube::Error> {
+    let configuration = &context.configuration;
+    let lease = u64::from(configuration.node_lease_duration_seconds.max(1).unsigned_abs());
+    let limit = configuration
+        .node_status_update_frequency
+        .0
+        .min(Duration::from_secs(lease));
+    let answer = tokio::time::timeout(limit, answer).await;
+    answer.unwrap_or_else(|_| {
+        let text = format!("the API server does not answer within {} s", limit.as_secs());
+        Err(kube::Error::Service(text.into()))
+    })
 }
 
 #[cfg(test)]

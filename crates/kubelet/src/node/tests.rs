@@ -1,5 +1,6 @@
 //! The node's own object against the real API server, on a made-up runtime.
 use super::*;
+use crate::config::GoDuration;
 use crate::testing::FakeRuntime;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Event as CoreEvent;
@@ -8,6 +9,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use orlop_apiserver::{ApiServer, UserInfo};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 struct Bench {
     runtime: Arc<FakeRuntime>,
@@ -27,13 +29,23 @@ impl Drop for Bench {
 
 impl Bench {
     async fn start(no_network: bool) -> Self {
+        let usual = KubeletConfiguration::default().node_status_update_frequency;
+        Self::start_through(no_network, usual, |client| client).await
+    }
+
+    /// Whose agent looks at its node this often, and reaches the API server through `way`.
+    async fn start_through(
+        no_network: bool,
+        frequency: GoDuration,
+        way: impl FnOnce(kube::Client) -> kube::Client,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&dir.path().join("store"), Options::default()).unwrap();
         let config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
         let server = ApiServer::start(config, store).await.unwrap();
         let admin = orlop_client::in_process(server.in_process(UserInfo::admin("test")));
         let own = UserInfo::new("system:node:n1", ["system:nodes"]);
-        let client = orlop_client::in_process(server.in_process(own));
+        let client = way(orlop_client::in_process(server.in_process(own)));
         let runtime = Arc::<FakeRuntime>::default();
         *runtime.no_network.lock() = no_network;
         let (own_node, snapshot) = watch::channel(None);
@@ -45,6 +57,7 @@ impl Bench {
             node_name: "n1".into(),
             configuration: KubeletConfiguration {
                 register_with_taints: vec![serde_json::from_value(taint).unwrap()],
+                node_status_update_frequency: frequency,
                 ..KubeletConfiguration::default()
             },
             root: dir.path().to_owned(),
@@ -167,6 +180,34 @@ async fn n03_node_without_network_is_not_ready_until_there_is_one() {
     *bench.runtime.no_network.lock() = false;
     bench.until("readiness", ready).await;
     bench.until_events(&["NodeNotReady", "NodeReady"]).await;
+}
+
+/// As when the API server's machine dies at a bad moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_that_nobody_answers_is_posted_again() {
+    let is_held = Arc::new(AtomicBool::new(false));
+    let held = is_held.clone();
+    let way = move |client: kube::Client| {
+        orlop_client::in_process(tower::service_fn(
+            move |request: http::Request<kube::client::Body>| {
+                let is_status = request.uri().path().ends_with("/status");
+                let is_first = is_status && !held.swap(true, SeqCst);
+                let client = client.clone();
+                async move {
+                    if is_first {
+                        std::future::pending::<()>().await;
+                    }
+                    client.send(request).await
+                }
+            },
+        ))
+    };
+    let often = GoDuration(Duration::from_secs(1));
+    let bench = Bench::start_through(true, often, way).await;
+    bench.until("its status", |node| node.status.is_some()).await;
+    *bench.runtime.no_network.lock() = false;
+    bench.until("readiness", ready).await;
+    assert!(is_held.load(SeqCst));
 }
 
 /// As when the node was cut off for a while: the node lifecycle controller has given it up.
