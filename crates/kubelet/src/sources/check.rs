@@ -1,6 +1,6 @@
 //! What is to be said about manifests before an agent sees them: what it would refuse, and what will bite when it runs
 //! them. No I/O: files are given, and questions about the machine go to a [`World`].
-use super::file::leftover;
+use super::file::{leftover, too_long};
 use super::order;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use orlop_api::manifest::{self, Examined, LocalObject, ManifestError, StaticOrigin};
@@ -115,6 +115,10 @@ pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -
             ));
             continue;
         }
+        if let Some(message) = too_long(bytes) {
+            findings.push(unusable(file, message));
+            continue;
+        }
         let origin = StaticOrigin {
             node_name: node_name.to_owned(),
             source: manifest::Source::File(file.clone()),
@@ -160,6 +164,13 @@ fn whole(file: &Path, rule: &'static str, message: String) -> Finding {
         severity: Severity::Warning,
         rule,
         message,
+    }
+}
+
+fn unusable(file: &Path, message: String) -> Finding {
+    Finding {
+        severity: Severity::Error,
+        ..whole(file, "invalid", message)
     }
 }
 
@@ -305,6 +316,10 @@ fn absent_objects(manifest: &Good<'_>, objects: &[LocalObject], findings: &mut V
 pub fn check_objects(files: &[(PathBuf, Vec<u8>)]) -> (Vec<LocalObject>, Vec<Finding>) {
     let (mut objects, mut findings) = (Vec::new(), Vec::new());
     for (file, bytes) in files {
+        if let Some(message) = too_long(bytes) {
+            findings.push(unusable(file, message));
+            continue;
+        }
         match manifest::local_objects(bytes) {
             Ok(found) => objects.extend(found),
             Err(errors) => findings.extend(errors.into_iter().map(|error| refused(file, error))),
@@ -388,6 +403,14 @@ mod tests {
             found(&[("a.yaml", pod("a", "")), ("b.yaml", pod("b", ""))]),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn file_that_the_agent_would_not_read_to_its_end_is_an_error() {
+        let long = format!("{}#{}", pod("a", ""), " ".repeat(manifest::MANIFEST_BYTES_MAX));
+        let findings = found(&[("a.yaml", long)]);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].starts_with("a.yaml: error: ") && findings[0].contains("bytes or more"));
     }
 
     #[test]

@@ -29,6 +29,11 @@ const EXCHANGE_MAX: Duration = Duration::from_secs(10);
 pub enum UrlError {
     #[error("staticPodURL {url:?} is no http or https URL with a host")]
     Url { url: String },
+    /// Without the URL, which would be in logs and events.
+    #[error(
+        "staticPodURL names a user: give the credentials as a header in staticPodURLHeader, Authorization, instead"
+    )]
+    Credentials,
     #[error("staticPodURLHeader {name:?}: {value:?} is no value of a header")]
     Header { name: String, value: String },
 }
@@ -67,6 +72,12 @@ impl HttpSource {
         let text = &configuration.static_pod_url;
         let bad = || UrlError::Url { url: text.clone() };
         let url: Uri = text.parse().map_err(|_| bad())?;
+        if url
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
+            return Err(UrlError::Credentials);
+        }
         if url.host().is_none() || !matches!(url.scheme_str(), Some("http" | "https")) {
             return Err(bad());
         }
@@ -297,6 +308,11 @@ mod tests {
             HttpSource::new(&configuration, "n".into()).map(drop)
         };
         assert!(with("https://x/pods", "a").is_ok());
+        let error = with("https://me:secret@x/pods", "a").unwrap_err().to_string();
+        assert!(
+            !error.contains("secret") && error.contains("staticPodURLHeader"),
+            "{error}"
+        );
         assert!(
             with("file:///x", "a")
                 .unwrap_err()

@@ -10,6 +10,8 @@ use std::path::Path;
 pub const REASON: &str = "InvalidManifest";
 /// What is wrong with the manifest. A pod with this annotation is never run.
 const ANNOTATION: &str = "orlop.dev/invalid-manifest";
+/// Digits of a UID that tell two placeholders apart.
+const APART_DIGITS: usize = 5;
 /// Of a file's name; the node's name and what stands before it must fit as well.
 const NAME_MAX: usize = 63;
 
@@ -54,6 +56,17 @@ pub fn of(path: &Path, error: &str, node_name: &str) -> Pod {
         ..PodStatus::default()
     });
     received(pod, Source::File)
+}
+
+/// The same for a file whose placeholder would have the name of another's: `web.json` beside `web.yaml`.
+pub fn apart(placeholder: &Pod) -> Pod {
+    let mut pod = placeholder.clone();
+    let (name, uid) = (
+        orlop_api::pod::name(placeholder),
+        orlop_api::pod::uid(placeholder),
+    );
+    pod.metadata.name = Some(format!("{name}-{}", uid.get(..APART_DIGITS).unwrap_or(uid)));
+    pod
 }
 
 /// The file's name as part of a pod's: lower-case letters, digits and dashes.

@@ -1,5 +1,6 @@
 //! The files as last read: a pure step from one reading to the next, but for the reading itself.
 use super::super::fault::Fault;
+use super::super::merge::means_the_same;
 use super::super::report::{Report, Reports};
 use super::super::{Snapshot, Source, placeholder, received};
 use super::leftover;
@@ -38,6 +39,8 @@ pub struct Files {
     owners: BTreeMap<String, PathBuf>,
     /// Files whose name is another's, and that were told so.
     refused: BTreeMap<PathBuf, PathBuf>,
+    /// Why the directory could not be read the last time, which was told.
+    unreadable: Option<String>,
 }
 
 impl Files {
@@ -47,14 +50,20 @@ impl Files {
             Ok(paths) => paths,
             Err(error) => {
                 // Unreadable is not the same as empty: nothing is taken down.
+                let reason = error.to_string();
+                if self.unreadable.as_ref() == Some(&reason) {
+                    return (false, Vec::new());
+                }
+                self.unreadable = Some(reason.clone());
                 let fault = Fault {
                     manifest: source.path.display().to_string(),
-                    reason: error.to_string(),
+                    reason,
                     keeps_running: true,
                 };
                 return (false, vec![fault]);
             }
         };
+        self.unreadable = None;
         let mut changed = false;
         let mut faults = Vec::new();
         self.entries.retain(|path, entry| {
@@ -141,6 +150,8 @@ impl Files {
                     fault(&reason);
                     entry.error = Some(reason);
                 }
+                // Once it can be read again, it is looked at again, though it may be what it was.
+                entry.digest = None;
                 return false;
             }
         };
@@ -155,7 +166,7 @@ impl Files {
                 entry.error = None;
                 entry.objects = objects;
                 let stood_in = entry.placeholder.take().is_some();
-                let same = |old: &Arc<Pod>| old.metadata.uid == pod.metadata.uid && old.spec == pod.spec;
+                let same = |old: &Arc<Pod>| old.metadata.uid == pod.metadata.uid && means_the_same(old, &pod);
                 if entry.pod.as_ref().is_some_and(same) {
                     return stood_in;
                 }
@@ -217,10 +228,15 @@ impl Files {
             .owners
             .values()
             .filter_map(|owner| self.entries.get(owner)?.pod.clone());
+        let mut names = BTreeSet::new();
         let placeholders = self
             .entries
             .values()
-            .filter_map(|entry| entry.placeholder.clone());
+            .filter_map(|entry| entry.placeholder.clone())
+            .map(|placeholder| match names.insert(full_name(&placeholder)) {
+                true => placeholder,
+                false => Arc::new(placeholder::apart(&placeholder)),
+            });
         Snapshot {
             source: Source::File,
             pods: pods.chain(placeholders).collect(),
@@ -256,7 +272,8 @@ impl Files {
     }
 }
 
-pub(super) fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
+/// A file, as far as one may go.
+pub fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?
         .take(MANIFEST_BYTES_MAX as u64)
@@ -264,11 +281,15 @@ pub(super) fn read_limited(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What is wrong with a file of this much or more: of a longer one no more is read.
+pub fn too_long(bytes: &[u8]) -> Option<String> {
+    (bytes.len() >= MANIFEST_BYTES_MAX)
+        .then(|| format!("the file has {MANIFEST_BYTES_MAX} bytes or more: a manifest must be smaller"))
+}
+
 fn parse(bytes: &[u8], path: &Path, source: &FileSource) -> Result<(Pod, Vec<LocalObject>), String> {
-    if bytes.len() >= MANIFEST_BYTES_MAX {
-        return Err(format!(
-            "the file has {MANIFEST_BYTES_MAX} bytes or more: a manifest must be smaller"
-        ));
+    if let Some(reason) = too_long(bytes) {
+        return Err(reason);
     }
     let origin = StaticOrigin {
         node_name: source.node_name.clone(),

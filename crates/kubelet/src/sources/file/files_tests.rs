@@ -316,3 +316,70 @@ fn objects_beside_a_pod_come_and_change_with_its_file_where_they_may() {
     files.read(&source, &Scope::All);
     assert_eq!(files.objects().count(), 0);
 }
+
+#[test]
+fn labels_of_a_pod_with_a_uid_of_its_own_change_with_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |label: &str| POD.replace("NAME", &format!("a, uid: fixed, labels: {{l: {label}}}"));
+    write(dir.path(), "a.yaml", &with("one"));
+    let mut files = Files::default();
+    files.read(&source(dir.path()), &Scope::All);
+    write(dir.path(), "a.yaml", &with("two"));
+    assert_eq!(files.read(&source(dir.path()), &Scope::All), (true, vec![]));
+    let pod = files.snapshot().pods[0].clone();
+    assert_eq!(pod.metadata.uid.as_deref(), Some("fixed"));
+    assert_eq!(pod.metadata.labels.as_ref().unwrap()["l"], "two");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_for_a_while_keeps_its_pod_and_is_told_once() {
+    let (dir, mut files) = with_a();
+    let (path, aside) = (dir.path().join("a.yaml"), dir.path().join(".aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    // A link that leads to itself can neither be read nor looked at.
+    std::os::unix::fs::symlink("a.yaml", &path).unwrap();
+    let (changed, faults) = files.read(&source(dir.path()), &Scope::All);
+    assert!(
+        !changed && faults.len() == 1 && faults[0].keeps_running,
+        "{faults:?}"
+    );
+    assert_eq!(files.read(&source(dir.path()), &Scope::All), (false, vec![]));
+    assert_eq!(names(&files), ["a-node-a_default"]);
+    let report = |files: &Files| files.reports()[&path.display().to_string()].clone();
+    assert!(report(&files).error.is_some());
+    std::fs::rename(&aside, &path).unwrap();
+    assert_eq!(files.read(&source(dir.path()), &Scope::All), (false, vec![]));
+    assert_eq!(report(&files).error, None, "it is what it was");
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_takes_nothing_down_and_is_told_once() {
+    let (dir, mut files) = with_a();
+    let unreadable = dir.path().join("self");
+    std::os::unix::fs::symlink("self", &unreadable).unwrap();
+    let unreadable = source(&unreadable);
+    let (changed, faults) = files.read(&unreadable, &Scope::All);
+    assert!(
+        !changed && faults.len() == 1 && faults[0].keeps_running,
+        "{faults:?}"
+    );
+    assert_eq!(files.read(&unreadable, &Scope::All), (false, vec![]));
+    assert_eq!(names(&files), ["a-node-a_default"]);
+    std::fs::remove_file(&unreadable.path).unwrap();
+    assert_eq!(files.read(&source(dir.path()), &Scope::All), (false, vec![]));
+}
+
+#[test]
+fn placeholders_of_files_that_differ_in_their_endings_have_names_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["web.json", "web.yaml"] {
+        write(dir.path(), file, "nonsense");
+    }
+    let mut files = Files::default();
+    files.read(&source(dir.path()), &Scope::All);
+    let pods = files.snapshot().pods;
+    let name = |at: usize| pods[at].metadata.name.clone().unwrap();
+    assert_eq!(name(0), "invalid-manifest-web-node-a");
+    assert!(name(1).starts_with("invalid-manifest-web-node-a-"), "{}", name(1));
+    assert!(orlop_api::validation::pod_create(&pods[1]).is_empty());
+}

@@ -6,6 +6,8 @@ mod files;
 pub(super) mod leftover;
 mod objects;
 
+pub use files::read_limited;
+pub(super) use files::too_long;
 pub use objects::ObjectSource;
 
 use super::Snapshot;
@@ -46,6 +48,20 @@ pub struct FileSource {
 enum Scope {
     All,
     Named(BTreeSet<OsString>),
+}
+
+/// A directory that is listened to: links are followed, so that its path may come to mean another.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    directory: PathBuf,
+    /// Its device and inode.
+    identity: Option<(u64, u64)>,
+}
+
+/// Listening to it.
+struct Listening {
+    events: inotify::EventStream<Vec<u8>>,
+    place: Place,
 }
 
 /// What events ask for.
@@ -101,11 +117,11 @@ impl FileSource {
                 return;
             }
             first = false;
-            let Some(stream) = &mut events else {
+            let Some(listening) = &mut events else {
                 tokio::time::sleep(WATCH_RETRY).await;
                 continue;
             };
-            match self.next(stream).await {
+            match self.next(listening).await {
                 Some(next) => heard = next,
                 None => events = None,
             }
@@ -117,7 +133,8 @@ impl FileSource {
     }
 
     /// Listens to the directory; for a single file or a missing path, to the nearest directory above it.
-    fn listen(&self) -> std::io::Result<inotify::EventStream<Vec<u8>>> {
+    fn listen(&self) -> std::io::Result<Listening> {
+        let place = self.place();
         let inotify = Inotify::init()?;
         // Not MODIFY: a file is read when its writer has closed it, never half-written.
         let mask = WatchMask::CREATE
@@ -127,20 +144,30 @@ impl FileSource {
             | WatchMask::DELETE
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF;
-        inotify.watches().add(self.watched(), mask)?;
-        inotify.into_event_stream(vec![0; EVENT_BUFFER_BYTES])
+        inotify.watches().add(&place.directory, mask)?;
+        let events = inotify.into_event_stream(vec![0; EVENT_BUFFER_BYTES])?;
+        Ok(Listening { events, place })
     }
 
-    fn watched(&self) -> &Path {
-        self.path
-            .ancestors()
-            .find(|path| path.is_dir())
-            .unwrap_or(Path::new("/"))
+    fn place(&self) -> Place {
+        let found = self.path.ancestors().find(|path| path.is_dir());
+        let directory = found.unwrap_or(Path::new("/")).to_path_buf();
+        let metadata = std::fs::metadata(&directory).ok();
+        Place {
+            identity: metadata.map(|metadata| (metadata.dev(), metadata.ino())),
+            directory,
+        }
     }
 
     /// What to read next: by events that are there, or all of it after the rescan period. `None`: listen anew.
-    async fn next(&self, stream: &mut inotify::EventStream<Vec<u8>>) -> Option<Heard> {
-        let watched = self.watched().to_path_buf();
+    async fn next(&self, listening: &mut Listening) -> Option<Heard> {
+        // The path may lead elsewhere by now: it has come to be, or it is a link that was turned. Of that nothing is told
+        // here.
+        if self.place() != listening.place {
+            return None;
+        }
+        let watched = listening.place.directory.clone();
+        let stream = &mut listening.events;
         let mut scope = Scope::Named(BTreeSet::new());
         let mut removed = BTreeSet::new();
         let Ok(mut event) = tokio::time::timeout_at(beat::at(self.rescan), stream.next()).await else {
@@ -185,13 +212,24 @@ impl FileSource {
         if metadata.is_file() {
             return Ok(vec![self.path.clone()]);
         }
-        let mut paths: Vec<PathBuf> = std::fs::read_dir(&self.path)?
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| !is_hidden(path) && path.is_file())
-            .collect();
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            // What cannot be listed would pass for removed.
+            let path = entry?.path();
+            if !is_hidden(&path) && may_be_file(&path) {
+                paths.push(path);
+            }
+        }
         paths.sort();
         Ok(paths)
+    }
+}
+
+/// What cannot be looked at may be a file: reading it tells what is wrong.
+fn may_be_file(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 
@@ -267,6 +305,38 @@ mod tests {
         assert!(soon("the removal", &mut received).await.pods.is_empty());
         let again = soon("the same pod", &mut received).await.pods;
         assert_eq!(again[0].metadata.uid, first[0].metadata.uid);
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn link_that_is_turned_to_another_directory_is_followed_from_the_next_rescan_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["one", "two"] {
+            std::fs::create_dir(path(name)).unwrap();
+            write(&path(name), "a.yaml", &POD.replace("NAME", name));
+        }
+        std::os::unix::fs::symlink("one", path("current")).unwrap();
+        let (snapshots, mut received) = mpsc::channel(4);
+        let (faults, _kept) = mpsc::channel(4);
+        let task = tokio::spawn(source(&path("current")).run(snapshots, faults, ReportBoard::default()));
+        let mut names = async |what: &str| {
+            let snapshot = tokio::time::timeout(Duration::from_secs(60), received.recv()).await;
+            let pods = snapshot.expect(what).expect(what).pods;
+            let mut names: Vec<_> = pods
+                .iter()
+                .map(|pod| orlop_api::pod::name(pod).to_owned())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names("the first").await, ["one-node-a"]);
+        std::os::unix::fs::symlink("two", path("next")).unwrap();
+        std::fs::rename(path("next"), path("current")).unwrap();
+        assert_eq!(names("after the rescan").await, ["two-node-a"]);
+        tokio::time::resume();
+        write(&path("two"), "b.yaml", &POD.replace("NAME", "b"));
+        assert_eq!(names("at once").await, ["b-node-a", "two-node-a"]);
         task.abort();
     }
 }

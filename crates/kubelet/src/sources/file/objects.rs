@@ -1,11 +1,10 @@
 //! The directory of ConfigMaps and Secrets for static pods (`orlop.dev/staticObjectsPath`), told by inotify like that
 //! of manifests. A file that can't be used any more keeps what it last held.
 use super::super::fault::Fault;
-use super::files::read_limited;
-use super::{FileSource, WATCH_RETRY, leftover};
+use super::{FileSource, WATCH_RETRY, leftover, read_limited, too_long};
 use crate::environment::local::{LocalObjects, Origin};
 use orlop_api::manifest::{LocalObject, local_objects};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
@@ -14,6 +13,8 @@ use tokio::sync::mpsc;
 struct Entry {
     digest: Option<u128>,
     objects: Vec<LocalObject>,
+    /// Why it could not be read the last time, which was told.
+    unreadable: Option<String>,
 }
 
 /// Reads the directory.
@@ -21,6 +22,10 @@ pub struct ObjectSource {
     files: FileSource,
     objects: LocalObjects,
     entries: BTreeMap<PathBuf, Entry>,
+    /// Files that are left alone as copies of others that are, or were, beside them.
+    copies: BTreeSet<PathBuf>,
+    /// Why the directory could not be read the last time, which was told.
+    unreadable: Option<String>,
 }
 
 impl ObjectSource {
@@ -29,6 +34,8 @@ impl ObjectSource {
             files,
             objects,
             entries: BTreeMap::new(),
+            copies: BTreeSet::new(),
+            unreadable: None,
         }
     }
 
@@ -42,31 +49,57 @@ impl ObjectSource {
         let paths = match self.files.paths() {
             Ok(paths) => paths,
             // Unreadable is not the same as empty.
-            Err(error) => return vec![fault(&self.files.path, error.to_string(), true)],
+            Err(error) => {
+                let reason = error.to_string();
+                let is_news = self.unreadable.as_ref() != Some(&reason);
+                self.unreadable = Some(reason.clone());
+                return is_news
+                    .then(|| fault(&self.files.path, reason, true))
+                    .into_iter()
+                    .collect();
+            }
         };
+        self.unreadable = None;
+        self.entries.retain(|path, _| paths.contains(path));
+        self.copies.retain(|path| paths.contains(path));
         let is_copy = |path: &PathBuf| {
             let name = path.file_name().and_then(|name| name.to_str());
             let original = name.and_then(leftover::original);
             original.is_some_and(|original| paths.contains(&path.with_file_name(original)))
         };
-        let paths: Vec<PathBuf> = paths.iter().filter(|path| !is_copy(path)).cloned().collect();
-        self.entries.retain(|path, _| paths.contains(path));
+        let copies = paths
+            .iter()
+            .filter(|path| !self.entries.contains_key(*path) && is_copy(path));
+        self.copies.extend(copies.cloned());
+        let copies = &self.copies;
+        let paths = paths.iter().filter(|path| !copies.contains(*path)).cloned();
+        let paths: Vec<PathBuf> = paths.collect();
         let mut faults = Vec::new();
         for path in paths {
             let bytes = match read_limited(&path) {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(error) => {
-                    faults.push(fault(&path, error.to_string(), self.entries.contains_key(&path)));
+                    let reason = error.to_string();
+                    let entry = self.entries.entry(path.clone()).or_default();
+                    if entry.unreadable.as_ref() != Some(&reason) {
+                        entry.unreadable = Some(reason.clone());
+                        faults.push(fault(&path, reason, !entry.objects.is_empty()));
+                    }
                     continue;
                 }
             };
             let entry = self.entries.entry(path.clone()).or_default();
+            entry.unreadable = None;
             let digest = Some(orlop_api::fnv::fnv1a128(&bytes));
             if entry.digest == digest {
                 continue;
             }
             entry.digest = digest;
+            if let Some(reason) = too_long(&bytes) {
+                faults.push(fault(&path, reason, !entry.objects.is_empty()));
+                continue;
+            }
             match local_objects(&bytes) {
                 Ok(objects) => entry.objects = objects,
                 Err(errors) => {
@@ -100,11 +133,11 @@ impl ObjectSource {
                 // The receiver lives as long as the agent.
                 let _ = faults.send(fault).await;
             }
-            let Some(stream) = &mut events else {
+            let Some(listening) = &mut events else {
                 tokio::time::sleep(WATCH_RETRY).await;
                 continue;
             };
-            if self.files.next(stream).await.is_none() {
+            if self.files.next(listening).await.is_none() {
                 events = None;
             }
         }
@@ -116,6 +149,64 @@ mod tests {
     use super::*;
     use crate::environment::objects::ObjectKind;
     use std::time::Duration;
+
+    #[test]
+    fn copies_are_left_alone_beside_their_originals_and_after_them_and_troubles_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let map = |value: &str| {
+            format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a, namespace: d}}\ndata: {{k: {value}}}\n"
+            )
+        };
+        std::fs::write(path("a.yaml"), map("new")).unwrap();
+        std::fs::write(path("a.yaml~"), map("old")).unwrap();
+        let files = |path: PathBuf| FileSource {
+            path,
+            node_name: "n1".into(),
+            rescan: Duration::from_secs(20),
+            objects: None,
+        };
+        let objects = LocalObjects::default();
+        let mut source = ObjectSource::new(files(dir.path().to_path_buf()), objects.clone());
+        assert!(source.read().is_empty());
+        let value = || {
+            let found = objects.get(ObjectKind::ConfigMap, "d", "a");
+            found.ok().map(|found| found.data["k"].clone())
+        };
+        assert_eq!(value().unwrap(), b"new");
+        std::fs::remove_file(path("a.yaml")).unwrap();
+        assert!(source.read().is_empty());
+        assert_eq!(value(), None, "what was deleted does not come back as its copy");
+        std::os::unix::fs::symlink("b.yaml", path("b.yaml")).unwrap();
+        let of_itself = ObjectSource::new(files(path("b.yaml")), objects.clone());
+        for mut source in [source, of_itself] {
+            assert_eq!(source.read().len(), 1);
+            assert!(source.read().is_empty(), "it is told once");
+        }
+    }
+
+    #[test]
+    fn file_that_is_too_long_is_not_taken_for_its_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = String::new();
+        while text.len() < orlop_api::manifest::MANIFEST_BYTES_MAX {
+            let padding = " ".repeat(1 << 20);
+            let map = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: d}\n#";
+            text = format!("{text}{map}{padding}\n");
+        }
+        std::fs::write(dir.path().join("a.yaml"), text).unwrap();
+        let files = FileSource {
+            path: dir.path().to_path_buf(),
+            node_name: "n1".into(),
+            rescan: Duration::from_secs(20),
+            objects: None,
+        };
+        let objects = LocalObjects::default();
+        let faults = ObjectSource::new(files, objects.clone()).read();
+        assert!(faults[0].reason.contains("bytes or more"), "{faults:?}");
+        assert!(objects.get(ObjectKind::ConfigMap, "d", "a").is_err());
+    }
 
     #[tokio::test]
     async fn edits_are_taken_over_and_bad_ones_change_nothing() {
