@@ -43,6 +43,11 @@ impl FakeLogind {
     pub fn say(&self, going_down: bool) {
         self.going_down.send(going_down).unwrap();
     }
+
+    /// The bus goes.
+    pub fn hang_up(&mut self) {
+        self.going_down = mpsc::unbounded_channel().0;
+    }
 }
 
 /// The service manager on its own socket.
@@ -114,7 +119,8 @@ async fn serve(
                 Ok(count) if count > 0 => bytes.extend_from_slice(&chunk[..count]),
                 _ => return,
             },
-            Some(going_down) = signals.recv() => {
+            going_down = signals.recv() => {
+                let Some(going_down) = going_down else { return };
                 let target = Target {
                     path: "/org/freedesktop/login1",
                     interface: "org.freedesktop.login1.Manager",
@@ -142,6 +148,16 @@ async fn answer(
         "Hello" => {
             body.text(":1.7");
             ("s", 0)
+        }
+        "Get"
+            if call
+                .body
+                .second_text()
+                .is_ok_and(|name| name == "PreparingForShutdown") =>
+        {
+            body.signature("b");
+            body.u32(0);
+            ("v", 0)
         }
         "Get" => {
             body.signature("t");

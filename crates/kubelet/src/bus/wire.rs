@@ -79,6 +79,23 @@ impl Body {
         Reader::new(&self.0).text()
     }
 
+    /// The second value, a text after another.
+    #[cfg(test)]
+    pub fn second_text(&self) -> Result<String, Malformed> {
+        let mut reader = Reader::new(&self.0);
+        reader.text()?;
+        reader.text()
+    }
+
+    /// The first value, a variant of type `b`.
+    pub fn variant_boolean(&self) -> Result<bool, Malformed> {
+        let mut reader = Reader::new(&self.0);
+        if reader.signature()? != "b" {
+            return Err(Malformed("expected a truth"));
+        }
+        Ok(reader.u32()? != 0)
+    }
+
     /// The first value, a variant of type `t`.
     pub fn variant_u64(&self) -> Result<u64, Malformed> {
         let mut reader = Reader::new(&self.0);

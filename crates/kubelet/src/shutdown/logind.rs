@@ -1,5 +1,5 @@
 //! systemd's login manager: it waits for those that delay a shutdown, for so long, and tells them of it.
-use crate::bus::{Arg, Bus, BusError};
+use crate::bus::{Arg, Body, Bus, BusError};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
@@ -44,19 +44,21 @@ impl Logind {
             .ok_or(BusError::Malformed("Inhibit gave no descriptor"))
     }
 
+    async fn property(&mut self, name: &str) -> Result<Body, BusError> {
+        let arguments = [Arg::Text(MANAGER), Arg::Text(name)];
+        let properties = "org.freedesktop.DBus.Properties";
+        let call = self.bus.call(LOGIND, LOGIND_PATH, properties, "Get", &arguments);
+        Ok(call.await?.body)
+    }
+
     async fn delay_max(&mut self) -> Result<Duration, BusError> {
-        let arguments = [Arg::Text(MANAGER), Arg::Text("InhibitDelayMaxUSec")];
-        let answer = self
-            .bus
-            .call(
-                LOGIND,
-                LOGIND_PATH,
-                "org.freedesktop.DBus.Properties",
-                "Get",
-                &arguments,
-            )
-            .await?;
-        Ok(Duration::from_micros(answer.body.variant_u64()?))
+        let answer = self.property("InhibitDelayMaxUSec").await?;
+        Ok(Duration::from_micros(answer.variant_u64()?))
+    }
+
+    /// Whether the machine is going down already.
+    pub async fn is_going_down(&mut self) -> Result<bool, BusError> {
+        Ok(self.property("PreparingForShutdown").await?.variant_boolean()?)
     }
 
     /// How long logind waits; it is asked to wait as long as `wanted`, if that is more.
@@ -67,7 +69,8 @@ impl Logind {
         }
         let text = format!(
             "# Kubelet logind override\n[Login]\nInhibitDelayMaxSec={}\n",
-            wanted.as_secs()
+            // What is less than a second counts as one.
+            wanted.as_secs() + u64::from(wanted.subsec_nanos() > 0)
         );
         let directory = Path::new(DROP_IN).parent().unwrap_or(Path::new("/"));
         let written = std::fs::create_dir_all(directory).and_then(|()| std::fs::write(DROP_IN, text));

@@ -19,6 +19,7 @@ use crate::node::state::State;
 use crate::pods::verdict::Verdict;
 use crate::pods::{Orders, PodsHandle};
 use futures::future::join_all;
+use futures::pin_mut;
 use logind::Logind;
 use orlop_api::pod::{is_terminal, name, namespace, uid};
 use orlop_client::events::{EventType, Recorder, node_reference};
@@ -91,6 +92,10 @@ impl Shutdown {
             );
         }
         logind.listen().await?;
+        if self.state.current().is_shutting_down && !logind.is_going_down().await? {
+            // It was called off while nobody could tell.
+            self.state.change(|current| current.is_shutting_down = false);
+        }
         let mut delaying = Some(logind.delay().await?);
         tracing::info!(?wanted, "the machine's shutdown waits for pods");
         loop {
@@ -106,14 +111,20 @@ impl Shutdown {
                 "Shutdown manager detected shutdown event".into(),
             );
             self.record.begun();
+            let stopping = self.stop_pods();
+            pin_mut!(stopping);
             let called_off = tokio::select! {
-                () = self.stop_pods() => false,
-                called_off = call_off(&mut logind) => called_off.map(|()| true)?,
+                () = &mut stopping => Ok(false),
+                called_off = call_off(&mut logind) => called_off.map(|()| true),
             };
+            if called_off.is_err() {
+                // Who would tell has gone. The machine may be going down all the same, and waits for as long as it may.
+                stopping.await;
+            }
             self.record.ended();
             // The machine goes on.
             drop(delaying.take());
-            if !called_off {
+            if !called_off? {
                 call_off(&mut logind).await?;
             }
             tracing::info!("the shutdown was called off");

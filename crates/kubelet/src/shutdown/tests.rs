@@ -111,3 +111,19 @@ async fn shutdown_that_is_called_off_leaves_the_node_ready_for_the_next() {
     bench.logind.say(true);
     assert_eq!(bench.stopped().await.uid, "web");
 }
+
+#[tokio::test]
+async fn pods_end_in_order_also_when_the_bus_goes_meanwhile() {
+    let mut bench = start(&[pod("web", 0, 5), pod("node", 2_000_001_000, 5)]);
+    assert_eq!(bench.logind.asked.recv().await, Some(Asked::Delay));
+    bench.logind.say(true);
+    let first = bench.stopped().await;
+    assert_eq!(first.uid, "web");
+    bench.logind.hang_up();
+    drop(first.done);
+    let last = bench.stopped().await;
+    assert_eq!(last.uid, "node");
+    assert!(bench.logind.asked.try_recv().is_err(), "the machine still waits");
+    drop(last.done);
+    assert_eq!(bench.logind.asked.recv().await, Some(Asked::Released));
+}

@@ -105,7 +105,11 @@ fn move_away(log: &Path, files_max: usize, now: &Zoned) -> io::Result<PathBuf> {
         std::fs::remove_file(directory.join(old))?;
     }
     for old in &plan.compress {
-        compress(&directory.join(old))?;
+        let old = directory.join(old);
+        // On a full disk above all the log must not grow on: what is not compressed goes when its turn comes.
+        if let Err(error) = compress(&old) {
+            tracing::warn!(file = %old.display(), %error, "an old log is not compressed");
+        }
     }
     let moved = directory.join(format!("{name}.{}", now.strftime("%Y%m%d-%H%M%S")));
     std::fs::rename(log, &moved)?;
@@ -146,11 +150,21 @@ fn compress(path: &Path) -> io::Result<()> {
         name.push(end);
         PathBuf::from(name)
     };
-    let unfinished = with(".tmp");
-    let mut writer = GzEncoder::new(File::create(&unfinished)?, Compression::default());
-    io::copy(&mut File::open(path)?, &mut writer)?;
-    writer.finish()?;
-    std::fs::rename(unfinished, with(".gz"))?;
+    let (unfinished, mut log) = (with(".tmp"), File::open(path)?);
+    let mut written = || -> io::Result<()> {
+        let file = File::create(&unfinished)?;
+        // Who may read it is for whoever made the log to say.
+        file.set_permissions(log.metadata()?.permissions())?;
+        let mut writer = GzEncoder::new(file, Compression::default());
+        io::copy(&mut log, &mut writer)?;
+        writer.finish()?;
+        std::fs::rename(&unfinished, with(".gz"))
+    };
+    if let Err(error) = written() {
+        // It would only take room.
+        let _ = std::fs::remove_file(&unfinished);
+        return Err(error);
+    }
     std::fs::remove_file(path)
 }
 
@@ -217,6 +231,43 @@ mod tests {
             .unwrap();
         assert_eq!(text, "the oldest");
         assert_eq!(runtime.calls(), ["ReopenContainerLog id"]);
+    }
+
+    #[test]
+    fn compressed_log_is_for_those_who_could_read_it_before() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log.20260101-000000");
+        std::fs::write(&log, "words").unwrap();
+        std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o640)).unwrap();
+        compress(&log).unwrap();
+        assert_eq!(files(dir.path()), ["0.log.20260101-000000.gz"]);
+        let compressed = dir.path().join("0.log.20260101-000000.gz");
+        let mode = std::fs::metadata(compressed).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[tokio::test]
+    async fn g08_log_is_moved_away_though_an_old_one_cannot_be_compressed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("0.log");
+        let old = dir.path().join("0.log.20200101-000000");
+        std::fs::write(&old, "the oldest").unwrap();
+        // In the way of what the compressed one is called.
+        std::fs::create_dir_all(dir.path().join("0.log.20200101-000000.gz/x")).unwrap();
+        std::fs::write(&log, "long enough to go").unwrap();
+        let runtime = FakeRuntime::default();
+        let error = compress(&old).unwrap_err();
+        assert!(old.exists(), "{error}");
+        let left = files(dir.path());
+        assert!(!left.iter().any(|name| name.ends_with(".tmp")), "{left:?}");
+        std::fs::remove_dir_all(dir.path().join("0.log.20200101-000000.gz")).unwrap();
+        // A directory in its place can neither be read nor compressed.
+        std::fs::remove_file(&old).unwrap();
+        std::fs::create_dir(&old).unwrap();
+        look_at(&runtime, "id", &log, LIMITS).await.unwrap();
+        assert_eq!(runtime.calls(), ["ReopenContainerLog id"]);
+        assert!(!log.exists());
     }
 
     #[tokio::test]
