@@ -60,10 +60,10 @@ async fn main() -> Result<(), Failure> {
     let mut config = Config::new(address);
     let client_ca = TrustedAuthorities::of_clients(authority.certificate())?;
     config.authentication.client_ca = Some(client_ca);
-    config.kubelet_client = Some(KubeletClientTls {
+    config.kubelet_client = KubeletClientTls {
         ca: Some(authority.certificate().to_owned()),
         identity: Some(kubelet_client.into()),
-    });
+    };
     let shutdown = config.shutdown.clone();
     let server = ApiServer::start(config, store).await?;
     let tls = orlop_pki::server_config(&serving.certificate, &serving.key, authority.certificate())?;

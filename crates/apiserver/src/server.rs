@@ -41,8 +41,8 @@ use tokio_util::task::TaskTracker;
 const AUTHENTICATION_RELOADS: &str = "apiserver_authentication_config_controller";
 const AUTHORIZATION_RELOADS: &str = "apiserver_authorization_config_controller";
 
-/// How the server presents itself to node agents.
-#[derive(Clone, Debug)]
+/// How the server presents itself to node agents. By default as nobody, to whoever answers.
+#[derive(Clone, Debug, Default)]
 pub struct KubeletClientTls {
     /// Signs the agents' serving certificates, PEM. `None`: any is taken, since agents may sign their own.
     pub ca: Option<String>,
@@ -89,8 +89,8 @@ impl TokenConfig {
 pub struct Config {
     /// Address clients are told.
     pub advertise: SocketAddr,
-    /// Without it, logs cannot be read.
-    pub kubelet_client: Option<KubeletClientTls>,
+    /// How node agents are asked, for logs among others.
+    pub kubelet_client: KubeletClientTls,
     /// Which types of a node's addresses its agent is called at, in the order in which they are tried.
     pub kubelet_address_types: Vec<String>,
     /// Without it, there are no service account tokens, in pods neither.
@@ -156,7 +156,7 @@ impl Config {
     pub fn new(advertise: SocketAddr) -> Self {
         Self {
             advertise,
-            kubelet_client: None,
+            kubelet_client: KubeletClientTls::default(),
             kubelet_address_types: ADDRESS_TYPES.map(str::to_owned).to_vec(),
             tokens: None,
             enabled_admission: Vec::new(),
@@ -213,7 +213,7 @@ pub struct ApiServer {
     /// The same, if it seals what it stores.
     sealed: Option<Arc<Sealed>>,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) kubelets: Option<KubeletClient>,
+    pub(crate) kubelets: KubeletClient,
     pub(crate) accounts: Option<Accounts>,
     pub(crate) authentication: Authentication,
     pub(crate) runtime: RuntimeConfig,
@@ -256,11 +256,7 @@ pub struct ApiServer {
 impl ApiServer {
     /// Fills the cache, writes the objects every cluster has, and is ready.
     pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, StartError> {
-        let kubelets = config
-            .kubelet_client
-            .as_ref()
-            .map(|tls| KubeletClient::new(tls, config.kubelet_address_types))
-            .transpose()?;
+        let kubelets = KubeletClient::new(config.kubelet_client, config.kubelet_address_types)?;
         let admission = Chain::select(
             &config.enabled_admission,
             &config.disabled_admission,

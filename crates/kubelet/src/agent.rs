@@ -75,6 +75,8 @@ pub struct Config {
     pub credential_providers: Option<Arc<Providers>>,
     /// Where images lie that need no registry.
     pub archives: Option<Arc<dyn Archives>>,
+    /// What the node asks of the pod manager; who holds a clone can ask whether it answers.
+    pub orders: Orders,
 }
 
 /// What the agent's parts share with those that ask it.

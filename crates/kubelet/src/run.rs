@@ -64,6 +64,7 @@ pub async fn run(
     let shared = Shared {
         local: local.clone(),
         images: Arc::new(Access::open(&config.root_dir, &config.configuration)),
+        orders: config.orders.clone(),
         ..Shared::default()
     };
     let (pods, metrics) = (shared.pods.clone(), shared.metrics.clone());
@@ -93,6 +94,7 @@ pub async fn run(
         client: config.client.clone(),
         configz: configz(&configuration),
         metrics: metrics.clone(),
+        orders: shared.orders.clone(),
         meter: meter.clone(),
         reports: shared.reports.clone(),
         refusals: shared.refusals.clone(),
@@ -402,6 +404,7 @@ mod tests {
             api_server_port: None,
             credential_providers: None,
             archives: None,
+            orders: Default::default(),
         };
         let ended = run(config, None, CancellationToken::new()).await;
         let error = ended.unwrap_err().to_string();

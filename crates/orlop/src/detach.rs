@@ -1,7 +1,6 @@
 //! `orlop up --detach`: start in the background, return when the node serves.
 //!
-//! The child tells its readiness as it would tell systemd: `READY=1` on the datagram socket named
-//! by `NOTIFY_SOCKET`.
+//! The child tells its readiness as it would tell systemd (see `notify`).
 use crate::lock::NodeLock;
 use crate::paths::Root;
 use anyhow::{Context, Result, bail};
@@ -103,15 +102,4 @@ pub fn background(root: &Root, arguments: impl IntoIterator<Item = OsString>) ->
         pid: child.id(),
         log: log_path,
     })
-}
-
-/// Says that the node serves, to whoever started it (systemd or `--detach`).
-pub fn notify_ready() {
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
-        return;
-    };
-    let told = UnixDatagram::unbound().and_then(|socket| socket.send_to(b"READY=1\n", &path));
-    if let Err(error) = told {
-        tracing::warn!(%error, "cannot tell the starter that the node is ready");
-    }
 }

@@ -12,6 +12,7 @@ mod lock;
 mod logging;
 mod memory;
 mod node_identity;
+mod notify;
 mod paths;
 mod show;
 mod signals;

@@ -156,13 +156,13 @@ impl NodeIdentity {
     }
 
     /// The node agent's server, whose files may be renewed while it runs.
-    pub fn kubelet_tls(&self, root: &Root) -> Result<ServingFiles> {
+    pub fn kubelet_tls(&self, root: &Root, limits: TlsLimits) -> Result<ServingFiles> {
         let directory = root.kubelet().join("pki");
         let pair = Pair {
             certificate: directory.join("kubelet.crt"),
             key: directory.join("kubelet.key"),
         };
-        ServingFiles::open(vec![pair], vec![root.pki().join("ca.crt")])
+        ServingFiles::open_within(vec![pair], vec![root.pki().join("ca.crt")], limits)
             .context("the node agent's certificate")
     }
 }

@@ -1,4 +1,5 @@
 //! SIGTERM and SIGINT become one cancellation.
+use crate::notify;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ pub fn shutdown_token() -> Result<CancellationToken> {
                 std::process::exit(1);
             }
             tracing::info!("stopping");
+            notify::stopping();
             cancelled.cancel();
         }
     });

@@ -1,6 +1,6 @@
 //! TLS settings of a server that follow its files: what was replaced on the disk is offered on the next connection.
 use crate::files::read;
-use crate::{PkiError, tls};
+use crate::{PkiError, TlsLimits, tls};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ pub struct Pair {
 pub struct ServingFiles {
     pairs: Vec<Pair>,
     client_cas: Vec<PathBuf>,
+    limits: TlsLimits,
     state: Mutex<State>,
 }
 
@@ -29,11 +30,21 @@ struct State {
 impl ServingFiles {
     /// The first of `pairs` that is there is offered; clients are known by any of `client_cas`.
     pub fn open(pairs: Vec<Pair>, client_cas: Vec<PathBuf>) -> Result<Self, PkiError> {
+        Self::open_within(pairs, client_cas, TlsLimits::default())
+    }
+
+    /// The same, within limits.
+    pub fn open_within(
+        pairs: Vec<Pair>,
+        client_cas: Vec<PathBuf>,
+        limits: TlsLimits,
+    ) -> Result<Self, PkiError> {
         let seen = look(&pairs, &client_cas);
-        let config = load(&pairs, &client_cas)?;
+        let config = load(&pairs, &client_cas, &limits)?;
         Ok(Self {
             pairs,
             client_cas,
+            limits,
             state: Mutex::new(State { seen, config }),
         })
     }
@@ -43,6 +54,7 @@ impl ServingFiles {
         Self {
             pairs: Vec::new(),
             client_cas: Vec::new(),
+            limits: TlsLimits::default(),
             state: Mutex::new(State {
                 seen: Vec::new(),
                 config,
@@ -59,7 +71,7 @@ impl ServingFiles {
             return (state.config.clone(), Ok(()));
         }
         state.seen = seen;
-        match load(&self.pairs, &self.client_cas) {
+        match load(&self.pairs, &self.client_cas, &self.limits) {
             Ok(config) => {
                 state.config = config;
                 (state.config.clone(), Ok(()))
@@ -80,7 +92,7 @@ fn look(pairs: &[Pair], client_cas: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>
         .collect()
 }
 
-fn load(pairs: &[Pair], client_cas: &[PathBuf]) -> Result<Arc<ServerConfig>, PkiError> {
+fn load(pairs: &[Pair], client_cas: &[PathBuf], limits: &TlsLimits) -> Result<Arc<ServerConfig>, PkiError> {
     let is_there = |pair: &&Pair| pair.certificate.exists() && pair.key.exists();
     // None is there: the last one's name tells what is missing.
     let pair = pairs.iter().find(is_there).or(pairs.last());
@@ -95,7 +107,8 @@ fn load(pairs: &[Pair], client_cas: &[PathBuf]) -> Result<Arc<ServerConfig>, Pki
         authorities.push_str(&read(path)?);
         authorities.push('\n');
     }
-    tls::server_config(&read(&pair.certificate)?, &read(&pair.key)?, &authorities)
+    let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
+    tls::server_config_within(&certificate, &key, &authorities, limits)
 }
 
 #[cfg(test)]

@@ -16,6 +16,16 @@ pub fn server_config(
     key: &str,
     client_ca: &str,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    server_config_within(certificate, key, client_ca, &TlsLimits::default())
+}
+
+/// The same, within limits.
+pub fn server_config_within(
+    certificate: &str,
+    key: &str,
+    client_ca: &str,
+    limits: &TlsLimits,
+) -> Result<Arc<rustls::ServerConfig>, PkiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = client_auth::roots(client_ca, "the client CA")?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -25,7 +35,7 @@ pub fn server_config(
             what: "the client CA",
             reason: e.to_string(),
         })?;
-    with_verifier(certificate, key, verifier)
+    with_verifier(certificate, key, verifier, limits)
 }
 
 /// The same for a server that judges client certificates itself, with [`crate::ClientAuthorities`]: any is taken.
@@ -35,7 +45,7 @@ pub fn server_config_for_any_client(
     key: &str,
     client_cas: &str,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    with_verifier(certificate, key, any_client(client_cas)?)
+    with_verifier(certificate, key, any_client(client_cas)?, &TlsLimits::default())
 }
 
 /// The same, presenting what is current whenever a connection begins, within limits: one of `named` to who asks for its
@@ -61,6 +71,7 @@ fn with_verifier(
     certificate: &str,
     key: &str,
     verifier: Arc<dyn ClientCertVerifier>,
+    limits: &TlsLimits,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
     let bad = |what: &'static str| move |reason: String| PkiError::Tls { what, reason };
     let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
@@ -68,7 +79,7 @@ fn with_verifier(
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
     let key =
         PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("the serving key")(e.to_string()))?;
-    let config = begun(verifier, &TlsLimits::default())?
+    let config = begun(verifier, limits)?
         .with_single_cert(chain, key)
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
     Ok(with_alpn(config))

@@ -17,6 +17,9 @@ use hyper_util::rt::TokioIo;
 use orlop_pki::{Leaf, Presented};
 use orlop_streaming::{Backend, dial};
 use parking_lot::Mutex;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -47,66 +50,92 @@ pub const ADDRESSES_FIRST: [&str; 3] = ["InternalIP", "ExternalIP", "Hostname"];
 
 /// The way to node agents.
 pub struct KubeletClient {
-    tls: KubeletClientTls,
+    identity: Option<Presented>,
+    /// Those that the agents' certificates are judged by; without an authority, as [`Trust::Any`].
+    verifier: Option<Arc<dyn ServerCertVerifier>>,
     /// Types of addresses, the preferred ones first.
     address_types: Vec<String>,
-    /// Made with this certificate; remembers sessions, which are its holder's.
-    made: Mutex<(Option<Arc<Leaf>>, TlsConnector)>,
+    made: Mutex<Connectors>,
+}
+
+/// Made with one certificate; they remember sessions, which are its holder's.
+struct Connectors {
+    own: Option<Arc<Leaf>>,
+    configured: TlsConnector,
+    any: TlsConnector,
 }
 
 impl KubeletClient {
-    pub fn new(tls: &KubeletClientTls, address_types: Vec<String>) -> Result<Self, StartError> {
-        let own = tls.identity.as_ref().map(Presented::current);
-        let connector = connector(tls, own.as_deref())?;
+    pub fn new(tls: KubeletClientTls, address_types: Vec<String>) -> Result<Self, StartError> {
+        let KubeletClientTls { ca, identity } = tls;
+        let verifier = ca.as_deref().map(verifier).transpose()?;
+        let own = identity.as_ref().map(Presented::current);
+        let made = connectors(verifier.as_ref(), own)?;
         Ok(Self {
-            tls: tls.clone(),
+            identity,
+            verifier,
             address_types,
-            made: Mutex::new((own, connector)),
+            made: Mutex::new(made),
         })
     }
 
     /// What a connection that begins now is made with.
     fn connector(&self, trust: Trust) -> Result<TlsConnector, StartError> {
-        let own = self.tls.identity.as_ref().map(Presented::current);
-        if trust == Trust::Any && self.tls.ca.is_some() {
-            let tls = KubeletClientTls {
-                ca: None,
-                ..self.tls.clone()
-            };
-            return connector(&tls, own.as_deref());
-        }
+        let own = self.identity.as_ref().map(Presented::current);
         let mut made = self.made.lock();
-        let is_same = match (&made.0, &own) {
+        let is_same = match (&made.own, &own) {
             (Some(made), Some(own)) => Arc::ptr_eq(made, own),
             (made, own) => made.is_none() && own.is_none(),
         };
         if !is_same {
-            let connector = connector(&self.tls, own.as_deref())?;
-            *made = (own, connector);
+            *made = connectors(self.verifier.as_ref(), own)?;
         }
-        Ok(made.1.clone())
+        Ok(match trust {
+            Trust::Configured => made.configured.clone(),
+            Trust::Any => made.any.clone(),
+        })
     }
 }
 
-fn connector(tls: &KubeletClientTls, own: Option<&Leaf>) -> Result<TlsConnector, StartError> {
-    let bad = |what: &'static str| move |reason: String| StartError::KubeletTls { what, reason };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| bad("protocol versions")(e.to_string()))?;
-    let builder = match &tls.ca {
-        Some(ca) => {
-            let mut roots = rustls::RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-                let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
-                roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
-            }
-            builder.with_root_certificates(roots)
-        }
-        None => builder
-            .dangerous()
-            .with_custom_certificate_verifier(orlop_pki::any_certificate()),
+fn bad(what: &'static str) -> impl Fn(String) -> StartError {
+    move |reason| StartError::KubeletTls { what, reason }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Believes the authorities of a PEM text.
+fn verifier(ca: &str) -> Result<Arc<dyn ServerCertVerifier>, StartError> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+        let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
+        roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|e| bad("CA")(e.to_string()))?;
+    Ok(verifier)
+}
+
+fn connectors(
+    verifier: Option<&Arc<dyn ServerCertVerifier>>,
+    own: Option<Arc<Leaf>>,
+) -> Result<Connectors, StartError> {
+    let any = connector(orlop_pki::any_certificate(), own.as_deref())?;
+    let configured = match verifier {
+        Some(verifier) => connector(verifier.clone(), own.as_deref())?,
+        None => any.clone(),
     };
+    Ok(Connectors { own, configured, any })
+}
+
+fn connector(verifier: Arc<dyn ServerCertVerifier>, own: Option<&Leaf>) -> Result<TlsConnector, StartError> {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| bad("protocol versions")(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
     let Some(own) = own else {
         return Ok(TlsConnector::from(Arc::new(builder.with_no_client_auth())));
     };
@@ -163,10 +192,7 @@ async fn connect(
     node: &str,
     trust: Trust,
 ) -> Result<(TlsStream<TcpStream>, String), ApiError> {
-    let client = server
-        .kubelets
-        .as_ref()
-        .ok_or_else(|| ApiError::internal("this server asks no node agents"))?;
+    let client = &server.kubelets;
     let nodes = resources::find("", "v1", "nodes").ok_or_else(ApiError::no_such_resource)?;
     let object = server
         .cache
@@ -277,6 +303,27 @@ pub async fn text(response: Response<Incoming>) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_connections_are_made_with_is_made_once() {
+        let ca = orlop_pki::Authority::ephemeral("kubernetes").unwrap();
+        for ca in [None, Some(ca.certificate().to_owned())] {
+            let is_configured = ca.is_some();
+            let tls = KubeletClientTls { ca, identity: None };
+            let client = KubeletClient::new(tls, Vec::new()).unwrap();
+            let config = |trust| client.connector(trust).unwrap().config().clone();
+            for trust in [Trust::Configured, Trust::Any] {
+                assert!(Arc::ptr_eq(&config(trust), &config(trust)), "{trust:?}");
+            }
+            let same = Arc::ptr_eq(&config(Trust::Configured), &config(Trust::Any));
+            assert_ne!(same, is_configured);
+        }
+        let tls = KubeletClientTls {
+            ca: Some("no certificate".to_owned()),
+            identity: None,
+        };
+        assert!(KubeletClient::new(tls, Vec::new()).is_err());
+    }
 
     #[test]
     fn addresses_come_in_order_of_preference() {

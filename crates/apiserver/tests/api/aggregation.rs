@@ -296,10 +296,10 @@ async fn metrics_come_from_the_agents_and_only_when_asked_for() {
     .await;
     let cluster = Cluster::with(|config| {
         let client = leaf(&agents, "apiserver", &["system:masters"], Usage::Client);
-        config.kubelet_client = Some(KubeletClientTls {
+        config.kubelet_client = KubeletClientTls {
             ca: Some(agents.certificate().to_owned()),
             identity: Some(client.into()),
-        });
+        };
     })
     .await;
     let admin = cluster.admin();

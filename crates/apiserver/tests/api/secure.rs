@@ -59,10 +59,10 @@ impl Secure {
         let mut config = ServerConfig::new(address);
         let client_ca = TrustedAuthorities::of_clients(authority.certificate()).unwrap();
         config.authentication.client_ca = Some(client_ca);
-        config.kubelet_client = Some(KubeletClientTls {
+        config.kubelet_client = KubeletClientTls {
             ca: Some(authority.certificate().to_owned()),
             identity: known.then(|| agent_client.into()),
-        });
+        };
         let shutdown = config.shutdown.clone();
         let store = TestStore::new().await;
         let server = ApiServer::start(config, store.store.clone()).await.unwrap();

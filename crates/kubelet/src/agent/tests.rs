@@ -86,6 +86,7 @@ impl Cluster {
             api_server_port: None,
             credential_providers: None,
             archives: Some(runtime.clone()),
+            orders: Default::default(),
         };
         let shared = Shared::default();
         let orders = shared.orders.clone();

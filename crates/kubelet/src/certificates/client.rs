@@ -7,6 +7,7 @@ use kube::Client;
 use orlop_client::kubeconfig::{client_certificate, with_certificate_file};
 use orlop_client::{ConnectError, Followed, Replaceable, connect, connect_as};
 use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -51,11 +52,8 @@ pub struct ClientCertificate {
     in_use: Option<InUse>,
     /// There is no way to the API server yet.
     bootstrapping: bool,
-    seen: Seen,
+    sources: Sources,
 }
-
-/// When the files changed that the identity is read from.
-type Seen = Vec<Option<SystemTime>>;
 
 impl ClientCertificate {
     /// A client, which may have to wait for its identity, and what looks after it.
@@ -68,7 +66,7 @@ impl ClientCertificate {
             client: client.clone(),
             in_use: None,
             bootstrapping: false,
-            seen: Seen::new(),
+            sources: Sources::default(),
         };
         certificate.begin().await?;
         Ok((client, certificate))
@@ -94,11 +92,11 @@ impl ClientCertificate {
                 }
                 Step::Renew => self.renew().await,
                 Step::Bootstrap => {
-                    let (options, seen) = (self.options.clone(), self.seen.clone());
+                    let sources = self.sources.clone();
                     tokio::select! {
                         outcome = self.bootstrap() => outcome,
                         // Somebody has put a kubeconfig there: it is taken up at once.
-                        () = replaced(&options, &seen) => {
+                        () = sources.replaced() => {
                             failures = 0;
                             self.look_again().await;
                             continue;
@@ -132,13 +130,20 @@ impl ClientCertificate {
     /// Takes up what the files say.
     async fn begin(&mut self) -> Result<(), CertificateError> {
         let Self { options, files, .. } = self;
-        self.seen = look(options);
         let kubeconfig = &options.kubeconfig;
+        // Looked at before they are read: what changes meanwhile is seen the next time.
+        self.sources = Sources::of([kubeconfig.clone()]);
         let given = match kubeconfig.exists() {
             false => Given::Nothing,
             true => match client_certificate(kubeconfig)? {
                 None => Given::OtherIdentity,
-                Some(found) => Given::Certificate(Validity::of_pem(&found.text)),
+                Some(mut found) => {
+                    if found.file.is_some() {
+                        self.sources.add(found.file.take());
+                        found = client_certificate(kubeconfig)?.unwrap_or(found);
+                    }
+                    Given::Certificate(Validity::of_pem(&found.text))
+                }
             },
         };
         let stored = if options.rotate { files.read()? } else { None };
@@ -170,12 +175,12 @@ impl ClientCertificate {
     /// Waits so long, or until others change the files.
     async fn pause(&self, pause: Duration) {
         // Which of both it was is seen when the files are looked at.
-        let _ = tokio::time::timeout(pause, replaced(&self.options, &self.seen)).await;
+        let _ = tokio::time::timeout(pause, self.sources.replaced()).await;
     }
 
     /// Begins anew if files were changed by others.
     async fn look_again(&mut self) {
-        if look(&self.options) == self.seen {
+        if !self.sources.have_changed() {
             return;
         }
         match self.begin().await {
@@ -238,6 +243,7 @@ impl ClientCertificate {
         let written = with_certificate_file(&path, &self.files.current())?;
         write_private(&kubeconfig, orlop_api::wire::to_yaml(&written).as_bytes())?;
         let way = connect_as(&kubeconfig, &leaf.certificate, &leaf.key).await?;
+        self.sources = Sources::of([kubeconfig, self.files.current()]);
         self.adopt(&leaf, way);
         self.bootstrapping = false;
         Ok(())
@@ -254,7 +260,8 @@ impl ClientCertificate {
         self.ways.replace(way);
         let validity = Validity::of_pem(&leaf.certificate);
         self.in_use = validity.map(|validity| self.used(validity, Some(Timestamp::now())));
-        self.seen = look(&self.options);
+        // What was written here is no news.
+        self.sources.look();
     }
 
     fn request(&self) -> orlop_pki::LeafRequest {
@@ -262,31 +269,50 @@ impl ClientCertificate {
     }
 }
 
-/// The kubeconfig, and the file that it has the certificate in, if that is another.
-fn files(options: &ClientOptions) -> (PathBuf, Option<PathBuf>) {
-    let certificate = match options.kubeconfig.exists() {
-        true => client_certificate(&options.kubeconfig).ok().flatten(),
-        false => None,
-    };
-    let file = certificate.and_then(|certificate| certificate.file);
-    (options.kubeconfig.clone(), file)
-}
+/// The files that the identity is read from, as they were when it was: the kubeconfig, and the file that it has the
+/// certificate in, if that is another.
+#[derive(Clone, Default)]
+struct Sources(Vec<(PathBuf, Seen)>);
 
-fn look(options: &ClientOptions) -> Seen {
-    let when = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    let (kubeconfig, file) = files(options);
-    vec![when(&kubeconfig), file.and_then(|file| when(&file))]
-}
+/// When a file was changed last, how long it is, and its inode.
+type Seen = Option<(SystemTime, u64, u64)>;
 
-/// Waits until the files are others than `seen`.
-async fn replaced(options: &ClientOptions, seen: &Seen) {
-    let (kubeconfig, file) = files(options);
-    // Listened to before they are looked at: what comes in between is told.
-    let mut followed = Followed::new(std::iter::once(kubeconfig).chain(file).collect());
-    while look(options) == *seen {
-        // Of a directory that isn't there yet nothing is told.
-        let _ = tokio::time::timeout(LOOK_EVERY, followed.changed()).await;
+impl Sources {
+    fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let mut sources = Self::default();
+        sources.add(paths);
+        sources
     }
+
+    fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        let seen = paths.into_iter().map(|path| (path.clone(), look(&path)));
+        self.0.extend(seen);
+    }
+
+    fn look(&mut self) {
+        for (path, seen) in &mut self.0 {
+            *seen = look(path);
+        }
+    }
+
+    fn have_changed(&self) -> bool {
+        self.0.iter().any(|(path, seen)| look(path) != *seen)
+    }
+
+    /// Waits until one of them is another than it was.
+    async fn replaced(&self) {
+        // Listened to before they are looked at: what comes in between is told.
+        let mut followed = Followed::new(self.0.iter().map(|(path, _)| path.clone()).collect());
+        while !self.have_changed() {
+            // Of a directory that isn't there yet nothing is told.
+            let _ = tokio::time::timeout(LOOK_EVERY, followed.changed()).await;
+        }
+    }
+}
+
+fn look(path: &Path) -> Seen {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len(), meta.ino()))
 }
 
 #[cfg(test)]

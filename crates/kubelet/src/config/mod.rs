@@ -1,6 +1,18 @@
 //! The agent's configuration: KubeletConfiguration v1beta1.
+//!
+//! | file | job |
+//! |---|---|
+//! | `types` | its fields and their defaults |
+//! | `load` | files, drop-ins and flags become one document |
+//! | `decode` | the document becomes a configuration |
+//! | `validate` | what is refused |
+//! | `configz` | what `/configz` shows |
+mod configz;
+mod decode;
 mod load;
 mod types;
+mod validate;
 
-pub use load::{ConfigError, Loaded, configz, load, load_with};
+pub use configz::configz;
+pub use load::{ConfigError, Loaded, load, load_with};
 pub use types::*;

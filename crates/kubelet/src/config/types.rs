@@ -127,6 +127,12 @@ pub struct KubeletConfiguration {
     pub tls_cert_file: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tls_private_key_file: String,
+    /// The oldest version that the server speaks, such as `VersionTLS13`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tls_min_version: String,
+    /// IANA's names, for TLS 1.2; empty: all that are safe.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls_cipher_suites: Vec<String>,
     pub rotate_certificates: bool,
     #[serde(rename = "serverTLSBootstrap", skip_serializing_if = "std::ops::Not::not")]
     pub server_tls_bootstrap: bool,
@@ -300,6 +306,8 @@ impl Default for KubeletConfiguration {
             healthz_port: 10248,
             tls_cert_file: String::new(),
             tls_private_key_file: String::new(),
+            tls_min_version: String::new(),
+            tls_cipher_suites: Vec::new(),
             rotate_certificates: false,
             server_tls_bootstrap: false,
             authentication: Authentication::default(),

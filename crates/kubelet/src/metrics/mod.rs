@@ -284,9 +284,9 @@ impl Metrics {
         encode(&self.registry)
     }
 
-    /// Counts a health check that went well: `ping`, `log` or `syncloop`.
-    pub fn checked(&self, name: &'static str) {
-        self.checks.checked("healthz", name, true);
+    /// Counts a health check (`ping`, `log` or `syncloop`), and whether it went well.
+    pub fn checked(&self, name: &'static str, is_well: bool) {
+        self.checks.checked("healthz", name, is_well);
     }
 
     /// The text of `/metrics/slis`.
@@ -376,8 +376,8 @@ mod tests {
     #[test]
     fn health_checks_have_a_page_of_their_own() {
         let metrics = Metrics::default();
-        metrics.checked("ping");
-        metrics.checked("ping");
+        metrics.checked("ping", true);
+        metrics.checked("ping", true);
         let text = metrics.slis_text();
         for line in [
             "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1",

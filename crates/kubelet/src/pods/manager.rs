@@ -184,6 +184,11 @@ impl Manager {
                         manager.list();
                     }
                     Request::Look(uid) => manager.look(&uid),
+                    Request::Answer(answer) => {
+                        // Who asked may not wait any more.
+                        let _ = answer.send(());
+                        continue;
+                    }
                 },
                 () = pods.new_status(), if !manager.held.is_empty() => {}
                 // The agent holds the sender.

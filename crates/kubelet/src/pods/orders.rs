@@ -29,6 +29,8 @@ pub enum Request {
     Collect(oneshot::Sender<()>),
     /// Something that the status of the pod with this UID tells of has changed.
     Look(String),
+    /// Nothing: whoever asks wants to know whether the manager takes requests.
+    Answer(oneshot::Sender<()>),
 }
 
 /// Where orders are given; clones are the same place.
@@ -72,6 +74,13 @@ impl Orders {
         if self.sender.send(Request::Stop(order)).await.is_ok() {
             let _ = ended.await;
         }
+    }
+
+    /// Waits until the manager has had a turn: it never waits for anything but its inputs, so that one which does not
+    /// answer for long is stuck. Whether there is a manager.
+    pub async fn answered(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.sender.send(Request::Answer(answer)).await.is_ok() && answered.await.is_ok()
     }
 
     /// Has a pod's status made anew.

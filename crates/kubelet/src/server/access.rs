@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// The API server's own user towards agents.
 const API_SERVER: &str = "kube-apiserver-kubelet-client";
 
+/// Of whoever is known by anything.
+const AUTHENTICATED: &str = "system:authenticated";
+
 /// What the API server has said of a token: the digest stands for it.
 type Token = [u8; 32];
 /// What it has said of a caller's right: user, groups, verb, subresource.
@@ -84,8 +87,8 @@ impl Access {
 
     /// Whom a certificate names, or a token; nobody in particular only where nothing was shown.
     async fn caller(&self, certificate: Option<Arc<Identity>>, headers: &HeaderMap) -> Option<Arc<Identity>> {
-        if certificate.is_some() {
-            return certificate;
+        if let Some(certificate) = certificate {
+            return Some(authenticated(certificate));
         }
         match token_of(headers) {
             Some(token) if self.takes_tokens => self.holder(token).await,
@@ -149,6 +152,16 @@ impl Access {
         }
         allowed == Some(true)
     }
+}
+
+/// With the group that everybody is in who is somebody: of a token's holder the API server says it.
+fn authenticated(identity: Arc<Identity>) -> Arc<Identity> {
+    if identity.groups.iter().any(|group| group == AUTHENTICATED) {
+        return identity;
+    }
+    let mut known = Identity::clone(&identity);
+    known.groups.push(AUTHENTICATED.to_owned());
+    Arc::new(known)
 }
 
 /// The token of a request.
@@ -312,8 +325,11 @@ mod tests {
                             (&right["resource"], &right["name"]),
                             (&"nodes".into(), &"n1".into())
                         );
-                        let allowed =
-                            review["spec"]["user"] == "scraper" && right["subresource"] == "metrics";
+                        let allowed = match review["spec"]["user"].as_str() {
+                            Some("scraper") => right["subresource"] == "metrics",
+                            // Nobody has given this one anything but what everybody has.
+                            _ => review["spec"]["groups"] == serde_json::json!(["devs", AUTHENTICATED]),
+                        };
                         serde_json::json!({"allowed": allowed})
                     }
                 };
@@ -353,6 +369,16 @@ mod tests {
             status(&access, Some("good"), path).await;
         }
         assert_eq!(asked.lock().len(), before, "answers are remembered");
+    }
+
+    #[tokio::test]
+    async fn n10_caller_with_a_certificate_has_the_rights_of_everybody_who_is_known() {
+        let (client, _asked) = reviewer();
+        let access = Access::new(&KubeletConfiguration::default(), "n1", Some(client));
+        let eve = Arc::new(Identity::new("eve", &["devs"]));
+        let headers = HeaderMap::new();
+        let outcome = access.check(Some(eve), &headers, &Method::GET, "/metrics").await;
+        assert!(outcome.is_ok());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@ use crate::pods::PodRecord;
 use crate::runtime::seen::labels::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 use crate::sources::report::{Report, Reports};
 use k8s_openapi::api::core::v1::PodStatus;
-use orlop_api::pod::is_ready;
+use orlop_api::pod::{full_name, is_ready};
 use orlop_cri::v1::{Container, ContainerState};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -44,17 +44,32 @@ pub fn status(
     let manifest = |(manifest, report): (&String, &Report)| {
         let mut value = json!(report);
         value["manifest"] = json!(manifest);
-        let uid = report.uid.as_deref();
-        let record = records.iter().find(|record| Some(record.uid.as_str()) == uid);
+        // A URL may give several pods, whose names alone are told.
+        let names: Vec<&str> = match &report.pod {
+            Some(names) if report.uid.is_none() => names.split(", ").collect(),
+            _ => Vec::new(),
+        };
+        let is_meant = |record: &&Arc<PodRecord>| match &report.uid {
+            Some(uid) => record.uid == *uid,
+            None => names.contains(&full_name(&record.pod).as_str()),
+        };
+        let of: Vec<&Arc<PodRecord>> = records.iter().filter(is_meant).collect();
         if let Some(reason) = report.pod.as_ref().and_then(|pod| refused.get(pod)) {
             value["mirrorRefused"] = json!(reason);
         }
-        let status = record.and_then(|record| Some((record, record.pod.status.as_ref()?)));
-        if let Some((record, status)) = status {
+        let statuses = of.iter().filter_map(|record| record.pod.status.as_ref());
+        let statuses: Vec<&PodStatus> = statuses.collect();
+        // Of several pods the one that isn't as it should be tells most.
+        let is_running = |status: &&&PodStatus| status.phase.as_deref() == Some("Running");
+        let told = statuses
+            .iter()
+            .find(|status| !is_running(status))
+            .or(statuses.first());
+        if let Some(status) = told {
             value["phase"] = json!(status.phase);
-            value["ready"] = json!(is_ready(&record.pod));
-            value["restarts"] = json!(restarts(status));
-            if let Some((reason, message)) = why(status) {
+            value["ready"] = json!(of.iter().all(|record| is_ready(&record.pod)));
+            value["restarts"] = json!(statuses.iter().map(|status| restarts(status)).sum::<i32>());
+            if let Some((reason, message)) = statuses.iter().find_map(|status| why(status)) {
                 value["reason"] = json!(reason);
                 value["message"] = json!(message);
             }
@@ -154,12 +169,16 @@ mod tests {
             ("/m/b.yaml".to_owned(), report(None, Some("line 3: no"))),
         ]);
         reports.get_mut("/m/a.yaml").unwrap().pod = Some("web-n1_default".to_owned());
+        let mut of_url = report(None, None);
+        of_url.pod = Some("p1_shop, p2_shop".to_owned());
+        reports.insert("http://x/pods".to_owned(), of_url);
         let refused = BTreeMap::from([("web-n1_default".to_owned(), "denied".to_owned())]);
         let status = status("n1", &reports, &refused, &records());
         assert_eq!(status["node"], "n1");
-        let [good, bad] = &status["manifests"].as_array().unwrap()[..] else {
+        let [good, bad, several] = &status["manifests"].as_array().unwrap()[..] else {
             panic!("{status}")
         };
+        assert_eq!(several["phase"], "Pending", "one of them isn't there yet");
         assert_eq!(
             (&good["manifest"], &good["phase"]),
             (&json!("/m/a.yaml"), &json!("Running"))

@@ -6,6 +6,7 @@
 //! | [`serve`] | connections and TLS |
 //! | [`access`] | who may ask |
 //! | [`routes`] | which answer a path gets |
+//! | [`health`] | `/healthz` |
 //! | [`lists`] | `/pods`, `/runningpods/`; `/status` for commands on the node |
 //! | [`measures`] | `/stats/summary`, `/metrics` and the pages below it |
 //! | [`metrics`] | their texts |
@@ -15,6 +16,7 @@
 //! | [`streams`] | `/exec`, `/attach`, `/portForward`, `/run` |
 mod access;
 mod body;
+mod health;
 mod lists;
 mod logs;
 mod measures;
@@ -32,7 +34,7 @@ pub use zpages::flags_of;
 use crate::config::KubeletConfiguration;
 use crate::metrics::Metrics;
 use crate::mirror::Refusals;
-use crate::pods::PodsHandle;
+use crate::pods::{Orders, PodsHandle};
 use crate::sources::report::ReportBoard;
 use crate::stats::Meter;
 use crate::whole::gone;
@@ -61,6 +63,8 @@ pub struct ServerContext {
     /// What `/configz` shows.
     pub configz: serde_json::Value,
     pub metrics: Metrics,
+    /// Whether the pod manager takes any tells whether the agent is well.
+    pub orders: Orders,
     pub meter: Arc<Meter>,
     /// What became of manifests.
     pub reports: ReportBoard,
@@ -78,6 +82,7 @@ pub struct ServerContext {
 struct State {
     context: ServerContext,
     access: access::Access,
+    health: health::Health,
     pod_logs: PathBuf,
     /// What `/logs/` shows; `None`: nothing.
     system_logs: Option<PathBuf>,
@@ -206,6 +211,10 @@ pub async fn bind(
     };
     let state = State {
         access: access::Access::new(configuration, &context.node_name, context.client.clone()),
+        health: health::Health {
+            orders: context.orders.clone(),
+            metrics: context.metrics.clone(),
+        },
         context,
         system_logs: (configuration.other.get("enableSystemLogHandler") != Some(&false.into()))
             .then(|| PathBuf::from(SYSTEM_LOGS)),
@@ -237,7 +246,11 @@ impl Serving {
         let _end = state.ending.clone().drop_guard();
         let health = async {
             if let Some(listener) = health {
-                serve::accept(listener, shutdown.clone(), serve::healthz).await;
+                let health = &state.health;
+                serve::accept(listener, shutdown.clone(), |stream| {
+                    serve::healthz(stream, health.clone())
+                })
+                .await;
             }
         };
         let secure = async {

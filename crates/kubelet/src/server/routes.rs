@@ -1,5 +1,6 @@
 //! Which answer a path gets.
 use super::body::{Body, json, text};
+use super::health::CHECKS;
 use super::lists;
 use super::logs::{self, Target};
 use super::measures::{self, Page};
@@ -10,9 +11,6 @@ use super::{Port, State};
 use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
-
-/// What is checked to say that the agent is healthy; one that answers at all is.
-const CHECKS: [&str; 3] = ["ping", "log", "syncloop"];
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -97,13 +95,7 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let context = &state.context;
     match Route::of(request.method(), request.uri().path(), port, state.debugging) {
-        Route::Health(check) => {
-            let checks = CHECKS
-                .into_iter()
-                .filter(|known| check.is_none_or(|check| check == *known));
-            checks.for_each(|check| context.metrics.checked(check));
-            text(StatusCode::OK, "ok")
-        }
+        Route::Health(check) => state.health.answer(check).await,
         Route::Statusz => text(
             StatusCode::OK,
             zpages::status(context.began, Timestamp::now(), &context.pods),

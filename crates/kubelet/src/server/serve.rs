@@ -1,11 +1,13 @@
 //! Connections: accepting them, TLS, and ending them with the agent.
 use super::body::{self, Body, text};
+use super::health::Health;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use orlop_pki::{Identity, ServingFiles};
+use rustix::net::sockopt;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ const GREETING_MAX: Duration = Duration::from_secs(10);
 /// Connections at once on a port; more wait to be accepted. The API server and a few scrapers need a
 /// handful, followed logs over HTTP/1.1 one each.
 const CONNECTIONS_MAX: usize = 512;
+/// A peer that doesn't answer several of these in a row is gone.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// Out of file descriptors, most likely: connections get this long to end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,7 +37,10 @@ pub trait Listen {
 impl Listen for TcpListener {
     type Stream = TcpStream;
     async fn next(&self) -> std::io::Result<TcpStream> {
-        Ok(self.accept().await?.0)
+        let (stream, _) = self.accept().await?;
+        // One that has gone meanwhile is noticed by its first read.
+        let _ = stream.set_nodelay(true).and_then(|()| notice_death(&stream));
+        Ok(stream)
     }
 }
 
@@ -42,6 +49,14 @@ impl Listen for UnixListener {
     async fn next(&self) -> std::io::Result<UnixStream> {
         Ok(self.accept().await?.0)
     }
+}
+
+/// Has the kernel ask a silent peer whether it is still there: one whose machine has died says no goodbye, and would keep
+/// its place, be it one of [`CONNECTIONS_MAX`] or of the streams.
+fn notice_death(stream: &TcpStream) -> std::io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_EVERY)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_EVERY)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 /// Hands every connection to a task of its own; all end when `shutdown` does.
@@ -86,11 +101,14 @@ where
 }
 
 /// Plain `/healthz`.
-pub async fn healthz(stream: TcpStream) {
-    serve(stream, |request| async move {
-        match request.uri().path() {
-            "/healthz" => text(StatusCode::OK, "ok"),
-            _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+pub async fn healthz(stream: TcpStream, health: Health) {
+    serve(stream, |request| {
+        let health = health.clone();
+        async move {
+            match request.uri().path() {
+                "/healthz" => health.answer(None).await,
+                _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+            }
         }
     })
     .await;

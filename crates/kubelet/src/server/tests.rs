@@ -24,6 +24,21 @@ async fn get<S: AsyncReadExt + AsyncWriteExt + Unpin>(mut stream: S, path: &str)
     answer
 }
 
+/// Of an agent whose pod manager has turns.
+fn healthz(stream: TcpStream) -> impl Future<Output = ()> {
+    let health = health::Health {
+        orders: Orders::default(),
+        metrics: Metrics::default(),
+    };
+    let mut requests = health.orders.receive();
+    tokio::spawn(async move {
+        while let Some(crate::pods::Request::Answer(answer)) = requests.recv().await {
+            answer.send(()).unwrap();
+        }
+    });
+    serve::healthz(stream, health)
+}
+
 #[tokio::test]
 async fn taken_port_and_bad_address_name_what_to_change() {
     let (_held, address) = local().await;
@@ -50,7 +65,7 @@ async fn taken_port_and_bad_address_name_what_to_change() {
 async fn c11_healthz_says_ok_and_shutdown_ends_open_connections() {
     let (listener, address) = local().await;
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(serve::accept(listener, shutdown.clone(), serve::healthz));
+    let task = tokio::spawn(serve::accept(listener, shutdown.clone(), healthz));
     let answer = get(TcpStream::connect(address).await.unwrap(), "/healthz").await;
     assert!(
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok"),
@@ -72,7 +87,7 @@ async fn what_answers_a_head_has_no_body() {
     let (listener, address) = local().await;
     let shutdown = CancellationToken::new();
     let _end = shutdown.clone().drop_guard();
-    tokio::spawn(serve::accept(listener, shutdown, serve::healthz));
+    tokio::spawn(serve::accept(listener, shutdown, healthz));
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -179,4 +194,16 @@ async fn n10_caller_is_whom_its_certificate_names() {
         answer.starts_with("HTTP/1.1 401") && answer.ends_with("Unauthorized"),
         "{answer}"
     );
+}
+
+/// A caller whose machine has died says no goodbye.
+#[tokio::test]
+async fn the_kernel_asks_silent_callers_whether_they_are_there() {
+    use rustix::net::sockopt;
+    let (listener, address) = local().await;
+    let (_caller, accepted) = tokio::join!(TcpStream::connect(address), serve::Listen::next(&listener));
+    let stream = accepted.unwrap();
+    assert!(sockopt::socket_keepalive(&stream).unwrap());
+    assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), Duration::from_secs(15));
+    assert!(stream.nodelay().unwrap());
 }

@@ -54,7 +54,9 @@ pub fn flags_of(words: impl IntoIterator<Item = String>) -> Vec<(String, String)
                 (flag.to_owned(), value.unwrap_or_else(|| "true".to_owned()))
             }
         };
-        let is_secret = ["token", "password"].iter().any(|end| name.ends_with(end));
+        let is_secret = ["token", "password", "url-header"]
+            .iter()
+            .any(|end| name.ends_with(end));
         flags.push((name, if is_secret { "[hidden]".to_owned() } else { value }));
     }
     flags
@@ -66,13 +68,16 @@ mod tests {
 
     #[test]
     fn flags_are_shown_in_order_and_secrets_are_not() {
-        let words = "kubelet --v=2 --root /srv/n --local-api --token abc --config=/a=b".split(' ');
+        let words = "kubelet --v=2 --root /srv/n --local-api --token abc --config=/a=b \
+                     --manifest-url-header=Authorization:x"
+            .split_whitespace();
         let given = flags_of(words.map(str::to_owned));
         let text = flags(&given);
         let shown: Vec<&str> = text.lines().skip(4).collect();
         let expected = [
             "config=/a=b",
             "local-api=true",
+            "manifest-url-header=[hidden]",
             "root=/srv/n",
             "token=[hidden]",
             "v=2",

@@ -186,6 +186,7 @@ impl Node {
             api_server_port: None,
             credential_providers: None,
             archives: None,
+            orders: Default::default(),
         }
     }
 

@@ -273,10 +273,10 @@ async fn api_pod_sees_its_objects_and_is_seen() {
     };
     let store = EmbeddedStore::open(&node.path("store"), Options::default()).unwrap();
     let mut config = orlop_apiserver::Config::new("127.0.0.1:6443".parse().unwrap());
-    config.kubelet_client = Some(KubeletClientTls {
+    config.kubelet_client = KubeletClientTls {
         ca: Some(authority.certificate().to_owned()),
         identity: Some(caller.clone().into()),
-    });
+    };
     let server = ApiServer::start(config, store).await.unwrap();
     let admin = orlop_client::in_process(server.in_process(UserInfo::admin("test")));
     let of_node = || {

@@ -1,13 +1,15 @@
 //! What `up` and `kubelet` share about starting the node agent.
 use crate::kernel;
+use crate::notify;
 use crate::paths::{Root, STATIC_OBJECTS};
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
 use orlop_cri::images::Archives;
 use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::config::{KubeletConfiguration, load_with};
+use orlop_kubelet::pods::Orders;
 use orlop_kubelet::{Config, Providers, run as run_kubelet};
-use orlop_pki::ServingFiles;
+use orlop_pki::{ServingFiles, TlsLimits};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 pub struct AgentOptions {
     pub node_name: String,
     pub configuration: KubeletConfiguration,
+    /// By which the agent shows that it is at work ([`notify()`]).
+    pub orders: Orders,
     pub client: Option<kube::Client>,
     pub remote: Remote,
     pub tls: Option<Arc<ServingFiles>>,
@@ -142,6 +146,12 @@ pub fn use_static_objects(root: &Root, configuration: &mut KubeletConfiguration,
     configuration.static_objects_path = path.display().to_string();
 }
 
+/// What the agent's server offers of TLS.
+pub fn tls_limits(configuration: &KubeletConfiguration) -> Result<TlsLimits> {
+    TlsLimits::new(&configuration.tls_min_version, &configuration.tls_cipher_suites)
+        .context("tlsMinVersion or tlsCipherSuites of the kubelet configuration")
+}
+
 /// What upstream's agent refuses to start on, unless it is told otherwise. `swaps` is `/proc/swaps`.
 fn check_machine(configuration: &KubeletConfiguration, unified: bool, swaps: &str) -> Result<()> {
     if !unified && configuration.fail_cgroup_v1 {
@@ -216,6 +226,21 @@ async fn as_configured(remote: Remote, configuration: &KubeletConfiguration) -> 
         .context("the service that has the images (imageServiceEndpoint)")
 }
 
+/// Tells the starter of this program that the agent is at work, once its pod manager is, and the watchdog for as long as
+/// that has its turns.
+pub fn notify(orders: Orders, shutdown: CancellationToken) {
+    tokio::spawn(async move {
+        if shutdown.run_until_cancelled(orders.answered()).await != Some(true) {
+            return;
+        }
+        notify::ready();
+        notify::watch(move || {
+            let orders = orders.clone();
+            async move { orders.answered().await }
+        });
+    });
+}
+
 /// Runs the agent until shutdown.
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<()> {
     kernel::settle_process(&options.configuration);
@@ -242,6 +267,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         api_server_port: options.api_server_port,
         credential_providers: options.credential_providers,
         archives: options.archives,
+        orders: options.orders,
     };
     run_kubelet(config, options.tls, shutdown)
         .await

@@ -3,9 +3,9 @@ pub(crate) mod authorities;
 mod follow;
 
 use crate::cli::ApiServerArgs;
-use crate::detach::notify_ready;
 use crate::memory;
 use crate::node_identity::{SERVICE_ACCOUNT_ISSUER, advertised};
+use crate::notify;
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
@@ -79,7 +79,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     config.runtime = runtime(&arguments)?;
     config.turns_away_at_shutdown = arguments.shutdown_send_retry_after;
     config.watch_farewell = arguments.shutdown_watch_termination_grace_period;
-    config.kubelet_client = Some(kubelet_client(&arguments)?);
+    config.kubelet_client = kubelet_client(&arguments)?;
     config.kubelet_address_types = arguments.kubelet_preferred_address_types.clone();
     config.tokens = Some(tokens);
     config.enabled_admission = arguments.enable_admission_plugins.clone();
@@ -140,7 +140,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     if let Some(path) = admin_kubeconfig(&arguments, &root, address)? {
         println!("export KUBECONFIG={}", path.display());
     }
-    notify_ready();
+    notify::ready_and_alive();
     tokio::spawn(memory::settle());
     tokio::spawn(memory::follow(server.revisions()));
     server

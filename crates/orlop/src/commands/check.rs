@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use orlop_api::manifest::LocalObject;
 use orlop_cri::{Endpoint, Remote, RuntimeService};
 use orlop_kubelet::sources::check::{Finding, PathKind, Severity, World, check as find, check_objects};
+use orlop_kubelet::sources::file::read_limited;
 use serde_json::json;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -98,9 +99,14 @@ pub async fn check(arguments: &CheckArgs) -> Result<()> {
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     print(arguments.output, &findings, files.len());
     if errors > 0 || (arguments.strict && warnings > 0) {
-        bail!("{errors} errors, {warnings} warnings");
+        bail!("{}, {}", counted(errors, "error"), counted(warnings, "warning"));
     }
     Ok(())
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn print(output: Output, findings: &[Finding], files: usize) {
@@ -112,7 +118,7 @@ fn print(output: Output, findings: &[Finding], files: usize) {
 
 fn read(path: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let read = |file: PathBuf| {
-        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let bytes = read_limited(&file).with_context(|| format!("cannot read {}", file.display()))?;
         Ok((file, bytes))
     };
     files_of(path)?.into_iter().map(read).collect()
@@ -166,6 +172,12 @@ mod tests {
         let names: Vec<_> = files.iter().map(|file| file.file_name().unwrap()).collect();
         assert_eq!(names, ["a.txt", "b.yaml"]);
         assert!(files_of(&dir.path().join("gone")).is_err());
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(counted(1, "error"), "1 error");
+        assert_eq!(counted(0, "warning"), "0 warnings");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The embedded store served alone, in etcd's protocol.
 use crate::cli::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
-use crate::detach::notify_ready;
-use crate::signals;
+use crate::{notify, signals};
 use anyhow::{Context, Result, anyhow, bail};
 use orlop_etcd::{Endpoint, Face, Limits, Listener, Member, Tls, TlsParts};
 use orlop_pki::{Authority, Identity, LeafRequest, TlsLimits, Usage};
@@ -95,7 +94,7 @@ pub async fn serve(serving: Serving) -> Result<()> {
         .with_limits(serving.limits)
         .keeping_alarms(alarms.clone())
         .with_context(|| format!("the alarms in {} cannot be read", alarms.display()))?;
-    notify_ready();
+    notify::ready_and_alive();
     tokio::select! {
         () = face.serve(listeners, shutdown) => {}
         () = keep_revisions(&store, serving.retention) => {}

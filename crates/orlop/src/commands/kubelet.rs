@@ -2,7 +2,6 @@
 use super::agent::{self, AgentOptions};
 use super::local_api;
 use crate::cli::KubeletArgs;
-use crate::detach::notify_ready;
 use crate::doctor::{Ask, warn_at_start};
 use crate::memory;
 use crate::paths::Root;
@@ -14,6 +13,7 @@ use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
 use orlop_kubelet::config::KubeletConfiguration;
+use orlop_kubelet::pods::Orders;
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +112,9 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         let certificate = ServingCertificate::new(client.clone(), &node_name, addresses, &cert_dir);
         spawn_until(&shutdown, certificate.run());
     }
+    let orders = Orders::default();
     let options = AgentOptions {
+        orders: orders.clone(),
         tls: Some(Arc::new(tls)),
         node_name,
         configuration,
@@ -128,7 +130,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         control_socket: root.agent_socket(),
         addresses: None,
     };
-    notify_ready();
+    agent::notify(orders, shutdown.clone());
     tokio::spawn(memory::settle());
     tokio::spawn(memory::follow_work());
     agent::run(options, shutdown).await
@@ -184,12 +186,13 @@ impl Serving<'_> {
         if self.has_local_api {
             client_cas.push(own_ca);
         }
+        let limits = agent::tls_limits(configuration)?;
         if !configuration.tls_cert_file.is_empty() {
             let given = Pair {
                 certificate: PathBuf::from(&configuration.tls_cert_file),
                 key: PathBuf::from(&configuration.tls_private_key_file),
             };
-            return Ok(ServingFiles::open(vec![given], client_cas)?);
+            return Ok(ServingFiles::open_within(vec![given], client_cas, limits)?);
         }
         let mut pairs = Vec::new();
         if asks_for_serving(configuration) {
@@ -217,7 +220,7 @@ impl Serving<'_> {
             )?;
         }
         pairs.push(stored);
-        Ok(ServingFiles::open(pairs, client_cas)?)
+        Ok(ServingFiles::open_within(pairs, client_cas, limits)?)
     }
 }
 
@@ -240,6 +243,45 @@ fn taint(text: &str) -> Result<Taint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn server_speaks_no_older_tls_than_the_configuration_lets_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let serving = Serving {
+            cert_dir: dir.path(),
+            cluster_ca: &dir.path().join("none"),
+            node_name: "n1",
+            has_local_api: false,
+        };
+        let config = |version: &str| {
+            let configuration = KubeletConfiguration {
+                tls_min_version: version.to_owned(),
+                ..KubeletConfiguration::default()
+            };
+            serving.files(&configuration).map(|files| files.current().0)
+        };
+        let speaks_older = |config: &rustls::ServerConfig| {
+            // What a client of TLS 1.2 alone is answered.
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let client = rustls::ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS12])
+                .unwrap()
+                .dangerous()
+                .with_custom_certificate_verifier(orlop_pki::any_certificate())
+                .with_no_client_auth();
+            let name = "localhost".try_into().unwrap();
+            let mut client = rustls::ClientConnection::new(Arc::new(client), name).unwrap();
+            let mut hello = Vec::new();
+            client.write_tls(&mut hello).unwrap();
+            let mut server = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+            server.read_tls(&mut &hello[..]).unwrap();
+            server.process_new_packets().is_ok()
+        };
+        assert!(speaks_older(&config("").unwrap()));
+        assert!(!speaks_older(&config("VersionTLS13").unwrap()));
+        let error = format!("{:#}", config("VersionTLS99").unwrap_err());
+        assert!(error.contains("tlsMinVersion"), "{error}");
+    }
 
     #[test]
     fn credential_providers_need_both_flags() {

@@ -4,7 +4,7 @@ use super::scheduler_config::SchedulerConfig;
 use crate::cli::{ControllerManagerArgs, FaceArgs, LeaderArgs, SchedulerArgs};
 use crate::delegate::Delegate;
 use crate::health::{self, Face};
-use crate::{memory, signals};
+use crate::{memory, notify, signals};
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::GIT_VERSION;
 use orlop_client::Followed;
@@ -245,13 +245,15 @@ impl Part {
             certificate: files.map(|(certificate, key)| Pair { certificate, key }),
             configz: Some(self.configz.clone()),
         };
+        let listener = match address.port() {
+            0 => None,
+            _ => Some(health::listen(self.name, address).await?),
+        };
+        notify::ready_and_alive();
         let probes = async {
-            match address.port() {
-                0 => std::future::pending().await,
-                _ => {
-                    let listener = health::listen(self.name, address).await?;
-                    health::serve(face, listener, shutdown.clone()).await
-                }
+            match listener {
+                None => std::future::pending().await,
+                Some(listener) => health::serve(face, listener, shutdown.clone()).await,
             }
         };
         let working = async {

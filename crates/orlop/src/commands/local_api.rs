@@ -58,11 +58,11 @@ pub async fn start(
     config.shutdown = shutdown.clone();
     let client_ca = TrustedAuthorities::of_clients(authority.certificate())?;
     config.authentication.client_ca = Some(client_ca);
-    config.kubelet_client = Some(KubeletClientTls {
+    config.kubelet_client = KubeletClientTls {
         // The agent is at hand, whoever signed its certificate.
         ca: None,
         identity: Some(caller.into()),
-    });
+    };
     config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
     let server = ApiServer::start(config, EmbeddedStore::in_memory()?).await?;
     let admin = in_process(server.in_process(UserInfo::admin("orlop")));

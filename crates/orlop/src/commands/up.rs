@@ -7,7 +7,6 @@ use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
 use crate::commands::apiserver::authorities;
 use crate::delegate::Delegate;
-use crate::detach::notify_ready;
 use crate::doctor::{Ask, warn_at_start};
 use crate::health::{self, Face};
 use crate::lock::NodeLock;
@@ -26,6 +25,7 @@ use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Archives, Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
+use orlop_kubelet::pods::Orders;
 use orlop_metrics::PartMetrics;
 use orlop_pki::TokenSigner;
 use orlop_store::Store;
@@ -178,12 +178,15 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
         &shutdown,
     )
     .await?;
+    let tls = identity.kubelet_tls(&root, agent::tls_limits(&configuration)?)?;
+    let orders = Orders::default();
     let options = AgentOptions {
         node_name: node_name.clone(),
         configuration,
+        orders: orders.clone(),
         client: Some(client(UserInfo::node(&node_name), "kubelet")),
         remote,
-        tls: Some(Arc::new(identity.kubelet_tls(&root)?)),
+        tls: Some(Arc::new(tls)),
         node_ips: Vec::new(),
         node_labels: Vec::new(),
         api_server_port: reachable.then_some(address.port()),
@@ -197,7 +200,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
             .map(|network| network.data_dir.join(network.bridge)),
     };
     parts.spawn(agent::run(options, shutdown.clone()));
-    notify_ready();
+    agent::notify(orders, shutdown.clone());
     tokio::spawn(memory::settle());
 
     let outcome = first_failure(&mut parts, &shutdown).await;
@@ -300,10 +303,10 @@ async fn start_api_server(
     config.shutdown = shutdown.clone();
     config.authentication = authentication;
     config.proxy_identity = Some(identity.front_proxy_client()?);
-    config.kubelet_client = Some(KubeletClientTls {
+    config.kubelet_client = KubeletClientTls {
         ca: Some(identity.authority().to_owned()),
         identity: Some(identity.kubelet_client()?),
-    });
+    };
     config.hostname = Some(gethostname::gethostname().to_string_lossy().into_owned());
     config.kubelet_address_types = ADDRESSES_FIRST.map(str::to_owned).to_vec();
     config.tokens = Some(TokenConfig::new(

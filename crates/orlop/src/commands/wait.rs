@@ -4,6 +4,8 @@ use crate::cli::{Goal, WaitArgs};
 use crate::paths::Root;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Between two questions: a person or a script waits, for seconds.
@@ -15,21 +17,50 @@ pub async fn wait(arguments: &WaitArgs) -> Result<()> {
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let digest = format!("{:032x}", orlop_api::fnv::fnv1a128(&bytes));
     let give_up = Instant::now() + arguments.timeout;
+    let mut has_answered = false;
     loop {
-        let status = ask_agent::status(&root).await?;
-        let why = match progress(&status, &path.display().to_string(), &digest, arguments.goal) {
-            Progress::Done => return Ok(()),
-            Progress::Never(why) => bail!("{}: {why}", path.display()),
-            Progress::NotYet(why) => why,
+        let why = match ask_agent::status(&root).await {
+            Ok(status) => {
+                has_answered = true;
+                let name = name_of(&status, &path);
+                match progress(&status, &name, &digest, arguments.goal) {
+                    Progress::Done => return Ok(()),
+                    Progress::Never(why) => bail!("{}: {why}", path.display()),
+                    Progress::NotYet(why) => why,
+                }
+            }
+            // It is being restarted, perhaps.
+            Err(error) if has_answered => format!("{error:#}"),
+            Err(error) => return Err(error),
         };
         if Instant::now() >= give_up {
-            bail!(
-                "{}: {why} after {} s",
-                path.display(),
-                arguments.timeout.as_secs()
-            );
+            let goal = match arguments.goal {
+                Goal::Running => "running",
+                Goal::Ready => "ready",
+            };
+            let seconds = arguments.timeout.as_secs();
+            bail!("{}: not {goal} within {seconds} s: {why}", path.display());
         }
         tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// What the agent calls a file: by its own path of it, which may lead there another way.
+fn name_of(status: &Value, path: &Path) -> String {
+    let own = path.display().to_string();
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let manifests = status["manifests"].as_array().into_iter().flatten();
+    let names: Vec<&str> = manifests
+        .filter_map(|manifest| manifest["manifest"].as_str())
+        .collect();
+    let wanted = identity(path);
+    let mut others = names.iter().filter(|name| identity(Path::new(name)) == wanted);
+    match others.next() {
+        Some(other) if wanted.is_some() && !names.contains(&own.as_str()) => (*other).to_owned(),
+        _ => own,
     }
 }
 
@@ -94,6 +125,24 @@ mod tests {
         ));
         let nothing = progress(&json!({"manifests": []}), "/m/a.yaml", "d1", Goal::Running);
         assert!(matches!(nothing, Progress::NotYet(_)));
+    }
+
+    #[test]
+    fn manifest_is_known_by_whatever_path_leads_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("manifests")).unwrap();
+        for name in ["manifests/a.yaml", "manifests/b.yaml"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        std::os::unix::fs::symlink("manifests", at("link")).unwrap();
+        let name = |name: &str| at(name).display().to_string();
+        let status = json!({"manifests": [{"manifest": "http://x/pods"}, {"manifest": name("manifests/b.yaml")},
+            {"manifest": name("manifests/a.yaml")}]});
+        for given in ["manifests/a.yaml", "link/a.yaml", "manifests/../manifests/a.yaml"] {
+            assert_eq!(name_of(&status, &at(given)), name("manifests/a.yaml"), "{given}");
+        }
+        assert_eq!(name_of(&status, &at("gone")), name("gone"));
     }
 
     #[test]

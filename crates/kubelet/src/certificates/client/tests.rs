@@ -118,3 +118,31 @@ async fn a_kubeconfig_that_names_the_renewed_certificate_uses_it() {
     assert_eq!(certificate.in_use.unwrap().validity, renewed);
     assert!(!certificate.bootstrapping);
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_replaced_beside_its_kubeconfig_is_taken_up() {
+    let disk = Disk::new();
+    disk.write_kubeconfig();
+    let first = disk.save_renewed();
+    let options = disk.options(false);
+    let current = options.directory.join("kubelet-client-current.pem");
+    let written = with_certificate_file(&options.kubeconfig, &current).unwrap();
+    std::fs::write(&options.kubeconfig, orlop_api::wire::to_yaml(&written)).unwrap();
+    let (_client, mut certificate) = ClientCertificate::start(options).await.unwrap();
+    assert!(!certificate.sources.have_changed());
+    certificate.in_use = None;
+    certificate.look_again().await;
+    assert_eq!(certificate.in_use, None, "nothing has changed");
+    let other = disk.dir.path().join("other.pem");
+    std::fs::copy(&current, &other).unwrap();
+    let put = async {
+        // The wait has begun.
+        tokio::task::yield_now().await;
+        std::fs::rename(&other, &current).unwrap();
+    };
+    let waited = async { tokio::join!(certificate.pause(Duration::from_secs(3600)), put) };
+    let patience = Duration::from_secs(20);
+    tokio::time::timeout(patience, waited).await.unwrap();
+    certificate.look_again().await;
+    assert_eq!(certificate.in_use.unwrap().validity, first);
+}

@@ -18,7 +18,8 @@ const BLOCK: usize = 64 * 1024;
 /// Room for a burst of inotify events; more of them only mean one more look.
 const EVENT_BYTES: usize = 4096;
 /// While following: the longest until it is seen that the container has ended. The runtime closes
-/// the file then, which inotify tells, but the status may come later than that.
+/// the file then, which inotify tells, but the status may come later than that. Where the system has no watches left
+/// (`fs.inotify.max_user_instances`), the file is looked at this often, too.
 const END_CHECK: Duration = Duration::from_secs(1);
 
 pub type Chunk = Result<Bytes, io::Error>;
@@ -59,7 +60,7 @@ async fn copy_all(
     chunks: &mpsc::Sender<Chunk>,
 ) -> io::Result<()> {
     // Watched before the first read, so that nothing is written unseen in between.
-    let events = if options.follow { Some(watch(path)?) } else { None };
+    let events = options.follow.then(|| watch(path));
     if let Some(lines) = options.tail_lines {
         // A long way back in a large file takes its time.
         file = blocking(move || {
@@ -74,13 +75,18 @@ async fn copy_all(
         selector: Selector::new(options),
         chunks,
     };
-    let Some(mut events) = events else {
+    let Some(events) = events else {
         if copy.drain().await?.is_ok() {
             let last = copy.selector.end();
             let _ = copy.send(last).await;
         }
         return Ok(());
     };
+    let mut events = events
+        .inspect_err(
+            |error| tracing::debug!(path = %path.display(), %error, "a log is looked at, not listened to"),
+        )
+        .ok();
     loop {
         // Asked before reading: what was written before the end is read after it.
         let runs = running().await;
@@ -106,7 +112,11 @@ async fn copy_all(
         }
         tokio::select! {
             () = chunks.closed() => return Ok(()),
-            event = events.next() => { event.transpose()?; }
+            is_heard = heard(&mut events) => {
+                if !is_heard {
+                    events = None;
+                }
+            }
             () = tokio::time::sleep(END_CHECK) => {}
         }
     }
@@ -149,6 +159,14 @@ fn watch(path: &Path) -> io::Result<EventStream<[u8; EVENT_BYTES]>> {
     let mask = WatchMask::MODIFY | WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::CLOSE_WRITE;
     inotify.watches().add(path.parent().unwrap_or(path), mask)?;
     inotify.into_event_stream([0; EVENT_BYTES])
+}
+
+/// The next change; `false`: none is told any more. Without events there is none.
+async fn heard(events: &mut Option<EventStream<[u8; EVENT_BYTES]>>) -> bool {
+    match events {
+        Some(events) => matches!(events.next().await, Some(Ok(_))),
+        None => std::future::pending().await,
+    }
 }
 
 /// The new file, if the name belongs to another one by now.

@@ -116,6 +116,16 @@ impl Level {
         }
     }
 
+    /// Whether it is a level, be it one that turns a threshold off.
+    fn is_one(text: &str) -> bool {
+        match text.strip_suffix('%') {
+            Some(percent) => percent
+                .parse()
+                .is_ok_and(|part: f64| (0.0..=100.0).contains(&part)),
+            None => parse(text).is_ok_and(|amount| !amount.is_negative()),
+        }
+    }
+
     fn of(&self, capacity: i64) -> i64 {
         match self {
             Self::Amount(amount) => *amount,
@@ -157,6 +167,38 @@ pub fn quantity(signal: Signal, value: i64) -> String {
         Amount::from_bytes(value)
     };
     amount.to_quantity().0
+}
+
+/// What is wrong with the thresholds of a configuration: a misspelt one would never act.
+pub fn check(configuration: &KubeletConfiguration) -> Result<(), String> {
+    let levels = [
+        ("evictionHard", &configuration.eviction_hard),
+        ("evictionSoft", &configuration.eviction_soft),
+        ("evictionMinimumReclaim", &configuration.eviction_minimum_reclaim),
+    ];
+    let unknown = |field: &str, name: &str| {
+        Err(format!(
+            "{field}: {name:?} is no signal such as memory.available, nodefs.available, nodefs.inodesFree, \
+             imagefs.available, imagefs.inodesFree or pid.available"
+        ))
+    };
+    for (field, levels) in levels {
+        for (name, text) in levels {
+            if Signal::parse(name).is_none() {
+                return unknown(field, name);
+            }
+            if !Level::is_one(text) {
+                return Err(format!(
+                    "{field}: {name}: {text:?} is neither a quantity such as 100Mi nor a part such as 10%"
+                ));
+            }
+        }
+    }
+    let mut graces = configuration.eviction_soft_grace_period.keys();
+    match graces.find(|name| Signal::parse(name).is_none()) {
+        Some(name) => unknown("evictionSoftGracePeriod", name),
+        None => Ok(()),
+    }
 }
 
 /// The rules of a configuration, in the order of their signals; hard ones first.

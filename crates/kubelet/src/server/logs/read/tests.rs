@@ -163,3 +163,23 @@ async fn following_ends_at_the_limit_and_with_its_reader() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn log_that_cannot_be_listened_to_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("0.log");
+    std::fs::write(&path, line(1, "one")).unwrap();
+    let file = File::open(&path).unwrap();
+    drop(dir);
+    let (sender, mut chunks) = mpsc::channel(64);
+    copy(
+        file,
+        path,
+        Options::parse("follow=true").unwrap(),
+        ended(),
+        sender,
+    )
+    .await;
+    assert_eq!(chunks.recv().await.unwrap().unwrap(), "one\n");
+    assert!(chunks.recv().await.is_none());
+}
