@@ -62,6 +62,9 @@ fn schemas(resources: &[&'static Resource]) -> Value {
         own["properties"]["metadata"] =
             json!({"description": METADATA, "allOf": [reference(&meta("ObjectMeta"))]});
         own["x-kubernetes-group-version-kind"] = gvk(resource.kind.to_owned());
+        if let Some(fields) = selectable(resource) {
+            own["x-kubernetes-selectable-fields"] = fields;
+        }
         let name = schema(resource);
         let list = json!({
             "type": "object",
@@ -83,4 +86,13 @@ fn schemas(resources: &[&'static Resource]) -> Value {
         schemas.insert(name, own);
     }
     Value::Object(schemas)
+}
+
+/// By which of its own fields a resource may be selected.
+fn selectable(resource: &Resource) -> Option<Value> {
+    let fields = resource
+        .fields
+        .iter()
+        .map(|field| json!({"fieldPath": field.name}));
+    (!resource.fields.is_empty()).then(|| fields.collect())
 }

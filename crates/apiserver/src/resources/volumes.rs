@@ -2,6 +2,7 @@
 use super::definition::{Resource, STATUS};
 use super::meaning::{amount, fill};
 use super::rules::Rules;
+use crate::registry::now;
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 
@@ -45,11 +46,28 @@ pub const PERSISTENTVOLUMES: Resource =
                 });
                 fill(&mut volume["spec"], "volumeMode", || json!("Filesystem"));
             },
-            prepare_create: |volume| volume["status"] = json!({"phase": "Pending"}),
+            prepare_create: |volume| {
+                volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now()});
+            },
+            prepare_status: |new, old| date_phase(&mut new["status"], &old["status"], now),
             validate_create: validate_volume,
             validate_update: validate_volume_update,
             ..RULES
         });
+
+/// When a volume came into its phase: a change that isn't dated is one of now.
+fn date_phase(new: &mut Value, old: &Value, now: fn() -> String) {
+    const SINCE: &str = "lastPhaseTransitionTime";
+    let changes = new["phase"] != old["phase"];
+    let is_dated = !new[SINCE].is_null() && (!changes || new[SINCE] != old[SINCE]);
+    if is_dated {
+        return;
+    }
+    let since = if changes { json!(now()) } else { old[SINCE].clone() };
+    if let Some(status) = new.as_object_mut().filter(|_| !since.is_null()) {
+        status.insert(SINCE.to_owned(), since);
+    }
+}
 
 fn validate_modes(spec: &Value, hint: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
@@ -291,6 +309,42 @@ mod tests {
             shown(&validate_claim_update(&of(small), &of(bound))),
             ["spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"]
         );
+    }
+
+    #[test]
+    fn a_volume_tells_since_when_it_is_in_its_phase() {
+        let dated = |new: Value, old: Value| {
+            let mut new = new;
+            date_phase(&mut new, &old, || "now".to_owned());
+            new
+        };
+        let of = |phase: &str, since: &str| json!({"phase": phase, "lastPhaseTransitionTime": since});
+        let cases = [
+            (
+                json!({"phase": "Bound"}),
+                of("Available", "then"),
+                of("Bound", "now"),
+            ),
+            (of("Bound", "then"), of("Available", "then"), of("Bound", "now")),
+            (
+                of("Bound", "given"),
+                of("Available", "then"),
+                of("Bound", "given"),
+            ),
+            (
+                json!({"phase": "Bound"}),
+                of("Bound", "then"),
+                of("Bound", "then"),
+            ),
+            (
+                json!({"phase": "Bound"}),
+                json!({"phase": "Bound"}),
+                json!({"phase": "Bound"}),
+            ),
+        ];
+        for (new, old, expected) in cases {
+            assert_eq!(dated(new.clone(), old.clone()), expected, "{old} becomes {new}");
+        }
     }
 
     #[test]

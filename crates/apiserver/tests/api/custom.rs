@@ -355,6 +355,11 @@ async fn d11_a_definition_appears_in_discovery_and_disappears_with_it() {
     let color = &document["components"]["schemas"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]
         ["color"];
     assert_eq!(color["description"], "What it looks like.");
+    let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(
+        widget["x-kubernetes-selectable-fields"],
+        json!([{"fieldPath": "spec.color"}])
+    );
 
     let watch = admin
         .watch(&format!(
