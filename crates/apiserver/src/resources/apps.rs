@@ -1,6 +1,6 @@
 //! Workload kinds of `apps` other than DaemonSet (contract §18).
 use super::definition::{Resource, SCALE, STATUS};
-use super::meaning::{fill, items};
+use super::meaning::{fill, items_at};
 use super::rules::{Rules, StatusMetadata};
 use super::validation::{self, amount, not_negative, same_selector, selector};
 use crate::status::{Cause, cause};
@@ -96,7 +96,7 @@ fn default_stateful_set(set: &mut Value) {
             json!("Retain")
         });
     }
-    for claim in items(&mut spec["volumeClaimTemplates"]) {
+    for claim in items_at(spec, "/volumeClaimTemplates") {
         claim["apiVersion"] = json!("v1");
         claim["kind"] = json!("PersistentVolumeClaim");
         fill(&mut claim["spec"], "volumeMode", || json!("Filesystem"));

@@ -5,7 +5,7 @@
 mod convert;
 
 use super::definition::{Resource, STATUS, View};
-use super::meaning::{amount, fill, items};
+use super::meaning::{amount, fill, items_at};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
 use orlop_api::names;
@@ -70,7 +70,7 @@ fn default(scaler: &mut Value) {
         fill(rules, "selectPolicy", || json!("Max"));
         fill(rules, "policies", || policies);
     }
-    for metric in items(&mut spec["metrics"]) {
+    for metric in items_at(spec, "/metrics") {
         // What decides is which member is set; v2 names it as well.
         if metric["type"].is_null() {
             metric["type"] = json!("");

@@ -1,6 +1,6 @@
 //! `resource.k8s.io`: devices that drivers offer and pods claim.
 use super::definition::{Field, Read, Resource, STATUS};
-use super::meaning::{fill, items};
+use super::meaning::{fill, items_at};
 use super::rules::{Rules, StatusMetadata};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
@@ -74,11 +74,11 @@ pub const RESOURCESLICES: Resource = Resource::new(GROUP, "resourceslices", "res
 
 /// A request is for one device unless it says otherwise.
 fn default_claim(spec: &mut Value) {
-    for request in items(&mut spec["devices"]["requests"]) {
+    for request in items_at(spec, "/devices/requests") {
         if request["exactly"].is_object() {
             default_request(&mut request["exactly"]);
         }
-        items(&mut request["firstAvailable"]).for_each(default_request);
+        items_at(request, "/firstAvailable").for_each(default_request);
     }
 }
 
@@ -87,15 +87,15 @@ fn default_request(request: &mut Value) {
     if request["allocationMode"] == "ExactCount" {
         fill(request, "count", || json!(1));
     }
-    for toleration in items(&mut request["tolerations"]) {
+    for toleration in items_at(request, "/tolerations") {
         fill(toleration, "operator", || json!("Equal"));
     }
 }
 
 /// A taint without a time was added now.
 fn default_slice(slice: &mut Value) {
-    for device in items(&mut slice["spec"]["devices"]) {
-        for taint in items(&mut device["taints"]) {
+    for device in items_at(slice, "/spec/devices") {
+        for taint in items_at(device, "/taints") {
             fill(taint, "timeAdded", || {
                 json!(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
             });

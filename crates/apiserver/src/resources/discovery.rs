@@ -1,6 +1,6 @@
 //! `discovery.k8s.io` (contract §18).
 use super::definition::Resource;
-use super::meaning::{fill, items};
+use super::meaning::{fill, items_at};
 use super::rules::Rules;
 use super::validation::{address, invalid, list, port, text};
 use crate::status::{Cause, cause};
@@ -21,7 +21,7 @@ pub const ENDPOINTSLICES: Resource = Resource::new(
 )
 .with_rules(Rules {
     default: |slice| {
-        for port in items(&mut slice["ports"]) {
+        for port in items_at(slice, "/ports") {
             fill(port, "name", || json!(""));
             fill(port, "protocol", || json!("TCP"));
         }

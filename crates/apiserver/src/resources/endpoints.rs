@@ -1,6 +1,6 @@
 //! Endpoints: what came before EndpointSlices (contract §18).
 use super::definition::Resource;
-use super::meaning::{fill, items};
+use super::meaning::{fill, items_at};
 use super::rules::Rules;
 use super::validation::{address, invalid, list, port, text};
 use crate::status::{Cause, cause};
@@ -13,8 +13,8 @@ pub const ENDPOINTS: Resource = Resource::new("", "endpoints", "endpoints", "End
     .with_rules(Rules {
         create_on_update: true,
         default: |endpoints| {
-            for subset in items(&mut endpoints["subsets"]) {
-                for port in items(&mut subset["ports"]) {
+            for subset in items_at(endpoints, "/subsets") {
+                for port in items_at(subset, "/ports") {
                     fill(port, "protocol", || json!("TCP"));
                 }
             }

@@ -1,6 +1,6 @@
 //! What a namespace's objects may use: LimitRanges for each, ResourceQuotas for all together.
 use super::definition::{Resource, STATUS};
-use super::meaning::{amount, fill, items};
+use super::meaning::{amount, fill, items_at};
 use super::rules::Rules;
 use crate::status::{Cause, cause};
 use orlop_api::names::check_qualified_name;
@@ -31,7 +31,7 @@ pub const RESOURCEQUOTAS: Resource = Resource::new("", "resourcequotas", "resour
 
 /// Of a container, what is at most allowed is the default, and the default is what is requested.
 fn default_limits(range: &mut Value) {
-    for limit in items(&mut range["spec"]["limits"]) {
+    for limit in items_at(range, "/spec/limits") {
         if limit["type"] != "Container" {
             continue;
         }

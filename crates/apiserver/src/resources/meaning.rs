@@ -46,3 +46,9 @@ pub fn amount(quantity: &Value) -> Option<Amount> {
 pub fn items(list: &mut Value) -> impl Iterator<Item = &mut Value> {
     list.as_array_mut().into_iter().flatten()
 }
+
+/// The items of the list at a JSON pointer; none if there isn't one. Indexing would leave a null where there was nothing,
+/// which is another object to all who look for the member.
+pub fn items_at<'v>(object: &'v mut Value, pointer: &str) -> impl Iterator<Item = &'v mut Value> {
+    object.pointer_mut(pointer).into_iter().flat_map(items)
+}

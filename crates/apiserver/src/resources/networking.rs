@@ -1,6 +1,6 @@
 //! `networking.k8s.io` (contract §18).
 use super::definition::{Field, Read, Resource, STATUS};
-use super::meaning::{fill, items};
+use super::meaning::{fill, items_at};
 use super::rules::{Rules, StatusMetadata};
 use super::validation::{address, port};
 use crate::status::{Cause, cause};
@@ -88,9 +88,9 @@ fn default_policy(policy: &mut Value) {
         true => json!(["Ingress", "Egress"]),
         false => json!(["Ingress"]),
     });
-    for direction in ["ingress", "egress"] {
-        for rule in items(&mut spec[direction]) {
-            for port in items(&mut rule["ports"]) {
+    for direction in ["/ingress", "/egress"] {
+        for rule in items_at(spec, direction) {
+            for port in items_at(rule, "/ports") {
                 fill(port, "protocol", || json!("TCP"));
             }
         }

@@ -2,7 +2,7 @@
 mod validate;
 
 use super::definition::{Field, PROXY_VERBS, Read, Resource, STATUS, Subresource};
-use super::meaning::{fill, items};
+use super::meaning::{fill, items_at};
 use super::rules::Rules;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -92,7 +92,7 @@ fn default(service: &mut Value) {
         Some("None") => remove(spec, "sessionAffinityConfig"),
         _ => {}
     }
-    for port in items(&mut spec["ports"]) {
+    for port in items_at(spec, "/ports") {
         fill(port, "protocol", || json!("TCP"));
         let target = port["targetPort"].clone();
         if target.is_null() || target == 0 || target == "" {
@@ -115,10 +115,10 @@ fn default(service: &mut Value) {
 
 /// How a load balancer's addresses are reached, where that isn't said.
 fn default_ways_in(service: &mut Value) {
-    if text(service, "type") != "LoadBalancer" || !service["status"]["loadBalancer"].is_object() {
+    if text(service, "type") != "LoadBalancer" {
         return;
     }
-    for way in items(&mut service["status"]["loadBalancer"]["ingress"]) {
+    for way in items_at(service, "/status/loadBalancer/ingress") {
         if way["ip"].as_str().is_some_and(|ip| !ip.is_empty()) {
             fill(way, "ipMode", || json!("VIP"));
         }
@@ -199,7 +199,7 @@ fn keep_ports(new: &mut Value, old: &Value) {
     let (before, named) = (used(old), used(new));
     if !has_node_ports(new) {
         if named.is_subset(&before) {
-            items(&mut new["spec"]["ports"]).for_each(|port| remove(port, "nodePort"));
+            items_at(new, "/spec/ports").for_each(|port| remove(port, "nodePort"));
         }
         return;
     }
@@ -208,7 +208,7 @@ fn keep_ports(new: &mut Value, old: &Value) {
         .iter()
         .map(|port| (name(port), of_node(port)))
         .collect();
-    for port in items(&mut new["spec"]["ports"]) {
+    for port in items_at(new, "/spec/ports") {
         let had = given.get(&name(port)).copied().unwrap_or_default();
         if of_node(port) == 0 && had != 0 && taken.insert(had) {
             port["nodePort"] = json!(had);

@@ -229,3 +229,47 @@ async fn v01_unknown_fields_warn_or_fail() {
         .await;
     assert!(reply.warnings().is_empty());
 }
+
+#[tokio::test]
+async fn defaults_leave_nothing_where_nothing_was() {
+    let admin = Cluster::start().await.admin();
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let objects = [
+        (
+            "/api/v1/namespaces/default/services",
+            json!({"type": "ExternalName", "externalName": "a.example"}),
+            vec!["/spec/ports"],
+        ),
+        (
+            "/api/v1/namespaces/default/services",
+            json!({"type": "LoadBalancer", "ports": [{"port": 80}]}),
+            vec!["/status/loadBalancer/ingress"],
+        ),
+        (
+            "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies",
+            json!({"podSelector": {}, "ingress": [{}]}),
+            vec!["/spec/egress", "/spec/ingress/0/ports"],
+        ),
+        (
+            "/apis/apps/v1/namespaces/default/statefulsets",
+            json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template}),
+            vec!["/spec/volumeClaimTemplates"],
+        ),
+        (
+            "/api/v1/namespaces/default/endpoints",
+            Value::Null,
+            vec!["/subsets"],
+        ),
+    ];
+    for (path, spec, absent) in objects {
+        let mut object = json!({"metadata": {"generateName": "x-"}});
+        if !spec.is_null() {
+            object["spec"] = spec;
+        }
+        let made = admin.post(path, object).await.ok();
+        for pointer in absent {
+            assert_eq!(made.pointer(pointer), None, "{pointer} of {made}");
+        }
+    }
+}
