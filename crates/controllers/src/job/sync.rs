@@ -87,7 +87,9 @@ impl Jobs {
         };
         let mut failed = None;
         if !job.is_terminating() {
-            failed = self.write_pods(&job, &actions, &mut counts).await;
+            failed = self
+                .write_pods(&job, &actions, finish.is_some(), &mut counts)
+                .await;
         }
         if let Some(wait) = actions.wait {
             self.queue.add_after(key.clone(), wait);
@@ -114,7 +116,10 @@ impl Jobs {
                 .event(&job.reference(), event_type, &reason, message);
         }
         let freed = tracking::freed(&job, &counts, &status, &pods, finish.is_some());
-        self.free(&job, &freed).await?;
+        let (_, error) = self.free(&job, &freed).await;
+        if let Some(error) = error {
+            return Err(error.into());
+        }
         if !all_named {
             self.queue.add(key.clone());
         }
@@ -140,8 +145,19 @@ impl Jobs {
         claim(&claimant, &objects, candidates).await
     }
 
-    /// Creates and deletes pods; the status must not lag behind what this very sync did.
-    async fn write_pods(&self, job: &Job, actions: &Actions, counts: &mut Counts) -> Option<kube::Error> {
+    /// Creates and deletes pods; the status must not lag behind what this very sync did. Pods that go before the Job's
+    /// end, for it is suspended or wants fewer, have not failed: nothing holds them until they are counted.
+    async fn write_pods(
+        &self,
+        job: &Job,
+        actions: &Actions,
+        ending: bool,
+        counts: &mut Counts,
+    ) -> Option<kube::Error> {
+        let (delete, not_freed) = match ending {
+            true => (actions.delete.clone(), None),
+            false => self.free(job, &actions.delete).await,
+        };
         let owned = OwnedPods {
             api: Api::namespaced(self.client.clone(), &job.key.namespace),
             recorder: &self.recorder,
@@ -150,16 +166,16 @@ impl Jobs {
             about: job.reference(),
         };
         let make = |number: usize| pods::pod(job, actions.create[number]);
-        let mut written = owned.write(actions.create.len(), make, &actions.delete).await;
+        let mut written = owned.write(actions.create.len(), make, &delete).await;
         counts.active.append(&mut written.created);
-        let deleted: HashSet<&str> = actions.delete.iter().map(|pod| &*pod.uid).collect();
+        let deleted: HashSet<&str> = delete.iter().map(|pod| &*pod.uid).collect();
         if written.delete_error.is_none() {
             counts.active.retain(|pod| !deleted.contains(&*pod.uid));
             counts.ready =
                 i32::try_from(counts.active.iter().filter(|pod| pod.is_ready()).count()).unwrap_or(0);
-            counts.terminating.extend(actions.delete.iter().cloned());
+            counts.terminating.extend(delete.iter().cloned());
         }
-        written.into_error()
+        written.into_error().or(not_freed)
     }
 
     async fn write_status(&self, job: &Job, status: &JobStatus) -> Result<(), SyncError> {
@@ -185,20 +201,24 @@ impl Jobs {
         }
     }
 
-    /// Takes the finalizer off pods that are counted.
-    async fn free(&self, job: &Job, freed: &[Pod]) -> Result<(), SyncError> {
-        let mut first_error = None;
-        for pods in freed.chunks(FREED_AT_ONCE) {
+    /// Takes the finalizer off pods that are counted, or never will be; those that are without it now.
+    async fn free(&self, job: &Job, pods: &[Pod]) -> (Vec<Pod>, Option<kube::Error>) {
+        let (mut free, mut first_error) = (Vec::new(), None);
+        for pods in pods.chunks(FREED_AT_ONCE) {
             let answers = join_all(pods.iter().map(|pod| self.free_one(pod))).await;
             for (pod, answer) in pods.iter().zip(answers) {
                 match answer {
-                    Ok(Some(version)) => self.awaited.wrote(&job.uid, &pod.key, &pod.uid, version),
-                    Ok(None) => {}
+                    Ok(version) => {
+                        if let Some(version) = version {
+                            self.awaited.wrote(&job.uid, &pod.key, &pod.uid, version);
+                        }
+                        free.push(pod.clone());
+                    }
                     Err(error) => first_error = first_error.or(Some(error)),
                 }
             }
         }
-        first_error.map_or(Ok(()), |error| Err(error.into()))
+        (free, first_error)
     }
 
     /// The version of the pod afterwards, if it is still there and its version is a number.

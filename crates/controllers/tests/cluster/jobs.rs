@@ -201,11 +201,33 @@ async fn a_suspended_job_has_no_pods_until_it_is_resumed() {
         batch.pods("j").await.is_empty().then_some(())
     })
     .await;
-    eventually("pods that were stopped having failed", || async {
+    let status = eventually("no active pods", || async {
         let status = batch.until("j", "Suspended").await.status.unwrap();
-        (status.failed == Some(2) && status.active.is_none() && status.start_time.is_none()).then_some(())
+        (status.active.is_none() && status.terminating == Some(0) && status.start_time.is_none())
+            .then_some(status)
     })
     .await;
+    assert_eq!(status.failed, None, "pods that had to go have not failed");
+}
+
+#[tokio::test]
+async fn pods_that_a_job_no_longer_wants_do_not_count_against_its_backoff_limit() {
+    let cluster = Cluster::start().await;
+    let batch = Batch::of(&cluster).await;
+    let spec = json!({"parallelism": 3, "completions": 3, "backoffLimit": 0});
+    batch.create("j", "img", spec).await;
+    let active = |number| {
+        let batch = &batch;
+        eventually("so many active pods", move || async move {
+            let status = batch.jobs.get("j").await.unwrap().status?;
+            (status.active == Some(number) && status.terminating == Some(0)).then_some(status)
+        })
+    };
+    active(3).await;
+    batch.patch("j", json!({"parallelism": 1})).await;
+    assert_eq!(active(1).await.failed, None);
+    batch.patch("j", json!({"parallelism": 2})).await;
+    assert_eq!(active(2).await.failed, None, "and the Job goes on");
 }
 
 #[tokio::test]
