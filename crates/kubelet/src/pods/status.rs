@@ -88,11 +88,14 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         .map(|container| ephemeral_status(facts, &as_container(container)))
         .collect();
     let mut phase = phase(facts, &init_statuses, &statuses);
-    let ended = facts.terminating && facts.verdict.is_some() && phase != "Succeeded";
-    if ended {
+    let was_done = facts.previous.phase.as_deref() == Some("Succeeded");
+    let outweighs = |verdict: &Verdict| phase != "Succeeded" || (verdict.outweighs_success() && !was_done);
+    let said = facts
+        .verdict
+        .filter(|verdict| facts.terminating && outweighs(verdict));
+    if said.is_some() {
         phase = "Failed".into();
     }
-    let said = facts.verdict.filter(|_| ended);
     let conditions = conditions(facts, &phase, &init_statuses, &statuses);
     if facts.terminating {
         end_all(&mut init_statuses, &mut statuses);

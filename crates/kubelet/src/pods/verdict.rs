@@ -24,6 +24,12 @@ impl Verdict {
         }
     }
 
+    /// Whether the pod has failed even if its containers, told to end, all ended well: who runs out of time
+    /// isn't done.
+    pub fn outweighs_success(&self) -> bool {
+        *self == Self::past_deadline()
+    }
+
     /// The node does not have what it asks for.
     pub fn rejected(reason: &str, detail: &str) -> Self {
         Self {

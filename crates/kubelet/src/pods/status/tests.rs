@@ -277,6 +277,25 @@ fn p14_deadline_ends_a_pod_as_failed_only_when_nothing_runs() {
 }
 
 #[test]
+fn who_runs_out_of_time_has_failed_also_when_its_containers_end_well() {
+    let ending = |verdict, previous: &str| {
+        let mut case = Case::new(one("Always"), vec![c(exited(0, 9))]);
+        case.verdict = Some(verdict);
+        case.previous.phase = Some(previous.to_owned());
+        let status = case.terminating().status();
+        (status.phase.unwrap(), status.reason)
+    };
+    let late = Verdict::past_deadline;
+    assert_eq!(
+        ending(late(), "Running"),
+        ("Failed".to_owned(), Some("DeadlineExceeded".to_owned()))
+    );
+    assert_eq!(ending(late(), "Succeeded"), ("Succeeded".to_owned(), None));
+    let evicted = Verdict::evicted("The node was low on resource: memory. ".into());
+    assert_eq!(ending(evicted, "Running"), ("Succeeded".to_owned(), None));
+}
+
+#[test]
 fn g01_a55_evicted_pod_is_failed_with_its_message_and_a_disruption() {
     let mut case = Case::new(one("Always"), vec![c(running())]);
     case.verdict = Some(Verdict::evicted("The node was low on resource: memory. ".into()));
