@@ -3,6 +3,9 @@
 //!
 //! The informer's task is the only writer of its [`Store`]. Handlers are called by that task, in
 //! the order of the watch, after the store was updated; they must be quick (enqueue a key).
+//!
+//! One that is run again, such as in another version of its API, goes on from what it knew: what the new list doesn't have
+//! any more is told as gone.
 
 mod key;
 mod lean;
@@ -12,7 +15,7 @@ mod store;
 pub use key::ObjectKey;
 pub use lean::Lean;
 pub use orlop_api::shared::Shared;
-pub use store::{Cached, Change, Store};
+pub use store::{Cached, Change, Store, version_of};
 
 use std::collections::HashSet;
 use std::fmt;
@@ -22,10 +25,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use source::Told;
-use store::version_of;
 
 /// What is remembered of an object: as little as its readers need.
 pub trait Projection: Sized + Send + Sync + 'static {
@@ -65,7 +67,11 @@ pub struct Informer<P: Projection> {
     handlers: RwLock<Vec<Handler<P>>>,
     metadata_handlers: RwLock<Vec<MetadataHandler>>,
     synced: watch::Sender<bool>,
+    /// How many complete lists were taken over.
+    lists: watch::Sender<u64>,
     started: OnceLock<()>,
+    /// Held by whoever runs it: two at a time would take each other's news for changes.
+    running: Mutex<()>,
 }
 
 impl<P: Projection> Default for Informer<P> {
@@ -82,7 +88,9 @@ impl<P: Projection> Informer<P> {
             handlers: RwLock::new(Vec::new()),
             metadata_handlers: RwLock::new(Vec::new()),
             synced: watch::Sender::new(false),
+            lists: watch::Sender::new(0),
             started: OnceLock::new(),
+            running: Mutex::new(()),
         }
     }
 
@@ -111,30 +119,43 @@ impl<P: Projection> Informer<P> {
             .push(Box::new(handler));
     }
 
-    /// Waits until the first complete list was taken over.
+    /// Waits until the first complete list was taken over, or the server was found not to have the kind.
     pub async fn synced(&self) {
         // The sender lives in self, so waiting cannot fail while we are here.
         let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
-    /// Whether the first complete list was taken over.
+    /// Whether the first complete list was taken over, or the server was found not to have the kind.
     pub fn has_synced(&self) -> bool {
         *self.synced.borrow()
     }
 
+    /// Ends when a complete list was taken over that had not been when this was called. That a server doesn't have the kind
+    /// is no list.
+    pub fn next_list(&self) -> impl Future<Output = ()> {
+        let mut lists = self.lists.subscribe();
+        async move {
+            // The sender lives in self, so waiting cannot fail while we are here.
+            let _ = lists.changed().await;
+        }
+    }
+
     /// Lists and watches for ever: run it in a task and drop or abort that to stop. Lost watches
-    /// are resumed, expired ones (410) listed anew, errors backed off.
+    /// are resumed, expired ones (410) listed anew, errors backed off. Who runs it while another one
+    /// still does begins when that one has stopped.
     pub async fn run(&self, api: Api<P::Object>, config: watcher::Config)
     where
         <P::Object as Resource>::DynamicType: Clone,
     {
         let _ = self.started.set(());
+        let _alone = self.running.lock().await;
         let mut listed: HashSet<ObjectKey> = HashSet::new();
         source::follow(api, &config, |told| self.take(told, &mut listed)).await;
     }
 
     fn take(&self, told: Told<P::Object>, listed: &mut HashSet<ObjectKey>) {
         match told {
+            Told::Unserved => drop(self.synced.send_replace(true)),
             Told::Listing => listed.clear(),
             Told::Listed(object) => {
                 listed.insert(ObjectKey::of(&object));
@@ -147,13 +168,16 @@ impl<P: Projection> Informer<P> {
                 self.tell(gone);
                 *listed = HashSet::new();
                 self.synced.send_replace(true);
+                self.lists.send_modify(|lists| *lists += 1);
             }
             Told::Applied(object) => {
                 self.tell_metadata(&MetadataEvent::Applied(object.meta()));
                 self.tell(self.store.put(object, false));
             }
             Told::Deleted(object) => {
-                let change = self.store.remove(&ObjectKey::of(&object), version_of(&object));
+                let change = self
+                    .store
+                    .remove(&ObjectKey::of(&object), version_of(object.meta()));
                 self.tell(change);
             }
             Told::Reached(version) => self.store.reached(version),
@@ -187,7 +211,10 @@ mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::json;
     use std::sync::Mutex;
+    use std::time::Duration;
+    use tokio::time::timeout;
 
+    #[derive(Debug)]
     struct OnNode(Option<String>);
 
     impl Projection for OnNode {
@@ -267,5 +294,63 @@ mod tests {
         assert_eq!(*seen.lock().unwrap(), ["+ns/a", "+ns/b", "-ns/a"]);
         assert_eq!(names(&informer.store().all()), ["ns/b"]);
         assert_eq!(informer.store().resource_version(), 5, "nothing came between");
+    }
+
+    #[test]
+    fn a_server_without_the_kind_takes_nothing_away() {
+        let informer = Informer::<OnNode>::new();
+        informer.on_change(|change| panic!("{change:?}"));
+        informer.store().apply(pod("a", "1", 1, None));
+        informer.take(Told::Unserved, &mut HashSet::new());
+        assert!(informer.has_synced());
+        assert_eq!(names(&informer.store().all()), ["ns/a"]);
+        assert_eq!(informer.store().resource_version(), 1);
+    }
+
+    /// An API that answers each list with these pods, and watches never.
+    fn api(pods: Vec<Pod>) -> Api<Pod> {
+        let list = json!({"metadata": {"resourceVersion": "9"}, "items": pods}).to_string();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let list = list.clone();
+            async move {
+                if request.uri().query().unwrap_or_default().contains("watch=true") {
+                    std::future::pending::<()>().await;
+                }
+                let body = kube::client::Body::from(list.into_bytes());
+                Ok::<_, std::convert::Infallible>(http::Response::new(body))
+            }
+        });
+        Api::all(crate::in_process(service))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_runs_it_again_begins_when_the_other_one_has_stopped() {
+        let informer = Informer::<OnNode>::new();
+        let config = watcher::Config::default();
+        let minute = Duration::from_secs(60);
+        {
+            let first = informer.run(
+                api(vec![pod("a", "1", 1, None), pod("b", "2", 2, None)]),
+                config.clone(),
+            );
+            let second = informer.run(api(vec![]), config.clone());
+            let _ = timeout(minute, async { tokio::join!(first, second) }).await;
+        }
+        assert_eq!(names(&informer.store().all()), ["ns/a", "ns/b"]);
+        let gone: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = gone.clone();
+        // Registered late, so that only what follows is seen.
+        let handler = move |change: &Change<OnNode>| {
+            assert!(change.new.is_none(), "{change:?}");
+            log.lock().unwrap().push(change.latest().key.to_string());
+        };
+        informer.handlers.write().unwrap().push(Box::new(handler));
+        let listed = informer.next_list();
+        let again = informer.run(api(vec![pod("b", "2", 2, None)]), config);
+        let listed = async {
+            tokio::select! { () = again => unreachable!(), () = listed => {} }
+        };
+        timeout(minute, listed).await.expect("it is listed again");
+        assert_eq!(*gone.lock().unwrap(), ["ns/a"]);
     }
 }

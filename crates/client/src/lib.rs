@@ -39,7 +39,7 @@ pub use accounts::TokenAccounts;
 pub use connect::{ConnectError, connect, connect_as, connect_bare, connect_measured, in_process};
 pub use followed::Followed;
 pub use measure::{Measure, Measured};
-pub use message::message;
+pub use message::{is_unserved, message};
 pub use readiness::Readiness;
 pub use replaceable::Replaceable;
 pub use routed::routed;

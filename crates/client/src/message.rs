@@ -8,6 +8,15 @@ pub fn message(error: &kube::Error) -> String {
     }
 }
 
+/// What an API server says of a kind that it does not serve.
+const UNSERVED: &str = "404 page not found";
+
+/// Whether an API server said that it has no such kind: these are its words. One that is still starting is unavailable,
+/// and who stands in front of it speaks otherwise.
+pub fn is_unserved(status: &kube::core::Status) -> bool {
+    status.code == 404 && status.message.trim_end().eq_ignore_ascii_case(UNSERVED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,6 +34,11 @@ pub fn names_object(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether the server said that it doesn't have the place that was asked for.
+pub fn is_unserved(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if orlop_client::is_unserved(status))
+}
+
 /// Whether somebody else was faster, or the name is taken.
 pub fn is_conflict(error: &kube::Error) -> bool {
     code(error) == Some(409)

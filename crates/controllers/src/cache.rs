@@ -30,7 +30,7 @@ pub use lease::LeaseView;
 pub use node::{NEVER_UPDATED, NODE_TTL, NodeView, PostedCondition};
 pub use pod::{
     BY_CONTROLLER, BY_NODE, ControllerRef, DISRUPTION_TARGET, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase,
-    PodView, Ready,
+    PodView, Ready, pod_reference,
 };
 pub use pod_parts::{
     COMPLETION_INDEX, ContainerExit, INDEX_FAILURES, INDEX_IGNORED_FAILURES, JOB_TRACKING, JobPod, NamedPort,
@@ -51,7 +51,7 @@ use std::sync::Arc;
 
 use kube::runtime::watcher;
 use kube::{Api, Resource};
-use orlop_client::informer::{Cached, Informer, ObjectKey, Projection};
+use orlop_client::informer::{Cached, Informer, ObjectKey, Projection, version_of};
 use orlop_client::workqueue::WorkQueue;
 use orlop_metrics::PartMetrics;
 use tokio::task::JoinSet;
@@ -95,11 +95,7 @@ pub fn cached<P: Projection>(object: P::Object) -> Arc<Cached<P>> {
     Arc::new(Cached {
         key: ObjectKey::of(&object),
         uid: meta.uid.as_deref().unwrap_or_default().into(),
-        resource_version: meta
-            .resource_version
-            .as_deref()
-            .and_then(|version| version.parse().ok())
-            .unwrap_or(0),
+        resource_version: version_of(meta),
         object: P::project(object),
     })
 }

@@ -2,11 +2,12 @@
 //! (contract §7).
 //!
 //! `watching` follows which kinds there are, and watches the metadata of each; `graph` remembers who depends on whom and says
-//! what to look at; `controller` looks: always at the live object before it deletes.
+//! what to look at; `controller` looks: always at the live object before it deletes; `write` changes references and finalizers.
 
 mod controller;
 mod graph;
 mod verdict;
 mod watching;
+mod write;
 
 pub use controller::GarbageCollector;

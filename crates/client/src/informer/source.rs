@@ -33,14 +33,14 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// A server that has been behind for so long has lost what was seen, as after a restored backup: then its present counts.
 const BEHIND_MAX: Duration = Duration::from_secs(120);
 
-/// What an API server says of a kind that it does not serve.
-const UNSERVED: &str = "404 page not found";
 /// Where the kinds are that every API server serves.
 const CORE: &str = "/api/v1";
 
-/// What a source tells, in this order: `Listing`, `Listed` objects, `ListEnd`; then changes.
+/// What a source tells, in this order: perhaps `Unserved`, then `Listing`, `Listed` objects, `ListEnd`; then changes.
 #[derive(Debug)]
 pub enum Told<K> {
+    /// The server has no such kind, for now: there is nothing to wait for. What was known of it before has not gone.
+    Unserved,
     /// A list begins.
     Listing,
     /// The list has this object.
@@ -76,11 +76,8 @@ impl Failure {
         }
     }
 
-    /// An API server has no such kind: these are its words; one that is still starting is unavailable, and who stands in
-    /// front of it speaks otherwise.
     fn is_unserved(&self) -> bool {
-        self.status()
-            .is_some_and(|status| status.code == 404 && status.message.eq_ignore_ascii_case(UNSERVED))
+        self.status().is_some_and(crate::is_unserved)
     }
 
     /// The version to go on from is no longer known.
@@ -105,7 +102,7 @@ struct Source<K> {
     /// Since when the server has been behind what was seen.
     behind_since: Option<Instant>,
     failures: u32,
-    /// A list was told, if only that there is nothing.
+    /// A list was told, or that there is none.
     is_told: bool,
 }
 
@@ -136,12 +133,11 @@ where
     };
     loop {
         if let Err(failure) = source.take_list(&mut tell).await {
-            // Of a kind that an older server does not know there is nothing; others need not wait for it.
+            // A kind that an older server does not know need not be waited for.
             let may_be_unknown = !source.api.resource_url().starts_with(CORE);
             if failure.is_unserved() && may_be_unknown && !source.is_told {
                 source.is_told = true;
-                tell(Told::Listing);
-                tell(Told::ListEnd(0));
+                tell(Told::Unserved);
             }
             source.failed(&failure).await;
             continue;
@@ -223,11 +219,17 @@ where
             };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    self.reached(object.meta().resource_version.as_deref(), version_of(&object));
+                    self.reached(
+                        object.meta().resource_version.as_deref(),
+                        version_of(object.meta()),
+                    );
                     tell(Told::Applied(object));
                 }
                 WatchEvent::Deleted(object) => {
-                    self.reached(object.meta().resource_version.as_deref(), version_of(&object));
+                    self.reached(
+                        object.meta().resource_version.as_deref(),
+                        version_of(object.meta()),
+                    );
                     tell(Told::Deleted(object));
                 }
                 WatchEvent::Bookmark(mark) => {
@@ -289,6 +291,8 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
 
+    const UNSERVED: &str = "404 page not found";
+
     /// Answers the requests with these bodies, in order, and then not at all; notes what was asked.
     fn scripted<K>(answers: Vec<(u16, Vec<Value>)>) -> (Api<K>, Arc<Mutex<Vec<String>>>)
     where
@@ -337,6 +341,7 @@ mod tests {
         let config = watcher::Config::default();
         let follow = follow(api, &config, |told| {
             lines.push(match told {
+                Told::Unserved => "unserved".to_owned(),
                 Told::Listing => "list".to_owned(),
                 Told::Listed(pod) => format!("has {}", name(pod)),
                 Told::ListEnd(version) => format!("at {version}"),
@@ -433,7 +438,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_a_kind_that_is_not_served_there_is_nothing_until_it_is() {
+    async fn a_kind_that_is_not_served_is_not_waited_for() {
         let unserved = |message: &str| {
             let status = json!({"code": 404, "message": message, "reason": "NotFound", "status": "Failure"});
             (404, vec![status])
@@ -447,7 +452,7 @@ mod tests {
             (410, vec![expired]),
             unserved(UNSERVED),
         ]);
-        let want = ["list", "at 0", "list", "has a", "at 5"];
+        let want = ["unserved", "list", "has a", "at 5"];
         assert_eq!(told(api).await, want, "what was seen is not forgotten");
         let (api, _) = scripted::<PodDisruptionBudget>(vec![unserved("nobody here"), budgets]);
         assert_eq!(told(api).await, ["list", "has a", "at 5"], "somebody else's word");

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 use super::{ObjectKey, Projection, Shared};
@@ -145,7 +146,7 @@ impl<P: Projection> Store<P> {
     }
 
     pub(super) fn put(&self, object: P::Object, listed: bool) -> Vec<Change<P>> {
-        let resource_version = version_of(&object);
+        let resource_version = version_of(object.meta());
         let (key, uid) = self.identity(&object);
         // Cut outside the lock: the object is large, the projection small.
         let cached = Arc::new(Cached {
@@ -273,11 +274,8 @@ impl<P: Projection> Contents<P> {
     }
 }
 
-pub(super) fn version_of<K: Resource>(object: &K) -> u64 {
-    object
-        .meta()
-        .resource_version
-        .as_deref()
-        .and_then(|version| version.parse().ok())
-        .unwrap_or(0)
+/// An object's version; 0 if the server's isn't a number.
+pub fn version_of(metadata: &ObjectMeta) -> u64 {
+    let version = metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
 }

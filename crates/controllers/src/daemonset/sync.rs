@@ -13,7 +13,7 @@ use kube::Api;
 use kube::api::PostParams;
 use orlop_api::placement;
 use orlop_client::events::{EventType, reference};
-use orlop_client::informer::ObjectKey;
+use orlop_client::informer::{ObjectKey, version_of};
 use tokio::time::Instant;
 
 use super::DaemonSets;
@@ -341,11 +341,7 @@ impl DaemonSets {
                     .await?
             }
         };
-        let version = answer
-            .metadata
-            .resource_version
-            .and_then(|version| version.parse().ok());
-        self.own_status.wrote(&set.key, version.unwrap_or(0));
+        self.own_status.wrote(&set.key, version_of(&answer.metadata));
         Ok(())
     }
 }

@@ -19,8 +19,8 @@ pub fn endpoints(service: &Named<'_>, namespace: &str, pods: &[Pod]) -> (Endpoin
     let mut reached: Vec<(Vec<EndpointPort>, EndpointAddress, bool)> = Vec::new();
     let mut over_capacity = false;
     let mut pods: Vec<&Pod> = pods.iter().collect();
-    // Those that are ready fit in first.
-    pods.sort_by_key(|pod| !pod.is_ready());
+    // Those that are ready fit in first; of more than fit in always the same.
+    pods.sort_by(|a, b| (!a.is_ready(), &a.key).cmp(&(!b.is_ready(), &b.key)));
     for pod in pods {
         let Some(known) = address(pod).filter(|_| publish_all || !pod.terminating) else {
             continue;
@@ -165,7 +165,13 @@ mod tests {
                 at(pod(&format!("p{number}")), &ip, &[])
             })
             .collect();
-        let (endpoints, _) = endpoints(&named, "ns", &pods);
+        let (endpoints, print) = endpoints(&named, "ns", &pods);
+        let turned: Vec<Pod> = pods.iter().rev().cloned().collect();
+        assert_eq!(
+            super::endpoints(&named, "ns", &turned).1,
+            print,
+            "in whatever order they are found"
+        );
         let subset = &endpoints.subsets.unwrap()[0];
         assert_eq!(subset.not_ready_addresses.as_ref().unwrap().len(), ADDRESSES_MAX);
         assert_eq!(

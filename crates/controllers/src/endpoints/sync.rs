@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use orlop_client::informer::ObjectKey;
+use orlop_client::informer::{ObjectKey, version_of};
 
 use super::backends::{Family, Named, groups};
 use super::controller::ServiceEndpoints;
@@ -133,9 +133,7 @@ impl ServiceEndpoints {
     }
 
     fn wrote(&self, key: &ObjectKey, slice: &EndpointSlice) {
-        let version = slice.metadata.resource_version.as_deref();
-        self.own_writes
-            .wrote(key, version.and_then(|version| version.parse().ok()).unwrap_or(0));
+        self.own_writes.wrote(key, version_of(&slice.metadata));
     }
 
     async fn sync_endpoints(&self, service: &Service, pods: &[Pod]) -> Result<(), SyncError> {
@@ -167,20 +165,19 @@ impl ServiceEndpoints {
 
     /// The Service is gone. The garbage collector deletes its slices, but Endpoints have no owner.
     async fn delete_endpoints(&self, key: &ObjectKey) -> Result<(), SyncError> {
-        let gone = self
-            .gone
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+        let gone = || self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes = gone().contains(key);
         let stored = self.cache.endpoints.store().get(key);
-        if !stored.is_some_and(|stored| stored.managed || gone) {
-            return Ok(());
+        if stored.is_some_and(|stored| stored.managed || goes) {
+            let api: Api<Endpoints> = Api::namespaced(self.client.clone(), &key.namespace);
+            match api.delete(&key.name, &DeleteParams::default()).await {
+                Err(error) if !api_error::is_not_found(&error) => return Err(error.into()),
+                _ => {}
+            }
         }
-        let api: Api<Endpoints> = Api::namespaced(self.client.clone(), &key.namespace);
-        match api.delete(&key.name, &DeleteParams::default()).await {
-            Err(error) if !api_error::is_not_found(&error) => Err(error.into()),
-            _ => Ok(()),
-        }
+        // Only now: until it is done it is tried again.
+        gone().remove(key);
+        Ok(())
     }
 
     /// Endpoints of a Service without a selector are mirrored.
@@ -221,4 +218,58 @@ fn triggered(service: &Service, pods: &[Pod]) -> BTreeMap<String, String> {
         .map(|latest| (label::TRIGGER_TIME.to_owned(), latest.to_string()))
         .into_iter()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::Cache;
+    use crate::endpoints::Kept;
+    use crate::testing::server;
+
+    #[tokio::test]
+    async fn endpoints_of_a_service_that_is_gone_are_deleted_though_it_takes_two_attempts() {
+        let attempts = AtomicUsize::new(0);
+        let (client, asked) = server(move |method, _, _| {
+            assert_eq!(method, Method::DELETE);
+            match attempts.fetch_add(1, Ordering::Relaxed) {
+                0 => (
+                    500,
+                    json!({"kind": "Status", "status": "Failure", "code": 500, "message": "later"}),
+                ),
+                _ => (200, json!({"kind": "Status", "status": "Success"})),
+            }
+        });
+        let cache = Arc::new(Cache::default());
+        let kept = Kept {
+            slices: true,
+            endpoints: true,
+            mirrors: true,
+        };
+        let endpoints = ServiceEndpoints::new(client, &cache, kept);
+        let written = json!({"metadata": {"name": "s", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
+            "subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}]});
+        cache
+            .endpoints
+            .store()
+            .apply(serde_json::from_value(written).unwrap());
+        let key = ObjectKey::new("ns", "s");
+        endpoints.sync(&key).await.unwrap();
+        assert!(
+            asked.lock().unwrap().is_empty(),
+            "nobody deleted a Service of that name"
+        );
+        endpoints.gone.lock().unwrap().insert(key.clone());
+        assert!(endpoints.sync(&key).await.is_err());
+        endpoints.sync(&key).await.unwrap();
+        assert_eq!(asked.lock().unwrap().len(), 2);
+        endpoints.sync(&key).await.unwrap();
+        assert_eq!(asked.lock().unwrap().len(), 2, "once is enough");
+    }
 }

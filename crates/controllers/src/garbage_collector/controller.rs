@@ -1,16 +1,14 @@
 //! Feeds the graph from the metadata of every kind, and carries verdicts out.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Preconditions, PropagationPolicy};
 use orlop_client::events::{EventType, Recorder};
 use orlop_client::informer::{Informer, MetadataEvent, ObjectKey, Projection};
 use orlop_client::workqueue::WorkQueue;
-use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -122,7 +120,7 @@ impl GarbageCollector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn served(&self, kind: usize) -> Option<Served> {
+    pub(super) fn served(&self, kind: usize) -> Option<Served> {
         let kinds = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
         kinds.get(kind).cloned()
     }
@@ -177,13 +175,16 @@ impl GarbageCollector {
         name: &str,
     ) -> Result<Option<MetadataOnly>, kube::Error> {
         match served.api(&self.client, namespace).get(name).await {
-            // Where the kind isn't served any more in that version, nothing is said of its objects.
-            Err(error) if api_error::is_not_found(&error) => {
-                match !api_error::names_object(&error) && self.has_moved(served).await? {
+            // Where the kind isn't served in that version, nothing is said of its objects: versions come and go, and one
+            // server behind the address may know what another one doesn't know yet.
+            Err(error) if api_error::is_not_found(&error) && !api_error::names_object(&error) => {
+                let denied = api_error::is_unserved(&error);
+                match self.is_served_all_the_same(served, denied).await? {
                     true => Err(error),
                     false => Ok(None),
                 }
             }
+            Err(error) if api_error::is_not_found(&error) => Ok(None),
             answer => answer.map(Some),
         }
     }
@@ -317,87 +318,99 @@ impl GarbageCollector {
         self.recorder
             .event(dependent, EventType::Warning, "OwnerRefInvalidNamespace", message);
     }
+}
 
-    /// Strips references to `owners` from the object `uid`.
-    async fn strip(&self, uid: &Uid, owners: &[String]) -> Result<(), kube::Error> {
-        let place = self.graph().place(uid);
-        let Some(place) = place else { return Ok(()) };
-        let Some(served) = self.served(place.kind) else {
-            return Ok(());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Asked, server};
+    use http::Method;
+    use kube::core::ApiResource;
+    use serde_json::{Value, json};
+
+    const THING: &str = "/apis/example.com/v1/namespaces/ns/things/owner";
+
+    /// Looks at a Pod whose owner is a Thing, which a server answers for that serves Things in these versions; whether
+    /// that came to an end, and what was deleted.
+    async fn looked_at(owner: (u16, Value), versions: &'static [&'static str]) -> (bool, usize) {
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "resourceVersion": "5",
+            "ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Thing", "name": "owner", "uid": "o"}]}});
+        let live = pod.clone();
+        let (client, asked): (_, Asked) = server(move |method, path, _| match (method, path) {
+            (&Method::DELETE, _) => (200, json!({"kind": "Status", "status": "Success"})),
+            (_, THING) => owner.clone(),
+            (_, "/api/v1/namespaces/ns/pods/p") => (200, live.clone()),
+            (_, "/api") => (
+                200,
+                json!({"items": [{"metadata": {}, "versions": [{"version": "v1", "resources": []}]}]}),
+            ),
+            (_, "/apis") => {
+                let things = |version: &&str| {
+                    json!({"version": version, "resources": [{"resource": "things",
+                    "responseKind": {"group": "example.com", "version": version, "kind": "Thing"},
+                    "scope": "Namespaced", "verbs": ["list", "watch", "delete"]}]})
+                };
+                let versions: Vec<Value> = versions.iter().map(things).collect();
+                (
+                    200,
+                    json!({"items": [{"metadata": {"name": "example.com"}, "versions": versions}]}),
+                )
+            }
+            (method, path) => panic!("{method} {path}"),
+        });
+        let collector = GarbageCollector::new(client, &Arc::new(Cache::default()));
+        let kind = |group: &str, kind: &str, plural: &str| Served {
+            resource: ApiResource {
+                group: group.to_owned(),
+                version: "v1".to_owned(),
+                api_version: if group.is_empty() {
+                    "v1".to_owned()
+                } else {
+                    format!("{group}/v1")
+                },
+                kind: kind.to_owned(),
+                plural: plural.to_owned(),
+            },
+            namespaced: true,
+            watchable: true,
+            delete_collection: true,
         };
-        let api = served.api(&self.client, &place.namespace);
-        let owners: HashSet<&str> = owners.iter().map(String::as_str).collect();
-        // Read and replace the list as a whole: not every kind merges it by uid.
-        let Some(live) = api.get_opt(&place.name).await? else {
-            return Ok(());
-        };
-        if live.metadata.uid.as_deref() != Some(&**uid) {
-            return Ok(());
-        }
-        let mut left = live.metadata.owner_references.unwrap_or_default();
-        left.retain(|owner| !owners.contains(owner.uid.as_str()));
-        let patch = json!({"metadata": {
-            "uid": **uid,
-            "resourceVersion": live.metadata.resource_version,
-            "ownerReferences": if left.is_empty() { json!(null) } else { json!(left) },
-        }});
-        match api
-            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
-            Err(error) if api_error::is_not_found(&error) => Ok(()),
-            result => result.map(drop),
-        }
+        *collector.kinds.write().unwrap() =
+            vec![kind("", "Pod", "pods"), kind("example.com", "Thing", "things")];
+        let metadata = serde_json::from_value(pod["metadata"].clone()).unwrap();
+        let tasks = collector.graph().applied(0, &metadata, |_| None);
+        assert_eq!(tasks, [Task::Check("p".into())]);
+        let ended = collector.look(&tasks[0]).await.is_ok();
+        let asked = asked.lock().unwrap();
+        let deleted = asked.iter().filter(|(method, ..)| method == Method::DELETE);
+        (ended, deleted.count())
     }
 
-    /// Lets no owner wait for the object any more; its version then.
-    async fn unblock(
-        &self,
-        served: &Served,
-        place: &Place,
-        live: &MetadataOnly,
-    ) -> Result<Option<String>, kube::Error> {
-        let mut owners = live.metadata.owner_references.clone().unwrap_or_default();
-        for owner in &mut owners {
-            owner.block_owner_deletion = Some(false);
-        }
-        let patch = json!({"metadata": {
-            "uid": live.metadata.uid,
-            "resourceVersion": live.metadata.resource_version,
-            "ownerReferences": owners,
-        }});
-        let patched = served
-            .api(&self.client, &place.namespace)
-            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
-        Ok(patched.metadata.resource_version)
+    fn not_found(message: &str, details: Value) -> (u16, Value) {
+        let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404,
+            "message": message, "details": details});
+        (404, status)
     }
 
-    async fn remove_finalizer(
-        &self,
-        served: &Served,
-        place: &Place,
-        live: &MetadataOnly,
-        finalizer: &str,
-    ) -> Result<(), kube::Error> {
-        let mut left = live.metadata.finalizers.clone().unwrap_or_default();
-        let before = left.len();
-        left.retain(|found| found != finalizer);
-        if left.len() == before {
-            return Ok(());
-        }
-        let patch = json!({"metadata": {
-            "uid": live.metadata.uid,
-            "resourceVersion": live.metadata.resource_version,
-            "finalizers": if left.is_empty() { json!(null) } else { json!(left) },
-        }});
-        let api = served.api(&self.client, &place.namespace);
-        match api
-            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
-            Err(error) if api_error::is_not_found(&error) => Ok(()),
-            result => result.map(drop),
-        }
+    #[tokio::test]
+    async fn a_place_that_is_not_served_says_nothing_of_an_owner_whose_kind_is() {
+        let named = not_found(
+            "things \"owner\" not found",
+            json!({"name": "owner", "kind": "things"}),
+        );
+        assert_eq!(looked_at(named, &["v1"]).await, (true, 1), "the owner is gone");
+        let unserved = || not_found("404 page not found", json!({}));
+        assert_eq!(
+            looked_at(unserved(), &["v2"]).await,
+            (false, 0),
+            "its kind has moved"
+        );
+        let lagging = looked_at(unserved(), &["v1"]).await;
+        assert_eq!(lagging, (false, 0), "another server behind the address has it");
+        assert_eq!(
+            looked_at(unserved(), &[]).await,
+            (true, 1),
+            "it went with its kind"
+        );
     }
 }

@@ -11,7 +11,6 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::controller::GarbageCollector;
-use super::graph::Uid;
 use crate::api_error;
 use crate::resources::{self, Discovered, Existence, Served};
 use crate::workers::Workers;
@@ -79,9 +78,8 @@ fn merged(mut known: Vec<Served>, found: &[Served]) -> Vec<Served> {
 
 /// The watch of one kind.
 pub(super) struct Watch {
+    /// The same for as long as there are workers: in another version of the kind it goes on from what it knew.
     informer: Arc<Informer<Existence>>,
-    /// Who watched it before, until this one has read it all.
-    former: Option<Arc<Informer<Existence>>>,
     /// None while it isn't served.
     task: Option<AbortHandle>,
 }
@@ -92,51 +90,25 @@ impl Watch {
             task.abort();
         }
     }
-
-    /// Who knows best which objects of the kind there were.
-    fn last(&self) -> Option<Arc<Informer<Existence>>> {
-        match self.informer.has_synced() {
-            true => Some(self.informer.clone()),
-            false => self.former.clone(),
-        }
-    }
-}
-
-/// Those that `former` knew and `informer` doesn't: they went while nobody watched.
-fn gone(former: &Informer<Existence>, informer: &Informer<Existence>) -> Vec<Uid> {
-    let mut gone = Vec::new();
-    former.store().for_each(|object| {
-        let now = informer.store().get(&object.key);
-        if now.is_none_or(|now| now.uid != object.uid) {
-            gone.push(object.uid.clone());
-        }
-    });
-    gone
 }
 
 impl GarbageCollector {
     pub(super) async fn run(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
         let kinds = self.kinds().await.served;
-        let mut informers = Vec::new();
         let mut watches = HashMap::new();
         for (number, served) in kinds.iter().enumerate().skip(SHARED.len()) {
             if !served.watchable {
                 continue;
             }
             let informer = self.informer(number, served);
-            informers.push(informer.clone());
             let (api, running) = (served.api(&self.client, ""), informer.clone());
             let watch = async move { running.run(api, watcher::Config::default()).await };
-            let watch = Watch {
-                informer,
-                former: None,
-                task: Some(tasks.spawn(watch)),
-            };
-            watches.insert(number, watch);
+            let task = Some(tasks.spawn(watch));
+            watches.insert(number, Watch { informer, task });
         }
         self.set_kinds(kinds);
-        let all_read = join_all(informers.iter().map(|informer| informer.synced()));
+        let all_read = join_all(watches.values().map(|watch| watch.informer.synced()));
         if tokio::time::timeout(FIRST_READ_MAX, all_read).await.is_err() {
             tracing::warn!("not all kinds can be read yet, garbage collection begins without them");
         }
@@ -203,42 +175,36 @@ impl GarbageCollector {
                 }
             }
             if is_served {
-                let former = watches.get(&number).and_then(Watch::last);
-                watches.insert(number, self.watch(number, served, former, tasks));
+                let watch = watches.entry(number).or_insert_with(|| Watch {
+                    informer: self.informer(number, served),
+                    task: None,
+                });
+                watch.task = Some(self.watch(served, watch.informer.clone(), tasks));
             }
         }
     }
 
-    /// Begins a watch after the others have begun; what `former` knew and isn't there any more has gone.
+    /// Begins a watch after the others have begun.
     fn watch(
         self: &Arc<Self>,
-        number: usize,
         served: &Served,
-        former: Option<Arc<Informer<Existence>>>,
+        informer: Arc<Informer<Existence>>,
         tasks: &mut JoinSet<()>,
-    ) -> Watch {
+    ) -> AbortHandle {
         let resource = &served.resource;
         tracing::debug!(kind = %resource.kind, api_version = %resource.api_version, "a kind has come");
-        let informer = self.informer(number, served);
-        let (this, running, before) = (self.clone(), informer.clone(), former.clone());
+        let this = self.clone();
         let api = served.api(&self.client, "");
-        let task = tasks.spawn(async move {
+        tasks.spawn(async move {
+            let listed = informer.next_list();
             let judge_again = async {
-                running.synced().await;
-                for uid in before.iter().flat_map(|former| gone(former, &running)) {
-                    this.vanished(&uid);
-                }
+                listed.await;
                 // Objects with owners of this kind were left alone until now.
                 let waiting = this.graph().unsettled();
                 waiting.into_iter().for_each(|task| this.queue.add(task));
             };
-            tokio::join!(running.run(api, watcher::Config::default()), judge_again);
-        });
-        Watch {
-            informer,
-            former,
-            task: Some(task),
-        }
+            tokio::join!(informer.run(api, watcher::Config::default()), judge_again);
+        })
     }
 
     pub(super) fn all_kinds(&self) -> Vec<Served> {
@@ -276,16 +242,21 @@ impl GarbageCollector {
         }
     }
 
-    /// Whether the kind is served, but not where we know it, as far as can be told.
-    pub(super) async fn has_moved(&self, served: &Served) -> Result<bool, kube::Error> {
+    /// Whether the kind is served, though not where we know it, as far as can be told; also there, if that was `denied`.
+    pub(super) async fn is_served_all_the_same(
+        &self,
+        served: &Served,
+        denied: bool,
+    ) -> Result<bool, kube::Error> {
         let found = resources::discover(&self.client).await?;
         let here = &served.resource.api_version;
         let mut alike = found.served.iter().filter(|found| same(found, served));
-        let moved = found.unknown.contains(here) || alike.any(|found| found.resource.api_version != *here);
-        if moved {
+        let is_served =
+            found.unknown.contains(here) || alike.any(|found| denied || found.resource.api_version != *here);
+        if is_served {
             self.definitions.notify_one();
         }
-        Ok(moved)
+        Ok(is_served)
     }
 }
 
@@ -293,7 +264,6 @@ impl GarbageCollector {
 mod tests {
     use super::*;
     use kube::core::ApiResource;
-    use serde_json::json;
 
     fn served(group: &str, version: &str, plural: &str) -> Served {
         Served {
@@ -331,21 +301,5 @@ mod tests {
         let merged = merged(known, &found);
         assert_eq!(merged, want);
         assert_eq!(super::merged(merged, &found), want);
-    }
-
-    #[test]
-    fn what_a_former_watch_knew_and_the_new_one_does_not_is_gone() {
-        let informer = |objects: &[(&str, &str)]| {
-            let informer = Informer::<Existence>::new();
-            for (name, uid) in objects {
-                let object = json!({"metadata": {"name": name, "namespace": "ns", "uid": uid, "resourceVersion": "1"}});
-                informer.store().apply(serde_json::from_value(object).unwrap());
-            }
-            informer
-        };
-        let former = informer(&[("a", "1"), ("b", "2"), ("c", "3")]);
-        let mut gone = gone(&former, &informer(&[("a", "1"), ("b", "9"), ("d", "4")]));
-        gone.sort();
-        assert_eq!(gone, ["2".into(), "3".into()]);
     }
 }

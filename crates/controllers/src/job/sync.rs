@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use orlop_client::events::EventType;
-use orlop_client::informer::ObjectKey;
+use orlop_client::informer::{ObjectKey, version_of};
 use serde_json::json;
 
 use super::conditions::{self, SUSPENDED};
@@ -193,9 +193,7 @@ impl Jobs {
         match api.patch_status(&job.key.name, &params, &patch).await {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
             answer => {
-                let version = answer?.metadata.resource_version;
-                let version = version.and_then(|version| version.parse().ok());
-                self.own_status.wrote(&job.key, version.unwrap_or(0));
+                self.own_status.wrote(&job.key, version_of(&answer?.metadata));
                 Ok(())
             }
         }

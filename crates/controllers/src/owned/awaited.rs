@@ -12,7 +12,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 use kube::api::ListParams;
 use orlop_api::selector::LabelSelector;
-use orlop_client::informer::{ObjectKey, Store};
+use orlop_client::informer::{ObjectKey, Store, version_of};
 use tokio::time::Instant;
 
 use super::status::metadata_api;
@@ -160,9 +160,12 @@ impl Awaited {
         self.add(owner, |waiting| waiting.uncertain = true);
     }
 
-    /// The owner is gone.
+    /// The owner is gone. So are, after a while, those for whom something was still written when they went: nobody asks
+    /// for them any more.
     pub fn forget(&self, owner: &str) {
-        self.lock().remove(owner);
+        let is_awaited = |waiting: &Waiting| waiting.uncertain || waiting.since.elapsed() <= LIFETIME;
+        self.lock()
+            .retain(|uid, waiting| **uid != *owner && is_awaited(waiting));
     }
 
     /// When to look again, if the cache doesn't show yet what was done for `owner`.
@@ -211,9 +214,8 @@ impl Awaited {
                 for pod in live.items {
                     let metadata = &pod.metadata;
                     let uid: Arc<str> = metadata.uid.as_deref().unwrap_or_default().into();
-                    let version = metadata.resource_version.as_deref();
-                    let version = version.and_then(|version| version.parse().ok()).unwrap_or(0);
-                    waiting.outstanding.wrote(&ObjectKey::of(&pod), &uid, version);
+                    let written = version_of(metadata);
+                    waiting.outstanding.wrote(&ObjectKey::of(&pod), &uid, written);
                     if metadata.deletion_timestamp.is_none() {
                         gone.remove(&uid);
                     }
@@ -405,6 +407,21 @@ mod tests {
         assert_eq!(awaited.behind("new-uid"), None);
         awaited.forget("old-uid");
         assert_eq!(awaited.behind("old-uid"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_written_for_an_owner_after_it_had_gone_is_not_kept_for_ever() {
+        let awaited = Awaited::new(&store(&[]));
+        awaited.forget("gone");
+        awaited.wrote(&"gone".into(), &ObjectKey::new("ns", "a"), &"a".into(), 7);
+        tokio::time::advance(LIFETIME).await;
+        awaited.wrote(&"there".into(), &ObjectKey::new("ns", "b"), &"b".into(), 8);
+        awaited.forget("another");
+        assert_eq!(awaited.lock().len(), 2);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        awaited.forget("another");
+        let left: Vec<Arc<str>> = awaited.lock().keys().cloned().collect();
+        assert_eq!(left, ["there".into()]);
     }
 
     #[tokio::test]

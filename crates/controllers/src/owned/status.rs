@@ -4,7 +4,7 @@
 use kube::api::{Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource};
-use orlop_client::informer::Cached;
+use orlop_client::informer::{Cached, version_of};
 use serde_json::{Value, json};
 
 use crate::resources::MetadataOnly;
@@ -46,6 +46,5 @@ where
     let answer = api
         .patch_status(&object.key.name, &PatchParams::default(), &Patch::Merge(patch))
         .await?;
-    let version = answer.metadata.resource_version;
-    Ok(version.and_then(|version| version.parse().ok()).unwrap_or(0))
+    Ok(version_of(&answer.metadata))
 }

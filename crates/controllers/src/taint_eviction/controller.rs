@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::{ObjectReference, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use orlop_api::taints::NO_EXECUTE;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::tolerance::{Tolerance, tolerance};
 use crate::api_error;
-use crate::cache::{BY_NODE, Cache, NodeView, Pod, PodView};
+use crate::cache::{BY_NODE, Cache, NodeView, Pod, PodView, pod_reference};
 use crate::disruption;
 use crate::workers::Workers;
 
@@ -138,7 +138,7 @@ impl TaintEviction {
                 if self.armed().remove(&pod.key).is_some() {
                     let message = format!("Cancelling deletion of Pod {}", pod.key);
                     self.recorder.event(
-                        &reference(pod),
+                        &pod_reference(&pod.key, &pod.uid),
                         EventType::Normal,
                         "TaintManagerEviction",
                         message,
@@ -174,14 +174,7 @@ impl TaintEviction {
             // Cancelled, or armed again for later.
             _ => return Ok(()),
         };
-        let reference = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(key.name.to_string()),
-            namespace: Some(key.namespace.to_string()),
-            uid: Some(uid.to_string()),
-            ..ObjectReference::default()
-        };
+        let reference = pod_reference(key, &uid);
         let message = format!("Marking for deletion Pod {key}");
         self.recorder
             .event(&reference, EventType::Normal, "TaintManagerEviction", message);
@@ -214,16 +207,5 @@ impl TaintEviction {
         tracing::info!(pod = %key, uid = %uid, "pod evicted from its tainted node");
         self.armed().remove(key);
         Ok(())
-    }
-}
-
-fn reference(pod: &Pod) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        name: Some(pod.key.name.to_string()),
-        namespace: Some(pod.key.namespace.to_string()),
-        uid: Some(pod.uid.to_string()),
-        ..ObjectReference::default()
     }
 }

@@ -7,6 +7,7 @@ mod autoscalers;
 mod budgets;
 mod certificates;
 mod collection;
+mod collection_kinds;
 mod daemon_set_api;
 mod daemon_set_cases;
 mod daemon_set_extras;

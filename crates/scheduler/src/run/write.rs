@@ -10,7 +10,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
 use orlop_client::events::{ActionRecorder, EventType};
-use orlop_client::informer::ObjectKey;
+use orlop_client::informer::{ObjectKey, version_of};
 use serde_json::json;
 
 use crate::known::volumes::SELECTED_NODE;
@@ -35,12 +35,6 @@ pub async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str)
         .create_subresource("binding", &pod.name, &PostParams::default(), &binding)
         .await?;
     Ok(())
-}
-
-/// An object's version; 0 if the server's isn't a number.
-fn version_of(metadata: &ObjectMeta) -> u64 {
-    let version = metadata.resource_version.as_deref();
-    version.and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 /// Promises the volume to the claim, as its own claimRef, unless it is some claim's already; the volume's version
