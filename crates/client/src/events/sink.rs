@@ -1,5 +1,6 @@
 //! The task behind [`Recorder`](super::Recorder): takes occurrences, writes Events.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -30,15 +31,19 @@ pub(super) async fn run(
     patience: impl Fn() -> BoxFuture<'static, ()> + Send,
 ) {
     let mut correlator = Correlator::new();
-    while let Some(message) = messages.recv().await {
+    let mut held = VecDeque::new();
+    loop {
+        let next = match held.pop_front() {
+            None => messages.recv().await,
+            held => held,
+        };
+        let Some(message) = next else { return };
         match message {
             Message::Record(occurrence) => {
                 let Some(telling) = correlator.correlate(*occurrence) else {
                     continue;
                 };
-                if messages.len() < HURRY_FROM {
-                    patience().await;
-                }
+                wait(patience(), &mut messages, &mut held).await;
                 if let Err(error) = tell(&client, &source, &telling).await {
                     correlator.forget(&telling.key);
                     // A namespace on its way out refuses events; that is no news.
@@ -47,6 +52,30 @@ pub(super) async fn run(
             }
             // Whoever asked may have given up waiting.
             Message::Flush(done) => drop(done.send(())),
+        }
+    }
+}
+
+/// Waits for `patience`, taking what else is to be told meanwhile; not while so many are held that more might be lost, nor
+/// while somebody waits until all is written.
+async fn wait(
+    mut patience: BoxFuture<'static, ()>,
+    messages: &mut mpsc::Receiver<Message>,
+    held: &mut VecDeque<Message>,
+) {
+    let mut flushing = held.iter().any(|message| matches!(message, Message::Flush(_)));
+    while !flushing && held.len() + messages.len() < HURRY_FROM {
+        tokio::select! {
+            biased;
+            () = &mut patience => return,
+            message = messages.recv() => match message {
+                Some(message) => {
+                    flushing = matches!(message, Message::Flush(_));
+                    held.push_back(message);
+                }
+                // Nobody tells more: what is left is written at once.
+                None => return,
+            },
         }
     }
 }
@@ -121,5 +150,62 @@ fn event(source: &Source, telling: &Telling) -> Event {
         reporting_component: Some(source.component.clone()),
         reporting_instance: source.host.clone(),
         ..Event::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{EventType, Recorder};
+    use futures::FutureExt;
+    use k8s_openapi::api::core::v1::ObjectReference;
+    use kube::client::Body;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A recorder whose patience never ends, and how many Events it has written.
+    fn for_ever_patient() -> (Recorder, Arc<AtomicUsize>) {
+        let written = Arc::new(AtomicUsize::new(0));
+        let count = written.clone();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move { Ok::<_, std::convert::Infallible>(http::Response::new(request.into_body())) }
+        });
+        let client = crate::in_process(service);
+        let recorder = Recorder::patient(client, "test", None, || futures::future::pending().boxed());
+        (recorder, written)
+    }
+
+    /// Tells of so many objects, and lets the recorder take each.
+    async fn tell_of(recorder: &Recorder, objects: std::ops::Range<usize>) {
+        for number in objects {
+            let object = ObjectReference {
+                name: Some(format!("p{number}")),
+                uid: Some(number.to_string()),
+                ..ObjectReference::default()
+            };
+            recorder.event(&object, EventType::Normal, "Started", String::new());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_when_so_many_came_meanwhile_that_some_might_be_lost() {
+        let (recorder, written) = for_ever_patient();
+        tell_of(&recorder, 0..HURRY_FROM).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(written.load(Ordering::Relaxed), 0, "it is patient");
+        tell_of(&recorder, HURRY_FROM..QUEUE_MAX + HURRY_FROM).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let told = written.load(Ordering::Relaxed);
+        assert_eq!(told, QUEUE_MAX, "the rest waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_until_all_is_written_ends_the_patience() {
+        let (recorder, written) = for_ever_patient();
+        tell_of(&recorder, 0..3).await;
+        recorder.flush(Duration::from_secs(60)).await;
+        assert_eq!(written.load(Ordering::Relaxed), 3);
     }
 }
