@@ -1,5 +1,6 @@
-//! `/healthz`, `/livez`, `/readyz`, `/metrics`, `/metrics/slis` and `/configz` of the parts that are clients of the API server, over HTTPS. Probes
-//! need no rights; for the rest callers are recognised and judged by asking the API server, as upstream's parts do.
+//! `/healthz`, `/livez`, `/readyz`, `/metrics`, `/metrics/slis`, `/configz` and the pages of their own of the parts that are
+//! clients of the API server, over HTTPS. Probes need no rights; for the rest callers are recognised and judged by asking
+//! the API server, as upstream's parts do.
 use crate::delegate::{Delegate, Refused};
 use anyhow::{Context, Result};
 use http_body_util::Full;
@@ -38,6 +39,14 @@ pub struct Face {
     pub certificate: Option<Pair>,
     /// What it was told, if it was told anything.
     pub configz: Option<serde_json::Value>,
+    pub pages: Vec<Page>,
+}
+
+/// Metrics that a part has beside those that all have.
+pub struct Page {
+    pub path: &'static str,
+    /// Made when it is asked for.
+    pub text: Box<dyn Fn() -> String + Send + Sync>,
 }
 
 impl Face {
@@ -62,6 +71,15 @@ fn probed(path: &str) -> Option<&'static str> {
     ["healthz", "livez", "readyz"]
         .into_iter()
         .find(|endpoint| path.strip_prefix('/') == Some(*endpoint))
+}
+
+/// What pods ask for, of a scheduler that runs by `options`.
+pub fn of_resources(options: &orlop_scheduler::Options) -> Page {
+    let resources = options.resources.clone();
+    Page {
+        path: orlop_scheduler::RESOURCES_PAGE,
+        text: Box::new(move || resources.page()),
+    }
 }
 
 /// Takes the port of a part.
@@ -169,7 +187,10 @@ async fn answer<B>(
             response.headers_mut().insert(CONTENT_TYPE, kind);
             response
         }
-        _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+        path => match face.pages.iter().find(|page| page.path == path) {
+            Some(page) => metrics_page((page.text)()),
+            None => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
+        },
     }
 }
 
@@ -316,6 +337,7 @@ mod tests {
                 open: Vec::new(),
                 certificate: None,
                 configz: Some(serde_json::json!({"part": part})),
+                pages: Vec::new(),
             };
             let listener = listen(part, "127.0.0.1:0".parse().unwrap()).await.unwrap();
             addresses.push((part, listener.local_addr().unwrap()));
@@ -377,6 +399,7 @@ mod tests {
             open: open.iter().map(|path| (*path).to_owned()).collect(),
             certificate: None,
             configz: None,
+            pages: Vec::new(),
         }
     }
 
@@ -399,6 +422,28 @@ mod tests {
         }
         face.readiness.read();
         assert_eq!(code("/readyz").await, 200);
+    }
+
+    #[tokio::test]
+    async fn a_part_shows_pages_of_its_own() {
+        let mut face = face(&["/metrics/*"]);
+        face.pages.push(Page {
+            path: "/metrics/resources",
+            text: Box::new(|| "a 1\n".to_owned()),
+        });
+        let request = |path: &str| Request::get(path).body(()).unwrap();
+        let shown = async |path: &str| {
+            let answer = answer(&face, &[], &request(path)).await;
+            let kind = answer.headers().get(CONTENT_TYPE).cloned();
+            let code = answer.status().as_u16();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            (code, kind.is_some_and(|kind| kind == text::CONTENT_TYPE), body)
+        };
+        assert_eq!(shown("/metrics/others").await.0, 404);
+        assert_eq!(
+            shown("/metrics/resources").await,
+            (200, true, Bytes::from("a 1\n"))
+        );
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ mod extender;
 mod known;
 mod metrics;
 mod profile;
+mod resources;
 mod run;
 #[cfg(test)]
 mod testing;
@@ -27,4 +28,5 @@ pub use extender::{Extender, ExtenderTls, ManagedResource};
 pub use known::traits::Spreading;
 pub use profile::rules::Rules;
 pub use profile::{Options, Profile, Room, Weights};
+pub use resources::{PAGE as RESOURCES_PAGE, PodResources};
 pub use run::{SchedulerError, run, run_measured};

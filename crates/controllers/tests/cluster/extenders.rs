@@ -76,6 +76,24 @@ async fn answer(mut stream: TcpStream, client: kube::Client, notes: Asked) {
             let left: Vec<&Value> = names.iter().filter(|name| **name != "a").collect();
             json!({"nodenames": left, "failedNodes": {"a": "no card left"}})
         }
+        "room" => {
+            let victims = body["NodeNameToVictims"].as_object().unwrap();
+            let left = victims
+                .iter()
+                .filter(|(node, _)| **node != "a")
+                .map(|(node, victims)| {
+                    let pods = victims["Pods"].as_array().unwrap();
+                    let uids: Vec<Value> = pods
+                        .iter()
+                        .map(|pod| json!({"UID": pod["metadata"]["uid"]}))
+                        .collect();
+                    (
+                        node.clone(),
+                        json!({"Pods": uids, "NumPDBViolations": victims["NumPDBViolations"]}),
+                    )
+                });
+            json!({"NodeNameToMetaVictims": left.collect::<serde_json::Map<String, Value>>()})
+        }
         "sort" => json!([{"Host": "b", "Score": 1}, {"Host": "c", "Score": 10}]),
         "bind" => {
             let binding = json!({"metadata": {"name": body["PodName"], "uid": body["PodUID"]},
@@ -117,6 +135,7 @@ async fn extender_leaves_nodes_out_compares_the_others_and_binds() {
         tls: ExtenderTls::default(),
         timeout: Duration::from_secs(10),
         filter: Some("filter".to_owned()),
+        preempt: None,
         prioritize: Some("sort".to_owned()),
         weight: 5,
         bind: Some("bind".to_owned()),
@@ -232,6 +251,7 @@ async fn extender_that_does_not_know_nodes_is_told_them_as_they_are() {
             tls: ExtenderTls::default(),
             timeout: Duration::from_secs(10),
             filter: Some("whole".to_owned()),
+            preempt: None,
             prioritize: None,
             weight: 1,
             bind: None,
@@ -259,4 +279,78 @@ async fn extender_that_does_not_know_nodes_is_told_them_as_they_are() {
         nodes.iter().all(|node| !node["status"]["allocatable"].is_null()),
         "they are whole"
     );
+}
+
+#[tokio::test]
+async fn extender_says_by_whose_leaving_room_may_be_made() {
+    let cluster = Cluster::bare().await;
+    let (url, asked) = program(cluster.client.clone()).await;
+    for node in ["a", "b"] {
+        cluster
+            .add_node(node, json!({"kubernetes.io/hostname": node}))
+            .await;
+    }
+    cluster.run_controllers();
+    cluster.run_scheduler_by(Options {
+        extenders: vec![Extender {
+            url,
+            tls: ExtenderTls::default(),
+            timeout: Duration::from_secs(10),
+            filter: None,
+            preempt: Some("room".to_owned()),
+            prioritize: None,
+            weight: 1,
+            bind: None,
+            knows_nodes: false,
+            resources: Vec::new(),
+            is_ignorable: false,
+        }],
+        ..Options::default()
+    });
+    let create = async |name: &str, cpu: &str, more: Value| {
+        let pod = pod(name, json!({"cpu": cpu}), more);
+        eventually("the pod is taken", || async {
+            cluster.pods().create(&PostParams::default(), &pod).await.ok()
+        })
+        .await;
+    };
+    let node_of = async |name: &str| {
+        eventually("a node for the pod", || async {
+            cluster.pods().get(name).await.unwrap().spec.unwrap().node_name
+        })
+        .await
+    };
+    for node in ["a", "b"] {
+        let there = json!({"nodeSelector": {"kubernetes.io/hostname": node}});
+        create(&format!("on-{node}"), "3", there).await;
+        node_of(&format!("on-{node}")).await;
+    }
+    assert!(asked.lock().unwrap().is_empty(), "there was room");
+    create(
+        "important",
+        "3",
+        json!({"priorityClassName": "system-cluster-critical"}),
+    )
+    .await;
+    eventually("the one that goes", || async {
+        let victim = cluster.pods().get_opt("on-b").await.unwrap();
+        victim
+            .is_none_or(|victim| victim.metadata.deletion_timestamp.is_some())
+            .then_some(())
+    })
+    .await;
+    let left = cluster.pods().get("on-a").await.unwrap();
+    assert!(
+        left.metadata.deletion_timestamp.is_none(),
+        "it was as cheap, but was not to go"
+    );
+    let asked = asked.lock().unwrap();
+    let (verb, question) = &asked[0];
+    assert_eq!(
+        (verb.as_str(), &question["Pod"]["metadata"]["name"]),
+        ("room", &json!("important"))
+    );
+    let victims = question["NodeNameToVictims"].as_object().unwrap();
+    assert_eq!(victims.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(victims["a"]["Pods"][0]["spec"]["nodeName"], "a", "they are whole");
 }

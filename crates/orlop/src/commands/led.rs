@@ -96,6 +96,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
     let as_accounts = arguments.use_service_account_credentials;
     let part = Part {
         name: "kube-controller-manager",
+        pages: Vec::new(),
         readiness: Readiness::default(),
         // A clean stop leaves the lease to run out, as upstream's does.
         release_on_exit: false,
@@ -136,6 +137,7 @@ pub async fn scheduler(mut arguments: SchedulerArgs) -> Result<()> {
     let readiness = Readiness::default();
     let part = Part {
         name: "kube-scheduler",
+        pages: vec![health::of_resources(&options)],
         readiness: readiness.clone(),
         release_on_exit: true,
         configz: configz::scheduler(&arguments, &options),
@@ -211,6 +213,8 @@ fn files_of(kubeconfig: &Path) -> Vec<PathBuf> {
 struct Part {
     /// Name of its Lease, and of the program it stands in for.
     name: &'static str,
+    /// Metrics of its own.
+    pages: Vec<health::Page>,
     readiness: Readiness,
     release_on_exit: bool,
     /// What it was told.
@@ -220,34 +224,40 @@ struct Part {
 }
 
 impl Part {
-    async fn run<W, F>(&self, kubeconfig: &Path, leader: &LeaderArgs, work: W) -> Result<()>
+    async fn run<W, F>(self, kubeconfig: &Path, leader: &LeaderArgs, work: W) -> Result<()>
     where
         W: FnOnce(kube::Client, Arc<PartMetrics>, CancellationToken) -> F,
         F: Future<Output = Result<()>>,
     {
+        let Self {
+            name,
+            pages,
+            readiness,
+            release_on_exit,
+            configz,
+            face: flags,
+            port,
+        } = self;
         let shutdown = signals::shutdown_token()?;
         tokio::spawn(memory::settle());
         tokio::spawn(memory::follow_work());
         let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
         let client = follow(kubeconfig, metrics.clone(), Identity::Own).await?;
-        let address = SocketAddr::from((self.face.bind_address, self.port));
-        let files = self
-            .face
-            .tls_cert_file
-            .clone()
-            .zip(self.face.tls_private_key_file.clone());
+        let address = SocketAddr::from((flags.bind_address, port));
+        let files = flags.tls_cert_file.zip(flags.tls_private_key_file);
         let face = Face {
-            part: self.name,
+            part: name,
             metrics: metrics.clone(),
-            readiness: self.readiness.clone(),
+            readiness,
             delegate: Delegate::new(client.clone()),
-            open: self.face.authorization_always_allow_paths.clone(),
+            open: flags.authorization_always_allow_paths,
             certificate: files.map(|(certificate, key)| Pair { certificate, key }),
-            configz: Some(self.configz.clone()),
+            configz: Some(configz),
+            pages,
         };
         let listener = match address.port() {
             0 => None,
-            _ => Some(health::listen(self.name, address).await?),
+            _ => Some(health::listen(name, address).await?),
         };
         notify::ready_and_alive();
         let probes = async {
@@ -270,14 +280,14 @@ impl Part {
             if let Some(complaint) = timing.complaint() {
                 bail!("leader election cannot work: {complaint}");
             }
-            let lease = leader.leader_elect_resource_name.as_deref().unwrap_or(self.name);
+            let lease = leader.leader_elect_resource_name.as_deref().unwrap_or(name);
             let candidate = Candidate {
                 namespace: leader
                     .leader_elect_resource_namespace
                     .clone()
                     .unwrap_or_else(|| NAMESPACE.to_owned()),
                 timing,
-                ..Candidate::new(lease, &host, self.release_on_exit)
+                ..Candidate::new(lease, &host, release_on_exit)
             };
             let mut outcome = Ok(());
             let ended = lead(client.clone(), &candidate, shutdown.clone(), |leading| async {
@@ -287,7 +297,7 @@ impl Part {
             outcome?;
             match ended {
                 Ended::Finished => Ok(()),
-                Ended::Lost => bail!("{} lost its lease: another copy leads now", self.name),
+                Ended::Lost => bail!("{name} lost its lease: another copy leads now"),
             }
         };
         tokio::select! {

@@ -8,15 +8,18 @@ use self::profile::ProfileConfig;
 use crate::cli::LeaderArgs;
 use anyhow::{Context, Result, bail};
 use orlop_api::duration::parse_go_duration;
-use orlop_scheduler::Options;
+use orlop_scheduler::{Options, Profile};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::{Map, Value};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const API_VERSIONS: &str = "kubescheduler.config.k8s.io/";
 const KIND: &str = "KubeSchedulerConfiguration";
+/// The longest back-off that is followed: no clock tells more than a few centuries.
+const BACKOFF_SECONDS_MAX: u64 = u32::MAX as u64;
 
 /// What is read of the file.
 #[derive(Debug, Deserialize)]
@@ -139,7 +142,21 @@ impl SchedulerConfig {
     /// How pods are scheduled, and whose.
     pub fn options(&self) -> Result<Options> {
         let usual = Options::default();
-        let seconds = |given: Option<u64>, usual| given.map_or(usual, Duration::from_secs);
+        let seconds = |given: Option<u64>, usual| {
+            given.map_or(usual, |given| Duration::from_secs(given.min(BACKOFF_SECONDS_MAX)))
+        };
+        let backoff_min = seconds(self.pod_initial_backoff_seconds, usual.backoff_min);
+        let backoff_max = seconds(self.pod_max_backoff_seconds, usual.backoff_max);
+        // Without a pause a pod that cannot be placed would be tried without pause.
+        if backoff_min.is_zero() {
+            bail!("podInitialBackoffSeconds: 0: must be greater than 0");
+        }
+        if backoff_max < backoff_min {
+            bail!(
+                "podMaxBackoffSeconds: {}: must be greater than or equal to PodInitialBackoffSeconds",
+                backoff_max.as_secs()
+            );
+        }
         Ok(Options {
             profiles: match self.profiles.is_empty() {
                 true => usual.profiles,
@@ -148,12 +165,15 @@ impl SchedulerConfig {
                     let profiles = profiles.map(|(number, profile)| {
                         profile.profile().with_context(|| format!("profiles[{number}]"))
                     });
-                    profiles.collect::<Result<_>>()?
+                    let profiles = profiles.collect::<Result<Vec<_>>>()?;
+                    refuse_twins(&profiles)?;
+                    profiles
                 }
             },
             extenders: self.extenders.iter().map(ExtenderConfig::extender).collect(),
-            backoff_min: seconds(self.pod_initial_backoff_seconds, usual.backoff_min),
-            backoff_max: seconds(self.pod_max_backoff_seconds, usual.backoff_max),
+            backoff_min,
+            backoff_max,
+            ..usual
         })
     }
 
@@ -180,10 +200,23 @@ impl SchedulerConfig {
     }
 }
 
+/// A pod is scheduled by one profile.
+fn refuse_twins(profiles: &[Profile]) -> Result<()> {
+    let mut names = HashSet::new();
+    for (number, profile) in profiles.iter().enumerate() {
+        if !names.insert(&profile.name) {
+            bail!(
+                "profiles[{number}].schedulerName: {:?}: duplicate value",
+                profile.name
+            );
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use orlop_scheduler::Profile;
 
     /// As upstream's script for a cluster of one machine writes it, and as a whole one looks.
     #[test]
@@ -218,5 +251,42 @@ mod tests {
             error.to_string().contains("KubeSchedulerConfiguration"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (wrong, why) in [
+            (
+                "podInitialBackoffSeconds: 0",
+                "podInitialBackoffSeconds: 0: must be greater than 0",
+            ),
+            (
+                "podInitialBackoffSeconds: 9\npodMaxBackoffSeconds: 3",
+                "podMaxBackoffSeconds: 3: must be greater than or equal to PodInitialBackoffSeconds",
+            ),
+            (
+                "profiles: [{schedulerName: a}, {schedulerName: a}]",
+                "profiles[1].schedulerName: \"a\": duplicate value",
+            ),
+            (
+                "profiles: [{pluginConfig: [{name: InterPodAffinity, args: {hardPodAffinityWeight: 101}}]}]",
+                "hardPodAffinityWeight: 101: not in valid range [0-100]",
+            ),
+            (
+                "profiles: [{pluginConfig: [{name: NodeResourcesFit, args: {scoringStrategy: {type: \
+                 RequestedToCapacityRatio, requestedToCapacityRatio: {shape: [{utilization: 0, score: 11}]}}}}]}]",
+                "shape[0]: utilization 0 and score 11 must be in [0-100] and [0-10]",
+            ),
+        ] {
+            let text = format!(
+                "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{wrong}\n"
+            );
+            let error = format!("{:#}", SchedulerConfig::parse(&text).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+        let longest = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n\
+                       podMaxBackoffSeconds: 9999999999999\n";
+        let options = SchedulerConfig::parse(longest).unwrap().options().unwrap();
+        assert_eq!(options.backoff_max, Duration::from_secs(BACKOFF_SECONDS_MAX));
     }
 }

@@ -103,18 +103,21 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let controllers = part("kube-controller-manager");
     let scheduler = part("kube-scheduler");
     let readiness = Readiness::default();
-    for (program, port, (client, metrics), readiness) in [
+    let scheduling = orlop_scheduler::Options::default();
+    for (program, port, (client, metrics), readiness, pages) in [
         (
             "kube-controller-manager",
             arguments.controller_manager_port,
             &controllers,
             Readiness::default(),
+            Vec::new(),
         ),
         (
             "kube-scheduler",
             arguments.scheduler_port,
             &scheduler,
             readiness.clone(),
+            vec![health::of_resources(&scheduling)],
         ),
     ] {
         let face = Face {
@@ -125,6 +128,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
             open: Vec::new(),
             certificate: None,
             configz: None,
+            pages,
         };
         show(
             face,
@@ -156,8 +160,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     parts.spawn({
         let ((client, metrics), shutdown) = (scheduler, shutdown.clone());
         async move {
-            let options = orlop_scheduler::Options::default();
-            orlop_scheduler::run_measured(client, &options, metrics, &readiness, shutdown)
+            orlop_scheduler::run_measured(client, &scheduling, metrics, &readiness, shutdown)
                 .await
                 .context("the scheduler stopped")
         }

@@ -1,6 +1,6 @@
 //! Which pods would have to go so that one of higher priority fits (contract §6.9). Pure.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,20 +16,85 @@ use crate::known::view::Pending;
 use crate::known::world::World;
 use crate::profile::rules::Rules;
 
+/// A pod that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Victim {
+    /// Its namespace and name.
+    pub key: ObjectKey,
+    /// Its uid.
+    pub uid: Arc<str>,
+    priority: i32,
+    started: Option<Timestamp>,
+}
+
+impl Victim {
+    /// It is on some node.
+    pub fn of(key: &ObjectKey, holder: &Holder) -> Self {
+        Self {
+            key: key.clone(),
+            uid: holder.uid.clone(),
+            priority: holder.priority,
+            started: holder.started,
+        }
+    }
+
+    /// Who is to be spared rather comes first: by priority, then by how long it runs.
+    fn worth(&self, other: &Self) -> Ordering {
+        let started = |a: &Self, b: &Self| match (a.started, b.started) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        };
+        other
+            .priority
+            .cmp(&self.priority)
+            .then_with(|| started(self, other))
+            .then_with(|| self.key.cmp(&other.key))
+    }
+}
+
 /// The pods to evict from one node.
 #[derive(Debug, Clone)]
 pub struct Preemption {
     /// The node that gets room.
     pub node: Arc<str>,
     /// Who goes, lowest priority first.
-    pub victims: Vec<(ObjectKey, Arc<str>)>,
+    pub victims: Vec<Victim>,
     /// Pods of lower priority for which room was made there in vain.
     pub displaced: Vec<ObjectKey>,
     cost: Cost,
 }
 
+impl Preemption {
+    /// `violations`: how many of the victims a budget doesn't allow to go.
+    fn new(
+        node: Arc<str>,
+        mut victims: Vec<Victim>,
+        displaced: Vec<ObjectKey>,
+        violations: usize,
+    ) -> Option<Self> {
+        victims.sort_by(|a, b| b.worth(a));
+        let cost = Cost::of(&victims, violations)?;
+        Some(Self {
+            node,
+            victims,
+            displaced,
+            cost,
+        })
+    }
+
+    /// The same by others' leaving; `None` if nobody has to.
+    pub fn by(self, victims: Vec<Victim>, violations: usize) -> Option<Self> {
+        Self::new(self.node, victims, self.displaced, violations)
+    }
+
+    /// How many of the victims a budget doesn't allow to go.
+    pub fn violations(&self) -> usize {
+        self.cost.violations
+    }
+}
+
 /// What evicting costs: less is better, in this order.
-#[derive(Debug, Clone, PartialEq, PartialOrd)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Cost {
     /// Victims whose budget doesn't allow it.
     violations: usize,
@@ -38,6 +103,21 @@ struct Cost {
     victims: usize,
     /// The one that runs for longest of the most important victims started so long ago: later is better.
     earliest: Reverse<Option<Timestamp>>,
+}
+
+impl Cost {
+    /// `None` of nobody.
+    fn of(victims: &[Victim], violations: usize) -> Option<Self> {
+        let highest = victims.iter().map(|victim| victim.priority).max()?;
+        let most_important = victims.iter().filter(|victim| victim.priority == highest);
+        Some(Self {
+            violations,
+            highest,
+            sum: victims.iter().map(|victim| worth(victim.priority)).sum(),
+            victims: victims.len(),
+            earliest: Reverse(most_important.filter_map(|victim| victim.started).min()),
+        })
+    }
 }
 
 /// What preemption can do for a pod that fits nowhere.
@@ -51,6 +131,30 @@ pub enum Outcome {
     Evict(Preemption),
 }
 
+/// Why there is no way to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoWay {
+    /// None helps.
+    Impossible,
+    /// None is looked for, for that reason.
+    NotEligible(&'static str),
+}
+
+impl From<NoWay> for Outcome {
+    fn from(why: NoWay) -> Self {
+        match why {
+            NoWay::Impossible => Self::Impossible,
+            NoWay::NotEligible(why) => Self::NotEligible(why),
+        }
+    }
+}
+
+impl Outcome {
+    fn of(best: Option<Preemption>) -> Self {
+        best.map_or(Self::Impossible, Self::Evict)
+    }
+}
+
 /// Finds the cheapest victims.
 pub fn preempt(
     key: &ObjectKey,
@@ -59,11 +163,56 @@ pub fn preempt(
     world: &World,
     rules: &Rules,
 ) -> Outcome {
+    let mut best: Option<Preemption> = None;
+    let looked = look(key, pod, cluster, world, rules, |found| {
+        if best.as_ref().is_none_or(|best| found.cost < best.cost) {
+            best = Some(found);
+        }
+    });
+    match looked {
+        Ok(()) => Outcome::of(best),
+        Err(why) => why.into(),
+    }
+}
+
+/// All ways to make room, the cheapest first, `most` at most; why there is none.
+pub fn ways(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    rules: &Rules,
+    most: usize,
+) -> Result<Vec<Preemption>, NoWay> {
+    let mut ways = Vec::new();
+    look(key, pod, cluster, world, rules, |found| ways.push(found))?;
+    if ways.is_empty() {
+        return Err(NoWay::Impossible);
+    }
+    ways.sort_by(|a, b| a.cost.cmp(&b.cost));
+    ways.truncate(most);
+    Ok(ways)
+}
+
+/// The best of them.
+pub fn cheapest(ways: Vec<Preemption>) -> Outcome {
+    Outcome::of(ways.into_iter().min_by(|a, b| a.cost.cmp(&b.cost)))
+}
+
+/// Tells every way to make room; why none is looked for.
+fn look(
+    key: &ObjectKey,
+    pod: &Pending,
+    cluster: &mut Cluster,
+    world: &World,
+    rules: &Rules,
+    mut found: impl FnMut(Preemption),
+) -> Result<(), NoWay> {
     if pod.spec.preemption_policy.as_deref() == Some("Never") {
-        return Outcome::NotEligible("not eligible due to preemptionPolicy=Never.");
+        return Err(NoWay::NotEligible("not eligible due to preemptionPolicy=Never."));
     }
     let Ok(judge) = Judge::of(key, pod, cluster, world, rules) else {
-        return Outcome::Impossible;
+        return Err(NoWay::Impossible);
     };
     // Room is being made for it already, unless the node has become one where that is in vain.
     if let Some(nominated) = &pod.nominated
@@ -74,27 +223,24 @@ pub fn preempt(
             .any(|holder| holder.preempted && holder.priority < judge.priority())
         && judge.reasons(&candidate).iter().all(Reason::preemption_helps)
     {
-        return Outcome::NotEligible("not eligible due to terminating pod on the nominated node.");
+        return Err(NoWay::NotEligible(
+            "not eligible due to terminating pod on the nominated node.",
+        ));
     }
-    let mut best: Option<Preemption> = None;
-    let mut look = |candidate: &Candidate<'_>| {
-        if let Some(found) = victims(key, &judge, candidate, world)
-            && best.as_ref().is_none_or(|best| found.cost < best.cost)
-        {
-            best = Some(found);
-        }
-    };
+    let look = |candidate: &Candidate<'_>| victims(key, &judge, candidate, world);
     match &pod.confined_to {
         Some(names) => {
             for name in names {
-                if let Some(candidate) = cluster.candidate(name) {
-                    look(&candidate);
-                }
+                let way = cluster.candidate(name).and_then(|candidate| look(&candidate));
+                way.into_iter().for_each(&mut found);
             }
         }
-        None => cluster.candidates().for_each(|candidate| look(&candidate)),
+        None => cluster
+            .candidates()
+            .filter_map(|candidate| look(&candidate))
+            .for_each(found),
     }
-    best.map_or(Outcome::Impossible, Outcome::Evict)
+    Ok(())
 }
 
 /// A node on which pods are tried out being away.
@@ -142,7 +288,7 @@ fn victims(
     if reasons.is_empty() || !reasons.iter().all(Reason::preemption_helps) {
         return None;
     }
-    let (mut lower, others): (Vec<_>, Vec<_>) = candidate
+    let (lower, others): (Vec<_>, Vec<_>) = candidate
         .holders
         .iter()
         .partition(|(_, holder)| holder.priority < priority);
@@ -172,58 +318,36 @@ fn victims(
         return None;
     }
     // Spare those that a budget protects, then the most important ones, then those that run for longest.
-    let order = |(a_key, a): &(&ObjectKey, &Holder), (b_key, b): &(&ObjectKey, &Holder)| {
-        b.priority
-            .cmp(&a.priority)
-            .then_with(|| match (a.started, b.started) {
-                (Some(a), Some(b)) => a.cmp(&b),
-                (a, b) => b.is_some().cmp(&a.is_some()),
-            })
-            .then_with(|| a_key.cmp(b_key))
-    };
-    lower.sort_by(order);
-    let protected = world.protected(lower.iter().map(|(key, holder)| (*key, &holder.traits.labels)));
-    lower.sort_by_key(|(key, _)| !protected.contains(*key));
-    let mut victims: Vec<(&ObjectKey, &Holder)> = Vec::new();
-    for (key, holder) in lower {
+    let mut lower: Vec<(Victim, &Holder)> = lower
+        .into_iter()
+        .map(|(key, holder)| (Victim::of(key, holder), holder))
+        .collect();
+    lower.sort_by(|(a, _), (b, _)| a.worth(b));
+    let labelled = lower.iter();
+    let protected = world.protected(labelled.map(|(victim, holder)| (&victim.key, &holder.traits.labels)));
+    lower.sort_by_key(|(victim, _)| !protected.contains(&victim.key));
+    let mut victims: Vec<Victim> = Vec::new();
+    for (victim, holder) in lower {
         let mut with = trial.usage.clone();
         add(&mut with, &holder.takes);
-        trial.count(key, holder, 1);
+        trial.count(&victim.key, holder, 1);
         if trial.fits(&with) {
             trial.usage = with;
         } else {
-            trial.count(key, holder, -1);
-            victims.push((key, holder));
+            trial.count(&victim.key, holder, -1);
+            victims.push(victim);
         }
     }
-    let violations = victims.iter().filter(|(key, _)| protected.contains(*key)).count();
-    victims.sort_by(order);
-    victims.reverse();
-    let highest = victims.iter().map(|(_, holder)| holder.priority).max()?;
-    let earliest = victims
+    let violations = victims
         .iter()
-        .filter(|(_, holder)| holder.priority == highest)
-        .filter_map(|(_, holder)| holder.started)
-        .min();
+        .filter(|victim| protected.contains(&victim.key))
+        .count();
     let lesser = candidate
         .nominees
         .iter()
         .filter(|(_, nominee)| nominee.priority < priority);
-    Some(Preemption {
-        node: candidate.name.clone(),
-        displaced: lesser.map(|(key, _)| key.clone()).collect(),
-        cost: Cost {
-            violations,
-            highest,
-            sum: victims.iter().map(|(_, holder)| worth(holder.priority)).sum(),
-            victims: victims.len(),
-            earliest: Reverse(earliest),
-        },
-        victims: victims
-            .into_iter()
-            .map(|(key, holder)| (key.clone(), holder.uid.clone()))
-            .collect(),
-    })
+    let displaced = lesser.map(|(key, _)| key.clone()).collect();
+    Preemption::new(candidate.name.clone(), victims, displaced, violations)
 }
 
 /// What a pod of that priority counts among others: more than nothing whatever its priority is, so that of two nodes the
@@ -244,7 +368,7 @@ mod tests {
                 let names: Vec<String> = found
                     .victims
                     .iter()
-                    .map(|(key, _)| key.name.to_string())
+                    .map(|victim| victim.key.name.to_string())
                     .collect();
                 format!("{}: {}", found.node, names.join(" "))
             }

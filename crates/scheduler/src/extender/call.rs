@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// All of them, in the order in which they are asked.
 #[derive(Clone, Default)]
 pub struct Extenders {
-    all: Vec<(Arc<Extender>, Client)>,
+    pub(super) all: Vec<(Arc<Extender>, Client)>,
     /// What those get who don't know nodes.
     nodes: Option<Nodes>,
 }
@@ -89,8 +89,7 @@ impl Extenders {
         if verdict.nodes.is_empty() || !self.all.iter().any(|(extender, _)| extender.judges()) {
             return Ok(verdict);
         }
-        let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
-        let whole = get(api, &path).await?;
+        let whole = whole(api, pod).await?;
         for (extender, client) in &self.all {
             let Some(verb) = &extender.filter else { continue };
             if verdict.nodes.is_empty() {
@@ -178,6 +177,15 @@ fn decimal(score: i64) -> f64 {
     score as f64
 }
 
+/// The pod as the API server has it.
+pub(super) async fn whole(api: &Client, pod: &ObjectKey) -> Result<Value, String> {
+    get(
+        api,
+        &format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name),
+    )
+    .await
+}
+
 async fn get(api: &Client, path: &str) -> Result<Value, String> {
     let request = Request::get(path)
         .body(Vec::new())
@@ -187,7 +195,12 @@ async fn get(api: &Client, path: &str) -> Result<Value, String> {
     answer.map_err(|error| message(&error))
 }
 
-async fn ask(client: &Client, extender: &Extender, verb: &str, question: &Value) -> Result<Value, String> {
+pub(super) async fn ask(
+    client: &Client,
+    extender: &Extender,
+    verb: &str,
+    question: &Value,
+) -> Result<Value, String> {
     let request = Request::post(format!("/{verb}"))
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(question.to_string().into_bytes())

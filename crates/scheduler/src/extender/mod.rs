@@ -1,9 +1,12 @@
-//! Extenders: programs of others that are asked over HTTP where a pod may go, which nodes are better, and to bind it.
+//! Extenders: programs of others that are asked over HTTP where a pod may go, which nodes are better, by whose leaving room
+//! may be made, and to bind it.
 //!
-//! Here is whom a pod concerns, what is asked, and what the answers mean; [`call`](self::call) asks.
+//! Here is whom a pod concerns, what is asked, and what the answers mean; [`call`](self::call) asks. Where room may be made
+//! for a pod, and by whose leaving: [`room`](self::room).
 
 mod call;
 mod nodes;
+mod room;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use serde_json::{Value, json};
 use crate::known::view::Pending;
 
 pub use call::Extenders;
+pub use room::WAYS_MAX;
 
 /// One of them, as the scheduler's configuration describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +30,8 @@ pub struct Extender {
     pub timeout: Duration,
     /// What leaves out nodes, as the last part of an address.
     pub filter: Option<String>,
+    /// What says by whose leaving room may be made.
+    pub preempt: Option<String>,
     /// What compares nodes.
     pub prioritize: Option<String>,
     /// By how much its word counts beside ours.
@@ -176,6 +182,7 @@ mod tests {
             tls: ExtenderTls::default(),
             timeout: Duration::from_secs(1),
             filter: None,
+            preempt: None,
             prioritize: None,
             weight: 3,
             bind: None,

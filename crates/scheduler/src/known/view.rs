@@ -88,6 +88,8 @@ pub struct Takes {
     pub weight: Weight,
     /// Requests.
     pub requested: Resources,
+    /// Limits, which are only told.
+    pub limits: Resources,
     /// Host ports.
     pub ports: Vec<HostPort>,
 }
@@ -106,6 +108,7 @@ impl Takes {
         TAKES.share(Arc::new(Self {
             weight: Weight::of(spec, &requested),
             requested,
+            limits: pod::resource_limits(spec),
             ports: pod::host_ports(spec),
         }))
     }
@@ -170,6 +173,17 @@ impl Pending {
     }
 }
 
+/// A pod that is not to be scheduled yet.
+#[derive(Debug)]
+pub struct Gated {
+    /// spec.schedulerName.
+    pub scheduler: Arc<str>,
+    /// spec.priority.
+    pub priority: i32,
+    /// What it will take.
+    pub takes: Arc<Takes>,
+}
+
 /// What is remembered of a pod.
 #[derive(Debug)]
 pub enum PodView {
@@ -179,6 +193,8 @@ pub enum PodView {
     Bound {
         /// The node.
         node: Arc<str>,
+        /// spec.schedulerName.
+        scheduler: Arc<str>,
         /// spec.priority.
         priority: i32,
         /// It is on its way out.
@@ -199,7 +215,7 @@ pub enum PodView {
         started: Option<Timestamp>,
     },
     /// It is not to be scheduled yet.
-    Gated,
+    Gated(Box<Gated>),
     /// It neither waits nor holds anything: finished, or going unbound.
     Other,
 }
@@ -209,6 +225,7 @@ impl PodView {
     pub fn holder(&self, uid: &Arc<str>) -> Option<(&Arc<str>, Holder)> {
         let Self::Bound {
             node,
+            scheduler: _,
             priority,
             terminating,
             preempted,
@@ -266,6 +283,8 @@ impl Projection for PodView {
         let traits = TRAITS.share(Arc::new(Traits::of(namespace, labels, &spec)));
         let name = object.metadata.name.as_deref().unwrap_or_default();
         let claims = claims_of(name, spec.volumes.as_ref());
+        let scheduler = spec.scheduler_name.as_deref().filter(|name| !name.is_empty());
+        let scheduler = SCHEDULERS.share(Arc::from(scheduler.unwrap_or(NAME)));
         if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
             let node: Arc<str> = node.into();
             if let Some(status) = &object.status {
@@ -273,6 +292,7 @@ impl Projection for PodView {
             }
             return Self::Bound {
                 node,
+                scheduler,
                 priority: spec.priority.unwrap_or(0),
                 terminating,
                 preempted: terminating && is_preempted(object.status.as_ref()),
@@ -295,10 +315,12 @@ impl Projection for PodView {
             return Self::Other;
         }
         if gated {
-            return Self::Gated;
+            return Self::Gated(Box::new(Gated {
+                scheduler,
+                priority: spec.priority.unwrap_or(0),
+                takes: Takes::of(&spec),
+            }));
         }
-        let scheduler = spec.scheduler_name.as_deref().filter(|name| !name.is_empty());
-        let scheduler = SCHEDULERS.share(Arc::from(scheduler.unwrap_or(NAME)));
         let confined_to = orlop_api::placement::affinity::confined_to(&spec)
             .map(|names| names.into_iter().map(Arc::from).collect());
         let status = object.status.unwrap_or_default();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::extender::Extender;
 use crate::profile::rules::Rules;
+use crate::resources::PodResources;
 use crate::run::queue::{BACKOFF_MAX, BACKOFF_MIN};
 
 /// How a scheduler goes about it.
@@ -19,6 +20,8 @@ pub struct Options {
     pub backoff_min: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
+    /// Where it shows what pods ask for.
+    pub resources: PodResources,
 }
 
 impl Default for Options {
@@ -28,6 +31,7 @@ impl Default for Options {
             extenders: Vec::new(),
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
+            resources: PodResources::default(),
         }
     }
 }

@@ -6,15 +6,14 @@ use orlop_client::informer::{Cached, ObjectKey};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::decide::preempt::{Outcome, Preemption, preempt};
+use crate::decide::preempt::{Outcome, Preemption, Victim, cheapest, preempt, ways};
 use crate::decide::volumes::{Met, Volumes};
 use crate::decide::{Decision, Refusals, Survey, fits, survey};
-use crate::extender::Extenders;
+use crate::extender::{Extenders, WAYS_MAX};
 use crate::known::cluster::Cluster;
 use crate::known::view::{Pending, PodView};
 use crate::metrics::Attempt;
 use crate::profile::Profile;
-use crate::profile::rules::Rules;
 
 use super::Scheduler;
 use super::unplaced::{SCHEDULER_ERROR, UNSCHEDULABLE};
@@ -37,6 +36,13 @@ enum Next {
         forget_room: bool,
     },
     Evict(Preemption, String),
+}
+
+/// What is to be done next about a pod.
+enum Settled {
+    Write(Next),
+    /// Others have a word in who is to go for it.
+    Ask(Vec<Preemption>, Refusals),
 }
 
 impl Scheduler {
@@ -89,9 +95,14 @@ impl Scheduler {
                 asked => asked,
             }
         };
-        let Some(next) = self.settle(pod, pending, profile, asked, began) else {
-            return;
+        let next = match self.settle(pod, pending, profile, asked, &extenders, began) {
+            Some(Settled::Write(next)) => Some(next),
+            Some(Settled::Ask(ways, refusals)) => {
+                self.ask_for_room(&extenders, pod, pending, ways, &refusals).await
+            }
+            None => None,
         };
+        let Some(next) = next else { return };
         self.metrics.decided(began.elapsed());
         // A closed semaphore can't happen; then writing without a permit is still right.
         let permit = self.writes.clone().acquire_owned().await.ok();
@@ -107,8 +118,9 @@ impl Scheduler {
         pending: &Pending,
         profile: &Profile,
         asked: Option<Result<Survey, String>>,
+        extenders: &Extenders,
         began: Instant,
-    ) -> Option<Next> {
+    ) -> Option<Settled> {
         let key = &pod.key;
         let mut state = self.state();
         if state.cluster.has_place(key) {
@@ -127,10 +139,10 @@ impl Scheduler {
                 profile,
             ))
         });
-        match seen.map(Survey::decide) {
+        let next = match seen.map(Survey::decide) {
             Err(error) => {
                 state.queue.retry(key, Instant::now());
-                Some(Next::Fail(error))
+                Next::Fail(error)
             }
             Ok(Decision::Bind(node)) => {
                 let cluster = &mut state.cluster;
@@ -142,30 +154,78 @@ impl Scheduler {
                 let met = self.meet_claims(key, pending, cluster, &node);
                 cluster.hold(key, &node, pending.holder(pod.uid.clone()));
                 let (tried, since) = state.queue.past(key).unwrap_or((0, began));
-                Some(Next::Bind {
+                Next::Bind {
                     node,
                     met,
                     attempts: tried + 1,
                     since,
-                })
+                }
             }
             Ok(Decision::Unschedulable(refusals)) => {
                 state.queue.unschedulable(key, Instant::now());
-                Some(self.make_room(key, pending, &profile.rules, &refusals, &mut state.cluster))
+                let (cluster, rules) = (&mut state.cluster, &profile.rules);
+                let outcome = if extenders.mind_room() {
+                    match ways(key, pending, cluster, &self.world, rules, WAYS_MAX) {
+                        Ok(ways) => return Some(Settled::Ask(ways, refusals)),
+                        Err(why) => why.into(),
+                    }
+                } else {
+                    preempt(key, pending, cluster, &self.world, rules)
+                };
+                self.make_room(key, pending, outcome, &refusals, cluster)
+            }
+        };
+        Some(Settled::Write(next))
+    }
+
+    /// What others leave of the ways to make room for a pod. The next pod waits for it. `None` if it needs none any more.
+    async fn ask_for_room(
+        &self,
+        extenders: &Extenders,
+        pod: &Cached<PodView>,
+        pending: &Pending,
+        ways: Vec<Preemption>,
+        refusals: &Refusals,
+    ) -> Option<Next> {
+        let key = &pod.key;
+        let on = |node: &str, uid: &str| {
+            let mut state = self.state();
+            let candidate = state.cluster.candidate(node)?;
+            let mut holders = candidate.holders.iter();
+            let found = holders.find(|(_, holder)| *holder.uid == *uid);
+            found.map(|(key, holder)| Victim::of(key, holder))
+        };
+        let left = extenders.room(&self.client, key, ways, on).await;
+        let mut state = self.state();
+        // Under the lock: an event that is seen from here on is told of after this.
+        let known = self.pods.store().get(key);
+        if !known.is_some_and(|known| known.uid == pod.uid && matches!(known.object, PodView::Pending(_))) {
+            return None;
+        }
+        match left {
+            Ok(ways) => Some(self.make_room(key, pending, cheapest(ways), refusals, &mut state.cluster)),
+            Err(why) => {
+                state.queue.in_vain(key, Instant::now());
+                drop(state);
+                self.changed.notify_one();
+                Some(Next::Tell {
+                    message: refusals.not_eligible(&why),
+                    forget_room: false,
+                })
             }
         }
     }
 
-    /// Looks for pods that could go so that this one fits.
+    /// Has pods go so that this one fits, if there are such.
     fn make_room(
         &self,
         key: &ObjectKey,
         pending: &Pending,
-        rules: &Rules,
+        outcome: Outcome,
         refusals: &Refusals,
         cluster: &mut Cluster,
     ) -> Next {
-        match preempt(key, pending, cluster, &self.world, rules) {
+        match outcome {
             Outcome::Impossible => {
                 self.metrics.preempted(None);
                 // Room that was made for it was in vain.

@@ -16,7 +16,7 @@ impl Scheduler {
         let key = &change.latest().key;
         // The loop counts them when it is awake.
         let regated = match change.new.as_ref().map(|pod| &pod.object) {
-            Some(PodView::Gated) => state.gated.insert(key.clone()),
+            Some(PodView::Gated(_)) => state.gated.insert(key.clone()),
             _ => state.gated.remove(key),
         };
         if let Some(pod) = &change.new

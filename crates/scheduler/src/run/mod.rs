@@ -142,6 +142,8 @@ pub async fn run_measured(
     feed!(claims, Scheduler::claim);
     feed!(classes, |scheduler: &Scheduler, _| scheduler.volumes_changed());
 
+    options.resources.are_of(scheduler.pods.store());
+
     // Dropped, and so aborted, on every way out.
     let mut tasks = JoinSet::new();
     macro_rules! watch {

@@ -3,7 +3,7 @@
 use orlop_client::informer::{Cached, ObjectKey};
 use tokio::time::Instant;
 
-use crate::decide::preempt::Preemption;
+use crate::decide::preempt::{Preemption, Victim};
 use crate::known::view::{Pending, PodView};
 
 use super::{Scheduler, write};
@@ -25,7 +25,7 @@ impl Scheduler {
             }
         }
         let mut failed = false;
-        for (victim, uid) in &preemption.victims {
+        for Victim { key: victim, uid, .. } in &preemption.victims {
             let known = self.pods.store().get(victim).filter(|known| known.uid == *uid);
             let generation = match known.as_ref().map(|known| &known.object) {
                 // It goes already.

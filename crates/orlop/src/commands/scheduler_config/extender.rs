@@ -17,6 +17,8 @@ pub(super) struct ExtenderConfig {
     #[serde(default)]
     filter_verb: String,
     #[serde(default)]
+    preempt_verb: String,
+    #[serde(default)]
     prioritize_verb: String,
     #[serde(default)]
     pub(super) bind_verb: String,
@@ -84,6 +86,7 @@ impl ExtenderConfig {
             },
             timeout: self.http_timeout.unwrap_or(EXTENDER_PATIENCE),
             filter: verb(&self.filter_verb),
+            preempt: verb(&self.preempt_verb),
             prioritize: verb(&self.prioritize_verb),
             weight: self.weight,
             bind: verb(&self.bind_verb),
@@ -133,7 +136,7 @@ mod tests {
              managedResources: [{name: example.com/gpu, ignoredByScheduler: true}], tlsConfig: {certFile: /c, keyFile: /k}}",
         )
         .unwrap();
-        assert_eq!(config.unfollowed(), ["extenders[0].preemptVerb"]);
+        assert!(config.unfollowed().is_empty());
         let extender = Extender {
             url: "https://gpu:1/scheduler".to_owned(),
             tls: ExtenderTls {
@@ -144,6 +147,7 @@ mod tests {
             },
             timeout: Duration::from_secs(30),
             filter: Some("filter".to_owned()),
+            preempt: Some("p".to_owned()),
             prioritize: Some("sort".to_owned()),
             weight: 2,
             bind: None,

@@ -119,6 +119,17 @@ impl Strategy {
                 bail!("{field}.requestedToCapacityRatio.shape: points of rising utilization are needed")
             }
             "RequestedToCapacityRatio" => {
+                let is_wrong = |point: &Point| {
+                    !(0.0..=100.0).contains(&point.utilization)
+                        || !(0.0..=SHAPE_SCORE_MAX).contains(&point.score)
+                };
+                if let Some(number) = shape.iter().position(is_wrong) {
+                    let Point { utilization, score } = &shape[number];
+                    bail!(
+                        "{field}.requestedToCapacityRatio.shape[{number}]: utilization {utilization} and score {score} \
+                         must be in [0-100] and [0-10]"
+                    );
+                }
                 let point = |point: &Point| (point.utilization, point.score * 100.0 / SHAPE_SCORE_MAX);
                 Room::Shaped(shape.iter().map(point).collect())
             }
@@ -229,6 +240,9 @@ impl ProfileConfig {
             profile.resources = weighed.collect();
         }
         let company: CompanyArgs = self.args(COMPANY)?;
+        if let Some(weight) = company.hard_pod_affinity_weight.filter(|weight| *weight > 100) {
+            bail!("{COMPANY}: hardPodAffinityWeight: {weight}: not in valid range [0-100]");
+        }
         let affinity: NodeAffinityArgs = self.args(NODE_AFFINITY)?;
         let spread: SpreadArgs = self.args(SPREAD)?;
         let usual = Rules::default();

@@ -45,8 +45,19 @@ pub struct Volumes<'a> {
     bound: Vec<Arc<Cached<VolumeView>>>,
     /// A bound claim's volume isn't there.
     lost: bool,
-    /// Claims that wait for their first consumer, the most modest first.
-    waiting: Vec<Arc<Cached<ClaimView>>>,
+    /// The most modest first.
+    waiting: Vec<Waiting>,
+}
+
+/// A claim that waits for its first consumer, with what is the same on every node.
+#[derive(Debug, Clone)]
+struct Waiting {
+    claim: Arc<Cached<ClaimView>>,
+    class: Arc<Cached<ClassView>>,
+    /// The node that its volume is made for already: others who use the claim have decided that.
+    selected: Option<Arc<str>>,
+    /// The volume that it was promised.
+    promised: Option<Arc<str>>,
 }
 
 impl<'a> Volumes<'a> {
@@ -78,26 +89,18 @@ impl<'a> Volumes<'a> {
                     Some(volume) => volumes.bound.push(volume),
                     None => volumes.lost = true,
                 },
-                None if claim.named || !volumes.waits(&claim) => immediate = true,
-                None => volumes.waiting.push(claim),
+                None => match Waiting::of(claim, world) {
+                    Some(claim) => volumes.waiting.push(claim),
+                    None => immediate = true,
+                },
             }
         }
         if immediate {
             return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
         }
-        volumes
-            .waiting
-            .sort_by(|a, b| a.request.cmp(&b.request).then_with(|| a.key.cmp(&b.key)));
+        let rank = |waiting: &Waiting| (waiting.claim.request, waiting.claim.key.clone());
+        volumes.waiting.sort_by_cached_key(rank);
         Ok(Some(volumes))
-    }
-
-    fn class_of(&self, claim: &ClaimView) -> Option<Arc<Cached<ClassView>>> {
-        let class = claim.class.clone()?;
-        self.world.classes.get(&ObjectKey::new("", class))
-    }
-
-    fn waits(&self, claim: &ClaimView) -> bool {
-        self.class_of(claim).is_some_and(|class| class.waits)
     }
 
     /// Why the pod can't have its volumes on `node`, if it can't.
@@ -119,55 +122,74 @@ impl<'a> Volumes<'a> {
     pub fn choose(&self, node: &NodeView) -> Option<Vec<Met>> {
         let mut taken: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut chosen = Vec::with_capacity(self.waiting.len());
-        for claim in &self.waiting {
-            let (key, uid) = (claim.key.clone(), claim.uid.clone());
-            // Others who use the claim have decided already what it is met by.
-            if let Some(selected) = self.world.selected(claim) {
-                if selected != node.node.name || !self.can_be_made(claim, node) {
-                    return None;
-                }
-                chosen.push(Met::Made { claim: key, uid });
-                continue;
+        for waiting in &self.waiting {
+            let met = waiting.met_on(node, &taken, self.world)?;
+            if let Met::By { volume, .. } = &met {
+                taken.insert(volume.clone());
             }
-            let promised = self.world.promised_to(&key);
-            let is_given = |volume: &Cached<VolumeView>| {
-                volume.is_claimed() || promised.as_ref() == Some(&volume.key.name)
-            };
-            let rank =
-                |volume: &Cached<VolumeView>| (!is_given(volume), volume.capacity, volume.key.name.clone());
-            let mut best: Option<Arc<Cached<VolumeView>>> = None;
-            self.world.volumes.for_each(|volume| {
-                if volume.meets(&key, &uid, claim)
-                    && (is_given(volume) || volume.is_reachable_from(node))
-                    && !taken.contains(&volume.key.name)
-                    && self.world.is_unpromised(&volume.key.name, &key)
-                    && best.as_ref().is_none_or(|best| rank(volume) < rank(best))
-                {
-                    best = Some(volume.clone());
-                }
-            });
-            chosen.push(match best {
-                Some(volume) if !volume.is_reachable_from(node) => return None,
-                Some(volume) => {
-                    let volume = volume.key.name.clone();
-                    taken.insert(volume.clone());
-                    Met::By {
-                        claim: key,
-                        uid,
-                        volume,
-                    }
-                }
-                None if self.can_be_made(claim, node) => Met::Made { claim: key, uid },
-                None => return None,
-            });
+            chosen.push(met);
         }
         Some(chosen)
     }
+}
 
-    fn can_be_made(&self, claim: &ClaimView, node: &NodeView) -> bool {
-        let Some(class) = self.class_of(claim) else {
-            return false;
+impl Waiting {
+    /// `None` if the claim is to be bound without waiting for a pod, or is being bound.
+    fn of(claim: Arc<Cached<ClaimView>>, world: &World) -> Option<Self> {
+        let class = claim.class.clone().filter(|_| !claim.named)?;
+        let class = world.classes.get(&ObjectKey::new("", class))?;
+        class.waits.then(|| Self {
+            selected: world.selected(&claim),
+            promised: world.promised_to(&claim.key),
+            claim,
+            class,
+        })
+    }
+
+    /// How it is met on `node`, where other claims of the pod have `taken` those volumes; `None` if it can't be.
+    fn met_on(&self, node: &NodeView, taken: &BTreeSet<Arc<str>>, world: &World) -> Option<Met> {
+        let (claim, uid) = (self.claim.key.clone(), self.claim.uid.clone());
+        if let Some(selected) = &self.selected {
+            let is_here = *selected == node.node.name && self.can_be_made(node);
+            return is_here.then_some(Met::Made { claim, uid });
+        }
+        let Some(best) = self.best(node, taken, world) else {
+            return self.can_be_made(node).then_some(Met::Made { claim, uid });
         };
+        best.is_reachable_from(node).then(|| Met::By {
+            claim,
+            uid,
+            volume: best.key.name.clone(),
+        })
+    }
+
+    /// The volume that is given to it, wherever that is, or else the smallest that will do.
+    fn best(
+        &self,
+        node: &NodeView,
+        taken: &BTreeSet<Arc<str>>,
+        world: &World,
+    ) -> Option<Arc<Cached<VolumeView>>> {
+        let is_given = |volume: &Cached<VolumeView>| {
+            volume.is_claimed() || self.promised.as_ref() == Some(&volume.key.name)
+        };
+        let rank =
+            |volume: &Cached<VolumeView>| (!is_given(volume), volume.capacity, volume.key.name.clone());
+        let mut best: Option<Arc<Cached<VolumeView>>> = None;
+        world.volumes.for_each(|volume| {
+            if volume.meets(&self.claim.key, &self.claim.uid, &self.claim)
+                && best.as_ref().is_none_or(|best| rank(volume) < rank(best))
+                && !taken.contains(&volume.key.name)
+                && world.is_unpromised(&volume.key.name, &self.claim.key)
+                && (is_given(volume) || volume.is_reachable_from(node))
+            {
+                best = Some(volume.clone());
+            }
+        });
+        best
+    }
+
+    fn can_be_made(&self, node: &NodeView) -> bool {
         let label = |key: &str| node.node.labels.get(key);
         let allows = |term: &core::TopologySelectorTerm| {
             let mut expressions = term.match_label_expressions.iter().flatten();
@@ -175,8 +197,8 @@ impl<'a> Volumes<'a> {
                 label(&wanted.key).is_some_and(|value| wanted.values.iter().any(|allowed| allowed == value))
             })
         };
-        class.provisioner != NO_PROVISIONER
-            && (class.topologies.is_empty() || class.topologies.iter().any(allows))
+        let topologies = &self.class.topologies;
+        self.class.provisioner != NO_PROVISIONER && (topologies.is_empty() || topologies.iter().any(allows))
     }
 }
 

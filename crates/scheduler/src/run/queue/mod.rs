@@ -284,17 +284,15 @@ impl Queue {
     /// Something happened to `node`: it changed, or room was made there. Those whom it may help are
     /// tried again, after their back-off.
     pub fn happened_on(&mut self, node: &str, now: Instant) {
-        let mut helped: Vec<ObjectKey> = self.anywhere.iter().cloned().collect();
-        helped.extend(self.by_node.get(node).into_iter().flatten().cloned());
-        let confined = |waiter: &Waiter| {
-            let names = waiter.confined_to.as_ref();
-            names.is_some_and(|names| !names.iter().any(|name| **name == *node))
-        };
-        if let Some((pod, happened)) = &mut self.looked_for
-            && self.waiters.get(pod).is_some_and(|waiter| !confined(waiter))
-        {
-            *happened = true;
+        if let Some((pod, happened)) = &mut self.looked_for {
+            let may_go_there = |waiter: &Waiter| {
+                let names = waiter.confined_to.as_ref();
+                names.is_none_or(|names| names.iter().any(|name| **name == *node))
+            };
+            *happened |= self.waiters.get(pod).is_some_and(may_go_there);
         }
+        let there = self.by_node.get(node).into_iter().flatten();
+        let helped = self.anywhere.iter().chain(there).cloned().collect();
         self.help(helped, now);
     }
 
