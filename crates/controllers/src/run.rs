@@ -184,7 +184,7 @@ async fn run_on(
         pod_gc: selection.runs("pod-garbage-collector-controller")
             => PodGc::new(clients.of("pod-garbage-collector"), &cache, config.finished_pods_max);
         namespaces: selection.runs("namespace-controller")
-            => Namespaces::new(clients.of("namespace-controller"), &cache);
+            => Namespaces::new(clients.of("namespace-controller"), clients.only("generic-garbage-collector"), &cache);
         defaults: selection.runs("serviceaccount-controller") || root_ca.is_some()
             => NamespaceDefaults::new(clients.by(accounts::of_namespace_defaults), &cache, root_ca);
         quotas: selection.runs("resourcequota-controller")

@@ -13,7 +13,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::conditions::Remaining;
-use super::pace::Pace;
+use super::lingering::{Left, Lingering};
+use super::pace::{LOOK_AGAIN, Pace};
 use crate::api_error;
 use crate::cache::{Cache, NamespaceView, PodView};
 use crate::resources::{self, Discovered, Served};
@@ -32,6 +33,7 @@ pub struct Namespaces {
     cache: Arc<Cache>,
     queue: Arc<WorkQueue<Arc<str>>>,
     pace: Pace,
+    lingering: Lingering,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +47,9 @@ enum Incomplete {
 }
 
 impl Namespaces {
-    /// Registers the handlers at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
+    /// Registers the handlers at `cache`, which must not have been started yet. `watcher` may watch every kind, which
+    /// upstream's role of who empties namespaces doesn't allow.
+    pub fn new(client: kube::Client, watcher: kube::Client, cache: &Arc<Cache>) -> Arc<Self> {
         let queue = cache.queue("namespace");
         let on = queue.clone();
         cache.namespaces.on_change(move |change: &Change<NamespaceView>| {
@@ -78,6 +81,7 @@ impl Namespaces {
         Arc::new(Self {
             client,
             cache: cache.clone(),
+            lingering: Lingering::new(watcher, queue.clone()),
             queue,
             pace: Pace::default(),
         })
@@ -105,24 +109,32 @@ impl Namespaces {
             .store()
             .get(&ObjectKey::new("", name.clone()));
         if known.is_none_or(|known| !known.terminating || known.finalized) {
-            self.pace.forget(name);
+            self.forget(name);
             return Ok(());
         }
-        let remaining = self.empty(name).await?;
+        let (remaining, left) = self.empty(name).await?;
         self.show(name, &remaining).await?;
         if remaining.is_nothing() {
             self.finalize(name).await?;
-            self.pace.forget(name);
+            self.forget(name);
             tracing::info!(namespace = %name, "namespace emptied");
         } else {
             let pause = self.pace.pause(name, remaining);
+            if pause > LOOK_AGAIN {
+                self.lingering.watch(name, &left);
+            }
             self.queue.add_after(name.clone(), pause);
         }
         Ok(())
     }
 
-    /// Deletes what is in the namespace; the rest only once no pod is left.
-    async fn empty(&self, name: &str) -> Result<Remaining, Incomplete> {
+    fn forget(&self, name: &str) {
+        self.pace.forget(name);
+        self.lingering.forget(name);
+    }
+
+    /// Deletes what is in the namespace; the rest only once no pod is left. What is left then, beside pods by kind.
+    async fn empty(&self, name: &str) -> Result<(Remaining, Vec<Left>), Incomplete> {
         let Discovered { served, unknown } = resources::discover(&self.client).await?;
         let (pods, others): (Vec<Served>, Vec<Served>) = served
             .into_iter()
@@ -139,7 +151,12 @@ impl Namespaces {
         }
         // It may have something in a group that nobody could look into.
         remaining.undiscovered = unknown;
-        Ok(remaining)
+        let left = others.into_iter().filter_map(|served| {
+            let objects = *remaining.objects.get(&name_of(&served))?;
+            Some(Left { served, objects })
+        });
+        let left = left.collect();
+        Ok((remaining, left))
     }
 
     async fn delete_all(&self, served: &Served, namespace: &str, remaining: &mut Remaining) {
@@ -184,8 +201,7 @@ impl Namespaces {
         if left.is_empty() {
             return Ok(());
         }
-        let kind = format!("{}.{}", served.resource.plural, served.resource.group);
-        remaining.objects.insert(kind, left.len());
+        remaining.objects.insert(name_of(served), left.len());
         for finalizer in left
             .iter()
             .flat_map(|object| object.metadata.finalizers.iter().flatten())
@@ -248,4 +264,9 @@ impl Namespaces {
             _ => Ok(()),
         }
     }
+}
+
+/// `<plural>.<group>`.
+fn name_of(served: &Served) -> String {
+    format!("{}.{}", served.resource.plural, served.resource.group)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::conditions::Remaining;
 
 /// Pause before looking again for what goes in its own time.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest pause: each look lists every kind there is, which what nobody lets go of isn't worth more often.
 const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 
