@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::chance::{Share, unit};
 
+/// No trouble is over sooner: a node that comes and goes faster does nothing else.
+const LASTS_MIN: Duration = Duration::from_millis(100);
+/// Troubles that come more seldom never come.
+const PERIOD_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// How a node is at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
@@ -25,27 +30,33 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// Each node has it once in this time, at a moment that chance tells.
-    fn period(&self) -> Option<Duration> {
-        (!self.share.is_zero() && !self.lasts.is_zero()).then(|| self.lasts.div_f64(self.share.fraction()))
+    /// How long one has it, and each node has it once in how long, at a moment that chance tells.
+    fn pace(&self) -> Option<(Duration, Duration)> {
+        if self.share.is_zero() || self.lasts.is_zero() {
+            return None;
+        }
+        let lasts = self.lasts.max(LASTS_MIN);
+        let period = Duration::try_from_secs_f64(lasts.as_secs_f64() / self.share.fraction());
+        let period = period.ok().filter(|period| *period <= PERIOD_MAX)?;
+        Some((lasts, period))
     }
 
     /// Whether `node` has it at `at`, and when that changes next.
     fn at(&self, seed: u64, node: u64, at: Duration) -> (bool, Option<Duration>) {
-        let Some(period) = self.period() else {
+        let Some((lasts, period)) = self.pace() else {
             return (false, None);
         };
-        let room = period.saturating_sub(self.lasts);
+        let room = period.saturating_sub(lasts);
         // Nodes don't begin together.
         let shift = period.mul_f64(unit(seed, &[node]));
         let at = at + shift;
-        let cycle = u64::try_from(at.as_nanos() / period.as_nanos()).unwrap_or(u64::MAX);
-        let begins_in = |cycle: u64| {
-            period.mul_f64(u32::try_from(cycle).map_or(f64::MAX, f64::from))
-                + room.mul_f64(unit(seed, &[node, cycle]))
+        let cycle = at.as_nanos() / period.as_nanos();
+        let begins_in = |cycle: u128| {
+            let number = u64::try_from(cycle).unwrap_or(u64::MAX);
+            nanos(cycle * period.as_nanos()) + room.mul_f64(unit(seed, &[node, number]))
         };
         let begins = begins_in(cycle);
-        let ends = begins + self.lasts;
+        let ends = begins + lasts;
         let (has_it, changes) = if at < begins {
             (false, begins)
         } else if at < ends {
@@ -55,6 +66,12 @@ impl Trouble {
         };
         (has_it, Some(changes.saturating_sub(shift)))
     }
+}
+
+fn nanos(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    let seconds = u64::try_from(nanos / SECOND).unwrap_or(u64::MAX);
+    Duration::new(seconds, u32::try_from(nanos % SECOND).unwrap_or(0))
 }
 
 /// The troubles of a fleet.
@@ -137,5 +154,33 @@ mod tests {
             Schedule::default().health(1, Duration::from_secs(9)),
             (Health::Well, None)
         );
+    }
+
+    #[test]
+    fn any_share_and_time_can_be_asked_for() {
+        for (share, lasts) in [
+            ("0.00000000000000000000001%", Duration::from_secs(10)),
+            ("99.999%", Duration::from_nanos(1)),
+            ("50%", Duration::MAX),
+            ("1%", PERIOD_MAX),
+        ] {
+            let vanish = Trouble {
+                share: share.parse().unwrap(),
+                lasts,
+            };
+            let schedule = Schedule {
+                seed: 1,
+                vanish,
+                flap: Trouble::default(),
+            };
+            for days in [0, 1, 3000] {
+                let at = Duration::from_secs(days * 24 * 60 * 60);
+                let (_, until) = schedule.health(7, at);
+                assert!(
+                    until.is_none_or(|until| until > at),
+                    "{share} for {lasts:?} on day {days}"
+                );
+            }
+        }
     }
 }

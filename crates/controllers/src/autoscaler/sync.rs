@@ -59,8 +59,6 @@ struct Asked {
     replicas: i32,
     /// The metric that asks for the most.
     metric: String,
-    /// What those said that could be read.
-    statuses: Vec<MetricStatus>,
 }
 
 impl Autoscalers {
@@ -155,6 +153,8 @@ impl Autoscalers {
         current: i32,
     ) -> Option<(i32, String)> {
         let spec = &look.scaler.spec;
+        // What isn't asked now is not shown as if it were so still.
+        look.status.current_metrics = None;
         let wish = Wish {
             current,
             desired: current,
@@ -179,7 +179,6 @@ impl Autoscalers {
             return Some((wish.least, why.to_owned()));
         }
         let asked = self.asked(look, memory, scale, current).await?;
-        look.status.current_metrics = Some(asked.statuses);
         let wish = Wish {
             desired: asked.replicas.max(0),
             ..wish
@@ -204,38 +203,11 @@ impl Autoscalers {
         scale: &Scale,
         current: i32,
     ) -> Option<Asked> {
-        let text = scale
-            .status
-            .as_ref()
-            .and_then(|status| status.selector.as_deref());
-        let text = text.unwrap_or_default();
-        let selector = match LabelSelector::parse(text) {
-            _ if text.is_empty() => {
-                let message = "the HPA target's scale is missing a selector";
-                self.tell(
-                    look.scaler,
-                    EventType::Warning,
-                    "SelectorRequired",
-                    "selector is required".to_owned(),
-                );
-                look.say(Said::new(SCALING_ACTIVE, false, "InvalidSelector", message));
-                return None;
-            }
-            Ok(selector) => selector,
-            Err(error) => {
-                let message = format!(
-                    "couldn't convert selector into a corresponding internal selector object: {error}"
-                );
-                self.tell(
-                    look.scaler,
-                    EventType::Warning,
-                    "InvalidSelector",
-                    message.clone(),
-                );
-                look.say(Said::new(SCALING_ACTIVE, false, "InvalidSelector", message));
-                return None;
-            }
-        };
+        let status = scale.status.as_ref();
+        let text = status
+            .and_then(|status| status.selector.as_deref())
+            .unwrap_or_default();
+        let selector = self.selector(look, text)?;
         memory.selector = Some(selector);
         let specs = look.scaler.spec.metrics.as_deref().unwrap_or_default();
         let (pods, metrics) = match self.pods(look.scaler, text).await {
@@ -266,9 +238,8 @@ impl Autoscalers {
         let mut asked = Asked {
             replicas: 0,
             metric: String::new(),
-            statuses: Vec::new(),
         };
-        let there = scale.status.as_ref().map_or(0, |status| status.replicas);
+        let there = status.map_or(0, |status| status.replicas);
         let seen = Seen {
             scaled: Scaled {
                 namespace: &look.scaler.key.namespace,
@@ -280,14 +251,17 @@ impl Autoscalers {
             metrics: &metrics,
         };
         let mut unreadable = Vec::new();
+        // Who shows them goes by their places: one that can't be read leaves its place empty.
+        let mut statuses = Vec::with_capacity(specs.len());
         for spec in specs {
             match self.ask(look, spec, seen).await {
                 Err(error) => {
+                    statuses.push(MetricStatus::default());
                     self.tell(look.scaler, EventType::Warning, error.reason, error.why.clone());
                     unreadable.push(error);
                 }
                 Ok(answer) => {
-                    asked.statuses.push(answer.status);
+                    statuses.push(answer.status);
                     if asked.metric.is_empty() || answer.replicas > asked.replicas {
                         asked.replicas = answer.replicas;
                         asked.metric = answer.name;
@@ -295,6 +269,7 @@ impl Autoscalers {
                 }
             }
         }
+        look.status.current_metrics = Some(statuses);
         let (bad, all) = (unreadable.len(), specs.len());
         if let Some(first) = unreadable.first()
             && (bad == all || asked.replicas < current)
@@ -319,6 +294,27 @@ impl Autoscalers {
         );
         look.say(Said::new(SCALING_ACTIVE, true, "ValidMetricFound", message));
         Some(asked)
+    }
+
+    /// Which pods the target says are its own, as `text`; `None` if it doesn't.
+    fn selector(&self, look: &mut Look<'_>, text: &str) -> Option<LabelSelector> {
+        let (reason, told, message) = if text.is_empty() {
+            let message = "the HPA target's scale is missing a selector".to_owned();
+            ("SelectorRequired", "selector is required".to_owned(), message)
+        } else {
+            match LabelSelector::parse(text) {
+                Ok(selector) => return Some(selector),
+                Err(error) => {
+                    let message = format!(
+                        "couldn't convert selector into a corresponding internal selector object: {error}"
+                    );
+                    ("InvalidSelector", message.clone(), message)
+                }
+            }
+        };
+        self.tell(look.scaler, EventType::Warning, reason, told);
+        look.say(Said::new(SCALING_ACTIVE, false, "InvalidSelector", message));
+        None
     }
 
     /// Asks one metric.
@@ -440,3 +436,6 @@ fn ask_resource(meant: &Meant<'_>, seen: Seen<'_>, judgement: Judgement) -> Resu
 fn share(amount: Amount) -> f64 {
     amount.nanos() as f64 / 1e9
 }
+
+#[cfg(test)]
+mod tests;

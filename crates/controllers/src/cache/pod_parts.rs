@@ -217,7 +217,7 @@ impl JobPod {
                 .chain(&status.init_container_statuses)
                 .flatten()
                 .map(|status| status.restart_count)
-                .sum(),
+                .fold(0, i32::saturating_add),
             finished_at: exits.iter().filter_map(|(_, at)| *at).max().or_else(|| {
                 let conditions = status.conditions.iter().flatten();
                 let mut unready = conditions.filter(|c| c.type_ == "Ready" && c.status == "False");

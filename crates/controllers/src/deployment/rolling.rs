@@ -50,10 +50,12 @@ pub fn shrink_old(
     if old_pods == 0 {
         return Vec::new();
     }
-    let (new_wanted, new_available) = new.map_or((0, 0), |new| (new.replicas, available(new)));
-    let min_available = deployment.replicas() - limits.max_unavailable;
+    let new_available = new.map_or(0, available);
+    let min_available = deployment.replicas().saturating_sub(limits.max_unavailable);
     // New pods that aren't available yet must not cost old ones.
-    let most = old_pods + new_wanted - min_available - (new_wanted - new_available);
+    let most = old_pods
+        .saturating_add(new_available)
+        .saturating_sub(min_available);
     if most <= 0 {
         return Vec::new();
     }
@@ -67,11 +69,13 @@ pub fn shrink_old(
         .collect();
     let mut left = most;
     for size in &mut sizes {
-        let broken = (size.to - available(&size.set)).clamp(0, left);
+        let broken = size.to.saturating_sub(available(&size.set)).clamp(0, left);
         size.to -= broken;
         left -= broken;
     }
-    let mut spare = pods_available(old) + new_available - min_available;
+    let mut spare = pods_available(old)
+        .saturating_add(new_available)
+        .saturating_sub(min_available);
     for size in &mut sizes {
         let fewer = size.to.min(spare.max(0));
         size.to -= fewer;

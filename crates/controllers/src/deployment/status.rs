@@ -36,11 +36,12 @@ pub fn count(
     now: Timestamp,
 ) -> DeploymentStatus {
     let all: Vec<ReplicaSet> = old.iter().chain(new).cloned().collect();
-    let sum = |number: &dyn Fn(&ReplicaSet) -> i32| all.iter().map(number).sum::<i32>();
+    // What sets say of themselves may be any number.
+    let sum = |number: &dyn Fn(&ReplicaSet) -> i32| all.iter().map(number).fold(0, i32::saturating_add);
     let some = |number: i32| (number > 0).then_some(number);
     let available = pods_available(&all);
     let mut conditions = deployment.status.conditions.clone().unwrap_or_default();
-    let enough = available >= deployment.replicas() - limits.max_unavailable;
+    let enough = available >= deployment.replicas().saturating_sub(limits.max_unavailable);
     let (status, reason, message) = if enough {
         (
             "True",
@@ -65,9 +66,9 @@ pub fn count(
         updated_replicas: some(new.map_or(0, |new| new.status.replicas)),
         ready_replicas: some(sum(&|set| set.status.ready_replicas.unwrap_or(0))),
         available_replicas: some(available),
-        unavailable_replicas: some(pods_wanted(&all) - available),
+        unavailable_replicas: some(pods_wanted(&all).saturating_sub(available)),
         // Only known if all sets know it.
-        terminating_replicas: terminating.map(|counts| counts.iter().sum()),
+        terminating_replicas: terminating.map(|counts| counts.into_iter().fold(0, i32::saturating_add)),
         collision_count: deployment.status.collision_count,
         conditions: Some(conditions),
     }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use orlop_client::events::{EventType, Recorder};
-use orlop_client::informer::{Change, ObjectKey};
+use orlop_client::informer::{Cached, Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
 use super::plan::{self, Sums};
-use super::scale::{self, Expected};
+use super::scale::{self, Expected, ScaleError};
 use crate::api_error::{self, SyncError};
-use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView};
+use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView, pod_reference};
 use crate::owned::status::{complete, write};
 use crate::workers::Workers;
 
@@ -53,22 +54,33 @@ impl DisruptionBudgets {
         cache.pods.on_change(move |change| on.pod(change));
         let on = triggers.clone();
         cache.deployments.on_change(move |change| {
-            on.scaled(change, |deployment| {
-                let labels = deployment.spec.template.metadata.as_ref()?.labels.clone();
-                Some((deployment.replicas(), labels))
+            on.scaled(change, |deployment| Wants {
+                replicas: deployment.replicas(),
+                owner: None,
+                labels: labels_of(Some(&deployment.spec.template)),
             });
         });
         let on = triggers.clone();
         cache.replica_sets.on_change(move |change| {
-            on.scaled(change, |set| {
-                let labels = set.template.as_ref()?.metadata.as_ref()?.labels.clone();
-                Some((set.replicas, labels))
+            on.scaled(change, |set| Wants {
+                replicas: set.replicas,
+                owner: set.controller.as_ref().map(|owner| owner.uid.clone()),
+                labels: labels_of(set.template.as_deref()),
+            });
+        });
+        let on = triggers.clone();
+        cache.replication_controllers.on_change(move |change| {
+            on.scaled(change, |set| Wants {
+                replicas: set.replicas,
+                owner: None,
+                labels: labels_of(set.template.as_deref()),
             });
         });
         cache.stateful_sets.on_change(move |change| {
-            triggers.scaled(change, |set| {
-                let labels = set.spec.template.metadata.as_ref()?.labels.clone();
-                Some((set.spec.replicas.unwrap_or(1), labels))
+            triggers.scaled(change, |set| Wants {
+                replicas: set.spec.replicas.unwrap_or(1),
+                owner: None,
+                labels: labels_of(Some(&set.spec.template)),
             });
         });
         Arc::new(Self {
@@ -141,9 +153,14 @@ impl DisruptionBudgets {
                     "CalculateExpectedPodCountFailed",
                     why,
                 );
-                return self
-                    .write(&budget, plan::failed(&budget, &error.to_string(), now))
-                    .await;
+                self.write(&budget, plan::failed(&budget, &error.to_string(), now))
+                    .await?;
+                return match error {
+                    // Nothing tells when the server answers again.
+                    ScaleError::Api(error) => Err(error.into()),
+                    // Whoever it waits for tells of itself when it comes.
+                    ScaleError::NoScale { .. } | ScaleError::NoOwner { .. } => Ok(()),
+                };
             }
         };
         let Sums {
@@ -151,11 +168,12 @@ impl DisruptionBudgets {
             not_deleted,
             look_again,
         } = plan::sums(&budget, &pods, scale, now);
-        for name in not_deleted {
-            tracing::warn!(budget = %key, pod = name, "an evicted pod was not deleted");
-            let message = format!("Pod {name} was expected by PDB {key} to be deleted but it wasn't");
+        for pod in not_deleted {
+            tracing::warn!(budget = %key, pod = %pod.key, "an evicted pod was not deleted");
+            let message = format!("Pod was expected by PDB {key} to be deleted but it wasn't");
+            let pod = pod_reference(&pod.key, &pod.uid);
             self.recorder
-                .event(&budget.reference, EventType::Warning, "NotDeleted", message);
+                .event(&pod, EventType::Warning, "NotDeleted", message);
         }
         if let Some(wait) = look_again {
             self.queue.add_after(key.clone(), wait);
@@ -213,23 +231,32 @@ impl Triggers {
         }
     }
 
-    /// An owner of pods that wants another number of them.
-    fn scaled<P>(
-        &self,
-        change: &Change<P>,
-        scale: impl Fn(&P) -> Option<(i32, Option<BTreeMap<String, String>>)>,
-    ) {
-        let (Some(old), Some(new)) = (&change.old, &change.new) else {
-            return;
-        };
-        let of = |object: &P| scale(object).map(|(replicas, _)| replicas);
-        if of(&old.object) == of(&new.object) {
+    /// An owner of pods came or went, or wants another number of them.
+    fn scaled<P>(&self, change: &Change<P>, wants: impl Fn(&P) -> Wants) {
+        let of = |side: &Option<Arc<Cached<P>>>| side.as_ref().map(|owner| wants(&owner.object));
+        let (old, new) = (of(&change.old), of(&change.new));
+        let counts =
+            |wants: &Option<Wants>| wants.as_ref().map(|wants| (wants.replicas, wants.owner.clone()));
+        if counts(&old) == counts(&new) {
             return;
         }
-        for (_, labels) in [&old.object, &new.object].into_iter().filter_map(scale) {
-            self.protecting(&new.key.namespace, &labels.unwrap_or_default());
+        for Wants { labels, .. } in [old, new].into_iter().flatten() {
+            self.protecting(&change.latest().key.namespace, &labels.unwrap_or_default());
         }
     }
+}
+
+/// What an owner of pods wants.
+struct Wants {
+    replicas: i32,
+    /// Who owns it: whose number counts instead.
+    owner: Option<Arc<str>>,
+    /// Its pods'.
+    labels: Option<BTreeMap<String, String>>,
+}
+
+fn labels_of(template: Option<&PodTemplateSpec>) -> Option<BTreeMap<String, String>> {
+    template?.metadata.as_ref()?.labels.clone()
 }
 
 fn counts_the_same(old: &Pod, new: &Pod) -> bool {
@@ -237,4 +264,100 @@ fn counts_the_same(old: &Pod, new: &Pod) -> bool {
         && old.terminating == new.terminating
         && old.labels == new.labels
         && old.controller == new.controller
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::server;
+    use http::Method;
+    use serde_json::{Value, json};
+
+    const EVENTS: &str = "/api/v1/namespaces/ns/events";
+
+    fn given(cache: &Cache, budget: Value, pod: Value) {
+        let mut object = json!({"metadata": {"name": "b", "namespace": "ns", "uid": "b", "resourceVersion": "5", "generation": 1},
+            "spec": {"selector": {"matchLabels": {"app": "x"}}}});
+        orlop_api::patch::merge(&mut object, &budget);
+        cache
+            .budgets
+            .store()
+            .apply(serde_json::from_value(object).unwrap());
+        let mut object = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "resourceVersion": "4",
+            "labels": {"app": "x"}}});
+        orlop_api::patch::merge(&mut object, &pod);
+        cache.pods.store().apply(serde_json::from_value(object).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_budget_whose_sums_could_not_be_done_for_want_of_an_answer_is_tried_again() {
+        let (client, asked) = server(|method, path, body| match (method, path) {
+            (_, EVENTS) | (&Method::PATCH, _) => (200, body),
+            _ => (
+                500,
+                json!({"kind": "Status", "status": "Failure", "code": 500, "message": "later"}),
+            ),
+        });
+        let cache = Arc::new(Cache::default());
+        let budgets = DisruptionBudgets::new(client, &cache);
+        let owner = json!([{"apiVersion": "example.com/v1", "kind": "Set", "name": "s", "uid": "s", "controller": true}]);
+        given(
+            &cache,
+            json!({"spec": {"maxUnavailable": 1}}),
+            json!({"metadata": {"ownerReferences": owner}}),
+        );
+        let key = ObjectKey::new("ns", "b");
+        assert!(budgets.sync(&key).await.is_err());
+        let asked = asked.lock().unwrap();
+        let (_, _, written) = asked
+            .iter()
+            .rfind(|(method, ..)| method == Method::PATCH)
+            .unwrap();
+        assert_eq!(written["status"]["disruptionsAllowed"], 0);
+        assert_eq!(written["status"]["conditions"][0]["reason"], "SyncFailed");
+    }
+
+    #[tokio::test]
+    async fn owners_that_come_go_or_are_owned_by_others_change_the_sums() {
+        let (client, _) = server(|method, path, _| panic!("{method} {path}"));
+        let cache = Arc::new(Cache::default());
+        let budgets = DisruptionBudgets::new(client, &cache);
+        given(&cache, json!({}), json!({}));
+        let triggers = Triggers {
+            cache: Arc::downgrade(&cache),
+            queue: budgets.queue.clone(),
+        };
+        let set = |replicas: i32, owner: Option<&str>| {
+            let wants = (replicas, owner.map(Arc::<str>::from));
+            Some(Arc::new(Cached {
+                key: ObjectKey::new("ns", "s"),
+                uid: "s".into(),
+                resource_version: 1,
+                object: wants,
+            }))
+        };
+        for (what, old, new, counts) in [
+            ("it comes", None, set(1, None), true),
+            ("it goes", set(1, None), None, true),
+            ("scaled", set(1, None), set(2, None), true),
+            ("adopted", set(1, None), set(1, Some("d")), true),
+            ("the same", set(1, Some("d")), set(1, Some("d")), false),
+        ] {
+            let change = Change {
+                old,
+                new,
+                listed: false,
+            };
+            triggers.scaled(&change, |(replicas, owner)| Wants {
+                replicas: *replicas,
+                owner: owner.clone(),
+                labels: Some([("app".to_owned(), "x".to_owned())].into()),
+            });
+            assert_eq!(!budgets.queue.is_empty(), counts, "{what}");
+            if counts {
+                let key = budgets.queue.next().await.unwrap();
+                budgets.queue.done(&key);
+            }
+        }
+    }
 }

@@ -22,17 +22,17 @@ pub fn needs_scale(budget: &BudgetView) -> bool {
 
 /// What the status should say.
 #[derive(Debug)]
-pub struct Sums {
+pub struct Sums<'a> {
     /// The status.
     pub status: PodDisruptionBudgetStatus,
     /// Pods that were evicted and are still there.
-    pub not_deleted: Vec<String>,
+    pub not_deleted: Vec<&'a Pod>,
     /// When the next of them counts as there again.
     pub look_again: Option<Duration>,
 }
 
 /// Counts `pods`, all selected, of which `scale` should be there if that had to be known.
-pub fn sums(budget: &BudgetView, pods: &[Pod], scale: i32, now: Timestamp) -> Sums {
+pub fn sums<'a>(budget: &BudgetView, pods: &'a [Pod], scale: i32, now: Timestamp) -> Sums<'a> {
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let (expected, desired) = match (&budget.max_unavailable, &budget.min_available) {
         (Some(most), _) => (scale, (scale - amount(most, scale, Round::Up)).max(0)),
@@ -46,13 +46,13 @@ pub fn sums(budget: &BudgetView, pods: &[Pod], scale: i32, now: Timestamp) -> Su
     for (name, at) in budget.status.disrupted_pods.iter().flatten() {
         let pod = pods.iter().find(|pod| *pod.key.name == **name);
         // Gone, or going: it needs no remembering.
-        if pod.is_none_or(|pod| pod.terminating) {
+        let Some(pod) = pod.filter(|pod| !pod.terminating) else {
             continue;
-        }
+        };
         let left = DELETION_TIMEOUT - now.duration_since(at.0);
         let left = Duration::try_from(left).unwrap_or_default();
         if left.is_zero() {
-            not_deleted.push(name.clone());
+            not_deleted.push(pod);
         } else {
             look_again = Some(look_again.map_or(left, |other| other.min(left)));
             disrupted.insert(name.clone(), at.clone());
@@ -177,7 +177,8 @@ mod tests {
             "gone": ago(1).to_string()}});
         let sums = sums(&budget(spec, status), &pods, 0, now());
         assert_eq!(sums.status.current_healthy, Some(2));
-        assert_eq!(sums.not_deleted, ["b"]);
+        let names: Vec<&str> = sums.not_deleted.iter().map(|pod| &*pod.key.name).collect();
+        assert_eq!(names, ["b"]);
         assert_eq!(sums.look_again, Some(Duration::from_secs(90)));
         let left: Vec<String> = sums.status.disrupted_pods.unwrap().into_keys().collect();
         assert_eq!(left, ["a"]);

@@ -66,7 +66,7 @@ pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<Ex
         scales.insert(uid, scale);
     }
     Ok(Expected {
-        pods: scales.values().sum(),
+        pods: scales.values().copied().fold(0, i32::saturating_add),
         unowned,
     })
 }

@@ -126,9 +126,11 @@ pub fn count(job: &JobView, pods: &[Pod]) -> Counts {
     counts.succeeded = if job.is_indexed() {
         number(counts.completed.len())
     } else {
-        status.succeeded.unwrap_or(0) + number(named_succeeded.len() + counts.new_succeeded.len())
+        let more = number(named_succeeded.len() + counts.new_succeeded.len());
+        status.succeeded.unwrap_or(0).saturating_add(more)
     };
-    counts.failed = status.failed.unwrap_or(0) + number(named_failed.len() + counts.new_failed.len());
+    let more = number(named_failed.len() + counts.new_failed.len());
+    counts.failed = status.failed.unwrap_or(0).saturating_add(more);
     counts
 }
 
@@ -146,8 +148,8 @@ impl Counts {
         }
         let ignored = *verdict == Failure::Ignore;
         let failure = LastFailure {
-            failures: details.index_failures + i32::from(!ignored),
-            ignored: details.index_ignored_failures + i32::from(ignored),
+            failures: details.index_failures.saturating_add((!ignored).into()),
+            ignored: details.index_ignored_failures.saturating_add(ignored.into()),
             pod: pod.clone(),
         };
         let most = job.spec.backoff_limit_per_index.unwrap_or(i32::MAX);
@@ -187,6 +189,23 @@ mod tests {
         assert_eq!(names(&counts.new_failed), ["deleted", "failed"]);
         assert_eq!(names(&counts.terminating), ["deleted"]);
         assert_eq!((counts.succeeded, counts.failed, counts.ready), (4, 4, 1));
+    }
+
+    #[test]
+    fn numbers_that_others_wrote_may_be_any() {
+        let most = i32::MAX;
+        let before = with_status(job(json!({})), json!({"succeeded": most, "failed": most}));
+        let pods = [
+            tracked("done").succeeded().build(),
+            failed("failed", "main", 1, None),
+        ];
+        let counts = count(&before, &pods);
+        assert_eq!((counts.succeeded, counts.failed), (most, most));
+        let job = job(json!({"completionMode": "Indexed", "backoffLimitPerIndex": 1, "completions": 3}));
+        let mut pod = indexed("p", 0).failed().build();
+        let view = std::sync::Arc::get_mut(&mut pod).unwrap();
+        view.object.job.as_mut().unwrap().index_failures = most;
+        assert_eq!(count(&job, &[pod]).failed_indexes.to_string(), "0");
     }
 
     #[test]

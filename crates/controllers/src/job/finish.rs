@@ -101,7 +101,7 @@ fn restarted_too_often(job: &JobView, counts: &Counts, limit: i32) -> bool {
         .active
         .iter()
         .filter_map(|pod| Some(pod.job.as_ref()?.restarts))
-        .sum();
+        .fold(0, i32::saturating_add);
     if limit == 0 {
         restarts > 0
     } else {

@@ -76,8 +76,8 @@ pub fn manage(job: &JobView, counts: &Counts, wait: Duration, now: Timestamp) ->
 fn wanted(job: &JobView, counts: &Counts) -> usize {
     let parallelism = usize::try_from(job.spec.parallelism.unwrap_or(1)).unwrap_or(0);
     match job.spec.completions {
-        // Once one has succeeded, the others end by themselves.
-        None if counts.succeeded > 0 => counts.active.len().min(parallelism),
+        // Once one has succeeded, the others end by themselves, however many there should be.
+        None if counts.succeeded > 0 => counts.active.len(),
         None => parallelism,
         Some(completions) => {
             let given_up = i32::try_from(counts.failed_indexes.len()).unwrap_or(i32::MAX);
@@ -135,7 +135,7 @@ fn indexes(job: &JobView, counts: &Counts, missing: usize, now: Timestamp, actio
             ..Create::default()
         };
         if let Some(last) = counts.last_failures.get(&index) {
-            let failures = u32::try_from(last.failures + last.ignored).unwrap_or(0);
+            let failures = u32::try_from(last.failures.saturating_add(last.ignored)).unwrap_or(0);
             let wait = backoff::wait(failures, ended(&last.pod, now), now);
             if !wait.is_zero() {
                 actions.wait = Some(actions.wait.map_or(wait, |other| other.min(wait)));
@@ -184,6 +184,9 @@ mod tests {
         assert_eq!(delete(json!({"parallelism": 1})), ["new"]);
         assert_eq!(delete(json!({"suspend": true})), ["old", "new"]);
         assert!(delete(json!({})).is_empty());
+        let spec = json!({"completions": null, "parallelism": 0});
+        let after_success = plan(spec, json!({"succeeded": 1}), &pods, 0);
+        assert!(after_success.delete.is_empty(), "what runs may end by itself");
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub enum Why {
     Updated,
 }
 
+/// Most pods to create in one sync: those that came about bring the set back for the others.
+const CREATES_MAX: usize = 500;
+
 /// What to do next, in this order.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -66,7 +69,7 @@ pub fn plan(set: &StatefulSetView, pods: &[Pod], revisions: Revisions<'_>, now: 
     for number in wanted.clone() {
         let Some(pod) = by_ordinal.get(&number) else {
             plan.create.push((number, is_updated(set, number)));
-            if in_order {
+            if in_order || plan.create.len() == CREATES_MAX {
                 return plan;
             }
             continue;
@@ -191,6 +194,13 @@ mod tests {
         let spec = || json!({"podManagementPolicy": "Parallel"});
         assert_eq!(next(spec(), vec![]), "+0 +1 +2");
         assert_eq!(next(spec(), vec![pod("web-1").on("n")]), "+0 +2");
+        let mut many = spec();
+        many["replicas"] = json!(i32::MAX);
+        assert_eq!(
+            next(many, vec![]).split(' ').count(),
+            CREATES_MAX,
+            "not all in one breath"
+        );
         let mut one = spec();
         one["replicas"] = json!(1);
         assert_eq!(next(one, vec![good(0), good(1), pod("web-2")]), "-2 -1");

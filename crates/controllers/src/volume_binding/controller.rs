@@ -8,12 +8,13 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::watcher;
 use orlop_client::events::{EventType, Recorder, reference};
-use orlop_client::informer::{Cached, Change, Informer, ObjectKey, Projection};
+use orlop_client::informer::{Change, Informer, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::plan::{self, BIND_COMPLETED, BOUND_BY_CONTROLLER, Class, Verdict};
+use super::views::{BY_CLAIM, Binding, ClaimView, ClassView, VolumeView, bound_to};
 use crate::api_error;
 use crate::cache::Cache;
 use crate::run::watch_all;
@@ -23,84 +24,6 @@ use crate::workers::Workers;
 enum Task {
     Claim(ObjectKey),
     Volume(ObjectKey),
-}
-
-/// Whether a claim still waits for its volume, and which that is.
-#[derive(Debug)]
-struct ClaimView {
-    pending: bool,
-    volume: Option<Box<str>>,
-}
-
-/// Index of claims by their volume.
-const BY_VOLUME: usize = 0;
-
-impl Projection for ClaimView {
-    type Object = core::PersistentVolumeClaim;
-    const INDEXES: usize = 1;
-
-    fn project(claim: core::PersistentVolumeClaim) -> Self {
-        let phase = claim.status.and_then(|status| status.phase);
-        Self {
-            pending: claim.metadata.deletion_timestamp.is_none()
-                && !(plan::is_complete(&claim.metadata) && phase.as_deref() == Some("Bound")),
-            volume: claim
-                .spec
-                .and_then(|spec| spec.volume_name)
-                .filter(|name| !name.is_empty())
-                .map(Into::into),
-        }
-    }
-
-    fn index(&self, _: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
-        if let Some(volume) = &self.volume {
-            add(BY_VOLUME, volume);
-        }
-    }
-}
-
-/// The claim that a volume is promised to.
-#[derive(Debug)]
-struct VolumeView {
-    claim: Option<ObjectKey>,
-}
-
-/// Index of volumes by `namespace/name` of the claim.
-const BY_CLAIM: usize = 0;
-
-impl Projection for VolumeView {
-    type Object = core::PersistentVolume;
-    const INDEXES: usize = 1;
-
-    fn project(volume: core::PersistentVolume) -> Self {
-        let claim = volume.spec.and_then(|spec| spec.claim_ref);
-        Self {
-            claim: claim.map(|claim| {
-                ObjectKey::new(
-                    claim.namespace.unwrap_or_default().as_str(),
-                    claim.name.unwrap_or_default().as_str(),
-                )
-            }),
-        }
-    }
-
-    fn index(&self, _: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
-        if let Some(claim) = &self.claim {
-            add(BY_CLAIM, &claim.to_string());
-        }
-    }
-}
-
-/// A class exists; what it says is read when it matters.
-#[derive(Debug)]
-struct ClassView;
-
-impl Projection for ClassView {
-    type Object = StorageClass;
-
-    fn project(_: StorageClass) -> Self {
-        Self
-    }
 }
 
 /// The controller.
@@ -127,7 +50,11 @@ impl VolumeBinding {
         let (on, volumes) = (this.queue.clone(), this.volumes.clone());
         this.claims.on_change(move |change: &Change<ClaimView>| {
             let claim = change.latest();
-            if change.new.as_ref().is_some_and(|claim| claim.pending) {
+            if change
+                .new
+                .as_ref()
+                .is_some_and(|claim| claim.binding == Binding::Pending)
+            {
                 on.add(Task::Claim(claim.key.clone()));
             }
             if change.new.is_none() {
@@ -138,12 +65,8 @@ impl VolumeBinding {
         });
         let (on, claims) = (this.queue.clone(), this.claims.clone());
         this.volumes.on_change(move |change: &Change<VolumeView>| {
-            let claim = |side: &Option<Arc<Cached<VolumeView>>>| side.as_ref()?.claim.clone();
-            if change.new.is_none() || (change.old.is_some() && claim(&change.old) != claim(&change.new)) {
-                // Who is bound to it may have lost it.
-                for claim in claims.store().by_index(BY_VOLUME, &change.latest().key.name) {
-                    on.add(Task::Claim(claim.key.clone()));
-                }
+            for claim in bound_to(change, claims.store()) {
+                on.add(Task::Claim(claim));
             }
             let Some(volume) = &change.new else { return };
             on.add(Task::Volume(volume.key.clone()));
@@ -179,14 +102,17 @@ impl VolumeBinding {
         );
     }
 
-    /// Looks at claims whose volumes went while nobody looked.
+    /// Looks at claims whose volumes went, or came back, while nobody looked.
     async fn find_lost(&self) {
         self.claims.synced().await;
         self.volumes.synced().await;
         let volumes = self.volumes.store();
         self.claims.store().for_each(|claim| {
-            let gone = |name: &str| volumes.get(&ObjectKey::new("", name)).is_none();
-            if claim.volume.as_deref().is_some_and(gone) {
+            let Some(volume) = claim.volume.as_deref() else {
+                return;
+            };
+            let is_there = volumes.get(&ObjectKey::new("", volume)).is_some();
+            if is_there == (claim.binding == Binding::Lost) {
                 self.queue.add(Task::Claim(claim.key.clone()));
             }
         });
@@ -354,7 +280,7 @@ impl VolumeBinding {
 
 fn enqueue_pending(claims: &Informer<ClaimView>, queue: &WorkQueue<Task>) {
     claims.store().for_each(|claim| {
-        if claim.pending {
+        if claim.binding == Binding::Pending {
             queue.add(Task::Claim(claim.key.clone()));
         }
     });
