@@ -94,7 +94,7 @@ bench-cluster: build cluster-images ## Print what three masters need and do, bes
 
 .PHONY: torture
 torture: deps ## Power cuts, 10,000 seeds, 400 rounds of kill -9, a minute of garbage (some minutes)
-	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded torture -- --nocapture
+	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-store --test embedded -- torture simulation --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-etcd --test kill -- --nocapture
 	ORLOP_TORTURE=1 $(CARGO) test --release --locked --package orlop-apiserver --test process kill -- --nocapture
 	$(CARGO) build --locked --bin orlop --bin containerd-shim-orlop-v2 --bin orlop-lab --bin xtask

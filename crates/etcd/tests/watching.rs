@@ -130,3 +130,34 @@ fn asked_for_progress_the_stream_tells_it_after_all_events() {
         }
     });
 }
+
+/// A watch that is told of is cancelled while its client takes nothing.
+#[test]
+fn a_cancelled_watch_is_silent_and_its_id_may_be_anothers() {
+    let face = Face::start();
+    face.block_on(async {
+        let mut watching = client(&face).await;
+        // On a connection of its own: that one's is full before long.
+        let mut writing = client(&face).await;
+        let large = "x".repeat(10_000);
+        let named = || WatchOptions::new().with_watch_id(7);
+        let mut stream = watching.watch("a", Some(named())).await.unwrap();
+        assert!(next(&mut stream).await.created());
+        for round in 0..6 {
+            // More than may wait for the client, on the stream and before it.
+            for _ in 0..150 {
+                writing.put("a", large.as_str(), None).await.unwrap();
+            }
+            stream.cancel(7).await.unwrap();
+            stream.watch("b", Some(named())).await.unwrap();
+            while !next(&mut stream).await.canceled() {}
+            assert!(next(&mut stream).await.created(), "round {round}");
+            writing.put("b", "1", None).await.unwrap();
+            assert_eq!(described(&next(&mut stream).await), ["7+b=1"], "round {round}");
+            stream.cancel(7).await.unwrap();
+            assert!(next(&mut stream).await.canceled(), "round {round}");
+            stream.watch("a", Some(named())).await.unwrap();
+            assert!(next(&mut stream).await.created(), "round {round}");
+        }
+    });
+}

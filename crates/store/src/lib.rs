@@ -15,8 +15,10 @@
 //! - *the writer*, one thread a store: takes commands from a bounded queue, commits what waits as one
 //!   batch with one data sync, publishes the new revisions to the tail, then answers. It also ends
 //!   leases and forgets old history, woken by the nearest deadline.
-//! - *a watcher*, one task a watch: woken when the durable revision moves; takes events from the
-//!   tail, or from the database when it has fallen behind, and gives them to its bounded channel.
+//! - *a watcher*, one task a watch: woken by changes that are for it, and moved on past others in its sleep; takes events
+//!   from the tail, or from the database when it has fallen behind, and gives them to its bounded channel.
+//!
+//! Where they run, and what blocks, is a parameter, as disk and clock are: [`embedded::Spawner`].
 //!
 //! What this crate deliberately does not know: Kubernetes objects, JSON, HTTP.
 #![cfg_attr(test, allow(clippy::unwrap_used))]

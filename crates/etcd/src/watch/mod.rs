@@ -4,14 +4,20 @@ mod shape;
 use crate::metrics::Counted;
 use crate::{Face, convert};
 use etcd_client::proto::{PbEvent, PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
+use orlop_store::embedded::WatchProgress;
 use orlop_store::{Event, EventKind, Key, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
 use std::collections::HashMap;
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Responses that may wait for a slow client before its watches wait.
 const RESPONSES_WAITING_MAX: usize = 64;
+/// Answers of one stream about its progress that may be waited for at the same time. What a client asks beyond that is
+/// told by these.
+const PROGRESS_WAITING_MAX: usize = 16;
 /// A response that belongs to no watch.
 const NO_WATCH: i64 = -1;
 
@@ -32,6 +38,7 @@ impl PbWatchService for Face {
             responses,
             watches: HashMap::new(),
             next_id: 0,
+            progress: Arc::new(Semaphore::new(PROGRESS_WAITING_MAX)),
         };
         tokio::spawn(session.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -45,8 +52,16 @@ struct Session {
     face: Face,
     responses: Responses,
     /// Running watches. Dropping an entry ends its task.
-    watches: HashMap<i64, mpsc::UnboundedSender<Reach>>,
+    watches: HashMap<i64, Running>,
     next_id: i64,
+    /// Taken by those who wait to tell how far the stream is.
+    progress: Arc<Semaphore>,
+}
+
+/// The task of a watch.
+struct Running {
+    asked: mpsc::UnboundedSender<Reach>,
+    task: JoinHandle<()>,
 }
 
 /// Asks a watch to say when it has sent everything up to a revision.
@@ -161,8 +176,7 @@ impl Session {
                 return self.send(end).await;
             }
         };
-        let (commands, asked) = mpsc::unbounded_channel();
-        self.watches.insert(id, commands);
+        let (sender, asked) = mpsc::unbounded_channel();
         let watch = Watch {
             _counted: self.face.counters.watchers.one(),
             face: self.face.clone(),
@@ -173,14 +187,19 @@ impl Session {
             responses: self.responses.clone(),
             asked,
         };
-        tokio::spawn(watch.run());
+        let task = tokio::spawn(watch.run());
+        self.watches.insert(id, Running { asked: sender, task });
         true
     }
 
     async fn cancel(&mut self, watch_id: i64) -> bool {
-        if self.watches.remove(&watch_id).is_none() {
+        let Some(running) = self.watches.remove(&watch_id) else {
             return true;
-        }
+        };
+        // What is told of it is told before it is said to be cancelled: its id may then be another watch's.
+        running.task.abort();
+        // It has ended, by itself or so.
+        let _ = running.task.await;
         let response = PbWatchResponse {
             watch_id,
             canceled: true,
@@ -199,6 +218,9 @@ impl Session {
 
     /// Tells the client, when all its watches have got that far, which revision that is.
     fn progress(&self) {
+        let Ok(turn) = self.progress.clone().try_acquire_owned() else {
+            return;
+        };
         let revision = self.face.store.durable_revision();
         let mut waiting = Vec::with_capacity(self.watches.len());
         for watch in self.watches.values() {
@@ -207,7 +229,7 @@ impl Session {
                 revision: revision.0,
                 reached,
             };
-            if watch.send(asked).is_ok() {
+            if watch.asked.send(asked).is_ok() {
                 waiting.push(wait);
             }
         }
@@ -221,6 +243,7 @@ impl Session {
             // A watch that ends meanwhile has nothing more to send.
             futures::future::join_all(waiting).await;
             let _ = responses.send(Ok(response)).await;
+            drop(turn);
         });
     }
 }
@@ -284,7 +307,7 @@ struct Watch {
     id: i64,
     sending: Sending,
     stream: WatchStream,
-    progress: watch::Receiver<u64>,
+    progress: WatchProgress,
     responses: Responses,
     asked: mpsc::UnboundedReceiver<Reach>,
 }
@@ -293,7 +316,7 @@ impl Watch {
     /// Runs until it is cancelled, the client has gone, or the store gives the watch up.
     async fn run(mut self) {
         let mut pending: Vec<Reach> = Vec::new();
-        let mut told = *self.progress.borrow();
+        let mut told = self.progress.revision();
         let progress = self.face.limits.progress;
         let mut is_quiet = true;
         let mut ticks = tokio::time::interval(progress.interval());
@@ -320,7 +343,8 @@ impl Watch {
                     pending.clear();
                 },
                 _ = ticks.tick(), if self.sending.progress => {
-                    let delivered = *self.progress.borrow();
+                    // A watch of what is yet to come is nowhere further than the store.
+                    let delivered = self.progress.revision().min(self.face.store.durable_revision().0);
                     let is_further = delivered > told || progress.tells_unchanged() && is_quiet;
                     is_quiet = true;
                     if self.stream.is_empty() && is_further {
@@ -340,7 +364,7 @@ impl Watch {
     /// Answers those who waited for a revision that is reached. What has been delivered lies in the
     /// stream already, so it is sent first.
     async fn answer(&mut self, pending: &mut Vec<Reach>) -> bool {
-        let delivered = *self.progress.borrow();
+        let delivered = self.progress.revision();
         if pending.iter().all(|asked| asked.revision > delivered) {
             return true;
         }
@@ -405,5 +429,36 @@ impl Watch {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Member;
+    use orlop_store::embedded::EmbeddedStore;
+
+    #[tokio::test]
+    async fn a_client_that_only_asks_for_progress_is_not_remembered_without_end() {
+        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
+        let (responses, mut stream) = mpsc::channel(1);
+        let session = Session {
+            _counted: face.counters.watch_streams.one(),
+            face,
+            responses,
+            watches: HashMap::new(),
+            next_id: 0,
+            progress: Arc::new(Semaphore::new(PROGRESS_WAITING_MAX)),
+        };
+        assert!(session.send(session.response()).await);
+        for _ in 0..1000 {
+            session.progress();
+        }
+        drop(session);
+        let mut told = 0;
+        while stream.recv().await.is_some() {
+            told += 1;
+        }
+        assert_eq!(told, 1 + PROGRESS_WAITING_MAX);
     }
 }

@@ -4,7 +4,8 @@ use super::decide::{Decided, decide};
 use super::fault::Fault;
 use super::format::{self, KEYS, LOG, Raw, State};
 use super::read::{self, KeyVersion, RangeSummary, Tables};
-use super::watch::{self, Watcher};
+use super::spawner::off_reactor;
+use super::watch::{self, Seat, WatchProgress, Watcher};
 use super::{EmbeddedStore, Shared};
 use crate::{
     Key, LeaseId, LeaseInfo, Op, OpResponse, RangeRequest, RangeResponse, Revision, Store, StoreError,
@@ -12,6 +13,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use redb::{ReadTransaction, ReadableTable};
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch as watch_channel};
 
 /// Rows that are read on the thread that asks: some tenth parts of a millisecond.
@@ -22,13 +24,14 @@ impl EmbeddedStore {
     pub async fn lease_info(&self, lease: LeaseId) -> Result<LeaseInfo, StoreError> {
         let (ttl_seconds, remaining_seconds) = self.ask(|reply| Command::TimeToLive { lease, reply }).await?;
         let shared = self.shared.clone();
-        let keys = off_reactor(move || {
-            shared.db.read(|snapshot| {
-                let rows = snapshot.open_table(format::LEASE_KEYS)?;
-                read::lease_keys(&rows, lease)
+        let keys = self
+            .off_reactor(move || {
+                shared.db.read(|snapshot| {
+                    let rows = snapshot.open_table(format::LEASE_KEYS)?;
+                    read::lease_keys(&rows, lease)
+                })
             })
-        })
-        .await?;
+            .await?;
         Ok(LeaseInfo {
             ttl_seconds,
             remaining_seconds,
@@ -46,7 +49,7 @@ impl EmbeddedStore {
     ) -> Result<(T, RangeSummary), StoreError> {
         self.shared.check_read(&request.start, request.end.as_ref())?;
         let shared = self.shared.clone();
-        here_or_off_reactor(move |rows_max| {
+        self.here_or_off_reactor(move |rows_max| {
             shared.db.read(|snapshot| {
                 let state = read::state(snapshot)?;
                 let mut taken = begin(Revision(state.revision));
@@ -63,10 +66,35 @@ impl EmbeddedStore {
         .await
     }
 
+    /// Runs a read of which nobody knows how long it is: at once if that many rows are enough, which are a handful of
+    /// pages, mostly cached, and not worth another thread; else from the beginning where it holds nobody up. There, too,
+    /// it waits for a write: with its data sync the disk may take its time.
+    async fn here_or_off_reactor<T: Send + 'static>(
+        &self,
+        read: impl Fn(usize) -> Result<Option<T>, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if !self.shared.db.keeps_readers_waiting()
+            && let Some(answer) = read(ROWS_HERE_MAX)?
+        {
+            return Ok(answer);
+        }
+        // Without a bound there is always an answer.
+        self.off_reactor(move || read(usize::MAX))
+            .await?
+            .ok_or(StoreError::Closed)
+    }
+
+    pub(super) async fn off_reactor<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        off_reactor(&*self.shared.options.spawner, read).await
+    }
+
     /// All leases, in the order of their ids.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
         let shared = self.shared.clone();
-        off_reactor(move || {
+        self.off_reactor(move || {
             shared.db.read(|snapshot| {
                 let mut leases = Vec::new();
                 for row in snapshot.open_table(format::LEASES)?.iter()? {
@@ -83,18 +111,14 @@ impl EmbeddedStore {
     pub async fn watch_with_progress(
         &self,
         request: WatchRequest,
-    ) -> Result<(WatchStream, watch_channel::Receiver<u64>), StoreError> {
+    ) -> Result<(WatchStream, WatchProgress), StoreError> {
         self.shared.check_read(&request.start, request.end.as_ref())?;
-        let durable = self.shared.tail.subscribe();
-        let now = self.shared.tail.durable();
-        if now.closed {
-            return Err(StoreError::Closed);
-        }
+        let (seat, now) = Seat::take(self.shared.clone(), &request)?;
         let next = match request.from {
             // Like etcd, 0 asks for now.
-            None | Some(Revision(0)) => now.revision + 1,
+            None | Some(Revision(0)) => now + 1,
             Some(from) => {
-                let compacted = self.shared.db.state()?.compacted;
+                let compacted = self.shared.state().await?.compacted;
                 if from.0 < compacted {
                     return Err(StoreError::Compacted {
                         requested: from,
@@ -106,20 +130,29 @@ impl EmbeddedStore {
         };
         let (sender, receiver) = mpsc::channel(watch::CHANNEL_BATCHES);
         let (delivered, progress) = watch_channel::channel(next - 1);
+        let progress = seat.progress(progress);
         let watcher = Watcher {
-            shared: self.shared.clone(),
+            seat,
             request,
-            durable,
             next,
             sender,
             delivered,
         };
-        tokio::spawn(watcher.run());
+        self.shared.options.spawner.spawn(Box::pin(watcher.run()));
         Ok((receiver, progress))
     }
 }
 
 impl Shared {
+    /// The counters that are durable now.
+    async fn state(self: &Arc<Self>) -> Result<State, StoreError> {
+        if !self.db.keeps_readers_waiting() {
+            return self.db.state();
+        }
+        let shared = self.clone();
+        off_reactor(&*self.options.spawner, move || shared.db.state()).await
+    }
+
     /// Refuses a read of what a damaged store has lost.
     fn check_read(&self, start: &[u8], end: Option<&Key>) -> Result<(), StoreError> {
         match &self.damage {
@@ -146,7 +179,7 @@ impl Store for EmbeddedStore {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
         self.shared.check_read(&request.start, request.end.as_ref())?;
         let shared = self.shared.clone();
-        here_or_off_reactor(move |rows_max| {
+        self.here_or_off_reactor(move |rows_max| {
             shared.db.read(|snapshot| {
                 let state = read::state(snapshot)?;
                 let (keys, log) = (snapshot.open_table(KEYS)?, snapshot.open_table(LOG)?);
@@ -165,10 +198,12 @@ impl Store for EmbeddedStore {
         if validate::is_read_only(&txn) {
             self.shared.check_reads(&txn)?;
             let shared = self.shared.clone();
-            return off_reactor(move || shared.db.read(|snapshot| read_txn(snapshot, &txn))).await;
+            return self
+                .off_reactor(move || shared.db.read(|snapshot| read_txn(snapshot, &txn)))
+                .await;
         }
         let txn = match &self.changes {
-            Some(changes) => match changes.make_here(txn) {
+            Some(changes) => match changes.make_here(&*self.shared.options.spawner, txn) {
                 Ok(answer) => return answer,
                 Err(txn) => txn,
             },
@@ -202,7 +237,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn status(&self) -> Result<StoreStatus, StoreError> {
-        let state = self.shared.db.state()?;
+        let state = self.shared.state().await?;
         Ok(StoreStatus {
             revision: Revision(state.revision),
             compacted: Some(Revision(state.compacted)),
@@ -248,29 +283,4 @@ fn read_decided(
         revision: Revision(state.revision),
         responses,
     })
-}
-
-/// Runs a read of which nobody knows how long it is: at once if that many rows are enough, which are a handful of
-/// pages, mostly cached, and not worth another thread; else from the beginning where it holds nobody up.
-async fn here_or_off_reactor<T: Send + 'static>(
-    read: impl Fn(usize) -> Result<Option<T>, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match read(ROWS_HERE_MAX)? {
-        Some(answer) => Ok(answer),
-        // Without a bound there is always an answer.
-        None => off_reactor(move || read(usize::MAX))
-            .await?
-            .ok_or(StoreError::Closed),
-    }
-}
-
-/// Runs what may read much, or wait for the disk, where it holds nobody up.
-pub(super) async fn off_reactor<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(answer) => answer,
-        // The runtime is shutting down, or the read panicked, which its own thread has logged.
-        Err(_) => Err(StoreError::Closed),
-    }
 }

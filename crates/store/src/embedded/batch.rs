@@ -319,7 +319,8 @@ impl<'t> Batch<'t> {
                 lease.0
             }
             None => loop {
-                self.state.last_lease += 1;
+                // Behind the last number there is, the first one follows.
+                self.state.last_lease = self.state.last_lease.checked_add(1).unwrap_or(1);
                 if self.tree.leases.get(self.state.last_lease)?.is_none() {
                     break self.state.last_lease;
                 }

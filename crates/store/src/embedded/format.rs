@@ -35,6 +35,10 @@ pub(super) const FORMAT_ROW: &str = "format";
 pub(super) const STATE_ROW: &str = "state";
 pub(super) const JOURNAL_ROW: &str = "journal";
 
+/// etcd makes names of leases up to the last number there is, and its clients choose some; ours count on from what is
+/// below this.
+pub(super) const CHOSEN_LEASES: i64 = 1 << 32;
+
 /// The store's counters, written with every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {

@@ -40,7 +40,8 @@ impl Image {
             copies += 1;
             match image.open() {
                 Ok(db) => {
-                    db.close();
+                    // Of a copy in memory, which is opened again.
+                    let _ = db.close();
                     return Ok(image);
                 }
                 Err(error @ StoreError::NewerFormat { .. }) => return Err(error),

@@ -14,6 +14,7 @@ mod crc;
 mod damage;
 mod database;
 mod decide;
+mod directory;
 mod disk;
 mod fault;
 mod fence;
@@ -27,6 +28,7 @@ mod lock;
 mod options;
 mod read;
 mod snapshot;
+mod spawner;
 mod stats;
 mod tail;
 mod tree;
@@ -41,17 +43,18 @@ pub use image::Image;
 pub use options::Options;
 pub use read::{KeyVersion, RangeSummary};
 pub use snapshot::{HistorySum, Restored};
+pub use spawner::{Spawner, TokioSpawner, Writing};
 pub use stats::{PrefixStats, Stats};
+pub use watch::WatchProgress;
 
 use crate::{LeaseId, Revision, StoreError};
 use commands::{Command, Reply};
 use database::Db;
+use directory::make_private;
 use lock::LockFile;
 use parking_lot::Mutex;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use tail::Tail;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Changes, Writer};
@@ -75,7 +78,12 @@ impl Shared {
     /// Ends everything and lets another process in.
     fn shut(&self) {
         self.tail.close();
-        self.db.close();
+        if let Err(error) = self.db.close() {
+            tracing::warn!(
+                path = %self.db.path().display(), %error,
+                "the store could not be closed properly; it will be verified when it is opened next"
+            );
+        }
         self.lock.lock().take();
     }
 }
@@ -89,7 +97,7 @@ pub struct EmbeddedStore {
     commands: Option<mpsc::Sender<Command>>,
     /// None: it takes no writes.
     changes: Option<Arc<Changes>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Writing>>,
 }
 
 impl EmbeddedStore {
@@ -110,7 +118,7 @@ impl EmbeddedStore {
         )
     }
 
-    /// Opens the store on any disk and clock. The caller sees to it that it is opened only once.
+    /// Opens the store on any disk and clock, with its work where the options say. The caller sees to it that it is opened only once.
     pub fn with_disk(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
@@ -175,19 +183,15 @@ impl EmbeddedStore {
             path: shared.db.path(),
             source,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(spawn_error)?;
-        let thread = std::thread::Builder::new()
-            .name("orlop-store".to_owned())
-            .spawn(move || runtime.block_on(writer.run()))
+        let spawner = shared.options.spawner.clone();
+        let writing = spawner
+            .spawn_writer(Box::pin(writer.run()))
             .map_err(spawn_error)?;
         Ok(Arc::new(Self {
             shared,
             commands: Some(commands),
             changes: Some(changes),
-            writer: Mutex::new(Some(thread)),
+            writer: Mutex::new(Some(writing)),
         }))
     }
 
@@ -231,7 +235,7 @@ impl EmbeddedStore {
 
     /// The last revision that is durable.
     pub fn durable_revision(&self) -> Revision {
-        Revision(self.shared.tail.durable().revision)
+        Revision(self.shared.tail.durable())
     }
 
     /// What is damaged, of a store that therefore takes no writes.
@@ -256,19 +260,11 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.commands.take();
-        if let Some(writer) = self.writer.lock().take()
-            && writer.join().is_err()
+        if let Some(writing) = self.writer.lock().take()
+            && !writing.wait()
         {
             tracing::error!("the store's writer panicked");
             self.shared.shut();
         }
     }
-}
-
-/// Makes a directory that only its owner looks into.
-fn make_private(directory: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
 }

@@ -1,4 +1,6 @@
 //! What a store's owner may choose, with the limits' reasons.
+use super::spawner::{Spawner, TokioSpawner};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of an embedded store; the defaults fit a single node.
@@ -26,6 +28,8 @@ pub struct Options {
     pub progress_interval: Duration,
     /// Whether what is acknowledged is on the medium. Without that, a store is for tests: the power takes what it will.
     pub syncs: bool,
+    /// Where the store's work runs.
+    pub spawner: Arc<dyn Spawner>,
 }
 
 impl Default for Options {
@@ -41,6 +45,7 @@ impl Default for Options {
             tail_bytes: 1 << 20,
             progress_interval: Duration::from_secs(1),
             syncs: true,
+            spawner: Arc::new(TokioSpawner),
         }
     }
 }

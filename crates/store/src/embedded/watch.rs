@@ -1,15 +1,14 @@
-//! One watch: a task that follows the durable revision and never waits for anybody but its own
-//! receiver.
+//! One watch: a task that tells its receiver what has changed, and never waits for anybody else.
 use super::Shared;
 use super::format::{KEYS, LOG};
 use super::read::{self, Changes, Tables};
+use super::tail::Place;
 use crate::{Event, Revision, StoreError, WatchBatch, WatchRequest, validate};
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-
-use super::tail::Durable;
 
 /// Batches a receiver may leave lying before its watch falls behind.
 pub(super) const CHANNEL_BATCHES: usize = 16;
@@ -19,14 +18,65 @@ const CATCH_UP_BYTES_MAX: usize = 512 << 10;
 const CATCH_UP_ENTRIES_MAX: usize = 2048;
 
 pub(super) struct Watcher {
-    pub shared: Arc<Shared>,
+    pub seat: Seat,
     pub request: WatchRequest,
-    pub durable: watch::Receiver<Durable>,
     /// Next revision to deliver.
     pub next: u64,
     pub sender: mpsc::Sender<Result<WatchBatch, StoreError>>,
-    /// The revision up to which everything is in the channel.
+    /// The revision up to which everything is in the channel, but for what was passed asleep.
     pub delivered: watch::Sender<u64>,
+}
+
+/// A watch's among all of its store, as long as it lives.
+pub(super) struct Seat {
+    pub shared: Arc<Shared>,
+    id: u64,
+    place: Place,
+}
+
+impl Seat {
+    /// With the newest revision that there was before it.
+    pub(super) fn take(shared: Arc<Shared>, request: &WatchRequest) -> Result<(Self, u64), StoreError> {
+        let place = Place::default();
+        let entered = shared
+            .tail
+            .enter(request.start.clone(), request.end.clone(), place.clone());
+        let (id, revision) = entered?;
+        Ok((Self { shared, id, place }, revision))
+    }
+
+    pub(super) fn progress(&self, delivered: watch::Receiver<u64>) -> WatchProgress {
+        WatchProgress {
+            delivered,
+            place: self.place.clone(),
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.tail.leave(self.id);
+    }
+}
+
+/// How far a watch has come: with every change of the store, wanted by it or not.
+#[derive(Debug)]
+pub struct WatchProgress {
+    delivered: watch::Receiver<u64>,
+    place: Place,
+}
+
+impl WatchProgress {
+    /// Everything up to this revision has been put into the stream.
+    pub fn revision(&self) -> u64 {
+        let passed = self.place.passed.load(Ordering::Acquire);
+        passed.max(*self.delivered.borrow())
+    }
+
+    /// Waits until a watch that lags has come further. Of one that does not, the revision is always the store's.
+    pub async fn changed(&mut self) -> Result<(), StoreError> {
+        self.delivered.changed().await.map_err(|_| StoreError::Closed)
+    }
 }
 
 impl Watcher {
@@ -42,17 +92,12 @@ impl Watcher {
         // When to tell the receiver how far it is, after changes that were not for it.
         let mut mark_at: Option<Duration> = None;
         loop {
-            let durable = *self.durable.borrow_and_update();
-            if durable.closed {
-                return Err(StoreError::Closed);
-            }
-            if self.next <= durable.revision {
+            let Seat { shared, id, place } = &self.seat;
+            if !shared.tail.sleep(*id, self.next, mark_at.is_some())? {
                 let (events, through) = self.collect().await?;
                 self.next = through + 1;
                 if events.is_empty() {
-                    mark_at.get_or_insert_with(|| {
-                        self.shared.clock.now() + self.shared.options.progress_interval
-                    });
+                    self.mark_later(&mut mark_at);
                 } else {
                     mark_at = None;
                     if !self.deliver(events).await {
@@ -64,29 +109,41 @@ impl Watcher {
             }
             let mark_due = async {
                 match mark_at {
-                    Some(at) => self.shared.clock.sleep_until(at).await,
+                    Some(at) => shared.clock.sleep_until(at).await,
                     None => pending().await,
                 }
             };
-            tokio::select! {
-                changed = self.durable.changed() => if changed.is_err() {
-                    return Err(StoreError::Closed);
-                },
+            let is_mark_due = tokio::select! {
+                // A simulation has no other dice than its own.
+                biased;
                 () = self.sender.closed() => return Ok(()),
-                () = mark_due => {
-                    mark_at = None;
-                    if !self.deliver(Vec::new()).await {
-                        return Ok(());
-                    }
+                () = mark_due => true,
+                () = place.woken.notified() => false,
+            };
+            shared.tail.rise(*id);
+            let passed = place.passed.load(Ordering::Acquire);
+            if passed >= self.next {
+                self.next = passed + 1;
+                self.mark_later(&mut mark_at);
+            }
+            if is_mark_due {
+                mark_at = None;
+                if !self.deliver(Vec::new()).await {
+                    return Ok(());
                 }
             }
         }
     }
 
+    fn mark_later(&self, mark_at: &mut Option<Duration>) {
+        let shared = &self.seat.shared;
+        mark_at.get_or_insert_with(|| shared.clock.now() + shared.options.progress_interval);
+    }
+
     /// The next events for this watch, and the revision up to which there are no others.
     async fn collect(&self) -> Result<(Vec<Event>, u64), StoreError> {
         let end = self.request.end.as_ref();
-        if let Some(recent) = self.shared.tail.since(self.next) {
+        if let Some(recent) = self.seat.shared.tail.since(self.next) {
             let through = recent.last().map_or(self.next, |last| last.revision);
             let events = recent
                 .iter()
@@ -96,7 +153,7 @@ impl Watcher {
                 .collect();
             return Ok((events, through));
         }
-        let shared = self.shared.clone();
+        let shared = self.seat.shared.clone();
         let wanted = Changes {
             start: self.request.start.clone(),
             end: self.request.end.clone(),
@@ -104,7 +161,8 @@ impl Watcher {
             bytes_max: CATCH_UP_BYTES_MAX,
             entries_max: CATCH_UP_ENTRIES_MAX,
         };
-        super::answers::off_reactor(move || {
+        let spawner = self.seat.shared.options.spawner.clone();
+        super::spawner::off_reactor(&*spawner, move || {
             shared.db.read(|snapshot| {
                 let (keys, log) = (snapshot.open_table(KEYS)?, snapshot.open_table(LOG)?);
                 let tables = Tables {

@@ -7,12 +7,12 @@ use super::commit::{self, Answer, Chores, Outcome};
 use super::format::LEASES;
 use super::history::History;
 use super::leases::Leases;
+use super::spawner::Spawner;
 use crate::{LeaseId, StoreError, Txn, TxnResponse};
 use parking_lot::Mutex;
 use redb::ReadableTable;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::runtime::{Handle, RuntimeFlavor};
+use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 /// How long the writer leaves its own work (ending leases, forgetting history) alone after it has
@@ -108,10 +108,12 @@ impl Changes {
 
     /// Makes a change on the thread that asks for it, if that may block, and nobody else wants one. What is not
     /// made comes back.
-    pub(super) fn make_here(&self, txn: Txn) -> Result<Result<TxnResponse, StoreError>, Txn> {
-        let may_block =
-            Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-        if !may_block {
+    pub(super) fn make_here(
+        &self,
+        spawner: &dyn Spawner,
+        txn: Txn,
+    ) -> Result<Result<TxnResponse, StoreError>, Txn> {
+        if !spawner.lends_callers() {
             return Err(txn);
         }
         let Some(mut changer) = self.changer.try_lock() else {
@@ -122,22 +124,23 @@ impl Changes {
         }
         let deadline = changer.next_deadline();
         let brief = changer.brief;
-        let make = || {
-            let (reply, mut answer) = oneshot::channel();
-            let start = Instant::now();
-            changer.step(vec![Command::Txn { txn, reply }]);
-            changer.brief = start.elapsed() <= BRIEF;
-            answer.try_recv().map_err(|_| StoreError::Closed)
+        let (reply, mut answer) = oneshot::channel();
+        let mut commands = vec![Command::Txn { txn, reply }];
+        let mut make = || {
+            let clock = changer.shared.clock.clone();
+            let start = clock.now();
+            changer.step(std::mem::take(&mut commands));
+            changer.brief = clock.now().saturating_sub(start) <= BRIEF;
         };
-        let answer = if brief {
-            make()
+        if brief {
+            make();
         } else {
-            tokio::task::block_in_place(make)
-        };
+            spawner.block_caller(&mut make);
+        }
         if changer.next_deadline() != deadline || changer.forgetting != Forgetting::Done {
             self.moved.notify_one();
         }
-        Ok(answer.and_then(|answer| answer))
+        Ok(answer.try_recv().unwrap_or(Err(StoreError::Closed)))
     }
 }
 

@@ -158,7 +158,8 @@ async fn open(endpoints: &[String], tls: EtcdTls) -> Result<Client, StoreError> 
         .with_timeout(CALL_TIMEOUT)
         .with_connect_timeout(CONNECT_TIMEOUT)
         .with_keep_alive(KEEP_ALIVE, CALL_TIMEOUT)
-        .with_keep_alive_while_idle(true);
+        // A server sends clients away that ask again and again while nothing is at stake (`too_many_pings`).
+        .with_keep_alive_while_idle(false);
     if tls.authority.is_some() || tls.identity.is_some() {
         let mut settings = TlsOptions::new();
         if let Some(authority) = tls.authority {

@@ -12,9 +12,11 @@ mod journal;
 mod model;
 mod power;
 mod rot;
+mod simulation;
 mod time;
 mod torture;
 mod upgrade;
+mod waiting;
 
 use orlop_store::Store;
 use orlop_store::embedded::{Clock, EmbeddedStore, Options, SystemClock};

@@ -1,7 +1,7 @@
 //! Power cuts: whatever was acknowledged is there, whatever is there is whole, and it opens.
 use crate::common::*;
 use crate::disk::{Faults, SimulatedDisk};
-use crate::open;
+use crate::{everything, open};
 use orlop_store::embedded::{EmbeddedStore, Options, SystemClock};
 use orlop_store::*;
 use std::collections::BTreeMap;
@@ -121,6 +121,95 @@ async fn power_goes_at_every_call(options: Options) {
             check(&disk.after_power_cut(seed), acknowledged, &what).await;
         }
         check(&disk.after_kill(), acknowledged, &format!("killed at call {cut}")).await;
+    }
+}
+
+/// History is forgotten, and the file cut.
+async fn shrink(store: &EmbeddedStore) {
+    // The power may go.
+    let _ = store.compact(store.durable_revision()).await;
+    let _ = store.defragment().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_may_go_at_every_call_of_compaction_and_defragmentation() {
+    let calls = {
+        let disk = SimulatedDisk::default();
+        let store = open(&disk);
+        run_trace(&*store).await;
+        let before = disk.calls();
+        shrink(&store).await;
+        assert_eq!(
+            store.status().await.unwrap().compacted,
+            Some(Revision(1 + WRITES))
+        );
+        disk.calls() - before
+    };
+    for cut in 0..=calls {
+        let disk = SimulatedDisk::default();
+        let store = open(&disk);
+        run_trace(&*store).await;
+        disk.set_faults(Faults {
+            power_cut_at: Some(disk.calls() + cut),
+            ..Faults::default()
+        });
+        shrink(&store).await;
+        for left in [disk.after_power_cut(cut as u64), disk.after_kill()] {
+            let store = open(&left);
+            assert_eq!(
+                store.durable_revision(),
+                Revision(1 + WRITES),
+                "cut at call {cut}"
+            );
+            let there = everything(&store).await;
+            assert_eq!(&there, expected().last().unwrap(), "cut at call {cut}");
+            assert_eq!(put(&*store, "/new", "1").await.0, 2 + WRITES, "cut at call {cut}");
+            shrink(&store).await;
+            assert_eq!(everything(&store).await.len(), there.len() + 1);
+        }
+    }
+}
+
+/// What the system has taken from a process that was killed, and not written yet, it has still when the store is opened
+/// next; and may lose it then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_process_had_not_synced_is_synced_before_it_is_shown() {
+    let open_with = |disk: &SimulatedDisk, journal_bytes: u64| {
+        let options = Options {
+            journal_bytes,
+            ..Options::default()
+        };
+        let clock = Arc::new(SystemClock::default());
+        EmbeddedStore::with_disk(Arc::new(disk.clone()), clock, options)
+    };
+    for journal_bytes in [2048, 4 << 20] {
+        let calls = {
+            let disk = SimulatedDisk::default();
+            let store = open_with(&disk, journal_bytes).unwrap();
+            run_trace(&*store).await;
+            disk.calls()
+        };
+        for cut in 0..=calls {
+            let disk = SimulatedDisk::default();
+            disk.set_faults(Faults {
+                power_cut_at: Some(cut),
+                ..Faults::default()
+            });
+            if let Ok(store) = open_with(&disk, journal_bytes) {
+                run_trace(&*store).await;
+            }
+            disk.set_faults(Faults::default());
+            let store = open_with(&disk, journal_bytes).unwrap();
+            let shown = everything(&store).await;
+            let revision = store.revision().await.unwrap();
+            for round in 0..2 {
+                let what = format!("killed at call {cut}, journal of {journal_bytes}, round {round}");
+                let again = open(&disk.after_power_cut(cut as u64 * 31 + round));
+                assert!(again.revision().await.unwrap() >= revision, "{what}");
+                let found = list_at(&*again, "", Some(revision)).await;
+                assert!(found == shown, "{what}: {found:?} instead of {shown:?}");
+            }
+        }
     }
 }
 

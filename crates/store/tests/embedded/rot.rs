@@ -152,6 +152,10 @@ async fn check_repaired(directory: &Path, expected: &Content, lost: &[Key], revi
         assert!(refused, "seed {seed}");
     }
     if refused {
+        // What a repair left that was cut short is nothing to the next one.
+        for left in ["orlop.redb.repaired", "orlop.redb.journal-0"] {
+            std::fs::write(directory.join(left), "cut short").unwrap();
+        }
         let done = repair(directory, true).unwrap();
         assert!(matches!(done, Repaired::Done { .. }), "seed {seed}: {done:?}");
     }

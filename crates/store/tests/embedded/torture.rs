@@ -31,7 +31,7 @@ fn is_whole() -> bool {
 }
 
 /// The seeds to run: the one that is asked for, or so many.
-fn seeds(whole: u64, sample: u64) -> Vec<u64> {
+pub fn seeds(whole: u64, sample: u64) -> Vec<u64> {
     match std::env::var("ORLOP_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

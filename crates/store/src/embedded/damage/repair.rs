@@ -48,7 +48,7 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
             match Db::open(Arc::new(disk.fork()), &options) {
                 Ok(db) => {
                     let sound = db.read(super::records).is_ok_and(|verified| verified.is_sound());
-                    db.close();
+                    let _ = db.close();
                     if sound {
                         return Ok(Repaired::Nothing);
                     }
@@ -78,7 +78,7 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
     let fresh_journal = [Side::Even, Side::Odd].map(|side| fresh.file(Part::Journal(side)));
     let db = Db::open(Arc::new(fresh), &options)?;
     salvage.write(&db).map_err(|fault| db.error(fault))?;
-    db.close();
+    db.close()?;
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -150,6 +150,16 @@ impl Db {
         }
     }
 
+    /// Whether a read would have to wait for a write that is under way, or for the file.
+    pub(in crate::embedded) fn keeps_readers_waiting(&self) -> bool {
+        let Some(inner) = self.inner.try_read() else {
+            return true;
+        };
+        inner
+            .ahead()
+            .is_ok_and(|(ahead, _)| ahead.bytes.load(Ordering::Acquire) > 0 && ahead.txn.is_locked())
+    }
+
     fn show(&self, ahead: &Ahead) -> Result<(), Fault> {
         let mut slot = ahead.txn.lock();
         let Some(mut txn) = slot.take() else {

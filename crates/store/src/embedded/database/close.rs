@@ -31,26 +31,23 @@ impl Db {
     }
 
     /// Closes the database; everything after fails with [`StoreError::Closed`].
-    pub(in crate::embedded) fn close(&self) {
+    ///
+    /// # Errors
+    /// It is closed, but left as a process leaves it that was killed: what was acknowledged is there, what was written
+    /// by [`Db::begin_durable_write`] and committed, too.
+    pub(in crate::embedded) fn close(&self) -> Result<(), StoreError> {
         let settled = self.settle();
         let mut inner = self.inner.write();
         inner.closed = true;
-        if let Some(open) = inner.open.take() {
-            let closed = match settled {
-                Ok(()) => {
-                    open.fence.set_durable(true);
-                    open.database.close().map_err(Fault::from)
-                }
-                Err(fault) => Err(fault),
-            };
-            if let Err(fault) = closed {
-                tracing::warn!(
-                    path = %self.path().display(), error = %self.error(fault),
-                    "the store could not be closed properly; it will be verified when it is opened next"
-                );
-            }
-            open.fence.shut();
-        }
+        let Some(open) = inner.open.take() else {
+            return Ok(());
+        };
+        let closed = settled.and_then(|()| {
+            open.fence.set_durable(true);
+            open.database.close().map_err(Fault::from)
+        });
+        open.fence.shut();
+        closed.map_err(|fault| self.error(fault))
     }
 
     /// Empties the journal, if there is anything in it.

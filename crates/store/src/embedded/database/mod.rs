@@ -7,6 +7,8 @@ mod ahead;
 mod close;
 mod commit;
 mod open;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::embedded) use ahead::Failed;
 pub(in crate::embedded) use commit::Uncommitted;
@@ -151,23 +153,20 @@ impl Db {
         }
     }
 
-    /// Begins a write of a tree that is not behind its journal. The number names this opening of the database.
-    pub(in crate::embedded) fn begin_write(&self) -> Result<(WriteTransaction, u64), (Fault, u64)> {
+    /// Begins a write that goes past the journal, into a tree that is not behind it: of a whole store at once. When its
+    /// commit has gone through, it is on the disk; a disk that has no room for it fails it.
+    pub(in crate::embedded) fn begin_durable_write(&self) -> Result<WriteTransaction, Fault> {
         let inner = self.inner.read();
-        let generation = inner.generation;
         if inner.closed {
-            return Err((StoreError::Closed.into(), generation));
+            return Err(StoreError::Closed.into());
         }
-        if let Err(error) = self.check_sync().and_then(|()| self.check_rot()) {
-            return Err((error.into(), generation));
-        }
+        self.check_sync().and_then(|()| self.check_rot())?;
         match &inner.open {
-            Some(open) => open
-                .database
-                .begin_write()
-                .map(|txn| (txn, generation))
-                .map_err(|error| (error.into(), generation)),
-            None => Err((redb::StorageError::PreviousIo.into(), generation)),
+            Some(open) => {
+                open.fence.set_durable(true);
+                Ok(open.database.begin_write()?)
+            }
+            None => Err(redb::StorageError::PreviousIo.into()),
         }
     }
 

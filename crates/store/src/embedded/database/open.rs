@@ -43,17 +43,21 @@ impl Db {
             .create_with_backend(EngineFile(fence.clone()))
             .map_err(|error| self.open_error(error))?;
         let opened = self.open_journal(&database, &fence, was_left_open, acknowledged);
-        let (journal, journal_fences, replayed) = opened.inspect_err(|_| {
+        let (journal, journal_fences, replayed, is_torn) = opened.inspect_err(|_| {
             if was_left_open {
                 // Else the engine would note that it has closed a file which is well.
                 fence.shut();
             }
         })?;
         if was_left_open {
+            let torn = match is_torn {
+                true => "; what was being written behind them, and was not acknowledged, is left out",
+                false => "",
+            };
             tracing::warn!(
                 path = %self.path().display(),
                 "the store was not closed properly; verified it and went on from its last complete commit and \
-                 {replayed} batches of its journal"
+                 {replayed} batches of its journal{torn}"
             );
         }
         Ok(Open {
@@ -65,14 +69,15 @@ impl Db {
         })
     }
 
-    /// Brings the tree to where the journal is; answers how many batches that took.
+    /// Brings the tree to where the journal is; answers how many batches that took, and whether something unfinished lies
+    /// behind them.
     fn open_journal(
         &self,
         database: &redb::Database,
         fence: &Fence,
         was_left_open: bool,
         acknowledged: Option<u64>,
-    ) -> Result<(Journal, [Arc<Fence>; 2], u64), StoreError> {
+    ) -> Result<(Journal, [Arc<Fence>; 2], u64, bool), StoreError> {
         let io_error = |error| from_io(error, &self.path());
         let start = self.start(database)?;
         let [even, odd] = BOTH_SIDES.map(|side| self.fence(Part::Journal(side)));
@@ -104,7 +109,7 @@ impl Db {
         fence.set_durable(false);
         let replayed = self.replay(database, &scan).map_err(|fault| self.error(fault))?;
         let journal = Journal::new(fences.clone(), start.id, &scan, self.journal_bytes);
-        Ok((journal, fences, replayed))
+        Ok((journal, fences, replayed, scan.is_torn))
     }
 
     fn fence(&self, part: Part) -> Result<Arc<Fence>, StoreError> {

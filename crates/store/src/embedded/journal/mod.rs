@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// The files grow by so much at once: writing into blocks that are there spares a sync of metadata.
 const GROWTH_BYTES: u64 = 512 << 10;
 
+/// A record says in 32 bits how long it is. What comes near that is made durable in the tree.
+const RECORD_BYTES_MAX: u64 = 1 << 30;
+
 /// Where the next record goes.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -100,7 +103,8 @@ impl Journal {
     /// Whether there is room for a batch. If not, it has to be made durable in the tree.
     pub(super) fn reserve(&mut self, rows: &Rows) -> io::Result<bool> {
         let needed = self.at + rows.sectors_bytes();
-        let too_long = needed > 2 * self.bytes_max && !self.is_empty();
+        let is_record = rows.sectors_bytes() <= RECORD_BYTES_MAX;
+        let too_long = needed > 2 * self.bytes_max && !(self.is_empty() && is_record);
         if self.bytes_max == 0 || too_long {
             return Ok(false);
         }
@@ -224,4 +228,36 @@ impl Journal {
 pub(super) fn new_id() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::MemoryDisk;
+    use super::*;
+
+    #[test]
+    fn a_batch_that_no_record_holds_is_not_for_the_journal() {
+        let disk = MemoryDisk::default();
+        let sides = [Side::Even, Side::Odd];
+        Journal::initialize(&disk, 1, &sides).unwrap();
+        let files = sides.map(|side| {
+            let file = disk.open(Part::Journal(side)).unwrap();
+            Arc::new(Fence::new(file, Arc::default()))
+        });
+        let start = JournalStart {
+            id: 1,
+            epoch: 1,
+            sequence: 1,
+        };
+        let loaded = Sides::load(&disk).unwrap();
+        let mut journal = Journal::new(files, 1, &loaded.scan(start, None), 4 << 20);
+        assert!(journal.is_empty());
+        assert!(journal.reserve(&Rows::of_bytes(16 << 20)).unwrap());
+        // Never touched, these take no memory.
+        assert!(
+            !journal
+                .reserve(&Rows::of_bytes(RECORD_BYTES_MAX as usize + 1))
+                .unwrap()
+        );
+    }
 }

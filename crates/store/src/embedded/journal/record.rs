@@ -90,6 +90,14 @@ impl Rows {
         Before(std::mem::take(&mut self.before))
     }
 
+    #[cfg(test)]
+    pub(super) fn of_bytes(bytes: usize) -> Self {
+        Self {
+            bytes: vec![0; bytes],
+            ..Self::default()
+        }
+    }
+
     /// Bytes of the record on the disk.
     pub(in crate::embedded) fn sectors_bytes(&self) -> u64 {
         self.bytes.len().next_multiple_of(SECTOR_BYTES) as u64

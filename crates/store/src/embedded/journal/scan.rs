@@ -148,7 +148,7 @@ impl Sides {
         scan.is_torn = false;
         while let Some(record) = next(scan, &ours, bytes.len()) {
             scan.epoch_start = record.header.place.epoch_start;
-            scan.sequence = record.header.place.sequence + 1;
+            scan.sequence = record.header.place.sequence.saturating_add(1);
             scan.end += record.sectors_bytes();
             scan.found.push(Found::Sound(record));
         }
@@ -161,32 +161,33 @@ fn next<'a>(
     ours: &impl Fn(usize) -> Option<Record<'a>>,
     len: usize,
 ) -> Option<Record<'a>> {
-    let expected = scan.sequence;
-    if expected >= scan.until {
-        return None;
+    loop {
+        let expected = scan.sequence;
+        if expected >= scan.until {
+            return None;
+        }
+        let here = ours(scan.end).filter(|record| record.header.place.sequence == expected);
+        if let Some(record) = here
+            && record.is_sound()
+        {
+            return Some(record);
+        }
+        let later = (scan.end..len).step_by(SECTOR_BYTES).find_map(|at| {
+            let record = ours(at)?;
+            (record.header.place.sequence > expected).then_some((at, record))
+        });
+        let Some((at, record)) = later else {
+            scan.is_torn = here.is_some();
+            return None;
+        };
+        scan.found.push(Found::Rotten {
+            batches: record.header.place.sequence - expected,
+            left: here.filter(|_| record.header.place.sequence == expected + 1),
+        });
+        // That one may be rotten itself, or torn.
+        scan.sequence = record.header.place.sequence;
+        scan.end = at;
     }
-    let here = ours(scan.end).filter(|record| record.header.place.sequence == expected);
-    if let Some(record) = here
-        && record.is_sound()
-    {
-        return Some(record);
-    }
-    let later = (scan.end..len).step_by(SECTOR_BYTES).find_map(|at| {
-        let record = ours(at)?;
-        (record.header.place.sequence > expected).then_some((at, record))
-    });
-    let Some((at, record)) = later else {
-        scan.is_torn = here.is_some();
-        return None;
-    };
-    scan.found.push(Found::Rotten {
-        batches: record.header.place.sequence - expected,
-        left: here.filter(|_| record.header.place.sequence == expected + 1),
-    });
-    scan.sequence = record.header.place.sequence;
-    scan.end = at;
-    // It may be rotten itself, or torn.
-    next(scan, ours, len)
 }
 
 pub(super) fn first_sector(id: u64) -> Vec<u8> {

@@ -1,8 +1,9 @@
 //! From etcd's buckets to a new store.
 use super::super::database::Db;
+use super::super::directory;
 use super::super::disk::FileDisk;
 use super::super::fault::Fault;
-use super::super::format::{self, Record, STATE_ROW, State};
+use super::super::format::{self, CHOSEN_LEASES, Record, STATE_ROW, State};
 use super::super::tree::Tree;
 use super::super::versions::{self, Replacing};
 use super::super::{DATABASE_FILE, Options};
@@ -17,8 +18,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// etcd makes names of leases up to the last number there is; ours count on from what is below this.
-const CHOSEN_LEASES: i64 = 1 << 32;
+/// Of etcd's revisions, which are signed numbers, there is room for as many more.
+const REVISION_MAX: u64 = i64::MAX as u64 / 2;
 
 /// What a restored store holds.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +42,12 @@ pub(super) fn restore(from: &Path, directory: &Path, options: &Options) -> Resul
     let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
         return Err(SnapshotError::TargetExists { path: directory });
     };
-    std::fs::create_dir_all(parent).map_err(SnapshotError::io(parent))?;
+    directory::make_usual(parent).map_err(SnapshotError::io(parent))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".restoring-{}", std::process::id()));
     let unfinished = Unfinished(parent.join(hidden));
-    super::super::make_private(&unfinished.0).map_err(SnapshotError::io(&unfinished.0))?;
+    directory::make_private(&unfinished.0).map_err(SnapshotError::io(&unfinished.0))?;
     let restored = fill(from, &unfinished.0, options, verified)?;
     sync(&unfinished.0)?;
     // An empty directory gives way.
@@ -57,8 +58,7 @@ pub(super) fn restore(from: &Path, directory: &Path, options: &Options) -> Resul
 
 /// Has the system keep what a directory has now.
 pub(super) fn sync(directory: &Path) -> Result<(), SnapshotError> {
-    let synced = File::open(directory).and_then(|file| file.sync_all());
-    synced.map_err(SnapshotError::io(directory))
+    directory::sync(directory).map_err(SnapshotError::io(directory))
 }
 
 /// A directory that goes away unless it has been given its name.
@@ -87,13 +87,13 @@ fn fill(from: &Path, directory: &Path, options: &Options, verified: bool) -> Res
     let bolt = BoltFile::open(&file).map_err(|error| told(error.into()))?;
     let db = Db::open(Arc::new(FileDisk::new(directory.join(DATABASE_FILE))), options)?;
     let fault = |fault: Fault| ImportError::Store(db.error(fault));
-    let (txn, _) = db.begin_write().map_err(|(error, _)| told(fault(error)))?;
+    let txn = db.begin_durable_write().map_err(|error| told(fault(error)))?;
     let (state, leases) = Import::begin(&txn)
         .map_err(fault)
         .and_then(|import| import.run(&bolt, &fault))
         .map_err(told)?;
     txn.commit().map_err(|error| told(fault(error.into())))?;
-    db.close();
+    db.close()?;
     Ok(Restored {
         revision: Revision(state.revision),
         keys: state.keys,
@@ -119,6 +119,8 @@ struct Import<'t> {
     tree: Tree<'t>,
     known_leases: HashSet<i64>,
     state: State,
+    /// The change that came last.
+    before: Option<RevisionKey>,
 }
 
 impl<'t> Import<'t> {
@@ -127,6 +129,7 @@ impl<'t> Import<'t> {
             tree: Tree::open(txn)?,
             known_leases: HashSet::new(),
             state: State::empty(),
+            before: None,
         })
     }
 
@@ -143,15 +146,14 @@ impl<'t> Import<'t> {
         bolt.for_each(records::META, |key, value| {
             let compaction = [records::FINISHED_COMPACTION, records::SCHEDULED_COMPACTION];
             if compaction.iter().any(|name| name.as_bytes() == key)
-                && let Some(at) = RevisionKey::decode(value)
+                && let Some(at) = RevisionKey::decode(value).filter(|at| at.revision <= REVISION_MAX)
             {
                 self.state.compacted = self.state.compacted.max(at.revision);
             }
             Ok::<_, ImportError>(())
         })?;
         let found = bolt.for_each(records::KEYS, |key, value| {
-            let at = RevisionKey::decode(key)
-                .ok_or_else(|| ImportError::Content(format!("{} is no revision", key.escape_ascii())))?;
+            let at = self.follows(key).map_err(ImportError::Content)?;
             let kv = StoredKeyValue::decode(value).map_err(message)?;
             self.version(at, &kv).map_err(fault)
         })?;
@@ -179,6 +181,19 @@ impl<'t> Import<'t> {
         }
         self.known_leases.insert(lease.id);
         Ok(())
+    }
+
+    /// Which change comes next: later than all before it.
+    fn follows(&mut self, key: &[u8]) -> Result<RevisionKey, String> {
+        let at =
+            RevisionKey::decode(key).filter(|at| at.revision <= REVISION_MAX && at.index < u32::MAX.into());
+        let at = at.ok_or_else(|| format!("{} is no revision", key.escape_ascii()))?;
+        let place = |at: RevisionKey| (at.revision, at.index);
+        if self.before.is_some_and(|before| place(before) >= place(at)) {
+            return Err(format!("revision {} comes after a later one", at.revision));
+        }
+        self.before = Some(at);
+        Ok(at)
     }
 
     /// The next change of history.

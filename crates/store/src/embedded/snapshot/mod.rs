@@ -28,12 +28,11 @@ impl EmbeddedStore {
     /// replace comes free when the snapshot is done.
     pub async fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
         let shared = self.shared.clone();
-        let planned = tokio::task::spawn_blocking(move || plan(&shared.db)).await;
-        let export = planned.map_err(|_| StoreError::Closed)??;
+        let export = self.off_reactor(move || plan(&shared.db)).await?;
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
         let bytes = export.bytes() + CHECKSUM_BYTES;
         let shared = self.shared.clone();
-        tokio::task::spawn_blocking(move || {
+        let writing = move || {
             let mut out = Chunks {
                 sender,
                 chunk: BytesMut::new(),
@@ -42,7 +41,8 @@ impl EmbeddedStore {
             if let Err(error) = write(export, &shared.db, &mut out) {
                 let _ = out.sender.blocking_send(Err(error));
             }
-        });
+        };
+        self.shared.options.spawner.spawn_blocking(Box::new(writing));
         Ok(Snapshot { bytes, chunks })
     }
 
@@ -62,8 +62,8 @@ pub(super) fn save(db: &Db, out: impl Write) -> Result<(), SnapshotError> {
     write(plan(db)?, db, out)
 }
 
-fn plan(db: &Db) -> Result<Export, SnapshotError> {
-    Export::plan(db.snapshot()?).map_err(|fault| db.error(fault).into())
+fn plan(db: &Db) -> Result<Export, StoreError> {
+    Export::plan(db.snapshot()?).map_err(|fault| db.error(fault))
 }
 
 fn write(export: Export, db: &Db, out: impl Write) -> Result<(), SnapshotError> {

@@ -1,6 +1,5 @@
 //! The checksum that etcd makes of history: members of one cluster compare themselves by it, and a saved snapshot can
 //! be compared with the store it is of.
-use super::super::answers::off_reactor;
 use super::super::format::State;
 use super::super::read::check_revision;
 use super::super::{EmbeddedStore, fault::Fault};
@@ -28,7 +27,7 @@ impl EmbeddedStore {
     /// it has been taken away already or not.
     pub async fn history_sum(&self, up_to: Option<Revision>) -> Result<HistorySum, StoreError> {
         let shared = self.shared.clone();
-        off_reactor(move || {
+        self.off_reactor(move || {
             let snapshot = shared.db.snapshot()?;
             let tables = Tables::open(&snapshot).map_err(|fault| shared.db.error(fault))?;
             let state = tables.state();

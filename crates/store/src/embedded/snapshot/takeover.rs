@@ -3,11 +3,11 @@ use super::super::disk::{FileDisk, Part, Side};
 use super::super::{DATABASE_FILE, EmbeddedStore, Options};
 use super::{Restored, import};
 use crate::snapshot::{SnapshotError, member};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where the store is made.
 const UNFINISHED: &str = ".taking-over";
-/// What a member's things are called when a store has taken over.
+/// What a member's things are called when a store has taken over; where there are some already, with a number behind.
 const TAKEN_OVER: &str = "member.taken-over";
 
 impl EmbeddedStore {
@@ -66,9 +66,22 @@ impl EmbeddedStore {
 /// What is left when the store is in its place: the member's things get their other name.
 fn give_names(directory: &Path, unfinished: &Path) -> Result<(), SnapshotError> {
     let io_error = SnapshotError::io(directory);
-    std::fs::rename(directory.join(member::MEMBER), directory.join(TAKEN_OVER)).map_err(io_error)?;
+    let kept = free_name(directory);
+    std::fs::rename(directory.join(member::MEMBER), &kept).map_err(io_error)?;
     import::sync(directory)?;
+    tracing::info!(kept = %kept.display(), "what an etcd had is kept");
     std::fs::remove_dir_all(unfinished).map_err(io_error)
+}
+
+/// Another etcd may have been taken over here before.
+fn free_name(directory: &Path) -> PathBuf {
+    let mut name = directory.join(TAKEN_OVER);
+    let mut number = 1;
+    while name.exists() {
+        number += 1;
+        name = directory.join(format!("{TAKEN_OVER}-{number}"));
+    }
+    name
 }
 
 #[cfg(test)]
@@ -100,6 +113,25 @@ mod tests {
         assert!(taken.is_none());
         assert!(path.join(TAKEN_OVER).exists());
         assert!(!path.join("member").exists() && !path.join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn what_was_taken_over_before_stays_beside_what_is_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        for round in ["first", "second"] {
+            let member = path.join("member/snap");
+            std::fs::create_dir_all(&member).unwrap();
+            std::fs::write(member.join("db"), round).unwrap();
+            std::fs::create_dir(path.join(UNFINISHED)).unwrap();
+            std::fs::write(FileDisk::new(path.join(DATABASE_FILE)).file(Part::Database), "").unwrap();
+            EmbeddedStore::take_over(path, &Options::default()).unwrap();
+        }
+        let kept = |name: &str| std::fs::read_to_string(path.join(name).join("snap/db")).unwrap();
+        assert_eq!(
+            (kept(TAKEN_OVER), kept("member.taken-over-2")),
+            ("first".into(), "second".into())
+        );
     }
 
     #[test]

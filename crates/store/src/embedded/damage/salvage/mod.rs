@@ -14,8 +14,8 @@ use crate::embedded::database::Db;
 use crate::embedded::disk::{Disk, Part};
 use crate::embedded::fault::{self, Fault};
 use crate::embedded::format::{
-    self, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASES, LOG, LogEntry,
-    META, Record, STATE_ROW, State,
+    self, CHOSEN_LEASES, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASES,
+    LOG, LogEntry, META, Record, STATE_ROW, State,
 };
 use crate::embedded::journal::Sides;
 use crate::embedded::tree::Tree;
@@ -155,7 +155,7 @@ impl Salvage {
     /// Writes what was salvaged into a new database. A lease that is lost doesn't end its keys any
     /// more.
     pub(in crate::embedded) fn write(&self, db: &Db) -> Result<(), Fault> {
-        let (txn, _) = db.begin_write().map_err(|(fault, _)| fault)?;
+        let txn = db.begin_durable_write()?;
         let revision = self.revision();
         let mut state = State {
             revision,
@@ -167,7 +167,9 @@ impl Salvage {
             let mut tree = Tree::open(&txn)?;
             for (lease, ttl_seconds) in &self.leases {
                 tree.leases.insert(lease, ttl_seconds)?;
-                state.last_lease = state.last_lease.max(*lease);
+                if *lease < CHOSEN_LEASES {
+                    state.last_lease = state.last_lease.max(*lease);
+                }
             }
             for (row, bytes) in &self.rows {
                 let mut record = Record::decode(row, bytes)?;
