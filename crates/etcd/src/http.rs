@@ -1,6 +1,7 @@
 //! Connections: gRPC by its services, and the plain paths that etcd's users probe ([`plain`]).
 use crate::authority::Authority;
 use crate::listen::{Answers, Listener, Socket};
+use crate::pings::Pings;
 use crate::streams::Streams;
 use crate::unary::{self, Answer};
 use crate::{Face, auth, gateway, health, plain, recipes};
@@ -13,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
@@ -120,7 +122,9 @@ async fn connection(
 ) -> Ended {
     let streams_of_a_connection = face.limits.streams_of_a_connection;
     let keep_alive = face.limits.keep_alive;
-    let services = Services::new(face);
+    let stream = Pings::new(Authority::new(stream), face.limits.ping_interval_min);
+    // Shared as one: a call would otherwise take and give back a dozen counts, of which some are all connections'.
+    let services = Arc::new(Services::new(face));
     let service = service_fn(move |request: Request<Incoming>| {
         let services = services.clone();
         async move {
@@ -148,7 +152,7 @@ async fn connection(
             .keep_alive_interval(keep_alive.interval)
             .keep_alive_timeout(keep_alive.timeout);
     }
-    let connection = builder.serve_connection(TokioIo::new(Authority::new(stream)), service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     let served = async {
         tokio::pin!(connection);
         tokio::select! {
@@ -186,7 +190,7 @@ impl Services {
         }
     }
 
-    pub(crate) async fn answer<B>(self, request: Request<B>) -> Response<Answer>
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Response<Answer>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -200,7 +204,7 @@ impl Services {
     }
 
     /// Answers on a listener that is for nothing but metrics.
-    async fn probe<B>(self, request: Request<B>) -> Response<Answer> {
+    async fn probe<B>(&self, request: Request<B>) -> Response<Answer> {
         let answered = match unary::is_call(&request) {
             true => unknown_service(request.uri().path()),
             false => plain::probe(&self.face, request.method(), request.uri()).await,
@@ -208,7 +212,7 @@ impl Services {
         answered.map(Answer::other)
     }
 
-    async fn answered<B>(self, request: Request<B>) -> Response<Answer>
+    async fn answered<B>(&self, request: Request<B>) -> Response<Answer>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -243,12 +247,13 @@ impl Services {
     }
 
     /// Answers a call that was made here. Boxed, since what is answered may be asked by calls.
-    fn call(self, request: Request<Body>) -> BoxFuture<'static, Response<Answer>> {
-        Box::pin(self.answer(request))
+    fn call(&self, request: Request<Body>) -> BoxFuture<'static, Response<Answer>> {
+        let services = self.clone();
+        Box::pin(async move { services.answer(request).await })
     }
 
     /// By the services' own code.
-    async fn other<B>(mut self, request: Request<B>) -> Response<Body>
+    async fn other<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
@@ -256,11 +261,11 @@ impl Services {
         let path = request.uri().path();
         let answered = match path.strip_prefix("/etcdserverpb.") {
             Some(method) => match method.split_once('/') {
-                Some(("KV", _)) => self.kv.call(request).await,
-                Some(("Watch", _)) => self.watch.call(request).await,
-                Some(("Lease", _)) => self.lease.call(request).await,
-                Some(("Cluster", _)) => self.cluster.call(request).await,
-                Some(("Maintenance", _)) => self.maintenance.call(request).await,
+                Some(("KV", _)) => self.kv.clone().call(request).await,
+                Some(("Watch", _)) => self.watch.clone().call(request).await,
+                Some(("Lease", _)) => self.lease.clone().call(request).await,
+                Some(("Cluster", _)) => self.cluster.clone().call(request).await,
+                Some(("Maintenance", _)) => self.maintenance.clone().call(request).await,
                 Some(("Auth", method)) => Ok(auth::answer(method, self.face.header())),
                 _ => Ok(unknown_service(path)),
             },

@@ -28,6 +28,7 @@ mod limits;
 mod listen;
 mod maintenance;
 mod metrics;
+mod pings;
 mod plain;
 mod range;
 mod recipes;

@@ -7,6 +7,8 @@ pub const QUOTA_BYTES: u64 = 2 << 30;
 pub const REQUEST_BYTES_MAX: usize = 3 << 19;
 /// etcd's usual limit for each list of a transaction.
 pub const TXN_OPERATIONS_MAX: usize = 128;
+/// etcd's usual time between pings of a client.
+pub const PING_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// How often a watch that asks for it is told how far it is, if nothing else is said. Kubernetes' servers, which do
 /// ask, want to know within seconds.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -25,6 +27,9 @@ pub struct Limits {
     pub progress: Progress,
     /// How silent clients are found to be gone; without it, TCP's own time.
     pub keep_alive: Option<KeepAlive>,
+    /// What clients with calls under way have to leave between their pings; who pings more often again and again is sent
+    /// away. Without a call, it is two hours.
+    pub ping_interval_min: Duration,
 }
 
 /// A client that has said nothing for so long is asked, and given up if it stays silent.
@@ -43,6 +48,7 @@ impl Default for Limits {
             quota_bytes: None,
             progress: Progress::WhenFurther,
             keep_alive: None,
+            ping_interval_min: PING_INTERVAL_MIN,
         }
     }
 }

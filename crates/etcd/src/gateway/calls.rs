@@ -1,6 +1,6 @@
 //! Requests as curl makes them, and what they are answered.
 use crate::http::Services;
-use crate::{Face, Limits, Member};
+use crate::{Face, Limits, Member, Progress};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -168,6 +168,19 @@ async fn a_watch_from_before_history_and_one_of_nothing_are_refused() {
         assert_eq!(refused["result"]["watch_id"], json!("-1"), "{refused}");
         assert_eq!(refused["result"]["cancel_reason"], json!(reason));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_of_what_is_yet_to_come_is_no_further_than_the_store() {
+    let api = Api::new(Limits {
+        progress: Progress::Every(Duration::from_millis(20)),
+        ..Limits::default()
+    });
+    let asked = r#"{"create_request":{"key":"YQ==","start_revision":"1000","progress_notify":true}}"#;
+    let mut watch = api.post("/v3/watch", asked).await;
+    assert_eq!(line(&mut watch).await["result"]["created"], json!(true));
+    let progress = line(&mut watch).await;
+    assert_eq!(progress["result"]["header"]["revision"], json!("1"), "{progress}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

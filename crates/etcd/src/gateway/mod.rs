@@ -90,16 +90,12 @@ where
         let (mut body, mut text) = state?;
         // Only what may be whole is read: what was looked at once is not looked at for every piece.
         let mut ends = Ends::default();
-        let mut may_be_whole = ends.reached(&text);
         let mut has_ended = false;
         loop {
-            let found = if may_be_whole {
-                first_value(&text)
-            } else {
-                Ok(None)
-            };
-            match found {
-                Ok(Some((value, length))) => {
+            let reached = ends.reached(&text);
+            let end = reached.or_else(|| has_ended.then_some(text.len()));
+            match end.map(|end| first_value(&text[..end])) {
+                Some(Ok(Some((value, length)))) => {
                     text.advance(length);
                     let question = match route.request.encode(&value) {
                         Ok(wire) => Ok(framed(&wire)),
@@ -107,12 +103,11 @@ where
                     };
                     return Some((question, Some((body, text))));
                 }
-                Ok(None) if has_ended && text.iter().all(u8::is_ascii_whitespace) => return None,
-                Ok(None) if has_ended => {
-                    return Some((Err(Status::invalid_argument("unexpected EOF")), None));
-                }
-                Ok(None) => {}
-                Err(error) => return Some((Err(Status::invalid_argument(error.to_string())), None)),
+                Some(Ok(None)) if reached.is_some() => continue,
+                Some(Ok(None)) if text.iter().all(u8::is_ascii_whitespace) => return None,
+                Some(Ok(None)) => return Some((Err(Status::invalid_argument("unexpected EOF")), None)),
+                Some(Err(error)) => return Some((Err(Status::invalid_argument(error.to_string())), None)),
+                None => {}
             }
             if text.len() > bytes_max {
                 return Some((Err(crate::errors::message_too_large(text.len(), bytes_max)), None));
@@ -121,11 +116,10 @@ where
                 Some(Ok(frame)) => {
                     if let Ok(more) = frame.into_data() {
                         text.extend_from_slice(&more);
-                        may_be_whole = ends.reached(&text);
                     }
                 }
                 Some(Err(error)) => return Some((Err(Status::from_error(error.into())), None)),
-                None => (may_be_whole, has_ended) = (true, true),
+                None => has_ended = true,
             }
         }
     })
@@ -275,5 +269,39 @@ mod tests {
         assert_eq!(length(r#"{"a":"#).unwrap(), None);
         assert_eq!(length(" ").unwrap(), None);
         assert!(length("garbage").is_err());
+    }
+
+    /// Questions of a text that comes in pieces of so many bytes.
+    async fn asked(text: Vec<u8>, piece_bytes: usize) -> Vec<Result<Bytes, Status>> {
+        let pieces: Vec<_> = text
+            .chunks(piece_bytes)
+            .map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::copy_from_slice(piece))))
+            .collect();
+        let body = StreamBody::new(futures::stream::iter(pieces));
+        let route = routes::of("/v3/watch").unwrap();
+        questions(route, body, text.len()).collect().await
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_once_whatever_its_pieces_and_its_values_are() {
+        const VALUES: usize = 300_000;
+        let question = br#"{"progress_request":{}} "#;
+        for piece_bytes in [1, 7, 1 << 20] {
+            let found = asked(question.repeat(50), piece_bytes).await;
+            assert_eq!(found.len(), 50, "pieces of {piece_bytes}");
+            assert!(found.iter().all(Result::is_ok));
+        }
+        // Each looked at for all the others, these would take minutes.
+        let start = std::time::Instant::now();
+        assert_eq!(asked(b"{}".repeat(VALUES), usize::MAX).await.len(), VALUES);
+        let refused = asked([b"{\"a\":".as_slice(), &b"}".repeat(VALUES)].concat(), 1).await;
+        assert!(matches!(refused.as_slice(), [Err(_)]));
+        let long = [br#"{"a":""#.as_slice(), &b"}".repeat(VALUES), br#""}"#].concat();
+        assert_eq!(asked(long, 1).await.len(), 1);
+        assert!(
+            start.elapsed() < std::time::Duration::from_secs(30),
+            "{:?}",
+            start.elapsed()
+        );
     }
 }

@@ -110,7 +110,7 @@ fn open(directory: &Path, options: Options) -> Result<Arc<EmbeddedStore>> {
             directory = %directory.display(),
             revision = taken.revision.0,
             keys = taken.keys,
-            "what an etcd had here has been taken over; its own files are in member.taken-over"
+            "what an etcd had here has been taken over"
         );
     }
     Ok(EmbeddedStore::open(directory, options)?)

@@ -86,8 +86,9 @@ pub struct EtcdArgs {
     /// What a line of the log looks like: json or console.
     #[arg(long, value_name = "FORMAT", env = "ETCD_LOG_FORMAT", default_value = "json")]
     pub log_format: LineFormat,
-    #[command(flatten)]
-    pub log: LogArgs,
+    /// Log verbosity where no level is given, as upstream's: 0 warnings, 2 decisions, 4 details, 6 everything.
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 2)]
+    pub verbosity: u8,
     /// Do not wait for what is written to be on the disk. For tests: the power takes what the system had in memory.
     #[arg(long, value_name = "BOOL", env = "ETCD_UNSAFE_NO_FSYNC", default_value_t = false,
           action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -142,7 +143,20 @@ pub struct LimitArgs {
         value_parser = go_duration
     )]
     pub grpc_keepalive_timeout: Duration,
+    /// How far apart a client's own questions whether the server is there have to lie; who asks more often again and again is
+    /// sent away. 0: gRPC's own five minutes.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "ETCD_GRPC_KEEPALIVE_MIN_TIME",
+        default_value = "5s",
+        value_parser = go_duration
+    )]
+    pub grpc_keepalive_min_time: Duration,
 }
+
+/// What gRPC's servers allow that are told nothing.
+const UNSAID_PING_INTERVAL_MIN: Duration = Duration::from_secs(5 * 60);
 
 impl LimitArgs {
     pub fn limits(&self) -> Limits {
@@ -158,6 +172,10 @@ impl LimitArgs {
             keep_alive: match (self.grpc_keepalive_interval, self.grpc_keepalive_timeout) {
                 (Duration::ZERO, _) | (_, Duration::ZERO) => None,
                 (interval, timeout) => Some(KeepAlive { interval, timeout }),
+            },
+            ping_interval_min: match self.grpc_keepalive_min_time {
+                Duration::ZERO => UNSAID_PING_INTERVAL_MIN,
+                interval => interval,
             },
             progress: interval
                 .filter(|interval| !interval.is_zero())
@@ -309,7 +327,7 @@ impl EtcdArgs {
     /// How much is logged.
     pub fn log(&self) -> LogArgs {
         LogArgs {
-            verbosity: self.log_level.map_or(self.log.verbosity, LogLevel::verbosity),
+            verbosity: self.log_level.map_or(self.verbosity, LogLevel::verbosity),
             logging_format: match self.log_format {
                 LineFormat::Json => LogFormat::Etcd,
                 LineFormat::Console => LogFormat::Text,
@@ -349,6 +367,46 @@ impl EtcdArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{self, Command};
+    use std::ffi::OsString;
+
+    /// What a command line says, if it is one.
+    fn parsed(words: &[&str]) -> Option<EtcdArgs> {
+        let words = ["orlop", "etcd"].iter().chain(words).map(OsString::from);
+        match cli::parse(words).ok()?.command {
+            Command::Etcd(arguments) => Some(arguments),
+            other => panic!("{other:?} is no etcd"),
+        }
+    }
+
+    #[test]
+    fn clients_may_ping_as_often_as_is_said() {
+        for (words, seconds) in [
+            (&[][..], 5),
+            (&["--grpc-keepalive-min-time=30s"], 30),
+            (&["--grpc-keepalive-min-time=0s"], 300),
+        ] {
+            let limits = parsed(words).unwrap().limits.limits();
+            assert_eq!(
+                limits.ping_interval_min,
+                Duration::from_secs(seconds),
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_log_looks_as_etcds_flag_says_and_no_other() {
+        for (words, format) in [
+            (&[][..], LogFormat::Etcd),
+            (&["--log-format=console"], LogFormat::Text),
+            (&["--log-format=json", "-v=4"], LogFormat::Etcd),
+        ] {
+            assert_eq!(parsed(words).unwrap().log().logging_format, format, "{words:?}");
+        }
+        // As etcd, which doesn't know it; it would have no effect.
+        assert!(parsed(&["--logging-format=json"]).is_none());
+    }
 
     #[test]
     fn a_retention_is_a_time_or_a_number_of_revisions() {

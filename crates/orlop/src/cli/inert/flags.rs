@@ -356,7 +356,6 @@ const ETCD: Flags = &[
     ("experimental-warning-apply-duration", NotYet),
     ("feature-gates", NotYet),
     ("force-new-cluster", Always),
-    ("grpc-keepalive-min-time", Always),
     ("heartbeat-interval", Always),
     ("host-whitelist", NotYet),
     ("initial-cluster-state", Always),
