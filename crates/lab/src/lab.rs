@@ -70,6 +70,17 @@ impl Lab {
     pub fn start(options: LabOptions) -> Result<Self> {
         std::fs::create_dir_all(&options.directory)
             .with_context(|| format!("making {}", options.directory.display()))?;
+        let before = options.directory.join(record::FILE);
+        if let Ok(text) = std::fs::read_to_string(&before) {
+            // Its machines would run on, on the same files, and nobody would know of them.
+            ensure!(
+                !Record::read(&text, &record::boot()?, start_of)
+                    .with_context(|| format!("{} is not a lab's record", before.display()))?
+                    .runs(),
+                "a lab runs in {}: stop it with `orlop-lab down --directory {0}`",
+                options.directory.display()
+            );
+        }
         let machines: Vec<Machine> = options
             .machines
             .iter()
@@ -209,8 +220,12 @@ impl Lab {
         let child = ready(command, &machine.directory.join("console.log"))?;
         let pid = child_of(pid_of(&child)?).with_context(|| format!("{name} ended at once"))?;
         self.children.push(child);
-        self.plug_in(&machine, pid)?;
         self.machine_mut(name)?.pid = Some(pid);
+        if let Err(error) = self.plug_in(&machine, pid) {
+            // One without a network is none that runs.
+            self.kill(name)?;
+            return Err(error);
+        }
         self.record()
     }
 

@@ -1,15 +1,20 @@
 //! Processes below another.
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::str::FromStr;
 
 /// Rounds in which a tree that is forking is looked at anew.
 const ROUNDS: usize = 5;
 
+/// A field of a process's `stat` line, counted from behind its name, which is in parentheses and may hold anything.
+fn field<T: FromStr>(stat: &str, nth: usize) -> Option<T> {
+    let (_, after) = stat.rsplit_once(')')?;
+    after.split_whitespace().nth(nth)?.parse().ok()
+}
+
 /// The parent of a process, from its `stat` line.
 fn parent_of(stat: &str) -> Option<i32> {
-    // The name is in parentheses and may hold anything.
-    let (_, after) = stat.rsplit_once(')')?;
-    after.split_whitespace().nth(1)?.parse().ok()
+    field(stat, 1)
 }
 
 /// When a process was started, in clock ticks since the boot; `None`: there is none.
@@ -18,8 +23,7 @@ pub fn start_of(pid: i32) -> Option<u64> {
 }
 
 fn start_in(stat: &str) -> Option<u64> {
-    let (_, after) = stat.rsplit_once(')')?;
-    after.split_whitespace().nth(19)?.parse().ok()
+    field(stat, 19)
 }
 
 fn all() -> Vec<(i32, i32)> {

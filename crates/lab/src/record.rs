@@ -21,6 +21,11 @@ pub fn boot() -> Result<String> {
 }
 
 impl Record {
+    /// Whether any of it runs.
+    pub fn runs(&self) -> bool {
+        self.switch.is_some() || self.machines.iter().any(|(.., pid)| pid.is_some())
+    }
+
     /// `started` tells when a process was started, if it runs.
     pub fn write(&self, boot: &str, started: impl Fn(i32) -> Option<u64>) -> String {
         let process = |pid: Option<i32>| {
@@ -90,6 +95,7 @@ mod tests {
             record()
         );
         let after = Record::read(&text, "b", |pid| Some(pid as u64 * 7)).unwrap();
+        assert!(record().runs() && !after.runs());
         assert_eq!(after.switch, None);
         assert!(after.machines.iter().all(|(.., pid)| pid.is_none()));
         assert_eq!(after.machines.len(), 2);
