@@ -33,7 +33,7 @@ fn request(
 }
 
 /// Whether asking again may help (pure): nobody answered, or who did has too much to do or is not well.
-fn may_pass(error: &kube::Error) -> bool {
+fn is_transient(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => status.code == 429 || status.code >= 500,
         kube::Error::Service(_) | kube::Error::HyperError(_) => true,
@@ -54,7 +54,7 @@ async fn send(
     loop {
         let sent = client.request(request(method, path, content_type, body)?).await;
         match sent {
-            Err(error) if may_pass(&error) && tokio::time::Instant::now() < deadline => {
+            Err(error) if is_transient(&error) && tokio::time::Instant::now() < deadline => {
                 tokio::time::sleep(PAUSE).await;
             }
             other => return other.map_err(ClusterError::api(what())),
@@ -143,28 +143,35 @@ pub async fn delete(client: &Client, path: &str) -> Result<bool, ClusterError> {
 }
 
 pub async fn merge(client: &Client, path: &str, patch: &Value) -> Result<Value, ClusterError> {
-    let path_of = format!("{path}?fieldManager={FIELD_MANAGER}");
-    let what = || format!("change {path}");
-    send(
-        client,
-        "PATCH",
-        &path_of,
-        "application/merge-patch+json",
-        Some(patch),
-        what,
-    )
-    .await
+    change(client, path, "application/merge-patch+json", patch).await
 }
 
-/// The merge patch that makes a node part of the control plane; its taints, which are a list, are written whole.
-pub fn control_plane_patch(node: &Value) -> Value {
+/// The same by a strategic merge patch, which finds items of lists by their names.
+pub async fn merge_strategically(client: &Client, path: &str, patch: &Value) -> Result<Value, ClusterError> {
+    change(client, path, "application/strategic-merge-patch+json", patch).await
+}
+
+async fn change(
+    client: &Client,
+    path: &str,
+    content_type: &str,
+    patch: &Value,
+) -> Result<Value, ClusterError> {
+    let path_of = format!("{path}?fieldManager={FIELD_MANAGER}");
+    let what = || format!("change {path}");
+    send(client, "PATCH", &path_of, content_type, Some(patch), what).await
+}
+
+/// The merge patch that makes a node part of the control plane; its taints, which are a list, are written whole. `wanted`:
+/// those that it is to have, as `key=value:effect`.
+pub fn control_plane_patch(node: &Value, wanted: &[String]) -> Value {
     let key = crate::kubelet::CONTROL_PLANE;
     let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    if !taints
-        .iter()
-        .any(|taint| taint["key"] == key && taint["effect"] == "NoSchedule")
-    {
-        taints.push(json!({"effect": "NoSchedule", "key": key}));
+    for taint in wanted.iter().filter_map(|text| taint(text)) {
+        let is_there = |there: &Value| there["key"] == taint["key"] && there["effect"] == taint["effect"];
+        if !taints.iter().any(is_there) {
+            taints.push(taint);
+        }
     }
     json!({
         "metadata": {
@@ -176,8 +183,18 @@ pub fn control_plane_patch(node: &Value) -> Value {
     })
 }
 
-/// Marks a node as part of the control plane.
-pub async fn mark_control_plane(client: &Client, name: &str) -> Result<(), ClusterError> {
+/// `key=value:effect` as the API has it.
+fn taint(text: &str) -> Option<Value> {
+    let (front, effect) = text.rsplit_once(':')?;
+    let (key, value) = front.split_once('=').unwrap_or((front, ""));
+    Some(match value {
+        "" => json!({"effect": effect, "key": key}),
+        value => json!({"effect": effect, "key": key, "value": value}),
+    })
+}
+
+/// Marks a node as part of the control plane, with these taints.
+pub async fn mark_control_plane(client: &Client, name: &str, taints: &[String]) -> Result<(), ClusterError> {
     const ATTEMPTS: usize = 10;
     let path = format!("/api/v1/nodes/{name}");
     let mut last = None;
@@ -187,7 +204,7 @@ pub async fn mark_control_plane(client: &Client, name: &str) -> Result<(), Clust
                 "node {name} is not registered"
             )));
         };
-        match merge(client, &path, &control_plane_patch(&node)).await {
+        match merge(client, &path, &control_plane_patch(&node, taints)).await {
             Err(ClusterError::Api { error, .. }) if matches!(&*error, kube::Error::Api(status) if status.code == 409) =>
             {
                 last = Some(ClusterError::Api {
@@ -247,7 +264,7 @@ mod tests {
         drop(listener);
         let client = crate::discovery::client(&url, None, None).unwrap();
         let asked = client.request::<Value>(request("GET", "/x", "application/json", None).unwrap());
-        assert!(may_pass(&asked.await.unwrap_err()));
+        assert!(is_transient(&asked.await.unwrap_err()));
         assert!(ready(&client).await.is_err());
     }
 
@@ -256,11 +273,17 @@ mod tests {
         let node = json!({"metadata": {"resourceVersion": "7"}, "spec": {"taints": [
             {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"},
         ]}});
-        let patch = control_plane_patch(&node);
+        let wanted = [format!("{}=:NoSchedule", crate::kubelet::CONTROL_PLANE)];
+        let patch = control_plane_patch(&node, &wanted);
         assert_eq!(patch["spec"]["taints"].as_array().unwrap().len(), 2);
         assert_eq!(patch["metadata"]["labels"][crate::kubelet::CONTROL_PLANE], "");
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         let marked = json!({"metadata": {"resourceVersion": "8"}, "spec": patch["spec"]});
-        assert_eq!(control_plane_patch(&marked)["spec"], patch["spec"]);
+        assert_eq!(control_plane_patch(&marked, &wanted)["spec"], patch["spec"]);
+        let own = control_plane_patch(&node, &["a=b:NoExecute".to_owned()]);
+        assert_eq!(
+            own["spec"]["taints"][1],
+            json!({"effect": "NoExecute", "key": "a", "value": "b"})
+        );
     }
 }

@@ -166,7 +166,6 @@ fn apiserver(cluster: &ClusterConfig, node: &NodeConfig) -> Result<LeafRequest, 
     })
 }
 
-/// The host of `host:port`, of `[v6]:port`, or of a host alone.
 /// Makes what is missing or ends soon: authorities, the key of service accounts, certificates.
 pub fn ensure(layout: &Layout, cluster: &ClusterConfig, node: &NodeConfig) -> Result<(), ClusterError> {
     for signer in Signer::ALL {

@@ -27,10 +27,23 @@ pub struct ClusterConfig {
     pub service_subnet: String,
     pub pod_subnet: Option<String>,
     pub dns_domain: String,
+    /// Which CoreDNS is run.
+    pub dns: DnsImage,
     /// What is added to components, by their names.
     pub extras: BTreeMap<&'static str, Extras>,
     /// What the document says beside all this.
     pub ignored: Ignored,
+    /// The document that it is made by, if it is.
+    pub document: Option<Value>,
+    /// What all node agents are told beside the usual.
+    pub kubelet: Option<Value>,
+}
+
+/// What is said of CoreDNS's image, if anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsImage {
+    pub repository: Option<String>,
+    pub tag: Option<String>,
 }
 
 /// Where a component's part of the document is.
@@ -73,9 +86,32 @@ impl ClusterConfig {
             service_subnet: "10.96.0.0/12".to_owned(),
             pod_subnet: None,
             dns_domain: "cluster.local".to_owned(),
+            dns: DnsImage::default(),
             extras: BTreeMap::new(),
             ignored: Ignored::default(),
+            document: None,
+            kubelet: None,
         }
+    }
+
+    /// What a cluster is to be made with, by a ClusterConfiguration of a person's. `version`: unless that says one.
+    pub fn from_given(document: &Value, version: &str) -> Result<Self, ClusterError> {
+        let mut document = document.clone();
+        if document["kubernetesVersion"].as_str().is_none_or(str::is_empty) {
+            document["kubernetesVersion"] = json!(version);
+        }
+        let config = Self::from_yaml(&crate::yaml::write(&document)?)?;
+        let ignored = [config.ignored.components.as_slice(), &config.ignored.etcd].concat();
+        if !ignored.is_empty() {
+            return Err(ClusterError::Configuration(format!(
+                "the configuration file says what orlop does not follow: {}; if the cluster can do without, take it out",
+                ignored.join(", ")
+            )));
+        }
+        Ok(Self {
+            document: Some(document),
+            ..config
+        })
     }
 
     /// What is added to a component.
@@ -158,6 +194,10 @@ impl ClusterConfig {
         if let Some(subnet) = &self.pod_subnet {
             document["networking"]["podSubnet"] = json!(subnet);
         }
+        if let Some(given) = &self.document {
+            lay_over(&mut document, given);
+            document["etcd"]["local"]["imageTag"] = json!(self.etcd_tag);
+        }
         crate::yaml::write(&document)
     }
 
@@ -198,10 +238,32 @@ impl ClusterConfig {
             service_subnet: word("/networking/serviceSubnet").unwrap_or(defaults.service_subnet),
             pod_subnet: word("/networking/podSubnet").filter(|subnet| !subnet.is_empty()),
             dns_domain: word("/networking/dnsDomain").unwrap_or(defaults.dns_domain),
+            dns: DnsImage {
+                repository: word("/dns/imageRepository").filter(|name| !name.is_empty()),
+                tag: word("/dns/imageTag").filter(|tag| !tag.is_empty()),
+            },
             extras,
             ignored: Ignored::of(&document),
+            document: None,
+            kubelet: None,
         })
     }
+}
+
+/// Lays a document of a person's over the usual one, in the form of its version.
+fn lay_over(document: &mut Value, given: &Value) {
+    const NEWER: [&str; 4] = [
+        "caCertificateValidityPeriod",
+        "certificateValidityPeriod",
+        "encryptionAlgorithm",
+        "proxy",
+    ];
+    if given["apiVersion"] == "kubeadm.k8s.io/v1beta3"
+        && let Some(fields) = document.as_object_mut()
+    {
+        fields.retain(|field, _| !NEWER.contains(&field.as_str()));
+    }
+    orlop_api::patch::merge(document, given);
 }
 
 /// A cluster's document with another version, and everything else that it says.
@@ -232,6 +294,41 @@ mod tests {
             config
         );
         assert!(ClusterConfig::from_yaml("kind: ClusterConfiguration").is_err());
+    }
+
+    #[test]
+    fn a_persons_document_is_followed_and_kept() {
+        let given = json!({
+            "apiVersion": "kubeadm.k8s.io/v1beta3",
+            "kind": "ClusterConfiguration",
+            "clusterName": "mine",
+            "networking": {"podSubnet": "10.244.0.0/16"},
+            "scheduler": {"extraArgs": {"v": "4"}},
+            "etcd": {"local": {"dataDir": "/var/lib/etcd"}},
+        });
+        let mut config = ClusterConfig::from_given(&given, "v1.36.0").unwrap();
+        assert_eq!(config.kubernetes_version, "v1.36.0");
+        assert_eq!(config.pod_subnet.as_deref(), Some("10.244.0.0/16"));
+        assert_eq!(config.extras("kube-scheduler").arg("v"), Some("4"));
+        config.etcd_tag = "3.5.21-0".to_owned();
+        let text = config.to_yaml().unwrap();
+        let kept = crate::yaml::read("it", &text).unwrap();
+        assert_eq!(kept["scheduler"], given["scheduler"]);
+        assert_eq!(kept["networking"]["serviceSubnet"], "10.96.0.0/12");
+        assert_eq!(kept["etcd"]["local"]["imageTag"], "3.5.21-0");
+        assert!(kept.get("encryptionAlgorithm").is_none());
+        let read = ClusterConfig::from_yaml(&text).unwrap();
+        assert_eq!(
+            read,
+            ClusterConfig {
+                document: None,
+                ..config
+            }
+        );
+        let error =
+            ClusterConfig::from_given(&json!({"etcd": {"external": {"endpoints": ["x"]}}}), "v1.36.0");
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("does not follow: etcd.external"), "{error}");
     }
 
     #[test]

@@ -2,13 +2,15 @@
 use crate::certificates;
 use crate::config::{ClusterConfig, NodeConfig};
 use crate::files;
+use crate::given::Registration;
 use crate::kubelet::{self, MachineFacts};
 use crate::layout::{COMPONENTS, Layout};
-use crate::manifests::{self, InitialCluster, Machine};
+use crate::manifests::{self, InitialCluster, Machine, bound_to};
 use crate::wait::Health;
 use crate::{ClusterError, kubeconfigs, yaml};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 /// A node of the control plane in the making.
 #[derive(Clone, Debug)]
@@ -18,6 +20,7 @@ pub struct ControlPlane {
     pub node: NodeConfig,
     pub machine: MachineFacts,
     pub host_name: String,
+    pub registration: Registration,
     pub ca_directories: Vec<&'static str>,
 }
 
@@ -45,6 +48,11 @@ impl ControlPlane {
         )?)
     }
 
+    /// Notes that this node's etcd is being added to the others' list.
+    pub fn etcd_joins(&self, members: &InitialCluster) -> Result<(), ClusterError> {
+        files::write_private(&self.layout.etcd_joining(), &self.manifest("etcd", members)?)
+    }
+
     /// Writes etcd's manifest and prepares its directory.
     pub fn etcd(&self, members: &InitialCluster) -> Result<(), ClusterError> {
         files::private_directory(&self.layout.manifests())?;
@@ -70,6 +78,7 @@ impl ControlPlane {
             node: &self.node,
             machine: &self.machine,
             host_name: &self.host_name,
+            registration: &self.registration,
             pod_subnet: self.cluster.pod_subnet.as_deref(),
         };
         node.kubelet(&shared, true)
@@ -77,28 +86,50 @@ impl ControlPlane {
 
     /// Where the health of the parts is asked for, in the order in which they can come up.
     pub fn healths(&self) -> [Health; 3] {
-        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let of = |part, address: IpAddr, port, path| {
+            let bound = bound_to(self.cluster.extras(part)).and_then(|address| address.parse().ok());
+            Health {
+                part,
+                tls: true,
+                address: SocketAddr::new(bound.unwrap_or(address), port),
+                path,
+            }
+        };
+        let local = IpAddr::from([127, 0, 0, 1]);
         [
-            Health {
-                part: "kube-apiserver",
-                tls: true,
-                address: SocketAddr::new(self.node.address, self.node.api_port),
-                path: "/livez",
-            },
-            Health {
-                part: "kube-controller-manager",
-                tls: true,
-                address: local(10257),
-                path: "/healthz",
-            },
-            Health {
-                part: "kube-scheduler",
-                tls: true,
-                address: local(10259),
-                path: "/livez",
-            },
+            of("kube-apiserver", self.node.address, self.node.api_port, "/livez"),
+            of("kube-controller-manager", local, 10257, "/healthz"),
+            of("kube-scheduler", local, 10259, "/livez"),
         ]
     }
+}
+
+/// What a node's agent is told, by what all share and what the machine asks for.
+fn of_node(layout: &Layout, shared: &Value, machine: &MachineFacts) -> Result<Value, ClusterError> {
+    let instance = match files::read_optional(&layout.instance_config())? {
+        Some(text) => Some(yaml::read("instance-config.yaml", &text)?),
+        None => None,
+    };
+    let root = match layout.root().to_str() {
+        Some("/") | None => "",
+        Some(root) => root.trim_end_matches('/'),
+    };
+    Ok(kubelet::of_node(shared, machine, root, instance.as_ref()))
+}
+
+/// Brings the configuration of a member's agent up to what the cluster shares now; `false`: it is so already. What it was
+/// is kept at `backup`.
+pub fn refresh_kubelet(layout: &Layout, shared: &Value, backup: &Path) -> Result<bool, ClusterError> {
+    let path = layout.kubelet_config();
+    let text = files::read(&path)?;
+    let present = yaml::read("the node agent's configuration", &text)?;
+    let document = of_node(layout, shared, &MachineFacts::of(&present))?;
+    if document == present {
+        return Ok(false);
+    }
+    files::write_private(backup, &text)?;
+    files::write_private(&path, &yaml::write(&document)?)?;
+    Ok(true)
 }
 
 /// What any member has.
@@ -107,28 +138,21 @@ pub struct Member<'a> {
     pub node: &'a NodeConfig,
     pub machine: &'a MachineFacts,
     pub host_name: &'a str,
+    pub registration: &'a Registration,
     pub pod_subnet: Option<&'a str>,
 }
 
 impl Member<'_> {
     /// Writes the agent's configuration and flags.
     pub fn kubelet(&self, shared: &Value, control_plane: bool) -> Result<(), ClusterError> {
-        let instance = match files::read_optional(&self.layout.instance_config())? {
-            Some(text) => Some(yaml::read("instance-config.yaml", &text)?),
-            None => None,
-        };
-        let root = match self.layout.root().to_str() {
-            Some("/") | None => "",
-            Some(root) => root.trim_end_matches('/'),
-        };
-        let document = kubelet::of_node(shared, self.machine, root, instance.as_ref());
+        let document = of_node(self.layout, shared, self.machine)?;
         files::write_private(&self.layout.kubelet_config(), &yaml::write(&document)?)?;
         if let Some(subnet) = self.pod_subnet {
             files::write_public(&self.layout.pod_subnet(), &format!("{subnet}\n"))?;
         }
         files::write_private(
             &self.layout.kubelet_flags(),
-            &kubelet::flags(self.node, self.host_name, control_plane),
+            &kubelet::flags(self.node, self.host_name, control_plane, self.registration),
         )
     }
 
@@ -140,5 +164,59 @@ impl Member<'_> {
             address: SocketAddr::from(([127, 0, 0, 1], 10248)),
             path: "/healthz",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_agents_configuration_follows_what_all_share_and_keeps_what_is_the_nodes() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path());
+        let mut shared = kubelet::configuration(&ClusterConfig::new("v1.36.0")).unwrap();
+        let machine = MachineFacts {
+            cgroup_driver: "systemd".to_owned(),
+            swap: true,
+            runtime_endpoint: Some("unix:///x.sock".to_owned()),
+            ..MachineFacts::default()
+        };
+        files::write_private(&layout.instance_config(), "maxPods: 7\n").unwrap();
+        let before = of_node(&layout, &shared, &machine).unwrap();
+        files::write_private(&layout.kubelet_config(), &yaml::write(&before).unwrap()).unwrap();
+        let backup = layout.at("/backup/config.yaml");
+        assert!(!refresh_kubelet(&layout, &shared, &backup).unwrap());
+        assert!(!backup.exists());
+        shared["maxPods"] = json!(200);
+        shared["podPidsLimit"] = json!(1000);
+        assert!(refresh_kubelet(&layout, &shared, &backup).unwrap());
+        let mut want = before.clone();
+        want["podPidsLimit"] = json!(1000);
+        let read = |path: &Path| yaml::read("it", &files::read(path).unwrap()).unwrap();
+        assert_eq!(read(&layout.kubelet_config()), want);
+        assert_eq!(read(&backup), before);
+    }
+
+    #[test]
+    fn a_component_is_waited_for_where_its_probes_ask_it() {
+        let text = "kubernetesVersion: v1.36.0\nscheduler: {extraArgs: {bind-address: 10.0.0.1}}\n\
+                    controllerManager: {extraArgs: {bind-address: 0.0.0.0}}\n";
+        let plane = ControlPlane {
+            layout: Layout::new(Path::new("/")),
+            cluster: ClusterConfig::from_yaml(text).unwrap(),
+            node: NodeConfig {
+                name: "master-01".to_owned(),
+                address: IpAddr::from([10, 0, 0, 1]),
+                api_port: 6443,
+            },
+            machine: MachineFacts::default(),
+            host_name: String::new(),
+            registration: Registration::default(),
+            ca_directories: Vec::new(),
+        };
+        let asked = plane.healths().map(|health| health.address.to_string());
+        assert_eq!(asked, ["10.0.0.1:6443", "127.0.0.1:10257", "10.0.0.1:10259"]);
     }
 }

@@ -113,12 +113,14 @@ pub fn find<'a>(members: &'a [Seen], own: &Told) -> Option<&'a Seen> {
 }
 
 /// One member, as others see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub id: u64,
     /// Empty until it has started.
     pub name: String,
     pub peer_url: String,
+    /// None until it has started.
+    pub client_urls: Vec<String>,
     pub learner: bool,
 }
 
@@ -131,21 +133,83 @@ pub async fn members(client: &mut Client) -> Result<Vec<Seen>, ClusterError> {
             id: member.id(),
             name: member.name().to_owned(),
             peer_url: member.peer_urls().first().cloned().unwrap_or_default(),
+            client_urls: member.client_urls().to_vec(),
             learner: member.is_learner(),
         })
         .collect())
 }
 
-/// What a member that joins is told of the others (pure). Members without a name have not started: but for itself, they
-/// would be waited for in vain.
+/// What a member that joins is told of the others (pure): all of them, for etcd ends when it is told of fewer than there are.
+/// One that has not started yet has no name, and gets its id for one.
 pub fn initial_cluster(members: &[Seen], name: &str, peer_url: &str) -> InitialCluster {
+    let name_of = |member: &Seen| match member.name.is_empty() {
+        true => format!("{:x}", member.id),
+        false => member.name.clone(),
+    };
     let mut all: Vec<(String, String)> = members
         .iter()
-        .filter(|member| member.peer_url != peer_url && !member.name.is_empty())
-        .map(|member| (member.name.clone(), member.peer_url.clone()))
+        .filter(|member| member.peer_url != peer_url)
+        .map(|member| (name_of(member), member.peer_url.clone()))
         .collect();
     all.push((name.to_owned(), peer_url.to_owned()));
     InitialCluster { members: all }
+}
+
+/// Members that a machine which joins with nothing has left behind: of a join that was cut short, or of an earlier life of
+/// it (pure). None may be gone on with: a member that has lost its files and keeps its id makes etcd end.
+pub fn left_behind<'a>(members: &'a [Seen], name: &str, peer_url: &str) -> Vec<&'a Seen> {
+    members
+        .iter()
+        .filter(|member| member.peer_url == peer_url || member.name == name)
+        .collect()
+}
+
+/// Takes out what a machine that joins has left behind; what was taken out.
+///
+/// # Errors
+/// One of its name lives, elsewhere: it is another machine's.
+pub async fn clear(
+    layout: &Layout,
+    client: &mut Client,
+    name: &str,
+    peer_url: &str,
+) -> Result<Vec<Seen>, ClusterError> {
+    let members = members(client).await?;
+    let stale: Vec<Seen> = left_behind(&members, name, peer_url)
+        .into_iter()
+        .cloned()
+        .collect();
+    for member in &stale {
+        if member.peer_url != peer_url && lives(layout, member).await {
+            return Err(ClusterError::Configuration(format!(
+                "etcd has a member {name} at {} already, which is well: give this node another --node-name",
+                member.peer_url
+            )));
+        }
+        remove(client, member.id).await?;
+    }
+    Ok(stale)
+}
+
+/// Whether a member answers where it is reached, as itself.
+async fn lives(layout: &Layout, member: &Seen) -> bool {
+    let asked = async {
+        let mut client = connect(layout, &member.client_urls).await.ok()?;
+        let status = client.status().await.ok()?;
+        Some(status.header()?.member_id())
+    };
+    !member.client_urls.is_empty() && asked.await == Some(member.id)
+}
+
+/// Why etcd may take no further member, as far as the list of members tells it (pure).
+fn in_the_way(members: &[Seen], peer_url: &str) -> Option<String> {
+    let learner = members
+        .iter()
+        .find(|member| member.learner && member.peer_url != peer_url)?;
+    Some(format!(
+        "the member {:x} at {} only learns as yet: if nobody is joining there any more, take it out with `etcdctl member remove {0:x}`",
+        learner.id, learner.peer_url
+    ))
 }
 
 /// Adds a member that only learns, unless it is one already; its id. etcd takes none while a member that came just
@@ -160,7 +224,10 @@ pub async fn add_learner(client: &Client, peer_url: &str, hint: &str) -> Result<
         }
         let options = MemberAddOptions::new().with_is_learner();
         let added = client.member_add([peer_url], Some(options)).await;
-        let added = added.map_err(|error| error.to_string())?;
+        let added = added.map_err(|error| match in_the_way(&members, peer_url) {
+            Some(why) => format!("{error}; {why}"),
+            None => error.to_string(),
+        })?;
         let added = added.member().map(|member| member.id());
         added.ok_or_else(|| "it does not tell which".to_owned())
     })
@@ -204,27 +271,67 @@ mod tests {
     use std::net::IpAddr;
     use std::path::Path;
 
-    #[test]
-    fn a_member_is_told_of_those_that_have_started_and_of_itself() {
-        let seen = |id, name: &str, url: &str| Seen {
+    fn seen(id: u64, name: &str, url: &str) -> Seen {
+        Seen {
             id,
             name: name.to_owned(),
             peer_url: url.to_owned(),
-            learner: false,
-        };
+            learner: name.is_empty(),
+            ..Seen::default()
+        }
+    }
+
+    /// etcd compares how many there are.
+    #[test]
+    fn a_member_is_told_of_all_others_and_of_itself() {
         let members = [
             seen(1, "a", "https://a:2380"),
             seen(2, "", "https://b:2380"),
-            seen(3, "", "https://c:2380"),
+            seen(0xc0, "", "https://c:2380"),
         ];
         let initial = initial_cluster(&members, "b", "https://b:2380");
+        let want = [
+            ("a", "https://a:2380"),
+            ("c0", "https://c:2380"),
+            ("b", "https://b:2380"),
+        ];
         assert_eq!(
             initial.members,
-            [
-                ("a".to_owned(), "https://a:2380".to_owned()),
-                ("b".to_owned(), "https://b:2380".to_owned())
-            ]
+            want.map(|(name, url)| (name.to_owned(), url.to_owned()))
         );
+    }
+
+    #[test]
+    fn what_a_machine_left_behind_has_its_address_or_its_name() {
+        let members = [
+            seen(1, "m1", "https://10.0.0.1:2380"),
+            seen(2, "", "https://10.0.0.2:2380"),
+            seen(3, "m2", "https://10.0.0.9:2380"),
+            seen(4, "", "https://10.0.0.4:2380"),
+        ];
+        let ids = |name: &str, url: &str| -> Vec<u64> {
+            left_behind(&members, name, url)
+                .iter()
+                .map(|member| member.id)
+                .collect()
+        };
+        assert_eq!(ids("m2", "https://10.0.0.2:2380"), [2, 3]);
+        assert_eq!(ids("m1", "https://10.0.0.1:2380"), [1]);
+        assert!(ids("m5", "https://10.0.0.5:2380").is_empty());
+    }
+
+    #[test]
+    fn a_learner_that_keeps_others_out_is_named() {
+        let members = [
+            seen(1, "m1", "https://10.0.0.1:2380"),
+            seen(0xab, "", "https://10.0.0.2:2380"),
+        ];
+        let why = in_the_way(&members, "https://10.0.0.3:2380").unwrap();
+        assert!(
+            why.contains("https://10.0.0.2:2380") && why.ends_with("`etcdctl member remove ab`"),
+            "{why}"
+        );
+        assert_eq!(in_the_way(&members, "https://10.0.0.2:2380"), None);
     }
 
     #[test]
@@ -248,12 +355,6 @@ mod tests {
             files: Some("/srv/var/lib/etcd".into()),
         };
         assert_eq!(own, want);
-        let seen = |id, name: &str, url: &str| Seen {
-            id,
-            name: name.to_owned(),
-            peer_url: url.to_owned(),
-            learner: name.is_empty(),
-        };
         let id = |members: &[Seen]| find(members, &own).map(|seen| seen.id);
         let first = seen(1, "m1", "https://10.0.0.1:2380");
         assert_eq!(

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use orlop_pki::Authority;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One line of `certs check-expiration`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,30 @@ impl Ends {
             "<invalid>".to_owned()
         }
     }
+}
+
+/// All of them as `kubeadm certs check-expiration -o json` shows them (pure).
+pub fn described(leaves: &[Ends], authorities: &[Ends], now: Timestamp) -> Value {
+    let of = |ends: &Ends| {
+        let mut one = json!({
+            "expirationDate": ends.expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            "externallyManaged": false,
+            "missing": false,
+            "name": ends.name,
+            // In seconds.
+            "residualTime": ends.expires.duration_since(now).as_secs(),
+        });
+        if !ends.authority.is_empty() {
+            one["caName"] = json!(ends.authority);
+        }
+        one
+    };
+    json!({
+        "apiVersion": "output.kubeadm.k8s.io/v1alpha3",
+        "certificateAuthorities": authorities.iter().map(of).collect::<Vec<_>>(),
+        "certificates": leaves.iter().map(of).collect::<Vec<_>>(),
+        "kind": "CertificateExpirationInfo",
+    })
 }
 
 /// From when on people are told that a certificate will end.
@@ -170,6 +194,7 @@ pub fn renew(layout: &Layout, node: &NodeConfig, which: &str) -> Result<Vec<Stri
         if name == "kubelet" || !is_meant(&label) || !path.is_file() {
             continue;
         }
+        files::finish_rewrite(&path)?;
         let leaf = authority(layout, Signer::Cluster)?.sign(&kubeconfigs::request(identity))?;
         let text = kubeconfigs::with_identity(&label, &files::read(&path)?, &leaf)?;
         files::rewrite(&path, &text)?;
@@ -234,6 +259,13 @@ mod tests {
             assert_eq!(reasons, told, "day {day}");
             assert_eq!(next_warning(&leaves, &authorities, at(day)), next, "day {day}");
         }
+        let shown = described(&leaves, &authorities, at(0));
+        assert_eq!(shown["certificates"][0]["residualTime"], 40 * 86_400);
+        assert_eq!(shown["certificates"][0]["caName"], "ca");
+        assert_eq!(
+            shown["certificateAuthorities"][0]["expirationDate"],
+            "2029-10-11T08:00:00Z"
+        );
         let soon = &warnings(&leaves, &authorities, at(11))[0];
         assert!(
             soon.message
@@ -305,6 +337,12 @@ mod tests {
         let again = std::fs::read_to_string(layout.kubeconfig("scheduler")).unwrap();
         assert_ne!(client_certificate(&again), client_certificate(&scheduler));
         assert_eq!(without_user(&again), without_user(&scheduler));
+        // An earlier run was killed while it wrote one.
+        std::fs::write(layout.kubeconfig("admin"), "").unwrap();
+        files::write_private(&files::next(&layout.kubeconfig("admin")), &again).unwrap();
+        assert_eq!(renew(&layout, &node, "admin.conf").unwrap(), ["admin.conf"]);
+        let mended = std::fs::read_to_string(layout.kubeconfig("admin")).unwrap();
+        assert_eq!(without_user(&mended), without_user(&again));
         let error = renew(&layout, &node, "nonsense").unwrap_err().to_string();
         assert!(error.contains("check-expiration"), "{error}");
     }

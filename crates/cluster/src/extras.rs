@@ -168,7 +168,7 @@ fn note(ignored: &mut Vec<String>, object: &Value, at: &str, is_known: impl Fn(&
 }
 
 /// Whether a field is as if it were not there.
-fn is_empty(value: &Value) -> bool {
+pub(crate) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(is) => !is,

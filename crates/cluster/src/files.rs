@@ -1,8 +1,8 @@
 //! Files of a node, written whole.
 use crate::ClusterError;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// Replaces a file in one step; mode 0600. A file that says the same already is left alone: who watches it is not
 /// disturbed.
@@ -17,7 +17,7 @@ pub fn write_public(path: &Path, text: &str) -> Result<(), ClusterError> {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), ClusterError> {
     if std::fs::read_to_string(path).is_ok_and(|present| present == text) {
-        return Ok(());
+        return shut(path, mode);
     }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(ClusterError::file("create the directory", parent))?;
@@ -36,15 +36,43 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), ClusterError> {
     std::fs::rename(&fresh, path).map_err(ClusterError::file("replace", path))
 }
 
+/// Takes rights away that a file with this mode does not give: people may have copied a secret without seeing to that.
+fn shut(path: &Path, mode: u32) -> Result<(), ClusterError> {
+    let fail = || ClusterError::file("set the permissions of", path);
+    let now = std::fs::metadata(path).map_err(fail())?.permissions().mode() & 0o777;
+    if now & !mode == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, PermissionsExt::from_mode(now & mode)).map_err(fail())
+}
+
 /// Writes a file that is there anew, as the file that it is: who has it mounted by itself, as static pods have their
-/// kubeconfigs, would go on seeing one that was replaced.
+/// kubeconfigs, would go on seeing one that was replaced. Until it is whole, what it is to say lies beside it, for
+/// [`finish_rewrite`].
 pub fn rewrite(path: &Path, text: &str) -> Result<(), ClusterError> {
+    let next = next(path);
+    write_private(&next, text)?;
     std::fs::OpenOptions::new()
         .write(true)
         .truncate(true)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .map_err(ClusterError::file("write", path))
+        .map_err(ClusterError::file("write", path))?;
+    remove(&next)
+}
+
+/// Does what is left of a [`rewrite`] that was cut short.
+pub fn finish_rewrite(path: &Path) -> Result<(), ClusterError> {
+    match read_optional(&next(path))? {
+        Some(text) => rewrite(path, &text),
+        None => Ok(()),
+    }
+}
+
+/// Where a file's next text lies while it is being rewritten.
+pub fn next(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.next"))
 }
 
 /// A directory that only root enters.
@@ -95,5 +123,44 @@ fn remove_directory(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy && is_empty() => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    /// `kill -9` between emptying and writing.
+    #[test]
+    fn a_file_that_was_not_written_to_its_end_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.conf");
+        write_private(&path, "old").unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        rewrite(&path, "new").unwrap();
+        assert_eq!(read(&path).unwrap(), "new");
+        assert!(!next(&path).exists());
+        std::fs::write(&path, "").unwrap();
+        write_private(&next(&path), "newest").unwrap();
+        finish_rewrite(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), "newest");
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+        assert!(!next(&path).exists());
+        finish_rewrite(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), "newest");
+    }
+
+    #[test]
+    fn private_files_are_their_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.key");
+        std::fs::write(&path, "other").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        for text in ["key", "key"] {
+            write_private(&path, text).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        }
     }
 }

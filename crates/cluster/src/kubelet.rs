@@ -1,6 +1,7 @@
 //! What the node agent of a member is told: its configuration, and the flags beside it (pure).
 use crate::ClusterError;
 use crate::config::{ClusterConfig, NodeConfig};
+use crate::given::Registration;
 use serde_json::{Value, json};
 
 /// The taint that keeps ordinary pods off the control plane.
@@ -8,7 +9,7 @@ pub const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// The configuration that all nodes share; kept in the ConfigMap `kubelet-config`.
 pub fn configuration(cluster: &ClusterConfig) -> Result<Value, ClusterError> {
-    Ok(json!({
+    let mut document = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "authentication": {
             "anonymous": {"enabled": false},
@@ -26,7 +27,11 @@ pub fn configuration(cluster: &ClusterConfig) -> Result<Value, ClusterError> {
         "kind": "KubeletConfiguration",
         "rotateCertificates": true,
         "staticPodPath": "/etc/kubernetes/manifests",
-    }))
+    });
+    if let Some(given) = &cluster.kubelet {
+        orlop_api::patch::merge(&mut document, given);
+    }
+    Ok(document)
 }
 
 /// What the machine itself asks for.
@@ -40,6 +45,19 @@ pub struct MachineFacts {
     pub swap: bool,
     /// CRI socket, unless the runtime is the node's own.
     pub runtime_endpoint: Option<String>,
+}
+
+impl MachineFacts {
+    /// Those that [`of_node`] has written into a node's file.
+    pub fn of(document: &Value) -> Self {
+        let text = |field: &str| document[field].as_str().map(str::to_owned);
+        Self {
+            cgroup_driver: text("cgroupDriver").unwrap_or_else(|| "cgroupfs".to_owned()),
+            cgroup_v1: document["failCgroupV1"] == false,
+            swap: document["failSwapOn"] == false,
+            runtime_endpoint: text("containerRuntimeEndpoint"),
+        }
+    }
 }
 
 /// The file of one node: the shared configuration, what the machine asks for, and what `instance` says, which wins.
@@ -66,16 +84,28 @@ pub fn of_node(shared: &Value, machine: &MachineFacts, root: &str, instance: Opt
     document
 }
 
+/// The taints with which a node registers, as `key=value:effect`.
+pub fn taints(registration: &Registration, control_plane: bool) -> Vec<String> {
+    let usual = || match control_plane {
+        true => vec![format!("{CONTROL_PLANE}=:NoSchedule")],
+        false => Vec::new(),
+    };
+    registration.taints.clone().unwrap_or_else(usual)
+}
+
 /// The flags' file.
-pub fn flags(node: &NodeConfig, host_name: &str, control_plane: bool) -> String {
+pub fn flags(node: &NodeConfig, host_name: &str, control_plane: bool, registration: &Registration) -> String {
     let mut words = Vec::new();
     if node.name != host_name {
         words.push(format!("--hostname-override={}", node.name));
     }
     words.push(format!("--node-ip={}", node.address));
-    if control_plane {
-        words.push(format!("--register-with-taints={CONTROL_PLANE}=:NoSchedule"));
+    let taints = taints(registration, control_plane);
+    if !taints.is_empty() {
+        words.push(format!("--register-with-taints={}", taints.join(",")));
     }
+    let args = registration.agent_args.iter();
+    words.extend(args.map(|(name, value)| format!("--{name}={value}")));
     format!("KUBELET_KUBEADM_ARGS=\"{}\"\n", words.join(" "))
 }
 
@@ -111,6 +141,20 @@ mod tests {
             (&document["cgroupRoot"], &document["healthzPort"]),
             (&json!("/n1"), &json!(1))
         );
+        // A cluster's new configuration changes nothing of what the machine asks for.
+        let again = of_node(&shared, &MachineFacts::of(&document), "", Some(&instance));
+        assert_eq!(again, document);
+        assert_eq!(MachineFacts::of(&of_node(&shared, &machine, "", None)), machine);
+        let given = ClusterConfig {
+            kubelet: Some(json!({"maxPods": 7, "authentication": {"anonymous": {"enabled": true}}})),
+            ..ClusterConfig::new("v1.36.0")
+        };
+        let given = configuration(&given).unwrap();
+        assert_eq!(
+            (&given["maxPods"], &given["healthzPort"]),
+            (&json!(7), &json!(10248))
+        );
+        assert_eq!(given["authentication"]["anonymous"]["enabled"], true);
         let moved = of_node(&shared, &machine, "/srv/n1", None);
         assert_eq!(moved["staticPodPath"], "/srv/n1/etc/kubernetes/manifests");
     }
@@ -122,7 +166,7 @@ mod tests {
             address: IpAddr::from([10, 0, 0, 1]),
             api_port: 6443,
         };
-        let text = flags(&node, "elsewhere", true);
+        let text = flags(&node, "elsewhere", true, &Registration::default());
         assert_eq!(
             read_flags(&text),
             [
@@ -132,8 +176,17 @@ mod tests {
             ]
         );
         assert_eq!(
-            read_flags(&flags(&node, "master-01", false)),
+            read_flags(&flags(&node, "master-01", false, &Registration::default())),
             ["--node-ip=10.0.0.1"]
+        );
+        let registration = Registration {
+            taints: Some(Vec::new()),
+            agent_args: vec![("v".to_owned(), "4".to_owned())],
+            ..Registration::default()
+        };
+        assert_eq!(
+            read_flags(&flags(&node, "master-01", true, &registration)),
+            ["--node-ip=10.0.0.1", "--v=4"]
         );
         assert_eq!(read_flags("KUBELET_KUBEADM_ARGS=--a=b\nOTHER=--c\n"), ["--a=b"]);
     }

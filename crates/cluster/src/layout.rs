@@ -63,6 +63,12 @@ impl Layout {
         self.manifests().join(".etcd.yaml")
     }
 
+    /// The manifest of an etcd while it is being added to the others' list: by it they can be told that it comes no more. The
+    /// node agent passes over it.
+    pub fn etcd_joining(&self) -> PathBuf {
+        self.manifests().join(".etcd-joining.yaml")
+    }
+
     pub fn etcd_data(&self) -> PathBuf {
         self.at("/var/lib/etcd")
     }

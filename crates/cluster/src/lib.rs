@@ -1,8 +1,8 @@
 //! Making machines members of one cluster: what `orlop init`, `join`, `token`, `certs`, `reset` and `upgrade` write and
 //! check. Layout, names and texts are kubeadm's, so that its users and its tools find what they know.
 //!
-//! - [`config`], [`endpoint`], [`extras`], [`layout`]: what a cluster is made with, where it is reached, what is added to
-//!   its components, where a node keeps its files.
+//! - [`config`], [`endpoint`], [`extras`], [`given`], [`layout`]: what a cluster is made with, where it is reached, what is
+//!   added to its components, what a file of kubeadm's says of all this, where a node keeps its files.
 //! - [`manifests`], [`kubelet`], [`objects`], [`kubeconfigs`], [`certificates`], [`token`]: what is written (pure), and
 //!   making what is missing.
 //! - [`addons`]: CoreDNS and kube-proxy.
@@ -10,7 +10,8 @@
 //! - [`control_plane`]: the phases of a node; each can be run again.
 //! - [`discovery`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass on; [`etcd`]: its
 //!   members.
-//! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest.
+//! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest;
+//!   [`versions`]: which go together.
 //! - [`api`], [`wait`]: the cluster's API, and the health of parts.
 //!
 //! There are no tasks; nothing runs when a command has ended. Starting the node agent and its runtime is the binary's.
@@ -28,6 +29,7 @@ pub mod etcd;
 pub mod expiration;
 pub mod extras;
 pub mod files;
+pub mod given;
 pub mod kubeconfigs;
 pub mod kubelet;
 pub mod layout;
@@ -40,6 +42,7 @@ pub mod shared_certificates;
 mod testing;
 pub mod token;
 pub mod upgrade;
+pub mod versions;
 pub mod wait;
 pub mod yaml;
 

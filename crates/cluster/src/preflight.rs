@@ -1,6 +1,8 @@
 //! What would stand in the way of a member on this machine: facts, and what they mean (pure).
+use crate::ClusterError;
+use crate::config::ClusterConfig;
 use crate::layout::{COMPONENTS, Layout};
-use crate::manifests::CA_DIRECTORIES;
+use crate::manifests::{CA_DIRECTORIES, EtcdHealth};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 
@@ -22,11 +24,24 @@ impl Role {
                 (10259, "kube-scheduler"),
                 (2379, "etcd's clients"),
                 (2380, "etcd's peers"),
-                (2381, "etcd's health"),
             ]);
         }
         ports
     }
+}
+
+/// The port at which a master's etcd tells of its health, which the cluster's configuration may change.
+pub fn etcd_health(cluster: &ClusterConfig) -> (u16, &'static str) {
+    (EtcdHealth::of(cluster.extras("etcd")).port, "etcd's health")
+}
+
+/// Those of ports that somebody listens on.
+pub fn taken(ports: Vec<(u16, &'static str)>) -> Vec<(u16, &'static str)> {
+    let is_taken = |port: u16| {
+        let any = SocketAddr::from(([0, 0, 0, 0], port));
+        matches!(TcpListener::bind(any), Err(error) if error.kind() == std::io::ErrorKind::AddrInUse)
+    };
+    ports.into_iter().filter(|(port, _)| is_taken(*port)).collect()
 }
 
 /// What is so on the machine.
@@ -45,10 +60,6 @@ pub struct Facts {
 impl Facts {
     /// Looks at the machine; changes nothing.
     pub fn gather(layout: &Layout, role: Role, address: IpAddr, programs: &[&'static str]) -> Self {
-        let taken = |port: u16| {
-            let any = SocketAddr::from(([0, 0, 0, 0], port));
-            matches!(TcpListener::bind(any), Err(error) if error.kind() == std::io::ErrorKind::AddrInUse)
-        };
         let mut paths = vec![
             layout.kubeconfig("kubelet"),
             layout.kubeconfig("bootstrap-kubelet"),
@@ -68,11 +79,7 @@ impl Facts {
         }
         Self {
             is_root: is_root(),
-            ports_taken: role
-                .ports()
-                .into_iter()
-                .filter(|(port, _)| taken(*port))
-                .collect(),
+            ports_taken: taken(role.ports()),
             present,
             has_address: TcpListener::bind((address, 0)).is_ok(),
             programs_missing: programs
@@ -107,35 +114,94 @@ pub fn ca_directories() -> Vec<&'static str> {
         .collect()
 }
 
+/// Something in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// What kubeadm calls the checks that find it, by which it can be ignored.
+    pub checks: Vec<String>,
+    /// What is so, and what to do about it.
+    pub text: String,
+}
+
+impl Complaint {
+    pub fn of(check: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            checks: vec![check.into()],
+            text: text.into(),
+        }
+    }
+
+    /// `names`: what is to be ignored, whatever the case of its letters; `all` is everything.
+    fn is_ignored(&self, names: &[String]) -> bool {
+        let has = |check: &str| names.iter().any(|name| name.eq_ignore_ascii_case(check));
+        has("all") || self.checks.iter().all(|check| has(check))
+    }
+}
+
+/// Fails for what is in the way and is not ignored; the rest, for people to see.
+pub fn judge(complaints: Vec<Complaint>, ignored: &[String]) -> Result<Vec<Complaint>, ClusterError> {
+    let (ignored, kept): (Vec<Complaint>, Vec<Complaint>) = complaints
+        .into_iter()
+        .partition(|complaint| complaint.is_ignored(ignored));
+    if kept.is_empty() {
+        return Ok(ignored);
+    }
+    let with_names = |complaint: Complaint| format!("{} [{}]", complaint.text, complaint.checks.join(","));
+    Err(ClusterError::NotReady(kept.into_iter().map(with_names).collect()))
+}
+
 /// What is in the way, each with what to do about it.
-pub fn complaints(facts: &Facts, name: &str, address: IpAddr) -> Vec<String> {
+pub fn complaints(facts: &Facts, name: &str, address: IpAddr) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     if !facts.is_root {
-        complaints.push("only root can do this: use sudo".to_owned());
+        complaints.push(Complaint::of(
+            "IsPrivilegedUser",
+            "only root can do this: use sudo",
+        ));
     }
     if let Some(reason) = name_complaint(name) {
-        complaints.push(reason);
+        complaints.push(Complaint::of("Hostname", reason));
     }
     if !facts.has_address {
-        complaints.push(format!(
-            "{address} is no address of this machine: give one with --apiserver-advertise-address"
+        complaints.push(Complaint::of(
+            "AdvertiseAddress",
+            format!("{address} is no address of this machine: give one with --apiserver-advertise-address"),
         ));
     }
-    for (port, part) in &facts.ports_taken {
-        complaints.push(format!(
-            "port {port} is in use, which {part} needs: stop what has it"
-        ));
-    }
+    complaints.extend(facts.ports_taken.iter().map(port_complaint));
     if !facts.present.is_empty() {
-        complaints.push(format!(
-            "there is something of another cluster here ({}): `orlop reset` removes it",
-            facts.present.join(", ")
-        ));
+        complaints.push(Complaint {
+            checks: facts.present.iter().map(|path| available(path)).collect(),
+            text: format!(
+                "there is something of another cluster here ({}): `orlop reset` removes it",
+                facts.present.join(", ")
+            ),
+        });
     }
     for program in &facts.programs_missing {
-        complaints.push(format!("{program} is not installed: apt-get install {program}"));
+        complaints.push(Complaint::of(
+            format!("FileExisting-{program}"),
+            format!("{program} is not installed: apt-get install {program}"),
+        ));
     }
     complaints
+}
+
+/// kubeadm's name of the check that something is not there.
+fn available(path: &str) -> String {
+    let kind = match Path::new(path).extension() {
+        Some(_) => "File",
+        None => "Dir",
+    };
+    format!("{kind}Available-{}", path.replace('/', "-"))
+}
+
+/// What there is to say of a port that somebody else has.
+pub fn port_complaint((port, part): &(u16, &'static str)) -> Complaint {
+    Complaint::of(
+        format!("Port-{port}"),
+        format!("port {port} is in use, which {part} needs: stop what has it"),
+    )
 }
 
 /// Node names are DNS names in lower case.
@@ -187,8 +253,45 @@ mod tests {
             change(&mut facts);
             let all = complaints(&facts, "master-01", address);
             assert_eq!(all.len(), 1, "{all:?}");
-            assert!(all[0].contains(want), "{}", all[0]);
+            assert!(all[0].text.contains(want), "{:?}", all[0]);
         }
+    }
+
+    /// Under kubeadm's names.
+    #[test]
+    fn what_is_in_the_way_can_be_ignored_by_name() {
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let facts = Facts {
+            ports_taken: vec![(10250, "kubelet")],
+            present: vec![
+                "/etc/kubernetes/kubelet.conf".to_owned(),
+                "/var/lib/etcd".to_owned(),
+            ],
+            programs_missing: vec!["iptables"],
+            ..ready()
+        };
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let judged = |ignored: &[&str]| judge(complaints(&facts, "a", address), &names(ignored));
+        let all = [
+            "port-10250",
+            "FileAvailable--etc-kubernetes-kubelet.conf",
+            "DirAvailable--var-lib-etcd",
+            "FileExisting-iptables",
+        ];
+        assert_eq!(judged(&all).unwrap().len(), 3);
+        assert_eq!(judged(&["all"]).unwrap().len(), 3);
+        for left in 0..all.len() {
+            let mut ignored = all.to_vec();
+            let name = ignored.remove(left);
+            let error = judged(&ignored).unwrap_err().to_string();
+            assert!(error.to_lowercase().contains(&name.to_lowercase()), "{error}");
+        }
+        assert!(
+            judged(&["Swap"])
+                .unwrap_err()
+                .to_string()
+                .contains("[Port-10250]")
+        );
     }
 
     #[test]
@@ -204,6 +307,19 @@ mod tests {
         ] {
             assert_eq!(name_complaint(name).is_none(), good, "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_port_of_etcds_health_is_the_one_that_the_cluster_says() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let text = format!(
+            "kubernetesVersion: v1.36.0\netcd: {{local: {{extraArgs: {{listen-metrics-urls: \"http://127.0.0.1:{port}\"}}}}}}\n"
+        );
+        let health = etcd_health(&ClusterConfig::from_yaml(&text).unwrap());
+        assert_eq!(health, (port, "etcd's health"));
+        assert_eq!(taken(vec![health]), [health]);
+        assert_eq!(etcd_health(&ClusterConfig::new("v1.36.0")).0, 2381);
     }
 
     #[test]

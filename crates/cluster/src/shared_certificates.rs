@@ -171,10 +171,62 @@ pub fn open(
         .collect()
 }
 
+/// The files where people have copied them to from another master: where each is. `authority`: the cluster's, PEM.
+pub fn copied(layout: &Layout, authority: &str) -> Result<Vec<(PathBuf, String)>, ClusterError> {
+    let mut files = Vec::new();
+    let mut missing = Vec::new();
+    for (_, path) in shared(layout) {
+        match files::read_optional(&path)? {
+            Some(text) => files.push((path, text)),
+            None => missing.push(path.display().to_string()),
+        }
+    }
+    if !missing.is_empty() {
+        return Err(ClusterError::Configuration(format!(
+            "give --certificate-key, or copy what masters share from one of them; missing are {}",
+            missing.join(", ")
+        )));
+    }
+    let own = Signer::Cluster.certificate(layout);
+    let is_clusters = files.iter().any(|(path, text)| {
+        *path == own && orlop_pki::public_key_hash(text) == orlop_pki::public_key_hash(authority)
+    });
+    match is_clusters {
+        true => Ok(files),
+        false => Err(ClusterError::Configuration(format!(
+            "{} is not the authority of this cluster: copy what masters share from one of its masters",
+            own.display()
+        ))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use orlop_pki::TokenSigner;
+
+    /// kubeadm's manual distribution.
+    #[test]
+    fn what_people_copied_is_taken_if_it_is_all_and_of_the_cluster() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (layout, other) = (Layout::new(here.path()), Layout::new(there.path()));
+        for layout in [&layout, &other] {
+            for signer in Signer::ALL {
+                signer.ensure(layout).unwrap();
+            }
+            TokenSigner::ensure(&layout.pki()).unwrap();
+        }
+        let authority = |layout: &Layout| files::read(&Signer::Cluster.certificate(layout)).unwrap();
+        assert_eq!(copied(&layout, &authority(&layout)).unwrap().len(), 8);
+        let error = copied(&layout, &authority(&other)).unwrap_err().to_string();
+        assert!(error.contains("is not the authority of this cluster"), "{error}");
+        files::remove(&layout.pki().join("sa.key")).unwrap();
+        let error = copied(&layout, &authority(&layout)).unwrap_err().to_string();
+        assert!(
+            error.contains("--certificate-key") && error.ends_with("pki/sa.key"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn what_is_shared_comes_back_with_the_same_key_only() {

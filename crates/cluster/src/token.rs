@@ -33,6 +33,10 @@ pub struct Token {
     secret: String,
 }
 
+fn is_word(word: &str, length: usize) -> bool {
+    word.len() == length && word.bytes().all(|byte| ALPHABET.contains(&byte))
+}
+
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Token")
@@ -51,8 +55,6 @@ impl std::str::FromStr for Token {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        let is_word =
-            |word: &str, length| word.len() == length && word.bytes().all(|byte| ALPHABET.contains(&byte));
         match text.split_once('.') {
             Some((id, secret)) if is_word(id, ID_LENGTH) && is_word(secret, SECRET_LENGTH) => Ok(Self {
                 id: id.to_owned(),
@@ -69,6 +71,11 @@ impl Token {
             id: word(ID_LENGTH)?,
             secret: word(SECRET_LENGTH)?,
         })
+    }
+
+    /// Whether it can be the first part of a token.
+    pub fn is_id(text: &str) -> bool {
+        is_word(text, ID_LENGTH)
     }
 
     pub fn secret(&self) -> &str {
@@ -117,6 +124,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Whether the cluster vouches for itself with it.
+    pub fn signs(&self) -> bool {
+        self.usages.iter().any(|usage| usage == "signing")
+    }
+
     /// For joining, as kubeadm's default token is.
     pub fn usual(expires: Option<Timestamp>) -> Self {
         Self {
@@ -155,18 +167,44 @@ pub struct Listed {
     pub groups: String,
 }
 
+/// A value of a token's Secret.
+fn value(secret: &Value, key: &str) -> Option<String> {
+    let bytes = STANDARD.decode(secret["data"][key].as_str()?).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// What a token's Secret lets it be used for.
+fn usages(secret: &Value) -> Vec<&'static str> {
+    let is_one = |usage: &&str| value(secret, &format!("usage-bootstrap-{usage}")).as_deref() == Some("true");
+    ["authentication", "signing"].into_iter().filter(is_one).collect()
+}
+
+/// A token as `kubeadm token list -o json` shows it; `None` for a Secret that is none.
+pub fn described(secret: &Value) -> Option<Value> {
+    let text = |key: &str| value(secret, key).filter(|text| !text.is_empty());
+    let mut token = json!({
+        "apiVersion": "output.kubeadm.k8s.io/v1alpha3",
+        "kind": "BootstrapToken",
+        "token": format!("{}.{}", text("token-id")?, text("token-secret")?),
+        "usages": usages(secret),
+    });
+    for (field, key) in [("description", "description"), ("expires", "expiration")] {
+        if let Some(text) = text(key) {
+            token[field] = json!(text);
+        }
+    }
+    if let Some(groups) = text("auth-extra-groups") {
+        token["groups"] = json!(groups.split(',').collect::<Vec<_>>());
+    }
+    Some(token)
+}
+
 impl Listed {
     /// Of a Secret; `None` for one that is no token.
     pub fn of(secret: &Value, now: Timestamp) -> Option<Self> {
-        let text = |key: &str| {
-            let bytes = STANDARD.decode(secret["data"][key].as_str()?).ok()?;
-            String::from_utf8(bytes).ok()
-        };
+        let text = |key: &str| value(secret, key);
         let token = format!("{}.{}", text("token-id")?, text("token-secret")?);
-        let usages: Vec<&str> = ["authentication", "signing"]
-            .into_iter()
-            .filter(|usage| text(&format!("usage-bootstrap-{usage}")).as_deref() == Some("true"))
-            .collect();
+        let usages = usages(secret);
         let or_none = |text: Option<String>| {
             text.filter(|text| !text.is_empty())
                 .unwrap_or("<none>".to_owned())
@@ -210,6 +248,14 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Token>(), Err(TokenError::Form(bad.to_owned())));
         }
+        for (id, is_one) in [
+            ("abc123", true),
+            ("abcdef.", false),
+            ("../../x", false),
+            ("", false),
+        ] {
+            assert_eq!(Token::is_id(id), is_one, "{id}");
+        }
         assert!(!format!("{token:?}").contains(token.secret()));
     }
 
@@ -232,6 +278,12 @@ mod tests {
                 groups: GROUP.to_owned(),
             }
         );
+        let shown = described(&secret).unwrap();
+        assert_eq!(shown["token"], "abcdef.0123456789abcdef");
+        assert_eq!(shown["usages"], json!(["authentication", "signing"]));
+        assert_eq!(shown["groups"], json!([GROUP]));
+        assert_eq!(shown["expires"], "2026-01-01T23:00:00Z");
+        assert!(shown.get("description").is_none() && described(&json!({})).is_none());
         let forever = Listed::of(&token.object(&Terms::usual(None)), now).unwrap();
         assert_eq!(
             (forever.ttl.as_str(), forever.expires.as_str()),

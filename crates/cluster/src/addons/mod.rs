@@ -2,6 +2,7 @@
 //! kubeadm lays them out (pure).
 mod dns;
 mod proxy;
+pub mod upgrade;
 
 use crate::ClusterError;
 use crate::config::{ClusterConfig, IMAGE_REPOSITORY};
@@ -37,7 +38,10 @@ impl Addon {
 
     /// The image that is run: the newest of `present`, or the usual one.
     pub fn image<'a>(self, cluster: &ClusterConfig, present: impl Iterator<Item = &'a str>) -> Image {
-        let repository = &cluster.image_repository;
+        let repository = match (self, &cluster.dns.repository) {
+            (Addon::CoreDns, Some(repository)) => repository,
+            _ => &cluster.image_repository,
+        };
         let name = match self {
             // Upstream's registry has it a level deeper than mirrors have.
             Addon::CoreDns if repository == IMAGE_REPOSITORY => format!("{repository}/coredns/coredns"),
@@ -45,17 +49,18 @@ impl Addon {
             Addon::KubeProxy => format!("{repository}/kube-proxy"),
         };
         let mut tags = present.filter_map(|image| image.strip_prefix(&name)?.strip_prefix(':'));
-        let found = match self {
-            Addon::CoreDns => tags
-                .filter_map(|tag| Some((crate::upgrade::numbers(tag)?, tag)))
+        let asked_for = match self {
+            Addon::CoreDns => cluster.dns.tag.as_deref(),
+            Addon::KubeProxy => Some(cluster.kubernetes_version.as_str()),
+        };
+        let found = match asked_for {
+            None => tags
+                .filter_map(|tag| Some((crate::versions::numbers(tag)?, tag)))
                 .max()
                 .map(|(_, tag)| tag),
-            Addon::KubeProxy => tags.find(|tag| *tag == cluster.kubernetes_version),
+            Some(asked_for) => tags.find(|tag| *tag == asked_for),
         };
-        let usual = match self {
-            Addon::CoreDns => COREDNS_TAG,
-            Addon::KubeProxy => &cluster.kubernetes_version,
-        };
+        let usual = asked_for.unwrap_or(COREDNS_TAG);
         Image {
             name: format!("{name}:{}", found.unwrap_or(usual)),
             is_present: found.is_some(),

@@ -93,6 +93,13 @@ fn the_newest_image_that_is_present_is_run() {
     };
     let image = Addon::CoreDns.image(&mirrored, std::iter::empty());
     assert_eq!(image.name, format!("mirror.example/coredns:{COREDNS_TAG}"));
+    let text = "kubernetesVersion: v1.36.0\ndns: {imageRepository: dns.example, imageTag: v1.12.4}\n";
+    let chosen = ClusterConfig::from_yaml(text).unwrap();
+    let image = Addon::CoreDns.image(&chosen, ["dns.example/coredns:v1.13.0"].into_iter());
+    assert_eq!(
+        (image.name.as_str(), image.is_present),
+        ("dns.example/coredns:v1.12.4", false)
+    );
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! One member of the cluster's etcd.
 use super::Machine;
-use super::pod::{Component, HostPath, Probes};
+use super::pod::{Component, HostPath, Probes, is_everywhere};
 use crate::config::{ClusterConfig, NodeConfig};
+use crate::extras::Extras;
 use serde_json::Value;
 
 pub const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 const METRICS_PORT: u16 = 2381;
+const METRICS_URLS: &str = "listen-metrics-urls";
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Which members there are when one starts for the first time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +49,43 @@ pub fn peer_url(node: &NodeConfig) -> String {
     url(node, PEER_PORT)
 }
 
+/// Where a member tells of its health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdHealth {
+    /// `HTTP` or `HTTPS`, as probes call it.
+    pub scheme: &'static str,
+    pub host: String,
+    pub port: u16,
+}
+
+impl EtcdHealth {
+    /// The first of `listen-metrics-urls`, if the cluster's configuration says something of them.
+    pub fn of(extras: &Extras) -> Self {
+        let usual = || Self {
+            scheme: "HTTP",
+            host: LOOPBACK.to_owned(),
+            port: METRICS_PORT,
+        };
+        let first = extras.arg(METRICS_URLS).and_then(|urls| urls.split(',').next());
+        let Some(uri) = first.and_then(|url| url.trim().parse::<http::Uri>().ok()) else {
+            return usual();
+        };
+        let host = uri.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Self {
+            scheme: match uri.scheme_str() {
+                Some("https") => "HTTPS",
+                _ => "HTTP",
+            },
+            host: match host.is_empty() || is_everywhere(host) {
+                true => LOOPBACK.to_owned(),
+                false => host.to_owned(),
+            },
+            port: uri.port_u16().unwrap_or(METRICS_PORT),
+        }
+    }
+}
+
 fn url(node: &NodeConfig, port: u16) -> String {
     format!("https://{}", std::net::SocketAddr::new(node.address, port))
 }
@@ -79,7 +119,7 @@ pub(super) fn manifest(
             "listen-client-urls",
             format!("https://127.0.0.1:{CLIENT_PORT},{client}"),
         ),
-        ("listen-metrics-urls", format!("http://127.0.0.1:{METRICS_PORT}")),
+        (METRICS_URLS, format!("http://{LOOPBACK}:{METRICS_PORT}")),
         ("listen-peer-urls", peer),
         ("name", node.name.clone()),
         ("peer-cert-file", pki("peer.crt")),
@@ -110,15 +150,17 @@ pub(super) fn manifest(
             "/health?serializable=false",
         ),
     };
+    let extras = cluster.extras("etcd");
+    let health = EtcdHealth::of(extras);
     Component {
         name: "etcd",
         image: cluster.image("etcd"),
         flags,
         annotation: Some(("kubeadm.kubernetes.io/etcd.advertise-client-urls", client)),
         probes: Probes {
-            scheme: "HTTP",
-            host: "127.0.0.1".to_owned(),
-            port: METRICS_PORT,
+            scheme: health.scheme,
+            host: health.host,
+            port: health.port,
             live,
             ready: Some(ready),
             started: ready,
@@ -130,5 +172,5 @@ pub(super) fn manifest(
             HostPath::directory("etcd-certs", "/etc/kubernetes/pki/etcd").writable(),
         ],
     }
-    .manifest(machine, cluster.extras("etcd"))
+    .manifest(machine, extras)
 }

@@ -5,8 +5,8 @@ mod etcd;
 mod pod;
 mod scheduler;
 
-pub use etcd::{EtcdVersion, InitialCluster, client_url, peer_url};
-pub use pod::CA_DIRECTORIES;
+pub use etcd::{EtcdHealth, EtcdVersion, InitialCluster, client_url, peer_url};
+pub use pod::{CA_DIRECTORIES, bound_to};
 
 use crate::ClusterError;
 use crate::config::{ClusterConfig, NodeConfig};

@@ -79,10 +79,7 @@ pub struct Component<'a> {
 
 impl Component<'_> {
     pub fn manifest(mut self, machine: Machine<'_>, extras: &Extras) -> Value {
-        if let Some(address) = extras
-            .arg("bind-address")
-            .filter(|address| !is_everywhere(address))
-        {
+        if let Some(address) = bound_to(extras) {
             address.clone_into(&mut self.probes.host);
         }
         let mut paths: Vec<(&str, Value, Value)> = self
@@ -196,8 +193,14 @@ fn added(extra: &Volume) -> (&str, Value, Value) {
     (&extra.name, mount, json!({"hostPath": host, "name": extra.name}))
 }
 
-/// Who listens everywhere is asked where it is asked otherwise.
-fn is_everywhere(address: &str) -> bool {
+/// The address at which alone a component is reached, if the configuration says one. Who listens everywhere is asked where it
+/// is asked otherwise.
+pub fn bound_to(extras: &Extras) -> Option<&str> {
+    let address = extras.arg("bind-address");
+    address.filter(|address| !is_everywhere(address))
+}
+
+pub(super) fn is_everywhere(address: &str) -> bool {
     address
         .parse::<std::net::IpAddr>()
         .is_ok_and(|address| address.is_unspecified())

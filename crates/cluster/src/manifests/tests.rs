@@ -134,6 +134,45 @@ fn probes_ask_where_the_component_listens() {
     }
 }
 
+/// As kubeadm: the first of the URLs that the configuration gives.
+#[test]
+fn etcd_is_asked_where_it_is_told_to_tell_of_its_health() {
+    for (urls, scheme, host, port) in [
+        ("http://127.0.0.1:2481", "HTTP", "127.0.0.1", 2481),
+        ("http://0.0.0.0:2381", "HTTP", "127.0.0.1", 2381),
+        (
+            "https://10.0.0.1:9379,http://127.0.0.1:2381",
+            "HTTPS",
+            "10.0.0.1",
+            9379,
+        ),
+        ("http://[fd00::1]:2381", "HTTP", "fd00::1", 2381),
+        ("http://[::]:2481", "HTTP", "127.0.0.1", 2481),
+        ("http://etcd.example", "HTTP", "etcd.example", 2381),
+        ("", "HTTP", "127.0.0.1", 2381),
+        ("a b", "HTTP", "127.0.0.1", 2381),
+    ] {
+        let text = format!(
+            "kubernetesVersion: v1.36.0\netcd: {{local: {{extraArgs: [{{name: listen-metrics-urls, value: \"{urls}\"}}]}}}}\n"
+        );
+        let config = ClusterConfig::from_yaml(&text).unwrap();
+        let pod = rendered("etcd", &config, &InitialCluster::default(), "/");
+        let container = &pod["spec"]["containers"][0];
+        for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+            let get = &container[probe]["httpGet"];
+            assert_eq!(
+                (
+                    &get["scheme"],
+                    &get["host"],
+                    &container["ports"][0]["containerPort"]
+                ),
+                (&scheme.into(), &host.into(), &port.into()),
+                "{urls}"
+            );
+        }
+    }
+}
+
 /// Older versions end at a flag they don't know.
 #[test]
 fn etcd_gets_what_its_version_understands() {

@@ -3,6 +3,7 @@ use crate::joining::fails;
 use crate::{certificates, joining, printed, row, traces, words};
 use orlop_e2e::{CONTROL_PLANE, Cluster, eventually};
 use orlop_lab::steps::init_line;
+use serde_json::json;
 use std::collections::BTreeSet;
 
 /// Issue 7: the first master.
@@ -129,6 +130,27 @@ fn tokens_and_certificates(cluster: &Cluster) {
     assert_ne!(certificate(), old);
 }
 
+/// A kube-proxy that somebody has changed, and whose next image the master has.
+fn an_addon_of_an_older_version(cluster: &Cluster) {
+    let labels = json!({"k8s-app": "kube-proxy"});
+    let metadata = json!({"name": "kube-proxy", "namespace": "kube-system"});
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}},
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": metadata, "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {
+                "nodeSelector": {"mine": "yes"},
+                "containers": [{"name": "kube-proxy", "image": "registry.k8s.io/kube-proxy:v1.35.0"}],
+            }},
+        }},
+    ]});
+    cluster.kubectl.feed("apply", &list.to_string());
+    let tag = "ctr --address /run/orlop/containerd.sock --namespace k8s.io images tag --force";
+    let line = format!("{tag} orlop.local/busybox:debian registry.k8s.io/kube-proxy:v1.36.0");
+    let tagged = cluster.lab.run("master-01", &line).unwrap();
+    assert!(tagged.status.success(), "{}", printed(&tagged));
+}
+
 /// Without images nothing is changed; a version that never becomes healthy is followed by the old one, by itself.
 fn upgrades(cluster: &Cluster) {
     let plan = cluster.ok("master-01", "upgrade plan");
@@ -147,8 +169,35 @@ fn upgrades(cluster: &Cluster) {
         [of("kubeadm-config"), of("kubelet-config")]
     };
     let before = config();
+    let newer = printed(&cluster.orlop("master-01", "upgrade apply v1.37.0"));
+    assert!(newer.contains("install a newer one first"), "{newer}");
+    let told = cluster.ok("master-01", "upgrade apply v1.36.9 --dry-run");
+    assert!(told.contains("kube-apiserver would be exchanged"), "{told}");
+    an_addon_of_an_older_version(cluster);
+    let certificate = cluster.lab.path("master-01", "/etc/kubernetes/pki/apiserver.crt");
+    let certificate = || std::fs::read_to_string(certificate.as_ref().unwrap()).unwrap();
+    let old = certificate();
     let same = cluster.ok("master-01", "upgrade apply v1.36.0");
-    assert!(same.contains("\"kube-scheduler\" is up to date"), "{same}");
+    for want in [
+        "\"kube-scheduler\" is up to date",
+        "The kubelet's configuration is up to date",
+        "Renewed the certificate admin.conf",
+        "This cluster does without CoreDNS",
+        "Upgraded kube-proxy to registry.k8s.io/kube-proxy:v1.36.0",
+    ] {
+        assert!(same.contains(want), "{same}");
+    }
+    assert_ne!(certificate(), old);
+    let proxy = cluster.kubectl.json("get daemonset -n kube-system kube-proxy");
+    let template = &proxy["spec"]["template"]["spec"];
+    assert_eq!(
+        template["containers"][0]["image"],
+        "registry.k8s.io/kube-proxy:v1.36.0"
+    );
+    assert_eq!(template["nodeSelector"]["mine"], "yes");
+    cluster
+        .kubectl
+        .ok("delete -n kube-system daemonset/kube-proxy configmap/kube-proxy");
     assert_eq!(config(), before);
     let missing = cluster.orlop("master-01", "upgrade apply v1.36.9 --timeout 15s");
     assert!(!missing.status.success());

@@ -117,19 +117,26 @@ pub fn failures(cluster: &Cluster) {
     let key = words(&key).pop().unwrap().to_owned();
     sh(cluster, "mv /var/lib/orlop/images/control-plane-* /root/");
     let address = cluster.lab.machine(WORKER).unwrap().address;
-    let error = fails(
-        cluster,
-        WORKER,
-        &format!(
-            "{line} --control-plane --certificate-key {key} --apiserver-advertise-address {address} --timeout 20s"
-        ),
-    );
-    assert!(error.contains("kube-apiserver is not healthy"), "{error}");
-    assert!(error.contains("is as it was"), "{error}");
-    let members = cluster.etcdctl(MASTER, "member list");
-    assert_eq!(members.lines().count(), 1, "{members}");
     let line_of_master =
         format!("{line} --control-plane --certificate-key {key} --apiserver-advertise-address {address}");
+    let before = traces::of(cluster, WORKER);
+    // As a machine leaves it that was lost while it joined.
+    cluster.etcdctl(
+        MASTER,
+        &format!("member add ghost --learner --peer-urls=https://{address}:2380"),
+    );
+    let failed = cluster.orlop(WORKER, &format!("{line_of_master} --timeout 20s"));
+    traces::assert_none(cluster, WORKER, &before, &line_of_master);
+    let error = sentence(&failed, &line_of_master);
+    assert!(error.contains("kube-apiserver is not healthy"), "{error}");
+    assert!(error.contains("is as it was"), "{error}");
+    let told = printed(&failed);
+    assert!(
+        told.contains("which an earlier life of this machine left behind"),
+        "{told}"
+    );
+    let members = cluster.etcdctl(MASTER, "member list");
+    assert_eq!(members.lines().count(), 1, "{members}");
     interrupted(cluster, &line_of_master);
     cluster.kubectl.patiently("create configmap alone -n default");
     sh(cluster, "mv /root/control-plane-* /var/lib/orlop/images/");
@@ -150,6 +157,19 @@ pub fn failures(cluster: &Cluster) {
 /// Somebody gives up while its etcd is among the others'.
 fn interrupted(cluster: &Cluster, line: &str) {
     let before = traces::of(cluster, WORKER);
+    let output = signalled(cluster, line, Signal::SIGINT);
+    traces::assert_none(cluster, WORKER, &before, line);
+    let error = sentence(&output, line);
+    assert!(
+        error.contains("it was interrupted") && error.contains("is as it was"),
+        "{error}"
+    );
+    let members = cluster.etcdctl(MASTER, "member list");
+    assert_eq!(members.lines().count(), 1, "{members}");
+}
+
+/// Sends a join a signal as soon as its etcd is among the others'.
+fn signalled(cluster: &Cluster, line: &str, signal: Signal) -> Output {
     let mut join = cluster.lab.command(WORKER, "orlop").unwrap();
     let join = join.args(words(line)).stdin(Stdio::null());
     let join = join
@@ -166,15 +186,8 @@ fn interrupted(cluster: &Cluster, line: &str) {
     let outside = join.id();
     let children = std::fs::read_to_string(format!("/proc/{outside}/task/{outside}/children")).unwrap();
     let pid = Pid::from_raw(children.trim().parse().unwrap());
-    kill(pid, Signal::SIGINT).unwrap();
-    let output = join.wait_with_output().unwrap();
-    traces::assert_none(cluster, WORKER, &before, line);
-    let error = sentence(&output, line);
-    assert!(
-        error.contains("it was interrupted") && error.contains("is as it was"),
-        "{error}"
-    );
-    assert_eq!(members().lines().count(), 1, "{}", members());
+    kill(pid, signal).unwrap();
+    join.wait_with_output().unwrap()
 }
 
 /// A worker with a pod in the pod network and a port of its own, which goes as it came.
@@ -182,7 +195,14 @@ pub fn comes_and_goes(cluster: &Cluster) {
     let before = traces::of(cluster, WORKER);
     let address = cluster.lab.machine(WORKER).unwrap().address;
     let line = join_line(cluster);
+    // As an `init` leaves it that was killed at once: it must not be finished on a member.
+    sh(
+        cluster,
+        "mkdir -p /var/lib/orlop && touch /var/lib/orlop/init-begun",
+    );
     cluster.ok(WORKER, &format!("{line} --apiserver-advertise-address {address}"));
+    let init = printed(&cluster.orlop(WORKER, "init"));
+    assert!(init.contains("is a member of a cluster already"), "{init}");
     let kubectl = &cluster.kubectl;
     kubectl.ok(&format!("wait --for=condition=Ready --timeout=90s node/{WORKER}"));
     let pod = json!({

@@ -1,5 +1,5 @@
 //! Commands that make machines members of a cluster, with kubeadm's flags.
-use super::{LogArgs, RootArg};
+use super::{LogArgs, Output, RootArg};
 use clap::{Args, Subcommand};
 use orlop_api::KUBERNETES_VERSION;
 use orlop_cluster::endpoint::Endpoint;
@@ -32,6 +32,9 @@ pub struct MemberArgs {
     /// How long each part may take to become healthy.
     #[arg(long, value_name = "DURATION", default_value = "4m", value_parser = super::parts::go_duration)]
     pub timeout: Duration,
+    /// Checks that are told of and don't count, comma-separated, as the sentence names them that refuses; `all` for all.
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    pub ignore_preflight_errors: Vec<String>,
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -43,6 +46,13 @@ pub struct InitArgs {
     pub part: Option<InitPart>,
     #[command(flatten)]
     pub member: MemberArgs,
+    /// File with what kubeadm calls InitConfiguration, ClusterConfiguration and KubeletConfiguration, in the place of flags.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "node_name", "cri_socket", "apiserver_advertise_address", "apiserver_bind_port", "control_plane_endpoint",
+        "apiserver_cert_extra_sans", "service_cidr", "pod_network_cidr", "service_dns_domain", "kubernetes_version",
+        "image_repository", "token", "token_ttl",
+    ])]
+    pub config: Option<PathBuf>,
     /// Phases that are left out, comma-separated: addon, addon/coredns, addon/kube-proxy. Without it each add-on is
     /// applied whose image this node has.
     #[arg(long, value_name = "PHASES", value_delimiter = ',')]
@@ -83,6 +93,12 @@ pub struct InitArgs {
     /// Don't print the token.
     #[arg(long)]
     pub skip_token_print: bool,
+    /// Don't print the key that the certificates are encrypted with.
+    #[arg(long)]
+    pub skip_certificate_key_print: bool,
+    /// Make every check; change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,18 +122,46 @@ pub enum InitPhase {
         #[arg(value_parser = ["all", "coredns", "kube-proxy"])]
         which: String,
     },
+    /// Leave the certificates that masters share in the cluster, as `orlop certs upload` does.
+    UploadCerts {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Without it nothing is done, as with `init`.
+        #[arg(long)]
+        upload_certs: bool,
+        /// Key that they are encrypted with [default: a new one].
+        #[arg(long, value_name = "KEY", requires = "upload_certs")]
+        certificate_key: Option<CertificateKey>,
+    },
 }
 
 #[derive(Debug, Args)]
 pub struct JoinArgs {
     #[command(flatten)]
     pub member: MemberArgs,
-    /// `host:port` of an API server of the cluster.
-    #[arg(value_name = "ENDPOINT")]
-    pub endpoint: String,
+    /// File with what kubeadm calls JoinConfiguration, in the place of flags.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "node_name", "cri_socket", "apiserver_advertise_address", "apiserver_bind_port", "endpoint", "token",
+        "discovery_token", "tls_bootstrap_token", "discovery_token_ca_cert_hash",
+        "discovery_token_unsafe_skip_ca_verification", "control_plane", "certificate_key",
+    ])]
+    pub config: Option<PathBuf>,
+    /// `host:port` of an API server of the cluster [default port: 6443].
+    #[arg(value_name = "ENDPOINT", required_unless_present = "config")]
+    pub endpoint: Option<Endpoint>,
     /// Token that `init` or `orlop token create` printed.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        required_unless_present_any = ["config", "discovery_token", "tls_bootstrap_token"]
+    )]
+    pub token: Option<Token>,
+    /// Token by which the cluster is trusted, if it is another.
     #[arg(long, value_name = "TOKEN")]
-    pub token: Token,
+    pub discovery_token: Option<Token>,
+    /// Token with which the node asks for its certificate, if it is another.
+    #[arg(long, value_name = "TOKEN")]
+    pub tls_bootstrap_token: Option<Token>,
     /// Hash of the cluster's authority, as `sha256:<hex>`; one of several.
     #[arg(long, value_name = "HASH", value_delimiter = ',')]
     pub discovery_token_ca_cert_hash: Vec<String>,
@@ -125,13 +169,14 @@ pub struct JoinArgs {
     #[arg(long)]
     pub discovery_token_unsafe_skip_ca_verification: bool,
     /// Become a master.
-    #[arg(long, requires = "certificate_key")]
+    #[arg(long)]
     pub control_plane: bool,
-    /// Key of the certificates that `init --upload-certs` left in the cluster.
+    /// Key of the certificates that `init --upload-certs` left in the cluster. Without it they must lie in
+    /// /etc/kubernetes/pki, copied from a master.
     #[arg(long, value_name = "KEY", requires = "control_plane")]
     pub certificate_key: Option<CertificateKey>,
     /// Make every check and say what would be done; change nothing.
-    #[arg(long)]
+    #[arg(long, visible_alias = "dry-run")]
     pub explain: bool,
 }
 
@@ -156,7 +201,12 @@ pub enum TokenCommand {
     /// Make a token with which nodes join.
     Create(TokenCreateArgs),
     /// List tokens.
-    List(AdminArgs),
+    List {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: Output,
+    },
     /// Delete tokens, by the whole or by the first part.
     Delete {
         #[command(flatten)]
@@ -190,6 +240,18 @@ pub struct TokenCreateArgs {
     /// Print the whole command with which nodes join.
     #[arg(long)]
     pub print_join_command: bool,
+    /// Print the command of a master, with this key of the certificates that `orlop certs upload` left.
+    #[arg(long, value_name = "KEY", requires = "print_join_command")]
+    pub certificate_key: Option<CertificateKey>,
+}
+
+impl JoinArgs {
+    /// By which the cluster is trusted, and with which the node asks for its certificate.
+    pub fn tokens(&self) -> Option<(&Token, &Token)> {
+        let both = self.token.as_ref();
+        let discovery = self.discovery_token.as_ref().or(both)?;
+        Some((discovery, self.tls_bootstrap_token.as_ref().or(both)?))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -201,7 +263,12 @@ pub struct CertsArgs {
 #[derive(Debug, Subcommand)]
 pub enum CertsCommand {
     /// List this node's certificates and when they end.
-    CheckExpiration(AdminArgs),
+    CheckExpiration {
+        #[command(flatten)]
+        admin: AdminArgs,
+        #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+        output: Output,
+    },
     /// Sign certificates of this node anew; parts that present them take them up by themselves.
     Renew {
         #[command(flatten)]
@@ -244,14 +311,29 @@ pub enum UpgradeCommand {
     /// Say which versions the control plane runs and which it could.
     Plan(AdminArgs),
     /// Bring this master, and what the cluster is said to be, to a version.
-    Apply {
-        #[command(flatten)]
-        step: UpgradeStepArgs,
-        #[arg(value_name = "VERSION", default_value = KUBERNETES_VERSION)]
-        target: String,
-    },
-    /// Bring this master to the version that the cluster is said to be.
+    Apply(UpgradeApplyArgs),
+    /// Bring this master to the version that the cluster is said to be; on a worker, its agent's configuration.
     Node(UpgradeStepArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct UpgradeApplyArgs {
+    #[command(flatten)]
+    pub step: UpgradeStepArgs,
+    #[arg(value_name = "VERSION", default_value = KUBERNETES_VERSION)]
+    pub target: String,
+    /// Go on where node agents would be too old for the version.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Take versions that are not released yet.
+    #[arg(long)]
+    pub allow_experimental_upgrades: bool,
+    /// The same of release candidates.
+    #[arg(long)]
+    pub allow_release_candidate_upgrades: bool,
+    /// Taken from kubeadm's users; nothing is asked.
+    #[arg(short, long, hide = true)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -261,4 +343,21 @@ pub struct UpgradeStepArgs {
     /// How long each component may take to become healthy.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::parts::go_duration)]
     pub timeout: Duration,
+    /// Sign the certificates of this master anew, too.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub certificate_renewal: bool,
+    /// Phases that are left out, comma-separated: addon, addon/coredns, addon/kube-proxy.
+    #[arg(long, value_name = "PHASES", value_delimiter = ',')]
+    pub skip_phases: Vec<String>,
+    /// Say what would be done; change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }

@@ -14,7 +14,7 @@ mod upstream;
 
 pub use cluster::{
     AdminArgs, CertsArgs, CertsCommand, InitArgs, InitPart, InitPhase, JoinArgs, MemberArgs, ResetArgs,
-    TokenArgs, TokenCommand, TokenCreateArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
+    TokenArgs, TokenCommand, TokenCreateArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
 };
 pub use etcd::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 pub use hollow::HollowArgs;

@@ -29,20 +29,27 @@ pub async fn down(arguments: DownArgs) -> Result<()> {
     if arguments.keep_pods {
         return Ok(());
     }
-    let Some(endpoint) = recorded_endpoint(&root)? else {
+    stop_pods(&root).await?;
+    // Also one that was started by who came no further than that, and recorded nothing.
+    stop_containerd(&root).await
+}
+
+/// Ends the pods of the runtime that the node under a root was last started on.
+async fn stop_pods(root: &Root) -> Result<()> {
+    let Some(endpoint) = recorded_endpoint(root)? else {
         println!("no node has been started under {}", root.as_path().display());
         return Ok(());
     };
     let endpoint = Endpoint::parse(&endpoint)?;
     if endpoint.socket().exists() {
         let runtime = Remote::connect_within(&endpoint, RUNTIME_PATIENCE).await?;
-        stop_in_reverse_order(&root, &runtime).await?;
+        stop_in_reverse_order(root, &runtime).await?;
         let stopped = orlop_cri::sweep::remove_all_pods(&runtime, POD_GRACE).await?;
         println!("{stopped} pods stopped");
     }
     orlop_kubelet::volumes::unmount_all(&root.kubelet())?;
-    remove_cgroups(&root);
-    stop_containerd(&root).await
+    remove_cgroups(root);
+    Ok(())
 }
 
 /// Takes the cgroups of pods away. Those in which something runs on stay.
@@ -132,7 +139,7 @@ fn signal(pid: Pid, signal: Signal) -> Result<()> {
 }
 
 /// Ends the managed containerd of the root, if it runs, and takes its bridge away.
-pub async fn stop_containerd(root: &Root) -> Result<()> {
+async fn stop_containerd(root: &Root) -> Result<()> {
     let config = ContainerdConfig::of_root(root.as_path());
     if orlop_cri::containerd::stop(&config).await? {
         println!("containerd stopped");

@@ -224,6 +224,9 @@ impl Serving<'_> {
     }
 }
 
+/// What a taint may do.
+const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+
 /// `key=value:effect` or `key:effect`.
 fn taint(text: &str) -> Result<Taint> {
     let (front, effect) = text
@@ -232,6 +235,13 @@ fn taint(text: &str) -> Result<Taint> {
     let (key, value) = front
         .split_once('=')
         .map_or((front, None), |(key, value)| (key, Some(value)));
+    // The Node would be refused for it, again and again.
+    if key.is_empty() || !EFFECTS.contains(&effect) {
+        bail!(
+            "--register-with-taints: {text:?} is not key=value:effect, with one of the effects {}",
+            EFFECTS.join(", ")
+        );
+    }
     Ok(Taint {
         key: key.to_owned(),
         value: value.filter(|value| !value.is_empty()).map(str::to_owned),
@@ -298,6 +308,8 @@ mod tests {
         let taint = taint("node-role.kubernetes.io/control-plane=:NoSchedule").unwrap();
         assert_eq!(taint.key, "node-role.kubernetes.io/control-plane");
         assert_eq!((taint.value, taint.effect.as_str()), (None, "NoSchedule"));
-        assert!(super::taint("x").is_err());
+        for wrong in ["x", "a=b:Nothing", ":NoExecute", "a:"] {
+            assert!(super::taint(wrong).is_err(), "{wrong}");
+        }
     }
 }

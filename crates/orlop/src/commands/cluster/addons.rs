@@ -1,5 +1,5 @@
 //! Applying add-ons: those whose images are here with `init`, any other when it is asked for.
-use super::{administrator, configuration, node};
+use super::{administrator, certs, configuration, node};
 use crate::cli::InitPhase;
 use anyhow::Result;
 use orlop_cluster::addons::Addon;
@@ -32,7 +32,20 @@ pub async fn apply_present(plane: &ControlPlane, remote: &Remote, skipped: &[Add
 
 /// `orlop init phase …`
 pub async fn phase(phase: InitPhase) -> Result<()> {
-    let InitPhase::Addon { admin, image, which } = phase;
+    let (admin, image, which) = match phase {
+        InitPhase::Addon { admin, image, which } => (admin, image, which),
+        InitPhase::UploadCerts {
+            admin,
+            upload_certs,
+            certificate_key,
+        } => {
+            if upload_certs {
+                return certs::upload(&admin, certificate_key).await;
+            }
+            println!("[upload-certs] Nothing was done: give --upload-certs");
+            return Ok(());
+        }
+    };
     let client = administrator(&admin).await?;
     let cluster = configuration(&client).await?;
     let server = api::server(&client).await?;

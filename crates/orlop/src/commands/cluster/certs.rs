@@ -1,6 +1,6 @@
 //! `orlop certs`: the certificates of a master.
-use super::{init, layout, table, this_master};
-use crate::cli::{AdminArgs, CertsArgs, CertsCommand, RootArg};
+use super::{administrator, init, layout, table, this_master};
+use crate::cli::{AdminArgs, CertsArgs, CertsCommand, Output, RootArg};
 use crate::paths::Root;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -9,17 +9,12 @@ use orlop_cluster::shared_certificates::CertificateKey;
 
 pub async fn certs(arguments: CertsArgs) -> Result<()> {
     match arguments.command {
-        CertsCommand::CheckExpiration(arguments) => check(&arguments).await,
+        CertsCommand::CheckExpiration { admin, output } => check(&admin, output).await,
         CertsCommand::Renew { root, which } => renew(&root, &which),
         CertsCommand::Upload {
             admin,
             certificate_key,
-        } => {
-            let root = Root::new(admin.root.root.as_deref())?;
-            let key = init::upload(&layout(&root), certificate_key).await?;
-            println!("[upload-certs] Using certificate key:\n{key}");
-            Ok(())
-        }
+        } => upload(&admin, certificate_key).await,
         CertsCommand::CertificateKey => {
             println!("{}", CertificateKey::generate()?);
             Ok(())
@@ -27,13 +22,26 @@ pub async fn certs(arguments: CertsArgs) -> Result<()> {
     }
 }
 
-async fn check(arguments: &AdminArgs) -> Result<()> {
+/// Leaves what masters share in the cluster, and prints the key to it.
+pub async fn upload(admin: &AdminArgs, key: Option<CertificateKey>) -> Result<()> {
+    let root = Root::new(admin.root.root.as_deref())?;
+    let client = administrator(admin).await?;
+    let key = init::upload(&layout(&root), &client, key).await?;
+    println!("[upload-certs] Using certificate key:\n{key}");
+    Ok(())
+}
+
+async fn check(arguments: &AdminArgs, output: Output) -> Result<()> {
     let root = Root::new(arguments.root.root.as_deref())?;
     let node = this_master(&root)?;
     // Names and ends don't depend on what the cluster was made with, which may be out of reach.
     let cluster = orlop_cluster::config::ClusterConfig::new(orlop_api::KUBERNETES_VERSION);
     let (leaves, authorities) = expiration::check(&layout(&root), &cluster, &node)?;
     let now = Timestamp::now();
+    if output == Output::Json {
+        println!("{:#}", expiration::described(&leaves, &authorities, now));
+        return Ok(());
+    }
     let date = |ends: &Ends| ends.expires.strftime("%b %d, %Y %H:%M UTC").to_string();
     let mut rows =
         vec![["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY"].map(str::to_owned)];

@@ -1,48 +1,48 @@
 //! `orlop init`: the first member of a cluster.
 use super::node::{self, Host, Progress};
 use super::undo::Undo;
-use super::{addons, interrupt, layout};
+use super::{addons, given, interrupt, layout};
 use crate::cli::{InitArgs, InitPart};
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use orlop_api::KUBERNETES_VERSION;
 use orlop_cluster::addons::Addon;
 use orlop_cluster::certificates::Signer;
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::{ControlPlane, Member};
 use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::InitialCluster;
-use orlop_cluster::preflight::{self, Facts, Role};
+use orlop_cluster::preflight::{self, Complaint, Facts, Role};
 use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET, TTL};
 use orlop_cluster::token::{Terms, Token};
 use orlop_cluster::wait;
-use orlop_cluster::{ClusterError, api, discovery, files, kubeconfigs, kubelet, objects};
+use orlop_cluster::{api, discovery, files, kubeconfigs, kubelet, objects, versions};
 use std::time::Instant;
+
+/// Printed in the place of a secret.
+const WITHHELD: &str = "<value withheld>";
 
 pub async fn init(mut arguments: InitArgs) -> Result<()> {
     if let Some(InitPart::Phase { phase }) = arguments.part.take() {
         return addons::phase(phase).await;
     }
     let began = Instant::now();
+    let given = given::of_init(&mut arguments)?;
+    let of_node = given.init.unwrap_or_default();
     let skipped = addons::skipped(&arguments.skip_phases)?;
-    let host = Host::look(&arguments.member)?;
+    let mut host = Host::look(&arguments.member)?;
+    host.registration = of_node.node;
+    let cluster = match &given.cluster {
+        Some(document) => ClusterConfig::from_given(document, &arguments.kubernetes_version)?,
+        None => by_flags(&arguments, host.node.api_port),
+    };
     let cluster = ClusterConfig {
-        image_repository: arguments.image_repository.clone(),
-        control_plane_endpoint: arguments
-            .control_plane_endpoint
-            .as_ref()
-            .map(|endpoint| endpoint.with_port(host.node.api_port)),
-        cert_sans: arguments.apiserver_cert_extra_sans.clone(),
-        service_subnet: arguments.service_cidr.clone(),
-        pod_subnet: arguments.pod_network_cidr.clone(),
-        dns_domain: arguments.service_dns_domain.clone(),
-        ..ClusterConfig::new(&arguments.kubernetes_version)
+        kubelet: given.kubelet,
+        ..cluster
     };
     cluster.service_address(1)?;
-    let token = match &arguments.token {
-        Some(token) => token.clone(),
-        None => Token::generate()?,
-    };
+    let tokens = given::tokens(&arguments, &of_node.tokens)?;
     println!("[init] Using Kubernetes version: {}", cluster.kubernetes_version);
     // What an earlier run began is finished, or stays for the next.
     let undo = match Progress::of(&layout(&host.root)) {
@@ -54,12 +54,16 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
             None
         }
         Progress::None => {
-            preflight(&host, &arguments)?;
+            preflight(&host, &cluster, &arguments)?;
             Some(Undo::begin(&host.root))
         }
     };
+    if arguments.dry_run {
+        println!("[dryrun] All checks passed; nothing was changed");
+        return Ok(());
+    }
     let stop = signals::shutdown_token()?;
-    let work = make(&host, cluster, &token, &arguments, &skipped, began);
+    let work = make(&host, cluster, &tokens, &arguments, &skipped, began);
     let made = interrupt::unless(&stop, work).await;
     let (Err(error), Some(undo)) = (&made, undo) else {
         return made;
@@ -71,11 +75,25 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
     made.context("no cluster was made, and this machine is as it was")
 }
 
+/// What the cluster is to be made with, where no file says it.
+fn by_flags(arguments: &InitArgs, api_port: u16) -> ClusterConfig {
+    let endpoint = arguments.control_plane_endpoint.as_ref();
+    ClusterConfig {
+        image_repository: arguments.image_repository.clone(),
+        control_plane_endpoint: endpoint.map(|endpoint| endpoint.with_port(api_port)),
+        cert_sans: arguments.apiserver_cert_extra_sans.clone(),
+        service_subnet: arguments.service_cidr.clone(),
+        pod_subnet: arguments.pod_network_cidr.clone(),
+        dns_domain: arguments.service_dns_domain.clone(),
+        ..ClusterConfig::new(&arguments.kubernetes_version)
+    }
+}
+
 /// Every phase after the checks.
 async fn make(
     host: &Host,
     mut cluster: ClusterConfig,
-    token: &Token,
+    tokens: &[(Token, Terms)],
     arguments: &InitArgs,
     skipped: &[Addon],
     began: Instant,
@@ -84,7 +102,9 @@ async fn make(
     files::write_private(&begun, "`orlop init` is under way, or was cut short.\n")?;
     let remote = node::prepare_runtime(&host.root, &arguments.member, cluster.pod_subnet.is_some()).await?;
     let runtime_took = began.elapsed();
-    cluster.etcd_tag = node::etcd_tag(&remote, &cluster.image_repository).await?;
+    if cluster.etcd_tag.is_empty() {
+        cluster.etcd_tag = node::etcd_tag(&remote, &cluster.image_repository).await?;
+    }
 
     let plane = ControlPlane {
         layout: layout(&host.root),
@@ -92,6 +112,7 @@ async fn make(
         node: host.node.clone(),
         machine: host.machine.clone(),
         host_name: host.host_name.clone(),
+        registration: host.registration.clone(),
         ca_directories: preflight::ca_directories(),
     };
     println!("[certs] Using certificateDir folder {:?}", plane.layout.pki());
@@ -125,24 +146,35 @@ async fn make(
         "[wait] The control plane is healthy after {:.1?}, of which the runtime took {runtime_took:.1?}",
         began.elapsed()
     );
-    publish(&plane, host, token, arguments).await?;
+    publish(&plane, host, tokens, arguments).await?;
     let key = match arguments.upload_certs {
-        true => Some(upload(&plane.layout, arguments.certificate_key.clone()).await?),
+        true => {
+            let client = api::connect(&plane.layout.kubeconfig("admin")).await?;
+            Some(upload(&plane.layout, &client, arguments.certificate_key.clone()).await?)
+        }
         false => None,
     };
     addons::apply_present(&plane, &remote, skipped).await?;
     files::remove(&begun)?;
-    tell(&plane, token, arguments.skip_token_print, key.as_ref())
+    let key = key.map(|key| match arguments.skip_certificate_key_print {
+        true => WITHHELD.to_owned(),
+        false => key.to_string(),
+    });
+    let (token, _) = tokens.first().context("there is no token to join with")?;
+    tell(&plane, token, arguments.skip_token_print, key.as_deref())
 }
 
 /// Leaves what masters share in the cluster, under a token's Secret that goes when its time is up.
-pub async fn upload(layout: &Layout, key: Option<CertificateKey>) -> Result<CertificateKey> {
+pub async fn upload(
+    layout: &Layout,
+    client: &kube::Client,
+    key: Option<CertificateKey>,
+) -> Result<CertificateKey> {
     println!("[upload-certs] Storing the certificates in Secret {SECRET:?} in the \"kube-system\" Namespace");
     let key = match key {
         Some(key) => key,
         None => CertificateKey::generate()?,
     };
-    let client = api::connect(&layout.kubeconfig("admin")).await?;
     let owner = Token::generate()?;
     let terms = Terms {
         expires: Some(Timestamp::now().checked_add(TTL)?),
@@ -150,27 +182,28 @@ pub async fn upload(layout: &Layout, key: Option<CertificateKey>) -> Result<Cert
         groups: Vec::new(),
         description: format!("Proxy for managing TTL for the {SECRET} secret"),
     };
-    let owner = api::apply(&client, &owner.object(&terms)).await?;
+    let owner = api::apply(client, &owner.object(&terms)).await?;
     let secret = shared_certificates::secret(layout, &key, &owner)?;
-    api::apply(&client, &secret).await?;
+    api::apply(client, &secret).await?;
     for object in objects::certificate_readers() {
-        api::apply(&client, &object).await?;
+        api::apply(client, &object).await?;
     }
     Ok(key)
 }
 
-fn preflight(host: &Host, arguments: &InitArgs) -> Result<()> {
+fn preflight(host: &Host, cluster: &ClusterConfig, arguments: &InitArgs) -> Result<()> {
     println!("[preflight] Running pre-flight checks");
     let role = Role::ControlPlane {
         api_port: host.node.api_port,
     };
     let programs = node::programs(&arguments.member);
-    let facts = Facts::gather(&layout(&host.root), role, host.node.address, programs);
-    let complaints = preflight::complaints(&facts, &host.node.name, host.node.address);
-    match complaints.is_empty() {
-        true => Ok(()),
-        false => Err(ClusterError::NotReady(complaints).into()),
-    }
+    let mut facts = Facts::gather(&layout(&host.root), role, host.node.address, programs);
+    let etcd = preflight::taken(vec![preflight::etcd_health(cluster)]);
+    facts.ports_taken.extend(etcd);
+    let mut complaints = preflight::complaints(&facts, &host.node.name, host.node.address);
+    let versions = versions::init_complaints(&cluster.kubernetes_version, KUBERNETES_VERSION);
+    complaints.extend(versions.into_iter().map(|(check, why)| Complaint::of(check, why)));
+    node::judge(complaints, &arguments.member)
 }
 
 /// Waits until the agent, the API server, the controllers and the scheduler are well, and the node is registered.
@@ -185,7 +218,12 @@ pub async fn wait_for(plane: &ControlPlane, host: &Host) -> Result<()> {
 }
 
 /// Writes what nodes that join need, as who needs no leave at first.
-async fn publish(plane: &ControlPlane, host: &Host, token: &Token, arguments: &InitArgs) -> Result<()> {
+async fn publish(
+    plane: &ControlPlane,
+    host: &Host,
+    tokens: &[(Token, Terms)],
+    arguments: &InitArgs,
+) -> Result<()> {
     let client = api::connect(&plane.layout.kubeconfig("super-admin")).await?;
     // The way to this node's API server may lead over a load balancer that has yet to hear of it.
     let server = plane.cluster.server(&plane.node);
@@ -218,22 +256,15 @@ async fn publish(plane: &ControlPlane, host: &Host, token: &Token, arguments: &I
         },
     )
     .await?;
-    api::mark_control_plane(&client, name).await?;
-    println!(
-        "[bootstrap-token] Using token: {}",
-        shown(token, arguments.skip_token_print)
-    );
-    let expires = match arguments.token_ttl {
-        ttl if ttl.is_zero() => None,
-        ttl => Some(
-            Timestamp::now()
-                .checked_add(ttl)
-                .context("--token-ttl is too long")?,
-        ),
-    };
-    let mut terms = Terms::usual(expires);
-    "The default bootstrap token generated by 'orlop init'.".clone_into(&mut terms.description);
-    api::apply(&client, &token.object(&terms)).await?;
+    let taints = kubelet::taints(&plane.registration, true);
+    api::mark_control_plane(&client, name, &taints).await?;
+    for (token, terms) in tokens {
+        println!(
+            "[bootstrap-token] Using token: {}",
+            shown(token, arguments.skip_token_print)
+        );
+        api::apply(&client, &token.object(terms)).await?;
+    }
     let authority = files::read(&Signer::Cluster.certificate(&plane.layout))?;
     let info = kubeconfigs::cluster_info(&plane.cluster.server(&plane.node), &authority);
     println!("[bootstrap-token] Creating the \"cluster-info\" ConfigMap in the \"kube-public\" namespace");
@@ -245,12 +276,15 @@ async fn publish(plane: &ControlPlane, host: &Host, token: &Token, arguments: &I
             api::apply(&client, &object).await?;
         }
     }
-    Ok(discovery::wait_signed(&client, token).await?)
+    for (token, _) in tokens.iter().filter(|(_, terms)| terms.signs()) {
+        discovery::wait_signed(&client, token).await?;
+    }
+    Ok(())
 }
 
 fn shown(token: &Token, hidden: bool) -> String {
     match hidden {
-        true => "<value withheld>".to_owned(),
+        true => WITHHELD.to_owned(),
         false => token.to_string(),
     }
 }
@@ -265,7 +299,7 @@ pub fn join_command(server: &str, authority: &str, token: &str) -> Result<String
 }
 
 /// What a person does next.
-fn tell(plane: &ControlPlane, token: &Token, hidden: bool, key: Option<&CertificateKey>) -> Result<()> {
+fn tell(plane: &ControlPlane, token: &Token, hidden: bool, key: Option<&str>) -> Result<()> {
     let authority = files::read(&Signer::Cluster.certificate(&plane.layout))?;
     let server = plane.cluster.server(&plane.node);
     let join = join_command(&server, &authority, &shown(token, hidden))?;

@@ -1,25 +1,32 @@
 //! `orlop join`: another member of a cluster.
 use super::node::{self, Host};
 use super::undo::Undo;
-use super::{init, interrupt, layout};
+use super::{configuration, given, init, interrupt, kubelet_configuration, layout};
 use crate::cli::JoinArgs;
 use crate::signals;
 use anyhow::{Context, Result};
+use orlop_api::KUBERNETES_VERSION;
 use orlop_cluster::certificates::Signer;
-use orlop_cluster::config::ClusterConfig;
+use orlop_cluster::config::{API_PORT, ClusterConfig};
 use orlop_cluster::control_plane::{ControlPlane, Member};
 use orlop_cluster::discovery::{self, Told};
 use orlop_cluster::extras::Ignored;
+use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::peer_url;
-use orlop_cluster::preflight::{self, Facts, Role};
-use orlop_cluster::wait;
-use orlop_cluster::{ClusterError, api, certificates, etcd, files, kubeconfigs, shared_certificates, yaml};
+use orlop_cluster::preflight::{self, Complaint, Facts, Role};
+use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET};
+use orlop_cluster::token::Token;
+use orlop_cluster::{
+    ClusterError, api, certificates, etcd, files, kubeconfigs, kubelet, versions, wait, yaml,
+};
 use serde_json::Value;
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
-pub async fn join(arguments: JoinArgs) -> Result<()> {
-    let host = Host::look(&arguments.member)?;
+pub async fn join(mut arguments: JoinArgs) -> Result<()> {
+    let given = given::of_join(&mut arguments)?;
+    let mut host = Host::look(&arguments.member)?;
+    host.registration = given.join.map(|join| join.node).unwrap_or_default();
     let plan = plan(&host, &arguments).await?;
     if arguments.explain {
         explain(&host, &plan);
@@ -35,11 +42,13 @@ pub async fn join(arguments: JoinArgs) -> Result<()> {
         if error.is::<StillMember>() {
             return Err(error);
         }
-        undo.undo()
-            .await
-            .context("cannot take back what was done; `orlop reset` can")?;
+        undo.undo().await.with_context(|| {
+            format!("cannot take back what was done; `orlop reset` can. It failed for: {error:#}")
+        })?;
         return Err(error.context("this machine did not become a member, and is as it was"));
     }
+    // An `init` that was cut short here, before it had written anything else, is not to be finished on a member.
+    files::remove(&layout(&host.root).init_begun())?;
     println!(
         "\nThis node has joined the cluster{}.\nRun 'kubectl get nodes' on a master to see this node join the cluster.",
         if plan.control_plane.is_some() {
@@ -54,6 +63,8 @@ pub async fn join(arguments: JoinArgs) -> Result<()> {
 /// What is known after every check, before anything is changed.
 struct Plan {
     found: discovery::Cluster,
+    /// With which a worker asks for its certificate.
+    bootstrap: Token,
     cluster: ClusterConfig,
     kubelet: Value,
     /// The files that masters share, if this is to be one.
@@ -72,25 +83,28 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
     let programs = node::programs(&arguments.member);
     let facts = Facts::gather(&layout(&host.root), role, host.node.address, programs);
     let complaints = preflight::complaints(&facts, &host.node.name, host.node.address);
-    if !complaints.is_empty() {
-        return Err(ClusterError::NotReady(complaints).into());
-    }
+    node::judge(complaints, &arguments.member)?;
+    let (token, bootstrap) = arguments
+        .tokens()
+        .context("there is no token: give --token, or both --discovery-token and --tls-bootstrap-token")?;
+    let endpoint = arguments.endpoint.as_ref();
+    let endpoint =
+        endpoint.context("it is not said where the cluster is: give host:port of an API server")?;
     let told = Told {
-        endpoint: arguments.endpoint.clone(),
-        token: arguments.token.clone(),
+        endpoint: endpoint.with_port(API_PORT),
+        token: token.clone(),
         hashes: arguments.discovery_token_ca_cert_hash.clone(),
         any_authority: arguments.discovery_token_unsafe_skip_ca_verification,
     };
     println!("[discovery] Asking {} what cluster it is of", told.endpoint);
     let found = discovery::discover(&told).await?;
-    let client = discovery::client(&found.server, Some(&found.authority), Some(&told.token))?;
+    let client = discovery::client(&found.server, Some(&found.authority), Some(bootstrap))?;
     println!(
         "[preflight] Reading configuration from the \"kubeadm-config\" ConfigMap in namespace \"kube-system\"..."
     );
-    let cluster = document(&client, "kubeadm-config", "ClusterConfiguration").await?;
-    let cluster = ClusterConfig::from_yaml(&cluster)?;
-    let kubelet = document(&client, "kubelet-config", "kubelet").await?;
-    let kubelet = yaml::read("kubelet-config", &kubelet)?;
+    let cluster = configuration(&client).await?;
+    let kubelet = kubelet_configuration(&client).await?;
+    node::judge(suits(&cluster, arguments.control_plane), &arguments.member)?;
     let name = &host.node.name;
     if let Some(node) = api::get(&client, &format!("/api/v1/nodes/{name}")).await?
         && is_ready(&node)
@@ -100,8 +114,8 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
         ))
         .into());
     }
-    let control_plane = match (arguments.control_plane, &arguments.certificate_key) {
-        (true, Some(key)) => {
+    let control_plane = match arguments.control_plane {
+        true => {
             if cluster.control_plane_endpoint.is_none() {
                 return Err(ClusterError::Configuration(
                     "the cluster was made without --control-plane-endpoint: it can have one master only"
@@ -110,23 +124,16 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
                 .into());
             }
             Ignored::refuse(&[cluster.ignored.components.as_slice(), &cluster.ignored.etcd].concat())?;
-            println!(
-                "[download-certs] Downloading the certificates in Secret \"kubeadm-certs\" in the \"kube-system\" Namespace"
-            );
-            let path = format!(
-                "/api/v1/namespaces/kube-system/secrets/{}",
-                shared_certificates::SECRET
-            );
-            let secret = api::get(&client, &path).await?.ok_or_else(|| {
-                ClusterError::Configuration(
-                    "the certificates that masters share are not in the cluster, or no longer: upload them with `orlop certs upload` on a master".to_owned(),
-                )
-            })?;
-            Some(shared_certificates::open(&layout(&host.root), key, &secret)?)
+            let layout = layout(&host.root);
+            Some(match &arguments.certificate_key {
+                Some(key) => download(&layout, &client, key).await?,
+                None => shared_certificates::copied(&layout, &found.authority)?,
+            })
         }
-        _ => None,
+        false => None,
     };
     Ok(Plan {
+        bootstrap: bootstrap.clone(),
         found,
         cluster,
         kubelet,
@@ -134,12 +141,37 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
     })
 }
 
-async fn document(client: &kube::Client, name: &str, key: &str) -> Result<String> {
-    let path = format!("/api/v1/namespaces/kube-system/configmaps/{name}");
-    let map = api::get(client, &path).await?;
-    let text = map.as_ref().and_then(|map| map["data"][key].as_str());
-    text.map(str::to_owned)
-        .with_context(|| format!("the cluster has no ConfigMap {name} with {key}: `orlop init` makes it"))
+/// What stands against this machine in a cluster that is made as this one.
+fn suits(cluster: &ClusterConfig, control_plane: bool) -> Vec<Complaint> {
+    let version = &cluster.kubernetes_version;
+    let versions = versions::join_complaints(version, KUBERNETES_VERSION, control_plane);
+    let mut complaints: Vec<Complaint> = versions
+        .into_iter()
+        .map(|(check, why)| Complaint::of(check, why))
+        .collect();
+    if control_plane {
+        let taken = preflight::taken(vec![preflight::etcd_health(cluster)]);
+        complaints.extend(taken.iter().map(preflight::port_complaint));
+    }
+    complaints
+}
+
+/// The files that masters share, from where one of them left them.
+async fn download(
+    layout: &Layout,
+    client: &kube::Client,
+    key: &CertificateKey,
+) -> Result<Vec<(PathBuf, String)>> {
+    println!(
+        "[download-certs] Downloading the certificates in Secret {SECRET:?} in the \"kube-system\" Namespace"
+    );
+    let path = format!("/api/v1/namespaces/kube-system/secrets/{SECRET}");
+    let secret = api::get(client, &path).await?.ok_or_else(|| {
+        ClusterError::Configuration(
+            "the certificates that masters share are not in the cluster, or no longer: upload them with `orlop certs upload` on a master".to_owned(),
+        )
+    })?;
+    Ok(shared_certificates::open(layout, key, &secret)?)
 }
 
 fn is_ready(node: &Value) -> bool {
@@ -176,6 +208,7 @@ fn member(host: &Host, plan: &Plan, control_plane: bool) -> Result<()> {
         node: &host.node,
         machine: &host.machine,
         host_name: &host.host_name,
+        registration: &host.registration,
         pod_subnet: plan.cluster.pod_subnet.as_deref(),
     };
     Ok(member.kubelet(&plan.kubelet, control_plane)?)
@@ -188,7 +221,7 @@ async fn as_worker(host: &Host, plan: &Plan, arguments: &JoinArgs) -> Result<()>
         &plan.found.server,
         &plan.found.authority,
         &plan.cluster.cluster_name,
-        &arguments.token.to_string(),
+        &plan.bootstrap.to_string(),
     );
     let bootstrap_file = layout.kubeconfig("bootstrap-kubelet");
     files::write_private(&bootstrap_file, &yaml::write(&bootstrap)?)?;
@@ -291,6 +324,7 @@ async fn begin_master(
         node: host.node.clone(),
         machine: host.machine.clone(),
         host_name: host.host_name.clone(),
+        registration: host.registration.clone(),
         ca_directories: preflight::ca_directories(),
     };
     println!("[certs] Using certificateDir folder {:?}", plane.layout.pki());
@@ -320,12 +354,22 @@ async fn begin_master(
 /// Adds this node's etcd to the others', first as one that learns.
 async fn join_etcd(begun: &Begun, hint: &str) -> Result<()> {
     let (plane, mut store) = (&begun.plane, begun.store.clone());
-    println!("[etcd] Adding etcd member: {}", peer_url(&plane.node));
-    let peer = peer_url(&plane.node);
+    let (name, peer) = (&plane.node.name, peer_url(&plane.node));
+    for member in etcd::clear(&plane.layout, &mut store, name, &peer).await? {
+        println!(
+            "[etcd] Removed the member {:x} ({}), which an earlier life of this machine left behind",
+            member.id, member.peer_url
+        );
+    }
+    println!("[etcd] Adding etcd member: {peer}");
+    let initial = etcd::initial_cluster(&etcd::members(&mut store).await?, name, &peer);
+    // Before there is anything in the cluster that `reset` would have to know of.
+    plane.etcd_joins(&initial)?;
     let id = etcd::add_learner(&store, &peer, hint).await?;
-    let initial = etcd::initial_cluster(&etcd::members(&mut store).await?, &plane.node.name, &peer);
+    let initial = etcd::initial_cluster(&etcd::members(&mut store).await?, name, &peer);
     println!("[etcd] Creating static Pod manifest for \"etcd\"");
     plane.etcd(&initial)?;
+    files::remove(&plane.layout.etcd_joining())?;
     println!("[etcd] Waiting for the new etcd member to join the cluster");
     Ok(etcd::promote(&store, id, hint).await?)
 }
@@ -363,7 +407,8 @@ async fn finish(plane: &ControlPlane, host: &Host, client: &kube::Client) -> Res
     let name = &plane.node.name;
     wait_registered(host, client, &node::hint(&host.root)).await?;
     println!("[mark-control-plane] Marking the node {name} as control-plane by adding the labels and taints");
-    Ok(api::mark_control_plane(client, name).await?)
+    let taints = kubelet::taints(&host.registration, true);
+    Ok(api::mark_control_plane(client, name, &taints).await?)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod addons;
 pub mod certs;
 mod expiry;
+mod given;
 pub mod init;
 mod interrupt;
 pub mod join;
@@ -15,6 +16,7 @@ pub mod token;
 mod undo;
 mod unit;
 pub mod upgrade;
+mod upgrade_addons;
 mod upgrade_images;
 
 use crate::cli::{AdminArgs, RootArg};
@@ -22,8 +24,9 @@ use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_cluster::config::{ClusterConfig, NodeConfig};
 use orlop_cluster::layout::Layout;
-use orlop_cluster::{api, files, yaml};
+use orlop_cluster::{api, files, objects, yaml};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// The files of the node under a root.
 fn layout(root: &Root) -> Layout {
@@ -40,10 +43,17 @@ pub fn is_member(root: &RootArg) -> Result<bool> {
 async fn administrator(arguments: &AdminArgs) -> Result<kube::Client> {
     let root = Root::new(arguments.root.root.as_deref())?;
     let path = match &arguments.kubeconfig {
-        Some(path) => path.clone(),
+        Some(paths) => first_there(paths),
         None => root.kubeconfig("admin"),
     };
     Ok(api::connect(&path).await?)
+}
+
+/// The first of several that is there: the variable KUBECONFIG may name more than one.
+fn first_there(paths: &Path) -> PathBuf {
+    let mut all = std::env::split_paths(paths);
+    all.find(|path| path.is_file())
+        .unwrap_or_else(|| paths.to_path_buf())
 }
 
 /// What the cluster was made with, from its API.
@@ -60,6 +70,14 @@ fn configuration_text(map: Option<&Value>) -> Result<String> {
     let text = map.and_then(|map| map["data"]["ClusterConfiguration"].as_str());
     let text = text.context("the cluster has no ConfigMap kubeadm-config: `orlop init` makes it")?;
     Ok(text.to_owned())
+}
+
+/// The configuration that all node agents share, from the cluster's API.
+async fn kubelet_configuration(client: &kube::Client) -> Result<Value> {
+    let map = api::get(client, objects::KUBELET_CONFIG).await?;
+    let text = map.as_ref().and_then(|map| map["data"]["kubelet"].as_str());
+    let text = text.context("the cluster has no ConfigMap kubelet-config: `orlop init` makes it")?;
+    Ok(yaml::read("kubelet-config", text)?)
 }
 
 /// This master, from the manifest of its API server, which knows its address, and its agent's flags.
@@ -108,6 +126,16 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variable_may_name_several_kubeconfigs() {
+        let directory = tempfile::tempdir().unwrap();
+        let (gone, there) = (directory.path().join("a"), directory.path().join("b"));
+        std::fs::write(&there, "").unwrap();
+        let both = std::env::join_paths([&gone, &there]).unwrap();
+        assert_eq!(first_there(Path::new(&both)), there);
+        assert_eq!(first_there(&gone), gone);
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

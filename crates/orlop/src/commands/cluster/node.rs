@@ -7,16 +7,18 @@ use crate::lock::NodeLock;
 use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_cluster::config::NodeConfig;
+use orlop_cluster::given::Registration;
 use orlop_cluster::kubelet::MachineFacts;
 use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::EtcdVersion;
+use orlop_cluster::preflight::{self, Complaint};
 use orlop_cri::containerd::{CgroupDriver, ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
 use orlop_cri::{Endpoint, Remote, RuntimeService};
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -33,6 +35,8 @@ pub struct Host {
     pub node: NodeConfig,
     pub host_name: String,
     pub machine: MachineFacts,
+    /// What a file says of the node beside that.
+    pub registration: Registration,
     /// How long each part may take to become healthy.
     pub patience: Duration,
 }
@@ -54,6 +58,7 @@ impl Host {
             },
             host_name: agent::node_name(None),
             machine: Self::machine(arguments.cri_socket.as_deref()),
+            registration: Registration::default(),
             patience: arguments.timeout,
         })
     }
@@ -158,7 +163,7 @@ pub async fn start_agent(root: &Root) -> Result<()> {
         return Ok(());
     }
     let root = root.clone();
-    let starting = STARTING.clone().lock_owned().await;
+    let starting = STARTING.lock().await;
     tokio::task::spawn_blocking(move || {
         let _starting = starting;
         let mut arguments: Vec<OsString> = vec!["up".into()];
@@ -172,11 +177,23 @@ pub async fn start_agent(root: &Root) -> Result<()> {
 }
 
 /// Held while an agent is being started, which goes on when nobody waits for it any more.
-static STARTING: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+static STARTING: Mutex<()> = Mutex::const_new(());
 
 /// Waits until no agent is being started: it could not be found before, to be stopped.
 pub async fn started() {
     drop(STARTING.lock().await);
+}
+
+/// Fails for what is in the way, and tells of what is ignored.
+pub fn judge(complaints: Vec<Complaint>, arguments: &MemberArgs) -> Result<()> {
+    for ignored in preflight::judge(complaints, &arguments.ignore_preflight_errors)? {
+        println!(
+            "[preflight] WARNING {}: {}",
+            ignored.checks.join(","),
+            ignored.text
+        );
+    }
+    Ok(())
 }
 
 /// Programs that must be there for the runtime.

@@ -22,7 +22,7 @@ pub async fn reset(arguments: ResetArgs) -> Result<()> {
     let etcd = Etcd::of(&layout(&root))?;
     if let Some(etcd) = etcd.as_ref().filter(|etcd| !etcd.has_left) {
         println!("[reset] Removing this node's member of etcd");
-        let left = match tokio::time::timeout(LEAVE_TIMEOUT, leave_etcd(&root, &etcd.told)).await {
+        let left = match tokio::time::timeout(LEAVE_TIMEOUT, leave_etcd(&root, etcd)).await {
             Ok(left) => left,
             Err(_) => Err(anyhow::anyhow!("etcd did not answer within {LEAVE_TIMEOUT:?}")),
         };
@@ -60,6 +60,8 @@ fn confirmed() -> Result<bool> {
 /// This node's member of etcd.
 struct Etcd {
     told: Told,
+    /// What it is known by.
+    manifest: PathBuf,
     /// Its files.
     files: PathBuf,
     /// An earlier `reset` that did not come to its end took it out.
@@ -69,7 +71,13 @@ struct Etcd {
 impl Etcd {
     /// By its manifest. Where there is none, files of an etcd are somebody else's.
     fn of(layout: &Layout) -> Result<Option<Self>> {
-        for (path, has_left) in [(layout.manifest("etcd"), false), (layout.etcd_left(), true)] {
+        let paths = [
+            (layout.manifest("etcd"), false),
+            // Of a join that was killed: it may be in the others' list.
+            (layout.etcd_joining(), false),
+            (layout.etcd_left(), true),
+        ];
+        for (path, has_left) in paths {
             if let Some(text) = files::read_optional(&path)? {
                 // One that somebody broke does not tell, but is there.
                 let manifest = yaml::read("the manifest of etcd", &text).unwrap_or_default();
@@ -77,6 +85,7 @@ impl Etcd {
                 let files = told.files.clone().unwrap_or_else(|| layout.etcd_data());
                 return Ok(Some(Self {
                     told,
+                    manifest: path,
                     files,
                     has_left,
                 }));
@@ -87,8 +96,9 @@ impl Etcd {
 }
 
 /// Takes the member out while it still can vote, or while it only learns; the last one goes with its cluster.
-async fn leave_etcd(root: &Root, own: &Told) -> Result<()> {
+async fn leave_etcd(root: &Root, etcd: &Etcd) -> Result<()> {
     let layout = layout(root);
+    let own = &etcd.told;
     let client = api::connect(&layout.kubeconfig("admin")).await?;
     let pods = api::get(&client, etcd::PODS).await?.unwrap_or_default();
     let others: Vec<String> = etcd::endpoints(&pods)
@@ -104,7 +114,8 @@ async fn leave_etcd(root: &Root, own: &Told) -> Result<()> {
         etcd::remove(&mut store, member.id).await?;
     }
     // Not started again meanwhile: it is no member any more.
-    Ok(files::rename(&layout.manifest("etcd"), &layout.etcd_left())?)
+    files::rename(&etcd.manifest, &layout.etcd_left())?;
+    Ok(files::remove(&layout.etcd_joining())?)
 }
 
 #[cfg(test)]
@@ -118,6 +129,12 @@ mod tests {
         let layout = Layout::new(directory.path());
         assert!(Etcd::of(&layout).unwrap().is_none());
         let text = "spec: {containers: [{command: [etcd, --name=m1]}]}\n";
+        // A join was killed that may have come so far that the others know the member.
+        files::write_private(&layout.etcd_joining(), text).unwrap();
+        let joining = Etcd::of(&layout).unwrap().unwrap();
+        assert_eq!((joining.told.name.as_str(), joining.has_left), ("m1", false));
+        assert_eq!(joining.manifest, layout.etcd_joining());
+        files::remove(&layout.etcd_joining()).unwrap();
         files::write_private(&layout.manifest("etcd"), text).unwrap();
         let present = Etcd::of(&layout).unwrap().unwrap();
         assert_eq!((present.told.name.as_str(), present.has_left), ("m1", false));

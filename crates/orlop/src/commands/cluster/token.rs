@@ -1,12 +1,12 @@
 //! `orlop token`: the tokens with which machines join.
 use super::administrator;
 use super::init::join_command;
-use crate::cli::{AdminArgs, TokenArgs, TokenCommand, TokenCreateArgs};
+use crate::cli::{AdminArgs, Output, TokenArgs, TokenCommand, TokenCreateArgs};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use orlop_cluster::token::{Listed, SECRET_PREFIX, Terms, Token};
+use orlop_cluster::token::{Listed, SECRET_PREFIX, Terms, Token, described};
 use orlop_cluster::{api, discovery, yaml};
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
@@ -16,7 +16,7 @@ const TOKENS: &str =
 pub async fn token(arguments: TokenArgs) -> Result<()> {
     match arguments.command {
         TokenCommand::Create(arguments) => create(arguments).await,
-        TokenCommand::List(arguments) => list(&arguments).await,
+        TokenCommand::List { admin, output } => list(&admin, output).await,
         TokenCommand::Delete { admin, tokens } => delete(&admin, &tokens).await,
         TokenCommand::Generate => {
             println!("{}", Token::generate()?);
@@ -42,7 +42,6 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         ttl if ttl.is_zero() => None,
         ttl => Some(Timestamp::now().checked_add(ttl).context("--ttl is too long")?),
     };
-    let signs = arguments.usages.iter().any(|usage| usage == "signing");
     let terms = Terms {
         expires,
         usages: arguments.usages,
@@ -50,7 +49,7 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         description: arguments.description,
     };
     api::apply(&client, &token.object(&terms)).await?;
-    if signs {
+    if terms.signs() {
         discovery::wait_signed(&client, &token).await?;
     }
     if !arguments.print_join_command {
@@ -65,15 +64,25 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
     let authority = cluster["certificate-authority-data"].as_str().unwrap_or_default();
     let authority = String::from_utf8(STANDARD.decode(authority)?)?;
     let server = cluster["server"].as_str().unwrap_or_default();
-    println!("{}", join_command(server, &authority, &token.to_string())?);
+    let join = join_command(server, &authority, &token.to_string())?;
+    match arguments.certificate_key {
+        Some(key) => println!("{join} --control-plane --certificate-key {key}"),
+        None => println!("{join}"),
+    }
     Ok(())
 }
 
-async fn list(arguments: &AdminArgs) -> Result<()> {
+async fn list(arguments: &AdminArgs, output: Output) -> Result<()> {
     let client = administrator(arguments).await?;
     let secrets = api::get(&client, TOKENS).await?.unwrap_or_default();
     let now = Timestamp::now();
     let items = secrets["items"].as_array().cloned().unwrap_or_default();
+    if output == Output::Json {
+        for token in items.iter().filter_map(described) {
+            println!("{token:#}");
+        }
+        return Ok(());
+    }
     let mut rows =
         vec![["TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION", "EXTRA GROUPS"].map(str::to_owned)];
     for listed in items.iter().filter_map(|secret| Listed::of(secret, now)) {
@@ -95,6 +104,10 @@ async fn delete(arguments: &AdminArgs, tokens: &[String]) -> Result<()> {
     let client = administrator(arguments).await?;
     for token in tokens {
         let id = token.split('.').next().unwrap_or_default();
+        anyhow::ensure!(
+            Token::is_id(id),
+            "{token:?} is neither a token nor the first part of one, which is six small letters and digits"
+        );
         let path = format!("{SECRETS}/{SECRET_PREFIX}{id}");
         anyhow::ensure!(api::delete(&client, &path).await?, "there is no token {id}");
         println!("bootstrap token {id:?} deleted");

@@ -106,6 +106,9 @@ pub fn remove_all(root: &Root, etcd: Option<&Path>, told: impl Fn(&Path)) -> Res
             told(&path);
             remove(&path)?;
         }
+        for half in half_written(&path) {
+            remove(&half)?;
+        }
     }
     for (path, is_kept) in LEFT_BEHIND {
         let directory = root.as_path().join(path);
@@ -127,6 +130,17 @@ pub fn remove_all(root: &Root, etcd: Option<&Path>, told: impl Fn(&Path)) -> Res
     EMPTY
         .iter()
         .try_for_each(|path| remove_empty(&root.as_path().join(path)))
+}
+
+/// What a file is written to before it takes its place, and who was killed leaves: there are keys in some.
+fn half_written(path: &Path) -> [PathBuf; 3] {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = |name: String| path.with_file_name(name);
+    [
+        beside(format!("{name}.new")),
+        beside(format!(".{name}.new")),
+        files::next(path),
+    ]
 }
 
 /// A directory goes if nothing is in it.
@@ -230,9 +244,7 @@ pub async fn stop(root: &Root) -> Result<()> {
         },
         keep_pods: false,
     })
-    .await?;
-    // Without a record of its runtime, a node has stopped nothing but its agent.
-    down::stop_containerd(root).await
+    .await
 }
 
 /// What a directory holds; `None`: there is none.
@@ -264,6 +276,9 @@ mod tests {
     fn what_people_and_the_runtime_keep_stays() {
         let files = [
             ("etc/kubernetes/admin.conf", false),
+            ("etc/kubernetes/admin.conf.new", false),
+            ("etc/kubernetes/.scheduler.conf.next", false),
+            ("var/lib/kubelet/.config.yaml.new", false),
             ("etc/kubernetes/mine.conf", true),
             ("var/lib/etcd/member/wal", false),
             ("var/lib/kubelet/config.yaml", false),

@@ -1,31 +1,35 @@
 //! `orlop upgrade`: another version of the control plane.
 use super::node::Host;
 use super::{
-    CONFIGURATION, administrator, configuration, configuration_text, layout, this_master, upgrade_images,
+    CONFIGURATION, administrator, configuration, configuration_text, kubelet_configuration, layout,
+    this_master, upgrade_addons, upgrade_images,
 };
-use crate::cli::{AdminArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs};
+use crate::cli::{AdminArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs};
 use crate::paths::Root;
 use anyhow::{Result, bail};
 use orlop_api::KUBERNETES_VERSION;
+use orlop_cluster::addons::{self, Addon};
+use orlop_cluster::certificates::Signer;
 use orlop_cluster::config::{self, ClusterConfig};
-use orlop_cluster::control_plane::ControlPlane;
+use orlop_cluster::control_plane::{self, ControlPlane};
 use orlop_cluster::extras::Ignored;
+use orlop_cluster::given::Registration;
+use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::InitialCluster;
 use orlop_cluster::upgrade::{self, Progress, Step};
-use orlop_cluster::{api, kubelet, objects, preflight};
+use orlop_cluster::{api, expiration, files, kubelet, objects, preflight, versions};
 use serde_json::json;
+use std::path::PathBuf;
 
 const PODS: &str = "/api/v1/namespaces/kube-system/pods?labelSelector=tier%3Dcontrol-plane";
+
+const NODES: &str = "/api/v1/nodes";
 
 pub async fn upgrade(arguments: UpgradeArgs) -> Result<()> {
     match arguments.command {
         UpgradeCommand::Plan(arguments) => plan(&arguments).await,
-        UpgradeCommand::Apply { step, target } => apply(&step, &target).await,
-        UpgradeCommand::Node(step) => {
-            let client = administrator(&step.admin).await?;
-            let cluster = configuration(&client).await?;
-            this_node(&step, &client, &cluster).await
-        }
+        UpgradeCommand::Apply(arguments) => apply(&arguments).await,
+        UpgradeCommand::Node(step) => node(&step).await,
     }
 }
 
@@ -59,22 +63,135 @@ async fn plan(arguments: &AdminArgs) -> Result<()> {
     Ok(())
 }
 
-async fn apply(step: &UpgradeStepArgs, version: &str) -> Result<()> {
+async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
+    let (step, version) = (&arguments.step, &arguments.target);
+    let skipped = addons::skipped(&step.skip_phases)?;
     let client = administrator(&step.admin).await?;
     let cluster = configuration(&client).await?;
-    if let Some(complaint) = upgrade::complaint(&cluster.kubernetes_version, version) {
+    let with_unstable = arguments.allow_experimental_upgrades
+        || (arguments.allow_release_candidate_upgrades && version.contains("-rc"));
+    let from = &cluster.kubernetes_version;
+    if let Some(complaint) = versions::upgrade_complaint(from, version, KUBERNETES_VERSION, with_unstable) {
         bail!(complaint);
     }
+    may_be_left_behind(&client, version, arguments.force).await?;
     let cluster = ClusterConfig {
-        kubernetes_version: version.to_owned(),
+        kubernetes_version: version.clone(),
         ..cluster
     };
-    this_node(step, &client, &cluster).await?;
+    if this_master_to(step, &client, &cluster).await? == Done::Nothing {
+        return Ok(());
+    }
     write_version(&client, &cluster).await?;
+    the_rest(step, &client, &cluster, &skipped).await?;
     println!(
-        "[upgrade] SUCCESS! The control plane of this node runs {version}. Run `orlop upgrade node` on the other masters."
+        "[upgrade] SUCCESS! The control plane of this node runs {version}. Run `orlop upgrade node` on the other masters, then on the workers."
     );
     Ok(())
+}
+
+/// Refuses what would leave parts of the cluster further behind than they may be. `force`: says so only, of node agents.
+async fn may_be_left_behind(client: &kube::Client, version: &str, force: bool) -> Result<()> {
+    let pods = api::get(client, PODS).await?.unwrap_or_default();
+    let behind = versions::api_servers_behind(&pods, version);
+    if !behind.is_empty() {
+        bail!(
+            "nothing was changed, for API servers would be more than one minor version older than {version}: run `orlop upgrade node` first on {}",
+            versions::listed(&behind)
+        );
+    }
+    let nodes = api::get(client, NODES).await?.unwrap_or_default();
+    let old = versions::agents_too_old(&nodes, version);
+    match (old.is_empty(), force) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            println!(
+                "[upgrade] WARNING: too old for API servers of {version}: {}",
+                versions::listed(&old)
+            );
+            Ok(())
+        }
+        (false, false) => bail!(
+            "nothing was changed, for node agents would be too old for API servers of {version}: {}; upgrade these first, or give --force",
+            versions::listed(&old)
+        ),
+    }
+}
+
+/// `orlop upgrade node`: what the cluster is said to be.
+async fn node(step: &UpgradeStepArgs) -> Result<()> {
+    let skipped = addons::skipped(&step.skip_phases)?;
+    let root = Root::new(step.admin.root.root.as_deref())?;
+    let is_master = layout(&root).manifest("kube-apiserver").is_file();
+    let client = match is_master {
+        true => administrator(&step.admin).await?,
+        // A worker has no administrator's, and may read what it needs.
+        false => {
+            let own = layout(&root).kubeconfig("kubelet");
+            api::connect(step.admin.kubeconfig.as_deref().unwrap_or(&own)).await?
+        }
+    };
+    if !is_master {
+        println!("[upgrade] This node is no master: there are no static pods to exchange");
+        refresh_agent(step, &client).await?;
+        println!("[upgrade] SUCCESS! This node's configuration is the cluster's.");
+        return Ok(());
+    }
+    let cluster = configuration(&client).await?;
+    let version = &cluster.kubernetes_version;
+    if let Some(complaint) = versions::upgrade_complaint(version, version, KUBERNETES_VERSION, true) {
+        bail!(complaint);
+    }
+    if this_master_to(step, &client, &cluster).await? == Done::Nothing {
+        return Ok(());
+    }
+    the_rest(step, &client, &cluster, &skipped).await?;
+    println!("[upgrade] SUCCESS! The control plane of this node runs {version}.");
+    Ok(())
+}
+
+/// What comes after the static pods, on every master.
+async fn the_rest(
+    step: &UpgradeStepArgs,
+    client: &kube::Client,
+    cluster: &ClusterConfig,
+    skipped: &[Addon],
+) -> Result<()> {
+    refresh_agent(step, client).await?;
+    let root = Root::new(step.admin.root.root.as_deref())?;
+    let pods = api::get_patiently(client, PODS).await?.unwrap_or_default();
+    upgrade_addons::upgrade(&root, client, cluster, &pods, skipped, step.timeout).await
+}
+
+/// Brings the agent's configuration up to what the cluster shares.
+async fn refresh_agent(step: &UpgradeStepArgs, client: &kube::Client) -> Result<()> {
+    let root = Root::new(step.admin.root.root.as_deref())?;
+    let layout = layout(&root);
+    if step.dry_run {
+        println!(
+            "[upgrade] Would bring {} up to the cluster's",
+            layout.kubelet_config().display()
+        );
+        return Ok(());
+    }
+    let shared = kubelet_configuration(client).await?;
+    let backup = backup(&layout, "kubelet-config").join("config.yaml");
+    match control_plane::refresh_kubelet(&layout, &shared, &backup)? {
+        false => println!("[upgrade] The kubelet's configuration is up to date"),
+        true => println!(
+            "[upgrade] The kubelet's configuration is the cluster's now (what it was is in {}): `orlop down --keep-pods`, then `orlop up`, follows it",
+            backup.display()
+        ),
+    }
+    Ok(())
+}
+
+/// A new place for what was there before.
+fn backup(layout: &Layout, what: &str) -> PathBuf {
+    let now = jiff::Zoned::now().strftime("%Y-%m-%d-%H-%M-%S");
+    layout
+        .kubernetes()
+        .join(format!("tmp/kubeadm-backup-{what}-{now}"))
 }
 
 /// Says in the cluster which version it is now. All else that it is said to be made with stays as it is.
@@ -96,11 +213,20 @@ async fn write_version(client: &kube::Client, cluster: &ClusterConfig) -> Result
     Ok(())
 }
 
-async fn this_node(
+/// Whether something was done at all.
+#[derive(PartialEq, Eq)]
+enum Done {
+    Everything,
+    /// It was only told.
+    Nothing,
+}
+
+/// Exchanges this master's static pods, and signs its certificates anew.
+async fn this_master_to(
     arguments: &UpgradeStepArgs,
     client: &kube::Client,
     cluster: &ClusterConfig,
-) -> Result<()> {
+) -> Result<Done> {
     Ignored::refuse(&cluster.ignored.components)?;
     let root = Root::new(arguments.admin.root.root.as_deref())?;
     let node = this_master(&root)?;
@@ -109,14 +235,26 @@ async fn this_node(
         cluster: cluster.clone(),
         machine: Host::machine(None),
         host_name: node.name.clone(),
+        registration: Registration::default(),
         ca_directories: preflight::ca_directories(),
         node,
     };
-    let now = jiff::Zoned::now().strftime("%Y-%m-%d-%H-%M-%S");
-    let backup = plane
-        .layout
-        .kubernetes()
-        .join(format!("tmp/kubeadm-backup-manifests-{now}"));
+    let rendered = |component| Ok((component, plane.manifest(component, &InitialCluster::default())?));
+    let manifests = upgrade::components().map(rendered).collect::<Result<Vec<_>>>()?;
+    if arguments.dry_run {
+        for (component, manifest) in &manifests {
+            let is_same = files::read(&plane.layout.manifest(component))? == *manifest;
+            let what = if is_same {
+                "is up to date"
+            } else {
+                "would be exchanged"
+            };
+            println!("[dryrun] {component} {what}");
+        }
+        println!("[dryrun] Nothing was changed");
+        return Ok(Done::Nothing);
+    }
+    let backup = backup(&plane.layout, "manifests");
     let step = Step {
         layout: &plane.layout,
         client,
@@ -124,12 +262,32 @@ async fn this_node(
         backup: &backup,
         patience: arguments.timeout,
     };
-    let rendered = |component| Ok((component, plane.manifest(component, &InitialCluster::default())?));
-    let manifests = upgrade::components().map(rendered).collect::<Result<Vec<_>>>()?;
     let images: Vec<String> = upgrade::components().map(|name| cluster.image(name)).collect();
     upgrade_images::ensure(&root, &images, arguments.timeout).await?;
     let told = |component: &str, progress| tell(component, progress, &cluster.kubernetes_version);
-    Ok(step.exchange(&manifests, told).await?)
+    step.exchange(&manifests, told).await?;
+    if arguments.certificate_renewal {
+        renew(&plane)?;
+    }
+    Ok(Done::Everything)
+}
+
+/// Signs all certificates of a master anew, as kubeadm does with an upgrade; where an authority's key is elsewhere, none.
+fn renew(plane: &ControlPlane) -> Result<()> {
+    let missing = Signer::ALL
+        .iter()
+        .find(|signer| !signer.key(&plane.layout).is_file());
+    if let Some(signer) = missing {
+        println!(
+            "[upgrade/certs] Certificates stay as they are: the key of the authority {} is not on this node",
+            signer.label()
+        );
+        return Ok(());
+    }
+    for name in expiration::renew(&plane.layout, &plane.node, "all")? {
+        println!("[upgrade/certs] Renewed the certificate {name}");
+    }
+    Ok(())
 }
 
 fn tell(component: &str, progress: Progress, version: &str) {

@@ -15,27 +15,33 @@ const RUNTIME_PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// One is not to be had.
 pub async fn ensure(root: &Root, images: &[String], patience: Duration) -> Result<()> {
-    let endpoint = endpoint(root)?;
-    let remote = Remote::connect_within(&Endpoint::parse(&endpoint)?, RUNTIME_PATIENCE).await?;
+    let remote = runtime(root).await?;
     for image in images {
-        if remote.image_status(image).await?.is_some() {
-            continue;
-        }
-        println!("[upgrade/prepull] Pulling {image}");
-        let spec = v1::ImageSpec {
-            image: image.clone(),
-            ..v1::ImageSpec::default()
-        };
-        let pulled = tokio::time::timeout(patience, remote.pull_image(spec, None, None)).await;
-        pulled
-            .with_context(|| format!("it was not pulled within {patience:?}"))
-            .and_then(|pulled| Ok(pulled?))
-            .with_context(|| {
-                format!(
-                    "nothing was changed, for this node does not have the image {image} and cannot pull it"
-                )
-            })?;
+        pull(&remote, image, patience).await.with_context(|| {
+            format!("nothing was changed, for this node does not have the image {image} and cannot pull it")
+        })?;
     }
+    Ok(())
+}
+
+/// The runtime of the node.
+pub async fn runtime(root: &Root) -> Result<Remote> {
+    let endpoint = Endpoint::parse(&endpoint(root)?)?;
+    Ok(Remote::connect_within(&endpoint, RUNTIME_PATIENCE).await?)
+}
+
+/// Pulls an image, unless it is here.
+pub async fn pull(remote: &Remote, image: &str, patience: Duration) -> Result<()> {
+    if remote.image_status(image).await?.is_some() {
+        return Ok(());
+    }
+    println!("[upgrade/prepull] Pulling {image}");
+    let spec = v1::ImageSpec {
+        image: image.to_owned(),
+        ..v1::ImageSpec::default()
+    };
+    let pulled = tokio::time::timeout(patience, remote.pull_image(spec, None, None)).await;
+    pulled.with_context(|| format!("it was not pulled within {patience:?}"))??;
     Ok(())
 }
 
