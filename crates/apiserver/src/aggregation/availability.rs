@@ -54,6 +54,7 @@ pub async fn run(server: Weak<ApiServer>) {
         let Some(server) = server.upgrade() else { return };
         let (remotes, began) = (server.aggregation.remotes(), Instant::now());
         join_all(remotes.iter().map(|remote| check(&server, remote))).await;
+        server.aggregation.keep_only(&remotes);
         let (some, only) = (!remotes.is_empty(), changed.len().min(1));
         drop(server);
         // Without remote APIServices only a new one is news.
@@ -159,7 +160,8 @@ async fn ask(server: &ApiServer, remote: &Remote) -> (Verdict, Option<Value>) {
         Err(nowhere) => return unavailable(nowhere.reason, nowhere.message),
     };
     let failed = |error: &dyn std::fmt::Display| {
-        let place = places.first().map(|(host, port)| format!("{host}:{port}"));
+        let place = places.endpoints.first().or(places.cluster.as_ref());
+        let place = place.map(|(host, port)| format!("{host}:{port}"));
         let place = place.unwrap_or_default();
         let path = format!("https://{place}/apis/{}/{}", remote.group, remote.version);
         let message = format!("failing or missing response from {path}: {error}");

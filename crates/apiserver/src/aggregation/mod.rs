@@ -208,6 +208,13 @@ impl Aggregation {
             .collect()
     }
 
+    /// Forgets what was known of servers that are no longer named.
+    fn keep_only(&self, remotes: &[Arc<Remote>]) {
+        let named = |name: &String| remotes.iter().any(|remote| remote.name == *name);
+        self.documents.lock().retain(|name, _| named(name));
+        self.hashes.lock().retain(|name, _| named(name));
+    }
+
     fn keep_hash(&self, name: &str, hash: Option<String>) {
         let mut hashes = self.hashes.lock();
         match hash {

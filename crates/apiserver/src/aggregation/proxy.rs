@@ -13,7 +13,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, BodyStream};
+use http_body_util::{BodyExt, BodyStream, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// A server that does not take a connection in this time is reported as unreachable.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a document that are read: no server has the memory of this one.
+const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Answers a request by asking the server behind an APIService.
 pub async fn forward(
@@ -141,9 +144,12 @@ fn tell(headers: &mut HeaderMap, user: &UserInfo) {
 }
 
 /// Reads an answer to its end.
-async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), hyper::Error> {
+async fn collect(response: Response<Incoming>) -> Result<(StatusCode, Bytes), String> {
     let code = response.status();
-    Ok((code, response.into_body().collect().await?.to_bytes()))
+    let body = Limited::new(response.into_body(), DOCUMENT_BYTES_MAX)
+        .collect()
+        .await;
+    Ok((code, body.map_err(|error| error.to_string())?.to_bytes()))
 }
 
 /// Reads a document of the server behind an APIService, as this server itself.
@@ -163,7 +169,7 @@ pub(super) async fn read(
     let response = send(aggregation, remote, request)
         .await
         .map_err(|e| e.to_string())?;
-    collect(response).await.map_err(|e| e.to_string())
+    collect(response).await
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Where a webhook is, and the way to it.
+use super::OutboundError;
 use super::kept::{To, Way, Ways};
 use super::kubeconfig::{Credentials, WebhookClients};
-use super::{Outbound, OutboundError, Trust};
+use super::places::{Nowhere, Places};
 use crate::ApiServer;
-use crate::resources;
 use http::header::HeaderValue;
 use serde_json::Value;
 use std::fmt;
@@ -17,8 +17,6 @@ pub struct Endpoint {
     /// Path and query, without the timeout.
     path: String,
     authority: String,
-    /// PEM; empty: the machine's own authorities.
-    authorities: String,
     /// How one presents oneself to it.
     credentials: Option<Arc<Credentials>>,
     way: Arc<Way>,
@@ -63,7 +61,7 @@ impl Endpoint {
             .and_then(|(clients, (host, port))| clients.for_server(host, *port));
         let way = ways.to(To {
             server: server.map_or_else(String::new, |(host, port)| format!("{host}:{port}")),
-            authorities: authorities.clone(),
+            authorities,
             identity: credentials
                 .as_ref()
                 .and_then(|credentials| credentials.identity.clone()),
@@ -72,7 +70,6 @@ impl Endpoint {
             target,
             path,
             authority,
-            authorities,
             credentials,
             way,
         }
@@ -108,23 +105,32 @@ impl Endpoint {
     /// The webhook is nowhere, not there, or not who it should be.
     pub async fn connect(&self, server: &ApiServer) -> Result<TlsStream<TcpStream>, OutboundError> {
         let nothing = |why: String| OutboundError::Failed(why.into());
-        let (name, addresses) = match &self.target {
-            Target::Host { host, port } => (host.clone(), vec![(host.clone(), *port)]),
+        let (name, places) = match &self.target {
+            Target::Host { host, port } => (host.clone(), Places::only((host.clone(), *port))),
             Target::Service {
                 namespace,
                 name,
                 port,
             } => (
                 format!("{name}.{namespace}.svc"),
-                addresses(server, namespace, name, *port).map_err(nothing)?,
+                Places::of_service(&server.cache, namespace, name, *port)
+                    .map_err(|nowhere| nothing(told(&nowhere, name, *port)))?,
             ),
             Target::Nowhere => {
                 return Err(nothing("the webhook has neither a url nor a service".to_owned()));
             }
         };
-        let made = || outbound(&self.authorities, self.credentials.as_deref());
-        let outbound = self.way.tls(made).map_err(nothing)?;
-        outbound.connect_to_any(addresses, &name).await
+        let outbound = self.way.tls().map_err(nothing)?;
+        outbound.connect_to_any(places, &name).await
+    }
+}
+
+/// Why a Service leads nowhere, as users of webhooks know it.
+fn told(nowhere: &Nowhere, name: &str, port: u16) -> String {
+    match nowhere {
+        Nowhere::Service => format!("service {name:?} not found"),
+        Nowhere::Port => format!("no service port {port} found for service {name:?}"),
+        Nowhere::Slices | Nowhere::Endpoints(_) => format!("no endpoints available for service {name:?}"),
     }
 }
 
@@ -182,84 +188,6 @@ fn by_service(service: &Value) -> (Target, String, String) {
     (target, authority, path.to_owned())
 }
 
-/// Where a Service can be reached: its ready endpoints, since nothing may lead to cluster addresses from here, then
-/// its cluster address.
-fn addresses(
-    server: &ApiServer,
-    namespace: &str,
-    name: &str,
-    port: u16,
-) -> Result<Vec<(String, u16)>, String> {
-    let service = server
-        .cache
-        .core_object("services", namespace, name)
-        .ok_or_else(|| format!("service {name:?} not found"))?
-        .value();
-    let spec = &service["spec"];
-    if spec["type"] == "ExternalName" {
-        return Ok(vec![(
-            spec["externalName"].as_str().unwrap_or_default().to_owned(),
-            port,
-        )]);
-    }
-    let ports = spec["ports"].as_array().map_or(&[][..], Vec::as_slice);
-    let own = ports
-        .iter()
-        .find(|p| p["port"] == port)
-        .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
-    let slices =
-        resources::find("discovery.k8s.io", "v1", "endpointslices").and_then(|r| server.cache.storage(r));
-    let slices = slices
-        .map(|id| server.cache.snapshot(id, namespace).objects)
-        .unwrap_or_default();
-    let slices: Vec<Value> = slices.iter().map(|slice| slice.value()).collect();
-    let mut found = ready(&slices, name, own["name"].as_str().unwrap_or_default());
-    let cluster = spec["clusterIP"]
-        .as_str()
-        .filter(|ip| !ip.is_empty() && *ip != "None");
-    found.extend(cluster.map(|ip| (ip.to_owned(), port)));
-    if found.is_empty() {
-        return Err(format!("no endpoints available for service {name:?}"));
-    }
-    Ok(found)
-}
-
-/// The ready endpoints of a Service's port.
-fn ready(slices: &[Value], service: &str, port: &str) -> Vec<(String, u16)> {
-    let mut found = Vec::new();
-    for slice in slices
-        .iter()
-        .filter(|s| s["metadata"]["labels"]["kubernetes.io/service-name"] == service)
-    {
-        let ports = slice["ports"].as_array().into_iter().flatten();
-        let number = ports
-            .filter(|p| p["name"].as_str().unwrap_or_default() == port)
-            .find_map(|p| u16::try_from(p["port"].as_u64()?).ok());
-        let Some(number) = number else { continue };
-        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-        for endpoint in endpoints.filter(|e| e["conditions"]["ready"] != false) {
-            let addresses = endpoint["addresses"].as_array().into_iter().flatten();
-            found.extend(
-                addresses
-                    .filter_map(Value::as_str)
-                    .map(|address| (address.to_owned(), number)),
-            );
-        }
-    }
-    found
-}
-
-/// TLS that trusts the bundle's authorities, or the machine's if there is none.
-fn outbound(bundle: &str, credentials: Option<&Credentials>) -> Result<Outbound, String> {
-    let trust = match bundle {
-        "" => Trust::Machine,
-        authorities => Trust::Authorities(authorities),
-    };
-    let identity = credentials.and_then(|credentials| credentials.identity.as_ref());
-    let presented = identity.map(|(certificate, key)| (certificate.as_str(), key.as_str()));
-    Outbound::new(trust, presented).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,21 +211,5 @@ mod tests {
             let endpoint = Endpoint::of(&config, None, &Ways::default());
             assert_eq!(endpoint.url(2), url);
         }
-    }
-
-    #[test]
-    fn endpoints_are_the_ready_ones_of_the_port() {
-        let slices = [json!({
-            "metadata": {"labels": {"kubernetes.io/service-name": "s"}},
-            "ports": [{"name": "other", "port": 1}, {"name": "https", "port": 8443}],
-            "endpoints": [
-                {"addresses": ["10.0.0.1"], "conditions": {"ready": true}},
-                {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
-                {"addresses": ["10.0.0.3"], "conditions": {}}]})];
-        assert_eq!(
-            ready(&slices, "s", "https"),
-            [("10.0.0.1".to_owned(), 8443), ("10.0.0.3".to_owned(), 8443)]
-        );
-        assert!(ready(&slices, "t", "https").is_empty());
     }
 }

@@ -1,5 +1,5 @@
 //! Connections that are kept for the next question, as upstream's client keeps them.
-use super::{Outbound, OutboundError};
+use super::{Outbound, OutboundError, Trust};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
@@ -136,16 +136,26 @@ fn failed(error: hyper::Error) -> OutboundError {
 }
 
 /// The way to one server: how its certificate is judged, as whom one comes, and connections that are kept.
-#[derive(Default)]
 pub struct Way {
+    to: Arc<To>,
     tls: OnceLock<Result<Outbound, String>>,
     pub kept: Arc<Kept>,
 }
 
 impl Way {
-    /// TLS as `make` makes it, which is the same for all who share a way.
-    pub fn tls(&self, make: impl FnOnce() -> Result<Outbound, String>) -> Result<&Outbound, String> {
-        self.tls.get_or_init(make).as_ref().map_err(Clone::clone)
+    fn new(to: Arc<To>) -> Self {
+        Self {
+            to,
+            tls: OnceLock::new(),
+            kept: Arc::default(),
+        }
+    }
+
+    /// # Errors
+    /// What of it is no authority, certificate or key.
+    pub fn tls(&self) -> Result<&Outbound, String> {
+        let tls = self.tls.get_or_init(|| self.to.tls().map_err(|e| e.to_string()));
+        tls.as_ref().map_err(Clone::clone)
     }
 }
 
@@ -160,10 +170,24 @@ pub struct To {
     pub identity: Option<(String, String)>,
 }
 
+impl To {
+    fn tls(&self) -> Result<Outbound, OutboundError> {
+        let trust = match self.authorities.as_str() {
+            "" => Trust::Machine,
+            authorities => Trust::Authorities(authorities),
+        };
+        let identity = self.identity.as_ref();
+        Outbound::new(
+            trust,
+            identity.map(|(certificate, key)| (certificate.as_str(), key.as_str())),
+        )
+    }
+}
+
 /// The ways that are used now. Those who go the same one share it, and what is made anew finds the way of its
 /// predecessor.
 #[derive(Default)]
-pub struct Ways(Mutex<HashMap<To, Weak<Way>>>);
+pub struct Ways(Mutex<HashMap<Arc<To>, Weak<Way>>>);
 
 impl Ways {
     pub fn to(&self, to: To) -> Arc<Way> {
@@ -172,7 +196,8 @@ impl Ways {
             return way;
         }
         ways.retain(|_, way| way.strong_count() > 0);
-        let way = Arc::new(Way::default());
+        let to = Arc::new(to);
+        let way = Arc::new(Way::new(to.clone()));
         ways.insert(to, Arc::downgrade(&way));
         way
     }

@@ -6,30 +6,31 @@
 //! | `endpoint` | where a webhook is, and connections to it |
 //! | `kept` | connections that are kept for the next question |
 //! | `kubeconfig` | as whom others are asked, by kubeconfig files |
+//! | `places` | where a Service can be reached, and in which order that is tried |
 //! | `question` | one question to a webhook |
 //! | `remote` | servers that a kubeconfig file names |
 mod endpoint;
 mod kept;
 mod kubeconfig;
+mod places;
 mod question;
 mod remote;
 
 pub use endpoint::Endpoint;
 pub use kept::Ways;
 pub use kubeconfig::{KubeconfigFile, WebhookClients};
+pub use places::{Nowhere, Places, ready};
 pub use question::Question;
 pub use remote::{Remote, RemoteError};
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use kept::Kept;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -65,8 +66,6 @@ impl std::str::FromStr for ReviewVersion {
     }
 }
 
-/// So long one of several places has to take a connection before the next is tried.
-const SOON: Duration = Duration::from_secs(2);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -155,34 +154,14 @@ impl Outbound {
         self.connector.connect(name, stream).await.map_err(failed)
     }
 
-    /// A connection to one of several places that are the same. They have their turns, and one that doesn't answer soon
-    /// makes room for the next: a node that has lost power answers nothing, and is listed for a while.
+    /// A connection to one of the places of a server, whose certificate is to be for `name`.
     pub async fn connect_to_any(
         &self,
-        mut places: Vec<(String, u16)>,
+        places: Places,
         name: &str,
     ) -> Result<TlsStream<TcpStream>, OutboundError> {
-        static TURN: AtomicUsize = AtomicUsize::new(0);
-        let first = TURN.fetch_add(1, Ordering::Relaxed) % places.len().max(1);
-        places.rotate_left(first);
-        let mut failure = OutboundError::Failed("no address".into());
-        let mut left = places.len();
-        for (host, port) in places {
-            left -= 1;
-            let connect = self.connect(&host, port, name);
-            let connected = if left == 0 {
-                // Whoever wants the answer says how long it may take.
-                connect.await
-            } else {
-                let soon = tokio::time::timeout(SOON, connect).await;
-                soon.unwrap_or(Err(OutboundError::Late(SOON)))
-            };
-            match connected {
-                Ok(stream) => return Ok(stream),
-                Err(error) => failure = OutboundError::Failed(format!("{host}:{port}: {error}").into()),
-            }
-        }
-        Err(failure)
+        let connect = |host: String, port: u16| async move { self.connect(&host, port, name).await };
+        places.try_each(connect).await
     }
 
     /// Sends a request whose URI is a whole `https` one, and reads the answer.
@@ -191,15 +170,8 @@ impl Outbound {
         request: Request<Full<Bytes>>,
         within: Duration,
     ) -> Result<Response<Bytes>, OutboundError> {
-        let (request, host, port) = addressed(request)?;
-        let call = async {
-            let stream = self.connect(&host, port, &host).await?;
-            let whole = exchange(stream, request).await;
-            whole.map_err(OutboundError::Failed)
-        };
-        tokio::time::timeout(within, call)
-            .await
-            .map_err(|_| OutboundError::Late(within))?
+        // Nobody keeps the connection.
+        self.send_again(&Arc::default(), request, within).await
     }
 
     /// The same over a connection that is kept, or afterwards is.
@@ -234,16 +206,4 @@ fn addressed(
     let value = HeaderValue::from_str(authority.as_str()).map_err(|_| not_https())?;
     request.headers_mut().insert(HOST, value);
     Ok((request, host.to_owned(), authority.port_u16().unwrap_or(443)))
-}
-
-async fn exchange(
-    stream: TlsStream<TcpStream>,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let (parts, body) = sender.send_request(request).await?.into_parts();
-    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
-    connection.abort();
-    Ok(Response::from_parts(parts, body))
 }

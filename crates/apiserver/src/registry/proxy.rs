@@ -5,6 +5,7 @@ use super::pages::{self, Links};
 use crate::admission::{self, Attempt, Operation};
 use crate::http::{Answer, Body, Call, switch};
 use crate::kubelet::{self, Wish};
+use crate::outbound;
 use crate::resources;
 use crate::status::ApiError;
 use http::header::{
@@ -222,6 +223,8 @@ fn returned(answer: Response<hyper::body::Incoming>, method: &Method, links: Lin
 
 /// What only this machine reaches is nobody else's to reach.
 fn allowed(address: IpAddr) -> Result<(), ApiError> {
+    // What an IPv6 address stands for, too: `::ffff:127.0.0.1` is loopback.
+    let address = address.to_canonical();
     let link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),
@@ -345,17 +348,9 @@ fn port_name(port: &Value) -> &str {
 }
 
 /// The ready addresses of a slice, with its port of that name.
-fn endpoints(slice: &Value, port: &str) -> Vec<(IpAddr, u16)> {
-    let ports = slice["ports"].as_array().into_iter().flatten();
-    let mut of_name = ports.filter(|p| p["name"].as_str().unwrap_or_default() == port);
-    let Some(number) = of_name.find_map(|p| u16::try_from(p["port"].as_u64()?).ok()) else {
-        return Vec::new();
-    };
-    let ready = |endpoint: &&Value| endpoint["conditions"]["ready"] != false;
-    let all = slice["endpoints"].as_array().into_iter().flatten().filter(ready);
-    all.filter_map(|endpoint| endpoint["addresses"][0].as_str()?.parse().ok())
-        .map(|address| (address, number))
-        .collect()
+fn endpoints(slice: &Value, port: &str) -> impl Iterator<Item = (IpAddr, u16)> {
+    let ready = outbound::ready(slice, port).into_iter();
+    ready.filter_map(|(address, port)| Some((address.parse().ok()?, port)))
 }
 
 #[cfg(test)]
@@ -394,7 +389,15 @@ mod tests {
 
     #[test]
     fn what_only_this_machine_reaches_is_not_proxied() {
-        for address in ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "0.0.0.0"] {
+        for address in [
+            "127.0.0.1",
+            "::1",
+            "169.254.1.1",
+            "fe80::1",
+            "0.0.0.0",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.1.1",
+        ] {
             assert!(allowed(address.parse().unwrap()).is_err(), "{address}");
         }
         assert!(allowed("10.0.0.1".parse().unwrap()).is_ok());
@@ -419,8 +422,9 @@ mod tests {
         assert_eq!(service_port(&service, ""), None);
         let slice = json!({"ports": [{"name": "web", "port": 8080}], "endpoints": [
             {"addresses": ["10.1.0.1"]}, {"addresses": ["10.1.0.2"], "conditions": {"ready": false}}]});
-        assert_eq!(endpoints(&slice, "web"), [("10.1.0.1".parse().unwrap(), 8080)]);
-        assert!(endpoints(&slice, "tls").is_empty());
+        let found: Vec<_> = endpoints(&slice, "web").collect();
+        assert_eq!(found, [("10.1.0.1".parse().unwrap(), 8080)]);
+        assert_eq!(endpoints(&slice, "tls").count(), 0);
     }
 
     #[test]
