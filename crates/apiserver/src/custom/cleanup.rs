@@ -23,7 +23,9 @@ pub async fn run(server: Weak<ApiServer>) {
     loop {
         changed.borrow_and_update();
         let Some(server) = server.upgrade() else { return };
-        for crd in terminating(&server) {
+        let all = terminating(&server);
+        begun.retain(|uid| all.iter().any(|crd| text(crd, "uid") == *uid));
+        for crd in all {
             if begun.insert(text(&crd, "uid")) {
                 tokio::spawn(clean_up(server.clone(), crd));
             }
@@ -95,8 +97,10 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
         if objects.is_empty() {
             return;
         }
+        let mut failed = false;
         for object in objects {
-            if !object.value()["metadata"]["deletionTimestamp"].is_null() {
+            // Its finalizers are waited for.
+            if matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]) {
                 continue;
             }
             let namespace = match object.namespace() {
@@ -110,12 +114,12 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
                 resource.plural,
                 object.name()
             );
-            call(server, Method::DELETE, &path, Value::Null).await;
+            let code = call(server, Method::DELETE, &path, Value::Null).await;
+            failed |= !code.is_success() && code != StatusCode::NOT_FOUND;
         }
         tokio::select! {
             changed = changed.changed() => if changed.is_err() { return },
-            // Deleting may have failed.
-            () = tokio::time::sleep(RETRY_PAUSE) => {}
+            () = tokio::time::sleep(RETRY_PAUSE), if failed => {}
             () = server.shutdown.cancelled() => return,
         }
     }

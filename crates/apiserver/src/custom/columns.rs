@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 struct Column {
     definition: Value,
-    path: Path,
+    /// Nothing, if it is none that we know: it leads nowhere.
+    path: Option<Path>,
 }
 
 /// The columns of one version.
@@ -24,7 +25,7 @@ impl Columns {
         let Some(given) = given else {
             let age = json!({"name": "Age", "type": "date", "format": "", "priority": 0,
                 "description": "Time since the object was created."});
-            let path = Path::parse(".metadata.creationTimestamp").unwrap_or_default();
+            let path = Path::parse(".metadata.creationTimestamp");
             return Self(vec![Column {
                 definition: age,
                 path,
@@ -40,7 +41,7 @@ impl Columns {
             Column {
                 definition: json!({"name": text("name"), "type": text("type"), "format": text("format"),
                     "description": description, "priority": column["priority"].as_i64().unwrap_or_default()}),
-                path: Path::parse(path).unwrap_or_default(),
+                path: Path::parse(path),
             }
         };
         Self(given.iter().map(column).collect())
@@ -64,7 +65,11 @@ impl Columns {
 
 impl Column {
     fn cell(&self, object: &Value, now: Timestamp) -> Value {
-        let found = self.path.find(object);
+        let found = self
+            .path
+            .as_ref()
+            .map(|path| path.find(object))
+            .unwrap_or_default();
         let Some(first) = found.first().filter(|value| !value.is_null()) else {
             return Value::Null;
         };
@@ -108,13 +113,14 @@ mod tests {
         let column = |name: &str, ty: &str, path: &str| json!({"name": name, "type": ty, "jsonPath": path, "priority": 1});
         let columns = Columns::of(&json!({"additionalPrinterColumns": [
             column("S", "string", ".spec.s"), column("I", "integer", ".spec.i"), column("B", "boolean", ".spec.s"),
-            column("D", "date", ".spec.d"), column("X", "date", ".spec.s"), column("M", "string", ".spec.none")]}));
+            column("D", "date", ".spec.d"), column("X", "date", ".spec.s"), column("M", "string", ".spec.none"),
+            column("U", "string", "..unknown[?(")]}));
         let object =
             json!({"metadata": {"name": "w"}, "spec": {"s": "text", "i": 3, "d": "2026-01-01T00:00:00Z"}});
         let now: Timestamp = "2026-01-01T00:05:00Z".parse().unwrap();
         assert_eq!(
             json!(columns.row(&object, now)),
-            json!(["w", "text", 3, null, "5m", "<invalid>", null])
+            json!(["w", "text", 3, null, "5m", "<invalid>", null, null])
         );
         let definitions = columns.definitions();
         assert_eq!(definitions[1]["priority"], 1);

@@ -11,13 +11,14 @@ use orlop_api::validation::FieldError;
 use parking_lot::RwLock;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A version of a definition.
 pub struct Declared {
-    pub resource: Resource,
-    pub definition: Definition,
+    pub shape: Shape,
+    pub definition: Arc<Definition>,
     /// Objects are stored in this version.
     pub storage: bool,
 }
@@ -38,7 +39,9 @@ pub fn declare(crd: &Value, ways: &Ways) -> Result<Vec<Declared>, Vec<FieldError
         let name = version["name"].as_str().unwrap_or_default();
         schemas.insert(name.to_owned(), Arc::new(schema));
     }
+    let fills_some = schemas.values().any(|schema| structural::fills(schema));
     let schemas = Arc::new(schemas);
+    let schemas_hash = hash(versions);
     let conversion = Arc::new(Conversion::of(crd, ways));
     let stored = versions.iter().find(|version| version["storage"] == true);
     let stored: Arc<str> = stored
@@ -53,12 +56,14 @@ pub fn declare(crd: &Value, ways: &Ways) -> Result<Vec<Declared>, Vec<FieldError
         };
         let schema_text = &version["schema"]["openAPIV3Schema"];
         declared.push(Declared {
-            resource: resource(crd, version),
-            definition: Definition {
+            shape: Shape::of(crd, version),
+            definition: Arc::new(Definition {
                 number: NUMBERS.fetch_add(1, Ordering::Relaxed),
                 fills: structural::fills(schema),
                 schema: schema.clone(),
                 schemas: schemas.clone(),
+                schemas_hash,
+                fills_some,
                 conversion: conversion.clone(),
                 schema_text: schema_text.clone(),
                 columns: Columns::of(version),
@@ -67,7 +72,7 @@ pub fn declare(crd: &Value, ways: &Ways) -> Result<Vec<Declared>, Vec<FieldError
                 scale: scale(version),
                 terminating: !crd["metadata"]["deletionTimestamp"].is_null(),
                 stored: stored.clone(),
-            },
+            }),
             storage,
         });
     }
@@ -79,75 +84,107 @@ fn schema_path(version: usize) -> String {
     format!("spec.versions[{version}].schema.openAPIV3Schema")
 }
 
-/// Gives a declared resource the life that the rest of the server expects of resources, which is forever. What is
-/// spent is some hundred bytes for each change of a definition's names, versions or subresources.
-pub fn settle(declared: Declared) -> &'static Resource {
-    let custom = Box::leak(Box::new(Custom {
-        definition: RwLock::new(Arc::new(declared.definition)),
-    }));
-    let resource = Resource {
-        custom: Some(custom),
-        ..declared.resource
-    };
-    Box::leak(Box::new(resource))
+/// A number for the schemas of all versions, as they are written.
+fn hash(versions: &[Value]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for version in versions {
+        (&version["name"], &version["schema"]["openAPIV3Schema"]).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
-/// Replaces the definition of a settled resource.
-pub fn replace(resource: &Resource, definition: Definition) {
-    if let Some(custom) = resource.custom {
-        *custom.definition.write() = Arc::new(definition);
+/// What doesn't change of a resource while it is served: with anything else it is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    group: String,
+    version: String,
+    plural: String,
+    singular: String,
+    kind: String,
+    namespaced: bool,
+    short_names: Vec<String>,
+    categories: Vec<String>,
+    /// Names of selectable fields, and JSON pointers to them.
+    fields: Vec<(String, String)>,
+    has_status: bool,
+    has_scale: bool,
+}
+
+impl Shape {
+    fn of(crd: &Value, version: &Value) -> Self {
+        let (spec, names) = (&crd["spec"], &crd["status"]["acceptedNames"]);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let texts = |list: &Value| list.as_array().into_iter().flatten().map(text).collect();
+        let has = |part: &str| version["subresources"][part].is_object();
+        let fields = version["selectableFields"].as_array().into_iter().flatten();
+        let fields = fields.filter_map(|field| {
+            let path = field["jsonPath"].as_str()?;
+            Some((path.trim_start_matches('.').to_owned(), pointer(path)?))
+        });
+        Self {
+            group: text(&spec["group"]),
+            version: text(&version["name"]),
+            plural: text(&names["plural"]),
+            singular: text(&names["singular"]),
+            kind: text(&names["kind"]),
+            namespaced: spec["scope"] == "Namespaced",
+            short_names: texts(&names["shortNames"]),
+            categories: texts(&names["categories"]),
+            fields: fields.collect(),
+            has_status: has("status"),
+            has_scale: has("scale"),
+        }
+    }
+
+    /// A resource of this shape with the life that the rest of the server expects of resources, which is forever: what is
+    /// spent is some hundred bytes for each shape that there ever was.
+    pub fn settle(&self, definition: Arc<Definition>) -> &'static Resource {
+        let subresources: &'static [Subresource] = match (self.has_status, self.has_scale) {
+            (false, false) => &[],
+            (true, false) => &[STATUS],
+            (false, true) => &[SCALE],
+            (true, true) => &[STATUS, SCALE],
+        };
+        let fields: Vec<Field> = self
+            .fields
+            .iter()
+            .map(|(name, pointer)| Field {
+                name: leak(name),
+                read: Read::Scalar(leak(pointer)),
+            })
+            .collect();
+        let custom = Box::leak(Box::new(Custom {
+            definition: RwLock::new(definition),
+        }));
+        Box::leak(Box::new(Resource {
+            version: leak(&self.version),
+            namespaced: self.namespaced,
+            short_names: leak_all(&self.short_names),
+            categories: leak_all(&self.categories),
+            verbs: ALL_VERBS,
+            subresources,
+            fields: Box::leak(fields.into_boxed_slice()),
+            storage: leak(&format!("{}/{}", self.group, self.plural)),
+            custom: Some(custom),
+            rules: Rules {
+                unconditional_update: false,
+                status_metadata: StatusMetadata::Kept,
+                ..Rules::WITH_GENERATION
+            },
+            ..Resource::new(
+                leak(&self.group),
+                leak(&self.plural),
+                leak(&self.singular),
+                leak(&self.kind),
+            )
+        }))
     }
 }
 
-/// Whether two differ in nothing that is settled.
-pub fn same(a: &Resource, b: &Resource) -> bool {
-    let fields = |r: &Resource| r.fields.iter().map(|f| f.name).collect::<Vec<_>>();
-    let parts = |r: &Resource| r.subresources.iter().map(|s| s.name).collect::<Vec<_>>();
-    (a.group, a.version, a.plural, a.singular, a.kind, a.namespaced)
-        == (b.group, b.version, b.plural, b.singular, b.kind, b.namespaced)
-        && (a.short_names, a.categories, a.storage) == (b.short_names, b.categories, b.storage)
-        && fields(a) == fields(b)
-        && parts(a) == parts(b)
-}
-
-fn resource(crd: &Value, version: &Value) -> Resource {
-    let (spec, names) = (&crd["spec"], &crd["status"]["acceptedNames"]);
-    let group = text(&spec["group"]);
-    let plural = text(&names["plural"]);
-    let has = |part: &str| version["subresources"][part].is_object();
-    let subresources: &'static [Subresource] = match (has("status"), has("scale")) {
-        (false, false) => &[],
-        (true, false) => &[STATUS],
-        (false, true) => &[SCALE],
-        (true, true) => &[STATUS, SCALE],
-    };
-    let fields: Vec<Field> = version["selectableFields"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|field| {
-            let path = field["jsonPath"].as_str()?;
-            Some(Field {
-                name: leak(path.trim_start_matches('.')),
-                read: Read::Scalar(leak(&pointer(path)?)),
-            })
-        })
-        .collect();
-    Resource {
-        version: text(&version["name"]),
-        namespaced: spec["scope"] == "Namespaced",
-        short_names: texts(&names["shortNames"]),
-        categories: texts(&names["categories"]),
-        verbs: ALL_VERBS,
-        subresources,
-        fields: Box::leak(fields.into_boxed_slice()),
-        storage: leak(&format!("{group}/{plural}")),
-        rules: Rules {
-            unconditional_update: false,
-            status_metadata: StatusMetadata::Kept,
-            ..Rules::WITH_GENERATION
-        },
-        ..Resource::new(group, plural, text(&names["singular"]), text(&names["kind"]))
+/// Replaces the definition of a settled resource.
+pub fn replace(resource: &Resource, definition: Arc<Definition>) {
+    if let Some(custom) = resource.custom {
+        *custom.definition.write() = definition;
     }
 }
 
@@ -197,11 +234,7 @@ fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
-fn text(value: &Value) -> &'static str {
-    leak(value.as_str().unwrap_or_default())
-}
-
-fn texts(list: &Value) -> &'static [&'static str] {
-    let texts: Vec<&'static str> = list.as_array().into_iter().flatten().map(text).collect();
+fn leak_all(texts: &[String]) -> &'static [&'static str] {
+    let texts: Vec<&'static str> = texts.iter().map(|text| leak(text)).collect();
     Box::leak(texts.into_boxed_slice())
 }

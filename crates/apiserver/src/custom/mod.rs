@@ -8,7 +8,7 @@
 //! | `embedded` | what is wrong with objects inside of objects |
 //! | `stored` | custom objects as they come from the store |
 //! | `conversion` | objects of one version in the form of another, by webhooks or without |
-//! | `columns`, `path` | printer columns and the JSON paths they name |
+//! | `columns`, `path`, `filter` | printer columns, the JSON paths they name, and what such pick |
 //! | `names` | which names a definition gets, and what its status says about it |
 //! | `naming` | the task that gives free names to those that wait for them |
 //! | `cleanup` | the task that deletes the objects of a definition that is being deleted |
@@ -18,6 +18,7 @@ mod columns;
 mod conversion;
 mod declare;
 mod embedded;
+mod filter;
 mod names;
 mod naming;
 mod path;
@@ -27,7 +28,7 @@ mod stored;
 pub use body::{decode, typed};
 pub use cleanup::run as clean_up;
 pub use columns::Columns;
-pub use conversion::{Converted, converted, in_form, one_in_form};
+pub use conversion::{Converted, converted, has_form, in_form, one_in_form};
 pub use names::{is_established, status};
 pub use naming::run as give_names;
 pub use registry::{DEFINITIONS, Registry, Renewal};
@@ -57,6 +58,10 @@ pub struct Definition {
     pub schema: Arc<Node>,
     /// Those of all versions.
     schemas: Arc<BTreeMap<String, Arc<Node>>>,
+    /// Tells them from those of another state.
+    schemas_hash: u64,
+    /// One of them has defaults.
+    fills_some: bool,
     conversion: Arc<Conversion>,
     /// As it was written, for OpenAPI.
     pub schema_text: Value,

@@ -1,19 +1,25 @@
-//! The JSON paths of definitions: members, indices, all items, and items picked by a member's value.
+//! The JSON paths of definitions: members, indices, ranges, all items, and items picked by what is in them.
+use super::filter::Filter;
 use serde_json::Value;
 
+/// What a filter begins with.
+const FILTER: &str = "?(";
+
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Step {
     Member(String),
     /// From the end if negative.
     Index(i64),
+    /// Items from a place up to another, each from the end if negative, and how far it is from one to the next.
+    Slice(Option<i64>, Option<i64>, usize),
     All,
-    /// Items whose member has this text or number.
-    Where(String, String),
+    /// Items of which something holds.
+    Where(Box<Filter>),
 }
 
 /// A path, ready to be followed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Path(Vec<Step>);
 
 impl Path {
@@ -82,14 +88,17 @@ impl Step {
                 Value::Object(members) => members.values().collect(),
                 _ => items().iter().collect(),
             },
-            Self::Where(name, wanted) => items()
-                .iter()
-                .filter(|item| match item.get(name) {
-                    Some(Value::String(text)) => text == wanted,
-                    Some(other) => serde_json::from_str(wanted).is_ok_and(|wanted: Value| wanted == *other),
-                    None => false,
-                })
-                .collect(),
+            Self::Slice(from, to, step) => {
+                let count = items().len();
+                let place = |at: i64| match usize::try_from(at) {
+                    Ok(at) => at.min(count),
+                    Err(_) => count.saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(count)),
+                };
+                let (from, to) = (from.map_or(0, place), to.map_or(count, place));
+                let found = items().get(from..to).unwrap_or_default();
+                found.iter().step_by(*step).collect()
+            }
+            Self::Where(filter) => items().iter().filter(|item| filter.holds_of(item)).collect(),
         }
     }
 }
@@ -108,14 +117,16 @@ fn member(text: &str) -> (String, &str) {
     (name, "")
 }
 
-/// Where the bracket ends, outside of quotes.
+/// Where the bracket ends, outside of quotes and of brackets within.
 fn closing(text: &str) -> Option<usize> {
-    let mut quote = None;
+    let (mut quote, mut open) = (None, 0);
     for (at, character) in text.char_indices() {
         match (quote, character) {
-            (None, ']') => return Some(at),
+            (None, ']') if open == 0 => return Some(at),
+            (None, ']') => open -= 1,
+            (None, '[') => open += 1,
             (None, '"' | '\'') => quote = Some(character),
-            (Some(open), character) if open == character => quote = None,
+            (Some(started), character) if started == character => quote = None,
             _ => {}
         }
     }
@@ -126,16 +137,29 @@ fn bracket(inner: &str) -> Option<Step> {
     if inner == "*" {
         return Some(Step::All);
     }
-    if let Some(filter) = inner.strip_prefix("?(").and_then(|f| f.strip_suffix(')')) {
-        let (left, right) = filter.split_once("==")?;
-        let name = left.trim().strip_prefix("@.")?.to_owned();
-        let wanted = right.trim().trim_matches(['"', '\'']).to_owned();
-        return Some(Step::Where(name, wanted));
+    if let Some(filter) = inner.strip_prefix(FILTER).and_then(|f| f.strip_suffix(')')) {
+        // One within another has never been asked for, and whoever writes definitions says how deep.
+        if filter.contains(FILTER) {
+            return None;
+        }
+        return Some(Step::Where(Box::new(Filter::parse(filter)?)));
     }
     if let Some(name) = inner.strip_prefix('\'').and_then(|n| n.strip_suffix('\'')) {
         return Some(Step::Member(name.to_owned()));
     }
-    inner.parse().ok().map(Step::Index)
+    let Some((from, rest)) = inner.split_once(':') else {
+        return inner.trim().parse().ok().map(Step::Index);
+    };
+    let (to, step) = rest.split_once(':').unwrap_or((rest, ""));
+    let place = |text: &str| match text.trim() {
+        "" => Some(None),
+        text => text.parse().ok().map(Some),
+    };
+    let step = match step.trim() {
+        "" => 1,
+        step => step.parse().ok().filter(|step| *step > 0)?,
+    };
+    Some(Step::Slice(place(from)?, place(to)?, step))
 }
 
 #[cfg(test)]
@@ -151,6 +175,15 @@ mod tests {
             (".spec.list[0].n", json!([1])),
             (".spec.list[-1].n", json!([2])),
             (".spec.list[*].n", json!([1, 2])),
+            (".spec.list[-1:].n", json!([2])),
+            (".spec.list[:1].n", json!([1])),
+            (".spec.list[::2].n", json!([1])),
+            (".spec.list[-9:9].n", json!([1, 2])),
+            (".spec.list[2:1].n", json!([])),
+            (".spec.list[-9223372036854775808].n", json!([])),
+            (".spec.list[-9223372036854775808:].n", json!([1, 2])),
+            (".spec.list[?(@.n>1)].type", json!(["Other"])),
+            (r#".spec.list[?(@.deep[0].x=="]")].n"#, json!([])),
             (r#".spec.list[?(@.type=="Ready")].n"#, json!([1])),
             (r".spec.a\.b", json!([1])),
             (".spec['a.b']", json!([1])),
@@ -166,7 +199,11 @@ mod tests {
             assert_eq!(json!(values), found, "{path}");
         }
         assert_eq!(Path::parse("spec"), None);
-        assert_eq!(Path::parse(".a[?(x)]"), None);
+        let deep = ".a[?(@".repeat(100_000) + &")]".repeat(100_000);
+        assert_eq!(Path::parse(&deep), None);
+        for path in [".a[?(x)]", ".a[b]", ".a[1:b]", ".a[::0]", ".a[0", "..a"] {
+            assert_eq!(Path::parse(path), None, "{path}");
+        }
         assert_eq!(pointer(".spec.replicas").as_deref(), Some("/spec/replicas"));
         assert_eq!(pointer(".spec[0]"), None);
     }

@@ -1,12 +1,12 @@
 //! The custom resources that are served now.
 use super::Custom;
-use super::declare::{Declared, declare, replace, same, settle};
+use super::declare::{Declared, Shape, declare, replace};
 use super::names::{Names, is_established};
 use crate::outbound::Ways;
 use crate::resources::Resource;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// The storage prefix of CustomResourceDefinitions.
@@ -31,6 +31,8 @@ struct Known {
 #[derive(Default)]
 pub struct Registry {
     definitions: RwLock<BTreeMap<String, Known>>,
+    /// All resources that there ever were: a definition that comes again has those that it had.
+    settled: Mutex<HashMap<Shape, &'static Resource>>,
     /// To those who convert.
     ways: Ways,
 }
@@ -67,17 +69,20 @@ impl Registry {
         let before = before.map_or(&[][..], |before| before.versions.as_slice());
         let mut stored = None;
         let mut versions = Vec::with_capacity(declared.len());
+        let mut settled = self.settled.lock();
         for version in declared {
-            let (storage, name) = (version.storage, version.resource.version);
-            let (resource, renewed) = kept_or_settled(before, version);
+            let storage = version.storage;
+            let (resource, renewed) = kept_or_settled(&mut settled, version);
             if storage {
                 stored = Some((resource, renewed));
             }
             versions.push(Version {
                 resource,
-                served: served(name),
+                served: served(resource.version),
             });
         }
+        drop(settled);
+        follow_others(before, &versions);
         versions.sort_by_key(|v| version_rank(v.resource.version));
         let known = Known {
             versions,
@@ -107,9 +112,13 @@ impl Registry {
     }
 
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-        self.all()
-            .into_iter()
-            .find(|r| r.plural == plural && r.group == group && r.version == version)
+        let definitions = self.definitions.read();
+        let mut versions = definitions.values().flat_map(|known| &known.versions);
+        let is_it = |v: &&Version| {
+            let r = v.resource;
+            v.served && r.plural == plural && r.group == group && r.version == version
+        };
+        versions.find(is_it).map(|found| found.resource)
     }
 
     /// Every served resource; the preferred version of each comes first.
@@ -158,7 +167,7 @@ pub struct Taken {
 fn meaning(crd: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     for said in [&crd["spec"], &crd["status"]["acceptedNames"]] {
-        said.to_string().hash(&mut hasher);
+        said.hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -175,20 +184,36 @@ pub enum Renewal {
 }
 
 /// The resource of a version, and what has changed if it is one from before.
-fn kept_or_settled(before: &[Version], version: Declared) -> (&'static Resource, Renewal) {
-    match before.iter().find(|b| same(b.resource, &version.resource)) {
-        Some(kept) => {
-            let definition = version.definition;
-            let was = kept.resource.custom.map(Custom::definition);
-            let renewal = match was {
-                Some(was) if was.schemas_differ(&definition) && was.fills => Renewal::OfStored,
-                Some(was) if was.schemas_differ(&definition) => Renewal::OfCached,
-                _ => Renewal::Needless,
-            };
-            replace(kept.resource, definition);
-            (kept.resource, renewal)
+fn kept_or_settled(
+    settled: &mut HashMap<Shape, &'static Resource>,
+    version: Declared,
+) -> (&'static Resource, Renewal) {
+    let definition = version.definition;
+    let Some(kept) = settled.get(&version.shape).copied() else {
+        let resource = version.shape.settle(definition);
+        settled.insert(version.shape, resource);
+        return (resource, Renewal::Needless);
+    };
+    let was = kept.custom.map(Custom::definition);
+    let renewal = match was {
+        Some(was) if was.schemas_differ(&definition) && was.fills_some => Renewal::OfStored,
+        Some(was) if was.schemas_differ(&definition) => Renewal::OfCached,
+        _ => Renewal::Needless,
+    };
+    replace(kept, definition);
+    (kept, renewal)
+}
+
+/// Gives resources that a definition has no more the present state of their versions: nobody keeps the one of before.
+fn follow_others(before: &[Version], now: &[Version]) {
+    for Version { resource, .. } in before {
+        let mut same = now.iter().filter(|new| new.resource.version == resource.version);
+        if let Some(new) = same.next()
+            && !std::ptr::eq(new.resource, *resource)
+            && let Some(custom) = new.resource.custom
+        {
+            replace(resource, custom.definition());
         }
-        None => (settle(version), Renewal::Needless),
     }
 }
 
@@ -215,7 +240,58 @@ pub(super) fn version_rank(version: &str) -> (u8, i64, i64, String) {
 
 #[cfg(test)]
 mod tests {
-    use super::version_rank;
+    use super::*;
+    use serde_json::json;
+
+    fn crd(short: &str, schemas: [Value; 2]) -> Value {
+        let [v1, v2] =
+            schemas.map(|part| json!({"openAPIV3Schema": {"type": "object", "properties": {"a": part}}}));
+        json!({"metadata": {"name": "widgets.g"},
+            "spec": {"group": "g", "scope": "Namespaced", "versions": [
+                {"name": "v1", "served": true, "storage": false, "schema": v1},
+                {"name": "v2", "served": true, "storage": true, "schema": v2}]},
+            "status": {"acceptedNames": {"plural": "widgets", "singular": "widget", "kind": "Widget", "shortNames": [short]},
+                "conditions": [{"type": "Established", "status": "True"}]}})
+    }
+
+    #[test]
+    fn a_definition_that_comes_again_has_the_resources_it_had() {
+        let registry = Registry::default();
+        let plain = || [json!({"type": "string"}), json!({"type": "string"})];
+        let put = |short: &str| {
+            registry.put(&crd(short, plain()));
+            registry.find("g", "v2", "widgets").unwrap()
+        };
+        let first = put("w");
+        assert!(std::ptr::eq(first, put("w")), "nothing has changed");
+        let other = put("x");
+        assert!(!std::ptr::eq(first, other));
+        assert_eq!(other.short_names, ["x"]);
+        let state = |resource: &Resource| resource.custom.unwrap().definition();
+        assert!(
+            std::sync::Arc::ptr_eq(&state(first), &state(other)),
+            "nobody keeps the state of before"
+        );
+        registry.remove("widgets.g");
+        assert!(registry.find("g", "v2", "widgets").is_none());
+        assert!(std::ptr::eq(first, put("w")));
+    }
+
+    #[test]
+    fn objects_of_any_version_are_read_anew_when_its_defaults_change() {
+        let registry = Registry::default();
+        let string = || json!({"type": "string"});
+        let default = |value: &str| json!({"type": "string", "default": value});
+        let renewal = |schemas: [Value; 2]| registry.put(&crd("w", schemas)).stored.unwrap().1;
+        assert_eq!(renewal([string(), string()]), Renewal::Needless);
+        assert_eq!(renewal([default("x"), string()]), Renewal::OfCached);
+        assert_eq!(
+            renewal([default("y"), string()]),
+            Renewal::OfStored,
+            "v1 isn't stored any more"
+        );
+        assert_eq!(renewal([default("y"), string()]), Renewal::Needless);
+    }
 
     #[test]
     fn versions_are_preferred_as_upstream_does() {

@@ -61,9 +61,9 @@ fn version_of<'o>(object: &'o Value, resource: &Resource) -> &'o str {
 }
 
 impl Definition {
-    /// Whether a version has another schema than in an earlier state.
+    /// Whether one of the versions has another schema than in an earlier state: objects may be stored in any.
     pub fn schemas_differ(&self, other: &Self) -> bool {
-        self.schema_text != other.schema_text || self.schemas.len() != other.schemas.len()
+        self.schemas_hash != other.schemas_hash
     }
 
     /// The schema of one of the definition's versions.

@@ -63,7 +63,10 @@ pub async fn create_object(
         .custom
         .is_some_and(|custom| custom.definition().terminating)
     {
-        return Err(ApiError::method_not_allowed());
+        return Err(ApiError::definition_is_terminating(
+            resource.group,
+            resource.plural,
+        ));
     }
     identity::settle_namespace(resource, &mut object, &call.info.namespace)?;
     identity::forget_server_fields(&mut object)?;
@@ -71,8 +74,7 @@ pub async fn create_object(
         call.warn(warning);
     }
     // Who owns what is kept out of the tree where nobody looks at it.
-    let apart =
-        managed.is_none() && !options.dry_run && resource.custom.is_none() && !admission::asks_others(call);
+    let apart = managed.is_none() && !options.dry_run && !admission::asks_others(call);
     let mut owners = match managed {
         Some(managed) => {
             ownership::put(&mut object, managed);
@@ -102,17 +104,20 @@ pub async fn create_object(
     }
     (rules.prepare_create)(&mut object);
     let (mut names, mut races) = (0, 0);
-    // A name that was given is tried once.
-    let again = given_name.is_empty() || allocation::is_needed(resource);
-    // Most pods have generated names, and nothing in them follows from those: for another attempt they take another name.
-    let is_copied = again && resource.storage != PODS;
+    // What a name or an address was given to is no object for another attempt. Nothing in pods follows from a generated
+    // name: for another attempt they take another one.
+    let is_changed = given_name.is_empty() || allocation::is_needed(resource);
+    let is_copied = is_changed && resource.storage != PODS;
     loop {
         let mut attempt = if is_copied {
             object.clone()
         } else {
             std::mem::take(&mut object)
         };
-        identity::assign(resource, &mut attempt);
+        // One that is as it was tried before has its identity, from which other parts of it follow.
+        if is_changed || names + races == 0 {
+            identity::assign(resource, &mut attempt);
+        }
         // What follows from the identity, such as a Job's selector, comes with the defaults.
         (rules.default)(&mut attempt);
         if names + races == 0 {
@@ -154,8 +159,7 @@ pub async fn create_object(
                 identity::metadata(&mut object).remove("name");
             }
         }
-        let once = !again && resource.storage != PODS;
-        if once || (names > 0 && !given_name.is_empty()) {
+        if names > 0 && !given_name.is_empty() {
             return Err(ApiError::already_exists(resource, &name));
         }
         if names >= NAME_ATTEMPTS_MAX {
@@ -227,13 +231,15 @@ async fn insert(
     let key = resource.key(namespace, identity::text(object, "name"));
     let lease = call.server.lease_for(resource).await?;
     let store_key = resource.store_key(&key);
-    let value = match resource.custom {
-        Some(_) => {
-            let object = custom::converted(&call.server, resource, object.clone()).await?;
-            encode::stored(resource, &object)
+    let converted;
+    let object = match custom::has_form(resource, object) {
+        true => object,
+        false => {
+            converted = custom::converted(&call.server, resource, object.clone()).await?;
+            &converted
         }
-        None => encode::stored_managed(&encode::head(resource), object, owners),
     };
+    let value = encode::stored_managed(&encode::head(resource), object, owners);
     let mut txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
         &store_key,
         value.clone(),

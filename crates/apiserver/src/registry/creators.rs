@@ -42,19 +42,7 @@ pub fn list(
     now: &str,
     make: impl FnOnce() -> Option<Bytes>,
 ) -> Option<Bytes> {
-    let known = {
-        let mut last = LAST.lock();
-        let is_of = |last: &Last| std::ptr::eq(last.resource, resource) && *last.manager == *manager;
-        if let Some(at) = last.iter().position(is_of)
-            && let Some(found) = last.remove(at)
-        {
-            let made = found.made.clone();
-            last.push_front(found);
-            made
-        } else {
-            None
-        }
-    };
+    let known = note(resource, manager, |last| last.made.clone());
     if let Some(known) = known
         && apply::alike(&known.0, object, ty)
     {
@@ -72,22 +60,21 @@ pub fn list(
     Some(list)
 }
 
-/// Does something with the memory of a creator, and forgets the one that was met longest ago if there are too many.
-fn note(resource: &'static Resource, manager: &str, note: impl FnOnce(&mut Last)) {
-    let mut last = LAST.lock();
-    let is_of = |last: &&mut Last| std::ptr::eq(last.resource, resource) && *last.manager == *manager;
-    if let Some(known) = last.iter_mut().find(is_of) {
-        return note(known);
-    }
-    let mut new = Last {
+/// What `note` makes of the memory of a creator; the one that was met longest ago is forgotten if there are too many.
+fn note<T>(resource: &'static Resource, manager: &str, note: impl FnOnce(&mut Last) -> T) -> T {
+    let mut all = LAST.lock();
+    let is_of = |last: &Last| std::ptr::eq(last.resource, resource) && *last.manager == *manager;
+    let known = all.iter().position(is_of).and_then(|at| all.remove(at));
+    let mut last = known.unwrap_or_else(|| Last {
         resource,
         manager: manager.into(),
         made: None,
         unlike: 0,
-    };
-    note(&mut new);
-    last.push_front(new);
-    last.truncate(REMEMBERED_MAX);
+    });
+    let noted = note(&mut last);
+    all.push_front(last);
+    all.truncate(REMEMBERED_MAX);
+    noted
 }
 
 /// What stands before the time of a list's only entry, which is so long and comes last.

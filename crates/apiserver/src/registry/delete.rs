@@ -79,7 +79,7 @@ pub async fn delete_object(
         let seen = custom::one_in_form(server, resource, current.clone()).await?;
         let seen = seen.value();
         if let Err(error) = preconditions(resource, name, &seen, options) {
-            if hint.may_be_old(server).await? {
+            if hint.was_old(server, storage, &current).await? {
                 continue;
             }
             return Err(error);
@@ -97,9 +97,7 @@ pub async fn delete_object(
         // Deciding looks at metadata only where there are versions, and that is the same in all of them.
         match decide(stored_as, seen, options, Timestamp::now()) {
             Decision::Nothing => {
-                if hint.may_be_old(server).await?
-                    && !server.cache.is_at(storage, &current.key, current.revision)
-                {
+                if hint.was_old(server, storage, &current).await? {
                     continue;
                 }
                 return Ok(Outcome::Waiting(current));

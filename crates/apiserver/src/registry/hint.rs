@@ -1,6 +1,7 @@
 //! What the cache shows of an object that is to be written is a hint: with several servers on one store, it may be behind
 //! what a client has learnt from another one. Nothing is refused by a hint alone.
 use crate::ApiServer;
+use crate::cache::{Object, StorageId};
 use crate::status::ApiError;
 
 /// How sure it is that the cache shows what is stored.
@@ -18,5 +19,15 @@ impl Hint {
         }
         server.reach_now().await?;
         Ok(true)
+    }
+
+    /// Whether there is another version by now, or nothing, where what was seen may have been old.
+    pub async fn was_old(
+        &mut self,
+        server: &ApiServer,
+        storage: StorageId,
+        seen: &Object,
+    ) -> Result<bool, ApiError> {
+        Ok(self.may_be_old(server).await? && !server.cache.is_at(storage, &seen.key, seen.revision))
     }
 }

@@ -154,6 +154,12 @@ impl ApiError {
         .about("", "", "")
     }
 
+    /// A new object of a definition that is being deleted.
+    pub fn definition_is_terminating(group: &str, plural: &str) -> Self {
+        let message = "create not allowed while custom resource definition is terminating";
+        Self::new(405, "MethodNotAllowed", message).about(group, plural, "")
+    }
+
     pub fn not_acceptable(message: impl Into<String>) -> Self {
         Self::new(406, "NotAcceptable", message)
     }

@@ -733,3 +733,57 @@ async fn a_status_is_taken_of_an_object_that_would_be_refused_now() {
         "{message}"
     );
 }
+
+/// Who owns what is the same, however it was written.
+#[tokio::test]
+async fn owners_of_custom_objects_fields_are_known() {
+    let admin = with_widgets().await;
+    let owned = |object: &Value| -> Vec<(String, String, bool)> {
+        let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let entry = |entry: &Value| {
+            let color = entry["fieldsV1"]["f:spec"]["f:color"].is_object();
+            (text(&entry["manager"]), text(&entry["subresource"]), color)
+        };
+        entries.map(entry).collect()
+    };
+    let mine = |manager: &str, part: &str, color: bool| (manager.to_owned(), part.to_owned(), color);
+    let made = admin
+        .post(
+            &format!("{WIDGETS}?fieldManager=maker"),
+            widget("w", json!({"color": "red"})),
+        )
+        .await
+        .ok();
+    assert_eq!(owned(&made), [mine("maker", "", true)]);
+    let mut put = made.clone();
+    put["spec"]["color"] = json!("blue");
+    let put = admin
+        .put(&format!("{WIDGETS}/w?fieldManager=painter"), put)
+        .await
+        .ok();
+    assert_eq!(owned(&put), [mine("maker", "", false), mine("painter", "", true)]);
+    let patched = admin
+        .patch(
+            &format!("{WIDGETS}/w/status?fieldManager=teller"),
+            "merge",
+            json!({"status": {"replicas": 1}}),
+        )
+        .await
+        .ok();
+    assert_eq!(
+        owned(&patched),
+        [
+            mine("maker", "", false),
+            mine("painter", "", true),
+            mine("teller", "status", false)
+        ]
+    );
+    let seen = admin.get(&format!("{WIDGETS}/w")).await.ok();
+    assert_eq!(seen, patched);
+    let same = admin
+        .put(&format!("{WIDGETS}/w?fieldManager=nobody"), seen.clone())
+        .await
+        .ok();
+    assert_eq!(same, seen, "nothing was written");
+}

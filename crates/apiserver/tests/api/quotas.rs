@@ -1,6 +1,10 @@
 //! LimitRanges, ResourceQuotas and the smaller built-in plugins (contract §12.2, §17).
 use crate::support::*;
+use async_trait::async_trait;
+use orlop_store::{Layer, Op, Store, StoreError, Txn, TxnResponse};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const QUOTAS: &str = "/api/v1/namespaces/default/resourcequotas";
 const RANGES: &str = "/api/v1/namespaces/default/limitranges";
@@ -191,6 +195,75 @@ async fn of_many_at_once_exactly_those_that_fit_are_created() {
         .unwrap()
         .len();
     assert_eq!(stored, 10);
+}
+
+/// A store in which somebody else writes a quota right before the next object that is charged to it.
+struct Meddling {
+    store: Arc<dyn Store>,
+    meddles: AtomicBool,
+}
+
+const STORED_QUOTA: &str = "/registry/resourcequotas/default/q";
+
+#[async_trait]
+impl Layer for Meddling {
+    fn below(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        if txn.success.len() > 1 && self.meddles.swap(false, Ordering::Relaxed) {
+            let quota = self.store.get(STORED_QUOTA).await?.unwrap();
+            let same = Txn::default().then(Op::put(STORED_QUOTA, quota.value, None));
+            self.store.txn(same).await?;
+        }
+        self.store.txn(txn).await
+    }
+}
+
+/// That somebody has written the quota meanwhile doesn't mean that there is an object of the name.
+#[tokio::test]
+async fn a_quota_that_changes_meanwhile_is_charged_again() {
+    let store = TestStore::new().await;
+    let meddling = Arc::new(Meddling {
+        store: store.store.clone(),
+        meddles: AtomicBool::new(false),
+    });
+    let admin = Cluster::over(store.below(meddling.clone())).await.admin();
+    quota(
+        &admin,
+        "q",
+        json!({"hard": {"count/configmaps": "10", "pods": "10", "count/jobs.batch": "10"}}),
+        json!({"count/configmaps": "0", "pods": "0", "count/jobs.batch": "0"}),
+    )
+    .await;
+    for (path, object) in [
+        (CONFIGMAPS, configmap("c", "1")),
+        (PODS, asks("p", json!({}))),
+        (
+            CONFIGMAPS,
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "g-"}}),
+        ),
+    ] {
+        meddling.meddles.store(true, Ordering::Relaxed);
+        admin.post(path, object.clone()).await.ok();
+        assert!(!meddling.meddles.load(Ordering::Relaxed), "{object}");
+    }
+    meddling.meddles.store(true, Ordering::Relaxed);
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": {"template": template}});
+    let job = admin
+        .post("/apis/batch/v1/namespaces/default/jobs", job)
+        .await
+        .ok();
+    let selector = &job["spec"]["selector"]["matchLabels"]["batch.kubernetes.io/controller-uid"];
+    assert_eq!(*selector, job["metadata"]["uid"]);
+    assert_eq!(
+        used(&admin, "q").await,
+        json!({"count/configmaps": "2", "pods": "1", "count/jobs.batch": "1"})
+    );
+    let again = admin.post(CONFIGMAPS, configmap("c", "1")).await;
+    assert_eq!(again.refused(409), "configmaps \"c\" already exists");
 }
 
 #[tokio::test]

@@ -123,6 +123,11 @@ impl Webhook {
     }
 }
 
+/// Whether a tree is in the form of `resource` already; what is not of a definition always is.
+pub fn has_form(resource: &Resource, object: &Value) -> bool {
+    resource.custom.is_none() || object["apiVersion"] == resource.api_version()
+}
+
 /// One tree in the form of `resource`; what is not of a definition stays as it is.
 ///
 /// # Errors
@@ -132,13 +137,10 @@ pub async fn converted(
     resource: &'static Resource,
     object: Value,
 ) -> Result<Value, ApiError> {
-    let Some(custom) = resource.custom else {
+    let Some(custom) = resource.custom.filter(|_| !has_form(resource, &object)) else {
         return Ok(object);
     };
     let api_version = resource.api_version();
-    if object["apiVersion"] == api_version.as_str() {
-        return Ok(object);
-    }
     let definition = custom.definition();
     let all = vec![object];
     let converted = definition.conversion.convert(server, all, &api_version).await?;

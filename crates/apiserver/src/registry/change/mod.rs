@@ -81,14 +81,6 @@ pub struct Change<'c> {
     pub sees_owners: bool,
 }
 
-/// Where the list of who owns which field is while an object is changed.
-enum Owners {
-    /// In both trees.
-    InTrees,
-    /// In neither, but as it is written: about half of a pod, which most writes only copy.
-    Apart(Option<Bytes>),
-}
-
 /// What a change came to.
 pub enum Outcome {
     /// The object as it is now.
@@ -127,27 +119,22 @@ impl Change<'_> {
                 true => seen.value_and_managed(),
                 false => (seen.value(), None),
             };
-            let mut owners = match apart {
-                true => Owners::Apart(stored_list.clone()),
-                false => Owners::InTrees,
-            };
+            let mut managed = stored_list.clone();
             let prepared = match make(&old) {
-                Ok(new) => self.prepare(new, &old, &current, &mut owners).await,
+                Ok(new) => {
+                    let owners = apart.then_some(&mut managed);
+                    self.prepare(new, &old, &current, owners).await
+                }
                 Err(error) => Err(error),
             };
             let mut new = match prepared {
                 Ok(new) => new,
                 Err(error) => {
-                    if hint.may_be_old(server).await? && !server.cache.is_at(storage, &key, current.revision)
-                    {
+                    if hint.was_old(server, storage, &current).await? {
                         continue;
                     }
                     return Err(error);
                 }
-            };
-            let mut managed = match owners {
-                Owners::Apart(list) => list,
-                Owners::InTrees => None,
             };
             let guards = allocation::allocate(self.call, &mut new).await?;
             self.admit_final(&mut new, &old).await?;
@@ -223,23 +210,23 @@ impl Change<'_> {
 
     /// Whether nobody looks at who owns the fields while the object is changed.
     fn keeps_owners_apart(&self) -> bool {
-        let resource = self.call.resource;
         let is_usual = matches!(self.part, Part::Main | Part::Status)
             && self.tracking == Tracking::Update
             && !self.sees_owners
             && !self.dry_run
-            && resource.custom.is_none()
             && !(self.admission == Admission::Due && admission::asks_others(self.call));
         // A binding makes nobody the owner of anything.
         self.part == Part::Binding || is_usual
     }
 
+    /// The new object as it is written. `owners`: the list of who owns which field as it is written, where it is in neither
+    /// tree: it is about half of a pod, and most writes only copy it.
     async fn prepare(
         &self,
         mut new: Value,
         old: &Value,
         current: &Object,
-        owners: &mut Owners,
+        owners: Option<&mut Option<Bytes>>,
     ) -> Result<Value, ApiError> {
         let resource = self.call.resource;
         let rules = &resource.rules;
@@ -268,8 +255,8 @@ impl Change<'_> {
             }
             (Tracking::Update, _) if self.part == Part::Binding => {}
             (Tracking::Update, given) => match owners {
-                Owners::InTrees => ownership::updated(self.call, self.part, given, old, &mut new),
-                Owners::Apart(list) => {
+                None => ownership::updated(self.call, self.part, given, old, &mut new),
+                Some(list) => {
                     *list = ownership::updated_list(self.call, self.part, given, list.take(), old, &new);
                 }
             },
