@@ -315,7 +315,7 @@ impl ApiServer {
                 // Writes are answered once they are seen here.
                 let _: cache::Gone = cache::run(cache.clone(), store, watch, drained).await;
                 fed.store(false, Ordering::Relaxed);
-                cache.close();
+                cache.close_for_good();
             }
         });
         tokio::spawn({

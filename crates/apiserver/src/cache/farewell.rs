@@ -23,7 +23,7 @@ pub async fn end_watches(cache: &Cache, time: Duration) {
             ended = due;
         }
     }
-    cache.close();
+    cache.close_for_good();
 }
 
 /// How many of `count` have ended when this much of `time` has passed.

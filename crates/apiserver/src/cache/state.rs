@@ -32,6 +32,8 @@ struct State {
     loaded: u64,
     storages: Vec<Storage>,
     by_prefix: HashMap<&'static str, StorageId>,
+    /// Watches end as soon as they have told what there is.
+    is_closed: bool,
 }
 
 /// See the crate's `cache` module.
@@ -54,6 +56,7 @@ impl Cache {
                 loaded: 0,
                 storages: Vec::new(),
                 by_prefix: HashMap::new(),
+                is_closed: false,
             }),
             revision: watch::Sender::new(0),
             recalled: watch::Sender::new(0),
@@ -82,7 +85,11 @@ impl Cache {
         }
         let id = StorageId(state.storages.len());
         state.by_prefix.insert(resource.storage, id);
-        state.storages.push(Storage::new(resource, revision));
+        let storage = Storage::new(resource, revision);
+        if state.is_closed {
+            storage.watchers.close();
+        }
+        state.storages.push(storage);
     }
 
     /// Lets all objects of a resource be read as it says now: it has other defaults.
@@ -377,18 +384,23 @@ impl Cache {
         found
     }
 
-    /// Ends all watches: who has them is to go elsewhere.
-    pub fn close(&self) {
-        for storage in &mut self.state.write().storages {
-            std::mem::take(&mut storage.watchers).close();
+    /// Ends all watches, and those that begin later: who has them is to go elsewhere.
+    pub fn close_for_good(&self) {
+        let mut state = self.state.write();
+        state.is_closed = true;
+        for storage in &state.storages {
+            storage.watchers.close();
         }
     }
 
     /// Ends the watches of one resource: its objects are seen otherwise from now on. Others may begin.
     pub(super) fn end_watches(&self, resource: &Resource) {
-        if let Some(id) = self.storage(resource) {
-            let watchers = &mut self.state.write().storages[id.0].watchers;
-            std::mem::take(watchers).close();
+        let mut state = self.state.write();
+        if state.is_closed {
+            return;
+        }
+        if let Some(id) = state.by_prefix.get(resource.storage).copied() {
+            std::mem::take(&mut state.storages[id.0].watchers).close();
         }
     }
 
@@ -509,6 +521,35 @@ impl Cache {
         let state = self.state.read();
         for id in touched {
             state.storages[id].changed.send_replace(revision);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn no_watch_begins_after_the_end_of_all() {
+        let cache = Cache::new();
+        let ends = |watch: &Subscription| {
+            watch.poll_changed(&mut Context::from_waker(Waker::noop())) == Poll::Ready(false)
+        };
+        let kind = |plural: &str| resources::find("", "v1", plural).unwrap();
+        let begin = |plural: &str| cache.watch(cache.storage(kind(plural)).unwrap(), Interest::All);
+        let early = begin("pods");
+        cache.end_watches(kind("pods"));
+        let next = begin("pods");
+        assert!(ends(&early) && !ends(&next), "others may begin");
+        cache.close_for_good();
+        cache.end_watches(kind("pods"));
+        for (watch, when) in [
+            (next, "before"),
+            (begin("pods"), "after"),
+            (begin("nodes"), "another"),
+        ] {
+            assert!(ends(&watch), "{when}");
         }
     }
 }
