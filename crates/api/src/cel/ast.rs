@@ -58,6 +58,9 @@ impl Expr {
     }
 }
 
+/// With what names of types of several words begin.
+pub const LONG_NAMES_BEGIN: &str = "google";
+
 #[derive(Clone, Debug)]
 pub enum Form {
     Literal(Literal),
@@ -101,6 +104,32 @@ pub enum Form {
 }
 
 impl Form {
+    /// The type that this names in several words.
+    pub fn long_type_name(&self) -> Option<&'static str> {
+        let Self::Select {
+            of,
+            field,
+            optional: false,
+        } = self
+        else {
+            return None;
+        };
+        let Self::Select {
+            of,
+            field: package,
+            optional: false,
+        } = &of.form
+        else {
+            return None;
+        };
+        let is_google = matches!(&of.form, Self::Ident(name) if name == LONG_NAMES_BEGIN);
+        match (package.as_str(), field.as_str()) {
+            ("protobuf", "Timestamp") if is_google => Some("google.protobuf.Timestamp"),
+            ("protobuf", "Duration") if is_google => Some("google.protobuf.Duration"),
+            _ => None,
+        }
+    }
+
     /// Calls `see` with each direct part.
     pub fn each<'e>(&'e self, see: &mut dyn FnMut(&'e Expr)) {
         match self {

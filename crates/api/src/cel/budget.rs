@@ -8,6 +8,9 @@ pub const REQUEST_MAX: u64 = 10_000_000;
 /// Characters and items that are looked at for the price of one step.
 const WEIGHT_PER_STEP: u64 = 10;
 
+/// Bytes that are copied, or counted, for the price of one step.
+const COPIED_PER_STEP: usize = 1024;
+
 const NO_SUCH_OVERLOAD: &str = "no such overload";
 
 /// Why an expression has no value.
@@ -80,6 +83,14 @@ impl Budget {
             return Err(Error::TooExpensive);
         }
         Ok(())
+    }
+
+    /// For copying so many bytes, or counting characters in them: nothing, if they are few.
+    pub fn copy(&mut self, bytes: usize) -> Result<(), Error> {
+        match bytes / COPIED_PER_STEP {
+            0 => Ok(()),
+            steps => self.spend(steps as u64),
+        }
     }
 
     /// For looking at so many characters or items.

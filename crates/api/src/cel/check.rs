@@ -1,23 +1,9 @@
 //! Whether an expression can have a value, and of which type.
-use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
+use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, LONG_NAMES_BEGIN, Literal};
 use super::lex::Fault;
 use super::literals;
 use super::opaque::{AUTHORIZER, REQUEST_RESOURCE, RESOURCE_CHECK};
 use super::types::{Bindings, Type};
-
-/// Names of types that are values themselves.
-pub const TYPES: &[&str] = &[
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-];
 
 /// What an expression may name.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +80,13 @@ impl Checker {
                 None => self.fault(undeclared(at, name)),
             },
             Form::Select { of, field, optional } => {
+                let long = expr
+                    .form
+                    .long_type_name()
+                    .filter(|_| !self.knows(LONG_NAMES_BEGIN));
+                if let Some(ty) = long.and_then(Type::of_name) {
+                    return Type::of_type(ty);
+                }
                 let (of, chained) = unwrap(self.of(of));
                 let ty = self.known(field_type(at, &of, field));
                 if chained || *optional { optional_of(ty) } else { ty }
@@ -181,7 +174,11 @@ impl Checker {
     fn variable(&self, name: &str) -> Option<Type> {
         let found = self.variables.iter().rev().find(|(known, _)| known == name);
         let known = found.map(|(_, ty)| ty.clone());
-        known.or_else(|| TYPES.contains(&name).then_some(Type::Type))
+        known.or_else(|| Type::of_name(name).map(Type::of_type))
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.variables.iter().any(|(known, _)| known == name)
     }
 
     fn bound<R>(&mut self, names: &[(&String, Type)], then: impl FnOnce(&mut Self) -> R) -> R {

@@ -1,10 +1,10 @@
 //! The value of an expression.
-use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
+use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, LONG_NAMES_BEGIN, Literal};
 use super::budget::Error;
-use super::check::TYPES;
 use super::functions::Context;
 use super::opaque::{Opaque, REQUEST_RESOURCE};
 use super::program::Program;
+use super::types::Type;
 use super::value::{Key, Value};
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -67,6 +67,12 @@ const VARIABLES: &str = "variables";
 
 impl<'a> Frame<'_, 'a> {
     fn of(&mut self, expr: &'a Expr) -> Result<Value<'a>, Error> {
+        let value = self.value_of(expr)?;
+        self.context.budget.copy(value.copied_bytes())?;
+        Ok(value)
+    }
+
+    fn value_of(&mut self, expr: &'a Expr) -> Result<Value<'a>, Error> {
         match &expr.form {
             Form::Literal(literal) => Ok(value_of(literal)),
             Form::Ident(name) => {
@@ -77,6 +83,10 @@ impl<'a> Frame<'_, 'a> {
                 self.context.budget.spend(1)?;
                 if let Some(value) = self.variable(of, field) {
                     return value;
+                }
+                let long = expr.form.long_type_name();
+                if let Some(name) = long.filter(|_| self.known(LONG_NAMES_BEGIN).is_none()) {
+                    return Ok(Value::Type(name.to_owned()));
                 }
                 let of = self.of(of)?;
                 if let (Value::Opaque(Opaque::Authorizer(_)), REQUEST_RESOURCE, Some(authorizer)) =
@@ -158,12 +168,16 @@ impl<'a> Frame<'_, 'a> {
         }
     }
 
-    fn named(&self, name: &str) -> Result<Value<'a>, Error> {
+    fn known(&self, name: &str) -> Option<&Value<'a>> {
         let local = self.locals.iter().rev().find(|(known, _)| *known == name);
         let found = local.or_else(|| self.names.roots.iter().find(|(known, _)| *known == name));
-        match found {
-            Some((_, value)) => Ok(value.clone()),
-            None if TYPES.contains(&name) => Ok(Value::Type(name.to_owned())),
+        found.map(|(_, value)| value)
+    }
+
+    fn named(&self, name: &str) -> Result<Value<'a>, Error> {
+        match self.known(name) {
+            Some(value) => Ok(value.clone()),
+            None if Type::of_name(name).is_some() => Ok(Value::Type(name.to_owned())),
             None => Err(Error::failed(format!("no such attribute(s): {name}"))),
         }
     }
@@ -250,7 +264,7 @@ impl<'a> Frame<'_, 'a> {
                 }
             }
             Value::Map(map) => {
-                for (key, value) in map.entries() {
+                for (key, value) in map.each() {
                     if self.step(fold, key.value(), value, false, &mut gathered)? {
                         break;
                     }
@@ -276,6 +290,7 @@ impl<'a> Frame<'_, 'a> {
         gathered: &mut Gathered<'a>,
     ) -> Result<bool, Error> {
         self.context.budget.spend(1)?;
+        self.context.budget.copy(value.copied_bytes())?;
         let before = self.locals.len();
         let single = if is_list { &value } else { &key };
         let shown = single.clone();

@@ -2,8 +2,8 @@
 use super::ast::{Call, Element, Expr, Form, Literal};
 use super::functions::check_pattern;
 use super::lex::Fault;
+use super::moment::Moment;
 use super::time::parse_exact_duration;
-use jiff::Timestamp;
 
 /// Adds what is wrong with the literals of a call.
 pub fn check(at: usize, call: &Call, faults: &mut Vec<Fault>) {
@@ -14,7 +14,7 @@ pub fn check(at: usize, call: &Call, faults: &mut Vec<Fault>) {
         {
             faults.push(invalid(only, name));
         }
-        ("timestamp", false, [only]) if text(only).is_some_and(|text| text.parse::<Timestamp>().is_err()) => {
+        ("timestamp", false, [only]) if text(only).is_some_and(|text| Moment::parse(text).is_none()) => {
             faults.push(invalid(only, name));
         }
         ("matches", _, [first, second]) => {

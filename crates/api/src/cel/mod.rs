@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `lex`, `parse`, `ast` | from text to an expression |
 //! | `types`, `check`, `literals` | which type it has, and whether it can have a value at all |
-//! | `value`, `opaque`, `time`, `number` | what it works on; JSON is looked at in place |
+//! | `value`, `opaque`, `time`, `moment`, `number` | what it works on; JSON is looked at in place |
+//! | `weight`, `unordered` | how much work it is to look at values; lists whose order doesn't count |
 //! | `fixed` | what has no value whatever it is evaluated for |
 //! | `eval`, `budget` | its value, within limits |
 //! | `functions/` | a table of signatures for each library |
@@ -28,6 +29,7 @@ mod functions;
 mod kinds;
 mod lex;
 mod literals;
+mod moment;
 mod number;
 mod opaque;
 mod parse;
@@ -37,7 +39,9 @@ mod schema;
 mod tests;
 mod time;
 mod types;
+mod unordered;
 mod value;
+mod weight;
 
 pub use admission::{conditions, policy};
 pub use budget::{Budget, EXPRESSION_MAX, Error, REQUEST_MAX};

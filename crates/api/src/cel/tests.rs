@@ -168,6 +168,26 @@ fn expressions_have_the_values_of_the_language() {
             "(timestamp('2026-01-02T00:00:00Z') + duration('1h')).getHours()",
             json!(1),
         ),
+        (
+            "string(timestamp('9999-12-31T23:59:59Z')) + string(timestamp(253402300799) - duration('1s'))",
+            json!("9999-12-31T23:59:59Z9999-12-31T23:59:58Z"),
+        ),
+        (
+            "timestamp('9999-12-31T23:59:59Z').getFullYear('+01:00')",
+            json!(10_000),
+        ),
+        (
+            "int(timestamp('0001-01-01T00:00:00Z'))",
+            json!(-62_135_596_800_i64),
+        ),
+        (
+            "type(timestamp(0)) == google.protobuf.Timestamp && type(type(1)) == type",
+            json!(true),
+        ),
+        (
+            "type(duration('1s')) == google.protobuf.Duration && type(1) != google.protobuf.Duration",
+            json!(true),
+        ),
         // Kubernetes' own.
         (
             "url('https://example.com:80/a?b=c').getHost() + url('https://example.com:80/a?b=c').getPort()",
@@ -227,6 +247,15 @@ fn what_has_no_value_says_why() {
             "ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('(')\n | ............^",
         ),
         ("'a'.find('(')", "error parsing regexp: missing closing ): `(`"),
+        (
+            "timestamp('9999-12-31T23:59:59Z') + duration('1s')",
+            "timestamp overflow",
+        ),
+        ("timestamp(253402300800)", "timestamp out of range"),
+        (
+            "timestamp('2026-01-02 03:04:05Z')",
+            "ERROR: <input>:1:11: invalid timestamp argument\n | timestamp('2026-01-02 03:04:05Z')\n | ..........^",
+        ),
         ("dyn([1]).a", "unsupported index type 'string' in list"),
         ("dyn(1).all(x, true)", "got 'types.Int', expected iterable type"),
         (
@@ -327,6 +356,14 @@ fn what_cannot_have_a_value_is_refused_where_it_stands() {
             "ERROR: <input>:1:3: Syntax error: missing ')' at '<EOF>'\n | (1\n | ..^",
         ),
         (
+            "type(x) + 1",
+            "ERROR: <input>:1:9: found no matching overload for '_+_' applied to '(type(int), int)'\n | type(x) + 1\n | ........^",
+        ),
+        (
+            "list + google.protobuf.Timestamp",
+            "ERROR: <input>:1:6: found no matching overload for '_+_' applied to '(type(list(dyn)), type(timestamp))'\n | list + google.protobuf.Timestamp\n | .....^",
+        ),
+        (
             "[[1]].isSorted()",
             "ERROR: <input>:1:15: found no matching overload for 'isSorted' applied to 'list(list(int)).()'\n | [[1]].isSorted()\n | ..............^",
         ),
@@ -361,6 +398,61 @@ fn evaluation_and_nesting_are_bounded() {
     }
     let long = format!("{}true", "true && ".repeat(2000));
     assert_eq!(evaluate(&long, &object), Ok(json!(true)));
+}
+
+/// What takes long costs, however it is written.
+#[test]
+fn large_values_cost_what_looking_at_them_takes() {
+    let object = json!({"list": (0..2000).collect::<Vec<i64>>(), "few": (0..50).collect::<Vec<i64>>(), "text": "é".repeat(500_000),
+        "map": (0..20_000).map(|n| (n.to_string(), json!(n))).collect::<serde_json::Map<_, _>>()});
+    let began = std::time::Instant::now();
+    for text in [
+        "self.list.all(a, self.list.all(b, size(self.text) > 0))",
+        "self.list.all(a, self.list.all(b, self.text.charAt(499999) == 'é'))",
+        "[self.text + 'x'].all(made, self.list.all(a, self.list.all(b, made != null)))",
+    ] {
+        assert_eq!(
+            evaluate(text, &object),
+            Err("operation cancelled: actual cost limit exceeded".to_owned()),
+            "{text}"
+        );
+    }
+    // These look at little.
+    for text in [
+        "self.list.all(a, self.few.all(b, self.map != null))",
+        "self.list.all(a, self.few.all(b, self.map.exists(k, true)))",
+    ] {
+        assert_eq!(evaluate(text, &object), Ok(json!(true)), "{text}");
+    }
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+}
+
+/// The most usual rule of all, about a set of many.
+#[test]
+fn sets_are_the_same_in_any_order() {
+    let set = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "integer"}});
+    let schema = json!({"type": "object", "properties": {"set": set}});
+    let schema = crate::structural::compile(&schema, "s").unwrap();
+    let set = &schema.properties["set"];
+    let types = Declarations::default()
+        .with("self", Type::list(Type::Int))
+        .with("oldSelf", Type::list(Type::Int));
+    let program = Program::compile("self == oldSelf", &types).unwrap();
+    let same = |one: &Json, other: &Json| {
+        let names = Activation::default()
+            .with("self", Value::of(one, Some(set)))
+            .with("oldSelf", Value::of(other, Some(set)));
+        let mut context = Context {
+            budget: Budget::new(REQUEST_MAX),
+            authorizer: None,
+        };
+        matches!(program.eval(&names, &mut context), Ok(Value::Bool(true)))
+    };
+    let many: Vec<i64> = (0..200_000).collect();
+    let (one, other): (Json, Json) = (json!(many), json!(many.iter().rev().collect::<Vec<_>>()));
+    assert!(same(&one, &one) && same(&one, &other));
+    assert!(same(&json!([1, 2]), &json!([2, 1])) && !same(&json!([1, 2]), &json!([1, 3])));
 }
 
 #[test]

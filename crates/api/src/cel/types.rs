@@ -16,8 +16,8 @@ pub enum Type {
     Bytes,
     Duration,
     Timestamp,
-    /// The type of types.
-    Type,
+    /// The type of types, and of which.
+    Type(Option<Arc<Type>>),
     List(Arc<Type>),
     Map(Arc<Type>, Arc<Type>),
     Optional(Arc<Type>),
@@ -51,6 +51,10 @@ impl Type {
         Self::Optional(Arc::new(of))
     }
 
+    pub fn of_type(of: Self) -> Self {
+        Self::Type(Some(Arc::new(of)))
+    }
+
     /// An object with exactly these fields.
     pub fn object<N: Into<String>>(
         name: impl Into<String>,
@@ -63,6 +67,25 @@ impl Type {
         }))
     }
 
+    /// The type that an expression names.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "bool" => Self::Bool,
+            "int" => Self::Int,
+            "uint" => Self::Uint,
+            "double" => Self::Double,
+            "string" => Self::String,
+            "bytes" => Self::Bytes,
+            "list" => Self::list(Self::Dyn),
+            "map" => Self::map(Self::Dyn, Self::Dyn),
+            "null_type" => Self::Null,
+            "type" => Self::Type(None),
+            "google.protobuf.Timestamp" => Self::Timestamp,
+            "google.protobuf.Duration" => Self::Duration,
+            _ => return None,
+        })
+    }
+
     /// Reads a type as signatures write it: `list<A>`, `map<string, dyn>`, `net.IP`.
     pub fn parse(text: &'static str) -> Self {
         let text = text.trim();
@@ -71,6 +94,7 @@ impl Type {
             return match outer {
                 "list" => Self::list(Self::parse(inner)),
                 "optional" => Self::optional(Self::parse(inner)),
+                "type" => Self::of_type(Self::parse(inner)),
                 _ => match split_top(inner) {
                     Some((key, value)) => Self::map(Self::parse(key), Self::parse(value)),
                     None => Self::Dyn,
@@ -88,7 +112,7 @@ impl Type {
             "bytes" => Self::Bytes,
             "duration" => Self::Duration,
             "timestamp" => Self::Timestamp,
-            "type" => Self::Type,
+            "type" => Self::Type(None),
             _ => match text.as_bytes() {
                 [letter] if letter.is_ascii_uppercase() => Self::Param(char::from(*letter)),
                 _ => Self::Opaque(text),
@@ -124,7 +148,8 @@ impl fmt::Display for Type {
             Self::Bytes => f.write_str("bytes"),
             Self::Duration => f.write_str("duration"),
             Self::Timestamp => f.write_str("timestamp"),
-            Self::Type => f.write_str("type"),
+            Self::Type(None) => f.write_str("type"),
+            Self::Type(Some(of)) => write!(f, "type({of})"),
             Self::List(item) => write!(f, "list({item})"),
             Self::Map(key, value) => write!(f, "map({key}, {value})"),
             Self::Optional(of) => write!(f, "optional_type({of})"),
@@ -171,6 +196,8 @@ impl Bindings {
                 // Literal maps with text keys stand for objects whose fields are not known.
                 object.open && self.accept(key, &Type::String) && self.accept(value, &Type::Dyn)
             }
+            // Types are compared whatever they are of.
+            (Type::Type(_), Type::Type(_)) => true,
             (a, b) => a == b,
         }
     }
@@ -181,6 +208,7 @@ impl Bindings {
             Type::Param(letter) => self.0.get(letter).cloned().unwrap_or(Type::Dyn),
             Type::List(item) => Type::list(self.fill(item)),
             Type::Optional(of) => Type::optional(self.fill(of)),
+            Type::Type(Some(of)) => Type::of_type(self.fill(of)),
             Type::Map(key, value) => Type::map(self.fill(key), self.fill(value)),
             other => other.clone(),
         }

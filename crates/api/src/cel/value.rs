@@ -1,11 +1,12 @@
 //! Values: JSON trees are looked at where they are, and take their types from a schema if there is one.
 use super::budget::Error;
+use super::moment::Moment;
 use super::opaque::Opaque;
 use super::types::Type;
+use super::unordered::within;
 use crate::structural::{Additional, Kind, ListType, Node};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -26,7 +27,7 @@ pub enum Value<'a> {
     Bytes(Cow<'a, [u8]>),
     /// Nanoseconds.
     Duration(i64),
-    Timestamp(Timestamp),
+    Timestamp(Moment),
     List(List<'a>),
     Map(Map<'a>),
     Optional(Option<Arc<Value<'a>>>),
@@ -159,7 +160,7 @@ impl<'a> Value<'a> {
             | (Type::List(_), Self::List(_))
             | (Type::Map(..) | Type::Object(_), Self::Map(_))
             | (Type::Optional(_), Self::Optional(_))
-            | (Type::Type, Self::Type(_)) => true,
+            | (Type::Type(_), Self::Type(_)) => true,
             (Type::Opaque(name), Self::Opaque(opaque)) => *name == opaque.type_name(),
             _ => false,
         }
@@ -181,18 +182,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// How much work it is to look at all of it: characters, items.
-    pub fn weight(&self) -> u64 {
-        match self {
-            Self::String(text) => text.len() as u64,
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::List(list) => list.iter().map(|item| 1 + item.weight()).sum(),
-            Self::Map(map) => map.entries().iter().map(|(_, value)| 2 + value.weight()).sum(),
-            Self::Optional(Some(value)) => value.weight(),
-            _ => 1,
-        }
-    }
-
     pub fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
@@ -211,9 +200,8 @@ impl<'a> Value<'a> {
             (Self::List(a), Self::List(b)) => a.equals(b),
             (Self::Map(a), Self::Map(b)) => {
                 a.len() == b.len()
-                    && a.entries()
-                        .iter()
-                        .all(|(key, value)| b.get(key).is_some_and(|other| other.equals(value)))
+                    && a.each()
+                        .all(|(key, value)| b.get(&key).is_some_and(|other| other.equals(&value)))
             }
             _ => self.compare_numbers(other) == Some(Ordering::Equal),
         }
@@ -303,8 +291,8 @@ fn formatted<'a>(text: &str, format: &str) -> Option<Value<'a>> {
             .decode(text)
             .ok()
             .map(|bytes| Value::Bytes(Cow::Owned(bytes))),
-        "date-time" | "datetime" => text.parse().ok().map(Value::Timestamp),
-        "date" => format!("{text}T00:00:00Z").parse().ok().map(Value::Timestamp),
+        "date-time" | "datetime" => Moment::parse_loosely(text).map(Value::Timestamp),
+        "date" => Moment::of_date(text).map(Value::Timestamp),
         "duration" => super::time::parse_duration(text).map(Value::Duration),
         _ => None,
     }
@@ -346,12 +334,13 @@ impl<'a> List<'a> {
         if self.len() != other.len() {
             return false;
         }
+        let same = self.iter().zip(other.iter()).all(|(a, b)| a.equals(&b));
         // Sets and map-like lists have no order.
-        if self.keys().is_some() || other.keys().is_some() {
-            return self.iter().all(|item| other.contains(&item))
-                && other.iter().all(|item| self.contains(&item));
+        match (self.keys(), other.keys()) {
+            _ if same => true,
+            (None, None) => false,
+            (Some(keys), _) | (None, Some(keys)) => within(self, other, keys) && within(other, self, keys),
         }
-        self.iter().zip(other.iter()).all(|(a, b)| a.equals(&b))
     }
 }
 
@@ -399,21 +388,23 @@ impl<'a> Map<'a> {
     }
 
     pub fn entries(&self) -> Vec<(Key, Value<'a>)> {
-        match self {
-            Self::Json(map, shape) => map
-                .iter()
-                .map(|(key, value)| {
-                    (
-                        Key::String(key.clone()),
-                        Value::of(value, field_shape(*shape, key)),
-                    )
-                })
-                .collect(),
-            Self::Made(map) => map
-                .iter()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-        }
+        self.each().collect()
+    }
+
+    /// The entries, each made when it is its turn.
+    pub fn each(&self) -> impl Iterator<Item = (Key, Value<'a>)> {
+        let (json, made) = match self {
+            Self::Json(map, shape) => (Some((*map, *shape)), None),
+            Self::Made(map) => (None, Some(map)),
+        };
+        let shown = json.into_iter().flat_map(|(map, shape)| {
+            map.iter().map(move |(key, value)| {
+                let value = Value::of(value, field_shape(shape, key));
+                (Key::String(key.clone()), value)
+            })
+        });
+        let made = made.into_iter().flat_map(|map| map.iter());
+        shown.chain(made.map(|(key, value)| (key.clone(), value.clone())))
     }
 }
 

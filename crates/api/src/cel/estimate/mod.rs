@@ -14,7 +14,7 @@ mod sizes;
 pub use sizes::{many, parts_max};
 
 use super::ast::{Call, Element, Expr, Fold, FoldKind, Form, Literal};
-use super::check::{TYPES, field_type, index_type, join, literal_type, meaning, optional_of, unwrap};
+use super::check::{field_type, index_type, join, literal_type, meaning, optional_of, unwrap};
 use super::program::Program;
 use super::types::Type;
 use crate::structural::Node;
@@ -193,8 +193,7 @@ impl<'e> Estimator<'e> {
         }
         let ty = match name {
             "self" | "oldSelf" => self.own.clone(),
-            _ if TYPES.contains(&name) => Type::Type,
-            _ => Type::Dyn,
+            _ => Type::of_name(name).map_or(Type::Dyn, Type::of_type),
         };
         Guess::made(1, ty).at(Place::At(self.root))
     }

@@ -2,6 +2,7 @@
 use super::Table;
 use super::arguments::text;
 use crate::cel::budget::Error;
+use crate::cel::moment::Moment;
 use crate::cel::opaque::Opaque;
 use crate::cel::value::Value;
 use crate::names;
@@ -39,7 +40,7 @@ const FORMATS: &[(&str, Check)] = &[
         told(text.parse::<jiff::civil::Date>().is_ok(), "invalid date")
     }),
     ("datetime", |text| {
-        told(text.parse::<jiff::Timestamp>().is_ok(), "invalid datetime")
+        told(Moment::parse_loosely(text).is_some(), "invalid datetime")
     }),
 ];
 

@@ -127,12 +127,12 @@ fn int_overflow() -> Error {
 }
 
 fn equal(context: &mut Context<'_>, a: &[Value<'_>]) -> Result<bool, Error> {
-    context.budget.look(a[0].weight().min(a[1].weight()))?;
+    context.budget.look(a[0].lighter(&a[1]))?;
     Ok(a[0].equals(&a[1]))
 }
 
 fn compare<'a, const OPERATOR: char>(context: &mut Context<'a>, a: &[Value<'a>]) -> Result<Value<'a>, Error> {
-    context.budget.look(a[0].weight().min(a[1].weight()))?;
+    context.budget.look(a[0].lighter(&a[1]))?;
     let Some(order) = a[0].compare(&a[1]) else {
         let nan = |value: &Value<'_>| matches!(value, Value::Double(value) if value.is_nan());
         return if nan(&a[0]) || nan(&a[1]) {

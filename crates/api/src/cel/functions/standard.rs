@@ -1,23 +1,24 @@
 //! `size`, conversions, `type`, `dyn`.
-use super::Table;
 use super::arguments::{count, double, list, map, string, text};
+use super::{Context, Table};
 use crate::cel::budget::Error;
+use crate::cel::moment::Moment;
 use crate::cel::number;
 use crate::cel::time::{duration_text, parse_exact_duration};
 use crate::cel::value::Value;
 use std::borrow::Cow;
 
 pub const TABLE: Table = &[
-    ("size(string) int", |_, a| count(text(&a[0])?.chars().count())),
+    ("size(string) int", characters),
     ("size(bytes) int", |_, a| size_of_bytes(&a[0])),
     ("size(list<A>) int", |_, a| count(list(&a[0])?.len())),
     ("size(map<A, B>) int", |_, a| count(map(&a[0])?.len())),
-    ("string::size() int", |_, a| count(text(&a[0])?.chars().count())),
+    ("string::size() int", characters),
     ("bytes::size() int", |_, a| size_of_bytes(&a[0])),
     ("list<A>::size() int", |_, a| count(list(&a[0])?.len())),
     ("map<A, B>::size() int", |_, a| count(map(&a[0])?.len())),
     ("dyn(A) dyn", |_, a| Ok(a[0].clone())),
-    ("type(A) type", |_, a| {
+    ("type(A) type<A>", |_, a| {
         Ok(Value::Type(a[0].type_name().to_owned()))
     }),
     ("bool(bool) bool", |_, a| Ok(a[0].clone())),
@@ -61,15 +62,15 @@ pub const TABLE: Table = &[
     }),
     ("timestamp(timestamp) timestamp", |_, a| Ok(a[0].clone())),
     ("timestamp(int) timestamp", |_, a| match &a[0] {
-        Value::Int(seconds) => jiff::Timestamp::from_second(*seconds)
+        Value::Int(seconds) => Moment::of_seconds(*seconds)
             .map(Value::Timestamp)
-            .map_err(|_| Error::failed("timestamp out of range")),
+            .ok_or_else(|| Error::failed("timestamp out of range")),
         _ => Err(Error::no_such_overload()),
     }),
     ("timestamp(string) timestamp", |_, a| {
         let text = text(&a[0])?;
-        let time = text.parse().map(Value::Timestamp);
-        time.map_err(|_| Error::failed(format!("invalid RFC 3339 timestamp {text:?}")))
+        let time = Moment::parse(text).map(Value::Timestamp);
+        time.ok_or_else(|| Error::failed(format!("invalid RFC 3339 timestamp {text:?}")))
     }),
     ("duration(duration) duration", |_, a| Ok(a[0].clone())),
     ("duration(string) duration", |_, a| {
@@ -78,6 +79,12 @@ pub const TABLE: Table = &[
             .ok_or_else(|| conversion("string", "duration"))
     }),
 ];
+
+fn characters<'a>(context: &mut Context<'a>, a: &[Value<'a>]) -> Result<Value<'a>, Error> {
+    let text = text(&a[0])?;
+    context.budget.copy(text.len())?;
+    count(text.chars().count())
+}
 
 fn size_of_bytes<'a>(value: &Value<'a>) -> Result<Value<'a>, Error> {
     match value {
@@ -100,7 +107,7 @@ fn to_int<'a>(value: &Value<'a>) -> Result<Value<'a>, Error> {
         }
         Value::Double(_) => return Err(range()),
         Value::String(text) => text.parse().map_err(|_| conversion("string", "int"))?,
-        Value::Timestamp(time) => time.as_second(),
+        Value::Timestamp(time) => time.seconds(),
         Value::Duration(nanos) => *nanos,
         _ => return Err(Error::no_such_overload()),
     }))

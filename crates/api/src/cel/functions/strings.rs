@@ -15,8 +15,9 @@ pub const TABLE: Table = &[
     ("string::endsWith(string) bool", |context, a| {
         two(context, a, |x, y| Ok(Value::Bool(x.ends_with(y))))
     }),
-    ("string::charAt(int) string", |_, a| {
+    ("string::charAt(int) string", |context, a| {
         let (text, at) = (text(&a[0])?, int(&a[1])?);
+        context.budget.copy(text.len())?;
         let length = text.chars().count();
         match usize::try_from(at).ok().filter(|at| *at <= length) {
             Some(at) => string(text.chars().skip(at).take(1).collect::<String>()),

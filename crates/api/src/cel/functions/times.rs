@@ -2,10 +2,10 @@
 use super::Table;
 use super::arguments::text;
 use crate::cel::budget::Error;
+use crate::cel::moment::Shown;
 use crate::cel::value::Value;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Zoned};
 
 pub const TABLE: Table = &[
     ("_+_(duration, duration) duration", |_, a| {
@@ -25,70 +25,65 @@ pub const TABLE: Table = &[
     }),
     ("_-_(timestamp, timestamp) duration", |_, a| {
         match (&a[0], &a[1]) {
-            (Value::Timestamp(a), Value::Timestamp(b)) => {
-                let nanos = i64::try_from(a.as_nanosecond() - b.as_nanosecond()).map_err(|_| range())?;
-                Ok(Value::Duration(nanos))
-            }
+            (Value::Timestamp(a), Value::Timestamp(b)) => a.since(*b).map(Value::Duration).ok_or_else(range),
             _ => Err(Error::no_such_overload()),
         }
     }),
-    ("timestamp::getFullYear() int", |_, a| {
-        part(a, |t| i64::from(t.year()))
-    }),
-    ("timestamp::getFullYear(string) int", |_, a| {
-        part(a, |t| i64::from(t.year()))
-    }),
+    ("timestamp::getFullYear() int", |_, a| part(a, |t| t.year())),
+    ("timestamp::getFullYear(string) int", |_, a| part(a, |t| t.year())),
     ("timestamp::getMonth() int", |_, a| {
-        part(a, |t| i64::from(t.month()) - 1)
+        part(a, |t| i64::from(t.clock.month()) - 1)
     }),
     ("timestamp::getMonth(string) int", |_, a| {
-        part(a, |t| i64::from(t.month()) - 1)
+        part(a, |t| i64::from(t.clock.month()) - 1)
     }),
-    ("timestamp::getDate() int", |_, a| part(a, |t| i64::from(t.day()))),
+    ("timestamp::getDate() int", |_, a| {
+        part(a, |t| i64::from(t.clock.day()))
+    }),
     ("timestamp::getDate(string) int", |_, a| {
-        part(a, |t| i64::from(t.day()))
+        part(a, |t| i64::from(t.clock.day()))
     }),
     ("timestamp::getDayOfMonth() int", |_, a| {
-        part(a, |t| i64::from(t.day()) - 1)
+        part(a, |t| i64::from(t.clock.day()) - 1)
     }),
     ("timestamp::getDayOfMonth(string) int", |_, a| {
-        part(a, |t| i64::from(t.day()) - 1)
+        part(a, |t| i64::from(t.clock.day()) - 1)
     }),
     ("timestamp::getDayOfYear() int", |_, a| {
-        part(a, |t| i64::from(t.day_of_year()) - 1)
+        part(a, |t| i64::from(t.clock.day_of_year()) - 1)
     }),
     ("timestamp::getDayOfYear(string) int", |_, a| {
-        part(a, |t| i64::from(t.day_of_year()) - 1)
+        part(a, |t| i64::from(t.clock.day_of_year()) - 1)
     }),
     ("timestamp::getDayOfWeek() int", |_, a| {
-        part(a, |t| weekday(t.weekday()))
+        part(a, |t| weekday(t.clock.weekday()))
     }),
     ("timestamp::getDayOfWeek(string) int", |_, a| {
-        part(a, |t| weekday(t.weekday()))
+        part(a, |t| weekday(t.clock.weekday()))
     }),
     ("timestamp::getHours() int", |_, a| {
-        part(a, |t| i64::from(t.hour()))
+        part(a, |t| i64::from(t.clock.hour()))
     }),
     ("timestamp::getHours(string) int", |_, a| {
-        part(a, |t| i64::from(t.hour()))
+        part(a, |t| i64::from(t.clock.hour()))
     }),
     ("timestamp::getMinutes() int", |_, a| {
-        part(a, |t| i64::from(t.minute()))
+        part(a, |t| i64::from(t.clock.minute()))
     }),
     ("timestamp::getMinutes(string) int", |_, a| {
-        part(a, |t| i64::from(t.minute()))
+        part(a, |t| i64::from(t.clock.minute()))
     }),
     ("timestamp::getSeconds() int", |_, a| {
-        part(a, |t| i64::from(t.second()))
+        part(a, |t| i64::from(t.clock.second()))
     }),
     ("timestamp::getSeconds(string) int", |_, a| {
-        part(a, |t| i64::from(t.second()))
+        part(a, |t| i64::from(t.clock.second()))
     }),
     ("timestamp::getMilliseconds() int", |_, a| {
-        part(a, |t| i64::from(t.millisecond()))
+        part(a, |t| i64::from(t.clock.millisecond()))
     }),
     ("timestamp::getMilliseconds(string) int", |_, a| {
-        part(a, |t| i64::from(t.millisecond()))
+        part(a, |t| i64::from(t.clock.millisecond()))
     }),
     ("duration::getHours() int", |_, a| units(a, 3_600_000_000_000)),
     ("duration::getMinutes() int", |_, a| units(a, 60_000_000_000)),
@@ -116,14 +111,14 @@ fn durations<'a>(a: &[Value<'a>], make: fn(i64, i64) -> Option<i64>) -> Result<V
 fn moved<'a>(time: &Value<'a>, by: &Value<'a>, sign: i64) -> Result<Value<'a>, Error> {
     match (time, by) {
         (Value::Timestamp(time), Value::Duration(nanos)) => {
-            let by = SignedDuration::from_nanos(nanos.checked_mul(sign).ok_or_else(range)?);
-            time.checked_add(by).map(Value::Timestamp).map_err(|_| range())
+            let moved = time.after(i128::from(*nanos) * i128::from(sign));
+            moved.map(Value::Timestamp).ok_or_else(range)
         }
         _ => Err(Error::no_such_overload()),
     }
 }
 
-fn part<'a>(a: &[Value<'a>], read: fn(&Zoned) -> i64) -> Result<Value<'a>, Error> {
+fn part<'a>(a: &[Value<'a>], read: fn(&Shown) -> i64) -> Result<Value<'a>, Error> {
     let Value::Timestamp(time) = &a[0] else {
         return Err(Error::no_such_overload());
     };
@@ -131,7 +126,7 @@ fn part<'a>(a: &[Value<'a>], read: fn(&Zoned) -> i64) -> Result<Value<'a>, Error
         None => TimeZone::UTC,
         Some(name) => zone(text(name)?)?,
     };
-    Ok(Value::Int(read(&time.to_zoned(zone))))
+    Ok(Value::Int(read(&time.shown_in(&zone))))
 }
 
 /// `Europe/Berlin` or `+02:00`.
