@@ -1,6 +1,7 @@
 //! What a policy's status says: whether its expressions fit the types that its rules name. Expressions are evaluated
 //! without types, so what doesn't fit is a warning and no refusal (contract §17).
 use super::matching::GROUP;
+use super::policies::ParamKind;
 use super::{Attempt, Operation};
 use crate::resources::Resource;
 use crate::status::ApiError;
@@ -16,10 +17,13 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     if !is_policy || !attempt.subresource.is_empty() {
         return Ok(());
     }
-    let kinds = match attempt.object.as_deref() {
-        Some(policy) => kinds(attempt, &policy["spec"]),
-        None => return Ok(()),
+    let Some(policy) = attempt.object.as_deref() else {
+        return Ok(());
     };
+    let kinds = kinds(attempt, &policy["spec"]);
+    let params = ParamKind::of(&policy["spec"]["paramKind"]);
+    let params = params.and_then(|kind| kind.resource(attempt)).and_then(type_of);
+    let params = params.unwrap_or(Type::Dyn);
     let (old, creates) = (attempt.old, attempt.operation == Operation::Create);
     if let Some(policy) = attempt.object.as_deref_mut() {
         let generation = match old {
@@ -29,7 +33,7 @@ pub fn admit(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
             }
             _ => 1,
         };
-        let warnings = warnings(&policy["spec"], &kinds);
+        let warnings = warnings(&policy["spec"], &kinds, &params);
         if creates {
             policy["status"] = json!({});
         }
@@ -79,7 +83,8 @@ fn type_of(resource: &Resource) -> Option<Type> {
     }
 }
 
-fn warnings(spec: &Value, kinds: &[(String, Type)]) -> Vec<Value> {
+/// `params`: the type of the policy's parameters, if it has any.
+fn warnings(spec: &Value, kinds: &[(String, Type)], params: &Type) -> Vec<Value> {
     let validations = spec["validations"].as_array().into_iter().flatten().enumerate();
     let mut warnings = Vec::new();
     for (number, validation) in validations {
@@ -90,7 +95,7 @@ fn warnings(spec: &Value, kinds: &[(String, Type)]) -> Vec<Value> {
             let told: Vec<String> = kinds
                 .iter()
                 .filter_map(|(kind, ty)| {
-                    let error = Program::compile(expression, &names(spec, ty)).err()?;
+                    let error = Program::compile(expression, &names(spec, ty, params)).err()?;
                     Some(format!("{kind}: {error}"))
                 })
                 .collect();
@@ -104,10 +109,14 @@ fn warnings(spec: &Value, kinds: &[(String, Type)]) -> Vec<Value> {
 }
 
 /// The names of a policy, with the objects of that type. What an ill variable is remains open.
-fn names(spec: &Value, object: &Type) -> Declarations {
-    let mut names = cel::policy(spec["paramKind"].is_object())
+fn names(spec: &Value, object: &Type, params: &Type) -> Declarations {
+    let has_params = spec["paramKind"].is_object();
+    let mut names = cel::policy(has_params)
         .with("object", object.clone())
         .with("oldObject", object.clone());
+    if has_params {
+        names = names.with("params", params.clone());
+    }
     let mut known = Vec::new();
     for variable in spec["variables"].as_array().into_iter().flatten() {
         let text = |key: &str| variable[key].as_str().unwrap_or_default();
@@ -132,7 +141,8 @@ mod tests {
                 {"expression": "variables.count == 'x'"},
                 {"expression": "object.spec.nope > 1", "messageExpression": "'x' + object.metadata.name"}]});
         let deployment = cel::type_of_kind("apps/v1", "Deployment").unwrap();
-        let told = warnings(&spec, &[("apps/v1, Kind=Deployment".to_owned(), deployment)]);
+        let kinds = [("apps/v1, Kind=Deployment".to_owned(), deployment)];
+        let told = warnings(&spec, &kinds, &Type::Dyn);
         assert_eq!(
             told,
             [
@@ -142,5 +152,19 @@ mod tests {
                     "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'nope'\n | object.spec.nope > 1\n | ...........^"}),
             ]
         );
+    }
+
+    #[test]
+    fn what_does_not_fit_the_parameters_is_told() {
+        let spec = json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [
+            {"expression": "params.data.most == '3'"}, {"expression": "params.most == 3"}]});
+        let kinds = [("v1, Kind=Pod".to_owned(), cel::type_of_kind("v1", "Pod").unwrap())];
+        let told = warnings(&spec, &kinds, &cel::type_of_kind("v1", "ConfigMap").unwrap());
+        assert_eq!(
+            told,
+            [json!({"fieldRef": "spec.validations[1].expression", "warning":
+                "v1, Kind=Pod: ERROR: <input>:1:7: undefined field 'most'\n | params.most == 3\n | ......^"})]
+        );
+        assert_eq!(warnings(&spec, &kinds, &Type::Dyn), Vec::<Value>::new());
     }
 }

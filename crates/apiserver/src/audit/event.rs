@@ -1,6 +1,7 @@
 //! What is known of one request, as events of audit.k8s.io/v1 tell it.
 use super::policy::{Level, Stage, Verdict};
 use crate::authn::UserInfo;
+use crate::registry::microseconds;
 use crate::request::RequestInfo;
 use http::header::USER_AGENT;
 use http::request::Parts;
@@ -17,7 +18,7 @@ pub struct Record {
 }
 
 fn time(at: Timestamp) -> Value {
-    json!(at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+    json!(microseconds(at))
 }
 
 impl Record {

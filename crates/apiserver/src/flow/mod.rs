@@ -84,6 +84,11 @@ impl Room {
     fn leave(&self, level: usize) {
         let mut seats = self.seats.lock();
         seats.leave(level);
+        Self::call(&mut seats);
+    }
+
+    /// Calls those in who may have a seat.
+    fn call(seats: &mut Seats<Ticket>) {
         while let Some((level, ticket)) = seats.next() {
             if ticket.send(()).is_err() {
                 seats.leave(level);
@@ -290,7 +295,12 @@ impl Flow {
             seats.allot(number, level.allotted);
             number
         });
-        let given = given.collect();
+        let given: Vec<usize> = given.collect();
+        for number in (0..seats.count()).filter(|number| !given.contains(number)) {
+            seats.retire(number);
+        }
+        // Some may have more seats than before.
+        Room::call(&mut seats);
         *current = Arc::new(Current {
             revision: newest,
             plan,

@@ -63,6 +63,16 @@ impl<T> Seats<T> {
         self.levels[level].allotted = allotted;
     }
 
+    /// How many levels have been made.
+    pub fn count(&self) -> usize {
+        self.levels.len()
+    }
+
+    /// A level is there no more: who waits for it has its turn, and it lends nothing.
+    pub fn retire(&mut self, level: usize) {
+        self.levels[level].allotted.lendable = 0;
+    }
+
     /// A request has come. If it waits, it has left a ticket.
     pub fn arrive(&mut self, level: usize, flow: u64, ticket: impl FnOnce() -> T) -> Arrival {
         // Nobody overtakes those who wait.
@@ -205,6 +215,24 @@ mod tests {
         assert_eq!(seats.next(), None);
         seats.leave(1);
         assert_eq!(seats.next(), Some((1, "y")));
+    }
+
+    #[test]
+    fn a_level_that_is_gone_lends_nothing_and_lets_those_who_wait_in() {
+        let mut seats = seats(&[level(1, 0, 1), level(4, 2, 1)]);
+        assert_eq!(seats.arrive(0, 1, || "x"), Arrival::Seated);
+        assert_eq!(seats.arrive(0, 1, || "x"), Arrival::Seated);
+        seats.retire(1);
+        assert_eq!(seats.arrive(0, 1, || "y"), Arrival::Waits);
+        for _ in 0..4 {
+            assert_eq!(seats.arrive(1, 1, || "z"), Arrival::Seated);
+        }
+        assert_eq!(seats.arrive(1, 1, || "z"), Arrival::Waits);
+        seats.leave(1);
+        assert_eq!(seats.next(), Some((1, "z")));
+        // One that is given more seats has them at once.
+        seats.allot(0, level(3, 0, 1));
+        assert_eq!(seats.next(), Some((0, "y")));
     }
 
     #[test]

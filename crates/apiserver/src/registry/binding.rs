@@ -18,6 +18,12 @@ const BINDING: Expected<'_> = Expected {
 /// POST `pods/{name}/binding`.
 pub async fn bind(call: &Call) -> Result<Answer, ApiError> {
     let (mut binding, options) = decode(call)?;
+    let named = identity::text(&binding, "name");
+    if !named.is_empty() && named != call.info.name {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
+    }
     admit(call, "binding", &call.info.name, &mut binding, &options).await?;
     bind_pod(call, &call.info.name, &binding, &options).await
 }
@@ -65,6 +71,12 @@ async fn bind_pod(
         return Err(ApiError::untyped(
             cause::required("target.name", "").field + ": Required value",
         ));
+    }
+    let kind = &binding["target"]["kind"];
+    if !matches!(kind.as_str(), None | Some("" | "Node")) {
+        return Err(ApiError::untyped(format!(
+            "target.kind: Unsupported value: {kind}: supported values: \"Node\", \"<empty>\""
+        )));
     }
     let conflict = |why: &str| ApiError::conflict("", "pods/binding", name, why);
     let outcome = Change {

@@ -51,7 +51,7 @@ pub(crate) use validation::{finalizer_domains, finalizer_warnings, metadata as v
 pub(crate) use validation::{keep_resized, pod_resize};
 
 pub(crate) use nodes::NOT_READY_TAINT;
-pub(crate) use pods::is_mirror;
+pub(crate) use pods::{is_mirror, qos_class};
 
 /// Every key begins with this.
 pub const ROOT: &str = "/registry/";

@@ -163,7 +163,7 @@ fn select_by_keys(pod: &mut Value) {
 }
 
 /// Of the spec as a tree: only what containers ask for needs a type.
-fn qos_class(spec: &Value) -> QosClass {
+pub(crate) fn qos_class(spec: &Value) -> QosClass {
     // What doesn't have its type was refused when it was decoded.
     let resources = |of: &Value| ResourceRequirements::deserialize(&of["resources"]).unwrap_or_default();
     let containers = ["containers", "initContainers"]

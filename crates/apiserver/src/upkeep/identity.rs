@@ -1,6 +1,7 @@
 //! The Lease by which others know that this server is there, and the end of those of servers that are gone for long.
 use super::{RETRY_PAUSE, own_call};
 use crate::ApiServer;
+use crate::registry::microseconds;
 use crate::resources;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -87,8 +88,7 @@ pub async fn follow(server: Weak<ApiServer>) {
 }
 
 async fn renew(server: &Arc<ApiServer>, identity: &Identity) -> bool {
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
-    let lease = identity.lease(&now.to_string());
+    let lease = identity.lease(&microseconds(Timestamp::now()));
     let path = format!("{LEASES}/{}", identity.name);
     let code = own_call(server, Method::PATCH, &path, lease.clone()).await;
     if code != StatusCode::NOT_FOUND {

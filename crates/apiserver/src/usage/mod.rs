@@ -106,7 +106,6 @@ fn objects(server: &ApiServer, plural: &str, filter: &Filter, name: Option<&str>
 }
 
 async fn of_nodes(server: &ApiServer, filter: &Filter, name: Option<&str>) -> Vec<Value> {
-    forget_gone(server);
     let nodes = objects(server, "nodes", filter, name);
     let names = nodes.iter().map(|node| node.name().to_owned());
     let usages = ask(server, names.collect()).await;
@@ -188,6 +187,7 @@ fn window(milliseconds: i64) -> String {
 
 /// Asks the agents of these nodes; those that don't answer are left out.
 async fn ask(server: &ApiServer, nodes: Vec<String>) -> HashMap<String, NodeUsage> {
+    forget_gone(server);
     let asked = nodes.into_iter().map(|node| async move {
         let usage = of_node(server, &node).await?;
         Some((node, usage))

@@ -60,7 +60,8 @@ impl Reading {
 impl Counter {
     /// What was used since an earlier moment; `None` if it isn't one, or if counting began anew.
     pub fn since(&self, earlier: &Self) -> Option<Used> {
-        let window = self.at - earlier.at;
+        // Agents may say what they like.
+        let window = self.at.checked_sub(earlier.at)?;
         let seconds = self.seconds - earlier.seconds;
         if window <= 0 || earlier.at <= 0 || seconds < 0.0 {
             return None;
@@ -178,5 +179,11 @@ mod tests {
         );
         let key = (String::new(), "a\"}".to_owned(), "c".to_owned());
         assert_eq!(reading.containers[&key].at, 7);
+        let at = |at: i64| Counter {
+            at,
+            ..Counter::default()
+        };
+        assert_eq!(at(i64::MAX).since(&at(i64::MIN)), None);
+        assert_eq!(at(i64::MIN).since(&at(i64::MAX)), None);
     }
 }

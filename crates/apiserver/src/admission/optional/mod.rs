@@ -15,6 +15,16 @@ fn writes_pod(attempt: &Attempt<'_>) -> bool {
     attempt.is("pods", "") && matches!(attempt.operation, Operation::Create | Operation::Update)
 }
 
+/// What the namespace of an attempt says in an annotation, if it has that.
+fn annotation_of_namespace(attempt: &Attempt<'_>, annotation: &str) -> Option<String> {
+    let namespace = attempt
+        .server
+        .cache
+        .core_object("namespaces", "", attempt.namespace)?;
+    let [annotations] = namespace.at(["/metadata/annotations"]);
+    Some(annotations?.get(annotation)?.as_str()?.to_owned())
+}
+
 /// Containers of these lists of a pod, with their paths.
 fn containers<'v>(pod: &'v Value, lists: &[&'static str]) -> Vec<(String, &'v Value)> {
     let mut all = Vec::new();

@@ -1,6 +1,7 @@
 //! Pods of a namespace run on its nodes (`PodNodeSelector`): an annotation of the namespace, or the plugin's settings, say
 //! which those are, and the settings which labels pods may select by.
 use super::super::{Attempt, Operation};
+use super::annotation_of_namespace;
 use crate::status::ApiError;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -52,17 +53,10 @@ fn of_namespace(attempt: &Attempt<'_>) -> Result<Option<Labels>, ApiError> {
     if !attempt.is("pods", "") || attempt.operation != Operation::Create {
         return Ok(None);
     }
-    let namespace = attempt
-        .server
-        .cache
-        .core_object("namespaces", "", attempt.namespace)
-        .map(|namespace| namespace.value());
-    let own = namespace
-        .as_ref()
-        .and_then(|namespace| namespace["metadata"]["annotations"][ANNOTATION].as_str());
+    let own = annotation_of_namespace(attempt, ANNOTATION);
     let settings = &attempt.server.admission.settings().node_selectors;
     let of_all = || settings.get(OF_ALL).map_or("", String::as_str);
-    parse(own.unwrap_or_else(of_all)).map(Some)
+    parse(own.as_deref().unwrap_or_else(of_all)).map(Some)
 }
 
 fn selector(attempt: &Attempt<'_>) -> Labels {

@@ -1,10 +1,12 @@
 //! What pods of a namespace tolerate (`PodTolerationRestriction`): annotations of the namespace, or the plugin's settings,
 //! say what they tolerate anyway and what they may.
 use super::super::{Attempt, Operation};
-use super::writes_pod;
+use super::{annotation_of_namespace, writes_pod};
+use crate::resources::qos_class;
 use crate::settings::{self, Problems, Section, SettingsError};
 use crate::status::ApiError;
 use k8s_openapi::api::core::v1::Toleration;
+use orlop_api::pod::QosClass;
 use orlop_api::validation::FieldError;
 use serde_json::{Value, json};
 
@@ -100,15 +102,7 @@ pub fn validate(attempt: &Attempt<'_>) -> Result<(), ApiError> {
 
 /// What the pod's namespace says in an annotation, if it has that.
 fn of_namespace(attempt: &Attempt<'_>, annotation: &str) -> Result<Option<Vec<Toleration>>, ApiError> {
-    let namespace = attempt
-        .server
-        .cache
-        .core_object("namespaces", "", attempt.namespace)
-        .map(|namespace| namespace.value());
-    let text = namespace
-        .as_ref()
-        .and_then(|namespace| namespace["metadata"]["annotations"][annotation].as_str());
-    match text {
+    match annotation_of_namespace(attempt, annotation).as_deref() {
         None => Ok(None),
         Some("") => Ok(Some(Vec::new())),
         Some(text) => {
@@ -143,8 +137,7 @@ fn tolerated(pod: &Value, defaults: Vec<Toleration>) -> Vec<Toleration> {
 }
 
 fn asks_for_something(pod: &Value) -> bool {
-    let pod = serde_json::from_value(pod.clone());
-    pod.is_ok_and(|pod| orlop_api::pod::qos_class(&pod) != orlop_api::pod::QosClass::BestEffort)
+    qos_class(&pod["spec"]) != QosClass::BestEffort
 }
 
 /// Those that no other one includes; of equal ones the first.

@@ -12,7 +12,8 @@ pub mod validating;
 use super::conditions::Conditions;
 use super::matching::Criteria;
 use orlop_api::cel::{self, Declarations, Program};
-use params::{ParamKind, ParamRef};
+pub use params::ParamKind;
+use params::ParamRef;
 use serde_json::Value;
 
 /// A policy with what binds it.

@@ -48,7 +48,8 @@ impl ParamKind {
         })
     }
 
-    fn resource(&self, attempt: &Attempt<'_>) -> Option<&'static Resource> {
+    /// What is served of the kind.
+    pub fn resource(&self, attempt: &Attempt<'_>) -> Option<&'static Resource> {
         let own = |r: &&'static Resource| {
             r.group == self.group && r.version == self.version && r.kind == self.kind && !r.storage.is_empty()
         };
