@@ -13,8 +13,11 @@ const ELSEWHERE: &[&str] = &[
 /// What others bring to upstream's servers: turned off by its name only.
 const ADDED: &str = "metrics.k8s.io";
 
+/// Whether a version is of a kind.
+type IsOne = fn(&str) -> bool;
+
 /// Kinds of versions, in the order in which they are looked at.
-const KINDS: &[(&str, fn(&str) -> bool)] = &[
+const KINDS: &[(&str, IsOne)] = &[
     ("api/all", |_| true),
     ("api/ga", |version| {
         !version.contains("alpha") && !version.contains("beta")
