@@ -23,6 +23,16 @@ const MARK_BYTES: usize = 9;
 
 const BOTH_SIDES: [Side; 2] = [Side::Even, Side::Odd];
 
+/// The journal where it goes on.
+struct OpenJournal {
+    journal: Journal,
+    fences: [Arc<Fence>; 2],
+    /// Batches that the tree has learnt from it.
+    replayed: u64,
+    /// Something unfinished lies behind them.
+    is_torn: bool,
+}
+
 impl Db {
     /// `first`: the files come from an earlier process. `acknowledged`: where the journal of this one has
     /// come to.
@@ -43,7 +53,12 @@ impl Db {
             .create_with_backend(EngineFile(fence.clone()))
             .map_err(|error| self.open_error(error))?;
         let opened = self.open_journal(&database, &fence, was_left_open, acknowledged);
-        let (journal, journal_fences, replayed, is_torn) = opened.inspect_err(|_| {
+        let OpenJournal {
+            journal,
+            fences: journal_fences,
+            replayed,
+            is_torn,
+        } = opened.inspect_err(|_| {
             if was_left_open {
                 // Else the engine would note that it has closed a file which is well.
                 fence.shut();
@@ -69,15 +84,14 @@ impl Db {
         })
     }
 
-    /// Brings the tree to where the journal is; answers how many batches that took, and whether something unfinished lies
-    /// behind them.
+    /// Brings the tree to where the journal is.
     fn open_journal(
         &self,
         database: &redb::Database,
         fence: &Fence,
         was_left_open: bool,
         acknowledged: Option<u64>,
-    ) -> Result<(Journal, [Arc<Fence>; 2], u64, bool), StoreError> {
+    ) -> Result<OpenJournal, StoreError> {
         let io_error = |error| from_io(error, &self.path());
         let start = self.start(database)?;
         let [even, odd] = BOTH_SIDES.map(|side| self.fence(Part::Journal(side)));
@@ -109,7 +123,12 @@ impl Db {
         fence.set_durable(false);
         let replayed = self.replay(database, &scan).map_err(|fault| self.error(fault))?;
         let journal = Journal::new(fences.clone(), start.id, &scan, self.journal_bytes);
-        Ok((journal, fences, replayed, scan.is_torn))
+        Ok(OpenJournal {
+            journal,
+            fences,
+            replayed,
+            is_torn: scan.is_torn,
+        })
     }
 
     fn fence(&self, part: Part) -> Result<Arc<Fence>, StoreError> {
