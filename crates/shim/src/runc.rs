@@ -294,7 +294,7 @@ fn connect(command: &mut Command, ends: Ends) {
 }
 
 /// Readable by root alone: it has the container's environment.
-fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new()

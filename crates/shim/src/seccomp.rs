@@ -3,11 +3,12 @@
 //! a sandbox. The process of a sandbox is one program that is known beforehand: where it is this machine's own
 //! architecture, the parts for others are left out. What they let through is refused then.
 
+use crate::runc::write_private;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[cfg(target_arch = "x86_64")]
 const NATIVE: &str = "SCMP_ARCH_X86_64";
@@ -32,10 +33,19 @@ pub fn narrow(bundle: &Path, rootfs: &Path) -> Result<()> {
     }
     // It holds what containers are told in their environment.
     let permissions = std::fs::metadata(&path)?.permissions();
-    let aside = bundle.join("config.json.narrowed");
-    std::fs::write(&aside, serde_json::to_vec(&spec)?)?;
+    let aside = put_aside(bundle, &serde_json::to_vec(&spec)?)?;
     std::fs::set_permissions(&aside, permissions)?;
     std::fs::rename(aside, path)
+}
+
+/// A new file, so that nobody else may read it from its beginning on.
+fn put_aside(bundle: &Path, content: &[u8]) -> Result<PathBuf> {
+    let aside = bundle.join("config.json.narrowed");
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => write_private(&aside, content)?,
+    }
+    Ok(aside)
 }
 
 /// Whether something was left out.
@@ -158,5 +168,17 @@ mod tests {
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
+    }
+
+    #[test]
+    fn what_is_put_aside_is_roots_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let aside = put_aside(dir.path(), b"{}").unwrap();
+            let mode = std::fs::metadata(&aside).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            // As an interrupted shim of before may have left it.
+            std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
     }
 }
