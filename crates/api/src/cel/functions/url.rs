@@ -4,6 +4,7 @@ use super::arguments::{string, text};
 use crate::cel::budget::Error;
 use crate::cel::opaque::{Opaque, Url};
 use crate::cel::value::{Key, Value};
+use crate::percent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -138,7 +139,7 @@ pub fn parse(text: &str) -> Result<Url, String> {
     host.clone_into(&mut url.host);
     hostname.clone_into(&mut url.hostname);
     port.clone_into(&mut url.port);
-    url.path = escaped_path(path);
+    url.path = percent::path(path).unwrap_or_default();
     Ok(url)
 }
 
@@ -164,23 +165,6 @@ fn pairs(query: &str) -> Vec<(String, String)> {
     pairs.collect()
 }
 
-/// As it is, if all of it may be so; else everything escaped anew.
-fn escaped_path(path: &str) -> String {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&b);
-    if path.bytes().all(|b| is_plain(b) || b"!'()*[]%".contains(&b)) {
-        return path.to_owned();
-    }
-    let mut out = String::new();
-    for byte in unescaped_bytes(path, false) {
-        if is_plain(byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text
@@ -188,28 +172,8 @@ fn is_scheme(text: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
+/// Of a query, where a plus is a blank.
 fn unescape(text: &str) -> String {
-    String::from_utf8_lossy(&unescaped_bytes(text, true)).into_owned()
-}
-
-fn unescaped_bytes(text: &str, plus_is_blank: bool) -> Vec<u8> {
-    let (mut out, bytes, mut at) = (Vec::new(), text.as_bytes(), 0);
-    while at < bytes.len() {
-        let escaped = bytes
-            .get(at + 1..at + 3)
-            .and_then(|hex| std::str::from_utf8(hex).ok());
-        match (
-            bytes[at],
-            escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()),
-        ) {
-            (b'%', Some(byte)) => {
-                out.push(byte);
-                at += 2;
-            }
-            (b'+', _) if plus_is_blank => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-        at += 1;
-    }
-    out
+    let plain = percent::unescape(&text.replace('+', " ")).unwrap_or_default();
+    String::from_utf8_lossy(&plain).into_owned()
 }
