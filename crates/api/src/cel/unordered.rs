@@ -38,16 +38,16 @@ impl<'l, 'a> Items<'l, 'a> {
     fn mark(&self, item: &Value<'_>) -> u64 {
         match item {
             Value::Map(map) if !self.keys.is_empty() => {
-                let of_key = |key: &String| map.field(key).map(|value| self.of_whole(&value, 1));
+                let of_key = |key: &String| map.field(key).map(|value| self.of_whole(&value));
                 self.marks
                     .hash_one(self.keys.iter().map(of_key).collect::<Vec<_>>())
             }
-            item => self.of_whole(item, 1),
+            item => self.of_whole(item),
         }
     }
 
-    /// Equal values have the same; what is deeper inside than `depth` doesn't count.
-    fn of_whole(&self, value: &Value<'_>, depth: usize) -> u64 {
+    /// Equal values have the same.
+    fn of_whole(&self, value: &Value<'_>) -> u64 {
         let hash = |kind: u8, what: &dyn Fn() -> u64| self.marks.hash_one((kind, what()));
         match value {
             Value::Bool(value) => hash(1, &|| u64::from(*value)),
@@ -60,23 +60,15 @@ impl<'l, 'a> Items<'l, 'a> {
             Value::Duration(nanoseconds) => hash(5, &|| self.marks.hash_one(nanoseconds)),
             Value::Timestamp(moment) => hash(6, &|| self.marks.hash_one(moment)),
             // Order may not count in these, either.
-            Value::List(list) if depth > 0 => hash(7, &|| {
-                sum(list.iter().map(|item| self.of_whole(&item, depth - 1)))
-            }),
-            Value::Map(map) if depth > 0 => hash(8, &|| sum(self.entries(map, depth - 1))),
-            other => hash(9, &|| match other {
-                Value::List(list) => list.len() as u64,
-                Value::Map(map) => map.len() as u64,
-                _ => 0,
-            }),
+            Value::List(list) => hash(7, &|| sum(list.iter().map(|item| self.of_whole(&item)))),
+            Value::Map(map) => hash(8, &|| sum(self.entries(map))),
+            _ => hash(9, &|| 0),
         }
     }
 
-    fn entries(&self, map: &Map<'_>, depth: usize) -> impl Iterator<Item = u64> {
-        map.each().map(move |(key, value)| {
-            self.marks
-                .hash_one((key.to_string(), self.of_whole(&value, depth)))
-        })
+    fn entries(&self, map: &Map<'_>) -> impl Iterator<Item = u64> {
+        map.each()
+            .map(move |(key, value)| self.marks.hash_one((key.to_string(), self.of_whole(&value))))
     }
 }
 

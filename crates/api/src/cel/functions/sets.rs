@@ -25,6 +25,10 @@ fn pair<'v, 'a>(
     context: &mut Context<'a>,
     a: &'v [Value<'a>],
 ) -> Result<(&'v List<'a>, &'v List<'a>), Error> {
-    context.budget.look(a[0].weight().saturating_add(a[1].weight()))?;
-    Ok((list(&a[0])?, list(&a[1])?))
+    let (left, right) = (list(&a[0])?, list(&a[1])?);
+    // Items that no mark tells apart are compared one by one: this is the most that can be.
+    let pairs = (left.len() as u64).saturating_mul(right.len() as u64);
+    let both = a[0].weight().saturating_add(a[1].weight());
+    context.budget.look(both.saturating_add(pairs))?;
+    Ok((left, right))
 }
