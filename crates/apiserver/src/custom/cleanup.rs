@@ -115,7 +115,7 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
                 object.name()
             );
             let code = call(server, Method::DELETE, &path, Value::Null).await;
-            failed |= !code.is_success() && code != StatusCode::NOT_FOUND;
+            failed |= !code.is_success();
         }
         tokio::select! {
             changed = changed.changed() => if changed.is_err() { return },

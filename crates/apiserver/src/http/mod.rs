@@ -21,4 +21,4 @@ pub use respond::{Answer, response};
 pub use service::InProcess;
 pub use times::RequestTimes;
 
-pub(crate) use pipeline::{Call, Passed, Upload};
+pub(crate) use pipeline::{Call, OwnRequest, Passed, Upload};

@@ -225,6 +225,7 @@ fn handler_failed() -> ApiError {
 async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, upload: Upload) -> Response<Body> {
     let server = exchange.server.clone();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
+    let is_own = parts.extensions.remove::<OwnRequest>().is_some();
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let path = parts.uri.path();
     let name_selector = query
@@ -233,7 +234,7 @@ async fn answer(exchange: &mut Exchange, caller: Caller, mut parts: Parts, uploa
         .map(|name| name.trim_start_matches('=').to_owned());
     let info = request::parse(&parts.method, path, query.flag("watch"), name_selector);
     let refusal = || request::negotiate_refusal(&parts.headers, &query);
-    let routed = info.is_resource.then(|| route(&server, &info));
+    let routed = info.is_resource.then(|| route(&server, &info, is_own));
     let resource = routed.as_ref().and_then(|routed| routed.as_ref().ok().copied());
     exchange.kind = metrics::kind_of(&info, resource, &parts.method, &query);
     let streams = LONG_RUNNING_PARTS.contains(&info.subresource.as_str());
@@ -418,13 +419,18 @@ fn panicked(panic: Box<dyn Any + Send>) -> String {
         .unwrap_or_default()
 }
 
-fn route(server: &ApiServer, info: &RequestInfo) -> Result<&'static Resource, ApiError> {
-    if !server.serves(&info.group, &info.version) {
+/// Marks a request that the server makes to itself: what is turned off is still its own to work with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnRequest;
+
+fn route(server: &ApiServer, info: &RequestInfo, is_own: bool) -> Result<&'static Resource, ApiError> {
+    let (group, version, plural) = (&info.group, &info.version, &info.resource);
+    let turned_off = || crate::resources::find(group, version, plural).filter(|_| is_own);
+    let found = server.resource(group, version, plural).or_else(turned_off);
+    if found.is_none() && !server.serves(group, version) {
         return Err(ApiError::page_not_found());
     }
-    let resource = server
-        .resource(&info.group, &info.version, &info.resource)
-        .ok_or_else(ApiError::no_such_resource)?;
+    let resource = found.ok_or_else(ApiError::no_such_resource)?;
     let own_namespace = info.resource == "namespaces";
     if !resource.namespaced && !info.namespace.is_empty() && !own_namespace {
         return Err(ApiError::no_such_resource());

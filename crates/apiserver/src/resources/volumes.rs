@@ -49,7 +49,11 @@ pub const PERSISTENTVOLUMES: Resource =
             prepare_create: |volume| {
                 volume["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now()});
             },
-            prepare_status: |new, old| date_phase(&mut new["status"], &old["status"], now),
+            prepare_status: |new, old| {
+                if let Some(status) = new.get_mut("status") {
+                    date_phase(status, &old["status"], now);
+                }
+            },
             validate_create: validate_volume,
             validate_update: validate_volume_update,
             ..RULES

@@ -26,11 +26,12 @@ pub async fn follow(server: Weak<ApiServer>) {
             return;
         }
         changed.borrow_and_update();
+        // Before telling: what another writes right after must not pass for what is known.
+        let seen = revision(&own);
         let told = bootstrap::tell_authorities(&own).await;
         if let Err(error) = &told {
             tracing::warn!(%error, "extension servers are not told yet who signs client certificates");
         }
-        let seen = revision(&own);
         let shutdown = own.shutdown.clone();
         drop(own);
         tokio::select! {

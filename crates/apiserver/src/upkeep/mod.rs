@@ -148,6 +148,7 @@ pub async fn own_call(server: &Arc<ApiServer>, method: Method, path: &str, body:
         .method(method)
         .uri(path)
         .header("content-type", kind)
+        .extension(crate::http::OwnRequest)
         .body(Full::new(body));
     let Ok(request) = request else {
         return StatusCode::BAD_REQUEST;
