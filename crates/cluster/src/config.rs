@@ -97,8 +97,20 @@ impl ClusterConfig {
     /// What a cluster is to be made with, by a ClusterConfiguration of a person's. `version`: unless that says one.
     pub fn from_given(document: &Value, version: &str) -> Result<Self, ClusterError> {
         let mut document = document.clone();
-        if document["kubernetesVersion"].as_str().is_none_or(str::is_empty) {
-            document["kubernetesVersion"] = json!(version);
+        let asked = document["kubernetesVersion"].as_str().unwrap_or_default();
+        let version = match asked.chars().next() {
+            None => version.to_owned(),
+            // As `kubeadm config print init-defaults` says it.
+            Some(first) if first.is_ascii_digit() => format!("v{asked}"),
+            Some(_) => asked.to_owned(),
+        };
+        document["kubernetesVersion"] = json!(version);
+        let is_part = |part: &Value| part.is_null() || part.is_object();
+        let etcd = document.get("etcd").unwrap_or(&Value::Null);
+        if !is_part(etcd) || !is_part(etcd.get("local").unwrap_or(&Value::Null)) {
+            return Err(ClusterError::Configuration(
+                "the configuration file: etcd.local of the ClusterConfiguration is no object".to_owned(),
+            ));
         }
         let config = Self::from_yaml(&crate::yaml::write(&document)?)?;
         let ignored = [config.ignored.components.as_slice(), &config.ignored.etcd].concat();
@@ -208,6 +220,7 @@ impl ClusterConfig {
             document
                 .pointer(pointer)
                 .and_then(Value::as_str)
+                .filter(|word| !word.is_empty())
                 .map(str::to_owned)
         };
         let version = word("/kubernetesVersion").ok_or_else(|| {
@@ -329,6 +342,21 @@ mod tests {
             ClusterConfig::from_given(&json!({"etcd": {"external": {"endpoints": ["x"]}}}), "v1.36.0");
         let error = error.unwrap_err().to_string();
         assert!(error.contains("does not follow: etcd.external"), "{error}");
+        let empty = json!({"kubernetesVersion": "1.35.2", "clusterName": "", "imageRepository": "",
+            "networking": {"serviceSubnet": "", "dnsDomain": ""}});
+        let config = ClusterConfig::from_given(&empty, "v1.36.0").unwrap();
+        let usual = ClusterConfig::new("v1.35.2");
+        assert_eq!(config.kubernetes_version, "v1.35.2");
+        assert_eq!(config.image_repository, usual.image_repository);
+        assert_eq!(config.service_subnet, usual.service_subnet);
+        for odd in [
+            json!({"etcd": "x"}),
+            json!({"etcd": []}),
+            json!({"etcd": {"local": "x"}}),
+        ] {
+            let error = ClusterConfig::from_given(&odd, "v1.36.0").unwrap_err();
+            assert!(error.to_string().contains("is no object"), "{odd}: {error}");
+        }
     }
 
     #[test]

@@ -209,11 +209,23 @@ fn registration(at: &Place<'_>) -> Result<Registration, ClusterError> {
             items.iter().map(arg).collect()
         }
     };
+    let agent_args = agent_args.ok_or_else(|| at.unreadable("kubeletExtraArgs"))?;
+    // The flags' file is read word by word.
+    let is_word = |text: &str| !text.contains(|c: char| c.is_whitespace() || c == '"');
+    if let Some((name, _)) = agent_args
+        .iter()
+        .find(|(name, value)| !is_word(name) || !is_word(value))
+    {
+        return Err(refused(format!(
+            "{}.kubeletExtraArgs: {name} has blanks or quotes, which no flag of the agent may have",
+            at.at
+        )));
+    }
     Ok(Registration {
         name: at.text("name"),
         cri_socket: at.text("criSocket"),
         taints,
-        agent_args: agent_args.ok_or_else(|| at.unreadable("kubeletExtraArgs"))?,
+        agent_args,
         ignored_checks: at.words("ignorePreflightErrors")?,
     })
 }
@@ -473,6 +485,11 @@ mod tests {
                 "JoinConfiguration",
                 json!({"caCertPath": "/x"}),
                 "caCertPath can be",
+            ),
+            (
+                "InitConfiguration",
+                json!({"nodeRegistration": {"kubeletExtraArgs": [{"name": "system-reserved", "value": "cpu=1, memory=1Gi"}]}}),
+                "kubeletExtraArgs: system-reserved has blanks",
             ),
             ("KubeProxyConfiguration", json!({}), "KubeProxyConfiguration of"),
         ] {

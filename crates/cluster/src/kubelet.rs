@@ -104,8 +104,16 @@ pub fn flags(node: &NodeConfig, host_name: &str, control_plane: bool, registrati
     if !taints.is_empty() {
         words.push(format!("--register-with-taints={}", taints.join(",")));
     }
-    let args = registration.agent_args.iter();
-    words.extend(args.map(|(name, value)| format!("--{name}={value}")));
+    let args = &registration.agent_args;
+    // In the place of ours: of a list, the agent would take both.
+    words.retain(|word: &String| {
+        let is_given = |name: &str| {
+            let rest = word.strip_prefix("--").and_then(|word| word.strip_prefix(name));
+            rest.is_some_and(|rest| rest.starts_with('='))
+        };
+        !args.iter().any(|(name, _)| is_given(name))
+    });
+    words.extend(args.iter().map(|(name, value)| format!("--{name}={value}")));
     format!("KUBELET_KUBEADM_ARGS=\"{}\"\n", words.join(" "))
 }
 
@@ -187,6 +195,15 @@ mod tests {
         assert_eq!(
             read_flags(&flags(&node, "master-01", true, &registration)),
             ["--node-ip=10.0.0.1", "--v=4"]
+        );
+        let elsewhere = Registration {
+            agent_args: vec![("node-ip".to_owned(), "10.0.0.9".to_owned())],
+            ..Registration::default()
+        };
+        assert_eq!(
+            read_flags(&flags(&node, "master-01", false, &elsewhere)),
+            ["--node-ip=10.0.0.9"],
+            "what is given is in the place of ours"
         );
         assert_eq!(read_flags("KUBELET_KUBEADM_ARGS=--a=b\nOTHER=--c\n"), ["--a=b"]);
     }

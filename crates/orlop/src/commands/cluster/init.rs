@@ -59,7 +59,11 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
         }
     };
     if arguments.dry_run {
-        println!("[dryrun] All checks passed; nothing was changed");
+        let checks = match undo {
+            Some(_) => "All checks passed",
+            None => "An earlier run would be finished",
+        };
+        println!("[dryrun] {checks}; nothing was changed");
         return Ok(());
     }
     let stop = signals::shutdown_token()?;

@@ -127,8 +127,8 @@ async fn node(step: &UpgradeStepArgs) -> Result<()> {
         true => administrator(&step.admin).await?,
         // A worker has no administrator's, and may read what it needs.
         false => {
-            let own = layout(&root).kubeconfig("kubelet");
-            api::connect(step.admin.kubeconfig.as_deref().unwrap_or(&own)).await?
+            let given = step.admin.kubeconfig.as_deref().map(super::first_there);
+            api::connect(&given.unwrap_or_else(|| layout(&root).kubeconfig("kubelet"))).await?
         }
     };
     if !is_master {
