@@ -10,6 +10,7 @@ use orlop_client::informer::{Change, Informer};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
 
+use super::pace::LOOK_AGAIN;
 use crate::resources::{Existence, Served};
 
 /// Namespaces watched at the same time; others are looked at now and then. Each costs a watch for each kind that is left.
@@ -54,6 +55,9 @@ impl Lingering {
             .clone()
             .map(|left| left.served.resource.clone())
             .collect();
+        if kinds.is_empty() {
+            return self.forget(namespace);
+        }
         let mut namespaces = self.lock();
         let known = namespaces.get(namespace).map(|watched| &watched.kinds);
         if known == Some(&kinds) || (known.is_none() && namespaces.len() >= WATCHED_MAX) {
@@ -78,7 +82,8 @@ impl Lingering {
         let (on, goes) = (self.queue.clone(), namespace.clone());
         informer.on_change(move |change: &Change<Existence>| {
             if change.new.is_none() {
-                on.add(goes.clone());
+                // One look for all that goes meanwhile: each lists every kind there is.
+                on.add_after(goes.clone(), LOOK_AGAIN);
             }
         });
         let (queue, objects) = (self.queue.clone(), left.objects);

@@ -346,7 +346,8 @@ mod tests {
              \u{20} pluginConfig:\n  - {name: NodeResourcesFit, args: {scoringStrategy: {type: MostAllocated}}}\n\
              \u{20} - {name: InterPodAffinity, args: {hardPodAffinityWeight: 3, more: 1}}\n\
              \u{20} - {name: PodTopologySpread, args: {defaultingType: List}}\n\
-             - plugins: {score: {disabled: [{name: '*'}], enabled: [{name: ImageLocality}]}}\n",
+             - schedulerName: other\n\
+             \u{20} plugins: {score: {disabled: [{name: '*'}], enabled: [{name: ImageLocality}]}}\n",
         )
         .unwrap();
         assert_eq!(
