@@ -181,6 +181,11 @@ fn termination_message(status: &v1::ContainerStatus) -> Option<String> {
         .skip(usize::from(!is_whole))
         .filter_map(|line| line.splitn(4, ' ').nth(3))
         .collect();
+    // Of one line that is longer than all that was read, the end is better than nothing.
+    let lines = match lines.is_empty() && !is_whole {
+        true => log.lines().last().into_iter().collect(),
+        false => lines,
+    };
     let kept = lines.len().saturating_sub(LOG_TAIL_LINES);
     let text = lines[kept..].join("\n");
     let cut = text.len().saturating_sub(LOG_TAIL_BYTES as usize);

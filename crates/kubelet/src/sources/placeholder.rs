@@ -66,6 +66,11 @@ pub fn apart(placeholder: &Pod) -> Pod {
         orlop_api::pod::uid(placeholder),
     );
     pod.metadata.name = Some(format!("{name}-{}", uid.get(..APART_DIGITS).unwrap_or(uid)));
+    // Another name is another pod: under one UID nobody would hear of it.
+    let own = format!("{:032x}", fnv1a128(format!("{uid} apart").as_bytes()));
+    pod.metadata.uid = Some(own.clone());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(CONFIG_HASH.to_owned(), own);
     pod
 }
 

@@ -114,7 +114,8 @@ async fn publish(
 ) {
     while let Some(full_name) = board.queue().next().await {
         // What is told later is newer, and tells of several steps at once.
-        if rush.is_on() && may_wait(&board.page(&full_name)) {
+        let has_waited = rush.has_waited(&full_name);
+        if !has_waited && rush.is_on() && may_wait(&board.page(&full_name)) {
             rush.keep(full_name.clone());
             board.queue().done(&full_name);
             continue;
@@ -143,6 +144,8 @@ async fn publish(
 struct Rush {
     turns: Turns,
     kept: Mutex<BTreeSet<String>>,
+    /// Who has waited for one rush does not wait for the next.
+    given_back: Mutex<BTreeSet<String>>,
     arrived: Notify,
 }
 
@@ -151,6 +154,7 @@ impl Rush {
         Self {
             turns,
             kept: Mutex::default(),
+            given_back: Mutex::default(),
             arrived: Notify::new(),
         }
     }
@@ -164,12 +168,18 @@ impl Rush {
         self.arrived.notify_one();
     }
 
+    /// Whether it was kept until now.
+    fn has_waited(&self, full_name: &str) -> bool {
+        self.given_back.lock().remove(full_name)
+    }
+
     /// Puts back what was kept when the rush is over.
     async fn give_back(&self, board: &Board) {
         loop {
             self.arrived.notified().await;
             self.turns.rush_over().await;
             let kept = std::mem::take(&mut *self.kept.lock());
+            self.given_back.lock().extend(kept.iter().cloned());
             kept.into_iter()
                 .for_each(|full_name| board.queue().add(full_name));
         }

@@ -206,6 +206,9 @@ fn without_record(
             .any(|container| facts.seen.newest(&container.name).is_some())
     });
     if init && regular_exists {
+        // It ended once: what stands in for that end is not the end of another run.
+        let last = previous.and_then(|previous| previous.last_state.clone());
+        status.last_state = Some(last.unwrap_or_default());
         status.ready = true;
         status.state = Some(ContainerState {
             terminated: Some(ContainerStateTerminated {

@@ -44,6 +44,11 @@ pub struct Files {
 }
 
 impl Files {
+    /// Whether the directory could be read the last time; one that isn't there is empty.
+    pub fn is_read(&self) -> bool {
+        self.unreadable.is_none()
+    }
+
     /// Reads the files in scope that changed; whether another set of pods came out, and the new faults.
     pub fn read(&mut self, source: &FileSource, scope: &Scope) -> (bool, Vec<Fault>) {
         let paths = match source.paths() {
@@ -63,7 +68,12 @@ impl Files {
                 return (false, vec![fault]);
             }
         };
-        self.unreadable = None;
+        // What changed while it could not be read was told then, and not seen.
+        let all = Scope::All;
+        let scope = match self.unreadable.take() {
+            Some(_) => &all,
+            None => scope,
+        };
         let mut changed = false;
         let mut faults = Vec::new();
         self.entries.retain(|path, entry| {

@@ -366,7 +366,11 @@ fn a_directory_that_cannot_be_read_takes_nothing_down_and_is_told_once() {
     assert_eq!(files.read(&unreadable, &Scope::All), (false, vec![]));
     assert_eq!(names(&files), ["a-node-a_default"]);
     std::fs::remove_file(&unreadable.path).unwrap();
-    assert_eq!(files.read(&source(dir.path()), &Scope::All), (false, vec![]));
+    // What changed meanwhile was told while nobody could see it.
+    write(dir.path(), "b.yaml", &POD.replace("NAME", "b"));
+    let nothing = Scope::Named(std::iter::empty().collect());
+    assert_eq!(files.read(&source(dir.path()), &nothing), (true, vec![]));
+    assert_eq!(names(&files).len(), 2);
 }
 
 #[test]
@@ -382,4 +386,14 @@ fn placeholders_of_files_that_differ_in_their_endings_have_names_of_their_own() 
     assert_eq!(name(0), "invalid-manifest-web-node-a");
     assert!(name(1).starts_with("invalid-manifest-web-node-a-"), "{}", name(1));
     assert!(orlop_api::validation::pod_create(&pods[1]).is_empty());
+    // Alone it has the plain name, and is another pod: who follows pods by their UIDs hears of it.
+    let both = pods[1].metadata.uid.clone();
+    std::fs::remove_file(dir.path().join("web.json")).unwrap();
+    files.read(&source(dir.path()), &Scope::All);
+    let alone = &files.snapshot().pods[0];
+    assert_eq!(
+        alone.metadata.name.as_deref(),
+        Some("invalid-manifest-web-node-a")
+    );
+    assert_ne!(alone.metadata.uid, both);
 }

@@ -113,10 +113,12 @@ impl FileSource {
                 objects.replace(Origin::Manifests, files.objects());
             }
             reports.replace(|manifest| !manifest.contains("://"), files.reports());
-            if (changed || first) && snapshots.send(files.snapshot()).await.is_err() {
+            // Until it could be read once, nobody knows what is wanted: nothing is said, and nothing taken down.
+            let is_read = files.is_read();
+            if (changed || first && is_read) && snapshots.send(files.snapshot()).await.is_err() {
                 return;
             }
-            first = false;
+            first &= !is_read;
             let Some(listening) = &mut events else {
                 tokio::time::sleep(WATCH_RETRY).await;
                 continue;
@@ -286,6 +288,24 @@ mod tests {
         assert_eq!(soon("the second pod", &mut received).await.pods.len(), 2);
         std::fs::remove_file(path.join("a.yaml")).unwrap();
         assert_eq!(soon("the removal", &mut received).await.pods.len(), 1);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn directory_that_cannot_be_read_at_first_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("manifests");
+        std::os::unix::fs::symlink("manifests", &path).unwrap();
+        let (snapshots, mut received) = mpsc::channel(4);
+        let (faults, mut told) = mpsc::channel(4);
+        let task = tokio::spawn(source(&path).run(snapshots, faults, ReportBoard::default()));
+        soon("why it can't be read", &mut told).await;
+        let (there, next) = (dir.path().join("there"), dir.path().join("next"));
+        std::fs::create_dir(&there).unwrap();
+        write(&there, "a.yaml", &POD.replace("NAME", "a"));
+        std::os::unix::fs::symlink(&there, &next).unwrap();
+        std::fs::rename(&next, &path).unwrap();
+        assert_eq!(soon("the first snapshot", &mut received).await.pods.len(), 1);
         task.abort();
     }
 
