@@ -164,6 +164,9 @@ impl Tasks {
     pub(super) fn shutdown(&self, request: &ShutdownRequest) -> Empty {
         if self.is_empty() || request.now {
             self.is_over.set(true);
+        } else if self.containers.borrow().is_empty() {
+            // Nobody asks again if nothing comes of what is being made.
+            self.is_unwanted.set(true);
         }
         Empty {}
     }

@@ -46,8 +46,10 @@ impl Tasks {
             mounts::unmount_all(&rootfs);
         }
         self.creating.borrow_mut().remove(&request.id);
+        let was_unwanted = self.is_unwanted.take();
         if outcome.is_err() && self.is_empty() {
             self.changed();
+            self.is_over.set(self.is_over.get() || was_unwanted);
             self.end_if_forgotten();
         }
         outcome

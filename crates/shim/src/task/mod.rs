@@ -39,6 +39,8 @@ pub struct Tasks {
     /// Counts creations and deletions, to tell one emptiness from the next.
     changes: Cell<u64>,
     is_over: Cell<bool>,
+    /// It was to end while it made a container.
+    is_unwanted: Cell<bool>,
     over: Notify,
 }
 
@@ -55,6 +57,7 @@ impl Tasks {
             consoles: Cell::default(),
             changes: Cell::default(),
             is_over: Cell::default(),
+            is_unwanted: Cell::default(),
             over: Notify::new(),
         });
         tasks.end_if_forgotten();
