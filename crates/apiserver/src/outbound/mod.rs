@@ -19,7 +19,7 @@ mod remote;
 pub use endpoint::Endpoint;
 pub use kept::Ways;
 pub use kubeconfig::{KubeconfigFile, WebhookClients};
-pub use places::{Nowhere, Places, ready};
+pub use places::{Nowhere, Places, ready, slices};
 pub use question::Question;
 pub use remote::{Remote, RemoteError};
 

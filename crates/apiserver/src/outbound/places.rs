@@ -54,15 +54,7 @@ impl Places {
     pub fn of_service(cache: &Cache, namespace: &str, name: &str, port: u16) -> Result<Self, Nowhere> {
         let service = cache.core_object("services", namespace, name);
         let service = service.ok_or(Nowhere::Service)?.value();
-        let kind = resources::find("discovery.k8s.io", "v1", "endpointslices");
-        let found = kind.and_then(|kind| cache.storage(kind)).map(|storage| {
-            cache.snapshot_where(storage, namespace, |slice| {
-                slice.label("kubernetes.io/service-name") == Some(name)
-            })
-        });
-        let slices = found.map(|found| found.objects).unwrap_or_default();
-        let slices: Vec<Value> = slices.iter().map(|slice| slice.value()).collect();
-        leads_to(&service, &slices, port)
+        leads_to(&service, &slices(cache, namespace, name), port)
     }
 
     /// What `connect` makes of the first place that answers. One that doesn't answer soon is joined by the next: a node
@@ -159,6 +151,18 @@ fn leads_to(service: &Value, slices: &[Value], number: u16) -> Result<Places, No
         endpoints,
         cluster: cluster.map(|address| (address.to_owned(), number)),
     })
+}
+
+/// The EndpointSlices of a Service.
+pub fn slices(cache: &Cache, namespace: &str, service: &str) -> Vec<Value> {
+    let kind = resources::find("discovery.k8s.io", "v1", "endpointslices");
+    let Some(storage) = kind.and_then(|kind| cache.storage(kind)) else {
+        return Vec::new();
+    };
+    let found = cache.snapshot_where(storage, namespace, |slice| {
+        slice.label("kubernetes.io/service-name") == Some(service)
+    });
+    found.objects.iter().map(|slice| slice.value()).collect()
 }
 
 /// The ready endpoints of a slice, at its port of a name.

@@ -6,7 +6,6 @@ use crate::admission::{self, Attempt, Operation};
 use crate::http::{Answer, Body, Call, switch};
 use crate::kubelet::{self, Wish};
 use crate::outbound;
-use crate::resources;
 use crate::status::ApiError;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION,
@@ -307,17 +306,8 @@ fn service(call: &Call, target: &Target) -> Result<Place, ApiError> {
             target.port, target.name
         ))
     })?;
-    let cache = &call.server.cache;
-    let slices = resources::find("discovery.k8s.io", "v1", "endpointslices")
-        .and_then(|slices| cache.storage(slices))
-        .map(|id| cache.snapshot(id, &call.info.namespace).objects)
-        .unwrap_or_default();
-    let mut places = Vec::new();
-    for slice in slices {
-        if slice.label("kubernetes.io/service-name") == Some(target.name.as_str()) {
-            places.extend(endpoints(&slice.value(), port));
-        }
-    }
+    let slices = outbound::slices(&call.server.cache, &call.info.namespace, &target.name);
+    let places: Vec<_> = slices.iter().flat_map(|slice| endpoints(slice, port)).collect();
     let chosen = rand::random::<u64>() % u64::try_from(places.len().max(1)).unwrap_or(1);
     let (address, port) = places
         .into_iter()
