@@ -343,7 +343,7 @@ impl<'a> Frame<'_, 'a> {
                 let Value::Map(map) = self.yielded(fold)? else {
                     return Err(Error::no_such_overload());
                 };
-                for (key, value) in map.entries() {
+                for (key, value) in map.each() {
                     if gathered.map.insert(key.clone(), value).is_some() {
                         return Err(Error::failed(format!("insert failed: key {key} already exists")));
                     }

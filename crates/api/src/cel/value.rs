@@ -269,7 +269,7 @@ impl<'a> Value<'a> {
             }
             Self::Map(map) => {
                 let mut json = serde_json::Map::new();
-                for (key, value) in map.entries() {
+                for (key, value) in map.each() {
                     let Key::String(key) = key else {
                         return Err(Error::failed("only text can be the key of an object's field"));
                     };
@@ -385,10 +385,6 @@ impl<'a> Map<'a> {
             Self::Json(map, _) => map.keys().map(|key| Key::String(key.clone())).collect(),
             Self::Made(map) => map.keys().cloned().collect(),
         }
-    }
-
-    pub fn entries(&self) -> Vec<(Key, Value<'a>)> {
-        self.each().collect()
     }
 
     /// The entries, each made when it is its turn.

@@ -333,8 +333,8 @@ fn within(value: &Value<'_>) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Map(map) => {
-            let entries = map.entries().into_iter();
-            let mut entries: Vec<String> = entries
+            let mut entries: Vec<String> = map
+                .each()
                 .map(|(key, value)| format!("{}:{}", within(&key.value()), within(&value)))
                 .collect();
             entries.sort_unstable();
