@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use std::fmt;
+use std::str::FromStr;
 
 const SECOND: i128 = 1_000_000_000;
 /// `0001-01-01T00:00:00Z`, in seconds since 1970.
@@ -62,8 +63,6 @@ impl Moment {
             }
         };
         let [hour, minute, second] = numbers(time, ':')?;
-        let part = |number: i64| i8::try_from(number).ok();
-        let (hour, minute, second) = (part(hour)?, part(minute)?, part(second)?);
         // What is finer than the language has is left out.
         let nanoseconds: i32 = format!("{fraction:0<9.9}").parse().ok()?;
         let clock = date(day)?.to_datetime(Time::new(hour, minute, second, nanoseconds).ok()?);
@@ -106,12 +105,11 @@ impl Moment {
         };
         let offset = i64::from(zone.to_offset(nearest).seconds());
         // The last years are those of a cycle before.
-        let more_years = match self.seconds() > LAST_SECOND - CYCLE_SECONDS {
-            true => CYCLE_YEARS,
-            false => 0,
+        let (more_years, before) = match self.seconds() > LAST_SECOND - CYCLE_SECONDS {
+            true => (CYCLE_YEARS, CYCLE_SECONDS),
+            false => (0, 0),
         };
-        let shift = offset - more_years / CYCLE_YEARS * CYCLE_SECONDS;
-        let moved = Timestamp::from_nanosecond(self.0 + i128::from(shift) * SECOND);
+        let moved = Timestamp::from_nanosecond(self.0 + i128::from(offset - before) * SECOND);
         Shown {
             // The year 1 and the end of 9599 are well within.
             clock: moved.unwrap_or_default().to_zoned(TimeZone::UTC).datetime(),
@@ -122,11 +120,9 @@ impl Moment {
 
 /// `2026-01-31`
 fn date(text: &str) -> Option<Date> {
-    let (year, rest) = text.split_once('-').filter(|(year, _)| year.len() == 4)?;
-    let [year] = numbers(year, '-')?;
+    let (year, rest) = text.split_once('-')?;
     let [month, day] = numbers(rest, '-')?;
-    let part = |number: i64| i8::try_from(number).ok();
-    Date::new(i16::try_from(year).ok()?, part(month)?, part(day)?).ok()
+    Date::new(number(year, 4)?, month, day).ok()
 }
 
 /// Seconds of `Z`, `+02:00`, `-07:30`.
@@ -137,23 +133,24 @@ fn offset(text: &str) -> Option<i64> {
         ("-", rest) => (-1, rest),
         _ => return None,
     };
-    let [hours, minutes] = numbers(rest, ':').filter(|_| rest.len() == 5)?;
+    let [hours, minutes] = numbers::<2>(rest, ':')?.map(i64::from);
     (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60)
 }
 
-/// So many numbers of digits alone, with something between them; of two digits each, if there are several.
-fn numbers<const COUNT: usize>(text: &str, between: char) -> Option<[i64; COUNT]> {
+/// So many numbers of two digits, with something between them.
+fn numbers<const COUNT: usize>(text: &str, between: char) -> Option<[i8; COUNT]> {
     let mut numbers = [0; COUNT];
     let mut parts = text.split(between);
-    for number in &mut numbers {
-        let part = parts.next()?;
-        let digits = part.bytes().all(|byte| byte.is_ascii_digit());
-        *number = part
-            .parse()
-            .ok()
-            .filter(|_| digits && (COUNT == 1 || part.len() == 2))?;
+    for found in &mut numbers {
+        *found = number(parts.next()?, 2)?;
     }
     parts.next().is_none().then_some(numbers)
+}
+
+/// A number that is written in so many digits.
+fn number<N: FromStr>(text: &str, digits: usize) -> Option<N> {
+    let is_one = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_one)
 }
 
 impl fmt::Display for Moment {
