@@ -10,17 +10,18 @@ use serde_json::{Map, Value, json};
 pub const PLACE: (&str, &str) = ("kube-system", "extension-apiserver-authentication");
 const CLIENT_CA: &str = "client-ca-file";
 const PROXY_CA: &str = "requestheader-client-ca-file";
-const ALLOWED_NAMES: &str = "requestheader-allowed-names";
-const EXTRA_HEADERS: &str = "requestheader-extra-headers-prefix";
-const GROUP_HEADERS: &str = "requestheader-group-headers";
-const UID_HEADERS: &str = "requestheader-uid-headers";
-const USERNAME_HEADERS: &str = "requestheader-username-headers";
-const LISTS: [&str; 5] = [
-    ALLOWED_NAMES,
-    EXTRA_HEADERS,
-    GROUP_HEADERS,
-    UID_HEADERS,
-    USERNAME_HEADERS,
+
+/// What a server tells of its front proxies.
+type Told = fn(&FrontProxyConfig) -> &[String];
+
+const LISTS: [(&str, Told); 5] = [
+    ("requestheader-allowed-names", |proxy| &proxy.allowed_names),
+    ("requestheader-extra-headers-prefix", |proxy| {
+        &proxy.extra_prefixes
+    }),
+    ("requestheader-group-headers", |proxy| &proxy.group_headers),
+    ("requestheader-uid-headers", |proxy| &proxy.uid_headers),
+    ("requestheader-username-headers", |proxy| &proxy.username_headers),
 ];
 
 /// The ConfigMap as it is to be beside what is `stored`, unless this server has nothing to tell.
@@ -46,8 +47,8 @@ pub fn object(
             data.insert(key.to_owned(), json!(orlop_pki::merged_certificates(&texts, now)));
         }
     }
-    for key in LISTS {
-        let own = front_proxy.map(|proxy| list(proxy, key));
+    for (key, list) in LISTS {
+        let own = front_proxy.map(list);
         if own.is_some() || told(key).is_some() {
             let merged = merged(told(key).unwrap_or_default(), own.unwrap_or_default());
             data.insert(key.to_owned(), json!(json!(merged).to_string()));
@@ -59,17 +60,6 @@ pub fn object(
         object: json!({"metadata": {"name": PLACE.1, "namespace": PLACE.0}, "data": data}),
         owned: &["data"],
     })
-}
-
-/// What this server tells under a key.
-fn list<'p>(proxy: &'p FrontProxyConfig, key: &str) -> &'p [String] {
-    match key {
-        ALLOWED_NAMES => &proxy.allowed_names,
-        EXTRA_HEADERS => &proxy.extra_prefixes,
-        GROUP_HEADERS => &proxy.group_headers,
-        UID_HEADERS => &proxy.uid_headers,
-        _ => &proxy.username_headers,
-    }
 }
 
 /// The names of a list in JSON, if it is one, and those of `own` that it lacks.
