@@ -4,8 +4,8 @@ use crate::times::{Span, next_change};
 use crate::{PkiError, version_one};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime, pem::PemObject};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -15,7 +15,6 @@ use std::sync::Arc;
 /// Authorities whose client certificates count.
 #[derive(Clone, Debug)]
 pub struct ClientAuthorities {
-    what: &'static str,
     /// Of all of them.
     verifier: Arc<dyn ClientCertVerifier>,
     certificates: Vec<CertificateDer<'static>>,
@@ -26,13 +25,15 @@ pub struct ClientAuthorities {
 impl ClientAuthorities {
     /// Authorities from PEM; `what` names them in errors.
     pub fn from_pem(pem: &str, what: &'static str) -> Result<Self, PkiError> {
-        let verifier = verifier(roots(pem, what)?, what)?;
+        let verifier = verifier(roots(pem, what)?).map_err(|error| PkiError::Tls {
+            what,
+            reason: error.to_string(),
+        })?;
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
             .map_while(Result::ok)
             .collect();
         let spans = certificates.iter().map(Span::of).collect();
         Ok(Self {
-            what,
             verifier,
             certificates,
             spans,
@@ -65,7 +66,7 @@ impl ClientAuthorities {
             // It could be read before.
             let _ = valid.add(certificate.clone());
         }
-        verifier(valid, self.what).is_ok_and(|verifier| verified(&*verifier))
+        verifier(valid).is_ok_and(|verifier| verified(&*verifier))
     }
 
     /// The next moment, in seconds since 1970, at which [`Self::signed_at`] may say something else of this chain.
@@ -75,14 +76,9 @@ impl ClientAuthorities {
     }
 }
 
-fn verifier(roots: RootCertStore, what: &'static str) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
+fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, VerifierBuilderError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| PkiError::Tls {
-            what,
-            reason: error.to_string(),
-        })
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()
 }
 
 /// The authorities of a PEM file.
