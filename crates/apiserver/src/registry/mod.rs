@@ -32,7 +32,7 @@ mod watch;
 pub(crate) use allocation::offered;
 pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
-pub(crate) use identity::{assign, generated_name, microseconds, now, text};
+pub(crate) use identity::{assign, generated_name, microseconds, now, text, whole_seconds};
 pub(crate) use present::{list as present_list, value as present_value};
 pub(crate) use protobuf::Recent;
 pub(crate) use quota::{PLUGIN as QUOTA_PLUGIN, Turns};

@@ -2,6 +2,7 @@
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items_at};
 use super::rules::{Rules, StatusMetadata};
+use crate::registry::now;
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 
@@ -96,9 +97,7 @@ fn default_request(request: &mut Value) {
 fn default_slice(slice: &mut Value) {
     for device in items_at(slice, "/spec/devices") {
         for taint in items_at(device, "/taints") {
-            fill(taint, "timeAdded", || {
-                json!(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-            });
+            fill(taint, "timeAdded", || json!(now()));
         }
     }
 }

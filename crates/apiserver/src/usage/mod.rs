@@ -8,7 +8,7 @@ use crate::ApiServer;
 use crate::cache::Object;
 use crate::http::{Answer, Call};
 use crate::kubelet;
-use crate::registry::present_value;
+use crate::registry::{now, present_value, whole_seconds};
 use crate::request::Filter;
 use crate::resources::{self, Resource};
 use crate::status::ApiError;
@@ -150,7 +150,7 @@ async fn of_pods(server: &ApiServer, filter: &Filter, name: Option<&str>) -> Vec
 }
 
 fn head(kind: &str, of: &Object, used: &Used) -> Value {
-    let mut metadata = json!({"name": of.name(), "creationTimestamp": crate::registry::now()});
+    let mut metadata = json!({"name": of.name(), "creationTimestamp": now()});
     let labels: Map<String, Value> = of
         .labels()
         .map(|(key, value)| (key.to_owned(), json!(value)))
@@ -160,7 +160,7 @@ fn head(kind: &str, of: &Object, used: &Used) -> Value {
     }
     let at = Timestamp::from_millisecond(used.at).unwrap_or_default();
     json!({"kind": kind, "apiVersion": "metrics.k8s.io/v1beta1", "metadata": metadata,
-        "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(), "window": window(used.window)})
+        "timestamp": whole_seconds(at), "window": window(used.window)})
 }
 
 fn usage(used: &Used) -> Value {
