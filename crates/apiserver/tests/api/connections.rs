@@ -4,6 +4,7 @@ use crate::support::{CONFIGMAPS, configmap};
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::time::Duration;
@@ -32,6 +33,14 @@ async fn asks(sender: &mut SendRequest<Full<Bytes>>, path: &str) -> hyper::Resul
     Ok(code)
 }
 
+/// What a watch of ConfigMaps tells.
+async fn watch(sender: &mut SendRequest<Full<Bytes>>) -> Incoming {
+    let request = Request::get(format!("https://localhost{CONFIGMAPS}?watch=1"))
+        .body(Full::default())
+        .unwrap();
+    sender.send_request(request).await.unwrap().into_body()
+}
+
 /// Clients know that they may be told to leave, and when: nothing that they asked is lost by it.
 #[tokio::test]
 async fn idle_connections_are_told_to_leave_and_those_with_a_watch_are_kept() {
@@ -40,10 +49,7 @@ async fn idle_connections_are_told_to_leave_and_those_with_a_watch_are_kept() {
     let (mut idle, idle_ended) = second(&served).await;
     assert_eq!(asks(&mut idle, "/readyz").await.unwrap(), 200);
     let (mut watching, watching_ended) = second(&served).await;
-    let watch = Request::get(format!("https://localhost{CONFIGMAPS}?watch=1"))
-        .body(Full::default())
-        .unwrap();
-    let mut watch = watching.send_request(watch).await.unwrap().into_body();
+    let mut watch = watch(&mut watching).await;
     // It ends in an orderly way: by GOAWAY, not by a reset.
     idle_ended.await.unwrap().unwrap();
     assert!(asks(&mut idle, "/readyz").await.is_err());
@@ -124,10 +130,7 @@ async fn what_is_being_answered_when_the_server_is_told_to_stop_is_answered_and_
     let served = Served::start(|config, _| stop = Some(config.shutdown.clone())).await;
     let begun = Begun::new(&served).await;
     let (mut watching, _) = second(&served).await;
-    let watch = Request::get(format!("https://localhost{CONFIGMAPS}?watch=1"))
-        .body(Full::default())
-        .unwrap();
-    let mut watch = watching.send_request(watch).await.unwrap().into_body();
+    let mut watch = watch(&mut watching).await;
     stop.unwrap().cancel();
     let end = async { while let Some(Ok(_)) = watch.frame().await {} };
     tokio::time::timeout(Duration::from_secs(4), end).await.unwrap();
@@ -148,10 +151,7 @@ async fn watches_of_a_server_that_stops_end_within_the_time_they_are_given_and_s
     .await;
     let begun = Begun::new(&served).await;
     let (mut watching, _) = second(&served).await;
-    let watch = Request::get(format!("https://localhost{CONFIGMAPS}?watch=1"))
-        .body(Full::default())
-        .unwrap();
-    let mut watch = watching.send_request(watch).await.unwrap().into_body();
+    let mut watch = watch(&mut watching).await;
     stop.unwrap().cancel();
     assert_eq!(begun.end().await, "HTTP/1.1 201 Created");
     let mut seen = Vec::new();
