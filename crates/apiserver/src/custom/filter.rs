@@ -57,8 +57,11 @@ impl Filter {
     }
 
     pub fn holds_of(&self, item: &Value) -> bool {
-        let (Some(left), Some((operator, right))) = (self.left.first(item), &self.compared) else {
-            return self.compared.is_none() && self.left.first(item).is_some();
+        let Some(left) = self.left.first(item) else {
+            return false;
+        };
+        let Some((operator, right)) = &self.compared else {
+            return true;
         };
         let order = right.first(item).and_then(|right| order(left, right));
         // What cannot be compared is neither the same nor another.
