@@ -75,14 +75,18 @@ pub async fn forget_turned_off(server: Weak<ApiServer>) {
         return;
     };
     for (group, version, ..) in LOCAL {
+        if server.runtime.serves_version(group, version) {
+            continue;
+        }
+        let name = name(group, version);
         let stored = resources::find(GROUP, "v1", "apiservices")
-            .and_then(|kind| server.cache.object(kind, "", &name(group, version)))
+            .and_then(|kind| server.cache.object(kind, "", &name))
             .map(|stored| stored.value());
         let is_own = |object: &Value| {
             object["metadata"]["labels"][MANAGED] == "onstart" && object["spec"]["service"].is_null()
         };
-        if !server.runtime.serves_version(group, version) && stored.as_ref().is_some_and(is_own) {
-            let path = format!("/apis/{GROUP}/v1/apiservices/{}", name(group, version));
+        if stored.as_ref().is_some_and(is_own) {
+            let path = format!("/apis/{GROUP}/v1/apiservices/{name}");
             own_call(&server, Method::DELETE, &path, Value::Null).await;
         }
     }
