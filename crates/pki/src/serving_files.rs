@@ -28,12 +28,7 @@ struct State {
 }
 
 impl ServingFiles {
-    /// The first of `pairs` that is there is offered; clients are known by any of `client_cas`.
-    pub fn open(pairs: Vec<Pair>, client_cas: Vec<PathBuf>) -> Result<Self, PkiError> {
-        Self::open_within(pairs, client_cas, TlsLimits::default())
-    }
-
-    /// The same, within limits.
+    /// The first of `pairs` that is there is offered, within limits; clients are known by any of `client_cas`.
     pub fn open_within(
         pairs: Vec<Pair>,
         client_cas: Vec<PathBuf>,
@@ -144,8 +139,9 @@ mod tests {
             key: dir.path().join("better.key"),
         };
         let usual = write_pair(&authority, dir.path(), "usual");
-        let files =
-            ServingFiles::open(vec![preferred, usual.clone()], vec![dir.path().join("ca.crt")]).unwrap();
+        let client_cas = vec![dir.path().join("ca.crt")];
+        let pairs = vec![preferred, usual.clone()];
+        let files = ServingFiles::open_within(pairs, client_cas, TlsLimits::default()).unwrap();
         let (first, told) = files.current();
         told.unwrap();
         assert!(Arc::ptr_eq(&first, &files.current().0), "read once");
