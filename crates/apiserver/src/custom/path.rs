@@ -19,7 +19,7 @@ enum Step {
 }
 
 /// A path, ready to be followed.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Path(Vec<Step>);
 
 impl Path {
