@@ -131,24 +131,6 @@ pub enum Outcome {
     Evict(Preemption),
 }
 
-/// Why there is no way to make room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoWay {
-    /// None helps.
-    Impossible,
-    /// None is looked for, for that reason.
-    NotEligible(&'static str),
-}
-
-impl From<NoWay> for Outcome {
-    fn from(why: NoWay) -> Self {
-        match why {
-            NoWay::Impossible => Self::Impossible,
-            NoWay::NotEligible(why) => Self::NotEligible(why),
-        }
-    }
-}
-
 impl Outcome {
     fn of(best: Option<Preemption>) -> Self {
         best.map_or(Self::Impossible, Self::Evict)
@@ -171,11 +153,11 @@ pub fn preempt(
     });
     match looked {
         Ok(()) => Outcome::of(best),
-        Err(why) => why.into(),
+        Err(why) => Outcome::NotEligible(why),
     }
 }
 
-/// All ways to make room, the cheapest first, `most` at most; why there is none.
+/// All ways to make room, the cheapest first, `most` at most; why none is looked for.
 pub fn ways(
     key: &ObjectKey,
     pod: &Pending,
@@ -183,12 +165,9 @@ pub fn ways(
     world: &World,
     rules: &Rules,
     most: usize,
-) -> Result<Vec<Preemption>, NoWay> {
+) -> Result<Vec<Preemption>, &'static str> {
     let mut ways = Vec::new();
     look(key, pod, cluster, world, rules, |found| ways.push(found))?;
-    if ways.is_empty() {
-        return Err(NoWay::Impossible);
-    }
     ways.sort_by(|a, b| a.cost.cmp(&b.cost));
     ways.truncate(most);
     Ok(ways)
@@ -207,12 +186,12 @@ fn look(
     world: &World,
     rules: &Rules,
     mut found: impl FnMut(Preemption),
-) -> Result<(), NoWay> {
+) -> Result<(), &'static str> {
     if pod.spec.preemption_policy.as_deref() == Some("Never") {
-        return Err(NoWay::NotEligible("not eligible due to preemptionPolicy=Never."));
+        return Err("not eligible due to preemptionPolicy=Never.");
     }
     let Ok(judge) = Judge::of(key, pod, cluster, world, rules) else {
-        return Err(NoWay::Impossible);
+        return Ok(());
     };
     // Room is being made for it already, unless the node has become one where that is in vain.
     if let Some(nominated) = &pod.nominated
@@ -223,9 +202,7 @@ fn look(
             .any(|holder| holder.preempted && holder.priority < judge.priority())
         && judge.reasons(&candidate).iter().all(Reason::preemption_helps)
     {
-        return Err(NoWay::NotEligible(
-            "not eligible due to terminating pod on the nominated node.",
-        ));
+        return Err("not eligible due to terminating pod on the nominated node.");
     }
     let look = |candidate: &Candidate<'_>| victims(key, &judge, candidate, world);
     match &pod.confined_to {

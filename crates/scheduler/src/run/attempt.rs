@@ -166,8 +166,9 @@ impl Scheduler {
                 let (cluster, rules) = (&mut state.cluster, &profile.rules);
                 let outcome = if extenders.mind_room() {
                     match ways(key, pending, cluster, &self.world, rules, WAYS_MAX) {
+                        Ok(ways) if ways.is_empty() => Outcome::Impossible,
                         Ok(ways) => return Some(Settled::Ask(ways, refusals)),
-                        Err(why) => why.into(),
+                        Err(why) => Outcome::NotEligible(why),
                     }
                 } else {
                     preempt(key, pending, cluster, &self.world, rules)
