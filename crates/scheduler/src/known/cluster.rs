@@ -174,10 +174,9 @@ impl Cluster {
     pub fn hold(&mut self, pod: &ObjectKey, node: &Arc<str>, holder: Holder) {
         if self.places.get(pod).is_some_and(|place| place == node)
             && let Some(entry) = self.entries.get_mut(node)
-            && entry
-                .holders
-                .get(pod)
-                .is_some_and(|known| known.takes == holder.takes && known.family == holder.family)
+            && entry.holders.get(pod).is_some_and(|known| {
+                known.takes.leaves_the_same(&holder.takes) && known.family == holder.family
+            })
         {
             // The usual case: what was assumed came true.
             self.picky += usize::from(holder.is_picky());

@@ -112,6 +112,11 @@ impl Takes {
             ports: pod::host_ports(spec),
         }))
     }
+
+    /// Whether that leaves as much room to others: limits take none.
+    pub fn leaves_the_same(&self, other: &Self) -> bool {
+        self.weight == other.weight && self.requested == other.requested && self.ports == other.ports
+    }
 }
 
 /// A pod that waits for a node.

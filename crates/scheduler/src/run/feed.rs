@@ -26,11 +26,8 @@ impl Scheduler {
             state.cluster.nominate(key, None);
             // One pod more helps only those who wait for company, one that takes less all.
             let old = change.old.as_ref().map(|old| &old.object);
-            let now_takes = &holder.takes;
             let resized = matches!(old, Some(PodView::Bound { takes: before, .. })
-                // Limits make no room.
-                if (&before.weight, &before.requested, &before.ports)
-                    != (&now_takes.weight, &now_takes.requested, &now_takes.ports));
+                if !before.leaves_the_same(&holder.takes));
             state.cluster.hold(key, node, holder);
             if resized {
                 state.queue.happened_on(node, now);
