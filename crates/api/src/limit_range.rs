@@ -173,7 +173,7 @@ impl Problems {
                 (_, None) => "no limit is specified or limit is 0".to_owned(),
                 (Some(request), Some(limit)) => {
                     let ratio = limit.nanos() as f64 / request.nanos() as f64;
-                    if ratio <= bound.nanos() as f64 / 1e9 {
+                    if ratio <= bound.approximate() {
                         continue;
                     }
                     format!("provided ratio is {ratio:.6}")

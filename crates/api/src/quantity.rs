@@ -121,6 +121,11 @@ impl Amount {
         self.nanos
     }
 
+    /// The amount in units, as near as a float comes.
+    pub fn approximate(self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// The suffix family.
     pub fn format(self) -> Format {
         self.format

@@ -88,7 +88,7 @@ impl<'a> Row<'a> {
                     ("resource", resource.as_str()),
                     ("unit", unit(resource)),
                 ],
-                value: decimal(*amount),
+                value: amount.approximate(),
                 at: None,
             })
     }
@@ -103,11 +103,6 @@ fn unit(resource: &str) -> &'static str {
         name if name.starts_with("attachable-volumes-") => "integer",
         _ => "",
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a sample needs no more precision")]
-fn decimal(amount: Amount) -> f64 {
-    amount.nanos() as f64 / 1e9
 }
 
 /// The page.

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
-use orlop_api::quantity::{Amount, amount};
+use orlop_api::quantity::amount;
 use orlop_api::selector::LabelSelector;
 use orlop_client::events::EventType;
 use orlop_client::informer::{Cached, Lean};
@@ -322,7 +322,7 @@ impl Autoscalers {
         let behavior = look.scaler.spec.behavior.as_ref();
         let tolerance = |rules: Option<&HPAScalingRules>| {
             let said = rules.and_then(|rules| rules.tolerance.as_ref());
-            said.map_or(self.config.tolerance, |said| share(amount(said)))
+            said.map_or(self.config.tolerance, |said| amount(said).approximate())
         };
         let judgement = Judgement {
             tolerance: Tolerance {
@@ -429,12 +429,6 @@ fn ask_resource(meant: &Meant<'_>, seen: Seen<'_>, judgement: Judgement) -> Resu
         name: meant.name(aim),
         status: meant.status(&proposal),
     })
-}
-
-/// A quantity such as `50m` as a part of one.
-#[expect(clippy::cast_precision_loss, reason = "a ratio needs no more precision")]
-fn share(amount: Amount) -> f64 {
-    amount.nanos() as f64 / 1e9
 }
 
 #[cfg(test)]

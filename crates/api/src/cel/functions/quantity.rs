@@ -33,7 +33,7 @@ pub const TABLE: Table = &[
             .ok_or_else(|| Error::failed("cannot convert value to integer"))
     }),
     ("kubernetes.Quantity::asApproximateFloat() double", |_, a| {
-        Ok(Value::Double(amount(&a[0])?.nanos() as f64 / NANO as f64))
+        Ok(Value::Double(amount(&a[0])?.approximate()))
     }),
     (
         "kubernetes.Quantity::isGreaterThan(kubernetes.Quantity) bool",
