@@ -23,6 +23,8 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::informer::ObjectKey;
+
 /// Events waiting to be written. Beyond it new ones are dropped and counted: an event storm must
 /// not grow the process, and the correlator would fold most of them anyway.
 pub const QUEUE_MAX: usize = 1000;
@@ -209,6 +211,18 @@ pub fn reference_to_field<K: Resource<DynamicType = ()>>(object: &K, field_path:
     ObjectReference {
         field_path: Some(field_path),
         ..reference(object)
+    }
+}
+
+/// A reference to a Pod of which no more is known.
+pub fn pod_reference(pod: &ObjectKey, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(pod.name.to_string()),
+        namespace: Some(pod.namespace.to_string()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
     }
 }
 

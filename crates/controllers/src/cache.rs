@@ -30,7 +30,7 @@ pub use lease::LeaseView;
 pub use node::{NEVER_UPDATED, NODE_TTL, NodeView, PostedCondition};
 pub use pod::{
     BY_CONTROLLER, BY_NODE, ControllerRef, DISRUPTION_TARGET, ORPHANS_BY_NAMESPACE, PODS_BY_NAMESPACE, Phase,
-    PodView, Ready, pod_reference,
+    PodView, Ready,
 };
 pub use pod_parts::{
     COMPLETION_INDEX, ContainerExit, INDEX_FAILURES, INDEX_IGNORED_FAILURES, JOB_TRACKING, JobPod, NamedPort,

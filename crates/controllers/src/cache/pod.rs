@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan};
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::{ObjectReference, Toleration};
+use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::annotations::POD_NEED_UPGRADE;
 use orlop_api::placement::daemon;
@@ -120,18 +120,6 @@ pub struct PodView {
     pub needs_upgrade: Option<bool>,
     /// Some of its volumes have claims that go with it.
     pub has_ephemeral_claims: bool,
-}
-
-/// A pod, as events name it.
-pub fn pod_reference(key: &ObjectKey, uid: &str) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        name: Some(key.name.to_string()),
-        namespace: Some(key.namespace.to_string()),
-        uid: Some(uid.to_owned()),
-        ..ObjectReference::default()
-    }
 }
 
 impl PodView {

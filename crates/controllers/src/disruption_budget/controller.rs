@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
-use orlop_client::events::{EventType, Recorder};
+use orlop_client::events::{EventType, Recorder, pod_reference};
 use orlop_client::informer::{Cached, Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::plan::{self, Sums};
 use super::scale::{self, Expected, ScaleError};
 use crate::api_error::{self, SyncError};
-use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView, pod_reference};
+use crate::cache::{BY_NAMESPACE, Budget, Cache, PODS_BY_NAMESPACE, Pod, PodView};
 use crate::owned::status::{complete, write};
 use crate::workers::Workers;
 

@@ -4,11 +4,10 @@ use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use orlop_client::events::{EventType, Recorder};
+use orlop_client::events::{EventType, Recorder, pod_reference};
 use orlop_client::informer::{Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use serde_json::json;
@@ -111,14 +110,7 @@ impl PodsOfNodes {
         let patch = json!({"metadata": {"uid": *pod.uid}, "status": {"conditions": [ready]}});
         api.patch_status(&pod.key.name, &PatchParams::default(), &Patch::Strategic(patch))
             .await?;
-        let reference = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            name: Some(pod.key.name.to_string()),
-            namespace: Some(pod.key.namespace.to_string()),
-            uid: Some(pod.uid.to_string()),
-            ..ObjectReference::default()
-        };
+        let reference = pod_reference(&pod.key, &pod.uid);
         let message = "Node is not ready".to_owned();
         self.recorder
             .event(&reference, EventType::Warning, "NodeNotReady", message);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Taint;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use orlop_api::taints::NO_EXECUTE;
-use orlop_client::events::{EventType, Recorder};
+use orlop_client::events::{EventType, Recorder, pod_reference};
 use orlop_client::informer::{Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::tolerance::{Tolerance, tolerance};
 use crate::api_error;
-use crate::cache::{BY_NODE, Cache, NodeView, Pod, PodView, pod_reference};
+use crate::cache::{BY_NODE, Cache, NodeView, Pod, PodView};
 use crate::disruption;
 use crate::workers::Workers;
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Status;
-use orlop_client::events::{ActionRecorder, EventType};
+use orlop_client::events::{ActionRecorder, EventType, pod_reference};
 use orlop_client::informer::{ObjectKey, version_of};
 use serde_json::json;
 
@@ -181,14 +181,7 @@ pub fn tell_preempted(
     by: &ObjectReference,
     node: &str,
 ) {
-    let reference = ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        name: Some(victim.name.to_string()),
-        namespace: Some(victim.namespace.to_string()),
-        uid: Some(victim_uid.to_owned()),
-        ..ObjectReference::default()
-    };
+    let reference = pod_reference(victim, victim_uid);
     let uid = by.uid.as_deref().unwrap_or_default();
     let note = format!("Preempted by pod {uid} on node {node}");
     recorder.event_of_two(
