@@ -37,7 +37,7 @@ pub(super) const JOURNAL_ROW: &str = "journal";
 
 /// etcd makes names of leases up to the last number there is, and its clients choose some; ours count on from what is
 /// below this.
-pub(super) const CHOSEN_LEASES: i64 = 1 << 32;
+const CHOSEN_LEASES: i64 = 1 << 32;
 
 /// The store's counters, written with every batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,13 @@ impl State {
             keys: 0,
             record_bytes: 0,
             last_lease: 0,
+        }
+    }
+
+    /// A lease comes from elsewhere: those that are made here count on from it, unless its name was chosen.
+    pub(super) fn count_on_from(&mut self, lease: i64) {
+        if lease < CHOSEN_LEASES {
+            self.last_lease = self.last_lease.max(lease);
         }
     }
 

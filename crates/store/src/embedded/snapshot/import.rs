@@ -3,7 +3,7 @@ use super::super::database::Db;
 use super::super::directory;
 use super::super::disk::FileDisk;
 use super::super::fault::Fault;
-use super::super::format::{self, CHOSEN_LEASES, Record, STATE_ROW, State};
+use super::super::format::{self, Record, STATE_ROW, State};
 use super::super::tree::Tree;
 use super::super::versions::{self, Replacing};
 use super::super::{DATABASE_FILE, Options};
@@ -176,9 +176,7 @@ impl<'t> Import<'t> {
         self.tree
             .leases
             .insert(lease.id, u64::try_from(lease.ttl_seconds).unwrap_or(1).max(1))?;
-        if lease.id < CHOSEN_LEASES {
-            self.state.last_lease = self.state.last_lease.max(lease.id);
-        }
+        self.state.count_on_from(lease.id);
         self.known_leases.insert(lease.id);
         Ok(())
     }

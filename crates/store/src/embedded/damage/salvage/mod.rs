@@ -14,8 +14,8 @@ use crate::embedded::database::Db;
 use crate::embedded::disk::{Disk, Part};
 use crate::embedded::fault::{self, Fault};
 use crate::embedded::format::{
-    self, CHOSEN_LEASES, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASES,
-    LOG, LogEntry, META, Record, STATE_ROW, State,
+    self, FORMAT, FORMAT_OF_ALL_VERSIONS, FORMAT_WITHOUT_JOURNAL, JournalStart, KEYS, LEASES, LOG, LogEntry,
+    META, Record, STATE_ROW, State,
 };
 use crate::embedded::journal::Sides;
 use crate::embedded::tree::Tree;
@@ -167,9 +167,7 @@ impl Salvage {
             let mut tree = Tree::open(&txn)?;
             for (lease, ttl_seconds) in &self.leases {
                 tree.leases.insert(lease, ttl_seconds)?;
-                if *lease < CHOSEN_LEASES {
-                    state.last_lease = state.last_lease.max(*lease);
-                }
+                state.count_on_from(*lease);
             }
             for (row, bytes) in &self.rows {
                 let mut record = Record::decode(row, bytes)?;
