@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::controller::GarbageCollector;
 use super::graph::{Place, Uid};
@@ -18,26 +18,19 @@ impl GarbageCollector {
         let Some(served) = self.served(place.kind) else {
             return Ok(());
         };
-        let api = served.api(&self.client, &place.namespace);
         let owners: HashSet<&str> = owners.iter().map(String::as_str).collect();
         // Read and replace the list as a whole: not every kind merges it by uid.
-        let Some(live) = api.get_opt(&place.name).await? else {
+        let api = served.api(&self.client, &place.namespace);
+        let Some(mut live) = api.get_opt(&place.name).await? else {
             return Ok(());
         };
         if live.metadata.uid.as_deref() != Some(&**uid) {
             return Ok(());
         }
-        let mut left = live.metadata.owner_references.unwrap_or_default();
+        let mut left = live.metadata.owner_references.take().unwrap_or_default();
         left.retain(|owner| !owners.contains(owner.uid.as_str()));
-        let patch = json!({"metadata": {
-            "uid": **uid,
-            "resourceVersion": live.metadata.resource_version,
-            "ownerReferences": if left.is_empty() { json!(null) } else { json!(left) },
-        }});
-        match api
-            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
+        let left = json!({"ownerReferences": (!left.is_empty()).then_some(left)});
+        match self.change(&served, &place, &live, left).await {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
             result => result.map(drop),
         }
@@ -54,16 +47,9 @@ impl GarbageCollector {
         for owner in &mut owners {
             owner.block_owner_deletion = Some(false);
         }
-        let patch = json!({"metadata": {
-            "uid": live.metadata.uid,
-            "resourceVersion": live.metadata.resource_version,
-            "ownerReferences": owners,
-        }});
-        let patched = served
-            .api(&self.client, &place.namespace)
-            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
-        Ok(patched.metadata.resource_version)
+        let owners = json!({"ownerReferences": owners});
+        let changed = self.change(served, place, live, owners).await?;
+        Ok(changed.metadata.resource_version)
     }
 
     pub(super) async fn remove_finalizer(
@@ -79,18 +65,25 @@ impl GarbageCollector {
         if left.len() == before {
             return Ok(());
         }
-        let patch = json!({"metadata": {
-            "uid": live.metadata.uid,
-            "resourceVersion": live.metadata.resource_version,
-            "finalizers": if left.is_empty() { json!(null) } else { json!(left) },
-        }});
-        let api = served.api(&self.client, &place.namespace);
-        match api
-            .patch(&place.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-        {
+        let left = json!({"finalizers": (!left.is_empty()).then_some(left)});
+        match self.change(served, place, live, left).await {
             Err(error) if api_error::is_not_found(&error) => Ok(()),
             result => result.map(drop),
         }
+    }
+
+    /// Changes the metadata of an object that is still as it was read.
+    async fn change(
+        &self,
+        served: &Served,
+        place: &Place,
+        live: &MetadataOnly,
+        mut metadata: Value,
+    ) -> Result<MetadataOnly, kube::Error> {
+        metadata["uid"] = json!(live.metadata.uid);
+        metadata["resourceVersion"] = json!(live.metadata.resource_version);
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        let api = served.api(&self.client, &place.namespace);
+        api.patch(&place.name, &PatchParams::default(), &patch).await
     }
 }
