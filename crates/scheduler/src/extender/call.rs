@@ -179,14 +179,7 @@ fn decimal(score: i64) -> f64 {
 
 /// The pod as the API server has it.
 pub(super) async fn whole(api: &Client, pod: &ObjectKey) -> Result<Value, String> {
-    get(
-        api,
-        &format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name),
-    )
-    .await
-}
-
-async fn get(api: &Client, path: &str) -> Result<Value, String> {
+    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name);
     let request = Request::get(path)
         .body(Vec::new())
         .map_err(|error| error.to_string())?;
