@@ -3,6 +3,7 @@
 //! A watch only listens: when the server's machine dies, or something between drops the connection without a word, nothing
 //! would tell until the watch's time is over after five minutes; and what was sent last would be sent again for a quarter of
 //! an hour. So the kernel asks a silent server whether it is there, and gives up early what nobody acknowledges.
+use futures::future::BoxFuture;
 use http::{Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy;
@@ -11,7 +12,6 @@ use hyper_util::rt::TokioExecutor;
 use kube::Config;
 use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt, DynBody};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::retry::RetryLayer;
@@ -85,7 +85,7 @@ where
 {
     type Response = C::Response;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+    type Future = BoxFuture<'static, Result<C::Response, BoxError>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.connector.poll_ready(context).map_err(Into::into)
