@@ -16,8 +16,6 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::store::version_of;
-
 /// Objects asked for at once: what a list holds in memory besides what is kept.
 const PAGE: u32 = 500;
 /// After so long the server ends a watch.
@@ -219,22 +217,15 @@ where
             };
             match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    self.reached(
-                        object.meta().resource_version.as_deref(),
-                        version_of(object.meta()),
-                    );
+                    self.reached(object.meta().resource_version.as_deref());
                     tell(Told::Applied(object));
                 }
                 WatchEvent::Deleted(object) => {
-                    self.reached(
-                        object.meta().resource_version.as_deref(),
-                        version_of(object.meta()),
-                    );
+                    self.reached(object.meta().resource_version.as_deref());
                     tell(Told::Deleted(object));
                 }
                 WatchEvent::Bookmark(mark) => {
-                    let version = &mark.metadata.resource_version;
-                    self.reached(Some(version), version.parse().unwrap_or(0));
+                    self.reached(Some(&mark.metadata.resource_version));
                     tell(Told::Reached(self.seen));
                 }
                 WatchEvent::Error(status) => return Err(Failure::Ended(status)),
@@ -244,10 +235,10 @@ where
         }
     }
 
-    fn reached(&mut self, text: Option<&str>, version: u64) {
+    fn reached(&mut self, version: Option<&str>) {
         self.version.clear();
-        self.version.push_str(text.unwrap_or_default());
-        self.seen = version;
+        self.version.push_str(version.unwrap_or_default());
+        self.seen = self.version.parse().unwrap_or(0);
     }
 
     fn went_well(&mut self) {
