@@ -126,7 +126,8 @@ impl<P: Projection> Informer<P> {
     }
 
     /// Whether the first complete list was taken over, or the server was found not to have the kind.
-    pub fn has_synced(&self) -> bool {
+    #[cfg(test)]
+    fn has_synced(&self) -> bool {
         *self.synced.borrow()
     }
 

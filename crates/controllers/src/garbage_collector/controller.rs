@@ -162,7 +162,7 @@ impl GarbageCollector {
     }
 
     /// The server doesn't have it any more though no watch said so yet.
-    pub(super) fn vanished(&self, uid: &Uid) {
+    fn vanished(&self, uid: &Uid) {
         let tasks = self.graph().deleted(uid);
         tasks.into_iter().for_each(|task| self.queue.add(task));
     }
