@@ -13,7 +13,7 @@
 //! - [`events`]: [`events::Recorder`] is the handle; its task reads a bounded queue, folds repeats
 //!   and writes Event objects.
 //! - [`Followed`]: files that are replaced while they are used; [`kubeconfig`]: what such a file says of who reads it.
-//! - [`message`]: what an API server said, for those who read it.
+//! - [`message`]: what an API server said, for those who read it; [`is_transient`]: whether asking again may help.
 //! - [`leader`]: a Lease decides which of several copies acts.
 //!
 //! # What it doesn't do
@@ -39,7 +39,7 @@ pub use accounts::TokenAccounts;
 pub use connect::{ConnectError, connect, connect_as, connect_bare, connect_measured, in_process};
 pub use followed::Followed;
 pub use measure::{Measure, Measured};
-pub use message::{is_unserved, message};
+pub use message::{is_transient, is_unserved, message};
 pub use readiness::Readiness;
 pub use replaceable::Replaceable;
 pub use routed::routed;

@@ -1,4 +1,4 @@
-//! What people are told of a request that failed.
+//! What people are told of a request that failed, and what it means to programs.
 
 /// The server's own words, without the client's wrapping; of a server that said nothing, why.
 pub fn message(error: &kube::Error) -> String {
@@ -15,6 +15,15 @@ const UNSERVED: &str = "404 page not found";
 /// and who stands in front of it speaks otherwise.
 pub fn is_unserved(status: &kube::core::Status) -> bool {
     status.code == 404 && status.message.trim_end().eq_ignore_ascii_case(UNSERVED)
+}
+
+/// Whether asking again may help: nobody answered, or who did has too much to do or is not well.
+pub fn is_transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 use crate::ClusterError;
 use crate::objects;
 use kube::Client;
+use orlop_client::is_transient;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -30,15 +31,6 @@ fn request(
         .header(http::header::CONTENT_TYPE, content_type)
         .body(bytes)
         .map_err(|error| ClusterError::Configuration(format!("{path:?} is no path of the API: {error}")))
-}
-
-/// Whether asking again may help (pure): nobody answered, or who did has too much to do or is not well.
-fn is_transient(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-        kube::Error::Service(_) | kube::Error::HyperError(_) => true,
-        _ => false,
-    }
 }
 
 /// Sends what has the same effect when it is sent twice, again and again while that may help.

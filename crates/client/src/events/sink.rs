@@ -12,6 +12,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::is_transient;
+
 use super::correlate::{Correlator, Source, Telling};
 use super::{Message, QUEUE_MAX, namespace_of};
 
@@ -94,15 +96,6 @@ async fn tell(client: &kube::Client, source: &Source, telling: &Telling) -> Resu
         }
     }
     Ok(())
-}
-
-/// Whether the server didn't answer, rather than refused.
-pub(super) fn is_transient(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
-        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
-        _ => false,
-    }
 }
 
 async fn write(api: &Api<Event>, source: &Source, telling: &Telling) -> Result<(), kube::Error> {
