@@ -62,6 +62,16 @@ pub fn taint(key: &str, effect: &str) -> Taint {
     }
 }
 
+/// A taint as flags have it: `key=value:effect` or `key:effect`.
+pub fn read(text: &str) -> Option<Taint> {
+    let (front, effect) = text.rsplit_once(':')?;
+    let (key, value) = front.split_once('=').unwrap_or((front, ""));
+    Some(Taint {
+        value: (!value.is_empty()).then(|| value.to_owned()),
+        ..taint(key, effect)
+    })
+}
+
 /// `key` tolerated whatever its value, for ever.
 pub fn tolerate_forever(key: &str, effect: &str) -> Toleration {
     Toleration {

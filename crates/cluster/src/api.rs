@@ -159,10 +159,10 @@ async fn change(
 pub fn control_plane_patch(node: &Value, wanted: &[String]) -> Value {
     let key = crate::kubelet::CONTROL_PLANE;
     let mut taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    for taint in wanted.iter().filter_map(|text| taint(text)) {
-        let is_there = |there: &Value| there["key"] == taint["key"] && there["effect"] == taint["effect"];
+    for taint in wanted.iter().filter_map(|text| orlop_api::taints::read(text)) {
+        let is_there = |there: &Value| there["key"] == taint.key && there["effect"] == taint.effect;
         if !taints.iter().any(is_there) {
-            taints.push(taint);
+            taints.push(json!(taint));
         }
     }
     json!({
@@ -172,16 +172,6 @@ pub fn control_plane_patch(node: &Value, wanted: &[String]) -> Value {
             "resourceVersion": node["metadata"]["resourceVersion"],
         },
         "spec": {"taints": taints},
-    })
-}
-
-/// `key=value:effect` as the API has it.
-fn taint(text: &str) -> Option<Value> {
-    let (front, effect) = text.rsplit_once(':')?;
-    let (key, value) = front.split_once('=').unwrap_or((front, ""));
-    Some(match value {
-        "" => json!({"effect": effect, "key": key}),
-        value => json!({"effect": effect, "key": key, "value": value}),
     })
 }
 

@@ -8,6 +8,7 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Taint;
+use orlop_api::taints;
 use orlop_cri::images::Archives;
 use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::Providers;
@@ -225,29 +226,24 @@ impl Serving<'_> {
 }
 
 /// What a taint may do.
-const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const EFFECTS: [&str; 3] = [
+    taints::NO_SCHEDULE,
+    taints::PREFER_NO_SCHEDULE,
+    taints::NO_EXECUTE,
+];
 
 /// `key=value:effect` or `key:effect`.
 fn taint(text: &str) -> Result<Taint> {
-    let (front, effect) = text
-        .rsplit_once(':')
+    let taint = taints::read(text)
         .with_context(|| format!("--register-with-taints: {text:?} is not key=value:effect"))?;
-    let (key, value) = front
-        .split_once('=')
-        .map_or((front, None), |(key, value)| (key, Some(value)));
     // The Node would be refused for it, again and again.
-    if key.is_empty() || !EFFECTS.contains(&effect) {
+    if taint.key.is_empty() || !EFFECTS.contains(&taint.effect.as_str()) {
         bail!(
             "--register-with-taints: {text:?} is not key=value:effect, with one of the effects {}",
             EFFECTS.join(", ")
         );
     }
-    Ok(Taint {
-        key: key.to_owned(),
-        value: value.filter(|value| !value.is_empty()).map(str::to_owned),
-        effect: effect.to_owned(),
-        time_added: None,
-    })
+    Ok(taint)
 }
 
 #[cfg(test)]
