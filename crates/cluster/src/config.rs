@@ -241,7 +241,7 @@ impl ClusterConfig {
             cluster_name: word("/clusterName").unwrap_or(defaults.cluster_name),
             image_repository: word("/imageRepository").unwrap_or(defaults.image_repository),
             etcd_tag: word("/etcd/local/imageTag").unwrap_or_default(),
-            control_plane_endpoint: word("/controlPlaneEndpoint").filter(|endpoint| !endpoint.is_empty()),
+            control_plane_endpoint: word("/controlPlaneEndpoint"),
             cert_sans: sans
                 .into_iter()
                 .flatten()
@@ -249,11 +249,11 @@ impl ClusterConfig {
                 .map(str::to_owned)
                 .collect(),
             service_subnet: word("/networking/serviceSubnet").unwrap_or(defaults.service_subnet),
-            pod_subnet: word("/networking/podSubnet").filter(|subnet| !subnet.is_empty()),
+            pod_subnet: word("/networking/podSubnet"),
             dns_domain: word("/networking/dnsDomain").unwrap_or(defaults.dns_domain),
             dns: DnsImage {
-                repository: word("/dns/imageRepository").filter(|name| !name.is_empty()),
-                tag: word("/dns/imageTag").filter(|tag| !tag.is_empty()),
+                repository: word("/dns/imageRepository"),
+                tag: word("/dns/imageTag"),
             },
             extras,
             ignored: Ignored::of(&document),

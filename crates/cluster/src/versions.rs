@@ -60,13 +60,10 @@ fn agent_complaint(version: &str, own: &str) -> Option<String> {
     })
 }
 
-/// What stands against making a cluster of a version: kubeadm's names of the checks, and why.
+/// What stands against making a cluster of a version, whose first master this node is: kubeadm's names of the checks, and
+/// why.
 pub fn init_complaints(version: &str, own: &str) -> Vec<(&'static str, String)> {
-    if let Some(why) = control_plane_complaint(version, own) {
-        return vec![("KubernetesVersion", why)];
-    }
-    let agent = agent_complaint(version, own).map(|why| ("KubeletVersion", why));
-    agent.into_iter().collect()
+    join_complaints(version, own, true)
 }
 
 /// The same of joining one. A master is to be of the cluster's version, for what it writes depends on it.
