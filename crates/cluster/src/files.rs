@@ -22,9 +22,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), ClusterError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(ClusterError::file("create the directory", parent))?;
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The node agent passes over names that begin with a dot.
-    let fresh = path.with_file_name(format!(".{name}.new"));
+    let fresh = fresh(path);
     let _ = std::fs::remove_file(&fresh);
     std::fs::OpenOptions::new()
         .write(true)
@@ -69,10 +67,25 @@ pub fn finish_rewrite(path: &Path) -> Result<(), ClusterError> {
     }
 }
 
+/// Where a file is written before it takes its place.
+fn fresh(path: &Path) -> PathBuf {
+    hidden(path, "new")
+}
+
 /// Where a file's next text lies while it is being rewritten.
-pub fn next(path: &Path) -> PathBuf {
+pub(crate) fn next(path: &Path) -> PathBuf {
+    hidden(path, "next")
+}
+
+/// What may lie beside a file when who wrote it was killed: there are keys in some.
+pub fn half_written(path: &Path) -> [PathBuf; 3] {
+    [fresh(path), next(path), orlop_pki::half_written(path)]
+}
+
+/// A file beside another: the node agent passes over names that begin with a dot.
+fn hidden(path: &Path, ending: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.next"))
+    path.with_file_name(format!(".{name}.{ending}"))
 }
 
 /// A directory that only root enters.

@@ -2,7 +2,7 @@
 use crate::PkiError;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Who may read a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,13 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), PkiError> {
     write(path, content, Secrecy::Private)
 }
 
+/// Where a file is written before it takes its place.
+pub fn half_written(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
 /// Replaces `path` by `content` in one step: a reader sees the old file or the new one, whole.
 pub fn write(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiError> {
     let fail = |action: &'static str, at: &Path| {
@@ -45,9 +52,7 @@ pub fn write(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiErr
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(fail("create the directory", parent))?;
     }
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let fresh = path.with_file_name(name);
+    let fresh = half_written(path);
     // A leftover of an interrupted write may have another mode: start from nothing.
     let _ = std::fs::remove_file(&fresh);
     let mode = if secrecy == Secrecy::Private { 0o600 } else { 0o644 };

@@ -35,7 +35,7 @@ pub use bundle::merged_certificates;
 pub use client_auth::ClientAuthorities;
 pub use detached::detached_signature;
 pub use error::PkiError;
-pub use files::write_private;
+pub use files::{half_written, write_private};
 pub use given_authorities::given_authorities;
 pub use jwk::{JWT_ALGORITHMS, JsonWebKey, UnverifiedToken};
 pub use kubeconfig::Kubeconfig;

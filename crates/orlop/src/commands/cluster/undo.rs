@@ -106,7 +106,7 @@ pub fn remove_all(root: &Root, etcd: Option<&Path>, told: impl Fn(&Path)) -> Res
             told(&path);
             remove(&path)?;
         }
-        for half in half_written(&path) {
+        for half in files::half_written(&path) {
             remove(&half)?;
         }
     }
@@ -130,17 +130,6 @@ pub fn remove_all(root: &Root, etcd: Option<&Path>, told: impl Fn(&Path)) -> Res
     EMPTY
         .iter()
         .try_for_each(|path| remove_empty(&root.as_path().join(path)))
-}
-
-/// What a file is written to before it takes its place, and who was killed leaves: there are keys in some.
-fn half_written(path: &Path) -> [PathBuf; 3] {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = |name: String| path.with_file_name(name);
-    [
-        beside(format!("{name}.new")),
-        beside(format!(".{name}.new")),
-        files::next(path),
-    ]
 }
 
 /// A directory goes if nothing is in it.
