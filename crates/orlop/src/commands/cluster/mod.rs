@@ -41,10 +41,15 @@ pub fn is_member(root: &RootArg) -> Result<bool> {
 
 /// A client of the cluster, as its administrator.
 async fn administrator(arguments: &AdminArgs) -> Result<kube::Client> {
+    client_by(arguments, "admin").await
+}
+
+/// The same by another of this node's kubeconfigs, where none is given.
+async fn client_by(arguments: &AdminArgs, usual: &str) -> Result<kube::Client> {
     let root = Root::new(arguments.root.root.as_deref())?;
     let path = match &arguments.kubeconfig {
         Some(paths) => first_there(paths),
-        None => root.kubeconfig("admin"),
+        None => root.kubeconfig(usual),
     };
     Ok(api::connect(&path).await?)
 }

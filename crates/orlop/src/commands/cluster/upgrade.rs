@@ -1,8 +1,8 @@
 //! `orlop upgrade`: another version of the control plane.
 use super::node::Host;
 use super::{
-    CONFIGURATION, administrator, configuration, configuration_text, kubelet_configuration, layout,
-    this_master, upgrade_addons, upgrade_images,
+    CONFIGURATION, administrator, client_by, configuration, configuration_text, kubelet_configuration,
+    layout, this_master, upgrade_addons, upgrade_images,
 };
 use crate::cli::{AdminArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs};
 use crate::paths::Root;
@@ -123,14 +123,9 @@ async fn node(step: &UpgradeStepArgs) -> Result<()> {
     let skipped = addons::skipped(&step.skip_phases)?;
     let root = Root::new(step.admin.root.root.as_deref())?;
     let is_master = layout(&root).manifest("kube-apiserver").is_file();
-    let client = match is_master {
-        true => administrator(&step.admin).await?,
-        // A worker has no administrator's, and may read what it needs.
-        false => {
-            let given = step.admin.kubeconfig.as_deref().map(super::first_there);
-            api::connect(&given.unwrap_or_else(|| layout(&root).kubeconfig("kubelet"))).await?
-        }
-    };
+    // A worker has no administrator's, and may read what it needs.
+    let usual = if is_master { "admin" } else { "kubelet" };
+    let client = client_by(&step.admin, usual).await?;
     if !is_master {
         println!("[upgrade] This node is no master: there are no static pods to exchange");
         refresh_agent(step, &client).await?;
