@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use orlop_cluster::token::{Listed, SECRET_PREFIX, Terms, Token, described};
 use orlop_cluster::{api, discovery, yaml};
+use std::time::Duration;
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
 const TOKENS: &str =
@@ -38,12 +39,8 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         token.id,
         token.id
     );
-    let expires = match arguments.ttl {
-        ttl if ttl.is_zero() => None,
-        ttl => Some(Timestamp::now().checked_add(ttl).context("--ttl is too long")?),
-    };
     let terms = Terms {
-        expires,
+        expires: end(arguments.ttl).context("--ttl is too long")?,
         usages: arguments.usages,
         groups: arguments.groups,
         description: arguments.description,
@@ -70,6 +67,14 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         None => println!("{join}"),
     }
     Ok(())
+}
+
+/// When a token ends that lasts for so long from now on; one of zero never does.
+pub fn end(ttl: Duration) -> Result<Option<Timestamp>, jiff::Error> {
+    match ttl.is_zero() {
+        true => Ok(None),
+        false => Timestamp::now().checked_add(ttl).map(Some),
+    }
 }
 
 async fn list(arguments: &AdminArgs, output: Output) -> Result<()> {
