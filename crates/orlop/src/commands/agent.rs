@@ -22,8 +22,6 @@ use tokio_util::sync::CancellationToken;
 pub struct AgentOptions {
     pub node_name: String,
     pub configuration: KubeletConfiguration,
-    /// By which the agent shows that it is at work ([`notify()`]).
-    pub orders: Orders,
     pub client: Option<kube::Client>,
     pub remote: Remote,
     pub tls: Option<Arc<ServingFiles>>,
@@ -228,7 +226,7 @@ async fn as_configured(remote: Remote, configuration: &KubeletConfiguration) -> 
 
 /// Tells the starter of this program that the agent is at work, once its pod manager is, and the watchdog for as long as
 /// that has its turns.
-pub fn notify(orders: Orders, shutdown: CancellationToken) {
+fn notify(orders: Orders, shutdown: CancellationToken) {
     tokio::spawn(async move {
         if shutdown.run_until_cancelled(orders.answered()).await != Some(true) {
             return;
@@ -241,7 +239,7 @@ pub fn notify(orders: Orders, shutdown: CancellationToken) {
     });
 }
 
-/// Runs the agent until shutdown.
+/// Runs the agent until shutdown, and tells when it is at work.
 pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<()> {
     kernel::settle_process(&options.configuration);
     let remote = as_configured(options.remote, &options.configuration).await?;
@@ -251,6 +249,8 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         until.run_until_cancelled(lost).await;
     });
     let notices = orlop_cri::events::subscribe(&remote).boxed();
+    let orders = Orders::default();
+    notify(orders.clone(), shutdown.clone());
     let config = Config {
         node_name: options.node_name,
         configuration: options.configuration,
@@ -267,7 +267,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         api_server_port: options.api_server_port,
         credential_providers: options.credential_providers,
         archives: options.archives,
-        orders: options.orders,
+        orders,
     };
     run_kubelet(config, options.tls, shutdown)
         .await

@@ -14,7 +14,6 @@ use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
 use orlop_kubelet::config::KubeletConfiguration;
-use orlop_kubelet::pods::Orders;
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,9 +112,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         let certificate = ServingCertificate::new(client.clone(), &node_name, addresses, &cert_dir);
         spawn_until(&shutdown, certificate.run());
     }
-    let orders = Orders::default();
     let options = AgentOptions {
-        orders: orders.clone(),
         tls: Some(Arc::new(tls)),
         node_name,
         configuration,
@@ -131,7 +128,6 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         control_socket: root.agent_socket(),
         addresses: None,
     };
-    agent::notify(orders, shutdown.clone());
     tokio::spawn(memory::settle());
     tokio::spawn(memory::follow_work());
     agent::run(options, shutdown).await

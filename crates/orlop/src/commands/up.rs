@@ -25,7 +25,6 @@ use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Archives, Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
-use orlop_kubelet::pods::Orders;
 use orlop_metrics::PartMetrics;
 use orlop_pki::TokenSigner;
 use orlop_store::Store;
@@ -182,11 +181,9 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     )
     .await?;
     let tls = identity.kubelet_tls(&root, agent::tls_limits(&configuration)?)?;
-    let orders = Orders::default();
     let options = AgentOptions {
         node_name: node_name.clone(),
         configuration,
-        orders: orders.clone(),
         client: Some(client(UserInfo::node(&node_name), "kubelet")),
         remote,
         tls: Some(Arc::new(tls)),
@@ -203,7 +200,6 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
             .map(|network| network.data_dir.join(network.bridge)),
     };
     parts.spawn(agent::run(options, shutdown.clone()));
-    agent::notify(orders, shutdown.clone());
     tokio::spawn(memory::settle());
 
     let outcome = first_failure(&mut parts, &shutdown).await;
