@@ -56,12 +56,12 @@ fn name_of(status: &Value, path: &Path) -> String {
     let names: Vec<&str> = manifests
         .filter_map(|manifest| manifest["manifest"].as_str())
         .collect();
-    let wanted = identity(path);
-    let mut others = names.iter().filter(|name| identity(Path::new(name)) == wanted);
-    match others.next() {
-        Some(other) if wanted.is_some() && !names.contains(&own.as_str()) => (*other).to_owned(),
-        _ => own,
-    }
+    let wanted = match names.contains(&own.as_str()) {
+        true => None,
+        false => identity(path),
+    };
+    let is_it = |name: &&str| wanted.is_some() && identity(Path::new(name)) == wanted;
+    names.into_iter().find(is_it).map_or(own, str::to_owned)
 }
 
 #[derive(Debug, PartialEq, Eq)]
