@@ -318,15 +318,7 @@ async fn begin_master(
     if cluster.etcd_tag.is_empty() {
         cluster.etcd_tag = node::etcd_tag(&remote, &cluster.image_repository).await?;
     }
-    let plane = ControlPlane {
-        layout: layout(&host.root),
-        cluster,
-        node: host.node.clone(),
-        machine: host.machine.clone(),
-        host_name: host.host_name.clone(),
-        registration: host.registration.clone(),
-        ca_directories: preflight::ca_directories(),
-    };
+    let plane = host.control_plane(cluster);
     println!("[certs] Using certificateDir folder {:?}", plane.layout.pki());
     for (path, text) in shared {
         match path.extension().is_some_and(|extension| extension == "key") {

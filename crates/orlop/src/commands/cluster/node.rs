@@ -1,4 +1,5 @@
 //! What `init` and `join` do to the machine itself: its facts, its runtime, its node agent.
+use super::layout;
 use super::unit::Unit;
 use crate::cli::MemberArgs;
 use crate::commands::agent;
@@ -6,7 +7,8 @@ use crate::detach;
 use crate::lock::NodeLock;
 use crate::paths::Root;
 use anyhow::{Context, Result};
-use orlop_cluster::config::NodeConfig;
+use orlop_cluster::config::{ClusterConfig, NodeConfig};
+use orlop_cluster::control_plane::ControlPlane;
 use orlop_cluster::given::Registration;
 use orlop_cluster::kubelet::MachineFacts;
 use orlop_cluster::layout::Layout;
@@ -61,6 +63,19 @@ impl Host {
             registration: Registration::default(),
             patience: arguments.timeout,
         })
+    }
+
+    /// The machine as a node of a cluster's control plane.
+    pub fn control_plane(&self, cluster: ClusterConfig) -> ControlPlane {
+        ControlPlane {
+            layout: layout(&self.root),
+            cluster,
+            node: self.node.clone(),
+            machine: self.machine.clone(),
+            host_name: self.host_name.clone(),
+            registration: self.registration.clone(),
+            ca_directories: preflight::ca_directories(),
+        }
     }
 
     /// What the agent's configuration depends on. A runtime of our own makes cgroups itself; another does as the machine
