@@ -20,3 +20,12 @@ impl std::fmt::Display for Fault {
         Ok(())
     }
 }
+
+/// Whether what is wrong is something else than what was `told` last; then it counts as told.
+pub(super) fn is_news(told: &mut Option<String>, reason: &str) -> bool {
+    let is_news = told.as_deref() != Some(reason);
+    if is_news {
+        *told = Some(reason.to_owned());
+    }
+    is_news
+}

@@ -2,7 +2,7 @@
 //! tell when its answer changes, so it is asked.
 //!
 //! Only a good answer changes anything: while the server fails, what it last asked for runs on.
-use super::fault::Fault;
+use super::fault::{Fault, is_news};
 use super::report::{Report, ReportBoard};
 use super::{Snapshot, Source, received};
 use crate::config::KubeletConfiguration;
@@ -127,7 +127,8 @@ impl HttpSource {
                         }
                     }
                 }
-                Err(reason) => answers.trouble(reason).into_iter().collect(),
+                Err(reason) if is_news(&mut answers.trouble, &reason) => vec![reason],
+                Err(_) => Vec::new(),
             };
             let report = Report {
                 digest: format!("{:032x}", answers.body.as_deref().map_or(0, fnv1a128)),
@@ -221,13 +222,6 @@ impl Answers {
         self.pods = (!names.is_empty()).then(|| names.join(", "));
         let pods = pods.into_iter().map(|pod| Arc::new(received(pod, Source::Http)));
         Ok(Taken::Pods(pods.collect(), doubles))
-    }
-
-    /// A trouble that is news.
-    fn trouble(&mut self, reason: String) -> Option<String> {
-        let is_news = self.trouble.as_ref() != Some(&reason);
-        self.trouble = Some(reason.clone());
-        is_news.then_some(reason)
     }
 }
 

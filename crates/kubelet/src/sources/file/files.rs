@@ -1,5 +1,5 @@
 //! The files as last read: a pure step from one reading to the next, but for the reading itself.
-use super::super::fault::Fault;
+use super::super::fault::{Fault, is_news};
 use super::super::merge::means_the_same;
 use super::super::report::{Report, Reports};
 use super::super::{Snapshot, Source, placeholder, received};
@@ -56,10 +56,9 @@ impl Files {
             Err(error) => {
                 // Unreadable is not the same as empty: nothing is taken down.
                 let reason = error.to_string();
-                if self.unreadable.as_ref() == Some(&reason) {
+                if !is_news(&mut self.unreadable, &reason) {
                     return (false, Vec::new());
                 }
-                self.unreadable = Some(reason.clone());
                 let fault = Fault {
                     manifest: source.path.display().to_string(),
                     reason,
@@ -156,9 +155,8 @@ impl Files {
             Err(error) => {
                 let reason = error.to_string();
                 let entry = self.entries.entry(path.clone()).or_default();
-                if entry.error.as_ref() != Some(&reason) {
+                if is_news(&mut entry.error, &reason) {
                     fault(&reason);
-                    entry.error = Some(reason);
                 }
                 // Once it can be read again, it is looked at again, though it may be what it was.
                 entry.digest = None;

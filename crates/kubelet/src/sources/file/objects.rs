@@ -1,6 +1,6 @@
 //! The directory of ConfigMaps and Secrets for static pods (`orlop.dev/staticObjectsPath`), told by inotify like that
 //! of manifests. A file that can't be used any more keeps what it last held.
-use super::super::fault::Fault;
+use super::super::fault::{Fault, is_news};
 use super::{FileSource, WATCH_RETRY, leftover, read_limited, too_long};
 use crate::environment::local::{LocalObjects, Origin};
 use orlop_api::manifest::{LocalObject, local_objects};
@@ -51,12 +51,10 @@ impl ObjectSource {
             // Unreadable is not the same as empty.
             Err(error) => {
                 let reason = error.to_string();
-                let is_news = self.unreadable.as_ref() != Some(&reason);
-                self.unreadable = Some(reason.clone());
-                return is_news
-                    .then(|| fault(&self.files.path, reason, true))
-                    .into_iter()
-                    .collect();
+                return match is_news(&mut self.unreadable, &reason) {
+                    true => vec![fault(&self.files.path, reason, true)],
+                    false => Vec::new(),
+                };
             }
         };
         self.unreadable = None;
@@ -82,8 +80,7 @@ impl ObjectSource {
                 Err(error) => {
                     let reason = error.to_string();
                     let entry = self.entries.entry(path.clone()).or_default();
-                    if entry.unreadable.as_ref() != Some(&reason) {
-                        entry.unreadable = Some(reason.clone());
+                    if is_news(&mut entry.unreadable, &reason) {
                         faults.push(fault(&path, reason, !entry.objects.is_empty()));
                     }
                     continue;
