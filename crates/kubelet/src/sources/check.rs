@@ -104,7 +104,8 @@ pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -
     let (mut findings, mut good, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     let names: BTreeSet<&Path> = files.iter().map(|(file, _)| file.as_path()).collect();
     for (file, bytes) in files {
-        if let Some(original) = original_of(file, &names) {
+        let original = leftover::original_of(file);
+        if let Some(original) = original.filter(|original| names.contains(original.as_path())) {
             findings.push(whole(
                 file,
                 "leftover",
@@ -147,12 +148,6 @@ pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -
         (&a.file, a.line, a.column, a.severity).cmp(&(&b.file, b.line, b.column, b.severity))
     });
     findings
-}
-
-fn original_of(file: &Path, names: &BTreeSet<&Path>) -> Option<PathBuf> {
-    let name = file.file_name()?.to_str()?;
-    let original = file.with_file_name(leftover::original(name)?);
-    names.contains(original.as_path()).then_some(original)
 }
 
 fn whole(file: &Path, rule: &'static str, message: String) -> Finding {

@@ -119,14 +119,9 @@ impl Files {
         if let Some(entry) = self.entries.get(path) {
             return entry.copy_of.is_some();
         }
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(original) = name.and_then(leftover::original) else {
+        let Some(original) = leftover::original_of(path).filter(|original| all.contains(original)) else {
             return false;
         };
-        let original = path.with_file_name(original);
-        if !all.contains(&original) {
-            return false;
-        }
         tracing::warn!(
             file = %path.display(), of = %original.display(), "ignored: an editor's or package manager's copy of another manifest"
         );

@@ -61,9 +61,8 @@ impl ObjectSource {
         self.entries.retain(|path, _| paths.contains(path));
         self.copies.retain(|path| paths.contains(path));
         let is_copy = |path: &PathBuf| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            let original = name.and_then(leftover::original);
-            original.is_some_and(|original| paths.contains(&path.with_file_name(original)))
+            let original = leftover::original_of(path);
+            original.is_some_and(|original| paths.contains(&original))
         };
         let copies = paths
             .iter()
