@@ -169,23 +169,20 @@ fn drop_defaulted(value: &mut Value) {
         duration.is_ok_and(|duration| duration.0.is_zero())
     };
     let is_empty = |given: &Value| given.as_str() == Some("");
-    let durations = DEFAULTED_DURATIONS.iter().map(|pointer| (pointer, true));
-    let texts = DEFAULTED_TEXTS.iter().map(|pointer| (pointer, false));
-    for (pointer, is_duration) in durations.chain(texts) {
+    drop_where(value, &DEFAULTED_DURATIONS, is_zero);
+    drop_where(value, &DEFAULTED_TEXTS, is_empty);
+}
+
+/// Removes those of the fields that `is_unset` says were not given.
+fn drop_where(value: &mut Value, pointers: &[&str], is_unset: impl Fn(&Value) -> bool) {
+    for pointer in pointers {
         let Some((parent, name)) = pointer.rsplit_once('/') else {
             continue;
         };
         let Some(Value::Object(fields)) = value.pointer_mut(parent) else {
             continue;
         };
-        let given = fields.get(name);
-        if given.is_some_and(|given| {
-            if is_duration {
-                is_zero(given)
-            } else {
-                is_empty(given)
-            }
-        }) {
+        if fields.get(name).is_some_and(&is_unset) {
             fields.remove(name);
         }
     }
