@@ -14,12 +14,9 @@ const EVENT_BUFFER_BYTES: usize = 4096;
 /// Some files, and what they were when they were looked at last.
 pub struct Followed {
     paths: Vec<PathBuf>,
-    seen: Seen,
+    seen: Vec<FileVersion>,
     events: Option<inotify::EventStream<[u8; EVENT_BUFFER_BYTES]>>,
 }
-
-/// Time of the last change, length, inode.
-type Seen = Vec<Option<(SystemTime, u64, u64)>>;
 
 impl Followed {
     /// From now on changes count.
@@ -83,12 +80,21 @@ impl Followed {
     }
 }
 
-fn look(paths: &[PathBuf]) -> Seen {
-    let of = |path: &PathBuf| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len(), meta.ino()))
-    };
-    paths.iter().map(of).collect()
+/// What changes when a file is replaced or written: time of the last change, length, inode; none while it isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileVersion(Option<(SystemTime, u64, u64)>);
+
+impl FileVersion {
+    /// Of the file as it is now.
+    pub fn of(path: &Path) -> Self {
+        let meta = std::fs::metadata(path);
+        let found = meta.and_then(|meta| Ok((meta.modified()?, meta.len(), meta.ino())));
+        Self(found.ok())
+    }
+}
+
+fn look(paths: &[PathBuf]) -> Vec<FileVersion> {
+    paths.iter().map(|path| FileVersion::of(path)).collect()
 }
 
 #[cfg(test)]

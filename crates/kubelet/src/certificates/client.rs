@@ -5,11 +5,10 @@ use super::{LOOK_EVERY, leaf};
 use jiff::Timestamp;
 use kube::Client;
 use orlop_client::kubeconfig::{client_certificate, with_certificate_file};
-use orlop_client::{ConnectError, Followed, Replaceable, connect, connect_as};
+use orlop_client::{ConnectError, FileVersion, Followed, Replaceable, connect, connect_as};
 use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where the agent's identity comes from.
 #[derive(Clone, Debug)]
@@ -272,10 +271,7 @@ impl ClientCertificate {
 /// The files that the identity is read from, as they were when it was: the kubeconfig, and the file that it has the
 /// certificate in, if that is another.
 #[derive(Clone, Default)]
-struct Sources(Vec<(PathBuf, Seen)>);
-
-/// When a file was changed last, how long it is, and its inode.
-type Seen = Option<(SystemTime, u64, u64)>;
+struct Sources(Vec<(PathBuf, FileVersion)>);
 
 impl Sources {
     fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
@@ -285,18 +281,21 @@ impl Sources {
     }
 
     fn add(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
-        let seen = paths.into_iter().map(|path| (path.clone(), look(&path)));
-        self.0.extend(seen);
+        let of = |path: PathBuf| {
+            let seen = FileVersion::of(&path);
+            (path, seen)
+        };
+        self.0.extend(paths.into_iter().map(of));
     }
 
     fn look(&mut self) {
         for (path, seen) in &mut self.0 {
-            *seen = look(path);
+            *seen = FileVersion::of(path);
         }
     }
 
     fn have_changed(&self) -> bool {
-        self.0.iter().any(|(path, seen)| look(path) != *seen)
+        self.0.iter().any(|(path, seen)| FileVersion::of(path) != *seen)
     }
 
     /// Waits until one of them is another than it was.
@@ -308,11 +307,6 @@ impl Sources {
             let _ = tokio::time::timeout(LOOK_EVERY, followed.changed()).await;
         }
     }
-}
-
-fn look(path: &Path) -> Seen {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.len(), meta.ino()))
 }
 
 #[cfg(test)]
