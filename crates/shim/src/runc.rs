@@ -293,14 +293,19 @@ fn connect(command: &mut Command, ends: Ends) {
     }
 }
 
-/// Readable by root alone: it has the container's environment.
+/// Readable by root alone, from its beginning on: it has the container's environment. What an interrupted shim has left
+/// there may be others' to read, and goes first.
 pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    use std::io::Write;
+    use std::io::{ErrorKind, Write};
     use std::os::unix::fs::OpenOptionsExt;
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error);
+    }
     std::fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(path)?
         .write_all(content)

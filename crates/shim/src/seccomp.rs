@@ -38,13 +38,9 @@ pub fn narrow(bundle: &Path, rootfs: &Path) -> Result<()> {
     std::fs::rename(aside, path)
 }
 
-/// A new file, so that nobody else may read it from its beginning on.
 fn put_aside(bundle: &Path, content: &[u8]) -> Result<PathBuf> {
     let aside = bundle.join("config.json.narrowed");
-    match std::fs::remove_file(&aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => write_private(&aside, content)?,
-    }
+    write_private(&aside, content)?;
     Ok(aside)
 }
 
