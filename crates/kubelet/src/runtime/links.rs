@@ -3,6 +3,7 @@ use crate::runtime::sandbox::log_directory;
 use crate::whole::gone;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::{name, namespace};
+use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
@@ -36,13 +37,11 @@ pub fn prune(pod_logs: &Path) {
     for container in pods.flat_map(|pod| below(pod.path())) {
         let logs = below(container.path()).filter_map(|file| Some((run_of(&file)?, file.path())));
         let logs: Vec<(u32, PathBuf)> = logs.collect();
-        let mut runs: Vec<u32> = logs.iter().map(|(run, _)| *run).collect();
-        runs.sort_unstable();
-        runs.dedup();
-        let Some(first) = runs.len().checked_sub(RUNS_KEPT).map(|at| runs[at]) else {
+        let runs: BTreeSet<u32> = logs.iter().map(|(run, _)| *run).collect();
+        let Some(first) = runs.iter().nth_back(RUNS_KEPT - 1) else {
             continue;
         };
-        for (_, path) in logs.iter().filter(|(run, _)| *run < first) {
+        for (_, path) in logs.iter().filter(|(run, _)| run < first) {
             if let Err(error) = gone(std::fs::remove_file(path)) {
                 tracing::warn!(log = %path.display(), %error, "cannot remove the log of an earlier run");
             }
