@@ -198,9 +198,9 @@ fn may_wait(page: &Page) -> bool {
         return true;
     };
     let Some(status) = &local.status else { return true };
-    let is_over = |phase: Option<&str>| matches!(phase, Some("Succeeded" | "Failed"));
+    let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let was_ready = object.status.as_ref().is_some_and(is_ready);
-    !(local.has_ended || is_over(status.phase.as_deref()) || (was_ready && !is_ready(status)))
+    !(local.has_ended || is_over || (was_ready && !is_ready(status)))
 }
 
 fn is_ready(status: &PodStatus) -> bool {
