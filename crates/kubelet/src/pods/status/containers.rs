@@ -120,7 +120,7 @@ fn state_of(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerSt
         .get(1)
         .and_then(|earlier| earlier.exit().map(|exit| terminated(facts, earlier, exit)));
     let kept = previous
-        .and_then(|previous| last_end(previous, &container_id(facts, &newest.id)))
+        .and_then(|previous| last_end(previous, |ended| ended.container_id != status.container_id))
         .filter(|_| newest.attempt > 0);
     let last = earlier.or(kept);
     let probes = facts.probes.get(&newest.id).copied().unwrap_or_default();
@@ -168,14 +168,14 @@ fn state_of(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerSt
     status
 }
 
-/// The end before the run `id`, as an earlier status tells it: that of the run it was about, whose record may have gone
-/// before this one began, or the one before that.
-fn last_end(previous: &ContainerStatus, id: &str) -> Option<ContainerState> {
-    let of_another = |state: &&ContainerState| {
-        let ended = state.terminated.as_ref();
-        ended.is_some_and(|ended| ended.container_id.as_deref() != Some(id))
-    };
-    let state = previous.state.as_ref().filter(of_another);
+/// The end of the run before, as an earlier status tells it: that of the run it was about, if it `is_earlier` (its record
+/// may have gone since), or the one before that.
+fn last_end(
+    previous: &ContainerStatus,
+    is_earlier: impl Fn(&ContainerStateTerminated) -> bool,
+) -> Option<ContainerState> {
+    let has_ended = |state: &&ContainerState| state.terminated.as_ref().is_some_and(&is_earlier);
+    let state = previous.state.as_ref().filter(has_ended);
     state.or(previous.last_state.as_ref()).cloned()
 }
 
@@ -190,11 +190,7 @@ fn without_record(
     status.started = Some(false);
     // What was told of its earlier runs stays true.
     status.restart_count = previous.map_or(0, |previous| previous.restart_count);
-    let has_ended = |state: &&ContainerState| state.terminated.is_some();
-    let last = previous.and_then(|previous| {
-        let state = previous.state.as_ref().filter(has_ended);
-        state.or(previous.last_state.as_ref()).cloned()
-    });
+    let last = previous.and_then(|previous| last_end(previous, |_| true));
     status.last_state = Some(last.unwrap_or_default());
     if let Some(why) = facts.waiting.get(&status.name) {
         status.state = Some(waiting(&why.reason, Some(&why.message)));
