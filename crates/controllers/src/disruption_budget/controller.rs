@@ -318,6 +318,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_pod_that_went_before_it_is_told_leaves_its_owner_to_the_others() {
+        let owner = json!([{"apiVersion": "example.com/v1", "kind": "Set", "name": "s", "uid": "s", "controller": true}]);
+        let live =
+            json!({"metadata": {"name": "q", "namespace": "ns", "uid": "q", "ownerReferences": owner}});
+        let (client, asked) = server(move |method, path, body| match (method, path) {
+            (_, EVENTS) | (&Method::PATCH, _) => (200, body),
+            (_, "/api/v1/namespaces/ns/pods/q") => (200, live.clone()),
+            // Another of its name has come since.
+            (_, "/api/v1/namespaces/ns/pods/r") => (200, json!({"metadata": {"name": "r", "uid": "r2"}})),
+            (_, "/apis/example.com/v1") => (
+                200,
+                json!({"kind": "APIResourceList", "groupVersion": "example.com/v1", "resources": [
+                    {"name": "sets", "singularName": "set", "namespaced": true, "kind": "Set", "verbs": ["get"]},
+                    {"name": "sets/scale", "singularName": "", "namespaced": true, "kind": "Scale", "verbs": ["get"]}]}),
+            ),
+            (_, "/apis/example.com/v1/namespaces/ns/sets/s/scale") => {
+                (200, json!({"metadata": {"name": "s"}, "spec": {"replicas": 4}}))
+            }
+            _ => (
+                404,
+                json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}),
+            ),
+        });
+        let cache = Arc::new(Cache::default());
+        let budgets = DisruptionBudgets::new(client, &cache);
+        for name in ["p", "q", "r"] {
+            given(
+                &cache,
+                json!({"spec": {"maxUnavailable": 1}}),
+                json!({"metadata": {"name": name, "uid": name, "ownerReferences": owner}}),
+            );
+        }
+        budgets.sync(&ObjectKey::new("ns", "b")).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let (_, _, written) = asked
+            .iter()
+            .rfind(|(method, ..)| method == Method::PATCH)
+            .unwrap();
+        assert_eq!(written["status"]["expectedPods"], 4);
+        assert_eq!(written["status"]["conditions"][0]["reason"], "InsufficientPods");
+    }
+
+    #[tokio::test]
     async fn owners_that_come_go_or_are_owned_by_others_change_the_sums() {
         let (client, _) = server(|method, path, _| panic!("{method} {path}"));
         let cache = Arc::new(Cache::default());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
@@ -55,14 +56,19 @@ pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<Ex
         if scales.contains_key(&controller.uid) {
             continue;
         }
-        let scale = match known(cache, &pod.key.namespace, controller) {
-            Known::Scale(uid, scale) => Some((uid, scale)),
-            Known::Gone => None,
-            Known::Other => of_any_kind(client, pod, controller).await?,
+        let (uid, scale) = match known(cache, &pod.key.namespace, controller) {
+            Known::Scale(uid, scale) => (uid, scale),
+            Known::Gone => return Err(no_owner(pod)),
+            Known::Other => match owner(client, pod, controller).await? {
+                Live::Owner(owner) => {
+                    let scale = of_any_kind(client, pod, &owner).await?;
+                    (controller.uid.clone(), scale)
+                }
+                // That it is gone is about to be told; the others are asked of the owner.
+                Live::PodGone => continue,
+                Live::NoOwner => return Err(no_owner(pod)),
+            },
         };
-        let (uid, scale) = scale.ok_or_else(|| ScaleError::NoOwner {
-            pod: pod.key.name.to_string(),
-        })?;
         scales.insert(uid, scale);
     }
     Ok(Expected {
@@ -117,21 +123,37 @@ fn known(cache: &Cache, namespace: &Arc<str>, controller: &ControllerRef) -> Kno
     found.map_or(Known::Gone, |(uid, scale)| Known::Scale(uid, scale))
 }
 
-/// Asks for the owner's scale, whatever its kind; `None` if it isn't there.
-async fn of_any_kind(
-    client: &Client,
-    pod: &Pod,
-    controller: &ControllerRef,
-) -> Result<Option<(Arc<str>, i32)>, ScaleError> {
-    let namespace = &pod.key.namespace;
-    let live = metadata_api::<core::Pod>(client, namespace);
+fn no_owner(pod: &Pod) -> ScaleError {
+    ScaleError::NoOwner {
+        pod: pod.key.name.to_string(),
+    }
+}
+
+/// What the server knows of a pod's owner: its version isn't remembered.
+enum Live {
+    Owner(OwnerReference),
+    /// The pod has another owner by now, or none.
+    NoOwner,
+    /// The pod has gone since it was remembered.
+    PodGone,
+}
+
+async fn owner(client: &Client, pod: &Pod, controller: &ControllerRef) -> Result<Live, kube::Error> {
+    let live = metadata_api::<core::Pod>(client, &pod.key.namespace);
     let Some(live) = live.get_opt(&pod.key.name).await? else {
-        return Ok(None);
+        return Ok(Live::PodGone);
     };
+    if live.metadata.uid.as_deref() != Some(&*pod.uid) {
+        return Ok(Live::PodGone);
+    }
     let mut owners = live.metadata.owner_references.into_iter().flatten();
-    let Some(owner) = owners.find(|owner| *owner.uid == *controller.uid) else {
-        return Ok(None);
-    };
+    let owner = owners.find(|owner| *owner.uid == *controller.uid);
+    Ok(owner.map_or(Live::NoOwner, Live::Owner))
+}
+
+/// Asks for the owner's scale, whatever its kind.
+async fn of_any_kind(client: &Client, pod: &Pod, owner: &OwnerReference) -> Result<i32, ScaleError> {
+    let namespace = &pod.key.namespace;
     let (group, version) = owner
         .api_version
         .split_once('/')
@@ -139,14 +161,14 @@ async fn of_any_kind(
     let kind = GroupVersionKind::gvk(group, version, &owner.kind);
     let (resource, capabilities) = pinned_kind(client, &kind).await?;
     match scale(client, namespace, &resource, &capabilities, &owner.name).await {
-        Ok(scale) => Ok(Some((controller.uid.clone(), scale))),
+        Ok(scale) => Ok(scale),
         Err(error) if api_error::is_not_found(&error) => {
             if capabilities
                 .subresources
                 .iter()
                 .any(|(subresource, _)| subresource.plural == "scale")
             {
-                return Ok(None);
+                return Err(no_owner(pod));
             }
             let plural = resource.plural;
             let resource = if group.is_empty() {
