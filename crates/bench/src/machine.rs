@@ -4,7 +4,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::wait::await_condition;
-use std::net::TcpListener;
+use orlop_ports::free_port;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,10 +17,6 @@ pub struct Node {
     arguments: Vec<String>,
     process: Option<Child>,
     pub name: String,
-}
-
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Node {
@@ -37,8 +33,8 @@ impl Node {
                 "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nport: {}\n\
                  healthzPort: {}\nstaticPodPath: {}\nfailCgroupV1: false\nfailSwapOn: false\n\
                  cgroupRoot: /{}\n",
-                free_port()?,
-                free_port()?,
+                free_port(),
+                free_port(),
                 manifests.display(),
                 root.path().file_name().unwrap_or_default().to_string_lossy(),
             ),
@@ -49,7 +45,7 @@ impl Node {
             "--bind-address=127.0.0.1".to_owned(),
             format!("--node-name={name}"),
             format!("--root={}", root.path().display()),
-            format!("--secure-port={}", free_port()?),
+            format!("--secure-port={}", free_port()),
             format!("--config={}", config.display()),
             format!("--images={}", images.display()),
         ];
@@ -138,9 +134,9 @@ impl Node {
     pub fn play_example(&self) -> Result<()> {
         let root = self.root.path().display();
         let etcd = include_str!("../../../examples/manifests/etcd.yaml")
-            .replace(":2379", &format!(":{}", free_port()?))
-            .replace(":2380", &format!(":{}", free_port()?))
-            .replace("2381", &free_port()?.to_string())
+            .replace(":2379", &format!(":{}", free_port()))
+            .replace(":2380", &format!(":{}", free_port()))
+            .replace("2381", &free_port().to_string())
             .replace("path: /var/lib/etcd", &format!("path: {root}/var/lib/etcd"))
             .replace(
                 "path: /etc/kubernetes/pki/etcd",

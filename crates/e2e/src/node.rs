@@ -2,20 +2,15 @@
 use crate::{Kubectl, cleanup, eventually, images, orlop};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use orlop_ports::free_port;
 use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// A port that nobody listens on at this moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound address").port()
-}
 
 /// What a node is started with.
 #[derive(Default)]

@@ -1,11 +1,11 @@
 //! Where node agents are measured: a containerd of its own below a temporary directory, and agents on it, one at a time.
 use super::process::Program;
-use crate::machine::free_port;
 use anyhow::{Context, Result, ensure};
 use orlop_cri::containerd::{ContainerdConfig, Managed};
 use orlop_cri::images::Importer;
 use orlop_cri::{Remote, sweep};
 use orlop_pki::{Authority, Identity, Kubeconfig};
+use orlop_ports::free_port;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ impl Ground {
             orlop: orlop.to_path_buf(),
             managed,
             authority,
-            healthz_port: free_port()?,
+            healthz_port: free_port(),
         };
         std::fs::write(
             ground.path("kubelet.yaml"),
@@ -73,7 +73,7 @@ impl Ground {
                 "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\naddress: 127.0.0.1\n\
                  port: {}\nhealthzPort: {}\nstaticPodPath: {}\nfailCgroupV1: false\nfailSwapOn: false\ncgroupRoot: {}\n\
                  imageGCHighThresholdPercent: 100\nevictionHard: {{memory.available: 50Mi}}\n",
-                free_port()?,
+                free_port(),
                 ground.healthz_port,
                 ground.manifests().display(),
                 ground.cgroup(),
@@ -151,7 +151,7 @@ impl Ground {
     }
 
     pub async fn api_server(&self) -> Result<Server> {
-        let port = free_port()?;
+        let port = free_port();
         let words = format!(
             "apiserver --ephemeral --v=1 --bind-address=127.0.0.1 --secure-port={port} --root={}",
             self.root.path().display()

@@ -1,7 +1,6 @@
 //! Static pods start as fast as ever while there is something wrong with the API server.
 use super::ground::Ground;
 use super::start::{Arena, once};
-use crate::machine::free_port;
 use crate::report;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -33,7 +32,7 @@ impl Trouble {
     /// A kubeconfig for a server in this trouble.
     async fn kubeconfig(self, ground: &Ground, healthy: u16) -> Result<PathBuf> {
         let (file, scheme, port) = match self {
-            Self::Absent => ("absent.conf", "https", free_port()?),
+            Self::Absent => ("absent.conf", "https", orlop_ports::free_port()),
             Self::Slow => ("slow.conf", "https", serve(move |to| slow(to, healthy)).await?),
             Self::Refusing => ("refusing.conf", "http", serve(refuse).await?),
             Self::HalfOpen => ("half-open.conf", "https", serve(hold).await?),

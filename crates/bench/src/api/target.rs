@@ -11,7 +11,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -164,7 +163,7 @@ impl Own {
     /// Starts on an empty directory beside the current one's build.
     pub async fn start(program: &Path) -> Result<Self> {
         let root = tempfile::Builder::new().prefix("orlop-bench-").tempdir_in(".")?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = orlop_ports::free_port();
         let program = program.canonicalize()?;
         let process = spawn(&program, root.path(), port)?;
         let own = Self {

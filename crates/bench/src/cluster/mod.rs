@@ -7,7 +7,6 @@ use crate::report;
 use anyhow::{Context, Result, ensure};
 use orlop_lab::steps::{JoinLines, init_line, kubeconfig_here, put_images};
 use orlop_lab::{Lab, LabOptions};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -71,7 +70,7 @@ impl Machines {
         for master in MASTERS {
             put_images(images, &directory.path().join(master))?;
         }
-        let api_port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let api_port = orlop_ports::free_port();
         let program = std::env::current_exe()?.with_file_name("orlop-lab");
         ensure!(
             program.is_file(),

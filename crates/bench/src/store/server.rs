@@ -1,7 +1,7 @@
 //! A server of etcd's protocol with data of its own; stopped when dropped.
 use anyhow::{Context, Result, ensure};
 use etcd_client::Client;
-use std::net::TcpListener;
+use orlop_ports::free_port;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,10 +36,6 @@ fn spawn(program: &Path, data: &Path, url: &str, peer: &str) -> Result<Child> {
         .with_context(|| format!("cannot start {}", program.display()))
 }
 
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 impl Server {
     /// Starts a program as `etcd`, on a directory beside the current one's build.
     pub async fn start(program: &Path) -> Result<Self> {
@@ -49,8 +45,8 @@ impl Server {
             std::os::unix::fs::symlink(program.canonicalize()?, &name)?;
         }
         let program = if name.exists() { name } else { program.to_owned() };
-        let url = format!("http://127.0.0.1:{}", free_port()?);
-        let peer = format!("http://127.0.0.1:{}", free_port()?);
+        let url = format!("http://127.0.0.1:{}", free_port());
+        let peer = format!("http://127.0.0.1:{}", free_port());
         let process = spawn(&program, data.path(), &url, &peer)?;
         let server = Self {
             process,

@@ -2,7 +2,6 @@
 use etcd_client::Client;
 use orlop_etcd::{Endpoint, Face, Listener, Member};
 use orlop_store::embedded::{EmbeddedStore, Options};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,11 +20,7 @@ pub struct Process {
 impl Process {
     /// Starts it on what its predecessor has left, and waits until it answers.
     pub async fn start(directory: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = orlop_ports::free_port();
         let url = format!("http://127.0.0.1:{port}");
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_process", "--nocapture"])

@@ -1,8 +1,8 @@
 //! A real etcd, and the face: each of one member, with data of its own, ended when dropped.
 #![allow(dead_code)]
 use orlop_etcd::{Endpoint, Face as Served, Listener, Member};
+use orlop_ports::free_port;
 use orlop_store::embedded::{EmbeddedStore, Options};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -19,14 +19,6 @@ pub trait Server {
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 pub struct Etcd {

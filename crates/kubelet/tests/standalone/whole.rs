@@ -7,23 +7,14 @@ use orlop_apiserver::{ApiServer, KubeletClientTls, UserInfo};
 use orlop_cri::RuntimeService;
 use orlop_kubelet::config::KubeletConfiguration;
 use orlop_pki::{Authority, Identity, LeafRequest, ServingFiles, Usage};
+use orlop_ports::free_port;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
 
 fn local() -> KubeletConfiguration {
     KubeletConfiguration {

@@ -1,11 +1,10 @@
 //! A real etcd, of one member, for one test.
+use orlop_ports::free_port;
 use orlop_store::Store;
 use orlop_store::etcd::{EtcdStore, EtcdTls};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long Debian's etcd may take to elect itself on a busy machine.
@@ -17,23 +16,6 @@ pub struct Etcd {
     arguments: Vec<String>,
     url: String,
     _data: Option<tempfile::TempDir>,
-}
-
-/// A port below those that the kernel gives to connections: nobody gets it by chance before it is listened on.
-pub fn free_port() -> u16 {
-    const FIRST: u32 = 10_000;
-    const COUNT: u32 = 20_000;
-    static TAKEN: AtomicU32 = AtomicU32::new(0);
-    loop {
-        // Processes begin in different places, and none tries one twice.
-        let next = std::process::id()
-            .wrapping_mul(613)
-            .wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        let port = (FIRST + next % COUNT) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 impl Etcd {

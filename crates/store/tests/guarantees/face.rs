@@ -20,7 +20,7 @@ pub struct Face {
 impl Face {
     pub async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
-        let url = format!("http://127.0.0.1:{}", crate::etcd::free_port());
+        let url = format!("http://127.0.0.1:{}", orlop_ports::free_port());
         let options = Options {
             history: Duration::MAX,
             ..Options::default()
