@@ -1,6 +1,6 @@
 //! The certificate authority of a cluster, and the leaves it signs.
 use crate::files::{self, Secrecy};
-use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS, private_key};
+use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS, error, private_key};
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -72,7 +72,8 @@ impl Authority {
     ///
     /// # Errors
     /// A certificate without its key (or the reverse) is never replaced: everything that trusts it
-    /// would stop working.
+    /// would stop working. Only a key whose certificate this made as well, and was kept from putting
+    /// in its place, gets that.
     pub fn ensure(directory: &Path, name: &str, common_name: &str) -> Result<Self, PkiError> {
         let certificate_path = directory.join(format!("{name}.crt"));
         let key_path = directory.join(format!("{name}.key"));
@@ -84,12 +85,24 @@ impl Authority {
             (Some(certificate), Some(key)) => (certificate, key),
             (None, None) => {
                 let (certificate, key) = create(common_name)?;
+                // Whole before there is a key: by it the next start knows the key for its own, if this one is killed.
+                files::write_beside(&certificate_path, certificate.as_bytes(), Secrecy::Public)?;
                 files::write(&key_path, key.as_bytes(), Secrecy::Private)?;
-                files::write(&certificate_path, certificate.as_bytes(), Secrecy::Public)?;
+                files::put_in_place(&certificate_path)?;
                 (certificate, key)
             }
-            (Some(_), None) => return Err(half(&key_path, &certificate_path)),
-            (None, Some(_)) => return Err(half(&certificate_path, &key_path)),
+            (Some(_), None) => return Err(error::half(&key_path, &certificate_path)),
+            (None, Some(key)) => {
+                let beside = files::half_written(&certificate_path);
+                let is_of = |certificate: &String| {
+                    Self::from_pem(certificate.clone(), &beside, &key, &key_path).is_ok()
+                };
+                let certificate = files::read_optional(&beside)?
+                    .filter(is_of)
+                    .ok_or_else(|| error::half(&certificate_path, &key_path))?;
+                files::put_in_place(&certificate_path)?;
+                (certificate, key)
+            }
         };
         let mut authority = Self::from_pem(certificate, &certificate_path, &key, &key_path)?;
         authority.directory = directory.to_path_buf();
@@ -337,13 +350,6 @@ fn covers(certificate: &x509_parser::certificate::X509Certificate<'_>, request: 
     request.dns_names.iter().all(has_name) && request.addresses.iter().all(has_address)
 }
 
-fn half(missing: &Path, present: &Path) -> PkiError {
-    PkiError::Unusable {
-        path: present.to_path_buf(),
-        reason: format!("{} is missing beside it", missing.display()),
-    }
-}
-
 fn first_der(certificate: &str, path: &Path) -> Result<Vec<u8>, PkiError> {
     match x509_parser::pem::parse_x509_pem(certificate.as_bytes()) {
         Ok((_, pem)) => Ok(pem.contents),
@@ -464,6 +470,43 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(error.contains("ca.key is missing"), "{error}");
+    }
+
+    /// `kill -9` between the two files.
+    #[test]
+    fn an_authority_that_was_half_written_is_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        // Before there was a key: nobody has seen the certificate.
+        std::fs::write(at("ca.crt.new"), "half a certi").unwrap();
+        let made = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        assert!(!at("ca.crt.new").exists());
+        std::fs::rename(at("ca.crt"), at("ca.crt.new")).unwrap();
+        let again = Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        assert_eq!(again.certificate(), made.certificate());
+        assert_eq!(std::fs::read_to_string(at("ca.crt")).unwrap(), made.certificate());
+        assert!(!at("ca.crt.new").exists());
+    }
+
+    /// Its certificate may be kept elsewhere.
+    #[test]
+    fn a_key_that_was_not_made_here_gets_no_certificate() {
+        let [here, there] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        for dir in [&here, &there] {
+            Authority::ensure(dir.path(), "ca", "kubernetes").unwrap();
+        }
+        let at = |name: &str| here.path().join(name);
+        std::fs::remove_file(at("ca.crt")).unwrap();
+        let key = std::fs::read(at("ca.key")).unwrap();
+        for beside in [None, Some(there.path().join("ca.crt"))] {
+            if let Some(foreign) = beside {
+                std::fs::copy(foreign, at("ca.crt.new")).unwrap();
+            }
+            let error = Authority::ensure(here.path(), "ca", "kubernetes").unwrap_err();
+            assert!(error.to_string().contains("ca.crt is missing"), "{error}");
+            assert_eq!(std::fs::read(at("ca.key")).unwrap(), key);
+            assert!(!at("ca.crt").exists());
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What can go wrong with certificates.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a certificate or kubeconfig could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -22,4 +22,12 @@ pub enum PkiError {
 
 pub(crate) fn token_key(reason: impl Into<String>) -> PkiError {
     PkiError::TokenKey(reason.into())
+}
+
+/// One of two files that belong together is there alone.
+pub(crate) fn half(missing: &Path, present: &Path) -> PkiError {
+    PkiError::Unusable {
+        path: present.to_path_buf(),
+        reason: format!("{} is missing beside it", missing.display()),
+    }
 }

@@ -45,6 +45,12 @@ pub fn half_written(path: &Path) -> PathBuf {
 
 /// Replaces `path` by `content` in one step: a reader sees the old file or the new one, whole.
 pub fn write(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiError> {
+    write_beside(path, content, secrecy)?;
+    put_in_place(path)
+}
+
+/// Writes what `path` is to hold beside it, whole, for [`put_in_place`].
+pub fn write_beside(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiError> {
     let fail = |action: &'static str, at: &Path| {
         let path = at.to_path_buf();
         move |source| PkiError::File { action, path, source }
@@ -64,6 +70,14 @@ pub fn write(path: &Path, content: &[u8], secrecy: Secrecy) -> Result<(), PkiErr
         .map_err(fail("create", &fresh))?;
     file.write_all(content)
         .and_then(|()| file.sync_all())
-        .map_err(fail("write", &fresh))?;
-    std::fs::rename(&fresh, path).map_err(fail("replace", path))
+        .map_err(fail("write", &fresh))
+}
+
+/// Gives what [`write_beside`] wrote its place.
+pub fn put_in_place(path: &Path) -> Result<(), PkiError> {
+    std::fs::rename(half_written(path), path).map_err(|source| PkiError::File {
+        action: "replace",
+        path: path.to_path_buf(),
+        source,
+    })
 }

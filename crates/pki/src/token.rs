@@ -180,10 +180,16 @@ impl TokenPublicKey {
 
 impl TokenSigner {
     /// `sa.key` and `sa.pub` of a PKI directory, made (ECDSA P-256) if they are missing.
+    ///
+    /// # Errors
+    /// A public key whose private one is elsewhere, or lost, stands alone: tokens signed with another would count for
+    /// nobody who has it.
     pub fn ensure(directory: &Path) -> Result<Self, PkiError> {
         let path = directory.join("sa.key");
+        let public = directory.join("sa.pub");
         let pem = match files::read_optional(&path)? {
             Some(pem) => pem,
+            None if files::read_optional(&public)?.is_some() => return Err(error::half(&path, &public)),
             None => {
                 let key = KeyPair::generate().map_err(|error| error::token_key(error.to_string()))?;
                 let pem = key.serialize_pem();
@@ -192,7 +198,6 @@ impl TokenSigner {
             }
         };
         let signer = Self::from_pem(&pem)?;
-        let public = directory.join("sa.pub");
         if files::read_optional(&public)?.is_none() {
             let pem = pem::encode(&Pem::new("PUBLIC KEY", signer.private.subject_public_key_info()));
             files::write(&public, pem.as_bytes(), Secrecy::Public)?;
@@ -322,6 +327,22 @@ mod tests {
         for unusable in ["", "nonsense", &of_p384.public_key_pem()] {
             TokenPublicKey::all_from_pem(unusable).unwrap_err();
         }
+    }
+
+    /// The first of them may have been written when `kill -9` came; the second alone is somebody's.
+    #[test]
+    fn a_public_key_is_made_of_its_private_one_and_not_the_reverse() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        TokenSigner::ensure(directory.path()).unwrap();
+        let public = std::fs::read(at("sa.pub")).unwrap();
+        std::fs::remove_file(at("sa.pub")).unwrap();
+        TokenSigner::ensure(directory.path()).unwrap();
+        assert_eq!(std::fs::read(at("sa.pub")).unwrap(), public);
+        std::fs::remove_file(at("sa.key")).unwrap();
+        let error = TokenSigner::ensure(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("sa.key is missing"), "{error}");
+        assert!(!at("sa.key").exists());
     }
 
     /// kubeadm writes `sa.key` in PKCS#1.
