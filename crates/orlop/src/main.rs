@@ -1,6 +1,9 @@
 //! The `orlop` binary: command line, multi-call names, and the wiring of the parts. Everything that
 //! decides anything lives in the crates below it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+#[macro_use]
+mod output;
+
 mod cli;
 mod commands;
 mod delegate;
@@ -31,8 +34,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    let serves = cli.command.serves();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        // Who is served has not read what was said at the start.
+        Ok(()) if serves => ExitCode::SUCCESS,
+        Ok(()) => output::outcome(),
         Err(error) => {
             logging::tell_failure(&in_one_line(&error));
             ExitCode::FAILURE
@@ -56,7 +62,9 @@ fn in_one_line(error: &anyhow::Error) -> String {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut cli::command(), "orlop", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut cli::command(), "orlop", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(())
         }
         Command::Etcd(arguments) => {

@@ -92,6 +92,23 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+impl Command {
+    /// Whether it runs until somebody stops it.
+    pub fn serves(&self) -> bool {
+        match self {
+            Self::Up(arguments) => !arguments.detach,
+            Self::Store(arguments) => matches!(arguments.command, StoreCommand::Serve(_)),
+            Self::Kubelet(_)
+            | Self::Apiserver(_)
+            | Self::ControllerManager(_)
+            | Self::Scheduler(_)
+            | Self::Etcd(_)
+            | Self::Hollow(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Which node of this machine a command is about.
 #[derive(Clone, Debug, Args)]
 pub struct RootArg {

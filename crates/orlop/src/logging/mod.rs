@@ -41,7 +41,11 @@ pub fn init(log: &LogArgs) {
     );
     let filter = EnvFilter::try_from_env("ORLOP_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost; to say so on standard error would fail, too, and end who logs.
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let _ = FORMAT.set(log.logging_format);
     // A second start in one process (tests) keeps the first log.
     let _ = match log.logging_format {
