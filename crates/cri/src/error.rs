@@ -73,6 +73,16 @@ impl CriError {
         self.code == Code::DeadlineExceeded
     }
 
+    /// The container is about to run or to go, which the runtime lets come to its end first.
+    pub fn is_between_states(&self) -> bool {
+        let words = [
+            "in starting state",
+            "in removing state",
+            "still running, to stop first",
+        ];
+        words.iter().any(|words| self.message.contains(words))
+    }
+
     /// There is already one of that name.
     pub fn is_already_exists(&self) -> bool {
         self.code == Code::AlreadyExists

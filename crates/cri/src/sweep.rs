@@ -23,15 +23,41 @@ pub async fn stop_pods(
     Ok(())
 }
 
+/// How long is waited before each further round: ten seconds in all. A runtime says nothing of a container between its
+/// `StartContainer` and the end of that, so it is asked again.
+const PAUSES_MS: [u64; 7] = [100, 200, 400, 800, 1600, 3200, 3700];
+
 /// Stops all containers within `grace`, then stops and removes all sandboxes; how many sandboxes there were. Goes on
-/// after an error and tells the first one.
+/// after an error and tells the first one. Containers that are only just being started are waited for.
 pub async fn remove_all_pods(runtime: &dyn RuntimeService, grace: Duration) -> Result<usize, CriError> {
-    let mut first_error = None;
+    let mut pauses = PAUSES_MS.into_iter().map(Duration::from_millis);
+    let mut most = 0;
+    loop {
+        let (sandboxes, errors) = round(runtime, grace).await?;
+        most = most.max(sandboxes);
+        match before_next(&errors, &mut pauses) {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return errors.into_iter().next().map_or(Ok(most), Err),
+        }
+    }
+}
+
+/// How long another round has to wait, if it may do what this one could not.
+fn before_next(errors: &[CriError], pauses: &mut impl Iterator<Item = Duration>) -> Option<Duration> {
+    match errors.iter().any(CriError::is_between_states) {
+        true => pauses.next(),
+        false => None,
+    }
+}
+
+/// Stops and removes what there is; how many sandboxes, and what went wrong.
+async fn round(runtime: &dyn RuntimeService, grace: Duration) -> Result<(usize, Vec<CriError>), CriError> {
+    let mut errors = Vec::new();
     let mut note = |result: Result<(), CriError>| {
         if let Err(error) = result
             && !error.is_not_found()
         {
-            first_error.get_or_insert(error);
+            errors.push(error);
         }
     };
     let containers = runtime.list_containers(None).await?;
@@ -49,8 +75,33 @@ pub async fn remove_all_pods(runtime: &dyn RuntimeService, grace: Duration) -> R
     for result in futures::future::join_all(removals).await {
         note(result);
     }
-    match first_error {
-        Some(error) => Err(error),
-        None => Ok(sandboxes.len()),
+    Ok((sandboxes.len(), errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    fn error(message: &str) -> CriError {
+        CriError::new("RemovePodSandbox", Code::Unknown, message)
+    }
+
+    /// containerd's words.
+    #[test]
+    fn containers_that_are_being_started_are_waited_for_and_others_not() {
+        let starting = error(
+            "failed to remove container \"c\": failed to set removing state for container \"c\": container is in starting state, can't be removed",
+        );
+        let other = error("failed to unmount");
+        let mut pauses = PAUSES_MS.into_iter().map(Duration::from_millis);
+        assert_eq!(before_next(&[], &mut pauses), None);
+        assert_eq!(before_next(std::slice::from_ref(&other), &mut pauses), None);
+        let both = [other, starting];
+        for pause in PAUSES_MS {
+            let pause = Duration::from_millis(pause);
+            assert_eq!(before_next(&both, &mut pauses), Some(pause));
+        }
+        assert_eq!(before_next(&both, &mut pauses), None, "it ends");
     }
 }
