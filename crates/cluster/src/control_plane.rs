@@ -6,6 +6,7 @@ use crate::given::Registration;
 use crate::kubelet::{self, MachineFacts};
 use crate::layout::{COMPONENTS, Layout};
 use crate::manifests::{self, InitialCluster, Machine, bound_to};
+use crate::patches::{self, Patches};
 use crate::wait::Health;
 use crate::{ClusterError, kubeconfigs, yaml};
 use serde_json::Value;
@@ -22,6 +23,7 @@ pub struct ControlPlane {
     pub host_name: String,
     pub registration: Registration,
     pub ca_directories: Vec<&'static str>,
+    pub patches: Patches,
 }
 
 impl ControlPlane {
@@ -33,19 +35,25 @@ impl ControlPlane {
         kubeconfigs::ensure(&self.layout, &self.cluster, &self.node, names)
     }
 
+    /// Puts everything together that is going to be written, for patches that don't fit are to be told of before anything is.
+    /// `shared`: what the cluster's node agents have in common.
+    pub fn rehearse(&self, shared: &Value, control_plane: bool) -> Result<(), ClusterError> {
+        if control_plane {
+            for component in COMPONENTS {
+                self.manifest(component, &InitialCluster::default())?;
+            }
+        }
+        self.member().configuration(shared).map(drop)
+    }
+
     /// The text of a component's manifest.
     pub fn manifest(&self, component: &str, members: &InitialCluster) -> Result<String, ClusterError> {
         let machine = Machine {
             root: self.layout.root(),
             ca_directories: &self.ca_directories,
         };
-        yaml::write(&manifests::render(
-            component,
-            &self.cluster,
-            &self.node,
-            members,
-            machine,
-        )?)
+        let manifest = manifests::render(component, &self.cluster, &self.node, members, machine)?;
+        yaml::write(&self.patches.apply(component, manifest)?)
     }
 
     /// Notes that this node's etcd is being added to the others' list.
@@ -73,15 +81,20 @@ impl ControlPlane {
     /// Writes what the node agent is started with.
     pub fn kubelet(&self) -> Result<(), ClusterError> {
         let shared = kubelet::configuration(&self.cluster)?;
-        let node = Member {
+        self.member().kubelet(&shared, true)
+    }
+
+    /// What it has as any member.
+    pub fn member(&self) -> Member<'_> {
+        Member {
             layout: &self.layout,
             node: &self.node,
             machine: &self.machine,
             host_name: &self.host_name,
             registration: &self.registration,
             pod_subnet: self.cluster.pod_subnet.as_deref(),
-        };
-        node.kubelet(&shared, true)
+            patches: &self.patches,
+        }
     }
 
     /// Where the health of the parts is asked for, in the order in which they can come up.
@@ -104,8 +117,13 @@ impl ControlPlane {
     }
 }
 
-/// What a node's agent is told, by what all share and what the machine asks for.
-fn of_node(layout: &Layout, shared: &Value, machine: &MachineFacts) -> Result<Value, ClusterError> {
+/// What a node's agent is told, by what all share, what the machine asks for, and what people lay over it.
+fn of_node(
+    layout: &Layout,
+    shared: &Value,
+    machine: &MachineFacts,
+    patches: &Patches,
+) -> Result<Value, ClusterError> {
     let instance = match files::read_optional(&layout.instance_config())? {
         Some(text) => Some(yaml::read("instance-config.yaml", &text)?),
         None => None,
@@ -114,16 +132,22 @@ fn of_node(layout: &Layout, shared: &Value, machine: &MachineFacts) -> Result<Va
         Some("/") | None => "",
         Some(root) => root.trim_end_matches('/'),
     };
-    Ok(kubelet::of_node(shared, machine, root, instance.as_ref()))
+    let document = kubelet::of_node(shared, machine, root, instance.as_ref());
+    patches.apply(patches::KUBELET, document)
 }
 
 /// Brings the configuration of a member's agent up to what the cluster shares now; `false`: it is so already. What it was
 /// is kept at `backup`.
-pub fn refresh_kubelet(layout: &Layout, shared: &Value, backup: &Path) -> Result<bool, ClusterError> {
+pub fn refresh_kubelet(
+    layout: &Layout,
+    shared: &Value,
+    patches: &Patches,
+    backup: &Path,
+) -> Result<bool, ClusterError> {
     let path = layout.kubelet_config();
     let text = files::read(&path)?;
     let present = yaml::read("the node agent's configuration", &text)?;
-    let document = of_node(layout, shared, &MachineFacts::of(&present))?;
+    let document = of_node(layout, shared, &MachineFacts::of(&present), patches)?;
     if document == present {
         return Ok(false);
     }
@@ -140,12 +164,18 @@ pub struct Member<'a> {
     pub host_name: &'a str,
     pub registration: &'a Registration,
     pub pod_subnet: Option<&'a str>,
+    pub patches: &'a Patches,
 }
 
 impl Member<'_> {
+    /// The agent's configuration.
+    fn configuration(&self, shared: &Value) -> Result<Value, ClusterError> {
+        of_node(self.layout, shared, self.machine, self.patches)
+    }
+
     /// Writes the agent's configuration and flags.
     pub fn kubelet(&self, shared: &Value, control_plane: bool) -> Result<(), ClusterError> {
-        let document = of_node(self.layout, shared, self.machine)?;
+        let document = self.configuration(shared)?;
         files::write_private(&self.layout.kubelet_config(), &yaml::write(&document)?)?;
         if let Some(subnet) = self.pod_subnet {
             files::write_public(&self.layout.pod_subnet(), &format!("{subnet}\n"))?;
@@ -184,14 +214,15 @@ mod tests {
             ..MachineFacts::default()
         };
         files::write_private(&layout.instance_config(), "maxPods: 7\n").unwrap();
-        let before = of_node(&layout, &shared, &machine).unwrap();
+        let none = Patches::default();
+        let before = of_node(&layout, &shared, &machine, &none).unwrap();
         files::write_private(&layout.kubelet_config(), &yaml::write(&before).unwrap()).unwrap();
         let backup = layout.at("/backup/config.yaml");
-        assert!(!refresh_kubelet(&layout, &shared, &backup).unwrap());
+        assert!(!refresh_kubelet(&layout, &shared, &none, &backup).unwrap());
         assert!(!backup.exists());
         shared["maxPods"] = json!(200);
         shared["podPidsLimit"] = json!(1000);
-        assert!(refresh_kubelet(&layout, &shared, &backup).unwrap());
+        assert!(refresh_kubelet(&layout, &shared, &none, &backup).unwrap());
         let mut want = before.clone();
         want["podPidsLimit"] = json!(1000);
         let read = |path: &Path| yaml::read("it", &files::read(path).unwrap()).unwrap();
@@ -200,12 +231,39 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_waited_for_where_its_probes_ask_it() {
-        let text = "kubernetesVersion: v1.36.0\nscheduler: {extraArgs: {bind-address: 10.0.0.1}}\n\
-                    controllerManager: {extraArgs: {bind-address: 0.0.0.0}}\n";
-        let plane = ControlPlane {
-            layout: Layout::new(Path::new("/")),
-            cluster: ClusterConfig::from_yaml(text).unwrap(),
+    fn what_people_lay_over_manifests_and_the_agents_configuration_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let of = |text: &str| {
+            std::fs::write(at("etcd.yaml"), text).unwrap();
+            ControlPlane {
+                patches: Patches::read(directory.path()).unwrap(),
+                ..plane(ClusterConfig::new("v1.36.0"), &at("root"))
+            }
+        };
+        std::fs::write(at("kubeletconfiguration.yaml"), "maxPods: 7\n").unwrap();
+        let plane = of("metadata: {labels: {mine: \"1\"}}\n");
+        let shared = kubelet::configuration(&plane.cluster).unwrap();
+        plane.rehearse(&shared, true).unwrap();
+        assert!(!at("root").exists());
+        plane.etcd(&InitialCluster::default()).unwrap();
+        plane.kubelet().unwrap();
+        let read = |path: &Path| yaml::read("it", &files::read(path).unwrap()).unwrap();
+        let manifest = read(&plane.layout.manifest("etcd"));
+        assert_eq!(manifest["metadata"]["labels"]["mine"], "1");
+        assert_eq!(manifest["metadata"]["labels"]["component"], "etcd");
+        assert_eq!(read(&plane.layout.kubelet_config())["maxPods"], 7);
+        let unfit = of("spec: {containers: none}\n");
+        let error = unfit.rehearse(&shared, true).unwrap_err().to_string();
+        assert!(error.contains("etcd.yaml"), "{error}");
+        unfit.rehearse(&shared, false).unwrap();
+    }
+
+    /// A master on no machine.
+    fn plane(cluster: ClusterConfig, root: &Path) -> ControlPlane {
+        ControlPlane {
+            layout: Layout::new(root),
+            cluster,
             node: NodeConfig {
                 name: "master-01".to_owned(),
                 address: IpAddr::from([10, 0, 0, 1]),
@@ -215,7 +273,15 @@ mod tests {
             host_name: String::new(),
             registration: Registration::default(),
             ca_directories: Vec::new(),
-        };
+            patches: Patches::default(),
+        }
+    }
+
+    #[test]
+    fn a_component_is_waited_for_where_its_probes_ask_it() {
+        let text = "kubernetesVersion: v1.36.0\nscheduler: {extraArgs: {bind-address: 10.0.0.1}}\n\
+                    controllerManager: {extraArgs: {bind-address: 0.0.0.0}}\n";
+        let plane = plane(ClusterConfig::from_yaml(text).unwrap(), Path::new("/"));
         let asked = plane.healths().map(|health| health.address.to_string());
         assert_eq!(asked, ["10.0.0.1:6443", "127.0.0.1:10257", "10.0.0.1:10259"]);
     }

@@ -6,6 +6,7 @@ use crate::shared_certificates::CertificateKey;
 use crate::token::{GROUP, Token};
 use serde_json::{Map, Value};
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Of kubeadm's documents.
@@ -53,6 +54,8 @@ pub struct Init {
     pub tokens: Vec<GivenToken>,
     pub certificate_key: Option<CertificateKey>,
     pub skip_phases: Vec<String>,
+    /// The directory of patches.
+    pub patches: Option<PathBuf>,
     pub dry_run: bool,
     pub patience: Option<Duration>,
 }
@@ -80,6 +83,8 @@ pub struct Join {
     pub any_authority: bool,
     pub control_plane: bool,
     pub certificate_key: Option<CertificateKey>,
+    /// The directory of patches.
+    pub patches: Option<PathBuf>,
     pub dry_run: bool,
     pub patience: Option<Duration>,
 }
@@ -119,6 +124,7 @@ fn init(document: &Value) -> Result<Init, ClusterError> {
         "dryRun",
         "localAPIEndpoint",
         "nodeRegistration",
+        "patches",
         "skipPhases",
         "timeouts",
     ])?;
@@ -129,6 +135,7 @@ fn init(document: &Value) -> Result<Init, ClusterError> {
         tokens: tokens.iter().map(token).collect::<Result<_, _>>()?,
         certificate_key: at.parsed("certificateKey")?,
         skip_phases: at.words("skipPhases")?,
+        patches: patches(&at)?,
         dry_run: at.is_set("dryRun"),
         patience: patience(&at)?,
     })
@@ -142,6 +149,7 @@ fn join(document: &Value) -> Result<Join, ClusterError> {
         "discovery",
         "dryRun",
         "nodeRegistration",
+        "patches",
         "timeouts",
     ])?;
     if at.text("caCertPath").is_some_and(|path| path != AUTHORITY) {
@@ -169,6 +177,7 @@ fn join(document: &Value) -> Result<Join, ClusterError> {
         any_authority: by_token.is_set("unsafeSkipCAVerification"),
         control_plane: plane.value.is_object(),
         certificate_key: plane.parsed("certificateKey")?,
+        patches: patches(&at)?,
         dry_run: at.is_set("dryRun"),
         patience: patience(&at)?,
     })
@@ -259,6 +268,13 @@ fn token(at: &Place<'_>) -> Result<GivenToken, ClusterError> {
         groups: or(at.words("groups")?, &[GROUP]),
         description: at.text("description"),
     })
+}
+
+/// Where patches are.
+fn patches(at: &Place<'_>) -> Result<Option<PathBuf>, ClusterError> {
+    let patches = at.inner("patches");
+    patches.knows(&["directory"])?;
+    Ok(patches.text("directory").map(PathBuf::from))
 }
 
 /// How long each part may take.
@@ -382,6 +398,7 @@ mod tests {
                 "localAPIEndpoint": {"advertiseAddress": "10.100.0.1", "bindPort": 6444},
                 "certificateKey": "e6a2eb8581237ab72a4f494f30285ec12a9694d750b9785706a83bfcbbbd2204",
                 "skipPhases": ["addon/kube-proxy"],
+                "patches": {"directory": "/home/user/somedir"},
                 "timeouts": {"controlPlaneComponentHealthCheck": "60s", "kubernetesAPICall": "1m0s"},
             },
             {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration", "clusterName": "mine"},
@@ -406,6 +423,7 @@ mod tests {
         assert_eq!(init.local.port, Some(6444));
         assert_eq!(init.patience, Some(Duration::from_secs(60)));
         assert_eq!(init.skip_phases, ["addon/kube-proxy"]);
+        assert_eq!(init.patches, Some(PathBuf::from("/home/user/somedir")));
         assert!(init.certificate_key.is_some() && !init.dry_run);
         let token = &init.tokens[0];
         assert_eq!(token.token.to_string(), "9a08jv.c0izixklcxtmnze7");
@@ -463,8 +481,8 @@ mod tests {
         for (kind, fields, want) in [
             (
                 "InitConfiguration",
-                json!({"patches": {"directory": "/p"}}),
-                "InitConfiguration.patches is not followed",
+                json!({"patches": {"url": "/p"}}),
+                "InitConfiguration.patches.url is not followed",
             ),
             (
                 "InitConfiguration",

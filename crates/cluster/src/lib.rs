@@ -5,6 +5,7 @@
 //!   added to its components, what a file of kubeadm's says of all this, where a node keeps its files.
 //! - [`manifests`], [`kubelet`], [`objects`], [`kubeconfigs`], [`certificates`], [`token`]: what is written (pure), and
 //!   making what is missing.
+//! - [`patches`]: what people lay over what is written.
 //! - [`addons`]: CoreDNS and kube-proxy.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
@@ -35,6 +36,7 @@ pub mod kubelet;
 pub mod layout;
 pub mod manifests;
 pub mod objects;
+pub mod patches;
 pub mod pod_network;
 pub mod preflight;
 pub mod shared_certificates;

@@ -35,6 +35,10 @@ pub struct MemberArgs {
     /// Checks that are told of and don't count, comma-separated, as the sentence names them that refuses; `all` for all.
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub ignore_preflight_errors: Vec<String>,
+    /// Directory of patches, `target[suffix][+type].yaml` or `.json`, of the static pods and of kubeletconfiguration
+    /// [types: strategic, merge, json].
+    #[arg(long, value_name = "DIR")]
+    pub patches: Option<PathBuf>,
     #[command(flatten)]
     pub log: LogArgs,
 }
@@ -357,6 +361,9 @@ pub struct UpgradeStepArgs {
     /// Phases that are left out, comma-separated: addon, addon/coredns, addon/kube-proxy.
     #[arg(long, value_name = "PHASES", value_delimiter = ',')]
     pub skip_phases: Vec<String>,
+    /// Directory of patches, as `init` takes them. Without it what they changed is as usual again.
+    #[arg(long, value_name = "DIR")]
+    pub patches: Option<PathBuf>,
     /// Say what would be done; change nothing.
     #[arg(long)]
     pub dry_run: bool,

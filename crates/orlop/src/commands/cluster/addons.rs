@@ -7,6 +7,7 @@ pub use orlop_cluster::addons::skipped;
 use orlop_cluster::api;
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::ControlPlane;
+use orlop_cluster::patches::{self, Patches};
 use orlop_cri::Remote;
 
 /// Applies what is not skipped and can run: a pod whose image nobody has would wait for it for ever.
@@ -17,7 +18,15 @@ pub async fn apply_present(plane: &ControlPlane, remote: &Remote, skipped: &[Add
         let image = addon.image(&plane.cluster, images.iter().map(String::as_str));
         if image.is_present {
             let server = plane.cluster.server(&plane.node);
-            apply(&client, addon, &plane.cluster, &server, &image.name).await?;
+            apply(
+                &client,
+                addon,
+                &plane.cluster,
+                &server,
+                &image.name,
+                &plane.patches,
+            )
+            .await?;
         } else {
             println!(
                 "[addons] Left out {}, whose image {} this node does not have: `orlop init phase addon {}` applies it",
@@ -53,7 +62,7 @@ pub async fn phase(phase: InitPhase) -> Result<()> {
         if which == "all" || which == addon.name() {
             let usual = || addon.image(&cluster, std::iter::empty()).name;
             let image = image.clone().unwrap_or_else(usual);
-            apply(&client, addon, &cluster, &server, &image).await?;
+            apply(&client, addon, &cluster, &server, &image, &Patches::default()).await?;
         }
     }
     Ok(())
@@ -65,8 +74,15 @@ async fn apply(
     cluster: &ClusterConfig,
     server: &str,
     image: &str,
+    patches: &Patches,
 ) -> Result<()> {
     for object in addon.objects(cluster, server, image)? {
+        // No other add-on has one.
+        let is_coredns = object["kind"] == "Deployment";
+        let object = match is_coredns {
+            true => patches.apply(patches::COREDNS, object)?,
+            false => object,
+        };
         api::apply(client, &object).await?;
     }
     println!("[addons] Applied essential addon: {}", addon.title());

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use orlop_cluster::given::{self, Given, GivenToken, Local, Registration};
 use orlop_cluster::token::{Terms, Token};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Reads a file, if there is one.
@@ -19,13 +19,21 @@ fn read(path: Option<&Path>) -> Result<Given> {
     given::read(documents).with_context(|| path.display().to_string())
 }
 
-fn lay_over(member: &mut MemberArgs, node: &Registration, local: &Local, patience: Option<Duration>) {
+fn lay_over(
+    member: &mut MemberArgs,
+    node: &Registration,
+    local: &Local,
+    patience: Option<Duration>,
+    patches: Option<&PathBuf>,
+) {
     let (name, socket) = (&node.name, &node.cri_socket);
     member.node_name = name.clone().or(member.node_name.take());
     member.cri_socket = socket.clone().or(member.cri_socket.take());
     member.apiserver_advertise_address = local.address.or(member.apiserver_advertise_address);
     member.apiserver_bind_port = local.port.unwrap_or(member.apiserver_bind_port);
     member.timeout = patience.unwrap_or(member.timeout);
+    // As with kubeadm the flag may be given beside the file, and wins.
+    member.patches = member.patches.take().or(patches.cloned());
     member
         .ignore_preflight_errors
         .extend(node.ignored_checks.iter().cloned());
@@ -39,7 +47,14 @@ pub fn of_init(arguments: &mut InitArgs) -> Result<Given> {
         "the configuration file has neither an InitConfiguration nor a ClusterConfiguration"
     );
     if let Some(init) = &given.init {
-        lay_over(&mut arguments.member, &init.node, &init.local, init.patience);
+        let patches = init.patches.as_ref();
+        lay_over(
+            &mut arguments.member,
+            &init.node,
+            &init.local,
+            init.patience,
+            patches,
+        );
         arguments.skip_phases.extend(init.skip_phases.iter().cloned());
         arguments.dry_run |= init.dry_run;
         let key = arguments.certificate_key.take();
@@ -56,7 +71,14 @@ pub fn of_join(arguments: &mut JoinArgs) -> Result<Given> {
         "the configuration file has no JoinConfiguration"
     );
     if let Some(join) = &given.join {
-        lay_over(&mut arguments.member, &join.node, &join.local, join.patience);
+        let patches = join.patches.as_ref();
+        lay_over(
+            &mut arguments.member,
+            &join.node,
+            &join.local,
+            join.patience,
+            patches,
+        );
         arguments.endpoint = join.endpoint.clone();
         arguments.discovery_token = join.discovery.clone();
         arguments.tls_bootstrap_token = join.bootstrap.clone();
@@ -125,7 +147,7 @@ mod tests {
              bootstrapTokens: [{token: abcdef.0123456789abcdef, ttl: 0s}]\n\
              localAPIEndpoint: {advertiseAddress: 10.0.0.1, bindPort: 6444}\n\
              nodeRegistration: {name: m1}\nskipPhases: [addon]\n\
-             timeouts: {controlPlaneComponentHealthCheck: 1m}\n---\n\
+             timeouts: {controlPlaneComponentHealthCheck: 1m}\npatches: {directory: /p}\n---\n\
              apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\nclusterName: mine\n",
         );
         let Ok(Command::Init(mut arguments)) = parsed("orlop init --upload-certs", file.path()) else {
@@ -137,6 +159,7 @@ mod tests {
         assert_eq!(member.node_name.as_deref(), Some("m1"));
         assert_eq!(member.apiserver_bind_port, 6444);
         assert_eq!(member.timeout, Duration::from_secs(60));
+        assert_eq!(member.patches.as_deref(), Some(Path::new("/p")));
         assert_eq!(arguments.skip_phases, ["addon"]);
         let tokens = tokens(&arguments, &given.init.unwrap().tokens).unwrap();
         assert_eq!((tokens[0].0.id.as_str(), tokens[0].1.expires), ("abcdef", None));

@@ -58,6 +58,8 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
             Some(Undo::begin(&host.root))
         }
     };
+    let shared = kubelet::configuration(&cluster)?;
+    host.control_plane(cluster.clone()).rehearse(&shared, true)?;
     if arguments.dry_run {
         let checks = match undo {
             Some(_) => "All checks passed",

@@ -105,6 +105,8 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
     let cluster = configuration(&client).await?;
     let kubelet = kubelet_configuration(&client).await?;
     node::judge(suits(&cluster, arguments.control_plane), &arguments.member)?;
+    host.control_plane(cluster.clone())
+        .rehearse(&kubelet, arguments.control_plane)?;
     let name = &host.node.name;
     if let Some(node) = api::get(&client, &format!("/api/v1/nodes/{name}")).await?
         && is_ready(&node)
@@ -203,15 +205,8 @@ fn member(host: &Host, plan: &Plan, control_plane: bool) -> Result<()> {
         "[kubelet-start] Writing kubelet configuration to file {:?}",
         layout.kubelet_config()
     );
-    let member = Member {
-        layout: &layout,
-        node: &host.node,
-        machine: &host.machine,
-        host_name: &host.host_name,
-        registration: &host.registration,
-        pod_subnet: plan.cluster.pod_subnet.as_deref(),
-    };
-    Ok(member.kubelet(&plan.kubelet, control_plane)?)
+    let plane = host.control_plane(plan.cluster.clone());
+    Ok(plane.member().kubelet(&plan.kubelet, control_plane)?)
 }
 
 async fn as_worker(host: &Host, plan: &Plan, arguments: &JoinArgs) -> Result<()> {

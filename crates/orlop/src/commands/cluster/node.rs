@@ -13,6 +13,7 @@ use orlop_cluster::given::Registration;
 use orlop_cluster::kubelet::MachineFacts;
 use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::EtcdVersion;
+use orlop_cluster::patches::Patches;
 use orlop_cluster::preflight::{self, Complaint};
 use orlop_cri::containerd::{CgroupDriver, ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Directory, Importer};
@@ -39,6 +40,8 @@ pub struct Host {
     pub machine: MachineFacts,
     /// What a file says of the node beside that.
     pub registration: Registration,
+    /// What people lay over what is written.
+    pub patches: Patches,
     /// How long each part may take to become healthy.
     pub patience: Duration,
 }
@@ -61,6 +64,7 @@ impl Host {
             host_name: agent::node_name(None),
             machine: Self::machine(arguments.cri_socket.as_deref()),
             registration: Registration::default(),
+            patches: patches(arguments.patches.as_deref())?,
             patience: arguments.timeout,
         })
     }
@@ -75,6 +79,7 @@ impl Host {
             host_name: self.host_name.clone(),
             registration: self.registration.clone(),
             ca_directories: preflight::ca_directories(),
+            patches: self.patches.clone(),
         }
     }
 
@@ -93,6 +98,18 @@ impl Host {
             runtime_endpoint: runtime_endpoint.map(str::to_owned),
         }
     }
+}
+
+/// The patches of a directory, if one is given; tells what in it is none.
+pub fn patches(directory: Option<&Path>) -> Result<Patches> {
+    let Some(directory) = directory else {
+        return Ok(Patches::default());
+    };
+    let patches = Patches::read(directory)?;
+    for why in &patches.passed_over {
+        println!("[patches] WARNING: {why}");
+    }
+    Ok(patches)
 }
 
 /// The address by which other machines reach this one.

@@ -1,5 +1,5 @@
 //! `orlop upgrade`: another version of the control plane.
-use super::node::Host;
+use super::node::{self, Host};
 use super::{
     CONFIGURATION, administrator, client_by, configuration, configuration_text, kubelet_configuration,
     layout, this_master, upgrade_addons, upgrade_images,
@@ -16,6 +16,7 @@ use orlop_cluster::extras::Ignored;
 use orlop_cluster::given::Registration;
 use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::InitialCluster;
+use orlop_cluster::patches::{self, Patches};
 use orlop_cluster::upgrade::{self, Progress, Step};
 use orlop_cluster::{api, expiration, files, kubelet, objects, preflight, versions};
 use serde_json::json;
@@ -66,6 +67,7 @@ async fn plan(arguments: &AdminArgs) -> Result<()> {
 async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
     let (step, version) = (&arguments.step, &arguments.target);
     let skipped = addons::skipped(&step.skip_phases)?;
+    let patches = patches(step)?;
     let client = administrator(&step.admin).await?;
     let cluster = configuration(&client).await?;
     let with_unstable = arguments.allow_experimental_upgrades
@@ -79,11 +81,11 @@ async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
         kubernetes_version: version.clone(),
         ..cluster
     };
-    if this_master_to(step, &client, &cluster).await? == Done::Nothing {
+    if this_master_to(step, &client, &cluster, &patches).await? == Done::Nothing {
         return Ok(());
     }
     write_version(&client, &cluster).await?;
-    the_rest(step, &client, &cluster, &skipped).await?;
+    the_rest(step, &client, &cluster, &skipped, &patches).await?;
     println!(
         "[upgrade] SUCCESS! The control plane of this node runs {version}. Run `orlop upgrade node` on the other masters, then on the workers."
     );
@@ -121,6 +123,7 @@ async fn may_be_left_behind(client: &kube::Client, version: &str, force: bool) -
 /// `orlop upgrade node`: what the cluster is said to be.
 async fn node(step: &UpgradeStepArgs) -> Result<()> {
     let skipped = addons::skipped(&step.skip_phases)?;
+    let patches = patches(step)?;
     let root = Root::new(step.admin.root.root.as_deref())?;
     let is_master = layout(&root).manifest("kube-apiserver").is_file();
     // A worker has no administrator's, and may read what it needs.
@@ -128,7 +131,7 @@ async fn node(step: &UpgradeStepArgs) -> Result<()> {
     let client = client_by(&step.admin, usual).await?;
     if !is_master {
         println!("[upgrade] This node is no master: there are no static pods to exchange");
-        refresh_agent(step, &client).await?;
+        refresh_agent(step, &client, &patches).await?;
         println!("[upgrade] SUCCESS! This node's configuration is the cluster's.");
         return Ok(());
     }
@@ -137,12 +140,25 @@ async fn node(step: &UpgradeStepArgs) -> Result<()> {
     if let Some(complaint) = versions::upgrade_complaint(version, version, KUBERNETES_VERSION, true) {
         bail!(complaint);
     }
-    if this_master_to(step, &client, &cluster).await? == Done::Nothing {
+    if this_master_to(step, &client, &cluster, &patches).await? == Done::Nothing {
         return Ok(());
     }
-    the_rest(step, &client, &cluster, &skipped).await?;
+    the_rest(step, &client, &cluster, &skipped, &patches).await?;
     println!("[upgrade] SUCCESS! The control plane of this node runs {version}.");
     Ok(())
+}
+
+/// What is laid over what an upgrade writes.
+fn patches(step: &UpgradeStepArgs) -> Result<Patches> {
+    let patches = node::patches(step.patches.as_deref())?;
+    for target in ["etcd", patches::COREDNS] {
+        if patches.has(target) {
+            println!(
+                "[patches] WARNING: those of {target} are passed over: an upgrade writes nothing of it that they could be laid over"
+            );
+        }
+    }
+    Ok(patches)
 }
 
 /// What comes after the static pods, on every master.
@@ -151,15 +167,16 @@ async fn the_rest(
     client: &kube::Client,
     cluster: &ClusterConfig,
     skipped: &[Addon],
+    patches: &Patches,
 ) -> Result<()> {
-    refresh_agent(step, client).await?;
+    refresh_agent(step, client, patches).await?;
     let root = Root::new(step.admin.root.root.as_deref())?;
     let pods = api::get_patiently(client, PODS).await?.unwrap_or_default();
     upgrade_addons::upgrade(&root, client, cluster, &pods, skipped, step.timeout).await
 }
 
 /// Brings the agent's configuration up to what the cluster shares.
-async fn refresh_agent(step: &UpgradeStepArgs, client: &kube::Client) -> Result<()> {
+async fn refresh_agent(step: &UpgradeStepArgs, client: &kube::Client, patches: &Patches) -> Result<()> {
     let root = Root::new(step.admin.root.root.as_deref())?;
     let layout = layout(&root);
     if step.dry_run {
@@ -171,7 +188,7 @@ async fn refresh_agent(step: &UpgradeStepArgs, client: &kube::Client) -> Result<
     }
     let shared = kubelet_configuration(client).await?;
     let backup = backup(&layout, "kubelet-config").join("config.yaml");
-    match control_plane::refresh_kubelet(&layout, &shared, &backup)? {
+    match control_plane::refresh_kubelet(&layout, &shared, patches, &backup)? {
         false => println!("[upgrade] The kubelet's configuration is up to date"),
         true => println!(
             "[upgrade] The kubelet's configuration is the cluster's now (what it was is in {}): `orlop down --keep-pods`, then `orlop up`, follows it",
@@ -221,6 +238,7 @@ async fn this_master_to(
     arguments: &UpgradeStepArgs,
     client: &kube::Client,
     cluster: &ClusterConfig,
+    patches: &Patches,
 ) -> Result<Done> {
     Ignored::refuse(&cluster.ignored.components)?;
     let root = Root::new(arguments.admin.root.root.as_deref())?;
@@ -232,6 +250,7 @@ async fn this_master_to(
         host_name: node.name.clone(),
         registration: Registration::default(),
         ca_directories: preflight::ca_directories(),
+        patches: patches.clone(),
         node,
     };
     let rendered = |component| Ok((component, plane.manifest(component, &InitialCluster::default())?));
