@@ -136,8 +136,12 @@ pub async fn wait_signed(client: &Client, token: &Token) -> Result<(), ClusterEr
     .await
 }
 
-/// A client that has a token, or is nobody; without an authority whoever answers is believed.
-pub fn client(url: &str, authority: Option<&str>, token: Option<&Token>) -> Result<Client, ClusterError> {
+/// A client that is somebody (a kubeconfig's `user`), or nobody; without an authority whoever answers is believed.
+pub fn client(url: &str, authority: Option<&str>, user: Option<&Value>) -> Result<Client, ClusterError> {
+    let unusable = |what: &str, reason: String| ClusterError::Document {
+        what: what.to_owned(),
+        reason,
+    };
     let uri = url.parse().map_err(|error| {
         ClusterError::Configuration(format!("{url} is no address of an API server: {error}"))
     })?;
@@ -147,15 +151,14 @@ pub fn client(url: &str, authority: Option<&str>, token: Option<&Token>) -> Resu
     match authority {
         None => config.accept_invalid_certs = true,
         Some(authority) => {
-            let certificate = pem::parse(authority).map_err(|error| ClusterError::Document {
-                what: "the cluster's authority".to_owned(),
-                reason: error.to_string(),
-            })?;
-            config.root_cert = Some(vec![certificate.into_contents()]);
+            let certificates = pem::parse_many(authority)
+                .map_err(|error| unusable("the cluster's authority", error.to_string()))?;
+            config.root_cert = Some(certificates.into_iter().map(pem::Pem::into_contents).collect());
         }
     }
-    if let Some(token) = token {
-        config.auth_info.token = Some(token.to_string().into());
+    if let Some(user) = user {
+        config.auth_info = serde_json::from_value(user.clone())
+            .map_err(|error| unusable("what this machine is known by", error.to_string()))?;
     }
     Client::try_from(config).map_err(ClusterError::api(format!("connect to {url}")))
 }

@@ -75,6 +75,8 @@ pub struct Join {
     pub node: Registration,
     pub local: Local,
     pub endpoint: Option<Endpoint>,
+    /// The kubeconfig by which the cluster is trusted.
+    pub discovery_file: Option<PathBuf>,
     /// By which the cluster is trusted.
     pub discovery: Option<Token>,
     /// With which the node asks for its certificate.
@@ -156,7 +158,7 @@ fn join(document: &Value) -> Result<Join, ClusterError> {
         return Err(refused(format!("caCertPath can be {AUTHORITY} only")));
     }
     let discovery = at.inner("discovery");
-    discovery.knows(&["bootstrapToken", "timeout", "tlsBootstrapToken"])?;
+    discovery.knows(&["bootstrapToken", "file", "timeout", "tlsBootstrapToken"])?;
     let by_token = discovery.inner("bootstrapToken");
     by_token.knows(&[
         "apiServerEndpoint",
@@ -164,6 +166,14 @@ fn join(document: &Value) -> Result<Join, ClusterError> {
         "token",
         "unsafeSkipCAVerification",
     ])?;
+    let by_file = discovery.inner("file");
+    by_file.knows(&["kubeConfigPath"])?;
+    if by_file.value.is_object() && by_token.value.is_object() {
+        return Err(refused(format!(
+            "{} has both bootstrapToken and file: the cluster is trusted by one of them",
+            discovery.at
+        )));
+    }
     let plane = at.inner("controlPlane");
     plane.knows(&["certificateKey", "localAPIEndpoint"])?;
     let token: Option<Token> = by_token.parsed("token")?;
@@ -171,6 +181,7 @@ fn join(document: &Value) -> Result<Join, ClusterError> {
         node: registration(&at.inner("nodeRegistration"))?,
         local: local(&plane.inner("localAPIEndpoint"))?,
         endpoint: by_token.parsed("apiServerEndpoint")?,
+        discovery_file: by_file.text("kubeConfigPath").map(PathBuf::from),
         bootstrap: discovery.parsed("tlsBootstrapToken")?.or_else(|| token.clone()),
         discovery: token,
         hashes: by_token.words("caCertHashes")?,
@@ -472,6 +483,25 @@ mod tests {
     }
 
     #[test]
+    fn a_join_may_trust_a_file() {
+        let document = json!({
+            "apiVersion": VERSIONS[1],
+            "kind": "JoinConfiguration",
+            "discovery": {
+                "file": {"kubeConfigPath": "/etc/kubernetes/discovery.conf"},
+                "tlsBootstrapToken": "ghijkl.0123456789abcdef",
+            },
+        });
+        let join = read(vec![document]).unwrap().join.unwrap();
+        assert_eq!(
+            join.discovery_file,
+            Some(PathBuf::from("/etc/kubernetes/discovery.conf"))
+        );
+        assert_eq!((join.endpoint, join.discovery), (None, None));
+        assert_eq!(join.bootstrap.unwrap().id, "ghijkl");
+    }
+
+    #[test]
     fn what_is_not_followed_is_refused_by_its_path() {
         let of = |kind: &str, fields: Value| {
             let mut document = json!({"apiVersion": VERSIONS[1], "kind": kind});
@@ -496,8 +526,13 @@ mod tests {
             ),
             (
                 "JoinConfiguration",
-                json!({"discovery": {"file": {"kubeConfigPath": "/x"}}}),
-                "JoinConfiguration.discovery.file is not followed",
+                json!({"discovery": {"file": {"url": "/x"}}}),
+                "JoinConfiguration.discovery.file.url is not followed",
+            ),
+            (
+                "JoinConfiguration",
+                json!({"discovery": {"file": {"kubeConfigPath": "/x"}, "bootstrapToken": {"token": ""}}}),
+                "JoinConfiguration.discovery has both",
             ),
             (
                 "JoinConfiguration",

@@ -104,21 +104,21 @@ pub fn cluster_info(server: &str, authority: &str) -> Value {
     })
 }
 
-/// For a node that has nothing but a token.
-pub fn with_token(server: &str, authority: &str, cluster: &str, token: &str) -> Value {
-    let user = "tls-bootstrap-token-user";
-    let context = format!("{user}@{cluster}");
+/// For a node that has no certificate yet. `user`: by what it is known until then.
+pub fn for_bootstrap(server: &str, authority: &str, cluster: &str, user: &Value) -> Value {
+    let name = "tls-bootstrap-token-user";
+    let context = format!("{name}@{cluster}");
     json!({
         "apiVersion": "v1",
         "clusters": [{"cluster": {
             "certificate-authority-data": STANDARD.encode(authority),
             "server": server,
         }, "name": cluster}],
-        "contexts": [{"context": {"cluster": cluster, "user": user}, "name": context}],
+        "contexts": [{"context": {"cluster": cluster, "user": name}, "name": context}],
         "current-context": context,
         "kind": "Config",
         "preferences": {},
-        "users": [{"name": user, "user": {"token": token}}],
+        "users": [{"name": name, "user": user}],
     })
 }
 

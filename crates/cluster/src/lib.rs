@@ -9,7 +9,7 @@
 //! - [`addons`]: CoreDNS and kube-proxy.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
-//! - [`discovery`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass on; [`etcd`]: its
+//! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass on; [`etcd`]: its
 //!   members.
 //! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest;
 //!   [`versions`]: which go together.
@@ -24,6 +24,7 @@ pub mod certificates;
 pub mod config;
 pub mod control_plane;
 pub mod discovery;
+pub mod discovery_file;
 pub mod endpoint;
 mod error;
 pub mod etcd;

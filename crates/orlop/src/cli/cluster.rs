@@ -147,17 +147,17 @@ pub struct JoinArgs {
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "node_name", "cri_socket", "apiserver_advertise_address", "apiserver_bind_port", "endpoint", "token",
         "discovery_token", "tls_bootstrap_token", "discovery_token_ca_cert_hash",
-        "discovery_token_unsafe_skip_ca_verification", "control_plane", "certificate_key",
+        "discovery_token_unsafe_skip_ca_verification", "discovery_file", "control_plane", "certificate_key",
     ])]
     pub config: Option<PathBuf>,
     /// `host:port` of an API server of the cluster [default port: 6443].
-    #[arg(value_name = "ENDPOINT", required_unless_present = "config")]
+    #[arg(value_name = "ENDPOINT", required_unless_present_any = ["config", "discovery_file"])]
     pub endpoint: Option<Endpoint>,
     /// Token that `init` or `orlop token create` printed.
     #[arg(
         long,
         value_name = "TOKEN",
-        required_unless_present_any = ["config", "discovery_token", "tls_bootstrap_token"]
+        required_unless_present_any = ["config", "discovery_token", "tls_bootstrap_token", "discovery_file"]
     )]
     pub token: Option<Token>,
     /// Token by which the cluster is trusted, if it is another.
@@ -172,6 +172,13 @@ pub struct JoinArgs {
     /// Trust whatever authority is signed with the token.
     #[arg(long)]
     pub discovery_token_unsafe_skip_ca_verification: bool,
+    /// Kubeconfig by which the cluster is trusted, in the place of an endpoint and a token. If it has no credentials with which
+    /// the node can ask for its certificate, --tls-bootstrap-token gives them.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "endpoint", "token", "discovery_token", "discovery_token_ca_cert_hash",
+        "discovery_token_unsafe_skip_ca_verification",
+    ])]
+    pub discovery_file: Option<PathBuf>,
     /// Become a master.
     #[arg(long)]
     pub control_plane: bool,

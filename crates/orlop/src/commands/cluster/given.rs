@@ -80,6 +80,7 @@ pub fn of_join(arguments: &mut JoinArgs) -> Result<Given> {
             patches,
         );
         arguments.endpoint = join.endpoint.clone();
+        arguments.discovery_file = join.discovery_file.clone();
         arguments.discovery_token = join.discovery.clone();
         arguments.tls_bootstrap_token = join.bootstrap.clone();
         arguments.discovery_token_ca_cert_hash = join.hashes.clone();
@@ -192,6 +193,8 @@ mod tests {
         };
         let error = of_join(&mut arguments).unwrap_err().to_string();
         assert!(error.contains("no JoinConfiguration"), "{error}");
+        assert!(parse(["orlop", "join", "--discovery-file=f"].map(Into::into)).is_ok());
+        assert!(parse(["orlop", "join", "a:6443", "--discovery-file=f"].map(Into::into)).is_err());
         assert!(parse(["orlop", "join"].map(Into::into)).is_err());
         assert!(parse(["orlop", "join", "a:6443"].map(Into::into)).is_err());
     }

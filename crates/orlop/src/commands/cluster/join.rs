@@ -17,9 +17,9 @@ use orlop_cluster::preflight::{self, Complaint, Facts, Role};
 use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET};
 use orlop_cluster::token::Token;
 use orlop_cluster::{
-    ClusterError, api, certificates, etcd, files, kubeconfigs, kubelet, versions, wait, yaml,
+    ClusterError, api, certificates, discovery_file, etcd, files, kubeconfigs, kubelet, versions, wait, yaml,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
@@ -63,8 +63,8 @@ pub async fn join(mut arguments: JoinArgs) -> Result<()> {
 /// What is known after every check, before anything is changed.
 struct Plan {
     found: discovery::Cluster,
-    /// With which a worker asks for its certificate.
-    bootstrap: Token,
+    /// As whom a worker asks for its certificate.
+    bootstrap: Value,
     cluster: ClusterConfig,
     kubelet: Value,
     /// The files that masters share, if this is to be one.
@@ -84,21 +84,8 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
     let facts = Facts::gather(&layout(&host.root), role, host.node.address, programs);
     let complaints = preflight::complaints(&facts, &host.node.name, host.node.address);
     node::judge(complaints, &arguments.member)?;
-    let (token, bootstrap) = arguments
-        .tokens()
-        .context("there is no token: give --token, or both --discovery-token and --tls-bootstrap-token")?;
-    let endpoint = arguments.endpoint.as_ref();
-    let endpoint =
-        endpoint.context("it is not said where the cluster is: give host:port of an API server")?;
-    let told = Told {
-        endpoint: endpoint.with_port(API_PORT),
-        token: token.clone(),
-        hashes: arguments.discovery_token_ca_cert_hash.clone(),
-        any_authority: arguments.discovery_token_unsafe_skip_ca_verification,
-    };
-    println!("[discovery] Asking {} what cluster it is of", told.endpoint);
-    let found = discovery::discover(&told).await?;
-    let client = discovery::client(&found.server, Some(&found.authority), Some(bootstrap))?;
+    let (found, bootstrap) = discover(arguments).await?;
+    let client = discovery::client(&found.server, Some(&found.authority), Some(&bootstrap))?;
     println!(
         "[preflight] Reading configuration from the \"kubeadm-config\" ConfigMap in namespace \"kube-system\"..."
     );
@@ -135,12 +122,43 @@ async fn plan(host: &Host, arguments: &JoinArgs) -> Result<Plan> {
         false => None,
     };
     Ok(Plan {
-        bootstrap: bootstrap.clone(),
+        bootstrap,
         found,
         cluster,
         kubelet,
         control_plane,
     })
+}
+
+/// The cluster, trusted, and by what this machine is known there until it has a certificate.
+async fn discover(arguments: &JoinArgs) -> Result<(discovery::Cluster, Value)> {
+    let known_by = |token: &Token| json!({"token": token.to_string()});
+    if let Some(path) = &arguments.discovery_file {
+        println!("[discovery] Trusting the cluster of {}", path.display());
+        let found = discovery_file::read(path)?;
+        let token = arguments.tls_bootstrap_token.as_ref();
+        let user = token.map(known_by).or(found.user).with_context(|| {
+            format!(
+                "{} has no credentials to ask for a certificate with: give --tls-bootstrap-token",
+                path.display()
+            )
+        })?;
+        return Ok((found.cluster, user));
+    }
+    let (token, bootstrap) = arguments
+        .tokens()
+        .context("there is no token: give --token, or both --discovery-token and --tls-bootstrap-token")?;
+    let endpoint = arguments.endpoint.as_ref();
+    let endpoint =
+        endpoint.context("it is not said where the cluster is: give host:port of an API server")?;
+    let told = Told {
+        endpoint: endpoint.with_port(API_PORT),
+        token: token.clone(),
+        hashes: arguments.discovery_token_ca_cert_hash.clone(),
+        any_authority: arguments.discovery_token_unsafe_skip_ca_verification,
+    };
+    println!("[discovery] Asking {} what cluster it is of", told.endpoint);
+    Ok((discovery::discover(&told).await?, known_by(bootstrap)))
 }
 
 /// What stands against this machine in a cluster that is made as this one.
@@ -191,7 +209,7 @@ fn explain(host: &Host, plan: &Plan) {
         Some(_) => {
             "a master: certificates, static pods of the control plane and a member of etcd would be added"
         }
-        None => "a worker: its node agent would ask for a certificate with the token",
+        None => "a worker: its node agent would ask for a certificate",
     };
     println!(
         "[explain] All checks passed; nothing was changed.\n[explain] {} ({}) would join {} of {} as {role}.",
@@ -212,11 +230,11 @@ fn member(host: &Host, plan: &Plan, control_plane: bool) -> Result<()> {
 async fn as_worker(host: &Host, plan: &Plan, arguments: &JoinArgs) -> Result<()> {
     let layout = layout(&host.root);
     files::write_public(&Signer::Cluster.certificate(&layout), &plan.found.authority)?;
-    let bootstrap = kubeconfigs::with_token(
+    let bootstrap = kubeconfigs::for_bootstrap(
         &plan.found.server,
         &plan.found.authority,
         &plan.cluster.cluster_name,
-        &plan.bootstrap.to_string(),
+        &plan.bootstrap,
     );
     let bootstrap_file = layout.kubeconfig("bootstrap-kubelet");
     files::write_private(&bootstrap_file, &yaml::write(&bootstrap)?)?;
