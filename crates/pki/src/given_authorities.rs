@@ -1,9 +1,10 @@
 //! TLS towards servers whose authorities were given, as the `caBundle` of a webhook: a certificate that is itself among
 //! them counts, also if it calls itself an authority, as what `openssl req -x509` makes does. The TLS library takes no
-//! authority for a server.
+//! authority for a server, and doesn't ask whether an authority is still valid.
 use crate::PkiError;
+use crate::times::Span;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use x509_parser::asn1_rs::FromDer;
 use x509_parser::prelude::{ASN1Time, X509Certificate};
 
-/// Takes what these authorities (PEM) have signed, and themselves; `what` names them in errors.
+/// Takes what these authorities (PEM) have signed while they are valid, and themselves; `what` names them in errors.
 ///
 /// # Errors
 /// They are none.
@@ -24,17 +25,48 @@ pub fn given_authorities(pem: &str, what: &'static str) -> Result<Arc<dyn Server
         roots.add(certificate.clone()).map_err(|e| bad(e.to_string()))?;
         given.push(certificate);
     }
+    let signed = verifier(roots).map_err(|e| bad(e.to_string()))?;
+    let spans = given.iter().map(Span::of).collect();
+    Ok(Arc::new(GivenAuthorities { signed, given, spans }))
+}
+
+fn verifier(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let signed = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|e| bad(e.to_string()))?;
-    Ok(Arc::new(GivenAuthorities { signed, given }))
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()
 }
 
 #[derive(Debug)]
 struct GivenAuthorities {
+    /// By any of them.
     signed: Arc<WebPkiServerVerifier>,
     given: Vec<CertificateDer<'static>>,
+    /// When each of them is valid.
+    spans: Vec<Span>,
+}
+
+impl GivenAuthorities {
+    /// Those that are valid at a moment; `None` if all are.
+    fn valid(&self, now: UnixTime) -> Option<RootCertStore> {
+        if self.spans.iter().all(|span| span.contains(now)) {
+            return None;
+        }
+        let mut valid = RootCertStore::empty();
+        let both = self.given.iter().zip(&self.spans);
+        for (certificate, _) in both.filter(|(_, span)| span.contains(now)) {
+            // It could be read before.
+            let _ = valid.add(certificate.clone());
+        }
+        Some(valid)
+    }
+
+    /// What is wrong with authorities that have signed a certificate and are not valid.
+    fn not_valid(&self, now: UnixTime) -> Error {
+        let is_early = !self.spans.iter().any(|span| span.has_ended(now));
+        Error::InvalidCertificate(match is_early {
+            true => CertificateError::NotValidYet,
+            false => CertificateError::Expired,
+        })
+    }
 }
 
 impl ServerCertVerifier for GivenAuthorities {
@@ -47,9 +79,17 @@ impl ServerCertVerifier for GivenAuthorities {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if !self.given.contains(end_entity) {
-            return self
-                .signed
-                .verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+            let verified = |verifier: &WebPkiServerVerifier| {
+                verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+            };
+            // First by all of them: whatever else is wrong is to be told.
+            let by_any = verified(&self.signed)?;
+            let Some(valid) = self.valid(now) else {
+                return Ok(by_any);
+            };
+            // Without any that is valid there is no verifier.
+            let by_valid = verifier(valid).ok().and_then(|valid| verified(&valid).ok());
+            return by_valid.ok_or_else(|| self.not_valid(now));
         }
         usable(end_entity, now)?;
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
@@ -106,7 +146,10 @@ fn usable(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        date_time_ymd,
+    };
 
     /// A certificate that signed itself.
     fn own(change: impl FnOnce(&mut CertificateParams)) -> (String, CertificateDer<'static>) {
@@ -121,6 +164,42 @@ mod tests {
         let name = ServerName::try_from(name).unwrap();
         let verified = verifier.verify_server_cert(presented, &[], &name, &[], UnixTime::now());
         verified.map(|_| ())
+    }
+
+    /// An authority that is valid from one year to another, and what it has signed for longer.
+    fn authority(name: &str, from: i32, until: i32) -> (String, CertificateDer<'static>) {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::from_ca_cert_pem(&pem, key).unwrap();
+        let leaf = CertificateParams::new(vec!["hook.default.svc".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
+        (pem, leaf.der().clone())
+    }
+
+    /// As upstream's rule is: a chain ends with its authority, whenever that was given.
+    #[test]
+    fn an_authority_that_has_ended_vouches_for_no_server_and_others_beside_it_still_do() {
+        let (ended, of_ended) = authority("ended", 2001, 2002);
+        let (valid, of_valid) = authority("valid", 2001, 2999);
+        let (early, of_early) = authority("early", 2998, 2999);
+        let invalid = |why| -> Result<(), Error> { Err(Error::InvalidCertificate(why)) };
+        let at = |pem: &str, presented: &CertificateDer<'_>| verified(pem, presented, "hook.default.svc");
+        assert_eq!(at(&ended, &of_ended), invalid(CertificateError::Expired));
+        assert_eq!(at(&early, &of_early), invalid(CertificateError::NotValidYet));
+        let both = format!("{ended}{valid}");
+        assert_eq!(at(&both, &of_ended), invalid(CertificateError::Expired));
+        assert_eq!(at(&both, &of_valid), Ok(()));
+        assert!(verified(&both, &of_valid, "other.default.svc").is_err());
+        let name = ServerName::try_from("hook.default.svc").unwrap();
+        let in_2001 = UnixTime::since_unix_epoch(std::time::Duration::from_secs(980_000_000));
+        let verifier = given_authorities(&ended, "CA").unwrap();
+        let then = verifier.verify_server_cert(&of_ended, &[], &name, &[], in_2001);
+        assert!(then.is_ok(), "it was one: {then:?}");
     }
 
     #[test]

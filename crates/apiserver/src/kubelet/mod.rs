@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use orlop_pki::{Leaf, Presented};
 use orlop_streaming::{Backend, dial};
 use parking_lot::Mutex;
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -58,7 +58,7 @@ pub struct KubeletClient {
     made: Mutex<Connectors>,
 }
 
-/// Made with one certificate; they remember sessions, which are its holder's.
+/// Made with one certificate.
 struct Connectors {
     own: Option<Arc<Leaf>>,
     configured: TlsConnector,
@@ -107,15 +107,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// Believes the authorities of a PEM text.
 fn verifier(ca: &str) -> Result<Arc<dyn ServerCertVerifier>, StartError> {
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        let certificate = certificate.map_err(|e| bad("CA")(e.to_string()))?;
-        roots.add(certificate).map_err(|e| bad("CA")(e.to_string()))?;
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|e| bad("CA")(e.to_string()))?;
-    Ok(verifier)
+    orlop_pki::given_authorities(ca, "CA").map_err(|e| bad("CA")(e.to_string()))
 }
 
 fn connectors(
@@ -136,8 +128,13 @@ fn connector(verifier: Arc<dyn ServerCertVerifier>, own: Option<&Leaf>) -> Resul
         .map_err(|e| bad("protocol versions")(e.to_string()))?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
+    let with = |mut config: rustls::ClientConfig| {
+        // With a session that is resumed nobody would look at the certificate again.
+        config.resumption = Resumption::disabled();
+        TlsConnector::from(Arc::new(config))
+    };
     let Some(own) = own else {
-        return Ok(TlsConnector::from(Arc::new(builder.with_no_client_auth())));
+        return Ok(with(builder.with_no_client_auth()));
     };
     let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes())
         .collect::<Result<Vec<_>, _>>()
@@ -146,7 +143,7 @@ fn connector(verifier: Arc<dyn ServerCertVerifier>, own: Option<&Leaf>) -> Resul
     let config = builder
         .with_client_auth_cert(chain, key)
         .map_err(|e| bad("certificate")(e.to_string()))?;
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(with(config))
 }
 
 /// Which agent is believed to be the node's.

@@ -28,6 +28,7 @@ use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use kept::Kept;
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::sync::Arc;
@@ -122,7 +123,7 @@ impl Outbound {
                 .dangerous()
                 .with_custom_certificate_verifier(orlop_pki::any_certificate()),
         };
-        let config = match identity {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
@@ -135,6 +136,8 @@ impl Outbound {
                     .map_err(|e| bad("certificate")(e.to_string()))?
             }
         };
+        // With a session that is resumed nobody would look at the certificate again.
+        config.resumption = Resumption::disabled();
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
         })
