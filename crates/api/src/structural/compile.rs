@@ -20,6 +20,26 @@ pub fn compile(schema: &Value, path: &str) -> Result<Node, Vec<FieldError>> {
     }
 }
 
+/// Reads the schema of objects of which nothing is taken out (`spec.preserveUnknownFields`). It need not be structural: what
+/// can't be read of it counts for nothing.
+pub fn compile_preserving(schema: &Value, path: &str) -> Node {
+    let (mut node, _) = read(schema, path);
+    node.kind = Kind::Object;
+    preserve(&mut node);
+    node
+}
+
+fn preserve(node: &mut Node) {
+    node.preserve_unknown = true;
+    node.properties.values_mut().for_each(preserve);
+    if let Additional::Each(below) = &mut node.additional {
+        preserve(below);
+    }
+    if let Some(items) = &mut node.items {
+        preserve(items);
+    }
+}
+
 /// What can be read of a schema, and what is wrong with it.
 pub(super) fn read(schema: &Value, path: &str) -> (Node, Vec<FieldError>) {
     let mut reader = Reader {

@@ -22,7 +22,7 @@ mod rules;
 mod tests;
 mod validate;
 
-pub use compile::compile;
+pub use compile::{compile, compile_preserving};
 pub use definition::{Look, check as check_definition, field_path};
 pub use fill::{fill, fills};
 pub use fits::fits;

@@ -390,3 +390,22 @@ fn values_have_to_have_their_format() {
         assert_eq!(told, expected, "{object}");
     }
 }
+
+/// `spec.preserveUnknownFields`, from times when schemas were not structural.
+#[test]
+fn where_everything_is_kept_a_schema_says_what_can_be_read_of_it() {
+    let schema = json!({"properties": {"spec": {"properties": {
+        "size": {"type": "integer", "minimum": 1},
+        "parts": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "string"}}}}}}}});
+    assert!(compile(&schema, "schema").is_err());
+    let schema = compile_preserving(&schema, "schema");
+    let mut object = json!({"odd": 1, "spec": {"odd": {"b": 1}, "size": 1, "parts": [{"c": 1}]}});
+    assert!(prune(&mut object, &schema).is_empty());
+    assert!(fits(object.to_string().as_bytes(), &schema));
+    assert_eq!(validate(&object, None, &schema).len(), 0);
+    object["spec"]["size"] = json!(0);
+    assert_eq!(validate(&object, None, &schema).len(), 1);
+    let nothing = compile_preserving(&Value::Null, "schema");
+    assert!(validate(&object, None, &nothing).is_empty());
+    assert!(prune(&mut object, &nothing).is_empty());
+}

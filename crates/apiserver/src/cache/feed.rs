@@ -6,7 +6,7 @@
 use super::recall::recall;
 use super::storage::Applied;
 use super::{Cache, Object, StorageId, shut};
-use crate::custom::{DEFINITIONS, Renewal};
+use crate::custom::{DEFINITIONS, Renewal, read_definition};
 use crate::encryption::away;
 use crate::resources::{ROOT, Resource};
 use orlop_store::{
@@ -269,7 +269,7 @@ fn follow(cache: &Cache, name: &str, stored: Option<&[u8]>) -> Option<&'static R
         return None;
     };
     // One that cannot be read is reported where it is put into the cache.
-    let crd = serde_json::from_slice(stored).ok()?;
+    let crd = read_definition(stored).ok()?;
     let taken = cache.custom().put(&crd);
     if let Some(resource) = taken.superseded {
         cache.end_watches(resource);

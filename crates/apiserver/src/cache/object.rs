@@ -71,6 +71,9 @@ impl Object {
             let value = protobuf::decode(stored).map_err(|e| unreadable(&key, e))?;
             decoded = encode::stored(resource, &value);
             decoded.as_ref()
+        } else if let Some(definition) = custom::in_v1(resource, stored).map_err(|e| unreadable(&key, e))? {
+            decoded = definition;
+            decoded.as_ref()
         } else {
             stored
         };

@@ -32,16 +32,21 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 /// A schema is not structural; validation refuses such a definition, so only another server's is.
 pub fn declare(crd: &Value, ways: &Ways) -> Result<Vec<Declared>, Vec<FieldError>> {
     let versions = crd["spec"]["versions"].as_array().map_or(&[][..], Vec::as_slice);
+    let preserves = crd["spec"]["preserveUnknownFields"] == true;
     let mut schemas = BTreeMap::new();
     for (number, version) in versions.iter().enumerate() {
         let schema_text = &version["schema"]["openAPIV3Schema"];
-        let schema = structural::compile(schema_text, &schema_path(number))?;
+        let path = schema_path(number);
+        let schema = match preserves {
+            true => structural::compile_preserving(schema_text, &path),
+            false => structural::compile(schema_text, &path)?,
+        };
         let name = version["name"].as_str().unwrap_or_default();
         schemas.insert(name.to_owned(), Arc::new(schema));
     }
     let fills_some = schemas.values().any(|schema| structural::fills(schema));
     let schemas = Arc::new(schemas);
-    let schemas_hash = hash(versions);
+    let schemas_hash = hash(versions, preserves);
     let conversion = Arc::new(Conversion::of(crd, ways));
     let stored = versions.iter().find(|version| version["storage"] == true);
     let stored: Arc<str> = stored
@@ -84,9 +89,10 @@ fn schema_path(version: usize) -> String {
     format!("spec.versions[{version}].schema.openAPIV3Schema")
 }
 
-/// A number for the schemas of all versions, as they are written.
-fn hash(versions: &[Value]) -> u64 {
+/// A number for the schemas of all versions, as they are written, and whether they take nothing out.
+fn hash(versions: &[Value], preserves: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
+    preserves.hash(&mut hasher);
     for version in versions {
         (&version["name"], &version["schema"]["openAPIV3Schema"]).hash(&mut hasher);
     }

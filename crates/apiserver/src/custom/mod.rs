@@ -9,6 +9,7 @@
 //! | `stored` | custom objects as they come from the store |
 //! | `conversion` | objects of one version in the form of another, by webhooks or without |
 //! | `columns`, `path`, `filter` | printer columns, the JSON paths they name, and what such pick |
+//! | `older` | definitions as upstream's servers store them, in an older version |
 //! | `names` | which names a definition gets, and what its status says about it |
 //! | `naming` | the task that gives free names to those that wait for them |
 //! | `cleanup` | the task that deletes the objects of a definition that is being deleted |
@@ -21,6 +22,7 @@ mod embedded;
 mod filter;
 mod names;
 mod naming;
+mod older;
 mod path;
 mod registry;
 mod stored;
@@ -31,6 +33,7 @@ pub use columns::Columns;
 pub use conversion::{Converted, converted, has_form, in_form, one_in_form};
 pub use names::{is_established, status};
 pub use naming::run as give_names;
+pub use older::{definition as read_definition, in_v1};
 pub use registry::{DEFINITIONS, Registry, Renewal};
 pub use stored::read as read_stored;
 

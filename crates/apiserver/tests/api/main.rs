@@ -11,6 +11,7 @@ mod connections;
 mod conversion;
 mod create;
 mod custom;
+mod definitions;
 mod delete;
 mod encryption;
 #[path = "../../../store/tests/guarantees/etcd.rs"]

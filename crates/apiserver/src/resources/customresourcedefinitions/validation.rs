@@ -94,8 +94,10 @@ fn check_spec(found: &mut Findings, crd: &Value, old: Option<&Value>) {
         }
     }
     let versions = versions(crd);
+    // Those of v1beta1 did without, and stay.
+    let may_lack = old.is_some_and(|old| !self::versions(old).iter().all(has_schema));
     for (number, version) in versions.iter().enumerate() {
-        if !schema(version).is_object() {
+        if !may_lack && !has_schema(version) {
             let field = format!("spec.versions[{number}].schema.openAPIV3Schema");
             found.required(field, "");
         }
@@ -548,6 +550,10 @@ fn error_of(cause: Cause) -> Option<FieldError> {
 
 fn has_status(version: &Value) -> bool {
     version["subresources"]["status"].is_object()
+}
+
+fn has_schema(version: &Value) -> bool {
+    schema(version).is_object()
 }
 
 fn schema(version: &Value) -> &Value {

@@ -1,0 +1,109 @@
+//! CustomResourceDefinitions as other servers have stored them, and what becomes of their objects.
+use crate::support::*;
+use orlop_store::{Op, Txn};
+use serde_json::{Value, json};
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const DOORS: &str = "/apis/example.com/v1/namespaces/default/doors";
+
+/// Stores something as it is.
+async fn put(store: &TestStore, key: &str, value: &Value) {
+    let txn = Txn {
+        success: vec![Op::put(
+            format!("/registry/{key}"),
+            value.to_string().into(),
+            None,
+        )],
+        ..Txn::default()
+    };
+    store.store.txn(txn).await.unwrap();
+}
+
+/// A definition in the form that upstream's servers store.
+fn stored_definition() -> Value {
+    let condition = |kind: &str, reason: &str| {
+        json!({"type": kind, "status": "True", "reason": reason, "message": "",
+            "lastTransitionTime": "2019-01-01T00:00:00Z"})
+    };
+    json!({"kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1beta1",
+        "metadata": {"name": "doors.example.com", "uid": "u-1", "creationTimestamp": "2019-01-01T00:00:00Z"},
+        "spec": {"group": "example.com", "version": "v1", "scope": "Namespaced",
+            "names": {"plural": "doors", "singular": "door", "kind": "Door", "listKind": "DoorList"},
+            "validation": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": {"width": {"type": "integer", "minimum": 1}}}}}},
+            "additionalPrinterColumns": [{"name": "Width", "type": "integer", "JSONPath": ".spec.width"}],
+            "versions": [{"name": "v1", "served": true, "storage": true}],
+            "conversion": {"strategy": "None"}, "preserveUnknownFields": false},
+        "status": {"storedVersions": ["v1"],
+            "acceptedNames": {"plural": "doors", "singular": "door", "kind": "Door", "listKind": "DoorList"},
+            "conditions": [condition("NamesAccepted", "NoConflicts"), condition("Established", "InitialNamesAccepted")]}})
+}
+
+fn door(name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Door", "metadata": {"name": name}, "spec": spec})
+}
+
+#[tokio::test]
+async fn a_definition_that_upstream_has_stored_is_served() {
+    let store = TestStore::new().await;
+    let crd = stored_definition();
+    put(
+        &store,
+        "apiextensions.k8s.io/customresourcedefinitions/doors.example.com",
+        &crd,
+    )
+    .await;
+    let mut object = door("old", json!({"width": 2}));
+    object["metadata"]["namespace"] = json!("default");
+    put(&store, "example.com/doors/default/old", &object).await;
+    let admin = Cluster::over(store).await.admin();
+    let read = admin.get(&format!("{CRDS}/doors.example.com")).await.ok();
+    assert_eq!(read["apiVersion"], "apiextensions.k8s.io/v1");
+    let version = &read["spec"]["versions"][0];
+    assert_eq!(version["schema"], crd["spec"]["validation"]);
+    assert_eq!(version["additionalPrinterColumns"][0]["jsonPath"], ".spec.width");
+    for gone in ["version", "validation", "additionalPrinterColumns"] {
+        assert!(read["spec"].get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(admin.get(&format!("{DOORS}/old")).await.ok()["spec"]["width"], 2);
+    admin
+        .post(DOORS, door("no", json!({"width": 0})))
+        .await
+        .refused(422);
+    let made = admin
+        .post(DOORS, door("d", json!({"width": 1, "odd": 1})))
+        .await
+        .ok();
+    assert_eq!(made["spec"], json!({"width": 1}));
+    let changed = json!({"metadata": {"labels": {"a": "b"}}});
+    let path = format!("{CRDS}/doors.example.com");
+    admin.patch(&path, "merge", changed).await.ok();
+}
+
+/// Such definitions may have no schema at all, and must not be kept by that.
+#[tokio::test]
+async fn a_definition_of_old_that_keeps_what_nobody_specified_keeps_it_and_can_go() {
+    let store = TestStore::new().await;
+    let mut crd = stored_definition();
+    let spec = crd["spec"].as_object_mut().unwrap();
+    for key in ["validation", "versions", "preserveUnknownFields"] {
+        spec.remove(key);
+    }
+    put(
+        &store,
+        "apiextensions.k8s.io/customresourcedefinitions/doors.example.com",
+        &crd,
+    )
+    .await;
+    let admin = Cluster::over(store).await.admin();
+    let made = admin
+        .post(DOORS, door("d", json!({"any": [{"thing": 1}]})))
+        .await
+        .ok();
+    assert_eq!(made["spec"], json!({"any": [{"thing": 1}]}));
+    let mut watch = admin.watch(&format!("{CRDS}?watch=1")).await;
+    let path = format!("{CRDS}/doors.example.com");
+    admin.delete(&path, Value::Null).await.ok();
+    while watch.event().await.0 != "DELETED" {}
+    assert_eq!(admin.get(&path).await.code, 404);
+}
