@@ -7,7 +7,7 @@ use super::recall::recall;
 use super::storage::Applied;
 use super::{Cache, Object, StorageId, shut};
 use crate::custom::{DEFINITIONS, Renewal, read_definition};
-use crate::encryption::away;
+use crate::encryption::{away, lost};
 use crate::resources::{ROOT, Resource};
 use orlop_store::{
     EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream,
@@ -48,8 +48,8 @@ pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStr
         }
     }
     cache.custom().keep(&definitions);
-    let Contents { objects, shut } = read(cache, store, ROOT.to_owned(), Some(revision)).await?;
-    for (id, reason) in &shut {
+    let contents = read(cache, store, ROOT.to_owned(), Some(revision)).await?;
+    for (id, reason) in &contents.shut {
         shut::tell(cache, *id, reason);
     }
     let watch = store
@@ -57,7 +57,7 @@ pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStr
         // with any write.
         .watch(WatchRequest::prefix("", Some(Revision(revision.0 + 1))))
         .await?;
-    cache.load(objects, &shut, revision.0);
+    cache.load(contents, revision.0);
     Ok(watch)
 }
 
@@ -66,13 +66,16 @@ pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStr
 pub(super) struct Contents {
     pub objects: Vec<(StorageId, Object)>,
     /// Of what nobody can open now, why.
-    shut: HashMap<StorageId, String>,
+    pub shut: HashMap<StorageId, String>,
+    /// Keys of values that cannot be opened for want of theirs, and why.
+    pub lost: Vec<(StorageId, Arc<str>, String)>,
 }
 
 impl Contents {
     fn add(&mut self, page: Self) {
         self.objects.extend(page.objects);
         self.shut.extend(page.shut);
+        self.lost.extend(page.lost);
     }
 }
 
@@ -109,6 +112,7 @@ pub(super) async fn read(
         reading.push_back(tokio::task::spawn_blocking(move || Contents {
             objects: page.kvs.iter().filter_map(|kv| read_one(&cache, kv)).collect(),
             shut: page.kvs.iter().filter_map(|kv| closed(&cache, kv)).collect(),
+            lost: page.kvs.iter().filter_map(|kv| missed(&cache, kv)).collect(),
         }));
         match next {
             Some(next) => request.start = next,
@@ -137,6 +141,20 @@ fn closed(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, String)> {
     Some((id, reason))
 }
 
+/// A value that cannot be opened for want of its key, and why.
+fn missed(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Arc<str>, String)> {
+    let reason = told_lost(kv)?;
+    let (id, _, key) = cache.locate(kv.key.as_str()?)?;
+    Some((id, key.into(), reason))
+}
+
+/// Why a value cannot be opened for want of its key, which the log says.
+fn told_lost(kv: &KeyValue) -> Option<String> {
+    let reason = lost(&kv.value)?;
+    tracing::error!(key = %kv.key, reason, "a stored object cannot be read; calls about it and lists of its resource fail");
+    Some(reason)
+}
+
 fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
     let (id, resource, key) = cache.locate(kv.key.as_str()?)?;
     Some((id, read_version(resource, key, kv)?))
@@ -144,7 +162,7 @@ fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
 
 /// The object that a stored value is.
 pub(super) fn read_version(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Object> {
-    if away(&kv.value).is_some() {
+    if away(&kv.value).is_some() || lost(&kv.value).is_some() {
         return None;
     }
     let created = kv.create_revision == kv.mod_revision;
@@ -320,8 +338,15 @@ fn apply(cache: &Cache, batch: orlop_store::WatchBatch) -> Vec<&'static Resource
                 if let Some(reason) = away(&kv.value) {
                     shut::close(cache, id, &reason, batch.revision.0);
                 }
-                let object = read_version(resource, key, kv);
-                changes.extend(object.map(|object| (id, Applied::Put(object))));
+                let change = match told_lost(kv) {
+                    Some(reason) => Some(Applied::Lost {
+                        key: key.into(),
+                        reason,
+                        revision: kv.mod_revision.0,
+                    }),
+                    None => read_version(resource, key, kv).map(Applied::Put),
+                };
+                changes.extend(change.map(|change| (id, change)));
             }
         }
     }

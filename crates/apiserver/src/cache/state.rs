@@ -1,4 +1,5 @@
 //! What the cache holds, and how it is read.
+use super::feed::Contents;
 use super::labels;
 use super::ring::Ring;
 use super::storage::{Applied, Storage};
@@ -15,6 +16,8 @@ use tokio::sync::watch;
 
 /// How long a read waits for a revision the server has not reached (upstream's 3 s).
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
+/// Objects of a storage that cannot be opened and are tried again: one that can tells that there is another key.
+const LOST_ASKED_MAX: usize = 16;
 
 /// Names the storage of one resource inside the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,7 +46,7 @@ pub struct Cache {
     revision: watch::Sender<u64>,
     /// The revision of the last start before which everything is known that will be known.
     recalled: watch::Sender<u64>,
-    /// How many storages are shut.
+    /// How many storages are shut, or lack objects that cannot be opened.
     shut: watch::Sender<usize>,
     custom: Registry,
 }
@@ -436,7 +439,41 @@ impl Cache {
         shut.map(|(number, _)| StorageId(number)).collect()
     }
 
-    /// How many storages are shut, as that changes.
+    /// Why an object that is stored cannot be read, if that is so.
+    pub fn why_lost(&self, id: StorageId, key: &str) -> Option<Arc<str>> {
+        self.state.read().storages[id.0].lost.get(key).cloned()
+    }
+
+    /// The key of some object of a namespace (`""`: all) that is stored and cannot be read, and why.
+    pub fn some_lost(&self, id: StorageId, namespace: &str) -> Option<(Arc<str>, Arc<str>)> {
+        let state = self.state.read();
+        let (key, reason) = state.storages[id.0].some_lost(namespace)?;
+        Some((key.clone(), reason.clone()))
+    }
+
+    /// Keys of objects that cannot be read, a few of each storage.
+    pub(super) fn lost(&self) -> Vec<(StorageId, Arc<str>)> {
+        let state = self.state.read();
+        let numbered = state.storages.iter().enumerate();
+        let some = numbered.flat_map(|(number, storage)| {
+            let keys = storage.lost.keys().take(LOST_ASKED_MAX);
+            keys.map(move |key| (StorageId(number), key.clone()))
+        });
+        some.collect()
+    }
+
+    fn count_shut(&self) {
+        let count = {
+            let state = self.state.read();
+            let storages = state.storages.iter();
+            storages
+                .filter(|s| s.shut.is_some() || !s.lost.is_empty())
+                .count()
+        };
+        self.shut.send_replace(count);
+    }
+
+    /// How many storages are shut or lack objects, as that changes.
     pub(super) fn shut_count(&self) -> watch::Receiver<usize> {
         self.shut.subscribe()
     }
@@ -451,28 +488,29 @@ impl Cache {
             storage.watchers.clone()
         };
         watchers.all_must_look(0);
-        self.shut.send_replace(self.shut().len());
+        self.count_shut();
     }
 
     /// Opens a storage with all that is stored at this revision, which the cache has applied.
-    pub(super) fn reopen(&self, id: StorageId, objects: Vec<Object>, revision: u64) {
+    pub(super) fn reopen(&self, id: StorageId, contents: Contents, revision: u64) {
         {
             let mut state = self.state.write();
             let storage = &mut state.storages[id.0];
             storage.empty(revision);
-            storage.fill(objects.into_iter().map(Arc::new).collect());
+            let objects = contents.objects.into_iter();
+            storage.fill(objects.map(|(_, object)| Arc::new(object)).collect());
+            let lost = contents.lost.into_iter();
+            storage.lost = lost.map(|(_, key, reason)| (key, reason.into())).collect();
             storage.changed.send_replace(revision);
+            // Those that lasted while only some of it could not be opened begin anew.
+            storage.watchers.all_must_look(0);
         }
-        self.shut.send_replace(self.shut().len());
+        self.count_shut();
     }
 
-    /// Sets the state read at start; `shut`: of what is not whole, why.
-    pub(super) fn load(
-        &self,
-        objects: Vec<(StorageId, Object)>,
-        shut: &HashMap<StorageId, String>,
-        revision: u64,
-    ) {
+    /// Sets the state read at start.
+    pub(super) fn load(&self, contents: Contents, revision: u64) {
+        let Contents { objects, shut, lost } = contents;
         let mut state = self.state.write();
         state.revision = revision;
         state.loaded = revision;
@@ -487,10 +525,13 @@ impl Cache {
             state.storages[id].fill(objects);
         }
         for (id, reason) in shut {
-            state.storages[id.0].shut = Some(reason.as_str().into());
+            state.storages[id.0].shut = Some(reason.into());
+        }
+        for (id, key, reason) in lost {
+            state.storages[id.0].lost.insert(key, reason.into());
         }
         drop(state);
-        self.shut.send_replace(shut.len());
+        self.count_shut();
         self.revision.send_replace(revision);
         for storage in &self.state.read().storages {
             storage.changed.send_replace(revision);
@@ -503,6 +544,9 @@ impl Cache {
     pub(super) fn apply(&self, changes: Vec<(StorageId, Applied)>, revision: u64) {
         let mut touched = BTreeSet::new();
         let mut to_wake: Vec<Arc<Waiter>> = Vec::new();
+        let is_losing = changes
+            .iter()
+            .any(|(_, change)| matches!(change, Applied::Lost { .. }));
         {
             let mut state = self.state.write();
             state.revision = state.revision.max(revision);
@@ -511,6 +555,9 @@ impl Cache {
                     touched.insert(id.0);
                 }
             }
+        }
+        if is_losing || *self.shut.borrow() > 0 {
+            self.count_shut();
         }
         self.revision.send_if_modified(|seen| {
             let grew = revision > *seen;

@@ -27,12 +27,23 @@ pub struct Storage {
     pub changed: watch::Sender<u64>,
     /// Why what is here is not what is stored: some of it cannot be opened now.
     pub shut: Option<Arc<str>>,
+    /// Keys of what is stored and cannot be opened for want of its key, and why.
+    pub lost: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 /// A change on its way into the cache.
 pub enum Applied {
     Put(Object),
-    Deleted { key: Arc<str>, revision: u64 },
+    Deleted {
+        key: Arc<str>,
+        revision: u64,
+    },
+    /// What is there now cannot be opened.
+    Lost {
+        key: Arc<str>,
+        reason: String,
+        revision: u64,
+    },
 }
 
 impl Storage {
@@ -49,6 +60,7 @@ impl Storage {
             watchers: Arc::default(),
             changed: watch::Sender::new(revision),
             shut: None,
+            lost: BTreeMap::new(),
         }
     }
 
@@ -120,6 +132,26 @@ impl Storage {
         self.by_label.clear();
         self.ring.restart(revision);
         self.shut = None;
+        self.lost.clear();
+    }
+
+    /// One of a namespace (`""`: all) that cannot be opened for want of its key, and why.
+    pub fn some_lost(&self, namespace: &str) -> Option<(&Arc<str>, &Arc<str>)> {
+        let is_below = |key: &str| {
+            let below = key.strip_prefix(namespace);
+            namespace.is_empty() || below.is_some_and(|below| below.starts_with('/'))
+        };
+        self.lost.iter().find(|(key, _)| is_below(key))
+    }
+
+    /// Takes an object away that cannot be opened any more. Watches begin anew, and hear why.
+    fn lose(&mut self, key: Arc<str>, reason: &str, revision: u64) {
+        if let Some(last) = self.objects.remove(&key) {
+            self.forget(&last);
+        }
+        self.lost.insert(key, reason.into());
+        self.ring.restart(revision);
+        self.watchers.all_must_look(0);
     }
 
     /// Puts what was read into an empty storage. It comes in the order of keys, from which a tree is made at once.
@@ -162,6 +194,7 @@ impl Storage {
         let change = match change {
             Applied::Put(object) => {
                 let object = Arc::new(object);
+                self.lost.remove(&object.key);
                 let previous = self.put(object.clone());
                 Change {
                     kind: match previous {
@@ -172,9 +205,18 @@ impl Storage {
                     previous,
                 }
             }
+            Applied::Lost {
+                key,
+                reason,
+                revision,
+            } => {
+                self.lose(key, &reason, revision);
+                return true;
+            }
             Applied::Deleted { key, revision } => {
+                let was_lost = self.lost.remove(&key).is_some();
                 let Some(last) = self.objects.remove(&key) else {
-                    return false;
+                    return was_lost;
                 };
                 self.forget(&last);
                 Change {

@@ -13,7 +13,7 @@ mod provider;
 mod store;
 
 pub use config::EncryptionError;
-pub(crate) use store::{Sealed, away};
+pub(crate) use store::{Sealed, away, lost};
 
 use config::Plan;
 use parking_lot::RwLock;

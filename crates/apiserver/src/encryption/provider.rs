@@ -19,7 +19,7 @@ use rand::RngCore;
 use std::sync::Arc;
 
 /// What every sealed value begins with.
-const SEALED: &[u8] = b"k8s:enc:";
+pub const SEALED: &[u8] = b"k8s:enc:";
 const CBC_VECTOR_BYTES: usize = 16;
 const GCM_NONCE_BYTES: usize = 12;
 const SECRETBOX_NONCE_BYTES: usize = 24;

@@ -2,6 +2,7 @@
 use super::Encryption;
 use super::config::Plan;
 use super::kms::Kms;
+use super::provider::SEALED;
 use crate::resources::{self, ROOT};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,6 +19,22 @@ const AWAY: &[u8] = b"\0away:";
 pub(crate) fn away(value: &[u8]) -> Option<String> {
     let reason = value.strip_prefix(AWAY)?;
     Some(String::from_utf8_lossy(reason).into_owned())
+}
+
+/// Bytes of a key's name that are told.
+const NAME_BYTES_MAX: usize = 128;
+
+/// Why a value is still sealed, by the name of the key that it would need; `None` for others.
+pub(crate) fn lost(value: &[u8]) -> Option<String> {
+    let rest = value.strip_prefix(SEALED)?;
+    // Who has sealed it, in which form, and with which key.
+    let parts: Vec<&[u8]> = rest.splitn(4, |byte| *byte == b':').take(3).collect();
+    let mut name = parts.join(&b':');
+    name.truncate(NAME_BYTES_MAX);
+    let name = String::from_utf8_lossy(&name);
+    Some(format!(
+        "no key of the encryption configuration opens what {name:?} has sealed"
+    ))
 }
 
 /// See the module's documentation.
@@ -91,7 +108,7 @@ async fn learn(plan: &Plan, kvs: impl IntoIterator<Item = &KeyValue>) -> Result<
     Ok(())
 }
 
-/// Opens a value in place. One that cannot be opened stays as it is, which nobody takes for an object.
+/// Opens a value in place. One that cannot be opened stays as it is, which nobody takes for an object ([`lost`]).
 fn open(plan: &Plan, kv: &mut KeyValue) {
     let key = kv.key.as_ref();
     let Some(providers) = resource_of(key).and_then(|(g, p)| plan.providers(g, p)) else {
@@ -100,9 +117,8 @@ fn open(plan: &Plan, kv: &mut KeyValue) {
     if kv.value.is_empty() {
         return;
     }
-    match providers.open(&kv.value, key) {
-        Ok((value, _)) => kv.value = value.into(),
-        Err(error) => tracing::error!(key = %kv.key, "unable to transform key: {error}"),
+    if let Ok((value, _)) = providers.open(&kv.value, key) {
+        kv.value = value.into();
     }
 }
 
@@ -217,7 +233,17 @@ impl Layer for Sealed {
 
 #[cfg(test)]
 mod tests {
-    use super::resource_of;
+    use super::{lost, resource_of};
+
+    #[test]
+    fn what_is_sealed_names_the_key_that_it_needs() {
+        let text = "no key of the encryption configuration opens what \"aesgcm:v1:key1\" has sealed";
+        assert_eq!(lost(b"k8s:enc:aesgcm:v1:key1:\xff:\0").as_deref(), Some(text));
+        assert!(lost(b"k8s:enc:").is_some());
+        assert!(lost(&[b"k8s:enc:".as_slice(), &[b'x'; 4096]].concat()).is_some_and(|text| text.len() < 256));
+        assert_eq!(lost(b"{}"), None);
+        assert_eq!(lost(b""), None);
+    }
 
     #[test]
     fn keys_tell_the_resource() {

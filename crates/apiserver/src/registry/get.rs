@@ -2,6 +2,7 @@
 use super::present;
 use crate::cache::{Object, StorageId};
 use crate::http::{Answer, Call};
+use crate::resources::ROOT;
 use crate::status::ApiError;
 use http::StatusCode;
 use std::sync::Arc;
@@ -18,10 +19,39 @@ pub fn find(call: &Call, name: &str) -> Result<Arc<Object>, ApiError> {
     } else {
         ""
     };
-    call.server
-        .cache
-        .get(storage(call)?, &call.resource.key(namespace, name))
-        .ok_or_else(|| ApiError::not_found(call.resource, name))
+    let (cache, storage) = (&call.server.cache, storage(call)?);
+    let key = call.resource.key(namespace, name);
+    match cache.get(storage, &key) {
+        Some(object) => Ok(object),
+        None => {
+            readable(call, storage, &key)?;
+            Err(ApiError::not_found(call.resource, name))
+        }
+    }
+}
+
+/// Refuses if there is an object under a key that cannot be read.
+pub fn readable(call: &Call, storage: StorageId, key: &str) -> Result<(), ApiError> {
+    match call.server.cache.why_lost(storage, key) {
+        None => Ok(()),
+        Some(reason) => Err(unreadable(call, key, &reason)),
+    }
+}
+
+/// Refuses if there are objects in a namespace (`""`: any) that cannot be read: without them no list is whole.
+pub fn whole(call: &Call, storage: StorageId, namespace: &str) -> Result<(), ApiError> {
+    match call.server.cache.some_lost(storage, namespace) {
+        None => Ok(()),
+        Some((key, reason)) => Err(unreadable(call, &key, &reason)),
+    }
+}
+
+/// What is said of a stored object that cannot be read.
+pub fn unreadable(call: &Call, key: &str, reason: &str) -> ApiError {
+    ApiError::internal(format!(
+        "unable to transform key \"{ROOT}{}/{key}\": {reason}",
+        call.resource.storage
+    ))
 }
 
 /// Where the objects of the request's resource are, if something can be said about them now.

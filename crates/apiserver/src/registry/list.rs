@@ -3,6 +3,7 @@
 use super::{get, present, protobuf};
 use crate::cache::{Object, Snapshot, StorageId};
 use crate::custom;
+use crate::encryption;
 use crate::http::{Answer, Body, Call, ListBody};
 use crate::request::{Filter, Format, ListOptions, Shape, VersionMatch};
 use crate::resources::ROOT;
@@ -97,6 +98,7 @@ fn is_about_versions(call: &Call, filter: &Filter) -> bool {
 /// The objects that the filter wants, now.
 async fn current(call: &Call, filter: &Filter) -> Result<Snapshot, ApiError> {
     let storage = get::storage(call)?;
+    get::whole(call, storage, &filter.namespace)?;
     let cache = &call.server.cache;
     if filter.is_plain() {
         return Ok(cache.snapshot(storage, &filter.namespace));
@@ -217,6 +219,12 @@ async fn from_history(
             StoreError::Compacted { .. } if !start.is_empty() => expired_token(revision, start),
             other => ApiError::from(other),
         })?;
+    for kv in &past.kvs {
+        if let Some(reason) = encryption::lost(&kv.value) {
+            let key = kv.key.as_str().and_then(|key| key.strip_prefix(&prefix));
+            return Err(get::unreadable(call, key.unwrap_or_default(), &reason));
+        }
+    }
     let count = past.count;
     let resource = call.server.cache.resource(storage);
     let mut objects: Vec<Arc<Object>> = past

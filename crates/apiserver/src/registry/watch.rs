@@ -59,6 +59,9 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         let event = encoder.error(&error);
         return deliver(call, opened, stream::iter([Ok(event)]));
     }
+    if initial {
+        get::whole(call, storage, &filter.namespace)?;
+    }
     let definition = call.resource.custom.map(|custom| custom.definition());
     let interest = match definition {
         Some(definition) if definition.has_versions() => filter.wide_interest(),

@@ -2,8 +2,10 @@
 //! read, and what is in the store.
 use crate::support::*;
 use orlop_apiserver::Encryption;
+use orlop_store::embedded::EmbeddedStore;
 use orlop_store::{Op, RangeRequest, Revision, Txn};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const KEY_1: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
@@ -107,7 +109,7 @@ async fn keys_are_rotated_by_writing_what_does_not_change() {
 }
 
 #[tokio::test]
-async fn what_was_stored_before_is_read_and_what_nobody_can_open_stays_hidden() {
+async fn what_was_stored_before_is_read_and_what_nobody_can_open_is_told_of() {
     let store = TestStore::new().await;
     let admin = Cluster::over(store.clone()).await.admin();
     admin.post(SECRETS, secret("plain", "swordfish")).await.ok();
@@ -126,6 +128,91 @@ async fn what_was_stored_before_is_read_and_what_nobody_can_open_stays_hidden() 
         ..Txn::default()
     };
     let at: Revision = store.store.txn(moved).await.unwrap().revision;
+    let list = format!("{SECRETS}?resourceVersion={at}");
+    let why = "Internal error occurred: unable to transform key \"/registry/secrets/default/moved\": \
+               no key of the encryption configuration opens what \"aesgcm:v1:key1\" has sealed";
+    assert_eq!(admin.get(&list).await.refused(500), why);
+    admin.get(&path).await.ok();
+    let gone = Txn {
+        success: vec![Op::delete("/registry/secrets/default/moved")],
+        ..Txn::default()
+    };
+    let at: Revision = store.store.txn(gone).await.unwrap().revision;
     let list = admin.get(&format!("{SECRETS}?resourceVersion={at}")).await.ok();
     assert_eq!(list["items"].as_array().unwrap().len(), 1);
+}
+
+/// As after a restore with another configuration. What has lost its key is there, and nobody is to think otherwise.
+#[tokio::test]
+async fn without_a_key_what_it_has_sealed_and_lists_with_it_are_refused_and_all_else_goes_on() {
+    // Time is made to pass, which a store in another process would not understand.
+    let store = TestStore::of(EmbeddedStore::in_memory().unwrap());
+    let old = "[{aescbc: {keys: [{name: key1, secret: KEY_1}]}}]";
+    let new = "[{aescbc: {keys: [{name: key2, secret: KEY_2}]}}]";
+    let both = "[{aescbc: {keys: [{name: key2, secret: KEY_2}, {name: key1, secret: KEY_1}]}}]";
+    let before = server(&Encryption::new(&configuration(old)).unwrap(), &store).await;
+    before.post(SECRETS, secret("s", "swordfish")).await.ok();
+    let encryption = Encryption::new(&configuration(new)).unwrap();
+    let admin = server(&encryption, &store).await;
+    admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    admin.get(CONFIGMAPS).await.ok();
+    admin.post(SECRETS, secret("t", "marlin")).await.ok();
+    admin.get(&format!("{SECRETS}/t")).await.ok();
+    let path = format!("{SECRETS}/s");
+    let why = "Internal error occurred: unable to transform key \"/registry/secrets/default/s\": \
+               no key of the encryption configuration opens what \"aescbc:v1:key1\" has sealed";
+    for refused in [
+        path.clone(),
+        SECRETS.to_owned(),
+        format!("{SECRETS}?limit=1"),
+        "/api/v1/secrets".to_owned(),
+        "/api/v1/secrets?watch=1".to_owned(),
+    ] {
+        assert_eq!(admin.get(&refused).await.refused(500), why, "{refused}");
+    }
+    admin.get("/api/v1/namespaces/kube-system/secrets").await.ok();
+    admin.delete(&path, Value::Null).await.refused(500);
+    let change = json!({"metadata": {"labels": {"a": "b"}}});
+    admin.patch(&path, "merge", change).await.refused(500);
+    admin.post(SECRETS, secret("s", "other")).await.refused(409);
+
+    // With its key it is there again, without a restart.
+    encryption.replace(&configuration(both)).unwrap();
+    tokio::time::pause();
+    let mut list = admin.get(SECRETS).await;
+    for _ in 0..100 {
+        if list.code == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        list = admin.get(SECRETS).await;
+    }
+    assert_eq!(list.ok()["items"].as_array().unwrap().len(), 2);
+    admin.delete(&path, Value::Null).await.ok();
+}
+
+/// Another server of the cluster has a newer configuration than this one.
+#[tokio::test]
+async fn what_loses_its_key_ends_watches_and_they_hear_why_when_they_begin_anew() {
+    let store = TestStore::new().await;
+    let first = "[{aesgcm: {keys: [{name: key1, secret: KEY_1}]}}]";
+    let both = "[{aesgcm: {keys: [{name: key2, secret: KEY_2}, {name: key1, secret: KEY_1}]}}]";
+    let behind = server(&Encryption::new(&configuration(first)).unwrap(), &store).await;
+    let ahead = server(&Encryption::new(&configuration(both)).unwrap(), &store).await;
+    behind.post(SECRETS, secret("s", "swordfish")).await.ok();
+    let mut watch = behind.watch(&format!("{SECRETS}?watch=1")).await;
+    assert_eq!(watch.event().await, ("ADDED".to_owned(), "s".to_owned()));
+    let path = format!("{SECRETS}/s");
+    let change = json!({"stringData": {"password": "marlin"}});
+    ahead.patch(&path, "merge", change).await.ok();
+    let end = watch.next().await.unwrap();
+    assert_eq!(
+        (&end["type"], &end["object"]["code"]),
+        (&json!("ERROR"), &json!(410))
+    );
+    let why = behind.get(&format!("{SECRETS}?watch=1")).await.refused(500);
+    assert!(why.contains("aesgcm:v1:key2"), "{why}");
+    behind.get(&path).await.refused(500);
+    ahead.delete(&path, Value::Null).await.ok();
+    assert_eq!(behind.get(SECRETS).await.ok()["items"], json!([]));
 }

@@ -111,6 +111,7 @@ impl Change<'_> {
                 if hint.may_be_old(server).await? {
                     continue;
                 }
+                get::readable(self.call, storage, &key)?;
                 return Ok(None);
             };
             let seen = custom::one_in_form(server, self.call.resource, current.clone()).await?;
