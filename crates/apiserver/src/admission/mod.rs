@@ -32,7 +32,6 @@ mod webhooks;
 
 mod certificates;
 mod claim_resize;
-mod custom_names;
 mod default_class;
 mod default_tolerations;
 mod escalation;
@@ -124,7 +123,6 @@ static PLUGINS: &[Plugin] = &[
 /// What upstream does elsewhere, after the mutating phase, and nobody can turn off.
 static ALWAYS: &[Mutating] = &[
     Mutating::Asks(escalation::admit),
-    Mutating::Pure(custom_names::admit),
     Mutating::Pure(certificates::requestor),
     Mutating::Pure(policy_status::admit),
 ];

@@ -35,13 +35,15 @@ async fn settle(server: &Arc<ApiServer>) -> bool {
         return true;
     }
     let mut settled = true;
-    for (name, patch) in waiting(&super::definitions(&server.cache), &now()) {
+    for (name, version_seen) in waiting(&super::definitions(&server.cache), &now()) {
         let version = || {
             let object = super::resource().and_then(|resource| server.cache.object(resource, "", &name));
             object.map(|object| object.revision)
         };
         let before = version();
-        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}/status");
+        let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
+        // Whoever is written looks for the names that it can have.
+        let patch = json!({"metadata": {"resourceVersion": version_seen}});
         let done = call(server, Method::PATCH, &path, patch).await.is_success();
         // One at a time: the others see what it has taken, as this change brings them here again. What nobody lets
         // change must not keep the others from their names.
@@ -53,31 +55,16 @@ async fn settle(server: &Arc<ApiServer>) -> bool {
     settled
 }
 
-/// What is to be written to which definitions, each as if the others stayed as they are.
-fn waiting(all: &[Value], now: &str) -> Vec<(String, Value)> {
+/// Definitions that can have other names than they have, each as if the others stayed as they are, and their versions.
+fn waiting(all: &[Value], now: &str) -> Vec<(String, String)> {
     let waiting = all
         .iter()
         .filter(|crd| crd["metadata"]["deletionTimestamp"].is_null() && names::are_refused(crd));
     let others: Vec<Names> = all.iter().map(Names::of).collect();
-    let patches = waiting.filter_map(|crd| {
-        let mut status = names::status(crd, &others, now);
-        if status == crd["status"] {
-            return None;
-        }
-        // A merge leaves what it doesn't name.
-        for (key, _) in crd["status"]["acceptedNames"].as_object().into_iter().flatten() {
-            if status["acceptedNames"].get(key).is_none() {
-                status["acceptedNames"][key] = Value::Null;
-            }
-        }
-        let name = crd["metadata"]["name"].as_str()?.to_owned();
-        let version = &crd["metadata"]["resourceVersion"];
-        Some((
-            name,
-            json!({"metadata": {"resourceVersion": version}, "status": status}),
-        ))
-    });
-    patches.collect()
+    let changing = waiting.filter(|crd| names::status(crd, &others, now) != crd["status"]);
+    let text = |crd: &Value, key: &str| Some(crd["metadata"][key].as_str()?.to_owned());
+    let named = changing.filter_map(|crd| Some((text(crd, "name")?, text(crd, "resourceVersion")?)));
+    named.collect()
 }
 
 #[cfg(test)]
@@ -98,25 +85,11 @@ mod tests {
         assert_eq!(waiting(&all, "later"), []);
         all.remove(0);
         let waits = waiting(&all, "later");
-        let to: Vec<&str> = waits.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(to, ["b.g", "c.g"]);
-        let patch = &waits[0].1;
-        assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        assert_eq!(patch["status"]["acceptedNames"]["kind"], "Widget");
-        all[0]["status"] = patch["status"].clone();
+        let to: Vec<(&str, &str)> = waits.iter().map(|(name, seen)| (&**name, &**seen)).collect();
+        assert_eq!(to, [("b.g", "7"), ("c.g", "7")]);
+        let others: Vec<Names> = all.iter().map(Names::of).collect();
+        all[0]["status"] = names::status(&all[0], &others, "later");
+        assert_eq!(all[0]["status"]["acceptedNames"]["kind"], "Widget");
         assert_eq!(waiting(&all, "later"), []);
-    }
-
-    #[test]
-    fn names_that_are_not_wanted_any_more_are_taken_away_by_the_merge() {
-        let mut crd = json!({"metadata": {"name": "a.g"}, "spec": {"group": "g", "names":
-            {"plural": "a", "kind": "A"}, "versions": [{"name": "v1", "storage": true}]}});
-        crd["status"] = json!({"acceptedNames": {"plural": "a", "kind": "", "shortNames": ["x"], "categories": ["all"]},
-            "conditions": [{"type": "NamesAccepted", "status": "False"}]});
-        let patch = &waiting(&[crd], "later")[0].1;
-        assert_eq!(
-            patch["status"]["acceptedNames"],
-            json!({"plural": "a", "kind": "A", "shortNames": null, "categories": null})
-        );
     }
 }

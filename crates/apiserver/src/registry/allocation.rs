@@ -1,14 +1,17 @@
-//! Addresses and node ports of Services: each is given once, whichever server gives it (contract §18).
+//! What is given once, whichever server gives it (contract §18): addresses and node ports of Services, and names of
+//! definitions (`names`).
 //!
-//! What is taken is what the stored Services say. Every write that takes something also replaces one key, and only
+//! What is taken is what the stored objects say. Every write that takes something also replaces one key, and only
 //! over the version that was read before looking: of two that look at the same time, one looks again.
 mod address;
+mod names;
 mod ports;
 mod range;
 
 pub use range::{BadRange, ServiceRange};
 
 use crate::ApiServer;
+use crate::custom::DEFINITIONS;
 use crate::encode;
 use crate::http::Call;
 use crate::resources::services::{self, has_cluster_ip, has_node_ports, needs_health_check};
@@ -23,7 +26,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-/// The key that every write which takes something replaces.
+/// The key that every write which takes something of the network replaces.
 const GUARD: &str = "/registry/orlop/service-allocation";
 
 /// Where Services get their addresses and ports.
@@ -42,7 +45,7 @@ impl Default for ServiceNetwork {
     }
 }
 
-/// What has to hold, and to be written, together with the Service.
+/// What has to hold, and to be written, together with the object.
 #[derive(Clone)]
 pub struct Guard {
     pub compare: Compare,
@@ -59,22 +62,42 @@ struct Taken {
 
 /// Whether objects of this resource get something that is given once.
 pub fn is_needed(resource: &Resource) -> bool {
-    resource.storage == services::STORAGE
+    matches!(resource.storage, services::STORAGE | DEFINITIONS)
 }
 
-/// Gives a Service what it needs and doesn't have. What is to be written together with it; nothing, if it needs nothing
-/// or is no Service.
-pub async fn allocate(call: &Call, service: &mut Value) -> Result<Vec<Guard>, ApiError> {
-    if !is_needed(call.resource) {
-        return Ok(Vec::new());
-    }
-    let server = &call.server;
-    let held = server
-        .store
-        .get(GUARD)
-        .await?
-        .map_or(Revision(0), |kv| kv.mod_revision);
+/// The version that the key of a guard had before one looked at what is taken.
+struct Held(Revision);
+
+/// Looks at a guard. What has been taken under it is in the cache then.
+async fn hold(server: &ApiServer, guard: &str) -> Result<Held, ApiError> {
+    let held = server.store.get(guard).await?;
+    let held = held.map_or(Revision(0), |kv| kv.mod_revision);
     server.cache.reach(held.0).await;
+    Ok(Held(held))
+}
+
+impl Held {
+    /// Nobody has taken anything since, and who looked meanwhile has to look again.
+    fn replaced(self, guard: &str, by: String) -> Guard {
+        Guard {
+            compare: Compare::mod_revision(guard, self.0),
+            put: Op::put(guard, by.into_bytes().into(), None),
+        }
+    }
+}
+
+/// Gives an object what it needs and doesn't have. What is to be written together with it; nothing, if it needs nothing.
+pub async fn allocate(call: &Call, object: &mut Value) -> Result<Vec<Guard>, ApiError> {
+    match call.resource.storage {
+        services::STORAGE => allocate_addresses(call, object).await,
+        DEFINITIONS => names::allocate(call, object).await,
+        _ => Ok(Vec::new()),
+    }
+}
+
+async fn allocate_addresses(call: &Call, service: &mut Value) -> Result<Vec<Guard>, ApiError> {
+    let server = &call.server;
+    let held = hold(server, GUARD).await?;
     let own = crate::registry::text(service, "uid").to_owned();
     let mut taken = Taken::default();
     let mut before = None;
@@ -97,11 +120,7 @@ pub async fn allocate(call: &Call, service: &mut Value) -> Result<Vec<Guard>, Ap
     if !changed {
         return Ok(Vec::new());
     }
-    let guard = Guard {
-        compare: Compare::mod_revision(GUARD, held),
-        put: Op::put(GUARD, own.into_bytes().into(), None),
-    };
-    Ok([guard]
+    Ok([held.replaced(GUARD, own)]
         .into_iter()
         .chain(address_object(server, service))
         .collect())

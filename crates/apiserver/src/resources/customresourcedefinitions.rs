@@ -26,8 +26,6 @@ pub const CUSTOMRESOURCEDEFINITIONS: Resource = Resource {
     .with_subresources(&[STATUS])
     .with_rules(Rules {
         unconditional_update: false,
-        // Admission writes it, beside the other definitions.
-        keeps_status_on_create: true,
         default,
         prepare_update,
         prepare_delete,
@@ -59,7 +57,7 @@ fn default(crd: &mut Value) {
     }
 }
 
-/// A new storage version is remembered beside those that objects may still have. Admission sees to the names.
+/// A new storage version is remembered beside those that objects may still have. The names are seen to where it is stored.
 fn prepare_update(new: &mut Value, _: &Value) {
     let stored: Vec<Value> = versions(new)
         .iter()

@@ -107,3 +107,49 @@ async fn a_definition_of_old_that_keeps_what_nobody_specified_keeps_it_and_can_g
     while watch.event().await.0 != "DELETED" {}
     assert_eq!(admin.get(&path).await.code, 404);
 }
+
+/// A definition of a kind, under its own plural.
+fn of_kind(plural: &str, kind: &str) -> Value {
+    json!({"metadata": {"name": format!("{plural}.example.com")},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind,
+                "singular": plural, "listKind": format!("{kind}{plural}List")},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
+}
+
+/// The condition of a type: its status and reason.
+fn condition(crd: &Value, kind: &str) -> (String, String) {
+    let conditions = crd["status"]["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|c| c["type"] == kind).unwrap();
+    let text = |key: &str| found[key].as_str().unwrap().to_owned();
+    (text("status"), text("reason"))
+}
+
+/// Through one server, and through two of one store.
+#[tokio::test]
+async fn of_two_definitions_of_one_moment_the_first_that_is_stored_has_the_kind() {
+    for several in [false, true] {
+        let store = TestStore::new().await;
+        let one = Cluster::over(store.clone()).await.admin();
+        let two = match several {
+            true => Cluster::over(store).await.admin(),
+            false => one.clone(),
+        };
+        let (doors, gates) = tokio::join!(
+            one.post(CRDS, of_kind("doors", "Door")),
+            two.post(CRDS, of_kind("gates", "Door"))
+        );
+        let mut made = [doors.ok(), gates.ok()];
+        made.sort_by_key(version);
+        let [first, second] = made;
+        assert_eq!(condition(&first, "NamesAccepted").0, "True", "{several}");
+        assert_eq!(condition(&first, "Established").0, "True");
+        let refused = ("False".to_owned(), "KindConflict".to_owned());
+        assert_eq!(condition(&second, "NamesAccepted"), refused, "{several}");
+        assert_eq!(condition(&second, "Established").0, "False");
+        assert_eq!(second["status"]["acceptedNames"]["kind"], "");
+        let plural = second["spec"]["names"]["plural"].as_str().unwrap();
+        let path = format!("/apis/example.com/v1/namespaces/default/{plural}");
+        assert_eq!(two.get(&path).await.code, 404, "it isn't served");
+    }
+}
