@@ -29,8 +29,9 @@
 //!
 //! Long-lived tasks: `cache::run` (one; listens to the store's watch, is the cache's only writer, wakes
 //! watchers; a short one beside it reads at each start what was before from the store's history, another tries whether
-//! what is shut can be opened again, and sleeps while nothing is), `custom::clean_up`
-//! and `custom::give_names` (one each; wake when a definition changes), those of `upkeep` (wake when what they keep changes),
+//! what is shut can be opened again, and sleeps while nothing is), `custom::clean_up`,
+//! `custom::give_names` and `custom::empty_namespaces` (one each; wake when a definition changes, the last one also when a
+//! namespace does), those of `upkeep` (wake when what they keep changes),
 //! `aggregation::watch_availability` (one; sleeps unless there are remote APIServices), `Encryption::run` (one, if
 //! values are sealed; asks KMS plugins how they are) and one task per connection. An idle server does nothing but send
 //! the bookmarks that watchers asked for.

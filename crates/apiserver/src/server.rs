@@ -370,6 +370,7 @@ impl ApiServer {
         bootstrap::ensure(&server).await?;
         tokio::spawn(custom::clean_up(Arc::downgrade(&server)));
         tokio::spawn(custom::give_names(Arc::downgrade(&server)));
+        tokio::spawn(custom::empty_namespaces(Arc::downgrade(&server)));
         tokio::spawn(aggregation::watch_availability(Arc::downgrade(&server)));
         upkeep::start(&server);
         if let Some(interval) = config.compaction {

@@ -1,6 +1,8 @@
 //! Deletes the objects of a definition that is being deleted, then lets it go. Objects with finalizers are waited for.
 use crate::ApiServer;
 use crate::authn::UserInfo;
+use crate::cache::Object;
+use crate::http::OwnRequest;
 use crate::resources::{FINALIZER, Resource};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -12,7 +14,7 @@ use std::time::Duration;
 use tower::ServiceExt;
 
 /// Pause before what failed is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Watches the definitions until the server shuts down.
 pub async fn run(server: Weak<ApiServer>) {
@@ -67,16 +69,15 @@ async fn clean_up(server: Arc<ApiServer>, crd: Value) {
         crd["spec"]["group"].as_str().unwrap_or_default(),
     );
     let plural = crd["spec"]["names"]["plural"].as_str().unwrap_or_default();
-    let mut served = server.cache.custom().all();
-    served.retain(|r| r.group == group && r.plural == plural);
+    let declared = server.cache.custom().declared(group, plural);
     // In the version that is stored there is nothing to convert.
-    let stored = served.first().and_then(|r| server.cache.storage(r));
+    let stored = declared.first().and_then(|r| server.cache.storage(r));
     let stored = stored.map(|storage| server.cache.resource(storage));
-    let own = served
+    let own = declared
         .iter()
         .find(|r| stored.is_some_and(|s| std::ptr::eq(**r, s)));
-    let resource = own.or(served.first()).copied();
-    // Without a served version nobody could have made objects that can be deleted by name.
+    let resource = own.or(declared.first()).copied();
+    // Whether a version is served makes no difference to what is stored.
     if let Some(resource) = resource {
         delete_objects(&server, resource).await;
     }
@@ -103,19 +104,7 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
             if matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]) {
                 continue;
             }
-            let namespace = match object.namespace() {
-                "" => String::new(),
-                namespace => format!("namespaces/{namespace}/"),
-            };
-            let path = format!(
-                "/apis/{}/{}/{namespace}{}/{}",
-                resource.group,
-                resource.version,
-                resource.plural,
-                object.name()
-            );
-            let code = call(server, Method::DELETE, &path, Value::Null).await;
-            failed |= !code.is_success();
+            failed |= !delete(server, resource, &object).await;
         }
         tokio::select! {
             changed = changed.changed() => if changed.is_err() { return },
@@ -123,6 +112,24 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
             () = server.shutdown.cancelled() => return,
         }
     }
+}
+
+/// Deletes an object; false when that has to be tried again.
+pub(super) async fn delete(server: &Arc<ApiServer>, resource: &Resource, object: &Object) -> bool {
+    let namespace = match object.namespace() {
+        "" => String::new(),
+        namespace => format!("namespaces/{namespace}/"),
+    };
+    let path = format!(
+        "/apis/{}/{}/{namespace}{}/{}",
+        resource.group,
+        resource.version,
+        resource.plural,
+        object.name()
+    );
+    call(server, Method::DELETE, &path, Value::Null)
+        .await
+        .is_success()
 }
 
 /// Takes the finalizer away; false when that has to be tried again.
@@ -154,6 +161,7 @@ pub(super) async fn call(server: &Arc<ApiServer>, method: Method, path: &str, bo
     let request = Request::builder()
         .method(method)
         .uri(path)
+        .extension(OwnRequest)
         .header("content-type", "application/merge-patch+json")
         .body(Full::new(Bytes::from(body)));
     let Ok(request) = request else {

@@ -12,6 +12,7 @@
 //! | `older` | definitions as upstream's servers store them, in an older version |
 //! | `names` | which names a definition gets, and what its status says about it |
 //! | `naming` | the task that gives free names to those that wait for them |
+//! | `emptying` | the task that deletes what nobody serves of namespaces that go |
 //! | `cleanup` | the task that deletes the objects of a definition that is being deleted |
 mod body;
 mod cleanup;
@@ -19,6 +20,7 @@ mod columns;
 mod conversion;
 mod declare;
 mod embedded;
+mod emptying;
 mod filter;
 mod names;
 mod naming;
@@ -31,6 +33,7 @@ pub use body::{decode, typed};
 pub use cleanup::run as clean_up;
 pub use columns::Columns;
 pub use conversion::{Converted, converted, has_form, in_form, one_in_form};
+pub use emptying::run as empty_namespaces;
 pub use names::{is_established, status};
 pub use naming::run as give_names;
 pub use older::{definition as read_definition, in_v1};

@@ -121,6 +121,32 @@ impl Registry {
         versions.find(is_it).map(|found| found.resource)
     }
 
+    /// A version of a resource, served or not.
+    pub fn find_any(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+        let mut declared = self.declared(group, plural).into_iter();
+        declared.find(|resource| resource.version == version)
+    }
+
+    /// All versions of a resource, served or not; the preferred one comes first.
+    pub fn declared(&self, group: &str, plural: &str) -> Vec<&'static Resource> {
+        let definitions = self.definitions.read();
+        let versions = definitions.values().flat_map(|known| &known.versions);
+        let resources = versions.map(|version| version.resource);
+        resources
+            .filter(|r| r.plural == plural && r.group == group)
+            .collect()
+    }
+
+    /// One version of each resource of namespaces that isn't served in any.
+    pub fn unserved(&self) -> Vec<&'static Resource> {
+        let definitions = self.definitions.read();
+        let hidden = definitions
+            .values()
+            .filter(|known| !known.versions.iter().any(|version| version.served));
+        let any = hidden.filter_map(Known::any);
+        any.filter(|resource| resource.namespaced).collect()
+    }
+
     /// Every served resource; the preferred version of each comes first.
     pub fn all(&self) -> Vec<&'static Resource> {
         let definitions = self.definitions.read();
@@ -291,6 +317,23 @@ mod tests {
             "v1 isn't stored any more"
         );
         assert_eq!(renewal([default("y"), string()]), Renewal::Needless);
+    }
+
+    #[test]
+    fn versions_that_are_not_served_are_declared() {
+        let registry = Registry::default();
+        let mut crd = crd("w", [json!({"type": "string"}), json!({"type": "string"})]);
+        crd["spec"]["versions"][1]["served"] = json!(false);
+        registry.put(&crd);
+        let versions = |found: Vec<&Resource>| found.iter().map(|r| r.version).collect::<Vec<_>>();
+        assert_eq!(versions(registry.declared("g", "widgets")), ["v2", "v1"]);
+        assert_eq!(versions(registry.all()), ["v1"]);
+        assert!(registry.find("g", "v2", "widgets").is_none());
+        assert!(registry.find_any("g", "v2", "widgets").is_some());
+        assert!(registry.unserved().is_empty());
+        crd["spec"]["versions"][0]["served"] = json!(false);
+        registry.put(&crd);
+        assert_eq!(registry.unserved().len(), 1);
     }
 
     #[test]

@@ -419,14 +419,21 @@ fn panicked(panic: Box<dyn Any + Send>) -> String {
         .unwrap_or_default()
 }
 
-/// Marks a request that the server makes to itself: what is turned off is still its own to work with.
+/// Marks a request that the server makes to itself: what is turned off, and versions of definitions that are not served, are
+/// still its own to work with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnRequest;
 
 fn route(server: &ApiServer, info: &RequestInfo, is_own: bool) -> Result<&'static Resource, ApiError> {
     let (group, version, plural) = (&info.group, &info.version, &info.resource);
-    let turned_off = || crate::resources::find(group, version, plural).filter(|_| is_own);
-    let found = server.resource(group, version, plural).or_else(turned_off);
+    let unserved = || {
+        let built_in = crate::resources::find(group, version, plural);
+        built_in.or_else(|| server.cache.custom().find_any(group, version, plural))
+    };
+    let found = match server.resource(group, version, plural) {
+        None if is_own => unserved(),
+        found => found,
+    };
     if found.is_none() && !server.serves(group, version) {
         return Err(ApiError::page_not_found());
     }

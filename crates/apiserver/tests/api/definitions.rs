@@ -1,7 +1,8 @@
 //! CustomResourceDefinitions as other servers have stored them, and what becomes of their objects.
 use crate::support::*;
-use orlop_store::{Op, Txn};
+use orlop_store::{EventKind, Op, RangeRequest, Revision, Txn, WatchRequest};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const DOORS: &str = "/apis/example.com/v1/namespaces/default/doors";
@@ -152,4 +153,64 @@ async fn of_two_definitions_of_one_moment_the_first_that_is_stored_has_the_kind(
         let path = format!("/apis/example.com/v1/namespaces/default/{plural}");
         assert_eq!(two.get(&path).await.code, 404, "it isn't served");
     }
+}
+
+/// A definition with an object, no version of which is served any more.
+async fn unserved(cluster: &Cluster, namespace: &str) -> Client {
+    let admin = cluster.admin();
+    admin.post(CRDS, of_kind("doors", "Door")).await.ok();
+    let doors = format!("/apis/example.com/v1/namespaces/{namespace}/doors");
+    admin.post(&doors, door("d", Value::Null)).await.ok();
+    serve(&admin, false).await;
+    assert_eq!(admin.get(&doors).await.code, 404);
+    admin
+}
+
+/// Serves the only version of the definition, or doesn't.
+async fn serve(admin: &Client, served: bool) {
+    let patch = json!([{"op": "replace", "path": "/spec/versions/0/served", "value": served}]);
+    let path = format!("{CRDS}/doors.example.com");
+    admin.patch(&path, "json", patch).await.ok();
+}
+
+#[tokio::test]
+async fn objects_that_nobody_serves_go_with_their_definition() {
+    let store = TestStore::new().await;
+    let admin = unserved(&Cluster::over(store.clone()).await, "default").await;
+    let mut watch = admin.watch(&format!("{CRDS}?watch=1")).await;
+    let path = format!("{CRDS}/doors.example.com");
+    admin.delete(&path, Value::Null).await.ok();
+    while watch.event().await.0 != "DELETED" {}
+    let left = store
+        .store
+        .range(RangeRequest::prefix("/registry/example.com/"))
+        .await;
+    assert!(left.unwrap().kvs.is_empty());
+    admin.post(CRDS, of_kind("doors", "Door")).await.ok();
+    assert_eq!(admin.get(DOORS).await.ok()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn objects_that_nobody_serves_go_with_their_namespace() {
+    let store = TestStore::new().await;
+    let cluster = Cluster::over(store.clone()).await;
+    let namespace = json!({"metadata": {"name": "lab"}});
+    cluster.admin().post("/api/v1/namespaces", namespace).await.ok();
+    let admin = unserved(&cluster, "lab").await;
+    let at = store.store.revision().await.unwrap();
+    let request = WatchRequest::prefix("/registry/example.com/", Some(Revision(at.0 + 1)));
+    let mut changes = store.store.watch(request).await.unwrap();
+    admin.delete("/api/v1/namespaces/lab", Value::Null).await.ok();
+    let gone = async {
+        loop {
+            let batch = changes.recv().await.unwrap().unwrap();
+            if batch.events.iter().any(|event| event.kind == EventKind::Delete) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    serve(&admin, true).await;
+    let doors = "/apis/example.com/v1/doors";
+    assert_eq!(admin.get(doors).await.ok()["items"], json!([]));
 }
