@@ -3,7 +3,9 @@ use crate::support::{Cluster, TestStore, configmap};
 use http::Request;
 use http_body_util::BodyExt;
 use orlop_apiserver::{Config, RuntimeConfig};
+use orlop_store::{KeyValue, Op, RangeRequest, Revision, Txn, WatchRequest};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn runtime(items: &[&str]) -> RuntimeConfig {
     let items: Vec<String> = items.iter().map(|item| (*item).to_owned()).collect();
@@ -110,4 +112,85 @@ async fn what_is_turned_off_stays_stored() {
     drop((without, admin));
     let after = Cluster::over(store).await;
     after.admin().get(&format!("{jobs}/nightly")).await.ok();
+}
+
+/// Waits until what is stored below a prefix is as it should be.
+async fn until(store: &TestStore, prefix: &str, is_right: impl Fn(&[KeyValue]) -> bool) {
+    loop {
+        let found = store.store.range(RangeRequest::prefix(prefix)).await.unwrap();
+        if is_right(&found.kvs) {
+            return;
+        }
+        let next = Revision(found.revision.0 + 1);
+        let request = WatchRequest::prefix(prefix, Some(next));
+        let mut watch = store.store.watch(request).await.unwrap();
+        let change = tokio::time::timeout(Duration::from_secs(10), watch.recv());
+        change.await.expect(prefix).unwrap().unwrap();
+    }
+}
+
+/// A definition that is being deleted, as it is stored.
+fn ending_definition() -> Value {
+    let names = json!({"plural": "doors", "singular": "door", "kind": "Door", "listKind": "DoorList"});
+    let condition = |kind: &str, reason: &str| {
+        json!({"type": kind, "status": "True", "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    json!({"kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"name": "doors.example.com", "uid": "u-1", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["customresourcecleanup.apiextensions.k8s.io"]},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "conversion": {"strategy": "None"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object"}}}]},
+        "status": {"storedVersions": ["v1"], "acceptedNames": names,
+            "conditions": [condition("NamesAccepted", "NoConflicts"), condition("Established", "InitialNamesAccepted")]}})
+}
+
+#[tokio::test]
+async fn the_server_works_with_what_it_has_turned_off_itself() {
+    let store = TestStore::new().await;
+    let definition = "/registry/apiextensions.k8s.io/customresourcedefinitions/doors.example.com";
+    let door = json!({"kind": "Door", "apiVersion": "example.com/v1", "metadata": {"name": "d", "namespace": "default"}});
+    let before = Txn {
+        success: vec![
+            Op::put(definition, ending_definition().to_string().into(), None),
+            Op::put(
+                "/registry/example.com/doors/default/d",
+                door.to_string().into(),
+                None,
+            ),
+        ],
+        ..Txn::default()
+    };
+    store.store.txn(before).await.unwrap();
+    let mut config = Config::new("127.0.0.1:6443".parse().unwrap());
+    config.hostname = Some("machine".to_owned());
+    config.runtime = runtime(&["api/all=false", "api/v1=true"]);
+    let cluster = Cluster::configured(config, store.clone()).await;
+    let admin = cluster.admin();
+    for off in [
+        "/apis/coordination.k8s.io/v1/leases",
+        "/apis/networking.k8s.io/v1/ipaddresses",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    ] {
+        assert_eq!(admin.get(off).await.code, 404, "{off}");
+    }
+    admin.get("/api/v1/namespaces/kube-system").await.ok();
+    let some = |kvs: &[KeyValue]| !kvs.is_empty();
+    until(&store, "/registry/priorityclasses/system-node-critical", some).await;
+    until(&store, "/registry/leases/kube-system/apiserver-", some).await;
+    until(&store, "/registry/ipaddresses/", some).await;
+    let with = |text: &'static str| {
+        move |kvs: &[KeyValue]| {
+            kvs.iter()
+                .any(|kv| String::from_utf8_lossy(&kv.value).contains(text))
+        }
+    };
+    until(&store, "/registry/clusterroles/edit", with(r#""rules":[{"#)).await;
+    until(&store, "/registry/flowschemas/", with("Dangling")).await;
+    let gone = |kvs: &[KeyValue]| kvs.is_empty();
+    until(&store, "/registry/example.com/", gone).await;
+    until(&store, definition, gone).await;
 }
