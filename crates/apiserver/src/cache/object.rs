@@ -75,7 +75,8 @@ impl Object {
             decoded = definition;
             decoded.as_ref()
         } else {
-            stored
+            // Upstream's server ends JSON with a new line, which would end a watch's line too early.
+            stored.trim_ascii_end()
         };
         let own = custom::read_stored(resource, stored).map_err(|e| unreadable(&key, e))?;
         let (filled, head, exact) = match own {
@@ -369,6 +370,16 @@ mod tests {
             [kind, rest].concat(),
             format!("{{\"type\":\"DELETED\",\"object\":{json}}}\n").as_bytes()
         );
+    }
+
+    #[test]
+    fn a_stored_new_line_ends_no_line_of_a_watch() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let stored = b"{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"c\"}}\n";
+        let object = Object::from_stored(resource, "c".into(), stored, 7, true).unwrap();
+        let [line, _] = object.event(ADDED);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert!(object.item().ends_with(b"}}"));
     }
 
     #[test]
