@@ -189,15 +189,33 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// Paths of the fields that no Pod has, which decoding passes over.
-    pub fn unknown_fields(&self) -> Vec<String> {
-        let found = wire::unknown_fields("v1", "Pod", &self.tree.to_json());
-        let path = |finding| match finding {
-            wire::Finding::Unknown(path) => Some(path),
-            wire::Finding::Duplicate(_) | wire::Finding::DuplicateKey { .. } => None,
-        };
-        found.into_iter().filter_map(path).collect()
+    /// Paths of the fields that no Pod has, which decoding passes over, and where they stand.
+    pub fn unknown_fields(&self) -> Vec<(String, Location)> {
+        unknown_of(&self.tree)
     }
+}
+
+/// The same for a text that may make no pod: what is misspelt is often why. `beside`: ConfigMaps and Secrets may stand
+/// before the Pod.
+pub fn unknown_fields(bytes: &[u8], beside: bool) -> Vec<(String, Location)> {
+    let tree = if beside {
+        bundle::pod_tree(bytes)
+    } else {
+        tree_of(bytes).ok().filter(bundle::is_pod)
+    };
+    tree.map(|tree| unknown_of(&tree)).unwrap_or_default()
+}
+
+fn unknown_of(tree: &Node) -> Vec<(String, Location)> {
+    let found = wire::unknown_fields("v1", "Pod", &tree.to_json());
+    let placed = |finding| match finding {
+        wire::Finding::Unknown(path) => {
+            let at = tree.locate(&path);
+            Some((path, at))
+        }
+        wire::Finding::Duplicate(_) | wire::Finding::DuplicateKey { .. } => None,
+    };
+    found.into_iter().filter_map(placed).collect()
 }
 
 /// As [`static_pod`], with every error at its own place.

@@ -128,6 +128,16 @@ fn kind(tree: &Node) -> (&str, &str) {
     (given("apiVersion"), given("kind"))
 }
 
+/// Whether a document is meant as a Pod, though its version may be missing.
+pub(super) fn is_pod(tree: &Node) -> bool {
+    matches!(kind(tree), ("v1" | "", "Pod"))
+}
+
+/// The document that is a file's Pod, whatever else is wrong with it.
+pub(super) fn pod_tree(bytes: &[u8]) -> Option<Node> {
+    trees(bytes).ok()?.into_iter().find(is_pod)
+}
+
 fn without_kind(tree: &Node) -> ManifestError {
     let reason = "Required value: a document needs `apiVersion: v1` and a `kind`";
     ManifestError::at(tree.locate("kind"), "kind", reason)

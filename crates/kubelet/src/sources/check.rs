@@ -5,6 +5,7 @@ use super::order;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use orlop_api::manifest::{self, Examined, LocalObject, ManifestError, StaticOrigin};
 use orlop_api::pod::{containers_with_paths, full_name, host_ports, namespace};
+use orlop_api::yaml::Location;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -88,13 +89,10 @@ impl Good<'_> {
     fn warn(&self, rule: &'static str, field: String, message: String) -> Finding {
         let at = self.examined.tree.locate(&field);
         Finding {
-            file: self.file.display().to_string(),
             line: Some(at.line),
             column: Some(at.column),
             field: Some(field),
-            severity: Severity::Warning,
-            rule,
-            message,
+            ..whole(self.file, rule, message)
         }
     }
 }
@@ -133,7 +131,11 @@ pub fn check(files: &[(PathBuf, Vec<u8>)], node_name: &str, world: &dyn World) -
         };
         match examined {
             Ok(examined) => good.push(Good { file, examined }),
-            Err(errors) => findings.extend(errors.into_iter().map(|error| refused(file, error))),
+            Err(errors) => {
+                findings.extend(errors.into_iter().map(|error| refused(file, error)));
+                let unknown = manifest::unknown_fields(bytes, world.objects().is_some());
+                findings.extend(unknown.into_iter().map(|unknown| passed_over(file, unknown)));
+            }
         }
     }
     collisions(&good, &mut findings);
@@ -178,6 +180,17 @@ fn refused(file: &Path, error: ManifestError) -> Finding {
         severity: Severity::Error,
         rule: "invalid",
         message: error.reason,
+    }
+}
+
+/// A field that no Pod has.
+fn passed_over(file: &Path, (field, at): (String, Location)) -> Finding {
+    let message = "no Pod has this field: the agent passes over it".to_owned();
+    Finding {
+        line: Some(at.line),
+        column: Some(at.column),
+        field: Some(field),
+        ..whole(file, "unknown-field", message)
     }
 }
 
@@ -264,10 +277,8 @@ fn alone(manifest: &Good<'_>, world: &dyn World, findings: &mut Vec<Finding>) {
             )
         });
     }
-    for field in manifest.examined.unknown_fields() {
-        let message = "no Pod has this field: the agent passes over it".to_owned();
-        findings.push(manifest.warn("unknown-field", field, message));
-    }
+    let unknown = manifest.examined.unknown_fields().into_iter();
+    findings.extend(unknown.map(|unknown| passed_over(manifest.file, unknown)));
     let Some(spec) = manifest.examined.pod.spec.as_ref() else {
         return;
     };
@@ -431,6 +442,38 @@ mod tests {
             [
                 "a.yaml:9:22: warning: spec.containers[0].imgaePullPolicy: no Pod has this field: the agent passes over it"
             ]
+        );
+    }
+
+    #[test]
+    fn misspelt_fields_are_told_beside_the_error_that_they_are_the_reason_of() {
+        let misspelt = pod("a", "").replace("image:", "imgae:");
+        let findings = found(&[("a.yaml", misspelt.clone())]);
+        assert_eq!(findings.len(), 2, "{findings:#?}");
+        assert!(
+            findings
+                .iter()
+                .any(|told| told.contains(": error: spec.containers[0].image: ")),
+            "{findings:#?}"
+        );
+        let unknown = ": warning: spec.containers[0].imgae: no Pod has this field";
+        assert!(
+            findings
+                .iter()
+                .any(|told| told.starts_with("a.yaml:8:") && told.contains(unknown)),
+            "{findings:#?}"
+        );
+        // What isn't meant as a Pod has no fields of a Pod.
+        let service = "apiVersion: v1\nkind: Service\nspec: {ports: []}\n";
+        assert_eq!(found(&[("a.yaml", service.into())]).len(), 1);
+        // Behind an object of its own, too.
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\n---\n{misspelt}");
+        let files = [(PathBuf::from("a.yaml"), text.into_bytes())];
+        let findings = check(&files, "n1", &WithObjects(Vec::new()));
+        let rules: Vec<_> = findings.iter().map(|finding| finding.rule).collect();
+        assert!(
+            rules.contains(&"invalid") && rules.contains(&"unknown-field"),
+            "{findings:#?}"
         );
     }
 
