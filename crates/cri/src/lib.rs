@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`RuntimeService`] | the calls the node agent makes; a trait, so that a hollow node is another implementation |
 //! | [`Remote`] | `RuntimeService` over a unix socket, with a deadline for every call |
-//! | [`events`] | what happens to containers, told as it happens |
+//! | [`events`] | what happens to containers, and which images come, told as it happens |
 //! | [`images`] | archives into containerd; a watched directory of archives |
 //! | [`pause`] | the sandbox image, from our own program, inside the binary |
 //! | [`containerd`] | the managed containerd: configuration, start, adoption, supervision, stop |

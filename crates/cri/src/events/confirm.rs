@@ -1,4 +1,4 @@
-use super::RuntimeEvent;
+use super::{EventKind, Notice};
 use crate::{RuntimeService, v1};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,18 +10,38 @@ const LOOK_FIRST: Duration = Duration::from_millis(1);
 const LOOK_LONGEST: Duration = Duration::from_secs(1);
 /// Looks in all: about two minutes, as long as a start may take. After that the event is told anyway.
 const LOOKS_MAX: u32 = 130;
+/// The same for an image, which is noted within a moment, or was no image for pods: about ten seconds.
+const IMAGE_LOOKS_MAX: u32 = 20;
 
-/// Gives the event back when the runtime's status agrees that the container (or sandbox) ended.
-pub(super) async fn exit(runtime: Arc<dyn RuntimeService>, event: RuntimeEvent) -> RuntimeEvent {
+/// Whether this is told before the runtime's status shows it.
+pub(super) fn is_early(notice: &Notice) -> bool {
+    match notice {
+        Notice::Event(event) => event.kind == EventKind::Exited,
+        Notice::Image(_) => true,
+        Notice::Subscribed(_) | Notice::Lost { .. } | Notice::Unsupported { .. } => false,
+    }
+}
+
+/// Gives the notice back when the runtime's status agrees: the container (or sandbox) ended, the image is there.
+pub(super) async fn notice(runtime: Arc<dyn RuntimeService>, notice: Notice) -> Notice {
+    let looks_max = match &notice {
+        Notice::Image(_) => IMAGE_LOOKS_MAX,
+        _ => LOOKS_MAX,
+    };
     let mut wait = LOOK_FIRST;
-    for _ in 0..LOOKS_MAX {
-        if has_ended(runtime.as_ref(), &event.container_id).await {
+    for _ in 0..looks_max {
+        let agrees = match &notice {
+            Notice::Event(event) => has_ended(runtime.as_ref(), &event.container_id).await,
+            Notice::Image(name) => !matches!(runtime.image_status(name).await, Ok(None)),
+            Notice::Subscribed(_) | Notice::Lost { .. } | Notice::Unsupported { .. } => true,
+        };
+        if agrees {
             break;
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LOOK_LONGEST);
     }
-    event
+    notice
 }
 
 async fn has_ended(runtime: &dyn RuntimeService, id: &str) -> bool {

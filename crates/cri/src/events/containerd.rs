@@ -1,17 +1,24 @@
 //! containerd's own event service.
 
-use super::{EventKind, Events, Failure, RuntimeEvent};
+use super::{EventKind, Events, Failure, Notice, RuntimeEvent};
 use crate::Remote;
 use crate::images::{NAMESPACE, in_cri_namespace};
 use containerd_client::events::{ContainerDelete, TaskExit, TaskOom, TaskStart};
 use containerd_client::services::v1::events_client::EventsClient;
-use containerd_client::services::v1::{PublishRequest, SubscribeRequest};
+use containerd_client::services::v1::{ImageCreate, PublishRequest, SubscribeRequest};
 use containerd_client::types::Envelope;
 use futures::{StreamExt, future};
 use prost::{Message, Name};
 use std::time::{Duration, SystemTime};
 
-const TOPICS: [&str; 4] = ["/tasks/start", "/tasks/exit", "/tasks/oom", "/containers/delete"];
+const TOPIC_IMAGE: &str = "/images/create";
+const TOPICS: [&str; 5] = [
+    "/tasks/start",
+    "/tasks/exit",
+    "/tasks/oom",
+    "/containers/delete",
+    TOPIC_IMAGE,
+];
 
 /// What we say to ourselves: gRPC servers in Go answer a stream with its first message, so without one there is no telling
 /// whether the subscription stands.
@@ -42,7 +49,7 @@ pub(super) async fn open(remote: &Remote) -> Result<Events, Failure> {
     };
     let events = answer.into_inner().filter_map(|envelope| {
         future::ready(match envelope {
-            Ok(envelope) => event_of(&envelope).map(Ok),
+            Ok(envelope) => notice_of(&envelope).map(Ok),
             Err(status) => Some(Err(Failure::from(status))),
         })
     });
@@ -60,6 +67,20 @@ async fn probe(remote: &Remote) -> Result<(), tonic::Status> {
         .publish(in_cri_namespace(message, None))
         .await
         .map(drop)
+}
+
+fn notice_of(envelope: &Envelope) -> Option<Notice> {
+    if envelope.topic == TOPIC_IMAGE {
+        return image_of(envelope).map(Notice::Image);
+    }
+    event_of(envelope).map(Notice::Event)
+}
+
+/// `None` for a digest, under which an image comes beside its name.
+fn image_of(envelope: &Envelope) -> Option<String> {
+    let body = envelope.event.as_ref()?.value.as_slice();
+    let name = ImageCreate::decode(body).ok()?.name;
+    (!name.is_empty() && !name.starts_with("sha256:")).then_some(name)
 }
 
 /// `None` for what doesn't concern a container as a whole, such as the end of an exec.
@@ -134,8 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_told_of_by_its_name_alone() {
+        let created = |name: &str| ImageCreate {
+            name: name.to_owned(),
+            ..ImageCreate::default()
+        };
+        let told = |name: &str| notice_of(&envelope("/images/create", created(name)));
+        assert_eq!(
+            told("docker.io/library/i:1"),
+            Some(Notice::Image("docker.io/library/i:1".into()))
+        );
+        assert_eq!((told("sha256:0123"), told("")), (None, None));
+    }
+
+    #[test]
     fn broken_bodies_and_other_topics_are_passed_over() {
-        assert_eq!(event_of(&Envelope::default()), None);
-        assert_eq!(event_of(&envelope("/images/create", TaskStart::default())), None);
+        assert_eq!(notice_of(&Envelope::default()), None);
+        assert_eq!(notice_of(&envelope("/images/delete", TaskStart::default())), None);
     }
 }

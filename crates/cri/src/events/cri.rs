@@ -1,6 +1,6 @@
 //! CRI's `GetContainerEvents`, for runtimes other than containerd.
 
-use super::{EventKind, Events, Failure, RuntimeEvent};
+use super::{EventKind, Events, Failure, Notice, RuntimeEvent};
 use crate::remote::MESSAGE_SIZE_MAX;
 use crate::{Remote, v1};
 use futures::stream::BoxStream;
@@ -24,7 +24,7 @@ pub(super) async fn open(remote: &Remote) -> Result<Events, Failure> {
     };
     let events = answer.filter_map(|event| {
         future::ready(match event {
-            Ok(event) => event_of(&event).map(Ok),
+            Ok(event) => event_of(&event).map(|event| Ok(Notice::Event(event))),
             Err(status) => Some(Err(Failure::from(status))),
         })
     });

@@ -64,6 +64,8 @@ pub enum Notice {
     Subscribed(Source),
     /// An event.
     Event(RuntimeEvent),
+    /// An image came under this name, by whatever way. Only containerd's event service tells.
+    Image(String),
     /// The subscription broke; another follows.
     Lost {
         /// Why.
@@ -94,7 +96,7 @@ impl From<tonic::Status> for Failure {
     }
 }
 
-type Events = BoxStream<'static, Result<RuntimeEvent, Failure>>;
+type Events = BoxStream<'static, Result<Notice, Failure>>;
 
 /// The events of a runtime, over and over until the stream is dropped.
 pub fn subscribe(remote: &Remote) -> impl Stream<Item = Notice> + Send + Unpin + 'static {
@@ -156,24 +158,24 @@ async fn forward(
     runtime: &Arc<dyn RuntimeService>,
     notices: &mpsc::Sender<Notice>,
 ) -> Option<String> {
-    // Exits being confirmed; other events overtake them meanwhile.
+    // What is being confirmed; other events overtake it meanwhile.
     let mut confirming = futures::stream::FuturesUnordered::new();
     loop {
-        let event = tokio::select! {
+        let notice = tokio::select! {
             () = notices.closed() => return None,
-            Some(event) = confirming.next(), if !confirming.is_empty() => event,
+            Some(notice) = confirming.next(), if !confirming.is_empty() => notice,
             next = events.next() => match next {
-                // containerd publishes an exit before its CRI half has written it down.
-                Some(Ok(event)) if event.kind == EventKind::Exited && source == Source::Containerd => {
-                    confirming.push(confirm::exit(runtime.clone(), event));
+                // containerd publishes it before its CRI half has written it down.
+                Some(Ok(notice)) if source == Source::Containerd && confirm::is_early(&notice) => {
+                    confirming.push(confirm::notice(runtime.clone(), notice));
                     continue;
                 }
-                Some(Ok(event)) => event,
+                Some(Ok(notice)) => notice,
                 Some(Err(Failure::Broken(reason) | Failure::Unimplemented(reason))) => return Some(reason),
                 None => return Some("the runtime closed the event stream".to_owned()),
             },
         };
-        if notices.send(Notice::Event(event)).await.is_err() {
+        if notices.send(notice).await.is_err() {
             return None;
         }
     }

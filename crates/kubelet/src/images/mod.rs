@@ -71,6 +71,31 @@ pub fn with_default_tag(image: &str) -> Option<String> {
     })
 }
 
+/// Why a container waits whose image is not there and never pulled.
+pub const NEVER_PULLED: &str = "ErrImageNeverPull";
+
+/// Whether a container that waits for this reason waits for its image.
+pub fn is_lack(reason: &str) -> bool {
+    [NEVER_PULLED, "ErrImagePull", "ImagePullBackOff"].contains(&reason)
+}
+
+/// Whether a container of the pod waits for its image.
+pub fn is_awaited(pod: &Pod) -> bool {
+    let Some(status) = pod.status.as_ref() else {
+        return false;
+    };
+    let lists = [
+        &status.init_container_statuses,
+        &status.container_statuses,
+        &status.ephemeral_container_statuses,
+    ];
+    lists.into_iter().flatten().flatten().any(|container| {
+        let state = container.state.as_ref();
+        let waiting = state.and_then(|state| state.waiting.as_ref()?.reason.as_deref());
+        waiting.is_some_and(is_lack)
+    })
+}
+
 /// What the runtime says of an image before it is needed; asked while the sandbox is made.
 pub type Look = Result<Option<v1::Image>, CriError>;
 
@@ -189,9 +214,14 @@ async fn find(
         }
         if policy == Policy::Never {
             let message = format!("Container image \"{image}\" is not present with pull policy of Never");
-            tell(EventType::Warning, "ErrImageNeverPull", message.clone());
-            tell(EventType::Warning, "Failed", "Error: ErrImageNeverPull".into());
-            return Err(Waiting::new("ErrImageNeverPull", message));
+            // It is looked for more often than it is told of, and no pull waits for that.
+            let (told, now) = (format!("{image} is never pulled"), Timestamp::now());
+            if pulls.holds(&told, now).is_none() {
+                tell(EventType::Warning, NEVER_PULLED, message.clone());
+                tell(EventType::Warning, "Failed", format!("Error: {NEVER_PULLED}"));
+                pulls.failed(&told, message.clone(), now);
+            }
+            return Err(Waiting::new(NEVER_PULLED, message));
         }
     }
     if let Some((last, _)) = pulls.holds(&image, Timestamp::now()) {

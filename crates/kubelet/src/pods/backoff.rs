@@ -68,8 +68,8 @@ impl Backoff {
         );
     }
 
-    /// Notes a failed attempt at something that is tried again after a growing wait.
-    pub fn failed(&mut self, key: &str, error: String, now: Timestamp) {
+    /// Notes a failed attempt at something that is tried again after a growing wait: this one.
+    pub fn failed(&mut self, key: &str, error: String, now: Timestamp) -> SignedDuration {
         let next = match self.entries.get(key) {
             Some(entry) if !self.is_over(entry, now) => (entry.wait * 2).min(self.longest),
             _ => INITIAL.min(self.longest),
@@ -83,6 +83,7 @@ impl Backoff {
                 is_told: false,
             },
         );
+        next
     }
 
     /// The last error and the end of the wait, while it lasts.
@@ -154,6 +155,18 @@ mod tests {
         assert_eq!([pulls.is_news("i"), pulls.is_news("i")], [true, false]);
         pulls.failed("i", "no route".into(), second(30));
         assert!(pulls.is_news("i"), "of each wait once");
+    }
+
+    #[test]
+    fn an_image_that_is_never_pulled_is_looked_for_ever_more_seldom_up_to_a_minute() {
+        let mut looks = Backoff::new(SignedDuration::from_secs(60));
+        let mut now = 0;
+        let waits = [(); 5].map(|()| {
+            let wait = looks.failed("c", String::new(), second(now)).as_secs();
+            now += wait;
+            wait
+        });
+        assert_eq!(waits, [10, 20, 40, 60, 60]);
     }
 
     #[test]

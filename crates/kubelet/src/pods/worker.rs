@@ -51,9 +51,11 @@ use reading::Reading;
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(10);
 /// While the network isn't ready: the runtime does not tell when it is.
 const NETWORK_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
-/// A pull that failed is called back-off from here on; and an image that was imported meanwhile is found, for which
-/// there is no event.
+/// A pull that failed is called back-off from here on; and an image that was imported meanwhile is found, where the
+/// runtime doesn't tell of it.
 const PULL_LOOK_AFTER: SignedDuration = SignedDuration::from_secs(3);
+/// The longest wait before an image is looked for that is never pulled: who brings it may take days.
+const NEVER_PULLED_LOOK_AFTER_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Between tries to stop a pod or to release what it holds.
 const STOP_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// A pod on which nothing happens is looked at once in so many `syncFrequency`s.
@@ -83,6 +85,8 @@ pub struct Worker {
     is_guess: bool,
     restarts: Backoff,
     pulls: Backoff,
+    /// For images that are never pulled, by container.
+    looks: Backoff,
     resizing: Resizing,
     /// What containers have as far as this agent has set it, by id: a runtime need not tell.
     set: HashMap<String, SeenResources>,
@@ -113,6 +117,7 @@ impl Worker {
             awaited: (!seen.is_alive()).then(Instant::now),
             restarts: Backoff::new(longest),
             pulls: Backoff::new(SignedDuration::from_secs(300)),
+            looks: Backoff::new(NEVER_PULLED_LOOK_AFTER_MAX),
             agent,
             mailbox,
             pod,

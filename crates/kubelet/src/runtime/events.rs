@@ -18,6 +18,8 @@ const RELIST: Duration = Duration::from_secs(1);
 pub enum News {
     /// Something of this pod ended or went.
     Pod(Arc<str>),
+    /// An image came that some pod may wait for.
+    Image,
     /// Anything may have changed: look at all of it.
     All,
 }
@@ -48,6 +50,7 @@ pub async fn run(
                 // Nobody but a pod's own worker starts containers; an out-of-memory kill shows in how they end.
                 EventKind::Started | EventKind::Oom => None,
             },
+            Notice::Image(_) => Some(News::Image),
             Notice::Lost { reason } => {
                 tracing::warn!(reason, "lost the runtime's events: listing once they are back");
                 None

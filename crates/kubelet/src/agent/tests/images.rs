@@ -107,6 +107,25 @@ async fn b04_image_that_is_there_is_not_pulled_and_never_means_never() {
     );
 }
 
+/// Between two looks of the agent's own lie ten seconds and more.
+#[tokio::test]
+async fn an_image_that_is_never_pulled_starts_its_container_as_soon_as_it_comes() {
+    let cluster = Cluster::start().await;
+    cluster.runtime.absent.lock().push("late:1".into());
+    cluster.create_of("p", "late:1", "Never").await;
+    let waits = |pod: Option<&Pod>| pod.is_some_and(crate::images::is_awaited);
+    cluster.until("the reason", "p", waits).await;
+    cluster.runtime.absent.lock().clear();
+    let came = Notice::Image("late:1".into());
+    cluster.notices.send(came).await.unwrap();
+    let running = cluster.until_running_but("the pod", "p", "");
+    let soon = tokio::time::timeout(Duration::from_secs(8), running).await;
+    assert!(soon.is_ok(), "nobody told the pod");
+    let told = cluster.told("p").await;
+    let times = told.iter().filter(|one| one.starts_with("ErrImageNeverPull"));
+    assert!(times.count() <= 1, "{told:#?}");
+}
+
 /// B06: so many pulls as are allowed go on at the same time; by default one after the other.
 #[tokio::test]
 async fn b06_parallel_pulls_overlap_and_serial_ones_do_not() {

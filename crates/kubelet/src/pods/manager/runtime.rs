@@ -1,5 +1,6 @@
 //! What the runtime has: listed, compared with what is wanted, and cleaned of what nobody knows.
 use super::{Manager, ORPHAN_RETRY_AFTER};
+use crate::images;
 use crate::pods::stop::stop_orphan;
 use crate::runtime::events::News;
 use crate::runtime::read::read_all;
@@ -17,6 +18,13 @@ impl Manager {
                 Some(working) => working.mailbox.post(|mail| mail.runtime_changed = true),
                 None => tracing::debug!(uid = &**id, "something of a pod without a worker changed"),
             },
+            News::Image => {
+                let waits = |id: &&String| {
+                    let pod = self.agent.pods.by_uid(id);
+                    pod.is_some_and(|record| images::is_awaited(&record.pod))
+                };
+                self.workers.keys().filter(waits).for_each(|id| self.look(id));
+            }
             News::All => {
                 for working in self.workers.values() {
                     working.mailbox.post(|mail| mail.runtime_changed = true);

@@ -150,10 +150,13 @@ impl Worker {
                 Ok(Some(id))
             }
             Err(why) => {
-                let after = if why.reason.contains("Pull") {
-                    PULL_LOOK_AFTER
-                } else {
-                    RETRY_AFTER
+                let after = match &*why.reason {
+                    images::NEVER_PULLED => {
+                        self.looks
+                            .failed(&container.name, String::new(), Timestamp::now())
+                    }
+                    reason if images::is_lack(reason) => PULL_LOOK_AFTER,
+                    _ => RETRY_AFTER,
                 };
                 if self.waiting.get(&container.name) != Some(&why) {
                     tracing::warn!(
