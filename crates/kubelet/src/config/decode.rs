@@ -97,6 +97,10 @@ pub fn decode(
     if value.get("nodeStatusUpdateFrequency").is_some() && value.get("nodeStatusReportFrequency").is_none() {
         configuration.node_status_report_frequency = configuration.node_status_update_frequency;
     }
+    let pulls = configuration.max_parallel_image_pulls;
+    if value.get("serializeImagePulls").is_none() && pulls.is_some_and(|pulls| pulls > 1) {
+        configuration.serialize_image_pulls = false;
+    }
     reserve_processors(&mut configuration).map_err(invalid)?;
     validate(&configuration).map_err(invalid)?;
     Ok(configuration)
@@ -153,15 +157,25 @@ const DEFAULTED_DURATIONS: [&str; 12] = [
     "/authorization/webhook/cacheUnauthorizedTTL",
 ];
 
+/// Numbers of which zero means: not given.
+const DEFAULTED_NUMBERS: [&str; 4] = ["/port", "/maxPods", "/nodeLeaseDurationSeconds", "/maxOpenFiles"];
+
 /// Texts of which an empty one means: not given.
-const DEFAULTED_TEXTS: [&str; 6] = [
+const DEFAULTED_TEXTS: [&str; 8] = [
     "/address",
     "/healthzBindAddress",
     "/authorization/mode",
     "/containerRuntimeEndpoint",
     "/containerLogMaxSize",
     "/cgroupDriver",
+    "/podLogsDir",
+    "/imagePullCredentialsVerificationPolicy",
 ];
+
+/// Drops numbers that files give as nothing. One that a flag gives is meant.
+pub fn drop_zeros(value: &mut Value) {
+    drop_where(value, &DEFAULTED_NUMBERS, |given| given.as_i64() == Some(0));
+}
 
 fn drop_defaulted(value: &mut Value) {
     let is_zero = |given: &Value| {

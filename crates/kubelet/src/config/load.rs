@@ -1,7 +1,7 @@
 //! Reads a KubeletConfiguration: strictly, and when only unknown or repeated fields are in the way, leniently with a
 //! warning that names them (contract, node agent §2.1).
 use super::KubeletConfiguration;
-use super::decode::decode;
+use super::decode::{decode, drop_zeros};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -66,6 +66,7 @@ pub fn load_with(file: Option<&Path>, drop_ins: Option<&Path>, given: &Value) ->
         make_paths_absolute(&mut value, file);
         orlop_api::patch::merge(&mut merged, &value);
     }
+    drop_zeros(&mut merged);
     let mut name = files.last().cloned().unwrap_or_default();
     if given.as_object().is_some_and(|given| !given.is_empty()) {
         orlop_api::patch::merge(&mut merged, given);

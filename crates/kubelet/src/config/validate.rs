@@ -2,9 +2,15 @@
 use super::KubeletConfiguration;
 use crate::pods::users::LENGTH;
 use crate::upkeep::eviction::signals;
+use crate::upkeep::logs::PERIOD_MIN;
 use orlop_api::quantity::parse;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What the kernel takes for `cpu.max`.
+const CPU_PERIODS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
 
 /// The first thing that is wrong, with the field's name.
 pub fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
@@ -18,6 +24,39 @@ pub fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
         &["Webhook", "AlwaysAllow"],
     )?;
     one_of("cgroupDriver", &c.cgroup_driver, &["cgroupfs", "systemd"])?;
+    if c.port == 0 {
+        return Err("port 0 must be between 1 and 65535".into());
+    }
+    for (field, number, least) in [
+        ("maxPods", i64::from(c.max_pods), 0),
+        ("podsPerCore", i64::from(c.pods_per_core), 0),
+        ("nodeStatusMaxImages", i64::from(c.node_status_max_images), -1),
+        (
+            "nodeLeaseDurationSeconds",
+            i64::from(c.node_lease_duration_seconds),
+            1,
+        ),
+        ("maxOpenFiles", c.max_open_files, 0),
+        (
+            "maxParallelImagePulls",
+            i64::from(c.max_parallel_image_pulls.unwrap_or(1)),
+            1,
+        ),
+    ] {
+        if number < least {
+            return Err(format!("{field} {number} must be {least} or more"));
+        }
+    }
+    let period = c.cpu_cfs_quota_period;
+    if !CPU_PERIODS.contains(&period.0) {
+        return Err(format!("cpuCFSQuotaPeriod {period} must be between 1ms and 1s"));
+    }
+    let interval = c.container_log_monitor_interval;
+    if interval.0 < PERIOD_MIN {
+        return Err(format!(
+            "containerLogMonitorInterval {interval} must be 3s or more"
+        ));
+    }
     for (field, percent) in [
         ("imageGCHighThresholdPercent", c.image_gc_high_threshold_percent),
         ("imageGCLowThresholdPercent", c.image_gc_low_threshold_percent),

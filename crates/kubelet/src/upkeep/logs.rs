@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The shortest period that the configuration may ask for.
-const PERIOD_MIN: Duration = Duration::from_secs(3);
+pub const PERIOD_MIN: Duration = Duration::from_secs(3);
 
 /// How logs are rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

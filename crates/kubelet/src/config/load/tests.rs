@@ -147,7 +147,16 @@ fn relative_paths_lie_beside_the_file() {
 fn what_cannot_work_is_refused_at_start() {
     for bad in [
         "imageGCLowThresholdPercent: 90",
-        "podLogsDir: ''",
+        "maxPods: -1",
+        "podsPerCore: -1",
+        "nodeStatusMaxImages: -2",
+        "nodeLeaseDurationSeconds: -1",
+        "maxOpenFiles: -1",
+        "maxParallelImagePulls: 0",
+        "maxParallelImagePulls: 2\nserializeImagePulls: true",
+        "cpuCFSQuotaPeriod: 0s",
+        "containerLogMonitorInterval: 0s",
+        "containerLogMaxFiles: 0",
         "enforceNodeAllocatable: [x]",
         "enforceNodeAllocatable: [kube-reserved-compressible]",
         "runOnce: true",
@@ -196,7 +205,43 @@ fn what_is_refused_is_named_with_its_field() {
 #[test]
 fn empty_texts_are_not_given_where_they_have_a_default() {
     let empty = "address: ''\nhealthzBindAddress: ''\ncontainerLogMaxSize: ''\ncgroupDriver: ''\n\
-        containerRuntimeEndpoint: ''\nauthorization: {mode: ''}\n";
+        containerRuntimeEndpoint: ''\nauthorization: {mode: ''}\npodLogsDir: ''\n\
+        imagePullCredentialsVerificationPolicy: ''\n";
     let loaded = read(&format!("{HEAD}{empty}")).unwrap();
     assert_eq!(loaded.configuration, read(HEAD).unwrap().configuration);
+}
+
+#[test]
+fn zeros_of_files_are_not_given_where_they_have_a_default_and_those_of_flags_are_meant() {
+    let zeros = "port: 0\nmaxPods: 0\nnodeLeaseDurationSeconds: 0\nmaxOpenFiles: 0\n";
+    let loaded = read(&format!("{HEAD}{zeros}")).unwrap();
+    assert_eq!(loaded.configuration, read(HEAD).unwrap().configuration);
+    let flag = |name: &str| load_with(None, None, &serde_json::json!({ name: 0 }));
+    assert_eq!(flag("maxPods").unwrap().configuration.max_pods, 0);
+    assert!(flag("port").is_err());
+}
+
+#[test]
+fn zeros_that_mean_something_are_kept() {
+    let zeros = "healthzPort: 0\nreadOnlyPort: 0\npodsPerCore: 0\nnodeStatusMaxImages: 0\npodPidsLimit: 0\n\
+        oomScoreAdj: 0\nevictionMaxPodGracePeriod: 0\nenforceNodeAllocatable: []\nresolvConf: ''\n";
+    let configuration = read(&format!("{HEAD}{zeros}")).unwrap().configuration;
+    let kept = (
+        configuration.healthz_port,
+        configuration.node_status_max_images,
+        configuration.pod_pids_limit,
+        configuration.oom_score_adj,
+    );
+    assert_eq!(kept, (0, 0, 0, 0));
+    assert!(configuration.enforce_node_allocatable.is_empty() && configuration.resolv_conf.is_empty());
+}
+
+#[test]
+fn parallel_pulls_need_not_be_allowed_twice() {
+    let serial = |text: &str| {
+        let loaded = read(&format!("{HEAD}{text}\n")).unwrap();
+        loaded.configuration.serialize_image_pulls
+    };
+    assert!(serial("") && serial("maxParallelImagePulls: 1"));
+    assert!(!serial("maxParallelImagePulls: 5") && !serial("serializeImagePulls: false"));
 }
