@@ -13,14 +13,16 @@ pub struct Garbage {
     pub sandboxes: Vec<String>,
 }
 
-/// Of a pod that is wanted, the newest record of each container and the newest sandbox stay; of another nothing does.
+/// Of a pod that is wanted, the newest record of each container stays and that of its last run that ended, which is asked
+/// about while the next one runs, after the agent's restart too; and the newest sandbox. Of another nothing does.
 pub fn garbage(seen: &SeenPod, wanted: bool) -> Garbage {
-    let mut names = HashSet::new();
+    let (mut names, mut ended) = (HashSet::new(), HashSet::new());
     let mut garbage = Garbage::default();
     let mut kept_in = HashSet::new();
     for container in &seen.containers {
         let newest = names.insert(container.name.as_str());
-        if container.is_running() || (wanted && newest) {
+        let last_ended = container.exit().is_some() && ended.insert(container.name.as_str());
+        if container.is_running() || (wanted && (newest || last_ended)) {
             kept_in.insert(container.sandbox_id.as_str());
         } else {
             garbage.containers.push(container.id.clone());
@@ -93,12 +95,26 @@ mod tests {
     }
 
     #[test]
-    fn a24_g06_newest_record_of_each_container_stays_with_its_sandbox() {
+    fn a24_g06_newest_record_of_each_container_and_of_its_last_end_stay() {
         let want = Garbage {
-            containers: vec!["c2".into(), "c1".into()],
+            containers: vec!["c1".into()],
             sandboxes: vec!["s1".into()],
         };
         assert_eq!(garbage(&pod(), true), want);
+    }
+
+    #[test]
+    fn g06_of_a_container_that_does_not_run_one_record_stays() {
+        let mut dead = pod();
+        dead.containers[0].state = exited(1, 30);
+        assert_eq!(garbage(&dead, true).containers, ["c2", "c1"]);
+    }
+
+    #[test]
+    fn a_sandbox_stays_with_the_record_of_a_run_that_ended_in_it() {
+        let mut renewed = pod();
+        renewed.containers.retain(|container| container.id != "c2");
+        assert_eq!(garbage(&renewed, true), Garbage::default());
     }
 
     #[test]
