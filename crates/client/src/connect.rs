@@ -40,19 +40,22 @@ pub enum ConnectError {
 /// Nothing is sent yet: an unreachable server shows at the first request.
 pub async fn connect(kubeconfig: &Path) -> Result<kube::Client, ConnectError> {
     let config = config(kubeconfig, None).await?;
-    let builder = builder(config).map_err(|source| unusable(kubeconfig, source))?;
-    Ok(builder.build())
+    connect_to(config).map_err(|source| unusable(kubeconfig, source))
 }
 
-/// The same with another identity than the one that `kubeconfig` gives: a certificate and its key, PEM.
+/// A client of the server that a configuration tells of, where no kubeconfig lies in a file.
+pub fn connect_to(config: kube::Config) -> Result<kube::Client, kube::Error> {
+    Ok(builder(config)?.build())
+}
+
+/// As [`connect`], with another identity than the one that `kubeconfig` gives: a certificate and its key, PEM.
 pub async fn connect_as(
     kubeconfig: &Path,
     certificate: &str,
     key: &str,
 ) -> Result<kube::Client, ConnectError> {
     let config = config(kubeconfig, Some((certificate, key))).await?;
-    let builder = builder(config).map_err(|source| unusable(kubeconfig, source))?;
-    Ok(builder.build())
+    connect_to(config).map_err(|source| unusable(kubeconfig, source))
 }
 
 /// The same, with calls counted among `metrics`.

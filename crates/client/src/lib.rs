@@ -2,8 +2,8 @@
 //! machinery every controller is made of. Nothing here knows which of the two transports it has.
 //!
 //! # Map
-//! - [`connect`] / [`in_process`]: a [`kube::Client`] from a kubeconfig or from a tower service; `transport`: connections
-//!   that notice when their server is gone.
+//! - [`connect`] / [`connect_to`] / [`in_process`]: a [`kube::Client`] from a kubeconfig, from what else tells of a server,
+//!   or from a tower service; `transport`: connections that notice when their server is gone.
 //! - [`Replaceable`]: a client whose certificate is renewed while it is used.
 //! - [`TokenAccounts`]: clients that are service accounts; [`routed`]: a client that is another one with each request.
 //! - [`Measure`]: a layer that counts calls, for those metrics that every part has.
@@ -37,7 +37,9 @@ mod transport;
 pub mod workqueue;
 
 pub use accounts::TokenAccounts;
-pub use connect::{ConnectError, connect, connect_as, connect_bare, connect_measured, in_process};
+pub use connect::{
+    ConnectError, connect, connect_as, connect_bare, connect_measured, connect_to, in_process,
+};
 pub use followed::{FileVersion, Followed};
 pub use measure::{Measure, Measured};
 pub use message::{is_transient, is_unserved, message};

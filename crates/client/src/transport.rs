@@ -15,6 +15,7 @@ use kube::client::{Body, ClientBuilder, ConfigExt, DynBody};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::retry::RetryLayer;
+use tower::timeout::TimeoutLayer;
 use tower::util::BoxService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 
@@ -28,7 +29,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(45);
 /// What clients of an API server are made of.
 pub type Transport = BoxService<Request<Body>, Response<Box<DynBody>>, BoxError>;
 
-/// As kube makes it, but for its connections.
+/// As kube makes it, but for its connections. An answer has to begin within the configuration's `read_timeout`, if it has
+/// one.
 pub fn builder(config: Config) -> Result<ClientBuilder<Transport>, kube::Error> {
     // Through proxies, and with credentials that programs give, all is left to kube.
     if config.proxy_url.is_some() || config.auth_info.exec.is_some() {
@@ -47,6 +49,7 @@ pub fn builder(config: Config) -> Result<ClientBuilder<Transport>, kube::Error> 
         .option_layer(retries)
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
+        .option_layer(config.read_timeout.map(TimeoutLayer::new))
         .map_err(BoxError::from)
         .service(client);
     let service = service.map_response(|answer: Response<_>| {
@@ -70,6 +73,9 @@ fn sockets() -> HttpConnector {
 }
 
 /// Gives up a connection that is not made in time, TLS included.
+///
+/// kube's own connector has a clock for writes, too (`write_timeout`, five minutes). There is none here, as no write waits
+/// longer than [`SILENCE_MAX`]: the kernel also gives up a connection whose other end acknowledges all and takes nothing.
 #[derive(Clone)]
 struct InTime<C> {
     connector: C,
@@ -150,6 +156,19 @@ mod tests {
         let client = builder(config(address, "https")).unwrap().build();
         let error = client.apiserver_version().await.unwrap_err().to_string();
         assert!(!error.is_empty());
+        held.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn server_that_takes_a_request_and_does_not_answer_is_given_up_if_there_is_a_limit() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut config = config(listener.local_addr().unwrap(), "http");
+        config.read_timeout = Some(Duration::from_secs(10));
+        let held = tokio::spawn(async move { listener.accept().await.unwrap() });
+        let client = builder(config).unwrap().build();
+        let asked = tokio::time::timeout(Duration::from_secs(60), client.apiserver_version());
+        let error = asked.await.expect("nobody gave up").unwrap_err();
+        assert!(crate::is_transient(&error), "{error}");
         held.abort();
     }
 

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use kube::{Client, Config};
+use orlop_client::connect_to;
 use orlop_pki::{detached_signature, public_key_hash};
 use serde_json::Value;
 use std::time::Duration;
@@ -160,7 +161,7 @@ pub fn client(url: &str, authority: Option<&str>, user: Option<&Value>) -> Resul
         config.auth_info = serde_json::from_value(user.clone())
             .map_err(|error| unusable("what this machine is known by", error.to_string()))?;
     }
-    Client::try_from(config).map_err(ClusterError::api(format!("connect to {url}")))
+    connect_to(config).map_err(ClusterError::api(format!("connect to {url}")))
 }
 
 /// `cluster-info`, and the server's clock.

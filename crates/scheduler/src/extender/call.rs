@@ -8,7 +8,7 @@ use http::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use orlop_client::informer::ObjectKey;
-use orlop_client::message;
+use orlop_client::{connect_to, message};
 use serde_json::{Value, json};
 
 use super::nodes::Nodes;
@@ -225,5 +225,5 @@ async fn client(extender: &Extender) -> Result<Client, String> {
     .map_err(|error| error.to_string())?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| error.to_string())?;
-    Client::try_from(config).map_err(|error| error.to_string())
+    connect_to(config).map_err(|error| error.to_string())
 }
