@@ -5,7 +5,7 @@ pub mod qos;
 pub mod resources;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::annotations;
@@ -114,6 +114,11 @@ pub fn is_sidecar(init_container: &Container) -> bool {
 /// Init containers, as a slice.
 pub fn init_containers(spec: &PodSpec) -> &[Container] {
     spec.init_containers.as_deref().unwrap_or(&[])
+}
+
+/// The volumes that a pod names.
+pub fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten())
 }
 
 /// Every regular and init container with its field path.

@@ -58,7 +58,7 @@ enum Unclaimed {
 /// The claims that the pod's volumes ask for, each with the name of its volume.
 fn claims(pod: &core::Pod) -> Vec<(String, core::PersistentVolumeClaim)> {
     let name = orlop_api::pod::name(pod);
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = orlop_api::pod::volumes(pod);
     let claim = |volume: &core::Volume| {
         let template = volume.ephemeral.as_ref()?.volume_claim_template.clone()?;
         let from = template.metadata.unwrap_or_default();

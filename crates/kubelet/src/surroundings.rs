@@ -22,7 +22,7 @@ use crate::whole::gone;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use orlop_api::pod::{is_static, namespace, uid};
+use orlop_api::pod::{is_static, namespace, uid, volumes};
 use orlop_client::events::{EventType, Recorder, reference};
 use orlop_cri::v1;
 use set_up::Turns;
@@ -34,7 +34,7 @@ use std::time::Duration;
 const VOLUMES_PATIENCE: Duration = Duration::from_secs(123);
 
 fn still_unmounted(pod: &Pod) -> String {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = volumes(pod);
     let names: Vec<&str> = volumes.map(|volume| volume.name.as_str()).collect();
     format!(
         "Unable to attach or mount volumes: unmounted volumes=[{}], unattached volumes=[], failed to process volumes=[]: \
@@ -176,7 +176,7 @@ impl Surroundings for NodeSurroundings {
     }
 
     fn refresh(&self, pod: &Arc<Pod>) {
-        let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let mut volumes = volumes(pod);
         if !volumes.any(|volume| is_followed(pod, volume)) {
             return;
         }

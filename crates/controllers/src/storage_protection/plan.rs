@@ -74,7 +74,7 @@ pub fn uses(pod: &core::Pod, claim: &str) -> bool {
     if pod::node_name(pod).is_empty() || pod::is_terminal(pod) {
         return false;
     }
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = pod::volumes(pod);
     volumes.into_iter().any(|volume| {
         let named = volume
             .persistent_volume_claim

@@ -2,7 +2,7 @@
 use crate::runtime::sandbox::log_directory;
 use crate::volumes::claim;
 use k8s_openapi::api::core::v1::Pod;
-use orlop_api::pod::{namespace, uid};
+use orlop_api::pod::{namespace, uid, volumes};
 use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,7 @@ pub struct Claimed {
 /// A pod's volumes that are local volumes of claims, by name. Looks at what may hang: not for async code.
 pub fn of_claims(root: &Path, pod: &Pod) -> BTreeMap<String, Claimed> {
     let mounted = claim::mounted(&root.join("pods").join(uid(pod)));
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = volumes(pod);
     let claimed = volumes.filter_map(|volume| {
         let claimed = Claimed {
             claim: ClaimKey {

@@ -22,7 +22,7 @@ use crate::runtime::seen::labels::POD_UID;
 use crate::volumes::claim::Claim;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use orlop_api::pod::uid;
+use orlop_api::pod::{uid, volumes};
 use orlop_cri::{CriError, RuntimeService, v1};
 use parking_lot::Mutex;
 use rates::Rates;
@@ -392,7 +392,7 @@ impl Meter {
 }
 
 fn has_claims(pod: &Pod) -> bool {
-    let mut volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mut volumes = volumes(pod);
     volumes.any(|volume| Claim::of(pod, volume).is_some())
 }
 

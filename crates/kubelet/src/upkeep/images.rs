@@ -267,7 +267,7 @@ impl Images {
 
 /// Names of the images that are volumes of a pod.
 fn of_volumes(pod: &Pod) -> impl Iterator<Item = String> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = orlop_api::pod::volumes(pod);
     let images = volumes.filter_map(|volume| volume.image.as_ref()?.reference.as_deref());
     images.filter_map(crate::images::with_default_tag)
 }

@@ -49,7 +49,7 @@ fn numbers(version: &str) -> Option<[u32; 2]> {
 
 /// The image volumes of the pod that the container mounts, by name.
 pub fn wanted<'a>(pod: &'a Pod, container: &'a Container) -> BTreeMap<&'a str, &'a ImageVolumeSource> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = orlop_api::pod::volumes(pod);
     let images: HashMap<&str, &ImageVolumeSource> = volumes
         .filter_map(|volume| Some((volume.name.as_str(), volume.image.as_ref()?)))
         .collect();

@@ -1,7 +1,7 @@
 //! What a pod that runs sees of objects, brought up to date.
 use super::{VolumeError, VolumeMap, Volumes, check_uid, claim, failed, used};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
-use orlop_api::pod::{name, namespace, uid};
+use orlop_api::pod::{name, namespace, uid, volumes};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Volumes {
             .flatten()
             .map(|mount| mount.name.as_str())
             .collect();
-        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let volumes = volumes(pod);
         for volume in volumes.filter(|volume| mounts.contains(&&*volume.name)) {
             if !ready.0.contains_key(&volume.name) {
                 check_uid(uid(pod))?;
