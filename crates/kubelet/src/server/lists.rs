@@ -44,17 +44,13 @@ pub fn status(
     let manifest = |(manifest, report): (&String, &Report)| {
         let mut value = json!(report);
         value["manifest"] = json!(manifest);
-        // A URL may give several pods, whose names alone are told.
-        let names: Vec<&str> = match &report.pod {
-            Some(names) if report.uid.is_none() => names.split(", ").collect(),
-            _ => Vec::new(),
-        };
         let is_meant = |record: &&Arc<PodRecord>| match &report.uid {
             Some(uid) => record.uid == *uid,
-            None => names.contains(&full_name(&record.pod).as_str()),
+            // A URL may give several pods, whose names alone are told.
+            None => report.pods.contains(&full_name(&record.pod)),
         };
         let of: Vec<&Arc<PodRecord>> = records.iter().filter(is_meant).collect();
-        if let Some(reason) = report.pod.as_ref().and_then(|pod| refused.get(pod)) {
+        if let Some(reason) = report.pods.iter().find_map(|pod| refused.get(pod)) {
             value["mirrorRefused"] = json!(reason);
         }
         let statuses = of.iter().filter_map(|record| record.pod.status.as_ref());
@@ -159,7 +155,7 @@ mod tests {
     fn status_joins_manifests_with_their_pods() {
         let report = |uid: Option<&str>, error: Option<&str>| Report {
             digest: "d".into(),
-            pod: uid.map(|_| "p1_shop".to_owned()),
+            pods: uid.map(|_| "p1_shop".to_owned()).into_iter().collect(),
             uid: uid.map(str::to_owned),
             error: error.map(str::to_owned),
             ignored: None,
@@ -168,9 +164,9 @@ mod tests {
             ("/m/a.yaml".to_owned(), report(Some("1"), None)),
             ("/m/b.yaml".to_owned(), report(None, Some("line 3: no"))),
         ]);
-        reports.get_mut("/m/a.yaml").unwrap().pod = Some("web-n1_default".to_owned());
+        reports.get_mut("/m/a.yaml").unwrap().pods = vec!["web-n1_default".to_owned()];
         let mut of_url = report(None, None);
-        of_url.pod = Some("p1_shop, p2_shop".to_owned());
+        of_url.pods = ["p1_shop", "p2_shop"].map(str::to_owned).into();
         reports.insert("http://x/pods".to_owned(), of_url);
         let refused = BTreeMap::from([("web-n1_default".to_owned(), "denied".to_owned())]);
         let status = status("n1", &reports, &refused, &records());
@@ -179,6 +175,10 @@ mod tests {
             panic!("{status}")
         };
         assert_eq!(several["phase"], "Pending", "one of them isn't there yet");
+        assert_eq!(
+            (&several["pod"], bad.get("pod")),
+            (&json!("p1_shop, p2_shop"), None)
+        );
         assert_eq!(
             (&good["manifest"], &good["phase"]),
             (&json!("/m/a.yaml"), &json!("Running"))

@@ -53,7 +53,7 @@ struct Answers {
     /// The last good body; `None` before the first.
     body: Option<Bytes>,
     /// The full names of its pods.
-    pods: Option<String>,
+    pods: Vec<String>,
     /// What was last wrong: told once.
     trouble: Option<String>,
 }
@@ -132,7 +132,7 @@ impl HttpSource {
             };
             let report = Report {
                 digest: format!("{:032x}", answers.body.as_deref().map_or(0, fnv1a128)),
-                pod: answers.pods.clone(),
+                pods: answers.pods.clone(),
                 uid: None,
                 error: answers.trouble.clone(),
                 ignored: None,
@@ -218,8 +218,7 @@ impl Answers {
             }
             first
         });
-        let names: Vec<String> = pods.iter().map(full_name).collect();
-        self.pods = (!names.is_empty()).then(|| names.join(", "));
+        self.pods = pods.iter().map(full_name).collect();
         let pods = pods.into_iter().map(|pod| Arc::new(received(pod, Source::Http)));
         Ok(Taken::Pods(pods.collect(), doubles))
     }

@@ -1,6 +1,6 @@
 //! What became of each manifest: kept for whoever asks (`orlop status`, the Node's condition, a metric).
 use super::fault::Fault;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use tokio::sync::watch;
 
@@ -10,10 +10,15 @@ use tokio::sync::watch;
 pub struct Report {
     /// Identifies the content that was looked at, as 32 hex digits.
     pub digest: String,
-    /// The pod that is run from it, `<name>_<namespace>`; of an earlier version, if this one can't be used.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
-    /// Its UID on the node.
+    /// The pods that are run from it, `<name>_<namespace>`, of which a URL alone gives several; of an earlier version, if
+    /// this one can't be used.
+    #[serde(
+        rename = "pod",
+        serialize_with = "joined",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub pods: Vec<String>,
+    /// The pod's UID on the node, of a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
     /// What is wrong with it.
@@ -22,6 +27,10 @@ pub struct Report {
     /// Why it is left alone, which is no error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignored: Option<String>,
+}
+
+fn joined<S: Serializer>(pods: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&pods.join(", "))
 }
 
 /// All manifests, by file or URL.
@@ -68,7 +77,7 @@ pub fn summary(reports: &Reports) -> Option<String> {
             let fault = Fault {
                 manifest: manifest.clone(),
                 reason,
-                keeps_running: report.pod.is_some(),
+                keeps_running: !report.pods.is_empty(),
             };
             Some(fault.to_string())
         })
@@ -83,7 +92,7 @@ mod tests {
     fn report(error: Option<&str>) -> Report {
         Report {
             digest: "0".into(),
-            pod: None,
+            pods: Vec::new(),
             uid: None,
             error: error.map(str::to_owned),
             ignored: None,

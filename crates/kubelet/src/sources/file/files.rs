@@ -264,7 +264,7 @@ impl Files {
             });
             let report = Report {
                 digest: format!("{:032x}", entry.digest.unwrap_or_default()),
-                pod: pod.map(|pod| full_name(pod)),
+                pods: pod.map(|pod| full_name(pod)).into_iter().collect(),
                 uid: pod.map(|pod| uid(pod).to_owned()),
                 error: refusal.or_else(|| entry.error.clone()),
                 ignored: copy,

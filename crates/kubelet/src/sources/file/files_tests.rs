@@ -246,10 +246,10 @@ fn reports_tell_what_became_of_each_file() {
     );
     files.read(&source(dir.path()), &Scope::All);
     let report = |file: &str| files.reports()[&dir.path().join(file).display().to_string()].clone();
-    assert_eq!(report("a.yaml").pod.as_deref(), Some("a-node-a_default"));
+    assert_eq!(report("a.yaml").pods, ["a-node-a_default"]);
     assert_eq!(report("a.yaml").uid.unwrap().len(), 32);
     let bad = report("b.yaml");
-    assert_eq!((bad.pod, bad.digest.len()), (None, 32));
+    assert_eq!((bad.pods.len(), bad.digest.len()), (0, 32));
     assert!(
         bad.error.unwrap().contains("line 4"),
         "{:?}",
