@@ -156,7 +156,8 @@ impl Claim {
             Source::Local(PathBuf::from(&source.path))
         } else {
             return Err(Fault::Unsupported(format!(
-                "persistentVolumeClaim ({called} is neither hostPath nor local)"
+                "{} (PersistentVolume {called})",
+                type_of(volume)
             )));
         };
         let given = mount_options::given(volume);
@@ -194,6 +195,18 @@ pub(super) fn first_device(spec: &PodSpec) -> Option<String> {
         .chain(spec.init_containers.iter().flatten());
     let mut devices = containers.flat_map(|container| container.volume_devices.iter().flatten());
     devices.next().map(|device| device.name.clone())
+}
+
+/// The field that says what a volume is, and of one of CSI, whose.
+fn type_of(volume: &PersistentVolume) -> String {
+    const OTHERS: [&str; 3] = ["capacity", "claimRef", "nodeAffinity"];
+    if let Some(csi) = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref()) {
+        return format!("csi of {}", csi.driver);
+    }
+    let spec = serde_json::to_value(&volume.spec).unwrap_or_default();
+    let mut fields = spec.as_object().into_iter().flatten();
+    let source = fields.find(|(name, value)| value.is_object() && !OTHERS.contains(&name.as_str()));
+    source.map_or_else(|| "(none given)".to_owned(), |(name, _)| name.clone())
 }
 
 fn terms(volume: &PersistentVolume) -> Option<&[k8s_openapi::api::core::v1::NodeSelectorTerm]> {
@@ -486,8 +499,12 @@ mod tests {
                 "volumeMode Block, but is specified in volumeMounts",
             ),
             (
-                json!({"claimRef": mine, "nfs": {"server": "s", "path": "/"}}),
-                "neither hostPath nor local",
+                json!({"capacity": {"storage": "1Gi"}, "claimRef": mine, "nfs": {"server": "s", "path": "/"}}),
+                "volume type nfs (PersistentVolume pv) is not supported by this node agent",
+            ),
+            (
+                json!({"claimRef": mine, "csi": {"driver": "x.example.org", "volumeHandle": "h"}}),
+                "volume type csi of x.example.org (PersistentVolume pv) is not supported",
             ),
             (
                 json!({"claimRef": mine, "mountOptions": ["noexec"], "hostPath": {"path": "/h"}}),
