@@ -45,6 +45,7 @@ pub mod environment;
 mod grpc;
 mod grpc_client;
 mod images;
+mod in_time;
 pub mod metrics;
 mod mirror;
 pub mod node;

@@ -8,6 +8,7 @@ use crate::environment::local::LocalObjects;
 use crate::environment::objects::{self, ObjectKind, Shelf};
 use crate::environment::{self, EnvContext, Services, container_env, dns, hosts};
 use crate::images::{Credentials, Owner, Providers};
+use crate::in_time::in_time;
 use crate::metrics::Metrics;
 use crate::pods::PodsHandle;
 use crate::pods::mailbox::Mailbox;
@@ -15,7 +16,6 @@ use crate::pods::resize::allocation;
 use crate::pods::surroundings::{Addresses, ContainerSetting, Lacking, Probed, ResizeStep, Surroundings};
 use crate::pods::users;
 use crate::probes::Probes;
-use crate::tokens;
 use crate::volumes::due::Due;
 use crate::volumes::{Volumes, image, is_followed};
 use crate::whole::gone;
@@ -229,7 +229,7 @@ impl Surroundings for NodeSurroundings {
         };
         let classes: kube::Api<RuntimeClass> = kube::Api::all(client);
         // Whoever waits here keeps its pod from ending.
-        match tokens::in_time(classes.get_opt(class)).await {
+        match in_time(classes.get_opt(class)).await {
             Ok(Some(found)) => Ok(found.handler),
             Ok(None) => Err(format!("RuntimeClass.node.k8s.io {class:?} not found")),
             Err(error) => Err(format!("cannot read RuntimeClass {class:?}: {error}")),

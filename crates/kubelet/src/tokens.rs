@@ -1,4 +1,5 @@
 //! Tokens of service accounts, bound to a pod of theirs.
+use crate::in_time::in_time;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
@@ -7,12 +8,9 @@ use kube::{Api, Client};
 use orlop_api::pod::{name, namespace, uid};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::time::Duration;
 
 /// Seconds that a token lives where nobody says how long, as the API server has it.
 const LIFETIME_DEFAULT: i64 = 3600;
-/// A request that takes longer counts as failed.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
 /// Tokens are renewed at the latest after this.
 const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
 
@@ -20,14 +18,6 @@ const AGE_MAX: SignedDuration = SignedDuration::from_hours(24);
 pub fn renewal(now: Timestamp, expires: Timestamp) -> Timestamp {
     let life = expires.duration_since(now);
     now + (life * 4 / 5).min(AGE_MAX)
-}
-
-/// The answer to a request, if it comes in time.
-pub async fn in_time<T>(answer: impl Future<Output = Result<T, kube::Error>>) -> Result<T, String> {
-    let answer = tokio::time::timeout(REQUEST_MAX, answer).await;
-    answer
-        .map_err(|_| format!("no answer within {} s", REQUEST_MAX.as_secs()))?
-        .map_err(|error| error.to_string())
 }
 
 /// A token that is used until it is time for another.

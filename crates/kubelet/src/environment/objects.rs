@@ -1,5 +1,6 @@
 //! Reading the configMaps and secrets that pods refer to.
 use super::local::LocalObjects;
+use crate::in_time::within;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{Api, Client};
 use orlop_api::pod::is_static;
@@ -127,14 +128,13 @@ pub async fn read<T>(
         name: name.to_owned(),
         reason,
     };
-    match tokio::time::timeout(READ_MAX, object).await {
-        Ok(Ok(object)) => Ok(object),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(FetchError::NotFound {
+    match within(READ_MAX, object).await {
+        Ok(object) => Ok(object),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(FetchError::NotFound {
             resource,
             name: name.to_owned(),
         }),
-        Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable(format!("no answer within {} s", READ_MAX.as_secs()))),
+        Err(error) => Err(unavailable(error.to_string())),
     }
 }
 

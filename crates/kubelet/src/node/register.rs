@@ -1,6 +1,7 @@
 //! Makes sure the Node object exists, with the labels every agent vouches for (contract, node agent §20.1).
 use super::NodeContext;
 use super::status;
+use crate::in_time::within;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -142,11 +143,7 @@ async fn in_time<T>(
         .node_status_update_frequency
         .0
         .min(Duration::from_secs(lease));
-    let answer = tokio::time::timeout(limit, answer).await;
-    answer.unwrap_or_else(|_| {
-        let text = format!("the API server does not answer within {} s", limit.as_secs());
-        Err(kube::Error::Service(text.into()))
-    })
+    within(limit, answer).await
 }
 
 #[cfg(test)]

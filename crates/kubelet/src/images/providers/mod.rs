@@ -19,6 +19,7 @@ pub(super) use glob::host_fits;
 
 use super::access::hash;
 use super::credentials::{Credentials, Owner};
+use crate::in_time::in_time;
 use crate::metrics::{Metrics, PluginName};
 use crate::tokens;
 use cache::Cache;
@@ -216,7 +217,7 @@ impl Provider {
             return Ok(None);
         };
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace(pod));
-        let found = tokens::in_time(accounts.get(account)).await;
+        let found = in_time(accounts.get(account)).await;
         let found = found.map_err(|error| format!("cannot read service account {account:?}: {error}"))?;
         let had = found.metadata.annotations.unwrap_or_default();
         let mut annotations = BTreeMap::new();
