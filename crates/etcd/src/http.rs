@@ -3,6 +3,7 @@ use crate::authority::Authority;
 use crate::listen::{Answers, Listener, Socket};
 use crate::pings::Pings;
 use crate::streams::Streams;
+use crate::tls::Tls;
 use crate::unary::{self, Answer};
 use crate::{Face, auth, gateway, health, plain, recipes};
 use bytes::Bytes;
@@ -17,7 +18,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -64,8 +64,8 @@ pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) 
         let (face, shutdown) = (face.clone(), shutdown.clone());
         connections.spawn(async move {
             let ended = match accepted {
-                Accepted::Unix(stream, acceptor) => shaken(face, answers, stream, acceptor, shutdown).await,
-                Accepted::Tcp(stream, acceptor) => shaken(face, answers, stream, acceptor, shutdown).await,
+                Accepted::Unix(stream, tls) => shaken(face, answers, stream, tls, shutdown).await,
+                Accepted::Tcp(stream, tls) => shaken(face, answers, stream, tls, shutdown).await,
             };
             if let Err(error) = ended {
                 tracing::debug!(error, "a connection ended");
@@ -79,19 +79,19 @@ pub async fn serve(face: Face, listener: Listener, shutdown: CancellationToken) 
     }
 }
 
-/// A connection, and who is to shake hands first.
+/// A connection, and by what hands are shaken first.
 enum Accepted {
-    Unix(tokio::net::UnixStream, Option<TlsAcceptor>),
-    Tcp(tokio::net::TcpStream, Option<TlsAcceptor>),
+    Unix(tokio::net::UnixStream, Option<Tls>),
+    Tcp(tokio::net::TcpStream, Option<Tls>),
 }
 
 async fn accept(socket: &Socket) -> std::io::Result<Accepted> {
     match socket {
-        Socket::Unix(listener, acceptor) => Ok(Accepted::Unix(listener.accept().await?.0, acceptor.clone())),
-        Socket::Tcp(listener, acceptor) => {
+        Socket::Unix(listener, tls) => Ok(Accepted::Unix(listener.accept().await?.0, tls.clone())),
+        Socket::Tcp(listener, tls) => {
             let stream = listener.accept().await?.0;
             stream.set_nodelay(true)?;
-            Ok(Accepted::Tcp(stream, acceptor.clone()))
+            Ok(Accepted::Tcp(stream, tls.clone()))
         }
     }
 }
@@ -102,13 +102,13 @@ async fn shaken(
     face: Face,
     answers: Answers,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    acceptor: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     shutdown: CancellationToken,
 ) -> Ended {
-    match acceptor {
+    match tls {
         None => connection(face, answers, stream, shutdown).await,
-        Some(acceptor) => {
-            let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await??;
+        Some(tls) => {
+            let stream = tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.acceptor().accept(stream)).await??;
             connection(face, answers, stream, shutdown).await
         }
     }

@@ -33,11 +33,13 @@ mod plain;
 mod range;
 mod recipes;
 mod streams;
+mod tls;
 mod unary;
 mod watch;
 
 pub use limits::{KeepAlive, Limits, Progress, QUOTA_BYTES, REQUEST_BYTES_MAX, TXN_OPERATIONS_MAX};
-pub use listen::{Endpoint, EndpointError, Listener, Tls, TlsError, TlsParts};
+pub use listen::{Endpoint, EndpointError, Listener};
+pub use tls::{Tls, TlsFiles};
 
 use alarms::{Alarms, Quota};
 use etcd_client::proto::PbResponseHeader;

@@ -1,17 +1,9 @@
 //! Where clients connect: URLs as etcd's flags take them, and their sockets.
-use orlop_pki::TlsLimits;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use crate::tls::Tls;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_rustls::TlsAcceptor;
 
 /// One URL to listen on: `unix:///path`, `http://host:port`, or with TLS `unixs:///path` and `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,98 +80,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The server's side of TLS.
-#[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
-
-/// Certificates that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    #[error("{what} cannot be read: {reason}")]
-    Unreadable { what: &'static str, reason: String },
-    #[error("certificate and key don't make a server: {0}")]
-    Unusable(#[from] rustls::Error),
-    #[error("the trusted authority can't be used: {0}")]
-    Authority(String),
-}
-
-/// What a server's TLS is made of, in PEM.
-#[derive(Clone, Copy, Debug)]
-pub struct TlsParts<'p> {
-    pub certificate: &'p [u8],
-    pub key: &'p [u8],
-    /// With one, only clients that have a certificate of it are served.
-    pub client_authority: Option<&'p [u8]>,
-    /// The list of its certificates that count no more.
-    pub revoked: Option<&'p [u8]>,
-    pub limits: &'p TlsLimits,
-}
-
-impl Tls {
-    /// From PEM. With an authority, only clients that have a certificate of it are served.
-    pub fn new(certificate: &[u8], key: &[u8], client_authority: Option<&[u8]>) -> Result<Self, TlsError> {
-        Self::of(TlsParts {
-            certificate,
-            key,
-            client_authority,
-            revoked: None,
-            limits: &TlsLimits::default(),
-        })
-    }
-
-    pub fn of(parts: TlsParts<'_>) -> Result<Self, TlsError> {
-        let chain = CertificateDer::pem_slice_iter(parts.certificate)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(unreadable("the certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(parts.key).map_err(unreadable("the key"))?;
-        let provider = Arc::new(parts.limits.provider());
-        let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&parts.limits.versions())?;
-        let builder = match parts.client_authority {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                builder.with_client_cert_verifier(verifier(authority, parts.revoked, provider)?)
-            }
-        };
-        let mut config = builder.with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
-    }
-}
-
-fn unreadable(what: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> TlsError {
-    move |error| TlsError::Unreadable {
-        what,
-        reason: error.to_string(),
-    }
-}
-
-fn verifier(
-    authority: &[u8],
-    revoked: Option<&[u8]>,
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authority) {
-        roots.add(certificate.map_err(unreadable("the trusted authority"))?)?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    if let Some(revoked) = revoked {
-        let lists = CertificateRevocationListDer::pem_slice_iter(revoked)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(unreadable("the list of revoked certificates"))?;
-        // The list names clients; who is not in it is not revoked.
-        builder = builder
-            .with_crls(lists)
-            .only_check_end_entity_revocation()
-            .allow_unknown_revocation_status();
-    }
-    let verifier = builder
-        .build()
-        .map_err(|error| TlsError::Authority(error.to_string()))?;
-    Ok(verifier)
-}
-
 /// A socket that listens.
 pub struct Listener {
     pub(crate) socket: Socket,
@@ -196,8 +96,8 @@ pub(crate) enum Answers {
 }
 
 pub(crate) enum Socket {
-    Unix(UnixListener, Option<TlsAcceptor>),
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Unix(UnixListener, Option<Tls>),
+    Tcp(TcpListener, Option<Tls>),
 }
 
 impl Listener {
@@ -206,18 +106,18 @@ impl Listener {
             endpoint: endpoint.clone(),
             source,
         };
-        let acceptor = match (endpoint.is_secure(), tls) {
+        let tls = match (endpoint.is_secure(), tls) {
             (false, _) => None,
-            (true, Some(tls)) => Some(tls.0.clone().into()),
+            (true, Some(tls)) => Some(tls.clone()),
             (true, None) => return Err(EndpointError::NoCertificate(endpoint)),
         };
         let socket = match &endpoint {
             Endpoint::Unix { path, .. } => {
                 forget_stale(path).await;
-                Socket::Unix(UnixListener::bind(path).map_err(failed)?, acceptor)
+                Socket::Unix(UnixListener::bind(path).map_err(failed)?, tls)
             }
             Endpoint::Tcp { address, .. } => {
-                Socket::Tcp(TcpListener::bind(address).await.map_err(failed)?, acceptor)
+                Socket::Tcp(TcpListener::bind(address).await.map_err(failed)?, tls)
             }
         };
         Ok(Self {

@@ -16,11 +16,13 @@ pub struct Pair {
 
 /// Settings that follow their files. Looking costs a `stat` of each for a connection, and nothing in between.
 pub struct ServingFiles {
-    pairs: Vec<Pair>,
-    client_cas: Vec<PathBuf>,
-    limits: TlsLimits,
+    paths: Vec<PathBuf>,
+    load: Box<Load>,
     state: Mutex<State>,
 }
+
+/// Makes settings of what the files hold now.
+type Load = dyn Fn() -> Result<Arc<ServerConfig>, PkiError> + Send + Sync;
 
 struct State {
     seen: Vec<Option<(SystemTime, u64)>>,
@@ -34,22 +36,31 @@ impl ServingFiles {
         client_cas: Vec<PathBuf>,
         limits: TlsLimits,
     ) -> Result<Self, PkiError> {
-        let seen = look(&pairs, &client_cas);
-        let config = load(&pairs, &client_cas, &limits)?;
+        let of_pairs = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        let paths = of_pairs.chain(&client_cas).cloned().collect();
+        Self::following(paths, move || load(&pairs, &client_cas, &limits))
+    }
+
+    /// What `load` makes of these files, now and whenever one of them has changed.
+    pub fn following(
+        paths: Vec<PathBuf>,
+        load: impl Fn() -> Result<Arc<ServerConfig>, PkiError> + Send + Sync + 'static,
+    ) -> Result<Self, PkiError> {
+        let seen = look(&paths);
+        let config = load()?;
         Ok(Self {
-            pairs,
-            client_cas,
-            limits,
+            paths,
+            load: Box::new(load),
             state: Mutex::new(State { seen, config }),
         })
     }
 
     /// Settings that stay as they are.
     pub fn fixed(config: Arc<ServerConfig>) -> Self {
+        let same = config.clone();
         Self {
-            pairs: Vec::new(),
-            client_cas: Vec::new(),
-            limits: TlsLimits::default(),
+            paths: Vec::new(),
+            load: Box::new(move || Ok(same.clone())),
             state: Mutex::new(State {
                 seen: Vec::new(),
                 config,
@@ -61,12 +72,12 @@ impl ServingFiles {
     /// error is there once for each change.
     pub fn current(&self) -> (Arc<ServerConfig>, Result<(), PkiError>) {
         let mut state = self.state.lock();
-        let seen = look(&self.pairs, &self.client_cas);
+        let seen = look(&self.paths);
         if seen == state.seen {
             return (state.config.clone(), Ok(()));
         }
         state.seen = seen;
-        match load(&self.pairs, &self.client_cas, &self.limits) {
+        match (self.load)() {
             Ok(config) => {
                 state.config = config;
                 (state.config.clone(), Ok(()))
@@ -76,15 +87,12 @@ impl ServingFiles {
     }
 }
 
-fn look(pairs: &[Pair], client_cas: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
-    let of_pairs = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
-    of_pairs
-        .chain(client_cas)
-        .map(|path| {
-            let meta = std::fs::metadata(path).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
-        })
-        .collect()
+fn look(paths: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
+    let of = |path: &PathBuf| {
+        let meta = std::fs::metadata(path).ok()?;
+        Some((meta.modified().ok()?, meta.len()))
+    };
+    paths.iter().map(of).collect()
 }
 
 fn load(pairs: &[Pair], client_cas: &[PathBuf], limits: &TlsLimits) -> Result<Arc<ServerConfig>, PkiError> {

@@ -2,7 +2,7 @@
 use crate::cli::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 use crate::{notify, signals};
 use anyhow::{Context, Result, anyhow, bail};
-use orlop_etcd::{Endpoint, Face, Limits, Listener, Member, Tls, TlsParts};
+use orlop_etcd::{Endpoint, Face, Limits, Listener, Member, Tls, TlsFiles};
 use orlop_pki::{Authority, Identity, LeafRequest, TlsLimits, Usage};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use orlop_store::{Revision, Store};
@@ -139,24 +139,21 @@ async fn keep_revisions(store: &EmbeddedStore, retention: Retention) {
 fn tls(serving: &Serving) -> Result<Option<Tls>> {
     let arguments = &serving.tls;
     let (certificate, key) = match (&arguments.cert_file, &arguments.key_file) {
-        (Some(certificate), Some(key)) => (read(certificate)?, read(key)?),
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         _ if arguments.auto_tls => own_certificate(serving)?,
         _ if arguments.client_cert_auth => bail!("--client-cert-auth needs --cert-file and --key-file"),
         _ => return Ok(None),
     };
-    let authority = match (&arguments.trusted_ca_file, arguments.client_cert_auth) {
+    if arguments.client_cert_auth && arguments.trusted_ca_file.is_none() {
+        bail!("--client-cert-auth needs --trusted-ca-file");
+    }
+    let tls = Tls::following(TlsFiles {
+        certificate,
+        key,
         // As etcd does: an authority is there to be asked for.
-        (Some(path), _) => Some(read(path)?),
-        (None, true) => bail!("--client-cert-auth needs --trusted-ca-file"),
-        (None, false) => None,
-    };
-    let revoked = arguments.client_crl_file.as_deref().map(read).transpose()?;
-    let tls = Tls::of(TlsParts {
-        certificate: &certificate,
-        key: &key,
-        client_authority: authority.as_deref(),
-        revoked: revoked.as_deref(),
-        limits: &tls_limits(arguments)?,
+        client_authority: arguments.trusted_ca_file.clone(),
+        revoked: arguments.client_crl_file.clone(),
+        limits: tls_limits(arguments)?,
     })
     .context("TLS cannot be served with these files")?;
     Ok(Some(tls))
@@ -177,8 +174,8 @@ fn tls_limits(arguments: &ServingTlsArgs) -> Result<TlsLimits> {
     }
 }
 
-/// A certificate for where the member listens, made once and kept with the data.
-fn own_certificate(serving: &Serving) -> Result<(Vec<u8>, Vec<u8>)> {
+/// The files of a certificate for where the member listens, made once and kept with the data.
+fn own_certificate(serving: &Serving) -> Result<(PathBuf, PathBuf)> {
     let urls = serving.listen.iter().chain(&serving.listen_metrics);
     let hosts = urls.filter_map(|url| {
         let address = url.split_once("://")?.1;
@@ -195,10 +192,6 @@ fn own_certificate(serving: &Serving) -> Result<(Vec<u8>, Vec<u8>)> {
     };
     let directory = serving.directory.join("fixtures/client");
     let authority = Authority::ensure(&directory, "ca", "etcd")?;
-    let leaf = authority.ensure_leaf("server", &request)?;
-    Ok((leaf.certificate.into_bytes(), leaf.key.into_bytes()))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    authority.ensure_leaf("server", &request)?;
+    Ok((directory.join("server.crt"), directory.join("server.key")))
 }
