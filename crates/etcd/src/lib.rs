@@ -14,6 +14,7 @@
 mod alarms;
 mod auth;
 mod authority;
+mod calls;
 mod cluster;
 mod convert;
 mod encoded;
@@ -34,6 +35,7 @@ mod range;
 mod recipes;
 mod streams;
 mod tls;
+mod traffic;
 mod unary;
 mod watch;
 

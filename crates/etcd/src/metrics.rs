@@ -1,11 +1,12 @@
-//! What is counted, and `/metrics`: the families of etcd's that dashboards and alerts look at.
+//! What is counted, and `/metrics`: the families of etcd's that dashboards and alerts look at. Calls: [`crate::calls`].
+use crate::calls::Calls;
 use crate::{CLUSTER_VERSION, ETCD_VERSION, Face};
 use orlop_metrics::text::{Kind, Sample, Text};
+use orlop_store::embedded::SyncTimes;
 use orlop_store::{OpResponse, Store, StoreError};
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tonic::Code;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ impl Counter {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -61,55 +62,11 @@ pub struct Counters {
     pub unhealthy: Counter,
     pub watch_streams: Population,
     pub watchers: Population,
-    /// Of [`METHODS`].
-    calls: [Calls; METHODS.len()],
+    /// Bytes that clients have sent, and that they were sent.
+    pub received: Counter,
+    pub sent: Counter,
+    pub calls: Calls,
 }
-
-/// Codes of gRPC, OK included.
-const CODES: usize = 17;
-
-/// Calls of a method.
-#[derive(Debug, Default)]
-struct Calls {
-    started: Counter,
-    handled: [Counter; CODES],
-}
-
-/// Service, method and kind of all calls that are answered; those that come most often first.
-const METHODS: [(&str, &str, &str); 32] = [
-    ("etcdserverpb.KV", "Range", "unary"),
-    ("etcdserverpb.KV", "Txn", "unary"),
-    ("etcdserverpb.KV", "Put", "unary"),
-    ("etcdserverpb.KV", "DeleteRange", "unary"),
-    ("etcdserverpb.KV", "Compact", "unary"),
-    ("etcdserverpb.Watch", "Watch", "bidi_stream"),
-    ("etcdserverpb.Lease", "LeaseGrant", "unary"),
-    ("etcdserverpb.Lease", "LeaseKeepAlive", "bidi_stream"),
-    ("etcdserverpb.Lease", "LeaseRevoke", "unary"),
-    ("etcdserverpb.Lease", "LeaseTimeToLive", "unary"),
-    ("etcdserverpb.Lease", "LeaseLeases", "unary"),
-    ("etcdserverpb.Cluster", "MemberList", "unary"),
-    ("etcdserverpb.Cluster", "MemberAdd", "unary"),
-    ("etcdserverpb.Cluster", "MemberRemove", "unary"),
-    ("etcdserverpb.Cluster", "MemberUpdate", "unary"),
-    ("etcdserverpb.Cluster", "MemberPromote", "unary"),
-    ("etcdserverpb.Maintenance", "Status", "unary"),
-    ("etcdserverpb.Maintenance", "Alarm", "unary"),
-    ("etcdserverpb.Maintenance", "Defragment", "unary"),
-    ("etcdserverpb.Maintenance", "Hash", "unary"),
-    ("etcdserverpb.Maintenance", "HashKV", "unary"),
-    ("etcdserverpb.Maintenance", "Snapshot", "server_stream"),
-    ("etcdserverpb.Maintenance", "MoveLeader", "unary"),
-    ("v3lockpb.Lock", "Lock", "unary"),
-    ("v3lockpb.Lock", "Unlock", "unary"),
-    ("v3electionpb.Election", "Campaign", "unary"),
-    ("v3electionpb.Election", "Proclaim", "unary"),
-    ("v3electionpb.Election", "Leader", "unary"),
-    ("v3electionpb.Election", "Observe", "server_stream"),
-    ("v3electionpb.Election", "Resign", "unary"),
-    ("grpc.health.v1.Health", "Check", "unary"),
-    ("grpc.health.v1.Health", "Watch", "server_stream"),
-];
 
 impl Counters {
     /// Notes what a transaction did; the operations in it count as well.
@@ -128,64 +85,6 @@ impl Counters {
             }
         }
     }
-
-    /// Notes that a call of `/package.Service/Method` has begun, if it is one of those that are counted.
-    pub fn started(self: &Arc<Self>, path: &str) -> Option<Running> {
-        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-        let index = METHODS
-            .iter()
-            .position(|(of, name, _)| *of == service && *name == method)?;
-        self.calls[index].started.add(1);
-        Some(Running {
-            counters: self.clone(),
-            index,
-            code: Code::Cancelled,
-        })
-    }
-}
-
-/// A call that is under way. It counts as cancelled, unless it is said how it ended.
-#[derive(Debug)]
-pub struct Running {
-    counters: Arc<Counters>,
-    /// In [`METHODS`].
-    index: usize,
-    code: Code,
-}
-
-impl Running {
-    pub fn ended(&mut self, code: Code) {
-        self.code = code;
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.counters.calls[self.index].handled[self.code as usize].add(1);
-    }
-}
-
-/// Codes as Go's gRPC writes them.
-fn name_of(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
-    }
 }
 
 /// A family of one number.
@@ -194,12 +93,7 @@ fn single(text: &mut Text, name: &str, help: &str, kind: Kind, value: u64) {
 }
 
 fn labelled(text: &mut Text, name: &str, help: &str, kind: Kind, labels: &[(&str, &str)], value: u64) {
-    let sample = Sample {
-        labels: labels.to_vec(),
-        value: value as f64,
-        at: None,
-    };
-    text.family(name, help, kind, [sample]);
+    text.family(name, help, kind, [Sample::now(labels.to_vec(), value as f64)]);
 }
 
 /// What the process costs, counted from now on.
@@ -208,6 +102,9 @@ pub fn process() -> Registry {
     orlop_metrics::process::register(&mut registry);
     registry
 }
+
+/// What is shown where there is no quota. Alerts compare sizes with it: 0 would be exceeded by any.
+const NO_QUOTA: u64 = i64::MAX as u64;
 
 impl Face {
     /// The text that `/metrics` answers with.
@@ -233,8 +130,8 @@ impl Face {
             ("etcd_server_proposals_pending", "Changes that wait", 0),
             (
                 "etcd_server_quota_backend_bytes",
-                "Bytes that records may take; 0: as many as the disk has",
-                self.quota.bytes().unwrap_or(0),
+                "Bytes that records may take",
+                self.quota.bytes().unwrap_or(NO_QUOTA),
             ),
             (
                 "etcd_server_snapshot_apply_in_progress_total",
@@ -285,7 +182,7 @@ impl Face {
             single(&mut text, name, help, Gauge, value);
         }
         let counted = &self.counters;
-        let counters: [(&str, &str, u64); 16] = [
+        let counters: [(&str, &str, u64); 18] = [
             ("etcd_server_leader_changes_seen_total", "Elections seen", 1),
             ("etcd_server_proposals_failed_total", "Changes that failed", 0),
             (
@@ -305,6 +202,16 @@ impl Face {
                 "etcd_server_health_failures",
                 "Times that it was not",
                 counted.unhealthy.get(),
+            ),
+            (
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes that clients have sent",
+                counted.received.get(),
+            ),
+            (
+                "etcd_network_client_grpc_sent_bytes_total",
+                "Bytes that clients were sent",
+                counted.sent.get(),
             ),
             ("etcd_mvcc_range_total", "Ranges", counted.ranges.get()),
             ("etcd_debugging_mvcc_range_total", "Ranges", counted.ranges.get()),
@@ -350,81 +257,34 @@ impl Face {
         for (name, help, label) in named {
             labelled(&mut text, name, help, Gauge, &[label], 1);
         }
-        self.counters.write_calls(&mut text);
+        let SyncTimes { journal, tree } = self.store.sync_times();
+        for (name, help, times) in [
+            (
+                "etcd_disk_wal_fsync_duration_seconds",
+                "Data syncs of the journal, one for each batch of writes",
+                journal,
+            ),
+            (
+                "etcd_disk_backend_commit_duration_seconds",
+                "Durable commits of the tree",
+                tree,
+            ),
+        ] {
+            text.histogram(name, help, &times.buckets, times.count, times.sum);
+        }
+        self.counters.calls.write(&mut text);
         // Writing to a String cannot fail.
         let process = orlop_metrics::exposition::render(&self.process).unwrap_or_default();
         Ok(text.finish() + &process)
     }
 }
 
-impl Counters {
-    fn write_calls(&self, text: &mut Text) {
-        let methods = || METHODS.iter().zip(&self.calls);
-        let sample = |labels, count: &self::Counter| Sample {
-            labels,
-            value: count.get() as f64,
-            at: None,
-        };
-        let started = methods().map(|((service, method, kind), calls)| {
-            sample(of_call(service, method, kind).to_vec(), &calls.started)
-        });
-        text.family(
-            "grpc_server_started_total",
-            "Calls that have begun",
-            Kind::Counter,
-            started,
-        );
-        let handled = methods().flat_map(|((service, method, kind), calls)| {
-            calls.handled.iter().enumerate().map(move |(code, count)| {
-                let mut labels = vec![("grpc_code", name_of(Code::from_i32(code as i32)))];
-                labels.extend(of_call(service, method, kind));
-                sample(labels, count)
-            })
-        });
-        text.family(
-            "grpc_server_handled_total",
-            "Calls that have ended",
-            Kind::Counter,
-            handled,
-        );
-    }
-}
-
-fn of_call<'m>(service: &'m str, method: &'m str, kind: &'m str) -> [(&'m str, &'m str); 3] {
-    [
-        ("grpc_method", method),
-        ("grpc_service", service),
-        ("grpc_type", kind),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn calls_are_counted_by_how_they_ended() {
-        let counters = Arc::new(Counters::default());
-        let mut put = counters.started("/etcdserverpb.KV/Put").unwrap();
-        put.ended(Code::Ok);
-        drop(put);
-        let watch = counters.started("/etcdserverpb.Watch/Watch").unwrap();
-        drop(watch);
-        let _running = counters.started("/etcdserverpb.Watch/Watch").unwrap();
-        let mut text = Text::default();
-        counters.write_calls(&mut text);
-        let text = text.finish();
-        for line in [
-            r#"grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1"#,
-            r#"grpc_server_handled_total{grpc_code="Canceled",grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 1"#,
-            r#"grpc_server_started_total{grpc_method="Watch",grpc_service="etcdserverpb.Watch",grpc_type="bidi_stream"} 2"#,
-        ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is missing in\n{text}"
-            );
-        }
-    }
+    use crate::Member;
+    use etcd_client::proto::PbPutRequest;
+    use orlop_store::embedded::EmbeddedStore;
 
     #[test]
     fn a_population_forgets_who_has_gone() {
@@ -435,5 +295,50 @@ mod tests {
         assert_eq!(watchers.get(), 1);
         drop(second);
         assert_eq!(watchers.get(), 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_alerts_look_at_is_there() {
+        let store = EmbeddedStore::in_memory().unwrap();
+        let face = Face::new(store, Member::named("m"));
+        let put = PbPutRequest {
+            key: b"a".to_vec(),
+            ..PbPutRequest::default()
+        };
+        face.put_key(put).await.unwrap();
+        let text = face.metrics().await.unwrap();
+        let value = |series: &str| {
+            let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+            let found = lines.find(|(name, _)| *name == series);
+            found
+                .unwrap_or_else(|| panic!("{series} is missing in\n{text}"))
+                .1
+        };
+        for (series, expected) in [
+            ("etcd_server_has_leader", "1"),
+            ("etcd_server_leader_changes_seen_total", "1"),
+            ("etcd_server_proposals_failed_total", "0"),
+            ("etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"}", "1"),
+            ("etcd_disk_wal_fsync_duration_seconds_count", "1"),
+            ("etcd_disk_backend_commit_duration_seconds_count", "0"),
+        ] {
+            assert_eq!(value(series), expected, "{series}");
+        }
+        for series in [
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"}",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"8.192\"}",
+            "etcd_disk_wal_fsync_duration_seconds_sum",
+            "etcd_disk_backend_commit_duration_seconds_bucket{le=\"0.256\"}",
+            "etcd_network_client_grpc_received_bytes_total",
+            "etcd_network_client_grpc_sent_bytes_total",
+            "etcd_mvcc_db_total_size_in_use_in_bytes",
+            "process_resident_memory_bytes",
+        ] {
+            value(series);
+        }
+        let number = |series: &str| value(series).parse::<f64>().unwrap();
+        // Without a quota no size is near it.
+        let share = number("etcd_mvcc_db_total_size_in_bytes") / number("etcd_server_quota_backend_bytes");
+        assert!(share < 0.01, "{share}");
     }
 }

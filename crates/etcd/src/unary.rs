@@ -1,6 +1,6 @@
 //! Calls of one message and one answer, which the hot methods are: without the layers that streams need.
+use crate::calls::Running;
 use crate::errors;
-use crate::metrics::Running;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};

@@ -24,6 +24,17 @@ pub struct Sample<'a> {
     pub at: Option<i64>,
 }
 
+impl<'a> Sample<'a> {
+    /// A number that is true now.
+    pub fn now(labels: Vec<(&'a str, &'a str)>, value: f64) -> Self {
+        Self {
+            labels,
+            value,
+            at: None,
+        }
+    }
+}
+
 /// A text in the making.
 #[derive(Debug, Default)]
 pub struct Text(String);
@@ -43,18 +54,40 @@ impl Text {
         };
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_some() {
-            // Writing to a String cannot fail, here and below.
-            let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            self.head(name, help, kind);
         }
         for sample in samples {
-            self.0.push_str(name);
-            self.labels(&sample.labels);
-            let _ = write!(self.0, " {}", sample.value);
-            if let Some(at) = sample.at {
-                let _ = write!(self.0, " {at}");
-            }
-            self.0.push('\n');
+            self.sample(name, &sample);
         }
+    }
+
+    /// Adds a family that is one histogram. `buckets`: limits, which grow, and how many are within each; `count` and
+    /// `sum` are of all, those beyond the last limit included.
+    pub fn histogram(&mut self, name: &str, help: &str, buckets: &[(f64, u64)], count: u64, sum: f64) {
+        self.head(name, help, "histogram");
+        let infinite = ("+Inf".to_owned(), count);
+        let limited = buckets.iter().map(|(limit, count)| (limit.to_string(), *count));
+        for (limit, count) in limited.chain([infinite]) {
+            let labels = vec![("le", limit.as_str())];
+            self.sample(&format!("{name}_bucket"), &Sample::now(labels, count as f64));
+        }
+        self.sample(&format!("{name}_sum"), &Sample::now(Vec::new(), sum));
+        self.sample(&format!("{name}_count"), &Sample::now(Vec::new(), count as f64));
+    }
+
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, sample: &Sample<'_>) {
+        self.0.push_str(name);
+        self.labels(&sample.labels);
+        let _ = write!(self.0, " {}", sample.value);
+        if let Some(at) = sample.at {
+            let _ = write!(self.0, " {at}");
+        }
+        self.0.push('\n');
     }
 
     fn labels(&mut self, labels: &[(&str, &str)]) {
@@ -105,6 +138,17 @@ mod tests {
             text.finish(),
             "# HELP a_total A.\n# TYPE a_total counter\na_total{x=\"say \\\"hi\\\"\\\\\\n\",y=\"\"} 1.5 1700\n\
              a_total 3000000000\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_ends_with_all_that_there_are() {
+        let mut text = Text::default();
+        text.histogram("a_seconds", "A.", &[(0.001, 2), (8.192, 5)], 6, 12.5);
+        assert_eq!(
+            text.finish(),
+            "# HELP a_seconds A.\n# TYPE a_seconds histogram\na_seconds_bucket{le=\"0.001\"} 2\n\
+             a_seconds_bucket{le=\"8.192\"} 5\na_seconds_bucket{le=\"+Inf\"} 6\na_seconds_sum 12.5\na_seconds_count 6\n"
         );
     }
 }

@@ -75,7 +75,8 @@ impl Image {
     }
 
     fn examine(&self) -> Result<(Db, Option<Damage>), StoreError> {
-        let open = || damage::open(self.disk.clone(), &Options::default());
+        let clock = Arc::new(SystemClock::default());
+        let open = || damage::open(self.disk.clone(), clock, &Options::default());
         if self.in_use {
             // It is no news then that the copy was not closed.
             tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), open)

@@ -30,6 +30,7 @@ mod read;
 mod snapshot;
 mod spawner;
 mod stats;
+mod stopwatch;
 mod tail;
 mod tree;
 mod versions;
@@ -45,6 +46,7 @@ pub use read::{KeyVersion, RangeSummary};
 pub use snapshot::{HistorySum, Restored};
 pub use spawner::{Spawner, TokioSpawner, Writing};
 pub use stats::{PrefixStats, Stats};
+pub use stopwatch::{Histogram, SyncTimes};
 pub use watch::WatchProgress;
 
 use crate::{LeaseId, Revision, StoreError};
@@ -146,7 +148,7 @@ impl EmbeddedStore {
         options: Options,
         lock: Option<LockFile>,
     ) -> Result<Arc<Self>, StoreError> {
-        let (db, damage) = damage::open(disk, &options)?;
+        let (db, damage) = damage::open(disk, clock.clone(), &options)?;
         if let Some(damage) = &damage {
             tracing::error!(
                 path = %db.path().display(), found = damage.found.join(", "),
@@ -236,6 +238,11 @@ impl EmbeddedStore {
     /// The last revision that is durable.
     pub fn durable_revision(&self) -> Revision {
         Revision(self.shared.tail.durable())
+    }
+
+    /// How long the disk has taken to make things durable, since the store was opened.
+    pub fn sync_times(&self) -> SyncTimes {
+        self.shared.db.sync_times()
     }
 
     /// What is damaged, of a store that therefore takes no writes.

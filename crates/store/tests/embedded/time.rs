@@ -3,8 +3,12 @@ use crate::common::*;
 use crate::disk::SimulatedDisk;
 use crate::{everything, open_with_clock};
 use futures::future::BoxFuture;
-use orlop_store::embedded::{Clock, EmbeddedStore, ManualClock};
+use orlop_store::embedded::{
+    Clock, Disk, EmbeddedStore, Histogram, ManualClock, MemoryDisk, Options, Part, StorageBackend,
+};
 use orlop_store::*;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -133,4 +137,83 @@ async fn a_clock_that_jumps_ends_no_lease_early_and_harms_nothing() {
     drop((store, stream));
     let store = open_with_clock(&disk.after_kill(), clock);
     assert_eq!(everything(&store).await.len(), 3);
+}
+
+/// What a data sync takes of [`SlowDisk`].
+const SYNC: Duration = Duration::from_millis(3);
+
+/// Its data syncs take their time, by a clock.
+#[derive(Debug)]
+struct SlowDisk {
+    disk: MemoryDisk,
+    clock: Arc<ManualClock>,
+}
+
+#[derive(Debug)]
+struct SlowFile {
+    file: Arc<dyn StorageBackend>,
+    clock: Arc<ManualClock>,
+}
+
+impl Disk for SlowDisk {
+    fn open(&self, part: Part) -> io::Result<Arc<dyn StorageBackend>> {
+        Ok(Arc::new(SlowFile {
+            file: self.disk.open(part)?,
+            clock: self.clock.clone(),
+        }))
+    }
+
+    fn path(&self) -> &Path {
+        self.disk.path()
+    }
+}
+
+impl StorageBackend for SlowFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.clock.advance(SYNC);
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write(offset, data)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_tells_how_long_the_disk_takes() {
+    let clock = Arc::new(ManualClock::default());
+    let disk = SlowDisk {
+        disk: MemoryDisk::default(),
+        clock: clock.clone(),
+    };
+    let store = EmbeddedStore::with_disk(Arc::new(disk), clock, Options::default()).unwrap();
+    for number in 0..5 {
+        put(&*store, "a", &number.to_string()).await;
+    }
+    let within = |times: &Histogram, limit: f64| {
+        let found = times.buckets.iter().find(|(at, _)| *at == limit);
+        found.map(|(_, count)| *count)
+    };
+    let times = store.sync_times();
+    assert_eq!((times.journal.count, times.tree.count), (5, 0), "{times:?}");
+    assert_eq!(within(&times.journal, 0.002), Some(0), "{times:?}");
+    assert_eq!(within(&times.journal, 0.004), Some(5), "{times:?}");
+    assert!((times.journal.sum - 0.015).abs() < 1e-9, "{times:?}");
+    // What the journal has goes into the tree.
+    store.close().await;
+    let times = store.sync_times();
+    assert_eq!((times.journal.count, times.tree.count), (5, 1), "{times:?}");
+    assert_eq!(within(&times.tree, 0.002), Some(0), "{times:?}");
 }

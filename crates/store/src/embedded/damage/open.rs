@@ -3,6 +3,7 @@ use super::Damage;
 use super::health::{Health, examine};
 use super::salvage::salvage;
 use crate::StoreError;
+use crate::embedded::clock::Clock;
 use crate::embedded::database::Db;
 use crate::embedded::disk::{Disk, MemoryDisk, Part};
 use crate::embedded::{Options, fault};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 /// alone, and with a word about what it lacks.
 pub(in crate::embedded) fn open(
     disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
     options: &Options,
 ) -> Result<(Db, Option<Damage>), StoreError> {
     let path = disk.path().to_owned();
@@ -20,11 +22,13 @@ pub(in crate::embedded) fn open(
     let health = examine(&*disk.open(Part::Database).map_err(io_error)?).map_err(io_error)?;
     let found = match health {
         Health::Damaged(found) => found,
-        Health::Empty | Health::Unclean | Health::Sound => match open_engine(disk.clone(), options) {
-            Ok(db) => return Ok((db, None)),
-            Err(StoreError::Damaged { reason, .. }) => vec![reason],
-            Err(error) => return Err(error),
-        },
+        Health::Empty | Health::Unclean | Health::Sound => {
+            match open_engine(disk.clone(), clock.clone(), options) {
+                Ok(db) => return Ok((db, None)),
+                Err(StoreError::Damaged { reason, .. }) => vec![reason],
+                Err(error) => return Err(error),
+            }
+        }
     };
     let salvage = salvage(&*disk, found)?;
     let damage = salvage.damage.clone();
@@ -36,6 +40,7 @@ pub(in crate::embedded) fn open(
     }
     let db = Db::open(
         Arc::new(MemoryDisk::new(path.clone(), Default::default())),
+        clock,
         options,
     )?;
     salvage.write(&db).map_err(|fault| db.error(fault))?;
@@ -43,10 +48,10 @@ pub(in crate::embedded) fn open(
 }
 
 /// The engine promises not to panic on a file that it verifies; should it, the file is no good to us.
-fn open_engine(disk: Arc<dyn Disk>, options: &Options) -> Result<Db, StoreError> {
+fn open_engine(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, options: &Options) -> Result<Db, StoreError> {
     let path = disk.path().to_owned();
     let opened = catch_unwind(AssertUnwindSafe(|| {
-        let db = Db::open(disk, options)?;
+        let db = Db::open(disk, clock, options)?;
         db.state()?;
         Ok(db)
     }));

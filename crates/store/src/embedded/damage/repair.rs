@@ -6,7 +6,7 @@ use crate::StoreError;
 use crate::embedded::database::Db;
 use crate::embedded::disk::{Disk, FileDisk, MemoryDisk, Part, Side};
 use crate::embedded::lock::LockFile;
-use crate::embedded::{DATABASE_FILE, Options, fault};
+use crate::embedded::{DATABASE_FILE, Options, SystemClock, fault};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
     }
     let _lock = LockFile::take(directory)?;
     let io_error = |error| fault::from_io(error, &path);
-    let options = Options::default();
+    let (clock, options) = (Arc::new(SystemClock::default()), Options::default());
     let files = FileDisk::new(path.clone());
     let disk = copy(&files).map_err(io_error)?;
     let found = match examine(&*disk.open(Part::Database).map_err(io_error)?).map_err(io_error)? {
@@ -45,7 +45,7 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
         Health::Empty => Vec::new(),
         Health::Sound | Health::Unclean => {
             // The engine changes what it opens.
-            match Db::open(Arc::new(disk.fork()), &options) {
+            match Db::open(Arc::new(disk.fork()), clock.clone(), &options) {
                 Ok(db) => {
                     let sound = db.read(super::records).is_ok_and(|verified| verified.is_sound());
                     let _ = db.close();
@@ -76,7 +76,7 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
     }
     let fresh_path = fresh.file(Part::Database);
     let fresh_journal = [Side::Even, Side::Odd].map(|side| fresh.file(Part::Journal(side)));
-    let db = Db::open(Arc::new(fresh), &options)?;
+    let db = Db::open(Arc::new(fresh), clock, &options)?;
     salvage.write(&db).map_err(|fault| db.error(fault))?;
     db.close()?;
     let seconds = SystemTime::now()

@@ -4,6 +4,7 @@ use crate::StoreError;
 use crate::embedded::fault::{Fault, from_io};
 use crate::embedded::format::{JOURNAL_ROW, META};
 use crate::embedded::journal::{Journal, Rows, Unwritten};
+use crate::embedded::stopwatch::Stopwatch;
 use redb::WriteTransaction;
 use std::io;
 
@@ -26,6 +27,7 @@ impl Open {
         mut txn: WriteTransaction,
         journal: &mut Journal,
         has_batch: bool,
+        commits: &Stopwatch,
     ) -> Result<(), Uncommitted> {
         // On the disk in full before it is made the latest: then it need not be gone through after a
         // power cut to find out whether it is torn.
@@ -37,7 +39,7 @@ impl Open {
         });
         noted.map_err(Uncommitted::Nothing)?;
         self.fence.set_durable(true);
-        let committed = txn.commit();
+        let committed = commits.time(|| txn.commit());
         self.fence.set_durable(false);
         match committed {
             Ok(()) => {
@@ -70,7 +72,7 @@ impl Db {
         if !journal.reserve(&rows).map_err(io_nothing)?
             && let Some(txn) = slot.take()
         {
-            return open.commit_in_tree(txn, &mut journal, true);
+            return open.commit_in_tree(txn, &mut journal, true, &self.commits);
         }
         let unwritten = match journal.append(rows) {
             Ok(()) => return Ok(()),
@@ -111,7 +113,7 @@ impl Db {
                 .settle()
                 .map_err(|error| from_io(error, &self.path()))?;
             let mut journal = open.journal.lock();
-            open.commit_in_tree(txn, &mut journal, false)
+            open.commit_in_tree(txn, &mut journal, false, &self.commits)
                 .map_err(|error| match error {
                     Uncommitted::Nothing(fault) | Uncommitted::InTree { fault, .. } => fault,
                     Uncommitted::Unsure(error) => error.into(),

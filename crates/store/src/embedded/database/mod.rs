@@ -15,12 +15,14 @@ pub(in crate::embedded) use commit::Uncommitted;
 
 use crate::StoreError;
 use crate::embedded::Options;
+use crate::embedded::clock::Clock;
 use crate::embedded::disk::Disk;
 use crate::embedded::fault::{Fault, from_io};
 use crate::embedded::fence::{Fence, SyncFailure};
 use crate::embedded::format::State;
 use crate::embedded::journal::Journal;
 use crate::embedded::read;
+use crate::embedded::stopwatch::{Stopwatch, SyncTimes};
 use ahead::Ahead;
 use parking_lot::{Mutex, RwLock};
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
@@ -38,6 +40,10 @@ pub(in crate::embedded) struct Db {
     journal_bytes: u64,
     inner: RwLock<Inner>,
     sync_failure: SyncFailure,
+    /// Of the journal's data syncs.
+    syncs: Arc<Stopwatch>,
+    /// Of the tree's durable commits.
+    commits: Stopwatch,
     /// What a read has met that cannot be what was written. From then on nothing is written.
     rot: OnceLock<String>,
 }
@@ -84,7 +90,11 @@ impl Open {
 
 impl Db {
     /// Opens the database, makes it on an empty disk, and recovers it if it was not closed.
-    pub(in crate::embedded) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, StoreError> {
+    pub(in crate::embedded) fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
         let db = Self {
             disk,
             cache_bytes: options.cache_bytes,
@@ -96,6 +106,8 @@ impl Db {
                 closed: false,
             }),
             sync_failure: Arc::default(),
+            syncs: Arc::new(Stopwatch::new(clock.clone())),
+            commits: Stopwatch::new(clock),
             rot: OnceLock::new(),
         };
         db.recover(0)?;
@@ -214,6 +226,14 @@ impl Db {
     /// The counters that are durable now.
     pub(in crate::embedded) fn state(&self) -> Result<State, StoreError> {
         self.read(read::state)
+    }
+
+    /// How long the disk has taken.
+    pub(in crate::embedded) fn sync_times(&self) -> SyncTimes {
+        SyncTimes {
+            journal: self.syncs.histogram(),
+            tree: self.commits.histogram(),
+        }
     }
 
     /// Bytes on disk.

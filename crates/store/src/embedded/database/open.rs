@@ -122,7 +122,13 @@ impl Db {
         }
         fence.set_durable(false);
         let replayed = self.replay(database, &scan).map_err(|fault| self.error(fault))?;
-        let journal = Journal::new(fences.clone(), start.id, &scan, self.journal_bytes);
+        let journal = Journal::new(
+            fences.clone(),
+            start.id,
+            &scan,
+            self.journal_bytes,
+            self.syncs.clone(),
+        );
         Ok(OpenJournal {
             journal,
             fences,

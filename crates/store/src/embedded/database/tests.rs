@@ -1,4 +1,5 @@
 use super::*;
+use crate::embedded::SystemClock;
 use crate::embedded::disk::{MemoryDisk, Part, StorageBackend};
 use crate::embedded::tree::Tree;
 use std::path::Path;
@@ -75,7 +76,12 @@ fn a_store_that_is_written_at_once_is_on_the_disk_or_refused() {
     for is_full in [true, false] {
         let disk = Arc::new(Small::default());
         *disk.room.lock() = u64::MAX;
-        let db = Db::open(disk.clone(), &Options::default()).unwrap();
+        let db = Db::open(
+            disk.clone(),
+            Arc::new(SystemClock::default()),
+            &Options::default(),
+        )
+        .unwrap();
         if is_full {
             *disk.room.lock() = db.size().unwrap();
         }

@@ -17,6 +17,7 @@ pub(super) use scan::{Found, Scan, Sides, side_of};
 use super::disk::{Disk, Part, Side};
 use super::fence::Fence;
 use super::format::JournalStart;
+use super::stopwatch::Stopwatch;
 use record::{Place, Record, SECTOR_BYTES};
 use std::io;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub(super) struct Journal {
     /// Bytes that the file is known to have.
     len: u64,
     bytes_max: u64,
+    /// Of the data syncs that a batch waits for.
+    syncs: Arc<Stopwatch>,
 }
 
 /// A record that was not appended.
@@ -67,7 +70,13 @@ impl Journal {
     }
 
     /// Goes on where a scan has ended.
-    pub(super) fn new(files: [Arc<Fence>; 2], id: u64, scan: &Scan<'_>, bytes_max: u64) -> Self {
+    pub(super) fn new(
+        files: [Arc<Fence>; 2],
+        id: u64,
+        scan: &Scan<'_>,
+        bytes_max: u64,
+        syncs: Arc<Stopwatch>,
+    ) -> Self {
         let [even, odd] = files;
         Self {
             even,
@@ -79,6 +88,7 @@ impl Journal {
             at: scan.end as u64,
             len: 0,
             bytes_max,
+            syncs,
         }
     }
 
@@ -127,7 +137,10 @@ impl Journal {
         let bytes = rows.sectors_bytes();
         let record = rows.seal(self.next_place());
         let file = self.file();
-        if let Err(error) = file.write(self.at, &record).and_then(|()| file.sync_data()) {
+        let synced = file
+            .write(self.at, &record)
+            .and_then(|()| self.syncs.time(|| file.sync_data()));
+        if let Err(error) = synced {
             return Err(self.void(error));
         }
         self.at += bytes;
@@ -232,6 +245,7 @@ pub(super) fn new_id() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clock::SystemClock;
     use super::super::disk::MemoryDisk;
     use super::*;
 
@@ -250,7 +264,8 @@ mod tests {
             sequence: 1,
         };
         let loaded = Sides::load(&disk).unwrap();
-        let mut journal = Journal::new(files, 1, &loaded.scan(start, None), 4 << 20);
+        let syncs = Arc::new(Stopwatch::new(Arc::new(SystemClock::default())));
+        let mut journal = Journal::new(files, 1, &loaded.scan(start, None), 4 << 20, syncs);
         assert!(journal.is_empty());
         assert!(journal.reserve(&Rows::of_bytes(16 << 20)).unwrap());
         // Never touched, these take no memory.

@@ -6,7 +6,7 @@ use super::super::fault::Fault;
 use super::super::format::{self, Record, STATE_ROW, State};
 use super::super::tree::Tree;
 use super::super::versions::{self, Replacing};
-use super::super::{DATABASE_FILE, Options};
+use super::super::{DATABASE_FILE, Options, SystemClock};
 use crate::snapshot::records::{self, RevisionKey, StoredKeyValue, StoredLease};
 use crate::snapshot::{SnapshotError, check};
 use crate::{EventKind, Revision, StoreError};
@@ -85,7 +85,8 @@ fn fill(from: &Path, directory: &Path, options: &Options, verified: bool) -> Res
         },
     };
     let bolt = BoltFile::open(&file).map_err(|error| told(error.into()))?;
-    let db = Db::open(Arc::new(FileDisk::new(directory.join(DATABASE_FILE))), options)?;
+    let disk = Arc::new(FileDisk::new(directory.join(DATABASE_FILE)));
+    let db = Db::open(disk, Arc::new(SystemClock::default()), options)?;
     let fault = |fault: Fault| ImportError::Store(db.error(fault));
     let txn = db.begin_durable_write().map_err(|error| told(fault(error)))?;
     let (state, leases) = Import::begin(&txn)
