@@ -29,6 +29,10 @@ pub fn message_too_large(size: usize, limit: usize) -> Status {
     ))
 }
 
+pub fn too_many_requests() -> Status {
+    Status::resource_exhausted("etcdserver: too many requests")
+}
+
 pub fn compacted() -> Status {
     Status::out_of_range("etcdserver: mvcc: required revision has been compacted")
 }

@@ -92,7 +92,10 @@ impl PbMaintenanceService for Face {
         &self,
         _: Request<PbSnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        let failed = |error: SnapshotError| Status::unavailable(format!("etcdserver: {error}"));
+        let failed = |error: SnapshotError| match error {
+            SnapshotError::TooMany => errors::too_many_requests(),
+            error => Status::unavailable(format!("etcdserver: {error}")),
+        };
         let snapshot = self.store.snapshot().await.map_err(failed)?;
         let header = self.header();
         let remaining = snapshot.bytes();
@@ -134,5 +137,39 @@ impl PbMaintenanceService for Face {
         _: Request<PbDowngradeRequest>,
     ) -> Result<Response<PbDowngradeResponse>, Status> {
         Err(Status::unimplemented("the store has no other version to go to"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Member;
+    use etcd_client::proto::PbPutRequest;
+    use orlop_store::embedded::EmbeddedStore;
+    use tonic::Code;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn snapshots_that_nobody_reads_are_few() {
+        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
+        for number in 0..300 {
+            let put = PbPutRequest {
+                key: number.to_string().into_bytes(),
+                value: vec![7; 2000],
+                ..PbPutRequest::default()
+            };
+            face.put_key(put).await.unwrap();
+        }
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match face.snapshot(Request::new(PbSnapshotRequest::default())).await {
+                Ok(snapshot) => waiting.push(snapshot),
+                Err(status) => break status,
+            }
+        };
+        assert!(!waiting.is_empty());
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::ResourceExhausted, "etcdserver: too many requests")
+        );
     }
 }

@@ -58,7 +58,7 @@ use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use tail::Tail;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use writer::{Changes, Writer};
 
 /// The database, in the store's directory.
@@ -72,6 +72,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     options: Options,
     lock: Mutex<Option<LockFile>>,
+    /// Places for snapshots that are being made.
+    snapshots: Arc<Semaphore>,
     /// What the store lacks; it then takes no writes.
     damage: Option<Damage>,
 }
@@ -165,6 +167,7 @@ impl EmbeddedStore {
             clock,
             options,
             lock: Mutex::new(lock),
+            snapshots: Arc::new(Semaphore::new(snapshot::SNAPSHOTS_MAX)),
             damage,
         });
         tracing::debug!(

@@ -26,11 +26,25 @@ pub const CHECKSUM_BYTES: u64 = 32;
 /// A snapshot that is being made, in chunks, the checksum at the end included.
 #[derive(Debug)]
 pub struct Snapshot {
-    pub(crate) bytes: u64,
-    pub(crate) chunks: mpsc::Receiver<Result<Bytes, SnapshotError>>,
+    bytes: u64,
+    /// What is still to come.
+    left: u64,
+    chunks: mpsc::Receiver<Chunk>,
 }
 
+/// A part of a snapshot, or why there are no more.
+pub(crate) type Chunk = Result<Bytes, SnapshotError>;
+
 impl Snapshot {
+    /// One of so many bytes.
+    pub(crate) fn new(bytes: u64, chunks: mpsc::Receiver<Chunk>) -> Self {
+        Self {
+            bytes,
+            left: bytes,
+            chunks,
+        }
+    }
+
     /// Length of all chunks together.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -38,7 +52,15 @@ impl Snapshot {
 
     /// The next chunk; `None` when that was all.
     pub async fn next(&mut self) -> Option<Result<Bytes, SnapshotError>> {
-        self.chunks.recv().await
+        let next = self.chunks.recv().await;
+        match &next {
+            Some(Ok(chunk)) => self.left = self.left.saturating_sub(chunk.len() as u64),
+            Some(Err(_)) => self.left = 0,
+            // Whoever made it has given up: the end would be taken for that of a whole one.
+            None if std::mem::take(&mut self.left) > 0 => return Some(Err(SnapshotError::CutShort)),
+            None => {}
+        }
+        next
     }
 }
 
@@ -69,8 +91,12 @@ pub enum SnapshotError {
     MemberRuns { path: PathBuf },
     #[error("the store cannot be written as a snapshot: {0}")]
     Unwritable(String),
-    #[error("the reader of the snapshot went away")]
-    Abandoned,
+    #[error(
+        "the snapshot was cut short: nobody took what was there of it for too long, or the store was closed"
+    )]
+    CutShort,
+    #[error("too many snapshots are being made: take another when one of them is done")]
+    TooMany,
 }
 
 impl SnapshotError {

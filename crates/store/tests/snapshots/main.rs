@@ -8,7 +8,7 @@ mod etcd;
 
 use common::*;
 use etcd::Etcd;
-use orlop_store::embedded::{EmbeddedStore, Image, Options};
+use orlop_store::embedded::{EmbeddedStore, Image, ManualClock, MemoryDisk, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
 use orlop_store::migrate::{check_empty, to_etcd};
 use orlop_store::snapshot::{SnapshotError, SnapshotFile};
@@ -18,6 +18,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Creations, updates, deletions, a lease, several changes in one revision, and history of which the
 /// older part has been forgotten. The last revision is a deletion.
@@ -273,6 +274,58 @@ async fn a_dropped_snapshot_leaves_the_store_well() {
     drop(snapshot);
     put(&*store, "/0", "changed").await;
     store.close().await;
+}
+
+/// Each snapshot has a thread, of which a process has no end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_a_snapshot_is_given_up_and_makes_room_for_others() {
+    let clock = Arc::new(ManualClock::default());
+    let options = Options {
+        history: Duration::MAX,
+        ..Options::default()
+    };
+    let store = EmbeddedStore::with_disk(Arc::new(MemoryDisk::default()), clock.clone(), options).unwrap();
+    for number in 0..300 {
+        put(&*store, &format!("/{number}"), &"x".repeat(2000)).await;
+    }
+    let mut waiting = Vec::new();
+    let refused = loop {
+        match store.snapshot().await {
+            Ok(snapshot) => waiting.push(snapshot),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, SnapshotError::TooMany), "{refused}");
+    assert_eq!(waiting.len(), 4);
+    // One that is read makes room when it is done, whole.
+    let mut read = waiting.pop().unwrap();
+    let mut bytes = 0;
+    while let Some(chunk) = read.next().await {
+        bytes += chunk.unwrap().len() as u64;
+    }
+    assert_eq!(bytes, read.bytes());
+
+    // The others can't be told when the last of their threads has begun to wait.
+    let mut next = loop {
+        clock.advance(Duration::from_secs(60));
+        match (store.snapshot().await, waiting.len()) {
+            (Ok(snapshot), 4..) => break snapshot,
+            (Ok(snapshot), _) => waiting.push(snapshot),
+            (Err(SnapshotError::TooMany), _) => tokio::task::yield_now().await,
+            (Err(error), _) => panic!("{error}"),
+        }
+    };
+    next.next().await.unwrap().unwrap();
+    drop(next);
+    let mut given_up = 0;
+    for mut snapshot in waiting {
+        let mut last = None;
+        while let Some(chunk) = snapshot.next().await {
+            last = Some(chunk);
+        }
+        given_up += usize::from(matches!(last, Some(Err(SnapshotError::CutShort))));
+    }
+    assert!(given_up > 0, "none was cut short");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,15 +5,21 @@ mod sum;
 mod takeover;
 
 use super::database::Db;
-use super::{EmbeddedStore, Options};
+use super::{Clock, EmbeddedStore, Options};
 use crate::StoreError;
-use crate::snapshot::{CHECKSUM_BYTES, Snapshot, SnapshotError};
-use bytes::{Bytes, BytesMut};
+use crate::snapshot::{CHECKSUM_BYTES, Chunk, Snapshot, SnapshotError};
+use bytes::BytesMut;
 use export::Export;
+use futures::executor::block_on;
+use futures::future::{Either, select};
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 pub use import::Restored;
 pub use sum::HistorySum;
@@ -22,28 +28,40 @@ pub use sum::HistorySum;
 const CHUNK_BYTES: usize = 32 << 10;
 /// Chunks made ahead of who takes them.
 const CHUNKS_AHEAD: usize = 4;
+/// Snapshots that are made at the same time: each has a thread that waits for its reader, and keeps what is replaced
+/// meanwhile in the file.
+pub(super) const SNAPSHOTS_MAX: usize = 4;
+/// A reader that takes nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl EmbeddedStore {
     /// A consistent picture of the store as of now. Writes go on meanwhile; the space of what they
-    /// replace comes free when the snapshot is done.
+    /// replace comes free when the snapshot is done. It has to be read: who takes nothing for a minute gets no more.
     pub async fn snapshot(&self) -> Result<Snapshot, SnapshotError> {
+        let place = self.shared.snapshots.clone().try_acquire_owned();
+        let place = place.map_err(|_| SnapshotError::TooMany)?;
         let shared = self.shared.clone();
         let export = self.off_reactor(move || plan(&shared.db)).await?;
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
         let bytes = export.bytes() + CHECKSUM_BYTES;
         let shared = self.shared.clone();
         let writing = move || {
+            let _place = place;
             let mut out = Chunks {
                 sender,
                 chunk: BytesMut::new(),
+                clock: shared.clock.clone(),
+                is_read: true,
             };
             // Why nobody takes the chunks any more is known to who has gone away.
-            if let Err(error) = write(export, &shared.db, &mut out) {
-                let _ = out.sender.blocking_send(Err(error));
+            if let Err(error) = write(export, &shared.db, &mut out)
+                && out.is_read
+            {
+                let _ = out.give(Err(error));
             }
         };
         self.shared.options.spawner.spawn_blocking(Box::new(writing));
-        Ok(Snapshot { bytes, chunks })
+        Ok(Snapshot::new(bytes, chunks))
     }
 
     /// Writes a consistent picture of the store to `out`, in the form of etcd's snapshots. Blocks.
@@ -110,16 +128,34 @@ impl<W: Write> Write for Hashing<W> {
 
 /// Cuts what is written into chunks and waits until they are taken.
 struct Chunks {
-    sender: mpsc::Sender<Result<Bytes, SnapshotError>>,
+    sender: mpsc::Sender<Chunk>,
     chunk: BytesMut,
+    clock: Arc<dyn Clock>,
+    /// Nobody has gone away, nor was given up.
+    is_read: bool,
 }
 
 impl Chunks {
     fn send(&mut self, bytes: usize) -> io::Result<()> {
         let chunk = self.chunk.split_to(bytes).freeze();
-        self.sender
-            .blocking_send(Ok(chunk))
-            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let given = self.give(Ok(chunk));
+        self.is_read = given.is_ok();
+        given
+    }
+
+    fn give(&self, chunk: Chunk) -> io::Result<()> {
+        let chunk = match self.sender.try_send(chunk) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(chunk)) => chunk,
+            Err(TrySendError::Closed(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        let given = pin!(self.sender.send(chunk));
+        let late = self.clock.sleep_until(self.clock.now() + PATIENCE);
+        match block_on(select(given, late)) {
+            Either::Left((Ok(()), _)) => Ok(()),
+            Either::Left((Err(_), _)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 }
 
